@@ -1,0 +1,122 @@
+"""What was read and what was skipped: every record that is lost is counted by cause and place."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from specvae.errors import InputError
+from specvae.files import atomic_text
+
+
+class Reason(StrEnum):
+    """Why a record was skipped.
+
+    The first group is malformed input (an error under ``--strict``); the second is records that
+    are sound but that a filter or the task at hand has no use for.
+    """
+
+    NO_PEAKS = "no peaks"
+    PEAK_COUNT_MISMATCH = "number of peaks differs from the declared one"
+    BAD_PEAK = "a peak is not two finite numbers"
+    BAD_PRECURSOR = "precursor m/z is not a positive number"
+    BAD_CHARGE = "charge is unreadable or contradicts the ion mode"
+    BAD_FIELD = "a field has an unreadable value"
+    TRUNCATED = "file ends inside the record"
+    BAD_STRUCTURE = "structure cannot be parsed"
+    BAD_ENCODING = "record is not text"
+
+    MS_LEVEL = "not MS level 2"
+    ION_MODE = "other ion mode"
+    ADDUCT = "other adduct"
+    INSTRUMENT_TYPE = "other instrument type"
+    NO_STRUCTURE = "no structure"
+    NO_PRECURSOR = "no precursor m/z"
+    MASS_MISMATCH = "precursor m/z does not fit structure and adduct"
+    TOO_FEW_PEAKS = "too few peaks"
+    EXCLUDED = "compound is in an exclusion file"
+
+    @property
+    def is_malformed(self) -> bool:
+        """Whether the record itself is broken, rather than merely not wanted."""
+        return self in _MALFORMED
+
+
+_MALFORMED = frozenset(
+    {
+        Reason.NO_PEAKS,
+        Reason.PEAK_COUNT_MISMATCH,
+        Reason.BAD_PEAK,
+        Reason.BAD_PRECURSOR,
+        Reason.BAD_CHARGE,
+        Reason.BAD_FIELD,
+        Reason.TRUNCATED,
+        Reason.BAD_STRUCTURE,
+        Reason.BAD_ENCODING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """One skipped record: where it stands, what it calls itself, and why it was skipped."""
+
+    path: str
+    line: int
+    record: str
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.path}:{self.line}: {self.record}: {self.reason}{detail}"
+
+
+@dataclass
+class ReadReport:
+    """Counts records read and keeps a line for every one skipped.
+
+    Parameters
+    ----------
+    strict
+        Raise at the first malformed record instead of counting it.
+    """
+
+    strict: bool = False
+    n_read: int = 0
+    skips: list[Skip] = field(default_factory=list)
+
+    def skip(self, path: str, line: int, record: str, reason: Reason, detail: str = "") -> None:
+        """Count one skipped record.
+
+        Raises
+        ------
+        InputError
+            If the report is strict and the record is malformed.
+        """
+        skip = Skip(path, line, record, reason, detail)
+        if self.strict and reason.is_malformed:
+            raise InputError(str(skip))
+        self.skips.append(skip)
+
+    @property
+    def counts(self) -> Counter[Reason]:
+        """Number of skipped records by reason."""
+        return Counter(skip.reason for skip in self.skips)
+
+    def summary(self) -> str:
+        """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks 7, ...``."""
+        line = f"{self.n_read:,} spectra read, {len(self.skips):,} skipped"
+        causes = ", ".join(f"{reason} {n:,}" for reason, n in self.counts.most_common())
+        return f"{line}: {causes}" if causes else line
+
+    def write_csv(self, path: Path) -> None:
+        """Write one row per skipped record: path, line, record, reason, detail."""
+        with atomic_text(path) as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["path", "line", "record", "reason", "detail"])
+            for skip in self.skips:
+                writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])
