@@ -1,0 +1,311 @@
+"""Settings of a training run: presets, TOML files, ``key=value`` overrides.
+
+Settings are grouped in frozen dataclasses; a key is written ``group.name``, for instance
+``optim.learning_rate``. The defaults of the dataclasses are the preset ``small``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from specvae.errors import ConfigError, InputError
+
+MODEL_KINDS: Mapping[str, tuple[str, str]] = {
+    # model kind: (joint and single posteriors, objective); docs/models.md has the formulas.
+    "svae": ("product", "new"),
+    "svae-star": ("product", "vaevae"),
+    "vaevae": ("joint", "vaevae"),
+    "vaevae-star": ("joint", "new"),
+}
+PRESETS = ("small", "paper")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Networks of both modalities; a tuple lists the widths of hidden layers, input side first."""
+
+    kind: str = "svae"
+    n_latent: int = 300
+    spectrum_encoder: tuple[int, ...] = (512,)
+    spectrum_decoder: tuple[int, ...] = (256,)
+    fingerprint_encoder: tuple[int, ...] = (512,)
+    fingerprint_decoder: tuple[int, ...] = (512,)
+    batch_norm: bool = False
+    fingerprint_batch_norm: bool = False
+    dropout: float = 0.2
+    input_dropout: float = 0.0
+    variance: str = "logvar"
+    prior_expert: bool = True
+    share_body: bool = True
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What the spectrum encoder is shown beside the bins, and how peaks are tidied."""
+
+    neutral_losses: bool = True
+    precursor: bool = True
+    collision_energy: bool = True
+    adduct: bool = False
+    instrument_type: bool = True
+    min_relative_intensity: float = 0.0
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """Weights of the terms of the loss; 1, 1, 1 and 0 are the paper's."""
+
+    spectrum_weight: float = 0.1
+    fingerprint_weight: float = 1.0
+    beta: float = 1.0
+    path_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """The optimiser's course."""
+
+    epochs: int = 20
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    clip_norm: float = 10.0
+    schedule: str = "cosine"
+    weight_averaging: float = 0.0
+    amp: bool = False
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """Shares of compounds (InChIKey first blocks) held out of training."""
+
+    validation: float = 0.1
+    test: float = 0.0
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """Which library spectra are learned from; an empty tuple or string lets everything pass."""
+
+    ion_mode: str = ""
+    adducts: tuple[str, ...] = ()
+    instrument_types: tuple[str, ...] = ()
+    min_peaks: int = 1
+    mass_tolerance_ppm: float = 20.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training run.
+
+    `supervision` is the share of pairs kept paired. The samples that stream unpaired are the rest
+    of the pairs (`unpaired_pool` "rest") or all of them ("all", as in the authors' code), and
+    whatever unpaired files are given.
+    """
+
+    preset: str = "small"
+    seed: int = 0
+    fingerprint: str = "mixed2149"
+    supervision: float = 1.0
+    unpaired_pool: str = "rest"
+    model: ModelSettings = field(default_factory=ModelSettings)
+    inputs: InputSettings = field(default_factory=InputSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON-ready nested dictionaries."""
+        nested: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return nested
+
+
+def preset_config(preset: str, kind: str) -> TrainConfig:
+    """Return a preset's settings for a model kind.
+
+    ``paper`` has the networks of tables A.8 and A.9 of Kutuzova et al., their learning rate and
+    batch size as in the authors' code, no input beside the bins and no term beside the paper's.
+
+    Raises
+    ------
+    ConfigError
+        If preset or kind is unknown.
+    """
+    _require_choice("preset", preset, PRESETS)
+    _require_choice("model.kind", kind, tuple(MODEL_KINDS))
+    if preset == "small":
+        return TrainConfig(model=ModelSettings(kind=kind))
+    return TrainConfig(
+        preset="paper",
+        fingerprint="svae2149",
+        unpaired_pool="all",
+        model=ModelSettings(
+            kind=kind,
+            n_latent=300,
+            spectrum_encoder=(10000, 5000, 2048),
+            spectrum_decoder=(3000, 5000, 10000),
+            fingerprint_encoder=(1024, 1000),
+            fingerprint_decoder=(500, 1024),
+            batch_norm=True,
+            dropout=0.0,
+            variance="softplus_var" if MODEL_KINDS[kind][0] == "product" else "softplus_sd",
+            share_body=False,
+        ),
+        inputs=InputSettings(
+            neutral_losses=False, precursor=False, collision_energy=False, instrument_type=False
+        ),
+        objective=ObjectiveSettings(spectrum_weight=1.0, path_weight=0.0),
+        optim=OptimSettings(
+            epochs=140, batch_size=250, learning_rate=1e-4, clip_norm=0.0, schedule="constant"
+        ),
+    )
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings into flat ``group.name`` keys.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or is not TOML.
+    """
+    try:
+        with path.open("rb") as stream:
+            nested = tomllib.load(stream)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+    return _flatten(nested)
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Parse ``key=value`` texts; a value is TOML, or a bare string if it is not.
+
+    Raises
+    ------
+    ConfigError
+        If a text has no ``=``.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {assignment}: wanted key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        values[key.strip()] = value
+    return values
+
+
+def override(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """Return `config` with flat ``group.name`` keys replaced.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the message names the nearest), or a value has the wrong type or lies
+        outside its range.
+    """
+    known = _flatten(dataclasses.asdict(config))
+    for key, value in values.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {nearest[0]!r}")
+        group, _, name = key.rpartition(".")
+        owner = getattr(config, group) if group else config
+        checked = _coerce(key, value, get_type_hints(type(owner))[name])
+        change: dict[str, Any] = {name: checked}
+        if group:
+            change = {group: dataclasses.replace(owner, **change)}
+        config = dataclasses.replace(config, **change)
+    _require_ranges(config)
+    return config
+
+
+def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings stored by `TrainConfig.to_json`."""
+    return override(TrainConfig(), _flatten(values))
+
+
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _coerce(key: str, value: Any, wanted: Any) -> Any:  # noqa: ANN401
+    """Return `value` as the type `wanted`, or raise a ConfigError."""
+    if get_origin(wanted) is tuple:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_coerce(key, item, get_args(wanted)[0]) for item in items)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not wanted:
+        raise ConfigError(f"setting {key!r}: found {value!r}, wanted a {wanted.__name__}")
+    return value
+
+
+def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"setting {key!r}: found {value!r}, wanted one of {', '.join(choices)}; "
+            f"the nearest is {nearest!r}"
+        )
+
+
+def _require_ranges(config: TrainConfig) -> None:
+    model, optim, split = config.model, config.optim, config.split
+    _require_choice("preset", config.preset, PRESETS)
+    _require_choice("model.kind", model.kind, tuple(MODEL_KINDS))
+    _require_choice("model.variance", model.variance, ("logvar", "softplus_var", "softplus_sd"))
+    _require_choice("optim.schedule", optim.schedule, ("constant", "cosine", "onecycle"))
+    _require_choice("unpaired_pool", config.unpaired_pool, ("rest", "all"))
+    _require_choice("filter.ion_mode", config.filter.ion_mode, ("", "positive", "negative"))
+    widths = (
+        *model.spectrum_encoder,
+        *model.spectrum_decoder,
+        *model.fingerprint_encoder,
+        *model.fingerprint_decoder,
+    )
+    checks = {
+        "supervision": (0.0 < config.supervision <= 1.0, "above 0 and at most 1"),
+        "model.n_latent": (model.n_latent >= 1, "at least 1"),
+        "model.*_encoder and model.*_decoder": (all(w >= 1 for w in widths), "widths of 1 or more"),
+        "model.dropout": (0.0 <= model.dropout < 1.0, "from 0 up to, not including, 1"),
+        "model.input_dropout": (0.0 <= model.input_dropout < 1.0, "from 0 up to, not including, 1"),
+        "objective.*": (
+            min(dataclasses.astuple(config.objective)) >= 0.0,
+            "weights of 0 or more",
+        ),
+        "optim.epochs": (optim.epochs >= 1, "at least 1"),
+        "optim.batch_size": (optim.batch_size >= 2, "at least 2"),
+        "optim.learning_rate": (optim.learning_rate > 0.0, "above 0"),
+        "optim.weight_decay": (optim.weight_decay >= 0.0, "0 or more"),
+        "optim.clip_norm": (optim.clip_norm >= 0.0, "0 (no clipping) or more"),
+        "optim.weight_averaging": (0.0 <= optim.weight_averaging < 1.0, "from 0 (off) to below 1"),
+        "split.validation and split.test": (
+            split.validation > 0.0 and split.test >= 0.0 and split.validation + split.test < 1.0,
+            "shares whose sum is below 1, the first above 0",
+        ),
+        "filter.min_peaks": (config.filter.min_peaks >= 1, "at least 1"),
+        "filter.mass_tolerance_ppm": (config.filter.mass_tolerance_ppm > 0.0, "above 0"),
+    }
+    for key, (holds, wanted) in checks.items():
+        if not holds:
+            raise ConfigError(f"setting {key!r} is out of range: wanted {wanted}")

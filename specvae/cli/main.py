@@ -1,0 +1,140 @@
+"""The `specvae` command: a table of commands, each imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Mapping
+
+import click
+
+from specvae import __version__
+from specvae.errors import SpecvaeError
+
+# Command -> (where it is defined, its line in the table of commands). Commands are imported when
+# they run: torch alone takes seconds, and --help must not wait for it.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "train": ("specvae.cli.train:train", "Train a model on a spectral library."),
+    "annotate": ("specvae.cli.annotate:annotate", "Rank candidate structures for each query."),
+    "evaluate": ("specvae.cli.evaluate:evaluate", "Rank candidates and compare with the truth."),
+    "predict": ("specvae.cli.predict:predict", "Predict fingerprint bits of each query."),
+    "embed": ("specvae.cli.embed:embed", "Write latent means of spectra or molecules."),
+    "fingerprint": ("specvae.cli.fingerprint:fingerprint", "Compute fingerprints of molecules."),
+    "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
+    "info": ("specvae.cli.info:info", "Tell what a model is and what it was trained on."),
+    "download": ("specvae.cli.download:download", "Fetch a public data set."),
+    "bench": ("specvae.cli.main:bench", "Run experiments and comparisons with peers."),
+}
+BENCHMARKS: Mapping[str, tuple[str, str]] = {
+    "casmi2017": ("specvae_bench.casmi:casmi2017", "Top-k curves on CASMI 2017 (figure 11 D)."),
+    "holdout": ("specvae_bench.holdout:holdout", "Make a held-out fold of a library."),
+    "speed": ("specvae_bench.speed:speed", "Measure speed against the peers."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run.
+
+    Parameters
+    ----------
+    table
+        Command name -> ("module:attribute", help line).
+    """
+
+    def __init__(
+        self, *args: object, table: Mapping[str, tuple[str, str]], **kwargs: object
+    ) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the table in its order."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None if there is none of that name."""
+        if cmd_name not in self.table:
+            return None
+        module, _, attribute = self.table[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` starts with, or fail naming the nearest."""
+        if args and args[0] not in self.table and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.table, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="specvae")
+def cli() -> None:
+    """Annotate tandem mass spectra with molecular structures, offline, from your own library.
+
+    \b
+    Example:
+      specvae train --spectra mona.msp
+      specvae annotate query.mgf --candidates cands.csv
+    """
+
+
+@click.group(cls=LazyGroup, table=BENCHMARKS)
+def bench() -> None:
+    """Run the experiments of the paper and comparisons with peers.
+
+    \b
+    Example:
+      specvae bench casmi2017 --data casmi/2017 --model specvae-model --output fig11d
+    """
+
+
+def main() -> None:
+    """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage."""
+    logging.lastResort = None
+    try:
+        cli.main(prog_name="specvae", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("specvae: interrupted", err=True)
+        sys.exit(130)
+    except SpecvaeError as error:
+        click.echo(f"specvae: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output, such as head(1), has gone: not an error, but nothing more can
+        # be written, at interpreter exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"specvae: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Options and console output that several commands share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import click
+
+from specvae.errors import InputError
+from specvae.files import atomic_path
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+INPUT = click.Path(path_type=Path)
+DEFAULT_MODEL = Path("specvae-model")
+
+
+def verbosity(function: Decorated) -> Decorated:
+    """Add ``-v`` and ``-q``; logging is set up before the command runs."""
+
+    def configure(ctx: click.Context, param: click.Parameter, value: object) -> None:
+        level = ctx.meta.setdefault("specvae.verbosity", [0])
+        if param.name == "verbose":
+            level[0] += cast("int", value)
+        elif value:
+            level[0] -= 1
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger = logging.getLogger("specvae")
+        logger.handlers = [handler]
+        logger.setLevel({-1: logging.ERROR, 0: logging.INFO}.get(level[0], logging.DEBUG))
+
+    for option in (
+        click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            expose_value=False,
+            callback=configure,
+            help="Say more on stderr.",
+        ),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=configure,
+            help="Say only errors.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def device_option(function: Decorated) -> Decorated:
+    """Add ``--device``."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where torch computes; auto takes a GPU if there is one.",
+    )(function)
+
+
+def seed_option(function: Decorated) -> Decorated:
+    """Add ``--seed``."""
+    return click.option(
+        "--seed", type=int, default=0, show_default=True, help="Seed of everything random."
+    )(function)
+
+
+def model_option(function: Decorated) -> Decorated:
+    """Add ``--model``."""
+    return click.option(
+        "--model",
+        type=INPUT,
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="Model folder or model.safetensors file.",
+    )(function)
+
+
+def strict_option(function: Decorated) -> Decorated:
+    """Add ``--strict``."""
+    return click.option("--strict", is_flag=True, help="Make the first malformed record an error.")(
+        function
+    )
+
+
+def query_filter_options(function: Decorated) -> Decorated:
+    """Add ``--ion-mode`` and ``--adduct``."""
+    function = click.option(
+        "--adduct",
+        "adducts",
+        multiple=True,
+        metavar="ADDUCT",
+        help='Only queries of this adduct, e.g. "[M+H]+" (repeatable).',
+    )(function)
+    return click.option(
+        "--ion-mode",
+        type=click.Choice(["positive", "negative"]),
+        default=None,
+        help="Only queries of this ion mode.",
+    )(function)
+
+
+def candidate_options(function: Decorated) -> Decorated:
+    """Add ``--candidates``, ``--ppm`` and ``--jobs``."""
+    for option in (
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            default=None,
+            help="Processes that compute fingerprints. [default: one per core]",
+        ),
+        click.option(
+            "--ppm",
+            type=click.FloatRange(min=0.0, min_open=True),
+            default=10.0,
+            show_default=True,
+            help="Candidates' exact masses lie this close to the query's neutral mass.",
+        ),
+        click.option(
+            "--candidates",
+            type=INPUT,
+            required=True,
+            help="CSV or TSV with a column smiles or inchi, or a pool (.h5).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+class Console:
+    """Progress and log lines on stderr: a moving line on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("specvae")
+        self._last = 0.0
+        self._open = False
+
+    def log(self, message: str) -> None:
+        """Write one line at the normal level."""
+        self._clear()
+        self._logger.info(message)
+
+    def detail(self, message: str) -> None:
+        """Write one line that ``-v`` shows."""
+        self._clear()
+        self._logger.debug(message)
+
+    def progress(self, stage: str, done: int, total: int | None = None) -> None:
+        """Show how far a stage is, on a terminal only and at most ten times a second."""
+        if not sys.stderr.isatty() or not self._logger.isEnabledFor(logging.INFO):
+            return
+        now = time.monotonic()
+        if now - self._last < 0.1 and done != total:
+            return
+        self._last = now
+        share = f" of {total:,} ({done / total:.0%})" if total else ""
+        sys.stderr.write(f"\r\x1b[K{stage}: {done:,}{share}")
+        sys.stderr.flush()
+        self._open = True
+        if done == total:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._open:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._open = False
+
+
+@contextmanager
+def text_output(path: Path | None) -> Iterator[IO[str]]:
+    """Open `path` for text that appears whole or not at all; None is stdout."""
+    if path is None or str(path) == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    require_writable(path)
+    with atomic_path(path) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+
+
+def require_writable(path: Path) -> None:
+    """Fail before the work, not after it, if `path` cannot become a file."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, wanted the path of a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def model_file(path: Path) -> Path:
+    """Return the checkpoint that ``--model`` names: a file, or a folder's model.safetensors.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; train a model with 'specvae train --spectra LIBRARY', or name "
+            "one with --model"
+        )
+    return path
