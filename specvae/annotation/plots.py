@@ -1,0 +1,158 @@
+"""Figures as PNG files: the course of a training run, and hit rates against k."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from specvae.files import atomic_path
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart (DOI 10.1038/nmeth.1618).
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
+_PART = "part/"
+
+
+def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the loss, its parts and the validation metric per epoch.
+
+    Parameters
+    ----------
+    history
+        One flat record per epoch: ``epoch``, ``loss`` (nats), ``validation`` (share of validation
+        queries, or None in epochs without validation), and the loss's parts as ``part/NAME``
+        (nats). A part may be missing in some records.
+    path
+        PNG file, written whole or not at all.
+    """
+    epochs = [int(record["epoch"]) for record in history]
+    names = sorted({key for record in history for key in record if key.startswith(_PART)})
+    validation = [
+        (epoch, float(record["validation"]))
+        for epoch, record in zip(epochs, history, strict=True)
+        if record.get("validation") is not None
+    ]
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    marker = "o" if len(epochs) < 2 else ""
+    for name, colour in zip(names, _cycle(len(names)), strict=True):
+        values = [float(record.get(name, math.nan)) for record in history]
+        left.plot(epochs, values, color=colour, lw=1.4, marker=marker, label=name[len(_PART) :])
+    losses = [float(record["loss"]) for record in history]
+    left.plot(epochs, losses, color="black", lw=2, marker=marker, label="loss")
+    _label(left, "epoch", "mean per record (nats)", "Training loss and its parts")
+    if epochs:
+        left.legend(frameon=False, fontsize=8)
+    if validation:
+        best_epoch, best = max(validation, key=lambda pair: pair[1])
+        right.plot(*zip(*validation, strict=True), color=_COLOURS[0], lw=2, marker="o", ms=3)
+        right.axvline(best_epoch, color="0.6", lw=1, ls=":", zorder=0)
+        right.annotate(
+            f"best: {best:.3f} in epoch {best_epoch}",
+            (0.98, 0.04),
+            xycoords="axes fraction",
+            ha="right",
+        )
+    else:
+        right.annotate("not validated", (0.5, 0.5), xycoords="axes fraction", ha="center")
+    _label(right, "epoch", "validation metric (higher is better)", "Validation retrieval")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _save(figure, path)
+
+
+def plot_top_k(
+    curves: Mapping[str, Sequence[float]],
+    path: Path,
+    *,
+    k_max: int,
+    title: str,
+    n_queries: int,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+) -> None:
+    """Draw the share of queries whose truth is among the first k candidates, for k = 1 … `k_max`.
+
+    Parameters
+    ----------
+    curves
+        By method, shares in [0, 1] for k = 1, 2, …; at least `k_max` values, more are not drawn.
+    path
+        PNG file, written whole or not at all.
+    k_max
+        Largest k.
+    title
+        Heading of the figure.
+    n_queries
+        Number of queries that the shares refer to, told in the axis label.
+    bands
+        By method, lower and upper ends of an interval, as long as its curve.
+
+    Raises
+    ------
+    ValueError
+        If a curve or a band has fewer than `k_max` values, or a band has no curve.
+    """
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    ks = range(1, k_max + 1)
+    colours = dict(zip(curves, _cycle(len(curves)), strict=True))
+    marker = "o" if k_max == 1 else ""
+    for name, (low, high) in (bands or {}).items():
+        if name not in curves:
+            raise ValueError(f"band {name!r} has no curve")
+        axes.fill_between(
+            ks, _first(low, k_max), _first(high, k_max), color=colours[name], alpha=0.15, lw=0
+        )
+    for name, shares in curves.items():
+        label = f"{name} ({shares[0]:.1%} at k = 1)"
+        axes.plot(ks, _first(shares, k_max), color=colours[name], lw=2, marker=marker, label=label)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(1, max(2, k_max))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    # The first tick stands at 1, not at 0: there is no top-0.
+    axes.set_xticks(
+        [
+            1,
+            *(
+                tick
+                for tick in MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, k_max)
+                if 1 < tick <= k_max
+            ),
+        ]
+    )
+    queries = "query" if n_queries == 1 else "queries"
+    _label(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
+    if curves:
+        axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def _first(values: Sequence[float], n: int) -> list[float]:
+    if len(values) < n:
+        raise ValueError(f"{len(values)} values, wanted at least {n}")
+    return [float(value) for value in values[:n]]
+
+
+def _cycle(n: int) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(n)]
+
+
+def _label(axes: Axes, x: str, y: str, title: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", lw=0.8)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
