@@ -1,0 +1,412 @@
+"""Rank the candidates of query spectra with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from specvae.annotation.layout import empty_spectrum, pick_device, sparse_rows
+from specvae.annotation.library import spectrum_adduct
+from specvae.annotation.progress import Progress, Silence
+from specvae.annotation.scoring import (
+    bit_logits,
+    fingerprint_means,
+    log_likelihoods,
+    spectrum_means,
+)
+from specvae.annotation.table import Annotation, BitEvidence, QueryResult
+from specvae.errors import CheckpointError, ConfigError, InputError
+from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
+from specvae.molecules.fingerprint import (
+    FingerprintCache,
+    FingerprintLayout,
+    fingerprints,
+    get_layout,
+    unpack,
+)
+from specvae.report import ReadReport, Skip
+from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+from specvae.vae.checkpoint import load_checkpoint
+from specvae.vae.model import MultimodalVAE
+
+_CHUNK = 256
+_N_EVIDENCE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFilter:
+    """Which queries are ranked; an empty collection or None lets everything pass."""
+
+    ion_mode: str | None = None
+    adducts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, ion_mode: str | None, adducts: Iterable[str]) -> QueryFilter:
+        """Return a filter; adducts in any spelling.
+
+        Raises
+        ------
+        ConfigError
+            If an adduct is unknown.
+        """
+        names = set()
+        for text in adducts:
+            adduct = parse_adduct(text)
+            if adduct is None:
+                raise ConfigError(f"--adduct {text}: unknown adduct, wanted one like '[M+H]+'")
+            names.add(adduct.name)
+        return cls(ion_mode, frozenset(names))
+
+
+@dataclass(frozen=True, slots=True)
+class RankedQuery:
+    """A query with its candidates, in the candidates' own order, and their scores.
+
+    Attributes
+    ----------
+    query_id
+        Unique within the query file.
+    query
+        The spectrum; None for a record that could not be read.
+    adduct
+        Stated or assumed adduct, or None.
+    status
+        As in the output; ``ok...`` if the query could be ranked.
+    candidates
+        One per InChIKey first block; None if there is nothing to rank.
+    packed
+        Their fingerprints, uint8 (n_candidates, n_bytes).
+    scores
+        float64 (n_candidates,), nats; empty if there is nothing to rank.
+    blind_scores
+        The same for a spectrum in which nothing was measured.
+    logits
+        float64 (n_bits,) predicted for the query; empty if there is nothing to rank.
+    is_filtered
+        Left out by the user's filter rather than for a defect.
+    """
+
+    query_id: str
+    query: Spectrum | None
+    adduct: str | None
+    status: str
+    candidates: CandidateSet | None = None
+    packed: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    blind_scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    logits: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    is_filtered: bool = False
+
+
+class Annotator:
+    """A trained model with the layouts that its inputs and outputs need.
+
+    Parameters
+    ----------
+    model, header
+        As `load_checkpoint` returns them.
+    device
+        Where the model computes.
+
+    Raises
+    ------
+    CheckpointError
+        If this machine computes other fingerprints than the ones the model was trained on.
+    """
+
+    def __init__(self, model: MultimodalVAE, header: dict[str, Any], device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.header = header
+        self.device = device
+        self.layout = _checked_layout(header["fingerprint"])
+        self.bins = BinLayout.from_json(header["bins"])
+        self.blind_logits: NDArray[np.float64] = bit_logits(
+            model, empty_spectrum(self.bins), device
+        )[0]
+
+    @classmethod
+    def load(cls, path: Path, device: str = "auto") -> Annotator:
+        """Load a checkpoint file.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is not a whole checkpoint of this program.
+        """
+        torch_device = pick_device(device)
+        model, header = load_checkpoint(path, torch_device)
+        for key in ("bins", "fingerprint", "config", "provenance", "compounds"):
+            if key not in header:
+                raise CheckpointError(
+                    f"{path}: no {key!r} in the header: a specvae model, but not of spectra"
+                )
+        return cls(model, header, torch_device)
+
+    @property
+    def training_compounds(self) -> frozenset[str]:
+        """InChIKey first blocks of the compounds that trained or chose the model."""
+        return frozenset(b for blocks in self.header["compounds"].values() for b in blocks)
+
+    def predict(self, spectra: Sequence[Spectrum]) -> NDArray[np.float64]:
+        """Return the logit of every fingerprint bit, float64 (n_spectra, n_bits)."""
+        encoded = sparse_rows(self.bins.encode_many(spectra))
+        return bit_logits(self.model, encoded, self.device)
+
+    def embed(self, spectra: Sequence[Spectrum]) -> NDArray[np.float32]:
+        """Return latent means of spectra, float32 (n_spectra, n_latent)."""
+        encoded = sparse_rows(self.bins.encode_many(spectra))
+        return spectrum_means(self.model, encoded, self.device)
+
+    def embed_fingerprints(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return latent means of molecules, float32 (n, n_latent), from packed fingerprints."""
+        return fingerprint_means(self.model, unpack(packed, self.layout.n_bits), self.device)
+
+    def evidence(
+        self, logits: NDArray[np.float64], packed: NDArray[np.uint8]
+    ) -> tuple[BitEvidence, ...]:
+        """Return the bits that tell the candidate `packed` (n_bytes,) best from a blind guess.
+
+        Bits are ordered by how far the spectrum moved the candidate's log-likelihood: the
+        difference of the bit's term under the prediction and under the blind prediction.
+        """
+        bits = unpack(packed[np.newaxis], self.layout.n_bits)[0].astype(bool)
+
+        def terms(of: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(-np.logaddexp(0.0, np.where(bits, -of, of)))
+
+        gain = np.abs(terms(logits) - terms(self.blind_logits))
+        order = np.argsort(-gain, kind="stable")[:_N_EVIDENCE]
+        probabilities = 1.0 / (1.0 + np.exp(-logits))
+        return tuple(
+            BitEvidence(
+                int(bit), self.layout.meaning(int(bit)), float(probabilities[bit]), bool(bits[bit])
+            )
+            for bit in order
+        )
+
+
+class CandidateSource:
+    """Where queries' candidates come from: a CSV or TSV, or a pool.
+
+    Parameters
+    ----------
+    path
+        A table of structures, or a pool (``.h5``).
+    layout
+        Fingerprint layout of the model that ranks.
+    ppm
+        Largest distance of a candidate's exact mass from the query's neutral mass.
+    report
+        Where unusable rows are counted.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used, or holds no candidate.
+    """
+
+    def __init__(
+        self, path: Path, layout: FingerprintLayout, ppm: float, report: ReadReport
+    ) -> None:
+        self.ppm = ppm
+        self._layout = layout
+        self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
+        self._table = None if self._pool else read_candidates(path, report)
+        if self._table is not None and not len(self._table):
+            raise InputError(f"{path}: no usable candidate ({report.summary()})")
+
+    def find(self, query: Spectrum, adduct: Adduct | None) -> CandidateSet | str:
+        """Return a query's candidates, one per first block, or why there are none."""
+        if self._table is not None and self._table.has_query_ids:
+            found = self._table.for_query(query.query_id)
+            if not len(found):
+                return "no candidates for this query_id"
+            return found.deduplicate()
+        if query.precursor_mz is None:
+            return "no precursor m/z"
+        if adduct is None:
+            return f"unknown adduct {query.adduct}" if query.adduct else "no adduct and no ion mode"
+        mass = adduct.neutral_mass(query.precursor_mz)
+        source = self._pool if self._pool is not None else self._table
+        assert source is not None
+        found = source.within(mass, self.ppm)
+        return found.deduplicate() if len(found) else f"no candidates within {self.ppm:g} ppm"
+
+    def packed(
+        self, sets: Sequence[CandidateSet], n_jobs: int | None, progress: Progress
+    ) -> list[NDArray[np.uint8]]:
+        """Return packed fingerprints of several sets; each structure is computed once."""
+        if self._pool is not None:
+            return [candidates.packed for candidates in sets]
+        distinct = list(dict.fromkeys(s for candidates in sets for s in candidates.smiles))
+        rows = {smiles: row for row, smiles in enumerate(distinct)}
+        table = fingerprints(
+            distinct,
+            self._layout,
+            FingerprintCache(),
+            n_jobs,
+            lambda done, total: progress.progress("computing fingerprints", done, total),
+        )
+        return [table[[rows[smiles] for smiles in c.smiles]] for c in sets]
+
+
+def rank_queries(
+    annotator: Annotator,
+    path: Path,
+    source: CandidateSource,
+    wanted: QueryFilter,
+    report: ReadReport,
+    *,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[RankedQuery]:
+    """Rank the candidates of every query of a file; records come out in file order.
+
+    A record that cannot be read, or has no candidates, comes out too, with its reason as status.
+    """
+    progress = progress or Silence()
+    before = len(report.skips)
+    queries = list(read_spectra(path, report))
+    skips = report.skips[before:]
+    prepared = [_prepare(query, annotator, source, wanted) for query in queries]
+    to_rank = [p for p in prepared if isinstance(p.found, CandidateSet)]
+    tables = source.packed([p.candidates for p in to_rank], n_jobs, progress)
+    packed = {id(p): table for p, table in zip(to_rank, tables, strict=True)}
+    n_done = 0
+    pending = list(skips)
+    for start in range(0, len(prepared), _CHUNK):
+        chunk = prepared[start : start + _CHUNK]
+        rankable = [p for p in chunk if isinstance(p.found, CandidateSet)]
+        logits = dict(
+            zip(map(id, rankable), annotator.predict([p.query for p in rankable]), strict=True)
+        )
+        for item in chunk:
+            while pending and pending[0].line < item.query.line:
+                yield _unread(pending.pop(0))
+            yield _ranked(annotator, item, packed.get(id(item)), logits.get(id(item)))
+            n_done += 1
+            progress.progress("ranking queries", n_done, len(prepared))
+    for skip in pending:
+        yield _unread(skip)
+
+
+def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> QueryResult:
+    """Return the output rows of a ranked query: the `top` best candidates (None: all)."""
+    precursor_mz = ranked.query.precursor_mz if ranked.query else None
+    if ranked.candidates is None:
+        row = Annotation(
+            ranked.query_id, None, "", "", "", None, None, 0, precursor_mz, ranked.adduct,
+            ranked.status,
+        )  # fmt: skip
+        return QueryResult(ranked.query, (row,))
+    candidates, scores = ranked.candidates, ranked.scores
+    # Ties are shown in order of InChIKey: the order in which candidates were listed must not
+    # decide which of them the user sees first.
+    order = np.lexsort((np.asarray(candidates.inchikey), -scores))
+    ordered = scores[order]
+    ranks = np.searchsorted(-ordered, -ordered, side="right")
+    rows = tuple(
+        Annotation(
+            query_id=ranked.query_id,
+            rank=int(rank),
+            smiles=candidates.smiles[i],
+            inchikey=candidates.inchikey[i],
+            name=candidates.name[i],
+            score=float(scores[i]),
+            probability=None,
+            n_candidates=len(scores),
+            precursor_mz=precursor_mz,
+            adduct=ranked.adduct,
+            status=ranked.status,
+        )
+        for i, rank in zip(order[:top], ranks[:top], strict=True)
+    )
+    evidence = annotator.evidence(ranked.logits, ranked.packed[order[0]])
+    return QueryResult(ranked.query, rows, evidence)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """A query with its candidates, or why it has none."""
+
+    query: Spectrum
+    adduct: str | None
+    remarks: tuple[str, ...]
+    found: CandidateSet | str
+    is_filtered: bool = False
+
+    @property
+    def candidates(self) -> CandidateSet:
+        assert isinstance(self.found, CandidateSet)
+        return self.found
+
+
+def _prepare(
+    query: Spectrum, annotator: Annotator, source: CandidateSource, wanted: QueryFilter
+) -> _Prepared:
+    provenance = annotator.header["provenance"]
+    trained_modes = [mode for mode in provenance["ion_modes"] if mode != "unknown"]
+    # A query that states no ion mode is taken to be of the one that the model knows, if any.
+    only_mode = trained_modes[0] if len(trained_modes) == 1 else None
+    adduct = spectrum_adduct(query, only_mode)
+    name = adduct.name if adduct else query.adduct
+    ion_mode = adduct.ion_mode if adduct else query.ion_mode
+    if wanted.ion_mode and ion_mode != wanted.ion_mode:
+        return _Prepared(query, name, (), f"left out: ion mode {ion_mode or 'unknown'}", True)
+    if wanted.adducts and name not in wanted.adducts:
+        return _Prepared(query, name, (), f"left out: adduct {name or 'unknown'}", True)
+    remarks = []
+    if query.adduct is None and name is not None:
+        remarks.append(f"adduct taken as {name}")
+    if trained_modes and ion_mode is not None and ion_mode not in trained_modes:
+        remarks.append(f"the model was not trained on {ion_mode} ion mode")
+    return _Prepared(query, name, tuple(remarks), source.find(query, adduct))
+
+
+def _ranked(
+    annotator: Annotator,
+    item: _Prepared,
+    packed: NDArray[np.uint8] | None,
+    logits: NDArray[np.float64] | None,
+) -> RankedQuery:
+    if packed is None or logits is None:
+        assert isinstance(item.found, str)
+        return RankedQuery(
+            item.query.query_id, item.query, item.adduct, item.found, is_filtered=item.is_filtered
+        )
+    return RankedQuery(
+        item.query.query_id,
+        item.query,
+        item.adduct,
+        "; ".join(("ok", *item.remarks)),
+        item.candidates,
+        packed,
+        log_likelihoods(packed, logits),
+        log_likelihoods(packed, annotator.blind_logits),
+        logits,
+    )
+
+
+def _unread(skip: Skip) -> RankedQuery:
+    detail = f" ({skip.detail})" if skip.detail else ""
+    return RankedQuery(skip.record, None, None, f"unreadable record: {skip.reason}{detail}")
+
+
+def _checked_layout(stored: dict[str, Any]) -> FingerprintLayout:
+    layout = get_layout(stored["name"])
+    for key in ("version", "n_bits", "probe_sha256"):
+        if getattr(layout, key) != stored[key]:
+            raise CheckpointError(
+                f"fingerprint {layout.name}: {key} is {getattr(layout, key)} here, but the model "
+                f"was trained with {stored[key]}; install the versions that 'specvae info' lists"
+            )
+    return layout

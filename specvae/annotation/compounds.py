@@ -1,0 +1,149 @@
+"""Files that name compounds: which ones to leave out of training, and which one each query is."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from specvae.annotation.library import StructureParser
+from specvae.errors import InputError, StructureError
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
+
+BLOCK_LENGTH = 14
+_BLOCK_COLUMNS = ("inchikey14", "first_block", "inchikey", "smiles", "inchi")
+_SPECTRUM_SUFFIXES = ("mgf", "msp", "mzml", "mzxml")
+
+
+def read_excluded(paths: Iterable[Path]) -> frozenset[str]:
+    """Return the InChIKey first blocks that stand in exclusion files.
+
+    A ``.csv`` or ``.tsv`` gives them in a column ``inchikey14``, ``first_block``, ``inchikey``,
+    ``smiles`` or ``inchi``; a ``.txt`` one InChIKey, first block or SMILES a line; a file of
+    spectra by their structures or InChIKeys.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, names no compound at all, or has a row whose compound cannot be
+        told: an exclusion that quietly misses a compound would let it into training.
+    """
+    blocks: set[str] = set()
+    for path in paths:
+        found = _blocks_of_file(path)
+        if not found:
+            raise InputError(
+                f"{path}: no compound found to exclude; wanted InChIKeys, first blocks or SMILES"
+            )
+        blocks |= found
+    return frozenset(blocks)
+
+
+def read_truth(path: Path) -> dict[str, str]:
+    """Return query_id -> InChIKey first block of the right structure.
+
+    The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
+    ``smiles`` or ``inchi``.
+
+    Raises
+    ------
+    InputError
+        If the file or a column is missing, a row's compound cannot be told, or two rows of one
+        query disagree.
+    """
+    truth: dict[str, str] = {}
+    for line, row in _rows(path, required="query_id"):
+        query_id = (row["query_id"] or "").strip()
+        if not query_id:
+            raise InputError(f"{path}:{line}: empty query_id")
+        block = _block_of_row(path, line, row)
+        if truth.setdefault(query_id, block) != block:
+            raise InputError(
+                f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and {block}"
+            )
+    if not truth:
+        raise InputError(f"{path}: no truth found; wanted rows below the header")
+    return truth
+
+
+def _blocks_of_file(path: Path) -> set[str]:
+    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix in _SPECTRUM_SUFFIXES:
+        return _blocks_of_spectra(path)
+    if suffix == "txt":
+        with _open(path) as stream:
+            lines = [line.strip() for line in stream]
+        return {_block_of_text(path, n, text) for n, text in enumerate(lines, start=1) if text}
+    return {_block_of_row(path, line, row) for line, row in _rows(path)}
+
+
+def _blocks_of_spectra(path: Path) -> set[str]:
+    parse = StructureParser()
+    blocks: set[str] = set()
+    for spectrum in read_spectra(path, ReadReport()):
+        # Both are left out where key and structure disagree: better one compound too many.
+        if spectrum.first_block:
+            blocks.add(spectrum.first_block)
+        if spectrum.smiles or spectrum.inchi:
+            with contextlib.suppress(StructureError):
+                blocks.add(parse(spectrum).first_block)
+    return blocks
+
+
+def _block_of_row(path: Path, line: int, row: Mapping[str, str | None]) -> str:
+    for column in _BLOCK_COLUMNS:
+        text = (row.get(column) or "").strip()
+        if text:
+            return _block_of_text(path, line, text, is_inchi=column == "inchi")
+    raise InputError(f"{path}:{line}: no compound; wanted one of {', '.join(_BLOCK_COLUMNS)}")
+
+
+def _block_of_text(path: Path, line: int, text: str, *, is_inchi: bool = False) -> str:
+    block = text[:BLOCK_LENGTH]
+    ends = len(text) == BLOCK_LENGTH or text[BLOCK_LENGTH : BLOCK_LENGTH + 1] == "-"
+    if len(block) == BLOCK_LENGTH and ends and block.isalpha() and block.isupper():
+        return block
+    try:
+        if is_inchi or text.startswith("InChI="):
+            return parse_molecule(inchi=text).first_block
+        return parse_molecule(smiles=text.split()[0]).first_block
+    except StructureError as error:
+        raise InputError(
+            f"{path}:{line}: {error}; wanted an InChIKey, its first block or a structure"
+        ) from None
+
+
+def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield (line number, row) with column names in lower case."""
+    with _open(path) as stream:
+        head = stream.readline()
+        delimiter = "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
+        names = [name.strip().lower() for name in next(csv.reader([head], delimiter=delimiter), [])]
+        if not set(names) & set(_BLOCK_COLUMNS) or (required and required not in names):
+            wanted = f"{required} and one of " if required else "one of "
+            raise InputError(
+                f"{path}:1: found columns {', '.join(names) or 'none'}; "
+                f"wanted {wanted}{', '.join(_BLOCK_COLUMNS)}"
+            )
+        reader = csv.DictReader(stream, fieldnames=names, delimiter=delimiter)
+        for row in reader:
+            yield reader.line_num + 1, row
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[IO[str]]:
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        opener = gzip.open if zipped else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            yield stream
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: not a text file ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None

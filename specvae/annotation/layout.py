@@ -1,0 +1,139 @@
+"""How chemistry becomes tensors: the two modalities and the networks that a run asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from specvae.annotation.config import MODEL_KINDS, TrainConfig
+from specvae.errors import ConfigError
+from specvae.molecules.fingerprint import FingerprintLayout
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.vae.model import Modality, ModelConfig
+from specvae.vae.networks import NetworkConfig, SparseRows
+from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.training import OptimConfig
+
+SPECTRUM = "spectrum"
+FINGERPRINT = "fingerprint"
+# The path that annotation uses: from a spectrum through the latent space to a fingerprint.
+ANNOTATION_PATH = f"{SPECTRUM}->{FINGERPRINT}"
+
+
+def bin_layout(config: TrainConfig) -> BinLayout:
+    """Return the spectrum columns of a run."""
+    inputs = config.inputs
+    return BinLayout(
+        neutral_losses=inputs.neutral_losses,
+        precursor=inputs.precursor,
+        collision_energy=inputs.collision_energy,
+        adduct=inputs.adduct,
+        instrument_type=inputs.instrument_type,
+        min_relative_intensity=inputs.min_relative_intensity,
+    )
+
+
+def model_config(
+    config: TrainConfig, bins: BinLayout, fingerprint: FingerprintLayout
+) -> ModelConfig:
+    """Return the model of a run: a Gaussian spectrum and a Bernoulli fingerprint modality."""
+    settings = config.model
+    dropout, norm = settings.dropout, settings.batch_norm
+    fingerprint_norm = settings.fingerprint_batch_norm
+    return ModelConfig(
+        modalities=(
+            Modality(
+                SPECTRUM,
+                n_features=bins.n_bins,
+                n_context=bins.n_columns - bins.n_bins,
+                likelihood="gaussian",
+                encoder=NetworkConfig(
+                    hidden=settings.spectrum_encoder,
+                    batch_norm=norm,
+                    dropout=dropout,
+                    input_dropout=settings.input_dropout,
+                ),
+                decoder=NetworkConfig(hidden=settings.spectrum_decoder, batch_norm=norm),
+                sparse=True,
+            ),
+            Modality(
+                FINGERPRINT,
+                n_features=fingerprint.n_bits,
+                likelihood="bernoulli",
+                encoder=NetworkConfig(
+                    hidden=settings.fingerprint_encoder,
+                    batch_norm=fingerprint_norm,
+                    dropout=dropout,
+                ),
+                decoder=NetworkConfig(
+                    hidden=settings.fingerprint_decoder, batch_norm=fingerprint_norm
+                ),
+            ),
+        ),
+        n_latent=settings.n_latent,
+        posterior=MODEL_KINDS[settings.kind][0],
+        prior_expert=settings.prior_expert,
+        variance=settings.variance,
+        share_body=settings.share_body,
+    )
+
+
+def objective_config(config: TrainConfig) -> ObjectiveConfig:
+    """Return the objective of a run."""
+    weights = config.objective
+    return ObjectiveConfig(
+        loss=MODEL_KINDS[config.model.kind][1],
+        modality_weights={
+            SPECTRUM: weights.spectrum_weight,
+            FINGERPRINT: weights.fingerprint_weight,
+        },
+        beta=weights.beta,
+        path_weights={ANNOTATION_PATH: weights.path_weight} if weights.path_weight else {},
+    )
+
+
+def optim_config(config: TrainConfig) -> OptimConfig:
+    """Return the optimiser's settings of a run."""
+    optim = config.optim
+    return OptimConfig(
+        epochs=optim.epochs,
+        batch_size=optim.batch_size,
+        learning_rate=optim.learning_rate,
+        weight_decay=optim.weight_decay,
+        clip_norm=optim.clip_norm or None,
+        schedule=optim.schedule,
+        seed=config.seed,
+        weight_averaging=optim.weight_averaging or None,
+        amp=optim.amp,
+    )
+
+
+def sparse_rows(matrix: SparseMatrix) -> SparseRows:
+    """Return encoded spectra as a batch that the networks take; memory is shared."""
+    return SparseRows(
+        torch.from_numpy(matrix.offsets),
+        torch.from_numpy(matrix.columns),
+        torch.from_numpy(matrix.values),
+        matrix.n_columns,
+    )
+
+
+def empty_spectrum(bins: BinLayout) -> SparseRows:
+    """Return one spectrum in which nothing was measured: the input of the blind control."""
+    columns, values = bins.empty()
+    return sparse_rows(SparseMatrix(np.array([0, len(columns)]), columns, values, bins.n_columns))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` stands for.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: this machine, or this build of torch, has no CUDA GPU")
+    return torch.device(name)

@@ -1,0 +1,311 @@
+"""Spectra with structures, ready to learn from."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.errors import StructureError
+from specvae.files import atomic_text
+from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.report import ReadReport, Reason
+from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+
+# Some libraries round m/z to two decimals; relative tolerance alone would drop their light ions.
+ABSOLUTE_TOLERANCE_DA = 0.01
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class SpectrumFilter:
+    """Which spectra are used; an empty collection lets everything pass.
+
+    Attributes
+    ----------
+    ion_mode
+        ``positive``, ``negative``, or None for both.
+    adducts
+        Canonical adducts.
+    instrument_types
+        Shell patterns, compared without regard to case: ``LC-ESI-QTOF``, ``*QTOF*``.
+    min_peaks
+        Fewest peaks.
+    mass_tolerance_ppm
+        Largest distance of the precursor m/z from the structure's (at least 0.01 Da is allowed).
+    excluded
+        InChIKey first blocks that must not be learned from.
+    """
+
+    ion_mode: str | None = None
+    adducts: frozenset[str] = frozenset()
+    instrument_types: tuple[str, ...] = ()
+    min_peaks: int = 1
+    mass_tolerance_ppm: float = 20.0
+    excluded: frozenset[str] = frozenset()
+
+    def reject(self, spectrum: Spectrum) -> tuple[Reason, str] | None:
+        """Return why a spectrum is not used, as reason and detail, or None if it is."""
+        if spectrum.ms_level not in (2, None):
+            return Reason.MS_LEVEL, f"MS level {spectrum.ms_level}"
+        if self.ion_mode and spectrum.ion_mode != self.ion_mode:
+            return Reason.ION_MODE, spectrum.ion_mode or "unknown"
+        if self.adducts and spectrum.adduct not in self.adducts:
+            return Reason.ADDUCT, spectrum.adduct or "unknown"
+        if self.instrument_types:
+            found = (spectrum.instrument_type or "").upper()
+            if not any(fnmatch.fnmatchcase(found, p.upper()) for p in self.instrument_types):
+                return Reason.INSTRUMENT_TYPE, found or "unknown"
+        if spectrum.n_peaks < self.min_peaks:
+            return Reason.TOO_FEW_PEAKS, f"{spectrum.n_peaks} of {self.min_peaks}"
+        if spectrum.precursor_mz is None:
+            return Reason.NO_PRECURSOR, ""
+        return None
+
+    def reject_structure(self, spectrum: Spectrum, molecule: Molecule) -> tuple[Reason, str] | None:
+        """Return why a spectrum does not go with its structure, or None if it does."""
+        if molecule.first_block in self.excluded:
+            return Reason.EXCLUDED, molecule.first_block
+        adduct = spectrum_adduct(spectrum)
+        if adduct is None or spectrum.precursor_mz is None:
+            return Reason.ADDUCT, spectrum.adduct or "unknown"
+        expected = adduct.precursor_mz(molecule.exact_mass)
+        error = abs(spectrum.precursor_mz - expected)
+        if error > max(expected * self.mass_tolerance_ppm * 1e-6, ABSOLUTE_TOLERANCE_DA):
+            return (
+                Reason.MASS_MISMATCH,
+                f"found {spectrum.precursor_mz:.4f}, expected {expected:.4f} as {adduct.name}",
+            )
+        return None
+
+
+def spectrum_adduct(spectrum: Spectrum, default_ion_mode: str | None = None) -> Adduct | None:
+    """Return a spectrum's adduct; where none is stated, the proton one of its ion mode."""
+    if spectrum.adduct is not None:
+        return parse_adduct(spectrum.adduct)
+    ion_mode = spectrum.ion_mode or default_ion_mode
+    if ion_mode is None:
+        return None
+    return parse_adduct("[M+H]+" if ion_mode == "positive" else "[M-H]-")
+
+
+@dataclass(frozen=True)
+class Library:
+    """Binned spectra, each with the compound it was measured of.
+
+    Attributes
+    ----------
+    spectra
+        Encoded spectra (n_spectra, n_columns) in compressed rows.
+    compound
+        int64 (n_spectra,): index into `molecules`.
+    molecules
+        One per InChIKey first block, in order of first appearance.
+    """
+
+    spectra: SparseMatrix
+    compound: NDArray[np.int64]
+    molecules: tuple[Molecule, ...]
+    ion_modes: Counter[str] = field(default_factory=Counter)
+    adducts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def from_spectra(
+        cls,
+        spectra: Iterable[Spectrum],
+        layout: BinLayout,
+        report: ReadReport,
+        wanted: SpectrumFilter | None = None,
+        on_spectrum: Callable[[int], None] | None = None,
+    ) -> Library:
+        """Encode the spectra that pass the filter and whose structure can be parsed.
+
+        Every other spectrum is counted in `report` with its reason. Memory holds the encoded
+        peaks, never the file.
+
+        Parameters
+        ----------
+        spectra
+            Consumed once.
+        layout
+            How a spectrum becomes columns.
+        report
+            Where the skipped ones are counted.
+        wanted
+            What passes; None lets every MS2 spectrum with a fitting structure pass.
+        on_spectrum
+            Called with the number of spectra seen.
+        """
+        wanted = wanted or SpectrumFilter()
+        parse = StructureParser()
+        index: dict[str, int] = {}
+        molecules: list[Molecule] = []
+        compound: list[int] = []
+        encoder = _ChunkEncoder(layout)
+        ion_modes: Counter[str] = Counter()
+        adducts: Counter[str] = Counter()
+        for n_seen, spectrum in enumerate(spectra, start=1):
+            if on_spectrum is not None:
+                on_spectrum(n_seen)
+            rejected = wanted.reject(spectrum)
+            if rejected is None and not (spectrum.smiles or spectrum.inchi):
+                rejected = Reason.NO_STRUCTURE, ""
+            if rejected is None:
+                try:
+                    molecule = parse(spectrum)
+                except StructureError as error:
+                    rejected = Reason.BAD_STRUCTURE, str(error)
+                else:
+                    rejected = wanted.reject_structure(spectrum, molecule)
+            if rejected is not None:
+                report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+                continue
+            if molecule.first_block not in index:
+                index[molecule.first_block] = len(molecules)
+                molecules.append(molecule)
+            compound.append(index[molecule.first_block])
+            ion_modes[spectrum.ion_mode or "unknown"] += 1
+            adducts[spectrum.adduct or "unknown"] += 1
+            encoder.add(spectrum)
+        return cls(
+            encoder.finish(),
+            np.asarray(compound, dtype=np.int64),
+            tuple(molecules),
+            ion_modes,
+            adducts,
+        )
+
+    def __len__(self) -> int:
+        return len(self.compound)
+
+    def folds(self, validation: float, test: float, seed: int) -> dict[str, str]:
+        """Return first block -> ``train``, ``val`` or ``test``; see `fold_of`."""
+        return {
+            molecule.first_block: fold_of(molecule.first_block, validation, test, seed)
+            for molecule in self.molecules
+        }
+
+    def split(self, folds: Mapping[str, str]) -> dict[str, NDArray[np.int64]]:
+        """Return the spectra's rows by fold: every spectrum of a compound is in one fold."""
+        fold = np.array([folds[molecule.first_block] for molecule in self.molecules])
+        of_spectrum = fold[self.compound] if len(self) else np.empty(0, dtype="U5")
+        return {name: np.flatnonzero(of_spectrum == name) for name in ("train", "val", "test")}
+
+
+def fold_of(first_block: str, validation: float, test: float, seed: int) -> str:
+    """Return the fold of a compound: ``train``, ``val`` or ``test``.
+
+    The fold hangs on the first block and the seed alone (a SHA-256 digest read as a number from 0
+    to 1), so a compound stays in its fold when the library grows or is filtered otherwise.
+    """
+    digest = hashlib.sha256(f"{seed}:{first_block}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    if position < validation:
+        return "val"
+    return "test" if position < validation + test else "train"
+
+
+def write_split(path: Path, folds: Mapping[str, str]) -> None:
+    """Write ``first_block,fold`` rows in alphabetical order."""
+    with atomic_text(path) as stream:
+        stream.write("first_block,fold\n")
+        stream.writelines(f"{block},{fold}\n" for block, fold in sorted(folds.items()))
+
+
+def encode_unpaired_spectra(
+    spectra: Iterable[Spectrum], layout: BinLayout, report: ReadReport, wanted: SpectrumFilter
+) -> SparseMatrix:
+    """Encode spectra to learn from without structures; compounds of `wanted.excluded` are skipped.
+
+    An exclusion can only be applied to spectra whose structure or InChIKey is stated.
+    """
+    parse = StructureParser()
+    encoder = _ChunkEncoder(layout)
+    for spectrum in spectra:
+        rejected = wanted.reject(spectrum)
+        if rejected is None and wanted.excluded:
+            block = spectrum.first_block
+            if block is None and (spectrum.smiles or spectrum.inchi):
+                try:
+                    block = parse(spectrum).first_block
+                except StructureError:
+                    block = None
+            if block in wanted.excluded:
+                rejected = Reason.EXCLUDED, block or ""
+        if rejected is not None:
+            report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+            continue
+        encoder.add(spectrum)
+    return encoder.finish()
+
+
+def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
+    """Read several spectrum files one after the other."""
+    for path in paths:
+        yield from read_spectra(path, report)
+
+
+def join_rows(parts: Sequence[SparseMatrix], n_columns: int) -> SparseMatrix:
+    """Return the rows of several matrices of `n_columns` columns below one another."""
+    offsets = [np.zeros(1, dtype=np.int64)]
+    for part in parts:
+        offsets.append(part.offsets[1:] + offsets[-1][-1])
+    return SparseMatrix(
+        np.concatenate(offsets),
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        n_columns,
+    )
+
+
+class StructureParser:
+    """Parses each distinct structure of a library once; libraries repeat them per spectrum."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, str | None], Molecule | str] = {}
+
+    def __call__(self, spectrum: Spectrum) -> Molecule:
+        """Return the spectrum's molecule, or raise a StructureError."""
+        key = (spectrum.smiles, spectrum.inchi)
+        found = self._known.get(key)
+        if found is None:
+            try:
+                found = parse_molecule(smiles=spectrum.smiles, inchi=spectrum.inchi)
+            except StructureError as error:
+                found = str(error)
+            self._known[key] = found
+        if isinstance(found, str):
+            raise StructureError(found)
+        return found
+
+
+class _ChunkEncoder:
+    """Encodes spectra as they come, a thousand at a time, and joins the rows at the end."""
+
+    def __init__(self, layout: BinLayout) -> None:
+        self._layout = layout
+        self._waiting: list[Spectrum] = []
+        self._parts: list[SparseMatrix] = []
+
+    def add(self, spectrum: Spectrum) -> None:
+        self._waiting.append(spectrum)
+        if len(self._waiting) == _CHUNK:
+            self._flush()
+
+    def finish(self) -> SparseMatrix:
+        if self._waiting or not self._parts:
+            self._flush()
+        return join_rows(self._parts, self._layout.n_columns)
+
+    def _flush(self) -> None:
+        self._parts.append(self._layout.encode_many(self._waiting))
+        self._waiting = []

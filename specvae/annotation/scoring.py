@@ -1,0 +1,81 @@
+"""From a spectrum to bit logits, and from bit logits to the score of a candidate."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from specvae.annotation.layout import FINGERPRINT, SPECTRUM
+from specvae.molecules.fingerprint import unpack
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.networks import SparseRows
+
+_BATCH = 512
+
+
+@torch.inference_mode()
+def spectrum_means(
+    model: MultimodalVAE, spectra: SparseRows, device: torch.device
+) -> NDArray[np.float32]:
+    """Return the mean of q(z | spectrum), float32 (n_spectra, n_latent)."""
+    model.eval()
+    means = [
+        model.posterior({SPECTRUM: spectra.rows(index).to(device)}).mean.float().cpu().numpy()
+        for index in torch.arange(len(spectra)).split(_BATCH)
+    ]
+    return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
+
+
+@torch.inference_mode()
+def fingerprint_means(
+    model: MultimodalVAE, bits: NDArray[np.uint8], device: torch.device
+) -> NDArray[np.float32]:
+    """Return the mean of q(z | fingerprint), float32 (n, n_latent); `bits` (n, n_bits) of 0, 1."""
+    model.eval()
+    means = [
+        model.posterior({FINGERPRINT: batch.to(device).float()}).mean.float().cpu().numpy()
+        for batch in torch.from_numpy(bits).split(_BATCH)
+    ]
+    return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
+
+
+@torch.inference_mode()
+def bit_logits(
+    model: MultimodalVAE, spectra: SparseRows, device: torch.device
+) -> NDArray[np.float64]:
+    """Return the predicted logit of each fingerprint bit, float64 (n_spectra, n_bits).
+
+    The fingerprint is decoded from the mean of q(z | spectrum): p(bit | E[z]).
+    """
+    means = spectrum_means(model, spectra, device)
+    logits = [
+        model.likelihood(batch.to(device), FINGERPRINT).logits.double().cpu().numpy()
+        for batch in torch.from_numpy(means).split(_BATCH)
+    ]
+    n_bits = model.modality(FINGERPRINT).n_features
+    return np.concatenate(logits) if logits else np.empty((0, n_bits))
+
+
+def log_likelihoods(packed: NDArray[np.uint8], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log-likelihood (nats) of candidates' fingerprints under predicted bit logits.
+
+    ``sum_b c_b log s(l_b) + (1 - c_b) log(1 - s(l_b)) = c . l - sum_b log(1 + exp(l_b))``: minus
+    the cross entropy, one product of the candidate bits with the logits. Candidates with the same
+    fingerprint get exactly the same score.
+
+    Parameters
+    ----------
+    packed
+        Fingerprints, uint8 (n_candidates, n_bytes), little-endian bits.
+    logits
+        float64 (n_bits,) for one prediction, or (n_predictions, n_bits).
+
+    Returns
+    -------
+    float64 (n_candidates,) or (n_predictions, n_candidates).
+    """
+    distinct, copy_of = np.unique(packed, axis=0, return_inverse=True)
+    bits = unpack(distinct, logits.shape[-1]).astype(np.float64)
+    scores = logits @ bits.T - np.logaddexp(0.0, logits).sum(axis=-1, keepdims=logits.ndim > 1)
+    return np.asarray(scores[..., copy_of.reshape(-1)], dtype=np.float64)

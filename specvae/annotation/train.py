@@ -1,0 +1,393 @@
+"""Train a model on a library: read, fingerprint, split, fit, validate, write."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from specvae import __version__
+from specvae.annotation.compounds import read_excluded
+from specvae.annotation.config import TrainConfig
+from specvae.annotation.layout import (
+    bin_layout,
+    model_config,
+    objective_config,
+    optim_config,
+    pick_device,
+)
+from specvae.annotation.library import (
+    Library,
+    SpectrumFilter,
+    encode_unpaired_spectra,
+    join_rows,
+    read_many,
+    write_split,
+)
+from specvae.annotation.plots import plot_training
+from specvae.annotation.progress import Progress, Silence
+from specvae.annotation.validation import RetrievalValidation
+from specvae.errors import InputError
+from specvae.files import atomic_text, sha256_of
+from specvae.molecules.candidates import CandidatePool, read_structures
+from specvae.molecules.fingerprint import (
+    FingerprintCache,
+    FingerprintLayout,
+    fingerprints,
+    get_layout,
+)
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport, Reason
+from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.training import EpochRecord, PackedBits, TrainingData, fit
+
+STATE_FOLDER = "training-state"
+
+
+@dataclass(frozen=True)
+class TrainFiles:
+    """The files of a training run."""
+
+    spectra: tuple[Path, ...]
+    output: Path
+    unpaired_spectra: tuple[Path, ...] = ()
+    unpaired_molecules: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
+
+
+def train(
+    config: TrainConfig,
+    files: TrainFiles,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    strict: bool = False,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a model and write its folder; see the module's docstring for the steps.
+
+    Parameters
+    ----------
+    config
+        All settings.
+    files
+        What is read and the folder that is written: ``model.safetensors``, ``epochs.jsonl``,
+        ``split.csv``, ``skipped.csv``, ``training.png``.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    resume
+        Go on from the last finished epoch in the folder; the weights end up the same as those of
+        a run that was never broken off.
+    strict
+        Make the first malformed record an error.
+    n_jobs
+        Processes that compute fingerprints; None for one per core.
+    progress
+        Told what is going on.
+
+    Returns
+    -------
+    The checkpoint's header.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used or nothing in the library can be learned from.
+    ConfigError, TrainingError
+        If settings do not fit, or training breaks down.
+    """
+    progress = progress or Silence()
+    clock = _Clock()
+    torch_device = pick_device(device)
+    torch.manual_seed(config.seed)
+    layout = get_layout(config.fingerprint)
+    bins = bin_layout(config)
+    report = ReadReport(strict=strict)
+    try:
+        with clock("read"):
+            library, unpaired_spectra = _read(config, files, bins, report, progress)
+        with clock("fingerprints"):
+            packed, unpaired_packed = _fingerprints(
+                config, files, library, layout, report, n_jobs, progress
+            )
+    finally:
+        # What was skipped says why a run failed: it is written even then.
+        report.write_csv(files.output / "skipped.csv")
+
+    folds = library.folds(config.split.validation, config.split.test, config.seed)
+    write_split(files.output / "split.csv", folds)
+    rows = library.split(folds)
+    if not len(rows["train"]):
+        raise InputError(
+            f"{files.spectra[0]}: no compound left to train on; {len(library.molecules)} compounds "
+            "went to validation and test"
+        )
+    validation = None
+    if len(rows["val"]):
+        validation = RetrievalValidation(library, rows["val"], packed, bins, config.seed)
+    else:
+        progress.log("no compound fell into the validation fold: the last epoch is kept")
+    progress.log(
+        f"training on {len(rows['train']):,} spectra of "
+        f"{len(np.unique(library.compound[rows['train']])):,} compounds, validating on "
+        f"{len(rows['val']):,} of {len(np.unique(library.compound[rows['val']])):,}"
+    )
+
+    model = MultimodalVAE(model_config(config, bins, layout)).to(torch_device)
+    progress.log(
+        f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "
+        f"on {torch_device}"
+    )
+    data = _training_data(
+        config, library, rows["train"], packed, unpaired_spectra, unpaired_packed, bins, layout
+    )
+    epochs = _EpochLog(files.output, config.optim.epochs, progress)
+    with clock("training"):
+        history = fit(
+            model,
+            data,
+            optim_config(config),
+            objective_config(config),
+            validate=(
+                (lambda m: validation.mean_reciprocal_rank(m, torch_device)) if validation else None
+            ),
+            on_epoch=epochs,
+            state_path=files.output / STATE_FOLDER,
+            resume=resume,
+            device=torch_device,
+        )
+    with clock("validation"):
+        figures = validation.figures(model, torch_device) if validation else {}
+    header = {
+        "program": f"specvae {__version__}",
+        "config": config.to_json(),
+        "seed": config.seed,
+        "bins": bins.to_json(),
+        "fingerprint": {
+            "name": layout.name,
+            "version": layout.version,
+            "n_bits": layout.n_bits,
+            "probe_sha256": layout.probe_sha256,
+        },
+        "best_epoch": history.best_epoch,
+        "validation": figures,
+        "seconds": clock.seconds,
+        "provenance": _provenance(files, library, rows, report, torch_device),
+        "compounds": {
+            fold: sorted(block for block, where in folds.items() if where == fold)
+            for fold in ("train", "val")
+        },
+    }
+    save_checkpoint(files.output / "model.safetensors", model, header)
+    plot_training(epochs.records, files.output / "training.png")
+    if figures:
+        progress.log(
+            f"best epoch {history.best_epoch}: validation hit@1 {figures['hit_at_1']:.1%} among "
+            f"{figures['n_candidates']} structures of like mass (random "
+            f"{figures['random_hit_at_1']:.1%}, blind {figures['blind_hit_at_1']:.1%})"
+        )
+    return header
+
+
+class _Clock:
+    """Seconds that each step took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = round(time.perf_counter() - start, 2)
+
+
+class _EpochLog:
+    """Keeps ``epochs.jsonl`` whole after every epoch and says how it went."""
+
+    def __init__(self, output: Path, n_epochs: int, progress: Progress) -> None:
+        self.records: list[Mapping[str, Any]] = []
+        self._path = output / "epochs.jsonl"
+        self._n_epochs = n_epochs
+        self._progress = progress
+
+    def __call__(self, record: EpochRecord) -> None:
+        entry = record.to_json()
+        if record.epoch > 1 and not self.records:
+            # A resumed run: the epochs before it stand in the file already.
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            self.records = [json.loads(line) for line in lines[: record.epoch - 1]]
+        self.records.append(entry)
+        with atomic_text(self._path) as stream:
+            stream.writelines(json.dumps(record) + "\n" for record in self.records)
+        measured = "" if record.validation is None else f", validation MRR {record.validation:.4f}"
+        self._progress.log(
+            f"epoch {record.epoch}/{self._n_epochs}: loss {entry['loss']:.2f}{measured}, "
+            f"{record.seconds:.1f} s"
+        )
+
+
+def _read(
+    config: TrainConfig,
+    files: TrainFiles,
+    bins: BinLayout,
+    report: ReadReport,
+    progress: Progress,
+) -> tuple[Library, SparseMatrix]:
+    wanted = _spectrum_filter(config, files)
+    library = Library.from_spectra(
+        read_many(files.spectra, report),
+        bins,
+        report,
+        wanted,
+        lambda n: progress.progress("reading spectra", n),
+    )
+    progress.log(
+        f"{report.summary()}; kept {len(library):,} of {len(library.molecules):,} compounds"
+    )
+    if not len(library):
+        names = ", ".join(str(path) for path in files.spectra)
+        raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
+    unpaired = encode_unpaired_spectra(
+        read_many(files.unpaired_spectra, report), bins, report, wanted
+    )
+    return library, unpaired
+
+
+def _spectrum_filter(config: TrainConfig, files: TrainFiles) -> SpectrumFilter:
+    adducts = set()
+    for text in config.filter.adducts:
+        adduct = parse_adduct(text)
+        if adduct is None:
+            raise InputError(f"adduct {text!r} is unknown; wanted one like '[M+H]+'")
+        adducts.add(adduct.name)
+    return SpectrumFilter(
+        ion_mode=config.filter.ion_mode or None,
+        adducts=frozenset(adducts),
+        instrument_types=config.filter.instrument_types,
+        min_peaks=config.filter.min_peaks,
+        mass_tolerance_ppm=config.filter.mass_tolerance_ppm,
+        excluded=read_excluded(files.exclude),
+    )
+
+
+def _fingerprints(
+    config: TrainConfig,
+    files: TrainFiles,
+    library: Library,
+    layout: FingerprintLayout,
+    report: ReadReport,
+    n_jobs: int | None,
+    progress: Progress,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return packed fingerprints of the library's molecules and of the unpaired ones."""
+    excluded = read_excluded(files.exclude)
+    cache = FingerprintCache()
+
+    def show(done: int, total: int) -> None:
+        progress.progress("computing fingerprints", done, total)
+
+    packed = fingerprints(
+        [molecule.smiles for molecule in library.molecules], layout, cache, n_jobs, show
+    )
+    parts = []
+    for path in files.unpaired_molecules:
+        if path.suffix == ".h5":
+            with CandidatePool.open(path, layout) as pool:
+                everything = pool.slice(0, len(pool))
+            keep = [block not in excluded for block in everything.first_block]
+            parts.append(everything.packed[np.asarray(keep, dtype=bool)])
+            continue
+        smiles = []
+        for place, text in read_structures(path, report):
+            molecule = parse_molecule(smiles=text)
+            if molecule.first_block in excluded:
+                report.skip(str(path), 0, place, Reason.EXCLUDED, molecule.first_block)
+            else:
+                smiles.append(molecule.smiles)
+        parts.append(fingerprints(smiles, layout, cache, n_jobs, show))
+    empty = np.empty((0, packed.shape[1]), dtype=np.uint8)
+    return packed, np.concatenate([empty, *parts])
+
+
+def _training_data(
+    config: TrainConfig,
+    library: Library,
+    rows: NDArray[np.int64],
+    packed: NDArray[np.uint8],
+    unpaired_spectra: SparseMatrix,
+    unpaired_packed: NDArray[np.uint8],
+    bins: BinLayout,
+    layout: FingerprintLayout,
+) -> TrainingData:
+    """Split the training pairs by the level of supervision and add the unpaired files."""
+    order = np.random.default_rng(config.seed).permutation(rows)
+    n_paired = max(1, round(config.supervision * len(rows)))
+    paired = np.sort(order[:n_paired])
+    pool = rows if config.unpaired_pool == "all" else np.sort(order[n_paired:])
+    n_more_spectra = len(unpaired_spectra.offsets) - 1
+    pools = {
+        SPECTRUM: np.concatenate([pool, len(library) + np.arange(n_more_spectra)]),
+        FINGERPRINT: np.concatenate(
+            [library.compound[pool], len(packed) + np.arange(len(unpaired_packed))]
+        ),
+    }
+    tables = {
+        SPECTRUM: sparse_rows(join_rows([library.spectra, unpaired_spectra], bins.n_columns)),
+        FINGERPRINT: PackedBits(
+            torch.from_numpy(np.concatenate([packed, unpaired_packed])), layout.n_bits
+        ),
+    }
+    index = {SPECTRUM: paired, FINGERPRINT: library.compound[paired]}
+    return TrainingData(
+        TensorSource(tables, {name: torch.from_numpy(of) for name, of in index.items()}),
+        {
+            name: TensorSource({name: tables[name]}, {name: torch.from_numpy(of)})
+            for name, of in pools.items()
+            if len(of)
+        },
+    )
+
+
+def _provenance(
+    files: TrainFiles,
+    library: Library,
+    rows: Mapping[str, NDArray[np.int64]],
+    report: ReadReport,
+    device: torch.device,
+) -> dict[str, Any]:
+    paths = (
+        *files.spectra,
+        *files.unpaired_spectra,
+        *files.unpaired_molecules,
+        *files.exclude,
+    )
+    return {
+        "files": [{"name": path.name, "sha256": sha256_of(path)} for path in paths],
+        "n_spectra": len(library),
+        "n_compounds": len(library.molecules),
+        "n_spectra_by_fold": {fold: len(of_fold) for fold, of_fold in rows.items()},
+        "ion_modes": dict(library.ion_modes.most_common()),
+        "adducts": dict(library.adducts.most_common()),
+        "skipped": {reason.name: n for reason, n in report.counts.most_common()},
+        "split_sha256": sha256_of(files.output / "split.csv"),
+        "device": str(device),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "rdkit", "scikit-fingerprints", "torch")},
+        },
+    }
