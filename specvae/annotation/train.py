@@ -20,11 +20,14 @@ from specvae import __version__
 from specvae.annotation.compounds import read_excluded
 from specvae.annotation.config import TrainConfig
 from specvae.annotation.layout import (
+    FINGERPRINT,
+    SPECTRUM,
     bin_layout,
     model_config,
     objective_config,
     optim_config,
     pick_device,
+    sparse_rows,
 )
 from specvae.annotation.library import (
     Library,
@@ -52,7 +55,7 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import EpochRecord, PackedBits, TrainingData, fit
+from specvae.vae.training import EpochRecord, PackedBits, TensorSource, TrainingData, fit
 
 STATE_FOLDER = "training-state"
 
