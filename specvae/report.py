@@ -88,6 +88,11 @@ class ReadReport:
     strict: bool = False
     n_read: int = 0
     skips: list[Skip] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def note(self, decision: str) -> None:
+        """Count one record that was read but needed a decision, such as on its charge."""
+        self.notes[decision] += 1
 
     def skip(self, path: str, line: int, record: str, reason: Reason, detail: str = "") -> None:
         """Count one skipped record.
@@ -111,7 +116,9 @@ class ReadReport:
         """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks 7, ...``."""
         line = f"{self.n_read:,} spectra read, {len(self.skips):,} skipped"
         causes = ", ".join(f"{reason} {n:,}" for reason, n in self.counts.most_common())
-        return f"{line}: {causes}" if causes else line
+        line = f"{line}: {causes}" if causes else line
+        decisions = ", ".join(f"{decision} {n:,}" for decision, n in self.notes.most_common())
+        return f"{line}; read with a note: {decisions}" if decisions else line
 
     def write_csv(self, path: Path) -> None:
         """Write one row per skipped record: path, line, record, reason, detail."""

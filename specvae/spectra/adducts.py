@@ -1,0 +1,275 @@
+"""Ion species: ``[M+H]+`` and its many spellings, and what they say about mass and charge.
+
+An adduct is n_m molecules M plus or minus groups of atoms, with a charge z:
+
+    precursor m/z = (n_m * M + shift) / abs(z),    shift = mass of the groups - z * electron mass
+
+Spellings are read by a small grammar rather than looked up: ``M+H``, ``[M+H]1+``, ``[M+2H]++``,
+``[M+FA-H]-``. Two spellings of the same thing (same n_m, same net atoms, same charge) get the same
+name. Radical marks (``[M]+*``) are dropped: they change neither mass nor charge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from specvae.spectra.masses import (
+    ELECTRON_MASS,
+    composition_mass,
+    hill_formula,
+    parse_formula,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adduct:
+    """How a neutral molecule became the ion that was measured.
+
+    Parameters
+    ----------
+    name
+        Canonical spelling, such as ``[M+H]+``.
+    n_m
+        Number of molecules in the ion.
+    charge
+        Signed number of elementary charges, never 0.
+    mass_shift
+        Mass in Da that the ion has beyond its `n_m` molecules, electrons included.
+    """
+
+    name: str
+    n_m: int
+    charge: int
+    mass_shift: float
+
+    @property
+    def ion_mode(self) -> str:
+        """``positive`` or ``negative``."""
+        return "positive" if self.charge > 0 else "negative"
+
+    def neutral_mass(self, precursor_mz: float) -> float:
+        """Return the mass in Da of the neutral molecule whose ion has this m/z (Th)."""
+        return (precursor_mz * abs(self.charge) - self.mass_shift) / self.n_m
+
+    def precursor_mz(self, neutral_mass: float) -> float:
+        """Return the m/z (Th) of the ion of a neutral molecule of this mass (Da)."""
+        return (self.n_m * neutral_mass + self.mass_shift) / abs(self.charge)
+
+
+KNOWN_ADDUCTS: tuple[str, ...] = (
+    "[M+H]+",
+    "[M+Na]+",
+    "[M+K]+",
+    "[M+Li]+",
+    "[M+NH4]+",
+    "[M]+",
+    "[M-H]+",
+    "[M+H-H2O]+",
+    "[M+H-2H2O]+",
+    "[M+H-3H2O]+",
+    "[M+H-NH3]+",
+    "[M+2Na-H]+",
+    "[M+2K-H]+",
+    "[M+H+CH3OH]+",
+    "[M+H+ACN]+",
+    "[M+Na+ACN]+",
+    "[M+2H]2+",
+    "[M+3H]3+",
+    "[M+4H]4+",
+    "[M+H+Na]2+",
+    "[M+H+K]2+",
+    "[M+H+NH4]2+",
+    "[M+2Na]2+",
+    "[2M+H]+",
+    "[2M+Na]+",
+    "[2M+K]+",
+    "[2M+NH4]+",
+    "[3M+H]+",
+    "[M-H]-",
+    "[M]-",
+    "[M-2H]2-",
+    "[M-3H]3-",
+    "[M-H-H2O]-",
+    "[M-H-CO2]-",
+    "[M-H-NH3]-",
+    "[M-CH3]-",
+    "[M+Cl]-",
+    "[M+Br]-",
+    "[M+HCOO]-",
+    "[M+CH3COO]-",
+    "[M+CF3COO]-",
+    "[M+NO3]-",
+    "[M+Na-2H]-",
+    "[M+K-2H]-",
+    "[2M-H]-",
+    "[2M+HCOO]-",
+    "[2M+CH3COO]-",
+    "[2M+Na-2H]-",
+    "[3M-H]-",
+)
+"""Common ion species under the names that this program gives them; others are read as well."""
+
+# Names of reagents that are not formulas, in lower case.
+_ALIASES: Mapping[str, str] = {
+    "fa": "CH2O2",
+    "form": "CH2O2",
+    "hac": "C2H4O2",
+    "hoac": "C2H4O2",
+    "acoh": "C2H4O2",
+    "oac": "C2H3O2",
+    "acn": "C2H3N",
+    "mecn": "C2H3N",
+    "meoh": "CH4O",
+    "etoh": "C2H6O",
+    "ipa": "C3H8O",
+    "iproh": "C3H8O",
+    "isoprop": "C3H8O",
+    "dmso": "C2H6OS",
+    "tfa": "C2HF3O2",
+    "hex": "C6H10O5",
+}
+
+# Group names by Hill formula where the Hill formula is not what a chemist writes.
+_GROUP_NAMES: Mapping[str, str] = {
+    "CHO2": "HCOO",
+    "CH2O2": "HCOOH",
+    "C2H3O2": "CH3COO",
+    "C2H4O2": "CH3COOH",
+    "C2F3O2": "CF3COO",
+    "C2HF3O2": "TFA",
+    "C2H3N": "ACN",
+    "CH4O": "CH3OH",
+    "C2H6OS": "DMSO",
+    "H3N": "NH3",
+    "H4N": "NH4",
+    "ClH": "HCl",
+    "FH": "HF",
+}
+
+# The charge that a group carries when it is added, by Hill formula.
+_GROUP_CHARGES: Mapping[str, int] = {
+    **dict.fromkeys(("H", "D", "Li", "Na", "K", "Rb", "Cs", "Ag", "H4N", "CH3"), 1),
+    **dict.fromkeys(("Ca", "Mg", "Zn", "Cu"), 2),
+    **dict.fromkeys(("F", "Cl", "Br", "I", "HO", "CHO2", "C2H3O2", "C2F3O2", "NO3"), -1),
+}
+
+_SPECIES = re.compile(r"(\d*)M((?:[+-]\d*[A-Za-z][A-Za-z0-9]*)*)")
+_GROUP = re.compile(r"([+-])(\d*)([A-Za-z][A-Za-z0-9]*)")
+_BRACKETED = re.compile(r"[\[(]([^\[\]()]+)[\])](.*)")
+_CHARGE = re.compile(r"(\d*)([+-]+)(\d*)")
+_BLANKS = str.maketrans({"−": "-", "–": "-", " ": None, "\t": None, "*": None, "•": None})
+
+
+def _parse_charge(text: str) -> int | None:
+    """Return the signed charge of ``+``, ``2-``, ``+2`` or ``++``; None if it is none of them."""
+    match = _CHARGE.fullmatch(text)
+    if match is None:
+        return None
+    before, signs, after = match.groups()
+    if len(set(signs)) > 1 or (before and after) or (len(signs) > 1 and (before or after)):
+        return None
+    size = int(before or after) if before or after else len(signs)
+    return (size if signs[0] == "+" else -size) or None
+
+
+def _parse_groups(text: str) -> list[tuple[int, str]] | None:
+    """Return (signed count, Hill formula) for each group of ``+2H-H2O``."""
+    groups: list[tuple[int, str]] = []
+    for sign, count, token in _GROUP.findall(text):
+        try:
+            formula = hill_formula(parse_formula(_ALIASES.get(token.lower(), token)))
+        except ValueError:
+            return None
+        groups.append(((-1 if sign == "-" else 1) * int(count or 1), formula))
+    return groups
+
+
+def _group_order(item: tuple[str, int]) -> tuple[bool, bool, str]:
+    """Order of groups within a name: gains before losses, charge carriers first."""
+    formula, count = item
+    return count < 0, formula not in _GROUP_CHARGES, formula
+
+
+def _spell(n_m: int, groups: list[tuple[int, str]], charge: int) -> str:
+    counts: dict[str, int] = {}
+    for count, formula in groups:
+        counts[formula] = counts.get(formula, 0) + count
+    body = "".join(
+        f"{'+' if n > 0 else '-'}{abs(n) if abs(n) > 1 else ''}{_GROUP_NAMES.get(f, f)}"
+        for f, n in sorted(counts.items(), key=_group_order)
+        if n
+    )
+    size = str(abs(charge)) if abs(charge) > 1 else ""
+    return f"[{n_m if n_m > 1 else ''}M{body}]{size}{'+' if charge > 0 else '-'}"
+
+
+@lru_cache(maxsize=4096)
+def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
+    """Read an ion species in any of its spellings.
+
+    Parameters
+    ----------
+    text
+        Such as ``[M+H]+``, ``M+H``, ``[M+H]1+``, ``[M-H2O+H]+`` or ``M+FA-H``.
+    ion_mode
+        ``positive`` or ``negative``: decides the sign of a species whose own text does not,
+        such as ``M``.
+
+    Returns
+    -------
+    Adduct or None
+        None if the text is no ion species, for instance because it names an isotope (``[MCl37+H]``).
+    """
+    text = text.strip().translate(_BLANKS).removesuffix(".").replace("].", "]")
+    bracketed = _BRACKETED.fullmatch(text)
+    body, suffix = bracketed.groups() if bracketed else (text, "")
+    if not bracketed and body[-1:] in ("+", "-"):
+        # "M+H+": the sign at the end is the charge of the whole.
+        stem = body.rstrip("+-")
+        body, suffix = stem, body[len(stem) :]
+    match = _SPECIES.fullmatch(body)
+    groups = _parse_groups(match.group(2)) if match else None
+    if match is None or groups is None:
+        return None
+    n_m = int(match.group(1) or 1)
+    if suffix.strip(".()"):
+        charge = _parse_charge(suffix.strip(".()"))
+    else:
+        charge = sum(count * _GROUP_CHARGES.get(formula, 0) for count, formula in groups)
+        if charge == 0:
+            charge = {"positive": 1, "negative": -1}.get(ion_mode or "", 0)
+    if not charge or not n_m:
+        return None
+    return _make(n_m, groups, charge)
+
+
+def _make(n_m: int, groups: list[tuple[int, str]], charge: int) -> Adduct:
+    net = _net(groups)
+    name = _known_names().get((n_m, net, charge)) or _spell(n_m, groups, charge)
+    return Adduct(name, n_m, charge, composition_mass(dict(net)) - charge * ELECTRON_MASS)
+
+
+def _net(groups: list[tuple[int, str]]) -> frozenset[tuple[str, int]]:
+    atoms: dict[str, int] = {}
+    for count, formula in groups:
+        for element, n in parse_formula(formula).items():
+            atoms[element] = atoms.get(element, 0) + count * n
+    return frozenset((element, n) for element, n in atoms.items() if n)
+
+
+@lru_cache(maxsize=1)
+def _known_names() -> dict[tuple[int, frozenset[tuple[str, int]], int], str]:
+    """Canonical names by what they mean."""
+    names: dict[tuple[int, frozenset[tuple[str, int]], int], str] = {}
+    for name in KNOWN_ADDUCTS:
+        inner, suffix = name[1:].split("]")
+        match = _SPECIES.fullmatch(inner)
+        charge = _parse_charge(suffix)
+        groups = _parse_groups(match.group(2)) if match else None
+        if match is None or charge is None or groups is None:
+            raise ValueError(f"{name!r} in the table of adducts is no ion species")
+        names[int(match.group(1) or 1), _net(groups), charge] = name
+    return names

@@ -1,0 +1,113 @@
+"""Exact masses of isotopes and of the electron, each with its source.
+
+Isotopes: NIST, *Atomic Weights and Isotopic Compositions*, version 4.1, whose masses are those of
+the atomic mass evaluation AME2012 (doi:10.1088/1674-1137/36/12/003). For every element the most
+abundant isotope is meant, as in a monoisotopic mass. Electron: CODATA 2022
+(doi:10.1103/RevModPhys.97.025002).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+ELECTRON_MASS = 5.485799090441e-4
+"""Mass of the electron in Da."""
+
+ISOTOPE_MASSES: Mapping[str, float] = {
+    "H": 1.00782503223,
+    "D": 2.01410177812,
+    "Li": 7.0160034366,
+    "Be": 9.012183065,
+    "B": 11.00930536,
+    "C": 12.0,
+    "N": 14.00307400443,
+    "O": 15.99491461957,
+    "F": 18.99840316273,
+    "Na": 22.9897692820,
+    "Mg": 23.985041697,
+    "Al": 26.98153853,
+    "Si": 27.97692653465,
+    "P": 30.97376199842,
+    "S": 31.9720711744,
+    "Cl": 34.968852682,
+    "K": 38.9637064864,
+    "Ca": 39.962590863,
+    "Ti": 47.94794198,
+    "V": 50.94395704,
+    "Cr": 51.94050623,
+    "Mn": 54.93804391,
+    "Fe": 55.93493633,
+    "Co": 58.93319429,
+    "Ni": 57.93534241,
+    "Cu": 62.92959772,
+    "Zn": 63.92914201,
+    "Ga": 68.9255735,
+    "Ge": 73.921177761,
+    "As": 74.92159457,
+    "Se": 79.9165218,
+    "Br": 78.9183376,
+    "Rb": 84.9117897379,
+    "Sr": 87.9056125,
+    "Mo": 97.90540482,
+    "Ag": 106.9050916,
+    "Cd": 113.90336509,
+    "Sn": 119.90220163,
+    "Sb": 120.9038120,
+    "I": 126.9044719,
+    "Cs": 132.9054519610,
+    "Ba": 137.90524700,
+    "Pt": 194.9647917,
+    "Au": 196.96656879,
+    "Hg": 201.97064340,
+    "Pb": 207.9766525,
+    "Bi": 208.9803991,
+}
+"""Mass in Da of each element's most abundant isotope; ``D`` is deuterium."""
+
+_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
+
+
+def parse_formula(formula: str) -> dict[str, int]:
+    """Return the number of atoms of each element in a plain formula such as ``C6H12O6``.
+
+    Raises
+    ------
+    ValueError
+        If the text is no formula, or names an element that is not in `ISOTOPE_MASSES`.
+    """
+    counts: dict[str, int] = {}
+    end = 0
+    for match in _FORMULA.finditer(formula):
+        element, digits = match.groups()
+        if match.start() != end or element not in ISOTOPE_MASSES:
+            break
+        end = match.end()
+        counts[element] = counts.get(element, 0) + (int(digits) if digits else 1)
+    if not formula or end != len(formula):
+        raise ValueError(f"{formula!r} is not a molecular formula")
+    return counts
+
+
+def composition_mass(composition: Mapping[str, int]) -> float:
+    """Return the mass in Da of a neutral composition; counts may be negative."""
+    return sum(ISOTOPE_MASSES[element] * n for element, n in composition.items())
+
+
+def formula_mass(formula: str) -> float:
+    """Return the monoisotopic mass in Da of a neutral formula such as ``C6H12O6``.
+
+    Raises
+    ------
+    ValueError
+        If the text is no formula.
+    """
+    return composition_mass(parse_formula(formula))
+
+
+def hill_formula(composition: Mapping[str, int]) -> str:
+    """Return a composition in Hill order: C, H, then the rest by alphabet (all so without C)."""
+    first = ["C", "H"] if composition.get("C") else []
+    rest = sorted(element for element in composition if element not in first)
+    parts = ((element, composition.get(element, 0)) for element in (*first, *rest))
+    return "".join(f"{element}{n if n != 1 else ''}" for element, n in parts if n)

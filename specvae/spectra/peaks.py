@@ -1,0 +1,88 @@
+"""Peak lists as text, in the ways that MSP and MGF writers put them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.report import Reason
+from specvae.spectra.fields import RejectedRecordError
+from specvae.spectra.lines import decode
+
+Peaks = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+_QUOTED = re.compile(r'"[^"]*"?')
+_SEPARATOR = re.compile(r";|,(?=\s|$)")
+
+
+def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
+    """Return m/z (n,) and intensity (n,) from the lines of a peak list, in their order.
+
+    Lines of exactly two numbers, the usual case, are converted together. Else each line is read by
+    itself: ``mz intensity`` with anything after it (an annotation, a charge), ``mz:intensity``
+    pairs, and pairs ended by ``;``.
+
+    Parameters
+    ----------
+    lines
+        The lines as bytes.
+    many_per_line
+        Whether four or another even number of numbers on a line are so many pairs (MSP), rather
+        than one peak with further columns (MGF).
+
+    Raises
+    ------
+    RejectedRecordError
+        If a line does not hold peaks (BAD_PEAK), or not text (BAD_ENCODING).
+    """
+    rows = [line.split() for line in lines]
+    if set(map(len, rows)) == {2}:
+        try:
+            values = np.array(list(map(float, chain.from_iterable(rows))), dtype=np.float64)
+        except ValueError:
+            pass
+        else:
+            if b"_" not in b" ".join(lines):  # float() takes 1_000, a file does not mean that
+                return values[0::2], values[1::2]
+    pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
+    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
+    if b"\0" in line:
+        raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes among the peaks")
+    text = _QUOTED.sub(" ", decode(line))
+    try:
+        pairs: list[tuple[float, float]] = []
+        for part in _SEPARATOR.split(text):
+            tokens = part.split()
+            if tokens:
+                pairs.extend(_part_pairs(tokens, many_per_line))
+    except (ValueError, IndexError):
+        raise RejectedRecordError(Reason.BAD_PEAK, f"found {decode(line).strip()[:60]!r}") from None
+    return pairs
+
+
+def _part_pairs(tokens: list[str], many_per_line: bool) -> list[tuple[float, float]]:
+    if ":" in tokens[0]:
+        split = (token.split(":") for token in tokens)
+        return [(_number(mz), _number(intensity)) for mz, intensity in split]
+    if many_per_line and len(tokens) > 2 and len(tokens) % 2 == 0:
+        try:
+            values = [_number(token) for token in tokens]
+        except ValueError:
+            pass  # an annotation of several words after one peak
+        else:
+            return list(zip(values[0::2], values[1::2], strict=True))
+    return [(_number(tokens[0]), _number(tokens[1]))]
+
+
+def _number(token: str) -> float:
+    if "_" in token:
+        raise ValueError(token)
+    return float(token)

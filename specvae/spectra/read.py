@@ -1,0 +1,93 @@
+"""Read spectra from a file of any known format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from specvae.errors import InputError
+from specvae.report import ReadReport
+from specvae.spectra.fields import NOTE_KEY
+from specvae.spectra.lines import LineSource, sniff_format
+from specvae.spectra.mgf import read_mgf
+from specvae.spectra.msp import read_msp
+from specvae.spectra.mzml import read_mzml, read_mzxml
+from specvae.spectra.spectrum import Spectrum
+
+
+def read_spectra(path: Path | str, report: ReadReport) -> Iterator[Spectrum]:
+    """Yield the spectra of an MSP, MGF, mzML or mzXML file, gzip-compressed or not.
+
+    One record at a time is in memory. A malformed record is skipped and counted in `report` with
+    its place; its neighbours survive. The file is looked at before the first spectrum is asked
+    for, so that a wrong file fails at the call.
+
+    Parameters
+    ----------
+    path
+        The file; its content decides the format and must not contradict its suffix.
+    report
+        Counts what is read and what is skipped.
+
+    Returns
+    -------
+    iterator of Spectrum
+        In file order, each with a `query_id` of its own.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, a directory, empty, of another kind, or holds not one record; in a
+        strict report also at the first malformed record.
+    """
+    path = Path(path)
+    kind = sniff_format(path)
+    if kind == "msp":
+        spectra = read_msp(LineSource(path), report)
+    elif kind == "mgf":
+        spectra = read_mgf(LineSource(path), report)
+    elif kind == "mzml":
+        spectra = read_mzml(path, report)
+    else:
+        spectra = read_mzxml(path, report)
+    return _counted(path, with_unique_ids(spectra), report)
+
+
+def _counted(path: Path, spectra: Iterable[Spectrum], report: ReadReport) -> Iterator[Spectrum]:
+    n_skipped = len(report.skips)
+    n_read = 0
+    for spectrum in spectra:
+        n_read += 1
+        report.n_read += 1
+        if (note := spectrum.metadata.get(NOTE_KEY)) is not None:
+            report.note(_note_kind(note))
+        yield spectrum
+    if n_read == 0 and len(report.skips) == n_skipped:
+        raise InputError(f"{path}: holds no spectrum")
+
+
+def _note_kind(note: str) -> str:
+    """Return a note without the values of the one record, so that it can be counted."""
+    for kind in ("overruled by ion species", "overruled by ion mode", "taken as positive"):
+        if kind in note:
+            return f"charge {kind}"
+    return "first of several precursors taken"
+
+
+def with_unique_ids(spectra: Iterable[Spectrum]) -> Iterator[Spectrum]:
+    """Yield the spectra, the second of the same `query_id` as ``ID#2``, the third as ``ID#3``.
+
+    Only the identifiers are remembered.
+    """
+    counts: dict[str, int] = {}
+    for spectrum in spectra:
+        wanted = spectrum.query_id
+        query_id = wanted
+        n = counts.get(wanted, 0)
+        while query_id in counts:
+            n += 1
+            query_id = f"{wanted}#{n}" if n > 1 else wanted
+        counts[wanted] = max(n, 1)
+        counts.setdefault(query_id, 1)
+        yield spectrum if query_id == wanted else replace(spectrum, query_id=query_id)

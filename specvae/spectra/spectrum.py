@@ -1,0 +1,129 @@
+"""One mass spectrum with what is known about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.spectra.adducts import Adduct, parse_adduct
+
+_FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
+_DEFAULT_ADDUCTS = {"positive": "[M+H]+", "negative": "[M-H]-"}
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Spectrum:
+    """One mass spectrum, immutable and checked.
+
+    Parameters
+    ----------
+    mz
+        Positions of the peaks (n_peaks,), float64, Th, ascending, positive.
+    intensity
+        Heights of the peaks (n_peaks,), float64, arbitrary unit, none negative, one above 0.
+    query_id
+        What the record is called in results; unique within a file.
+    precursor_mz
+        m/z (Th) of the ion that was fragmented, None if the record does not say.
+    adduct
+        Ion species by its canonical name, or as found where it cannot be read.
+    charge, ion_mode
+        Signed charge; ``positive`` or ``negative``.
+    collision_energy, normalized_collision_energy, collision_energy_text
+        Energy in eV, or in percent of the instrument's scale (never both meanings in one field),
+        and the words of the record.
+    retention_time
+        Seconds.
+    path, line
+        Where the record begins (1-based; in mzML and mzXML the index of the spectrum).
+    metadata
+        Every other field of the record, as found; ``specvae_note`` tells what the reader decided.
+
+    Raises
+    ------
+    ValueError
+        If the peaks are not as described above.
+    """
+
+    mz: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    query_id: str
+    name: str | None = None
+    precursor_mz: float | None = None
+    adduct: str | None = None
+    charge: int | None = None
+    ion_mode: str | None = None
+    ms_level: int | None = None
+    collision_energy: float | None = None
+    normalized_collision_energy: float | None = None
+    collision_energy_text: str | None = None
+    retention_time: float | None = None
+    instrument: str | None = None
+    instrument_type: str | None = None
+    smiles: str | None = None
+    inchi: str | None = None
+    inchikey: str | None = None
+    formula: str | None = None
+    path: str = ""
+    line: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        mz = np.array(self.mz, dtype=np.float64)
+        intensity = np.array(self.intensity, dtype=np.float64)
+        if mz.ndim != 1 or mz.shape != intensity.shape or mz.size == 0:
+            raise ValueError(
+                f"peaks need two equally long rows of numbers, not {mz.shape} and {intensity.shape}"
+            )
+        if (mz[1:] < mz[:-1]).any():
+            raise ValueError("m/z values must ascend")
+        # Ascending, so the ends bound the rest; a NaN fails one of the comparisons.
+        if not (mz > 0).all() or mz[-1] == np.inf:
+            raise ValueError("m/z values must be positive and finite")
+        highest = intensity.max()
+        if not (intensity.min() >= 0 and 0 < highest < np.inf):
+            raise ValueError("intensities must be finite, none negative and one above 0")
+        if self.precursor_mz is not None and not 0 < self.precursor_mz < np.inf:
+            raise ValueError(f"precursor m/z must be positive and finite, not {self.precursor_mz}")
+        mz.flags.writeable = False
+        intensity.flags.writeable = False
+        object.__setattr__(self, "mz", mz)
+        object.__setattr__(self, "intensity", intensity)
+
+    @property
+    def n_peaks(self) -> int:
+        """Number of peaks."""
+        return int(self.mz.size)
+
+    @property
+    def relative_intensity(self) -> NDArray[np.float64]:
+        """Intensities (n_peaks,) with the highest peak at 1."""
+        relative: NDArray[np.float64] = self.intensity / self.intensity.max()
+        return relative
+
+    @property
+    def ion(self) -> Adduct | None:
+        """The ion species: the record's own, else [M+H]+ or [M-H]- by its ion mode.
+
+        None if the record names a species that cannot be read, or neither species nor ion mode.
+        """
+        text = self.adduct or _DEFAULT_ADDUCTS.get(self.ion_mode or "")
+        return parse_adduct(text, self.ion_mode) if text else None
+
+    @property
+    def neutral_mass(self) -> float | None:
+        """Mass in Da of the neutral molecule by precursor m/z and ion species, if both are known."""
+        ion = self.ion
+        if ion is None or self.precursor_mz is None:
+            return None
+        return ion.neutral_mass(self.precursor_mz)
+
+    @property
+    def first_block(self) -> str | None:
+        """The 14 letters of the InChIKey that stand for the connectivity."""
+        match = _FIRST_BLOCK.match(self.inchikey or "")
+        return match.group() if match else None
