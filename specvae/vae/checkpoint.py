@@ -1,0 +1,113 @@
+"""Models as safetensors files with a JSON header: no pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from specvae.errors import CheckpointError, ConfigError
+from specvae.files import atomic_path
+from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, read_header
+from specvae.vae.model import ModelConfig, MultimodalVAE
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Return the SHA-256 of all weights and buffers: names, shapes, dtypes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> bytes | memoryview:
+    """Return the values of a tensor as bytes, in row-major order."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file that appears whole or not at all.
+
+    Tensors that share memory, which the format refuses, are written once each.
+    """
+    owned: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        storage = value.untyped_storage()
+        whole = storage.nbytes() == value.numel() * value.element_size()
+        owned[name] = value if whole and storage.data_ptr() not in seen else value.clone()
+        seen.add(storage.data_ptr())
+    with atomic_path(path) as temporary:
+        save_file(owned, temporary, dict(metadata))
+
+
+def save_checkpoint(path: Path, model: MultimodalVAE, header: Mapping[str, Any]) -> None:
+    """Write a model and a header.
+
+    Parameters
+    ----------
+    path
+        The file to write, ``model.safetensors`` by custom.
+    model
+        Its weights and configuration are stored.
+    header
+        JSON values. The keys ``format_version``, ``model`` (configuration) and ``weights_sha256``
+        are set here.
+    """
+    complete = {
+        **header,
+        "format_version": FORMAT_VERSION,
+        "model": model.config.to_json(),
+        "weights_sha256": weights_sha256(model),
+    }
+    text = json.dumps(complete, allow_nan=False)
+    write_tensors(Path(path), model.state_dict(), {METADATA_KEY: text})
+
+
+def load_checkpoint(
+    path: Path, device: torch.device | str = "cpu"
+) -> tuple[MultimodalVAE, dict[str, Any]]:
+    """Return the model of a checkpoint, in evaluation mode, and its header.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, foreign, damaged or newer, or its weights do not fit
+        its own configuration.
+    """
+    path = Path(path)
+    header = read_header(path)
+    try:
+        config = ModelConfig.from_json(header.get("model"))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: model configuration: {error}") from None
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: tensors cannot be read: {reason}") from None
+    with torch.device("meta"):
+        model = MultimodalVAE(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path}: tensor {name} has shape {found.get(name, 'none')}, the model "
+                f"configuration wants {wanted.get(name, 'none')}"
+            )
+    model.load_state_dict(tensors, assign=True)
+    model.requires_grad_(True)
+    if weights_sha256(model) != header.get("weights_sha256"):
+        raise CheckpointError(f"{path}: damaged: the weights differ from their recorded SHA-256")
+    return model.to(device).eval(), header

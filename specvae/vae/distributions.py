@@ -1,0 +1,285 @@
+"""Diagonal Gaussians over the latent space, their product, and the likelihoods of the modalities.
+
+Everything that decides about stability is here: products never exponentiate a log-precision,
+an absent expert is one of infinite variance, and all of it runs in at least float32, whatever
+``torch.autocast`` is set to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the customary name)
+from torch import Tensor
+
+from specvae.vae.networks import SparseRows, gather_rows
+
+_LOGVAR_LIMIT = 20.0
+_LOGVAR_LEAK = 0.01
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32 if it has half precision, else unchanged."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def bounded_logvar(logvar: Tensor) -> Tensor:
+    """Return log-variances whose exponentials and their ratios stay finite in float32.
+
+    The identity within +-20; beyond, the slope drops to 0.01, so that a runaway encoder still gets
+    a gradient that leads back (a hard clamp would give none).
+    """
+    inside = logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
+    return inside + _LOGVAR_LEAK * (logvar - inside)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normal:
+    """Gaussian with diagonal covariance over the latent space.
+
+    Attributes
+    ----------
+    mean
+        (..., batch, n_latent), float.
+    logvar
+        Same shape: natural logarithm of the variance; ``+inf`` in an expert that says nothing.
+    """
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Return reparameterised samples, (n_samples, ..., batch, n_latent)."""
+        noise = torch.randn(
+            (n_samples, *self.mean.shape),
+            generator=generator,
+            device=self.mean.device,
+            dtype=self.mean.dtype,
+        )
+        return self.mean + torch.exp(0.5 * bounded_logvar(self.logvar)) * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z) summed over the latent dimensions, (..., batch), in nats."""
+        logvar = bounded_logvar(self.logvar)
+        squared = (z - self.mean).square() * torch.exp(-logvar)
+        return -0.5 * (squared + logvar + math.log(2 * math.pi)).sum(-1)
+
+
+def standard_normal(like: Tensor) -> Normal:
+    """Return the prior N(0, I) with the shape, dtype and device of `like`."""
+    zeros = torch.zeros_like(like)
+    return Normal(zeros, zeros)
+
+
+def absent_expert(like: Tensor) -> Normal:
+    """Return the expert that says nothing: mean 0, infinite variance."""
+    return Normal(torch.zeros_like(like), torch.full_like(like, math.inf))
+
+
+def product(experts: Sequence[Normal], prior_expert: bool) -> Normal:
+    r"""Return the renormalised product of Gaussian experts.
+
+    With log-precisions :math:`t_m = -\log\sigma_m^2`,
+
+    .. math:: \mu = \sum_m \mathrm{softmax}(t)_m \mu_m, \qquad
+              \log\sigma^2 = -\mathrm{logsumexp}(t),
+
+    so that no precision is ever exponentiated by itself and no epsilon is needed.
+
+    Parameters
+    ----------
+    experts
+        At least one; all of shape (batch, n_latent). An absent one has ``logvar = +inf``.
+    prior_expert
+        Multiply N(0, I) in once more. Without it, a coordinate of which every expert is absent has
+        no answer (NaN); callers see to it that at least one expert speaks.
+    """
+    means = [at_least_float32(expert.mean) for expert in experts]
+    log_precisions = [-at_least_float32(expert.logvar) for expert in experts]
+    if prior_expert:
+        means.append(torch.zeros_like(means[0]))
+        log_precisions.append(torch.zeros_like(means[0]))
+    t = torch.stack(log_precisions)  # (n_experts, batch, n_latent)
+    mean = (torch.softmax(t, dim=0) * torch.stack(means)).sum(0)
+    return Normal(mean, -torch.logsumexp(t, dim=0))
+
+
+def kl_divergence(q: Normal, p: Normal | None = None) -> Tensor:
+    """Return KL(q || p) summed over the latent dimensions, (..., batch), in nats.
+
+    Parameters
+    ----------
+    q, p
+        Gaussians of equal shape; `p` None is the prior N(0, I).
+    """
+    mean, logvar = at_least_float32(q.mean), bounded_logvar(at_least_float32(q.logvar))
+    if p is None:
+        return 0.5 * (logvar.exp() + mean.square() - 1.0 - logvar).sum(-1)
+    other = bounded_logvar(at_least_float32(p.logvar))
+    squared = (mean - at_least_float32(p.mean)).square() * torch.exp(-other)
+    return 0.5 * (other - logvar + torch.exp(logvar - other) + squared - 1.0).sum(-1)
+
+
+class Likelihood(Protocol):
+    """p(x | z) of one modality for a batch of latent codes, (..., batch, n_features)."""
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z], (..., batch, n_features)."""
+        ...
+
+    def log_prob(self, target: Tensor | SparseRows) -> Tensor:
+        """Return log p(target | z) summed over the features, (..., batch), in nats."""
+        ...
+
+    def split(self, sizes: Sequence[int]) -> Sequence[Likelihood]:
+        """Return the likelihoods of consecutive parts of the batch."""
+        ...
+
+
+def _split(x: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
+    return torch.split_with_sizes(x, list(sizes), dim)
+
+
+def _dense(target: Tensor | SparseRows, n_features: int) -> Tensor:
+    return target.to_dense(n_features) if isinstance(target, SparseRows) else target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bernoulli:
+    """Independent Bernoulli variables; grey targets in [0, 1] are allowed.
+
+    Attributes
+    ----------
+    logits
+        (..., batch, n_features), log-odds of 1.
+    """
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Probability of 1, (..., batch, n_features)."""
+        return torch.sigmoid(self.logits)
+
+    def log_prob(self, target: Tensor | SparseRows) -> Tensor:
+        """Return sum of x log p + (1 - x) log(1 - p), (..., batch), in nats."""
+        x = _dense(target, self.logits.shape[-1])
+        # log p = logit + logsigmoid(-logit), log(1 - p) = logsigmoid(-logit)
+        return (x * self.logits + F.logsigmoid(-self.logits)).sum(-1)
+
+    def split(self, sizes: Sequence[int]) -> list[Bernoulli]:
+        """Return the likelihoods of consecutive parts of the batch."""
+        return [Bernoulli(part) for part in _split(self.logits, sizes, -2)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gaussian:
+    """Independent Gaussians of one fixed standard deviation.
+
+    Attributes
+    ----------
+    mean
+        (..., batch, n_features).
+    scale
+        Standard deviation, in the units of the features.
+    """
+
+    mean: Tensor
+    scale: float
+
+    def log_prob(self, target: Tensor | SparseRows) -> Tensor:
+        """Return log N(x; mean, scale**2 I), (..., batch), in nats."""
+        n_features = self.mean.shape[-1]
+        squared = (_dense(target, n_features) - self.mean).square().sum(-1)
+        return _gaussian_log_density(squared, n_features, self.scale)
+
+    def split(self, sizes: Sequence[int]) -> list[Gaussian]:
+        """Return the likelihoods of consecutive parts of the batch."""
+        return [Gaussian(part, self.scale) for part in _split(self.mean, sizes, -2)]
+
+
+def _gaussian_log_density(squared_error: Tensor, n_features: int, scale: float) -> Tensor:
+    constant = n_features * math.log(2 * math.pi * scale**2)
+    return -0.5 * (squared_error / scale**2 + constant)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseGaussian:
+    r"""Gaussian whose mean o = W h + b comes from a linear layer, for wide, sparse targets.
+
+    The squared error to a sparse x needs neither the dense x nor, in large batches, o:
+
+    .. math:: |x - o|^2 = |x|^2 - 2 \sum_{j: x_j \neq 0} x_j (W_j \cdot h + b_j) + |o|^2,
+              \qquad |o|^2 = h^T (W^T W) h + 2 h \cdot W^T b + |b|^2 .
+
+    The Gram matrix costs n_features * n_hidden**2 whatever the batch, the outputs
+    batch * n_features * n_hidden; the cheaper of the two gives ``squared_norm``.
+
+    Attributes
+    ----------
+    hidden
+        (..., batch, n_hidden), input of the last layer.
+    weight, bias
+        (n_features, n_hidden) and (n_features,), the last layer.
+    scale
+        Standard deviation, in the units of the features.
+    squared_norm
+        (..., batch), :math:`|o|^2`.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor
+    scale: float
+    squared_norm: Tensor
+
+    @classmethod
+    def from_layer(
+        cls, hidden: Tensor, weight: Tensor, bias: Tensor, scale: float
+    ) -> SparseGaussian:
+        """Build from the last layer and its input; computes ``squared_norm``."""
+        hidden = hidden.to(weight.dtype)
+        n_rows = hidden.numel() // hidden.shape[-1]
+        # Full precision: |x - o|^2 is a difference of large numbers.
+        with torch.autocast(hidden.device.type, enabled=False):
+            if n_rows > hidden.shape[-1]:
+                # d/dW of h^T W^T W h is 2 W h h^T, symmetric in the two W: one of them is held
+                # fixed and the gradient of the other doubled, which saves a product.
+                gram = weight.detach().T @ weight
+                gram = 2.0 * gram - gram.detach()
+                linear = 2.0 * (bias @ weight)
+                squared_norm = (hidden * (hidden @ gram + linear)).sum(-1) + bias @ bias
+            else:
+                squared_norm = F.linear(hidden, weight, bias).square().sum(-1)
+        return cls(hidden, weight, bias, scale, squared_norm)
+
+    @property
+    def mean(self) -> Tensor:
+        """The outputs o, (..., batch, n_features)."""
+        return F.linear(self.hidden, self.weight, self.bias)
+
+    def log_prob(self, target: Tensor | SparseRows) -> Tensor:
+        """Return log N(x; o, scale**2 I), (..., batch), in nats."""
+        n_features = self.weight.shape[0]
+        if not isinstance(target, SparseRows):
+            return Gaussian(self.mean, self.scale).log_prob(target)
+        x = target.first_columns(n_features)
+        with torch.autocast(self.hidden.device.type, enabled=False):
+            cross = (self.hidden * gather_rows(x, self.weight)).sum(-1)
+            cross = cross + gather_rows(x, self.bias.unsqueeze(-1)).squeeze(-1)
+            squared = x.squared_norm() - 2.0 * cross + self.squared_norm
+        return _gaussian_log_density(squared, n_features, self.scale)
+
+    def split(self, sizes: Sequence[int]) -> list[SparseGaussian]:
+        """Return the likelihoods of consecutive parts of the batch."""
+        hidden = _split(self.hidden, sizes, -2)
+        norms = _split(self.squared_norm, sizes, -1)
+        return [
+            SparseGaussian(h, self.weight, self.bias, self.scale, norm)
+            for h, norm in zip(hidden, norms, strict=True)
+        ]

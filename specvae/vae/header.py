@@ -1,0 +1,117 @@
+"""The JSON header of a checkpoint, read without torch.
+
+A checkpoint is a safetensors file: 8 bytes, the little-endian length of a JSON table, then that
+table, then the tensors. The table's ``__metadata__`` maps ``specvae`` to our own header as text.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from specvae.errors import CheckpointError
+
+FORMAT_VERSION = 1
+METADATA_KEY = "specvae"
+
+# Version n to the function that turns a header of version n into one of version n + 1.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+_MAX_TABLE_BYTES = 100_000_000  # the limit of the safetensors format
+
+
+def migrate(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return `header` brought to the present format version.
+
+    Raises
+    ------
+    CheckpointError
+        If its version is missing, or newer than this program knows, or too old.
+    """
+    version = header.get("format_version")
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"{path}: format_version is {version!r}, wanted a positive number")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: written by a newer specvae (format {version}); this one reads up to format "
+            f"{FORMAT_VERSION}"
+        )
+    while version < FORMAT_VERSION:
+        header = MIGRATIONS[version](header)
+        version += 1
+        header["format_version"] = version
+    return header
+
+
+def read_table(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the JSON table of a safetensors file and the offset at which the tensors begin.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is no safetensors file, or is shorter than its table says.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(8)
+            if len(start) < 8:
+                raise CheckpointError(
+                    f"{path}: truncated or no checkpoint: {size} bytes, wanted at least 8"
+                )
+            (length,) = struct.unpack("<Q", start)
+            # The table of a safetensors file begins with a brace; text read as a length is huge.
+            first = stream.read(1)
+            if length > _MAX_TABLE_BYTES or (first and first != b"{"):
+                raise CheckpointError(f"{path}: not a specvae checkpoint (no safetensors file)")
+            if size < 8 + length:
+                raise CheckpointError(
+                    f"{path}: truncated: {size} bytes, wanted {8 + length} for the header alone"
+                )
+            text = first + stream.read(length - 1) if length else b""
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        table = json.loads(text)
+        ends = [entry["data_offsets"][1] for key, entry in table.items() if key != "__metadata__"]
+        wanted = 8 + length + int(max(ends, default=0))
+    except (ValueError, AttributeError, KeyError, IndexError, TypeError):
+        message = f"{path}: not a specvae checkpoint (unreadable safetensors header)"
+        raise CheckpointError(message) from None
+    if size < wanted:
+        raise CheckpointError(f"{path}: truncated: {size} bytes, wanted {wanted}")
+    return table, 8 + length
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of a checkpoint, migrated to the present format version.
+
+    Parameters
+    ----------
+    path
+        A file that ``specvae.vae.checkpoint.save_checkpoint`` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, foreign, or of a newer format.
+    """
+    path = Path(path)
+    table, _ = read_table(path)
+    metadata = table.get("__metadata__")
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if text is None:
+        raise CheckpointError(
+            f"{path}: a safetensors file of another program: metadata key '{METADATA_KEY}' is "
+            "missing"
+        )
+    try:
+        header = json.loads(text)
+    except (ValueError, TypeError):
+        header = None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: metadata key '{METADATA_KEY}' is no JSON table")
+    return migrate(header, path)

@@ -1,0 +1,621 @@
+"""Data streams and the training loop: one straight loop, resumable, best epoch by a metric."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from specvae.errors import ConfigError, TrainingError
+from specvae.vae import settings
+from specvae.vae.checkpoint import tensor_bytes, write_tensors
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.networks import Input, SparseRows
+from specvae.vae.objective import LossParts, ObjectiveConfig, loss
+
+_PAIRED = "paired"
+_STATE_KEY = "specvae-state"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedBits:
+    """Rows of bits, eight to a byte, the lowest bit first.
+
+    Attributes
+    ----------
+    table
+        (n_rows, ceil(n_bits / 8)), uint8.
+    n_bits
+        Bits of a row.
+    """
+
+    table: Tensor
+    n_bits: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the rows `index` as float32 zeros and ones, (len(index), n_bits)."""
+        shifts = torch.arange(8, dtype=torch.uint8, device=self.table.device)
+        bits = (self.table[index].unsqueeze(-1) >> shifts) & 1
+        return bits.flatten(1)[:, : self.n_bits].float()
+
+    def to(self, device: torch.device | str) -> PackedBits:
+        """Return the table on `device`."""
+        return PackedBits(self.table.to(device), self.n_bits)
+
+
+Table = Tensor | SparseRows | PackedBits
+
+
+class BatchSource(Protocol):
+    """Examples that a stream draws its batches from."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def batch(self, rows: Tensor) -> Mapping[str, Input]:
+        """Return the examples `rows` (int64), by modality: (len(rows), columns)."""
+        ...
+
+    def sha256(self) -> str:
+        """Return a digest of the data: training resumes only on the same."""
+        ...
+
+
+class TensorSource:
+    """Examples held as tensors.
+
+    Parameters
+    ----------
+    tables
+        By modality: rows of features, dense, sparse or packed bits.
+    index
+        By modality: (n_examples,), int64, which row of the table each example has, so that for
+        instance all spectra of a compound share one fingerprint. A modality that is left out has
+        one row for each example.
+
+    Raises
+    ------
+    ConfigError
+        If the modalities have different numbers of examples or an index points beyond its table.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Table], index: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._tables = dict(tables)
+        self._index = dict(index or {})
+        lengths = {}
+        for name, table in self._tables.items():
+            rows = self._index.get(name)
+            lengths[name] = len(table) if rows is None else len(rows)
+            if (
+                rows is not None
+                and len(rows)
+                and not 0 <= int(rows.min()) <= int(rows.max()) < len(table)
+            ):
+                raise ConfigError(f"index of {name}: points outside its {len(table)} rows")
+        if len(set(lengths.values())) != 1:
+            raise ConfigError(f"modalities have different numbers of examples: {lengths}")
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch(self, rows: Tensor) -> dict[str, Input]:
+        """Return the examples `rows` (int64), by modality: (len(rows), columns)."""
+        batch: dict[str, Input] = {}
+        for name, table in self._tables.items():
+            chosen = self._index[name][rows] if name in self._index else rows
+            batch[name] = table[chosen] if isinstance(table, Tensor) else table.rows(chosen)
+        return batch
+
+    def sha256(self) -> str:
+        """Return a digest of tables and indices."""
+        digest = hashlib.sha256()
+        for name, table in sorted(self._tables.items()):
+            tensors: tuple[Tensor, ...]
+            if isinstance(table, SparseRows):
+                digest.update(f"{name} sparse {table.n_columns}\n".encode())
+                tensors = (table.offsets, table.columns, table.values)
+            elif isinstance(table, PackedBits):
+                digest.update(f"{name} bits {table.n_bits}\n".encode())
+                tensors = (table.table,)
+            else:
+                digest.update(f"{name} dense {tuple(table.shape)}\n".encode())
+                tensors = (table,)
+            for tensor in tensors:
+                digest.update(tensor_bytes(tensor))
+        for name, rows in sorted(self._index.items()):
+            digest.update(f"{name} index\n".encode())
+            digest.update(tensor_bytes(rows))
+        return digest.hexdigest()
+
+    def to(self, device: torch.device | str) -> TensorSource:
+        """Return the source with all tensors on `device`."""
+        tables: dict[str, Table] = {n: table.to(device) for n, table in self._tables.items()}
+        return TensorSource(tables, {n: rows.to(device) for n, rows in self._index.items()})
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is learned from.
+
+    Attributes
+    ----------
+    paired
+        Examples with all modalities; None or empty: none.
+    unpaired
+        By modality: examples whose batches hold that modality (others are ignored).
+    """
+
+    paired: BatchSource | None
+    unpaired: Mapping[str, BatchSource] = field(default_factory=dict)
+
+    def streams(self) -> dict[str, BatchSource]:
+        """Return the non-empty sources by stream: ``paired`` and ``unpaired-NAME``."""
+        streams = {} if self.paired is None else {_PAIRED: self.paired}
+        streams |= {f"unpaired-{name}": source for name, source in self.unpaired.items()}
+        return {name: source for name, source in streams.items() if len(source)}
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights are trained (Adam).
+
+    Attributes
+    ----------
+    epochs
+        Passes over the largest stream.
+    batch_size
+        Examples of each stream in a step.
+    learning_rate
+        Highest learning rate.
+    weight_decay
+        Decoupled weight decay (AdamW).
+    clip_norm
+        Highest norm of the gradient; None: no clipping.
+    schedule
+        ``constant``; ``cosine``: falls to 0 over the run; ``onecycle``: rises from 1/25 over the
+        first 30 % (or ``warmup``) and falls to 0, both along a cosine.
+    warmup
+        Share of the steps over which the rate rises linearly from 0 (constant, cosine).
+    seed
+        Of shuffling, of the samples of z and of dropout.
+    patience
+        Stop after that many epochs without a better validation value; None: never.
+    weight_averaging
+        Decay of an exponential moving average of the weights, which then is what is validated and
+        kept; None: no averaging.
+    amp
+        Matrix products in bfloat16; products of experts and KL stay in float32.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    warmup: float = 0.0
+    seed: int = 0
+    patience: int | None = None
+    weight_averaging: float | None = None
+    amp: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}: must be positive, found {getattr(self, name)}")
+        if self.clip_norm is not None and not self.clip_norm > 0.0:
+            raise ConfigError(f"clip_norm: must be positive, found {self.clip_norm}")
+        if not 0.0 <= self.warmup < 1.0:
+            raise ConfigError(f"warmup: must lie in [0, 1), found {self.warmup}")
+        if self.weight_averaging is not None and not 0.0 < self.weight_averaging < 1.0:
+            raise ConfigError(
+                f"weight_averaging: must lie between 0 and 1, found {self.weight_averaging}"
+            )
+
+    def rate_at(self, step: int, n_steps: int) -> float:
+        """Return the learning rate of step `step` (0 first) of `n_steps`."""
+        done = step / n_steps
+        if self.schedule == "onecycle":
+            rise = self.warmup or 0.3
+            if done < rise:
+                low = 1.0 / 25.0
+                return self.learning_rate * (low + (1.0 - low) * _half_cosine(1.0 - done / rise))
+            return self.learning_rate * _half_cosine((done - rise) / (1.0 - rise))
+        if done < self.warmup:
+            return self.learning_rate * (step + 1) / math.ceil(self.warmup * n_steps)
+        if self.schedule == "cosine":
+            return self.learning_rate * _half_cosine((done - self.warmup) / (1.0 - self.warmup))
+        return self.learning_rate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration as JSON values."""
+        return cast(dict[str, Any], settings.to_json(self))
+
+    @classmethod
+    def from_json(cls, data: object) -> OptimConfig:
+        """Build from JSON values; an unknown key is a ConfigError that names the nearest."""
+        return settings.from_json(cls, data)
+
+
+def _half_cosine(done: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch reached.
+
+    Attributes
+    ----------
+    epoch
+        1 is the first.
+    total
+        Mean of the objective over the steps (nats, with its weights).
+    parts
+        Mean of each part over the steps (nats, without weights).
+    validation
+        What `validate` returned, higher is better; None where there is none.
+    best
+        Whether this epoch's weights are the best so far.
+    learning_rate
+        Of the last step.
+    gradient_norm
+        Mean over the steps, before clipping.
+    seconds, validation_seconds
+        Wall time of training and of validation.
+    """
+
+    epoch: int
+    total: float
+    parts: Mapping[str, float]
+    validation: float | None
+    best: bool
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+    validation_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class History:
+    """All epochs of a run, those before a resumption included."""
+
+    epochs: tuple[EpochRecord, ...]
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch whose weights the model holds."""
+        return [record for record in self.epochs if record.best][-1]
+
+
+def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
+    # Every epoch has seeds of its own, so that a resumed run needs no generator's state and nothing
+    # that a validation draws can shift what follows.
+    digest = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield shuffled rows without end, reshuffled after each pass.
+
+    A pass is cut into equal batches, not into full ones and a rest: no example weighs more than
+    another, and no batch of one row reaches a batch normalisation.
+    """
+    while True:
+        order = torch.randperm(n_rows, generator=generator)
+        yield from order.tensor_split(math.ceil(n_rows / batch_size))
+
+
+def _adam(model: torch.nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    adam = partial(
+        torch.optim.AdamW,
+        model.parameters(),
+        lr=optim.learning_rate,
+        weight_decay=optim.weight_decay,
+    )
+    try:
+        return adam(fused=True)
+    except RuntimeError:  # no fused kernel in this torch for this device
+        return adam(foreach=True)
+
+
+@dataclass
+class _Run:
+    """Everything that changes from epoch to epoch: what the resume state holds."""
+
+    model: MultimodalVAE
+    optimizer: torch.optim.Optimizer
+    averaged: MultimodalVAE | None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    records: list[EpochRecord] = field(default_factory=list)
+
+    @property
+    def kept(self) -> MultimodalVAE:
+        """The model whose weights are validated and kept."""
+        return self.model if self.averaged is None else self.averaged
+
+    def save(self, path: Path, digest: str) -> None:
+        tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
+        tensors |= {f"best/{name}": t for name, t in self.best.items()}
+        if self.averaged is not None:
+            state = self.averaged.state_dict()
+            tensors |= {f"averaged/{name}": t for name, t in state.items()}
+        for number, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{key}": t for key, t in slots.items()}
+        records = [record.to_json() for record in self.records]
+        write_tensors(path, tensors, {_STATE_KEY: json.dumps({"run": digest, "epochs": records})})
+
+    def load(self, path: Path, digest: str, device: torch.device) -> None:
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as stream:
+                state = json.loads((stream.metadata() or {})[_STATE_KEY])
+                if state["run"] != digest:
+                    raise TrainingError(
+                        f"{path}: resume state of a run with other data or another configuration; "
+                        "remove it to start anew"
+                    )
+                groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "averaged": {}}
+                slots: dict[int, dict[str, Tensor]] = {}
+                for key in stream.keys():  # noqa: SIM118 (not a mapping)
+                    group, _, name = key.partition("/")
+                    if group == "optimizer":
+                        number, _, name = name.partition("/")
+                        slots.setdefault(int(number), {})[name] = stream.get_tensor(key)
+                    else:
+                        groups[group][name] = stream.get_tensor(key)
+        except (SafetensorError, KeyError, ValueError) as error:
+            message = f"{path}: not a resume state, or a damaged one; remove it to start anew"
+            raise TrainingError(message) from error
+        self.model.load_state_dict(groups["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(groups["averaged"])
+        self.best = groups["best"]
+        param_groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": param_groups})
+        self.records = [EpochRecord(**record) for record in state["epochs"]]
+
+
+def _run_digest(
+    model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
+) -> str:
+    described = {
+        "model": model.config.to_json(),
+        "optim": optim.to_json(),
+        "objective": objective.to_json(),
+        "data": {name: source.sha256() for name, source in data.streams().items()},
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def fit(
+    model: MultimodalVAE,
+    data: TrainingData,
+    optim: OptimConfig,
+    objective: ObjectiveConfig,
+    *,
+    validate: Callable[[MultimodalVAE], float] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: Callable[[int, int, int], None] | None = None,
+    state_path: Path | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+) -> History:
+    """Train `model` in place; it ends with the weights of its best epoch, in evaluation mode.
+
+    The paired and the unpaired streams are shuffled independently of each other. An epoch has as
+    many steps as the largest stream has batches; a shorter stream begins anew when it is spent.
+
+    Parameters
+    ----------
+    model
+        Weights to start from.
+    data
+        The streams.
+    optim, objective
+        How and what to minimise.
+    validate
+        Called after each epoch with the model in evaluation mode and without gradients; higher is
+        better. Without it, the last epoch is the best.
+    on_epoch
+        Called after each epoch, once its resume state is written.
+    on_step
+        Called after each step with epoch (from 1), step (from 1) and steps in an epoch.
+    state_path
+        Where the resume state is written after each epoch; None: nowhere.
+    resume
+        Go on from `state_path` if it exists: the run ends in the same weights as an undisturbed
+        one (bit for bit on one thread of one machine).
+    device
+        Where to train.
+
+    Raises
+    ------
+    TrainingError
+        If the loss or its gradient is no longer finite, or the resume state does not belong to
+        this run.
+    ConfigError
+        If there is nothing to learn from, or a weight names an unknown modality.
+    """
+    device = torch.device(device)
+    streams = data.streams()
+    if not streams:
+        raise ConfigError("training data is empty: there are neither pairs nor unpaired examples")
+    for name in data.unpaired:
+        model.modality(name)
+    objective.check_names(model.config.names)
+    model.to(device)
+    averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
+    run = _Run(model, _adam(model, optim), averaged)
+    digest = ""
+    if state_path is not None:
+        # What a killed run left half-written (see atomic_path).
+        for stale in state_path.parent.glob(f".{state_path.stem}.*.tmp{state_path.suffix}"):
+            stale.unlink(missing_ok=True)
+        digest = _run_digest(model, data, optim, objective)
+        if resume and state_path.exists():
+            run.load(state_path, digest, device)
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        while len(run.records) < optim.epochs and not _out_of_patience(run.records, optim.patience):
+            started = time.perf_counter()
+            means, norm, rate = _train_epoch(run, streams, optim, objective, on_step)
+            trained = time.perf_counter()
+            value = _validate(run.kept, validate)
+            top = max((r.validation for r in run.records if r.validation is not None), default=None)
+            best = value is None or top is None or value > top
+            if best:
+                run.best = {n: t.detach().clone() for n, t in run.kept.state_dict().items()}
+            record = EpochRecord(
+                epoch=len(run.records) + 1,
+                total=means.pop("total"),
+                parts=means,
+                validation=value,
+                best=best,
+                learning_rate=rate,
+                gradient_norm=norm,
+                seconds=trained - started,
+                validation_seconds=time.perf_counter() - trained,
+            )
+            run.records.append(record)
+            if state_path is not None:
+                run.save(state_path, digest)
+            if on_epoch is not None:
+                on_epoch(record)
+    model.load_state_dict(run.best)
+    model.eval()
+    return History(tuple(run.records))
+
+
+def _out_of_patience(records: list[EpochRecord], patience: int | None) -> bool:
+    if patience is None or not records:
+        return False
+    return len(records) - max(record.epoch for record in records if record.best) >= patience
+
+
+def _validate(
+    model: MultimodalVAE, validate: Callable[[MultimodalVAE], float] | None
+) -> float | None:
+    if validate is None:
+        return None
+    model.eval()
+    with torch.no_grad():
+        value = float(validate(model))
+    if math.isnan(value):
+        raise TrainingError("the validation value is not a number")
+    return value
+
+
+def _train_epoch(
+    run: _Run,
+    streams: Mapping[str, BatchSource],
+    optim: OptimConfig,
+    objective: ObjectiveConfig,
+    on_step: Callable[[int, int, int], None] | None,
+) -> tuple[dict[str, float], float, float]:
+    """Train one epoch; return the means of total and parts, of the gradient norm, and the rate."""
+    model, optimizer = run.model, run.optimizer
+    device = next(model.parameters()).device
+    done = len(run.records)
+    n_steps = max(math.ceil(len(source) / optim.batch_size) for source in streams.values())
+    draws = {
+        name: _batches(
+            len(source),
+            optim.batch_size,
+            torch.Generator().manual_seed(_derived_seed(optim.seed, done, name)),
+        )
+        for name, source in streams.items()
+    }
+    noise = torch.Generator(device).manual_seed(_derived_seed(optim.seed, done, "noise"))
+    torch.manual_seed(_derived_seed(optim.seed, done, "dropout"))
+    parameters = list(model.parameters())
+    sums: dict[str, float] = {}
+    norm_sum = rate = 0.0
+    model.train()
+    for step in range(n_steps):
+        place = f"epoch {done + 1}, step {step + 1}"
+        batches = {
+            name: {key: x.to(device) for key, x in source.batch(next(draws[name])).items()}
+            for name, source in streams.items()
+        }
+        paired = batches.pop(_PAIRED, None)
+        unpaired = {}
+        for name, batch in batches.items():
+            modality = name.removeprefix("unpaired-")
+            unpaired[modality] = batch[modality]
+        amp = torch.autocast(device.type, torch.bfloat16) if optim.amp else contextlib.nullcontext()
+        with amp:
+            beta = objective.beta_at(done + step / n_steps)
+            terms = loss(model, paired, unpaired, objective, beta=beta, generator=noise)
+        values = _finite(terms, place)
+        optimizer.zero_grad()
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        norm = _clip(parameters, optim.clip_norm)
+        if not math.isfinite(norm):
+            raise TrainingError(f"{place}: the gradient is no longer finite")
+        rate = optim.rate_at(done * n_steps + step, optim.epochs * n_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        if run.averaged is not None and optim.weight_averaging is not None:
+            _average(run.averaged, model, optim.weight_averaging, done * n_steps + step)
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value
+        norm_sum += norm
+        if on_step is not None:
+            on_step(done + 1, step + 1, n_steps)
+    return {name: value / n_steps for name, value in sums.items()}, norm_sum / n_steps, rate
+
+
+def _finite(terms: LossParts, place: str) -> dict[str, float]:
+    """Return total and parts as numbers, fetched from the device at once."""
+    names = ["total", *terms.parts]
+    stacked = torch.stack([terms.total, *terms.parts.values()]).detach()
+    values: dict[str, float] = dict(zip(names, stacked.tolist(), strict=True))
+    for name in (*terms.parts, "total"):
+        if not math.isfinite(values[name]):
+            raise TrainingError(f"{place}: the loss is no longer finite: {name} is {values[name]}")
+    return values
+
+
+def _clip(parameters: list[torch.nn.Parameter], clip_norm: float | None) -> float:
+    """Scale the gradients to a norm of at most `clip_norm`; return the norm before."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = torch.stack(torch._foreach_norm(gradients))
+    norm = float(torch.linalg.vector_norm(norms))
+    if clip_norm is not None and norm > clip_norm:
+        torch._foreach_mul_(gradients, clip_norm / norm)
+    return norm
+
+
+@torch.no_grad()
+def _average(averaged: MultimodalVAE, model: MultimodalVAE, decay: float, step: int) -> None:
+    """Move the averaged weights towards the present ones; early steps, faster."""
+    decay = min(decay, (1.0 + step) / (10.0 + step))
+    ours: list[Tensor] = list(averaged.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+    for buffer, value in zip(averaged.buffers(), model.buffers(), strict=True):
+        buffer.copy_(value)
