@@ -1,0 +1,74 @@
+# Needs: python3 >= 3.11 with venv, make. Everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+DEMO_EPOCHS ?= 30
+DEMO := demo-out
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev demo demo-data test lint types pytest format clean distclean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "specvae needs Python 3.11 or newer; '$(PYTHON)' is not. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The pinned torch goes first: left to itself, pip may settle on another build before it reads the pin.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q -c constraints.txt torch
+	$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+install: $(VENV)/.installed  ## Make .venv and install specvae into it
+	@echo "Installed: $(BIN)/specvae"
+
+install-dev: $(VENV)/.installed-dev  ## The same with the tools for tests and benchmarks
+	@echo "Installed: $(BIN)/specvae and the development tools"
+
+demo: $(VENV)/.installed  ## Train, annotate and evaluate on the simulated demo data
+	$(BIN)/specvae train --spectra data/demo/library.msp -o $(DEMO)/model --epochs $(DEMO_EPOCHS) --seed 1
+	$(BIN)/specvae annotate data/demo/queries.mgf --candidates data/demo/candidates.csv \
+	  --model $(DEMO)/model -o $(DEMO)/annotations.csv --report $(DEMO)/report.html
+	$(BIN)/specvae evaluate data/demo/queries.mgf --candidates data/demo/candidates.csv \
+	  --truth data/demo/truth.csv --model $(DEMO)/model \
+	  --json $(DEMO)/evaluation.json --plot $(DEMO)/topk.png
+	@echo
+	@echo "The spectra are simulated (data/README.md). Ranked candidates: $(DEMO)/annotations.csv"
+	@echo "Report: $(DEMO)/report.html   Figures: $(DEMO)/evaluation.json   Plot: $(DEMO)/topk.png"
+
+demo-data: $(VENV)/.installed  ## Write data/demo again
+	$(BIN)/python data/make_demo.py
+
+test: lint types pytest  ## Lint, types and all tests
+
+lint: $(VENV)/.installed-dev  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev  ## mypy --strict
+	$(BIN)/mypy
+
+pytest: $(VENV)/.installed-dev  ## Tests only; PYTEST_ARGS='-k msp' picks some
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: $(VENV)/.installed-dev  ## Apply ruff's fixes and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove outputs and caches, keep .venv
+	rm -rf $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache
+	find specvae benchmarks tests data -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove .venv too
+	rm -rf $(VENV) specvae.egg-info

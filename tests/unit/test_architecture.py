@@ -1,0 +1,223 @@
+"""The rules of docs/architecture.md, checked on the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BASE = {"errors", "report", "files"}
+ISLANDS = {"spectra", "molecules", "vae"}
+# Part of specvae -> the parts that it may import.
+MAY_IMPORT = {
+    "errors": set(),
+    "files": {"errors"},
+    "report": {"errors", "files"},
+    **{island: BASE | {island} for island in ISLANDS},
+    "annotation": BASE | ISLANDS | {"annotation"},
+    "cli": BASE | ISLANDS | {"annotation", "cli"},
+}
+# Part of specvae -> the libraries that it must not import.
+CHEMISTRY = {"rdkit", "skfp", "pyteomics"}
+MUST_NOT_IMPORT = {
+    "errors": CHEMISTRY | {"torch", "pandas", "numpy", "matplotlib", "h5py"},
+    "files": CHEMISTRY | {"torch", "pandas", "numpy", "matplotlib", "h5py"},
+    "report": CHEMISTRY | {"torch", "pandas", "numpy", "matplotlib", "h5py"},
+    "spectra": {"torch", "rdkit", "skfp", "pandas"},
+    "molecules": {"torch", "pyteomics"},
+    "vae": CHEMISTRY | {"pandas"},
+    "annotation": set(),
+    "cli": set(),
+}
+MUST_NOT_IMPORT_BY_MODULE = {"specvae.vae.header": {"torch"}}
+MAY_IMPORT_CLICK = ("specvae.cli", "specvae_bench")
+MAY_IMPORT_MATCHMS = ("specvae_bench", "specvae.annotation.export")
+PICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+PICKLING_CALLS = {("torch", "load"), ("torch", "save")}
+
+
+def imported_names(tree: ast.AST, module: str) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of everything imported, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            origin = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield node.lineno, str(node.args[0].value)
+
+
+def is_within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def why_not(module: str, name: str) -> str | None:
+    """Return the rule that `module` breaks by importing `name`, or None."""
+    top, _, rest = name.partition(".")
+    part = module.split(".")[1] if module.startswith("specvae.") else None
+    if top in PICKLERS:
+        return "no pickle"
+    if top == "click" and not is_within(module, MAY_IMPORT_CLICK):
+        return "click belongs to the command lines"
+    if top == "matchms" and not is_within(module, MAY_IMPORT_MATCHMS):
+        return "matchms is a baseline or an exporter only"
+    if (top, rest.partition(".")[0]) in PICKLING_CALLS:
+        return "no pickle"
+    if part is None:
+        return "specvae/__init__.py imports nothing" if module == "specvae" else None
+    if top == "specvae_bench":
+        return "nothing in specvae imports the benchmarks"
+    target = rest.partition(".")[0]
+    if top == "specvae" and target != "__version__" and target not in MAY_IMPORT[part]:
+        return f"{part} may not import {target or 'all of specvae'}"
+    if top in MUST_NOT_IMPORT[part] | MUST_NOT_IMPORT_BY_MODULE.get(module, set()):
+        return f"{part} does without {top}"
+    return None
+
+
+def violations(source: str, module: str) -> list[str]:
+    """Return one line for each rule that a module's source breaks."""
+    tree = ast.parse(source)
+    found = [
+        f"line {line}: {name}: {rule}"
+        for line, name in imported_names(tree, module)
+        if (rule := why_not(module, name))
+    ]
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id, node.attr) in PICKLING_CALLS
+        ):
+            found.append(f"line {node.lineno}: {node.value.id}.{node.attr}: no pickle")
+        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            found.append(f"line {node.value.lineno}: allow_pickle: no pickle")
+    return found
+
+
+def module_name(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    parts = relative.parts[1:] if relative.parts[0] == "benchmarks" else relative.parts
+    return ".".join(parts).removesuffix(".py").removesuffix(".__init__")
+
+
+SOURCES = sorted([*(ROOT / "specvae").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_keep_the_rules(module: str) -> None:
+    assert violations(MODULES[module].read_text(encoding="utf-8"), module) == []
+
+
+def test_every_part_has_its_rule() -> None:
+    parts = {module.split(".")[1] for module in MODULES if module.startswith("specvae.")}
+    assert parts == set(MAY_IMPORT) == set(MUST_NOT_IMPORT)
+
+
+@pytest.mark.parametrize(
+    "module", [name for name, path in MODULES.items() if path.name == "__init__.py"]
+)
+def test_init_files_are_empty(module: str) -> None:
+    body = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
+    if module == "specvae":
+        assert [type(node) for node in body] == [ast.Expr, ast.Assign]  # docstring, __version__
+    else:
+        assert body == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("specvae.spectra.msp", "import torch", "spectra does without torch"),
+        ("specvae.spectra.msp", "def f():\n    from rdkit import Chem", "without rdkit"),
+        ("specvae.spectra.msp", "from pandas import read_csv", "spectra does without pandas"),
+        ("specvae.spectra.msp", "from specvae import molecules", "may not import molecules"),
+        ("specvae.spectra.msp", "from ..vae import model", "spectra may not import vae"),
+        ("specvae.spectra.msp", "import specvae", "may not import all of specvae"),
+        ("specvae.molecules.molecule", "import torch.nn", "molecules does without torch"),
+        ("specvae.molecules.molecule", "import specvae.spectra.masses", "may not import spectra"),
+        ("specvae.vae.model", "from rdkit.Chem import AllChem", "vae does without rdkit"),
+        ("specvae.vae.model", "import specvae.annotation.layout", "may not import annotation"),
+        ("specvae.vae.header", "import torch", "vae does without torch"),
+        ("specvae.annotation.train", "import click", "click belongs to the command lines"),
+        ("specvae.annotation.train", "from specvae.cli import main", "may not import cli"),
+        ("specvae.annotation.train", "import matchms", "matchms is a baseline"),
+        ("specvae.cli.main", "from specvae_bench import casmi", "imports the benchmarks"),
+        ("specvae.cli.main", "import importlib\nimportlib.import_module('pickle')", "no pickle"),
+        ("specvae.cli.info", "import torch\ntorch.load('x')", "line 2: torch.load: no pickle"),
+        ("specvae_bench.speed", "from torch import save", "no pickle"),
+        ("specvae_bench.speed", "import numpy as np\nnp.load('x', allow_pickle=True)", "no pickle"),
+        ("specvae.errors", "from specvae.report import Reason", "errors may not import report"),
+        ("specvae", "import os", "imports nothing"),
+    ],
+)
+def test_walker_flags(module: str, source: str, complaint: str) -> None:
+    (found,) = violations(source, module)
+    assert complaint in found
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("specvae.spectra.msp", "import numpy\nfrom specvae.report import Reason"),
+        ("specvae.vae.model", "import torch\nfrom specvae.vae import networks"),
+        ("specvae.annotation.train", "import specvae.vae.model\nfrom rdkit import Chem"),
+        ("specvae.annotation.export", "import matchms"),
+        ("specvae.cli.main", "import click\nfrom specvae import __version__"),
+        ("specvae.cli.main", "TABLE = {'bench': 'specvae_bench.casmi:main'}"),
+        ("specvae_bench.speed", "import click, matchms\nfrom specvae.spectra import read"),
+    ],
+)
+def test_walker_lets_pass(module: str, source: str) -> None:
+    assert violations(source, module) == []
+
+
+HELP = """
+import sys
+from specvae.cli.main import main
+sys.argv = ["specvae", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+
+def test_help_loads_no_heavy_library() -> None:
+    result = run(f"{HELP}print('loaded:', *sys.modules)")
+    text, _, loaded = result.stdout.partition("loaded:")
+    assert "annotate" in text
+    heavy = {"torch", "rdkit", "pandas", "matplotlib", "h5py", "numpy", "skfp", "pyteomics"}
+    assert heavy & set(loaded.split()) == set()
+
+
+def test_help_answers_within_three_times_import_click() -> None:
+    """A ratio of minima over interleaved runs, which load on the machine moves but little."""
+    best = {"import click": float("inf"), HELP: float("inf")}
+    for _ in range(7):
+        for code in best:
+            start = time.perf_counter()
+            run(code)
+            best[code] = min(best[code], time.perf_counter() - start)
+    assert best[HELP] < 3 * best["import click"], best

@@ -1,0 +1,101 @@
+"""Files that appear whole or not at all, digests, and the report of what was skipped."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from specvae.errors import InputError, SpecvaeError
+from specvae.files import atomic_path, atomic_text, sha256_of
+from specvae.report import ReadReport, Reason, Skip
+
+
+def test_atomic_text_writes_utf8_with_newlines_as_given(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "out.csv"
+    with atomic_text(target) as stream:
+        stream.write("β\r\nb\n")
+        assert not target.exists()
+    assert target.read_bytes() == "β\r\nb\n".encode()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_atomic_text_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("old", encoding="utf-8")
+
+    def write_half() -> None:
+        with atomic_text(target) as stream:
+            stream.write("half")
+            raise SpecvaeError("stop")
+
+    with pytest.raises(SpecvaeError, match="stop"):
+        write_half()
+    assert target.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_atomic_path_keeps_the_suffix_and_the_folder(tmp_path: Path) -> None:
+    target = tmp_path / "plot.png"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".png"
+        assert temporary != target
+        temporary.write_bytes(b"image")
+    assert target.read_bytes() == b"image"
+    assert not temporary.exists()
+
+
+def test_sha256_of_is_the_digest_of_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"abc" * 100_000)
+    assert sha256_of(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_report_counts_by_reason_most_frequent_first() -> None:
+    report = ReadReport(n_read=1234)
+    report.skip("a.msp", 10, "x", Reason.ADDUCT)
+    report.skip("a.msp", 20, "y", Reason.NO_PEAKS)
+    report.skip("b.msp", 5, "z", Reason.NO_PEAKS, "0 declared")
+    assert report.counts == {Reason.NO_PEAKS: 2, Reason.ADDUCT: 1}
+    assert report.summary() == "1,234 spectra read, 3 skipped: no peaks 2, other adduct 1"
+
+
+def test_report_without_skips_says_so() -> None:
+    assert ReadReport(n_read=2).summary() == "2 spectra read, 0 skipped"
+
+
+def test_strict_report_raises_at_a_malformed_record_only() -> None:
+    report = ReadReport(strict=True)
+    report.skip("a.msp", 1, "x", Reason.ION_MODE)
+    with pytest.raises(InputError, match=r"^a\.msp:7: caffeine: .* \(2 of 3\)$") as caught:
+        report.skip("a.msp", 7, "caffeine", Reason.PEAK_COUNT_MISMATCH, "2 of 3")
+    assert "\n" not in str(caught.value)
+    assert [skip.reason for skip in report.skips] == [Reason.ION_MODE]
+
+
+def test_skip_names_its_place() -> None:
+    assert str(Skip("a.mgf", 3, "q1", Reason.BAD_PEAK)) == (
+        "a.mgf:3: q1: a peak is not two finite numbers"
+    )
+
+
+def test_report_csv_has_a_row_for_each_skip(tmp_path: Path) -> None:
+    report = ReadReport()
+    report.skip("a,b.msp", 3, 'he said "x"', Reason.BAD_FIELD, "line\nbreak")
+    report.write_csv(tmp_path / "skipped.csv")
+    with (tmp_path / "skipped.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows == [
+        ["path", "line", "record", "reason", "detail"],
+        ["a,b.msp", "3", 'he said "x"', "BAD_FIELD", "line\nbreak"],
+    ]
+
+
+def test_filters_are_not_malformed_and_broken_records_are() -> None:
+    assert Reason.TRUNCATED.is_malformed
+    assert Reason.BAD_PEAK.is_malformed
+    assert not Reason.EXCLUDED.is_malformed
+    assert not Reason.MASS_MISMATCH.is_malformed
