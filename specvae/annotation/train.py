@@ -57,7 +57,7 @@ from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.training import EpochRecord, PackedBits, TensorSource, TrainingData, fit
 
-STATE_FOLDER = "training-state"
+STATE_FILE = "training-state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def train(
                 (lambda m: validation.mean_reciprocal_rank(m, torch_device)) if validation else None
             ),
             on_epoch=epochs,
-            state_path=files.output / STATE_FOLDER,
+            state_path=files.output / STATE_FILE,
+            on_step=lambda epoch, step, of: progress.progress(f"epoch {epoch}, step", step, of),
             resume=resume,
             device=torch_device,
         )
@@ -186,7 +187,7 @@ def train(
             "n_bits": layout.n_bits,
             "probe_sha256": layout.probe_sha256,
         },
-        "best_epoch": history.best_epoch,
+        "best_epoch": history.best.epoch,
         "validation": figures,
         "seconds": clock.seconds,
         "provenance": _provenance(files, library, rows, report, torch_device),
@@ -199,7 +200,7 @@ def train(
     plot_training(epochs.records, files.output / "training.png")
     if figures:
         progress.log(
-            f"best epoch {history.best_epoch}: validation hit@1 {figures['hit_at_1']:.1%} among "
+            f"best epoch {history.best.epoch}: validation hit@1 {figures['hit_at_1']:.1%} among "
             f"{figures['n_candidates']} structures of like mass (random "
             f"{figures['random_hit_at_1']:.1%}, blind {figures['blind_hit_at_1']:.1%})"
         )
@@ -229,7 +230,17 @@ class _EpochLog:
         self._progress = progress
 
     def __call__(self, record: EpochRecord) -> None:
-        entry = record.to_json()
+        entry = {
+            "epoch": record.epoch,
+            "loss": record.total,
+            "validation": record.validation,
+            "best": record.best,
+            "learning_rate": record.learning_rate,
+            "gradient_norm": record.gradient_norm,
+            "seconds": record.seconds,
+            "validation_seconds": record.validation_seconds,
+            **{f"part/{name}": value for name, value in record.parts.items()},
+        }
         if record.epoch > 1 and not self.records:
             # A resumed run: the epochs before it stand in the file already.
             lines = self._path.read_text(encoding="utf-8").splitlines()
@@ -239,7 +250,7 @@ class _EpochLog:
             stream.writelines(json.dumps(record) + "\n" for record in self.records)
         measured = "" if record.validation is None else f", validation MRR {record.validation:.4f}"
         self._progress.log(
-            f"epoch {record.epoch}/{self._n_epochs}: loss {entry['loss']:.2f}{measured}, "
+            f"epoch {record.epoch}/{self._n_epochs}: loss {record.total:.2f}{measured}, "
             f"{record.seconds:.1f} s"
         )
 

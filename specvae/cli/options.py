@@ -13,7 +13,8 @@ from typing import IO, Any, TypeVar, cast
 import click
 
 from specvae.errors import InputError
-from specvae.files import atomic_path
+from specvae.files import atomic_text
+from specvae.report import ReadReport
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -186,9 +187,8 @@ def text_output(path: Path | None) -> Iterator[IO[str]]:
         sys.stdout.flush()
         return
     require_writable(path)
-    with atomic_path(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
+    with atomic_text(path) as stream:
+        yield stream
 
 
 def require_writable(path: Path) -> None:
@@ -217,3 +217,12 @@ def model_file(path: Path) -> Path:
             "one with --model"
         )
     return path
+
+
+def write_skips(output: Path | None, *reports: ReadReport) -> None:
+    """Write ``skipped.csv`` beside the output if anything was skipped."""
+    if output is None or str(output) == "-":
+        return
+    everything = ReadReport(skips=[skip for report in reports for skip in report.skips])
+    if everything.skips:
+        everything.write_csv(output.with_name("skipped.csv"))

@@ -1,0 +1,130 @@
+"""`specvae annotate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    candidate_options,
+    device_option,
+    model_file,
+    model_option,
+    query_filter_options,
+    require_writable,
+    strict_option,
+    text_output,
+    verbosity,
+    write_skips,
+)
+
+
+class TopType(click.ParamType):
+    """A positive number, or ``all``."""
+
+    name = "N|all"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Return the number, or ``all``."""
+        text = str(value).strip().lower()
+        if text == "all":
+            return "all"
+        if not text.isdigit() or int(text) < 1:
+            self.fail(f"{value!r} is neither a number of 1 or more nor 'all'.", param, ctx)
+        return int(text)
+
+
+@click.command()
+@click.argument("queries", type=INPUT)
+@candidate_options
+@model_option
+@query_filter_options
+@click.option(
+    "--top", type=TopType(), default="10", show_default=True, help="Candidates shown per query."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["csv", "tsv", "jsonl", "mztab"]),
+    default="csv",
+    show_default=True,
+)
+@click.option("-o", "--output", type=INPUT, default=None, help="Where to write.  [default: stdout]")
+@click.option("--report", type=INPUT, default=None, help="Also write a report as one HTML page.")
+@strict_option
+@device_option
+@verbosity
+def annotate(
+    queries: Path,
+    candidates: Path,
+    ppm: float,
+    jobs: int | None,
+    model: Path,
+    ion_mode: str | None,
+    adducts: tuple[str, ...],
+    top: int | str,
+    output_format: str,
+    output: Path | None,
+    report: Path | None,
+    strict: bool,
+    device: str,
+) -> None:
+    """Rank candidate structures for each query spectrum.
+
+    QUERIES is an .msp, .mgf, .mzML or .mzXML file, also .gz. Candidates without a query_id column
+    are matched by mass. Every record of QUERIES has at least one row in the output; where nothing
+    could be ranked, the column status says why. Scores are log-likelihoods (nats): differences
+    within a query mean something, values across queries do not.
+
+    \b
+    Example:
+      specvae annotate query.mgf --candidates cands.csv --top 5 -o ranked.csv --report report.html
+    """
+    path = model_file(model)
+    for target in (output, report):
+        if target is not None:
+            require_writable(target)
+
+    from specvae.annotation.annotator import (
+        Annotator,
+        CandidateSource,
+        QueryFilter,
+        rank_queries,
+        to_result,
+    )
+    from specvae.annotation.export import write_annotations
+    from specvae.report import ReadReport
+
+    console = Console()
+    wanted = QueryFilter.of(ion_mode, adducts)
+    query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
+    annotator = Annotator.load(path, device)
+    source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
+    ranked = rank_queries(
+        annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console
+    )
+    results = [to_result(annotator, query, None if top == "all" else int(top)) for query in ranked]
+    provenance = {
+        "queries": str(queries),
+        "candidates": str(candidates),
+        "model": str(path),
+        "model digest": annotator.header["weights_sha256"],
+        "program": annotator.header["program"],
+    }
+    with text_output(output) as stream:
+        write_annotations(results, stream, output_format, provenance=provenance)
+    if report is not None:
+        from specvae.annotation.html import write_report
+
+        write_report(results, report, title=f"Annotations of {queries.name}", provenance=provenance)
+    write_skips(output, query_report, candidate_report)
+    n_ranked = sum(result.annotations[0].rank is not None for result in results)
+    console.log(f"queries: {query_report.summary()}")
+    if candidate_report.skips:
+        console.log(f"candidates: {candidate_report.summary()}")
+    console.log(f"{n_ranked:,} of {len(results):,} queries ranked")

@@ -1,0 +1,113 @@
+"""`specvae embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    device_option,
+    model_file,
+    model_option,
+    require_writable,
+    strict_option,
+    verbosity,
+    write_skips,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@click.command()
+@click.argument("queries", type=INPUT, required=False)
+@click.option(
+    "--molecules",
+    type=INPUT,
+    default=None,
+    help="Embed the molecules of this .smi, .csv or .tsv instead of spectra.",
+)
+@model_option
+@click.option(
+    "-o",
+    "--output",
+    type=INPUT,
+    default=Path("latent.h5"),
+    show_default=True,
+    help="HDF5, or Parquet if the name ends in .parquet.",
+)
+@strict_option
+@device_option
+@verbosity
+def embed(
+    queries: Path | None,
+    molecules: Path | None,
+    model: Path,
+    output: Path,
+    strict: bool,
+    device: str,
+) -> None:
+    """Write latent means: one vector per spectrum or molecule.
+
+    HDF5 holds the data sets id (n) and latent (n, n_latent); Parquet a column id and one column
+    per latent dimension. Spectra and molecules share the latent space.
+
+    \b
+    Example:
+      specvae embed query.mgf -o latent.parquet
+      specvae embed --molecules candidates.smi -o molecules.h5
+    """
+    if (queries is None) == (molecules is None):
+        raise click.UsageError("name either a file of spectra or --molecules")
+    path = model_file(model)
+    require_writable(output)
+
+    from specvae.annotation.annotator import Annotator
+    from specvae.errors import InputError
+    from specvae.molecules.candidates import read_molecules
+    from specvae.molecules.fingerprint import FingerprintCache, fingerprints
+    from specvae.report import ReadReport
+    from specvae.spectra.read import read_spectra
+
+    report = ReadReport(strict=strict)
+    annotator = Annotator.load(path, device)
+    if queries is not None:
+        spectra = list(read_spectra(queries, report))
+        ids = [spectrum.query_id for spectrum in spectra]
+        latent = annotator.embed(spectra)
+    else:
+        assert molecules is not None
+        found = list(read_molecules(molecules, report))
+        ids = [name for name, _ in found]
+        packed = fingerprints(
+            [molecule.smiles for _, molecule in found], annotator.layout, FingerprintCache()
+        )
+        latent = annotator.embed_fingerprints(packed)
+    if not ids:
+        raise InputError(f"{queries or molecules}: nothing to embed ({report.summary()})")
+    _write(output, ids, latent)
+    write_skips(output, report)
+    Console().log(f"{report.summary()}; {len(ids):,} vectors in {output}")
+
+
+def _write(path: Path, ids: list[str], latent: NDArray[np.float32]) -> None:
+    from specvae.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            import pandas as pd
+
+            table = pd.DataFrame(latent, columns=[f"z{i}" for i in range(latent.shape[1])])
+            table.insert(0, "id", ids)
+            table.to_parquet(temporary, index=False)
+        else:
+            import h5py
+
+            with h5py.File(temporary, "w") as file:
+                file.create_dataset("id", data=ids, dtype=h5py.string_dtype())
+                file.create_dataset("latent", data=latent)

@@ -1,0 +1,199 @@
+"""`specvae evaluate`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    candidate_options,
+    device_option,
+    model_file,
+    model_option,
+    query_filter_options,
+    require_writable,
+    seed_option,
+    strict_option,
+    text_output,
+    verbosity,
+)
+
+_CURVE_MAX = 100
+_NAMES_SHOWN = 5
+
+
+@click.command()
+@click.argument("queries", type=INPUT)
+@candidate_options
+@click.option(
+    "--truth",
+    type=INPUT,
+    required=True,
+    help="CSV with query_id and inchikey14, inchikey or smiles.",
+)
+@model_option
+@query_filter_options
+@click.option("--json", "json_path", type=INPUT, default=None, help="Write the figures as JSON.")
+@click.option(
+    "--plot", "plot_path", type=INPUT, default=None,
+    help="Draw the share of queries with the truth in the top k (PNG).",
+)  # fmt: skip
+@seed_option
+@strict_option
+@device_option
+@verbosity
+def evaluate(
+    queries: Path,
+    candidates: Path,
+    ppm: float,
+    jobs: int | None,
+    truth: Path,
+    model: Path,
+    ion_mode: str | None,
+    adducts: tuple[str, ...],
+    json_path: Path | None,
+    plot_path: Path | None,
+    seed: int,
+    strict: bool,
+    device: str,
+) -> None:
+    """Rank candidates and compare with the truth.
+
+    Prints hit@k (expected under random tie-breaking), intervals resampled by molecule, and two
+    controls: random order, and the same model given an empty spectrum (blind). A query whose truth
+    is not among its candidates counts as missed.
+
+    \b
+    Example:
+      specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
+    """
+    path = model_file(model)
+    for target in (json_path, plot_path):
+        if target is not None:
+            require_writable(target)
+
+    from specvae.annotation.annotator import Annotator, CandidateSource, QueryFilter, rank_queries
+    from specvae.annotation.compounds import read_truth
+    from specvae.annotation.evaluate import evaluate as compare
+    from specvae.annotation.metrics import top_k_curve
+    from specvae.errors import InputError
+    from specvae.files import sha256_of
+    from specvae.report import ReadReport
+
+    console = Console()
+    wanted = QueryFilter.of(ion_mode, adducts)
+    answers = read_truth(truth)
+    annotator = Annotator.load(path, device)
+    query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
+    source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
+    evaluation = compare(
+        annotator,
+        rank_queries(
+            annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console
+        ),
+        answers,
+    )
+    if not evaluation.ranks:
+        raise InputError(
+            f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
+            "spectrum's (see docs/formats.md)"
+        )
+    _warn(console, evaluation, query_report, candidate_report)
+    figures: dict[str, Any] = {
+        **evaluation.figures(seed),
+        "seed": seed,
+        "ppm": ppm,
+        "model": {
+            "file": str(path),
+            "weights_sha256": annotator.header["weights_sha256"],
+            "kind": annotator.header["config"]["model"]["kind"],
+            "fingerprint": annotator.layout.name,
+        },
+        "files": {
+            name: {"name": file.name, "sha256": sha256_of(file)}
+            for name, file in (("queries", queries), ("candidates", candidates), ("truth", truth))
+        },
+        "top_k": top_k_curve(evaluation.ranks, _CURVE_MAX),
+    }
+    if json_path is not None:
+        with text_output(json_path) as stream:
+            json.dump(_finite(figures), stream, indent=2)
+            stream.write("\n")
+    if plot_path is not None:
+        from specvae.annotation.metrics import random_hits
+        from specvae.annotation.plots import plot_top_k
+
+        plot_top_k(
+            {
+                figures["model"]["kind"]: figures["top_k"],
+                "blind": top_k_curve(evaluation.blind, _CURVE_MAX),
+                "random": [
+                    float(random_hits(evaluation.ranks, k).mean()) for k in range(1, _CURVE_MAX + 1)
+                ],
+            },
+            plot_path,
+            k_max=_CURVE_MAX,
+            title=queries.name,
+            n_queries=len(evaluation.ranks),
+        )
+    click.echo(_table(figures))
+
+
+def _table(figures: dict[str, Any]) -> str:
+    """Return the figures as aligned lines, shares in percent with their intervals."""
+    lines = []
+    for name, value in figures.items():
+        if not isinstance(value, int | float) or name in ("seed", "ppm"):
+            continue
+        if name.startswith(("hit_", "random_", "blind_")):
+            text = f"{value:8.1%}"
+        elif isinstance(value, float):
+            text = f"{value:8.3f}"
+        else:
+            text = f"{value:8,}"
+        interval = figures.get(f"{name}_ci95")
+        if interval is not None:
+            low, high = interval
+            percent = name != "mrr"
+            text += f"  [{low:.1%}, {high:.1%}]" if percent else f"  [{low:.3f}, {high:.3f}]"
+        lines.append(f"{name:<24}{text}")
+    return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """Replace what JSON has no number for (an infinite median rank) by null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _warn(console: Console, evaluation: Any, queries: Any, candidates: Any) -> None:  # noqa: ANN401
+    console.log(f"queries: {queries.summary()}")
+    if candidates.skips:
+        console.log(f"candidates: {candidates.summary()}")
+    for what, names in (
+        ("queries have no row in the truth file and are not evaluated", evaluation.unknown_queries),
+        ("rows of the truth file have no query and are not evaluated", evaluation.missing_queries),
+    ):
+        if names:
+            console.log(f"note: {len(names):,} {what}: {_some(names)}")
+    if evaluation.trained_on:
+        named = [f"{query} ({block})" for query, block in evaluation.trained_on.items()]
+        console.log(
+            f"warning: the model has learned from the truth of {len(named):,} of "
+            f"{len(evaluation.ranks):,} queries, so these figures flatter it: {_some(named)}; "
+            "train with --exclude"
+        )
+
+
+def _some(names: Any) -> str:  # noqa: ANN401
+    shown = ", ".join(list(names)[:_NAMES_SHOWN])
+    return shown + (f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else "")

@@ -1,0 +1,83 @@
+"""`specvae info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import INPUT, model_file, verbosity
+
+
+@click.command()
+@click.argument("model", type=INPUT)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole header as JSON.")
+@verbosity
+def info(model: Path, as_json: bool) -> None:
+    """Tell what a model is, what it was trained on, and what it reached.
+
+    \b
+    Example:
+      specvae info specvae-model
+    """
+    from specvae.vae.header import read_header
+
+    path = model_file(model)
+    header = read_header(path)
+    if as_json:
+        click.echo(json.dumps(header, indent=2))
+        return
+    for name, value in _lines(path, header):
+        click.echo(f"{name:<14}{value}")
+
+
+def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
+    config = header.get("config", {})
+    provenance = header.get("provenance", {})
+    lines = [
+        ("file", str(path)),
+        ("format", f"{header['format_version']}, written by {header.get('program', 'unknown')}"),
+        ("weights", f"sha256 {header['weights_sha256']}"),
+    ]
+    if not config:
+        lines.append(("modalities", ", ".join(m["name"] for m in header["model"]["modalities"])))
+        return lines
+    kind, preset = config["model"]["kind"], config["preset"]
+    objective = ", ".join(f"{name} {value:g}" for name, value in config["objective"].items())
+    fingerprint, validation = header["fingerprint"], header["validation"]
+    folds = provenance["n_spectra_by_fold"]
+    lines += [
+        ("model", f"{kind}, preset {preset}, {header['model']['n_latent']} latent dimensions"),
+        ("objective", objective),
+        ("fingerprint", f"{fingerprint['name']} version {fingerprint['version']}"),
+        (
+            "trained on",
+            f"{folds['train']:,} spectra of {len(header['compounds']['train']):,} compounds "
+            f"({_counts(provenance['ion_modes'])}; {_counts(provenance['adducts'])})",
+        ),
+        *(("file read", f"{f['name']}, sha256 {f['sha256']}") for f in provenance["files"]),
+        ("skipped", _counts(provenance["skipped"]) or "nothing"),
+        ("settings", f"seed {header['seed']}, supervision {config['supervision']:g}"),
+        ("best epoch", f"{header['best_epoch']} of {config['optim']['epochs']}"),
+    ]
+    if validation:
+        lines.append(
+            (
+                "validation",
+                f"hit@1 {validation['hit_at_1']:.1%} among {validation['n_candidates']} structures "
+                f"of like mass (random {validation['random_hit_at_1']:.1%}, blind "
+                f"{validation['blind_hit_at_1']:.1%}); {validation['n_queries']:,} spectra of "
+                f"{validation['n_compounds']:,} compounds",
+            )
+        )
+    lines += [
+        ("took", ", ".join(f"{step} {s:.0f} s" for step, s in header["seconds"].items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
+    ]
+    return lines
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counts.items())

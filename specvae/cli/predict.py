@@ -1,0 +1,80 @@
+"""`specvae predict`."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    device_option,
+    model_file,
+    model_option,
+    strict_option,
+    text_output,
+    verbosity,
+    write_skips,
+)
+
+
+@click.command()
+@click.argument("queries", type=INPUT)
+@model_option
+@click.option(
+    "--min-probability",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    show_default=True,
+    help="Leave out bits that are less likely.",
+)
+@click.option("-o", "--output", type=INPUT, default=None, help="Where to write.  [default: stdout]")
+@strict_option
+@device_option
+@verbosity
+def predict(
+    queries: Path,
+    model: Path,
+    min_probability: float,
+    output: Path | None,
+    strict: bool,
+    device: str,
+) -> None:
+    """Predict the fingerprint bits of each query spectrum.
+
+    Writes a CSV with columns query_id, bit, probability and meaning: a key's name, a SMARTS or an
+    atom environment. Bits of one query stand in order of falling probability.
+
+    \b
+    Example:
+      specvae predict query.mgf --min-probability 0.5 -o bits.csv
+    """
+    path = model_file(model)
+
+    import numpy as np
+
+    from specvae.annotation.annotator import Annotator
+    from specvae.report import ReadReport
+    from specvae.spectra.read import read_spectra
+
+    report = ReadReport(strict=strict)
+    annotator = Annotator.load(path, device)
+    spectra = list(read_spectra(queries, report))
+    meanings = [annotator.layout.meaning(bit) for bit in range(annotator.layout.n_bits)]
+    with text_output(output) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["query_id", "bit", "probability", "meaning"])
+        for start in range(0, len(spectra), 256):
+            chunk = spectra[start : start + 256]
+            for spectrum, logits in zip(chunk, annotator.predict(chunk), strict=True):
+                probabilities = 1.0 / (1.0 + np.exp(-logits))
+                order = np.argsort(-probabilities, kind="stable")
+                writer.writerows(
+                    (spectrum.query_id, bit, f"{probabilities[bit]:.6f}", meanings[bit])
+                    for bit in order.tolist()
+                    if probabilities[bit] >= min_probability
+                )
+    write_skips(output, report)
+    Console().log(report.summary())

@@ -1,0 +1,185 @@
+"""`specvae train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    device_option,
+    strict_option,
+    verbosity,
+)
+
+KINDS = ("svae", "svae-star", "vaevae", "vaevae-star")
+
+
+@click.command()
+@click.option(
+    "--spectra",
+    type=INPUT,
+    multiple=True,
+    required=True,
+    help="Spectral library with structures: .msp .mgf .mzML .mzXML, also .gz (repeatable).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=INPUT,
+    default=Path("specvae-model"),
+    show_default=True,
+    help="Folder for the model and the record of its training.",
+)
+@click.option(
+    "--unpaired-spectra",
+    type=INPUT,
+    multiple=True,
+    help="Spectra without structures to learn from (repeatable).",
+)
+@click.option(
+    "--unpaired-molecules",
+    type=INPUT,
+    multiple=True,
+    help="Structures without spectra to learn from: .smi .csv .tsv or a pool .h5 (repeatable).",
+)
+@click.option(
+    "--model-kind",
+    type=click.Choice(KINDS),
+    default=None,
+    help="Posteriors and objective; see docs/models.md.  [default: svae]",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["small", "paper"]),
+    default="small",
+    show_default=True,
+    help="small: a laptop's CPU, minutes; paper: the paper's networks, 0.5 billion parameters, a "
+    "GPU.",
+)
+@click.option(
+    "--fingerprint",
+    metavar="LAYOUT",
+    default=None,
+    help="svae2149, morgan4096 or mixed2149.  [default: mixed2149; svae2149 in preset paper]",
+)
+@click.option(
+    "--ion-mode", type=click.Choice(["positive", "negative"]), help="Only spectra of this mode."
+)
+@click.option(
+    "--adduct",
+    "adducts",
+    multiple=True,
+    help='Only spectra of this adduct, e.g. "[M+H]+" (repeatable).',
+)
+@click.option(
+    "--instrument-type",
+    "instrument_types",
+    multiple=True,
+    help='Only spectra of this instrument type, e.g. LC-ESI-QTOF or "*QTOF*" (repeatable).',
+)
+@click.option(
+    "--exclude",
+    type=INPUT,
+    multiple=True,
+    help="No compound whose InChIKey first block stands in this .csv .txt .mgf or .msp is learned "
+    "from (repeatable).",
+)
+@click.option(
+    "--supervision",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=None,
+    help="Share of pairs that are kept paired; the rest is learned from unpaired.  [default: 1.0]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Passes over the data.")
+@click.option("--seed", type=int, default=None, help="Seed of everything random.  [default: 0]")
+@click.option(
+    "--config",
+    "config_file",
+    type=INPUT,
+    default=None,
+    help="TOML file of settings; options and --set override it.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting, e.g. optim.learning_rate=3e-4 (repeatable); docs/settings.md "
+    "lists them.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the last finished epoch in the folder.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Processes that compute fingerprints.  [default: one per core]",
+)
+@strict_option
+@device_option
+@verbosity
+def train(
+    spectra: tuple[Path, ...],
+    output: Path,
+    unpaired_spectra: tuple[Path, ...],
+    unpaired_molecules: tuple[Path, ...],
+    exclude: tuple[Path, ...],
+    preset: str,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    resume: bool,
+    jobs: int | None,
+    strict: bool,
+    device: str,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Train a model on a spectral library.
+
+    Writes to the output folder: model.safetensors, epochs.jsonl, split.csv (InChIKey first block
+    and fold), skipped.csv (every record that was not used, with its reason) and training.png.
+
+    \b
+    Example:
+      specvae train --spectra mona.msp --ion-mode positive --adduct "[M+H]+" \\
+          --exclude truth.csv -o specvae-model
+    """
+    from specvae.annotation.config import (
+        override,
+        parse_assignments,
+        preset_config,
+        read_config_file,
+    )
+    from specvae.annotation.train import TrainFiles
+    from specvae.annotation.train import train as run
+
+    settings = {
+        "fingerprint": options["fingerprint"],
+        "seed": options["seed"],
+        "supervision": options["supervision"],
+        "model.kind": options["model_kind"],
+        "optim.epochs": options["epochs"],
+        "filter.ion_mode": options["ion_mode"],
+        "filter.adducts": options["adducts"],
+        "filter.instrument_types": options["instrument_types"],
+    }
+    values = read_config_file(config_file) if config_file else {}
+    values |= {key: value for key, value in settings.items() if value not in (None, ())}
+    values |= parse_assignments(assignments)
+    # A preset's variance parameterisation depends on the kind, so the kind is needed first.
+    config = override(preset_config(preset, str(values.get("model.kind", "svae"))), values)
+    console = Console()
+    header = run(
+        config,
+        TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude),
+        device=device,
+        resume=resume,
+        strict=strict,
+        n_jobs=jobs,
+        progress=console,
+    )
+    took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in header["seconds"].items())
+    console.log(f"took: {took}")
+    click.echo(f"model: {output / 'model.safetensors'}")
