@@ -468,7 +468,9 @@ body{padding:.6rem}
 .candidates .structure{grid-column:2;max-width:16rem}
 .candidates .identity,.candidates dl{grid-column:2;text-align:left}
 footer dl{grid-template-columns:1fr}footer dd{margin-bottom:.4rem}
-.spectrum{font-size:17px}.spectrum .peak{font-size:15px}
+.spectrum{font-size:16px}.spectrum .peak{font-size:13px}
+th{white-space:normal}td.number,th.number{padding-right:.6rem}
+#queries{font-size:.82rem}#queries .key{font-size:.68rem}
 }
 @media print{
 :root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--accent:#000;--stick:#000;

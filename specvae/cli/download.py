@@ -1,0 +1,343 @@
+"""``specvae download``: fetch public data sets, resumable and verified."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import click
+
+from specvae import __version__
+from specvae.cli import datasets
+from specvae.cli.datasets import Dataset, RemoteFile
+from specvae.cli.options import Console, verbosity
+from specvae.errors import SpecvaeError
+from specvae.files import atomic_text, sha256_of
+
+SUMS = "SHA256SUMS"
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT = 30.0  # s without a byte
+PAUSES = (1.0, 3.0, 9.0)  # s before each further try
+
+# What urllib lets through unwrapped when a connection fails.
+_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError)
+
+Progress = Callable[[int, int | None], None]
+
+
+class DownloadError(SpecvaeError):
+    """A file could not be fetched, or is not the one that was published."""
+
+
+class _InterruptedError(Exception):
+    """A failure that another try may cure."""
+
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("data/cache"),
+    show_default=True,
+    help="Folder for data sets; each gets a folder of its own in it.",
+)
+@click.option("--list", "list_only", is_flag=True, help="List the data sets and exit.")
+@verbosity
+def download(name: str | None, output: Path, list_only: bool) -> None:
+    """Fetch a public data set: mona, casmi2017, mnist, svhn or cub.
+
+    The paths of the files are printed. An interrupted download goes on where it stopped when the
+    command is given again. Files are verified by their published checksum; where none is
+    published, the SHA-256 of the download is kept beside the file and verified from then on.
+
+    \b
+    Example:
+      specvae download mnist
+    """
+    if list_only:
+        for key, dataset in datasets.CATALOGUE.items():
+            click.echo(_described(key, dataset))
+        return
+    if name is None or name not in datasets.CATALOGUE:
+        found = "no data set is named" if name is None else f"{name!r} is not a known data set"
+        raise click.UsageError(f"{found}; known are {', '.join(datasets.CATALOGUE)}.")
+    console = Console()
+    dataset = datasets.CATALOGUE[name]
+    console.log(f"{dataset.title}\nlicence: {dataset.licence}; see {dataset.source}")
+    for file in dataset.files:
+        path = fetch(file, output / name, console)
+        click.echo(str(path))
+    if dataset.note:
+        console.log(f"note: {dataset.note}")
+
+
+def _described(key: str, dataset: Dataset) -> str:
+    lines = [f"{key}: {dataset.title}", f"  source: {dataset.source}"]
+    lines.append(f"  licence: {dataset.licence}")
+    for file in dataset.files:
+        lines.append(f"  file: {file.name} from {file.url}")
+        lines.append(f"    checksum: {file.checksum or 'none published'}")
+        lines.append(f"    address: {file.origin}")
+    if dataset.note:
+        lines.append(f"  note: {dataset.note}")
+    return "\n".join(lines)
+
+
+# --- Fetching -------------------------------------------------------------------------------------
+
+
+def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
+    """Bring one file into `directory` unless it is there, and verify it.
+
+    Bytes are gathered in ``NAME.part``, which a later call continues; the final name is given to
+    a complete and verified file only.
+
+    Parameters
+    ----------
+    file
+        What to fetch.
+    directory
+        Made if need be; holds ``SHA256SUMS`` for files without a published checksum.
+    console
+        Gets progress and log lines.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    DownloadError
+        If the server refuses, the connection keeps breaking, or the bytes are not the published
+        ones (the file that arrived is removed then; one that was there is left alone).
+    """
+    path = directory / file.name
+    with _one_line_errors(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _verify_present(file, path, console)
+            return path
+        part = _Part(path)
+        _gather(file.url, part, console)
+        _accept(file, part, console)
+    return path
+
+
+@contextmanager
+def _one_line_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DownloadError(f"{path}: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An incomplete file, and the server's name for the version that its bytes are from."""
+
+    path: Path  # of the complete file
+
+    @property
+    def file(self) -> Path:
+        return self.path.with_name(self.path.name + ".part")
+
+    @property
+    def tag_file(self) -> Path:
+        return self.path.with_name(self.path.name + ".part.tag")
+
+    @property
+    def size(self) -> int:
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    @property
+    def tag(self) -> str:
+        return self.tag_file.read_text(encoding="utf-8") if self.tag_file.exists() else ""
+
+    def remove(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self.tag_file.unlink(missing_ok=True)
+
+
+def _gather(url: str, part: _Part, console: Console) -> None:
+    """Fetch until the part is complete, trying again after interruptions."""
+    for pause in (*PAUSES, None):
+        try:
+            _continue(url, part, lambda n, total: console.progress(part.path.name, n, total))
+            return
+        except _InterruptedError as interruption:
+            if pause is None:
+                kept = f"; {part.size:,} bytes are kept, the same command goes on from there"
+                raise DownloadError(f"{url}: {interruption}{kept if part.size else ''}") from None
+            console.detail(f"{url}: {interruption}; next try in {pause:g} s")
+            time.sleep(pause)
+
+
+def _continue(url: str, part: _Part, on_progress: Progress) -> None:
+    """Make one request for what is missing and append it.
+
+    Raises
+    ------
+    _InterruptedError
+        If the connection fails or ends early; what arrived is in the part.
+    DownloadError
+        If the server refuses the request.
+    """
+    # Without the server's name for the version, bytes of two versions might be mixed.
+    done = part.size if part.tag else 0
+    headers = {"User-Agent": f"specvae/{__version__}", "Accept-Encoding": "identity"}
+    if done:
+        headers |= {"Range": f"bytes={done}-", "If-Range": part.tag}
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
+        ) as response:
+            is_rest = response.status == 206 and _start(response) == done
+            if response.status == 206 and not is_rest:
+                part.remove()
+                raise _InterruptedError("the server answered with another range than asked for")
+            if not is_rest:
+                done = 0
+                tag = response.headers.get("ETag") or ""
+                # A weak tag does not promise the same bytes.
+                if not tag or tag.startswith("W/"):
+                    tag = response.headers.get("Last-Modified") or ""
+                part.tag_file.write_text(tag, encoding="utf-8")
+            length = response.headers.get("Content-Length")
+            total = done + int(length) if length and length.isdigit() else None
+            with part.file.open("ab" if is_rest else "wb") as stream:
+                done = _copy(response, stream, done, total, on_progress)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and _is_complete(error.headers.get("Content-Range"), done):
+            return
+        raise _refusal(error, url, part) from None
+    except urllib.error.URLError as error:
+        raise _InterruptedError(f"cannot be reached ({_cause(error.reason)})") from None
+    except _BROKEN as error:
+        raise _InterruptedError(f"gave no answer ({_cause(error)})") from None
+    if total is not None and done < total:
+        raise _InterruptedError(f"connection ended after {done:,} of {total:,} bytes")
+
+
+def _refusal(error: urllib.error.HTTPError, url: str, part: _Part) -> Exception:
+    """Return what to raise: an interruption where another try may help, else the final error."""
+    if error.code == 416:  # nothing at that offset: the part is of another version
+        part.remove()
+        return _InterruptedError("the server has another file than before")
+    if error.code in (408, 429) or error.code >= 500:
+        return _InterruptedError(f"HTTP {error.code} {error.reason}")
+    return DownloadError(f"{url}: HTTP {error.code} {error.reason}")
+
+
+def _copy(
+    response: http.client.HTTPResponse,
+    stream: IO[bytes],
+    done: int,
+    total: int | None,
+    on_progress: Progress,
+) -> int:
+    """Append the answer's bytes; return the size reached."""
+    while True:
+        try:
+            chunk = response.read(_CHUNK)
+        except _BROKEN as error:
+            raise _InterruptedError(
+                f"connection broke after {done:,} bytes ({_cause(error)})"
+            ) from None
+        if not chunk:
+            return done
+        stream.write(chunk)
+        done += len(chunk)
+        on_progress(done, total)
+
+
+def _start(response: http.client.HTTPResponse) -> int | None:
+    """Return the first byte's offset in an answer's ``Content-Range: bytes 5-9/10``."""
+    text = (response.headers.get("Content-Range") or "").removeprefix("bytes ")
+    first = text.partition("-")[0]
+    return int(first) if first.isdigit() else None
+
+
+def _is_complete(content_range: str | None, size: int) -> bool:
+    """Tell whether ``Content-Range: bytes */10`` says that `size` bytes are all."""
+    total = (content_range or "").rpartition("/")[2]
+    return total.isdigit() and int(total) == size
+
+
+def _cause(error: object) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+# --- Verification ---------------------------------------------------------------------------------
+
+
+def _accept(file: RemoteFile, part: _Part, console: Console) -> None:
+    """Give a complete part its final name if its checksum is the published one."""
+    sha256 = sha256_of(part.file)
+    if file.checksum is not None:
+        found = _digest(part.file, file.checksum)
+        if found != file.checksum:
+            part.remove()
+            raise DownloadError(
+                f"{file.url}: checksum is {found}, wanted {file.checksum}; the file was not kept"
+            )
+        console.log(f"{file.name}: {file.checksum.partition(':')[0]} verified")
+    else:
+        _remember(part.path, sha256)
+        console.log(f"{file.name}: no checksum is published; sha256 {sha256} kept in {SUMS}")
+    part.file.replace(part.path)
+    part.remove()
+
+
+def _verify_present(file: RemoteFile, path: Path, console: Console) -> None:
+    """Check a file that is already there against the published or the remembered checksum."""
+    wanted = file.checksum
+    if wanted is None:
+        remembered = _remembered(path.parent).get(path.name)
+        wanted = f"sha256:{remembered}" if remembered else None
+    if wanted is None:
+        console.log(f"{path}: is there, not verified (no checksum is known)")
+        return
+    found = _digest(path, wanted)
+    if found != wanted:
+        raise DownloadError(
+            f"{path}: checksum is {found}, wanted {wanted}; delete the file to fetch it again"
+        )
+    console.log(f"{file.name}: is there, {wanted.partition(':')[0]} verified")
+
+
+def _digest(path: Path, like: str) -> str:
+    algorithm = like.partition(":")[0]
+    with path.open("rb") as stream:
+        return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
+
+
+def _remembered(directory: Path) -> dict[str, str]:
+    """Return file name -> digest of a ``SHA256SUMS`` in the format of sha256sum."""
+    path = directory / SUMS
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(maxsplit=1) for line in lines)
+    return {pair[1].removeprefix("*"): pair[0] for pair in pairs if len(pair) == 2}
+
+
+def _remember(path: Path, sha256: str) -> None:
+    sums = _remembered(path.parent) | {path.name: sha256}
+    with atomic_text(path.parent / SUMS) as stream:
+        stream.writelines(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))

@@ -1,0 +1,338 @@
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from specvae.cli import datasets
+from specvae.cli import download as download_module
+from specvae.cli.datasets import CATALOGUE, Dataset, RemoteFile
+from specvae.cli.download import SUMS, DownloadError, download
+
+CONTENT = bytes(range(256)) * 4000  # about 1 MB
+MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """A file server whose behaviour a test sets; it notes the range of each request."""
+
+    address: str = ""
+    content: bytes = CONTENT
+    tag: str = '"v1"'
+    statuses: list[int] = field(default_factory=list)  # answered first, one per request
+    cut_after: list[int] = field(default_factory=list)  # bytes before the connection is cut
+    without_ranges: bool = False
+    ranges: list[str | None] = field(default_factory=list)
+
+
+def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            server.ranges.append(wanted)
+            if server.statuses:
+                self.send_error(server.statuses.pop(0))
+                return
+            if self.path != "/file.bin":
+                self.send_error(404)
+                return
+            first = 0
+            if (
+                wanted
+                and not server.without_ranges
+                and self.headers.get("If-Range", server.tag) == server.tag
+            ):
+                first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            total = len(server.content)
+            if first >= total:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{total}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206 if first else 200)
+            if first:
+                self.send_header("Content-Range", f"bytes {first}-{total - 1}/{total}")
+            self.send_header("ETag", server.tag)
+            self.send_header("Content-Length", str(total - first))
+            self.end_headers()
+            body = server.content[first:]
+            self.wfile.write(body[: server.cut_after.pop(0)] if server.cut_after else body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    state = Server()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(state))
+    state.address = f"http://127.0.0.1:{http.server_port}"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setattr(download_module, "PAUSES", (0.0, 0.0))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield state
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def offer(
+    monkeypatch: pytest.MonkeyPatch, server: Server, checksum: str | None = MD5, path: str = ""
+) -> None:
+    """Put a data set `tiny` of one file into the catalogue."""
+    file = RemoteFile("tiny.bin", f"{server.address}{path or '/file.bin'}", checksum, "this test")
+    entry = Dataset("a tiny set", "https://example.org", "CC0", (file,), note="nothing to do")
+    monkeypatch.setattr(datasets, "CATALOGUE", {**CATALOGUE, "tiny": entry})
+
+
+def run(output: Path) -> Result:
+    return CliRunner().invoke(download, ["tiny", "--output", str(output)])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_arrives_verified_and_its_path_is_printed(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    result = run(tmp_path)
+    path = tmp_path / "tiny" / "tiny.bin"
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{path}\n"
+    assert path.read_bytes() == CONTENT
+    assert names(tmp_path / "tiny") == ["tiny.bin"]
+    assert "md5 verified" in result.stderr
+    assert "CC0" in result.stderr
+
+
+def test_a_verified_file_is_not_fetched_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    run(tmp_path)
+    result = run(tmp_path)
+    assert result.exit_code == 0
+    assert "is there, md5 verified" in result.stderr
+    assert server.ranges == [None]
+
+
+def test_a_cut_connection_is_resumed_where_it_broke(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.cut_after = [400_000, 100_000]
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=400000-", "bytes=500000-"]
+
+
+def test_a_later_command_goes_on_from_what_an_earlier_one_left(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.cut_after = [300_000, 1, 1]
+    failed = run(tmp_path)
+    assert failed.exit_code == 1
+    assert isinstance(failed.exception, DownloadError)
+    assert "300,002 bytes are kept" in str(failed.exception)
+    assert names(tmp_path / "tiny") == ["tiny.bin.part", "tiny.bin.part.tag"]
+    assert run(tmp_path).exit_code == 0
+    assert server.ranges[-1] == "bytes=300002-"
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
+
+
+def test_a_part_of_another_version_is_not_continued(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, checksum=None)
+    server.cut_after = [300_000, 0, 0]
+    assert run(tmp_path).exit_code == 1
+    server.content, server.tag = CONTENT[::-1], '"v2"'
+    assert run(tmp_path).exit_code == 0
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_without_ranges_sends_the_whole_file_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.cut_after = [300_000]
+    server.without_ranges = True
+    assert run(tmp_path).exit_code == 0
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
+
+
+def test_a_part_that_was_complete_already_is_accepted(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "tiny.bin.part").write_bytes(CONTENT)
+    (folder / "tiny.bin.part.tag").write_text(server.tag)
+    assert run(tmp_path).exit_code == 0
+    assert server.ranges == [f"bytes={len(CONTENT)}-"]
+    assert names(folder) == ["tiny.bin"]
+
+
+def test_a_part_that_is_too_long_is_thrown_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "tiny.bin.part").write_bytes(CONTENT + b"x")
+    (folder / "tiny.bin.part.tag").write_text(server.tag)
+    assert run(tmp_path).exit_code == 0
+    assert (folder / "tiny.bin").read_bytes() == CONTENT
+
+
+def test_a_wrong_checksum_leaves_no_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, checksum=f"sha256:{'0' * 64}")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, DownloadError)
+    message = str(result.exception)
+    assert f"checksum is sha256:{SHA256}, wanted sha256:000" in message
+    assert "\n" not in message
+    assert names(tmp_path / "tiny") == []
+
+
+def test_a_file_that_was_changed_on_disk_is_named_and_left_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    path = tmp_path / "tiny" / "tiny.bin"
+    path.parent.mkdir()
+    path.write_bytes(b"mine")
+    result = run(tmp_path)
+    assert isinstance(result.exception, DownloadError)
+    assert str(path) in str(result.exception)
+    assert "delete the file" in str(result.exception)
+    assert path.read_bytes() == b"mine"
+    assert server.ranges == []
+
+
+def test_without_a_published_checksum_the_first_one_is_remembered(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, checksum=None)
+    result = run(tmp_path)
+    sums = tmp_path / "tiny" / SUMS
+    assert SHA256 in result.stderr
+    assert sums.read_text() == f"{SHA256}  tiny.bin\n"
+    assert "is there, sha256 verified" in run(tmp_path).stderr
+    (tmp_path / "tiny" / "tiny.bin").write_bytes(b"changed")
+    assert isinstance(run(tmp_path).exception, DownloadError)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_is_one_line_and_not_tried_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    offer(monkeypatch, server)
+    server.statuses = [status]
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, DownloadError)
+    assert f"{server.address}/file.bin: HTTP {status}" in str(result.exception)
+    assert len(server.ranges) == 1
+    assert names(tmp_path / "tiny") == []
+
+
+def test_a_busy_server_is_asked_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.statuses = [503, 429]
+    assert run(tmp_path).exit_code == 0
+    assert len(server.ranges) == 3
+
+
+def test_no_network_is_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Port 9 (discard) of this machine: nothing listens there.
+    server.address = "http://127.0.0.1:9"
+    offer(monkeypatch, server)
+    result = run(tmp_path)
+    assert isinstance(result.exception, DownloadError)
+    assert str(result.exception).startswith("http://127.0.0.1:9/file.bin: cannot be reached (")
+    assert "\n" not in str(result.exception)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    (tmp_path / "tiny").write_text("a file where the folder should be")
+    result = run(tmp_path)
+    assert isinstance(result.exception, DownloadError)
+    assert str(tmp_path / "tiny") in str(result.exception)
+
+
+def test_an_error_of_the_disk_leaves_no_file_under_the_final_name(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    offer(monkeypatch, server)
+    monkeypatch.setattr(download_module, "_copy", full)
+    result = run(tmp_path)
+    assert isinstance(result.exception, DownloadError)
+    assert str(result.exception).endswith("tiny.bin: No space left on device")
+    assert not (tmp_path / "tiny" / "tiny.bin").exists()
+
+
+def test_an_unknown_name_is_a_usage_error_that_lists_the_known() -> None:
+    result = CliRunner().invoke(download, ["imagenet"])
+    assert result.exit_code == 2
+    assert "mona, casmi2017, mnist, svhn, cub" in result.stderr
+    assert CliRunner().invoke(download, []).exit_code == 2
+
+
+def test_the_list_names_every_address_and_licence() -> None:
+    result = CliRunner().invoke(download, ["--list"])
+    assert result.exit_code == 0
+    for name, dataset in CATALOGUE.items():
+        assert f"{name}: {dataset.title}" in result.stdout
+        assert dataset.licence in result.stdout
+        for file in dataset.files:
+            assert file.url in result.stdout
+            assert (file.checksum or "none published") in result.stdout
+
+
+def test_quiet_says_only_the_path(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    result = CliRunner().invoke(download, ["tiny", "-o", str(tmp_path), "-q"])
+    assert result.exit_code == 0
+    assert result.stderr == ""
+
+
+def test_checksums_in_the_catalogue_have_the_length_of_their_kind() -> None:
+    lengths = {"md5": 32, "sha256": 64}
+    for dataset in CATALOGUE.values():
+        for file in dataset.files:
+            if file.checksum is not None:
+                kind, _, digest = file.checksum.partition(":")
+                assert len(digest) == lengths[kind]
+                assert set(digest) <= set("0123456789abcdef")
