@@ -28,13 +28,14 @@ from rdkit.Chem import rdinchi
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
+from specvae.spectra.masses import ELECTRON_MASS, ISOTOPE_MASSES, formula_mass
+
 HERE = Path(__file__).resolve().parent
 NOTE = "simulated by data/make_demo.py, not measured"
 
-H_MASS = 1.00782503207  # Da, hydrogen atom
-ELECTRON_MASS = 0.000548579909  # Da
+H_MASS = ISOTOPE_MASSES["H"]  # Da
 PROTON_MASS = H_MASS - ELECTRON_MASS
-CO_MASS = 27.99491462  # Da
+CO_MASS = formula_mass("CO")
 
 ENERGIES = (10, 20, 40)  # eV
 TOLERANCE_PPM = 10.0
