@@ -145,30 +145,15 @@ class Library:
         on_spectrum
             Called with the number of spectra seen.
         """
-        wanted = wanted or SpectrumFilter()
-        parse = StructureParser()
         index: dict[str, int] = {}
         molecules: list[Molecule] = []
         compound: list[int] = []
         encoder = _ChunkEncoder(layout)
         ion_modes: Counter[str] = Counter()
         adducts: Counter[str] = Counter()
-        for n_seen, spectrum in enumerate(spectra, start=1):
-            if on_spectrum is not None:
-                on_spectrum(n_seen)
-            rejected = wanted.reject(spectrum)
-            if rejected is None and not (spectrum.smiles or spectrum.inchi):
-                rejected = Reason.NO_STRUCTURE, ""
-            if rejected is None:
-                try:
-                    molecule = parse(spectrum)
-                except StructureError as error:
-                    rejected = Reason.BAD_STRUCTURE, str(error)
-                else:
-                    rejected = wanted.reject_structure(spectrum, molecule)
-            if rejected is not None:
-                report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
-                continue
+        for spectrum, molecule in usable_pairs(
+            spectra, wanted or SpectrumFilter(), report, on_spectrum
+        ):
             if molecule.first_block not in index:
                 index[molecule.first_block] = len(molecules)
                 molecules.append(molecule)
@@ -199,6 +184,33 @@ class Library:
         fold = np.array([folds[molecule.first_block] for molecule in self.molecules])
         of_spectrum = fold[self.compound] if len(self) else np.empty(0, dtype="U5")
         return {name: np.flatnonzero(of_spectrum == name) for name in ("train", "val", "test")}
+
+
+def usable_pairs(
+    spectra: Iterable[Spectrum],
+    wanted: SpectrumFilter,
+    report: ReadReport,
+    on_spectrum: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Spectrum, Molecule]]:
+    """Yield the spectra that pass the filter with their molecules; count the others."""
+    parse = StructureParser()
+    for n_seen, spectrum in enumerate(spectra, start=1):
+        if on_spectrum is not None:
+            on_spectrum(n_seen)
+        rejected = wanted.reject(spectrum)
+        if rejected is None and not (spectrum.smiles or spectrum.inchi):
+            rejected = Reason.NO_STRUCTURE, ""
+        if rejected is None:
+            try:
+                molecule = parse(spectrum)
+            except StructureError as error:
+                rejected = Reason.BAD_STRUCTURE, str(error)
+            else:
+                rejected = wanted.reject_structure(spectrum, molecule)
+        if rejected is None:
+            yield spectrum, molecule
+        else:
+            report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
 
 
 def fold_of(first_block: str, validation: float, test: float, seed: int) -> str:

@@ -54,8 +54,10 @@ def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
         ("fingerprint", f"{fingerprint['name']} version {fingerprint['version']}"),
         (
             "trained on",
-            f"{folds['train']:,} spectra of {len(header['compounds']['train']):,} compounds "
-            f"({_counts(provenance['ion_modes'])}; {_counts(provenance['adducts'])})",
+            (
+                f"{folds['train']:,} spectra of {len(header['compounds']['train']):,} compounds "
+                f"({_counts(provenance['ion_modes'])}; {_counts(provenance['adducts'])})"
+            ),
         ),
         *(("file read", f"{f['name']}, sha256 {f['sha256']}") for f in provenance["files"]),
         ("skipped", _counts(provenance["skipped"]) or "nothing"),
@@ -66,10 +68,12 @@ def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             (
                 "validation",
-                f"hit@1 {validation['hit_at_1']:.1%} among {validation['n_candidates']} structures "
-                f"of like mass (random {validation['random_hit_at_1']:.1%}, blind "
-                f"{validation['blind_hit_at_1']:.1%}); {validation['n_queries']:,} spectra of "
-                f"{validation['n_compounds']:,} compounds",
+                (
+                    f"hit@1 {validation['hit_at_1']:.1%} among {validation['n_candidates']} "
+                    f"structures of like mass (random {validation['random_hit_at_1']:.1%}, blind "
+                    f"{validation['blind_hit_at_1']:.1%}); {validation['n_queries']:,} spectra of "
+                    f"{validation['n_compounds']:,} compounds"
+                ),
             )
         )
     lines += [

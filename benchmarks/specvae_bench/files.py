@@ -1,0 +1,56 @@
+"""Files that the benchmarks write: queries as MGF, and results as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from specvae import __version__
+from specvae.files import atomic_text
+from specvae.spectra.spectrum import Spectrum
+
+_LIBRARIES = ("matchms", "numpy", "rdkit", "scikit-fingerprints", "torch")
+
+
+def write_mgf(spectra: Iterable[Spectrum], path: Path) -> None:
+    """Write spectra without their structures: what a query file may know."""
+    with atomic_text(path) as stream:
+        for spectrum in spectra:
+            fields = {
+                "TITLE": spectrum.query_id,
+                "PEPMASS": spectrum.precursor_mz,
+                "CHARGE": f"{abs(spectrum.charge)}{'+' if spectrum.charge > 0 else '-'}"
+                if spectrum.charge
+                else None,
+                "IONMODE": spectrum.ion_mode,
+                "ADDUCT": spectrum.adduct,
+                "COLLISION_ENERGY": spectrum.collision_energy_text,
+                "INSTRUMENT_TYPE": spectrum.instrument_type,
+                "MSLEVEL": spectrum.ms_level,
+            }
+            stream.write("BEGIN IONS\n")
+            stream.writelines(f"{key}={v}\n" for key, v in fields.items() if v is not None)
+            stream.writelines(
+                f"{mz!r} {intensity!r}\n"
+                for mz, intensity in zip(
+                    spectrum.mz.tolist(), spectrum.intensity.tolist(), strict=True
+                )
+            )
+            stream.write("END IONS\n\n")
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result as JSON, with the versions of what computed it."""
+    versions = {"python": platform.python_version(), "specvae": __version__}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except ModuleNotFoundError:
+            continue
+    with atomic_text(path) as stream:
+        json.dump({**result, "versions": versions}, stream, indent=2)
+        stream.write("\n")
