@@ -160,7 +160,16 @@ _SPECIES = re.compile(r"(\d*)M((?:[+-]\d*[A-Za-z][A-Za-z0-9]*)*)")
 _GROUP = re.compile(r"([+-])(\d*)([A-Za-z][A-Za-z0-9]*)")
 _BRACKETED = re.compile(r"[\[(]([^\[\]()]+)[\])](.*)")
 _CHARGE = re.compile(r"(\d*)([+-]+)(\d*)")
-_BLANKS = str.maketrans({"−": "-", "–": "-", " ": None, "\t": None, "*": None, "•": None})
+_BLANKS = str.maketrans(
+    {
+        "\N{MINUS SIGN}": "-",
+        "\N{EN DASH}": "-",
+        "\N{BULLET}": None,
+        " ": None,
+        "\t": None,
+        "*": None,
+    }
+)
 
 
 def _parse_charge(text: str) -> int | None:
@@ -221,7 +230,7 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Returns
     -------
     Adduct or None
-        None if the text is no ion species, for instance because it names an isotope (``[MCl37+H]``).
+        None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
     text = text.strip().translate(_BLANKS).removesuffix(".").replace("].", "]")
     bracketed = _BRACKETED.fullmatch(text)

@@ -391,7 +391,7 @@ class Record(NamedTuple):
     Parameters
     ----------
     fields
-        First value that is given, by field.
+        First value that says something, by field, without surrounding blanks and quotes.
     metadata
         Pairs that are no field, as found; values of a repeated key are joined by line ends.
     """
@@ -406,22 +406,28 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
     metadata: dict[str, str] = {}
     for key, value in pairs:
         name = field_of(key)
-        if name is not None and name != "comments":
-            if name == "precursor_mz" and fields.get(name) is not None:
-                if _means_none(fields[name]):
-                    fields[name] = value
-            elif name == "ms_level" and parse_ms_level(value) is None:
-                metadata[key] = value
-            elif given(fields.get(name)) is None:
-                fields[name] = value
-            continue
-        metadata[key] = f"{metadata[key]}\n{value}" if key in metadata else value
-        if name == "comments":
-            for inner_key, inner_value in parse_comments(value):
-                inner = field_of(inner_key)
-                if inner in _COMMENT_FIELDS and given(fields.get(inner)) is None:
-                    fields[inner] = inner_value
+        if name is None or name == "comments":
+            metadata[key] = f"{metadata[key]}\n{value}" if key in metadata else value
+            if name is not None:
+                for inner_key, inner_value in parse_comments(value):
+                    inner = field_of(inner_key)
+                    if inner in _COMMENT_FIELDS:
+                        _keep_first(fields, inner, inner_value)
+        elif name == "ms_level" and parse_ms_level(value) is None:
+            metadata[key] = value  # "Spectrum_type: Centroid" is no level
+        else:
+            _keep_first(fields, name, value)
     return Record(fields, metadata)
+
+
+def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
+    """Store a field's value unless it says nothing, or one that says something is there."""
+    if name in fields and not (name == "precursor_mz" and _means_none(fields[name])):
+        return
+    # "-" is an ion mode, and nowhere else a value.
+    text = value.strip() if name == "ion_mode" else given(value)
+    if text is not None:
+        fields[name] = text
 
 
 # What a comment may tell; its "Num peaks" or "Comment" are another database's, not the record's.
@@ -447,7 +453,10 @@ def _means_none(precursor: str) -> bool:
 
 
 def _first(fields: Mapping[str, str], names: Iterable[str]) -> str | None:
-    return next((value for name in names if (value := given(fields.get(name)))), None)
+    for name in names:
+        if name in fields:
+            return fields[name]
+    return None
 
 
 def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
@@ -468,9 +477,11 @@ def require_peaks(
     """
     if mz.size == 0:
         raise RejectedRecordError(Reason.NO_PEAKS)
-    bad = ~((mz > 0) & (mz < np.inf) & (intensity >= 0) & (intensity < np.inf))
-    if bad.any():
-        i = int(np.argmax(bad))
+    # NaN fails every comparison, also as the extremum of an array that holds one.
+    sound = mz.min() > 0 and mz.max() < np.inf
+    if not (sound and intensity.min() >= 0 and intensity.max() < np.inf):
+        good = (mz > 0) & (mz < np.inf) & (intensity >= 0) & (intensity < np.inf)
+        i = int(np.argmin(good))
         raise RejectedRecordError(Reason.BAD_PEAK, f"m/z {mz[i]:g}, intensity {intensity[i]:g}")
     if not intensity.any():
         raise RejectedRecordError(Reason.NO_PEAKS, "every intensity is 0")
@@ -503,7 +514,7 @@ def make_spectrum(
     notes = [*polarity.notes, *([precursor_note] if precursor_note else [])]
     if notes:
         record.metadata[NOTE_KEY] = "; ".join(notes)
-    energy_text = given(fields.get("collision_energy"))
+    energy_text = fields.get("collision_energy")
     energy = parse_collision_energy(energy_text) if energy_text else None
     return Spectrum(
         mz=mz,
@@ -519,12 +530,12 @@ def make_spectrum(
         normalized_collision_energy=energy.nce if energy else None,
         collision_energy_text=energy_text,
         retention_time=_retention_time(fields, style),
-        instrument=given(fields.get("instrument")),
-        instrument_type=given(fields.get("instrument_type")),
+        instrument=fields.get("instrument"),
+        instrument_type=fields.get("instrument_type"),
         smiles=_first(fields, ("smiles", "computed_smiles")),
         inchi=_first(fields, ("inchi", "computed_inchi")),
         inchikey=_first(fields, ("inchikey", "computed_inchikey")),
-        formula=given(fields.get("formula")),
+        formula=fields.get("formula"),
         path=path,
         line=line,
         metadata=record.metadata,
@@ -538,6 +549,6 @@ def _retention_time(fields: Mapping[str, str], style: Style) -> float | None:
         ("retention_time", style.seconds_per_rt_unit),
     )
     for name, unit in units:
-        if (text := given(fields.get(name))) is not None:
+        if (text := fields.get(name)) is not None:
             return parse_retention_time(text, unit)
     return None

@@ -140,13 +140,12 @@ class LineSource:
                 if first:
                     chunk = chunk.removeprefix(b"\xef\xbb\xbf")
                     first = False
-                pieces = (rest + chunk).splitlines(keepends=True)
+                chunk = rest + chunk
                 # The last line may go on in the next chunk, and a CR there may be half a CRLF.
-                rest = b"" if pieces[-1:] and pieces[-1].endswith(b"\n") else pieces.pop()
-                for piece in pieces:
-                    yield piece.rstrip(b"\r\n")
-            if rest:
-                yield rest.rstrip(b"\r\n")
+                end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r", 0, -1)) + 1
+                rest = chunk[end:]
+                yield from chunk[:end].splitlines()
+            yield from rest.splitlines()
 
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:

@@ -11,7 +11,6 @@ from specvae.spectra.fields import (
     RejectedRecordError,
     Style,
     collect,
-    given,
     identify,
     make_spectrum,
 )
@@ -38,57 +37,71 @@ class _Block:
     fault: str = ""  # why the record is incomplete
 
 
-def _blocks(source: LineSource) -> Iterator[_Block]:
-    """Cut a file into records.
+class _Cutter:
+    """Cuts the lines of a file into records, one line at a time.
 
     ``KEY=value`` lines before the first record are defaults for all; those between two records
     belong to the second (a concatenation of files that each have such a head).
     """
-    defaults: list[bytes] = []
-    before: list[bytes] = []
-    block: _Block | None = None
-    stray: _Block | None = None
-    started = False
-    for number, raw in enumerate(source, 1):
-        if block is not None and raw[:1].isdigit():
-            block.peaks.append(raw)
-            continue
-        line = raw.strip()
+
+    def __init__(self) -> None:
+        self.block: _Block | None = None  # the record that is open
+        self._stray: _Block | None = None  # peaks outside any record
+        self._defaults: list[bytes] | None = None
+        self._before: list[bytes] = []
+
+    def take(self, number: int, line: bytes) -> _Block | None:
+        """Take a line that is no peak of an open record; return the record that it ends, if any."""
         if not line or line.startswith(_COMMENT_MARKS):
-            continue
+            return None
         word = line.upper() if len(line) < 16 else line
         if word == b"BEGIN IONS":
-            if block is not None:
-                block.fault = "END IONS is missing"
-                yield block
-            elif stray is not None:
-                yield stray
-            if not started:
-                defaults, before, started = before, [], True
-            block, stray = _Block(number, inherited=[*defaults, *before]), None
-            before = []
-        elif word == b"END IONS":
-            if block is not None:
-                yield block
-            else:
-                stray = stray or _Block(number)
-                yield _Block(stray.line, header=before, fault="BEGIN IONS is missing")
-                before = []
-            block = stray = None
-        elif block is None:
-            if b"=" in line:
-                before.append(line)
-            else:
-                stray = stray or _Block(number, fault="BEGIN IONS is missing")
-        elif b"=" in line and line[:1].isalpha():
-            block.header.append(line)
+            return self._begin(number)
+        if word == b"END IONS":
+            return self._end(number)
+        if self.block is not None:
+            is_pair = b"=" in line and line[:1].isalpha()
+            (self.block.header if is_pair else self.block.peaks).append(line)
+        elif b"=" in line:
+            self._before.append(line)
         else:
-            block.peaks.append(line)
-    if block is not None:
-        block.fault = "the file ends before END IONS"
+            self._stray = self._stray or _Block(number, fault="BEGIN IONS is missing")
+        return None
+
+    def _begin(self, number: int) -> _Block | None:
+        ended = self.finish("END IONS is missing")
+        if self._defaults is None:
+            self._defaults, self._before = self._before, []
+        self.block = _Block(number, inherited=[*self._defaults, *self._before])
+        self._before = []
+        return ended
+
+    def _end(self, number: int) -> _Block:
+        ended = self.block or self._stray or _Block(number, fault="BEGIN IONS is missing")
+        if self.block is None:
+            ended.header, self._before = self._before, []
+        self.block = self._stray = None
+        return ended
+
+    def finish(self, fault: str) -> _Block | None:
+        """Return what is open, which `fault` keeps from being complete."""
+        ended = self.block or self._stray
+        if self.block is not None:
+            self.block.fault = fault
+        self.block = self._stray = None
+        return ended
+
+
+def _blocks(source: LineSource) -> Iterator[_Block]:
+    """Cut a file into records."""
+    cutter = _Cutter()
+    for number, line in enumerate(source, 1):
+        if cutter.block is not None and line[:1].isdigit():
+            cutter.block.peaks.append(line)
+        elif (block := cutter.take(number, line.strip())) is not None:
+            yield block
+    if (block := cutter.finish("the file ends before END IONS")) is not None:
         yield block
-    elif stray is not None:
-        yield stray
 
 
 def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
@@ -104,12 +117,12 @@ def _record(block: _Block) -> Record:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
-    if any(b"\0" in line for line in block.header):
+    if b"\0" in b" ".join(block.header):
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
     if block.fault:
         raise RejectedRecordError(Reason.TRUNCATED, block.fault)
     mz, intensity = parse_peaks(block.peaks, many_per_line=False)
-    declared = given(record.fields.get("n_peaks"))
+    declared = record.fields.get("n_peaks")
     if declared is not None and declared.isdecimal() and int(declared) != mz.size:
         raise RejectedRecordError(
             Reason.PEAK_COUNT_MISMATCH, f"{declared} declared, {mz.size} found"

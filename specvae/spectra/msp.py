@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from specvae.report import ReadReport, Reason
@@ -12,7 +13,6 @@ from specvae.spectra.fields import (
     Style,
     collect,
     field_of,
-    given,
     identify,
     make_spectrum,
 )
@@ -21,6 +21,11 @@ from specvae.spectra.peaks import parse_peaks
 from specvae.spectra.spectrum import Spectrum
 
 MSP_STYLE = Style(id_fields=("db", "name"), name_fields=("name",), seconds_per_rt_unit=60.0)
+
+
+@lru_cache(maxsize=4096)
+def _field_of(key: bytes) -> str | None:
+    return field_of(decode(key))
 
 
 class _Block(NamedTuple):
@@ -59,7 +64,7 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
                 start = number
             (peaks if is_peak else header).append(line)
             continue
-        field = field_of(decode(key))
+        field = _field_of(key)
         if in_peaks or peaks or (field == "name" and has_name):
             yield _Block(start, header, peaks, at_end=False)
             header, peaks, in_peaks, has_name = [], [], False, False
@@ -86,11 +91,11 @@ def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str, cut: bool) -> Spectrum:
-    if any(b"\0" in line for line in block.header):
+    if b"\0" in b" ".join(block.header):
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
     if cut:
         raise RejectedRecordError(Reason.TRUNCATED, "the compressed file is cut off")
-    declared = given(record.fields.get("n_peaks"))
+    declared = record.fields.get("n_peaks")
     if declared is None:
         if block.at_end and not block.peaks:
             raise RejectedRecordError(Reason.TRUNCATED, "no Num Peaks line")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,12 @@ def read_mzxml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     return _read(path, report, mzxml.MzXML, _mzxml_fields)
 
 
-def _read(path: Path, report: ReadReport, reader: Any, fields_of: Any) -> Iterator[Spectrum]:
+def _read(
+    path: Path,
+    report: ReadReport,
+    reader: Callable[..., Iterable[Mapping[str, Any]]],
+    fields_of: Callable[[Mapping[str, Any]], dict[str, str]],
+) -> Iterator[Spectrum]:
     from lxml.etree import XMLSyntaxError
 
     with open_bytes(path) as stream:

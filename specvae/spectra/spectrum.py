@@ -116,7 +116,7 @@ class Spectrum:
 
     @property
     def neutral_mass(self) -> float | None:
-        """Mass in Da of the neutral molecule by precursor m/z and ion species, if both are known."""
+        """Mass in Da of the neutral molecule, None if precursor m/z or ion species is not known."""
         ion = self.ion
         if ion is None or self.precursor_mz is None:
             return None

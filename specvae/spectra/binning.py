@@ -1,0 +1,447 @@
+"""Spectra as sparse rows of numbers: binned peaks, neutral losses and the measuring conditions."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.errors import ConfigError
+from specvae.spectra.spectrum import Spectrum
+
+LAYOUT_VERSION = 1
+"""Rises when the same options would give other columns or values."""
+
+ADDUCTS: tuple[str, ...] = (
+    "[M+H]+",
+    "[M+Na]+",
+    "[M+NH4]+",
+    "[M+K]+",
+    "[M]+",
+    "[M+H-H2O]+",
+    "[M+2H]2+",
+    "[M-H]-",
+    "[M+HCOO]-",
+    "[M+CH3COO]-",
+    "[M+Cl]-",
+    "[M-2H]2-",
+)
+"""Ion species with a column of their own."""
+
+INSTRUMENT_TYPES: tuple[str, ...] = (
+    "LC-ESI-QTOF",
+    "LC-ESI-ITFT",
+    "LC-ESI-QFT",
+    "LC-ESI-QQ",
+    "LC-ESI-QQQ",
+    "LC-ESI-IT",
+    "LC-ESI-QIT",
+    "LC-ESI-ITTOF",
+    "ESI-QTOF",
+    "LC-APCI-QTOF",
+    "LC-APCI-ITFT",
+    "LC-APPI-QQ",
+)
+"""Instrument types (MassBank's terms) with a column of their own."""
+
+ION_MODES: tuple[str, ...] = ("positive", "negative")
+
+_MASS_DEFECT_STEPS = 50
+_ENERGY_STEP = 10.0
+_N_ENERGY_STEPS = 16
+_CHUNK_SPECTRA = 4096
+# Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
+_BIN_SLACK = 1e-7
+
+
+class SparseVector(NamedTuple):
+    """One encoded spectrum.
+
+    Parameters
+    ----------
+    columns
+        Columns that are not 0 (nnz,), int32, ascending, each once.
+    values
+        Their values (nnz,), float32.
+    """
+
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
+class SparseMatrix(NamedTuple):
+    """Encoded spectra in compressed rows.
+
+    Parameters
+    ----------
+    offsets
+        Row i lies at ``offsets[i]:offsets[i + 1]`` of the other two (n + 1,), int64.
+    columns
+        (nnz,), int32, ascending within a row, each once.
+    values
+        (nnz,), float32.
+    n_columns
+        Width of the matrix.
+    """
+
+    offsets: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+    n_columns: int
+
+
+class _Block(NamedTuple):
+    name: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class BinLayout:
+    """Which number of a spectrum goes into which column.
+
+    The columns come in blocks, each block only if its option is on:
+
+    ``bins``
+        Peaks: with the base peak at 100 the intensities are summed per bin of `bin_width`, then
+        log(1 + x). This is the only block that a model reconstructs.
+    ``neutral_losses``
+        The same for precursor m/z minus peak m/z, from 0 up to `max_loss`.
+    ``precursor``
+        Precursor m/z: one column per Th up to `max_mz` (the last one for all above it), one per
+        0.02 of its fractional part, one for 'not known'.
+    ``collision_energy``
+        eV / 100, NCE / 100, one column for 'neither known', and one per step of 10 of each.
+    ``adduct``, ``instrument_type``, ``ion_mode``
+        One column per known value, then one for all others.
+
+    Parameters
+    ----------
+    bin_width, max_mz
+        Th.
+    max_loss
+        Upper end of the neutral losses in Th; None for `max_mz`.
+    min_relative_intensity
+        Peaks below this share of the highest one are left out.
+    max_peaks
+        Only so many of the highest peaks are used; None for all.
+    drop_above_precursor
+        Peaks more than 1.5 Th above the precursor are left out.
+    adducts, instrument_types
+        The values with a column of their own.
+    version
+        Version of the encoding, kept with a trained model.
+
+    Raises
+    ------
+    ConfigError
+        If an option makes no sense, or the version is not this program's.
+    """
+
+    bin_width: float = 0.1
+    max_mz: float = 1100.0
+    neutral_losses: bool = False
+    max_loss: float | None = None
+    precursor: bool = False
+    collision_energy: bool = False
+    adduct: bool = False
+    instrument_type: bool = False
+    ion_mode: bool = False
+    min_relative_intensity: float = 0.0
+    max_peaks: int | None = None
+    drop_above_precursor: bool = False
+    adducts: tuple[str, ...] = ADDUCTS
+    instrument_types: tuple[str, ...] = INSTRUMENT_TYPES
+    version: int = LAYOUT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.version != LAYOUT_VERSION:
+            raise ConfigError(
+                f"bin layout has version {self.version}, this program knows {LAYOUT_VERSION}"
+            )
+        for name in ("bin_width", "max_mz", "max_loss"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"bin layout: {name} must be a positive number, not {value}")
+        if not 0 <= self.min_relative_intensity < 1:
+            raise ConfigError(
+                "bin layout: min_relative_intensity must lie in [0, 1), "
+                f"not {self.min_relative_intensity}"
+            )
+        if self.max_peaks is not None and self.max_peaks < 1:
+            raise ConfigError(f"bin layout: max_peaks must be at least 1, not {self.max_peaks}")
+        object.__setattr__(self, "adducts", tuple(self.adducts))
+        object.__setattr__(self, "instrument_types", tuple(self.instrument_types))
+
+    # ------------------------------------------------------------------ columns
+
+    @property
+    def n_bins(self) -> int:
+        """Number of columns that hold peaks, and that a model reconstructs."""
+        return _n_steps(self.max_mz, self.bin_width)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of all columns."""
+        last = self.blocks[-1]
+        return last.start + last.size
+
+    @property
+    def blocks(self) -> list[_Block]:
+        """Name, first column and number of columns of each block, in their order."""
+        sizes = [("bins", self.n_bins)]
+        if self.neutral_losses:
+            sizes.append(("neutral_losses", _n_steps(self._max_loss, self.bin_width)))
+        if self.precursor:
+            sizes.append(("precursor", self._n_precursor_steps + _MASS_DEFECT_STEPS + 1))
+        if self.collision_energy:
+            sizes.append(("collision_energy", 3 + 2 * _N_ENERGY_STEPS))
+        if self.adduct:
+            sizes.append(("adduct", len(self.adducts) + 1))
+        if self.instrument_type:
+            sizes.append(("instrument_type", len(self.instrument_types) + 1))
+        if self.ion_mode:
+            sizes.append(("ion_mode", len(ION_MODES) + 1))
+        blocks: list[_Block] = []
+        start = 0
+        for name, size in sizes:
+            blocks.append(_Block(name, start, size))
+            start += size
+        return blocks
+
+    @property
+    def _max_loss(self) -> float:
+        return self.max_mz if self.max_loss is None else self.max_loss
+
+    @property
+    def _n_precursor_steps(self) -> int:
+        return math.ceil(self.max_mz) + 1
+
+    def describe(self, column: int) -> str:
+        """Return what a column means, such as ``peak at m/z 100.0 to 100.1``.
+
+        Raises
+        ------
+        IndexError
+            If there is no such column.
+        """
+        for name, start, size in self.blocks:
+            if start <= column < start + size:
+                return self._describe(name, column - start)
+        raise IndexError(f"column {column} of a layout with {self.n_columns} columns")
+
+    def _describe(self, name: str, i: int) -> str:
+        low, high = i * self.bin_width, (i + 1) * self.bin_width
+        if name == "bins":
+            return f"peak at m/z {low:g} to {high:g}"
+        if name == "neutral_losses":
+            return f"neutral loss of {low:g} to {high:g} Da"
+        if name == "precursor":
+            return self._describe_precursor(i)
+        if name == "collision_energy":
+            return _describe_energy(i)
+        vocabulary = self._vocabulary(name)
+        return f"{name}: {vocabulary[i] if i < len(vocabulary) else 'another or not known'}"
+
+    def _describe_precursor(self, i: int) -> str:
+        n = self._n_precursor_steps
+        if i < n:
+            return f"precursor m/z {i} to {i + 1}" if i < n - 1 else f"precursor m/z above {i}"
+        i -= n
+        if i < _MASS_DEFECT_STEPS:
+            step = 1 / _MASS_DEFECT_STEPS
+            return f"fractional part of precursor m/z {i * step:.2f} to {(i + 1) * step:.2f}"
+        return "precursor m/z: not known"
+
+    def _vocabulary(self, name: str) -> tuple[str, ...]:
+        return {
+            "adduct": self.adducts,
+            "instrument_type": self.instrument_types,
+            "ion_mode": ION_MODES,
+        }[name]
+
+    # ------------------------------------------------------------------ encoding
+
+    def encode(self, spectrum: Spectrum) -> SparseVector:
+        """Return the row of one spectrum."""
+        matrix = self.encode_many([spectrum])
+        return SparseVector(matrix.columns, matrix.values)
+
+    def encode_many(self, spectra: Sequence[Spectrum]) -> SparseMatrix:
+        """Return the rows of spectra, in their order."""
+        chunks = [
+            self._encode_chunk(spectra[i : i + _CHUNK_SPECTRA])
+            for i in range(0, len(spectra), _CHUNK_SPECTRA)
+        ]
+        counts = [np.zeros(1, np.int64), *(count for count, _, _ in chunks)]
+        return SparseMatrix(
+            offsets=np.concatenate(counts).cumsum(),
+            columns=np.concatenate([np.empty(0, np.int32), *(c for _, c, _ in chunks)]),
+            values=np.concatenate([np.empty(0, np.float32), *(v for _, _, v in chunks)]),
+            n_columns=self.n_columns,
+        )
+
+    def empty(self) -> SparseVector:
+        """Return the row of a spectrum of which nothing is known: no peaks, no conditions."""
+        columns, values = self._context(None)
+        order = np.argsort(columns)
+        return SparseVector(np.array(columns, np.int32)[order], np.array(values, np.float32)[order])
+
+    def _tidy(self, spectrum: Spectrum) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return m/z (n,) and intensity (n,) of the peaks that are used, the highest at 100."""
+        mz, intensity = spectrum.mz, spectrum.intensity
+        if self.drop_above_precursor and spectrum.precursor_mz is not None:
+            keep = mz <= spectrum.precursor_mz + 1.5
+            mz, intensity = mz[keep], intensity[keep]
+        if mz.size == 0 or not (highest := intensity.max()) > 0:
+            return mz[:0], intensity[:0]
+        if self.min_relative_intensity > 0:
+            keep = intensity >= self.min_relative_intensity * highest
+            mz, intensity = mz[keep], intensity[keep]
+        if self.max_peaks is not None and mz.size > self.max_peaks:
+            keep = np.sort(np.argsort(-intensity, kind="stable")[: self.max_peaks])
+            mz, intensity = mz[keep], intensity[keep]
+        return mz, intensity * (100.0 / highest)
+
+    def _encode_chunk(
+        self, spectra: Sequence[Spectrum]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Return number of columns per row (n,), columns (nnz,) and values (nnz,)."""
+        n = len(spectra)
+        width = self.n_columns
+        peaks = [self._tidy(spectrum) for spectrum in spectra]
+        rows = np.repeat(np.arange(n), [mz.size for mz, _ in peaks])
+        mz = np.concatenate([mz for mz, _ in peaks])
+        intensity = np.concatenate([intensity for _, intensity in peaks])
+        bins = np.floor(mz / self.bin_width + _BIN_SLACK).astype(np.int64)
+        used = (bins < self.n_bins) & (intensity > 0)
+        keys = [rows[used] * width + bins[used]]
+        amounts = [intensity[used]]
+        if self.neutral_losses:
+            block = next(block for block in self.blocks if block.name == "neutral_losses")
+            precursor = np.array([s.precursor_mz or np.nan for s in spectra])
+            loss = np.nan_to_num(precursor[rows] - mz, nan=-1.0)
+            bins = np.floor(loss / self.bin_width + _BIN_SLACK).astype(np.int64)
+            used = (bins >= 0) & (bins < block.size) & (intensity > 0)
+            keys.append(rows[used] * width + block.start + bins[used])
+            amounts.append(intensity[used])
+        columns, values = _sum_by_key(np.concatenate(keys), np.concatenate(amounts))
+        values = np.log1p(values)
+        if len(self.blocks) > (2 if self.neutral_losses else 1):
+            contexts = [self._context(spectrum) for spectrum in spectra]
+            sizes = [len(context_columns) for context_columns, _ in contexts]
+            context_rows = np.repeat(np.arange(n), sizes)
+            flat = np.array([c for cs, _ in contexts for c in cs], dtype=np.int64)
+            columns = np.concatenate([columns, context_rows * width + flat])
+            values = np.concatenate([values, [v for _, vs in contexts for v in vs]])
+            order = np.argsort(columns, kind="stable")
+            columns, values = columns[order], values[order]
+        counts = np.bincount(columns // width, minlength=n).astype(np.int64)
+        return counts, (columns % width).astype(np.int32), values.astype(np.float32)
+
+    def _context(self, spectrum: Spectrum | None) -> tuple[list[int], list[float]]:
+        """Return columns and values of everything that is not a peak; None: nothing is known."""
+        columns: list[int] = []
+        values: list[float] = []
+        for name, start, size in self.blocks:
+            if name in ("bins", "neutral_losses"):
+                continue
+            if name == "precursor":
+                steps = self._precursor_columns(spectrum.precursor_mz if spectrum else None)
+                columns.extend(start + step for step in steps)
+                values.extend(1.0 for _ in steps)
+            elif name == "collision_energy":
+                for step, value in _energy_columns(spectrum):
+                    columns.append(start + step)
+                    values.append(value)
+            else:
+                text = getattr(spectrum, name) if spectrum else None
+                vocabulary = self._vocabulary(name)
+                known = text in vocabulary
+                columns.append(start + (vocabulary.index(text) if known else size - 1))
+                values.append(1.0)
+        return columns, values
+
+    def _precursor_columns(self, precursor_mz: float | None) -> list[int]:
+        n = self._n_precursor_steps
+        if precursor_mz is None:
+            return [n + _MASS_DEFECT_STEPS]
+        whole = math.floor(precursor_mz)
+        step = int((precursor_mz - whole) * _MASS_DEFECT_STEPS)
+        return [min(whole, n - 1), n + min(step, _MASS_DEFECT_STEPS - 1)]
+
+    # ------------------------------------------------------------------ JSON
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as a JSON object."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> BinLayout:
+        """Return the layout that `to_json` described.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown or a value makes no sense.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in mapping:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1, 0.0)[0]
+                raise ConfigError(f"bin layout: unknown key {key!r}, the nearest is {near!r}")
+        try:
+            return cls(**mapping)
+        except TypeError as error:
+            raise ConfigError(f"bin layout: a value has the wrong type: {error}") from None
+
+
+def _n_steps(end: float, step: float) -> int:
+    """Return how many steps reach the end; 1100 / 0.1 is 11000 whatever rounding says."""
+    return math.ceil(end / step - _BIN_SLACK)
+
+
+def _sum_by_key(
+    keys: NDArray[np.int64], amounts: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the keys ascending, each once, and the sum of the amounts of each."""
+    if keys.size == 0:
+        return keys, amounts
+    order = np.argsort(keys, kind="stable")
+    keys, amounts = keys[order], amounts[order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    return keys[starts], np.add.reduceat(amounts, starts)
+
+
+def _energy_columns(spectrum: Spectrum | None) -> list[tuple[int, float]]:
+    ev = spectrum.collision_energy if spectrum else None
+    nce = spectrum.normalized_collision_energy if spectrum else None
+    if ev is None and nce is None:
+        return [(2, 1.0)]
+    pairs: list[tuple[int, float]] = []
+    for i, energy in enumerate((ev, nce)):
+        if energy is not None:
+            if energy > 0:
+                # kV energies of sector instruments must not drown everything else.
+                pairs.append((i, min(energy / 100.0, 2.0)))
+            step = min(int(energy / _ENERGY_STEP), _N_ENERGY_STEPS - 1)
+            pairs.append((3 + i * _N_ENERGY_STEPS + step, 1.0))
+    return pairs
+
+
+def _describe_energy(i: int) -> str:
+    if i < 3:
+        return ("collision energy in eV / 100", "NCE / 100", "collision energy: not known")[i]
+    which, step = divmod(i - 3, _N_ENERGY_STEPS)
+    unit = ("collision energy", "NCE")[which]
+    low = step * _ENERGY_STEP
+    end = "and above" if step == _N_ENERGY_STEPS - 1 else f"to {low + _ENERGY_STEP:g}"
+    return f"{unit} {low:g} {end}"
