@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 DEMO_EPOCHS ?= 30
+# Another index for torch alone, for instance https://download.pytorch.org/whl/cpu, whose build for
+# Linux comes without CUDA's libraries.
+TORCH_INDEX ?=
 DEMO := demo-out
 PYTEST_ARGS ?=
 
@@ -22,7 +25,7 @@ $(BIN)/python:
 
 # The pinned torch goes first: left to itself, pip may settle on another build before it reads the pin.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -q -c constraints.txt torch
+	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(PIP) install -q -c constraints.txt -e .
 	@touch $@
 
