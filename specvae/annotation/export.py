@@ -175,8 +175,6 @@ _POLARITY = {
 }
 # Levels of MS:1002955: a tentative candidate, and an exact mass without one.
 _TENTATIVE, _EXACT_MASS = "3", "5"
-# The standard's pattern for adducts; radicals and ions without a sign do not match it.
-_ADDUCT_NOTATION = re.compile(r"\[\d*M([+-]\w+)*\]\d*[+-]")
 
 
 def _write_mztab(
@@ -314,7 +312,7 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
         _bars(a.name for a in best),
         None,
         _bars(m and _rounded(m.exact_mass) for m in molecules),
-        _notation(ion) if best else None,
+        ion.name if ion is not None and best else None,
         reliability,
         _SCORE if best else None,
         _rounded(first.score) if best and first.score is not None else None,
@@ -334,7 +332,7 @@ def _feature(number: int, ids: range, result: QueryResult, ion: Adduct) -> list[
         number,
         _bars(ids),
         ambiguous,
-        _notation(ion),
+        ion.name,
         None,
         _number(result.annotations[0].precursor_mz),
         abs(ion.charge),
@@ -361,7 +359,7 @@ def _evidence(
         annotation.name,
         None,
         None,
-        _notation(ion),
+        ion.name,
         _number(annotation.precursor_mz),
         abs(ion.charge),
         _number(ion.precursor_mz(molecule.exact_mass)) if molecule else None,
@@ -382,10 +380,6 @@ def _identifier(annotation: Annotation) -> str:
 def _ion(result: QueryResult) -> Adduct | None:
     adduct = result.annotations[0].adduct
     return parse_adduct(adduct) if adduct else None
-
-
-def _notation(ion: Adduct | None) -> str | None:
-    return ion.name if ion is not None and _ADDUCT_NOTATION.fullmatch(ion.name) else None
 
 
 def _molecule(annotation: Annotation) -> Molecule | None:
