@@ -19,3 +19,7 @@ class CheckpointError(SpecvaeError):
 
 class TrainingError(SpecvaeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
+
+
+class StructureError(SpecvaeError):
+    """A molecular structure cannot be parsed or has no defined mass."""

@@ -1,0 +1,244 @@
+"""Blocks of fingerprint bits that layouts choose from.
+
+| block | bits | definition |
+|---|---|---|
+| ``laggner`` | 307 | functional groups after C. Laggner (CDK "Substructure", OpenBabel FP4) |
+| ``pubchem`` | 881 | PubChem substructure fingerprint (CACTVS keys) |
+| ``klekota_roth`` | 4860 | Klekota and Roth 2008, doi:10.1093/bioinformatics/btn479 |
+| ``functional_groups`` | see there | `specvae.molecules.functional_groups`, of FP3's kind |
+| ``maccs`` | 166 | MACCS keys as RDKit has them, key 1 first |
+| ``morgan`` | 4096 | Morgan environments up to radius 2, folded (ECFP4) |
+
+SMARTS and names of the first three are taken from the installed scikit-fingerprints at run time.
+PubChem's element and ring counts are computed here after the names of the bits, because
+scikit-fingerprints 2.1.0 counts no explicit hydrogens, takes carbon for a heteroatom, and counts
+an aromatic ring once per threshold.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
+
+from specvae.molecules.functional_groups import FUNCTIONAL_GROUPS
+from specvae.molecules.patterns import klekota_roth_patterns, laggner_patterns, pubchem_names
+
+MORGAN_RADIUS = 2
+MORGAN_BITS = 4096
+
+
+class Block:
+    """A numbered list of bits, each with a meaning.
+
+    A bit is either a substructure, given by `pattern`, or is computed by `compute` together with
+    the block's other bits.
+    """
+
+    name: str
+    n_bits: int
+
+    def meaning(self, index: int) -> str:
+        """Say in one line what a bit stands for."""
+        raise NotImplementedError
+
+    def pattern(self, index: int) -> Chem.Mol | None:
+        """Return the bit's substructure, or None if `compute` gives it."""
+        return None
+
+    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+        """Return the block's bits, shape (n_bits,); those with a pattern are False."""
+        return np.zeros(self.n_bits, dtype=bool)
+
+
+class SmartsBlock(Block):
+    """Bits that are named substructures."""
+
+    def __init__(self, name: str, patterns: Sequence[tuple[str, str]]) -> None:
+        self.name = name
+        self.n_bits = len(patterns)
+        self._patterns = patterns
+
+    def meaning(self, index: int) -> str:
+        """Return the name and the SMARTS, or the SMARTS where it has no other name."""
+        name, smarts = self._patterns[index]
+        if not smarts:
+            return f"{name}: two or more components, a cation and an anion"
+        return smarts if name == smarts else f"{name}: {smarts}"
+
+    def pattern(self, index: int) -> Chem.Mol | None:
+        """Return the bit's substructure."""
+        smarts = self._patterns[index][1]
+        # One Laggner group is a salt, which is never seen here: one component is left of it.
+        return Chem.MolFromSmarts(smarts) if smarts else None
+
+
+class PubchemBlock(Block):
+    """PubChem's keys: element counts, ring counts, then substructures."""
+
+    name = "pubchem"
+    n_bits = 881
+    _N_ELEMENTS = 115
+    _N_COUNTS = 263
+
+    def __init__(self) -> None:
+        self._names = pubchem_names()
+        self._elements = [
+            (symbol, int(least))
+            for symbol, least in (name.split(" >= ") for name in self._names[: self._N_ELEMENTS])
+        ]
+        self._rings = [
+            _parse_ring_name(name) for name in self._names[self._N_ELEMENTS : self._N_COUNTS]
+        ]
+
+    def meaning(self, index: int) -> str:
+        """Return the count's wording or the SMARTS."""
+        return self._names[index]
+
+    def pattern(self, index: int) -> Chem.Mol | None:
+        """Return the substructure of bits from 263 on."""
+        return Chem.MolFromSmarts(self._names[index]) if index >= self._N_COUNTS else None
+
+    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+        """Count elements and rings."""
+        elements = Counter(atom.GetSymbol() for atom in mol.GetAtoms())
+        elements["H"] += sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+        rings = _count_rings(mol)
+        bits = np.zeros(self.n_bits, dtype=bool)
+        bits[: self._N_ELEMENTS] = [elements[symbol] >= least for symbol, least in self._elements]
+        bits[self._N_ELEMENTS : self._N_COUNTS] = [
+            rings[kind] >= least for kind, least in self._rings
+        ]
+        return bits
+
+
+# Size (0 for any), saturation and content of a ring, as the names of PubChem's bits word them.
+RingKind = tuple[int, str, str]
+_RING_NAME = re.compile(
+    r">= (?P<least>\d+) (?:(?P<saturation>saturated or aromatic|unsaturated non-aromatic) "
+    r"(?P<content>carbon-only|nitrogen-containing|heteroatom-containing) )?"
+    r"(?P<aromatic>aromatic |hetero-aromatic )?rings?(?: of)?(?: size (?P<size>\d+))?"
+)
+
+
+def _parse_ring_name(name: str) -> tuple[RingKind, int]:
+    match = _RING_NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"PubChem ring bit has an unexpected name: {name!r}")
+    kind = match["saturation"] or (match["aromatic"] or "").strip()
+    return (int(match["size"] or 0), kind, match["content"] or ""), int(match["least"])
+
+
+def _count_rings(mol: Chem.Mol) -> Counter[RingKind]:
+    """Count the rings of the symmetrised smallest set by size, saturation and content."""
+    counts: Counter[RingKind] = Counter()
+    for ring in Chem.GetSymmSSSR(mol):
+        atoms = list(ring)
+        bonds = [
+            mol.GetBondBetweenAtoms(i, j)
+            for i, j in zip(atoms, [*atoms[1:], atoms[0]], strict=True)
+        ]
+        elements = {mol.GetAtomWithIdx(i).GetAtomicNum() for i in atoms}
+        aromatic = all(bond.GetIsAromatic() for bond in bonds)
+        saturated = all(bond.GetBondType() == Chem.BondType.SINGLE for bond in bonds)
+        saturation = (
+            "saturated or aromatic" if aromatic or saturated else "unsaturated non-aromatic"
+        )
+        size = len(atoms)
+        hetero = bool(elements - {1, 6})
+        counts[size, "", ""] += 1
+        counts[size, saturation, "carbon-only"] += elements == {6}
+        counts[size, saturation, "nitrogen-containing"] += 7 in elements
+        counts[size, saturation, "heteroatom-containing"] += hetero
+        counts[0, "aromatic", ""] += aromatic
+        counts[0, "hetero-aromatic", ""] += aromatic and hetero
+    return counts
+
+
+class MaccsBlock(Block):
+    """MACCS keys; bit 0 is key 1."""
+
+    name = "maccs"
+    n_bits = 166
+
+    def meaning(self, index: int) -> str:
+        """Return the key's number and its definition or SMARTS."""
+        from rdkit.Chem import MACCSkeys
+
+        smarts, more_than = MACCSkeys.smartsPatts.get(index + 1, ("?", 0))
+        special = {0: "isotope", 124: "more than one aromatic ring", 165: "several components"}
+        text = special.get(index, smarts)
+        return f"MACCS key {index + 1}: {text}" + (f", more than {more_than}" if more_than else "")
+
+    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+        """Return RDKit's MACCS keys without its unused bit 0."""
+        keys = rdMolDescriptors.GetMACCSKeysFingerprint(mol)
+        bits = np.zeros(self.n_bits + 1, dtype=bool)
+        bits[list(keys.GetOnBits())] = True
+        return bits[1:]
+
+
+class MorganBlock(Block):
+    """Folded Morgan environments."""
+
+    name = "morgan"
+    n_bits = MORGAN_BITS
+
+    def __init__(self) -> None:
+        self._generator = rdFingerprintGenerator.GetMorganGenerator(
+            radius=MORGAN_RADIUS, fpSize=MORGAN_BITS
+        )
+
+    def meaning(self, index: int) -> str:
+        """Return the folded index and the environment that most often sets it."""
+        example = _morgan_examples().get(index)
+        text = f"Morgan environment up to radius {MORGAN_RADIUS}, folded index {index}"
+        return f"{text}; most often {example}" if example else text
+
+    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+        """Return the folded environments."""
+        bits: NDArray[np.bool_] = self._generator.GetFingerprintAsNumPy(mol).astype(bool)
+        return bits
+
+
+@cache
+def _morgan_examples() -> dict[int, str]:
+    source = resources.files("specvae.molecules") / "morgan4096.csv"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    return {int(row["index"]): row["environment"] for row in csv.DictReader(lines)}
+
+
+def _laggner() -> Block:
+    return SmartsBlock("laggner", laggner_patterns())
+
+
+def _klekota_roth() -> Block:
+    return SmartsBlock("klekota_roth", [(smarts, smarts) for smarts in klekota_roth_patterns()])
+
+
+def _functional_groups() -> Block:
+    return SmartsBlock("functional_groups", FUNCTIONAL_GROUPS)
+
+
+_BLOCKS = {
+    "laggner": _laggner,
+    "pubchem": PubchemBlock,
+    "klekota_roth": _klekota_roth,
+    "functional_groups": _functional_groups,
+    "maccs": MaccsBlock,
+    "morgan": MorganBlock,
+}
+
+
+@cache
+def get_block(name: str) -> Block:
+    """Return a block by name; it is built on first use."""
+    return _BLOCKS[name]()
