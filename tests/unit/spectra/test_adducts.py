@@ -1,0 +1,91 @@
+import pytest
+
+from specvae.spectra.adducts import KNOWN_ADDUCTS, Adduct, parse_adduct
+from specvae.spectra.masses import ELECTRON_MASS, formula_mass
+
+
+def read(text: str, ion_mode: str | None = None) -> Adduct:
+    ion = parse_adduct(text, ion_mode)
+    assert ion is not None, text
+    return ion
+
+
+@pytest.mark.parametrize(
+    ("name", "spellings"),
+    [
+        ("[M+H]+", ["M+H", "[M+H]1+", "[M+H]+1", "(M+H)+", "M+H+", "[M + H]+", "[M+H](1+)"]),
+        ("[M+2H]2+", ["[M+2H]++", "M+2H", "[M+2H]+2", "[M+H+H]2+"]),
+        ("[M+H-H2O]+", ["[M-H2O+H]+", "M-H2O+H", "[M+H-H2O]", "[M-OH]+"]),
+        ("[M+HCOO]-", ["[M+FA-H]-", "[M+HCO2]-", "[M+HCOOH-H]-", "[M-H+CH2O2]-", "M+FA-H"]),
+        ("[M+CH3COO]-", ["[M+Hac-H]-", "[M+CH3COOH-H]-", "[M+OAc]-", "M+HAc-H"]),
+        ("[M]+", ["[M]+*", "[M]+.", "M+", "[M].+"]),
+        ("[M-2H]2-", ["[M-2H]--", "M-2H"]),
+        ("[M-H]-", ["M-H", "[M-H]1-", "[M\N{MINUS SIGN}H]\N{MINUS SIGN}"]),
+        ("[M+Na-2H]-", ["[M-2H+Na]-", "M+Na-2H"]),
+        ("[2M+H]+", ["2M+H", "[2M+H]1+"]),
+        ("[M+H+ACN]+", ["M+ACN+H", "[M+C2H3N+H]+"]),
+        ("[M+Cl]-", ["M+Cl", "[M+Cl]1-"]),
+    ],
+)
+def test_spellings_of_one_species_get_one_name(name: str, spellings: list[str]) -> None:
+    assert [read(text).name for text in [name, *spellings]] == [name] * (1 + len(spellings))
+
+
+def test_the_table_covers_both_polarities_and_keeps_its_own_names() -> None:
+    assert len(KNOWN_ADDUCTS) >= 25
+    assert [read(name).name for name in KNOWN_ADDUCTS] == list(KNOWN_ADDUCTS)
+    modes = [read(name).ion_mode for name in KNOWN_ADDUCTS]
+    assert modes.count("positive") >= 15
+    assert modes.count("negative") >= 10
+
+
+# m/z of glucose (C6H12O6) ions, by adding up isotope masses and electrons by hand.
+@pytest.mark.parametrize(
+    ("name", "mz"),
+    [
+        ("[M+H]+", 181.070665),
+        ("[M+Na]+", 203.052609),
+        ("[M+NH4]+", 198.097214),
+        ("[M-H]-", 179.056112),
+        ("[M+Cl]-", 215.032789),
+        ("[M+HCOO]-", 225.061591),
+        ("[M+2H]2+", 91.038970),
+        ("[2M+H]+", 361.134053),
+        ("[M]+", 180.062840),
+        ("[M]-", 180.063937),
+    ],
+)
+def test_mz_of_glucose_ions(name: str, mz: float) -> None:
+    assert read(name).precursor_mz(formula_mass("C6H12O6")) == pytest.approx(mz, abs=2e-6)
+
+
+@pytest.mark.parametrize("name", KNOWN_ADDUCTS)
+def test_neutral_mass_undoes_precursor_mz(name: str) -> None:
+    ion = read(name)
+    assert ion.neutral_mass(ion.precursor_mz(321.1234)) == pytest.approx(321.1234, abs=1e-9)
+
+
+def test_electron_mass_has_the_sign_of_the_charge() -> None:
+    gap = read("[M]-").precursor_mz(100.0) - read("[M]+").precursor_mz(100.0)
+    assert gap == pytest.approx(2 * ELECTRON_MASS, abs=1e-12)
+
+
+def test_species_beyond_the_table_are_read_and_ordered() -> None:
+    ion = read("[M-C6H10O5+H]+")
+    assert ion.name == "[M+H-C6H10O5]+"
+    assert ion.mass_shift == pytest.approx(
+        formula_mass("H") - formula_mass("C6H10O5") - ELECTRON_MASS, abs=1e-9
+    )
+
+
+def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
+    assert parse_adduct("M") is None
+    assert read("M", "positive").name == "[M]+"
+    assert read("[M]", "negative").name == "[M]-"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "foo", "[MCl37+H]", "[M+H]+-", "[M+Xx]+", "M+1", "[M+H]0+", "[0M+H]+", "+", "[]+"]
+)
+def test_what_is_no_ion_species_gives_none(text: str) -> None:
+    assert parse_adduct(text) is None
