@@ -169,8 +169,9 @@ def _section(result: QueryResult, number: int, n_drawn: int) -> str:
     if result.query is not None:
         facts.extend(_acquisition(result.query))
     facts.append(_counted(best.n_candidates, "candidate", "candidates"))
+    kind = "query" if _is_ranked(result) else "query unranked"
     heading = (
-        f'<section class="query" id="q{number}"><h2>{escape(best.query_id)} '
+        f'<section class="{kind}" id="q{number}"><h2>{escape(best.query_id)} '
         f'{_status(best)}<a class="up" href="#top" aria-label="back to the overview">↑</a></h2>\n'
         f'<p class="facts">{" · ".join(facts)}</p>\n'
     )
@@ -431,7 +432,8 @@ padding:1rem 1.1rem;margin:1.4rem 0}
 .tie{color:var(--fair);font-weight:600;margin:.3rem 0}
 .spectrum{display:block;width:100%;height:auto;font:11px system-ui,sans-serif}
 .spectrum text{fill:var(--soft)}
-.spectrum .peak{fill:var(--ink);font-weight:600}
+.spectrum .peak{fill:var(--ink);font-weight:600;paint-order:stroke;stroke:var(--card);
+stroke-width:3px}
 .spectrum path{fill:none}
 .grid{stroke:var(--line);stroke-width:.7}
 .axis{stroke:var(--soft)}
@@ -478,6 +480,7 @@ th{white-space:normal}td.number,th.number{padding-right:.6rem}
 body{max-width:none;padding:0;font-size:10pt}
 .up,.filter{display:none}
 .query{border:0;padding:0;break-before:page}
+.query.unranked{break-before:auto;break-inside:avoid}
 .candidates li,.evidence tr,.spectrum{break-inside:avoid}
 .bar{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 }

@@ -182,7 +182,7 @@ def _gather(url: str, part: _Part, console: Console) -> None:
             if pause is None:
                 kept = f"; {part.size:,} bytes are kept, the same command goes on from there"
                 raise DownloadError(f"{url}: {interruption}{kept if part.size else ''}") from None
-            console.detail(f"{url}: {interruption}; next try in {pause:g} s")
+            console.log(f"{url}: {interruption}; next try in {pause:g} s")
             time.sleep(pause)
 
 
