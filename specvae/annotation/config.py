@@ -13,16 +13,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from specvae.errors import ConfigError, InputError
 
-MODEL_KINDS: Mapping[str, tuple[str, str]] = {
-    # model kind: (joint and single posteriors, objective); docs/models.md has the formulas.
+# Model kind -> posteriors and objective; docs/models.md has the formulas.
+MODEL_KINDS: Mapping[
+    str, tuple[Literal["product", "product_own", "joint"], Literal["new", "vaevae"]]
+] = {
     "svae": ("product", "new"),
     "svae-star": ("product", "vaevae"),
     "vaevae": ("joint", "vaevae"),
     "vaevae-star": ("joint", "new"),
+    "vaevae-a": ("product_own", "vaevae"),
 }
 PRESETS = ("small", "paper")
 
@@ -41,7 +44,7 @@ class ModelSettings:
     fingerprint_batch_norm: bool = False
     dropout: float = 0.2
     input_dropout: float = 0.0
-    variance: str = "logvar"
+    variance: Literal["logvar", "softplus_var", "softplus_sd"] = "logvar"
     prior_expert: bool = True
     share_body: bool = True
 
@@ -77,7 +80,7 @@ class OptimSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     clip_norm: float = 10.0
-    schedule: str = "cosine"
+    schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
     weight_averaging: float = 0.0
     amp: bool = False
 
@@ -94,7 +97,7 @@ class SplitSettings:
 class FilterSettings:
     """Which library spectra are learned from; an empty tuple or string lets everything pass."""
 
-    ion_mode: str = ""
+    ion_mode: Literal["", "positive", "negative"] = ""
     adducts: tuple[str, ...] = ()
     instrument_types: tuple[str, ...] = ()
     min_peaks: int = 1
@@ -110,11 +113,11 @@ class TrainConfig:
     whatever unpaired files are given.
     """
 
-    preset: str = "small"
+    preset: Literal["small", "paper"] = "small"
     seed: int = 0
     fingerprint: str = "mixed2149"
     supervision: float = 1.0
-    unpaired_pool: str = "rest"
+    unpaired_pool: Literal["rest", "all"] = "rest"
     model: ModelSettings = field(default_factory=ModelSettings)
     inputs: InputSettings = field(default_factory=InputSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
@@ -253,6 +256,9 @@ def _coerce(key: str, value: Any, wanted: Any) -> Any:  # noqa: ANN401
     if get_origin(wanted) is tuple:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_coerce(key, item, get_args(wanted)[0]) for item in items)
+    if get_origin(wanted) is Literal:
+        _require_choice(key, value, get_args(wanted))
+        return value
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not wanted:
@@ -260,23 +266,18 @@ def _coerce(key: str, value: Any, wanted: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+def _require_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.0)[0]
+        nearest = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"setting {key!r}: found {value!r}, wanted one of {', '.join(choices)}; "
+            f"setting {key!r}: found {value!r}, wanted one of {', '.join(map(repr, choices))}; "
             f"the nearest is {nearest!r}"
         )
 
 
 def _require_ranges(config: TrainConfig) -> None:
     model, optim, split = config.model, config.optim, config.split
-    _require_choice("preset", config.preset, PRESETS)
     _require_choice("model.kind", model.kind, tuple(MODEL_KINDS))
-    _require_choice("model.variance", model.variance, ("logvar", "softplus_var", "softplus_sd"))
-    _require_choice("optim.schedule", optim.schedule, ("constant", "cosine", "onecycle"))
-    _require_choice("unpaired_pool", config.unpaired_pool, ("rest", "all"))
-    _require_choice("filter.ion_mode", config.filter.ion_mode, ("", "positive", "negative"))
     widths = (
         *model.spectrum_encoder,
         *model.spectrum_decoder,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from specvae.annotation.layout import FINGERPRINT, SPECTRUM
 from specvae.molecules.fingerprint import unpack
+from specvae.vae.distributions import Bernoulli
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
 
@@ -22,7 +25,7 @@ def spectrum_means(
     model.eval()
     means = [
         model.posterior({SPECTRUM: spectra.rows(index).to(device)}).mean.float().cpu().numpy()
-        for index in torch.arange(len(spectra)).split(_BATCH)
+        for index in torch.split(torch.arange(len(spectra)), _BATCH)
     ]
     return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
 
@@ -35,7 +38,7 @@ def fingerprint_means(
     model.eval()
     means = [
         model.posterior({FINGERPRINT: batch.to(device).float()}).mean.float().cpu().numpy()
-        for batch in torch.from_numpy(bits).split(_BATCH)
+        for batch in torch.split(torch.from_numpy(bits), _BATCH)
     ]
     return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
 
@@ -50,8 +53,11 @@ def bit_logits(
     """
     means = spectrum_means(model, spectra, device)
     logits = [
-        model.likelihood(batch.to(device), FINGERPRINT).logits.double().cpu().numpy()
-        for batch in torch.from_numpy(means).split(_BATCH)
+        cast("Bernoulli", model.likelihood(batch.to(device), FINGERPRINT))
+        .logits.double()
+        .cpu()
+        .numpy()
+        for batch in torch.split(torch.from_numpy(means), _BATCH)
     ]
     n_bits = model.modality(FINGERPRINT).n_features
     return np.concatenate(logits) if logits else np.empty((0, n_bits))

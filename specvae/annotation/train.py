@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from specvae import __version__
 from specvae.annotation.compounds import read_excluded
@@ -55,6 +56,7 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.model import MultimodalVAE
+from specvae.vae.networks import SparseRows
 from specvae.vae.training import EpochRecord, PackedBits, TensorSource, TrainingData, fit
 
 STATE_FILE = "training-state.safetensors"
@@ -360,7 +362,7 @@ def _training_data(
             [library.compound[pool], len(packed) + np.arange(len(unpaired_packed))]
         ),
     }
-    tables = {
+    tables: dict[str, Tensor | SparseRows | PackedBits] = {
         SPECTRUM: sparse_rows(join_rows([library.spectra, unpaired_spectra], bins.n_columns)),
         FINGERPRINT: PackedBits(
             torch.from_numpy(np.concatenate([packed, unpaired_packed])), layout.n_bits

@@ -22,7 +22,7 @@ from specvae.cli.options import (
 )
 
 
-class TopType(click.ParamType):
+class TopType(click.ParamType[int | str]):
     """A positive number, or ``all``."""
 
     name = "N|all"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import click
 
@@ -180,7 +180,7 @@ class Console:
 
 
 @contextmanager
-def text_output(path: Path | None) -> Iterator[IO[str]]:
+def text_output(path: Path | None) -> Iterator[TextIO]:
     """Open `path` for text that appears whole or not at all; None is stdout."""
     if path is None or str(path) == "-":
         yield sys.stdout

@@ -15,7 +15,7 @@ from specvae.cli.options import (
     verbosity,
 )
 
-KINDS = ("svae", "svae-star", "vaevae", "vaevae-star")
+KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
 
 
 @click.command()
