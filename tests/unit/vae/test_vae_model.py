@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from vae_examples import NONE, linear_gaussian, random_rows, small_batch, small_model
+
+from specvae.errors import ConfigError
+from specvae.vae.distributions import Bernoulli, SparseGaussian, kl_divergence, product
+from specvae.vae.model import GaussianHead, Modality, ModelConfig, MultimodalVAE, Variance
+from specvae.vae.networks import NetworkConfig
+
+
+def n_numbers(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_product_posterior_has_four_networks_and_the_formulas_of_eqs_11_and_13() -> None:
+    # Discrepancies 1 and 3: the prior expert is an option; q* is an ordinary network.
+    for prior_expert in (True, False):
+        model = small_model(prior_expert=prior_expert)
+        assert set(model.posteriors.heads) == {"a->a", "a->b", "b->a", "b->b"}
+        assert len(model.posteriors.bodies) == 4
+        x = small_batch()
+        encoded = model.encode(x)
+        q = {key: encoded.expert(*key.split("->")) for key in model.posteriors.heads}
+        for given, keys in ((["a", "b"], "a->a b->b"), (["a"], "a->a a->b"), (["b"], "b->a b->b")):
+            expected = product([q[key] for key in keys.split()], prior_expert)
+            found = model.posterior(x, given)
+            torch.testing.assert_close(found.mean, expected.mean)
+            torch.testing.assert_close(found.logvar, expected.logvar)
+
+
+def test_posterior_given_one_modality_does_not_look_at_the_other() -> None:
+    for kind in ("product", "product_own", "joint"):
+        model, x = small_model(kind), small_batch()
+        alone = model.posterior({"a": x["a"]})
+        within = model.posterior(x, ["a"])
+        assert torch.equal(alone.mean, within.mean)
+        assert not torch.equal(alone.mean, model.posterior(x).mean)
+
+
+def test_joint_posterior_concatenates_bodies_then_joins_them() -> None:
+    model = small_model("joint", joint_hidden=9)
+    assert set(model.posteriors.heads) == {"a", "b", "a+b"}
+    x, nets = small_batch(), model.posteriors
+    parts = [nets.bodies["a->a+b"](x["a"]), nets.bodies["b->a+b"](x["b"])]
+    hidden = torch.relu(
+        torch.nn.functional.linear(torch.cat(parts, 1), *nets.joins["a+b"][0].parameters())
+    )
+    assert hidden.shape == (5, 9)
+    torch.testing.assert_close(model.posterior(x).mean, nets.heads["a+b"](hidden).mean)
+
+
+def test_number_of_networks_grows_as_n_squared_and_n_times_two_to_the_n_minus_one() -> None:
+    layers = NetworkConfig((4,))
+    for n in (1, 2, 3, 4):
+        modalities = tuple(Modality(f"m{i}", 5, layers, layers) for i in range(n))
+        square = MultimodalVAE(ModelConfig(modalities, 2, "product"))
+        assert len(square.posteriors.bodies) == n * n
+        subsets = MultimodalVAE(ModelConfig(modalities, 2, "joint"))
+        assert len(subsets.posteriors.bodies) == n * 2 ** (n - 1)
+        assert len(subsets.posteriors.heads) == 2**n - 1
+
+
+def test_three_modalities_given_one_all_or_a_subset() -> None:
+    layers = NetworkConfig((4,))
+    modalities = tuple(Modality(name, 5, layers, layers) for name in ("a", "b", "c"))
+    x = {name: torch.rand(3, 5) for name in ("a", "b", "c")}
+    model = MultimodalVAE(ModelConfig(modalities, 2))
+    encoded = model.encode(x)
+    stand_ins = [encoded.expert("b", target) for target in ("a", "b", "c")]
+    torch.testing.assert_close(encoded.posterior(["b"]).mean, product(stand_ins, True).mean)
+    own = [encoded.expert(name, name) for name in ("a", "b", "c")]
+    torch.testing.assert_close(encoded.posterior().mean, product(own, True).mean)
+    with pytest.raises(ConfigError, match=r"\['a', 'b'\] of 3"):
+        encoded.posterior(["a", "b"])
+    for kind in ("joint", "product_own"):
+        other = MultimodalVAE(ModelConfig(modalities, 2, kind))  # type: ignore[arg-type]
+        assert other.posterior(x, ["a", "c"]).mean.shape == (3, 2)
+
+
+def test_substitutes_of_infinite_variance_turn_svae_into_vaevae_a() -> None:
+    svae, own = small_model("product"), small_model("product_own")
+    shared = {k: v for k, v in svae.state_dict().items() if k in own.state_dict()}
+    own.load_state_dict(shared)
+    with torch.no_grad():
+        for key in ("a->b", "b->a"):
+            svae.posteriors.heads[key].linear.bias[3:] = math.inf
+    x = small_batch()
+    for given in (["a"], ["b"], ["a", "b"]):
+        ours, theirs = svae.posterior(x, given), own.posterior(x, given)
+        torch.testing.assert_close(ours.mean, theirs.mean)
+        torch.testing.assert_close(ours.logvar, theirs.logvar)
+
+
+def test_shared_bodies_halve_the_encoders() -> None:
+    model = small_model(share_body=True)
+    assert set(model.posteriors.bodies) == {"a", "b"}
+    separate = small_model()
+    assert n_numbers(separate.posteriors.bodies) == 2 * n_numbers(model.posteriors.bodies)
+    assert model.n_parameters < separate.n_parameters
+    assert set(small_model("joint", share_body=True).posteriors.bodies) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared", "expected"),
+    [
+        ("product", False, 4),
+        ("product", True, 2),
+        ("product_own", False, 2),
+        ("joint", False, 4),
+    ],
+)
+def test_each_network_runs_once_for_all_posteriors(kind: str, shared: bool, expected: int) -> None:
+    model = small_model(kind, share_body=shared)
+    calls: list[str] = []
+    for name, body in model.posteriors.bodies.items():
+        body.register_forward_hook(lambda *_, name=name: calls.append(name))
+    encoded = model.encode(small_batch())
+    for given in (None, ["a"], ["b"], ["a", "b"], ["a"]):
+        encoded.posterior(given)
+    assert len(calls) == len(set(calls)) == expected
+
+
+def test_parameter_count_includes_the_joint_network() -> None:
+    # Discrepancy 11.
+    def encoder(n: int) -> int:
+        return (n * 7 + 7) + (7 * 6 + 6)
+
+    decoders = (3 * 7 + 7) * 2 + (7 * 6 + 6) + (7 * 4 + 4)
+    joint = (6 * 7 + 7) + (5 * 7 + 7) + (14 * 7 + 7) + (7 * 6 + 6)
+    assert small_model("joint").n_parameters == encoder(6) + encoder(5) + joint + decoders
+    assert small_model("product").n_parameters == 2 * (encoder(6) + encoder(5)) + decoders
+
+
+def test_context_columns_are_seen_but_not_reconstructed() -> None:
+    model, x = small_model(), small_batch()
+    q = model.posterior(x, ["b"])
+    changed = x["b"].clone()
+    changed[:, 4] += 1.0
+    assert not torch.equal(q.mean, model.posterior({"b": changed}).mean)
+    assert model.likelihood(q.mean, "b").mean.shape == (5, 4)
+
+
+@pytest.mark.parametrize(("variance", "power"), [("softplus_var", 1), ("softplus_sd", 2)])
+def test_variance_by_softplus_is_stable_in_both_tails(variance: Variance, power: int) -> None:
+    head = GaussianHead(1, 1, variance)
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.tensor([[0.0], [1.0]]))
+        head.linear.bias.zero_()
+    raw = torch.tensor([[-300.0], [-16.0], [-14.0], [0.0], [30.0]], requires_grad=True)
+    logvar = head(raw).logvar
+    exact = torch.nn.functional.softplus(raw.double()).log() * power
+    torch.testing.assert_close(logvar.double(), exact, atol=1e-5, rtol=1e-6)
+    logvar.sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
+
+
+def test_bfloat16_autocast_keeps_product_and_kl_in_float32() -> None:
+    for kind in ("product", "joint"):
+        model, x = small_model(kind), small_batch()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model.posteriors.bodies["a->a"](x["a"]).dtype is torch.bfloat16
+            q, single = model.posterior(x), model.posterior(x, ["a"])
+            kl = kl_divergence(q, single)
+            assert {q.mean.dtype, q.logvar.dtype, kl.dtype} == {torch.float32}
+            assert model.likelihood(q.mean, "a").log_prob(x["a"]).dtype is torch.float32
+        halves = [model.encode(x).posterior([name]) for name in ("a", "b")]
+        assert torch.equal(kl, kl_divergence(q, single))
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = product(halves, prior_expert=True)
+        assert torch.equal(inside.mean, product(halves, prior_expert=True).mean)
+
+
+def test_sparse_and_dense_inputs_give_the_same_model() -> None:
+    layers = NetworkConfig((8,))
+    sparse = Modality("s", 15, layers, layers, "gaussian", n_context=5, sparse=True)
+    model = MultimodalVAE(ModelConfig((sparse, Modality("f", 6, layers, layers)), 3))
+    x = random_rows(9, 20)
+    q, dense = model.posterior({"s": x}), model.posterior({"s": x.to_dense()})
+    torch.testing.assert_close(q.mean, dense.mean, atol=1e-5, rtol=0)
+    likelihood = model.likelihood(q.mean, "s")
+    assert isinstance(likelihood, SparseGaussian)
+    target = x.to_dense(15)
+    torch.testing.assert_close(
+        likelihood.log_prob(x), likelihood.log_prob(target), atol=1e-4, rtol=0
+    )
+    assert isinstance(model.likelihood(q.mean, "f"), Bernoulli)
+
+
+def test_a_linear_model_holds_the_exact_posteriors_of_linear_gaussian_data() -> None:
+    # Experts read as likelihood terms, times one prior: representable for the pair, and for one
+    # modality with an absent substitute.
+    exact, (x1, x2) = linear_gaussian()
+    modalities = tuple(
+        Modality(name, x.shape[1], NONE, NONE, "gaussian", scale=s)
+        for name, x, s in zip(("a", "b"), (x1, x2), exact.scales, strict=True)
+    )
+    model = MultimodalVAE(ModelConfig(modalities, 3, "product_own")).double()
+    with torch.no_grad():
+        for i, name in enumerate(("a", "b")):
+            w, s = exact.weights[i], exact.scales[i]
+            precision = w.square().sum(0) / s**2
+            linear = model.posteriors.heads[f"{name}->{name}"].linear
+            linear.weight.zero_()
+            linear.weight[:3] = (w / s**2 / precision).T
+            linear.bias[:3] = 0.0
+            linear.bias[3:] = -precision.log()
+            model.decoders[name].output.weight.copy_(w)
+            model.decoders[name].output.bias.zero_()
+    x = {"a": x1, "b": x2}
+    for given, observed in (
+        (["a"], [(x1, 0)]),
+        (["b"], [(x2, 1)]),
+        (["a", "b"], [(x1, 0), (x2, 1)]),
+    ):
+        q, p = model.posterior(x, given), exact.posterior(*observed)
+        torch.testing.assert_close(q.mean, p.mean, atol=1e-9, rtol=0)
+        torch.testing.assert_close(q.logvar, p.logvar, atol=1e-9, rtol=0)
+
+
+def test_config_survives_json() -> None:
+    config = small_model("joint", share_body=True, joint_hidden=9).config
+    assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_latents": 3}, "unknown key 'n_latents'.*'n_latent'"),
+        ({"posterior": "mixture"}, "posterior: found 'mixture', wanted one of product"),
+        ({"n_latent": "3"}, "n_latent: found '3', wanted int"),
+        ({"modalities": [{"name": "a"}]}, r"modalities\[0\]: key 'n_features' is missing"),
+        ({"modalities": []}, "distinct"),
+        ({"n_latent": 0}, "positive"),
+    ],
+)
+def test_config_mistakes_are_named(change: dict[str, object], message: str) -> None:
+    data = {**small_model().config.to_json(), **change}
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig.from_json(data)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "a->b"},
+        {"n_features": 0},
+        {"scale": 0.0},
+        {"scale": math.nan},
+        {"n_context": -1},
+    ],
+)
+def test_senseless_modalities_are_refused(options: dict[str, object]) -> None:
+    data = {"name": "a", "n_features": 3, "encoder": NONE, "decoder": NONE, **options}
+    with pytest.raises(ConfigError, match="modality"):
+        Modality(**data)  # type: ignore[arg-type]
+
+
+def test_wrong_inputs_are_named() -> None:
+    model, x = small_model(), small_batch()
+    with pytest.raises(ConfigError, match="modality b: found 4 columns, wanted 5"):
+        model.encode({"b": x["b"][:, :4]})
+    with pytest.raises(ConfigError, match="no modality 'c'; the model has a, b"):
+        model.encode({"c": x["a"]})
+    with pytest.raises(ConfigError, match="given nothing"):
+        model.posterior(x, [])
+    with pytest.raises(ConfigError, match=r"\['b'\]: the batch holds \['a'\]"):
+        model.posterior({"a": x["a"]}, ["b"])

@@ -1,0 +1,427 @@
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from vae_examples import NONE, linear_gaussian, random_rows, small_batch, small_model, small_source
+
+from specvae.errors import ConfigError, TrainingError
+from specvae.vae.checkpoint import weights_sha256
+from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.networks import NetworkConfig
+from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.training import (
+    EpochRecord,
+    OptimConfig,
+    PackedBits,
+    TensorSource,
+    TrainingData,
+    fit,
+)
+
+OPTIM = OptimConfig(
+    epochs=4,
+    batch_size=8,
+    learning_rate=0.01,
+    clip_norm=5.0,
+    schedule="cosine",
+    warmup=0.2,
+    weight_averaging=0.9,
+    seed=3,
+)
+
+
+def data() -> TrainingData:
+    pairs, more = small_source(20, 1), small_source(33, 2)
+    return TrainingData(pairs, {"a": more, "b": small_source(9, 4)})
+
+
+class Recorder:
+    """A source that remembers which rows were drawn."""
+
+    def __init__(self, source: TensorSource) -> None:
+        self.source = source
+        self.drawn: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: Tensor) -> Mapping[str, Tensor]:
+        self.drawn.append(rows.tolist())
+        return self.source.batch(rows)  # type: ignore[return-value]
+
+    def sha256(self) -> str:
+        return self.source.sha256()
+
+
+def dropout_model() -> MultimodalVAE:
+    layers = NetworkConfig((8,), batch_norm=True, dropout=0.2, input_dropout=0.1)
+    modalities = (
+        Modality("a", 6, layers, layers),
+        Modality("b", 4, layers, layers, "gaussian", n_context=1),
+    )
+    torch.manual_seed(0)
+    return MultimodalVAE(ModelConfig(modalities, 2))
+
+
+def test_packed_bits_unpack_lowest_bit_first() -> None:
+    bits = np.random.default_rng(0).integers(0, 2, (7, 21), dtype=np.uint8)
+    packed = PackedBits(torch.from_numpy(np.packbits(bits, axis=1, bitorder="little")), 21)
+    rows = [4, 4, 0]
+    assert len(packed) == 7
+    assert torch.equal(packed.rows(torch.tensor(rows)), torch.from_numpy(bits[rows]).float())
+
+
+def test_source_looks_rows_up_in_each_table() -> None:
+    spectra, table = random_rows(6, 9), torch.rand(2, 5)
+    source = TensorSource({"s": spectra, "f": table}, {"f": torch.tensor([0, 1, 1, 0, 0, 1])})
+    batch = source.batch(torch.tensor([5, 2, 0]))
+    assert len(source) == 6
+    assert torch.equal(batch["f"], table[[1, 1, 0]])  # type: ignore[arg-type]
+    assert torch.equal(batch["s"].to_dense(), spectra.to_dense()[[5, 2, 0]])
+
+
+def test_source_digest_follows_the_data() -> None:
+    tables = {"s": random_rows(6, 9), "f": torch.rand(2, 5)}
+    index = {"f": torch.tensor([0, 1, 1, 0, 0, 1])}
+    digest = TensorSource(tables, index).sha256()
+    assert TensorSource(tables, index).to("cpu").sha256() == digest
+    assert TensorSource(tables, {"f": 1 - index["f"]}).sha256() != digest
+    assert TensorSource({**tables, "f": tables["f"] + 1}, index).sha256() != digest  # type: ignore[operator]
+    assert TensorSource({**tables, "s": random_rows(6, 9, seed=1)}, index).sha256() != digest
+
+
+def test_inconsistent_sources_are_refused() -> None:
+    with pytest.raises(ConfigError, match="different numbers"):
+        TensorSource({"a": torch.rand(3, 2), "b": torch.rand(4, 2)})
+    for wrong in (3, -1):
+        with pytest.raises(ConfigError, match="outside its 3 rows"):
+            TensorSource({"a": torch.rand(3, 2)}, {"a": torch.tensor([0, wrong])})
+
+
+def test_streams_are_shuffled_independently_and_short_ones_restart() -> None:
+    sources = {name: Recorder(small_source(n)) for name, n in (("p", 20), ("a", 33), ("b", 9))}
+    streams = TrainingData(sources["p"], {"a": sources["a"], "b": sources["b"]})
+    optim = OptimConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+    fit(small_model(), streams, optim, ObjectiveConfig())
+    steps = math.ceil(33 / 8)
+    for source in sources.values():
+        assert len(source.drawn) == 2 * steps
+    passes = sources["a"].drawn[:steps], sources["a"].drawn[steps:]
+    orders = [[row for rows in one for row in rows] for one in passes]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(33))  # each example once an epoch
+    assert orders[0] != orders[1]
+    assert {len(rows) for rows in sources["a"].drawn} == {6, 7}  # equal batches
+    pairs = sources["p"].drawn
+    assert sorted(sum(pairs[:3], [])) == list(range(20))
+    assert len(set(sum(pairs[3:5], []))) == 14  # a new pass
+    assert pairs[:2] != pairs[3:5]
+    equal = {name: Recorder(small_source(16)) for name in ("p", "a", "b")}
+    fit(
+        small_model(),
+        TrainingData(equal["p"], {"a": equal["a"], "b": equal["b"]}),
+        optim,
+        ObjectiveConfig(),
+    )
+    assert equal["p"].drawn != equal["a"].drawn != equal["b"].drawn
+
+
+@pytest.mark.parametrize("unpaired", [{}, {"a": 9}, {"a": 9, "b": 5}])
+@pytest.mark.parametrize("n_pairs", [0, 12])
+def test_absent_streams_leave_their_parts_out(n_pairs: int, unpaired: dict[str, int]) -> None:
+    if not n_pairs and not unpaired:
+        return
+    streams = TrainingData(
+        small_source(n_pairs) if n_pairs else None,
+        {name: small_source(n) for name, n in unpaired.items()},
+    )
+    optim = OptimConfig(epochs=1, batch_size=4, learning_rate=1e-3, clip_norm=1.0)
+    (record,) = fit(small_model("joint"), streams, optim, ObjectiveConfig()).epochs
+    assert any(name.startswith("kl/joint") for name in record.parts) == bool(n_pairs)
+    found = {name[-1] for name in record.parts if name.startswith("unpaired-kl")}
+    assert found == set(unpaired)
+
+
+def test_nothing_to_learn_from_or_unknown_names_are_refused() -> None:
+    optim = OptimConfig(epochs=1, batch_size=4, learning_rate=1e-3)
+    empty = TensorSource({"a": torch.empty(0, 6), "b": torch.empty(0, 5)})
+    with pytest.raises(ConfigError, match="empty"):
+        fit(small_model(), TrainingData(empty), optim, ObjectiveConfig())
+    with pytest.raises(ConfigError, match="no modality 'c'"):
+        fit(small_model(), TrainingData(None, {"c": small_source()}), optim, ObjectiveConfig())
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
+    digests = []
+    for seed in (3, 3, 4):
+        model = dropout_model()
+        torch.manual_seed(len(digests))  # the global generator must not matter
+        optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, seed=seed)
+        fit(model, data(), optim, ObjectiveConfig())
+        digests.append(weights_sha256(model))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    model = dropout_model()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(model, data(), OPTIM, ObjectiveConfig())
+    assert torch.equal(torch.rand(3), expected)
+
+
+RUN = """
+import os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from test_vae_training import OPTIM, data, dropout_model
+from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.training import fit
+import specvae.vae.training as training
+
+def on_step(epoch, step, n_steps):
+    if (epoch, step) == (3, 2):
+        os.kill(os.getpid(), 9)
+
+fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), validate=lambda model: 1.0,
+    on_step=on_step, state_path=Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    state = tmp_path / "state.safetensors"
+    killed = subprocess.run(
+        [sys.executable, "-c", RUN, str(Path(__file__).parent), str(state)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    half_written = tmp_path / ".state.4711.tmp.safetensors"
+    half_written.write_bytes(state.read_bytes()[:100])  # as of a kill while the state was written
+    seen: list[EpochRecord] = []
+    resumed, undisturbed = dropout_model(), dropout_model()
+    # The best epoch is the first: it too has to survive the kill.
+    history = fit(
+        resumed,
+        data(),
+        OPTIM,
+        ObjectiveConfig(),
+        validate=lambda _: 1.0,
+        on_epoch=seen.append,
+        state_path=state,
+        resume=True,
+    )
+    assert not half_written.exists()
+    assert [record.epoch for record in seen] == [3, 4]
+    assert [record.epoch for record in history.epochs] == [1, 2, 3, 4]
+    whole = fit(undisturbed, data(), OPTIM, ObjectiveConfig(), validate=lambda _: 1.0)
+    assert weights_sha256(resumed) == weights_sha256(undisturbed)
+    for ours, theirs in zip(history.epochs, whole.epochs, strict=True):
+        assert ours.parts == theirs.parts
+        assert (ours.best, ours.learning_rate) == (theirs.best, theirs.learning_rate)
+    again = dropout_model()  # resuming a finished run trains nothing and restores it
+    assert (
+        len(fit(again, data(), OPTIM, ObjectiveConfig(), state_path=state, resume=True).epochs) == 4
+    )
+    assert weights_sha256(again) == weights_sha256(undisturbed)
+    torch.set_num_threads(n_threads)
+
+
+def test_last_weights_are_resumed_too(tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+
+    class Stop(Exception):
+        pass
+
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), on_epoch=stop, state_path=state)
+    resumed, undisturbed = dropout_model(), dropout_model()
+    fit(resumed, data(), OPTIM, ObjectiveConfig(), state_path=state, resume=True)
+    fit(undisturbed, data(), OPTIM, ObjectiveConfig())
+    assert weights_sha256(resumed) == weights_sha256(undisturbed)
+
+
+def test_resume_state_of_another_run_or_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), state_path=state)
+    other = OptimConfig.from_json({**OPTIM.to_json(), "seed": 4})
+    for streams, optim, objective in (
+        (data(), other, ObjectiveConfig()),
+        (data(), OPTIM, ObjectiveConfig(beta=0.5)),
+        (TrainingData(small_source(20, 8), data().unpaired), OPTIM, ObjectiveConfig()),
+    ):
+        with pytest.raises(TrainingError, match="other data or another configuration") as error:
+            fit(dropout_model(), streams, optim, objective, state_path=state, resume=True)
+        assert "\n" not in str(error.value)
+    for content in (b"", b"nonsense" * 40, state.read_bytes()[:3000]):
+        state.write_bytes(content)
+        with pytest.raises(TrainingError, match="not a resume state, or a damaged one") as error:
+            fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), state_path=state, resume=True)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_and_says_where(value: float) -> None:
+    batch = small_batch(20)
+    batch["b"][7, 2] = value
+    source = TensorSource(batch)
+    optim = OptimConfig(epochs=2, batch_size=20, learning_rate=1e-3)
+    with pytest.raises(TrainingError, match=r"^epoch 1, step 1: .* finite: \S+ is (nan|inf)$"):
+        fit(small_model(), TrainingData(source), optim, ObjectiveConfig())
+
+
+def test_a_gradient_that_is_no_number_stops() -> None:
+    model = small_model()
+    model.decoders["a"].output.weight.register_hook(lambda grad: grad * math.nan)
+    optim = OptimConfig(epochs=1, batch_size=8, learning_rate=1e-3)
+    with pytest.raises(TrainingError, match="epoch 1, step 1: the gradient"):
+        fit(model, data(), optim, ObjectiveConfig())
+
+
+def test_a_validation_value_that_is_no_number_stops() -> None:
+    with pytest.raises(TrainingError, match="validation value is not a number"):
+        fit(small_model(), data(), OPTIM, ObjectiveConfig(), validate=lambda _: math.nan)
+
+
+def test_gradients_are_clipped_after_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, closure: None = None) -> object:
+        gradients = [p.grad for g in self.param_groups for p in g["params"] if p.grad is not None]
+        norms.append(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])).item())
+        return step(self, closure)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    for clip in (None, 0.5):
+        norms.clear()
+        optim = OptimConfig(epochs=1, batch_size=8, learning_rate=1e-3, clip_norm=clip)
+        (record,) = fit(small_model(), data(), optim, ObjectiveConfig()).epochs
+        assert record.gradient_norm > 1.0  # before clipping
+        assert max(norms) > 1.0 if clip is None else norms == pytest.approx([0.5] * len(norms))
+
+
+def test_the_model_ends_with_its_best_epoch_by_the_metric() -> None:
+    values = iter([0.1, 0.7, 0.7, 0.3])
+    digests: list[str] = []
+
+    def validate(model: MultimodalVAE) -> float:
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        digests.append(weights_sha256(model))
+        torch.rand(1)  # what a validation draws must not matter
+        return next(values)
+
+    model = dropout_model()
+    history = fit(model, data(), OPTIM, ObjectiveConfig(), validate=validate)
+    assert [record.best for record in history.epochs] == [True, True, False, False]
+    assert history.best.epoch == 2
+    assert weights_sha256(model) == digests[1]
+    assert len(set(digests)) == 4
+    assert not model.training
+    for record in history.epochs:
+        assert EpochRecord(**json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_patience_stops_after_epochs_without_improvement() -> None:
+    optim = OptimConfig(epochs=9, batch_size=8, learning_rate=1e-3, patience=2)
+    values = iter([0.1, 0.5, 0.4, 0.5])
+    history = fit(small_model(), data(), optim, ObjectiveConfig(), validate=lambda _: next(values))
+    assert len(history.epochs) == 4
+
+
+def test_averaged_weights_are_the_exponential_average() -> None:
+    steps: list[Tensor] = []
+    model = small_model()
+    weight = model.decoders["a"].output.weight
+    optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, weight_averaging=0.6)
+    expected = weight.detach().clone()
+    fit(
+        model,
+        data(),
+        optim,
+        ObjectiveConfig(),
+        on_step=lambda *_: steps.append(weight.detach().clone()),
+    )
+    assert len(steps) == 10
+    for number, value in enumerate(steps):
+        decay = min(0.6, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(weight.detach(), expected)
+    assert not torch.allclose(expected, steps[-1])
+
+
+def test_learning_rates_of_the_schedules() -> None:
+    def rates(**options: object) -> list[float]:
+        config = OptimConfig(epochs=1, batch_size=1, learning_rate=2.0, **options)  # type: ignore[arg-type]
+        return [config.rate_at(step, 100) for step in range(100)]
+
+    assert set(rates()) == {2.0}
+    assert rates(warmup=0.1)[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    cosine = rates(schedule="cosine", warmup=0.1)
+    assert max(cosine) == cosine[10] == 2.0
+    assert cosine[55] == pytest.approx(1.0)
+    assert 0.0 < cosine[99] < 0.01
+    one = rates(schedule="onecycle")
+    assert one[0] == pytest.approx(2.0 / 25)
+    assert one[15] == pytest.approx(2.0 * (1 / 25 + 24 / 25 / 2))
+    assert max(one) == one[30] == pytest.approx(2.0)
+    assert 0.0 < one[99] < 0.01
+    assert max(rates(schedule="onecycle", warmup=0.5)) == rates(schedule="onecycle", warmup=0.5)[50]
+
+
+def test_mixed_precision_trains() -> None:
+    optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, amp=True)
+    history = fit(dropout_model(), data(), optim, ObjectiveConfig())
+    assert history.epochs[1].total < history.epochs[0].total
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"clip_norm": 0.0},
+        {"warmup": 1.0},
+        {"weight_averaging": 1.0},
+    ],
+)
+def test_senseless_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        OptimConfig(**{"epochs": 1, "batch_size": 1, "learning_rate": 0.1, **options})  # type: ignore[arg-type]
+
+
+def test_fit_reaches_the_evidence_of_linear_gaussian_data() -> None:
+    # Linear networks hold the exact single posteriors, so the trained bounds on log p(x1) and
+    # log p(x2) can be compared with the known values.
+    exact, (x1, x2) = linear_gaussian(400)
+    modalities = tuple(
+        Modality(name, x.shape[1], NONE, NONE, "gaussian", scale=s)
+        for name, x, s in zip("ab", (x1, x2), exact.scales, strict=True)
+    )
+    torch.manual_seed(0)
+    model = MultimodalVAE(ModelConfig(modalities, 3, "joint")).double()
+    source = TensorSource({"a": x1, "b": x2})
+    optim = OptimConfig(epochs=100, batch_size=100, learning_rate=0.03, schedule="cosine")
+    history = fit(model, TrainingData(None, {"a": source, "b": source}), optim, ObjectiveConfig())
+    evidence = (exact.evidence((x1, 0)) + exact.evidence((x2, 1))).mean().item()
+    # The decoders are fitted to these very samples, hence may exceed the true model by a little.
+    assert -history.epochs[-1].total == pytest.approx(evidence, abs=0.4)
+    assert -history.epochs[0].total < evidence - 1.0
