@@ -191,8 +191,7 @@ class SubstructureMatcher:
         missing = np.zeros(self._width, bool)
         missing[: len(self._feature_of)] = counts[self._feature_of] < self._least_of
         lacking = self._required & np.packbits(missing).view(np.uint64)
-        possible: NDArray[np.bool_] = ~lacking.any(axis=1)
-        return possible
+        return np.asarray(lacking.any(axis=1) == 0)
 
     def _atom_id(self, atom: Chem.Atom) -> int:
         signature = (
@@ -227,11 +226,11 @@ class SubstructureMatcher:
         first, atoms, bonds = self._by_length[length]
         fits = np.zeros(atoms.shape[1], bool)
         for direction in (key, key[::-1]):
-            one_way = np.ones(atoms.shape[1], bool)
+            one_way: NDArray[np.bool_] = np.ones(atoms.shape[1], bool)
             for wanted, given in zip(atoms, direction[::2], strict=True):
-                one_way &= self._atom_fits[given][wanted]
+                one_way = one_way & self._atom_fits[given][wanted]
             for wanted, given in zip(bonds, direction[1::2], strict=True):
-                one_way &= self._bond_fits[given][wanted]
+                one_way = one_way & self._bond_fits[given][wanted]
             fits = fits | one_way
         return np.flatnonzero(fits) + first
 

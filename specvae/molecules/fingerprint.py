@@ -1,0 +1,342 @@
+"""Fingerprint layouts: which bits a fingerprint has, what each means, and how to compute them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import resources
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+
+from specvae.errors import ConfigError
+from specvae.molecules.blocks import Block, get_block
+from specvae.molecules.cache import FingerprintCache
+from specvae.molecules.molecule import standard_mol
+from specvae.molecules.substructure import SubstructureMatcher
+
+__all__ = [
+    "LAYOUT_NAMES",
+    "FingerprintCache",
+    "FingerprintLayout",
+    "fingerprints",
+    "get_layout",
+    "unpack",
+]
+
+# Erythromycin, a flavin dinucleotide and a sulfonylurea: most blocks have bits on in one of them.
+_PROBES = (
+    (
+        "CCC1OC(=O)C(C)C(OC2CC(C)(OC)C(O)C(C)O2)C(C)C(OC2OC(C)CC(N(C)C)C2O)C(C)(O)CC(C)C(=O)C(C)"
+        "C(O)C1(C)O"
+    ),
+    (
+        "Cc1cc2nc3c(=O)[nH]c(=O)nc-3n(CC(O)C(O)C(O)COP(=O)(O)OP(=O)(O)OCC3OC(n4cnc5c(N)ncnc54)"
+        "C(O)C3O)c2cc1C"
+    ),
+    "COc1ccc(Cl)cc1C(=O)NCCc1ccc(S(=O)(=O)NC(=O)NC2CCCCC2)cc1",
+)
+
+_CHUNK = 64
+_STORE_EVERY = 2048
+# Starting a process costs as much as some hundred fingerprints.
+_WORTH_A_PROCESS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class FingerprintLayout:
+    """An ordered choice of bits out of `specvae.molecules.blocks`.
+
+    Attributes
+    ----------
+    name, version
+        Identify the layout; the version changes with any bit's definition.
+    columns
+        For each bit of the fingerprint the name of its block and its index there.
+    """
+
+    name: str
+    version: int
+    columns: tuple[tuple[str, int], ...]
+
+    @property
+    def n_bits(self) -> int:
+        """Number of bits."""
+        return len(self.columns)
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of a packed fingerprint."""
+        return -(-self.n_bits // 8)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[str, int, int], ...]:
+        """Name, first bit and end of each run of bits of one block."""
+        found = []
+        start = 0
+        for name, run in groupby(block for block, _ in self.columns):
+            stop = start + len(list(run))
+            found.append((name, start, stop))
+            start = stop
+        return tuple(found)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Prepared patterns stay behind: they are quicker made anew than sent.
+        return FingerprintLayout, (self.name, self.version, self.columns)
+
+    def meaning(self, bit: int) -> str:
+        """Say in one line what a bit stands for: a count, a key, a SMARTS or an environment.
+
+        Raises
+        ------
+        IndexError
+            If there is no such bit.
+        """
+        if not 0 <= bit < self.n_bits:
+            raise IndexError(f"{self.name} has bits 0 to {self.n_bits - 1}, not {bit}")
+        block, index = self.columns[bit]
+        return get_block(block).meaning(index)
+
+    def compute(self, smiles: Sequence[str]) -> NDArray[np.uint8]:
+        """Compute fingerprints in this process, without any cache.
+
+        Parameters
+        ----------
+        smiles
+            Molecules; each is standardised by `specvae.molecules.molecule.standard_mol` first.
+
+        Returns
+        -------
+        NDArray[np.uint8]
+            Shape (n, n_bytes); bit b of a molecule is bit b % 8 (lowest first) of byte b // 8.
+
+        Raises
+        ------
+        StructureError
+            If a molecule cannot be parsed; the message shows it.
+        """
+        packed = np.zeros((len(smiles), self.n_bytes), dtype=np.uint8)
+        for row, text in zip(packed, smiles, strict=True):
+            mol, _ = standard_mol(text)
+            with rdBase.BlockLogs():
+                row[:] = np.packbits(self._bits(mol), bitorder="little")
+        return packed
+
+    @cached_property
+    def probe_sha256(self) -> str:
+        """Digest of three fixed molecules' fingerprints.
+
+        It differs where another version of RDKit or scikit-fingerprints gives other bits.
+        """
+        return hashlib.sha256(self.compute(_PROBES).tobytes()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """Name, version and probe digest in one word, for caches."""
+        return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}"
+
+    def _bits(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+        matcher, with_pattern, computed = self._plan
+        bits = np.zeros(self.n_bits, dtype=bool)
+        if len(matcher):
+            bits[with_pattern] = matcher.matches(mol)
+        for block, columns, indices in computed:
+            bits[columns] = block.compute(mol)[indices]
+        return bits
+
+    @cached_property
+    def _plan(
+        self,
+    ) -> tuple[
+        SubstructureMatcher,
+        NDArray[np.intp],
+        list[tuple[Block, NDArray[np.intp], NDArray[np.intp]]],
+    ]:
+        """Sort the columns into substructures, tested all at once, and bits computed by block."""
+        patterns: list[Chem.Mol] = []
+        with_pattern: list[int] = []
+        computed: dict[str, list[tuple[int, int]]] = {}
+        for column, (name, index) in enumerate(self.columns):
+            pattern = get_block(name).pattern(index)
+            if pattern is None:
+                computed.setdefault(name, []).append((column, index))
+            else:
+                patterns.append(pattern)
+                with_pattern.append(column)
+        return (
+            SubstructureMatcher(patterns),
+            np.array(with_pattern, dtype=np.intp),
+            [
+                (get_block(name), *np.array(pairs, dtype=np.intp).T)
+                for name, pairs in computed.items()
+            ],
+        )
+
+
+def _from_file(name: str) -> tuple[tuple[str, int], ...]:
+    text = (resources.files("specvae.molecules") / f"{name}.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    return tuple((row["block"], int(row["index"])) for row in rows)
+
+
+def _whole_morgan() -> tuple[tuple[str, int], ...]:
+    return tuple(("morgan", index) for index in range(get_block("morgan").n_bits))
+
+
+# Name -> version and columns. A new layout is one more line here.
+_LAYOUTS: dict[str, tuple[int, Callable[[], tuple[tuple[str, int], ...]]]] = {
+    "svae2149": (1, lambda: _from_file("svae2149")),
+    "morgan4096": (1, _whole_morgan),
+    "mixed2149": (1, lambda: _from_file("mixed2149")),
+}
+LAYOUT_NAMES = tuple(_LAYOUTS)
+
+
+@cache
+def get_layout(name: str) -> FingerprintLayout:
+    """Return a layout by name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name; the message names the nearest.
+    """
+    if name not in _LAYOUTS:
+        near = difflib.get_close_matches(name, LAYOUT_NAMES, n=1, cutoff=0.0)
+        raise ConfigError(
+            f"unknown fingerprint {name!r}: did you mean {near[0]}? "
+            f"There are {', '.join(LAYOUT_NAMES)}"
+        )
+    version, columns = _LAYOUTS[name]
+    return FingerprintLayout(name, version, columns())
+
+
+def unpack(packed: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:
+    """Return packed fingerprints as zeros and ones.
+
+    Parameters
+    ----------
+    packed
+        Shape (..., n_bytes).
+    n_bits
+        Number of bits, to drop the padding.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        Shape (..., n_bits).
+    """
+    return np.unpackbits(packed, axis=-1, count=n_bits, bitorder="little")
+
+
+def fingerprints(
+    smiles: Sequence[str],
+    layout: FingerprintLayout,
+    cache: FingerprintCache | None = None,
+    n_jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Return packed fingerprints of many molecules, computed in parallel and at most once each.
+
+    Parameters
+    ----------
+    smiles
+        Molecules; repeated ones are computed once. The cache goes by this text, so canonical
+        SMILES (`Molecule.smiles`) find more.
+    layout
+        The bits wanted.
+    cache
+        Where fingerprints are looked up and kept; None for no cache.
+    n_jobs
+        Number of processes; None for as many as this process may use. Few molecules are always
+        computed here. New processes are spawned, so that a script that calls this needs the
+        ``if __name__ == "__main__"`` guard.
+    progress
+        Called with the number of distinct molecules done and their total.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        Shape (len(smiles), layout.n_bytes), see `FingerprintLayout.compute`.
+
+    Raises
+    ------
+    StructureError
+        If a molecule cannot be parsed; what was computed before is kept in the cache.
+    """
+    distinct = list(dict.fromkeys(smiles))
+    row_of = {text: row for row, text in enumerate(distinct)}
+    table = np.zeros((len(distinct), layout.n_bytes), dtype=np.uint8)
+    found = cache.lookup(layout.key, distinct, layout.n_bytes) if cache else {}
+    for text, bits in found.items():
+        table[row_of[text]] = bits
+    missing = [text for text in distinct if text not in found]
+    unsaved: list[str] = []
+
+    def save() -> None:
+        if cache and unsaved:
+            cache.store(layout.key, unsaved, table[[row_of[text] for text in unsaved]])
+            unsaved.clear()
+
+    n_done = len(found)
+    try:
+        for chunk, packed in _computed(missing, layout, n_jobs):
+            table[[row_of[text] for text in chunk]] = packed
+            unsaved.extend(chunk)
+            n_done += len(chunk)
+            if progress:
+                progress(n_done, len(distinct))
+            if len(unsaved) >= _STORE_EVERY:
+                save()
+    finally:
+        save()
+    if progress and not missing:
+        progress(n_done, len(distinct))
+    return table[[row_of[text] for text in smiles]]
+
+
+def _computed(
+    smiles: Sequence[str], layout: FingerprintLayout, n_jobs: int | None
+) -> Iterator[tuple[Sequence[str], NDArray[np.uint8]]]:
+    """Yield chunks of molecules with their fingerprints, in any order."""
+    chunks = [smiles[start : start + _CHUNK] for start in range(0, len(smiles), _CHUNK)]
+    n_processes = min(n_jobs or _usable_cores(), len(smiles) // _WORTH_A_PROCESS)
+    if n_processes <= 1:
+        for chunk in chunks:
+            yield chunk, layout.compute(chunk)
+        return
+    # Spawned, because a forked copy of a process with threads (torch, OpenMP) may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
+        futures = {pool.submit(_compute_chunk, layout, chunk): chunk for chunk in chunks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _usable_cores() -> int:
+    # sched_getaffinity knows about containers and batch queues, but only exists on Linux.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _compute_chunk(layout: FingerprintLayout, smiles: Sequence[str]) -> NDArray[np.uint8]:
+    return _in_this_process(layout.name, layout.version, layout.columns).compute(smiles)
+
+
+@cache
+def _in_this_process(
+    name: str, version: int, columns: tuple[tuple[str, int], ...]
+) -> FingerprintLayout:
+    """Return one layout per process, so that its patterns are prepared only once."""
+    return FingerprintLayout(name, version, columns)
