@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 import json
@@ -46,10 +47,9 @@ def test_joint_posterior_concatenates_bodies_then_joins_them() -> None:
     model = small_model("joint", joint_hidden=9)
     assert set(model.posteriors.heads) == {"a", "b", "a+b"}
     x, nets = small_batch(), model.posteriors
+    join = model.get_submodule("posteriors.joins.a+b.0")
     parts = [nets.bodies["a->a+b"](x["a"]), nets.bodies["b->a+b"](x["b"])]
-    hidden = torch.relu(
-        torch.nn.functional.linear(torch.cat(parts, 1), *nets.joins["a+b"][0].parameters())
-    )
+    hidden = torch.relu(torch.nn.functional.linear(torch.cat(parts, 1), *join.parameters()))
     assert hidden.shape == (5, 9)
     torch.testing.assert_close(model.posterior(x).mean, nets.heads["a+b"](hidden).mean)
 
@@ -78,7 +78,7 @@ def test_three_modalities_given_one_all_or_a_subset() -> None:
     with pytest.raises(ConfigError, match=r"\['a', 'b'\] of 3"):
         encoded.posterior(["a", "b"])
     for kind in ("joint", "product_own"):
-        other = MultimodalVAE(ModelConfig(modalities, 2, kind))  # type: ignore[arg-type]
+        other = MultimodalVAE(ModelConfig(modalities, 2, kind))
         assert other.posterior(x, ["a", "c"]).mean.shape == (3, 2)
 
 
@@ -88,7 +88,7 @@ def test_substitutes_of_infinite_variance_turn_svae_into_vaevae_a() -> None:
     own.load_state_dict(shared)
     with torch.no_grad():
         for key in ("a->b", "b->a"):
-            svae.posteriors.heads[key].linear.bias[3:] = math.inf
+            svae.get_parameter(f"posteriors.heads.{key}.linear.bias")[3:] = math.inf
     x = small_batch()
     for given in (["a"], ["b"], ["a", "b"]):
         ours, theirs = svae.posterior(x, given), own.posterior(x, given)
@@ -205,13 +205,14 @@ def test_a_linear_model_holds_the_exact_posteriors_of_linear_gaussian_data() -> 
         for i, name in enumerate(("a", "b")):
             w, s = exact.weights[i], exact.scales[i]
             precision = w.square().sum(0) / s**2
-            linear = model.posteriors.heads[f"{name}->{name}"].linear
-            linear.weight.zero_()
-            linear.weight[:3] = (w / s**2 / precision).T
-            linear.bias[:3] = 0.0
-            linear.bias[3:] = -precision.log()
-            model.decoders[name].output.weight.copy_(w)
-            model.decoders[name].output.bias.zero_()
+            head = f"posteriors.heads.{name}->{name}.linear"
+            weight, bias = (model.get_parameter(f"{head}.{part}") for part in ("weight", "bias"))
+            weight.zero_()
+            weight[:3] = (w / s**2 / precision).T
+            bias[:3] = 0.0
+            bias[3:] = -precision.log()
+            model.get_parameter(f"decoders.{name}.output.weight").copy_(w)
+            model.get_parameter(f"decoders.{name}.output.bias").zero_()
     x = {"a": x1, "b": x2}
     for given, observed in (
         (["a"], [(x1, 0)]),

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call,no-any-return"
 """Models and data that several tests of the model core use."""
 
 from __future__ import annotations
