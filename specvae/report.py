@@ -112,9 +112,9 @@ class ReadReport:
         """Number of skipped records by reason."""
         return Counter(skip.reason for skip in self.skips)
 
-    def summary(self) -> str:
+    def summary(self, noun: str = "spectra") -> str:
         """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks 7, ...``."""
-        line = f"{self.n_read:,} spectra read, {len(self.skips):,} skipped"
+        line = f"{self.n_read:,} {noun} read, {len(self.skips):,} skipped"
         causes = ", ".join(f"{reason} {n:,}" for reason, n in self.counts.most_common())
         line = f"{line}: {causes}" if causes else line
         decisions = ", ".join(f"{decision} {n:,}" for decision, n in self.notes.most_common())

@@ -30,9 +30,10 @@ from specvae.molecules.fingerprint import (
     get_layout,
     unpack,
 )
-from specvae.report import ReadReport, Skip
+from specvae.report import ReadReport, Reason, Skip
 from specvae.spectra.adducts import Adduct, parse_adduct
 from specvae.spectra.binning import BinLayout
+from specvae.spectra.fields import NOTE_KEY
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import load_checkpoint
@@ -276,7 +277,8 @@ def rank_queries(
     progress = progress or Silence()
     before = len(report.skips)
     queries = list(read_spectra(path, report))
-    skips = report.skips[before:]
+    # A survey scan of an mzML run is no query that somebody waits for.
+    skips = [skip for skip in report.skips[before:] if skip.reason is not Reason.MS_LEVEL]
     prepared = [_prepare(query, annotator, source, wanted) for query in queries]
     to_rank = [p for p in prepared if isinstance(p.found, CandidateSet)]
     tables = source.packed([p.candidates for p in to_rank], n_jobs, progress)
@@ -364,7 +366,11 @@ def _prepare(
         return _Prepared(query, name, (), f"left out: ion mode {ion_mode or 'unknown'}", True)
     if wanted.adducts and name not in wanted.adducts:
         return _Prepared(query, name, (), f"left out: adduct {name or 'unknown'}", True)
+    if query.ms_level not in (2, None):
+        return _Prepared(query, name, (), f"MS level {query.ms_level}, wanted 2")
     remarks = []
+    if NOTE_KEY in query.metadata:
+        remarks.append(query.metadata[NOTE_KEY])
     if query.adduct is None and name is not None:
         remarks.append(f"adduct taken as {name}")
     if trained_modes and ion_mode is not None and ion_mode not in trained_modes:

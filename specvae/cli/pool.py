@@ -1,0 +1,91 @@
+"""`specvae pool`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    require_writable,
+    strict_option,
+    verbosity,
+    write_skips,
+)
+
+
+@click.group()
+def pool() -> None:
+    """Build and inspect candidate pools: structures sorted by exact mass, with fingerprints.
+
+    \b
+    Example:
+      specvae pool build structures.tsv -o pool.h5
+      specvae annotate query.mgf --candidates pool.h5
+    """
+
+
+@pool.command()
+@click.argument("structures", type=INPUT, nargs=-1, required=True)
+@click.option("-o", "--output", type=INPUT, default=Path("pool.h5"), show_default=True)
+@click.option(
+    "--fingerprint",
+    "layout_name",
+    metavar="LAYOUT",
+    default="mixed2149",
+    show_default=True,
+    help="The layout of the model that will rank: see 'specvae info'.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=None, help="Processes.  [default: one per core]"
+)
+@strict_option
+@verbosity
+def build(
+    structures: tuple[Path, ...], output: Path, layout_name: str, jobs: int | None, strict: bool
+) -> None:
+    """Build a pool from .csv, .tsv or .smi files of structures, also .gz.
+
+    \b
+    Example:
+      specvae pool build structures.tsv -o pool.h5 --fingerprint mixed2149
+    """
+    require_writable(output)
+
+    from specvae.molecules.candidates import CandidatePool
+    from specvae.molecules.fingerprint import FingerprintCache, get_layout
+    from specvae.report import ReadReport
+
+    console = Console()
+    report = ReadReport(strict=strict)
+    n = CandidatePool.build(
+        structures,
+        get_layout(layout_name),
+        output,
+        report=report,
+        cache=FingerprintCache(),
+        n_jobs=jobs,
+        progress=lambda done, total: console.progress("computing fingerprints", done, total),
+    )
+    write_skips(output, report)
+    console.log(report.summary("structures"))
+    click.echo(f"{n:,} structures in {output}")
+
+
+@pool.command()
+@click.argument("path", metavar="POOL", type=INPUT)
+@verbosity
+def info(path: Path) -> None:
+    """Tell what a pool holds.
+
+    \b
+    Example:
+      specvae pool info pool.h5
+    """
+    from specvae.molecules.candidates import CandidatePool
+
+    with CandidatePool.open(path) as opened:
+        for name, value in opened.info().items():
+            click.echo(f"{name:<18}{value}")

@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import DEMO, run_specvae
+
+from specvae.annotation.table import COLUMNS
+from specvae.vae.header import read_header
+
+QUERIES, CANDIDATES, TRUTH = DEMO / "queries.mgf", DEMO / "candidates.csv", DEMO / "truth.csv"
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(text)))
+
+
+def groups(rows: list[dict[str, str]]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    names = dict.fromkeys(row["query_id"] for row in rows)
+    for name in names:
+        yield name, [row for row in rows if row["query_id"] == name]
+
+
+def test_train_writes_its_record(model: Path) -> None:
+    for name in ("model.safetensors", "epochs.jsonl", "split.csv", "skipped.csv", "training.png"):
+        assert (model / name).stat().st_size > 0
+    epochs = [json.loads(line) for line in (model / "epochs.jsonl").read_text().splitlines()]
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, 13))
+    assert epochs[-1]["loss"] < epochs[0]["loss"]
+    folds = Counter(row["fold"] for row in rows_of((model / "split.csv").read_text()))
+    assert folds["train"] > 5 * folds["val"] > 0
+    header = read_header(model / "model.safetensors")
+    assert header["provenance"]["n_spectra"] > 2000
+    assert header["validation"]["hit_at_1"] > 3 * header["validation"]["random_hit_at_1"]
+
+
+def test_annotate_ranks_every_query(model: Path) -> None:
+    done = run_specvae(
+        "annotate", QUERIES, "--candidates", CANDIDATES, "--model", model, "--top", "all"
+    )
+    rows = rows_of(done.stdout)
+    assert tuple(rows[0]) == COLUMNS
+    n_queries = QUERIES.read_text().count("BEGIN IONS")
+    ranked = dict(groups(rows))
+    assert len(ranked) == n_queries
+    for of_query in ranked.values():
+        scores = [float(row["score"]) for row in of_query]
+        assert scores == sorted(scores, reverse=True)
+        assert {row["n_candidates"] for row in of_query} == {str(len(of_query))}
+        assert len({row["inchikey"][:14] for row in of_query}) == len(of_query)
+        for row in of_query:
+            # Equal scores share the worst rank of their group.
+            assert int(row["rank"]) == sum(score >= float(row["score"]) for score in scores)
+            assert row["status"] == "ok"
+            assert row["probability"] == ""
+
+
+def test_evaluate_agrees_with_annotate(model: Path, tmp_path: Path) -> None:
+    figures_path, plot = tmp_path / "figures.json", tmp_path / "plot.png"
+    done = run_specvae(
+        "evaluate", QUERIES, "--candidates", CANDIDATES, "--truth", TRUTH, "--model", model,
+        "--json", figures_path, "--plot", plot,
+    )  # fmt: skip
+    figures = json.loads(figures_path.read_text())
+    annotated = run_specvae(
+        "annotate", QUERIES, "--candidates", CANDIDATES, "--model", model, "--top", "all"
+    )
+    truth = {row["query_id"]: row["inchikey14"] for row in rows_of(TRUTH.read_text())}
+    ranks = [
+        int(row["rank"])
+        for row in rows_of(annotated.stdout)
+        if row["inchikey"][:14] == truth[row["query_id"]]
+    ]
+    assert figures["n_queries"] == figures["n_ranked"] == len(truth) == len(ranks)
+    assert figures["hit_at_1_worst"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
+    assert figures["hit_at_1_worst"] <= figures["hit_at_1"] <= figures["hit_at_1_best"]
+    assert figures["hit_at_1"] > 2 * figures["random_hit_at_1"]
+    assert figures["hit_at_1"] > figures["blind_hit_at_1"]
+    assert figures["n_truth_in_training"] == 0
+    assert len(figures["files"]["queries"]["sha256"]) == 64
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "hit_at_1" in done.stdout
+    assert "warning" not in done.stderr
+
+
+def test_training_on_the_truth_is_told(model: Path, tmp_path: Path) -> None:
+    block = read_header(model / "model.safetensors")["compounds"]["train"][0]
+    query = rows_of(TRUTH.read_text())[0]["query_id"]
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"query_id,inchikey14\n{query},{block}\n")
+    done = run_specvae(
+        "evaluate", QUERIES, "--candidates", CANDIDATES, "--truth", truth, "--model", model
+    )
+    assert "warning" in done.stderr
+    assert block in done.stderr
+    assert "1 of 1 queries" in done.stderr
+
+
+def test_candidates_by_query_id_and_unrankable_queries(model: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.mgf"
+    queries.write_text(
+        "BEGIN IONS\nTITLE=listed\nPEPMASS=\nIONMODE=positive\n138.066 10\nEND IONS\n\n"
+        "BEGIN IONS\nTITLE=unlisted\nPEPMASS=195.0877\nIONMODE=positive\n138.066 10\nEND IONS\n\n"
+        "BEGIN IONS\nTITLE=broken\nPEPMASS=195.0877\n138.066 x\nEND IONS\n"
+    )
+    candidates = tmp_path / "candidates.csv"
+    candidates.write_text(
+        "query_id,smiles,name\nlisted,Cn1cnc2c1c(=O)n(C)c(=O)n2C,caffeine\nlisted,CCO,ethanol\n"
+        "listed,OCC,ethanol again\nlisted,C1CC,broken ring\n"
+    )
+    output = tmp_path / "out.csv"
+    run_specvae("annotate", queries, "--candidates", candidates, "--model", model, "-o", output)
+    rows = dict(groups(rows_of(output.read_text())))
+    assert list(rows) == ["listed", "unlisted", "broken"]
+    assert {row["n_candidates"] for row in rows["listed"]} == {"2"}
+    assert rows["listed"][0]["status"] == "ok; adduct taken as [M+H]+"
+    assert rows["unlisted"][0]["rank"] == ""
+    assert rows["unlisted"][0]["status"] == "no candidates for this query_id"
+    assert "unreadable record" in rows["broken"][0]["status"]
+    skipped = (tmp_path / "skipped.csv").read_text()
+    assert "BAD_PEAK" in skipped
+    assert "BAD_STRUCTURE" in skipped
+
+
+def test_mass_matching_needs_precursor_and_candidates(model: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "q.mgf"
+    queries.write_text(
+        "BEGIN IONS\nTITLE=a\nPEPMASS=\nADDUCT=[M+H]+\n138.066 10\nEND IONS\n"
+        "BEGIN IONS\nTITLE=b\nPEPMASS=999.9\nADDUCT=[M+H]+\n138.066 10\nEND IONS\n"
+        "BEGIN IONS\nTITLE=c\nPEPMASS=195.0877\nADDUCT=[M-H]-\n138.066 10\nEND IONS\n"
+    )
+    done = run_specvae(
+        "annotate", queries, "--candidates", CANDIDATES, "--model", model,
+        "--ion-mode", "positive", "--ppm", 5,
+    )  # fmt: skip
+    status = {row["query_id"]: row["status"] for row in rows_of(done.stdout)}
+    assert status == {
+        "a": "no precursor m/z",
+        "b": "no candidates within 5 ppm",
+        "c": "left out: ion mode negative",
+    }
+
+
+@pytest.mark.parametrize("output_format", ["tsv", "jsonl", "mztab"])
+def test_formats_hold_the_same_ranking(model: Path, tmp_path: Path, output_format: str) -> None:
+    common = ("annotate", QUERIES, "--candidates", CANDIDATES, "--model", model, "--top", 1)
+    first = {row["query_id"]: row["inchikey"] for row in rows_of(run_specvae(*common).stdout)}
+    text = run_specvae(*common, "--format", output_format).stdout
+    if output_format == "tsv":
+        found = {
+            r["query_id"]: r["inchikey"] for r in csv.DictReader(StringIO(text), delimiter="\t")
+        }
+        assert found == first
+    elif output_format == "jsonl":
+        records = [json.loads(line) for line in text.splitlines()]
+        assert {r["query_id"]: r["inchikey"] for r in records} == first
+    else:
+        assert text.startswith("MTD\tmzTab-version\t2.0")
+        assert text.count("\nSML\t") == len(first)
+
+
+def test_report_is_one_page(model: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    run_specvae(
+        "annotate", QUERIES, "--candidates", CANDIDATES, "--model", model,
+        "-o", tmp_path / "x.csv", "--report", report,
+    )  # fmt: skip
+    page = report.read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    for query in rows_of(TRUTH.read_text()):
+        assert query["query_id"] in page
+
+
+def test_pool_gives_the_ranking_of_its_table(model: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "pool.h5"
+    run_specvae("pool", "build", CANDIDATES, "-o", pool, "--fingerprint", "mixed2149")
+    info = run_specvae("pool", "info", pool).stdout
+    assert "mixed2149" in info
+    by_table, by_pool = (
+        rows_of(
+            run_specvae(
+                "annotate", QUERIES, "--candidates", source, "--model", model, "--top", "all"
+            ).stdout
+        )
+        for source in (CANDIDATES, pool)
+    )
+    key = [(row["query_id"], row["rank"], row["inchikey"]) for row in by_table]
+    assert sorted(key) == sorted((row["query_id"], row["rank"], row["inchikey"]) for row in by_pool)
+
+
+def test_predict_embed_fingerprint(model: Path, tmp_path: Path) -> None:
+    bits = rows_of(run_specvae("predict", QUERIES, "--model", model).stdout)
+    n_bits = read_header(model / "model.safetensors")["fingerprint"]["n_bits"]
+    n_queries = QUERIES.read_text().count("BEGIN IONS")
+    assert len(bits) == n_bits * n_queries
+    assert all(0.0 <= float(row["probability"]) <= 1.0 and row["meaning"] for row in bits)
+    likely = rows_of(
+        run_specvae("predict", QUERIES, "--model", model, "--min-probability", 0.9).stdout
+    )
+    assert len(likely) == sum(float(row["probability"]) >= 0.9 for row in bits)
+
+    latent = tmp_path / "latent.h5"
+    run_specvae("embed", QUERIES, "--model", model, "-o", latent)
+    with h5py.File(latent) as file:
+        vectors, ids = file["latent"][:], file["id"][:]
+    parquet = tmp_path / "latent.parquet"
+    run_specvae("embed", QUERIES, "--model", model, "-o", parquet)
+    table = pd.read_parquet(parquet)
+    np.testing.assert_allclose(table.drop(columns="id").to_numpy(), vectors)
+    assert [name.decode() for name in ids] == table["id"].tolist()
+
+    smiles = tmp_path / "x.smi"
+    smiles.write_text("CCO ethanol\nCn1cnc2c1c(=O)n(C)c(=O)n2C caffeine\n")
+    run_specvae("embed", "--molecules", smiles, "--model", model, "-o", tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert file["latent"].shape == (2, vectors.shape[1])
+        assert [name.decode() for name in file["id"][:]] == ["ethanol", "caffeine"]
+
+    text = run_specvae("fingerprint", smiles, "--fingerprint", "morgan4096").stdout
+    rows = rows_of(text)
+    assert [len(row["fingerprint"]) for row in rows] == [4096, 4096]
+    packed = tmp_path / "x.h5"
+    run_specvae("fingerprint", smiles, "--fingerprint", "morgan4096", "-o", packed)
+    with h5py.File(packed) as file:
+        unpacked = np.unpackbits(file["fingerprint"][:], axis=1, bitorder="little")[:, :4096]
+    assert ["".join(map(str, row)) for row in unpacked] == [row["fingerprint"] for row in rows]
+
+
+def test_info(model: Path) -> None:
+    text = run_specvae("info", model).stdout
+    for piece in ("svae", "mixed2149", "library.msp", "hit@1", "seed 1"):
+        assert piece in text
+    header = json.loads(run_specvae("info", model, "--json").stdout)
+    assert header["seed"] == 1
+
+
+def test_compressed_input_gives_the_same(model: Path, tmp_path: Path) -> None:
+    zipped = tmp_path / "queries.mgf.gz"
+    zipped.write_bytes(gzip.compress(QUERIES.read_bytes()))
+    common = ("--candidates", CANDIDATES, "--model", model, "--top", 1)
+    assert (
+        run_specvae("annotate", zipped, *common).stdout
+        == run_specvae("annotate", QUERIES, *common).stdout
+    )
+
+
+def test_same_seed_same_weights(tmp_path: Path) -> None:
+    digests = []
+    for name in ("a", "b"):
+        run_specvae(
+            "train", "--spectra", DEMO / "library.msp", "-o", tmp_path / name, "--epochs", 1
+        )
+        digests.append(read_header(tmp_path / name / "model.safetensors")["weights_sha256"])
+    assert digests[0] == digests[1]
+
+
+def test_exclude_and_supervision(tmp_path: Path) -> None:
+    library = DEMO / "library.msp"
+    folder = tmp_path / "m"
+    excluded = tmp_path / "exclude.txt"
+    excluded.write_text("RYYVLZVUVIJVGH\n")
+    run_specvae(
+        "train", "--spectra", library, "-o", folder, "--epochs", 1, "--exclude", excluded,
+        "--supervision", 0.5, "--unpaired-spectra", QUERIES, "--unpaired-molecules", CANDIDATES,
+        "--model-kind", "vaevae", "--fingerprint", "morgan4096",
+    )  # fmt: skip
+    header = read_header(folder / "model.safetensors")
+    everything = {block for blocks in header["compounds"].values() for block in blocks}
+    assert "RYYVLZVUVIJVGH" not in everything
+    assert header["provenance"]["skipped"]["EXCLUDED"] > 0
+    assert header["config"]["supervision"] == 0.5
+    assert "RYYVLZVUVIJVGH" not in (folder / "split.csv").read_text()
+    parts = json.loads((folder / "epochs.jsonl").read_text().splitlines()[0])
+    assert any("unpaired" in name for name in parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("annotate", "absent.mgf", "--candidates", CANDIDATES), 1, "absent.mgf"),
+        (("annotate", QUERIES, "--candidates", "absent.csv"), 1, "absent.csv"),
+        (("annotate", QUERIES), 2, "--candidates"),
+        (("annotat", QUERIES), 2, "Did you mean 'annotate'?"),
+        (("train", "--spectra", "absent.msp", "-o", "m"), 1, "absent.msp"),
+        (("train", "--spectra", QUERIES, "-o", "m"), 1, "no structure"),
+        (
+            ("train", "--spectra", DEMO / "library.msp", "--set", "optim.epoch=3"),
+            1,
+            "optim.epochs",
+        ),
+        (
+            ("train", "--spectra", DEMO / "library.msp", "--fingerprint", "svae2148"),
+            1,
+            "svae2149",
+        ),
+        (("train", "--spectra", DEMO / "library.msp", "--adduct", "[M+Zz]+"), 1, "[M+Zz]+"),
+        (("info", QUERIES), 1, "queries.mgf"),
+        (("pool", "info", CANDIDATES), 1, "candidates.csv"),
+    ],
+)
+def test_mistakes_are_one_line(
+    model: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, message: str
+) -> None:
+    if arguments[0] == "annotate":
+        arguments = (*arguments, "--model", model)
+    done = run_specvae(*arguments, cwd=tmp_path, code=code)
+    assert message in done.stderr
+    if code == 1:
+        told = [line for line in done.stderr.splitlines() if line.startswith("specvae: ")]
+        assert len(told) == 1
+
+
+def test_no_model_says_how_to_get_one(tmp_path: Path) -> None:
+    done = run_specvae("annotate", QUERIES, "--candidates", CANDIDATES, cwd=tmp_path, code=1)
+    assert "specvae train --spectra" in done.stderr
+
+
+def test_damaged_model_is_one_line(model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "model.safetensors"
+    data = (model / "model.safetensors").read_bytes()
+    for damage in (b"", data[:100], data[: len(data) // 2], b"PK\x03\x04" + data):
+        broken.write_bytes(damage)
+        done = run_specvae(
+            "annotate", QUERIES, "--candidates", CANDIDATES, "--model", broken, code=1
+        )
+        assert done.stderr.startswith("specvae: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_strict_stops_at_the_first_malformed_record(model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mgf"
+    bad.write_text(QUERIES.read_text() + "\nBEGIN IONS\nTITLE=x\nPEPMASS=100\n50 a\nEND IONS\n")
+    arguments = ("annotate", bad, "--candidates", CANDIDATES, "--model", model)
+    run_specvae(*arguments)
+    assert "bad.mgf" in run_specvae(*arguments, "--strict", code=1).stderr
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for command in (
+        ("train",), ("annotate",), ("evaluate",), ("predict",), ("embed",), ("fingerprint",),
+        ("pool",), ("pool", "build"), ("pool", "info"), ("info",), ("download",), ("bench",),
+        ("bench", "casmi2017"), ("bench", "holdout"), ("bench", "speed"),
+    ):  # fmt: skip
+        text = run_specvae(*command, "--help").stdout
+        assert "Example:" in text, command
+        assert "specvae " + command[0] in text
+
+
+def test_a_reader_that_closes_early_is_no_error(model: Path) -> None:
+    command = [sys.executable, "-m", "specvae.cli.main", "predict", str(QUERIES)]
+    with subprocess.Popen(
+        [*command, "--model", str(model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert "Traceback" not in errors
+    assert "Broken pipe" not in errors
