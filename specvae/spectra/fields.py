@@ -475,20 +475,14 @@ def require_peaks(
         If there is no peak above 0, or a peak is not two finite numbers, m/z above 0 and
         intensity not below 0.
     """
-    if mz.size == 0:
-        raise RejectedRecordError(Reason.NO_PEAKS)
-    # NaN fails every comparison, also as the extremum of an array that holds one.
-    sound = mz.min() > 0 and mz.max() < np.inf
-    if not (sound and intensity.min() >= 0 and intensity.max() < np.inf):
-        good = (mz > 0) & (mz < np.inf) & (intensity >= 0) & (intensity < np.inf)
+    good = (mz > 0) & (mz < np.inf) & (intensity >= 0) & (intensity < np.inf)
+    if not good.all():
         i = int(np.argmin(good))
         raise RejectedRecordError(Reason.BAD_PEAK, f"m/z {mz[i]:g}, intensity {intensity[i]:g}")
     if not intensity.any():
-        raise RejectedRecordError(Reason.NO_PEAKS, "every intensity is 0")
-    if (mz[1:] < mz[:-1]).any():
-        order = np.argsort(mz, kind="stable")
-        return mz[order], intensity[order]
-    return mz, intensity
+        raise RejectedRecordError(Reason.NO_PEAKS, "every intensity is 0" if mz.size else "")
+    order = np.argsort(mz, kind="stable")
+    return mz[order], intensity[order]
 
 
 def make_spectrum(
@@ -508,7 +502,6 @@ def make_spectrum(
         If peaks, precursor m/z or charge are malformed.
     """
     fields = record.fields
-    mz, intensity = require_peaks(mz, intensity)
     precursor_mz, precursor_note = parse_precursor_mz(fields.get("precursor_mz"))
     polarity = settle_polarity(fields.get("adduct"), fields.get("charge"), fields.get("ion_mode"))
     notes = [*polarity.notes, *([precursor_note] if precursor_note else [])]
@@ -516,30 +509,38 @@ def make_spectrum(
         record.metadata[NOTE_KEY] = "; ".join(notes)
     energy_text = fields.get("collision_energy")
     energy = parse_collision_energy(energy_text) if energy_text else None
-    return Spectrum(
-        mz=mz,
-        intensity=intensity,
-        query_id=query_id,
-        name=_first(fields, style.name_fields),
-        precursor_mz=precursor_mz,
-        adduct=polarity.adduct,
-        charge=polarity.charge,
-        ion_mode=polarity.ion_mode,
-        ms_level=parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None,
-        collision_energy=energy.ev if energy else None,
-        normalized_collision_energy=energy.nce if energy else None,
-        collision_energy_text=energy_text,
-        retention_time=_retention_time(fields, style),
-        instrument=fields.get("instrument"),
-        instrument_type=fields.get("instrument_type"),
-        smiles=_first(fields, ("smiles", "computed_smiles")),
-        inchi=_first(fields, ("inchi", "computed_inchi")),
-        inchikey=_first(fields, ("inchikey", "computed_inchikey")),
-        formula=fields.get("formula"),
-        path=path,
-        line=line,
-        metadata=record.metadata,
-    )
+
+    def build(mz: NDArray[np.float64], intensity: NDArray[np.float64]) -> Spectrum:
+        return Spectrum(
+            mz=mz,
+            intensity=intensity,
+            query_id=query_id,
+            name=_first(fields, style.name_fields),
+            precursor_mz=precursor_mz,
+            adduct=polarity.adduct,
+            charge=polarity.charge,
+            ion_mode=polarity.ion_mode,
+            ms_level=parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None,
+            collision_energy=energy.ev if energy else None,
+            normalized_collision_energy=energy.nce if energy else None,
+            collision_energy_text=energy_text,
+            retention_time=_retention_time(fields, style),
+            instrument=fields.get("instrument"),
+            instrument_type=fields.get("instrument_type"),
+            smiles=_first(fields, ("smiles", "computed_smiles")),
+            inchi=_first(fields, ("inchi", "computed_inchi")),
+            inchikey=_first(fields, ("inchikey", "computed_inchikey")),
+            formula=fields.get("formula"),
+            path=path,
+            line=line,
+            metadata=record.metadata,
+        )
+
+    try:
+        return build(mz, intensity)
+    except ValueError:
+        # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
+        return build(*require_peaks(mz, intensity))
 
 
 def _retention_time(fields: Mapping[str, str], style: Style) -> float | None:

@@ -50,8 +50,8 @@ def open_bytes(path: Path) -> BinaryIO:
     return stream
 
 
-def read_head(path: Path) -> bytes:
-    """Return the first 64 KiB of a file, decompressed, or what there is of them.
+def read_head(path: Path) -> tuple[bytes, bool]:
+    """Return the first 64 KiB of a file, decompressed, and whether it is cut off before them.
 
     Raises
     ------
@@ -59,16 +59,16 @@ def read_head(path: Path) -> bytes:
         If the file cannot be opened or holds nothing.
     """
     head = b""
+    truncated = False
     with open_bytes(path) as stream:
         try:
             while len(head) < _HEAD_BYTES and (piece := _read_some(stream, _HEAD_BYTES)):
                 head += piece
         except TRUNCATION_ERRORS:
-            if not head:
-                raise InputError(f"{path}: is cut off, no spectrum can be read from it") from None
-    if not head.strip():
+            truncated = True
+    if not head.strip() and not truncated:
         raise InputError(f"{path}: is empty")
-    return head
+    return head, truncated
 
 
 def _read_some(stream: BinaryIO, size: int) -> bytes:
@@ -85,8 +85,10 @@ def sniff_format(path: Path) -> str:
         If the content is none of them, or another one than the suffix says.
     """
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    head = read_head(path)
+    head, truncated = read_head(path)
     found = _format_of(path, head)
+    if found is None and truncated:
+        raise InputError(f"{path}: is cut off before its first spectrum")
     if found is None:
         if suffix not in ("msp", "mgf"):
             raise InputError(f"{path}: is no file of spectra, {_WANTED}")

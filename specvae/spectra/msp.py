@@ -64,7 +64,8 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
                 start = number
             (peaks if is_peak else header).append(line)
             continue
-        field = _field_of(key)
+        # Only these two keys matter here, and every spelling of them begins with n.
+        field = _field_of(key) if line[:1] in b"nN" else None
         if in_peaks or peaks or (field == "name" and has_name):
             yield _Block(start, header, peaks, at_end=False)
             header, peaks, in_peaks, has_name = [], [], False, False

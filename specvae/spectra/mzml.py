@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -29,26 +29,32 @@ def read_mzml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     """
     from pyteomics import mzml
 
-    return _read(path, report, mzml.MzML, _mzml_fields)
+    return _read(path, report, lambda stream: mzml.MzML(stream, use_index=False), _mzml_fields)
 
 
 def read_mzxml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     """Yield the fragment spectra of an mzXML file, as `read_mzml` does."""
     from pyteomics import mzxml
 
-    return _read(path, report, mzxml.MzXML, _mzxml_fields)
+    def scans(stream: BinaryIO) -> Iterable[Mapping[str, Any]]:
+        # The class's own iteration, and its iterfind("scan"), hold every fragment spectrum back
+        # until the next survey scan, and so the whole file where there is none.
+        reader = mzxml.MzXML(stream, use_index=False)
+        return super(mzxml.MzXML, reader).iterfind("scan")  # type: ignore[no-any-return]
+
+    return _read(path, report, scans, _mzxml_fields)
 
 
 def _read(
     path: Path,
     report: ReadReport,
-    reader: Callable[..., Iterable[Mapping[str, Any]]],
+    scans_of: Callable[[BinaryIO], Iterable[Mapping[str, Any]]],
     fields_of: Callable[[Mapping[str, Any]], dict[str, str]],
 ) -> Iterator[Spectrum]:
     from lxml.etree import XMLSyntaxError
 
     with open_bytes(path) as stream:
-        scans = iter(reader(stream, use_index=False))
+        scans = iter(scans_of(stream))
         index = 0
         while True:
             index += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +38,29 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     RejectedRecordError
         If a line does not hold peaks (BAD_PEAK), or not text (BAD_ENCODING).
     """
-    rows = [line.split() for line in lines]
-    if set(map(len, rows)) == {2}:
+    text = b"\n".join(lines)
+    if _is_regular(text):
         try:
-            values = np.array(list(map(float, chain.from_iterable(rows))), dtype=np.float64)
+            values = np.array(list(map(float, text.split())), dtype=np.float64)
         except ValueError:
             pass
         else:
-            if b"_" not in b" ".join(lines):  # float() takes 1_000, a file does not mean that
-                return values[0::2], values[1::2]
+            return values[0::2], values[1::2]
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def _is_regular(text: bytes) -> bool:
+    """Whether each line is two words with one blank between them, none holding ``_``."""
+    codes = np.frombuffer(text, dtype=np.uint8)
+    gaps = codes[codes <= 32]
+    return (
+        gaps.size % 2 == 1
+        and bool((gaps[1::2] == 10).all())
+        and bool((gaps[0::2] != 10).all())
+        and b"_" not in text  # float() takes 1_000, a file does not mean that
+    )
 
 
 def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:

@@ -79,13 +79,12 @@ class Spectrum:
             raise ValueError(
                 f"peaks need two equally long rows of numbers, not {mz.shape} and {intensity.shape}"
             )
-        if (mz[1:] < mz[:-1]).any():
+        # A NaN fails every comparison, wherever it stands.
+        if not (mz[1:] >= mz[:-1]).all():
             raise ValueError("m/z values must ascend")
-        # Ascending, so the ends bound the rest; a NaN fails one of the comparisons.
-        if not (mz > 0).all() or mz[-1] == np.inf:
+        if not 0 < mz[0] <= mz[-1] < np.inf:
             raise ValueError("m/z values must be positive and finite")
-        highest = intensity.max()
-        if not (intensity.min() >= 0 and 0 < highest < np.inf):
+        if not (intensity.min() >= 0 and 0 < intensity.max() < np.inf):
             raise ValueError("intensities must be finite, none negative and one above 0")
         if self.precursor_mz is not None and not 0 < self.precursor_mz < np.inf:
             raise ValueError(f"precursor m/z must be positive and finite, not {self.precursor_mz}")

@@ -1,0 +1,126 @@
+"""Whole files that cannot be read: one line that names the file, or what survives."""
+
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+from spectra_files import (
+    mgf_record,
+    msp_record,
+    mzml_file,
+    mzml_scan,
+    mzxml_file,
+    mzxml_scan,
+    read_bytes,
+)
+
+from specvae.errors import InputError
+from specvae.report import ReadReport, Reason
+from specvae.spectra.read import read_spectra
+
+SCAN = mzml_scan(0, 2, [50.5], [1.0], negative=False)
+
+WRONG: dict[str, tuple[str, bytes, str]] = {
+    "empty": ("x.msp", b"", "is empty"),
+    "blank": ("x.mgf", b"\n \n\n", "is empty"),
+    "empty_gz": ("x.mgf.gz", gzip.compress(b""), "is empty"),
+    "binary": ("x.msp", bytes(range(256)) * 20, "binary file"),
+    "prose_msp": ("x.msp", b"Dear all,\nhere are my spectra.\n", "no MSP file"),
+    "prose_mgf": ("x.mgf", b"Dear all,\nhere are my spectra.\n", "no MGF file"),
+    "prose": ("x.txt", b"Dear all,\nhere are my spectra.\n", "is no file of spectra"),
+    "json": ("x.msp", b'[\n  {"peaks_json": "[]"}\n]\n', "looks like JSON"),
+    "html": ("x.mzML", b"<!DOCTYPE html><html><body>404</body></html>", "neither mzML nor mzXML"),
+    "zip": ("x.mgf", b"PK\x03\x04" + b"\0" * 30, "zip archive"),
+    "utf16": ("x.mgf", mgf_record("a").encode("utf-16"), "UTF-16"),
+    "msp_named_mgf": ("x.mgf", msp_record("a").encode(), "its content is msp"),
+    "mgf_named_msp": ("x.msp", mgf_record("a").encode(), "its content is mgf"),
+    "mzml_named_mgf": ("x.mgf", mzml_file([SCAN]).encode(), "its content is mzml"),
+    "mgf_named_mzml": ("x.mzML", mgf_record("a").encode(), "its content is mgf"),
+    "gz_cut_at_once": ("x.msp.gz", gzip.compress(b"Name: a\n")[:12], "cut off"),
+    "mzml_without_spectra": ("x.mzML", mzml_file([]).encode(), "holds no spectrum"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_one_line_that_names_the_file(tmp_path: Path, kind: str) -> None:
+    name, content, expected = WRONG[kind]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list(read_spectra(path, ReadReport()))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_missing_file_and_directory(tmp_path: Path) -> None:
+    # Without asking for a spectrum: a wrong path must not wait for the first one.
+    with pytest.raises(InputError, match=r"none\.msp: no such file"):
+        read_spectra(tmp_path / "none.msp", ReadReport())
+    (tmp_path / "folder.mgf").mkdir()
+    with pytest.raises(InputError, match=r"folder\.mgf: is a directory"):
+        read_spectra(tmp_path / "folder.mgf", ReadReport())
+
+
+def _peaks(rng: random.Random, n: int) -> str:
+    return "".join(f"{50 + i + rng.random():.6f} {rng.random():.9f}\n" for i in range(n))
+
+
+@pytest.mark.parametrize("kind", ["msp", "mgf"])
+def test_gzip_cut_off_in_the_middle(tmp_path: Path, kind: str) -> None:
+    rng = random.Random(1)
+    if kind == "msp":
+        records = [
+            f"Name: {i}\nPrecursorMZ: 99.5\nNum Peaks: 400\n{_peaks(rng, 400)}\n" for i in range(60)
+        ]
+    else:
+        records = [mgf_record(str(i), peaks=_peaks(rng, 400)) for i in range(60)]
+    whole = gzip.compress("".join(records).encode())
+    spectra, skips, _ = read_bytes(tmp_path, f"x.{kind}.gz", whole[: len(whole) // 2])
+    assert 20 < len(spectra) < 40
+    assert [s.query_id for s in spectra] == [str(i) for i in range(len(spectra))]
+    assert {s.n_peaks for s in spectra} == {400}
+    assert [(s.record, s.reason) for s in skips] == [(str(len(spectra)), Reason.TRUNCATED)]
+
+
+def test_gzip_cut_off_between_two_records_is_counted_too(tmp_path: Path) -> None:
+    whole = gzip.compress(f"{msp_record('a')}\n".encode())
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp.gz", whole[:-6])
+    assert [s.query_id for s in spectra] == ["a"]
+    assert [s.reason for s in skips] == [Reason.TRUNCATED]
+
+
+def test_mzml_cut_off(tmp_path: Path) -> None:
+    scans = [mzml_scan(i, 2, [50.5, 60.25], [1.0, 2.0], negative=False) for i in range(3)]
+    content = mzml_file(scans)
+    cut = content[: content.index('index="2"') + 200]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", cut)
+    assert [s.query_id for s in spectra] == ["scan=1", "scan=2"]
+    assert [(s.line, s.reason) for s in skips] == [(3, Reason.TRUNCATED)]
+
+
+def test_mzml_scan_without_peaks_between_two_sound_ones(tmp_path: Path) -> None:
+    scans = [mzml_scan(i, 2, mz, mz, negative=False) for i, mz in enumerate([[50.5], [], [60.25]])]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", mzml_file(scans))
+    assert [s.mz.tolist() for s in spectra] == [[50.5], [60.25]]
+    assert [(s.line, s.record, s.reason) for s in skips] == [(2, "scan=2", Reason.NO_PEAKS)]
+
+
+def test_mzml_scan_with_unequal_arrays(tmp_path: Path) -> None:
+    scans = [
+        mzml_scan(0, 2, [50.5, 60.25], [1.0], negative=False),
+        mzml_scan(1, 2, [50.5], [1.0], negative=False),
+    ]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", mzml_file(scans))
+    assert [s.query_id for s in spectra] == ["scan=2"]
+    assert [s.reason for s in skips] == [Reason.PEAK_COUNT_MISMATCH]
+
+
+def test_mzxml_cut_off(tmp_path: Path) -> None:
+    content = mzxml_file([mzxml_scan(i, 2, [50.5], [1.0]) for i in (1, 2)])
+    cut = content[: content.index('num="2"') + 100]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzXML", cut)
+    assert [s.query_id for s in spectra] == ["1"]
+    assert [s.reason for s in skips] == [Reason.TRUNCATED]
