@@ -236,6 +236,11 @@ def override(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
+def flat_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings under flat ``group.name`` keys, as JSON values."""
+    return _flatten(config.to_json())
+
+
 def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
     """Return the settings stored by `TrainConfig.to_json`."""
     return override(TrainConfig(), _flatten(values))

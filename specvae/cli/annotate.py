@@ -126,5 +126,5 @@ def annotate(
     n_ranked = sum(result.annotations[0].rank is not None for result in results)
     console.log(f"queries: {query_report.summary()}")
     if candidate_report.skips:
-        console.log(f"candidates: {candidate_report.summary("candidates")}")
+        console.log(f"candidates: {candidate_report.summary('candidates')}")
     console.log(f"{n_ranked:,} of {len(results):,} queries ranked")

@@ -178,7 +178,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
 def _warn(console: Console, evaluation: Any, queries: Any, candidates: Any) -> None:  # noqa: ANN401
     console.log(f"queries: {queries.summary()}")
     if candidates.skips:
-        console.log(f"candidates: {candidates.summary("candidates")}")
+        console.log(f"candidates: {candidates.summary('candidates')}")
     for what, names in (
         ("queries have no row in the truth file and are not evaluated", evaluation.unknown_queries),
         ("rows of the truth file have no query and are not evaluated", evaluation.missing_queries),
