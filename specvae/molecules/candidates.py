@@ -1,0 +1,439 @@
+"""Candidate structures: a table in memory, or a pool on disk sorted by exact mass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.errors import InputError, SpecvaeError, StructureError
+from specvae.files import atomic_path, sha256_of
+from specvae.molecules.fingerprint import (
+    FingerprintCache,
+    FingerprintLayout,
+    fingerprints,
+)
+from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.tables import Row, read_molecules, read_rows, read_structures
+from specvae.report import ReadReport, Reason
+
+__all__ = [
+    "CandidatePool",
+    "CandidateSet",
+    "read_candidates",
+    "read_molecules",
+    "read_structures",
+]
+
+_KIND = "specvae candidate pool"
+_FORMAT_VERSION = 1
+_FIRST_BLOCK = 14
+_CHUNK_ROWS = 512
+
+Strings = NDArray[np.object_]
+
+
+class CandidateSet:
+    """Candidate structures in columns of equal length.
+
+    InChIKeys that the file did not give are computed when they are asked for, so that a large
+    table costs nothing for rows that no query selects; fingerprints likewise.
+
+    Attributes
+    ----------
+    smiles, name, id
+        Strings as the file has them, shape (n,).
+    exact_mass
+        In Da, shape (n,).
+    query_id
+        Which query each row belongs to, or None if rows go by mass.
+    fingerprint
+        Packed fingerprints, shape (n, n_bytes), or None if there are none yet.
+    """
+
+    def __init__(
+        self,
+        smiles: Strings,
+        exact_mass: NDArray[np.float64],
+        *,
+        inchikey: Strings,
+        name: Strings,
+        id: Strings,  # noqa: A002
+        query_id: Strings | None = None,
+        fingerprint: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.smiles = smiles
+        self.exact_mass = exact_mass
+        self.name = name
+        self.id = id
+        self.query_id = query_id
+        self.fingerprint = fingerprint
+        self._given_key = inchikey  # a key, a first block, or nothing
+
+    def __len__(self) -> int:
+        return len(self.smiles)
+
+    @cached_property
+    def inchikey(self) -> Strings:
+        """Standard InChIKeys: as given, else computed; shape (n,)."""
+        return _strings(
+            key if len(key) > _FIRST_BLOCK else _computed_key(smiles, key)
+            for key, smiles in zip(self._given_key, self.smiles, strict=True)
+        )
+
+    @cached_property
+    def first_block(self) -> Strings:
+        """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
+        if "inchikey" in self.__dict__:
+            return _strings(key[:_FIRST_BLOCK] for key in self.inchikey)
+        return _strings(
+            key[:_FIRST_BLOCK] or _computed_key(smiles, key)[:_FIRST_BLOCK]
+            for key, smiles in zip(self._given_key, self.smiles, strict=True)
+        )
+
+    @property
+    def has_query_ids(self) -> bool:
+        """Whether every row belongs to one query only."""
+        return self.query_id is not None
+
+    @property
+    def packed(self) -> NDArray[np.uint8]:
+        """Packed fingerprints, shape (n, n_bytes).
+
+        Raises
+        ------
+        SpecvaeError
+            If the set has none: see `with_fingerprints`.
+        """
+        if self.fingerprint is None:
+            raise SpecvaeError("these candidates have no fingerprints yet")
+        return self.fingerprint
+
+    def with_fingerprints(
+        self,
+        layout: FingerprintLayout,
+        cache: FingerprintCache | None = None,
+        n_jobs: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> CandidateSet:
+        """Return the same candidates with fingerprints, computed for these rows only."""
+        chosen = self.select(np.arange(len(self)))
+        chosen.fingerprint = fingerprints(list(self.smiles), layout, cache, n_jobs, progress)
+        return chosen
+
+    def select(self, rows: NDArray[np.intp]) -> CandidateSet:
+        """Return the given rows in the given order."""
+        given = self.__dict__.get("inchikey", self._given_key)
+        return CandidateSet(
+            self.smiles[rows],
+            self.exact_mass[rows],
+            inchikey=given[rows],
+            name=self.name[rows],
+            id=self.id[rows],
+            query_id=None if self.query_id is None else self.query_id[rows],
+            fingerprint=None if self.fingerprint is None else self.fingerprint[rows],
+        )
+
+    def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
+        """Return the rows whose exact mass is at most `ppm` parts per million away, file order."""
+        order = self._by_mass
+        first, end = _mass_window(self.exact_mass[order], neutral_mass, ppm)
+        return self.select(np.sort(order[first:end]))
+
+    def for_query(self, query_id: str) -> CandidateSet:
+        """Return the rows of one query in file order; all rows if the set has no query ids."""
+        if self.query_id is None:
+            return self
+        return self.select(self._by_query.get(query_id, np.empty(0, dtype=np.intp)))
+
+    def deduplicate(self) -> CandidateSet:
+        """Keep the first row of each first block: stereoisomers count as one candidate."""
+        first: dict[str, int] = {}
+        for row, block in enumerate(self.first_block):
+            first.setdefault(block, row)
+        if len(first) == len(self):
+            return self
+        return self.select(np.fromiter(first.values(), dtype=np.intp, count=len(first)))
+
+    @cached_property
+    def _by_mass(self) -> NDArray[np.intp]:
+        return np.argsort(self.exact_mass, kind="stable")
+
+    @cached_property
+    def _by_query(self) -> dict[str, NDArray[np.intp]]:
+        rows: dict[str, list[int]] = {}
+        for row, query_id in enumerate(self.query_id if self.query_id is not None else ()):
+            rows.setdefault(query_id, []).append(row)
+        return {query_id: np.array(found, dtype=np.intp) for query_id, found in rows.items()}
+
+
+def _strings(values: Iterable[str]) -> Strings:
+    listed = list(values)
+    column = np.empty(len(listed), dtype=object)
+    column[:] = listed
+    return column
+
+
+def _computed_key(smiles: str, first_block: str) -> str:
+    """Return the InChIKey of a row, or what is known of it where InChI gives up."""
+    try:
+        return parse_molecule(smiles).inchikey
+    except StructureError:
+        return first_block
+
+
+def _mass_window(
+    sorted_mass: NDArray[np.float64], neutral_mass: float, ppm: float
+) -> tuple[int, int]:
+    """Return first and end of the masses within `ppm` of a mass, both limits included."""
+    width = abs(neutral_mass) * ppm * 1e-6
+    first = np.searchsorted(sorted_mass, neutral_mass - width, side="left")
+    end = np.searchsorted(sorted_mass, neutral_mass + width, side="right")
+    return int(first), int(end)
+
+
+def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSet:
+    """Read a table of candidates.
+
+    Parameters
+    ----------
+    path
+        CSV, TSV or SMI, see `specvae.molecules.tables.read_rows` for columns.
+    report
+        Where rows without a usable structure are counted.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used.
+    """
+    rows = list(read_rows(path, report if report is not None else ReadReport()))
+    has_query_ids = any(row.query_id for row in rows)
+    return _columns(rows, has_query_ids)
+
+
+def _columns(rows: Sequence[Row], has_query_ids: bool) -> CandidateSet:
+    return CandidateSet(
+        _strings(row.smiles for row in rows),
+        np.array([row.exact_mass for row in rows], dtype=np.float64),
+        inchikey=_strings(row.inchikey for row in rows),
+        name=_strings(row.name for row in rows),
+        id=_strings(row.id for row in rows),
+        query_id=_strings(row.query_id for row in rows) if has_query_ids else None,
+    )
+
+
+class CandidatePool:
+    """Structures with fingerprints in one HDF5 file, sorted by exact mass.
+
+    Only the masses are held in memory; a query reads the rows of its mass window.
+
+    Use `build` to make one and `open` to use it, also as a context manager.
+    """
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+        self.exact_mass: NDArray[np.float64] = file["exact_mass"][:]
+
+    @classmethod
+    def open(cls, path: Path, layout: FingerprintLayout | None = None) -> CandidatePool:
+        """Open a pool.
+
+        Parameters
+        ----------
+        path
+            The file.
+        layout
+            The layout that its fingerprints must have; None to take any.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, truncated, no pool, newer than this program, or has other
+            fingerprints.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        try:
+            file = h5py.File(path, "r")
+        except OSError:
+            raise InputError(
+                f"{path}: not a complete HDF5 file; a candidate pool is wanted"
+            ) from None
+        try:
+            _require_pool(path, file, layout)
+            return cls(path, file)
+        except (KeyError, OSError, RuntimeError):
+            file.close()
+            raise InputError(f"{path}: the candidate pool is damaged") from None
+        except InputError:
+            file.close()
+            raise
+
+    @classmethod
+    def build(
+        cls,
+        structures: Path | Sequence[Path],
+        layout: FingerprintLayout,
+        output: Path,
+        n_jobs: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        report: ReadReport | None = None,
+        cache: FingerprintCache | None = None,
+    ) -> int:
+        """Write a pool of the structures of some files and return how many it holds.
+
+        Of structures with the same first block and mass the first one is kept.
+
+        Parameters
+        ----------
+        structures
+            CSV, TSV or SMI files, see `specvae.molecules.tables.read_rows`.
+        layout
+            The fingerprints to store.
+        output
+            The HDF5 file; it appears whole or not at all.
+        n_jobs, progress, cache
+            See `specvae.molecules.fingerprint.fingerprints`.
+        report
+            Where rows without a usable structure are counted.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used or there is no structure in all of them.
+        """
+        paths = [structures] if isinstance(structures, Path) else list(structures)
+        report = report if report is not None else ReadReport()
+        n_skipped = len(report.skips)
+        kept: dict[tuple[str, float], tuple[str, Row]] = {}
+        n_rows = 0
+        for path in paths:
+            for row in read_rows(path, report):
+                n_rows += 1
+                try:
+                    key = row.inchikey or parse_molecule(row.smiles).inchikey
+                except StructureError as error:
+                    record = row.id or row.name or row.smiles
+                    report.skip(str(path), row.line, record, Reason.BAD_STRUCTURE, str(error))
+                    continue
+                kept.setdefault((key[:_FIRST_BLOCK], round(row.exact_mass, 4)), (key, row))
+        if not kept:
+            raise InputError(f"{', '.join(map(str, paths))}: no usable structure")
+        ordered = sorted(kept.values(), key=lambda pair: pair[1].exact_mass)
+        packed = fingerprints([row.smiles for _, row in ordered], layout, cache, n_jobs, progress)
+        attributes = {
+            "kind": _KIND,
+            "format_version": _FORMAT_VERSION,
+            "layout": layout.name,
+            "layout_version": layout.version,
+            "n_bits": layout.n_bits,
+            "probe_sha256": layout.probe_sha256,
+            "n_structures": len(ordered),
+            "n_duplicates": n_rows - len(ordered),
+            "n_skipped": len(report.skips) - n_skipped,
+            "sources": json.dumps([{"file": p.name, "sha256": sha256_of(p)} for p in paths]),
+        }
+        with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(attributes)
+            file["exact_mass"] = np.array([row.exact_mass for _, row in ordered])
+            file["inchikey"] = np.array([key.encode() for key, _ in ordered], dtype="S27")
+            text = h5py.string_dtype()
+            for column in ("smiles", "name", "id"):
+                values = [getattr(row, column) for _, row in ordered]
+                file.create_dataset(column, data=values, dtype=text)
+            file.create_dataset(
+                "packed",
+                data=packed,
+                chunks=(min(_CHUNK_ROWS, len(packed)), packed.shape[1]),
+                compression="gzip",
+                compression_opts=1,
+            )
+        return len(ordered)
+
+    def __len__(self) -> int:
+        return len(self.exact_mass)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def info(self) -> dict[str, Any]:
+        """Return what the pool holds and was built from, ready for JSON."""
+        attributes = {
+            name: value.item() if hasattr(value, "item") else value
+            for name, value in self._file.attrs.items()
+        }
+        attributes["sources"] = json.loads(attributes["sources"])
+        attributes["mass_range"] = [float(self.exact_mass[0]), float(self.exact_mass[-1])]
+        return attributes
+
+    def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
+        """Return the structures whose exact mass is at most `ppm` away, by rising mass."""
+        return self.slice(*_mass_window(self.exact_mass, neutral_mass, ppm))
+
+    def slice(self, first: int, end: int) -> CandidateSet:
+        """Return the structures of a range of rows, with fingerprints.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged there.
+        """
+        try:
+            return CandidateSet(
+                _strings(self._file["smiles"].asstr()[first:end]),
+                self.exact_mass[first:end],
+                inchikey=_strings(key.decode() for key in self._file["inchikey"][first:end]),
+                name=_strings(self._file["name"].asstr()[first:end]),
+                id=_strings(self._file["id"].asstr()[first:end]),
+                fingerprint=self._file["packed"][first:end],
+            )
+        except (OSError, RuntimeError):
+            raise InputError(f"{self.path}: the candidate pool is damaged") from None
+
+
+def _require_pool(path: Path, file: h5py.File, layout: FingerprintLayout | None) -> None:
+    if file.attrs.get("kind") != _KIND:
+        raise InputError(f"{path}: an HDF5 file, but no candidate pool (see specvae pool build)")
+    found = int(file.attrs["format_version"])
+    if found > _FORMAT_VERSION:
+        raise InputError(
+            f"{path}: pool format {found}, but this program knows up to {_FORMAT_VERSION}"
+        )
+    n = len(file["exact_mass"])
+    for column in ("smiles", "inchikey", "name", "id", "packed"):
+        if len(file[column]) != n:
+            raise InputError(f"{path}: the candidate pool is damaged")
+    name, version = str(file.attrs["layout"]), int(file.attrs["layout_version"])
+    if layout is None:
+        return
+    if (name, version) != (layout.name, layout.version):
+        raise InputError(
+            f"{path}: fingerprints are {name} version {version}, "
+            f"but {layout.name} version {layout.version} is wanted"
+        )
+    if file.attrs["probe_sha256"] != layout.probe_sha256:
+        raise InputError(
+            f"{path}: {name} was computed with another version of RDKit, whose bits differ: "
+            "build the pool again"
+        )
