@@ -51,9 +51,15 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """What the spectrum encoder is shown beside the bins, and how peaks are tidied."""
+    """What the spectrum encoder is shown beside the bins, and how peaks are tidied.
+
+    `fine_bin_width` (Th, 0 for none) adds the peaks and losses once more in finer steps. A column
+    behind the bins is only used if at least `min_column_count` training spectra fill it.
+    """
 
     neutral_losses: bool = True
+    fine_bin_width: float = 0.02
+    min_column_count: int = 3
     precursor: bool = True
     collision_energy: bool = True
     adduct: bool = False
@@ -163,7 +169,12 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             share_body=False,
         ),
         inputs=InputSettings(
-            neutral_losses=False, precursor=False, collision_energy=False, instrument_type=False
+            neutral_losses=False,
+            fine_bin_width=0.0,
+            min_column_count=0,
+            precursor=False,
+            collision_energy=False,
+            instrument_type=False,
         ),
         objective=ObjectiveSettings(spectrum_weight=1.0, path_weight=0.0),
         optim=OptimSettings(
@@ -308,6 +319,12 @@ def _require_ranges(config: TrainConfig) -> None:
         "split.validation and split.test": (
             split.validation > 0.0 and split.test >= 0.0 and split.validation + split.test < 1.0,
             "shares whose sum is below 1, the first above 0",
+        ),
+        "inputs.fine_bin_width": (config.inputs.fine_bin_width >= 0.0, "0 (none) or more"),
+        "inputs.min_column_count": (config.inputs.min_column_count >= 0, "0 or more"),
+        "inputs.min_relative_intensity": (
+            0.0 <= config.inputs.min_relative_intensity < 1.0,
+            "from 0 up to, not including, 1",
         ),
         "filter.min_peaks": (config.filter.min_peaks >= 1, "at least 1"),
         "filter.mass_tolerance_ppm": (config.filter.mass_tolerance_ppm > 0.0, "above 0"),

@@ -21,9 +21,10 @@ ANNOTATION_PATH = f"{SPECTRUM}->{FINGERPRINT}"
 
 
 def bin_layout(config: TrainConfig) -> BinLayout:
-    """Return the spectrum columns of a run."""
+    """Return the spectrum columns of a run, before the rarely filled ones are dropped."""
     inputs = config.inputs
     return BinLayout(
+        fine_bin_width=inputs.fine_bin_width or None,
         neutral_losses=inputs.neutral_losses,
         precursor=inputs.precursor,
         collision_energy=inputs.collision_energy,

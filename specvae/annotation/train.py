@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,9 @@ def train(
             f"{files.spectra[0]}: no compound left to train on; {len(library.molecules)} compounds "
             "went to validation and test"
         )
+    bins = _frequent_columns(bins, library, rows["train"], config.inputs.min_column_count)
+    library = replace(library, spectra=bins.narrow(library.spectra))
+    unpaired_spectra = bins.narrow(unpaired_spectra)
     validation = None
     if len(rows["val"]):
         validation = RetrievalValidation(library, rows["val"], packed, bins, config.seed)
@@ -338,6 +341,16 @@ def _fingerprints(
         parts.append(fingerprints(smiles, layout, cache, n_jobs, show))
     empty = np.empty((0, packed.shape[1]), dtype=np.uint8)
     return packed, np.concatenate([empty, *parts])
+
+
+def _frequent_columns(
+    bins: BinLayout, library: Library, rows: NDArray[np.int64], min_count: int
+) -> BinLayout:
+    """Drop the columns behind the bins that fewer than `min_count` training spectra fill."""
+    of_training = sparse_rows(library.spectra).rows(torch.from_numpy(rows)).columns
+    counts = np.bincount(of_training.numpy(), minlength=bins.n_columns)
+    frequent = np.flatnonzero(counts >= min_count)
+    return bins.restricted(frequent[frequent >= bins.n_bins])
 
 
 def _training_data(

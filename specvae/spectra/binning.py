@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ INSTRUMENT_TYPES: tuple[str, ...] = (
 
 ION_MODES: tuple[str, ...] = ("positive", "negative")
 
+_PEAK_BLOCKS = frozenset({"bins", "neutral_losses", "fine_bins", "fine_neutral_losses"})
 _MASS_DEFECT_STEPS = 50
 _ENERGY_STEP = 10.0
 _N_ENERGY_STEPS = 16
@@ -112,6 +114,8 @@ class BinLayout:
         log(1 + x). This is the only block that a model reconstructs.
     ``neutral_losses``
         The same for precursor m/z minus peak m/z, from 0 up to `max_loss`.
+    ``fine_bins``, ``fine_neutral_losses``
+        Both again in steps of `fine_bin_width`, which tell apart what 0.1 Th throws together.
     ``precursor``
         Precursor m/z: one column per Th up to `max_mz` (the last one for all above it), one per
         0.02 of its fractional part, one for 'not known'.
@@ -124,6 +128,8 @@ class BinLayout:
     ----------
     bin_width, max_mz
         Th.
+    fine_bin_width
+        Th; None for no fine blocks.
     max_loss
         Upper end of the neutral losses in Th; None for `max_mz`.
     min_relative_intensity
@@ -134,6 +140,9 @@ class BinLayout:
         Peaks more than 1.5 Th above the precursor are left out.
     adducts, instrument_types
         The values with a column of their own.
+    context
+        Columns behind the bins that are kept, ascending, numbered as if all were kept; None for
+        all. A column that was hardly ever filled in training carries nothing but noise.
     version
         Version of the encoding, kept with a trained model.
 
@@ -145,6 +154,7 @@ class BinLayout:
 
     bin_width: float = 0.1
     max_mz: float = 1100.0
+    fine_bin_width: float | None = None
     neutral_losses: bool = False
     max_loss: float | None = None
     precursor: bool = False
@@ -157,6 +167,7 @@ class BinLayout:
     drop_above_precursor: bool = False
     adducts: tuple[str, ...] = ADDUCTS
     instrument_types: tuple[str, ...] = INSTRUMENT_TYPES
+    context: tuple[int, ...] | None = None
     version: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:
@@ -164,7 +175,7 @@ class BinLayout:
             raise ConfigError(
                 f"bin layout has version {self.version}, this program knows {LAYOUT_VERSION}"
             )
-        for name in ("bin_width", "max_mz", "max_loss"):
+        for name in ("bin_width", "max_mz", "max_loss", "fine_bin_width"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"bin layout: {name} must be a positive number, not {value}")
@@ -175,6 +186,16 @@ class BinLayout:
             )
         if self.max_peaks is not None and self.max_peaks < 1:
             raise ConfigError(f"bin layout: max_peaks must be at least 1, not {self.max_peaks}")
+        if self.context is not None:
+            context = np.asarray(self.context, dtype=np.int64)
+            last = self.blocks[-1].start + self.blocks[-1].size
+            if context.size and (
+                context[0] < self.n_bins or context[-1] >= last or (np.diff(context) <= 0).any()
+            ):
+                raise ConfigError(
+                    f"bin layout: context must ascend from {self.n_bins} to {last - 1} at most"
+                )
+            object.__setattr__(self, "context", tuple(context.tolist()))
         object.__setattr__(self, "adducts", tuple(self.adducts))
         object.__setattr__(self, "instrument_types", tuple(self.instrument_types))
 
@@ -187,16 +208,34 @@ class BinLayout:
 
     @property
     def n_columns(self) -> int:
-        """Number of all columns."""
+        """Number of columns of an encoded spectrum."""
+        if self.context is not None:
+            return self.n_bins + len(self.context)
+        return self._full_width
+
+    @property
+    def _full_width(self) -> int:
         last = self.blocks[-1]
         return last.start + last.size
 
+    def restricted(self, context: NDArray[np.int64]) -> BinLayout:
+        """Return a layout that keeps only these of this layout's columns behind the bins."""
+        kept = np.asarray(context, dtype=np.int64)
+        if self.context is not None:
+            kept = np.asarray(self.context, dtype=np.int64)[kept - self.n_bins]
+        return replace(self, context=tuple(kept.tolist()))
+
     @property
     def blocks(self) -> list[_Block]:
-        """Name, first column and number of columns of each block, in their order."""
+        """Name, first column and size of each block, in their order, as if all were kept."""
         sizes = [("bins", self.n_bins)]
         if self.neutral_losses:
             sizes.append(("neutral_losses", _n_steps(self._max_loss, self.bin_width)))
+        if self.fine_bin_width is not None:
+            sizes.append(("fine_bins", _n_steps(self.max_mz, self.fine_bin_width)))
+            if self.neutral_losses:
+                n_steps = _n_steps(self._max_loss, self.fine_bin_width)
+                sizes.append(("fine_neutral_losses", n_steps))
         if self.precursor:
             sizes.append(("precursor", self._n_precursor_steps + _MASS_DEFECT_STEPS + 1))
         if self.collision_energy:
@@ -230,16 +269,20 @@ class BinLayout:
         IndexError
             If there is no such column.
         """
-        for name, start, size in self.blocks:
-            if start <= column < start + size:
-                return self._describe(name, column - start)
-        raise IndexError(f"column {column} of a layout with {self.n_columns} columns")
+        if not 0 <= column < self.n_columns:
+            raise IndexError(f"column {column} of a layout with {self.n_columns} columns")
+        if self.context is not None and column >= self.n_bins:
+            column = self.context[column - self.n_bins]
+        block = next(b for b in self.blocks if b.start <= column < b.start + b.size)
+        return self._describe(block.name, column - block.start)
 
     def _describe(self, name: str, i: int) -> str:
-        low, high = i * self.bin_width, (i + 1) * self.bin_width
-        if name == "bins":
-            return f"peak at m/z {low:g} to {high:g}"
-        if name == "neutral_losses":
+        if name in _PEAK_BLOCKS:
+            width = self.fine_bin_width if name.startswith("fine_") else self.bin_width
+            assert width is not None
+            low, high = i * width, (i + 1) * width
+            if name.endswith("bins"):
+                return f"peak at m/z {low:g} to {high:g}"
             return f"neutral loss of {low:g} to {high:g} Da"
         if name == "precursor":
             return self._describe_precursor(i)
@@ -286,11 +329,20 @@ class BinLayout:
             n_columns=self.n_columns,
         )
 
+    def narrow(self, matrix: SparseMatrix) -> SparseMatrix:
+        """Return a matrix of the same layout without `context`, without the dropped columns."""
+        columns, kept = self._renumbered(matrix.columns.astype(np.int64))
+        before = np.concatenate([np.zeros(1, np.int64), kept.cumsum()])
+        return SparseMatrix(
+            before[matrix.offsets], columns.astype(np.int32), matrix.values[kept], self.n_columns
+        )
+
     def empty(self) -> SparseVector:
         """Return the row of a spectrum of which nothing is known: no peaks, no conditions."""
-        columns, values = self._context(None)
-        order = np.argsort(columns)
-        return SparseVector(np.array(columns, np.int32)[order], np.array(values, np.float32)[order])
+        found, values = self._context(None)
+        order = np.argsort(found)
+        columns, kept = self._renumbered(np.array(found, np.int64)[order])
+        return SparseVector(columns.astype(np.int32), np.array(values, np.float32)[order][kept])
 
     def _tidy(self, spectrum: Spectrum) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return m/z (n,) and intensity (n,) of the peaks that are used, the highest at 100."""
@@ -313,26 +365,28 @@ class BinLayout:
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return number of columns per row (n,), columns (nnz,) and values (nnz,)."""
         n = len(spectra)
-        width = self.n_columns
+        width = self._full_width
         peaks = [self._tidy(spectrum) for spectrum in spectra]
         rows = np.repeat(np.arange(n), [mz.size for mz, _ in peaks])
         mz = np.concatenate([mz for mz, _ in peaks])
         intensity = np.concatenate([intensity for _, intensity in peaks])
-        bins = np.floor(mz / self.bin_width + _BIN_SLACK).astype(np.int64)
-        used = (bins < self.n_bins) & (intensity > 0)
-        keys = [rows[used] * width + bins[used]]
-        amounts = [intensity[used]]
-        if self.neutral_losses:
-            block = next(block for block in self.blocks if block.name == "neutral_losses")
-            precursor = np.array([s.precursor_mz or np.nan for s in spectra])
-            loss = np.nan_to_num(precursor[rows] - mz, nan=-1.0)
-            bins = np.floor(loss / self.bin_width + _BIN_SLACK).astype(np.int64)
-            used = (bins >= 0) & (bins < block.size) & (intensity > 0)
-            keys.append(rows[used] * width + block.start + bins[used])
+        precursor = np.array([s.precursor_mz or np.nan for s in spectra])
+        loss = np.nan_to_num(precursor[rows] - mz, nan=-1.0)
+        keys: list[NDArray[np.int64]] = []
+        amounts: list[NDArray[np.float64]] = []
+        for name, start, size in self.blocks:
+            if name not in _PEAK_BLOCKS:
+                continue
+            step = self.fine_bin_width if name.startswith("fine_") else self.bin_width
+            assert step is not None
+            position = loss if name.endswith("losses") else mz
+            bins = np.floor(position / step + _BIN_SLACK).astype(np.int64)
+            used = (bins >= 0) & (bins < size) & (intensity > 0)
+            keys.append(rows[used] * width + start + bins[used])
             amounts.append(intensity[used])
         columns, values = _sum_by_key(np.concatenate(keys), np.concatenate(amounts))
         values = np.log1p(values)
-        if len(self.blocks) > (2 if self.neutral_losses else 1):
+        if any(block.name not in _PEAK_BLOCKS for block in self.blocks):
             contexts = [self._context(spectrum) for spectrum in spectra]
             sizes = [len(context_columns) for context_columns, _ in contexts]
             context_rows = np.repeat(np.arange(n), sizes)
@@ -341,15 +395,35 @@ class BinLayout:
             values = np.concatenate([values, [v for _, vs in contexts for v in vs]])
             order = np.argsort(columns, kind="stable")
             columns, values = columns[order], values[order]
-        counts = np.bincount(columns // width, minlength=n).astype(np.int64)
-        return counts, (columns % width).astype(np.int32), values.astype(np.float32)
+        of_row, columns = columns // width, columns % width
+        columns, kept = self._renumbered(columns)
+        counts = np.bincount(of_row[kept], minlength=n).astype(np.int64)
+        return counts, columns.astype(np.int32), values[kept].astype(np.float32)
+
+    def _renumbered(
+        self, columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the columns that are kept under their own numbers, and which those were."""
+        if self.context is None:
+            return columns, np.ones(columns.size, dtype=np.bool_)
+        number = self._numbers[columns]
+        kept = number >= 0
+        return number[kept], kept
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """Own number of each column of the full layout (_full_width,), -1 for a dropped one."""
+        numbers = np.full(self._full_width, -1, dtype=np.int64)
+        numbers[: self.n_bins] = np.arange(self.n_bins)
+        numbers[list(self.context or ())] = self.n_bins + np.arange(len(self.context or ()))
+        return numbers
 
     def _context(self, spectrum: Spectrum | None) -> tuple[list[int], list[float]]:
         """Return columns and values of everything that is not a peak; None: nothing is known."""
         columns: list[int] = []
         values: list[float] = []
         for name, start, size in self.blocks:
-            if name in ("bins", "neutral_losses"):
+            if name in _PEAK_BLOCKS:
                 continue
             if name == "precursor":
                 steps = self._precursor_columns(spectrum.precursor_mz if spectrum else None)
