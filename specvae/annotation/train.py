@@ -43,14 +43,14 @@ from specvae.annotation.progress import Progress, Silence
 from specvae.annotation.validation import RetrievalValidation
 from specvae.errors import InputError
 from specvae.files import atomic_text, sha256_of
-from specvae.molecules.candidates import CandidatePool, read_structures
+from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import (
     FingerprintCache,
     FingerprintLayout,
     fingerprints,
     get_layout,
 )
-from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.tables import read_molecules
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.binning import BinLayout, SparseMatrix
@@ -332,10 +332,9 @@ def _fingerprints(
             parts.append(everything.packed[np.asarray(keep, dtype=bool)])
             continue
         smiles = []
-        for place, text in read_structures(path, report):
-            molecule = parse_molecule(smiles=text)
+        for name, molecule in read_molecules(path, report):
             if molecule.first_block in excluded:
-                report.skip(str(path), 0, place, Reason.EXCLUDED, molecule.first_block)
+                report.skip(str(path), 0, name, Reason.EXCLUDED, molecule.first_block)
             else:
                 smiles.append(molecule.smiles)
         parts.append(fingerprints(smiles, layout, cache, n_jobs, show))

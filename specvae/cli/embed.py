@@ -69,8 +69,8 @@ def embed(
 
     from specvae.annotation.annotator import Annotator
     from specvae.errors import InputError
-    from specvae.molecules.candidates import read_molecules
     from specvae.molecules.fingerprint import FingerprintCache, fingerprints
+    from specvae.molecules.tables import read_molecules
     from specvae.report import ReadReport
     from specvae.spectra.read import read_spectra
 

@@ -59,8 +59,8 @@ def fingerprint(
 
     from specvae.errors import InputError
     from specvae.files import atomic_path
-    from specvae.molecules.candidates import read_molecules
     from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout, unpack
+    from specvae.molecules.tables import read_molecules
     from specvae.report import ReadReport
 
     console = Console()
