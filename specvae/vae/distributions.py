@@ -136,13 +136,14 @@ class Likelihood(Protocol):
         """Return log p(target | z) summed over the features, (..., batch), in nats."""
         ...
 
-    def split(self, sizes: Sequence[int]) -> Sequence[Likelihood]:
-        """Return the likelihoods of consecutive parts of the batch."""
+    def split(self, shapes: Sequence[tuple[int, ...]]) -> Sequence[Likelihood]:
+        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
         ...
 
 
-def _split(x: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
-    return torch.split_with_sizes(x, list(sizes), dim)
+def _split(x: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    parts = torch.split_with_sizes(x, [math.prod(shape) for shape in shapes])
+    return [part.view(*shape, *x.shape[1:]) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _dense(target: Tensor | SparseRows, n_features: int) -> Tensor:
@@ -172,9 +173,9 @@ class Bernoulli:
         # log p = logit + logsigmoid(-logit), log(1 - p) = logsigmoid(-logit)
         return (x * self.logits + F.logsigmoid(-self.logits)).sum(-1)
 
-    def split(self, sizes: Sequence[int]) -> list[Bernoulli]:
-        """Return the likelihoods of consecutive parts of the batch."""
-        return [Bernoulli(part) for part in _split(self.logits, sizes, -2)]
+    def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Bernoulli]:
+        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        return [Bernoulli(part) for part in _split(self.logits, shapes)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,9 +199,9 @@ class Gaussian:
         squared = (_dense(target, n_features) - self.mean).square().sum(-1)
         return _gaussian_log_density(squared, n_features, self.scale)
 
-    def split(self, sizes: Sequence[int]) -> list[Gaussian]:
-        """Return the likelihoods of consecutive parts of the batch."""
-        return [Gaussian(part, self.scale) for part in _split(self.mean, sizes, -2)]
+    def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Gaussian]:
+        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        return [Gaussian(part, self.scale) for part in _split(self.mean, shapes)]
 
 
 def _gaussian_log_density(squared_error: Tensor, n_features: int, scale: float) -> Tensor:
@@ -275,10 +276,10 @@ class SparseGaussian:
             squared = x.squared_norm() - 2.0 * cross + self.squared_norm
         return _gaussian_log_density(squared, n_features, self.scale)
 
-    def split(self, sizes: Sequence[int]) -> list[SparseGaussian]:
-        """Return the likelihoods of consecutive parts of the batch."""
-        hidden = _split(self.hidden, sizes, -2)
-        norms = _split(self.squared_norm, sizes, -1)
+    def split(self, shapes: Sequence[tuple[int, ...]]) -> list[SparseGaussian]:
+        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        hidden = _split(self.hidden, shapes)
+        norms = _split(self.squared_norm, shapes)
         return [
             SparseGaussian(h, self.weight, self.bias, self.scale, norm)
             for h, norm in zip(hidden, norms, strict=True)

@@ -153,7 +153,6 @@ class Evaluation:
         self._model = model
         self._generator = generator
         self._samples: dict[tuple[str, frozenset[str]], Tensor] = {}
-        self._targets: dict[tuple[str, str], Input] = {}
         self._queue: list[_Reconstruction] = []
         self._parts: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}
@@ -188,28 +187,32 @@ class Evaluation:
     def finish(self) -> LossParts:
         """Decode what was asked for, one call for each modality, and sum up."""
         for name in self.names:
-            asked = [item for item in self._queue if item.target == name]
-            if not asked:
-                continue
-            codes = [self._samples[item.stream, item.given] for item in asked]
-            likelihood = self._model.likelihood(torch.cat(codes, dim=1), name)
-            pieces = likelihood.split([code.shape[1] for code in codes])
-            for item, piece in zip(asked, pieces, strict=True):
-                target = self._target(item.stream, name)
-                self._parts[item.part] = -piece.log_prob(target).mean()
+            asked: dict[str, list[_Reconstruction]] = {}
+            for item in self._queue:
+                if item.target == name:
+                    asked.setdefault(item.stream, []).append(item)
+            if asked:
+                self._decode(name, asked)
         parts = {name: self._parts[name] for name in self._weights}
         weighted = [self._weights[name] * value for name, value in parts.items()]
         return LossParts(torch.stack(weighted).sum(), parts, self._weights)
 
-    def _target(self, stream: str, name: str) -> Input:
-        key = (stream, name)
-        if key not in self._targets:
-            n_features = self._model.modality(name).n_features
+    def _decode(self, name: str, asked: Mapping[str, list[_Reconstruction]]) -> None:
+        # The codes of a stream have one target: (terms * n_samples, batch, n_latent).
+        codes = {
+            stream: torch.cat([self._samples[stream, item.given] for item in items])
+            for stream, items in asked.items()
+        }
+        flat = torch.cat([code.flatten(0, 1) for code in codes.values()])
+        likelihood = self._model.likelihood(flat, name)
+        pieces = likelihood.split([tuple(code.shape[:2]) for code in codes.values()])
+        n_features = self._model.modality(name).n_features
+        for (stream, items), piece in zip(asked.items(), pieces, strict=True):
             x = self.streams[stream].x[name]
-            self._targets[key] = (
-                x.first_columns(n_features) if isinstance(x, SparseRows) else x[..., :n_features]
-            )
-        return self._targets[key]
+            target = x.first_columns(n_features) if isinstance(x, SparseRows) else x[:, :n_features]
+            values = piece.log_prob(target).chunk(len(items))
+            for item, value in zip(items, values, strict=True):
+                self._parts[item.part] = -value.mean()
 
 
 Term = Callable[[Evaluation], None]

@@ -204,7 +204,7 @@ def test_sparse_gaussian_equals_the_dense_formula_with_gradients(n_hidden: int) 
 def test_split_likelihoods_equal_the_parts() -> None:
     x = random_rows(9, 20)
     weight, bias = layer(20, 3)
-    hidden = torch.randn(2, 9, 3, dtype=torch.float64)
+    hidden = torch.randn(13, 3, dtype=torch.float64)
     dense = hidden @ weight.T + bias
     wholes: list[Likelihood] = [
         Bernoulli(dense),
@@ -212,10 +212,11 @@ def test_split_likelihoods_equal_the_parts() -> None:
         SparseGaussian.from_layer(hidden, weight, bias, 2.0),
     ]
     for whole in wholes:
-        parts = whole.split([4, 5])
-        rows = [x.rows(torch.arange(4)), x.rows(torch.arange(4, 9))]
-        joined = [part.log_prob(row) for part, row in zip(parts, rows, strict=True)]
-        torch.testing.assert_close(torch.cat(joined, dim=-1), whole.log_prob(x))
+        two, one = whole.split([(2, 4), (5,)])  # two samples for four rows, one for five
+        expected = whole.log_prob(x.rows(torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 8])))
+        found = two.log_prob(x.rows(torch.arange(4)))
+        torch.testing.assert_close(found, expected[:8].view(2, 4))
+        torch.testing.assert_close(one.log_prob(x.rows(torch.arange(4, 9))), expected[8:])
 
 
 def test_elbo_at_the_exact_posterior_is_the_evidence() -> None:

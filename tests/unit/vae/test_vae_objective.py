@@ -147,7 +147,7 @@ def test_reconstructions_of_one_posterior_share_its_samples_and_one_decoder_call
     calls: list[tuple[str, int]] = []
     for name, decoder in model.decoders.items():
         decoder.register_forward_hook(
-            lambda _, z, __, name=name: calls.append((name, z[0].shape[:2].numel()))
+            lambda _, z, __, name=name: calls.append((name, z[0].shape[:-1].numel()))
         )
     config = ObjectiveConfig(path_weights={"b->a": 1.0}, n_samples=2)
     loss(model, X, UNPAIRED, config)
