@@ -1,0 +1,78 @@
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from specvae.spectra.spectrum import Spectrum
+
+GLUCOSE = Spectrum(
+    mz=np.array([50.0, 60.0]),
+    intensity=np.array([2.0, 8.0]),
+    query_id="glucose",
+    precursor_mz=181.070665,
+    adduct="[M+H]+",
+    inchikey="WQZGKKKJIJFFOK-GASJEMHNSA-N",
+)
+
+
+def test_derived_values() -> None:
+    assert GLUCOSE.n_peaks == 2
+    assert GLUCOSE.relative_intensity.tolist() == [0.25, 1.0]
+    assert GLUCOSE.neutral_mass == pytest.approx(180.063388, abs=1e-6)
+    assert GLUCOSE.first_block == "WQZGKKKJIJFFOK"
+
+
+def test_neutral_mass_without_ion_species_goes_by_ion_mode() -> None:
+    unnamed = replace(GLUCOSE, adduct=None, ion_mode="positive")
+    assert unnamed.neutral_mass == pytest.approx(180.063388, abs=1e-6)
+    negative = replace(GLUCOSE, adduct=None, ion_mode="negative", precursor_mz=179.056112)
+    assert negative.neutral_mass == pytest.approx(180.063388, abs=1e-6)
+    assert replace(GLUCOSE, adduct=None).neutral_mass is None
+    assert replace(GLUCOSE, precursor_mz=None).neutral_mass is None
+
+
+def test_an_ion_species_that_cannot_be_read_is_not_replaced_by_a_guess() -> None:
+    assert replace(GLUCOSE, adduct="[MCl37+H]", ion_mode="positive").neutral_mass is None
+
+
+@pytest.mark.parametrize("inchikey", [None, "", "N/A", "WQZGKKKJ", "WQZGKKKJIJFFOKX-GASJEMHNSA-N"])
+def test_first_block_of_what_is_no_inchikey(inchikey: str | None) -> None:
+    assert replace(GLUCOSE, inchikey=inchikey).first_block is None
+
+
+def test_a_spectrum_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        GLUCOSE.name = "sugar"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        GLUCOSE.mz[0] = 1.0
+    mine = np.array([50.0, 60.0])
+    spectrum = replace(GLUCOSE, mz=mine)
+    mine[0] = 1.0
+    assert spectrum.mz[0] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("mz", "intensity", "message"),
+    [
+        ([], [], "rows of numbers"),
+        ([1.0], [1.0, 2.0], "rows of numbers"),
+        ([2.0, 1.0], [1.0, 1.0], "ascend"),
+        ([1.0, np.nan, 3.0], [1.0, 1.0, 1.0], "ascend"),
+        ([np.nan], [1.0], "positive and finite"),
+        ([0.0, 1.0], [1.0, 1.0], "positive and finite"),
+        ([1.0, np.inf], [1.0, 1.0], "positive and finite"),
+        ([1.0, 2.0], [1.0, np.nan], "intensities"),
+        ([1.0, 2.0], [1.0, np.inf], "intensities"),
+        ([1.0, 2.0], [1.0, -1.0], "intensities"),
+        ([1.0, 2.0], [0.0, 0.0], "intensities"),
+    ],
+)
+def test_peaks_are_checked(mz: list[float], intensity: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Spectrum(mz=np.array(mz), intensity=np.array(intensity), query_id="x")
+
+
+@pytest.mark.parametrize("precursor_mz", [0.0, -1.0, np.nan, np.inf])
+def test_precursor_is_checked(precursor_mz: float) -> None:
+    with pytest.raises(ValueError, match="precursor"):
+        replace(GLUCOSE, precursor_mz=precursor_mz)
