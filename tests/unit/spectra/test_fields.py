@@ -153,7 +153,8 @@ def test_precursor_mz_that_is_no_positive_number(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "charge"),
     [("1+", (1, True)), ("+1", (1, True)), ("1-", (-1, True)), ("-1", (-1, True)),
-     ("2", (2, False)), ("0", (0, False)), ("", (0, False)), (None, (0, False)), ("2+ and 3+", (0, False))],
+     ("2", (2, False)), ("0", (0, False)), ("", (0, False)), (None, (0, False)),
+     ("2+ and 3+", (0, False))],
 )  # fmt: skip
 def test_charges(text: str | None, charge: tuple[int, bool]) -> None:
     assert parse_charge(text) == charge
