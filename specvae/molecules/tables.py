@@ -104,6 +104,8 @@ def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
                 record = id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
                 report.skip(str(path), line, record, Reason.BAD_STRUCTURE, str(error))
                 continue
+            if n_components > 1:
+                report.note("largest organic component of several kept")
             is_key = _INCHIKEY.fullmatch(inchikey) and n_components == 1
             report.n_read += 1
             yield Row(

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from specvae.molecules import cache as module
+from specvae.molecules.cache import FingerprintCache, default_cache_directory
+
+KEY = "layout-v1-abc"
+
+
+def store(directory: Path, names: str, n_bytes: int = 4) -> None:
+    bits = np.array([[ord(name)] * n_bytes for name in names], dtype=np.uint8)
+    FingerprintCache(directory).store(KEY, list(names), bits)
+
+
+def found(directory: Path, names: str, n_bytes: int = 4) -> dict[str, int]:
+    table = FingerprintCache(directory).lookup(KEY, list(names), n_bytes)
+    return {name: int(bits[0]) for name, bits in table.items()}
+
+
+def parts(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("part-*.h5"))
+
+
+def test_what_was_stored_is_found(tmp_path: Path) -> None:
+    assert found(tmp_path, "ab") == {}
+    store(tmp_path, "ab")
+    store(tmp_path, "c")
+    assert found(tmp_path, "abcd") == {"a": 97, "b": 98, "c": 99}
+    assert FingerprintCache(tmp_path).lookup("layout-v2-abc", ["a"], 4) == {}
+
+
+def test_another_process_s_work_is_seen(tmp_path: Path) -> None:
+    early = FingerprintCache(tmp_path)
+    assert early.lookup(KEY, ["a"], 4) == {}
+    store(tmp_path, "a")
+    assert list(early.lookup(KEY, ["a"], 4)) == ["a"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "foreign", "flipped"])
+def test_damaged_part_is_dropped_and_the_others_survive(tmp_path: Path, damage: str) -> None:
+    import h5py
+
+    store(tmp_path, "a")
+    (broken,) = parts(tmp_path)
+    store(tmp_path, "b")
+    if damage == "truncated":
+        broken.write_bytes(broken.read_bytes()[:-700])
+    elif damage == "flipped":
+        with h5py.File(broken, "r+") as file:
+            file["packed"][0, 0] ^= 1
+    elif damage == "foreign":
+        with h5py.File(broken, "w") as file:
+            file["other"] = 1
+    else:
+        broken.write_bytes(b"garbage" * 100 if damage == "garbage" else b"")
+    assert found(tmp_path, "ab") == {"b": 98}
+    assert broken not in parts(tmp_path)
+    store(tmp_path, "a")
+    assert found(tmp_path, "ab") == {"a": 97, "b": 98}
+
+
+def test_unfinished_file_of_a_killed_process_is_ignored(tmp_path: Path) -> None:
+    store(tmp_path, "a")
+    (part,) = parts(tmp_path)
+    part.with_name(".part-0.1.tmp.h5").write_bytes(b"half")
+    assert found(tmp_path, "a") == {"a": 97}
+
+
+def test_rows_of_another_length_are_not_served(tmp_path: Path) -> None:
+    store(tmp_path, "a", n_bytes=4)
+    assert found(tmp_path, "a", n_bytes=5) == {}
+
+
+def test_many_parts_are_merged(tmp_path: Path) -> None:
+    names = "abcdefghijklmnopqrstuvwxyz"
+    for name in names:
+        store(tmp_path, name)
+    assert len(parts(tmp_path)) <= module._MOST_PARTS
+    assert found(tmp_path, names) == {name: ord(name) for name in names}
+
+
+def test_part_merged_away_by_another_process_is_no_error(tmp_path: Path) -> None:
+    assert module._read_part(tmp_path / "part-gone.h5", 4) == {}
+
+
+def test_folder_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    own = FingerprintCache(tmp_path / "cache")
+    own.store(KEY, ["a"], np.array([[1]], dtype=np.uint8))
+    assert list(own.lookup(KEY, ["a"], 1)) == ["a"]
+
+
+def test_default_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "own"))
+    assert default_cache_directory() == tmp_path / "own"
+    assert FingerprintCache().directory == tmp_path / "own"
+    monkeypatch.delenv("SPECVAE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_directory() == tmp_path / "specvae"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_directory() == tmp_path / ".cache" / "specvae"

@@ -1,0 +1,121 @@
+import pytest
+
+from specvae.errors import SpecvaeError, StructureError
+from specvae.molecules.molecule import ELECTRON_MASS, parse_molecule, standard_mol
+
+
+def test_ethanol() -> None:
+    molecule = parse_molecule("OCC")
+    assert molecule.smiles == "CCO"
+    assert molecule.inchikey == "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
+    assert molecule.first_block == "LFQSCWFLJHTTHZ"
+    assert molecule.formula == "C2H6O"
+    # 2 * 12 + 6 * 1.00782503 + 15.99491462 Da
+    assert molecule.exact_mass == pytest.approx(46.0418648, abs=1e-6)
+    assert (molecule.charge, molecule.n_components) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "parent", "n_components"),
+    [
+        ("CC(=O)[O-].[Na+]", "CC(=O)O", 2),
+        ("CCN.Cl", "CCN", 2),
+        ("CC[NH3+].[Cl-]", "CCN", 2),
+        ("O.O.CC(=O)O", "CC(=O)O", 3),
+        ("[NH4+].[O-]C=O", "O=CO", 2),
+        ("OS(O)(=O)=O.CN", "CN", 2),  # the acid is heavier, but only the amine is organic
+        ("[Na+].[Cl-]", "Cl", 2),
+        ("[NH3+]CC(=O)[O-]", "NCC(=O)O", 1),
+        ("[O-][N+](=O)c1ccccc1", "O=[N+]([O-])c1ccccc1", 1),
+    ],
+)
+def test_parent_of_salts_and_zwitterions(given: str, parent: str, n_components: int) -> None:
+    molecule = parse_molecule(given)
+    assert molecule.smiles == parent
+    assert molecule.n_components == n_components
+    assert molecule.charge == 0
+    assert molecule.inchikey == parse_molecule(parent).inchikey
+    assert molecule.exact_mass == parse_molecule(parent).exact_mass
+
+
+def test_components_of_equal_size_do_not_depend_on_their_order() -> None:
+    assert parse_molecule("CCO.CCN") == parse_molecule("CCN.CCO")
+    assert parse_molecule("CC(C)O.CCCO") == parse_molecule("CCCO.CC(C)O")
+
+
+def test_permanent_cation_keeps_its_charge_and_all_electrons() -> None:
+    choline = parse_molecule("C[N+](C)(C)CCO.[Cl-]")
+    assert (choline.charge, choline.formula) == (1, "C5H14NO+")
+    atoms = 5 * 12.0 + 14 * 1.00782503207 + 14.0030740048 + 15.99491461956
+    assert choline.exact_mass == pytest.approx(atoms, abs=1e-6)
+    # What is measured as [M]+ (m/z 104.1070) is an electron lighter.
+    assert choline.exact_mass - ELECTRON_MASS == pytest.approx(104.10699, abs=1e-5)
+
+
+def test_betaine_is_neutral() -> None:
+    betaine = parse_molecule("C[N+](C)(C)CC(=O)[O-]")
+    assert (betaine.charge, betaine.formula) == (0, "C5H11NO2")
+    assert betaine.exact_mass == pytest.approx(117.0789786, abs=1e-6)
+
+
+def test_radical_and_isotope_stay_as_written() -> None:
+    assert parse_molecule("C[CH]C").formula == "C3H7"
+    labelled, plain = parse_molecule("[2H]C([2H])([2H])O"), parse_molecule("CO")
+    assert labelled.first_block == plain.first_block
+    assert labelled.inchikey != plain.inchikey
+    assert labelled.exact_mass - plain.exact_mass == pytest.approx(3 * 1.00627675, abs=1e-5)
+
+
+def test_stereoisomers_share_the_first_block() -> None:
+    left, right = parse_molecule("C[C@H](N)C(=O)O"), parse_molecule("C[C@@H](N)C(=O)O")
+    assert left.inchikey != right.inchikey
+    assert left.first_block == right.first_block
+
+
+def test_inchi_and_smiles_agree() -> None:
+    smiles = "CN1C=NC2=C1C(=O)N(C(=O)N2C)C"
+    inchi = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"
+    assert parse_molecule(inchi=inchi) == parse_molecule(smiles)
+    assert parse_molecule(smiles, inchi="not read") == parse_molecule(smiles)
+
+
+def test_given_inchikey_is_trusted() -> None:
+    assert parse_molecule("CCO", inchikey="AAAAAAAAAAAAAA-UHFFFAOYSA-N").first_block == "A" * 14
+
+
+@pytest.mark.parametrize(
+    ("smiles", "inchi", "said"),
+    [
+        (None, None, "no structure given"),
+        ("", "", "no structure given"),
+        ("   ", None, "no structure given"),
+        ("c1cc", None, "SMILES cannot be parsed: c1cc (syntax)"),
+        ("C(C)(C)(C)(C)C", None, "valence"),
+        ("c1cccc1", None, "kekulize"),
+        ("*CC", None, "wildcard"),
+        ("N/A", None, "cannot be parsed"),
+        (None, "InChI=1S/zz", "InChI cannot be parsed: InChI=1S/zz"),
+        ("C" * 300 + "(", None, "..."),
+    ],
+)
+def test_unusable_structures_say_why_in_one_line(
+    smiles: str | None, inchi: str | None, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StructureError) as caught:
+        parse_molecule(smiles, inchi)
+    message = str(caught.value)
+    assert said.lower() in message.lower()
+    assert "\n" not in message
+    assert len(message) < 200
+    assert isinstance(caught.value, SpecvaeError)
+    # RDKit's own complaints stay out of the user's way.
+    assert capfd.readouterr() == ("", "")
+
+
+def test_neutral_form_is_perceived_like_one_written_neutral() -> None:
+    ion, _ = standard_mol("Oc1cccc[nH+]1")
+    neutral, _ = standard_mol("Oc1ccccn1")
+    assert [a.GetTotalNumHs() for a in ion.GetAtoms()] == [
+        a.GetTotalNumHs() for a in neutral.GetAtoms()
+    ]
+    assert ion.GetRingInfo().NumRings() == 1

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from specvae.molecules.blocks import get_block
+from specvae.molecules.substructure import SubstructureMatcher
+
+MOLECULES = [
+    "CCO",
+    "[H][H]",
+    "[2H]C([2H])([2H])O",
+    "C[N+](C)(C)CC(=O)[O-]",
+    "O=[N+]([O-])c1ccccc1",
+    "CN1CCC[C@H]1c1cccnc1",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "OCC1OC(O)C(O)C(O)C1O",
+    "O=c1cc(-c2ccc(O)c(O)c2)oc2cc(O)cc(O)c12",
+    "CSCCC(N)C(=O)NC(CS)C(=O)O",
+    "BrC1CC(Br)(Cl)C1(F)I",
+    "OP(=O)(O)OP(=O)(O)OCC1OC(n2cnc3c(N)ncnc32)C(O)C1O",
+    "CC(C)(C)[Si](C)(C)OB(O)c1ccsc1",
+    "N#Cc1ccc(N=Nc2ccc([N+](=O)[O-])cc2)cc1C#C",
+    "C1CC2CCC1C2",
+    "c1ccc2c(c1)ccc1ccccc12",
+    "NS(=O)(=O)c1cc(C(=O)NCc2ccco2)c(Cl)cc1NC=O",
+    "[Na]OC(=O)C=C",
+    "CC(=O)O[Hg]c1ccccc1",
+    "[SeH]CC1(CC1)C(N)=N",
+    "CC1=CC2CC(C1)C2(C)C",
+]
+
+
+@pytest.mark.parametrize("block", ["laggner", "pubchem", "klekota_roth", "functional_groups"])
+def test_every_pattern_matches_as_rdkit_alone_says(block: str) -> None:
+    source = get_block(block)
+    # A third of Klekota and Roth's patterns will do.
+    step = 3 if source.n_bits > 1000 else 1
+    patterns = [p for p in map(source.pattern, range(0, source.n_bits, step)) if p is not None]
+    matcher = SubstructureMatcher(patterns)
+    mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
+    expected = np.array([[mol.HasSubstructMatch(p) for p in patterns] for mol in mols])
+    for _ in range(2):  # the second time answers come from memory
+        found = np.array([matcher.matches(mol) for mol in mols])
+        np.testing.assert_array_equal(found, expected)
+    assert expected.any(axis=1).sum() > 12
+
+
+@pytest.mark.parametrize(
+    ("smarts", "smiles", "expected"),
+    [
+        ("C", "CC", True),
+        ("CCC", "CC", False),
+        ("C1CC1", "CCC", False),  # three paths of a ring are more than a chain has
+        ("C1CC1", "C1CC1", True),
+        ("CC.CC", "CCCC", True),
+        ("[C;R]CC", "CCC", False),  # the ring is not counted but still asked for
+        ("[C,N;!R]O", "CO", True),
+        ("[C,$(N~N)]O", "NO", False),
+        ("[$(CO),N]", "CO", True),
+        ("C/C=C/C", "CC=CC", True),
+        ("[OH]", "CO", True),
+        ("[OH2]", "CO", False),
+        ("[13CH3]C", "CC", False),
+        ("[13CH3]C", "[13CH3]C", True),
+        ("[C@H](O)(N)C", "CC(O)N", True),
+        ("[#6&X4]-,:[#6]", "CC", True),
+        ("*~*~*", "CO", False),
+        ("[D1]", "CO", True),
+        ("[v4]", "O", False),
+        ("[+]", "C[NH3+]", True),
+        ("[-,-2]", "C[O-]", True),
+        ("[!#1;!C]", "CO", True),
+        ("[r5]", "C1CCCC1", True),
+        ("[k6]O", "CO", False),
+    ],
+)
+def test_single_patterns(smarts: str, smiles: str, expected: bool) -> None:
+    pattern = Chem.MolFromSmarts(smarts)
+    mol = Chem.MolFromSmiles(smiles)
+    assert mol.HasSubstructMatch(pattern) == expected
+    assert SubstructureMatcher([pattern]).matches(mol).tolist() == [expected]
+
+
+def test_no_patterns() -> None:
+    assert SubstructureMatcher([]).matches(Chem.MolFromSmiles("CCO")).shape == (0,)
