@@ -1,0 +1,143 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidatePool, read_candidates
+from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport
+
+ALKANOLS = [f"{'C' * n}O" for n in range(1, 9)]
+ETHERS = [f"{'C' * n}OC" for n in range(1, 8)]
+LAYOUT = get_layout("morgan4096")
+
+
+@pytest.fixture(scope="module")
+def structures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pool") / "structures.csv"
+    rows = [f"{smiles},n{i},{i}" for i, smiles in enumerate([*ETHERS, *ALKANOLS])]
+    # Stereoisomers, of which the first is kept, a salt of what is there already, and a bad row.
+    more = ["C[C@H](N)C(=O)O,l,l", "C[C@@H](N)C(=O)O,d,d", "CCO.Cl,salt,s", "c1cc,bad,b"]
+    path.write_text("\n".join(["smiles,name,id", *rows, *more]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def pool_path(structures: Path) -> Path:
+    path = structures.with_name("pool.h5")
+    report = ReadReport()
+    assert CandidatePool.build(structures, LAYOUT, path, report=report) == 16
+    assert len(report.skips) == 1
+    return path
+
+
+def test_pool_holds_what_the_table_holds(pool_path: Path, structures: Path) -> None:
+    table = read_candidates(structures)
+    with CandidatePool.open(pool_path, LAYOUT) as pool:
+        assert len(pool) == 16
+        assert (np.diff(pool.exact_mass) >= 0).all()
+        everything = pool.slice(0, len(pool))
+    assert set(everything.name) == set(table.name) - {"d", "salt"}
+    for i, smiles in enumerate(everything.smiles):
+        molecule = parse_molecule(smiles)
+        assert everything.inchikey[i] == molecule.inchikey
+        assert everything.first_block[i] == molecule.first_block
+        assert everything.exact_mass[i] == molecule.exact_mass
+    np.testing.assert_array_equal(everything.packed, LAYOUT.compute(list(everything.smiles)))
+
+
+@pytest.mark.parametrize("ppm", [0.0, 1.0, 10.0, 1e5, 1e7])
+def test_within_equals_brute_force(pool_path: Path, ppm: float) -> None:
+    rng = np.random.default_rng(0)
+    with CandidatePool.open(pool_path) as pool:
+        everything = pool.slice(0, len(pool))
+        masses = [*pool.exact_mass, *rng.uniform(10, 200, 20)]
+        for mass in masses:
+            found = pool.within(mass, ppm)
+            near = np.abs(everything.exact_mass - mass) <= mass * ppm * 1e-6
+            assert found.smiles.tolist() == everything.smiles[near].tolist()
+            assert found.packed.shape == (near.sum(), LAYOUT.n_bytes)
+
+
+def test_info(pool_path: Path, structures: Path) -> None:
+    with CandidatePool.open(pool_path) as pool:
+        info = pool.info()
+    assert info["layout"] == "morgan4096"
+    assert info["n_structures"] == 16
+    assert info["n_duplicates"] == 2
+    assert info["n_skipped"] == 1
+    assert info["n_bits"] == 4096
+    assert info["probe_sha256"] == LAYOUT.probe_sha256
+    assert [source["file"] for source in info["sources"]] == [structures.name]
+    assert info["mass_range"][0] == pytest.approx(parse_molecule("CO").exact_mass)
+
+
+def test_several_files_and_progress(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.smi", tmp_path / "b.tsv"
+    first.write_text("CCO a\nCO b\n")
+    second.write_text("smiles\tid\nOCC\tagain\nCOC\tc\n")
+    steps: list[tuple[int, int]] = []
+    output = tmp_path / "pool.h5"
+    CandidatePool.build(
+        [first, second],
+        LAYOUT,
+        output,
+        progress=lambda n, of: steps.append((n, of)),
+        cache=FingerprintCache(tmp_path / "cache"),
+    )
+    assert steps[-1] == (3, 3)
+    with CandidatePool.open(output, LAYOUT) as pool:
+        found = pool.slice(0, 3)
+    assert found.smiles.tolist() == ["CO", "CCO", "COC"]
+    assert found.name.tolist() == ["b", "a", ""]
+
+
+def test_nothing_usable_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.smi"
+    path.write_text("c1cc\n")
+    with pytest.raises(InputError, match="no usable structure"):
+        CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def refusal(path: Path, layout: FingerprintLayout | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        CandidatePool.open(path, layout)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_other_fingerprints_are_refused(pool_path: Path) -> None:
+    assert "morgan4096 version 1, but mixed2149" in refusal(pool_path, get_layout("mixed2149"))
+    newer = FingerprintLayout(LAYOUT.name, 2, LAYOUT.columns)
+    assert "version 2 is wanted" in refusal(pool_path, newer)
+    other_bits = FingerprintLayout(LAYOUT.name, LAYOUT.version, LAYOUT.columns[::-1])
+    assert "another version of RDKit" in refusal(pool_path, other_bits)
+
+
+def test_unusable_files_are_refused(pool_path: Path, tmp_path: Path) -> None:
+    whole = pool_path.read_bytes()
+    path = tmp_path / "x.h5"
+    assert "no such file" in refusal(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "not a complete HDF5 file" in refusal(path)
+    path.write_text("smiles\nCCO\n")
+    assert "not a complete HDF5 file" in refusal(path)
+    path.write_bytes(b"")
+    assert "not a complete HDF5 file" in refusal(path)
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["other"] = 1
+    assert "no candidate pool" in refusal(path)
+    path.write_bytes(whole)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 99
+    assert "pool format 99" in refusal(path)
+    path.write_bytes(whole)
+    with h5py.File(path, "r+") as file:
+        del file["packed"]
+    assert "damaged" in refusal(path)

@@ -1,0 +1,241 @@
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shared_data import shared
+
+from specvae.errors import InputError, SpecvaeError
+from specvae.molecules import candidates as module
+from specvae.molecules.candidates import (
+    CandidateSet,
+    read_candidates,
+    read_molecules,
+    read_structures,
+)
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport, Reason
+
+ETHANOL = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_file(content: str | bytes, name: str = "candidates.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_file
+
+
+def test_columns_in_any_case_and_order(write: Write) -> None:
+    path = write(f"Name,other,ID,InChIKey,SMILES\nethanol,x,e1,{ETHANOL},OCC\nmethanol,y,m1,,CO\n")
+    found = read_candidates(path)
+    assert found.smiles.tolist() == ["OCC", "CO"]
+    assert found.name.tolist() == ["ethanol", "methanol"]
+    assert found.id.tolist() == ["e1", "m1"]
+    assert found.inchikey.tolist() == [ETHANOL, parse_molecule("CO").inchikey]
+    assert found.first_block.tolist() == [ETHANOL[:14], parse_molecule("CO").first_block]
+    np.testing.assert_allclose(found.exact_mass, [46.0418648, 32.0262148], atol=1e-6)
+    assert not found.has_query_ids
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "smiles,name\nCCO,a\nCO,b\n",
+        "smiles\tname\nCCO\ta\nCO\tb\n",
+        "smiles;name\nCCO;a\nCO;b\n",
+        "smiles,name\r\nCCO,a\r\nCO,b\r\n",
+        "\ufeffsmiles,name\nCCO,a\nCO,b\n",
+        '\n\n"smiles","name"\n"CCO","a"\n\n,,\n"CO","b"',
+        "smiles,name,extra\nCCO,a\nCO,b,c,d,e\n",
+        " SMILES , Name \n CCO , a \n CO , b \n",
+        'inchi,name\n"InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3",a\n"InChI=1S/CH4O/c1-2/h2H,1H3",b\n',
+        'smiles,inchi,name\nCCO,,a\n,"InChI=1S/CH4O/c1-2/h2H,1H3",b\n',
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_dialects(write: Write, content: str, compressed: bool) -> None:
+    raw = content.encode()
+    path = write(gzip.compress(raw) if compressed else raw, "c.csv.gz" if compressed else "c.csv")
+    found = read_candidates(path)
+    assert found.smiles.tolist() == ["CCO", "CO"]
+    assert found.name.tolist() == ["a", "b"]
+
+
+def test_one_column_and_latin_1_name(write: Write) -> None:
+    assert read_candidates(write("smiles\nCCO\n")).smiles.tolist() == ["CCO"]
+    found = read_candidates(write("smiles,name\nCCO,caf\xe9\n".encode("latin-1")))
+    assert found.name[0].startswith("caf")
+
+
+def test_bad_structures_are_counted_with_place(write: Write) -> None:
+    path = write("smiles,id\nCCO,good\nc1cc,broken\n,empty\n*C,wild\nCO,also good\n")
+    report = ReadReport()
+    found = read_candidates(path, report)
+    assert found.id.tolist() == ["good", "also good"]
+    assert report.n_read == 2
+    assert [(s.line, s.record, s.reason) for s in report.skips] == [
+        (3, "broken", Reason.BAD_STRUCTURE),
+        (4, "empty", Reason.BAD_STRUCTURE),
+        (5, "wild", Reason.BAD_STRUCTURE),
+    ]
+    with pytest.raises(InputError, match=r"candidates\.csv:3: broken: structure cannot be parsed"):
+        read_candidates(path, ReadReport(strict=True))
+
+
+def test_salt_is_noted_and_its_given_key_is_not_trusted(write: Write) -> None:
+    salt = "A" * 14 + "-UHFFFAOYSA-N"
+    report = ReadReport()
+    found = read_candidates(write(f"smiles,inchikey\nCCO.Cl,{salt}\nCO,{salt}\n"), report)
+    assert found.first_block.tolist() == [ETHANOL[:14], "A" * 14]
+    assert found.inchikey.tolist() == [ETHANOL, salt]
+    assert found.exact_mass[0] == pytest.approx(46.0418648, abs=1e-6)
+    assert sum(report.notes.values()) == 1
+
+
+def test_first_block_alone_is_completed_and_nonsense_replaced(write: Write) -> None:
+    found = read_candidates(write(f"smiles,inchikey14\nCCO,{ETHANOL[:14]}\nCO,n/a\n"))
+    assert found.first_block.tolist() == [ETHANOL[:14], parse_molecule("CO").first_block]
+    assert found.inchikey.tolist() == [ETHANOL, parse_molecule("CO").inchikey]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (b"", "c.csv", "the file is empty"),
+        (b" \n\n", "c.csv", "the file is empty"),
+        (b"\x89HDF\r\n\x1a\n\0\0\0\0", "c.csv", "not a text file"),
+        (gzip.compress(b"smiles\n" + b"CCO\n" * 9999)[:60], "c.csv.gz", "damaged or cut off"),
+        (b"\x1f\x8bnot gzip at all", "c.csv.gz", "damaged or cut off"),
+        (b"structure,mass\nCCO,46\n", "c.csv", "no column smiles or inchi among the columns str"),
+        (b"BEGIN IONS\nTITLE=x\nEND IONS\n", "c.csv", "no column smiles or inchi"),
+        (b"smiles\nCCO\n", "c.xlsx", "not known by its suffix"),
+        (b'smiles,name\nCCO,"a\n' + b"CO,b\n" * 200, "c.csv", "c.csv:2: a quotation mark"),
+    ],
+)
+def test_unusable_files_are_one_line(write: Write, content: bytes, name: str, said: str) -> None:
+    path = write(content, name)
+    with pytest.raises(InputError) as caught:
+        read_candidates(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_candidates(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="a folder"):
+        read_candidates(tmp_path / "folder.csv")
+
+
+def test_rows_of_one_query(write: Write) -> None:
+    found = read_candidates(write("query_id,smiles\nq1,CCO\nq2,CO\nq1,COC\n"))
+    assert found.has_query_ids
+    assert found.for_query("q1").smiles.tolist() == ["CCO", "COC"]
+    assert found.for_query("q2").smiles.tolist() == ["CO"]
+    assert len(found.for_query("q3")) == 0
+    everything = read_candidates(write("smiles\nCCO\nCO\n"))
+    assert len(everything.for_query("q1")) == 2
+
+
+def test_within_includes_both_limits_and_keeps_file_order(write: Write) -> None:
+    found = read_candidates(write("smiles\nCCCO\nCCO\nCC(C)O\nCO\nCOC\n"))
+    mass = parse_molecule("CCO").exact_mass
+    assert found.within(mass, 10).smiles.tolist() == ["CCO", "COC"]
+    assert found.within(mass, 0).smiles.tolist() == ["CCO", "COC"]
+    assert found.within(mass * (1 + 9.99e-6), 10).smiles.tolist() == ["CCO", "COC"]
+    assert len(found.within(mass * (1 + 10.01e-6), 10)) == 0
+    assert found.within(parse_molecule("CCCO").exact_mass, 5).smiles.tolist() == ["CCCO", "CC(C)O"]
+    assert len(found.within(1e6, 10)) == 0
+
+
+def test_stereoisomers_are_one_candidate_the_first_one(write: Write) -> None:
+    found = read_candidates(
+        write("smiles,name\nC[C@H](N)C(=O)O,first\nCCO,x\nC[C@@H](N)C(=O)O,b\nCC(N)C(=O)O,c\n")
+    )
+    assert found.deduplicate().name.tolist() == ["first", "x"]
+    unlike = found.deduplicate()
+    assert unlike.deduplicate() is unlike
+
+
+def test_fingerprints_only_of_the_rows_asked_for(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    compute = module.fingerprints
+
+    def counted(smiles: list[str], *others: object) -> object:
+        asked.append(smiles)
+        return compute(smiles, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "fingerprints", counted)
+    found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
+    assert found.fingerprint is None
+    with pytest.raises(SpecvaeError, match="no fingerprints"):
+        _ = found.packed
+    layout = get_layout("morgan4096")
+    near = found.within(parse_molecule("CCO").exact_mass, 10).with_fingerprints(layout)
+    assert asked == [["CCO", "COC"]]
+    np.testing.assert_array_equal(near.packed, layout.compute(["CCO", "COC"]))
+    np.testing.assert_array_equal(near.select(np.array([1])).packed, layout.compute(["COC"]))
+
+
+def test_keys_are_computed_only_of_the_rows_asked_for(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(smiles: str) -> object:
+        asked.append(smiles)
+        return parse_molecule(smiles)
+
+    monkeypatch.setattr(module, "parse_molecule", counted)
+    found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
+    near = found.within(parse_molecule("CO").exact_mass, 10)
+    assert asked == []
+    assert near.inchikey.tolist() == [parse_molecule("CO").inchikey]
+    assert asked == ["CO"]
+    assert near.select(np.array([0])).inchikey.tolist() == near.inchikey.tolist()
+    assert asked == ["CO"]
+
+
+def test_smi_files(write: Write) -> None:
+    path = write("# made by hand\nCCO ethanol, absolute\nCO\tmethanol\n\nCOC\nc1cc bad\n", "x.smi")
+    report = ReadReport()
+    assert list(read_structures(path, report)) == [
+        ("ethanol, absolute", "CCO"),
+        ("methanol", "CO"),
+        ("x.smi#5", "COC"),
+    ]
+    assert [(s.line, s.record) for s in report.skips] == [(6, "bad")]
+    named = write("SMILES name\nCCO a\n", "y.smi")
+    assert list(read_structures(named, ReadReport())) == [("a", "CCO")]
+    packed = write(gzip.compress(b"OCC a\n"), "z.smi.gz")
+    (only,) = read_molecules(packed, ReadReport())
+    assert only == ("a", parse_molecule("CCO"))
+
+
+def test_molecules_are_named_by_id_then_name_then_line(write: Write) -> None:
+    path = write("smiles,id,name\nCCO,i,n\nCO,,n\nCOC,,\n")
+    names = [name for name, _ in read_molecules(path, ReadReport())]
+    assert names == ["i", "n", "candidates.csv#4"]
+
+
+def test_contest_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = ReadReport()
+    found = read_candidates(shared("casmi/2016/candidates.csv.gz"), report)
+    assert found.has_query_ids
+    assert report.n_read == len(found) > 1000
+    one = found.for_query(found.query_id[0] if found.query_id is not None else "")
+    assert isinstance(one, CandidateSet)
+    # Every candidate of a query lies within 10 ppm of one mass.
+    assert np.ptp(one.exact_mass) / one.exact_mass.mean() < 25e-6
