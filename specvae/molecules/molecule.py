@@ -30,6 +30,10 @@ ELECTRON_MASS = 5.485_799_090_65e-4  # Da; CODATA 2018, doi:10.1103/RevModPhys.9
 
 _LONGEST_SHOWN = 60
 
+# Asking for these is several times faster than a loop over the atoms in Python.
+_WILDCARD = Chem.MolFromSmarts("[#0]")
+_CHARGED = Chem.MolFromSmarts("[!+0]")
+
 
 @dataclass(frozen=True, slots=True)
 class Molecule:
@@ -110,10 +114,9 @@ def standard_mol(smiles: str | None = None, inchi: str | None = None) -> tuple[C
             n_components = len(components)
             if n_components > 1:
                 mol = max(components, key=_component_order)
-        atoms = list(mol.GetAtoms())
-        if any(atom.GetAtomicNum() == 0 for atom in atoms):
+        if mol.HasSubstructMatch(_WILDCARD):
             raise StructureError(f"{kind} holds a wildcard atom: {_shown(text)}")
-        if any(atom.GetFormalCharge() for atom in atoms):
+        if mol.HasSubstructMatch(_CHARGED):
             mol = rdMolStandardize.Uncharger().uncharge(mol)
             # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
             # neutral form had been written.

@@ -14,7 +14,7 @@ from specvae.molecules.candidates import (
     read_molecules,
     read_structures,
 )
-from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport, Reason
 
@@ -171,11 +171,10 @@ def test_fingerprints_only_of_the_rows_asked_for(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    compute = module.fingerprints
 
     def counted(smiles: list[str], *others: object) -> object:
         asked.append(smiles)
-        return compute(smiles, *others)  # type: ignore[arg-type]
+        return fingerprints(smiles, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "fingerprints", counted)
     found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
