@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from specvae.errors import InputError
 
 _HEAD_BYTES = 1 << 16
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 16
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed by bzip2",
@@ -135,6 +135,11 @@ class LineSource:
         self.truncated = False
 
     def __iter__(self) -> Iterator[bytes]:
+        for lines in self.chunks():
+            yield from lines
+
+    def chunks(self) -> Iterator[list[bytes]]:
+        """Yield the lines in runs of some thousands."""
         with open_bytes(self.path) as stream:
             rest = b""
             first = True
@@ -146,8 +151,8 @@ class LineSource:
                 # The last line may go on in the next chunk, and a CR there may be half a CRLF.
                 end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r", 0, -1)) + 1
                 rest = chunk[end:]
-                yield from chunk[:end].splitlines()
-            yield from rest.splitlines()
+                yield chunk[:end].splitlines()
+            yield rest.splitlines()
 
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
@@ -17,7 +17,7 @@ from specvae.spectra.fields import (
     make_spectrum,
 )
 from specvae.spectra.lines import LineSource, decode
-from specvae.spectra.peaks import parse_peaks
+from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
 from specvae.spectra.spectrum import Spectrum
 
 MSP_STYLE = Style(id_fields=("db", "name"), name_fields=("name",), seconds_per_rt_unit=60.0)
@@ -28,54 +28,98 @@ def _field_of(key: bytes) -> str | None:
     return field_of(decode(key))
 
 
-class _Block(NamedTuple):
+@dataclass(slots=True)
+class _Block:
     """The lines of one record."""
 
-    line: int  # of its first line, 1-based
-    header: list[bytes]
-    peaks: list[bytes]
-    at_end: bool  # ended by the end of the file
+    line: int = 1  # of its first line, 1-based
+    header: list[bytes] = field(default_factory=list)
+    peaks: list[bytes] = field(default_factory=list)
+    parsed: Peaks | None = None  # instead of the lines of the peaks
+    at_end: bool = False  # ended by the end of the file
+    has_name: bool = False
+    in_peaks: bool = False  # the line with the number of peaks has gone by
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.header or self.peaks)
 
 
 def _blocks(source: LineSource) -> Iterator[_Block]:
     """Cut a file into records.
 
     A record ends at a blank line, or where a ``Key:`` line follows its peaks, or its name comes a
-    second time. The declared number of peaks plays no part, so that a wrong one harms no neighbour.
+    second time. The declared number of peaks is no border, so that a wrong one harms no neighbour;
+    it is only tried first, because a peak list that agrees with it need not be looked at by line.
     """
-    header: list[bytes] = []
-    peaks: list[bytes] = []
-    start = 1
-    in_peaks = has_name = False
-    for number, raw in enumerate(source, 1):
-        if in_peaks and raw[:1].isdigit():
-            peaks.append(raw)
-            continue
-        line = raw.strip()
-        if not line or line.startswith(b"#"):
-            if not line and (header or peaks):
-                yield _Block(start, header, peaks, at_end=False)
-                header, peaks, in_peaks, has_name = [], [], False, False
-            continue
-        key, colon, _ = line.partition(b":")
-        if not colon or not line[:1].isalpha():
-            is_peak = in_peaks or not header or line[:1].isdigit()
-            if not (header or peaks):
-                start = number
-            (peaks if is_peak else header).append(line)
-            continue
-        # Only these two keys matter here, and every spelling of them begins with n.
-        field = _field_of(key) if line[:1] in b"nN" else None
-        if in_peaks or peaks or (field == "name" and has_name):
-            yield _Block(start, header, peaks, at_end=False)
-            header, peaks, in_peaks, has_name = [], [], False, False
-        if not header:
-            start = number
-        header.append(line)
-        in_peaks = field == "n_peaks"
-        has_name = has_name or field == "name"
-    if header or peaks:
-        yield _Block(start, header, peaks, at_end=True)
+    block = _Block()
+    n_before = 1  # number of a chunk's first line
+    for lines in source.chunks():
+        i = 0
+        while i < len(lines):
+            line = lines[i].strip()
+            number = n_before + i
+            i += 1
+            if not line:
+                if not block.is_empty:
+                    yield block
+                    block = _Block()
+                continue
+            if line.startswith(b"#"):
+                continue
+            if _ends(block, line):
+                yield block
+                block = _Block()
+            if block.is_empty:
+                block.line = number
+            _add(block, line)
+            if block.in_peaks and not block.peaks:
+                i += _take_declared(block, line, lines, i)
+        n_before += len(lines)
+    if not block.is_empty:
+        block.at_end = True
+        yield block
+
+
+def _is_pair(line: bytes) -> bool:
+    return line[:1].isalpha() and b":" in line
+
+
+def _field(line: bytes) -> str | None:
+    # Only two keys matter to the borders, and every spelling of them begins with n.
+    return _field_of(line.partition(b":")[0]) if line[:1] in b"nN" else None
+
+
+def _ends(block: _Block, line: bytes) -> bool:
+    """Whether the line belongs to the next record already."""
+    if not (block.in_peaks or block.peaks or block.has_name) or not _is_pair(line):
+        return False
+    return block.in_peaks or bool(block.peaks) or _field(line) == "name"
+
+
+def _add(block: _Block, line: bytes) -> None:
+    """Put a line where it belongs."""
+    if not _is_pair(line):
+        is_peak = block.in_peaks or not block.header or line[:1].isdigit()
+        (block.peaks if is_peak else block.header).append(line)
+        return
+    block.header.append(line)
+    name = _field(line)
+    block.in_peaks = name == "n_peaks"
+    block.has_name = block.has_name or name == "name"
+
+
+def _take_declared(block: _Block, line: bytes, lines: list[bytes], i: int) -> int:
+    """Take as many peak lines as declared, if that is what stands before the next blank line.
+
+    Returns the number of lines taken; 0 leaves it to the search line by line.
+    """
+    declared = line.partition(b":")[2].strip()
+    n = int(declared) if declared.isdigit() else 0
+    if n == 0 or i + n >= len(lines) or lines[i + n].strip():
+        return 0
+    block.parsed = parse_regular(lines[i : i + n])
+    return n if block.parsed is not None else 0
 
 
 def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
@@ -105,7 +149,7 @@ def _spectrum(block: _Block, record: Record, query_id: str, path: str, cut: bool
         raise RejectedRecordError(Reason.BAD_FIELD, f"Num Peaks is {declared!r}")
     n_declared = int(declared)
     try:
-        mz, intensity = parse_peaks(block.peaks, many_per_line=True)
+        mz, intensity = block.parsed or parse_peaks(block.peaks, many_per_line=True)
     except RejectedRecordError:
         if block.at_end and len(block.peaks) <= n_declared and _all_but_last_read(block.peaks):
             raise RejectedRecordError(Reason.TRUNCATED, "cut off inside a peak") from None

@@ -21,7 +21,7 @@ _SEPARATOR = re.compile(r";|,(?=\s|$)")
 def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     """Return m/z (n,) and intensity (n,) from the lines of a peak list, in their order.
 
-    Lines of exactly two numbers, the usual case, are converted together. Else each line is read by
+    Lines of exactly two numbers are converted together (`parse_regular`). Else each line is read by
     itself: ``mz intensity`` with anything after it (an annotation, a charge), ``mz:intensity``
     pairs, and pairs ended by ``;``.
 
@@ -38,29 +38,31 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     RejectedRecordError
         If a line does not hold peaks (BAD_PEAK), or not text (BAD_ENCODING).
     """
-    text = b"\n".join(lines)
-    if _is_regular(text):
-        try:
-            values = np.array(list(map(float, text.split())), dtype=np.float64)
-        except ValueError:
-            pass
-        else:
-            return values[0::2], values[1::2]
+    regular = parse_regular(lines)
+    if regular is not None:
+        return regular
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
 
-def _is_regular(text: bytes) -> bool:
-    """Whether each line is two words with one blank between them, none holding ``_``."""
+def parse_regular(lines: Sequence[bytes]) -> Peaks | None:
+    """Return the peaks of lines that are two numbers with one blank between them, else None."""
+    text = b"\n".join(lines)
     codes = np.frombuffer(text, dtype=np.uint8)
     gaps = codes[codes <= 32]
-    return (
-        gaps.size % 2 == 1
+    alternate = (
+        gaps.size == 2 * len(lines) - 1
         and bool((gaps[1::2] == 10).all())
         and bool((gaps[0::2] != 10).all())
-        and b"_" not in text  # float() takes 1_000, a file does not mean that
     )
+    if not alternate or b"_" in text:  # float() takes 1_000, a file does not mean that
+        return None
+    try:
+        values = np.array(list(map(float, text.split())), dtype=np.float64)
+    except ValueError:
+        return None
+    return (values[0::2], values[1::2]) if values.size == 2 * len(lines) else None
 
 
 def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
