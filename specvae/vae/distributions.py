@@ -218,8 +218,8 @@ class SparseGaussian:
     .. math:: |x - o|^2 = |x|^2 - 2 \sum_{j: x_j \neq 0} x_j (W_j \cdot h + b_j) + |o|^2,
               \qquad |o|^2 = h^T (W^T W) h + 2 h \cdot W^T b + |b|^2 .
 
-    The Gram matrix costs n_features * n_hidden**2 whatever the batch, the outputs
-    batch * n_features * n_hidden; the cheaper of the two gives ``squared_norm``.
+    A product with the Gram matrix's size, n_features * n_hidden**2, costs the same whatever the
+    batch, one with the outputs batch * n_features * n_hidden; the cheaper way is taken.
 
     Attributes
     ----------
@@ -248,7 +248,8 @@ class SparseGaussian:
         n_rows = hidden.numel() // hidden.shape[-1]
         # Full precision: |x - o|^2 is a difference of large numbers.
         with torch.autocast(hidden.device.type, enabled=False):
-            if n_rows > hidden.shape[-1]:
+            # With gradients, two products of n_hidden against three of n_rows.
+            if 3 * n_rows > 2 * hidden.shape[-1]:
                 # d/dW of h^T W^T W h is 2 W h h^T, symmetric in the two W: one of them is held
                 # fixed and the gradient of the other doubled, which saves a product.
                 gram = weight.detach().T @ weight
