@@ -46,7 +46,8 @@ def open_bytes(path: Path) -> BinaryIO:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if stream.peek(2)[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))
+        stream.close()
+        return cast(BinaryIO, gzip.open(path, "rb"))
     return stream
 
 
