@@ -272,3 +272,25 @@ def test_wrong_inputs_are_named() -> None:
         model.posterior(x, [])
     with pytest.raises(ConfigError, match=r"\['b'\]: the batch holds \['a'\]"):
         model.posterior({"a": x["a"]}, ["b"])
+
+
+def test_the_papers_networks_for_spectra_have_their_sizes() -> None:
+    # Tables A.8 and A.9: 171.5 M, 176.0 M, 3.83 M and 2.87 M; about 530 M for SVAE.
+    wide = NetworkConfig((10000, 5000, 2048), batch_norm=True)
+    wide_decoder = NetworkConfig((3000, 5000, 10000), batch_norm=True)
+    bits, bits_decoder = NetworkConfig((1024, 1000)), NetworkConfig((500, 1024))
+    spectrum = Modality("spectrum", 11000, wide, wide_decoder, "gaussian", sparse=True)
+    fingerprint = Modality("fingerprint", 2149, bits, bits_decoder)
+    with torch.device("meta"):
+        model = MultimodalVAE(ModelConfig((spectrum, fingerprint), 300))
+    nets = model.posteriors
+    sizes = [
+        n_numbers(part)
+        for name in ("spectrum", "fingerprint")
+        for part in (nets.bodies[f"{name}->{name}"], model.decoders[name])
+    ]
+    heads = [n_numbers(nets.heads[f"{name}->{name}"]) for name in ("spectrum", "fingerprint")]
+    sizes[0] += heads[0]
+    sizes[2] += heads[1]
+    assert sizes == [171_520_544, 175_965_000, 3_827_200, 2_866_249]
+    assert model.n_parameters == 2 * (sizes[0] + sizes[2]) + sizes[1] + sizes[3]
