@@ -7,8 +7,9 @@ import difflib
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, SpecvaeError
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
-from specvae.molecules.molecule import standard_mol
+from specvae.molecules.molecule import canonical_smiles, standard_mol
 from specvae.molecules.substructure import SubstructureMatcher
 
 __all__ = [
@@ -250,8 +251,8 @@ def fingerprints(
     Parameters
     ----------
     smiles
-        Molecules; repeated ones are computed once. The cache goes by this text, so canonical
-        SMILES (`Molecule.smiles`) find more.
+        Molecules. Each structure is computed once, however often and in whatever spelling it
+        stands here or stood in an earlier call with the same cache.
     layout
         The bits wanted.
     cache
@@ -271,37 +272,71 @@ def fingerprints(
     Raises
     ------
     StructureError
-        If a molecule cannot be parsed; what was computed before is kept in the cache.
+        If a molecule cannot be parsed, before anything is computed.
+    SpecvaeError
+        If the system ends one of the processes; what was computed is kept in the cache.
     """
     distinct = list(dict.fromkeys(smiles))
-    row_of = {text: row for row, text in enumerate(distinct)}
-    table = np.zeros((len(distinct), layout.n_bytes), dtype=np.uint8)
-    found = cache.lookup(layout.key, distinct, layout.n_bytes) if cache else {}
-    for text, bits in found.items():
-        table[row_of[text]] = bits
-    missing = [text for text in distinct if text not in found]
-    unsaved: list[str] = []
-
-    def save() -> None:
-        if cache and unsaved:
-            cache.store(layout.key, unsaved, table[[row_of[text] for text in unsaved]])
-            unsaved.clear()
-
-    n_done = len(found)
+    shelf = _Shelf(layout, cache)
+    found = shelf.get(distinct)
+    # Spellings that were not seen before may still be of a structure that was.
+    spellings: dict[str, list[str]] = {}
+    for text in distinct:
+        if text not in found:
+            spellings.setdefault(canonical_smiles(text), []).append(text)
     try:
-        for chunk, packed in _computed(missing, layout, n_jobs):
-            table[[row_of[text] for text in chunk]] = packed
-            unsaved.extend(chunk)
-            n_done += len(chunk)
+        for batch in _found_or_computed(list(spellings), layout, shelf, n_jobs):
+            for structure, bits in batch.items():
+                same = dict.fromkeys(spellings[structure], bits)
+                found |= same
+                shelf.put({structure: bits, **same})
             if progress:
-                progress(n_done, len(distinct))
-            if len(unsaved) >= _STORE_EVERY:
-                save()
+                progress(len(found), len(distinct))
     finally:
-        save()
-    if progress and not missing:
-        progress(n_done, len(distinct))
-    return table[[row_of[text] for text in smiles]]
+        shelf.save()
+    table = np.zeros((len(smiles), layout.n_bytes), dtype=np.uint8)
+    for row, text in zip(table, smiles, strict=True):
+        row[:] = found[text]
+    return table
+
+
+class _Shelf:
+    """A cache for one layout that collects what is put in before storing it; or no cache."""
+
+    def __init__(self, layout: FingerprintLayout, cache: FingerprintCache | None) -> None:
+        self._layout = layout
+        self._cache = cache
+        self._unsaved: dict[str, NDArray[np.uint8]] = {}
+
+    def get(self, smiles: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+        """Return the fingerprints that are there."""
+        if self._cache is None:
+            return {}
+        return self._cache.lookup(self._layout.key, smiles, self._layout.n_bytes)
+
+    def put(self, packed: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Collect fingerprints and store them when there are many."""
+        self._unsaved |= packed
+        if len(self._unsaved) >= _STORE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Store what was collected."""
+        if self._cache is not None and self._unsaved:
+            packed = np.stack(list(self._unsaved.values()))
+            self._cache.store(self._layout.key, list(self._unsaved), packed)
+        self._unsaved.clear()
+
+
+def _found_or_computed(
+    structures: Sequence[str], layout: FingerprintLayout, shelf: _Shelf, n_jobs: int | None
+) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    """Yield fingerprints in batches: first all that are there, then as they are computed."""
+    known = shelf.get(structures)
+    yield known
+    missing = [structure for structure in structures if structure not in known]
+    for chunk, packed in _computed(missing, layout, n_jobs):
+        yield dict(zip(chunk, packed, strict=True))
 
 
 def _computed(
@@ -321,6 +356,11 @@ def _computed(
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise SpecvaeError(
+                f"one of {n_processes} processes that compute fingerprints was ended by the "
+                "system: run again with fewer, or in a script with a __main__ guard"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -141,6 +141,17 @@ def exact_mass(mol: Chem.Mol) -> float:
     return float(CalcExactMolWt(mol)) + ELECTRON_MASS * Chem.GetFormalCharge(mol)
 
 
+def canonical_smiles(smiles: str) -> str:
+    """Return the canonical SMILES of the standardised structure.
+
+    Raises
+    ------
+    StructureError
+        See `standard_mol`.
+    """
+    return Chem.MolToSmiles(standard_mol(smiles)[0])
+
+
 def parse_molecule(
     smiles: str | None = None, inchi: str | None = None, *, inchikey: str | None = None
 ) -> Molecule:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from shared_data import shared
 
-from specvae.errors import InputError, SpecvaeError
+from specvae.errors import InputError, SpecvaeError, StructureError
 from specvae.molecules import candidates as module
+from specvae.molecules import tables
 from specvae.molecules.candidates import (
     CandidateSet,
     read_candidates,
@@ -221,6 +222,21 @@ def test_smi_files(write: Write) -> None:
     packed = write(gzip.compress(b"OCC a\n"), "z.smi.gz")
     (only,) = read_molecules(packed, ReadReport())
     assert only == ("a", parse_molecule("CCO"))
+
+
+def test_structure_without_inchikey_is_skipped_and_counted(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_key(smiles: str) -> object:
+        if smiles == "CO":
+            raise StructureError("no InChIKey can be computed for CO")
+        return parse_molecule(smiles)
+
+    monkeypatch.setattr(tables, "parse_molecule", no_key)
+    path = write("CCO a\nCO b\n", "x.smi")
+    report = ReadReport()
+    assert list(read_structures(path, report)) == [("a", "CCO")]
+    assert (report.n_read, len(report.skips)) == (1, 1)
 
 
 def test_molecules_are_named_by_id_then_name_then_line(write: Write) -> None:

@@ -22,6 +22,7 @@ from specvae.molecules.fingerprint import (
     get_layout,
     unpack,
 )
+from specvae.molecules.molecule import canonical_smiles
 
 SMILES = [
     "CCO",
@@ -248,14 +249,14 @@ def test_fingerprints_computes_each_molecule_once(
     first = fingerprints(
         wanted, layout, FingerprintCache(tmp_path), progress=lambda n, of: steps.append((n, of))
     )
-    assert counting.computed == SMILES
+    assert counting.computed == [canonical_smiles(smiles) for smiles in SMILES]
     assert steps[-1] == (6, 6)
     np.testing.assert_array_equal(first[0], first[6])
     again = fingerprints(wanted[::-1], layout, FingerprintCache(tmp_path))
-    assert counting.computed == SMILES
+    assert len(counting.computed) == 6
     np.testing.assert_array_equal(again[::-1], first)
     one_more = fingerprints([*wanted, "CCC"], layout, FingerprintCache(tmp_path))
-    assert counting.computed == [*SMILES, "CCC"]
+    assert counting.computed[6:] == ["CCC"]
     assert one_more.shape == (9, 512)
 
 
@@ -271,16 +272,41 @@ def test_no_molecules() -> None:
     assert fingerprints([], layout).shape == (0, layout.n_bytes)
 
 
-def test_bad_molecule_is_named_and_what_went_before_is_kept(
+def test_structure_is_computed_once_in_whatever_spelling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    layout = get_layout("morgan4096")
+    assert layout.probe_sha256
+    counting = Counting(monkeypatch)
+    table = fingerprints(["OCC", "CCO", "CO", "CCO.Cl"], layout, FingerprintCache(tmp_path))
+    assert counting.computed == ["CCO", "CO"]
+    np.testing.assert_array_equal(table[0], table[1])
+    np.testing.assert_array_equal(table[0], table[3])
+    other = fingerprints(["C(O)C", "OC"], layout, FingerprintCache(tmp_path))
+    assert counting.computed == ["CCO", "CO"]
+    np.testing.assert_array_equal(other, table[1:3])
+
+
+def test_bad_molecule_is_named_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(monkeypatch)
+    with pytest.raises(StructureError, match="c1cc"):
+        fingerprints([*SMILES, "c1cc"], get_layout("morgan4096"))
+    assert counting.computed == []
+
+
+def test_interrupted_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CHUNK", 2)
     layout = get_layout("morgan4096")
-    with pytest.raises(StructureError, match="c1cc"):
-        fingerprints([*SMILES, "c1cc"], layout, FingerprintCache(tmp_path))
+
+    def stop(done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fingerprints(SMILES, layout, FingerprintCache(tmp_path), progress=stop)
     counting = Counting(monkeypatch)
     fingerprints(SMILES, layout, FingerprintCache(tmp_path))
-    assert counting.computed == []
+    assert counting.computed == [canonical_smiles(smiles) for smiles in SMILES[4:]]
 
 
 def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:
