@@ -81,7 +81,7 @@ def given(text: str | None) -> str | None:
     if text is None:
         return None
     text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] == '"':
+    if text[:1] == '"' and text[-1] == '"' and len(text) > 1:
         text = text[1:-1].strip()
     return None if len(text) < 8 and text.lower() in _ABSENT else text
 

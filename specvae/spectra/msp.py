@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,6 +22,10 @@ from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
 from specvae.spectra.spectrum import Spectrum
 
 MSP_STYLE = Style(id_fields=("db", "name"), name_fields=("name",), seconds_per_rt_unit=60.0)
+
+
+# First letters of keys that cannot be a name or a number of peaks.
+_PLAIN_LETTERS = frozenset(letter.encode() for letter in string.ascii_letters if letter not in "nN")
 
 
 @lru_cache(maxsize=4096)
@@ -53,6 +58,7 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
     it is only tried first, because a peak list that agrees with it need not be looked at by line.
     """
     block = _Block()
+    in_header = False
     n_before = 1  # number of a chunk's first line
     for lines in source.chunks():
         i = 0
@@ -60,21 +66,21 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             line = lines[i].strip()
             number = n_before + i
             i += 1
-            if not line:
+            if in_header and line[:1] in _PLAIN_LETTERS and b":" in line:
+                block.header.append(line)  # the usual case, that changes nothing else
+                continue
+            if not line or _ends(block, line):
                 if not block.is_empty:
                     yield block
-                    block = _Block()
+                block, in_header = _Block(), False
+            if not line or line.startswith(b"#"):
                 continue
-            if line.startswith(b"#"):
-                continue
-            if _ends(block, line):
-                yield block
-                block = _Block()
             if block.is_empty:
                 block.line = number
             _add(block, line)
             if block.in_peaks and not block.peaks:
                 i += _take_declared(block, line, lines, i)
+            in_header = not (block.in_peaks or block.peaks)
         n_before += len(lines)
     if not block.is_empty:
         block.at_end = True
