@@ -6,7 +6,9 @@ import csv
 import difflib
 import hashlib
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -351,7 +353,7 @@ def _computed(
         return
     # Spawned, because a forked copy of a process with threads (torch, OpenMP) may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(n_processes, mp_context=context, initializer=_end_with_parent) as pool:
         futures = {pool.submit(_compute_chunk, layout, chunk): chunk for chunk in chunks}
         try:
             for future in as_completed(futures):
@@ -363,6 +365,18 @@ def _computed(
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, even if that was killed."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _usable_cores() -> int:

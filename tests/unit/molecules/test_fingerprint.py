@@ -316,3 +316,48 @@ def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:
     smiles = [*SMILES, *(f"{'C' * n}O" for n in range(2, 9))]
     parallel = fingerprints(smiles, layout, n_jobs=2)
     np.testing.assert_array_equal(parallel, layout.compute(smiles))
+
+
+ENDLESS = """
+from specvae.molecules import fingerprint as module
+from specvae.molecules.fingerprint import fingerprints, get_layout
+
+if __name__ == "__main__":
+    module._WORTH_A_PROCESS = module._CHUNK = 1
+    smiles = [f"{'C' * (n // 50 + 1)}O{'C' * (n % 50 + 1)}N" for n in range(2500)]
+
+
+    def show(done: int, total: int) -> None:
+        if done:
+            print(module.multiprocessing.active_children()[0].pid, flush=True)
+
+    fingerprints(smiles, get_layout("morgan4096"), n_jobs=2, progress=show)
+"""
+
+
+def _is_running(process: Path) -> bool:
+    try:
+        # What nobody has collected yet stays as a zombie.
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who is alive")
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    import subprocess
+    import time
+
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc") / parent.stdout.readline().strip()
+        assert _is_running(worker)
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while _is_running(worker):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
