@@ -84,7 +84,8 @@ def holdout(
         read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
     ):
         block = molecule.first_block
-        if fold_of(block, 0.0, share, seed) == "test":
+        # Not the bare seed: 'train' splits by it, and its folds must not follow this one.
+        if fold_of(block, 0.0, share, f"holdout {seed}") == "test":
             held.append((spectrum, block))
             n_spectra[block] += 1
     if not held:

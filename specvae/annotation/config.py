@@ -35,18 +35,19 @@ class ModelSettings:
     """Networks of both modalities; a tuple lists the widths of hidden layers, input side first."""
 
     kind: str = "svae"
-    n_latent: int = 300
-    spectrum_encoder: tuple[int, ...] = (512,)
-    spectrum_decoder: tuple[int, ...] = (256,)
-    fingerprint_encoder: tuple[int, ...] = (512,)
+    n_latent: int = 128
+    spectrum_encoder: tuple[int, ...] = (256, 512)
+    spectrum_decoder: tuple[int, ...] = (128,)
+    fingerprint_encoder: tuple[int, ...] = (512, 512)
     fingerprint_decoder: tuple[int, ...] = (512,)
     batch_norm: bool = False
     fingerprint_batch_norm: bool = False
-    dropout: float = 0.2
-    input_dropout: float = 0.0
+    dropout: float = 0.3
+    input_dropout: float = 0.2
     variance: Literal["logvar", "softplus_var", "softplus_sd"] = "logvar"
+    initial_logvar: float = -2.0
     prior_expert: bool = True
-    share_body: bool = True
+    share_body: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class InputSettings:
     """What the spectrum encoder is shown beside the bins, and how peaks are tidied.
 
     `fine_bin_width` (Th, 0 for none) adds the peaks and losses once more in finer steps. A column
-    behind the bins is only used if at least `min_column_count` training spectra fill it.
+    behind the bins is only used if at least `min_column_count` training spectra fill it. Peaks
+    below `min_relative_intensity`, all but the `max_peaks` highest (0: all are kept), and those
+    more than 1.5 Th above the precursor are left out.
     """
 
     neutral_losses: bool = True
@@ -64,30 +67,45 @@ class InputSettings:
     collision_energy: bool = True
     adduct: bool = False
     instrument_type: bool = True
-    min_relative_intensity: float = 0.0
+    min_relative_intensity: float = 0.001
+    max_peaks: int = 200
+    drop_above_precursor: bool = True
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """Weights of the terms of the loss; 1, 1, 1 and 0 are the paper's."""
+    """Weights of the terms of the loss; the paper's are 1, 1, 1, no warm-up and 0.
+
+    `path_weight` is on the log-likelihood of the fingerprint along the path that annotation uses,
+    spectrum -> q(z | spectrum) -> fingerprint; `beta` on every KL, reached after
+    `beta_warmup_epochs`.
+    """
 
     spectrum_weight: float = 0.1
     fingerprint_weight: float = 1.0
-    beta: float = 1.0
+    beta: float = 0.2
+    beta_warmup_epochs: float = 3.0
     path_weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """The optimiser's course."""
+    """The optimiser's course.
 
-    epochs: int = 20
+    `compound_balance` says how far much-measured compounds are held back: a spectrum of a compound
+    with n spectra is drawn in proportion to n ** -compound_balance, so 0 draws all spectra and 1
+    all compounds equally often.
+    """
+
+    epochs: int = 15
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    clip_norm: float = 10.0
+    clip_norm: float = 0.0
     schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
-    weight_averaging: float = 0.0
+    warmup: float = 0.03
+    weight_averaging: float = 0.995
+    compound_balance: float = 0.5
     amp: bool = False
 
 
@@ -165,8 +183,9 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             fingerprint_decoder=(500, 1024),
             batch_norm=True,
             dropout=0.0,
+            input_dropout=0.0,
+            initial_logvar=0.0,
             variance="softplus_var" if MODEL_KINDS[kind][0] == "product" else "softplus_sd",
-            share_body=False,
         ),
         inputs=InputSettings(
             neutral_losses=False,
@@ -175,10 +194,21 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             precursor=False,
             collision_energy=False,
             instrument_type=False,
+            min_relative_intensity=0.0,
+            max_peaks=0,
+            drop_above_precursor=False,
         ),
-        objective=ObjectiveSettings(spectrum_weight=1.0, path_weight=0.0),
+        objective=ObjectiveSettings(
+            spectrum_weight=1.0, beta=1.0, beta_warmup_epochs=0.0, path_weight=0.0
+        ),
         optim=OptimSettings(
-            epochs=140, batch_size=250, learning_rate=1e-4, clip_norm=0.0, schedule="constant"
+            epochs=140,
+            batch_size=250,
+            learning_rate=1e-4,
+            schedule="constant",
+            warmup=0.0,
+            weight_averaging=0.0,
+            compound_balance=0.0,
         ),
     )
 
@@ -315,12 +345,19 @@ def _require_ranges(config: TrainConfig) -> None:
         "optim.learning_rate": (optim.learning_rate > 0.0, "above 0"),
         "optim.weight_decay": (optim.weight_decay >= 0.0, "0 or more"),
         "optim.clip_norm": (optim.clip_norm >= 0.0, "0 (no clipping) or more"),
+        "optim.warmup": (0.0 <= optim.warmup < 1.0, "a share of the run, from 0 to below 1"),
         "optim.weight_averaging": (0.0 <= optim.weight_averaging < 1.0, "from 0 (off) to below 1"),
+        "optim.compound_balance": (0.0 <= optim.compound_balance <= 1.0, "from 0 to 1"),
+        "model.initial_logvar": (
+            model.initial_logvar == 0.0 or model.variance == "logvar",
+            "0 unless model.variance is logvar",
+        ),
         "split.validation and split.test": (
             split.validation > 0.0 and split.test >= 0.0 and split.validation + split.test < 1.0,
             "shares whose sum is below 1, the first above 0",
         ),
         "inputs.fine_bin_width": (config.inputs.fine_bin_width >= 0.0, "0 (none) or more"),
+        "inputs.max_peaks": (config.inputs.max_peaks >= 0, "0 (all) or more"),
         "inputs.min_column_count": (config.inputs.min_column_count >= 0, "0 or more"),
         "inputs.min_relative_intensity": (
             0.0 <= config.inputs.min_relative_intensity < 1.0,

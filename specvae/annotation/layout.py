@@ -31,6 +31,8 @@ def bin_layout(config: TrainConfig) -> BinLayout:
         adduct=inputs.adduct,
         instrument_type=inputs.instrument_type,
         min_relative_intensity=inputs.min_relative_intensity,
+        max_peaks=inputs.max_peaks or None,
+        drop_above_precursor=inputs.drop_above_precursor,
     )
 
 
@@ -76,6 +78,7 @@ def model_config(
         prior_expert=settings.prior_expert,
         variance=settings.variance,
         share_body=settings.share_body,
+        initial_logvar=settings.initial_logvar,
     )
 
 
@@ -89,6 +92,7 @@ def objective_config(config: TrainConfig) -> ObjectiveConfig:
             FINGERPRINT: weights.fingerprint_weight,
         },
         beta=weights.beta,
+        beta_warmup_epochs=weights.beta_warmup_epochs,
         path_weights={ANNOTATION_PATH: weights.path_weight} if weights.path_weight else {},
     )
 
@@ -103,6 +107,7 @@ def optim_config(config: TrainConfig) -> OptimConfig:
         weight_decay=optim.weight_decay,
         clip_norm=optim.clip_norm or None,
         schedule=optim.schedule,
+        warmup=optim.warmup,
         seed=config.seed,
         weight_averaging=optim.weight_averaging or None,
         amp=optim.amp,

@@ -49,6 +49,7 @@ from specvae.molecules.fingerprint import (
     FingerprintLayout,
     fingerprints,
     get_layout,
+    unpack,
 )
 from specvae.molecules.tables import read_molecules
 from specvae.report import ReadReport, Reason
@@ -156,6 +157,8 @@ def train(
     )
 
     model = MultimodalVAE(model_config(config, bins, layout)).to(torch_device)
+    if config.objective.path_weight:
+        model.start_at(_training_means(library, rows["train"], packed, bins, layout))
     progress.log(
         f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "
         f"on {torch_device}"
@@ -352,6 +355,23 @@ def _frequent_columns(
     return bins.restricted(frequent[frequent >= bins.n_bins])
 
 
+def _training_means(
+    library: Library,
+    rows: NDArray[np.int64],
+    packed: NDArray[np.uint8],
+    bins: BinLayout,
+    layout: FingerprintLayout,
+) -> dict[str, Tensor]:
+    """Return the mean spectrum (n_bins,) and, over compounds, the mean fingerprint (n_bits,)."""
+    spectra = sparse_rows(library.spectra).rows(torch.from_numpy(rows)).first_columns(bins.n_bins)
+    total = torch.zeros(bins.n_bins).index_add_(0, spectra.columns.long(), spectra.values)
+    compounds = np.unique(library.compound[rows])
+    return {
+        SPECTRUM: total / len(rows),
+        FINGERPRINT: torch.from_numpy(unpack(packed[compounds], layout.n_bits)).float().mean(0),
+    }
+
+
 def _training_data(
     config: TrainConfig,
     library: Library,
@@ -381,8 +401,12 @@ def _training_data(
         ),
     }
     index = {SPECTRUM: paired, FINGERPRINT: library.compound[paired]}
+    weights = None
+    if config.optim.compound_balance:
+        counts = np.bincount(index[FINGERPRINT])[index[FINGERPRINT]]
+        weights = torch.from_numpy(counts**-config.optim.compound_balance)
     return TrainingData(
-        TensorSource(tables, {name: torch.from_numpy(of) for name, of in index.items()}),
+        TensorSource(tables, {name: torch.from_numpy(of) for name, of in index.items()}, weights),
         {
             name: TensorSource({name: tables[name]}, {name: torch.from_numpy(of)})
             for name, of in pools.items()

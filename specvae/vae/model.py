@@ -95,6 +95,9 @@ class ModelConfig:
         softplus; ``softplus_sd``, standard deviation = softplus.
     share_body
         All networks that read one modality share the hidden layers and differ in their last layer.
+    initial_logvar
+        Log-variance at which the encoders start (``variance`` logvar only): below 0, codes carry
+        information from the first step, which a reconstruction needs to get off the ground.
     joint_hidden
         Width of the layer that joins the bodies (``joint`` only); None: the widest last hidden
         layer among the encoders.
@@ -106,6 +109,7 @@ class ModelConfig:
     prior_expert: bool = True
     variance: Variance = "logvar"
     share_body: bool = False
+    initial_logvar: float = 0.0
     joint_hidden: int | None = None
 
     def __post_init__(self) -> None:
@@ -114,6 +118,8 @@ class ModelConfig:
             raise ConfigError(f"modalities: names must be distinct, found {names}")
         if self.n_latent < 1:
             raise ConfigError(f"n_latent: must be positive, found {self.n_latent}")
+        if self.initial_logvar and self.variance != "logvar":
+            raise ConfigError(f"initial_logvar: needs variance logvar, found {self.variance}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,10 +151,12 @@ _LOGVAR: dict[str, Callable[[Tensor], Tensor]] = {
 class GaussianHead(nn.Module):
     """Last layer of an encoder: features (batch, n_inputs) to a Normal over z."""
 
-    def __init__(self, n_inputs: int, n_latent: int, variance: Variance) -> None:
+    def __init__(self, n_inputs: int, config: ModelConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(n_inputs, 2 * n_latent)
-        self.variance = variance
+        self.linear = nn.Linear(n_inputs, 2 * config.n_latent)
+        self.variance = config.variance
+        with torch.no_grad():
+            self.linear.bias[config.n_latent :] += config.initial_logvar
 
     def forward(self, features: Tensor) -> Normal:
         """Return q(z | features)."""
@@ -177,7 +185,7 @@ class PosteriorNetwork(nn.Module):
         return cast(int, self.bodies[key].n_outputs)
 
     def _add_head(self, key: str, n_inputs: int) -> None:
-        self.heads[key] = GaussianHead(n_inputs, self.config.n_latent, self.config.variance)
+        self.heads[key] = GaussianHead(n_inputs, self.config)
 
     def combine(self, encoded: Encoded, given: frozenset[str]) -> Normal:
         """Return q(z | x_given), (batch, n_latent)."""
@@ -307,6 +315,13 @@ class Decoder(nn.Module):
         self.body = build_body(n_latent, modality.decoder)
         self.output = nn.Linear(self.body.n_outputs, modality.n_features)
 
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Set the last layer's bias so that an untrained decoder gives `mean`, (n_features,)."""
+        if self.modality.likelihood == "bernoulli":
+            mean = torch.logit(mean, eps=1e-3)
+        self.output.bias.copy_(mean)
+
     def forward(self, z: Tensor) -> Likelihood:
         """Return p(x | z) for z (..., batch, n_latent)."""
         hidden = self.body(z)
@@ -365,6 +380,12 @@ class MultimodalVAE(nn.Module):
             if modality.name == name:
                 return modality
         raise ConfigError(f"no modality '{name}'; the model has {', '.join(self.config.names)}")
+
+    def start_at(self, means: Mapping[str, Tensor]) -> None:
+        """Let untrained decoders give the data's mean, by modality name: (n_features,)."""
+        for name, mean in means.items():
+            self.modality(name)
+            cast(Decoder, self.decoders[name]).start_at(mean)
 
     def encode(self, x: Mapping[str, Input]) -> Encoded:
         """Return the encodings of a batch, computed when asked for and at most once.

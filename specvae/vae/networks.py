@@ -122,16 +122,22 @@ def gather_rows(x: SparseRows, weight: Tensor) -> Tensor:
     )
 
 
+# About what a binned spectrum fills.
+_FILLED_COLUMNS = 128
+
+
 class SparseLinear(nn.Module):
     """Linear layer on sparse rows: gathers weight rows instead of multiplying all columns.
 
-    Same function and same initial distribution as ``nn.Linear`` on the dense input; the weight is
-    stored transposed, (n_columns, n_outputs), so that what is gathered is contiguous.
+    Same function as ``nn.Linear`` on the dense input; the weight is stored transposed, (n_columns,
+    n_outputs), so that what is gathered is contiguous. Weights start as ``nn.Linear`` would start
+    them for an input of `_FILLED_COLUMNS`: only so many of a sparse row's columns add up, and a
+    bound by the full width would start with outputs close to zero.
     """
 
     def __init__(self, n_columns: int, n_outputs: int) -> None:
         super().__init__()
-        bound = 1.0 / math.sqrt(n_columns)
+        bound = 1.0 / math.sqrt(min(n_columns, _FILLED_COLUMNS))
         self.weight = nn.Parameter(torch.empty(n_columns, n_outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n_outputs).uniform_(-bound, bound))
 

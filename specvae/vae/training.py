@@ -64,6 +64,11 @@ Table = Tensor | SparseRows | PackedBits
 class BatchSource(Protocol):
     """Examples that a stream draws its batches from."""
 
+    @property
+    def weights(self) -> Tensor | None:
+        """How often each example is drawn, (n_examples,); None: each once in a pass."""
+        ...
+
     def __len__(self) -> int:
         """Return the number of examples."""
         ...
@@ -88,6 +93,9 @@ class TensorSource:
         By modality: (n_examples,), int64, which row of the table each example has, so that for
         instance all spectra of a compound share one fingerprint. A modality that is left out has
         one row for each example.
+    weights
+        (n_examples,), positive: examples are drawn in proportion to them, with replacement, as
+        many in a pass as there are examples. None: each once in a pass.
 
     Raises
     ------
@@ -96,7 +104,10 @@ class TensorSource:
     """
 
     def __init__(
-        self, tables: Mapping[str, Table], index: Mapping[str, Tensor] | None = None
+        self,
+        tables: Mapping[str, Table],
+        index: Mapping[str, Tensor] | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self._tables = dict(tables)
         self._index = dict(index or {})
@@ -113,6 +124,11 @@ class TensorSource:
         if len(set(lengths.values())) != 1:
             raise ConfigError(f"modalities have different numbers of examples: {lengths}")
         self._length = next(iter(lengths.values()))
+        if weights is not None and (
+            weights.shape != (self._length,) or not bool((weights > 0).all())
+        ):
+            raise ConfigError(f"weights: wanted {self._length} positive numbers")
+        self.weights = weights
 
     def __len__(self) -> int:
         return self._length
@@ -144,12 +160,16 @@ class TensorSource:
         for name, rows in sorted(self._index.items()):
             digest.update(f"{name} index\n".encode())
             digest.update(tensor_bytes(rows))
+        if self.weights is not None:
+            digest.update(b"weights\n")
+            digest.update(tensor_bytes(self.weights))
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> TensorSource:
         """Return the source with all tensors on `device`."""
         tables: dict[str, Table] = {n: table.to(device) for n, table in self._tables.items()}
-        return TensorSource(tables, {n: rows.to(device) for n, rows in self._index.items()})
+        index = {name: rows.to(device) for name, rows in self._index.items()}
+        return TensorSource(tables, index, self.weights)
 
 
 @dataclass(frozen=True)
@@ -318,14 +338,18 @@ def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def _batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield shuffled rows without end, reshuffled after each pass.
+def _batches(source: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield shuffled rows without end, reshuffled (or drawn anew by weight) after each pass.
 
     A pass is cut into equal batches, not into full ones and a rest: no example weighs more than
     another, and no batch of one row reaches a batch normalisation.
     """
+    n_rows = len(source)
     while True:
-        order = torch.randperm(n_rows, generator=generator)
+        if source.weights is None:
+            order = torch.randperm(n_rows, generator=generator)
+        else:
+            order = torch.multinomial(source.weights, n_rows, True, generator=generator)
         yield from order.tensor_split(math.ceil(n_rows / batch_size))
 
 
@@ -542,7 +566,7 @@ def _train_epoch(
     n_steps = max(math.ceil(len(source) / optim.batch_size) for source in streams.values())
     draws = {
         name: _batches(
-            len(source),
+            source,
             optim.batch_size,
             torch.Generator().manual_seed(_derived_seed(optim.seed, done, name)),
         )

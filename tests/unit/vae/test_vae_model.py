@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -147,7 +148,7 @@ def test_context_columns_are_seen_but_not_reconstructed() -> None:
 
 @pytest.mark.parametrize(("variance", "power"), [("softplus_var", 1), ("softplus_sd", 2)])
 def test_variance_by_softplus_is_stable_in_both_tails(variance: Variance, power: int) -> None:
-    head = GaussianHead(1, 1, variance)
+    head = GaussianHead(1, replace(small_model().config, n_latent=1, variance=variance))
     with torch.no_grad():
         head.linear.weight.copy_(torch.tensor([[0.0], [1.0]]))
         head.linear.bias.zero_()
@@ -158,6 +159,34 @@ def test_variance_by_softplus_is_stable_in_both_tails(variance: Variance, power:
     logvar.sum().backward()
     assert raw.grad is not None
     assert raw.grad.isfinite().all()
+
+
+def test_initial_logvar_is_where_the_encoders_start() -> None:
+    torch.manual_seed(0)
+    config = replace(small_model("joint").config, initial_logvar=-3.0)
+    model, x = MultimodalVAE(config), small_batch()
+    for given in (["a"], ["b"], ["a", "b"]):
+        assert (model.posterior(x, given).logvar + 3.0).abs().max() < 1.5
+    with pytest.raises(ConfigError, match="needs variance logvar"):
+        replace(config, variance="softplus_sd")
+
+
+def test_decoders_can_start_at_the_data_mean() -> None:
+    model = small_model()
+    for modality in model.config.modalities:
+        mean = torch.linspace(0.1, 0.9, modality.n_features)
+        model.start_at({modality.name: mean})
+        decoder = model.decoders[modality.name]
+        with torch.no_grad():
+            decoder.output.weight.zero_()  # type: ignore[union-attr,operator]
+        reached = model.likelihood(torch.randn(3, model.config.n_latent), modality.name).mean
+        torch.testing.assert_close(reached, mean.expand(3, -1))
+    # A bit that is never set starts at odds of one in a thousand, not at minus infinity.
+    name = next(m.name for m in model.config.modalities if m.likelihood == "bernoulli")
+    model.start_at({name: torch.zeros(model.modality(name).n_features)})
+    assert model.decoders[name].output.bias.isfinite().all()  # type: ignore[union-attr,operator]
+    with pytest.raises(ConfigError, match="no modality"):
+        model.start_at({"absent": torch.zeros(1)})
 
 
 def test_bfloat16_autocast_keeps_product_and_kl_in_float32() -> None:

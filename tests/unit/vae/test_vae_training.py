@@ -54,6 +54,7 @@ class Recorder:
     def __init__(self, source: TensorSource) -> None:
         self.source = source
         self.drawn: list[list[int]] = []
+        self.weights = source.weights
 
     def __len__(self) -> int:
         return len(self.source)
@@ -102,6 +103,24 @@ def test_source_digest_follows_the_data() -> None:
     assert TensorSource(tables, {"f": 1 - index["f"]}).sha256() != digest
     assert TensorSource({**tables, "f": bits + 1}, index).sha256() != digest
     assert TensorSource({**tables, "s": random_rows(6, 9, seed=1)}, index).sha256() != digest
+
+
+def test_weighted_examples_are_drawn_in_proportion() -> None:
+    weights = torch.tensor([1.0, 1.0, 6.0])
+    source = Recorder(TensorSource(small_batch(3), None, weights))
+    optim = OptimConfig(epochs=300, batch_size=2, learning_rate=1e-3)
+    fit(small_model(), TrainingData(source), optim, ObjectiveConfig())
+    drawn = [row for rows in source.drawn for row in rows]
+    assert len(drawn) == 900
+    share = drawn.count(2) / 900
+    # Standard error of 900 independent draws.
+    assert abs(share - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 900)
+    tables = {"a": torch.rand(3, 2)}
+    assert TensorSource(tables).sha256() != TensorSource(tables, None, weights).sha256()
+    assert TensorSource(tables, None, weights).to("cpu").weights is weights
+    for wrong in (torch.ones(2), torch.tensor([1.0, 0.0, 1.0])):
+        with pytest.raises(ConfigError, match="3 positive numbers"):
+            TensorSource(tables, None, wrong)
 
 
 def test_inconsistent_sources_are_refused() -> None:

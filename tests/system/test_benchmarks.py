@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import DEMO, run_specvae
+from shared_data import shared
+
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
+
+CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
+THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+RAW = (
+    "NAME={name}-msms.mgf\n# Splash: x\nSOURCE_INSTRUMENT=LC-ESI-QTOF\nBEGIN IONS \n"
+    "PEPMASS={pepmass}\nRTINSECONDS=-1\nCHARGE=1+\nTITLE=Scan Number: 1\nSCANS=1\n"
+    "110.0713\t12.0\n138.0662\t100.0\nEND IONS \n"
+)
+
+
+@pytest.fixture
+def contest(tmp_path: Path) -> Path:
+    """Write a contest's own files: an MGF and a candidate CSV per challenge, and solutions."""
+    folder = tmp_path / "contest"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "raw_mgf.zip", "w") as archive:
+        archive.writestr("challenge-001-msms.mgf", RAW.format(name="challenge-001", pepmass=""))
+        archive.writestr(
+            "challenge-002-msms.mgf", RAW.format(name="challenge-002", pepmass="181.0495")
+        )
+        archive.writestr(
+            "challenge-003-msms.mgf", RAW.format(name="challenge-003", pepmass="179.0350")
+        )
+    (folder / "solutions.csv").write_text(
+        ",Challenge,InChIkey,SMILES,ION_MODE,PRECURSOR_MZ\n"
+        f"1,challenge-001,RYYVLZVUVIJVGH-UHFFFAOYSA-N,{CAFFEINE},POSITIVE,195.1\n"
+        f"2,challenge-002,BSYNRYMUTXBXSQ-UHFFFAOYSA-N,{ASPIRIN}, POSITIVE,181.0\n"
+        f"3,challenge-003,BSYNRYMUTXBXSQ-UHFFFAOYSA-N,{ASPIRIN},NEGATIVE,179.0\n"
+    )
+    (folder / "candidates").mkdir()
+    for number, smiles in ((1, CAFFEINE), (2, ASPIRIN), (3, ASPIRIN)):
+        (folder / "candidates" / f"challenge-{number:03d}.csv").write_text(
+            f"Identifier,SMILES\n1,{THEOPHYLLINE}\n2,{smiles}\n"
+        )
+    return folder
+
+
+def test_casmi_takes_the_contests_own_files(contest: Path, model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_specvae(
+        "bench", "casmi2017", "--data", contest, "--model", model, "-o", output, "--jobs", 1
+    )
+    queries = {s.query_id: s for s in read_spectra(output / "queries.mgf", ReadReport())}
+    assert list(queries) == ["challenge-001", "challenge-002", "challenge-003"]
+    # An empty precursor comes from the solutions, a stated one stays.
+    assert queries["challenge-001"].precursor_mz == 195.1
+    assert queries["challenge-002"].precursor_mz == 181.0495
+    assert queries["challenge-003"].ion_mode == "negative"
+    result = json.loads((output / "result.json").read_text())
+    (figures,) = result["models"].values()
+    assert figures["n_queries"] == figures["n_ranked"] == 2
+    assert len(figures["top_k"]) == 100
+    assert figures["top_k"][1] == 1.0
+    assert (output / "topk.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "table.md").read_text().count("\n") == 3
+
+
+def test_casmi_merged_and_loose_files_rank_alike(
+    contest: Path, model: Path, tmp_path: Path
+) -> None:
+    first, merged, second = tmp_path / "first", tmp_path / "merged", tmp_path / "second"
+    run_specvae("bench", "casmi2017", "--data", contest, "--model", model, "-o", first)
+    merged.mkdir()
+    for name in ("queries.mgf", "truth.csv"):
+        (merged / name).write_bytes((first / name).read_bytes())
+    (merged / "candidates.csv.gz").write_bytes(
+        gzip.compress((first / "candidates.csv").read_bytes())
+    )
+    run_specvae("bench", "casmi2017", "--data", merged, "--model", model, "-o", second)
+    results = [json.loads((f / "result.json").read_text())["models"] for f in (first, second)]
+    assert results[0] == results[1]
+
+
+def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(tmp_path: Path) -> None:
+    folder, output = tmp_path / "data", tmp_path / "out"
+    folder.mkdir()
+    for name in ("queries.mgf", "truth.csv"):
+        (folder / name).write_bytes((DEMO / name).read_bytes())
+    answers = {row["inchikey14"] for row in csv.DictReader((DEMO / "truth.csv").open())}
+    # The library names one answer, which must be kept out of training.
+    kept_out = "RYYVLZVUVIJVGH"
+    with (folder / "truth.csv").open("a") as stream:
+        stream.write(f"another,{kept_out}\n")
+    with (DEMO / "candidates.csv").open() as source, (folder / "candidates.csv").open("w") as out:
+        out.writelines(source)
+    run_specvae(
+        "bench", "casmi2017", "--data", folder, "--spectra", DEMO / "library.msp",
+        "--epochs", 1, "--fingerprint", "morgan4096", "-o", output,
+    )  # fmt: skip
+    result = json.loads((output / "result.json").read_text())
+    assert set(result["models"]) == {"svae", "vaevae"}
+    for kind in ("svae", "vaevae"):
+        split = (output / kind / "split.csv").read_text()
+        assert kept_out not in split
+        assert not any(block in split for block in answers)
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [("solutions.csv", "solutions.csv"), ("raw_mgf.zip", "MGF"), ("candidates", "CSV")],
+)
+def test_casmi_names_what_is_missing(
+    contest: Path, model: Path, tmp_path: Path, remove: str, message: str
+) -> None:
+    target = contest / remove
+    target.rename(tmp_path / "elsewhere")
+    done = run_specvae(
+        "bench", "casmi2017", "--data", contest, "--model", model, "-o", tmp_path / "o", code=1
+    )
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("year", ["2016", "2017"])
+def test_real_contest_files_merge_to_the_merged_truth(
+    year: str, model: Path, tmp_path: Path
+) -> None:
+    from specvae_bench.casmi import prepare
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("raw_mgf.zip", "solutions.csv", "candidates.csv.gz"):
+        (folder / name).symlink_to(shared(f"casmi/{year}/{name}"))
+    found = prepare(folder, tmp_path / "out")
+    with shared(f"casmi/{year}/truth.csv").open() as stream:
+        truth = {row["query_id"]: row for row in csv.DictReader(stream)}
+    with found.truth.open() as stream:
+        ours = {row["query_id"]: row for row in csv.DictReader(stream)}
+    assert ours == truth
+    queries = list(read_spectra(found.queries, ReadReport(strict=True)))
+    assert [q.query_id for q in queries] == list(truth)
+    assert all(query.precursor_mz for query in queries)
+    assert [q.ion_mode for q in queries] == [row["ion_mode"] for row in truth.values()]
+
+
+def test_holdout_keeps_structures_out_of_queries(tmp_path: Path) -> None:
+    output = tmp_path / "fold"
+    done = run_specvae(
+        "bench", "holdout", "--spectra", DEMO / "library.msp", "--share", 0.2, "--max-spectra", 2,
+        "-o", output, "--adduct", "[M+H]+",
+    )  # fmt: skip
+    record = json.loads((output / "holdout.json").read_text())
+    queries = list(read_spectra(output / "queries.mgf", ReadReport(strict=True)))
+    truth = {r["query_id"]: r["inchikey14"] for r in csv.DictReader((output / "truth.csv").open())}
+    assert [query.query_id for query in queries] == list(truth)
+    assert len(queries) == record["n_queries"] == 2 * record["n_compounds"]
+    assert record["n_compounds"] == len(set(truth.values()))
+    for query in queries:
+        assert query.smiles is query.inchi is query.inchikey is query.formula is None
+        assert query.collision_energy is not None
+        assert query.instrument_type == "simulated"
+    # Low and high energies are both among the queries of a compound.
+    assert len({query.collision_energy for query in queries}) > 1
+    assert f"{record['n_queries']:,} queries" in done.stdout
+    again = tmp_path / "again"
+    run_specvae(
+        "bench", "holdout", "--spectra", DEMO / "library.msp", "--share", 0.2, "--max-spectra", 2,
+        "-o", again,
+    )  # fmt: skip
+    assert (again / "truth.csv").read_bytes() == (output / "truth.csv").read_bytes()
+
+
+def test_speed_reports_ratios(tmp_path: Path) -> None:
+    output = tmp_path / "speed.json"
+    run_specvae("bench", "speed", "--spectra", DEMO / "library.msp", "--repeats", 1, "-o", output)
+    result = json.loads(output.read_text())
+    assert result["read_msp"]["specvae"]["n_spectra"] == 2481
+    assert result["sparse_layer"]["dense_over_sparse"] > 0
+    assert result["start"]["help_over_click"] > 0
+    assert result["fingerprints"]["morgan4096_per_second"] > 0
+    assert result["threads"] == 1
