@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from specvae.cli.options import INPUT, Console, require_writable, verbosity
+
+if TYPE_CHECKING:
+    from specvae.spectra.spectrum import Spectrum
 
 
 @click.command()
@@ -35,6 +41,15 @@ from specvae.cli.options import INPUT, Console, require_writable, verbosity
     help="Only this instrument type, a shell pattern (repeatable).",
 )
 @click.option("--exclude", type=INPUT, multiple=True, help="Compounds left out (repeatable).")
+@click.option(
+    "--structures",
+    type=INPUT,
+    default=None,
+    help="Also write candidates.csv: the structures of this table within --ppm of each query.",
+)
+@click.option(
+    "--ppm", type=click.FloatRange(min=0.0, min_open=True), default=10.0, show_default=True
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("holdout"), show_default=True)
 @verbosity
@@ -46,6 +61,8 @@ def holdout(
     adducts: tuple[str, ...],
     instrument_types: tuple[str, ...],
     exclude: tuple[Path, ...],
+    structures: Path | None,
+    ppm: float,
     seed: int,
     output: Path,
 ) -> None:
@@ -57,9 +74,9 @@ def holdout(
 
     \b
     Example:
-      specvae bench holdout --spectra mona.msp --ion-mode positive --adduct "[M+H]+" -o fold
+      specvae bench holdout --spectra mona.msp --structures structures.tsv -o fold
       specvae train --spectra mona.msp --exclude fold/truth.csv
-      specvae evaluate fold/queries.mgf --candidates cands.csv --truth fold/truth.csv
+      specvae evaluate fold/queries.mgf --candidates fold/candidates.csv --truth fold/truth.csv
     """
     from specvae.annotation.annotator import QueryFilter
     from specvae.annotation.compounds import read_excluded
@@ -108,6 +125,13 @@ def holdout(
     with atomic_text(output / "truth.csv") as stream:
         stream.write("query_id,inchikey14\n")
         stream.writelines(f"{spectrum.query_id},{block}\n" for spectrum, block in kept)
+    sources = list(spectra)
+    if structures is not None:
+        n_candidates = _write_candidates(
+            structures, [spectrum for spectrum, _ in kept], ppm, output / "candidates.csv"
+        )
+        sources.append(structures)
+        console.log(f"{n_candidates:,} candidates within {ppm:g} ppm")
     write_result(
         output / "holdout.json",
         {
@@ -116,9 +140,34 @@ def holdout(
             "share": share,
             "seed": seed,
             "max_spectra": max_spectra,
-            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in spectra],
+            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in sources],
             "truth_sha256": sha256_of(output / "truth.csv"),
         },
     )
     console.log(report.summary())
     click.echo(f"{len(kept):,} queries of {len(n_spectra):,} compounds in {output}")
+
+
+def _write_candidates(
+    structures: Path, queries: Sequence[Spectrum], ppm: float, output: Path
+) -> int:
+    """Write query_id, smiles, inchikey of the structures near each query; return how many."""
+    from specvae.files import atomic_text
+    from specvae.molecules.candidates import read_candidates
+
+    table = read_candidates(structures)
+    n_written = 0
+    with atomic_text(output) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["query_id", "smiles", "inchikey", "name"])
+        for query in queries:
+            mass = query.neutral_mass
+            if mass is None:
+                continue
+            found = table.within(mass, ppm).deduplicate()
+            writer.writerows(
+                (query.query_id, *row)
+                for row in zip(found.smiles, found.inchikey, found.name, strict=True)
+            )
+            n_written += len(found)
+    return n_written

@@ -279,7 +279,7 @@ def _read(
         lambda n: progress.progress("reading spectra", n),
     )
     progress.log(
-        f"{report.summary()}; kept {len(library):,} of {len(library.molecules):,} compounds"
+        f"{report.summary()}; kept {len(library):,} spectra of {len(library.molecules):,} compounds"
     )
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
