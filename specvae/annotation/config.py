@@ -169,7 +169,10 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
     _require_choice("preset", preset, PRESETS)
     _require_choice("model.kind", kind, tuple(MODEL_KINDS))
     if preset == "small":
-        return TrainConfig(model=ModelSettings(kind=kind))
+        # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so
+        # it needs them even where everything is paired; the new loss has these terms on pairs.
+        pool: Literal["rest", "all"] = "all" if MODEL_KINDS[kind][1] == "vaevae" else "rest"
+        return TrainConfig(unpaired_pool=pool, model=ModelSettings(kind=kind))
     return TrainConfig(
         preset="paper",
         fingerprint="svae2149",
