@@ -13,7 +13,12 @@ from specvae.cli.options import INPUT, model_file, verbosity
 
 @click.command()
 @click.argument("model", type=INPUT)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole header as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the header as JSON; of the compounds (split.csv names them) their number.",
+)
 @verbosity
 def info(model: Path, as_json: bool) -> None:
     """Tell what a model is, what it was trained on, and what it reached.
@@ -27,6 +32,8 @@ def info(model: Path, as_json: bool) -> None:
     path = model_file(model)
     header = read_header(path)
     if as_json:
+        if "compounds" in header:
+            header["compounds"] = {fold: len(of) for fold, of in header["compounds"].items()}
         click.echo(json.dumps(header, indent=2))
         return
     for name, value in _lines(path, header):

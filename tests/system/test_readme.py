@@ -1,0 +1,50 @@
+"""The README's commands are run as they stand, on the demo data under the README's names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+from conftest import DEMO, run_specvae
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def commands() -> list[list[str]]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
+    for ours, theirs in (
+        ("library.msp", "mona.msp"),
+        ("queries.mgf", "query.mgf"),
+        ("candidates.csv", "cands.csv"),
+        ("candidates.csv", "structures.csv"),
+        ("truth.csv", "truth.csv"),
+    ):
+        shutil.copy(DEMO / ours, tmp_path / theirs)
+    found = commands()
+    assert {command[1] for command in found} >= {
+        "train", "annotate", "evaluate", "predict", "embed", "pool", "info",
+    }  # fmt: skip
+    for command in found:
+        assert command[0] == "specvae"
+        # Two epochs are enough to see that a command works.
+        extra = ["--epochs", "2"] if command[1] == "train" else []
+        run_specvae(*command[1:], *extra, cwd=tmp_path)
+    for name in ("ranked.csv", "report.html", "from-pool.csv", "bits.csv", "latent.parquet"):
+        assert (tmp_path / name).stat().st_size > 0, name
+    for name in ("figures.json", "topk.png"):
+        assert (tmp_path / name).stat().st_size > 0, name
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    root = README.parent
+    pages = [README, root / "CONTRIBUTING.md", root / "CHANGELOG.md", *(root / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
