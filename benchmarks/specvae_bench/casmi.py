@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import re
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ _CHALLENGE = re.compile(r"challenge[-_ ]?0*(\d+)", re.IGNORECASE)
     multiple=True,
     help="More compounds to keep out of training (repeatable).",
 )
+@click.option("--title", default=None, help="Of the plot.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Fingerprint processes.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("casmi2017"), show_default=True)
@@ -74,6 +76,7 @@ def casmi2017(
     epochs: int | None,
     ion_mode: str,
     exclude: tuple[Path, ...],
+    title: str | None,
     jobs: int | None,
     seed: int,
     output: Path,
@@ -130,6 +133,7 @@ def casmi2017(
             paths[kind] = output / kind / "model.safetensors"
     result: dict[str, Any] = {
         "command": "specvae bench casmi2017",
+        "date": time.strftime("%Y-%m-%d"),
         "data": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
         "ion_mode": ion_mode,
         "seed": seed,
@@ -137,6 +141,7 @@ def casmi2017(
     }
     curves: dict[str, list[float]] = {}
     for name, path in paths.items():
+        start = time.perf_counter()
         annotator = Annotator.load(path, device)
         report = ReadReport()
         source = CandidateSource(challenges.candidates, annotator.layout, 10.0, report)
@@ -156,6 +161,12 @@ def casmi2017(
             "preset": annotator.header["config"]["preset"],
             "fingerprint": annotator.layout.name,
             "weights_sha256": annotator.header["weights_sha256"],
+            "best_epoch": annotator.header["best_epoch"],
+            "n_training_spectra": annotator.header["provenance"]["n_spectra_by_fold"]["train"],
+            "seconds": {
+                **annotator.header["seconds"],
+                "evaluation": round(time.perf_counter() - start, 1),
+            },
             **evaluation.figures(seed),
             "top_k": curves[name],
         }
@@ -163,9 +174,12 @@ def casmi2017(
     curves["random"] = random
     result["random_top_k"] = random
     plot_top_k(
-        curves, output / "topk.png", k_max=K_MAX, title=f"CASMI challenges, {ion_mode} mode",
+        curves,
+        output / "topk.png",
+        k_max=K_MAX,
+        title=title or f"CASMI challenges, {ion_mode} mode",
         n_queries=len(evaluation.ranks),
-    )  # fmt: skip
+    )
     write_result(output / "result.json", result)
     table = markdown_table(result["models"])
     with atomic_text(output / "table.md") as stream:

@@ -1,0 +1,102 @@
+"""Write the tables of README.md anew from the JSON files in docs/results.
+
+Usage: python docs/make_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from specvae_bench.casmi import markdown_table
+
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS / "results"
+README = DOCS.parent / "README.md"
+
+# File -> heading; a file that is not there has no table.
+SETS = {
+    "massbank-fold": "MassBank compounds held out",
+    "casmi2016": "CASMI 2016, positive challenges",
+    "casmi2017": "CASMI 2017, positive challenges",
+}
+
+
+def retrieval_tables() -> str:
+    """Return a heading and a table for each evaluated set."""
+    blocks = []
+    for name, heading in SETS.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            some = next(iter(result["models"].values()))
+            blocks.append(
+                f"**{heading}**: {some['n_queries']} spectra of {some['n_molecules']} compounds, "
+                f"median {some['candidates_median']:.0f} candidates "
+                f"(`docs/results/{name}.json`, {result['date']}).\n\n"
+                + markdown_table(result["models"])
+            )
+    return "\n".join(blocks)
+
+
+def training_table() -> str:
+    """Return what training and evaluation of each model took, in minutes."""
+    result = json.loads((RESULTS / "massbank-fold.json").read_text(encoding="utf-8"))
+    lines = [
+        "| model | spectra | reading | fingerprints | training | best epoch |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, figures in result["models"].items():
+        minutes = [
+            f"{figures['seconds'][step] / 60:.1f} min"
+            for step in ("read", "fingerprints", "training")
+        ]
+        cells = (name, f"{figures['n_training_spectra']:,}", *minutes, str(figures["best_epoch"]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def speed_table() -> str:
+    """Return our speed against the peers'."""
+    result: dict[str, Any] = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
+    read, layer, start = (result[key] for key in ("read_msp", "sparse_layer", "start"))
+    ours, theirs = read["specvae"], read["matchms"]
+    return "\n".join(
+        [
+            "| what | specvae | peer | ratio |",
+            "|---|---|---|---|",
+            (
+                f"| reading {ours['n_spectra']:,} spectra (MSP) | {ours['seconds']:.1f} s, "
+                f"{ours['peak_mib']:.0f} MiB | matchms: {theirs['seconds']:.1f} s, "
+                f"{theirs['peak_mib']:.0f} MiB | {read['matchms_over_specvae']:.1f} |"
+            ),
+            (
+                f"| first layer on sparse spectra, forward and backward | "
+                f"{layer['sparse_ms']:.0f} ms | dense layer: {layer['dense_ms']:.0f} ms | "
+                f"{layer['dense_over_sparse']:.1f} |"
+            ),
+            (
+                f"| `specvae --help` | {start['help_seconds']:.2f} s | `import click`: "
+                f"{start['import_click_seconds']:.2f} s | {1 / start['help_over_click']:.2f} |"
+            ),
+            "",
+        ]
+    )
+
+
+TABLES = {"results": retrieval_tables, "training": training_table, "speed": speed_table}
+
+
+def render(text: str) -> str:
+    """Return a page with the tables between its ``<!-- NAME -->`` marks made anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = before + begin + table() + end + after
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
