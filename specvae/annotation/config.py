@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -94,10 +95,10 @@ class OptimSettings:
 
     `compound_balance` says how far much-measured compounds are held back: a spectrum of a compound
     with n spectra is drawn in proportion to n ** -compound_balance, so 0 draws all spectra and 1
-    all compounds equally often.
+    all compounds equally often. `epochs` 0 stands for `automatic_epochs`.
     """
 
-    epochs: int = 15
+    epochs: int = 0
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -214,6 +215,15 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             compound_balance=0.0,
         ),
     )
+
+
+def automatic_epochs(n_pairs: int, batch_size: int) -> int:
+    """Return passes for some 2,000 steps, but at least 15 and at most 100.
+
+    Validation retrieval levels off at about 2,000 steps of 256 on libraries of some ten thousand
+    spectra; a small library needs more passes to get there, a large one is seen 15 times.
+    """
+    return min(max(math.ceil(2000 / math.ceil(n_pairs / batch_size)), 15), 100)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -343,7 +353,7 @@ def _require_ranges(config: TrainConfig) -> None:
             min(dataclasses.astuple(config.objective)) >= 0.0,
             "weights of 0 or more",
         ),
-        "optim.epochs": (optim.epochs >= 1, "at least 1"),
+        "optim.epochs": (optim.epochs >= 0, "1 or more, or 0 for as many as it takes"),
         "optim.batch_size": (optim.batch_size >= 2, "at least 2"),
         "optim.learning_rate": (optim.learning_rate > 0.0, "above 0"),
         "optim.weight_decay": (optim.weight_decay >= 0.0, "0 or more"),

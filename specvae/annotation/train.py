@@ -19,7 +19,7 @@ from torch import Tensor
 
 from specvae import __version__
 from specvae.annotation.compounds import read_excluded
-from specvae.annotation.config import TrainConfig
+from specvae.annotation.config import TrainConfig, automatic_epochs
 from specvae.annotation.layout import (
     FINGERPRINT,
     SPECTRUM,
@@ -166,6 +166,9 @@ def train(
     data = _training_data(
         config, library, rows["train"], packed, unpaired_spectra, unpaired_packed, bins, layout
     )
+    if not config.optim.epochs:
+        n_epochs = automatic_epochs(len(rows["train"]), config.optim.batch_size)
+        config = replace(config, optim=replace(config.optim, epochs=n_epochs))
     epochs = _EpochLog(files.output, config.optim.epochs, progress)
     with clock("training"):
         history = fit(

@@ -94,7 +94,12 @@ KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
     default=None,
     help="Share of pairs that are kept paired; the rest is learned from unpaired.  [default: 1.0]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Passes over the data.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Passes over the data.  [default: by the size of the library, 15 to 100]",
+)
 @click.option("--seed", type=int, default=None, help="Seed of everything random.  [default: 0]")
 @click.option(
     "--config",

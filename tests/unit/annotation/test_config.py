@@ -7,6 +7,7 @@ import pytest
 from specvae.annotation.config import (
     MODEL_KINDS,
     TrainConfig,
+    automatic_epochs,
     config_from_json,
     override,
     parse_assignments,
@@ -55,7 +56,7 @@ def test_unknown_key_names_the_nearest() -> None:
     ("key", "value"),
     [
         ("optim.epochs", "many"),
-        ("optim.epochs", 0),
+        ("optim.epochs", -1),
         ("optim.epochs", True),
         ("optim.learning_rate", -1.0),
         ("model.variance", "var"),
@@ -90,6 +91,13 @@ def test_integer_passes_for_a_float_and_scalar_for_a_tuple() -> None:
     config = override(TrainConfig(), {"objective.beta": 2, "filter.adducts": "[M+H]+"})
     assert config.objective.beta == 2.0
     assert config.filter.adducts == ("[M+H]+",)
+
+
+def test_small_libraries_are_seen_more_often() -> None:
+    assert automatic_epochs(45_000, 256) == 15
+    assert automatic_epochs(1_000_000, 256) == 15
+    assert automatic_epochs(10_000, 256) == 50
+    assert automatic_epochs(10, 256) == 100
 
 
 def test_config_file(tmp_path: Path) -> None:
