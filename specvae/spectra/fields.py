@@ -98,6 +98,7 @@ class RejectedRecordError(Exception):
 # --------------------------------------------------------------------------- single values
 
 
+@lru_cache(maxsize=4096)
 def parse_precursor_mz(text: str | None) -> tuple[float | None, str | None]:
     """Read a precursor m/z (Th) and say what had to be decided.
 
@@ -303,7 +304,7 @@ def parse_comments(text: str) -> list[tuple[str, str]]:
         parts = _COMMENT_LIST.split(text.removesuffix(";"))
     else:
         return [(key, quoted or bare) for key, quoted, bare in _COMMENT_PAIR.findall(text)]
-    pairs = (part.partition("=") for part in parts)
+    pairs = [part.partition("=") for part in parts]
     return [(key.strip(), value.strip()) for key, equals, value in pairs if equals]
 
 
@@ -544,12 +545,9 @@ def make_spectrum(
 
 
 def _retention_time(fields: Mapping[str, str], style: Style) -> float | None:
-    units = (
-        ("rt_seconds", 1.0),
-        ("rt_minutes", 60.0),
-        ("retention_time", style.seconds_per_rt_unit),
-    )
-    for name, unit in units:
-        if (text := fields.get(name)) is not None:
-            return parse_retention_time(text, unit)
-    return None
+    if (text := fields.get("rt_seconds")) is not None:
+        return parse_retention_time(text, 1.0)
+    if (text := fields.get("rt_minutes")) is not None:
+        return parse_retention_time(text, 60.0)
+    text = fields.get("retention_time")
+    return None if text is None else parse_retention_time(text, style.seconds_per_rt_unit)

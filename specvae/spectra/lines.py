@@ -136,11 +136,14 @@ class LineSource:
         self.truncated = False
 
     def __iter__(self) -> Iterator[bytes]:
-        for lines in self.chunks():
-            yield from lines
+        for text in self.texts():
+            yield from text.splitlines()
 
-    def chunks(self) -> Iterator[list[bytes]]:
-        """Yield the lines in runs of some thousands."""
+    def texts(self) -> Iterator[bytes]:
+        """Yield the text in pieces of whole lines ended by LF; the file's last may lack its end.
+
+        A piece ends after a blank line where the text has any, so that records are not cut.
+        """
         with open_bytes(self.path) as stream:
             rest = b""
             first = True
@@ -149,11 +152,13 @@ class LineSource:
                     chunk = chunk.removeprefix(b"\xef\xbb\xbf")
                     first = False
                 chunk = rest + chunk
-                # The last line may go on in the next chunk, and a CR there may be half a CRLF.
-                end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r", 0, -1)) + 1
-                rest = chunk[end:]
-                yield chunk[:end].splitlines()
-            yield rest.splitlines()
+                whole = chunk.removesuffix(b"\r")  # a CR at the end may be half a CRLF
+                text = _with_lf(whole)
+                blank = text.rfind(b"\n\n")
+                end = blank + 2 if blank >= 0 else text.rfind(b"\n") + 1
+                rest = text[end:] + chunk[len(whole) :]
+                yield text[:end]
+            yield _with_lf(rest)
 
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:
@@ -161,6 +166,10 @@ class LineSource:
         except TRUNCATION_ERRORS:
             self.truncated = True
             return b""
+
+
+def _with_lf(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
 def decode(data: bytes) -> str:

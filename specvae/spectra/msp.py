@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,69 +21,57 @@ from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
 from specvae.spectra.spectrum import Spectrum
 
 MSP_STYLE = Style(id_fields=("db", "name"), name_fields=("name",), seconds_per_rt_unit=60.0)
-
-
-# First letters of keys that cannot be a name or a number of peaks.
-_PLAIN_LETTERS = frozenset(letter.encode() for letter in string.ascii_letters if letter not in "nN")
-
-
-@lru_cache(maxsize=4096)
-def _field_of(key: bytes) -> str | None:
-    return field_of(decode(key))
+_BLANKS = " \t\v\f"
 
 
 @dataclass(slots=True)
 class _Block:
-    """The lines of one record."""
+    """The lines of one record, or what they say where that was told at once."""
 
-    line: int = 1  # of its first line, 1-based
+    line: int  # number of its first line, 1-based
     header: list[bytes] = field(default_factory=list)
     peaks: list[bytes] = field(default_factory=list)
-    parsed: Peaks | None = None  # instead of the lines of the peaks
+    pairs: list[tuple[str, str]] | None = None  # instead of `header`
+    parsed: Peaks | None = None  # instead of `peaks`
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
     in_peaks: bool = False  # the line with the number of peaks has gone by
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self.header or self.peaks)
 
-
-def _blocks(source: LineSource) -> Iterator[_Block]:
-    """Cut a file into records.
+class _Cutter:
+    """Cuts lines into records.
 
     A record ends at a blank line, or where a ``Key:`` line follows its peaks, or its name comes a
-    second time. The declared number of peaks is no border, so that a wrong one harms no neighbour;
-    it is only tried first, because a peak list that agrees with it need not be looked at by line.
+    second time. The declared number of peaks is no border, so that a wrong one harms no neighbour.
     """
-    block = _Block()
-    in_header = False
-    n_before = 1  # number of a chunk's first line
-    for lines in source.chunks():
-        i = 0
-        while i < len(lines):
-            line = lines[i].strip()
-            number = n_before + i
-            i += 1
-            if in_header and line[:1] in _PLAIN_LETTERS and b":" in line:
-                block.header.append(line)  # the usual case, that changes nothing else
-                continue
-            if not line or _ends(block, line):
-                if not block.is_empty:
-                    yield block
-                block, in_header = _Block(), False
-            if not line or line.startswith(b"#"):
-                continue
-            if block.is_empty:
-                block.line = number
-            _add(block, line)
-            if block.in_peaks and not block.peaks:
-                i += _take_declared(block, line, lines, i)
-            in_header = not (block.in_peaks or block.peaks)
-        n_before += len(lines)
-    if not block.is_empty:
-        block.at_end = True
-        yield block
+
+    def __init__(self) -> None:
+        self.block: _Block | None = None  # the record that is open
+        self.n_peaks_key = b"Num Peaks"  # as the file spelled it last
+
+    def take(self, text: bytes, number: int) -> Iterator[_Block]:
+        """Take whole lines, the first of the given number; yield the records that they end."""
+        for n, raw in enumerate(text.splitlines(), number):
+            line = raw.strip()
+            if self.block is not None and (not line or _ends(self.block, line)):
+                yield self.block
+                self.block = None
+            if line and not line.startswith(b"#"):
+                self.block = self.block or _Block(n)
+                self._add(self.block, line)
+
+    def _add(self, block: _Block, line: bytes) -> None:
+        """Put a line where it belongs."""
+        if not _is_pair(line):
+            is_peak = block.in_peaks or not block.header or line[:1].isdigit()
+            (block.peaks if is_peak else block.header).append(line)
+            return
+        block.header.append(line)
+        name = _field(line)
+        block.in_peaks = name == "n_peaks"
+        block.has_name = block.has_name or name == "name"
+        if block.in_peaks:
+            self.n_peaks_key = line.partition(b":")[0]
 
 
 def _is_pair(line: bytes) -> bool:
@@ -93,7 +80,7 @@ def _is_pair(line: bytes) -> bool:
 
 def _field(line: bytes) -> str | None:
     # Only two keys matter to the borders, and every spelling of them begins with n.
-    return _field_of(line.partition(b":")[0]) if line[:1] in b"nN" else None
+    return field_of(decode(line.partition(b":")[0])) if line[:1] in b"nN" else None
 
 
 def _ends(block: _Block, line: bytes) -> bool:
@@ -103,29 +90,60 @@ def _ends(block: _Block, line: bytes) -> bool:
     return block.in_peaks or bool(block.peaks) or _field(line) == "name"
 
 
-def _add(block: _Block, line: bytes) -> None:
-    """Put a line where it belongs."""
-    if not _is_pair(line):
-        is_peak = block.in_peaks or not block.header or line[:1].isdigit()
-        (block.peaks if is_peak else block.header).append(line)
-        return
-    block.header.append(line)
-    name = _field(line)
-    block.in_peaks = name == "n_peaks"
-    block.has_name = block.has_name or name == "name"
+def _blocks(source: LineSource) -> Iterator[_Block]:
+    """Cut a file into records, at blank lines as far as what stands between them is regular."""
+    cutter = _Cutter()
+    number = 1  # of the next line
+    for text in source.texts():
+        *paragraphs, rest = text.split(b"\n\n")
+        for paragraph in paragraphs:
+            block = None
+            if cutter.block is None:
+                block = _regular_block(paragraph, number, cutter.n_peaks_key)
+            if block is not None:
+                yield block
+            else:
+                yield from cutter.take(paragraph + b"\n\n", number)
+            number += paragraph.count(b"\n") + 2
+        yield from cutter.take(rest, number)
+        number += rest.count(b"\n")
+    if cutter.block is not None:
+        cutter.block.at_end = True
+        yield cutter.block
 
 
-def _take_declared(block: _Block, line: bytes, lines: list[bytes], i: int) -> int:
-    """Take as many peak lines as declared, if that is what stands before the next blank line.
+def _regular_block(paragraph: bytes, number: int, n_peaks_key: bytes) -> _Block | None:
+    """Return the record that a paragraph is beyond doubt, else None.
 
-    Returns the number of lines taken; 0 leaves it to the search line by line.
+    That is lines of ``Key: value``, the number of peaks, and as many lines of two numbers: what
+    `_Cutter` would find line by line, in a fraction of its time.
     """
-    declared = line.partition(b":")[2].strip()
-    n = int(declared) if declared.isdigit() else 0
-    if n == 0 or i + n >= len(lines) or lines[i + n].strip():
-        return 0
-    block.parsed = parse_regular(lines[i : i + n])
-    return n if block.parsed is not None else 0
+    header, found, rest = paragraph.partition(b"\n" + n_peaks_key + b":")
+    declared, _, peaks = rest.partition(b"\n")
+    if not found or b"\0" in header:
+        return None
+    text = header.lstrip(b"\n")
+    raw_keys, colons, values = zip(
+        *[line.partition(":") for line in decode(text).split("\n")], strict=True
+    )
+    keys = _plain_keys(raw_keys) if "" not in colons else None
+    parsed = parse_regular(peaks)
+    n_peaks = declared.strip()
+    if keys is None or parsed is None or n_peaks != b"%d" % parsed[0].size:
+        return None
+    pairs = [*zip(keys, map(str.strip, values), strict=True), ("Num Peaks", n_peaks.decode())]
+    return _Block(number + len(header) - len(text), pairs=pairs, parsed=parsed)
+
+
+@lru_cache(maxsize=256)
+def _plain_keys(raw_keys: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the keys of a header without blanks, None if a line of them might be a border."""
+    if not all(key.isascii() and key.lstrip(_BLANKS)[:1].isalpha() for key in raw_keys):
+        return None
+    names = [field_of(key) for key in raw_keys]
+    if names.count("name") > 1 or "n_peaks" in names:
+        return None
+    return tuple(key.strip() for key in raw_keys)
 
 
 def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
@@ -181,7 +199,7 @@ def read_msp(source: LineSource, report: ReadReport) -> Iterator[Spectrum]:
     complete = True
     last_line = 0
     for ordinal, block in enumerate(_blocks(source), 1):
-        record = collect(_pairs(block.header))
+        record = collect(block.pairs or _pairs(block.header))
         query_id = identify(record, MSP_STYLE, source.path.name, ordinal)
         cut = block.at_end and source.truncated
         complete = not cut

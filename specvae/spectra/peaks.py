@@ -14,6 +14,7 @@ from specvae.spectra.lines import decode
 
 Peaks = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+_OF_NUMBERS = b"0123456789.+-eE"
 _QUOTED = re.compile(r'"[^"]*"?')
 _SEPARATOR = re.compile(r";|,(?=\s|$)")
 
@@ -38,7 +39,7 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     RejectedRecordError
         If a line does not hold peaks (BAD_PEAK), or not text (BAD_ENCODING).
     """
-    regular = parse_regular(lines)
+    regular = parse_regular(b"\n".join(map(bytes.strip, lines)))
     if regular is not None:
         return regular
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
@@ -46,23 +47,17 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     return table[:, 0], table[:, 1]
 
 
-def parse_regular(lines: Sequence[bytes]) -> Peaks | None:
+def parse_regular(text: bytes) -> Peaks | None:
     """Return the peaks of lines that are two numbers with one blank between them, else None."""
-    text = b"\n".join(lines)
-    codes = np.frombuffer(text, dtype=np.uint8)
-    gaps = codes[codes <= 32]
-    alternate = (
-        gaps.size == 2 * len(lines) - 1
-        and bool((gaps[1::2] == 10).all())
-        and bool((gaps[0::2] != 10).all())
-    )
-    if not alternate or b"_" in text:  # float() takes 1_000, a file does not mean that
+    blanks = text.translate(None, _OF_NUMBERS)
+    n = blanks.count(b"\n") + 1
+    if blanks not in ((b" \n" * n)[:-1], (b"\t\n" * n)[:-1]):
         return None
     try:
-        values = np.array(list(map(float, text.split())), dtype=np.float64)
-    except ValueError:
+        values = np.fromiter(map(float, text.split()), np.float64, 2 * n)
+    except ValueError:  # not a number, or a line of one number
         return None
-    return (values[0::2], values[1::2]) if values.size == 2 * len(lines) else None
+    return values[0::2], values[1::2]
 
 
 def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
