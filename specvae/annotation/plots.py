@@ -38,17 +38,25 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         for epoch, record in zip(epochs, history, strict=True)
         if record.get("validation") is not None
     ]
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     marker = "o" if len(epochs) < 2 else ""
-    for name, colour in zip(names, _cycle(len(names)), strict=True):
+    for i, (name, colour) in enumerate(zip(names, _cycle(len(names)), strict=True)):
         values = [float(record.get(name, math.nan)) for record in history]
-        left.plot(epochs, values, color=colour, lw=1.4, marker=marker, label=name[len(_PART) :])
+        # Where the palette starts anew, the line style tells the parts apart.
+        style = ("-", "--", ":")[i // len(_COLOURS) % 3]
+        left.plot(
+            epochs, values, style, color=colour, lw=1.4, marker=marker, label=name[len(_PART) :]
+        )
     losses = [float(record["loss"]) for record in history]
     left.plot(epochs, losses, color="black", lw=2, marker=marker, label="loss")
     _label(left, "epoch", "mean per record (nats)", "Training loss and its parts")
     if epochs:
-        left.legend(frameon=False, fontsize=8)
+        # The parts differ by orders of magnitude: a spectrum has thousands of bins to explain.
+        left.set_yscale("symlog", linthresh=1.0)
+        figure.legend(
+            *left.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right upper"
+        )
     if validation:
         best_epoch, best = max(validation, key=lambda pair: pair[1])
         right.plot(*zip(*validation, strict=True), color=_COLOURS[0], lw=2, marker="o", ms=3)

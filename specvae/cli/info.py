@@ -60,11 +60,15 @@ def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
         ("objective", objective),
         ("fingerprint", f"{fingerprint['name']} version {fingerprint['version']}"),
         (
-            "trained on",
+            "library",
             (
-                f"{folds['train']:,} spectra of {len(header['compounds']['train']):,} compounds "
+                f"{provenance['n_spectra']:,} spectra of {provenance['n_compounds']:,} compounds "
                 f"({_counts(provenance['ion_modes'])}; {_counts(provenance['adducts'])})"
             ),
+        ),
+        (
+            "trained on",
+            f"{folds['train']:,} spectra of {len(header['compounds']['train']):,} compounds",
         ),
         *(("file read", f"{f['name']}, sha256 {f['sha256']}") for f in provenance["files"]),
         ("skipped", _counts(provenance["skipped"]) or "nothing"),
