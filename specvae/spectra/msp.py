@@ -70,7 +70,7 @@ class _Cutter:
         name = _field(line)
         block.in_peaks = name == "n_peaks"
         block.has_name = block.has_name or name == "name"
-        if block.in_peaks:
+        if block.in_peaks and line.isascii():
             self.n_peaks_key = line.partition(b":")[0]
 
 
