@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 from specvae.annotation.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.tables import open_text
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 
-BLOCK_LENGTH = 14
+_KEY = re.compile(r"([A-Z]{14})(?:-|$)")
+_ATOMS = set("BCFHINOPS")
 _BLOCK_COLUMNS = ("inchikey14", "first_block", "inchikey", "smiles", "inchi")
 _SPECTRUM_SUFFIXES = ("mgf", "msp", "mzml", "mzxml")
 
@@ -76,7 +77,7 @@ def _blocks_of_file(path: Path) -> set[str]:
     if suffix in _SPECTRUM_SUFFIXES:
         return _blocks_of_spectra(path)
     if suffix == "txt":
-        with _open(path) as stream:
+        with open_text(path) as stream:
             lines = [line.strip() for line in stream]
         return {_block_of_text(path, n, text) for n, text in enumerate(lines, start=1) if text}
     return {_block_of_row(path, line, row) for line, row in _rows(path)}
@@ -99,17 +100,22 @@ def _block_of_row(path: Path, line: int, row: Mapping[str, str | None]) -> str:
     for column in _BLOCK_COLUMNS:
         text = (row.get(column) or "").strip()
         if text:
-            return _block_of_text(path, line, text, is_inchi=column == "inchi")
+            return _block_of_text(path, line, text, column)
     raise InputError(f"{path}:{line}: no compound; wanted one of {', '.join(_BLOCK_COLUMNS)}")
 
 
-def _block_of_text(path: Path, line: int, text: str, *, is_inchi: bool = False) -> str:
-    block = text[:BLOCK_LENGTH]
-    ends = len(text) == BLOCK_LENGTH or text[BLOCK_LENGTH : BLOCK_LENGTH + 1] == "-"
-    if len(block) == BLOCK_LENGTH and ends and block.isalpha() and block.isupper():
-        return block
+def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
+    """Return the first block that a text states, or that its structure has.
+
+    A chain such as CCCCCCCCCCCCCN has the shape of a first block: letters that are all atoms are
+    taken as one only in a column of keys.
+    """
+    found = _KEY.match(text)
+    is_key_column = column in _BLOCK_COLUMNS[:3]
+    if found and column != "smiles" and (is_key_column or set(found[1]) - _ATOMS):
+        return found[1]
     try:
-        if is_inchi or text.startswith("InChI="):
+        if column == "inchi" or text.startswith("InChI="):
             return parse_molecule(inchi=text).first_block
         return parse_molecule(smiles=text.split()[0]).first_block
     except StructureError as error:
@@ -120,7 +126,7 @@ def _block_of_text(path: Path, line: int, text: str, *, is_inchi: bool = False) 
 
 def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[str, str | None]]]:
     """Yield (line number, row) with column names in lower case."""
-    with _open(path) as stream:
+    with open_text(path) as stream:
         head = stream.readline()
         delimiter = "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
         names = [name.strip().lower() for name in next(csv.reader([head], delimiter=delimiter), [])]
@@ -131,19 +137,8 @@ def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[s
                 f"wanted {wanted}{', '.join(_BLOCK_COLUMNS)}"
             )
         reader = csv.DictReader(stream, fieldnames=names, delimiter=delimiter)
-        for row in reader:
-            yield reader.line_num + 1, row
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[str]]:
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        opener = gzip.open if zipped else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: not a text file ({error})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        try:
+            for row in reader:
+                yield reader.line_num + 1, row
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num + 2}: not a table ({error})") from None

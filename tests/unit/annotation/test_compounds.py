@@ -51,7 +51,7 @@ def test_exclusion_files_add_up_and_may_be_compressed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("empty.csv", "", "found columns none"),
+        ("empty.csv", "", "the file is empty"),
         ("header.csv", "inchikey14\n", "no compound found"),
         ("other.csv", "compound\ncaffeine\n", "wanted one of inchikey14"),
         ("bad.txt", f"{CAFFEINE}\nnot a compound\n", r"bad\.txt:2"),
@@ -63,6 +63,28 @@ def test_exclusion_that_would_miss_a_compound_is_an_error(
 ) -> None:
     with pytest.raises(InputError, match=message):
         read_excluded([written(tmp_path / name, text)])
+
+
+def test_a_chain_is_no_key(tmp_path: Path) -> None:
+    # Fourteen capital letters, as a first block has: tridecylamine and tetradecane.
+    amine, alkane = "ABVVEAHYODGCLZ", "BGHCVCJVXZWKCC"
+    texts = {
+        "a.csv": "smiles\nCCCCCCCCCCCCCN\nCCCCCCCCCCCCCC\n",
+        "a.txt": "CCCCCCCCCCCCCN\nCCCCCCCCCCCCCC tetradecane\n",
+    }
+    for name, text in texts.items():
+        assert read_excluded([written(tmp_path / name, text)]) == {amine, alkane}
+
+
+def test_damaged_compression_and_endless_cells_are_one_line(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(f"inchikey14\n{CAFFEINE}\n".encode() * 500))
+    data[12:60] = bytes(48)
+    (tmp_path / "x.csv.gz").write_bytes(bytes(data))
+    with pytest.raises(InputError, match=r"x\.csv\.gz: the gzip file is damaged"):
+        read_excluded([tmp_path / "x.csv.gz"])
+    endless = written(tmp_path / "x.csv", f'inchikey14\n{CAFFEINE}\n"{"x" * 200_000}\n')
+    with pytest.raises(InputError, match=r"x\.csv:\d+: not a table"):
+        read_excluded([endless])
 
 
 def test_truth(tmp_path: Path) -> None:
@@ -91,5 +113,5 @@ def test_binary_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(256)))
     with pytest.raises(InputError):
         read_excluded([path])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         read_truth(tmp_path / "absent.csv")
