@@ -216,6 +216,18 @@ def _spell(n_m: int, groups: list[tuple[int, str]], charge: int) -> str:
 
 
 @lru_cache(maxsize=4096)
+def default_adduct(ion_mode: str | None, charge: int | None = None) -> Adduct | None:
+    """Return the species taken where a record names none; None without an ion mode.
+
+    [M+H]+ or [M-H]-, and with as many protons as charges where the record states several.
+    """
+    if ion_mode not in ("positive", "negative"):
+        return None
+    sign = "+" if ion_mode == "positive" else "-"
+    n = max(abs(charge or 1), 1)
+    return parse_adduct(f"[M{sign}{n if n > 1 else ''}H]{n if n > 1 else ''}{sign}")
+
+
 def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     """Read an ion species in any of its spellings.
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
 
 _FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
-_DEFAULT_ADDUCTS = {"positive": "[M+H]+", "negative": "[M-H]-"}
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -109,12 +108,13 @@ class Spectrum:
 
     @property
     def ion(self) -> Adduct | None:
-        """The ion species: the record's own, else [M+H]+ or [M-H]- by its ion mode.
+        """The ion species: the record's own, else the protonated or deprotonated molecule.
 
         None if the record names a species that cannot be read, or neither species nor ion mode.
         """
-        text = self.adduct or _DEFAULT_ADDUCTS.get(self.ion_mode or "")
-        return parse_adduct(text, self.ion_mode) if text else None
+        if self.adduct:
+            return parse_adduct(self.adduct, self.ion_mode)
+        return default_adduct(self.ion_mode, self.charge)
 
     @property
     def neutral_mass(self) -> float | None:

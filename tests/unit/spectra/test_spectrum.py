@@ -31,6 +31,13 @@ def test_neutral_mass_without_ion_species_goes_by_ion_mode() -> None:
     assert replace(GLUCOSE, precursor_mz=None).neutral_mass is None
 
 
+def test_several_charges_without_ion_species_are_as_many_protons() -> None:
+    doubly = replace(GLUCOSE, adduct=None, ion_mode="positive", charge=2, precursor_mz=91.038970)
+    assert doubly.neutral_mass == pytest.approx(180.063388, abs=1e-5)
+    minus = replace(GLUCOSE, adduct=None, ion_mode="negative", charge=-2, precursor_mz=89.024418)
+    assert minus.neutral_mass == pytest.approx(180.063388, abs=1e-5)
+
+
 def test_an_ion_species_that_cannot_be_read_is_not_replaced_by_a_guess() -> None:
     assert replace(GLUCOSE, adduct="[MCl37+H]", ion_mode="positive").neutral_mass is None
 
