@@ -15,6 +15,7 @@ from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
 
 _BATCH = 512
+_CANDIDATES = 4096
 
 
 @torch.inference_mode()
@@ -82,6 +83,10 @@ def log_likelihoods(packed: NDArray[np.uint8], logits: NDArray[np.float64]) -> N
     float64 (n_candidates,) or (n_predictions, n_candidates).
     """
     distinct, copy_of = np.unique(packed, axis=0, return_inverse=True)
-    bits = unpack(distinct, logits.shape[-1]).astype(np.float64)
-    scores = logits @ bits.T - np.logaddexp(0.0, logits).sum(axis=-1, keepdims=logits.ndim > 1)
-    return np.asarray(scores[..., copy_of.reshape(-1)], dtype=np.float64)
+    scores = np.empty((*logits.shape[:-1], len(distinct)))
+    # In pieces: unpacked, a bit takes 64 times its room.
+    for start in range(0, len(distinct), _CANDIDATES):
+        bits = unpack(distinct[start : start + _CANDIDATES], logits.shape[-1]).astype(np.float64)
+        scores[..., start : start + _CANDIDATES] = logits @ bits.T
+    scores -= np.logaddexp(0.0, logits).sum(axis=-1, keepdims=logits.ndim > 1)
+    return np.asarray(scores[..., copy_of.reshape(-1)])

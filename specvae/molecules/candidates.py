@@ -143,9 +143,8 @@ class CandidateSet:
 
     def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
         """Return the rows whose exact mass is at most `ppm` parts per million away, file order."""
-        order = self._by_mass
-        first, end = _mass_window(self.exact_mass[order], neutral_mass, ppm)
-        return self.select(np.sort(order[first:end]))
+        first, end = _mass_window(self._sorted_mass, neutral_mass, ppm)
+        return self.select(np.sort(self._by_mass[first:end]))
 
     def for_query(self, query_id: str) -> CandidateSet:
         """Return the rows of one query in file order; all rows if the set has no query ids."""
@@ -165,6 +164,10 @@ class CandidateSet:
     @cached_property
     def _by_mass(self) -> NDArray[np.intp]:
         return np.argsort(self.exact_mass, kind="stable")
+
+    @cached_property
+    def _sorted_mass(self) -> NDArray[np.float64]:
+        return self.exact_mass[self._by_mass]
 
     @cached_property
     def _by_query(self) -> dict[str, NDArray[np.intp]]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from specvae.annotation import scoring
 from specvae.annotation.scoring import bit_logits, log_likelihoods, spectrum_means
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig, SparseRows
@@ -38,6 +40,15 @@ def test_equal_fingerprints_tie_exactly() -> None:
     np.testing.assert_array_equal(scores[:50], scores[50:100][::-1])
     np.testing.assert_array_equal(scores[:3], scores[100:])
     assert len(np.unique(scores)) == len(np.unique(packed, axis=0))
+
+
+def test_long_lists_are_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, packed = packed_bits(300, 64, seed=5)
+    logits = np.random.default_rng(6).normal(size=(2, 64))
+    whole = log_likelihoods(packed, logits)
+    monkeypatch.setattr(scoring, "_CANDIDATES", 7)
+    np.testing.assert_allclose(log_likelihoods(packed, logits), whole, rtol=1e-13)
+    np.testing.assert_allclose(log_likelihoods(packed, logits[1]), whole[1], rtol=1e-13)
 
 
 def test_prediction_does_not_depend_on_the_batch() -> None:
