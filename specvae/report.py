@@ -38,6 +38,7 @@ class Reason(StrEnum):
     MASS_MISMATCH = "precursor m/z does not fit structure and adduct"
     TOO_FEW_PEAKS = "too few peaks"
     EXCLUDED = "compound is in an exclusion file"
+    HELD_OUT = "compound is held out for validation or test"
 
     @property
     def is_malformed(self) -> bool:

@@ -78,9 +78,14 @@ def holdout(
       specvae train --spectra mona.msp --exclude fold/truth.csv
       specvae evaluate fold/queries.mgf --candidates fold/candidates.csv --truth fold/truth.csv
     """
-    from specvae.annotation.annotator import QueryFilter
     from specvae.annotation.compounds import read_excluded
-    from specvae.annotation.library import SpectrumFilter, fold_of, read_many, usable_pairs
+    from specvae.annotation.library import (
+        SpectrumFilter,
+        canonical_adducts,
+        fold_of,
+        read_many,
+        usable_pairs,
+    )
     from specvae.errors import InputError
     from specvae.files import atomic_text, sha256_of
     from specvae.report import ReadReport
@@ -91,7 +96,7 @@ def holdout(
     report = ReadReport()
     wanted = SpectrumFilter(
         ion_mode=ion_mode,
-        adducts=QueryFilter.of(ion_mode, adducts).adducts,
+        adducts=canonical_adducts(adducts),
         instrument_types=instrument_types,
         excluded=read_excluded(exclude),
     )

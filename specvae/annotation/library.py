@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 from collections import Counter
@@ -12,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import StructureError
+from specvae.errors import ConfigError, StructureError
 from specvae.files import atomic_text
 from specvae.molecules.molecule import Molecule, parse_molecule
 from specvae.report import ReadReport, Reason
-from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -73,8 +74,11 @@ class SpectrumFilter:
 
     def reject_structure(self, spectrum: Spectrum, molecule: Molecule) -> tuple[Reason, str] | None:
         """Return why a spectrum does not go with its structure, or None if it does."""
-        if molecule.first_block in self.excluded:
-            return Reason.EXCLUDED, molecule.first_block
+        # The record's own key counts too: where it and the structure disagree, as for salts and
+        # tautomers, either may be the one that the exclusion file names.
+        for block in (molecule.first_block, spectrum.first_block):
+            if block in self.excluded:
+                return Reason.EXCLUDED, block
         adduct = spectrum_adduct(spectrum)
         if adduct is None or spectrum.precursor_mz is None:
             return Reason.ADDUCT, spectrum.adduct or "unknown"
@@ -88,14 +92,28 @@ class SpectrumFilter:
         return None
 
 
+def canonical_adducts(texts: Iterable[str]) -> frozenset[str]:
+    """Return the canonical names of adducts in any spelling.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown.
+    """
+    names = set()
+    for text in texts:
+        adduct = parse_adduct(text)
+        if adduct is None:
+            raise ConfigError(f"adduct {text!r} is unknown; wanted one like '[M+H]+'")
+        names.add(adduct.name)
+    return frozenset(names)
+
+
 def spectrum_adduct(spectrum: Spectrum, default_ion_mode: str | None = None) -> Adduct | None:
-    """Return a spectrum's adduct; where none is stated, the proton one of its ion mode."""
-    if spectrum.adduct is not None:
-        return parse_adduct(spectrum.adduct)
-    ion_mode = spectrum.ion_mode or default_ion_mode
-    if ion_mode is None:
-        return None
-    return parse_adduct("[M+H]+" if ion_mode == "positive" else "[M-H]-")
+    """Return a spectrum's adduct; where it states neither that nor an ion mode, the default's."""
+    if spectrum.adduct is None and spectrum.ion_mode is None:
+        return default_adduct(default_ion_mode)
+    return spectrum.ion
 
 
 @dataclass(frozen=True)
@@ -235,30 +253,49 @@ def write_split(path: Path, folds: Mapping[str, str]) -> None:
 
 
 def encode_unpaired_spectra(
-    spectra: Iterable[Spectrum], layout: BinLayout, report: ReadReport, wanted: SpectrumFilter
+    spectra: Iterable[Spectrum],
+    layout: BinLayout,
+    report: ReadReport,
+    wanted: SpectrumFilter,
+    held_out: frozenset[str] = frozenset(),
 ) -> SparseMatrix:
-    """Encode spectra to learn from without structures; compounds of `wanted.excluded` are skipped.
+    """Encode spectra to learn from without structures.
 
-    An exclusion can only be applied to spectra whose structure or InChIKey is stated.
+    Compounds of `wanted.excluded` and `held_out` (first blocks of the validation and test folds)
+    are skipped, as far as a spectrum states its structure or InChIKey.
     """
     parse = StructureParser()
     encoder = _ChunkEncoder(layout)
     for spectrum in spectra:
         rejected = wanted.reject(spectrum)
-        if rejected is None and wanted.excluded:
-            block = spectrum.first_block
-            if block is None and (spectrum.smiles or spectrum.inchi):
-                try:
-                    block = parse(spectrum).first_block
-                except StructureError:
-                    block = None
-            if block in wanted.excluded:
-                rejected = Reason.EXCLUDED, block or ""
+        if rejected is None and (wanted.excluded or held_out):
+            rejected = reject_compound(_stated_blocks(spectrum, parse), wanted.excluded, held_out)
         if rejected is not None:
             report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
             continue
         encoder.add(spectrum)
     return encoder.finish()
+
+
+def reject_compound(
+    blocks: Iterable[str], excluded: frozenset[str], held_out: frozenset[str]
+) -> tuple[Reason, str] | None:
+    """Return why a compound with these first blocks is not learned from, or None if it is."""
+    for block in blocks:
+        if block in excluded:
+            return Reason.EXCLUDED, block
+        if block in held_out:
+            return Reason.HELD_OUT, block
+    return None
+
+
+def _stated_blocks(spectrum: Spectrum, parse: StructureParser) -> list[str]:
+    """Return the first blocks that a spectrum states by its InChIKey and by its structure."""
+    blocks = [spectrum.first_block] if spectrum.first_block else []
+    if spectrum.smiles or spectrum.inchi:
+        with contextlib.suppress(StructureError):
+            blocks.append(parse(spectrum).first_block)
+    return blocks
 
 
 def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:

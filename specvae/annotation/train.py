@@ -33,15 +33,17 @@ from specvae.annotation.layout import (
 from specvae.annotation.library import (
     Library,
     SpectrumFilter,
+    canonical_adducts,
     encode_unpaired_spectra,
     join_rows,
     read_many,
+    reject_compound,
     write_split,
 )
 from specvae.annotation.plots import plot_training
 from specvae.annotation.progress import Progress, Silence
 from specvae.annotation.validation import RetrievalValidation
-from specvae.errors import InputError
+from specvae.errors import InputError, SpecvaeError
 from specvae.files import atomic_text, sha256_of
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import (
@@ -52,15 +54,15 @@ from specvae.molecules.fingerprint import (
     unpack,
 )
 from specvae.molecules.tables import read_molecules
-from specvae.report import ReadReport, Reason
-from specvae.spectra.adducts import parse_adduct
+from specvae.report import ReadReport
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
-from specvae.vae.training import EpochRecord, PackedBits, TensorSource, TrainingData, fit
+from specvae.vae.training import EpochRecord, History, PackedBits, TensorSource, TrainingData, fit
 
 STATE_FILE = "training-state.safetensors"
+_POOL_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -118,30 +120,40 @@ def train(
     """
     progress = progress or Silence()
     clock = _Clock()
+    if files.output.exists() and not files.output.is_dir():
+        raise InputError(f"{files.output}: is a file, wanted a folder to write")
     torch_device = pick_device(device)
     torch.manual_seed(config.seed)
     layout = get_layout(config.fingerprint)
     bins = bin_layout(config)
     report = ReadReport(strict=strict)
     try:
+        wanted = _spectrum_filter(config, files)
         with clock("read"):
-            library, unpaired_spectra = _read(config, files, bins, report, progress)
+            library = _read_library(files, bins, wanted, report, progress)
+            folds = library.folds(config.split.validation, config.split.test, config.seed)
+            rows = library.split(folds)
+            if not len(rows["train"]):
+                raise InputError(
+                    f"{files.spectra[0]}: no compound left to train on; "
+                    f"{len(library.molecules)} compounds went to validation and test"
+                )
+            held_out = frozenset(block for block, fold in folds.items() if fold != "train")
+            unpaired_spectra = encode_unpaired_spectra(
+                read_many(files.unpaired_spectra, report), bins, report, wanted, held_out
+            )
         with clock("fingerprints"):
             packed, unpaired_packed = _fingerprints(
-                config, files, library, layout, report, n_jobs, progress
+                files, library, layout, (wanted.excluded, held_out), report, n_jobs, progress
             )
-    finally:
-        # What was skipped says why a run failed: it is written even then.
-        report.write_csv(files.output / "skipped.csv")
-
-    folds = library.folds(config.split.validation, config.split.test, config.seed)
+    except SpecvaeError:
+        # What was skipped says why a run failed; but a mistyped path leaves an earlier run's
+        # record alone.
+        if report.skips:
+            report.write_csv(files.output / "skipped.csv")
+        raise
+    report.write_csv(files.output / "skipped.csv")
     write_split(files.output / "split.csv", folds)
-    rows = library.split(folds)
-    if not len(rows["train"]):
-        raise InputError(
-            f"{files.spectra[0]}: no compound left to train on; {len(library.molecules)} compounds "
-            "went to validation and test"
-        )
     bins = _frequent_columns(bins, library, rows["train"], config.inputs.min_column_count)
     library = replace(library, spectra=bins.narrow(library.spectra))
     unpaired_spectra = bins.narrow(unpaired_spectra)
@@ -167,24 +179,30 @@ def train(
         config, library, rows["train"], packed, unpaired_spectra, unpaired_packed, bins, layout
     )
     if not config.optim.epochs:
-        n_epochs = automatic_epochs(len(rows["train"]), config.optim.batch_size)
+        # An epoch is a pass over the largest stream, which may be a pool of unpaired molecules.
+        largest = max(len(source) for source in data.streams().values())
+        n_epochs = automatic_epochs(largest, config.optim.batch_size)
         config = replace(config, optim=replace(config.optim, epochs=n_epochs))
     epochs = _EpochLog(files.output, config.optim.epochs, progress)
-    with clock("training"):
-        history = fit(
-            model,
-            data,
-            optim_config(config),
-            objective_config(config),
-            validate=(
-                (lambda m: validation.mean_reciprocal_rank(m, torch_device)) if validation else None
-            ),
-            on_epoch=epochs,
-            state_path=files.output / STATE_FILE,
-            on_step=lambda epoch, step, of: progress.progress(f"epoch {epoch}, step", step, of),
-            resume=resume,
-            device=torch_device,
-        )
+    history = fit(
+        model,
+        data,
+        optim_config(config),
+        objective_config(config),
+        validate=(
+            (lambda m: validation.mean_reciprocal_rank(m, torch_device)) if validation else None
+        ),
+        on_epoch=epochs,
+        state_path=files.output / STATE_FILE,
+        on_step=lambda epoch, step, of: progress.progress(f"epoch {epoch}, step", step, of),
+        resume=resume,
+        device=torch_device,
+    )
+    epochs.finish(history)
+    # Summed over the epochs, so that those before a resumption count too.
+    clock.seconds["training"] = round(
+        sum(record.seconds + record.validation_seconds for record in history.epochs), 2
+    )
     with clock("validation"):
         figures = validation.figures(model, torch_device) if validation else {}
     header = {
@@ -241,39 +259,50 @@ class _EpochLog:
         self._progress = progress
 
     def __call__(self, record: EpochRecord) -> None:
-        entry = {
-            "epoch": record.epoch,
-            "loss": record.total,
-            "validation": record.validation,
-            "best": record.best,
-            "learning_rate": record.learning_rate,
-            "gradient_norm": record.gradient_norm,
-            "seconds": record.seconds,
-            "validation_seconds": record.validation_seconds,
-            **{f"part/{name}": value for name, value in record.parts.items()},
-        }
-        if record.epoch > 1 and not self.records:
+        if record.epoch > 1 and not self.records and self._path.exists():
             # A resumed run: the epochs before it stand in the file already.
             lines = self._path.read_text(encoding="utf-8").splitlines()
             self.records = [json.loads(line) for line in lines[: record.epoch - 1]]
-        self.records.append(entry)
-        with atomic_text(self._path) as stream:
-            stream.writelines(json.dumps(record) + "\n" for record in self.records)
+        self.records.append(_epoch_entry(record))
+        self._write()
         measured = "" if record.validation is None else f", validation MRR {record.validation:.4f}"
         self._progress.log(
             f"epoch {record.epoch}/{self._n_epochs}: loss {record.total:.2f}{measured}, "
             f"{record.seconds:.1f} s"
         )
 
+    def finish(self, history: History) -> None:
+        """Write all epochs: a run killed at the wrong moment lacks one, a finished one has none."""
+        self.records = [_epoch_entry(record) for record in history.epochs]
+        self._write()
 
-def _read(
-    config: TrainConfig,
+    def _write(self) -> None:
+        with atomic_text(self._path) as stream:
+            stream.writelines(json.dumps(record) + "\n" for record in self.records)
+
+
+def _epoch_entry(record: EpochRecord) -> dict[str, Any]:
+    """Return an epoch as a flat line of ``epochs.jsonl``."""
+    return {
+        "epoch": record.epoch,
+        "loss": record.total,
+        "validation": record.validation,
+        "best": record.best,
+        "learning_rate": record.learning_rate,
+        "gradient_norm": record.gradient_norm,
+        "seconds": record.seconds,
+        "validation_seconds": record.validation_seconds,
+        **{f"part/{name}": value for name, value in record.parts.items()},
+    }
+
+
+def _read_library(
     files: TrainFiles,
     bins: BinLayout,
+    wanted: SpectrumFilter,
     report: ReadReport,
     progress: Progress,
-) -> tuple[Library, SparseMatrix]:
-    wanted = _spectrum_filter(config, files)
+) -> Library:
     library = Library.from_spectra(
         read_many(files.spectra, report),
         bins,
@@ -287,22 +316,13 @@ def _read(
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
-    unpaired = encode_unpaired_spectra(
-        read_many(files.unpaired_spectra, report), bins, report, wanted
-    )
-    return library, unpaired
+    return library
 
 
 def _spectrum_filter(config: TrainConfig, files: TrainFiles) -> SpectrumFilter:
-    adducts = set()
-    for text in config.filter.adducts:
-        adduct = parse_adduct(text)
-        if adduct is None:
-            raise InputError(f"adduct {text!r} is unknown; wanted one like '[M+H]+'")
-        adducts.add(adduct.name)
     return SpectrumFilter(
         ion_mode=config.filter.ion_mode or None,
-        adducts=frozenset(adducts),
+        adducts=canonical_adducts(config.filter.adducts),
         instrument_types=config.filter.instrument_types,
         min_peaks=config.filter.min_peaks,
         mass_tolerance_ppm=config.filter.mass_tolerance_ppm,
@@ -311,16 +331,19 @@ def _spectrum_filter(config: TrainConfig, files: TrainFiles) -> SpectrumFilter:
 
 
 def _fingerprints(
-    config: TrainConfig,
     files: TrainFiles,
     library: Library,
     layout: FingerprintLayout,
+    left_out: tuple[frozenset[str], frozenset[str]],
     report: ReadReport,
     n_jobs: int | None,
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return packed fingerprints of the library's molecules and of the unpaired ones."""
-    excluded = read_excluded(files.exclude)
+    """Return packed fingerprints of the library's molecules and of the unpaired ones.
+
+    Of the unpaired, compounds in `left_out` (first blocks that are excluded, and held out) are
+    skipped and counted.
+    """
     cache = FingerprintCache()
 
     def show(done: int, total: int) -> None:
@@ -329,23 +352,41 @@ def _fingerprints(
     packed = fingerprints(
         [molecule.smiles for molecule in library.molecules], layout, cache, n_jobs, show
     )
-    parts = []
+    parts: list[NDArray[np.uint8]] = []
     for path in files.unpaired_molecules:
         if path.suffix == ".h5":
-            with CandidatePool.open(path, layout) as pool:
-                everything = pool.slice(0, len(pool))
-            keep = [block not in excluded for block in everything.first_block]
-            parts.append(everything.packed[np.asarray(keep, dtype=bool)])
+            parts.extend(_of_pool(path, layout, left_out, report))
             continue
         smiles = []
         for name, molecule in read_molecules(path, report):
-            if molecule.first_block in excluded:
-                report.skip(str(path), 0, name, Reason.EXCLUDED, molecule.first_block)
-            else:
+            rejected = reject_compound([molecule.first_block], *left_out)
+            if rejected is None:
                 smiles.append(molecule.smiles)
+            else:
+                report.skip(str(path), 0, name, *rejected)
         parts.append(fingerprints(smiles, layout, cache, n_jobs, show))
     empty = np.empty((0, packed.shape[1]), dtype=np.uint8)
     return packed, np.concatenate([empty, *parts])
+
+
+def _of_pool(
+    path: Path,
+    layout: FingerprintLayout,
+    left_out: tuple[frozenset[str], frozenset[str]],
+    report: ReadReport,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield a pool's packed fingerprints in pieces: its texts are never in memory all at once."""
+    with CandidatePool.open(path, layout) as pool:
+        for start in range(0, len(pool), _POOL_ROWS):
+            part = pool.slice(start, start + _POOL_ROWS)
+            keep = np.ones(len(part), dtype=np.bool_)
+            for i, block in enumerate(part.first_block):
+                rejected = reject_compound([block], *left_out)
+                if rejected is not None:
+                    keep[i] = False
+                    name = part.id[i] or part.name[i] or part.inchikey[i]
+                    report.skip(str(path), start + i + 1, name, *rejected)
+            yield part.packed[keep]
 
 
 def _frequent_columns(
@@ -391,6 +432,9 @@ def _training_data(
     paired = np.sort(order[:n_paired])
     pool = rows if config.unpaired_pool == "all" else np.sort(order[n_paired:])
     n_more_spectra = len(unpaired_spectra.offsets) - 1
+    spectra = library.spectra
+    if n_more_spectra:
+        spectra = join_rows([spectra, unpaired_spectra], bins.n_columns)
     pools = {
         SPECTRUM: np.concatenate([pool, len(library) + np.arange(n_more_spectra)]),
         FINGERPRINT: np.concatenate(
@@ -398,7 +442,7 @@ def _training_data(
         ),
     }
     tables: dict[str, Tensor | SparseRows | PackedBits] = {
-        SPECTRUM: sparse_rows(join_rows([library.spectra, unpaired_spectra], bins.n_columns)),
+        SPECTRUM: sparse_rows(spectra),
         FINGERPRINT: PackedBits(
             torch.from_numpy(np.concatenate([packed, unpaired_packed])), layout.n_bits
         ),

@@ -85,7 +85,7 @@ class RetrievalValidation:
         return {
             "n_queries": len(ranks),
             "n_compounds": len(self._candidates),
-            "n_candidates": N_DECOYS + 1,
+            "n_candidates": max(rank.n_candidates for rank in ranks),
             **{f"hit_at_{k}": float(expected_hits(ranks, k).mean()) for k in (1, 5)},
             "mrr": float(reciprocal_ranks(ranks).mean()),
             "random_hit_at_1": float(random_hits(ranks, 1).mean()),

@@ -9,10 +9,12 @@ import pytest
 from specvae.annotation.library import (
     Library,
     SpectrumFilter,
+    canonical_adducts,
     encode_unpaired_spectra,
     fold_of,
     join_rows,
 )
+from specvae.errors import ConfigError
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
@@ -154,6 +156,33 @@ def test_unpaired_spectra_need_no_structure_but_heed_the_exclusion() -> None:
     matrix = encode_unpaired_spectra(spectra, BinLayout(), report, wanted)
     assert len(matrix.offsets) - 1 == 2
     assert report.counts == {Reason.EXCLUDED: 2}
+
+
+def test_exclusion_heeds_the_stated_key_as_well_as_the_structure() -> None:
+    # The record calls caffeine aspirin: whichever of them is excluded, it is not learned from.
+    odd = spectrum(inchikey="BSYNRYMUTXBXSQ-UHFFFAOYSA-N")
+    for block in ("RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ"):
+        report = ReadReport()
+        wanted = SpectrumFilter(excluded=frozenset({block}))
+        library = Library.from_spectra([odd], BinLayout(), report, wanted)
+        unpaired = encode_unpaired_spectra([odd], BinLayout(), report, wanted)
+        assert len(library) == len(unpaired.offsets) - 1 == 0
+        assert [(s.reason, s.detail) for s in report.skips] == 2 * [(Reason.EXCLUDED, block)]
+
+
+def test_held_out_compounds_are_not_learned_from_unpaired() -> None:
+    report = ReadReport()
+    spectra = [spectrum(), spectrum(smiles=ASPIRIN, precursor_mz=181.0495), spectrum(smiles=None)]
+    held_out = frozenset({"RYYVLZVUVIJVGH"})
+    matrix = encode_unpaired_spectra(spectra, BinLayout(), report, SpectrumFilter(), held_out)
+    assert len(matrix.offsets) - 1 == 2
+    assert report.counts == {Reason.HELD_OUT: 1}
+
+
+def test_adducts_in_any_spelling() -> None:
+    assert canonical_adducts(["M+H", "[M+H]1+", "[M+FA-H]-"]) == {"[M+H]+", "[M+HCOO]-"}
+    with pytest.raises(ConfigError, match="wanted one like"):
+        canonical_adducts(["[M+H]+", "[M+Zz]+"])
 
 
 def test_chunks_join_seamlessly() -> None:

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from annotation_examples import tiny_config, write_library
+
+from specvae.annotation import train as module
+from specvae.annotation.config import TrainConfig
+from specvae.annotation.layout import FINGERPRINT, SPECTRUM
+from specvae.annotation.library import Library, fold_of
+from specvae.annotation.train import STATE_FILE, TrainFiles, train
+from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.vae.header import read_header
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.training import EpochRecord, History, TrainingData, fit
+
+# Alcohols of 2 to 25 carbons: of one formula series, all different.
+ALCOHOLS = ["C" * n + "O" for n in range(2, 26)]
+BLOCK = {smiles: parse_molecule(smiles).first_block for smiles in ALCOHOLS}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> TrainFiles:
+    library = write_library(tmp_path / "library.msp", ALCOHOLS)
+    return TrainFiles((library,), tmp_path / "model")
+
+
+def skipped(folder: Path) -> list[tuple[str, str, str]]:
+    with (folder / "skipped.csv").open(encoding="utf-8", newline="") as stream:
+        return [
+            (Path(row["path"]).name, row["reason"], row["detail"]) for row in csv.DictReader(stream)
+        ]
+
+
+def run(config: TrainConfig, files: TrainFiles, resume: bool = False) -> dict[str, Any]:
+    return train(config, files, device="cpu", n_jobs=1, resume=resume)
+
+
+def held_out(config: TrainConfig) -> set[str]:
+    split = config.split
+    folds = {b: fold_of(b, split.validation, split.test, config.seed) for b in BLOCK.values()}
+    return {block for block, fold in folds.items() if fold != "train"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "h5"])
+def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
+    files: TrainFiles, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(split__validation=0.2, split__test=0.2)
+    held = held_out(config)
+    assert 2 <= len(held) <= 20
+    excluded = next(smiles for smiles in ALCOHOLS if BLOCK[smiles] not in held)
+    (tmp_path / "exclude.txt").write_text(f"{BLOCK[excluded]}\n")
+    molecules = tmp_path / "molecules.csv"
+    molecules.write_text("smiles\n" + "".join(f"{s}\n" for s in [*ALCOHOLS, "CCN", "CCCN"]))
+    layout = get_layout("morgan4096")
+    if kind == "h5":
+        CandidatePool.build(molecules, layout, tmp_path / "pool.h5")
+        molecules = tmp_path / "pool.h5"
+        monkeypatch.setattr(module, "_POOL_ROWS", 5)
+    files = replace(
+        files,
+        unpaired_spectra=files.spectra,
+        unpaired_molecules=(molecules,),
+        exclude=(tmp_path / "exclude.txt",),
+    )
+    seen: dict[str, TrainingData] = {}
+
+    def recorded(
+        model: MultimodalVAE, data: TrainingData, *args: object, **kwargs: object
+    ) -> History:
+        seen["data"] = data
+        return fit(model, data, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "fit", recorded)
+    header = run(config, files)
+    n_learned = len(ALCOHOLS) - len(held) - 1
+    data = seen["data"]
+    assert data.paired is not None
+    assert len(data.paired) == 2 * n_learned
+    assert {name: len(source) for name, source in data.unpaired.items()} == {
+        SPECTRUM: 2 * n_learned,
+        FINGERPRINT: n_learned + 2,
+    }
+    # No stream holds a bit pattern that only a held-out or excluded compound has.
+    forbidden = layout.compute([s for s in ALCOHOLS if BLOCK[s] in held] + [excluded])
+    allowed = layout.compute([s for s in ALCOHOLS if BLOCK[s] not in held and s != excluded])
+    only = {row.tobytes() for row in forbidden} - {row.tobytes() for row in allowed}
+    assert only
+    for source in (data.paired, data.unpaired[FINGERPRINT]):
+        bits = source.batch(torch.arange(len(source)))[FINGERPRINT]
+        assert isinstance(bits, torch.Tensor)
+        packed = np.packbits(bits.numpy().astype(np.uint8), axis=1, bitorder="little")
+        assert not only & {row.tobytes() for row in packed}
+    told = skipped(files.output)
+    assert told.count(("library.msp", "EXCLUDED", BLOCK[excluded])) == 4
+    assert (molecules.name, "EXCLUDED", BLOCK[excluded]) in told
+    for name, times in (("library.msp", 2), (molecules.name, 1)):
+        out = [detail for path, reason, detail in told if (path, reason) == (name, "HELD_OUT")]
+        assert sorted(out) == sorted(times * list(held))
+    assert BLOCK[excluded] not in header["compounds"]["train"]
+    assert header["provenance"]["files"][-1]["name"] == "exclude.txt"
+    assert str(tmp_path) not in json.dumps(header)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(files: TrainFiles) -> None:
+    config = tiny_config(optim__epochs=2)
+    first = run(config, files)
+    written = {
+        name: (files.output / name).read_bytes()
+        for name in ("epochs.jsonl", "split.csv", "skipped.csv", "training.png")
+    }
+    digest = read_header(files.output / "model.safetensors")["weights_sha256"]
+    again = run(config, files, resume=True)
+    for name, data in written.items():
+        assert (files.output / name).read_bytes() == data, name
+    assert read_header(files.output / "model.safetensors")["weights_sha256"] == digest
+    # Epochs before a resumption are part of what training took.
+    assert again["seconds"]["training"] == first["seconds"]["training"] > 0
+    assert again["best_epoch"] == first["best_epoch"]
+
+
+def test_epochs_lost_by_a_kill_are_written_on_resume(
+    files: TrainFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(optim__epochs=3)
+
+    class KilledError(Exception):
+        pass
+
+    def killed(self: object, record: EpochRecord) -> None:
+        if record.epoch == 2:
+            # The state of epoch 2 is on disk, its line is not.
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._EpochLog, "__call__", killed)
+        with pytest.raises(KilledError):
+            run(config, files)
+    run(config, files, resume=True)
+    lines = (files.output / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    whole = run(config, replace(files, output=files.output.with_name("whole")))
+    undisturbed = read_header(files.output.with_name("whole") / "model.safetensors")
+    resumed = read_header(files.output / "model.safetensors")
+    assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
+    assert resumed["validation"] == whole["validation"]
+
+
+def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) -> None:
+    run(tiny_config(), files)
+    assert (files.output / STATE_FILE).exists()
+    other = write_library(tmp_path / "other.msp", ALCOHOLS[:-1])
+    with pytest.raises(TrainingError, match="other data"):
+        run(tiny_config(), replace(files, spectra=(other,)), resume=True)
+
+
+def test_a_mistyped_path_leaves_the_folder_alone(files: TrainFiles, tmp_path: Path) -> None:
+    absent = replace(files, spectra=(tmp_path / "absent.msp",))
+    with pytest.raises(InputError, match=r"absent\.msp"):
+        run(tiny_config(), absent)
+    assert not files.output.exists()
+
+
+def test_failure_for_want_of_spectra_says_which_were_skipped(files: TrainFiles) -> None:
+    with pytest.raises(InputError, match="no spectrum to learn from"):
+        run(tiny_config(filter__ion_mode="negative"), files)
+    assert {reason for _, reason, _ in skipped(files.output)} == {"ION_MODE"}
+    assert not (files.output / "split.csv").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_reading(files: TrainFiles) -> None:
+    files.output.write_text("precious")
+    with pytest.raises(InputError, match="is a file, wanted a folder"):
+        run(tiny_config(), replace(files, spectra=(Path("absent.msp"),)))
+    assert files.output.read_text() == "precious"
+
+
+def test_unknown_adduct(files: TrainFiles) -> None:
+    with pytest.raises(ConfigError, match=r"\[M\+Zz\]\+"):
+        run(tiny_config(filter__adducts=["[M+Zz]+"]), files)
+
+
+def test_epochs_go_by_the_largest_stream(
+    files: TrainFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    molecules = tmp_path / "m.smi"
+    molecules.write_text("".join(f"{'C' * n}N\n" for n in range(1, 101)))
+    asked: list[tuple[int, int]] = []
+
+    def one(n: int, batch_size: int) -> int:
+        asked.append((n, batch_size))
+        return 1
+
+    monkeypatch.setattr(module, "automatic_epochs", one)
+    header = run(tiny_config(optim__epochs=0), replace(files, unpaired_molecules=(molecules,)))
+    assert asked == [(100, 8)]
+    assert header["config"]["optim"]["epochs"] == 1
+
+
+BINS = BinLayout(precursor=True)
+
+
+def small_library() -> tuple[Library, np.ndarray]:
+    """Return six spectra of three compounds and the compounds' packed fingerprints."""
+    first = BINS.n_bins
+    columns = np.array([0, first, 1, first, 1, first + 1, 2, first, 2, first + 1, 3, first + 2])
+    spectra = SparseMatrix(
+        np.arange(0, 13, 2), columns.astype(np.int32), np.arange(12, dtype=np.float32),
+        BINS.n_columns,
+    )  # fmt: skip
+    molecules = tuple(Molecule("C", f"{i:014d}", "CH4", 16.0 + i) for i in range(3))
+    packed = np.zeros((3, 512), np.uint8)
+    packed[:, 0] = [0b001, 0b011, 0b100]
+    return Library(spectra, np.array([0, 0, 0, 1, 1, 2]), molecules), packed
+
+
+def test_columns_and_means_are_those_of_the_training_rows() -> None:
+    library, packed = small_library()
+    rows = np.array([0, 1, 2, 3])
+    bins = module._frequent_columns(BINS, library, rows, 2)
+    # Row 4 would have made the second column frequent; bins stay however rare they are.
+    assert bins.context == (BINS.n_bins,)
+    assert bins.n_columns == BINS.n_bins + 1
+    means = module._training_means(library, rows, packed, BINS, get_layout("morgan4096"))
+    assert means[SPECTRUM].shape == (BINS.n_bins,)
+    assert means[SPECTRUM][:4].tolist() == [0.0, (2.0 + 4.0) / 4, 6.0 / 4, 0.0]
+    # Over compounds 0 and 1, not over their four spectra; compound 2 is not among them.
+    assert means[FINGERPRINT][:4].tolist() == [1.0, 0.5, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("supervision", "pool", "n_paired", "n_pool"),
+    [(1.0, "rest", 5, 0), (0.4, "rest", 2, 3), (0.4, "all", 2, 5), (0.01, "rest", 1, 4)],
+)
+@pytest.mark.parametrize("n_more", [0, 2])
+def test_supervision_splits_the_training_pairs(
+    supervision: float, pool: str, n_paired: int, n_pool: int, n_more: int
+) -> None:
+    library, packed = small_library()
+    more_spectra = SparseMatrix(
+        np.arange(n_more + 1), np.full(n_more, 9, np.int32), np.ones(n_more, np.float32),
+        BINS.n_columns,
+    )  # fmt: skip
+    more_packed = np.full((n_more, 512), 255, np.uint8)
+    rows = np.array([0, 1, 2, 3, 4])
+    data = module._training_data(
+        tiny_config(supervision=supervision, unpaired_pool=pool),
+        library, rows, packed, more_spectra, more_packed, BINS, get_layout("morgan4096"),
+    )  # fmt: skip
+    assert data.paired is not None
+    assert len(data.paired) == n_paired
+    sizes = {name: len(source) for name, source in data.unpaired.items()}
+    wanted = n_pool + n_more
+    assert sizes == ({SPECTRUM: wanted, FINGERPRINT: wanted} if wanted else {})
+    # Pairs belong together, and none is of row 5, which is in no training row.
+    batch = data.paired.batch(torch.arange(n_paired))
+    bits = batch[FINGERPRINT]
+    assert isinstance(bits, torch.Tensor)
+    of_pair = {(tuple(row[:3].tolist())) for row in bits}
+    assert of_pair <= {(1.0, 0.0, 0.0), (1.0, 1.0, 0.0)}
+    assert bits.shape == (n_paired, 4096)
+    if n_more:
+        last = data.unpaired[FINGERPRINT].batch(torch.tensor([wanted - 1]))[FINGERPRINT]
+        assert isinstance(last, torch.Tensor)
+        assert last.sum() == 4096
+
+
+def test_much_measured_compounds_are_held_back() -> None:
+    library, packed = small_library()
+    none = SparseMatrix(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), 1)
+    weights = {}
+    for balance in (0.0, 0.5, 1.0):
+        data = module._training_data(
+            tiny_config(optim__compound_balance=balance), library, np.arange(6), packed,
+            none, packed[:0], BINS, get_layout("morgan4096"),
+        )  # fmt: skip
+        assert data.paired is not None
+        weights[balance] = data.paired.weights
+    assert weights[0.0] is None
+    for balance in (0.5, 1.0):
+        of = weights[balance]
+        assert of is not None
+        np.testing.assert_allclose(of, np.array([3, 3, 3, 2, 2, 1.0]) ** -balance)
