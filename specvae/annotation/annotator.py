@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from specvae.annotation.layout import empty_spectrum, pick_device, sparse_rows
-from specvae.annotation.library import spectrum_adduct
+from specvae.annotation.library import canonical_adducts, spectrum_adduct
 from specvae.annotation.progress import Progress, Silence
 from specvae.annotation.scoring import (
     bit_logits,
@@ -21,7 +22,7 @@ from specvae.annotation.scoring import (
     spectrum_means,
 )
 from specvae.annotation.table import Annotation, BitEvidence, QueryResult
-from specvae.errors import CheckpointError, ConfigError, InputError
+from specvae.errors import CheckpointError, InputError
 from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
 from specvae.molecules.fingerprint import (
     FingerprintCache,
@@ -31,7 +32,7 @@ from specvae.molecules.fingerprint import (
     unpack,
 )
 from specvae.report import ReadReport, Reason, Skip
-from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.adducts import Adduct
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.fields import NOTE_KEY
 from specvae.spectra.read import read_spectra
@@ -59,13 +60,7 @@ class QueryFilter:
         ConfigError
             If an adduct is unknown.
         """
-        names = set()
-        for text in adducts:
-            adduct = parse_adduct(text)
-            if adduct is None:
-                raise ConfigError(f"--adduct {text}: unknown adduct, wanted one like '[M+H]+'")
-            names.add(adduct.name)
-        return cls(ion_mode, frozenset(names))
+        return cls(ion_mode, canonical_adducts(adducts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +215,7 @@ class CandidateSource:
     ) -> None:
         self.ppm = ppm
         self._layout = layout
+        self._cache = FingerprintCache()
         self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
         self._table = None if self._pool else read_candidates(path, report)
         if self._table is not None and not len(self._table):
@@ -253,7 +249,7 @@ class CandidateSource:
         table = fingerprints(
             distinct,
             self._layout,
-            FingerprintCache(),
+            self._cache,
             n_jobs,
             lambda done, total: progress.progress("computing fingerprints", done, total),
         )
@@ -273,32 +269,31 @@ def rank_queries(
     """Rank the candidates of every query of a file; records come out in file order.
 
     A record that cannot be read, or has no candidates, comes out too, with its reason as status.
+    Candidates and fingerprints are held for a few hundred queries at a time.
     """
     progress = progress or Silence()
     before = len(report.skips)
     queries = list(read_spectra(path, report))
     # A survey scan of an mzML run is no query that somebody waits for.
     skips = [skip for skip in report.skips[before:] if skip.reason is not Reason.MS_LEVEL]
-    prepared = [_prepare(query, annotator, source, wanted) for query in queries]
-    to_rank = [p for p in prepared if isinstance(p.found, CandidateSet)]
-    tables = source.packed([p.candidates for p in to_rank], n_jobs, progress)
-    packed = {id(p): table for p, table in zip(to_rank, tables, strict=True)}
+    unread = deque(_unread(skips, {query.query_id for query in queries}))
     n_done = 0
-    pending = list(skips)
-    for start in range(0, len(prepared), _CHUNK):
-        chunk = prepared[start : start + _CHUNK]
-        rankable = [p for p in chunk if isinstance(p.found, CandidateSet)]
-        logits = dict(
-            zip(map(id, rankable), annotator.predict([p.query for p in rankable]), strict=True)
-        )
+    for start in range(0, len(queries), _CHUNK):
+        chunk = [
+            _prepare(query, annotator, source, wanted) for query in queries[start : start + _CHUNK]
+        ]
+        rankable = [item for item in chunk if isinstance(item.found, CandidateSet)]
+        tables = source.packed([item.candidates for item in rankable], n_jobs, progress)
+        logits = annotator.predict([item.query for item in rankable])
+        predicted = {id(item): pair for item, *pair in zip(rankable, tables, logits, strict=True)}
         for item in chunk:
-            while pending and pending[0].line < item.query.line:
-                yield _unread(pending.pop(0))
-            yield _ranked(annotator, item, packed.get(id(item)), logits.get(id(item)))
+            while unread and unread[0][0] < item.query.line:
+                yield unread.popleft()[1]
+            yield _ranked(annotator, item, *predicted.get(id(item), (None, None)))
             n_done += 1
-            progress.progress("ranking queries", n_done, len(prepared))
-    for skip in pending:
-        yield _unread(skip)
+            progress.progress("ranking queries", n_done, len(queries))
+    for _, record in unread:
+        yield record
 
 
 def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> QueryResult:
@@ -311,26 +306,27 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
         )  # fmt: skip
         return QueryResult(ranked.query, (row,))
     candidates, scores = ranked.candidates, ranked.scores
-    # Ties are shown in order of InChIKey: the order in which candidates were listed must not
-    # decide which of them the user sees first.
-    order = np.lexsort((np.asarray(candidates.inchikey), -scores))
+    # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
+    # candidates were listed must not decide which of them the user sees first.
+    order = np.lexsort((candidates.first_block, -scores))
     ordered = scores[order]
-    ranks = np.searchsorted(-ordered, -ordered, side="right")
+    ranks = np.searchsorted(-ordered, -ordered, side="right")[:top]
+    shown = candidates.select(order[:top])
     rows = tuple(
         Annotation(
             query_id=ranked.query_id,
             rank=int(rank),
-            smiles=candidates.smiles[i],
-            inchikey=candidates.inchikey[i],
-            name=candidates.name[i],
-            score=float(scores[i]),
+            smiles=shown.smiles[i],
+            inchikey=shown.inchikey[i],
+            name=shown.name[i],
+            score=float(ordered[i]),
             probability=None,
             n_candidates=len(scores),
             precursor_mz=precursor_mz,
             adduct=ranked.adduct,
             status=ranked.status,
         )
-        for i, rank in zip(order[:top], ranks[:top], strict=True)
+        for i, rank in enumerate(ranks)
     )
     evidence = annotator.evidence(ranked.logits, ranked.packed[order[0]])
     return QueryResult(ranked.query, rows, evidence)
@@ -389,6 +385,7 @@ def _ranked(
         return RankedQuery(
             item.query.query_id, item.query, item.adduct, item.found, is_filtered=item.is_filtered
         )
+    scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
     return RankedQuery(
         item.query.query_id,
         item.query,
@@ -396,15 +393,23 @@ def _ranked(
         "; ".join(("ok", *item.remarks)),
         item.candidates,
         packed,
-        log_likelihoods(packed, logits),
-        log_likelihoods(packed, annotator.blind_logits),
+        scores,
+        blind_scores,
         logits,
     )
 
 
-def _unread(skip: Skip) -> RankedQuery:
-    detail = f" ({skip.detail})" if skip.detail else ""
-    return RankedQuery(skip.record, None, None, f"unreadable record: {skip.reason}{detail}")
+def _unread(skips: Iterable[Skip], taken: set[str]) -> Iterator[tuple[int, RankedQuery]]:
+    """Yield line and row of each unreadable record, under an identifier that is not `taken`."""
+    for skip in skips:
+        query_id, n = skip.record, 1
+        while query_id in taken:
+            n += 1
+            query_id = f"{skip.record}#{n}"
+        taken.add(query_id)
+        detail = f" ({skip.detail})" if skip.detail else ""
+        status = f"unreadable record: {skip.reason}{detail}"
+        yield skip.line, RankedQuery(query_id, None, None, status)
 
 
 def _checked_layout(stored: dict[str, Any]) -> FingerprintLayout:
