@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 
 @contextmanager
@@ -31,6 +32,15 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
         yield stream
+
+
+def json_ready(value: Any) -> Any:  # noqa: ANN401
+    """Return nested dictionaries and lists with null where JSON has no number: inf and NaN."""
+    if isinstance(value, Mapping):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256_of(path: Path) -> str:

@@ -150,6 +150,8 @@ def casmi2017(
             n_jobs=jobs, progress=console,
         )  # fmt: skip
         evaluation = evaluate(annotator, ranked, truth)
+        if not evaluation.ranks:
+            raise InputError(f"{challenges.queries}: no {ion_mode} challenge that has a truth")
         if evaluation.trained_on:
             console.log(
                 f"warning: {name} has learned from the truth of {len(evaluation.trained_on)} "
@@ -286,10 +288,15 @@ def _merge_queries(data: Path, solutions: Mapping[str, Mapping[str, str]], outpu
             if name is None:
                 raise InputError(f"{file.name}: solutions.csv has no such challenge")
             ion_mode = solutions[name]["ion_mode"]
+            if ion_mode not in ("positive", "negative"):
+                raise InputError(
+                    f"{data / 'solutions.csv'}: {name}: ion_mode is {ion_mode!r}, wanted positive "
+                    "or negative"
+                )
             for spectrum in read_spectra(file, report):
                 precursor = spectrum.precursor_mz
-                if precursor is None and solutions[name]["precursor_mz"]:
-                    precursor = float(solutions[name]["precursor_mz"])
+                if precursor is None:
+                    precursor = _precursor(data / "solutions.csv", name, solutions[name])
                 merged.append(
                     dataclasses.replace(
                         spectrum,
@@ -304,6 +311,16 @@ def _merge_queries(data: Path, solutions: Mapping[str, Mapping[str, str]], outpu
         raise InputError(f"{data}: neither queries.mgf nor an MGF per challenge lies in it")
     write_mgf(merged, output)
     return output
+
+
+def _precursor(path: Path, name: str, solution: Mapping[str, str]) -> float | None:
+    text = solution["precursor_mz"]
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise InputError(
+            f"{path}: {name}: precursor_mz is {text!r}, wanted a number (Th)"
+        ) from None
 
 
 def _merge_candidates(data: Path, solutions: Mapping[str, Any], output: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from specvae import __version__
-from specvae.files import atomic_text
+from specvae.files import atomic_text, json_ready
 from specvae.spectra.spectrum import Spectrum
 
 _LIBRARIES = ("matchms", "numpy", "rdkit", "scikit-fingerprints", "torch")
@@ -52,5 +52,5 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         except ModuleNotFoundError:
             continue
     with atomic_text(path) as stream:
-        json.dump({**result, "versions": versions}, stream, indent=2)
+        json.dump(json_ready({**result, "versions": versions}), stream, indent=2, allow_nan=False)
         stream.write("\n")

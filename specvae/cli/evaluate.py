@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from specvae.cli.options import (
     strict_option,
     text_output,
     verbosity,
+    write_skips,
 )
 
 _CURVE_MAX = 100
@@ -83,7 +83,7 @@ def evaluate(
     from specvae.annotation.evaluate import evaluate as compare
     from specvae.annotation.metrics import top_k_curve
     from specvae.errors import InputError
-    from specvae.files import sha256_of
+    from specvae.files import json_ready, sha256_of
     from specvae.report import ReadReport
 
     console = Console()
@@ -123,7 +123,7 @@ def evaluate(
     }
     if json_path is not None:
         with text_output(json_path) as stream:
-            json.dump(_finite(figures), stream, indent=2)
+            json.dump(json_ready(figures), stream, indent=2)
             stream.write("\n")
     if plot_path is not None:
         from specvae.annotation.metrics import random_hits
@@ -142,6 +142,7 @@ def evaluate(
             title=queries.name,
             n_queries=len(evaluation.ranks),
         )
+    write_skips(json_path, query_report, candidate_report)
     click.echo(_table(figures))
 
 
@@ -164,15 +165,6 @@ def _table(figures: dict[str, Any]) -> str:
             text += f"  [{low:.1%}, {high:.1%}]" if percent else f"  [{low:.3f}, {high:.3f}]"
         lines.append(f"{name:<24}{text}")
     return "\n".join(lines)
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """Replace what JSON has no number for (an infinite median rank) by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _warn(console: Console, evaluation: Any, queries: Any, candidates: Any) -> None:  # noqa: ANN401

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, run_specvae
 from shared_data import shared
+from specvae_bench.casmi import prepare
 
+from specvae.errors import InputError
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 
@@ -84,6 +86,9 @@ def test_casmi_merged_and_loose_files_rank_alike(
     )
     run_specvae("bench", "casmi2017", "--data", merged, "--model", model, "-o", second)
     results = [json.loads((f / "result.json").read_text())["models"] for f in (first, second)]
+    for result in results:
+        for figures in result.values():
+            del figures["seconds"]
     assert results[0] == results[1]
 
 
@@ -124,6 +129,24 @@ def test_casmi_names_what_is_missing(
         "bench", "casmi2017", "--data", contest, "--model", model, "-o", tmp_path / "o", code=1
     )
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "spoilt", "message"),
+    [
+        (" POSITIVE,181.0", ",181.0", "challenge-002: ion_mode is ''"),
+        ("POSITIVE,195.1", "POSITIVE,about 195", "challenge-001: precursor_mz is 'about 195'"),
+    ],
+)
+def test_casmi_does_not_guess_at_solutions(
+    contest: Path, tmp_path: Path, found: str, spoilt: str, message: str
+) -> None:
+    path = contest / "solutions.csv"
+    text = path.read_text()
+    assert text.count(found) == 1
+    path.write_text(text.replace(found, spoilt))
+    with pytest.raises(InputError, match=message):
+        prepare(contest, tmp_path / "o")
 
 
 @pytest.mark.parametrize("year", ["2016", "2017"])

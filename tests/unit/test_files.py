@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from specvae.errors import InputError, SpecvaeError
-from specvae.files import atomic_path, atomic_text, sha256_of
+from specvae.files import atomic_path, atomic_text, json_ready, sha256_of
 from specvae.report import ReadReport, Reason, Skip
 
 
@@ -46,6 +48,13 @@ def test_atomic_path_keeps_the_suffix_and_the_folder(tmp_path: Path) -> None:
         temporary.write_bytes(b"image")
     assert target.read_bytes() == b"image"
     assert not temporary.exists()
+
+
+def test_json_ready_has_null_for_what_json_cannot_say() -> None:
+    value = {"rank": math.inf, "ci": [1.5, math.nan], "n": (1, None), "deep": {"x": -math.inf}}
+    ready = json_ready(value)
+    assert ready == {"rank": None, "ci": [1.5, None], "n": [1, None], "deep": {"x": None}}
+    json.dumps(ready, allow_nan=False)
 
 
 def test_sha256_of_is_the_digest_of_the_bytes(tmp_path: Path) -> None:
