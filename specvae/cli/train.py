@@ -55,10 +55,9 @@ KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
 @click.option(
     "--preset",
     type=click.Choice(["small", "paper"]),
-    default="small",
-    show_default=True,
+    default=None,
     help="small: a laptop's CPU, minutes; paper: the paper's networks, 0.5 billion parameters, a "
-    "GPU.",
+    "GPU.  [default: small]",
 )
 @click.option(
     "--fingerprint",
@@ -132,7 +131,7 @@ def train(
     unpaired_spectra: tuple[Path, ...],
     unpaired_molecules: tuple[Path, ...],
     exclude: tuple[Path, ...],
-    preset: str,
+    preset: str | None,
     config_file: Path | None,
     assignments: tuple[str, ...],
     resume: bool,
@@ -161,6 +160,7 @@ def train(
     from specvae.annotation.train import train as run
 
     settings = {
+        "preset": preset,
         "fingerprint": options["fingerprint"],
         "seed": options["seed"],
         "supervision": options["supervision"],
@@ -173,8 +173,9 @@ def train(
     values = read_config_file(config_file) if config_file else {}
     values |= {key: value for key, value in settings.items() if value not in (None, ())}
     values |= parse_assignments(assignments)
-    # A preset's variance parameterisation depends on the kind, so the kind is needed first.
-    config = override(preset_config(preset, str(values.get("model.kind", "svae"))), values)
+    # The preset comes first, and some of its settings hang on the kind; both may be set anywhere.
+    start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
+    config = override(start, values)
     console = Console()
     header = run(
         config,
