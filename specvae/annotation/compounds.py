@@ -21,22 +21,25 @@ _BLOCK_COLUMNS = ("inchikey14", "first_block", "inchikey", "smiles", "inchi")
 _SPECTRUM_SUFFIXES = ("mgf", "msp", "mzml", "mzxml")
 
 
-def read_excluded(paths: Iterable[Path]) -> frozenset[str]:
+def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> frozenset[str]:
     """Return the InChIKey first blocks that stand in exclusion files.
 
     A ``.csv`` or ``.tsv`` gives them in a column ``inchikey14``, ``first_block``, ``inchikey``,
     ``smiles`` or ``inchi``; a ``.txt`` one InChIKey, first block or SMILES a line; a file of
-    spectra by their structures or InChIKeys.
+    spectra by their structures or InChIKeys. Malformed records of a file of spectra are counted in
+    `report`; a spectrum that states neither structure nor key names no compound.
 
     Raises
     ------
     InputError
         If a file cannot be read, names no compound at all, or has a row whose compound cannot be
-        told: an exclusion that quietly misses a compound would let it into training.
+        told: an exclusion that quietly misses a compound would let it into training. In a strict
+        report also at the first malformed record.
     """
+    report = report if report is not None else ReadReport()
     blocks: set[str] = set()
     for path in paths:
-        found = _blocks_of_file(path)
+        found = _blocks_of_file(path, report)
         if not found:
             raise InputError(
                 f"{path}: no compound found to exclude; wanted InChIKeys, first blocks or SMILES"
@@ -72,10 +75,10 @@ def read_truth(path: Path) -> dict[str, str]:
     return truth
 
 
-def _blocks_of_file(path: Path) -> set[str]:
+def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix in _SPECTRUM_SUFFIXES:
-        return _blocks_of_spectra(path)
+        return _blocks_of_spectra(path, report)
     if suffix == "txt":
         with open_text(path) as stream:
             lines = [line.strip() for line in stream]
@@ -83,10 +86,10 @@ def _blocks_of_file(path: Path) -> set[str]:
     return {_block_of_row(path, line, row) for line, row in _rows(path)}
 
 
-def _blocks_of_spectra(path: Path) -> set[str]:
+def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     parse = StructureParser()
     blocks: set[str] = set()
-    for spectrum in read_spectra(path, ReadReport()):
+    for spectrum in read_spectra(path, report):
         # Both are left out where key and structure disagree: better one compound too many.
         if spectrum.first_block:
             blocks.add(spectrum.first_block)

@@ -128,7 +128,7 @@ def train(
     bins = bin_layout(config)
     report = ReadReport(strict=strict)
     try:
-        wanted = _spectrum_filter(config, files)
+        wanted = _spectrum_filter(config, files, report, progress)
         with clock("read"):
             library = _read_library(files, bins, wanted, report, progress)
             folds = library.folds(config.split.validation, config.split.test, config.seed)
@@ -319,14 +319,26 @@ def _read_library(
     return library
 
 
-def _spectrum_filter(config: TrainConfig, files: TrainFiles) -> SpectrumFilter:
+def _spectrum_filter(
+    config: TrainConfig, files: TrainFiles, report: ReadReport, progress: Progress
+) -> SpectrumFilter:
+    # A report of its own: the totals of the run are of spectra to learn from.
+    of_exclusions = ReadReport(strict=report.strict)
+    excluded = read_excluded(files.exclude, of_exclusions)
+    lost = [skip for skip in of_exclusions.skips if skip.reason.is_malformed]
+    report.skips.extend(lost)
+    if lost:
+        progress.log(
+            f"warning: {len(lost):,} unreadable records of exclusion files; their compounds are "
+            f"learned from unless another record names them (first: {lost[0]})"
+        )
     return SpectrumFilter(
         ion_mode=config.filter.ion_mode or None,
         adducts=canonical_adducts(config.filter.adducts),
         instrument_types=config.filter.instrument_types,
         min_peaks=config.filter.min_peaks,
         mass_tolerance_ppm=config.filter.mass_tolerance_ppm,
-        excluded=read_excluded(files.exclude),
+        excluded=excluded,
     )
 
 

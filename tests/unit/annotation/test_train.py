@@ -15,6 +15,7 @@ from specvae.annotation import train as module
 from specvae.annotation.config import TrainConfig
 from specvae.annotation.layout import FINGERPRINT, SPECTRUM
 from specvae.annotation.library import Library, fold_of
+from specvae.annotation.progress import Silence
 from specvae.annotation.train import STATE_FILE, TrainFiles, train
 from specvae.errors import ConfigError, InputError, TrainingError
 from specvae.molecules.candidates import CandidatePool
@@ -169,6 +170,28 @@ def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) 
     other = write_library(tmp_path / "other.msp", ALCOHOLS[:-1])
     with pytest.raises(TrainingError, match="other data"):
         run(tiny_config(), replace(files, spectra=(other,)), resume=True)
+
+
+def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Path) -> None:
+    path = tmp_path / "exclude.mgf"
+    path.write_text(
+        f"BEGIN IONS\nTITLE=a\nPEPMASS=100\nSMILES={ALCOHOLS[0]}\n50.05 1\nEND IONS\n\n"
+        f"BEGIN IONS\nTITLE=b\nPEPMASS=100\nSMILES={ALCOHOLS[1]}\nEND IONS\n"
+    )
+    told: list[str] = []
+
+    class Listener(Silence):
+        def log(self, message: str) -> None:
+            told.append(message)
+
+    files = replace(files, exclude=(path,))
+    train(tiny_config(), files, device="cpu", n_jobs=1, progress=Listener())
+    assert ("exclude.mgf", "NO_PEAKS", "") in skipped(files.output)
+    assert ("library.msp", "EXCLUDED", BLOCK[ALCOHOLS[0]]) in skipped(files.output)
+    (warning,) = [message for message in told if message.startswith("warning")]
+    assert "1 unreadable records of exclusion files" in warning
+    with pytest.raises(InputError, match=r"exclude\.mgf"):
+        train(tiny_config(), files, device="cpu", n_jobs=1, strict=True)
 
 
 def test_a_mistyped_path_leaves_the_folder_alone(files: TrainFiles, tmp_path: Path) -> None:
