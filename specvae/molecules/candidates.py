@@ -153,10 +153,13 @@ class CandidateSet:
         return self.select(self._by_query.get(query_id, np.empty(0, dtype=np.intp)))
 
     def deduplicate(self) -> CandidateSet:
-        """Keep the first row of each first block: stereoisomers count as one candidate."""
+        """Keep the first row of each first block: stereoisomers count as one candidate.
+
+        A structure for which no InChI can be computed is told from others by its SMILES.
+        """
         first: dict[str, int] = {}
         for row, block in enumerate(self.first_block):
-            first.setdefault(block, row)
+            first.setdefault(block or self.smiles[row], row)
         if len(first) == len(self):
             return self
         return self.select(np.fromiter(first.values(), dtype=np.intp, count=len(first)))
@@ -210,15 +213,24 @@ def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSe
     path
         CSV, TSV or SMI, see `specvae.molecules.tables.read_rows` for columns.
     report
-        Where rows without a usable structure are counted.
+        Where rows without a usable structure are counted, and rows without a ``query_id`` in a
+        table that has them, which are candidates of no query.
 
     Raises
     ------
     InputError
         If the file cannot be used.
     """
-    rows = list(read_rows(path, report if report is not None else ReadReport()))
+    report = report if report is not None else ReadReport()
+    rows = list(read_rows(path, report))
     has_query_ids = any(row.query_id for row in rows)
+    if has_query_ids:
+        for row in rows:
+            if not row.query_id:
+                report.n_read -= 1
+                record = row.id or row.name or row.smiles
+                report.skip(str(path), row.line, record, Reason.BAD_FIELD, "query_id is empty")
+        rows = [row for row in rows if row.query_id]
     return _columns(rows, has_query_ids)
 
 

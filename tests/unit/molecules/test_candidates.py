@@ -254,3 +254,26 @@ def test_contest_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(one, CandidateSet)
     # Every candidate of a query lies within 10 ppm of one mass.
     assert np.ptp(one.exact_mass) / one.exact_mass.mean() < 25e-6
+
+
+def test_structures_without_key_are_told_apart_by_smiles() -> None:
+    def column(*values: str) -> np.ndarray:
+        found = np.empty(len(values), dtype=object)
+        found[:] = values
+        return found
+
+    # Wildcards, for which there is no InChI, stand for structures on which it gives up.
+    smiles = column("C*", "N*", "C*", "CCO", "OCC")
+    empty = column("", "", "", "", "")
+    candidates = CandidateSet(smiles, np.zeros(5), inchikey=empty, name=empty, id=empty)
+    assert candidates.deduplicate().smiles.tolist() == ["C*", "N*", "CCO"]
+
+
+def test_row_without_query_id_among_rows_with_one_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("query_id,smiles,name\na,CCO,one\n,CCN,lost\nb,CCC,two\n")
+    report = ReadReport()
+    candidates = read_candidates(path, report)
+    assert candidates.name.tolist() == ["one", "two"]
+    assert report.n_read == 2
+    assert [(s.line, s.record, s.reason) for s in report.skips] == [(3, "lost", Reason.BAD_FIELD)]
