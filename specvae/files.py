@@ -13,7 +13,15 @@ from typing import Any, TextIO
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that replaces it on success and vanishes on failure."""
+    """Yield a temporary path beside `path` that replaces it on success and vanishes on failure.
+
+    A device or a pipe, such as ``/dev/stdout``, is yielded itself, for nothing may take its place;
+    a symbolic link stays, and the file that it points to is replaced.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept last: some writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")

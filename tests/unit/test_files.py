@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,30 @@ def test_json_ready_has_null_for_what_json_cannot_say() -> None:
     ready = json_ready(value)
     assert ready == {"rank": None, "ci": [1.5, None], "n": [1, None], "deep": {"x": None}}
     json.dumps(ready, allow_nan=False)
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with atomic_text(pipe) as stream:
+            stream.write("through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old", encoding="utf-8")
+    link.symlink_to(target)
+    with atomic_text(link) as stream:
+        stream.write("new")
+        assert target.read_text(encoding="utf-8") == "old"
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8") == "new"
 
 
 def test_sha256_of_is_the_digest_of_the_bytes(tmp_path: Path) -> None:
