@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,6 +114,22 @@ def query_filter_options(function: Decorated) -> Decorated:
     )(function)
 
 
+class NumberRange(click.FloatRange):
+    """A number in a range; unlike click's own, not-a-number is none."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 def candidate_options(function: Decorated) -> Decorated:
     """Add ``--candidates``, ``--ppm`` and ``--jobs``."""
     for option in (
@@ -123,7 +141,7 @@ def candidate_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--ppm",
-            type=click.FloatRange(min=0.0, min_open=True),
+            type=NumberRange(min=0.0, min_open=True),
             default=10.0,
             show_default=True,
             help="Candidates' exact masses lie this close to the query's neutral mass.",
@@ -195,8 +213,12 @@ def require_writable(path: Path) -> None:
     """Fail before the work, not after it, if `path` cannot become a file."""
     if path.is_dir():
         raise InputError(f"{path}: is a directory, wanted the path of a file to write")
+    if path.exists() and not path.is_file():
+        return  # a device or a pipe
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 

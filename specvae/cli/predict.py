@@ -10,6 +10,7 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
+    NumberRange,
     device_option,
     model_file,
     model_option,
@@ -25,7 +26,7 @@ from specvae.cli.options import (
 @model_option
 @click.option(
     "--min-probability",
-    type=click.FloatRange(0.0, 1.0),
+    type=NumberRange(0.0, 1.0),
     default=0.0,
     show_default=True,
     help="Leave out bits that are less likely.",
