@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -61,6 +61,7 @@ from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
 from specvae.vae.training import EpochRecord, History, PackedBits, TensorSource, TrainingData, fit
 
+MODEL_FILE = "model.safetensors"
 STATE_FILE = "training-state.safetensors"
 _POOL_ROWS = 8192
 
@@ -147,13 +148,10 @@ def train(
                 files, library, layout, (wanted.excluded, held_out), report, n_jobs, progress
             )
     except SpecvaeError:
-        # What was skipped says why a run failed; but a mistyped path leaves an earlier run's
-        # record alone.
-        if report.skips:
+        # What was skipped says why a run failed, but a model that is there keeps its own record.
+        if not (files.output / MODEL_FILE).exists():
             report.write_csv(files.output / "skipped.csv")
         raise
-    report.write_csv(files.output / "skipped.csv")
-    write_split(files.output / "split.csv", folds)
     bins = _frequent_columns(bins, library, rows["train"], config.inputs.min_column_count)
     library = replace(library, spectra=bins.narrow(library.spectra))
     unpaired_spectra = bins.narrow(unpaired_spectra)
@@ -183,7 +181,14 @@ def train(
         largest = max(len(source) for source in data.streams().values())
         n_epochs = automatic_epochs(largest, config.optim.batch_size)
         config = replace(config, optim=replace(config.optim, epochs=n_epochs))
-    epochs = _EpochLog(files.output, config.optim.epochs, progress)
+
+    def write_record() -> None:
+        report.write_csv(files.output / "skipped.csv")
+        write_split(files.output / "split.csv", folds)
+
+    # A run that is refused, say because it cannot be resumed, leaves the record of the model that
+    # is there alone: the first epoch is when the folder becomes this run's.
+    epochs = _EpochLog(files.output, config.optim.epochs, progress, write_record)
     history = fit(
         model,
         data,
@@ -198,6 +203,7 @@ def train(
         resume=resume,
         device=torch_device,
     )
+    write_record()
     epochs.finish(history)
     # Summed over the epochs, so that those before a resumption count too.
     clock.seconds["training"] = round(
@@ -225,7 +231,7 @@ def train(
             for fold in ("train", "val")
         },
     }
-    save_checkpoint(files.output / "model.safetensors", model, header)
+    save_checkpoint(files.output / MODEL_FILE, model, header)
     plot_training(epochs.records, files.output / "training.png")
     if figures:
         progress.log(
@@ -252,13 +258,18 @@ class _Clock:
 class _EpochLog:
     """Keeps ``epochs.jsonl`` whole after every epoch and says how it went."""
 
-    def __init__(self, output: Path, n_epochs: int, progress: Progress) -> None:
+    def __init__(
+        self, output: Path, n_epochs: int, progress: Progress, on_first: Callable[[], None]
+    ) -> None:
         self.records: list[Mapping[str, Any]] = []
+        self._on_first = on_first
         self._path = output / "epochs.jsonl"
         self._n_epochs = n_epochs
         self._progress = progress
 
     def __call__(self, record: EpochRecord) -> None:
+        if not self.records:
+            self._on_first()
         if record.epoch > 1 and not self.records and self._path.exists():
             # A resumed run: the epochs before it stand in the file already.
             lines = self._path.read_text(encoding="utf-8").splitlines()

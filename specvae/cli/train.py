@@ -11,6 +11,7 @@ from specvae.cli.options import (
     INPUT,
     Console,
     device_option,
+    require_writable,
     strict_option,
     verbosity,
 )
@@ -150,6 +151,9 @@ def train(
       specvae train --spectra mona.msp --ion-mode positive --adduct "[M+H]+" \\
           --exclude truth.csv -o specvae-model
     """
+    # Before hours of work, not after them.
+    require_writable(output / "model.safetensors")
+
     from specvae.annotation.config import (
         override,
         parse_assignments,

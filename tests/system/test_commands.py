@@ -265,6 +265,26 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+def test_a_finished_model_keeps_its_record_when_a_run_is_refused(tmp_path: Path) -> None:
+    library, folder = tmp_path / "few.msp", tmp_path / "m"
+    records = (DEMO / "library.msp").read_text().split("\n\n")
+    library.write_text("\n\n".join(records[:120]) + "\n\n")
+    start = ("train", "--spectra", library, "-o", folder, "--epochs", 2)
+    run_specvae(*start)
+    names = ("split.csv", "skipped.csv", "epochs.jsonl", "training.png")
+    record = {name: (folder / name).read_bytes() for name in names}
+    refused = run_specvae(*start, "--seed", 5, "--resume", code=1)
+    assert "resume" in refused.stderr
+    run_specvae(*start, "--ion-mode", "negative", code=1)
+    assert {name: (folder / name).read_bytes() for name in names} == record
+    # Nothing is left to do, and the record stays whole.
+    run_specvae(*start, "--resume")
+    assert (folder / "epochs.jsonl").read_bytes() == record["epochs.jsonl"]
+    assert (folder / "split.csv").read_bytes() == record["split.csv"]
+    curves = len(record["training.png"])
+    assert abs((folder / "training.png").stat().st_size - curves) < 0.05 * curves
+
+
 def test_exclude_and_supervision(tmp_path: Path) -> None:
     library = DEMO / "library.msp"
     folder = tmp_path / "m"
@@ -291,6 +311,7 @@ def test_exclude_and_supervision(tmp_path: Path) -> None:
         (("annotate", "absent.mgf", "--candidates", CANDIDATES), 1, "absent.mgf"),
         (("annotate", QUERIES, "--candidates", "absent.csv"), 1, "absent.csv"),
         (("annotate", QUERIES), 2, "--candidates"),
+        (("annotate", QUERIES, "--candidates", CANDIDATES, "--ppm", "nan"), 2, "not a number"),
         (("annotat", QUERIES), 2, "Did you mean 'annotate'?"),
         (("train", "--spectra", "absent.msp", "-o", "m"), 1, "absent.msp"),
         (("train", "--spectra", QUERIES, "-o", "m"), 1, "no structure"),
