@@ -48,7 +48,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         owned[name] = value if whole and storage.data_ptr() not in seen else value.clone()
         seen.add(storage.data_ptr())
     with atomic_path(path) as temporary:
+        # safetensors makes files for their owner only; a model is read by whoever may read its
+        # folder, so it gets the mode that this process gives to new files.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(owned, temporary, dict(metadata))
+        temporary.chmod(mode)
 
 
 def save_checkpoint(path: Path, model: MultimodalVAE, header: Mapping[str, Any]) -> None:

@@ -183,3 +183,9 @@ def test_damaged_weights_are_refused(path: Path) -> None:
     content[-2] ^= 1
     path.write_bytes(content)
     refused(path, "damaged")
+
+
+def test_a_checkpoint_may_be_read_by_whoever_may_read_new_files(path: Path) -> None:
+    other = path.with_name("other")
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
