@@ -219,7 +219,7 @@ class CandidateSource:
         self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
         self._table = None if self._pool else read_candidates(path, report)
         if self._table is not None and not len(self._table):
-            raise InputError(f"{path}: no usable candidate ({report.summary()})")
+            raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
 
     def find(self, query: Spectrum, adduct: Adduct | None) -> CandidateSet | str:
         """Return a query's candidates, one per first block, or why there are none."""
