@@ -19,12 +19,12 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
 from specvae.errors import ConfigError, SpecvaeError
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
-from specvae.molecules.molecule import canonical_smiles, standard_mol
+from specvae.molecules.molecule import canonical_smiles, quiet_rdkit, standard_mol
 from specvae.molecules.substructure import SubstructureMatcher
 
 __all__ = [
@@ -130,7 +130,7 @@ class FingerprintLayout:
         packed = np.zeros((len(smiles), self.n_bytes), dtype=np.uint8)
         for row, text in zip(packed, smiles, strict=True):
             mol, _ = standard_mol(text)
-            with rdBase.BlockLogs():
+            with quiet_rdkit():
                 row[:] = np.packbits(self._bits(mol), bitorder="little")
         return packed
 

@@ -17,6 +17,10 @@ stays charged: choline is 104.1075 Da, and its [M]+ is found an electron mass be
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,6 +72,22 @@ class Molecule:
         return self.inchikey[:14]
 
 
+@contextmanager
+def quiet_rdkit() -> Iterator[None]:
+    """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands.
+
+    A substructure search of RDKit 2026.03 leaves RDKit's own handler of SIGINT behind, which
+    swallows the first Ctrl-C for the rest of the process's life.
+    """
+    try:
+        with rdBase.BlockLogs():
+            yield
+    finally:
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
 def _shown(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
@@ -99,7 +119,7 @@ def standard_mol(smiles: str | None = None, inchi: str | None = None) -> tuple[C
     if not text:
         raise StructureError("no structure given: a SMILES or an InChI is wanted")
     kind = "SMILES" if smiles else "InChI"
-    with rdBase.BlockLogs():
+    with quiet_rdkit():
         mol = (
             Chem.MolFromSmiles(text) if smiles else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
         )

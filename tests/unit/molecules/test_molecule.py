@@ -1,6 +1,10 @@
+import os
+import signal
+
 import pytest
 
 from specvae.errors import SpecvaeError, StructureError
+from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import ELECTRON_MASS, parse_molecule, standard_mol
 
 
@@ -119,3 +123,10 @@ def test_neutral_form_is_perceived_like_one_written_neutral() -> None:
         a.GetTotalNumHs() for a in neutral.GetAtoms()
     ]
     assert ion.GetRingInfo().NumRings() == 1
+
+
+def test_an_interrupt_is_not_swallowed() -> None:
+    parse_molecule("C[N+](C)(C)CC(=O)[O-].Cl")
+    get_layout("mixed2149").compute(["OCC1CCCCC1"])
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
