@@ -127,13 +127,21 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output, such as head(1), has gone: not an error, but nothing more can
         # be written, at interpreter exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        click.echo(f"specvae: {error.filename}: {error.strerror}", err=True)
+        where = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"specvae: {where}{error.strerror}", err=True)
+        if error.filename is None:
+            _drop_output()  # a full disk, for one, fails again when the buffer is flushed
         sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let what is still buffered for stdout go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -378,6 +378,15 @@ def test_every_command_has_help_with_an_example() -> None:
         assert "specvae " + command[0] in text
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line() -> None:
+    command = [sys.executable, "-m", "specvae.cli.main", "download", "--list"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "specvae: No space left on device\n"
+
+
 def test_a_reader_that_closes_early_is_no_error(model: Path) -> None:
     command = [sys.executable, "-m", "specvae.cli.main", "predict", str(QUERIES)]
     with subprocess.Popen(
