@@ -99,6 +99,11 @@ def evaluate(
         ),
         answers,
     )
+    if not evaluation.ranks and not evaluation.unknown_queries:
+        raise InputError(
+            f"{queries}: no query is left to evaluate ({query_report.summary()}; --ion-mode and "
+            "--adduct leave out the others)"
+        )
     if not evaluation.ranks:
         raise InputError(
             f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "

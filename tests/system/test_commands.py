@@ -312,6 +312,20 @@ def test_exclude_and_supervision(tmp_path: Path) -> None:
         (("annotate", QUERIES, "--candidates", "absent.csv"), 1, "absent.csv"),
         (("annotate", QUERIES), 2, "--candidates"),
         (("annotate", QUERIES, "--candidates", CANDIDATES, "--ppm", "nan"), 2, "not a number"),
+        (
+            (
+                "evaluate",
+                QUERIES,
+                "--candidates",
+                CANDIDATES,
+                "--truth",
+                TRUTH,
+                "--ion-mode",
+                "negative",
+            ),
+            1,
+            "--ion-mode",
+        ),
         (("annotat", QUERIES), 2, "Did you mean 'annotate'?"),
         (("train", "--spectra", "absent.msp", "-o", "m"), 1, "absent.msp"),
         (("train", "--spectra", QUERIES, "-o", "m"), 1, "no structure"),
@@ -333,7 +347,7 @@ def test_exclude_and_supervision(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(
     model: Path, tmp_path: Path, arguments: tuple[object, ...], code: int, message: str
 ) -> None:
-    if arguments[0] == "annotate":
+    if arguments[0] in ("annotate", "evaluate"):
         arguments = (*arguments, "--model", model)
     done = run_specvae(*arguments, cwd=tmp_path, code=code)
     assert message in done.stderr
