@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,14 +29,16 @@ def read_mzml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     Survey scans are counted as MS_LEVEL; at a damaged or cut-off place the file counts one
     TRUNCATED record and ends.
     """
-    from pyteomics import mzml
+    with _without_warnings():
+        from pyteomics import mzml
 
     return _read(path, report, lambda stream: mzml.MzML(stream, use_index=False), _mzml_fields)
 
 
 def read_mzxml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     """Yield the fragment spectra of an mzXML file, as `read_mzml` does."""
-    from pyteomics import mzxml
+    with _without_warnings():
+        from pyteomics import mzxml
 
     def scans(stream: BinaryIO) -> Iterable[Mapping[str, Any]]:
         # The class's own iteration, and its iterfind("scan"), hold every fragment spectrum back
@@ -92,6 +96,14 @@ def _spectrum(
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
     record = Record(fields, {})
     return make_spectrum(record, mz, intensity, MZML_STYLE, query_id, path, index)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep what pyteomics warns of when imported, missing packages that are not used, to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _texts(**values: object) -> dict[str, str]:
