@@ -2,6 +2,8 @@
 
 import gzip
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,17 @@ def test_mzxml_cut_off(tmp_path: Path) -> None:
     spectra, skips, _ = read_bytes(tmp_path, "x.mzXML", cut)
     assert [s.query_id for s in spectra] == ["1"]
     assert [s.reason for s in skips] == [Reason.TRUNCATED]
+
+
+def test_mzml_is_read_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "x.mzML"
+    path.write_text(mzml_file([SCAN]))
+    code = (
+        "import sys; from pathlib import Path; from specvae.report import ReadReport; "
+        "from specvae.spectra.read import read_spectra; "
+        "print(len(list(read_spectra(Path(sys.argv[1]), ReadReport()))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("1", "")
