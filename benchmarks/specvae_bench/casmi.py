@@ -22,6 +22,7 @@ from specvae.cli.options import (
     device_option,
     model_file,
     require_writable,
+    settings_options,
     verbosity,
 )
 from specvae.errors import InputError
@@ -66,6 +67,7 @@ _CHALLENGE = re.compile(r"challenge[-_ ]?0*(\d+)", re.IGNORECASE)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("casmi2017"), show_default=True)
 @device_option
+@settings_options
 @verbosity
 def casmi2017(
     data: Path,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.options import INPUT, Console, require_writable, verbosity
+from specvae.cli.options import INPUT, Console, require_writable, settings_options, verbosity
 
 if TYPE_CHECKING:
     from specvae.spectra.spectrum import Spectrum
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("holdout"), show_default=True)
+@settings_options
 @verbosity
 def holdout(
     spectra: tuple[Path, ...],

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, Console, require_writable, verbosity
+from specvae.cli.options import INPUT, Console, require_writable, settings_options, verbosity
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
 _READ = """
@@ -56,6 +56,7 @@ n = sum(1 for _ in load_from_msp(sys.argv[1]))
     help="Repeats of reading the whole file.",
 )
 @click.option("-o", "--output", type=INPUT, default=Path("speed.json"), show_default=True)
+@settings_options
 @verbosity
 def speed(spectra: Path, repeats: int, read_repeats: int, output: Path) -> None:
     """Measure speed against the peers, interleaved on one thread; ratios of medians.

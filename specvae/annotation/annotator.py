@@ -383,7 +383,11 @@ def _ranked(
     if packed is None or logits is None:
         assert isinstance(item.found, str)
         return RankedQuery(
-            item.query.query_id, item.query, item.adduct, item.found, is_filtered=item.is_filtered
+            item.query.query_id,
+            item.query,
+            item.adduct,
+            "; ".join((item.found, *item.remarks)),
+            is_filtered=item.is_filtered,
         )
     scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
     return RankedQuery(

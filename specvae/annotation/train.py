@@ -135,10 +135,9 @@ def train(
             folds = library.folds(config.split.validation, config.split.test, config.seed)
             rows = library.split(folds)
             if not len(rows["train"]):
-                raise InputError(
-                    f"{files.spectra[0]}: no compound left to train on; "
-                    f"{len(library.molecules)} compounds went to validation and test"
-                )
+                progress.log("too few compounds for a validation fold: all are trained on")
+                folds = dict.fromkeys(folds, "train")
+                rows = library.split(folds)
             held_out = frozenset(block for block, fold in folds.items() if fold != "train")
             unpaired_spectra = encode_unpaired_spectra(
                 read_many(files.unpaired_spectra, report), bins, report, wanted, held_out

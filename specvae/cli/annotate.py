@@ -15,6 +15,7 @@ from specvae.cli.options import (
     model_option,
     query_filter_options,
     require_writable,
+    settings_options,
     strict_option,
     text_output,
     verbosity,
@@ -58,6 +59,7 @@ class TopType(click.ParamType[int | str]):
 @click.option("--report", type=INPUT, default=None, help="Also write a report as one HTML page.")
 @strict_option
 @device_option
+@settings_options
 @verbosity
 def annotate(
     queries: Path,
@@ -99,7 +101,10 @@ def annotate(
     )
     from specvae.annotation.export import write_annotations
     from specvae.report import ReadReport
+    from specvae.spectra.lines import sniff_format
 
+    # A wrong file of queries is told before a long file of candidates is read.
+    sniff_format(queries)
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)

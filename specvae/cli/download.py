@@ -18,7 +18,7 @@ import click
 from specvae import __version__
 from specvae.cli import datasets
 from specvae.cli.datasets import Dataset, RemoteFile
-from specvae.cli.options import Console, verbosity
+from specvae.cli.options import Console, settings_options, verbosity
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text, sha256_of
 
@@ -55,6 +55,7 @@ class _InterruptedError(Exception):
     help="Folder for data sets; each gets a folder of its own in it.",
 )
 @click.option("--list", "list_only", is_flag=True, help="List the data sets and exit.")
+@settings_options
 @verbosity
 def download(name: str | None, output: Path, list_only: bool) -> None:
     """Fetch a public data set: mona, casmi2017, mnist, svhn or cub.

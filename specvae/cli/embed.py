@@ -14,6 +14,7 @@ from specvae.cli.options import (
     model_file,
     model_option,
     require_writable,
+    settings_options,
     strict_option,
     verbosity,
     write_skips,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 )
 @strict_option
 @device_option
+@settings_options
 @verbosity
 def embed(
     queries: Path | None,

@@ -18,6 +18,7 @@ from specvae.cli.options import (
     query_filter_options,
     require_writable,
     seed_option,
+    settings_options,
     strict_option,
     text_output,
     verbosity,
@@ -39,6 +40,13 @@ _NAMES_SHOWN = 5
 )
 @model_option
 @query_filter_options
+@click.option(
+    "-o",
+    "--output",
+    type=INPUT,
+    default=None,
+    help="Where to write the figures.  [default: stdout]",
+)
 @click.option("--json", "json_path", type=INPUT, default=None, help="Write the figures as JSON.")
 @click.option(
     "--plot", "plot_path", type=INPUT, default=None,
@@ -47,6 +55,7 @@ _NAMES_SHOWN = 5
 @seed_option
 @strict_option
 @device_option
+@settings_options
 @verbosity
 def evaluate(
     queries: Path,
@@ -57,6 +66,7 @@ def evaluate(
     model: Path,
     ion_mode: str | None,
     adducts: tuple[str, ...],
+    output: Path | None,
     json_path: Path | None,
     plot_path: Path | None,
     seed: int,
@@ -74,7 +84,7 @@ def evaluate(
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
     path = model_file(model)
-    for target in (json_path, plot_path):
+    for target in (output, json_path, plot_path):
         if target is not None:
             require_writable(target)
 
@@ -85,7 +95,10 @@ def evaluate(
     from specvae.errors import InputError
     from specvae.files import json_ready, sha256_of
     from specvae.report import ReadReport
+    from specvae.spectra.lines import sniff_format
 
+    # A wrong file of queries is told before a long file of candidates is read.
+    sniff_format(queries)
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
     answers = read_truth(truth)
@@ -148,7 +161,8 @@ def evaluate(
             n_queries=len(evaluation.ranks),
         )
     write_skips(json_path, query_report, candidate_report)
-    click.echo(_table(figures))
+    with text_output(output) as stream:
+        stream.write(_table(figures) + "\n")
 
 
 def _table(figures: dict[str, Any]) -> str:

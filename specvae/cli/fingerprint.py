@@ -11,6 +11,7 @@ from specvae.cli.options import (
     INPUT,
     Console,
     require_writable,
+    settings_options,
     strict_option,
     text_output,
     verbosity,
@@ -39,6 +40,7 @@ from specvae.cli.options import (
     "--jobs", type=click.IntRange(min=1), default=None, help="Processes.  [default: one per core]"
 )
 @strict_option
+@settings_options
 @verbosity
 def fingerprint(
     molecules: Path, layout_name: str, output: Path | None, jobs: int | None, strict: bool

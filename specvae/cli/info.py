@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, model_file, verbosity
+from specvae.cli.options import INPUT, model_file, settings_options, verbosity
 
 
 @click.command()
@@ -19,6 +19,7 @@ from specvae.cli.options import INPUT, model_file, verbosity
     is_flag=True,
     help="Print the header as JSON; of the compounds (split.csv names them) their number.",
 )
+@settings_options
 @verbosity
 def info(model: Path, as_json: bool) -> None:
     """Tell what a model is, what it was trained on, and what it reached.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import sys
@@ -14,7 +15,7 @@ from typing import Any, TextIO, TypeVar, cast
 
 import click
 
-from specvae.errors import InputError
+from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_text
 from specvae.report import ReadReport
 
@@ -59,6 +60,74 @@ def verbosity(function: Decorated) -> Decorated:
     ):
         function = option(function)
     return function
+
+
+def settings_options(function: Decorated) -> Decorated:
+    """Add ``--config`` and ``--set``, which give a command's options other defaults.
+
+    A key is the long name of an option without its dashes. What is typed on the command line
+    counts most, then ``--set``, then the file.
+    """
+
+    def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+        from specvae.annotation.config import parse_assignments, read_config_file
+
+        values: dict[str, Any] = {}
+        if param.name == "config_file" and value is not None:
+            values = read_config_file(cast("Path", value))
+        elif param.name == "assignments":
+            values = parse_assignments(cast("tuple[str, ...]", value))
+        given = ctx.meta.setdefault("specvae.settings", {})
+        given[param.name] = _option_defaults(ctx.command, values)
+        ctx.default_map = {**given.get("config_file", {}), **given.get("assignments", {})}
+
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            is_eager=True,
+            expose_value=False,
+            callback=remember,
+            help="Give an option, e.g. ppm=5 (repeatable).",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=INPUT,
+            is_eager=True,
+            expose_value=False,
+            callback=remember,
+            help="TOML file of options, e.g. ppm = 5; --set and the command line override it.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values by parameter name, as the text that the command line would give."""
+    names = {
+        long.removeprefix("--"): param
+        for param in command.params
+        if isinstance(param, click.Option) and param.expose_value
+        for long in param.opts
+        if long.startswith("--")
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        param = names.get(key.replace("_", "-"))
+        if param is None or param.name is None:
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {near[0]!r}")
+        if param.is_flag:
+            defaults[param.name] = value
+        elif param.multiple:
+            defaults[param.name] = [str(v) for v in (value if isinstance(value, list) else [value])]
+        else:
+            defaults[param.name] = str(value)
+    return defaults
 
 
 def device_option(function: Decorated) -> Decorated:

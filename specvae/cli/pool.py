@@ -10,6 +10,7 @@ from specvae.cli.options import (
     INPUT,
     Console,
     require_writable,
+    settings_options,
     strict_option,
     verbosity,
     write_skips,
@@ -42,6 +43,7 @@ def pool() -> None:
     "--jobs", type=click.IntRange(min=1), default=None, help="Processes.  [default: one per core]"
 )
 @strict_option
+@settings_options
 @verbosity
 def build(
     structures: tuple[Path, ...], output: Path, layout_name: str, jobs: int | None, strict: bool
@@ -76,6 +78,7 @@ def build(
 
 @pool.command()
 @click.argument("path", metavar="POOL", type=INPUT)
+@settings_options
 @verbosity
 def info(path: Path) -> None:
     """Tell what a pool holds.

@@ -14,6 +14,7 @@ from specvae.cli.options import (
     device_option,
     model_file,
     model_option,
+    settings_options,
     strict_option,
     text_output,
     verbosity,
@@ -34,6 +35,7 @@ from specvae.cli.options import (
 @click.option("-o", "--output", type=INPUT, default=None, help="Where to write.  [default: stdout]")
 @strict_option
 @device_option
+@settings_options
 @verbosity
 def predict(
     queries: Path,
@@ -58,8 +60,10 @@ def predict(
 
     from specvae.annotation.annotator import Annotator
     from specvae.report import ReadReport
+    from specvae.spectra.lines import sniff_format
     from specvae.spectra.read import read_spectra
 
+    sniff_format(queries)
     report = ReadReport(strict=strict)
     annotator = Annotator.load(path, device)
     spectra = list(read_spectra(queries, report))

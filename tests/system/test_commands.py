@@ -416,3 +416,44 @@ def test_a_reader_that_closes_early_is_no_error(model: Path) -> None:
         errors = process.stderr.read()
     assert "Traceback" not in errors
     assert "Broken pipe" not in errors
+
+
+def test_settings_come_from_file_and_set_in_every_command(model: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(f'model = "{model}"\ntop = 2\nformat = "jsonl"\nadduct = ["[M+H]+"]\n')
+    common = ("annotate", QUERIES, "--candidates", CANDIDATES, "--config", config)
+
+    def most_rows(*more: object) -> int:
+        text = run_specvae(*common, *more).stdout
+        return max(Counter(json.loads(line)["query_id"] for line in text.splitlines()).values())
+
+    assert most_rows() == 2
+    assert most_rows("--set", "top=3") == 3
+    assert most_rows("--set", "top=3", "--top", 1) == 1
+    done = run_specvae(*common, "--set", "tops=3", code=1)
+    assert "'tops'" in done.stderr
+    assert "'top'" in done.stderr
+    assert "unknown setting" in run_specvae("info", model, "--set", "jsn=true", code=1).stderr
+    assert run_specvae("info", model, "--set", "json=true").stdout.startswith("{")
+
+
+def test_evaluation_can_be_written_to_a_file(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "figures.txt"
+    done = run_specvae(
+        "evaluate", QUERIES, "--candidates", CANDIDATES, "--truth", TRUTH, "--model", model,
+        "-o", output,
+    )  # fmt: skip
+    assert done.stdout == ""
+    assert "hit_at_1" in output.read_text()
+
+
+def test_a_library_of_one_compound_trains(tmp_path: Path) -> None:
+    library = tmp_path / "one.msp"
+    records = (DEMO / "library.msp").read_text().split("\n\n")
+    library.write_text("\n\n".join(records[:3]) + "\n")
+    done = run_specvae(
+        "train", "--spectra", library, "-o", tmp_path / "m", "--epochs", 1,
+        "--fingerprint", "morgan4096",
+    )  # fmt: skip
+    assert "validation" in done.stderr
+    assert read_header(tmp_path / "m" / "model.safetensors")["validation"] == {}
