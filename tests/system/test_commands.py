@@ -126,7 +126,8 @@ def test_candidates_by_query_id_and_unrankable_queries(model: Path, tmp_path: Pa
     assert {row["n_candidates"] for row in rows["listed"]} == {"2"}
     assert rows["listed"][0]["status"] == "ok; adduct taken as [M+H]+"
     assert rows["unlisted"][0]["rank"] == ""
-    assert rows["unlisted"][0]["status"] == "no candidates for this query_id"
+    status = rows["unlisted"][0]["status"]
+    assert status == "no candidates for this query_id; adduct taken as [M+H]+"
     assert "unreadable record" in rows["broken"][0]["status"]
     skipped = (tmp_path / "skipped.csv").read_text()
     assert "BAD_PEAK" in skipped
