@@ -148,7 +148,7 @@ def train(
             )
     except SpecvaeError:
         # What was skipped says why a run failed, but a model that is there keeps its own record.
-        if not (files.output / MODEL_FILE).exists():
+        if report.skips and not (files.output / MODEL_FILE).exists():
             report.write_csv(files.output / "skipped.csv")
         raise
     bins = _frequent_columns(bins, library, rows["train"], config.inputs.min_column_count)
