@@ -83,9 +83,10 @@ def speed(spectra: Path, repeats: int, read_repeats: int, output: Path) -> None:
     }
     for name, measure in (
         ("start", lambda: _start(repeats + 2)),
+        # Before torch and RDKit are loaded: a new process is born with its parent's peak memory.
+        ("read_msp", lambda: _read(spectra, read_repeats, console)),
         ("sparse_layer", lambda: _sparse_layer(repeats)),
         ("fingerprints", _fingerprints),
-        ("read_msp", lambda: _read(spectra, read_repeats, console)),
     ):
         console.log(f"measuring {name}")
         result[name] = measure()
