@@ -17,7 +17,8 @@ from specvae.cli.options import INPUT, model_file, settings_options, verbosity
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the header as JSON; of the compounds (split.csv names them) their number.",
+    help="Print the header as JSON; of compounds (split.csv names them) and of kept columns their "
+    "number.",
 )
 @settings_options
 @verbosity
@@ -35,6 +36,8 @@ def info(model: Path, as_json: bool) -> None:
     if as_json:
         if "compounds" in header:
             header["compounds"] = {fold: len(of) for fold, of in header["compounds"].items()}
+        if (header.get("bins") or {}).get("context") is not None:
+            header["bins"]["context"] = len(header["bins"]["context"])
         click.echo(json.dumps(header, indent=2))
         return
     for name, value in _lines(path, header):
