@@ -41,6 +41,20 @@ def test_paper_preset_has_the_bins_and_nothing_beside(kind: str) -> None:
     assert (optim.clip_norm, optim.weight_averaging) == (None, None)
 
 
+def test_paper_preset_has_the_paper_s_half_billion_parameters() -> None:
+    config = preset_config("paper", "svae")
+    with torch.device("meta"):
+        model = MultimodalVAE(model_config(config, bin_layout(config), get_layout("svae2149")))
+    # Tables A.8 and A.9 by hand, two encoders and a decoder of each modality; batch normalisation
+    # has two numbers a unit.
+    encoder = 11000 * 10000 + 10000 * 5000 + 5000 * 2048 + 2048 * 600 + 3 * (17048) + 600
+    decoder = 300 * 3000 + 3000 * 5000 + 5000 * 10000 + 10000 * 11000 + 3 * 18000 + 11000
+    bits_encoder = 2149 * 1024 + 1024 * 1000 + 1000 * 600 + 1024 + 1000 + 600
+    bits_decoder = 300 * 500 + 500 * 1024 + 1024 * 2149 + 500 + 1024 + 2149
+    assert model.n_parameters == 2 * (encoder + bits_encoder) + decoder + bits_decoder
+    assert round(model.n_parameters / 1e6) == 530
+
+
 def test_context_is_read_but_not_reconstructed() -> None:
     config = override(preset_config("small", "svae"), {"fingerprint": "morgan4096"})
     bins = bin_layout(config)
