@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-DEMO_EPOCHS ?= 20
+DEMO_EPOCHS ?= 30
 # Another index for torch alone, for instance https://download.pytorch.org/whl/cpu, whose build for
 # Linux comes without CUDA's libraries.
 TORCH_INDEX ?=
