@@ -295,11 +295,6 @@ def flat_settings(config: TrainConfig) -> dict[str, Any]:
     return _flatten(config.to_json())
 
 
-def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
-    """Return the settings stored by `TrainConfig.to_json`."""
-    return override(TrainConfig(), _flatten(values))
-
-
 def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in nested.items():

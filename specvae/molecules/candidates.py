@@ -21,16 +21,8 @@ from specvae.molecules.fingerprint import (
     fingerprints,
 )
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.tables import Row, read_molecules, read_rows, read_structures
+from specvae.molecules.tables import Row, read_rows
 from specvae.report import ReadReport, Reason
-
-__all__ = [
-    "CandidatePool",
-    "CandidateSet",
-    "read_candidates",
-    "read_molecules",
-    "read_structures",
-]
 
 _KIND = "specvae candidate pool"
 _FORMAT_VERSION = 1

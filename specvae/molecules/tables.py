@@ -129,30 +129,15 @@ def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecu
     InputError
         See `read_rows`.
     """
-    for row, molecule in _parsed_rows(path, report):
-        yield _name(path, row), molecule
-
-
-def read_structures(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
-    """Yield name and SMILES, as written, of each usable structure; see `read_molecules`."""
-    for row, _ in _parsed_rows(path, report):
-        yield _name(path, row), row.smiles
-
-
-def _name(path: Path, row: Row) -> str:
-    return row.id or row.name or f"{path.name}#{row.line}"
-
-
-def _parsed_rows(path: Path, report: ReadReport) -> Iterator[tuple[Row, Molecule]]:
     for row in read_rows(path, report):
+        name = row.id or row.name or f"{path.name}#{row.line}"
         try:
             molecule = parse_molecule(row.smiles)
         except StructureError as error:
             report.n_read -= 1
-            name = _name(path, row)
             report.skip(str(path), row.line, name, Reason.BAD_STRUCTURE, str(error))
         else:
-            yield row, molecule
+            yield name, molecule
 
 
 Cells = tuple[str, str, str, str, str, str]

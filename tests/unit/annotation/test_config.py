@@ -8,7 +8,7 @@ from specvae.annotation.config import (
     MODEL_KINDS,
     TrainConfig,
     automatic_epochs,
-    config_from_json,
+    flat_settings,
     override,
     parse_assignments,
     preset_config,
@@ -21,7 +21,7 @@ from specvae.errors import ConfigError, InputError
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_presets_survive_json(preset: str, kind: str) -> None:
     config = preset_config(preset, kind)
-    assert config_from_json(config.to_json()) == config
+    assert override(TrainConfig(), flat_settings(config)) == config
     assert config.preset == preset
     assert config.model.kind == kind
 
