@@ -47,6 +47,7 @@ class ModelSettings:
     input_dropout: float = 0.2
     variance: Literal["logvar", "softplus_var", "softplus_sd"] = "logvar"
     initial_logvar: float = -2.0
+    start_at_means: bool = True
     prior_expert: bool = True
     share_body: bool = False
 
@@ -189,6 +190,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             dropout=0.0,
             input_dropout=0.0,
             initial_logvar=0.0,
+            start_at_means=False,
             variance="softplus_var" if MODEL_KINDS[kind][0] == "product" else "softplus_sd",
         ),
         inputs=InputSettings(

@@ -166,7 +166,7 @@ def train(
     )
 
     model = MultimodalVAE(model_config(config, bins, layout)).to(torch_device)
-    if config.objective.path_weight:
+    if config.model.start_at_means:
         model.start_at(_training_means(library, rows["train"], packed, bins, layout))
     progress.log(
         f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "

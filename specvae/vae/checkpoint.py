@@ -111,7 +111,10 @@ def load_checkpoint(
                 f"{path}: tensor {name} has shape {found.get(name, 'none')}, the model "
                 f"configuration wants {wanted.get(name, 'none')}"
             )
-    model.load_state_dict(tensors, assign=True)
+    # Copies lie at addresses that vector instructions like. In the file's own pages a tensor may
+    # begin anywhere, and the last digits of a product would hang on where.
+    aligned = {name: tensor.clone() for name, tensor in tensors.items()}
+    model.load_state_dict(aligned, assign=True)
     model.requires_grad_(True)
     if weights_sha256(model) != header.get("weights_sha256"):
         raise CheckpointError(f"{path}: damaged: the weights differ from their recorded SHA-256")
