@@ -20,6 +20,7 @@ from specvae.cli.options import (
     INPUT,
     Console,
     device_option,
+    jobs_option,
     model_file,
     require_writable,
     settings_options,
@@ -63,7 +64,7 @@ _CHALLENGE = re.compile(r"challenge[-_ ]?0*(\d+)", re.IGNORECASE)
     help="More compounds to keep out of training (repeatable).",
 )
 @click.option("--title", default=None, help="Of the plot.")
-@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Fingerprint processes.")
+@jobs_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("casmi2017"), show_default=True)
 @device_option

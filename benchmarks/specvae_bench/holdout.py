@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.options import INPUT, Console, require_writable, settings_options, verbosity
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    library_filter_options,
+    require_writable,
+    settings_options,
+    verbosity,
+)
 
 if TYPE_CHECKING:
     from specvae.spectra.spectrum import Spectrum
@@ -32,14 +39,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most spectra of one compound.",
 )
-@click.option("--ion-mode", type=click.Choice(["positive", "negative"]), default=None)
-@click.option("--adduct", "adducts", multiple=True, help="Only this adduct (repeatable).")
-@click.option(
-    "--instrument-type",
-    "instrument_types",
-    multiple=True,
-    help="Only this instrument type, a shell pattern (repeatable).",
-)
+@library_filter_options
 @click.option("--exclude", type=INPUT, multiple=True, help="Compounds left out (repeatable).")
 @click.option(
     "--structures",

@@ -10,6 +10,7 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
+    jobs_option,
     require_writable,
     settings_options,
     strict_option,
@@ -36,9 +37,7 @@ from specvae.cli.options import (
     default=None,
     help="HDF5 (packed) if the name ends in .h5, else CSV.  [default: CSV on stdout]",
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=None, help="Processes.  [default: one per core]"
-)
+@jobs_option
 @strict_option
 @settings_options
 @verbosity

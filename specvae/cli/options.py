@@ -199,15 +199,46 @@ class NumberRange(click.FloatRange):
         return number
 
 
-def candidate_options(function: Decorated) -> Decorated:
-    """Add ``--candidates``, ``--ppm`` and ``--jobs``."""
+def jobs_option(function: Decorated) -> Decorated:
+    """Add ``--jobs``."""
+    return click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=None,
+        help="Processes that compute fingerprints.  [default: one per core]",
+    )(function)
+
+
+def library_filter_options(function: Decorated) -> Decorated:
+    """Add ``--ion-mode``, ``--adduct`` and ``--instrument-type`` of a library's spectra."""
     for option in (
         click.option(
-            "--jobs",
-            type=click.IntRange(min=1),
-            default=None,
-            help="Processes that compute fingerprints. [default: one per core]",
+            "--instrument-type",
+            "instrument_types",
+            multiple=True,
+            help='Only spectra of this instrument type, e.g. LC-ESI-QTOF or "*QTOF*" (repeatable).',
         ),
+        click.option(
+            "--adduct",
+            "adducts",
+            multiple=True,
+            help='Only spectra of this adduct, e.g. "[M+H]+" (repeatable).',
+        ),
+        click.option(
+            "--ion-mode",
+            type=click.Choice(["positive", "negative"]),
+            default=None,
+            help="Only spectra of this ion mode.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def candidate_options(function: Decorated) -> Decorated:
+    """Add ``--candidates``, ``--ppm`` and ``--jobs``."""
+    function = jobs_option(function)
+    for option in (
         click.option(
             "--ppm",
             type=NumberRange(min=0.0, min_open=True),

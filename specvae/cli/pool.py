@@ -9,6 +9,7 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
+    jobs_option,
     require_writable,
     settings_options,
     strict_option,
@@ -39,9 +40,7 @@ def pool() -> None:
     show_default=True,
     help="The layout of the model that will rank: see 'specvae info'.",
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=None, help="Processes.  [default: one per core]"
-)
+@jobs_option
 @strict_option
 @settings_options
 @verbosity

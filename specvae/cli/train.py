@@ -11,6 +11,8 @@ from specvae.cli.options import (
     INPUT,
     Console,
     device_option,
+    jobs_option,
+    library_filter_options,
     require_writable,
     strict_option,
     verbosity,
@@ -66,21 +68,7 @@ KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
     default=None,
     help="svae2149, morgan4096 or mixed2149.  [default: mixed2149; svae2149 in preset paper]",
 )
-@click.option(
-    "--ion-mode", type=click.Choice(["positive", "negative"]), help="Only spectra of this mode."
-)
-@click.option(
-    "--adduct",
-    "adducts",
-    multiple=True,
-    help='Only spectra of this adduct, e.g. "[M+H]+" (repeatable).',
-)
-@click.option(
-    "--instrument-type",
-    "instrument_types",
-    multiple=True,
-    help='Only spectra of this instrument type, e.g. LC-ESI-QTOF or "*QTOF*" (repeatable).',
-)
+@library_filter_options
 @click.option(
     "--exclude",
     type=INPUT,
@@ -117,12 +105,7 @@ KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
     "lists them.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch in the folder.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Processes that compute fingerprints.  [default: one per core]",
-)
+@jobs_option
 @strict_option
 @device_option
 @verbosity
