@@ -1,5 +1,9 @@
 """Errors whose message is one finished line for the user."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class SpecvaeError(Exception):
     """A failure that the user can act on; its message is one line, ready to print."""
@@ -23,3 +27,10 @@ class TrainingError(SpecvaeError):
 
 class StructureError(SpecvaeError):
     """A molecular structure cannot be parsed or has no defined mass."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return the known name that is spelt most like `name`, for a message about an unknown one."""
+    import difflib  # Only failing commands need it; this module is loaded by all.
+
+    return difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)[0]

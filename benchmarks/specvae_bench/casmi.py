@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import gzip
 import re
 import tempfile
 import time
@@ -12,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -108,7 +107,7 @@ def casmi2017(
     from specvae.annotation.compounds import read_truth
     from specvae.annotation.config import override, preset_config
     from specvae.annotation.evaluate import evaluate
-    from specvae.annotation.metrics import random_hits, top_k_curve
+    from specvae.annotation.metrics import random_curve, top_k_curve
     from specvae.annotation.plots import plot_top_k
     from specvae.annotation.train import TrainFiles, train
     from specvae.files import atomic_text, sha256_of
@@ -175,9 +174,8 @@ def casmi2017(
             **evaluation.figures(seed),
             "top_k": curves[name],
         }
-        random = [float(random_hits(evaluation.ranks, k).mean()) for k in range(1, K_MAX + 1)]
-    curves["random"] = random
-    result["random_top_k"] = random
+    # The queries and their candidates, and so the ranks by chance, are the same for every model.
+    curves["random"] = result["random_top_k"] = random_curve(evaluation.ranks, K_MAX)
     plot_top_k(
         curves,
         output / "topk.png",
@@ -259,8 +257,10 @@ def _number(text: str) -> int | None:
 
 def _read_solutions(path: Path) -> dict[str, dict[str, str]]:
     """Return challenge name -> inchikey, ion_mode and precursor_mz; 2016 and 2017 spell apart."""
+    from specvae.molecules.tables import open_text
+
     solutions = {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with open_text(path) as stream:
         for line, row in enumerate(csv.DictReader(stream), start=2):
             fields = {(key or "").strip().lower(): (value or "") for key, value in row.items()}
             name = fields.get("challengename") or fields.get("challenge", "")
@@ -328,6 +328,8 @@ def _precursor(path: Path, name: str, solution: Mapping[str, str]) -> float | No
 
 def _merge_candidates(data: Path, solutions: Mapping[str, Any], output: Path) -> Path:
     """Write one CSV of the per-challenge ones, with columns query_id and smiles or inchi."""
+    from specvae.molecules.tables import open_text
+
     by_number = {_number(name): name for name in solutions}
     rows: list[tuple[str, str, str]] = []
     with _challenge_files(data, "candidates", ".csv") as files:
@@ -335,7 +337,7 @@ def _merge_candidates(data: Path, solutions: Mapping[str, Any], output: Path) ->
             name = by_number.get(_number(file.name))
             if name is None:
                 continue
-            with _open_text(file) as stream:
+            with open_text(file) as stream:
                 for row in csv.DictReader(stream):
                     fields = {(k or "").strip().lower(): (v or "") for k, v in row.items()}
                     rows.append((name, fields.get("smiles", ""), fields.get("inchi", "")))
@@ -368,13 +370,6 @@ def _challenge_files(data: Path, name: str, suffix: str) -> Iterator[list[Path]]
                     path.write_bytes(members.read(member))
                     files.append(path)
         yield files
-
-
-@contextmanager
-def _open_text(path: Path) -> Iterator[IO[str]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-        yield stream
 
 
 def _write_rows(path: Path, header: tuple[str, ...], rows: Any) -> Path:  # noqa: ANN401

@@ -7,7 +7,6 @@ Settings are grouped in frozen dataclasses; a key is written ``group.name``, for
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import tomllib
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from specvae.errors import ConfigError, InputError
+from specvae.errors import ConfigError, InputError, nearest
 
 # Model kind -> posteriors and objective; docs/models.md has the formulas.
 MODEL_KINDS: Mapping[
@@ -279,8 +278,8 @@ def override(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     known = _flatten(dataclasses.asdict(config))
     for key, value in values.items():
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {nearest[0]!r}")
+            near = nearest(key, known)
+            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {near!r}")
         group, _, name = key.rpartition(".")
         owner = getattr(config, group) if group else config
         checked = _coerce(key, value, get_type_hints(type(owner))[name])
@@ -324,10 +323,9 @@ def _coerce(key: str, value: Any, wanted: Any) -> Any:  # noqa: ANN401
 
 def _require_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        nearest = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f"setting {key!r}: found {value!r}, wanted one of {', '.join(map(repr, choices))}; "
-            f"the nearest is {nearest!r}"
+            f"the nearest is {nearest(value, choices)!r}"
         )
 
 

@@ -109,6 +109,11 @@ def top_k_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
     return [float(expected_hits(ranks, k).mean()) for k in range(1, k_max + 1)]
 
 
+def random_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
+    """Return the same for shuffled candidates, for k = 1 ... `k_max`."""
+    return [float(random_hits(ranks, k).mean()) for k in range(1, k_max + 1)]
+
+
 def bootstrap_interval(
     values: NDArray[np.float64],
     molecules: Sequence[str],

@@ -144,16 +144,14 @@ def evaluate(
             json.dump(json_ready(figures), stream, indent=2)
             stream.write("\n")
     if plot_path is not None:
-        from specvae.annotation.metrics import random_hits
+        from specvae.annotation.metrics import random_curve
         from specvae.annotation.plots import plot_top_k
 
         plot_top_k(
             {
                 figures["model"]["kind"]: figures["top_k"],
                 "blind": top_k_curve(evaluation.blind, _CURVE_MAX),
-                "random": [
-                    float(random_hits(evaluation.ranks, k).mean()) for k in range(1, _CURVE_MAX + 1)
-                ],
+                "random": random_curve(evaluation.ranks, _CURVE_MAX),
             },
             plot_path,
             k_max=_CURVE_MAX,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import sys
@@ -15,7 +14,7 @@ from typing import Any, TextIO, TypeVar, cast
 
 import click
 
-from specvae.errors import ConfigError, InputError
+from specvae.errors import ConfigError, InputError, nearest
 from specvae.files import atomic_text
 from specvae.report import ReadReport
 
@@ -119,8 +118,8 @@ def _option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str
     for key, value in values.items():
         param = names.get(key.replace("_", "-"))
         if param is None or param.name is None:
-            near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {near[0]!r}")
+            near = nearest(key, names)
+            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {near!r}")
         if param.is_flag:
             defaults[param.name] = value
         elif param.multiple:

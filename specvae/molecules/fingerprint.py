@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import multiprocessing
 import multiprocessing.connection
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from specvae.errors import ConfigError, SpecvaeError
+from specvae.errors import ConfigError, SpecvaeError, nearest
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
 from specvae.molecules.molecule import canonical_smiles, quiet_rdkit, standard_mol
@@ -214,9 +213,8 @@ def get_layout(name: str) -> FingerprintLayout:
         If there is none of that name; the message names the nearest.
     """
     if name not in _LAYOUTS:
-        near = difflib.get_close_matches(name, LAYOUT_NAMES, n=1, cutoff=0.0)
         raise ConfigError(
-            f"unknown fingerprint {name!r}: did you mean {near[0]}? "
+            f"unknown fingerprint {name!r}: did you mean {nearest(name, LAYOUT_NAMES)}? "
             f"There are {', '.join(LAYOUT_NAMES)}"
         )
     version, columns = _LAYOUTS[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, nearest
 from specvae.spectra.spectrum import Spectrum
 
 LAYOUT_VERSION = 1
@@ -470,7 +469,7 @@ class BinLayout:
         known = [field.name for field in fields(cls)]
         for key in mapping:
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1, 0.0)[0]
+                near = nearest(key, known)
                 raise ConfigError(f"bin layout: unknown key {key!r}, the nearest is {near!r}")
         try:
             return cls(**mapping)

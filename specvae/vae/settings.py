@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, nearest
 
 T = TypeVar("T")
 
@@ -50,8 +49,8 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
     for key in data:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
-            raise ConfigError(f"{where}unknown key '{key}'; the nearest known one is '{near[0]}'")
+            near = nearest(key, fields)
+            raise ConfigError(f"{where}unknown key '{key}'; the nearest known one is '{near}'")
     for name, field in fields.items():
         optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
         if name not in data and not optional:
