@@ -16,17 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from specvae.errors import ConfigError, InputError, nearest
+from specvae.vae.kinds import MODEL_KINDS
 
-# Model kind -> posteriors and objective; docs/models.md has the formulas.
-MODEL_KINDS: Mapping[
-    str, tuple[Literal["product", "product_own", "joint"], Literal["new", "vaevae"]]
-] = {
-    "svae": ("product", "new"),
-    "svae-star": ("product", "vaevae"),
-    "vaevae": ("joint", "vaevae"),
-    "vaevae-star": ("joint", "new"),
-    "vaevae-a": ("product_own", "vaevae"),
-}
 PRESETS = ("small", "paper")
 
 
@@ -172,7 +163,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
     if preset == "small":
         # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so
         # it needs them even where everything is paired; the new loss has these terms on pairs.
-        pool: Literal["rest", "all"] = "all" if MODEL_KINDS[kind][1] == "vaevae" else "rest"
+        pool: Literal["rest", "all"] = "all" if MODEL_KINDS[kind].loss == "vaevae" else "rest"
         return TrainConfig(unpaired_pool=pool, model=ModelSettings(kind=kind))
     return TrainConfig(
         preset="paper",
@@ -190,7 +181,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             input_dropout=0.0,
             initial_logvar=0.0,
             start_at_means=False,
-            variance="softplus_var" if MODEL_KINDS[kind][0] == "product" else "softplus_sd",
+            variance="softplus_var" if MODEL_KINDS[kind].posterior == "product" else "softplus_sd",
         ),
         inputs=InputSettings(
             neutral_losses=False,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from specvae.annotation.config import MODEL_KINDS, TrainConfig
+from specvae.annotation.config import TrainConfig
 from specvae.errors import ConfigError
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import Modality, ModelConfig
 from specvae.vae.networks import NetworkConfig, SparseRows
 from specvae.vae.objective import ObjectiveConfig
@@ -74,7 +75,7 @@ def model_config(
             ),
         ),
         n_latent=settings.n_latent,
-        posterior=MODEL_KINDS[settings.kind][0],
+        posterior=MODEL_KINDS[settings.kind].posterior,
         prior_expert=settings.prior_expert,
         variance=settings.variance,
         share_body=settings.share_body,
@@ -86,7 +87,7 @@ def objective_config(config: TrainConfig) -> ObjectiveConfig:
     """Return the objective of a run."""
     weights = config.objective
     return ObjectiveConfig(
-        loss=MODEL_KINDS[config.model.kind][1],
+        loss=MODEL_KINDS[config.model.kind].loss,
         modality_weights={
             SPECTRUM: weights.spectrum_weight,
             FINGERPRINT: weights.fingerprint_weight,

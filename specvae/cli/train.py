@@ -17,8 +17,7 @@ from specvae.cli.options import (
     strict_option,
     verbosity,
 )
-
-KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
+from specvae.vae.kinds import MODEL_KINDS
 
 
 @click.command()
@@ -51,7 +50,7 @@ KINDS = ("svae", "svae-star", "vaevae", "vaevae-star", "vaevae-a")
 )
 @click.option(
     "--model-kind",
-    type=click.Choice(KINDS),
+    type=click.Choice(tuple(MODEL_KINDS)),
     default=None,
     help="Posteriors and objective; see docs/models.md.  [default: svae]",
 )

@@ -52,6 +52,15 @@ class Normal:
     mean: Tensor
     logvar: Tensor
 
+    @property
+    def components(self) -> tuple[Normal, ...]:
+        """The Gaussian itself: what a mixture of one has."""
+        return (self,)
+
+    def detach(self) -> Normal:
+        """Return the same Gaussian without gradients to its parameters."""
+        return Normal(self.mean.detach(), self.logvar.detach())
+
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Return reparameterised samples, (n_samples, ..., batch, n_latent)."""
         noise = torch.randn(
@@ -67,6 +76,45 @@ class Normal:
         logvar = bounded_logvar(self.logvar)
         squared = (z - self.mean).square() * torch.exp(-logvar)
         return -0.5 * (squared + logvar + math.log(2 * math.pi)).sum(-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixtureOfNormals:
+    """Mixture of Gaussians with equal weights.
+
+    Attributes
+    ----------
+    components
+        At least one, all of shape (..., batch, n_latent).
+    """
+
+    components: tuple[Normal, ...]
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the mixture, (..., batch, n_latent)."""
+        return torch.stack([component.mean for component in self.components]).mean(0)
+
+    def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples, (n_samples, ..., batch, n_latent), each of a component drawn by chance.
+
+        The choice of the component has no gradient; objectives go through the components instead.
+        """
+        samples = torch.stack([c.sample(n_samples, generator) for c in self.components])
+        shape = samples.shape[1:-1]
+        chosen = torch.randint(
+            len(self.components), shape, generator=generator, device=samples.device
+        )
+        index = chosen[None, ..., None].expand(1, *samples.shape[1:])
+        return samples.gather(0, index).squeeze(0)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z), (..., batch), in nats."""
+        each = torch.stack([component.log_prob(z) for component in self.components])
+        return torch.logsumexp(each, dim=0) - math.log(len(self.components))
+
+
+Posterior = Normal | MixtureOfNormals
 
 
 def standard_normal(like: Tensor) -> Normal:
@@ -202,6 +250,73 @@ class Gaussian:
     def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Gaussian]:
         """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
         return [Gaussian(part, self.scale) for part in _split(self.mean, shapes)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Laplace:
+    """Independent Laplace variables of one fixed scale.
+
+    Attributes
+    ----------
+    mean
+        (..., batch, n_features); mean and median.
+    scale
+        Mean absolute deviation, in the units of the features.
+    """
+
+    mean: Tensor
+    scale: float
+
+    def log_prob(self, target: Tensor | SparseRows) -> Tensor:
+        """Return sum of -|x - mean| / scale - log(2 scale), (..., batch), in nats."""
+        n_features = self.mean.shape[-1]
+        deviation = (_dense(target, n_features) - self.mean).abs().sum(-1)
+        return -deviation / self.scale - n_features * math.log(2.0 * self.scale)
+
+    def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Laplace]:
+        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        return [Laplace(part, self.scale) for part in _split(self.mean, shapes)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Categorical:
+    """One of several classes at each place, for instance the words of a sentence.
+
+    Attributes
+    ----------
+    logits
+        (..., batch, n_features, n_classes), log-odds up to a constant at each place.
+    ignored
+        Target class that counts nothing (padding); None: all count.
+    """
+
+    logits: Tensor
+    ignored: int | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """Probabilities of the classes, (..., batch, n_features, n_classes)."""
+        return torch.softmax(self.logits, dim=-1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable class at each place, (..., batch, n_features), int64."""
+        return self.logits.argmax(-1)
+
+    def log_prob(self, target: Tensor | SparseRows) -> Tensor:
+        """Return log p of the classes `target` (..., batch, n_features), int64, in nats."""
+        if isinstance(target, SparseRows):
+            raise TypeError("classes come as a dense tensor of integers")
+        chosen = target.expand(self.logits.shape[:-1]).unsqueeze(-1)
+        # log_softmax at the chosen classes, without keeping it for all of them
+        values = self.logits.gather(-1, chosen).squeeze(-1) - torch.logsumexp(self.logits, dim=-1)
+        if self.ignored is not None:
+            values = values.masked_fill(target == self.ignored, 0.0)
+        return values.sum(-1)
+
+    def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Categorical]:
+        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        return [Categorical(part, self.ignored) for part in _split(self.logits, shapes)]
 
 
 def _gaussian_log_density(squared_error: Tensor, n_features: int, scale: float) -> Tensor:

@@ -14,11 +14,20 @@ from typing import Any
 
 from specvae.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "specvae"
 
+
+def _drop_network_kinds(header: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 named a kind for each network, and there was but one."""
+    for modality in header.get("model", {}).get("modalities", ()):
+        for role in ("encoder", "decoder"):
+            modality.get(role, {}).pop("kind", None)
+    return header
+
+
 # Version n to the function that turns a header of version n into one of version n + 1.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _drop_network_kinds}
 
 _MAX_TABLE_BYTES = 100_000_000  # the limit of the safetensors format
 

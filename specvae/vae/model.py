@@ -1,7 +1,8 @@
-"""The multimodal VAE: posterior given any determined subset of modalities, and likelihoods.
+"""The multimodal VAE: posterior given any subset of its modalities, and likelihoods.
 
 One class for all kinds. Kutuzova et al., "Multimodal Variational Autoencoders for Semi-Supervised
-Learning: In Defense of Product-of-Experts", gives the two-modality formulas (eqs 3-5, 11-13).
+Learning: In Defense of Product-of-Experts", gives the formulas for two modalities (eqs 3-5, 11-13)
+and for more (eqs 29-38); other kinds name their source where they are defined.
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ from specvae.errors import ConfigError
 from specvae.vae import settings
 from specvae.vae.distributions import (
     Bernoulli,
+    Categorical,
     Gaussian,
+    Laplace,
     Likelihood,
+    MixtureOfNormals,
     Normal,
+    Posterior,
     SparseGaussian,
     at_least_float32,
+    bounded_logvar,
     product,
+    standard_normal,
 )
-from specvae.vae.networks import Input, NetworkConfig, SparseRows, build_body
+from specvae.vae.kinds import PosteriorKind
+from specvae.vae.networks import Input, NetworkConfig, SparseRows, decoder_body, encoder_body
 
 Variance = Literal["logvar", "softplus_var", "softplus_sd"]
 
@@ -41,27 +49,39 @@ class Modality:
     name
         Letters, digits and underscores, beginning with a letter.
     n_features
-        Columns that are reconstructed: the first ones of the input.
+        Columns that are reconstructed: the first ones of the input. Of tokens: their number.
     n_context
         Further input columns that the encoders see and nothing reconstructs.
     likelihood
-        ``bernoulli`` (from logits; grey targets allowed) or ``gaussian``.
+        ``bernoulli`` (from logits; grey targets allowed), ``gaussian``, ``laplace``, or
+        ``categorical`` (the input is int64, one class in each column).
     scale
-        Standard deviation of the Gaussian likelihood, in the units of the features.
+        Standard deviation of the Gaussian, or scale of the Laplace likelihood, in the units of the
+        features.
     encoder, decoder
         Their hidden layers.
+    joint_encoder
+        Hidden layers of the bodies that are concatenated with those of other modalities (posterior
+        ``joint``); None: as `encoder`.
     sparse
         The input arrives as :class:`~specvae.vae.networks.SparseRows`.
+    n_classes
+        Classes of the categorical likelihood.
+    ignored_class
+        Class that counts nothing when it is the target, such as padding; None: all count.
     """
 
     name: str
     n_features: int
     encoder: NetworkConfig
     decoder: NetworkConfig
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood: Literal["bernoulli", "gaussian", "laplace", "categorical"] = "bernoulli"
     n_context: int = 0
     scale: float = 1.0
     sparse: bool = False
+    joint_encoder: NetworkConfig | None = None
+    n_classes: int = 0
+    ignored_class: int | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", self.name):
@@ -73,6 +93,13 @@ class Modality:
             )
         if not self.scale > 0.0:
             raise ConfigError(f"modality {self.name}: scale must be positive, found {self.scale}")
+        categorical = self.likelihood == "categorical"
+        if categorical != (self.n_classes > 1) or (categorical and self.n_context):
+            raise ConfigError(
+                f"modality {self.name}: a categorical likelihood needs n_classes above 1 and no "
+                f"context, others no classes; found {self.likelihood}, n_classes {self.n_classes}, "
+                f"n_context {self.n_context}"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,9 +114,12 @@ class ModelConfig:
         Dimensions of z.
     posterior
         ``product`` (SVAE): q(z|x1,x2) = q1 q2 / Z and q(z|x1) = q1 q*2(.|x1) / Z; ``product_own``
-        (VAEVAE (a)): the same with q* = 1; ``joint`` (VAEVAE (b)): one network for each subset.
+        (VAEVAE (a), MVAE): the same with q* = 1; ``joint`` (VAEVAE (b)): one network for each
+        subset; ``joint_full`` (JMVAE): one for each modality and one for all, products of the
+        single ones in between; ``mixture`` (MMVAE): single networks and their mixtures; ``bridge``:
+        single networks and a linear layer over what those of a subset give.
     prior_expert
-        Multiply N(0, I) into each product (not used by ``joint``).
+        Multiply N(0, I) into each product.
     variance
         What a network's second half of outputs is: ``logvar``; ``softplus_var``, variance =
         softplus; ``softplus_sd``, standard deviation = softplus.
@@ -99,13 +129,13 @@ class ModelConfig:
         Log-variance at which the encoders start (``variance`` logvar only): below 0, codes carry
         information from the first step, which a reconstruction needs to get off the ground.
     joint_hidden
-        Width of the layer that joins the bodies (``joint`` only); None: the widest last hidden
-        layer among the encoders.
+        Width of the layer that joins the bodies (``joint`` and ``joint_full``); None: that of the
+        widest body among them; 0: no such layer.
     """
 
     modalities: tuple[Modality, ...]
     n_latent: int
-    posterior: Literal["product", "product_own", "joint"] = "product"
+    posterior: PosteriorKind = "product"
     prior_expert: bool = True
     variance: Variance = "logvar"
     share_body: bool = False
@@ -176,18 +206,23 @@ class PosteriorNetwork(nn.Module):
     def _body_key(self, source: str, use: str) -> str:
         return source if self.config.share_body else f"{source}->{use}"
 
-    def _add_body(self, modality: Modality, use: str) -> int:
+    def _add_body(self, modality: Modality, use: str, network: NetworkConfig) -> int:
         """Create the hidden layers that read `modality` for `use`; return their width."""
         key = self._body_key(modality.name, use)
         if key not in self.bodies:
             n_inputs = modality.n_features + modality.n_context
-            self.bodies[key] = build_body(n_inputs, modality.encoder, modality.sparse)
+            self.bodies[key] = encoder_body(n_inputs, network, modality.sparse, modality.n_classes)
         return cast(int, self.bodies[key].n_outputs)
 
     def _add_head(self, key: str, n_inputs: int) -> None:
         self.heads[key] = GaussianHead(n_inputs, self.config)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Normal:
+    def _add_expert(self, source: Modality, target: str) -> None:
+        """Create the network that reads `source` and speaks for `target`."""
+        width = self._add_body(source, target, source.encoder)
+        self._add_head(f"{source.name}->{target}", width)
+
+    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
         """Return q(z | x_given), (batch, n_latent)."""
         raise NotImplementedError
 
@@ -203,7 +238,7 @@ class Encoded:
         self._network = network
         self._features: dict[str, Tensor] = {}
         self._experts: dict[str, Normal] = {}
-        self._posteriors: dict[frozenset[str], Normal] = {}
+        self._posteriors: dict[frozenset[str], Posterior] = {}
 
     def features(self, source: str, use: str) -> Tensor:
         """Return the hidden features of modality `source` for `use`, (batch, width)."""
@@ -219,14 +254,13 @@ class Encoded:
             self._experts[key] = self._network.heads[key](self.features(source, target))
         return self._experts[key]
 
-    def posterior(self, given: Collection[str] | None = None) -> Normal:
+    def posterior(self, given: Collection[str] | None = None) -> Posterior:
         """Return q(z | x_given), (batch, n_latent); `given` defaults to all of the batch.
 
         Raises
         ------
         ConfigError
-            If `given` is empty or names a modality that the batch lacks, or the model kind does
-            not determine this subset.
+            If `given` is empty or names a modality that the batch lacks.
         """
         key = frozenset(self.x if given is None else given)
         if not key or not key <= self.x.keys():
@@ -239,7 +273,7 @@ class Encoded:
 
 
 class ProductPosterior(PosteriorNetwork):
-    """Products of experts: SVAE, and VAEVAE (a) where the substitutes q* are left out.
+    """Products of experts: SVAE, and VAEVAE (a) and MVAE where the substitutes q* are left out.
 
     An expert ``i->j`` reads modality i and speaks for modality j: ``i->i`` is q_i, the others are
     the q*_j(. | x_i) that stand in for an absent modality; n**2 networks in all.
@@ -250,59 +284,126 @@ class ProductPosterior(PosteriorNetwork):
         for source in config.modalities:
             for target in config.names:
                 if target == source.name or config.posterior == "product":
-                    width = self._add_body(source, target)
-                    self._add_head(f"{source.name}->{target}", width)
+                    self._add_expert(source, target)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Normal:
-        """Return the product of q_i, i given, and of q*_j for each absent j."""
+    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+        """Return the product of q_i, i given, and of q*_j for each absent j.
+
+        Any of the given modalities can be the one that speaks for the absent ones. If there are
+        several, the answer is the mixture of the products of all choices: the paper sums its
+        objectives over them, f(q_ij) = f(q^i_ij) + f(q^j_ij) (eqs 36-38).
+        """
         names = self.config.names
         experts = [encoded.expert(name, name) for name in names if name in given]
         absent = [name for name in names if name not in given]
-        if absent and self.config.posterior == "product":
-            if len(given) > 1:
-                raise ConfigError(
-                    f"posterior given {sorted(given)} of {len(names)} modalities: a product of "
-                    "experts is defined given one or all of them"
-                )
-            (source,) = given
-            experts += [encoded.expert(source, target) for target in absent]
-        return product(experts, self.config.prior_expert)
+        if not absent or self.config.posterior == "product_own":
+            return product(experts, self.config.prior_expert)
+        products = [
+            product(
+                experts + [encoded.expert(speaker, target) for target in absent],
+                self.config.prior_expert,
+            )
+            for speaker in names
+            if speaker in given
+        ]
+        return products[0] if len(products) == 1 else MixtureOfNormals(tuple(products))
 
 
 class JointPosterior(PosteriorNetwork):
-    """One network for each non-empty subset of the modalities: VAEVAE (b).
+    """A network of its own for subsets of the modalities: VAEVAE (b), and JMVAE.
 
-    The network of several modalities is one body for each of them, concatenated, then a linear
-    layer with ReLU, then the head.
+    VAEVAE (b) has one for each non-empty subset, JMVAE (Suzuki et al., arXiv:1611.01891) for single
+    modalities and for all of them. The network of several modalities is one body for each of
+    them, concatenated, then a linear layer with ReLU, then the head.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.joins = nn.ModuleDict()
-        for size in range(1, len(config.modalities) + 1):
+        n_modalities = len(config.modalities)
+        for size in range(1, n_modalities + 1):
+            if config.posterior == "joint_full" and 1 < size < n_modalities:
+                continue
             for subset in combinations(config.modalities, size):
-                key = "+".join(modality.name for modality in subset)
-                widths = [self._add_body(modality, key) for modality in subset]
-                if size == 1:
-                    self._add_head(key, widths[0])
-                    continue
-                joint_hidden = config.joint_hidden or max(widths)
-                self.joins[key] = nn.Sequential(nn.Linear(sum(widths), joint_hidden), nn.ReLU())
-                self._add_head(key, joint_hidden)
+                self._add_subset(subset)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Normal:
+    def _add_subset(self, subset: tuple[Modality, ...]) -> None:
+        key = "+".join(modality.name for modality in subset)
+        if len(subset) == 1:
+            self._add_head(key, self._add_body(subset[0], key, subset[0].encoder))
+            return
+        widths = [
+            self._add_body(modality, key, modality.joint_encoder or modality.encoder)
+            for modality in subset
+        ]
+        joint_hidden = self.config.joint_hidden
+        if joint_hidden is None:
+            joint_hidden = max(widths)
+        if joint_hidden == 0:
+            self.joins[key] = nn.Identity()
+            joint_hidden = sum(widths)
+        else:
+            self.joins[key] = nn.Sequential(nn.Linear(sum(widths), joint_hidden), nn.ReLU())
+        self._add_head(key, joint_hidden)
+
+    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
         """Return the output of the network of the subset `given`."""
         names = [name for name in self.config.names if name in given]
         key = "+".join(names)
+        if key not in self.heads:
+            singles = [encoded.posterior([name]) for name in names]
+            return product(cast("list[Normal]", singles), self.config.prior_expert)
         features = [encoded.features(name, key) for name in names]
         hidden = self.joins[key](torch.cat(features, dim=-1)) if len(names) > 1 else features[0]
         return cast(Normal, self.heads[key](hidden))
 
 
-_POSTERIORS: dict[str, type[PosteriorNetwork]] = {
+class MixturePosterior(PosteriorNetwork):
+    """Mixtures of the single posteriors: MMVAE (Shi et al., arXiv:1911.03393)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        for modality in config.modalities:
+            self._add_expert(modality, modality.name)
+
+    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+        """Return the mixture, with equal weights, of the experts of the given modalities."""
+        experts = [encoded.expert(name, name) for name in self.config.names if name in given]
+        return experts[0] if len(experts) == 1 else MixtureOfNormals(tuple(experts))
+
+
+class BridgePosterior(PosteriorNetwork):
+    """Single networks and a linear layer over their codes: after Yadav et al. (WACV 2020).
+
+    The bridge of a subset reads the means and log-variances of its single posteriors, so that the
+    joint posterior is a Gaussian with a density; the publication bridges samples.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        for modality in config.modalities:
+            self._add_expert(modality, modality.name)
+        for size in range(2, len(config.modalities) + 1):
+            for subset in combinations(config.names, size):
+                self._add_head("+".join(subset), 2 * config.n_latent * size)
+
+    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+        """Return the expert of one modality, or the bridge over those of several."""
+        names = [name for name in self.config.names if name in given]
+        experts = [encoded.expert(name, name) for name in names]
+        if len(experts) == 1:
+            return experts[0]
+        codes = [part for q in experts for part in (q.mean, bounded_logvar(q.logvar))]
+        return cast(Normal, self.heads["+".join(names)](torch.cat(codes, dim=-1)))
+
+
+_POSTERIORS: dict[PosteriorKind, type[PosteriorNetwork]] = {
     "product": ProductPosterior,
     "product_own": ProductPosterior,
     "joint": JointPosterior,
+    "joint_full": JointPosterior,
+    "mixture": MixturePosterior,
+    "bridge": BridgePosterior,
 }
 
 
@@ -312,26 +413,58 @@ class Decoder(nn.Module):
     def __init__(self, modality: Modality, n_latent: int) -> None:
         super().__init__()
         self.modality = modality
-        self.body = build_body(n_latent, modality.decoder)
-        self.output = nn.Linear(self.body.n_outputs, modality.n_features)
+        self.body = decoder_body(n_latent, modality.decoder)
+        width = self.body.n_outputs
+        self.output: nn.Module
+        if modality.likelihood == "categorical":
+            if width % modality.n_features:
+                raise ConfigError(
+                    f"modality {modality.name}: the decoder gives {width} numbers, wanted a "
+                    f"multiple of its {modality.n_features} tokens"
+                )
+            self.output = nn.Linear(width // modality.n_features, modality.n_classes)
+        elif modality.decoder.convolutions:
+            if width != modality.n_features:
+                raise ConfigError(
+                    f"modality {modality.name}: the decoder's convolutions give {width} numbers, "
+                    f"wanted {modality.n_features}"
+                )
+            self.output = nn.Identity()
+        else:
+            self.output = nn.Linear(width, modality.n_features)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor) -> None:
-        """Set the last layer's bias so that an untrained decoder gives `mean`, (n_features,)."""
+        """Set the last layer's bias so that an untrained decoder gives `mean`, (n_features,).
+
+        Raises
+        ------
+        ConfigError
+            If the last layer has no bias for each feature.
+        """
+        if not isinstance(self.output, nn.Linear) or self.modality.n_classes:
+            raise ConfigError(
+                f"modality {self.modality.name}: its decoder has no bias for each feature"
+            )
         if self.modality.likelihood == "bernoulli":
             mean = torch.logit(mean, eps=1e-3)
         self.output.bias.copy_(mean)
 
     def forward(self, z: Tensor) -> Likelihood:
         """Return p(x | z) for z (..., batch, n_latent)."""
-        hidden = self.body(z)
-        if self.modality.likelihood == "bernoulli":
-            return Bernoulli(at_least_float32(self.output(hidden)))
-        scale = self.modality.scale
-        if self.modality.sparse:
-            layer = self.output
-            return SparseGaussian.from_layer(hidden, layer.weight, layer.bias, scale)
-        return Gaussian(at_least_float32(self.output(hidden)), scale)
+        modality, hidden = self.modality, self.body(z)
+        if modality.likelihood == "categorical":
+            places = hidden.unflatten(-1, (modality.n_features, -1))
+            return Categorical(at_least_float32(self.output(places)), modality.ignored_class)
+        if modality.likelihood == "gaussian" and modality.sparse:
+            layer = cast(nn.Linear, self.output)
+            return SparseGaussian.from_layer(hidden, layer.weight, layer.bias, modality.scale)
+        values = at_least_float32(self.output(hidden))
+        if modality.likelihood == "bernoulli":
+            return Bernoulli(values)
+        if modality.likelihood == "laplace":
+            return Laplace(values, modality.scale)
+        return Gaussian(values, modality.scale)
 
 
 class MultimodalVAE(nn.Module):
@@ -403,9 +536,40 @@ class MultimodalVAE(nn.Module):
                 raise ConfigError(f"modality {name}: found {found} columns, wanted {wanted}")
         return Encoded(self.posteriors, x)
 
-    def posterior(self, x: Mapping[str, Input], given: Collection[str] | None = None) -> Normal:
+    def posterior(self, x: Mapping[str, Input], given: Collection[str] | None = None) -> Posterior:
         """Return q(z | x_given), (batch, n_latent); `given` defaults to every modality in `x`."""
         return self.encode(x).posterior(given)
+
+    def sample_prior(self, n_samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return codes drawn from N(0, I), (n_samples, n_latent)."""
+        like = next(self.parameters()).new_empty((n_samples, self.config.n_latent))
+        return standard_normal(like).sample(1, generator)[0]
+
+    def generate(
+        self,
+        x: Mapping[str, Input],
+        target: str,
+        given: Collection[str] | None = None,
+        n_samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Likelihood:
+        """Return p(x_target | z) for z drawn from q(z | x_given): conditional generation.
+
+        Parameters
+        ----------
+        x
+            By modality name: (batch, columns).
+        target
+            Any modality, given or not.
+        given
+            Defaults to every modality in `x`.
+        n_samples
+            Codes for each example: the likelihood has shape (n_samples, batch, n_features).
+        generator
+            Source of the codes; None: torch's global one.
+        """
+        z = self.posterior(x, given).sample(n_samples, generator)
+        return self.likelihood(z, target)
 
     def likelihood(self, z: Tensor, name: str) -> Likelihood:
         """Return p(x_name | z) for z (..., batch, n_latent)."""

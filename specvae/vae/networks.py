@@ -158,23 +158,82 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 @dataclass(frozen=True)
+class ConvLayer:
+    """One two-dimensional convolution; in a decoder it is a transposed one.
+
+    Attributes
+    ----------
+    channels
+        Output channels.
+    kernel, stride, padding
+        Height and width of each.
+    output_padding
+        Rows and columns added to the output (transposed convolutions only).
+    bias
+        Whether each output channel has one.
+    batch_norm
+        Batch normalisation after the convolution.
+    activation
+        Whether the network's activation follows; a decoder's last layer has none.
+    """
+
+    channels: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    output_padding: tuple[int, ...] = (0, 0)
+    bias: bool = False
+    batch_norm: bool = False
+    activation: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "padding", "output_padding"):
+            if len(getattr(self, name)) != 2:
+                raise ConfigError(
+                    f"{name}: wanted height and width, found {list(getattr(self, name))}"
+                )
+
+    def output_shape(self, shape: tuple[int, ...], transposed: bool) -> tuple[int, ...]:
+        """Return (channels, height, width) after this layer on an input of `shape`."""
+        sizes = []
+        for axis, size in enumerate(shape[1:]):
+            kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
+            if transposed:
+                more = self.output_padding[axis]
+                sizes.append((size - 1) * stride - 2 * padding + kernel + more)
+            else:
+                sizes.append((size + 2 * padding - kernel) // stride + 1)
+        if min(sizes) < 1:
+            raise ConfigError(f"convolutions: nothing is left of an input of {list(shape[1:])}")
+        return (self.channels, *sizes)
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Hidden layers of an encoder or decoder.
+
+    An encoder embeds (tokens only), convolves, flattens, and then applies its dense layers; a
+    decoder begins with the dense layers, and its last (transposed) convolution is the output,
+    unless the likelihood is categorical.
 
     Attributes
     ----------
     hidden
-        Widths of the hidden layers, input side first; empty: none.
+        Widths of the dense hidden layers, input side first; empty: none.
     batch_norm
-        Batch normalisation between each linear layer and its activation.
+        Batch normalisation between each dense layer and its activation.
     activation
         relu, elu, gelu, silu or tanh.
     dropout
-        Probability with which each hidden unit is dropped in training.
+        Probability with which each dense hidden unit is dropped in training.
     input_dropout
         Probability with which each input is dropped in training.
-    kind
-        Family of the network.
+    convolutions
+        Two-dimensional convolutions, input side first; empty: none.
+    shape
+        (channels, height, width) that the first convolution reads from its flat input.
+    embedding
+        Width of the vectors that stand for tokens (encoders of categorical modalities).
     """
 
     hidden: tuple[int, ...]
@@ -182,7 +241,9 @@ class NetworkConfig:
     activation: Literal["relu", "elu", "gelu", "silu", "tanh"] = "relu"
     dropout: float = 0.0
     input_dropout: float = 0.0
-    kind: Literal["mlp"] = "mlp"
+    convolutions: tuple[ConvLayer, ...] = ()
+    shape: tuple[int, ...] = ()
+    embedding: int = 0
 
     def __post_init__(self) -> None:
         if any(width < 1 for width in self.hidden):
@@ -190,6 +251,12 @@ class NetworkConfig:
         for name in ("dropout", "input_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name}: must lie in [0, 1), found {getattr(self, name)}")
+        if self.convolutions and len(self.shape) != 3:
+            raise ConfigError(
+                f"shape: convolutions need channels, height and width, found {list(self.shape)}"
+            )
+        if self.embedding < 0:
+            raise ConfigError(f"embedding: must not be negative, found {self.embedding}")
 
 
 class _InputDropout(nn.Module):
@@ -204,48 +271,123 @@ class _InputDropout(nn.Module):
         return F.dropout(x, self.probability, self.training)
 
 
-class MLP(nn.Module):
-    """Hidden layers: linear, batch normalisation, activation, dropout, for each width.
+def _dense_layers(
+    n_inputs: int, config: NetworkConfig, sparse: bool
+) -> tuple[list[nn.Module], int]:
+    layers: list[nn.Module] = []
+    width = n_inputs
+    for position, n_outputs in enumerate(config.hidden):
+        layer = SparseLinear if sparse and position == 0 else nn.Linear
+        layers.append(layer(width, n_outputs))
+        if config.batch_norm:
+            layers.append(nn.BatchNorm1d(n_outputs))
+        layers.append(_ACTIVATIONS[config.activation]())
+        if config.dropout:
+            layers.append(nn.Dropout(config.dropout))
+        width = n_outputs
+    return layers, width
 
-    Parameters
-    ----------
-    n_inputs
-        Columns of the input.
-    config
-        Widths and options.
-    sparse
-        The input arrives as :class:`SparseRows`.
-    """
 
-    def __init__(self, n_inputs: int, config: NetworkConfig, sparse: bool = False) -> None:
-        super().__init__()
-        if sparse and not config.hidden:
-            raise ConfigError("hidden: a network on sparse input needs at least one hidden layer")
-        layers: list[nn.Module] = []
-        if config.input_dropout:
-            layers.append(_InputDropout(config.input_dropout))
-        width = n_inputs
-        for position, n_outputs in enumerate(config.hidden):
-            layer = SparseLinear if sparse and position == 0 else nn.Linear
-            layers.append(layer(width, n_outputs))
-            if config.batch_norm:
-                layers.append(nn.BatchNorm1d(n_outputs))
+def _conv_layers(
+    n_inputs: int, config: NetworkConfig, transposed: bool
+) -> tuple[list[nn.Module], int]:
+    """Return layers that take and give flat rows, and the width of what they give."""
+    if not config.convolutions:
+        return [], n_inputs
+    if math.prod(config.shape) != n_inputs:
+        raise ConfigError(f"shape: {list(config.shape)} does not hold {n_inputs} inputs")
+    shape = config.shape
+    layers: list[nn.Module] = [nn.Unflatten(1, shape)]
+    for conv in config.convolutions:
+        n_channels = shape[0]
+        shape = conv.output_shape(shape, transposed)
+        kernel, stride = _pair(conv.kernel), _pair(conv.stride)
+        padding, more = _pair(conv.padding), _pair(conv.output_padding)
+        if transposed:
+            layers.append(
+                nn.ConvTranspose2d(
+                    n_channels, conv.channels, kernel, stride, padding, more, bias=conv.bias
+                )
+            )
+        else:
+            layers.append(
+                nn.Conv2d(n_channels, conv.channels, kernel, stride, padding, bias=conv.bias)
+            )
+        if conv.batch_norm:
+            layers.append(nn.BatchNorm2d(conv.channels))
+        if conv.activation:
             layers.append(_ACTIVATIONS[config.activation]())
-            if config.dropout:
-                layers.append(nn.Dropout(config.dropout))
-            width = n_outputs
+    layers.append(nn.Flatten())
+    return layers, math.prod(shape)
+
+
+def _pair(of: tuple[int, ...]) -> tuple[int, int]:
+    height, width = of
+    return height, width
+
+
+class Body(nn.Module):
+    """Hidden layers of a network, in one sequence over flat rows."""
+
+    def __init__(self, layers: list[nn.Module], n_outputs: int) -> None:
+        super().__init__()
         self.layers = nn.Sequential(*layers)
-        self.n_outputs = width
+        self.n_outputs = n_outputs
 
     def forward(self, x: Input) -> Tensor:
         """Return (..., batch, n_outputs) of an input (..., batch, n_inputs)."""
         if isinstance(x, SparseRows) or x.dim() == 2:
             out: Tensor = self.layers(x)
             return out
-        flat: Tensor = self.layers(x.flatten(0, -2))  # batch normalisation takes two dimensions
+        flat: Tensor = self.layers(x.flatten(0, -2))  # normalisation and convolutions want rows
         return flat.view(*x.shape[:-1], self.n_outputs)
 
 
-def build_body(n_inputs: int, config: NetworkConfig, sparse: bool = False) -> MLP:
-    """Return the hidden layers that `config` describes; ``n_outputs`` is their last width."""
-    return MLP(n_inputs, config, sparse)
+def encoder_body(
+    n_inputs: int, config: NetworkConfig, sparse: bool = False, n_classes: int = 0
+) -> Body:
+    """Return an encoder's hidden layers; ``n_outputs`` is the width of what they give.
+
+    Parameters
+    ----------
+    n_inputs
+        Columns of the input.
+    config
+        Layers and options.
+    sparse
+        The input arrives as :class:`SparseRows`.
+    n_classes
+        Number of classes that the inputs name, where they are tokens; 0: they are numbers.
+
+    Raises
+    ------
+    ConfigError
+        If the layers do not fit each other or the kind of input.
+    """
+    if sparse and (not config.hidden or config.convolutions):
+        raise ConfigError("hidden: a network on sparse input begins with a dense hidden layer")
+    if bool(config.embedding) != bool(n_classes):
+        raise ConfigError(
+            f"embedding: tokens need one and numbers none, found {config.embedding} for "
+            f"{n_classes} classes"
+        )
+    layers: list[nn.Module] = []
+    if config.input_dropout:
+        layers.append(_InputDropout(config.input_dropout))
+    width = n_inputs
+    if n_classes:
+        layers += [nn.Embedding(n_classes, config.embedding), nn.Flatten()]
+        width = n_inputs * config.embedding
+    convolutions, width = _conv_layers(width, config, transposed=False)
+    dense, width = _dense_layers(width, config, sparse)
+    return Body(layers + convolutions + dense, width)
+
+
+def decoder_body(n_latent: int, config: NetworkConfig) -> Body:
+    """Return a decoder's layers up to its output layer; see :class:`NetworkConfig`."""
+    layers: list[nn.Module] = []
+    if config.input_dropout:
+        layers.append(_InputDropout(config.input_dropout))
+    dense, width = _dense_layers(n_latent, config, sparse=False)
+    convolutions, width = _conv_layers(width, config, transposed=True)
+    return Body(layers + dense + convolutions, width)

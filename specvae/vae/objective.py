@@ -4,7 +4,19 @@ Kutuzova et al. maximise, for a pair (x1, x2) and unpaired x1', x2' (eqs 19-22 a
 
     vaevae:  R1(q12) + R2(q12) - KL(q12 || q1) - KL(q12 || q2) + U1(x1') + U2(x2')
     new:     the same + U1(x1) + U2(x2)
-    R_i(q) = E_q[log p(x_i | z)],   U_i(x) = R_i(q(z | x)) - KL(q(z | x) || N(0, I)) .
+    R_i(q) = E_q[log p(x_i | z)],   U_i(x) = R_i(q(z | x)) - KL(q(z | x) || N(0, I)) ,
+
+and with more modalities (eqs 29-38) the same for every subset S of several of them: R_i(q_S) for i
+in S, minus the KLs of q_S to the posteriors of S without one and, if S is not all, to the prior.
+
+    jmvae:   R1(q12) + R2(q12) - KL(q12 || N(0, I)) - alpha [KL(q12 || q1) + KL(q12 || q2)]
+    mvae:    the ELBOs of all modalities, of each alone, and of random subsets in between
+    iwae:    mean over modalities m of E_{z_1..z_K ~ q_m} log 1/K sum_k p(x, z_k) / q(z_k | x)
+    dreg:    the value of iwae with the doubly reparameterised gradient
+
+(JMVAE: Suzuki et al., arXiv:1611.01891, eq 2 of Kutuzova et al. MVAE: Wu and Goodman,
+arXiv:1802.05335. IWAE and DReG for mixtures: Shi et al., arXiv:1911.03393, eq 3 and appendix;
+Tucker et al., arXiv:1810.04152.)
 
 Here their negatives are minimised. Expectations that are over the same posterior share its samples,
 every input is encoded once, and each modality is decoded in one call for all of them.
@@ -12,8 +24,11 @@ every input is encoded once, and each modality is decoded in one call for all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
 from typing import Any, Literal, cast
 
 import torch
@@ -21,7 +36,13 @@ from torch import Tensor
 
 from specvae.errors import ConfigError
 from specvae.vae import settings
-from specvae.vae.distributions import Normal, kl_divergence
+from specvae.vae.distributions import (
+    MixtureOfNormals,
+    Posterior,
+    kl_divergence,
+    standard_normal,
+)
+from specvae.vae.kinds import LossKind
 from specvae.vae.model import Encoded, MultimodalVAE
 from specvae.vae.networks import Input, SparseRows
 
@@ -36,7 +57,8 @@ class ObjectiveConfig:
     Attributes
     ----------
     loss
-        ``new`` (SVAE, VAEVAE*) adds U_i on the paired samples to ``vaevae`` (VAEVAE, SVAE*).
+        ``new`` (SVAE, VAEVAE*) adds U_i on the paired samples to ``vaevae`` (VAEVAE, SVAE*);
+        ``jmvae``, ``mvae``, and ``iwae`` or ``dreg`` (MMVAE) are those of other models.
     modality_weights
         Weight of each reconstruction of a modality; 1 where not given.
     beta
@@ -47,21 +69,32 @@ class ObjectiveConfig:
         ``"a->b"`` to w: adds w E_{q(z|x_a)}[log p(x_b|z)] on the paired samples, the path that a
         prediction of b from a takes. Empty in the paper.
     n_samples
-        Samples of z for each expectation.
+        Samples of z for each expectation; K of ``iwae`` and ``dreg``.
+    alpha
+        Weight of KL(q || q_i) beside beta (``jmvae`` only).
+    n_random_subsets
+        Subsets of 2 to n - 1 modalities drawn in each step (``mvae`` with n > 2 only).
+    subset_targets
+        What the posterior of a subset of 2 to n - 1 modalities reconstructs (``new`` and
+        ``vaevae`` with n > 2): those ``given``, as in the paper, or ``all``, as in its code.
     """
 
-    loss: Literal["new", "vaevae"] = "new"
+    loss: LossKind = "new"
     modality_weights: Mapping[str, float] = field(default_factory=dict)
     beta: float = 1.0
     beta_warmup_epochs: float = 0.0
     path_weights: Mapping[str, float] = field(default_factory=dict)
     n_samples: int = 1
+    alpha: float = 1.0
+    n_random_subsets: int = 1
+    subset_targets: Literal["given", "all"] = "given"
 
     def __post_init__(self) -> None:
         if self.n_samples < 1:
             raise ConfigError(f"n_samples: must be positive, found {self.n_samples}")
-        if self.beta < 0.0 or self.beta_warmup_epochs < 0.0:
-            raise ConfigError("beta, beta_warmup_epochs: must not be negative")
+        for name in ("beta", "beta_warmup_epochs", "alpha", "n_random_subsets"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}: must not be negative, found {getattr(self, name)}")
         for path in self.path_weights:
             _path_ends(path)
 
@@ -71,13 +104,30 @@ class ObjectiveConfig:
             return self.beta
         return self.beta * epoch / self.beta_warmup_epochs
 
-    def check_names(self, names: tuple[str, ...]) -> None:
-        """Raise a ConfigError if a weight names a modality that is not among `names`."""
+    def check(self, names: tuple[str, ...], unpaired: Collection[str]) -> None:
+        """Raise a ConfigError if the objective does not fit modalities or streams.
+
+        Parameters
+        ----------
+        names
+            The model's modalities: every weight must name one of them.
+        unpaired
+            Those that have unpaired examples, of which not every objective can learn.
+        """
+        if unpaired and unpaired_singles not in LOSSES[self.loss] and not self._is_importance:
+            raise ConfigError(
+                f"loss '{self.loss}' learns from pairs only, found unpaired examples of "
+                f"{', '.join(sorted(unpaired))}"
+            )
         used = set(self.modality_weights)
         for path in self.path_weights:
             used.update(_path_ends(path))
         for name in sorted(used - set(names)):
             raise ConfigError(f"objective: no modality '{name}'; there are {', '.join(names)}")
+
+    @property
+    def _is_importance(self) -> bool:
+        return self.loss in ("iwae", "dreg")
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as JSON values."""
@@ -106,9 +156,10 @@ class LossParts:
         Scalar to minimise: the sum of weight times part.
     parts
         Scalars by name, in nats, means over the examples, without their weights:
-        ``reconstruction/a``, ``kl/joint-a``; ``paired-reconstruction/a``, ``paired-kl/a``;
-        ``unpaired-reconstruction/a``, ``unpaired-kl/a``; ``path/a->b``. Reconstructions are
-        negative log-likelihoods.
+        ``reconstruction/a``, ``kl/joint-a``, ``kl/joint-prior``; ``subset-reconstruction/a+b:a``,
+        ``subset-kl/a+b-a``; ``paired-reconstruction/a``, ``paired-kl/a``;
+        ``unpaired-reconstruction/a``, ``unpaired-kl/a``; ``importance/paired``; ``path/a->b``.
+        Reconstructions and importance-weighted bounds are negative log-likelihoods.
     weights
         The weight of each part.
     """
@@ -119,11 +170,13 @@ class LossParts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reconstruction:
-    part: str
+class _Request:
+    """Codes whose likelihood of a stream's modality is wanted, and who takes the answer."""
+
     stream: str
-    given: frozenset[str]
     target: str
+    codes: Tensor  # (n_codes, batch, n_latent)
+    take: Callable[[Tensor], None]  # gets log p(x_target | z), (n_codes, batch)
 
 
 class Evaluation:
@@ -143,6 +196,7 @@ class Evaluation:
     ) -> None:
         self.config = config
         self.beta = beta
+        self.generator = generator
         self.names = model.config.names
         self.streams: dict[str, Encoded] = {}
         if paired is not None:
@@ -151,34 +205,59 @@ class Evaluation:
             if name in unpaired:
                 self.streams[_UNPAIRED.format(name)] = model.encode({name: unpaired[name]})
         self._model = model
-        self._generator = generator
-        self._samples: dict[tuple[str, frozenset[str]], Tensor] = {}
-        self._queue: list[_Reconstruction] = []
+        self._samples: dict[tuple[str, frozenset[str]], tuple[Tensor, ...]] = {}
+        self._requests: list[_Request] = []
+        self._last: list[Callable[[], None]] = []
         self._parts: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}
 
-    def posterior(self, stream: str, *given: str) -> Normal:
+    def posterior(self, stream: str, *given: str) -> Posterior:
         """Return q(z | x_given) of a stream; all its modalities if none is named."""
         return self.streams[stream].posterior(given or None)
 
-    def add(self, part: str, values: Tensor, weight: float) -> None:
-        """Add a part from its value for each example, (batch,) or (n_samples, batch)."""
-        self._parts[part] = values.mean()
+    def samples(self, stream: str, *given: str) -> tuple[Tensor, ...]:
+        """Return samples of q(z | x_given), (n_samples, batch, n_latent) of each component."""
+        key = (stream, frozenset(given or self.streams[stream].x))
+        if key not in self._samples:
+            self._samples[key] = tuple(
+                q.sample(self.config.n_samples, self.generator)
+                for q in self.posterior(stream, *given).components
+            )
+        return self._samples[key]
+
+    def add(self, part: str, value: Tensor, weight: float) -> None:
+        """Add to a part: a scalar, or a value for each example, (..., batch), to be averaged."""
+        value = value.mean()
+        self._parts[part] = self._parts[part] + value if part in self._parts else value
         self._weights[part] = weight
 
     def add_reconstruction(
         self, part: str, stream: str, given: tuple[str, ...], target: str, weight: float
     ) -> None:
-        """Add -E_{q(z|x_given)}[log p(x_target|z)]; a part of weight 0 is left out."""
-        if weight == 0.0:
-            return
-        names = frozenset(given or self.streams[stream].x)
-        if (stream, names) not in self._samples:
-            q = self.streams[stream].posterior(names)
-            samples = q.sample(self.config.n_samples, self._generator)
-            self._samples[stream, names] = samples
-        self._queue.append(_Reconstruction(part, stream, names, target))
-        self._weights[part] = weight
+        """Add -E_q[log p(x_target|z)] for each component q of q(z|x_given).
+
+        A part of weight 0 is left out.
+        """
+        if weight != 0.0:
+            self._weights[part] = weight  # keeps the parts in the order of the terms
+            for codes in self.samples(stream, *given):
+                self.decode(stream, target, codes, lambda v: self.add(part, -v, weight))
+
+    def add_kl(self, part: str, q: Posterior, p: Posterior | None, weight: float) -> None:
+        """Add KL(q || p), p None the prior, for each pair of their components."""
+        for ours in q.components:
+            for theirs in (None,) if p is None else p.components:
+                self.add(part, kl_divergence(ours, theirs), weight)
+
+    def decode(
+        self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
+    ) -> None:
+        """Let `take` have log p(x_target | z) of codes (n_codes, batch, n_latent) at the end."""
+        self._requests.append(_Request(stream, target, codes, take))
+
+    def at_end(self, action: Callable[[], None]) -> None:
+        """Run `action` when everything is decoded."""
+        self._last.append(action)
 
     def modality_weight(self, name: str) -> float:
         """Return the configured weight of the reconstructions of a modality."""
@@ -187,60 +266,120 @@ class Evaluation:
     def finish(self) -> LossParts:
         """Decode what was asked for, one call for each modality, and sum up."""
         for name in self.names:
-            asked: dict[str, list[_Reconstruction]] = {}
-            for item in self._queue:
-                if item.target == name:
-                    asked.setdefault(item.stream, []).append(item)
+            asked = [request for request in self._requests if request.target == name]
             if asked:
-                self._decode(name, asked)
+                self._decode_all(name, asked)
+        for action in self._last:
+            action()
         parts = {name: self._parts[name] for name in self._weights}
         weighted = [self._weights[name] * value for name, value in parts.items()]
         return LossParts(torch.stack(weighted).sum(), parts, self._weights)
 
-    def _decode(self, name: str, asked: Mapping[str, list[_Reconstruction]]) -> None:
-        # The codes of a stream have one target: (terms * n_samples, batch, n_latent).
-        codes = {
-            stream: torch.cat([self._samples[stream, item.given] for item in items])
-            for stream, items in asked.items()
-        }
-        flat = torch.cat([code.flatten(0, 1) for code in codes.values()])
+    def _decode_all(self, name: str, asked: list[_Request]) -> None:
+        # The requests of a stream have one target: their codes go together.
+        by_stream: dict[str, list[_Request]] = {}
+        for request in asked:
+            by_stream.setdefault(request.stream, []).append(request)
+        codes = [
+            torch.cat([request.codes for request in requests]) for requests in by_stream.values()
+        ]
+        flat = torch.cat([each.flatten(0, 1) for each in codes])
         likelihood = self._model.likelihood(flat, name)
-        pieces = likelihood.split([tuple(code.shape[:2]) for code in codes.values()])
+        pieces = likelihood.split([tuple(each.shape[:2]) for each in codes])
         n_features = self._model.modality(name).n_features
-        for (stream, items), piece in zip(asked.items(), pieces, strict=True):
+        for (stream, requests), piece in zip(by_stream.items(), pieces, strict=True):
             x = self.streams[stream].x[name]
             target = x.first_columns(n_features) if isinstance(x, SparseRows) else x[:, :n_features]
-            values = piece.log_prob(target).chunk(len(items))
-            for item, value in zip(items, values, strict=True):
-                self._parts[item.part] = -value.mean()
+            sizes = [len(request.codes) for request in requests]
+            values = piece.log_prob(target).split_with_sizes(sizes)
+            for request, value in zip(requests, values, strict=True):
+                request.take(value)
 
 
 Term = Callable[[Evaluation], None]
 
 
 def joint_reconstruction(evaluation: Evaluation) -> None:
-    """Add -R_i(q12) for each modality, on the pairs."""
+    """Add -R_i(q) for each modality, q given all of them, on the pairs."""
     if _PAIRED in evaluation.streams:
         for name in evaluation.names:
             weight = evaluation.modality_weight(name)
             evaluation.add_reconstruction(f"reconstruction/{name}", _PAIRED, (), name, weight)
 
 
-def joint_to_single_kl(evaluation: Evaluation) -> None:
-    """Add KL(q12 || q(z|x_i)) for each modality, on the pairs."""
+def joint_to_prior_kl(evaluation: Evaluation) -> None:
+    """Add KL(q || N(0, I)), q given all modalities, on the pairs."""
     if _PAIRED in evaluation.streams:
-        joint = evaluation.posterior(_PAIRED)
+        q = evaluation.posterior(_PAIRED)
+        evaluation.add_kl("kl/joint-prior", q, None, evaluation.beta)
+
+
+def joint_to_single_kl(evaluation: Evaluation) -> None:
+    """Add alpha KL(q || q(z|x_i)) for each modality, q given all of them, on the pairs."""
+    if _PAIRED in evaluation.streams:
+        q, weight = evaluation.posterior(_PAIRED), evaluation.beta * evaluation.config.alpha
         for name in evaluation.names:
-            single = evaluation.posterior(_PAIRED, name)
-            evaluation.add(f"kl/joint-{name}", kl_divergence(joint, single), evaluation.beta)
+            evaluation.add_kl(f"kl/joint-{name}", q, evaluation.posterior(_PAIRED, name), weight)
+
+
+def joint_to_smaller_kl(evaluation: Evaluation) -> None:
+    """Add KL(q || q(z|x_S)), q given all modalities and S all but one, on the pairs."""
+    if _PAIRED in evaluation.streams:
+        _smaller_kl(evaluation, evaluation.names, "kl/joint")
+
+
+def _smaller_kl(evaluation: Evaluation, names: tuple[str, ...], part: str) -> None:
+    q = evaluation.posterior(_PAIRED, *names)
+    for smaller in combinations(names, len(names) - 1):
+        p = evaluation.posterior(_PAIRED, *smaller)
+        evaluation.add_kl(f"{part}-{'+'.join(smaller)}", q, p, evaluation.beta)
+
+
+def _inner_subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [s for size in range(2, len(names)) for s in combinations(names, size)]
+
+
+def paired_subsets(evaluation: Evaluation) -> None:
+    """Add the terms of each subset of 2 to n - 1 modalities, on the pairs (eqs 30 and 38)."""
+    if _PAIRED not in evaluation.streams:
+        return
+    for subset in _inner_subsets(evaluation.names):
+        key = "+".join(subset)
+        targets = subset if evaluation.config.subset_targets == "given" else evaluation.names
+        for name in targets:
+            weight = evaluation.modality_weight(name)
+            part = f"subset-reconstruction/{key}:{name}"
+            evaluation.add_reconstruction(part, _PAIRED, subset, name, weight)
+        _smaller_kl(evaluation, subset, f"subset-kl/{key}")
+        q = evaluation.posterior(_PAIRED, *subset)
+        evaluation.add_kl(f"subset-kl/{key}-prior", q, None, evaluation.beta)
+
+
+def random_subsets(evaluation: Evaluation) -> None:
+    """Add the negative ELBOs of some subsets of 2 to n - 1 modalities, on the pairs."""
+    inner = _inner_subsets(evaluation.names)
+    if _PAIRED not in evaluation.streams or not inner:
+        return
+    generator = evaluation.generator
+    device = None if generator is None else generator.device
+    n_drawn = min(evaluation.config.n_random_subsets, len(inner))
+    order = torch.randperm(len(inner), generator=generator, device=device)
+    for number in order[:n_drawn].tolist():
+        subset = inner[number]
+        for name in subset:
+            weight = evaluation.modality_weight(name)
+            part = f"subset-reconstruction/{name}"
+            evaluation.add_reconstruction(part, _PAIRED, subset, name, weight)
+        q = evaluation.posterior(_PAIRED, *subset)
+        evaluation.add_kl("subset-kl/prior", q, None, evaluation.beta)
 
 
 def _single(evaluation: Evaluation, prefix: str, stream: str, name: str) -> None:
     weight = evaluation.modality_weight(name)
     part = f"{prefix}-reconstruction/{name}"
     evaluation.add_reconstruction(part, stream, (name,), name, weight)
-    kl = kl_divergence(evaluation.posterior(stream, name))
-    evaluation.add(f"{prefix}-kl/{name}", kl, evaluation.beta)
+    q = evaluation.posterior(stream, name)
+    evaluation.add_kl(f"{prefix}-kl/{name}", q, None, evaluation.beta)
 
 
 def paired_singles(evaluation: Evaluation) -> None:
@@ -257,6 +396,51 @@ def unpaired_singles(evaluation: Evaluation) -> None:
             _single(evaluation, "unpaired", stream, name)
 
 
+def importance_bounds(evaluation: Evaluation) -> None:
+    """Add the negative importance-weighted bound of each stream; experts it lacks weigh 0."""
+    for stream, encoded in evaluation.streams.items():
+        names = tuple(name for name in evaluation.names if name in encoded.x)
+        _importance_bound(evaluation, stream, names)
+
+
+def _importance_bound(evaluation: Evaluation, stream: str, names: tuple[str, ...]) -> None:
+    doubly = evaluation.config.loss == "dreg"
+    singles = [evaluation.posterior(stream, name) for name in names]
+    experts = [q for single in singles for q in single.components]
+    codes = torch.stack([z for name in names for z in evaluation.samples(stream, name)])
+    n_experts, n_samples, n_rows, _ = codes.shape
+    mixture = MixtureOfNormals(tuple(q.detach() if doubly else q for q in experts))
+    prior = standard_normal(codes).log_prob(codes)
+    log_weights = [evaluation.beta * (prior - mixture.log_prob(codes))]
+    for name in names:
+        weight = evaluation.modality_weight(name)
+
+        def take(values: Tensor, weight: float = weight) -> None:
+            log_weights.append(weight * values.view(n_experts, n_samples, n_rows))
+
+        evaluation.decode(stream, name, codes.flatten(0, 1), take)
+    evaluation.at_end(partial(_finish_importance, evaluation, stream, codes, log_weights, doubly))
+
+
+def _finish_importance(
+    evaluation: Evaluation, stream: str, codes: Tensor, log_weights: list[Tensor], doubly: bool
+) -> None:
+    # (n_experts, n_samples, batch), the samples in dimension 1
+    total = torch.stack(log_weights).sum(0)
+    bound = torch.logsumexp(total, dim=1) - math.log(total.shape[1])
+    if doubly:
+        # The gradient by the weights w = softmax is w d(log w); by the codes, and so by the
+        # encoders, once more times w (Tucker et al., eq 8). The value stays the bound.
+        share = torch.softmax(total.detach(), dim=1)
+        surrogate = (share * total).sum(1)
+        bound = bound.detach() + surrogate - surrogate.detach()
+        if codes.requires_grad:
+            codes.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: share.unsqueeze(-1) * gradient
+            )
+    evaluation.add(f"importance/{stream}", -bound, 1.0)
+
+
 def paths(evaluation: Evaluation) -> None:
     """Add -E_{q(z|x_a)}[log p(x_b|z)] for each configured path a->b, on the pairs."""
     if _PAIRED in evaluation.streams:
@@ -265,9 +449,22 @@ def paths(evaluation: Evaluation) -> None:
             evaluation.add_reconstruction(f"path/{path}", _PAIRED, (source,), target, weight)
 
 
-LOSSES: Mapping[str, tuple[Term, ...]] = {
-    "vaevae": (joint_reconstruction, joint_to_single_kl, unpaired_singles, paths),
-    "new": (joint_reconstruction, joint_to_single_kl, paired_singles, unpaired_singles, paths),
+_VAEVAE = (joint_reconstruction, joint_to_smaller_kl, paired_subsets, unpaired_singles)
+
+LOSSES: Mapping[LossKind, tuple[Term, ...]] = {
+    "vaevae": (*_VAEVAE, paths),
+    "new": (*_VAEVAE, paired_singles, paths),
+    "jmvae": (joint_reconstruction, joint_to_prior_kl, joint_to_single_kl, paths),
+    "mvae": (
+        joint_reconstruction,
+        joint_to_prior_kl,
+        paired_singles,
+        random_subsets,
+        unpaired_singles,
+        paths,
+    ),
+    "iwae": (importance_bounds, paths),
+    "dreg": (importance_bounds, paths),
 }
 
 
@@ -285,7 +482,7 @@ def loss(
     Parameters
     ----------
     model
-        With two modalities.
+        Of any kind that has the posteriors which the objective is about.
     paired
         All modalities of the same examples, (batch, columns) each; None: no pairs.
     unpaired
@@ -300,14 +497,10 @@ def loss(
     Raises
     ------
     ConfigError
-        If the model has not two modalities, or a weight names an unknown one.
+        If a weight names an unknown modality, or the objective cannot learn from unpaired
+        examples and there are some.
     """
-    if len(model.config.names) != 2:
-        raise ConfigError(
-            f"loss '{config.loss}' is defined for two modalities, "
-            f"the model has {len(model.config.names)}"
-        )
-    config.check_names(model.config.names)
+    config.check(model.config.names, unpaired)
     if paired is None and not unpaired:
         raise ConfigError("the objective needs a paired or an unpaired batch, found neither")
     evaluation = Evaluation(

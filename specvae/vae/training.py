@@ -58,7 +58,31 @@ class PackedBits:
         return PackedBits(self.table.to(device), self.n_bits)
 
 
-Table = Tensor | SparseRows | PackedBits
+@dataclass(frozen=True, slots=True, eq=False)
+class GreyLevels:
+    """Rows of grey or colour levels in one byte each; 255 stands for 1.
+
+    Attributes
+    ----------
+    table
+        (n_rows, n_columns), uint8.
+    """
+
+    table: Tensor
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the rows `index` as float32 in [0, 1], (len(index), n_columns)."""
+        return self.table[index].float().div_(255.0)
+
+    def to(self, device: torch.device | str) -> GreyLevels:
+        """Return the table on `device`."""
+        return GreyLevels(self.table.to(device))
+
+
+Table = Tensor | SparseRows | PackedBits | GreyLevels
 
 
 class BatchSource(Protocol):
@@ -152,6 +176,9 @@ class TensorSource:
             elif isinstance(table, PackedBits):
                 digest.update(f"{name} bits {table.n_bits}\n".encode())
                 tensors = (table.table,)
+            elif isinstance(table, GreyLevels):
+                digest.update(f"{name} levels {tuple(table.table.shape)}\n".encode())
+                tensors = (table.table,)
             else:
                 digest.update(f"{name} dense {tuple(table.shape)}\n".encode())
                 tensors = (table,)
@@ -201,7 +228,7 @@ class OptimConfig:
     Attributes
     ----------
     epochs
-        Passes over the largest stream.
+        Passes over the largest stream, or over `epoch_size` examples.
     batch_size
         Examples of each stream in a step.
     learning_rate
@@ -224,6 +251,8 @@ class OptimConfig:
         kept; None: no averaging.
     amp
         Matrix products in bfloat16; products of experts and KL stay in float32.
+    epoch_size
+        Examples in a pass, whatever the sizes of the streams; None: those of the largest.
     """
 
     epochs: int
@@ -237,6 +266,7 @@ class OptimConfig:
     patience: int | None = None
     weight_averaging: float | None = None
     amp: bool = False
+    epoch_size: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate"):
@@ -489,7 +519,7 @@ def fit(
         raise ConfigError("training data is empty: there are neither pairs nor unpaired examples")
     for name in data.unpaired:
         model.modality(name)
-    objective.check_names(model.config.names)
+    objective.check(model.config.names, [name for name, of in data.unpaired.items() if len(of)])
     model.to(device)
     averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
     run = _Run(model, _adam(model, optim), averaged)
@@ -563,7 +593,8 @@ def _train_epoch(
     model, optimizer = run.model, run.optimizer
     device = next(model.parameters()).device
     done = len(run.records)
-    n_steps = max(math.ceil(len(source) / optim.batch_size) for source in streams.values())
+    n_examples = optim.epoch_size or max(len(source) for source in streams.values())
+    n_steps = math.ceil(n_examples / optim.batch_size)
     draws = {
         name: _batches(
             source,

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from specvae.annotation.config import (
-    MODEL_KINDS,
     TrainConfig,
     automatic_epochs,
     flat_settings,
@@ -15,6 +14,7 @@ from specvae.annotation.config import (
     read_config_file,
 )
 from specvae.errors import ConfigError, InputError
+from specvae.vae.kinds import MODEL_KINDS
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from annotation_examples import tiny_config
 
-from specvae.annotation.config import MODEL_KINDS, override, preset_config
+from specvae.annotation.config import override, preset_config
 from specvae.annotation.layout import (
     ANNOTATION_PATH,
     FINGERPRINT,
@@ -21,6 +21,7 @@ from specvae.annotation.layout import (
 from specvae.errors import ConfigError
 from specvae.molecules.fingerprint import get_layout
 from specvae.spectra.spectrum import Spectrum
+from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 
 
@@ -33,9 +34,9 @@ def test_paper_preset_has_the_bins_and_nothing_beside(kind: str) -> None:
     sizes = {m.name: (m.n_features, m.n_context, m.likelihood) for m in model.modalities}
     assert sizes == {SPECTRUM: (11_000, 0, "gaussian"), FINGERPRINT: (2149, 0, "bernoulli")}
     assert model.n_latent == 300
-    assert model.posterior == MODEL_KINDS[kind][0]
+    assert model.posterior == MODEL_KINDS[kind].posterior
     objective = objective_config(config)
-    assert objective.loss == MODEL_KINDS[kind][1]
+    assert objective.loss == MODEL_KINDS[kind].loss
     assert objective.path_weights == {}
     optim = optim_config(config)
     assert (optim.clip_norm, optim.weight_averaging) == (None, None)

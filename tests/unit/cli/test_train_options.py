@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from specvae.annotation import train as module
-from specvae.annotation.config import MODEL_KINDS, TrainConfig, preset_config
+from specvae.annotation.config import TrainConfig, preset_config
 from specvae.cli import train as command
 
 
@@ -25,10 +25,6 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainConfig:
     )
     assert done.exit_code == 0, done.output
     return seen[0]
-
-
-def test_kinds_are_those_of_the_library() -> None:
-    assert tuple(MODEL_KINDS) == command.KINDS
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,11 +76,14 @@ def test_three_modalities_given_one_all_or_a_subset() -> None:
     torch.testing.assert_close(encoded.posterior(["b"]).mean, product(stand_ins, True).mean)
     own = [encoded.expert(name, name) for name in ("a", "b", "c")]
     torch.testing.assert_close(encoded.posterior().mean, product(own, True).mean)
-    with pytest.raises(ConfigError, match=r"\['a', 'b'\] of 3"):
-        encoded.posterior(["a", "b"])
-    for kind in ("joint", "product_own"):
-        other = MultimodalVAE(ModelConfig(modalities, 2, kind))
-        assert other.posterior(x, ["a", "c"]).mean.shape == (3, 2)
+    # Given two, either can speak for the third (eqs 36-38).
+    both = [encoded.expert(name, name) for name in ("a", "b")]
+    speakers = [product([*both, encoded.expert(name, "c")], True) for name in ("a", "b")]
+    pair = encoded.posterior(["a", "b"])
+    assert len(pair.components) == 2
+    for found, expected in zip(pair.components, speakers, strict=True):
+        torch.testing.assert_close(found.mean, expected.mean)
+        torch.testing.assert_close(found.logvar, expected.logvar)
 
 
 def test_substitutes_of_infinite_variance_turn_svae_into_vaevae_a() -> None:
@@ -262,7 +265,7 @@ def test_config_survives_json() -> None:
     ("change", "message"),
     [
         ({"n_latents": 3}, "unknown key 'n_latents'.*'n_latent'"),
-        ({"posterior": "mixture"}, "posterior: found 'mixture', wanted one of product"),
+        ({"posterior": "pyramid"}, "posterior: found 'pyramid', wanted one of product"),
         ({"n_latent": "3"}, "n_latent: found '3', wanted int"),
         ({"modalities": [{"name": "a"}]}, r"modalities\[0\]: key 'n_features' is missing"),
         ({"modalities": []}, "distinct"),

@@ -6,7 +6,7 @@ import torch
 from vae_examples import random_rows
 
 from specvae.errors import ConfigError
-from specvae.vae.networks import MLP, NetworkConfig, SparseLinear, SparseRows
+from specvae.vae.networks import NetworkConfig, SparseLinear, SparseRows, encoder_body
 
 
 def test_rows_are_gathered_in_order_with_repetitions() -> None:
@@ -72,7 +72,7 @@ def test_sparse_linear_starts_for_the_columns_that_are_filled() -> None:
 
 
 def test_batch_normalisation_takes_samples_and_batch_as_one_dimension() -> None:
-    network = MLP(4, NetworkConfig((5, 3), batch_norm=True, activation="elu"))
+    network = encoder_body(4, NetworkConfig((5, 3), batch_norm=True, activation="elu"))
     z = torch.randn(2, 6, 4)
     assert network(z).shape == (2, 6, 3)
     torch.testing.assert_close(network(z).flatten(0, 1), network(z.flatten(0, 1)))
@@ -80,7 +80,7 @@ def test_batch_normalisation_takes_samples_and_batch_as_one_dimension() -> None:
 
 def test_dropout_acts_in_training_only_and_on_sparse_inputs() -> None:
     x = random_rows(30, 20)
-    network = MLP(20, NetworkConfig((8,), input_dropout=0.5, dropout=0.5), sparse=True)
+    network = encoder_body(20, NetworkConfig((8,), input_dropout=0.5, dropout=0.5), sparse=True)
     assert not torch.equal(network(x), network(x))
     network.eval()
     assert torch.equal(network(x), network(x))
@@ -98,4 +98,4 @@ def test_senseless_networks_are_refused(options: dict[str, object], message: str
 
 def test_sparse_input_needs_a_hidden_layer() -> None:
     with pytest.raises(ConfigError, match="hidden layer"):
-        MLP(4, NetworkConfig(()), sparse=True)
+        encoder_body(4, NetworkConfig(()), sparse=True)

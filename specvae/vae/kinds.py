@@ -1,0 +1,43 @@
+"""The model family by name: which posteriors go with which objective (without torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+PosteriorKind = Literal["product", "product_own", "joint", "joint_full", "mixture", "bridge"]
+LossKind = Literal["new", "vaevae", "jmvae", "mvae", "iwae", "dreg"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A member of the family.
+
+    Attributes
+    ----------
+    posterior
+        See :class:`~specvae.vae.model.ModelConfig`.
+    loss
+        See :class:`~specvae.vae.objective.ObjectiveConfig`.
+    learns_from_unpaired
+        Whether the objective has terms for examples of which one modality was observed.
+    """
+
+    posterior: PosteriorKind
+    loss: LossKind
+    learns_from_unpaired: bool = True
+
+
+MODEL_KINDS: Mapping[str, Kind] = {
+    "svae": Kind("product", "new"),
+    "svae-star": Kind("product", "vaevae"),
+    "vaevae": Kind("joint", "vaevae"),
+    "vaevae-star": Kind("joint", "new"),
+    "vaevae-a": Kind("product_own", "vaevae"),
+    "jmvae": Kind("joint_full", "jmvae", learns_from_unpaired=False),
+    "mvae": Kind("product_own", "mvae"),
+    "mmvae": Kind("mixture", "dreg"),
+    "mmvae-iwae": Kind("mixture", "iwae"),
+    "bridged": Kind("bridge", "vaevae"),
+}
