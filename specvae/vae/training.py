@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ class GreyLevels:
         return GreyLevels(self.table.to(device))
 
 
+UnpairedPool = Literal["all", "rest", "none"]
 Table = Tensor | SparseRows | PackedBits | GreyLevels
 
 
@@ -213,6 +214,51 @@ class TrainingData:
 
     paired: BatchSource | None
     unpaired: Mapping[str, BatchSource] = field(default_factory=dict)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        tables: Mapping[str, Table],
+        index: Mapping[str, Tensor] | None = None,
+        *,
+        supervision: float = 1.0,
+        unpaired: UnpairedPool = "all",
+        seed: int = 0,
+    ) -> TrainingData:
+        """Keep some of fully observed examples paired and stream the others apart.
+
+        Parameters
+        ----------
+        tables, index
+            As in :class:`TensorSource`.
+        supervision
+            Share of the examples that stay paired, above 0 and at most 1; at least one does.
+        unpaired
+            What the unpaired streams draw from: ``all`` examples, the paired ones included, as the
+            published research code does; only the ``rest``; or ``none``.
+        seed
+            Of the choice.
+
+        Raises
+        ------
+        ConfigError
+            If the supervision is out of range or the tables do not fit each other.
+        """
+        if not 0.0 < supervision <= 1.0:
+            raise ConfigError(f"supervision: wanted above 0 and at most 1, found {supervision}")
+        n_examples = len(TensorSource(tables, index))
+        order = torch.randperm(n_examples, generator=torch.Generator().manual_seed(seed))
+        n_paired = max(1, round(supervision * n_examples))
+
+        def source(names: Collection[str], rows: Tensor) -> TensorSource:
+            chosen = {n: rows if index is None or n not in index else index[n][rows] for n in names}
+            return TensorSource({name: tables[name] for name in names}, chosen)
+
+        paired = source(tables, order[:n_paired].sort().values)
+        if unpaired == "none":
+            return cls(paired)
+        rest = torch.arange(n_examples) if unpaired == "all" else order[n_paired:].sort().values
+        return cls(paired, {name: source([name], rest) for name in tables})
 
     def streams(self) -> dict[str, BatchSource]:
         """Return the non-empty sources by stream: ``paired`` and ``unpaired-NAME``."""
@@ -455,9 +501,13 @@ class _Run:
 def _run_digest(
     model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
 ) -> str:
+    how = optim.to_json()
+    if optim.schedule == "constant" and not optim.warmup:
+        # Nothing that an epoch does hangs on how many there are to be: more can be added.
+        del how["epochs"]
     described = {
         "model": model.config.to_json(),
-        "optim": optim.to_json(),
+        "optim": how,
         "objective": objective.to_json(),
         "data": {name: source.sha256() for name, source in data.streams().items()},
     }
