@@ -231,10 +231,10 @@ def test_configuration_mistakes_are_named() -> None:
         ObjectiveConfig(beta=-1.0)
     with pytest.raises(ConfigError, match="found neither"):
         loss(small_model(), None, {}, ObjectiveConfig())
-    layers = NetworkConfig((4,))
-    three = tuple(Modality(name, 6, layers, layers) for name in ("a", "b", "c"))
-    with pytest.raises(ConfigError, match="two modalities, the model has 3"):
-        loss(MultimodalVAE(ModelConfig(three, 2)), {"a": X["a"]}, {}, ObjectiveConfig())
+    with pytest.raises(ConfigError, match=r"learns from pairs only, found unpaired .* of a, b"):
+        loss(small_model("joint_full"), X, UNPAIRED, ObjectiveConfig("jmvae"))
+    with pytest.raises(ConfigError, match="no modality 'c'; there are a, b"):
+        loss(small_model(), X, {}, ObjectiveConfig(modality_weights={"c": 1.0}))
 
 
 def test_config_survives_json() -> None:

@@ -38,6 +38,27 @@ def small_batch(n: int = 5, seed: int = 1) -> dict[str, Tensor]:
     return {"a": a, "b": torch.randn(n, 5, generator=generator)}
 
 
+def three_model(posterior: str = "product", seed: int = 0, **options: object) -> MultimodalVAE:
+    """Bernoulli "a" (6 columns), Gaussian "b" (4 and 1 of context), Laplace "c" (3), float64."""
+    layers = NetworkConfig((7,), activation="tanh")
+    data = {
+        "modalities": (
+            Modality("a", 6, layers, layers),
+            Modality("b", 4, layers, layers, likelihood="gaussian", n_context=1, scale=0.7),
+            Modality("c", 3, layers, layers, likelihood="laplace", scale=0.5),
+        ),
+        "n_latent": 3,
+        "posterior": posterior,
+    }
+    torch.manual_seed(seed)
+    return MultimodalVAE(ModelConfig(**{**data, **options})).double()  # type: ignore[arg-type]
+
+
+def three_batch(n: int = 5, seed: int = 1) -> dict[str, Tensor]:
+    third = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed + 100))
+    return {name: x.double() for name, x in {**small_batch(n, seed), "c": third}.items()}
+
+
 def small_source(n: int = 40, seed: int = 1) -> TensorSource:
     return TensorSource(small_batch(n, seed))
 
@@ -113,3 +134,48 @@ def linear_gaussian(n: int = 6, seed: int = 0) -> tuple[LinearGaussian, tuple[Te
         z @ w.T + s * noise for w, s, noise in zip(model.weights, model.scales, noises, strict=True)
     )
     return model, (x1, x2)
+
+
+def linear_model(
+    exact: LinearGaussian, posterior: str, only: tuple[str, ...] = ("a", "b")
+) -> MultimodalVAE:
+    """Linear networks on modalities a and b, with the true decoders; float64.
+
+    All posteriors of the exact model can be represented: single ones, joint ones, and by
+    ``product_own`` with likelihood experts.
+    """
+    modalities = tuple(
+        Modality(name, len(exact.weights[i]), NONE, NONE, "gaussian", scale=exact.scales[i])
+        for i, name in enumerate(("a", "b"))
+        if name in only
+    )
+    config = ModelConfig(modalities, 3, posterior, joint_hidden=0)  # type: ignore[arg-type]
+    model = MultimodalVAE(config).double()
+    with torch.no_grad():
+        for name in only:
+            model.get_parameter(f"decoders.{name}.output.weight").copy_(
+                exact.weights["ab".index(name)]
+            )
+            model.get_parameter(f"decoders.{name}.output.bias").zero_()
+    return model
+
+
+@torch.no_grad()
+def set_linear_head(
+    model: MultimodalVAE, exact: LinearGaussian, head: str, names: str, prior: float = 1.0
+) -> None:
+    """Let the linear head `head` of the modalities `names` give p(z | x), or the likelihood.
+
+    With `prior` 0 it is the expert p(x_i | z) of one modality instead.
+    """
+    of = ["ab".index(name) for name in names]
+    scaled = [exact.weights[i] / exact.scales[i] ** 2 for i in of]
+    precision = torch.full((3,), prior, dtype=torch.float64)
+    for i, part in zip(of, scaled, strict=True):
+        precision = precision + (exact.weights[i] * part).sum(0)
+    weight = model.get_parameter(f"posteriors.heads.{head}.linear.weight")
+    bias = model.get_parameter(f"posteriors.heads.{head}.linear.bias")
+    weight.zero_()
+    weight[:3] = torch.cat([part / precision for part in scaled]).T
+    bias[:3] = 0.0
+    bias[3:] = -precision.log()
