@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from specvae.vae.distributions import Normal
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
-from specvae.vae.networks import NetworkConfig, SparseRows
+from specvae.vae.networks import Input, NetworkConfig, SparseRows
 from specvae.vae.training import TensorSource
 
 NONE = NetworkConfig(())
@@ -36,6 +37,15 @@ def small_batch(n: int = 5, seed: int = 1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     a = (torch.rand(n, 6, generator=generator) > 0.5).float()
     return {"a": a, "b": torch.randn(n, 5, generator=generator)}
+
+
+def gaussian(
+    model: MultimodalVAE, x: Mapping[str, Input], given: Collection[str] | None = None
+) -> Normal:
+    """The posterior of a model of which it is a Gaussian."""
+    q = model.posterior(x, given)
+    assert isinstance(q, Normal)
+    return q
 
 
 def three_model(posterior: str = "product", seed: int = 0, **options: object) -> MultimodalVAE:
