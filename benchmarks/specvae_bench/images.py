@@ -200,7 +200,7 @@ def halves(pixels: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     tuple[Tensor, Tensor]
-        Two of (n, 392) float32 in [0, 1]: 1 x 14 x 28 pixels, row by row.
+        Two of (n, 392), of the same dtype: 1 x 14 x 28 pixels, row by row.
     """
     top, bottom = _bands(pixels, 2, 14)
     return top, bottom
@@ -217,14 +217,14 @@ def thirds(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns
     -------
     tuple[Tensor, Tensor, Tensor]
-        Three of (n, 252) float32 in [0, 1]: 1 x 9 x 28 pixels, row by row.
+        Three of (n, 252), of the same dtype: 1 x 9 x 28 pixels, row by row.
     """
     top, middle, bottom = _bands(pixels, 3, 9)
     return top, middle, bottom
 
 
 def _bands(pixels: Tensor, n_bands: int, n_rows: int) -> list[Tensor]:
-    kept = unit_floats(pixels)[:, :, : n_bands * n_rows]
+    kept = pixels[:, :, : n_bands * n_rows]
     return [band.flatten(1) for band in torch.split(kept, n_rows, dim=2)]
 
 

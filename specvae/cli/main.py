@@ -30,6 +30,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 BENCHMARKS: Mapping[str, tuple[str, str]] = {
     "casmi2017": ("specvae_bench.casmi:casmi2017", "Top-k curves on CASMI 2017 (figure 11 D)."),
     "holdout": ("specvae_bench.holdout:holdout", "Make a held-out fold of a library."),
+    "mnist-split": (
+        "specvae_bench.multimodal:mnist_split",
+        "Halves of digits (table 1, figures 3, 4, 6).",
+    ),
+    "mnist-split-3": ("specvae_bench.multimodal:mnist_split_3", "Thirds of digits (figure 7)."),
+    "report": ("specvae_bench.report:report", "Draw tables and curves of finished runs again."),
     "speed": ("specvae_bench.speed:speed", "Measure speed against the peers."),
 }
 

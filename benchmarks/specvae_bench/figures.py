@@ -1,0 +1,134 @@
+"""Pictures of the benchmarks: reconstructions, samples with their classes, supervision curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from specvae.files import atomic_path
+
+
+def _show(axes: Axes, image: Tensor) -> None:
+    """Draw one image (channels, height, width) in [0, 1]."""
+    pixels = image.clamp(0.0, 1.0).permute(1, 2, 0).numpy()
+    if pixels.shape[2] == 1:
+        axes.imshow(pixels[:, :, 0], cmap="gray", vmin=0.0, vmax=1.0)
+    else:
+        axes.imshow(pixels)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, bbox_inches="tight", format="png")
+
+
+def draw_reconstructions(path: Path, rows: Mapping[str, Tensor]) -> None:
+    """Draw rows of images, one column for each example (figure 4 of the paper).
+
+    Parameters
+    ----------
+    path
+        A .png to write.
+    rows
+        By label: (n_examples, channels, height, width) in [0, 1]; sizes may differ between rows.
+    """
+    n_columns = len(next(iter(rows.values())))
+    figure = Figure(figsize=(0.7 * n_columns + 1.2, 0.7 * len(rows)))
+    grid = figure.subplots(len(rows), n_columns, squeeze=False)
+    for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(axes_row, images, strict=True):
+            _show(axes, image)
+        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    _save(figure, path)
+
+
+def draw_digits(
+    path: Path, images: Sequence[Tensor], classes: Sequence[Sequence[str]], n_columns: int = 6
+) -> None:
+    """Draw samples with the oracle's class beside each (figure 3 of the paper).
+
+    Parameters
+    ----------
+    path
+        A .png to write.
+    images
+        By modality: (n_samples, channels, height, width) in [0, 1].
+    classes
+        By modality: what the oracle calls each sample.
+    n_columns
+        Samples in a row.
+    """
+    n_modalities, n_samples = len(images), len(images[0])
+    n_rows = -(-n_samples // n_columns)
+    figure = Figure(figsize=(1.1 * n_columns * n_modalities, 0.9 * n_rows))
+    grid = figure.subplots(n_rows, n_columns * n_modalities, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number in range(n_samples):
+        row, column = divmod(number, n_columns)
+        for m in range(n_modalities):
+            axes = grid[row, column * n_modalities + m]
+            axes.set_axis_on()
+            _show(axes, images[m][number])
+            axes.text(
+                1.05, 0.5, classes[m][number], transform=axes.transAxes, va="center", fontsize=10
+            )
+    _save(figure, path)
+
+
+def draw_supervision(
+    path: Path, curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]]
+) -> None:
+    """Draw figures against the share of pairs, one panel for each (figure 6 of the paper).
+
+    Parameters
+    ----------
+    path
+        A .png to write.
+    curves
+        Figure -> model kind -> supervision level -> its values, one for each seed.
+    """
+    figure = Figure(figsize=(4.2 * len(curves), 3.4))
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (name, by_kind) in zip(panels, curves.items(), strict=True):
+        for kind, levels in by_kind.items():
+            x = sorted(levels)
+            mean = [float(np.mean(levels[level])) for level in x]
+            spread = [float(np.std(levels[level])) for level in x]
+            axes.errorbar(x, mean, yerr=spread, marker="o", markersize=3, capsize=2, label=kind)
+        axes.set_xscale("log")
+        axes.set_xlabel("supervision (share of pairs)")
+        axes.set_title(name, fontsize=10)
+        axes.grid(visible=True, alpha=0.3)
+    panels[0].set_ylabel("share of test examples")
+    panels[-1].legend(fontsize=8)
+    _save(figure, path)
+
+
+def draw_epochs(path: Path, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw validation figures against epochs, one panel for each.
+
+    Parameters
+    ----------
+    path
+        A .png to write.
+    curves
+        Figure -> label of the run -> value after each epoch, the first epoch first.
+    """
+    figure = Figure(figsize=(4.2 * len(curves), 3.4))
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (name, runs) in zip(panels, curves.items(), strict=True):
+        for label, values in runs.items():
+            axes.plot(range(1, len(values) + 1), values, marker=".", label=label)
+        axes.set_xlabel("epoch")
+        axes.set_title(name, fontsize=10)
+        axes.grid(visible=True, alpha=0.3)
+    panels[-1].legend(fontsize=8)
+    _save(figure, path)

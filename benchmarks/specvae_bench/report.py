@@ -1,0 +1,133 @@
+"""Tables and figures of finished runs, drawn from their ``result.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import INPUT, settings_options, verbosity
+
+# Table 1 of the paper, at full supervision: experiment -> model kind -> figure -> value.
+PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "mnist-split": {
+        "mmvae": {"both": 0.539, "top": 0.221, "bottom": 0.283},
+        "svae": {"both": 0.948, "top": 0.872, "bottom": 0.816},
+        "vaevae": {"both": 0.956, "top": 0.887, "bottom": 0.830},
+        "vaevae-star": {"both": 0.958, "top": 0.863, "bottom": 0.778},
+    },
+}
+
+
+@click.command()
+@click.argument("folder", type=INPUT)
+@settings_options
+@verbosity
+def report(folder: Path) -> None:
+    """Draw the table and the curves of all runs in a folder again.
+
+    \b
+    Example:
+      specvae bench report sweep
+    """
+    for path in write_report(folder):
+        click.echo(f"{path}")
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Write ``table.md``, ``epochs.png`` and, of several levels, ``supervision.png``.
+
+    Parameters
+    ----------
+    folder
+        Searched for ``result.json``, at any depth.
+
+    Returns
+    -------
+    list
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If there is no result, or results of several experiments.
+    """
+    from specvae.errors import InputError
+    from specvae.files import atomic_text
+    from specvae_bench.figures import draw_epochs, draw_supervision
+    from specvae_bench.runs import RESULT, read_result
+
+    results = [read_result(path) for path in sorted(folder.rglob(RESULT))]
+    names = sorted({result["benchmark"] for result in results})
+    if len(names) != 1:
+        found = f"those of {', '.join(names)}" if names else "none"
+        raise InputError(f"{folder}: wanted the results of one benchmark, found {found}")
+    written = [folder / "table.md", folder / "epochs.png"]
+    with atomic_text(written[0]) as stream:
+        stream.write(table(results))
+    figures = list(results[0]["test"])
+    shown = list(results[0]["validation"])
+    draw_epochs(
+        written[1],
+        {
+            name: {
+                _label(result): [epoch["measured"][name] for epoch in result["epochs"]]
+                for result in results
+            }
+            for name in shown
+        },
+    )
+    if len({result["settings"]["supervision"] for result in results}) > 1:
+        written.append(folder / "supervision.png")
+        draw_supervision(written[-1], {name: _by_level(results, name) for name in figures})
+    return written
+
+
+def _label(result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    return f"{settings['kind']} {settings['supervision']:g} ({settings['seed']})"
+
+
+def _by_level(
+    results: Sequence[Mapping[str, Any]], name: str
+) -> dict[str, dict[float, list[float]]]:
+    curves: dict[str, dict[float, list[float]]] = {}
+    for result in results:
+        settings = result["settings"]
+        levels = curves.setdefault(settings["kind"], {})
+        levels.setdefault(settings["supervision"], []).append(result["test"][name])
+    return curves
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown table: the paper's number, ours, the difference.
+
+    Runs that differ in nothing but the seed share a row; ours is then the mean, with the standard
+    deviation behind it.
+    """
+    published = PUBLISHED.get(results[0]["benchmark"], {})
+    rows: dict[tuple[str, float, int], list[Mapping[str, Any]]] = {}
+    for result in results:
+        settings = result["settings"]
+        key = (settings["kind"], settings["supervision"], settings["epochs"])
+        rows.setdefault(key, []).append(result)
+    lines = [
+        "| model | supervision | epochs | seeds | figure | paper | ours | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (kind, level, epochs), of in sorted(rows.items(), key=lambda row: (row[0][0], -row[0][1])):
+        for name in of[0]["test"]:
+            values = [float(result["test"][name]) for result in of]
+            mean = sum(values) / len(values)
+            spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+            ours = f"{mean:.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
+            paper = published.get(kind, {}).get(name) if level == 1.0 else None
+            theirs = "" if paper is None else f"{paper:.3f}"
+            difference = "" if paper is None else f"{mean - paper:+.3f}"
+            lines.append(
+                f"| {kind} | {level:g} | {epochs} | {len(of)} | {name} | {theirs} | {ours} | "
+                f"{difference} |"
+            )
+    return "\n".join(lines) + "\n"
