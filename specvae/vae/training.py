@@ -318,6 +318,8 @@ class OptimConfig:
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}: must be positive, found {getattr(self, name)}")
+        if self.epoch_size is not None and self.epoch_size < 1:
+            raise ConfigError(f"epoch_size: must be positive, found {self.epoch_size}")
         if self.clip_norm is not None and not self.clip_norm > 0.0:
             raise ConfigError(f"clip_norm: must be positive, found {self.clip_norm}")
         if not 0.0 <= self.warmup < 1.0:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from vae_examples import small_batch, small_model
 
 import specvae.vae.header as header_module
-from specvae.errors import CheckpointError
+from specvae.errors import CheckpointError, SpecvaeError
 from specvae.vae.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
 from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, migrate, read_header
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
@@ -97,6 +97,28 @@ def test_reading_the_header_needs_no_torch(path: Path) -> None:
         "assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_checkpoints_of_the_first_format_are_read(path: Path) -> None:
+    # Version 1 named a kind for each network.
+    original = small_model("joint")
+    described = original.config.to_json()
+    for modality in described["modalities"]:
+        for role in ("encoder", "decoder"):
+            for key in ("convolutions", "shape", "embedding"):
+                del modality[role][key]
+            modality[role]["kind"] = "mlp"
+        for key in ("joint_encoder", "n_classes", "ignored_class"):
+            del modality[key]
+    rewrite(path, format_version=1, model=described)
+    model, header = load_checkpoint(path)
+    assert header["format_version"] == FORMAT_VERSION == read_header(path)["format_version"]
+    assert model.config == original.config
+    assert torch.equal(model.posterior(small_batch()).mean, original.posterior(small_batch()).mean)
+    # A network of a present header has no such key.
+    rewrite(path, format_version=FORMAT_VERSION, model=described)
+    with pytest.raises(SpecvaeError, match="unknown key 'kind'"):
+        load_checkpoint(path)
 
 
 def test_truncated_files_are_refused_at_every_length(path: Path) -> None:

@@ -11,8 +11,11 @@ from vae_examples import linear_gaussian, random_rows
 
 from specvae.vae.distributions import (
     Bernoulli,
+    Categorical,
     Gaussian,
+    Laplace,
     Likelihood,
+    MixtureOfNormals,
     Normal,
     SparseGaussian,
     absent_expert,
@@ -174,6 +177,92 @@ def test_gaussian_likelihood_against_torch() -> None:
     torch.testing.assert_close(Gaussian(mean, 0.3).log_prob(x), reference)
 
 
+def test_laplace_likelihood_against_torch() -> None:
+    mean, x = torch.randn(2, 4, 3), torch.randn(4, 3)
+    reference = torch.distributions.Laplace(mean, 0.01).log_prob(x).sum(-1)
+    torch.testing.assert_close(Laplace(mean, 0.01).log_prob(x), reference)
+    rows = random_rows(6, 8)
+    mean = torch.randn(6, 8)
+    torch.testing.assert_close(
+        Laplace(mean, 0.5).log_prob(rows), Laplace(mean, 0.5).log_prob(rows.to_dense())
+    )
+
+
+def test_categorical_likelihood_against_torch_with_padding_ignored() -> None:
+    logits = 5.0 * torch.randn(2, 4, 6, 9)  # 2 samples of 4 sentences of 6 words out of 9
+    x = torch.randint(1, 9, (4, 6))
+    x[0, 3:] = 0
+    x[2] = 0
+    reference = torch.distributions.Categorical(logits=logits).log_prob(x.expand(2, 4, 6))
+    whole = Categorical(logits)
+    torch.testing.assert_close(whole.log_prob(x), reference.sum(-1))
+    torch.testing.assert_close(whole.mean, torch.softmax(logits, -1))
+    assert torch.equal(whole.mode, logits.argmax(-1))
+    padded = Categorical(logits, ignored=0)
+    torch.testing.assert_close(padded.log_prob(x), (reference * (x != 0)).sum(-1))
+    assert torch.equal(padded.log_prob(x)[:, 2], torch.zeros(2))
+    # What stands at an ignored place gets no gradient, and the constant of the logits is free.
+    leaf = logits.clone().requires_grad_()
+    Categorical(leaf, ignored=0).log_prob(x).sum().backward()
+    assert leaf.grad is not None
+    assert torch.equal(leaf.grad[:, 0, 3:], torch.zeros(2, 3, 9))
+    assert bool((leaf.grad[:, 0, :3].abs().sum(-1) > 0).all())
+    torch.testing.assert_close(Categorical(logits + 3.0).log_prob(x), whole.log_prob(x))
+    with pytest.raises(TypeError, match="dense tensor of integers"):
+        whole.log_prob(random_rows(4, 6))
+
+
+def test_split_of_classes_keeps_padding_ignored() -> None:
+    logits = torch.randn(13, 6, 9)
+    x = torch.randint(0, 9, (9, 6))
+    two, one = Categorical(logits, ignored=0).split([(2, 4), (5,)])
+    expected = Categorical(logits[:8].view(2, 4, 6, 9), ignored=0).log_prob(x[:4])
+    torch.testing.assert_close(two.log_prob(x[:4]), expected)
+    last = Categorical(logits[8:], ignored=0).log_prob(x[4:])
+    torch.testing.assert_close(one.log_prob(x[4:]), last)
+
+
+def test_density_of_a_mixture_by_quadrature() -> None:
+    a, b, c = (Normal(e.mean.squeeze(0), e.logvar.squeeze(0)) for e in experts(3, 1, 1))
+    grid = torch.linspace(-25, 25, 100_001, dtype=torch.float64)
+    mixture = MixtureOfNormals((a, b, c))
+    density = mixture.log_prob(grid.unsqueeze(-1)).exp()
+    assert torch.trapezoid(density, grid).item() == pytest.approx(1.0, abs=1e-9)
+    mean = torch.trapezoid(grid * density, grid)
+    assert mean.item() == pytest.approx(mixture.mean.item(), abs=1e-9)
+    thirds = [torch_normal(e).log_prob(grid).exp() / 3.0 for e in (a, b, c)]
+    torch.testing.assert_close(density, sum(thirds[1:], thirds[0]))
+
+
+def test_samples_of_a_mixture_have_its_moments_and_come_from_single_components() -> None:
+    parts = experts(2, batch=3, n_latent=2)
+    mixture = MixtureOfNormals(tuple(parts))
+    z = mixture.sample(100_000, torch.Generator().manual_seed(0))
+    assert z.shape == (100_000, 3, 2)
+    second = torch.stack([e.logvar.exp() + e.mean.square() for e in parts]).mean(0)
+    torch.testing.assert_close(z.mean(0), mixture.mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(z.square().mean(0), second, atol=0, rtol=0.03)
+    # All dimensions of a code are of one component, drawn anew for each row and sample.
+    narrow = MixtureOfNormals(
+        tuple(Normal(torch.full((4, 3), m), torch.full((4, 3), -20.0)) for m in (-1.0, 1.0))
+    )
+    signs = narrow.sample(1000, torch.Generator().manual_seed(0)).sign()
+    assert bool((signs == signs[..., :1]).all())
+    shares = (signs[..., 0] > 0).double().mean(0)
+    assert bool(((shares - 0.5).abs() < 0.07).all())
+    assert not torch.equal(signs[:, 0], signs[:, 1])
+
+
+def test_a_mixture_of_one_is_its_component() -> None:
+    (one,) = experts(1)
+    z = one.sample(3)
+    torch.testing.assert_close(MixtureOfNormals((one,)).log_prob(z), one.log_prob(z))
+    assert one.components == (one,)
+    held = Normal(one.mean.requires_grad_(), one.logvar).detach()
+    assert not held.mean.requires_grad
+    assert torch.equal(held.mean, one.mean)
+
+
 def layer(n_features: int, n_hidden: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     weight = torch.randn(n_features, n_hidden, generator=generator, dtype=torch.float64)
@@ -209,6 +298,7 @@ def test_split_likelihoods_equal_the_parts() -> None:
     wholes: list[Likelihood] = [
         Bernoulli(dense),
         Gaussian(dense, 2.0),
+        Laplace(dense, 2.0),
         SparseGaussian.from_layer(hidden, weight, bias, 2.0),
     ]
     for whole in wholes:

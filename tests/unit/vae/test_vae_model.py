@@ -4,15 +4,35 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
-from vae_examples import NONE, gaussian, linear_gaussian, random_rows, small_batch, small_model
+from vae_examples import (
+    NONE,
+    gaussian,
+    linear_gaussian,
+    random_rows,
+    small_batch,
+    small_model,
+    three_batch,
+    three_model,
+)
 
 from specvae.errors import ConfigError
-from specvae.vae.distributions import Bernoulli, SparseGaussian, kl_divergence, product
+from specvae.vae.distributions import (
+    Bernoulli,
+    Categorical,
+    MixtureOfNormals,
+    Normal,
+    SparseGaussian,
+    kl_divergence,
+    product,
+)
+from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import GaussianHead, Modality, ModelConfig, MultimodalVAE, Variance
-from specvae.vae.networks import NetworkConfig
+from specvae.vae.networks import ConvLayer, NetworkConfig
+from specvae.vae.objective import ObjectiveConfig, loss
 
 
 def n_numbers(module: torch.nn.Module) -> int:
@@ -55,15 +75,105 @@ def test_joint_posterior_concatenates_bodies_then_joins_them() -> None:
     torch.testing.assert_close(gaussian(model, x).mean, nets.heads["a+b"](hidden).mean)
 
 
-def test_number_of_networks_grows_as_n_squared_and_n_times_two_to_the_n_minus_one() -> None:
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_networks_and_parameters_grow_as_n_squared_and_n_times_two_to_the_n_minus_one(
+    n: int,
+) -> None:
     layers = NetworkConfig((4,))
-    for n in (1, 2, 3, 4):
-        modalities = tuple(Modality(f"m{i}", 5, layers, layers) for i in range(n))
-        square = MultimodalVAE(ModelConfig(modalities, 2, "product"))
-        assert len(square.posteriors.bodies) == n * n
-        subsets = MultimodalVAE(ModelConfig(modalities, 2, "joint"))
-        assert len(subsets.posteriors.bodies) == n * 2 ** (n - 1)
-        assert len(subsets.posteriors.heads) == 2**n - 1
+    modalities = tuple(Modality(f"m{i}", 5, layers, layers) for i in range(n))
+    body, head = 5 * 4 + 4, 4 * 4 + 4  # 5 columns to 4 hidden units to 2 means and log-variances
+    single = body + head
+
+    def sizes(posterior: str, **options: object) -> tuple[int, int, int]:
+        config = ModelConfig(modalities, 2, posterior, **options)  # type: ignore[arg-type]
+        model = MultimodalVAE(config)
+        assert model.n_parameters == n_numbers(model.posteriors) + n_numbers(model.decoders)
+        nets = model.posteriors
+        return len(nets.bodies), len(nets.heads), n_numbers(nets)
+
+    assert sizes("product") == (n * n, n * n, n * n * single)
+    assert sizes("product_own") == sizes("mixture") == (n, n, n * single)
+    # A subset of k has k bodies, a layer that joins them (unless k is 1), and a head.
+    joins = [k * 4 * 4 + 4 for k in range(n + 1)]
+    n_subsets = [math.comb(n, k) for k in range(n + 1)]
+    joined = sum(n_subsets[k] * joins[k] for k in range(2, n + 1))
+    n_bodies = n * 2 ** (n - 1)
+    wanted = n_bodies * body + (2**n - 1) * head + joined
+    assert sizes("joint") == (n_bodies, 2**n - 1, wanted)
+    # Without that layer, the head reads all bodies.
+    heads = sum(n_subsets[k] * (k * 4 * 4 + 4) for k in range(1, n + 1))
+    assert sizes("joint", joint_hidden=0) == (n_bodies, 2**n - 1, n_bodies * body + heads)
+    if n > 1:
+        full = 2 * n * body + (n + 1) * head + joins[n]
+        assert sizes("joint_full") == (2 * n, n + 1, full)
+        bridges = sum(n_subsets[k] * (k * 4 * 4 + 4) for k in range(2, n + 1))
+        assert sizes("bridge") == (n, n + 2**n - 1 - n, n * single + bridges)
+
+
+@pytest.mark.parametrize("kind", sorted(MODEL_KINDS))
+def test_any_subset_of_three_can_be_given(kind: str) -> None:
+    posterior = MODEL_KINDS[kind].posterior
+    model, x = three_model(posterior), three_batch()
+    before: list[torch.Tensor] = []
+    for size in (1, 2, 3):
+        for given in combinations("abc", size):
+            q = model.posterior(x, given)
+            # What is not given is not looked at, and need not be there.
+            alone = model.posterior({name: x[name] for name in given})
+            torch.testing.assert_close(alone.mean, q.mean)
+            assert q.mean.shape == (5, 3)
+            assert not any(torch.allclose(q.mean, other) for other in before)
+            before.append(q.mean)
+            # Everything given has a say, for each row by itself.
+            for name in given:
+                changed = {**x, name: x[name].roll(1, 0)}
+                assert not torch.allclose(model.posterior(changed, given).mean, q.mean)
+            first = model.posterior({name: x[name][:1] for name in given}, given)
+            torch.testing.assert_close(first.mean, q.mean[:1])
+            for target, n in (("a", 6), ("b", 4), ("c", 3)):
+                out = model.generate(x, target, given, n_samples=2)
+                assert out.mean.shape == (2, 5, n)
+            expected = {"product": {1: 1, 2: 2, 3: 1}, "mixture": {1: 1, 2: 2, 3: 3}}
+            n_components = expected.get(posterior, {}).get(size, 1)
+            assert len(q.components) == n_components
+            z = q.sample(2)
+            assert z.shape == (2, 5, 3)
+            assert q.log_prob(z).shape == (2, 5)
+            assert isinstance(q, Normal if n_components == 1 else MixtureOfNormals)
+
+
+def test_the_decoder_of_a_categorical_modality_gives_classes_at_each_place() -> None:
+    layers = NetworkConfig((6,))
+    words = Modality(
+        "w", 4, replace(layers, embedding=3), NetworkConfig((8,)), "categorical",
+        n_classes=7, ignored_class=0,
+    )  # fmt: skip
+    model = MultimodalVAE(ModelConfig((words, Modality("a", 5, layers, layers)), 2))
+    x = {"w": torch.randint(0, 7, (3, 4)), "a": torch.rand(3, 5)}
+    p = model.generate(x, "w", ["a"], n_samples=2)
+    assert isinstance(p, Categorical)
+    assert p.logits.shape == (2, 3, 4, 7)
+    assert p.ignored == 0
+    loss(model, x, {"w": x["w"]}, ObjectiveConfig()).total.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    # The places share the last layer: 8 hidden units are 2 for each of the 4.
+    assert n_numbers(model.decoders["w"]) == (2 * 8 + 8) + (2 * 7 + 7)
+    with pytest.raises(ConfigError, match="gives 7 numbers, wanted a multiple of its 4 tokens"):
+        MultimodalVAE(ModelConfig((replace(words, decoder=NetworkConfig((7,))),), 2))
+    with pytest.raises(ConfigError, match="no bias for each feature"):
+        model.start_at({"w": torch.zeros(4)})
+
+
+def test_a_decoder_that_ends_in_convolutions_fits_its_modality() -> None:
+    grow = (ConvLayer(1, (2, 2), (2, 2), activation=False),)
+    decoder = NetworkConfig((6,), convolutions=grow, shape=(1, 2, 3))
+    modality = Modality("a", 24, NetworkConfig((4,)), decoder)
+    model = MultimodalVAE(ModelConfig((modality,), 2))
+    assert model.likelihood(torch.randn(5, 2), "a").mean.shape == (5, 24)
+    with pytest.raises(ConfigError, match="convolutions give 24 numbers, wanted 20"):
+        MultimodalVAE(ModelConfig((replace(modality, n_features=20),), 2))
+    with pytest.raises(ConfigError, match="no bias for each feature"):
+        model.start_at({"a": torch.zeros(24)})
 
 
 def test_three_modalities_given_one_all_or_a_subset() -> None:
@@ -286,6 +396,9 @@ def test_config_mistakes_are_named(change: dict[str, object], message: str) -> N
         {"scale": 0.0},
         {"scale": math.nan},
         {"n_context": -1},
+        {"likelihood": "categorical"},
+        {"likelihood": "categorical", "n_classes": 5, "n_context": 1},
+        {"n_classes": 5},
     ],
 )
 def test_senseless_modalities_are_refused(options: dict[str, object]) -> None:

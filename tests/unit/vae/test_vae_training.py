@@ -23,6 +23,7 @@ from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.training import (
     EpochRecord,
+    GreyLevels,
     OptimConfig,
     PackedBits,
     Table,
@@ -83,6 +84,26 @@ def test_packed_bits_unpack_lowest_bit_first() -> None:
     rows = [4, 4, 0]
     assert len(packed) == 7
     assert torch.equal(packed.rows(torch.tensor(rows)), torch.from_numpy(bits[rows]).float())
+
+
+def test_grey_levels_are_shares_of_255() -> None:
+    table = torch.arange(256, dtype=torch.uint8).view(8, 32)
+    levels = GreyLevels(table)
+    rows = torch.tensor([7, 0, 7])
+    assert len(levels) == 8
+    found = levels.rows(rows)
+    assert found.dtype is torch.float32
+    torch.testing.assert_close(found, table[rows].double().div(255.0).float())
+    assert (found[1, 0].item(), found[0, -1].item()) == (0.0, 1.0)
+    source = TensorSource({"a": levels, "b": torch.rand(8, 2)})
+    batch = source.to("cpu").batch(rows)
+    assert torch.equal(batch["a"], found)  # type: ignore[arg-type]
+    digests = {
+        TensorSource({"a": of}).sha256()
+        for of in (levels, GreyLevels(table.flip(0)), GreyLevels(table.view(4, 64)), table)
+    }
+    assert len(digests) == 4
+    assert TensorSource({"a": GreyLevels(table.clone())}).sha256() in digests
 
 
 def test_source_looks_rows_up_in_each_table() -> None:
@@ -156,6 +177,42 @@ def test_streams_are_shuffled_independently_and_short_ones_restart() -> None:
         ObjectiveConfig(),
     )
     assert equal["p"].drawn != equal["a"].drawn != equal["b"].drawn
+
+
+def test_an_epoch_can_have_a_size_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 5 steps of 8 whatever the streams hold; each still goes through all its rows in turn.
+    pairs, more = Recorder(small_source(20, 1)), Recorder(small_source(100, 2))
+    optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, epoch_size=36)
+    steps: list[tuple[int, int, int]] = []
+    fit(
+        small_model(),
+        TrainingData(pairs, {"a": more}),
+        optim,
+        ObjectiveConfig(),
+        on_step=lambda *step: steps.append(step),
+    )
+    assert steps == [(epoch, step, 5) for epoch in (1, 2) for step in (1, 2, 3, 4, 5)]
+    assert len(pairs.drawn) == len(more.drawn) == 10
+    first = list(itertools.chain(*pairs.drawn[:3]))
+    assert sorted(first) == list(range(20))
+    assert len(set(itertools.chain(*more.drawn[:5]))) == sum(map(len, more.drawn[:5]))
+
+
+def test_jmvae_refuses_unpaired_streams_before_a_step() -> None:
+    steps: list[int] = []
+    with pytest.raises(
+        ConfigError, match="learns from pairs only, found unpaired examples of a, b"
+    ):
+        fit(
+            small_model("joint_full"),
+            data(),
+            OPTIM,
+            ObjectiveConfig("jmvae"),
+            on_step=lambda *_: steps.append(1),
+        )
+    assert not steps
+    empty = TrainingData(small_source(20, 1), {"a": TensorSource({"a": torch.empty(0, 6)})})
+    assert fit(small_model("joint_full"), empty, OPTIM, ObjectiveConfig("jmvae")).epochs
 
 
 @pytest.mark.parametrize("unpaired", [{}, {"a": 9}, {"a": 9, "b": 5}])
@@ -424,6 +481,8 @@ def test_mixed_precision_trains() -> None:
         {"clip_norm": 0.0},
         {"warmup": 1.0},
         {"weight_averaging": 1.0},
+        {"epoch_size": 0},
+        {"epoch_size": -3},
     ],
 )
 def test_senseless_options_are_refused(options: dict[str, object]) -> None:
