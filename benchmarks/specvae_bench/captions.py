@@ -172,6 +172,14 @@ class Captions:
     val: CaptionSet
     test: CaptionSet
 
+    def first(self, n_captions: int) -> Captions:
+        """Return the same with only the first captions of each fold."""
+        folds = (
+            CaptionSet(of.tokens[:n_captions], of.features, of.image_of[:n_captions])
+            for of in (self.train, self.val, self.test)
+        )
+        return Captions(self.vocabulary, *folds)
+
 
 def read_captions(folder: Path, min_count: int = MIN_COUNT) -> Captions:
     """Read a folder laid out as this module says.

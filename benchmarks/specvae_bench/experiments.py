@@ -13,16 +13,13 @@ from dataclasses import dataclass, field
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import Modality, ModelConfig, Variance
 from specvae.vae.networks import ConvLayer, NetworkConfig
+from specvae_bench.captions import N_FEATURES, N_TOKENS, PAD
 
 TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
 MNIST, SVHN = "mnist", "svhn"
 IMAGE, TEXT = "image", "text"
 
-# Codes of words that stand for nothing: see specvae_bench.captions.
-N_TOKENS = 32
-PADDING = 1
-WORD_WIDTH = 128
-IMAGE_FEATURES = 2048
+_WORD_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -206,15 +203,15 @@ def cub_captions(n_words: int) -> Experiment:
         n_features=N_TOKENS,
         likelihood="categorical",
         n_classes=n_words,
-        ignored_class=PADDING,
+        ignored_class=PAD,
         encoder=NetworkConfig(
-            (), convolutions=downwards, shape=(1, N_TOKENS, WORD_WIDTH), embedding=WORD_WIDTH
+            (), convolutions=downwards, shape=(1, N_TOKENS, _WORD_WIDTH), embedding=_WORD_WIDTH
         ),
         decoder=NetworkConfig((), convolutions=upwards, shape=(64, 1, 1)),
     )
     image = Modality(
         IMAGE,
-        n_features=IMAGE_FEATURES,
+        n_features=N_FEATURES,
         likelihood="laplace",
         scale=0.01,
         encoder=NetworkConfig((1024, 512, 256), activation="elu"),

@@ -83,6 +83,29 @@ def draw_digits(
     _save(figure, path)
 
 
+def draw_captions(path: Path, lines: Mapping[str, Sequence[str]]) -> None:
+    """Draw texts under each other, one block for each example.
+
+    Parameters
+    ----------
+    path
+        A .png to write.
+    lines
+        By label: one text for each example.
+    """
+    n_examples = len(next(iter(lines.values())))
+    figure = Figure(figsize=(10.0, 0.22 * n_examples * (len(lines) + 1)))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    text = "\n\n".join(
+        "\n".join(f"{label}: {of[number]}" for label, of in lines.items())
+        for number in range(n_examples)
+    )
+    # No mathematics: a caption may hold dollar signs.
+    axes.text(0.0, 1.0, text, va="top", fontsize=8, family="monospace", parse_math=False)
+    _save(figure, path)
+
+
 def draw_supervision(
     path: Path, curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]]
 ) -> None:

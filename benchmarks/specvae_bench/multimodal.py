@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from specvae_bench.tasks import Task
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType):  # type: ignore[type-arg]
     """Numbers with commas between them."""
 
     def __init__(self, kind: type[int] | type[float], low: float, high: float) -> None:
@@ -203,6 +203,50 @@ def _split_task(request: _Request, name: str) -> Task:
     return SplitTask(experiment, train, first, second, oracle)
 
 
+def _pair_task(request: _Request) -> Task:
+    from specvae_bench import experiments
+    from specvae_bench.images import pair_by_class, read_mnist, read_svhn
+    from specvae_bench.tasks import DigitPairTask
+
+    sets = {
+        experiments.MNIST: read_mnist(request.data / "mnist"),
+        experiments.SVHN: read_svhn(request.data / "svhn"),
+    }
+    oracles = {name: request.oracle("digit-net", name.upper(), *of) for name, of in sets.items()}
+    if request.limit:
+        part = slice(request.limit)
+        sets = {name: (train.take(part), test.take(part)) for name, (train, test) in sets.items()}
+    train = {name: of[0] for name, of in sets.items()}
+    test = {name: of[1] for name, of in sets.items()}
+    pairs = {
+        fold: pair_by_class(of[experiments.MNIST].labels, of[experiments.SVHN].labels)
+        for fold, of in (("train", train), ("test", test))
+    }
+    return DigitPairTask(experiments.mnist_svhn(), train, test, pairs, oracles)
+
+
+def _caption_task(request: _Request) -> Task:
+    from specvae_bench import experiments
+    from specvae_bench.captions import read_captions
+    from specvae_bench.cca import CaptionMetric
+    from specvae_bench.tasks import CaptionTask
+
+    captions = read_captions(request.data)
+    path = request.cache / "caption-metric.safetensors"
+    if path.exists():
+        metric = CaptionMetric.load(path)
+        metric.require_fitted_on(captions.train, captions.vocabulary)
+        request.console.log(f"caption metric: {path}")
+    else:
+        request.console.log("caption metric: word vectors and projections are fitted now")
+        metric = CaptionMetric.fit(captions.train, captions.vocabulary)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metric.save(path)
+    if request.limit:
+        captions = captions.first(request.limit)
+    return CaptionTask(experiments.cub_captions(len(captions.vocabulary)), captions, metric)
+
+
 def _runs(
     kinds: tuple[str, ...],
     levels: tuple[float, ...],
@@ -312,4 +356,30 @@ mnist_split_3 = _command(
       specvae bench mnist-split-3 --data data/mnist --model-kind svae --output split3
     """,
     lambda request: _split_task(request, "mnist-split-3"),
+)
+mnist_svhn = _command(
+    "mnist-svhn",
+    """Written digits and house numbers: the paper's figure 8.
+
+    --data holds two folders, mnist and svhn. Digits of the same class are paired 30 times over; two
+    oracles say how often what is drawn or decoded together shows the same digit.
+
+    \\b
+    Example:
+      specvae bench mnist-svhn --data data --model-kind svae --output svhn
+    """,
+    _pair_task,
+)
+cub_captions = _command(
+    "cub-captions",
+    """Birds and what is said of them: the paper's figure 9.
+
+    --data holds captions and features of the images (docs/benchmarks.md tells the format); what is
+    drawn or decoded together is judged by canonical correlation.
+
+    \\b
+    Example:
+      specvae bench cub-captions --data data/cub --model-kind vaevae --output cub
+    """,
+    _caption_task,
 )

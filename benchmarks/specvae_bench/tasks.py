@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from specvae.vae.distributions import Categorical, Likelihood
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import GreyLevels, Table
-from specvae_bench.experiments import Experiment
-from specvae_bench.figures import draw_digits, draw_reconstructions
+from specvae.vae.training import GreyLevels, Table, TensorSource
+from specvae_bench.captions import Captions, CaptionSet
+from specvae_bench.cca import CaptionMetric
+from specvae_bench.experiments import IMAGE, TEXT, Experiment
+from specvae_bench.figures import draw_captions, draw_digits, draw_reconstructions
 from specvae_bench.images import (
     ImageSet,
     halves,
     join_halves,
     join_thirds,
     thirds,
-    unit_floats,
 )
 from specvae_bench.oracles import Oracle
 
@@ -72,35 +74,49 @@ def _device(model: MultimodalVAE) -> torch.device:
     return next(model.parameters()).device
 
 
+def _shown(likelihood: Likelihood) -> Tensor:
+    """Return what a likelihood says of each example: its means, or the most probable words."""
+    return likelihood.mode if isinstance(likelihood, Categorical) else likelihood.mean
+
+
 @torch.no_grad()
-def decoded_means(
+def decoded(
     model: MultimodalVAE,
-    x: Mapping[str, Tensor],
+    x: Mapping[str, Table],
     targets: Collection[str],
     generator: torch.Generator,
+    index: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Return decoder means of one code drawn for each example, on the CPU.
+    """Return what is decoded from one code drawn for each example, on the CPU.
 
     Parameters
     ----------
-    x
-        The given modalities: (n, columns) of numbers, or uint8 where 255 stands for 1.
+    x, index
+        The given modalities, as :class:`~specvae.vae.training.TensorSource` takes them.
     targets
         What is decoded from the one code.
     generator
         On the model's device.
     """
+    source = TensorSource(x, index)
     parts: dict[str, list[Tensor]] = {name: [] for name in targets}
-    n_rows = len(next(iter(x.values())))
-    for start in range(0, n_rows, _CHUNK):
-        batch = {
-            name: unit_floats(table[start : start + _CHUNK].to(_device(model)))
-            for name, table in x.items()
-        }
+    for rows in torch.split(torch.arange(len(source)), _CHUNK):
+        batch = {name: of.to(_device(model)) for name, of in source.batch(rows).items()}
         z = model.posterior(batch).sample(1, generator)[0]
         for name in targets:
-            parts[name].append(model.likelihood(z, name).mean.cpu())
+            parts[name].append(_shown(model.likelihood(z, name)).cpu())
     return {name: torch.cat(of) for name, of in parts.items()}
+
+
+@torch.no_grad()
+def drawn(
+    model: MultimodalVAE, n_samples: int, names: Collection[str], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return what is decoded from draws of the prior, by modality, on the CPU."""
+    codes = torch.split(model.sample_prior(n_samples, generator), _CHUNK)
+    return {
+        name: torch.cat([_shown(model.likelihood(z, name)).cpu() for z in codes]) for name in names
+    }
 
 
 class SplitTask:
@@ -135,14 +151,15 @@ class SplitTask:
         self.oracle = oracle
         self._names = tuple(modality.name for modality in experiment.modalities)
         self._train = train
-        self._folds: dict[Fold, ImageSet] = {"validation": validation, "test": test}
-        self.tables: dict[str, Table] = {
-            name: GreyLevels(band.contiguous()) for name, band in self._bands(train.pixels).items()
-        }
+        self._folds: dict[str, ImageSet] = {"validation": validation, "test": test}
+        self.tables = self._bands(train.pixels)
 
-    def _bands(self, pixels: Tensor) -> dict[str, Tensor]:
+    def _bands(self, pixels: Tensor) -> dict[str, Table]:
         bands: tuple[Tensor, ...] = halves(pixels) if len(self._names) == 2 else thirds(pixels)
-        return dict(zip(self._names, bands, strict=True))
+        return {
+            name: GreyLevels(band.contiguous())
+            for name, band in zip(self._names, bands, strict=True)
+        }
 
     def _joined(self, bands: Mapping[str, Tensor]) -> Tensor:
         join = join_halves if len(self._names) == 2 else join_thirds
@@ -176,7 +193,7 @@ class SplitTask:
         figures = {}
         for label, given in subsets.items():
             x = {name: bands[name] for name in given}
-            shown = self._joined(decoded_means(model, x, self._names, generator))
+            shown = self._joined(decoded(model, x, self._names, generator))
             figures[label] = self.oracle.accuracy(shown, images.labels)
         if len(self._names) == 3:
             for label, size in (("one", 1), ("two", 2)):
@@ -193,12 +210,9 @@ class SplitTask:
         rows: dict[str, Tensor] = {"original": chosen.floats()}
         for label, given in self._subsets().items():
             x = {name: bands[name] for name in given}
-            rows[f"from {label}"] = self._joined(decoded_means(model, x, self._names, generator))
+            rows[f"from {label}"] = self._joined(decoded(model, x, self._names, generator))
         draw_reconstructions(folder / "reconstructions.png", rows)
-        with torch.no_grad():
-            z = model.sample_prior(30, generator)
-            means = {name: model.likelihood(z, name).mean.cpu() for name in self._names}
-        samples = self._joined(means)
+        samples = self._joined(drawn(model, 30, self._names, generator))
         classes = [str(digit) for digit in self.oracle.predict(samples).tolist()]
         draw_digits(folder / "samples.png", [samples], [classes])
 
@@ -244,6 +258,7 @@ class DigitPairTask:
         self.tables: dict[str, Table] = {
             name: GreyLevels(images.pixels.flatten(1)) for name, images in train.items()
         }
+        self._levels = {name: GreyLevels(of.pixels.flatten(1)) for name, of in test.items()}
 
     def describe(self) -> dict[str, object]:
         """Return sizes and digests of the data and the oracles' cards, as JSON values."""
@@ -259,25 +274,15 @@ class DigitPairTask:
     def _images(self, flat: Tensor, name: str) -> Tensor:
         return flat.view(len(flat), *self._train[name].pixels.shape[1:])
 
-    @torch.no_grad()
-    def _drawn(self, model: MultimodalVAE, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        codes = model.sample_prior(n, generator)
-        return {
-            name: torch.cat(
-                [
-                    self._images(model.likelihood(z, name).mean.cpu(), name)
-                    for z in torch.split(codes, _CHUNK)
-                ]
-            )
-            for name in self._names
-        }
+    def _classes(self, flat: Tensor, name: str) -> Tensor:
+        return self.oracles[name].predict(self._images(flat, name))
 
     def measure(
         self, model: MultimodalVAE, fold: Fold, generator: torch.Generator
     ) -> dict[str, float]:
         """Return joint coherence; on the test fold also cross-coherence and synergy."""
-        drawn = self._drawn(model, self._n_prior, generator)
-        seen = [self.oracles[name].predict(drawn[name]) for name in self._names]
+        samples = drawn(model, self._n_prior, self._names, generator)
+        seen = [self._classes(samples[name], name) for name in self._names]
         figures = {"joint": float((seen[0] == seen[1]).double().mean())}
         if fold == "validation":
             return figures
@@ -289,36 +294,136 @@ class DigitPairTask:
             (f"{second}->", (second,), (first,)),
             ("both->", self._names, self._names),
         ):
-            right = dict.fromkeys(targets, 0)
-            for start in range(0, len(labels), _CHUNK):
-                chunk = slice(start, start + _CHUNK)
-                x = {name: self._test[name].pixels[index[name][chunk]].flatten(1) for name in given}
-                means = decoded_means(model, x, targets, generator)
-                for name in targets:
-                    shown = self.oracles[name].predict(self._images(means[name], name))
-                    right[name] += int((shown == labels[chunk]).sum())
-            figures |= {f"{label}{name}": n / len(labels) for name, n in right.items()}
+            x: dict[str, Table] = {name: self._levels[name] for name in given}
+            shown = decoded(model, x, targets, generator, {name: index[name] for name in given})
+            for name in targets:
+                right = self._classes(shown[name], name) == labels
+                figures[f"{label}{name}"] = float(right.double().mean())
         return figures
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write the pictures: one pair of each class, and draws from the prior."""
         index = self._pairs["test"]
         labels = self._test[self._names[0]].labels[index[self._names[0]]]
-        chosen = [int((labels == digit).nonzero()[0]) for digit in torch.unique(labels)]
-        x = {name: self._test[name].pixels[index[name][chosen]] for name in self._names}
-        rows: dict[str, Tensor] = {name: unit_floats(pixels) for name, pixels in x.items()}
-        flat = {name: pixels.flatten(1) for name, pixels in x.items()}
+        first = torch.tensor(
+            [int((labels == digit).nonzero()[0]) for digit in torch.unique(labels)]
+        )
+        chosen = {name: index[name][first] for name in self._names}
+        rows = {name: self._test[name].floats(chosen[name]) for name in self._names}
         for label, given in (
             ("both", self._names),
             *((name, (name,)) for name in self._names),
         ):
-            means = decoded_means(model, {n: flat[n] for n in given}, self._names, generator)
+            x: dict[str, Table] = {name: self._levels[name] for name in given}
+            where = {name: chosen[name] for name in given}
+            shown = decoded(model, x, self._names, generator, where)
             for name in self._names:
-                rows[f"{name} from {label}"] = self._images(means[name], name)
+                rows[f"{name} from {label}"] = self._images(shown[name], name)
         draw_reconstructions(folder / "reconstructions.png", rows)
-        drawn = self._drawn(model, 30, generator)
+        samples = drawn(model, 30, self._names, generator)
+        images = [self._images(samples[name], name) for name in self._names]
         classes = [
-            [str(digit) for digit in self.oracles[name].predict(drawn[name]).tolist()]
-            for name in self._names
+            [str(digit) for digit in self.oracles[name].predict(of).tolist()]
+            for name, of in zip(self._names, images, strict=True)
         ]
-        draw_digits(folder / "samples.png", [drawn[name] for name in self._names], classes)
+        draw_digits(folder / "samples.png", images, classes)
+
+
+class CaptionTask:
+    """Birds: image features and captions, judged by canonical correlation.
+
+    Joint coherence is the mean correlation of 1,000 draws from the prior; ``image->text`` that of
+    the test images' features with captions decoded from one code each, ``text->image`` that of
+    features decoded from the test captions with these captions; ``ground-truth`` that of the
+    test pairs themselves, above which nothing is to be expected.
+
+    Parameters
+    ----------
+    experiment
+        With modalities ``image`` and ``text``.
+    captions
+        All folds and the vocabulary.
+    metric
+        Fitted on the training fold.
+    n_prior
+        Draws from the prior.
+    """
+
+    criterion = "joint"
+
+    def __init__(
+        self, experiment: Experiment, captions: Captions, metric: CaptionMetric, n_prior: int = 1000
+    ) -> None:
+        self.experiment = experiment
+        self._captions, self._metric, self._n_prior = captions, metric, n_prior
+        self.tables, self.index = self._fold(captions.train)
+
+    @staticmethod
+    def _fold(of: CaptionSet) -> tuple[dict[str, Table], dict[str, Tensor]]:
+        tables: dict[str, Table] = {
+            IMAGE: torch.from_numpy(of.features),
+            TEXT: torch.from_numpy(of.tokens),
+        }
+        return tables, {IMAGE: torch.from_numpy(of.image_of), TEXT: torch.arange(len(of))}
+
+    def describe(self) -> dict[str, object]:
+        """Return sizes and digests of the data and the metric's origin, as JSON values."""
+        captions = self._captions
+        folds = {"train": captions.train, "validation": captions.val, "test": captions.test}
+        return {
+            "data": {name: {"n": len(of), "sha256": of.digest} for name, of in folds.items()},
+            "vocabulary": {
+                "n_words": len(captions.vocabulary),
+                "sha256": captions.vocabulary.digest,
+            },
+            "metric": self._metric.origin,
+        }
+
+    def measure(
+        self, model: MultimodalVAE, fold: Fold, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Return joint coherence; on the test fold also cross-coherence and the ground truth."""
+        samples = drawn(model, self._n_prior, (IMAGE, TEXT), generator)
+        figures = {"joint": self._correlation(samples[IMAGE], samples[TEXT])}
+        if fold == "validation":
+            return figures
+        tables, index = self._fold(self._captions.test)
+        pairs = TensorSource(tables, index).batch(torch.arange(len(self._captions.test)))
+        features, tokens = cast(Tensor, pairs[IMAGE]), cast(Tensor, pairs[TEXT])
+        for given, target in ((IMAGE, TEXT), (TEXT, IMAGE)):
+            of = decoded(model, {given: tables[given]}, (target,), generator, {given: index[given]})
+            figures[f"{given}->{target}"] = (
+                self._correlation(features, of[TEXT])
+                if target == TEXT
+                else self._correlation(of[IMAGE], tokens)
+            )
+        figures["ground-truth"] = self._correlation(features, tokens)
+        return figures
+
+    def _correlation(self, features: Tensor, tokens: Tensor) -> float:
+        return self._metric.correlation(features.numpy(), tokens.numpy())
+
+    def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
+        """Write captions as pictures; images come as features and cannot be shown."""
+        test = self._captions.test
+        tables, index = self._fold(test)
+        n_shown = min(8, len(test))
+        rows = torch.linspace(0, len(test) - 1, n_shown).long()
+        lines: dict[str, list[str]] = {"original": self._words(cast(Tensor, tables[TEXT])[rows])}
+        for label, given in (("both", (IMAGE, TEXT)), ("image", (IMAGE,)), ("text", (TEXT,))):
+            where = {name: index[name][rows] for name in given}
+            of = decoded(model, {n: tables[n] for n in given}, (TEXT,), generator, where)
+            lines[f"from {label}"] = self._words(of[TEXT])
+        draw_captions(folder / "reconstructions.png", lines)
+        samples = drawn(model, 12, (IMAGE, TEXT), generator)
+        likeness = self._metric.cosines(samples[IMAGE].numpy(), samples[TEXT].numpy())
+        draw_captions(
+            folder / "samples.png",
+            {
+                "drawn": self._words(samples[TEXT]),
+                "correlation with the drawn image": [f"{value:.3f}" for value in likeness],
+            },
+        )
+
+    def _words(self, tokens: Tensor) -> list[str]:
+        return self._captions.vocabulary.decode(tokens.numpy())

@@ -35,6 +35,14 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "Halves of digits (table 1, figures 3, 4, 6).",
     ),
     "mnist-split-3": ("specvae_bench.multimodal:mnist_split_3", "Thirds of digits (figure 7)."),
+    "mnist-svhn": (
+        "specvae_bench.multimodal:mnist_svhn",
+        "Written digits and house numbers (figure 8).",
+    ),
+    "cub-captions": (
+        "specvae_bench.multimodal:cub_captions",
+        "Birds and their captions (figure 9).",
+    ),
     "report": ("specvae_bench.report:report", "Draw tables and curves of finished runs again."),
     "speed": ("specvae_bench.speed:speed", "Measure speed against the peers."),
 }
