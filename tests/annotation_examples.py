@@ -34,7 +34,7 @@ def tiny_config(**changes: object) -> TrainConfig:
         "optim.batch_size": 8,
     }
     values |= {key.replace("__", "."): value for key, value in changes.items()}
-    return override(preset_config("small", "svae"), values)
+    return override(preset_config("small", str(values.get("model.kind", "svae"))), values)
 
 
 def tiny_annotator(ion_modes: Iterable[str] = ("positive",)) -> Annotator:

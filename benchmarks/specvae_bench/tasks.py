@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -376,7 +377,7 @@ class CaptionTask:
                 "n_words": len(captions.vocabulary),
                 "sha256": captions.vocabulary.digest,
             },
-            "metric": self._metric.origin,
+            "metric": asdict(self._metric.origin),
         }
 
     def measure(

@@ -19,6 +19,7 @@ from specvae.errors import ConfigError, InputError, nearest
 from specvae.vae.kinds import MODEL_KINDS
 
 PRESETS = ("small", "paper")
+_IMPORTANCE_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class ObjectiveSettings:
 
     `path_weight` is on the log-likelihood of the fingerprint along the path that annotation uses,
     spectrum -> q(z | spectrum) -> fingerprint; `beta` on every KL, reached after
-    `beta_warmup_epochs`.
+    `beta_warmup_epochs`. `n_samples` codes are drawn for each expectation; they are the K of the
+    importance-weighted bounds of the ``mmvae`` kinds.
     """
 
     spectrum_weight: float = 0.1
@@ -78,6 +80,7 @@ class ObjectiveSettings:
     beta: float = 0.2
     beta_warmup_epochs: float = 3.0
     path_weight: float = 1.0
+    n_samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -160,15 +163,23 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
     """
     _require_choice("preset", preset, PRESETS)
     _require_choice("model.kind", kind, tuple(MODEL_KINDS))
+    of = MODEL_KINDS[kind]
+    n_samples = _IMPORTANCE_SAMPLES if of.posterior == "mixture" else 1
     if preset == "small":
         # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so
-        # it needs them even where everything is paired; the new loss has these terms on pairs.
-        pool: Literal["rest", "all"] = "all" if MODEL_KINDS[kind].loss == "vaevae" else "rest"
-        return TrainConfig(unpaired_pool=pool, model=ModelSettings(kind=kind))
+        # it needs them even where everything is paired; the others have such terms on pairs.
+        pool: Literal["rest", "all"] = "all" if of.loss == "vaevae" else "rest"
+        return TrainConfig(
+            unpaired_pool=pool,
+            model=ModelSettings(kind=kind),
+            objective=ObjectiveSettings(n_samples=n_samples),
+        )
+    # Where experts are only ever multiplied, 1/scale was their precision in the authors' code.
+    multiplied = of.posterior in ("product", "product_own")
     return TrainConfig(
         preset="paper",
         fingerprint="svae2149",
-        unpaired_pool="all",
+        unpaired_pool="all" if of.learns_from_unpaired else "rest",
         model=ModelSettings(
             kind=kind,
             n_latent=300,
@@ -181,7 +192,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             input_dropout=0.0,
             initial_logvar=0.0,
             start_at_means=False,
-            variance="softplus_var" if MODEL_KINDS[kind].posterior == "product" else "softplus_sd",
+            variance="softplus_var" if multiplied else "softplus_sd",
         ),
         inputs=InputSettings(
             neutral_losses=False,
@@ -195,7 +206,11 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             drop_above_precursor=False,
         ),
         objective=ObjectiveSettings(
-            spectrum_weight=1.0, beta=1.0, beta_warmup_epochs=0.0, path_weight=0.0
+            spectrum_weight=1.0,
+            beta=1.0,
+            beta_warmup_epochs=0.0,
+            path_weight=0.0,
+            n_samples=n_samples,
         ),
         optim=OptimSettings(
             epochs=140,
@@ -339,6 +354,7 @@ def _require_ranges(config: TrainConfig) -> None:
             min(dataclasses.astuple(config.objective)) >= 0.0,
             "weights of 0 or more",
         ),
+        "objective.n_samples": (config.objective.n_samples >= 1, "at least 1"),
         "optim.epochs": (optim.epochs >= 0, "1 or more, or 0 for as many as it takes"),
         "optim.batch_size": (optim.batch_size >= 2, "at least 2"),
         "optim.learning_rate": (optim.learning_rate > 0.0, "above 0"),

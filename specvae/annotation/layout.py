@@ -95,6 +95,7 @@ def objective_config(config: TrainConfig) -> ObjectiveConfig:
         beta=weights.beta,
         beta_warmup_epochs=weights.beta_warmup_epochs,
         path_weights={ANNOTATION_PATH: weights.path_weight} if weights.path_weight else {},
+        n_samples=weights.n_samples,
     )
 
 

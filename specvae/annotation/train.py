@@ -43,7 +43,7 @@ from specvae.annotation.library import (
 from specvae.annotation.plots import plot_training
 from specvae.annotation.progress import Progress, Silence
 from specvae.annotation.validation import RetrievalValidation
-from specvae.errors import InputError, SpecvaeError
+from specvae.errors import ConfigError, InputError, SpecvaeError
 from specvae.files import atomic_text, sha256_of
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import (
@@ -57,6 +57,7 @@ from specvae.molecules.tables import read_molecules
 from specvae.report import ReadReport
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
 from specvae.vae.training import EpochRecord, History, PackedBits, TensorSource, TrainingData, fit
@@ -123,6 +124,7 @@ def train(
     clock = _Clock()
     if files.output.exists() and not files.output.is_dir():
         raise InputError(f"{files.output}: is a file, wanted a folder to write")
+    _require_pairs_alone(config, files)
     torch_device = pick_device(device)
     torch.manual_seed(config.seed)
     layout = get_layout(config.fingerprint)
@@ -239,6 +241,25 @@ def train(
             f"{figures['random_hit_at_1']:.1%}, blind {figures['blind_hit_at_1']:.1%})"
         )
     return header
+
+
+def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:
+    """Raise a ConfigError if a model kind that cannot use unpaired samples is to have some."""
+    kind = config.model.kind
+    if MODEL_KINDS[kind].learns_from_unpaired:
+        return
+    asked = {
+        "unpaired spectra": bool(files.unpaired_spectra),
+        "unpaired molecules": bool(files.unpaired_molecules),
+        f"supervision {config.supervision:g}, wanted 1": config.supervision < 1.0,
+        "unpaired_pool 'all', wanted 'rest'": config.unpaired_pool == "all",
+    }
+    for what, is_asked in asked.items():
+        if is_asked:
+            raise ConfigError(
+                f"model kind {kind} learns from pairs only; found {what} (other kinds: "
+                f"{', '.join(name for name in MODEL_KINDS if name != kind)})"
+            )
 
 
 class _Clock:

@@ -47,6 +47,27 @@ def test_paper_preset_is_the_paper() -> None:
     )
 
 
+def test_presets_of_the_kinds() -> None:
+    for preset in ("small", "paper"):
+        configs = {kind: preset_config(preset, kind) for kind in MODEL_KINDS}
+        samples = {kind: config.objective.n_samples for kind, config in configs.items()}
+        assert {kind for kind, n in samples.items() if n > 1} == {"mmvae", "mmvae-iwae"}
+        # A kind that cannot use unpaired samples must not be given any by default.
+        assert configs["jmvae"].unpaired_pool == "rest"
+        pools = {kind for kind, config in configs.items() if config.unpaired_pool == "all"}
+        if preset == "small":
+            assert pools == {"svae-star", "vaevae", "vaevae-a", "bridged"}
+        else:
+            assert pools == set(MODEL_KINDS) - {"jmvae"}
+            variances = {kind: config.model.variance for kind, config in configs.items()}
+            assert variances == {
+                kind: "softplus_var"
+                if kind in ("svae", "svae-star", "vaevae-a", "mvae")
+                else "softplus_sd"
+                for kind in MODEL_KINDS
+            }
+
+
 def test_unknown_key_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"'optim.learning_rates'.*'optim.learning_rate'"):
         override(TrainConfig(), {"optim.learning_rates": 0.1})
@@ -66,6 +87,7 @@ def test_unknown_key_names_the_nearest() -> None:
         ("supervision", 0.0),
         ("model.dropout", 1.0),
         ("objective.beta", -0.5),
+        ("objective.n_samples", 0),
         ("model.spectrum_encoder", [512, 0]),
     ],
 )

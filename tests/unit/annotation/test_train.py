@@ -12,6 +12,7 @@ import torch
 from annotation_examples import tiny_config, write_library
 
 from specvae.annotation import train as module
+from specvae.annotation.annotator import Annotator, CandidateSource, QueryFilter, rank_queries
 from specvae.annotation.config import TrainConfig
 from specvae.annotation.layout import FINGERPRINT, SPECTRUM
 from specvae.annotation.library import Library, fold_of
@@ -21,8 +22,10 @@ from specvae.errors import ConfigError, InputError, TrainingError
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.report import ReadReport
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.vae.header import read_header
+from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.training import EpochRecord, History, TrainingData, fit
 
@@ -118,6 +121,77 @@ def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
     assert BLOCK[excluded] not in header["compounds"]["train"]
     assert header["provenance"]["files"][-1]["name"] == "exclude.txt"
     assert str(tmp_path) not in json.dumps(header)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_each_model_kind_trains_and_ranks(
+    files: TrainFiles, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[TrainingData, int]] = []
+
+    def recorded(
+        model: MultimodalVAE, data: TrainingData, *args: object, **kwargs: object
+    ) -> History:
+        history = fit(model, data, *args, **kwargs)  # type: ignore[arg-type]
+        seen.append((data, len(history.epochs)))
+        return history
+
+    monkeypatch.setattr(module, "fit", recorded)
+    header = run(tiny_config(model__kind=kind, optim__epochs=2, split__validation=0.2), files)
+    ((data, n_epochs),) = seen
+    assert n_epochs == 2
+    # All is paired: only VAEVAE's objective has use for the pairs' halves once more.
+    pool = data.unpaired
+    assert {name: len(source) for name, source in pool.items()} == (
+        dict.fromkeys((SPECTRUM, FINGERPRINT), header["provenance"]["n_spectra_by_fold"]["train"])
+        if MODEL_KINDS[kind].loss == "vaevae"
+        else {}
+    )
+    assert header["config"]["model"]["kind"] == kind
+    lines = (files.output / "epochs.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[1] < losses[0]
+    candidates = tmp_path / "candidates.csv"
+    candidates.write_text("smiles\n" + "".join(f"{s}\n" for s in ALCOHOLS[:9]), encoding="utf-8")
+    annotator = Annotator.load(files.output / "model.safetensors", "cpu")
+    source = CandidateSource(candidates, annotator.layout, 1e9, ReadReport())
+    report = ReadReport()
+    queries = rank_queries(annotator, files.spectra[0], source, QueryFilter(), report, n_jobs=1)
+    ranked = list(queries)
+    assert len(ranked) == 2 * len(ALCOHOLS)
+    for query in ranked:
+        assert query.status.startswith("ok")
+        assert query.scores.shape == (9,)
+        assert np.isfinite(query.scores).all()
+        assert len(set(query.scores)) > 1
+        assert not np.array_equal(query.scores, query.blind_scores)
+
+
+@pytest.mark.parametrize(
+    ("of_files", "settings", "found"),
+    [
+        ({"unpaired_spectra": (Path("absent.msp"),)}, {}, "found unpaired spectra"),
+        ({"unpaired_molecules": (Path("absent.smi"),)}, {}, "found unpaired molecules"),
+        ({}, {"supervision": 0.5}, "found supervision 0.5, wanted 1"),
+        ({}, {"unpaired_pool": "all"}, "found unpaired_pool 'all', wanted 'rest'"),
+    ],
+)
+def test_jmvae_refuses_unpaired_samples_before_anything_is_read(
+    files: TrainFiles, of_files: dict[str, Any], settings: dict[str, Any], found: str
+) -> None:
+    absent = replace(files, spectra=(Path("absent.msp"),), **of_files)
+    with pytest.raises(ConfigError, match="model kind jmvae learns from pairs only") as caught:
+        run(tiny_config(model__kind="jmvae", **settings), absent)
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not files.output.exists()
+    # Kinds that can use them, and jmvae without, get as far as the file that is not there.
+    for config, wanted in (
+        (tiny_config(model__kind="mvae", **settings), absent),
+        (tiny_config(model__kind="jmvae"), replace(files, spectra=absent.spectra)),
+    ):
+        with pytest.raises(InputError, match=r"absent\.msp"):
+            run(config, wanted)
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(files: TrainFiles) -> None:
