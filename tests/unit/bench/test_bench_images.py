@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from image_files import MNIST_FILES, digits, element, idx_bytes, mat_array, mat_file
 from shared_data import shared
 from specvae_bench.images import (
     ImageSet,
@@ -26,22 +25,6 @@ from specvae_bench.images import (
 )
 
 from specvae.errors import InputError
-
-MNIST_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-
-
-def idx_bytes(array: NDArray[np.uint8]) -> bytes:
-    head = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
-    return head + array.tobytes()
-
-
-def digits(n: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -174,32 +157,6 @@ def test_a_label_that_is_no_digit_is_refused(mnist: Path) -> None:
     path.write_bytes(idx_bytes(labels))
     with pytest.raises(InputError, match=r"ubyte: label 10 of image 8, wanted 0 to 9$"):
         read_mnist(mnist)
-
-
-def element(kind: int, data: bytes) -> bytes:
-    return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
-
-
-def mat_array(name: str, array: NDArray[np.generic], *, compress: bool = True) -> bytes:
-    """An array element of a MATLAB 5 file, after the format's description."""
-    array_class, kind = {"|u1": (9, 2), "<f8": (6, 9)}[array.dtype.str]
-    short_name = struct.pack("<HH4s", 1, len(name), name.encode())
-    body = (
-        element(6, struct.pack("<II", array_class, 0))
-        + element(5, struct.pack(f"<{array.ndim}i", *array.shape))
-        + (short_name if len(name) <= 4 else element(1, name.encode()))
-        + element(kind, array.tobytes(order="F"))
-    )
-    matrix = struct.pack("<II", 14, len(body)) + body
-    if not compress:
-        return matrix
-    packed = zlib.compress(matrix)
-    return struct.pack("<II", 15, len(packed)) + packed
-
-
-def mat_file(*elements: bytes) -> bytes:
-    head = b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM"
-    return head + b"".join(elements)
 
 
 SVHN_PIXELS = digits(32, (32, 3, 7))

@@ -1,0 +1,202 @@
+"""Each image and text benchmark trains for a few steps on small files of the exact formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from caption_files import write_captions
+from click.testing import CliRunner
+from conftest import run_specvae
+from image_files import write_mnist, write_svhn
+from PIL import Image
+from specvae_bench import multimodal
+from specvae_bench.report import report
+
+from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.vae.kinds import MODEL_KINDS
+
+QUICK = ("--limit", "20", "--epochs", "1", "--oracle-epochs", "1", "--device", "cpu")
+
+
+def bench(command: click.Command, *arguments: object) -> str:
+    done = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_mnist(folder / "mnist")
+    write_svhn(folder / "svhn")
+    (folder / "cub").mkdir()
+    write_captions(folder / "cub", n_train=80, n_test=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("oracles")
+
+
+def read(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((path / "result.json").read_text())
+    return result
+
+
+@pytest.mark.parametrize(
+    ("command", "folder", "figures"),
+    [
+        (multimodal.mnist_split, "mnist", ("both", "top", "bottom")),
+        (
+            multimodal.mnist_split_3,
+            "mnist",
+            (
+                "all",
+                "top",
+                "middle",
+                "bottom",
+                "top+middle",
+                "top+bottom",
+                "middle+bottom",
+                "one",
+                "two",
+            ),
+        ),
+        (
+            multimodal.mnist_svhn,
+            "",
+            ("joint", "mnist->svhn", "svhn->mnist", "both->mnist", "both->svhn"),
+        ),
+        (
+            multimodal.cub_captions,
+            "cub",
+            ("joint", "image->text", "text->image", "ground-truth"),
+        ),
+    ],
+    ids=["mnist-split", "mnist-split-3", "mnist-svhn", "cub-captions"],
+)
+def test_a_run_writes_what_it_promises(
+    command: click.Command,
+    folder: str,
+    figures: Sequence[str],
+    data: Path,
+    cache: Path,
+    tmp_path: Path,
+) -> None:
+    if folder == "cub":
+        pytest.importorskip("gensim", reason="gensim is absent")
+    out = tmp_path / "out"
+    stdout = bench(command, "--data", data / folder, "-o", out, "--cache", cache, *QUICK)
+    result = read(out)
+    assert result["benchmark"] == command.name
+    assert set(result["test"]) == set(figures)
+    assert all(-1.0 <= value <= 1.0 for value in result["test"].values())
+    assert result["settings"]["kind"] == "svae"
+    assert result["settings"]["unpaired"] == "all"
+    assert [epoch["epoch"] for epoch in result["epochs"]] == [1]
+    assert set(result["epochs"][0]["measured"]) <= set(result["validation"])
+    assert {"python", "torch", "specvae"} <= set(result["versions"])
+    assert result["data"]
+    for name in ("reconstructions.png", "samples.png", "epochs.png"):
+        with Image.open(out / name) as picture:
+            assert min(picture.size) > 100
+    assert "| svae | 1 | 1 |" in (out / "table.md").read_text()
+    assert str(out / "table.md") in stdout
+    if folder != "cub":
+        cards = result["oracles"].values()
+        assert all(0.0 <= card["test_accuracy"] <= 1.0 for card in cards)
+    # The validation fold is not the test fold.
+    digests = {name: fold["sha256"] for name, fold in result["data"].items() if name != "pairs"}
+    assert len(set(digests.values())) == len(digests)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_every_kind_runs_on_halves_and_on_thirds(
+    kind: str, data: Path, cache: Path, tmp_path: Path
+) -> None:
+    for command in (multimodal.mnist_split, multimodal.mnist_split_3):
+        arguments = ("--data", data / "mnist", "-o", tmp_path / str(command.name), *QUICK)
+        bench(command, *arguments, "--model-kind", kind, "--cache", cache, "--n-samples", 2)
+
+
+def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Path) -> None:
+    sweep = (
+        *("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK),
+        *("--model-kind", "vaevae", "--model-kind", "jmvae", "--supervision", "1,0.1"),
+        *("--seed", "0,1"),
+    )
+    bench(multimodal.mnist_split, *sweep)
+    paths = sorted(tmp_path.rglob("result.json"))
+    assert len(paths) == 8
+    kept = {path: path.stat().st_mtime_ns for path in paths}
+    lost = paths[3]
+    lost.unlink()
+    bench(multimodal.mnist_split, *sweep)
+    for path in paths:
+        assert (path.stat().st_mtime_ns != kept[path]) == (path == lost)
+    jmvae = read(tmp_path / "jmvae" / "supervision-0.1" / "seed-1")
+    assert jmvae["settings"]["unpaired"] == "none"  # it learns from pairs only
+    assert not any("unpaired" in part for part in jmvae["epochs"][0]["parts"])
+    table = (tmp_path / "table.md").read_text()
+    assert table.count("| vaevae | 1 | 1 | 2 |") == 3
+    assert "| both | 0.956 |" in table  # the paper's, and only at full supervision
+    assert table.count("0.956") == 1
+    drawn = tmp_path / "supervision.png"
+    drawn.unlink()
+    bench(report, tmp_path)
+    assert drawn.exists()
+
+
+def test_a_finished_run_can_be_prolonged(data: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = ("--data", data / "mnist", "--cache", cache, *QUICK)
+    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "a")
+    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "a", "--epochs", 3)
+    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "b", "--epochs", 3)
+    prolonged, at_once = read(tmp_path / "a"), read(tmp_path / "b")
+    totals = [[epoch["total"] for epoch in of["epochs"]] for of in (prolonged, at_once)]
+    assert totals[0] == totals[1]
+    assert len(totals[0]) == 3
+    assert prolonged["test"] == at_once["test"]
+
+
+def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
+
+    def refused(*more: str) -> Exception:
+        done = CliRunner().invoke(multimodal.mnist_split, [*map(str, arguments), *more])
+        assert isinstance(done.exception, Exception)
+        return done.exception
+
+    error = refused("--model-kind", "jmvae", "--unpaired", "all")
+    assert isinstance(error, ConfigError)
+    assert "learns from pairs only" in str(error)
+    assert not list(tmp_path.rglob("result.json"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = CliRunner().invoke(
+        multimodal.mnist_split, ["--data", str(empty), "-o", str(tmp_path / "out")]
+    )
+    assert isinstance(done.exception, InputError)
+    for text, message in (("0", "is not in"), ("2", "is not in"), ("a", "is no number")):
+        done = CliRunner().invoke(
+            multimodal.mnist_split, [*map(str, arguments), "--supervision", text]
+        )
+        assert done.exit_code == 2
+        assert message in done.output
+    bench(multimodal.mnist_split, *arguments)
+    # Another kind in the same folder would mix two runs.
+    assert isinstance(refused("--model-kind", "vaevae"), TrainingError)
+    done = CliRunner().invoke(report, [str(empty)])
+    assert isinstance(done.exception, InputError)
+
+
+def test_help_has_an_example() -> None:
+    for name in ("mnist-split", "mnist-split-3", "mnist-svhn", "cub-captions"):
+        shown = run_specvae("bench", name, "--help").stdout
+        assert f"specvae bench {name} --data" in shown
