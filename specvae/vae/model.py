@@ -119,7 +119,7 @@ class ModelConfig:
         single ones in between; ``mixture`` (MMVAE): single networks and their mixtures; ``bridge``:
         single networks and a linear layer over what those of a subset give.
     prior_expert
-        Multiply N(0, I) into each product.
+        Multiply N(0, I) into each product of experts (``product`` and ``product_own``).
     variance
         What a network's second half of outputs is: ``logvar``; ``softplus_var``, variance =
         softplus; ``softplus_sd``, standard deviation = softplus.
@@ -352,7 +352,8 @@ class JointPosterior(PosteriorNetwork):
         key = "+".join(names)
         if key not in self.heads:
             singles = [encoded.posterior([name]) for name in names]
-            return product(cast("list[Normal]", singles), self.config.prior_expert)
+            # Posteriors, not likelihoods: the prior is in each of them already.
+            return product(cast("list[Normal]", singles), prior_expert=False)
         features = [encoded.features(name, key) for name in names]
         hidden = self.joins[key](torch.cat(features, dim=-1)) if len(names) > 1 else features[0]
         return cast(Normal, self.heads[key](hidden))

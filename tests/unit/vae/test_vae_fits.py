@@ -103,6 +103,18 @@ def test_joint_network_finds_the_posterior_where_all_else_is_exact(kind: str) ->
     assert (found.logvar - exact.logvar).abs().max().item() < 0.1
 
 
+def test_vaevae_loss_on_pairs_alone_learns_the_conditionals_only() -> None:
+    # Eq 25 twice: log p(x1 | x2) + log p(x2 | x1). Unpaired streams have to teach the marginals.
+    torch.manual_seed(1)
+    model = linear_model(EXACT, "joint")
+    objective = ObjectiveConfig("vaevae")
+    fit(model, TrainingData(TensorSource({"a": X1, "b": X2})), OPTIM, objective)
+    conditionals = 2 * evidence("ab") - evidence("a") - evidence("b")
+    assert bound(model, objective, {}) == pytest.approx(conditionals, abs=1.5 * NOISE)
+    found = log_likelihood(model, X, n_samples=100, generator=noise()).mean().item()
+    assert found < evidence("ab") - 3 * NOISE
+
+
 def perturbed(shift: float = 0.4) -> MultimodalVAE:
     """A model of one modality with the true decoder and a wrong posterior."""
     model = linear_model(EXACT, "mixture", ("a",))

@@ -142,6 +142,16 @@ def test_any_subset_of_three_can_be_given(kind: str) -> None:
             assert isinstance(q, Normal if n_components == 1 else MixtureOfNormals)
 
 
+def test_subsets_without_a_network_are_products_of_single_posteriors() -> None:
+    # JMVAE has a network for all and one for each; the single ones hold the prior already.
+    model, x = three_model("joint_full"), three_batch()
+    assert set(model.posteriors.heads) == {"a", "b", "c", "a+b+c"}
+    expected = product([gaussian(model, x, ["a"]), gaussian(model, x, ["c"])], prior_expert=False)
+    found = gaussian(model, x, ["c", "a"])
+    torch.testing.assert_close(found.mean, expected.mean)
+    torch.testing.assert_close(found.logvar, expected.logvar)
+
+
 def test_the_decoder_of_a_categorical_modality_gives_classes_at_each_place() -> None:
     layers = NetworkConfig((6,))
     words = Modality(
