@@ -1,4 +1,4 @@
-"""Write the tables of README.md anew from the JSON files in docs/results.
+"""Write the tables of README.md and docs/benchmarks.md anew from the JSON files in docs/results.
 
 Usage: python docs/make_tables.py
 """
@@ -6,14 +6,16 @@ Usage: python docs/make_tables.py
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from specvae_bench.casmi import markdown_table
+from specvae_bench.report import table
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
-README = DOCS.parent / "README.md"
+PAGES = (DOCS.parent / "README.md", DOCS / "benchmarks.md")
 
 # File -> heading; a file that is not there has no table.
 SETS = {
@@ -85,18 +87,30 @@ def speed_table() -> str:
     )
 
 
-TABLES = {"results": retrieval_tables, "training": training_table, "speed": speed_table}
+def experiment_table(name: str) -> str:
+    """Return the table of the stored runs of an image or text benchmark."""
+    paths = sorted((RESULTS / name).glob("*.json"))
+    return table([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+
+
+TABLES = {
+    "results": retrieval_tables,
+    "training": training_table,
+    "speed": speed_table,
+    "mnist-split": partial(experiment_table, "mnist-split"),
+}
 
 
 def render(text: str) -> str:
     """Return a page with the tables between its ``<!-- NAME -->`` marks made anew."""
-    for name, table in TABLES.items():
+    for name, make in TABLES.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = before + begin + table() + end + after
+        before, found, rest = text.partition(begin)
+        if found:
+            text = before + begin + make() + end + rest.partition(end)[2]
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")

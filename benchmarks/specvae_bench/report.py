@@ -108,16 +108,18 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     deviation behind it.
     """
     published = PUBLISHED.get(results[0]["benchmark"], {})
-    rows: dict[tuple[str, float, int], list[Mapping[str, Any]]] = {}
+    rows: dict[tuple[str, float, int, int], list[Mapping[str, Any]]] = {}
     for result in results:
         settings = result["settings"]
-        key = (settings["kind"], settings["supervision"], settings["epochs"])
+        key = (settings["kind"], settings["supervision"], settings["epochs"], result["n_pairs"])
         rows.setdefault(key, []).append(result)
     lines = [
-        "| model | supervision | epochs | seeds | figure | paper | ours | difference |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | supervision | examples | epochs | seeds | figure | paper | ours | difference |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (kind, level, epochs), of in sorted(rows.items(), key=lambda row: (row[0][0], -row[0][1])):
+    for (kind, level, epochs, n_pairs), of in sorted(
+        rows.items(), key=lambda row: (row[0][0], -row[0][1])
+    ):
         for name in of[0]["test"]:
             values = [float(result["test"][name]) for result in of]
             mean = sum(values) / len(values)
@@ -127,7 +129,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             theirs = "" if paper is None else f"{paper:.3f}"
             difference = "" if paper is None else f"{mean - paper:+.3f}"
             lines.append(
-                f"| {kind} | {level:g} | {epochs} | {len(of)} | {name} | {theirs} | {ours} | "
-                f"{difference} |"
+                f"| {kind} | {level:g} | {n_pairs:,} | {epochs} | {len(of)} | {name} | {theirs} | "
+                f"{ours} | {difference} |"
             )
     return "\n".join(lines) + "\n"

@@ -223,6 +223,7 @@ def run(
         "model": model.config.to_json(),
         "objective": objective.to_json(),
         "optim": optim.to_json(),
+        "n_pairs": _n_pairs(task),
         "n_parameters": model.n_parameters,
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from conftest import DEMO, run_specvae
+from image_files import write_mnist
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -27,18 +28,21 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         ("truth.csv", "truth.csv"),
     ):
         shutil.copy(DEMO / ours, tmp_path / theirs)
+    write_mnist(tmp_path / "mnist")
     found = commands()
     assert {command[1] for command in found} >= {
-        "train", "annotate", "evaluate", "predict", "embed", "pool", "info",
+        "train", "annotate", "evaluate", "predict", "embed", "pool", "info", "bench",
     }  # fmt: skip
     for command in found:
         assert command[0] == "specvae"
         # Two epochs are enough to see that a command works.
         extra = ["--epochs", "2"] if command[1] == "train" else []
+        if command[1:3] == ["bench", "mnist-split"]:
+            extra = ["--epochs", "1", "--oracle-epochs", "1", "--limit", "20"]
         run_specvae(*command[1:], *extra, cwd=tmp_path)
     for name in ("ranked.csv", "report.html", "from-pool.csv", "bits.csv", "latent.parquet"):
         assert (tmp_path / name).stat().st_size > 0, name
-    for name in ("figures.json", "topk.png"):
+    for name in ("figures.json", "topk.png", "split/result.json", "split/table.md"):
         assert (tmp_path / name).stat().st_size > 0, name
 
 
