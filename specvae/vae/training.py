@@ -583,6 +583,12 @@ def fit(
         digest = _run_digest(model, data, optim, objective)
         if resume and state_path.exists():
             run.load(state_path, digest, device)
+    if device.type != "cpu":
+        # Tables are moved once, instead of a batch in every step.
+        streams = {
+            name: source.to(device) if isinstance(source, TensorSource) else source
+            for name, source in streams.items()
+        }
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while len(run.records) < optim.epochs and not _out_of_patience(run.records, optim.patience):
