@@ -583,12 +583,7 @@ def fit(
         digest = _run_digest(model, data, optim, objective)
         if resume and state_path.exists():
             run.load(state_path, digest, device)
-    if device.type != "cpu":
-        # Tables are moved once, instead of a batch in every step.
-        streams = {
-            name: source.to(device) if isinstance(source, TensorSource) else source
-            for name, source in streams.items()
-        }
+    streams = {name: _moved(source, device) for name, source in streams.items()}
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while len(run.records) < optim.epochs and not _out_of_patience(run.records, optim.patience):
@@ -619,6 +614,13 @@ def fit(
     model.load_state_dict(run.best)
     model.eval()
     return History(tuple(run.records))
+
+
+def _moved(source: BatchSource, device: torch.device) -> BatchSource:
+    """Return `source` with its tables on a GPU, which spares moving a batch in every step."""
+    if device.type != "cpu" and isinstance(source, TensorSource):
+        return source.to(device)
+    return source
 
 
 def _out_of_patience(records: list[EpochRecord], patience: int | None) -> bool:
