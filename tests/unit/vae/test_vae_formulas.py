@@ -311,7 +311,9 @@ def test_mvae_of_three_draws_pairs_by_chance() -> None:
     assert drawn == {0, 1, 2}
 
 
-def importance_bound(model: MultimodalVAE, x: Batch, n_samples: int) -> Tensor:
+def importance_bound(
+    model: MultimodalVAE, x: Batch, n_samples: int, beta: float = 1.0, weight_of_b: float = 1.0
+) -> Tensor:
     """Mean over the modalities m in x of log 1/K sum_k p(x, z_k) / q(z_k | x), z_k from q_m."""
     hand, q = ByHand(model, x, n_samples), singles(model, x)
     bounds = []
@@ -319,7 +321,10 @@ def importance_bound(model: MultimodalVAE, x: Batch, n_samples: int) -> Tensor:
         z = q[name].mean + q[name].stddev * noise_like(q[name].mean, n_samples)
         prior = distributions.Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
         density = torch.stack([q[i].log_prob(z).sum(-1).exp() for i in x]).mean(0)
-        weight = prior - density.log() + sum(hand.log_likelihood(q[name], i)[1] for i in x)
+        weight = beta * (prior - density.log())
+        for i in x:
+            scale = weight_of_b if i == "b" else 1.0
+            weight = weight + scale * hand.log_likelihood(q[name], i)[1]
         bounds.append(torch.log(weight.exp().mean(0)).mean())
     return torch.stack(bounds).mean()
 
@@ -340,6 +345,15 @@ def test_mmvae_is_the_mean_of_importance_weighted_bounds(n_samples: int) -> None
         assert set(terms.parts) == {"importance/paired"} | {
             f"importance/unpaired-{name}" for name in unpaired
         }
+
+
+def test_weights_of_mmvae_are_on_the_terms_of_its_log_weights() -> None:
+    model = small_model("mixture").double()
+    config = ObjectiveConfig("iwae", {"b": 0.3}, beta=0.5, n_samples=4)
+    expected = importance_bound(model, TWO, 4, beta=0.5, weight_of_b=0.3)
+    same_with_gradients(model, -loss(model, TWO, {}, config).total, expected)
+    warming = importance_bound(model, TWO, 4, beta=0.1, weight_of_b=0.3)
+    torch.testing.assert_close(-loss(model, TWO, {}, config, beta=0.1).total, warming)
 
 
 def test_mmvae_of_one_modality_is_iwae_on_the_same_noise() -> None:
