@@ -21,9 +21,9 @@ from specvae.vae.training import OptimConfig, TensorSource, TrainingData, fit
 
 EXACT, (X1, X2) = linear_gaussian(400)
 X = {"a": X1, "b": X2}
-OPTIM = OptimConfig(epochs=60, batch_size=80, learning_rate=0.1, schedule="cosine")
+OPTIM = OptimConfig(epochs=50, batch_size=80, learning_rate=0.1, schedule="cosine")
 # Decoders of 48 numbers are fitted to these 400 examples: some 48 / (2 * 400) nats above the true
-# model. 300 steps on noisy gradients end about as much below their optimum.
+# model. 250 steps on noisy gradients end about as much below their optimum.
 NOISE = 0.1
 
 
@@ -39,7 +39,7 @@ def bound(model: MultimodalVAE, objective: ObjectiveConfig, unpaired: dict[str, 
     """The objective, maximised, on all examples, with little noise of its samples."""
     with torch.no_grad():
         values = [
-            loss(model, X, unpaired, objective, generator=noise(seed)).total for seed in range(8)
+            loss(model, X, unpaired, objective, generator=noise(seed)).total for seed in range(5)
         ]
     return -torch.stack(values).mean().item()
 
@@ -146,7 +146,7 @@ def test_doubly_reparameterised_gradients_have_the_mean_of_iwae_and_less_varianc
     for kind in ("iwae", "dreg"):
         config = ObjectiveConfig(kind, n_samples=8)
         generator, gradients = noise(3), []
-        for _ in range(300):
+        for _ in range(200):
             total = loss(model, None, x, config, generator=generator).total
             gradients.append(torch.autograd.grad(total, parameter)[0])
         drawn[kind] = torch.stack(gradients)
