@@ -6,6 +6,7 @@ Usage: python docs/make_tables.py
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def experiment_table(name: str) -> str:
     return table([json.loads(path.read_text(encoding="utf-8")) for path in paths])
 
 
-TABLES = {
+TABLES: dict[str, Callable[[], str]] = {
     "results": retrieval_tables,
     "training": training_table,
     "speed": speed_table,

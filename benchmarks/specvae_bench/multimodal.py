@@ -124,6 +124,14 @@ _OPTIONS = (
     ),
     click.option("--amp", is_flag=True, help="Matrix products in bfloat16."),
     click.option(
+        "--trainer",
+        type=click.Choice(["specvae", "multivae"]),
+        default="specvae",
+        show_default=True,
+        help="multivae: the same networks, trained by the peer (jmvae, mvae, mmvae; on the CPU; "
+        "extra 'peers').",
+    ),
+    click.option(
         "--limit",
         type=click.IntRange(min=1),
         default=None,
@@ -282,6 +290,7 @@ def _execute(load: Loader, options: Mapping[str, Any]) -> None:
             "prior_expert",
             "variance",
             "amp",
+            "trainer",
         )
     }
     runs = _runs(kinds, options["levels"], options["seeds"], shared)

@@ -64,21 +64,23 @@ def write_report(folder: Path) -> list[Path]:
     if len(names) != 1:
         found = f"those of {', '.join(names)}" if names else "none"
         raise InputError(f"{folder}: wanted the results of one benchmark, found {found}")
-    written = [folder / "table.md", folder / "epochs.png"]
+    written = [folder / "table.md"]
     with atomic_text(written[0]) as stream:
         stream.write(table(results))
     figures = list(results[0]["test"])
-    shown = list(results[0]["validation"])
-    draw_epochs(
-        written[1],
-        {
-            name: {
-                _label(result): [epoch["measured"][name] for epoch in result["epochs"]]
-                for result in results
-            }
-            for name in shown
-        },
-    )
+    measured = [result for result in results if "measured" in result["epochs"][0]]
+    if measured:
+        written.append(folder / "epochs.png")
+        draw_epochs(
+            written[-1],
+            {
+                name: {
+                    _label(result): [epoch["measured"][name] for epoch in result["epochs"]]
+                    for result in measured
+                }
+                for name in results[0]["validation"]
+            },
+        )
     if len({result["settings"]["supervision"] for result in results}) > 1:
         written.append(folder / "supervision.png")
         draw_supervision(written[-1], {name: _by_level(results, name) for name in figures})
@@ -87,7 +89,12 @@ def write_report(folder: Path) -> list[Path]:
 
 def _label(result: Mapping[str, Any]) -> str:
     settings = result["settings"]
-    return f"{settings['kind']} {settings['supervision']:g} ({settings['seed']})"
+    return f"{_model(settings)} {settings['supervision']:g} ({settings['seed']})"
+
+
+def _model(settings: Mapping[str, Any]) -> str:
+    kind, trainer = settings["kind"], settings.get("trainer", "specvae")
+    return str(kind) if trainer == "specvae" else f"{kind} by {trainer}"
 
 
 def _by_level(
@@ -96,7 +103,7 @@ def _by_level(
     curves: dict[str, dict[float, list[float]]] = {}
     for result in results:
         settings = result["settings"]
-        levels = curves.setdefault(settings["kind"], {})
+        levels = curves.setdefault(_model(settings), {})
         levels.setdefault(settings["supervision"], []).append(result["test"][name])
     return curves
 
@@ -111,7 +118,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     rows: dict[tuple[str, float, int, int], list[Mapping[str, Any]]] = {}
     for result in results:
         settings = result["settings"]
-        key = (settings["kind"], settings["supervision"], settings["epochs"], result["n_pairs"])
+        key = (_model(settings), settings["supervision"], settings["epochs"], result["n_pairs"])
         rows.setdefault(key, []).append(result)
     lines = [
         "| model | supervision | examples | epochs | seeds | figure | paper | ours | difference |",

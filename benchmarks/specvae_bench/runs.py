@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_text, json_ready
@@ -20,6 +21,8 @@ from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.training import EpochRecord, OptimConfig, TrainingData, UnpairedPool, fit
 from specvae_bench.files import write_result
 from specvae_bench.tasks import Task
+
+Trainer = Literal["specvae", "multivae"]
 
 RESULT = "result.json"
 _EPOCHS = "epochs.jsonl"
@@ -49,6 +52,9 @@ class RunSettings:
         Instead of the experiment's.
     amp
         Matrix products in bfloat16.
+    trainer
+        ``specvae``, or ``multivae``: its objective and its training loop on our networks, pairs
+        only, and the last epoch is kept.
     """
 
     kind: str
@@ -62,6 +68,7 @@ class RunSettings:
     batch_size: int | None = None
     learning_rate: float | None = None
     amp: bool = False
+    trainer: Trainer = "specvae"
 
     def filled(self, task: Task) -> RunSettings:
         """Return the settings with the experiment's values in place of None.
@@ -72,15 +79,17 @@ class RunSettings:
             If unpaired examples are asked for and the kind cannot learn from them.
         """
         experiment, kind = task.experiment, MODEL_KINDS[self.kind]
-        if not kind.learns_from_unpaired and self.unpaired not in (None, "none"):
+        pairs_only = not kind.learns_from_unpaired or self.trainer == "multivae"
+        if pairs_only and self.unpaired not in (None, "none"):
+            who = f"model kind {self.kind}" if self.trainer == "specvae" else "multivae's trainer"
             raise ConfigError(
-                f"model kind {self.kind} learns from pairs only; it cannot stream unpaired "
-                f"examples ('{self.unpaired}'), wanted 'none'"
+                f"{who} learns from pairs only; it cannot stream unpaired examples "
+                f"('{self.unpaired}'), wanted 'none'"
             )
         rate = experiment.learning_rates.get(self.kind, experiment.learning_rate)
         return replace(
             self,
-            unpaired=self.unpaired or ("all" if kind.learns_from_unpaired else "none"),
+            unpaired=self.unpaired or ("none" if pairs_only else "all"),
             variance=self.variance
             or experiment.model_config(self.kind, self.prior_expert).variance,
             epochs=self.epochs or experiment.epochs,
@@ -91,7 +100,8 @@ class RunSettings:
     @property
     def folder(self) -> str:
         """Where a sweep keeps the run: kind, supervision and seed."""
-        return f"{self.kind}/supervision-{self.supervision:g}/seed-{self.seed}"
+        kind = self.kind if self.trainer == "specvae" else f"{self.kind}-by-{self.trainer}"
+        return f"{kind}/supervision-{self.supervision:g}/seed-{self.seed}"
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -202,19 +212,24 @@ def run(
         if on_epoch is not None:
             on_epoch(epoch, measured)
 
-    history = fit(
-        model,
-        data,
-        optim,
-        objective,
-        validate=validate,
-        on_epoch=record,
-        on_step=on_step,
-        state_path=folder / _STATE,
-        resume=True,
-        device=device,
-    )
-    seconds = [epoch.seconds for epoch in history.epochs]
+    if settings.trainer == "multivae":
+        log.rows = _train_by_peer(model, data, optim, objective)
+        best_epoch = optim.epochs
+    else:
+        history = fit(
+            model,
+            data,
+            optim,
+            objective,
+            validate=validate,
+            on_epoch=record,
+            on_step=on_step,
+            state_path=folder / _STATE,
+            resume=True,
+            device=device,
+        )
+        best_epoch = history.best.epoch
+    seconds = [epoch["seconds"] for epoch in log.rows]
     result = {
         "benchmark": experiment.name,
         "date": time.strftime("%Y-%m-%d"),
@@ -228,7 +243,7 @@ def run(
         "device": str(device),
         "threads": torch.get_num_threads(),
         "criterion": task.criterion,
-        "best_epoch": history.best.epoch,
+        "best_epoch": best_epoch,
         "validation": task.measure(model, "validation", generator()),
         "test": task.measure(model, "test", generator()),
         "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
@@ -238,6 +253,19 @@ def run(
     task.draw(model, folder, generator())
     write_result(folder / RESULT, result)
     return result
+
+
+def _train_by_peer(
+    model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
+) -> list[dict[str, Any]]:
+    """Train `model` in place with multivae's trainer; return the seconds of each epoch."""
+    from specvae_bench.multivae_peer import peer_epoch_seconds, peer_model
+
+    pairs = data.streams()["paired"]
+    x = cast("dict[str, Tensor]", pairs.batch(torch.arange(len(pairs))))
+    seconds = peer_epoch_seconds(peer_model(model, objective), x, optim, "trainer")
+    model.eval()
+    return [{"epoch": epoch, "seconds": of} for epoch, of in enumerate(seconds, 1)]
 
 
 def _n_pairs(task: Task) -> int:

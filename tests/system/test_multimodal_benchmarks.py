@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,22 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
     assert isinstance(refused("--model-kind", "vaevae"), TrainingError)
     done = CliRunner().invoke(report, [str(empty)])
     assert isinstance(done.exception, InputError)
+
+
+def test_the_peer_trains_our_networks(data: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = (
+        *("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK),
+        *("--model-kind", "jmvae", "--trainer", "multivae"),
+    )
+    if find_spec("multivae") is None:
+        done = CliRunner().invoke(multimodal.mnist_split, [str(a) for a in arguments])
+        assert isinstance(done.exception, ConfigError)
+        assert "specvae[peers]" in str(done.exception)
+        return
+    bench(multimodal.mnist_split, *arguments)
+    result = read(tmp_path)
+    assert result["epochs"][0]["seconds"] > 0.0
+    assert "| jmvae by multivae |" in (tmp_path / "table.md").read_text()
 
 
 def test_help_has_an_example() -> None:
