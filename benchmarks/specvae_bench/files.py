@@ -13,7 +13,7 @@ from specvae import __version__
 from specvae.files import atomic_text, json_ready
 from specvae.spectra.spectrum import Spectrum
 
-_LIBRARIES = ("matchms", "numpy", "rdkit", "scikit-fingerprints", "torch")
+_LIBRARIES = ("gensim", "matchms", "multivae", "numpy", "rdkit", "scikit-fingerprints", "torch")
 
 
 def write_mgf(spectra: Iterable[Spectrum], path: Path) -> None:

@@ -39,8 +39,24 @@ n = sum(1 for _ in load_from_msp(sys.argv[1]))
 """
 
 
+PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "epochs")
+
+
 @click.command()
-@click.option("--spectra", type=INPUT, required=True, help="An .msp or .msp.gz to read.")
+@click.option(
+    "--part",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="What to measure (repeatable).  [default: all]",
+)
+@click.option("--spectra", type=INPUT, default=None, help="An .msp or .msp.gz, for read_msp.")
+@click.option(
+    "--mnist",
+    type=INPUT,
+    default=None,
+    help="Folder with MNIST, for epochs.  [default: random pictures]",
+)
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
@@ -58,17 +74,31 @@ n = sum(1 for _ in load_from_msp(sys.argv[1]))
 @click.option("-o", "--output", type=INPUT, default=Path("speed.json"), show_default=True)
 @settings_options
 @verbosity
-def speed(spectra: Path, repeats: int, read_repeats: int, output: Path) -> None:
+def speed(
+    parts: tuple[str, ...],
+    spectra: Path | None,
+    mnist: Path | None,
+    repeats: int,
+    read_repeats: int,
+    output: Path,
+) -> None:
     """Measure speed against the peers, interleaved on one thread; ratios of medians.
 
     Reading: an MSP file against matchms (if it is installed), with peak memory. Layers: the sparse
     first layer against the dense one. Fingerprints: molecules per second of each layout. Start:
-    'specvae --help' against importing click.
+    'specvae --help' against importing click. Epochs: our training against that of the multivae
+    library, if it is installed (extra 'peers'), on halves of digits.
 
     \b
     Example:
       specvae bench speed --spectra mona.msp.gz -o speed.json
+      specvae bench speed --part epochs --mnist data/mnist -o epochs.json
     """
+    chosen = parts or PARTS
+    if spectra is None and "read_msp" in chosen:
+        if parts:
+            raise click.UsageError("--part read_msp needs a file: --spectra FILE.")
+        chosen = tuple(part for part in PARTS if part != "read_msp")
     require_writable(output)
 
     from specvae.files import sha256_of
@@ -78,19 +108,25 @@ def speed(spectra: Path, repeats: int, read_repeats: int, output: Path) -> None:
     result: dict[str, Any] = {
         "command": "specvae bench speed",
         "date": time.strftime("%Y-%m-%d"),
-        "file": {"name": spectra.name, "sha256": sha256_of(spectra)},
         "threads": 1,
     }
-    for name, measure in (
-        ("start", lambda: _start(repeats + 2)),
-        # Before torch and RDKit are loaded: a new process is born with its parent's peak memory.
-        ("read_msp", lambda: _read(spectra, read_repeats, console)),
-        ("sparse_layer", lambda: _sparse_layer(repeats)),
-        ("fingerprints", _fingerprints),
-    ):
-        console.log(f"measuring {name}")
-        result[name] = measure()
-        console.log(f"  {result[name]}")
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "start": lambda: _start(repeats + 2),
+        "sparse_layer": lambda: _sparse_layer(repeats),
+        "fingerprints": _fingerprints,
+        "epochs": lambda: _epochs(repeats, mnist),
+    }
+    if spectra is not None:
+        path = spectra
+        result["file"] = {"name": path.name, "sha256": sha256_of(path)}
+        measures["read_msp"] = lambda: _read(path, read_repeats, console)
+    # read_msp comes before torch and RDKit are loaded: a new process is born with its parent's peak
+    # memory.
+    for name in PARTS:
+        if name in chosen:
+            console.log(f"measuring {name}")
+            result[name] = measures[name]()
+            console.log(f"  {result[name]}")
     write_result(output, result)
     click.echo(f"{output}")
 
@@ -189,6 +225,13 @@ def _fingerprints() -> dict[str, float]:
         layout.compute(smiles)
         rates[f"{name}_per_second"] = len(smiles) / (time.perf_counter() - start)
     return rates
+
+
+def _epochs(repeats: int, mnist: Path | None) -> dict[str, Any]:
+    from specvae_bench.epoch_speed import epoch_speed
+    from specvae_bench.images import read_mnist
+
+    return epoch_speed(repeats, None if mnist is None else read_mnist(mnist)[0].pixels)
 
 
 def _start(repeats: int) -> dict[str, float]:

@@ -200,7 +200,10 @@ def test_holdout_keeps_structures_out_of_queries(tmp_path: Path) -> None:
 
 def test_speed_reports_ratios(tmp_path: Path) -> None:
     output = tmp_path / "speed.json"
-    run_specvae("bench", "speed", "--spectra", DEMO / "library.msp", "--repeats", 1, "-o", output)
+    parts = ("start", "read_msp", "sparse_layer", "fingerprints")
+    chosen = [argument for part in parts for argument in ("--part", part)]
+    spectra = ("--spectra", DEMO / "library.msp")
+    run_specvae("bench", "speed", *spectra, *chosen, "--repeats", 1, "-o", output)
     result = json.loads(output.read_text())
     assert result["read_msp"]["specvae"]["n_spectra"] == 2481
     assert result["sparse_layer"]["dense_over_sparse"] > 0
