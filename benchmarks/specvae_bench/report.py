@@ -10,7 +10,7 @@ import click
 
 from specvae.cli.options import INPUT, settings_options, verbosity
 
-# At full supervision: experiment -> model kind -> figure -> value. MNIST-Split: table 1 of the paper.
+# At full supervision: experiment -> model kind -> figure -> value. MNIST-Split: the paper, table 1.
 # The others are those of Shi et al. (arXiv:1911.03393), as the multivae library and the MMVAE
 # code's second issue quote them; the paper gives its own in figures only.
 PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
