@@ -331,8 +331,9 @@ def joint_to_smaller_kl(evaluation: Evaluation) -> None:
 def _smaller_kl(evaluation: Evaluation, names: tuple[str, ...], part: str) -> None:
     q = evaluation.posterior(_PAIRED, *names)
     for smaller in combinations(names, len(names) - 1):
-        p = evaluation.posterior(_PAIRED, *smaller)
-        evaluation.add_kl(f"{part}-{'+'.join(smaller)}", q, p, evaluation.beta)
+        # Of a single modality nothing is left, and the posterior given nothing is the prior.
+        p = evaluation.posterior(_PAIRED, *smaller) if smaller else None
+        evaluation.add_kl(f"{part}-{'+'.join(smaller) or 'prior'}", q, p, evaluation.beta)
 
 
 def _inner_subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:

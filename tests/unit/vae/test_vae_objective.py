@@ -155,6 +155,16 @@ def test_reconstructions_of_one_posterior_share_its_samples_and_one_decoder_call
     assert sorted(calls) == [("a", 2 * (6 * 3 + 4)), ("b", 2 * (6 * 2 + 3))]
 
 
+def test_of_a_single_modality_the_smaller_posterior_is_the_prior() -> None:
+    layers = NetworkConfig((7,))
+    model = MultimodalVAE(ModelConfig((Modality("a", 6, layers, layers),), n_latent=3))
+    x = {"a": small_batch()["a"]}
+    vaevae = loss(model, x, {}, ObjectiveConfig("vaevae"))
+    assert set(vaevae.parts) == {"reconstruction/a", "kl/joint-prior"}
+    kl = kl_divergence(gaussian(model, x)).mean()
+    torch.testing.assert_close(vaevae.parts["kl/joint-prior"], kl)
+
+
 def test_streams_weigh_the_same_whatever_their_sizes() -> None:
     model = deterministic(small_model())
     doubled = {name: torch.cat([x, x]) for name, x in UNPAIRED.items()}
