@@ -561,7 +561,7 @@ def fit(
     ------
     TrainingError
         If the loss or its gradient is no longer finite, or the resume state does not belong to
-        this run.
+        this run or is of more epochs.
     ConfigError
         If there is nothing to learn from, or a weight names an unknown modality.
     """
@@ -583,6 +583,11 @@ def fit(
         digest = _run_digest(model, data, optim, objective)
         if resume and state_path.exists():
             run.load(state_path, digest, device)
+            if len(run.records) > optim.epochs:
+                raise TrainingError(
+                    f"{state_path}: resume state after {len(run.records)} epochs, wanted at most "
+                    f"{optim.epochs}; remove it to start anew"
+                )
     streams = {name: _moved(source, device) for name, source in streams.items()}
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

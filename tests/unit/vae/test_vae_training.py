@@ -356,6 +356,21 @@ def test_resume_state_of_another_run_or_a_foreign_file_is_refused(tmp_path: Path
         assert "\n" not in str(error.value)
 
 
+def test_a_run_at_a_constant_rate_is_prolonged_and_never_shortened(tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+
+    def run(epochs: int) -> int:
+        optim = OptimConfig(epochs, batch_size=8, learning_rate=0.01)
+        history = fit(
+            dropout_model(), data(), optim, ObjectiveConfig(), state_path=state, resume=True
+        )
+        return len(history.epochs)
+
+    assert [run(1), run(3), run(3)] == [1, 3, 3]
+    with pytest.raises(TrainingError, match="after 3 epochs, wanted at most 2"):
+        run(2)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_and_says_where(value: float) -> None:
     batch = small_batch(20)
