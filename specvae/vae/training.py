@@ -470,7 +470,7 @@ class _Run:
         records = [record.to_json() for record in self.records]
         write_tensors(path, tensors, {_STATE_KEY: json.dumps({"run": digest, "epochs": records})})
 
-    def load(self, path: Path, digest: str, device: torch.device) -> None:
+    def load(self, path: Path, digest: str, n_epochs: int, device: torch.device) -> None:
         try:
             with safe_open(path, framework="pt", device=str(device)) as stream:
                 state = json.loads((stream.metadata() or {})[_STATE_KEY])
@@ -478,6 +478,11 @@ class _Run:
                     raise TrainingError(
                         f"{path}: resume state of a run with other data or another configuration; "
                         "remove it to start anew"
+                    )
+                if len(state["epochs"]) > n_epochs:
+                    raise TrainingError(
+                        f"{path}: resume state after {len(state['epochs'])} epochs, wanted at most "
+                        f"{n_epochs}; remove it to start anew"
                     )
                 groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "averaged": {}}
                 slots: dict[int, dict[str, Tensor]] = {}
@@ -582,12 +587,7 @@ def fit(
             stale.unlink(missing_ok=True)
         digest = _run_digest(model, data, optim, objective)
         if resume and state_path.exists():
-            run.load(state_path, digest, device)
-            if len(run.records) > optim.epochs:
-                raise TrainingError(
-                    f"{state_path}: resume state after {len(run.records)} epochs, wanted at most "
-                    f"{optim.epochs}; remove it to start anew"
-                )
+            run.load(state_path, digest, optim.epochs, device)
     streams = {name: _moved(source, device) for name, source in streams.items()}
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
