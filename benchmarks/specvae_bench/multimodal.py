@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from specvae.cli.options import INPUT, Console, settings_options, verbosity
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    NumberRange,
+    device_option,
+    settings_options,
+    verbosity,
+)
 from specvae.vae.kinds import MODEL_KINDS
 
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]
                 number = self._kind(text)
             except ValueError:
                 self.fail(f"{text.strip()!r} is no number.", param, ctx)
-            if not self._low <= number <= self._high or number <= 0 < self._low:
+            if not self._low <= number <= self._high:
                 self.fail(f"{text.strip()} is not in {self._low:g} to {self._high:g}.", param, ctx)
             if number not in numbers:
                 numbers.append(number)
@@ -92,7 +99,7 @@ _OPTIONS = (
     ),
     click.option(
         "--learning-rate",
-        type=click.FloatRange(min=0.0, min_open=True),
+        type=NumberRange(min=0.0, min_open=True),
         default=None,
         help="[default: the paper's]",
     ),
@@ -149,12 +156,7 @@ _OPTIONS = (
         default=None,
         help="Epochs of the oracles' training.  [default: until they are good]",
     ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-    ),
+    device_option,
 )
 
 Loader = Callable[["_Request"], "Task"]
@@ -273,12 +275,12 @@ def _runs(
 
 def _execute(load: Loader, options: Mapping[str, Any]) -> None:
     from specvae.annotation.layout import pick_device
-    from specvae_bench.report import write_report
-    from specvae_bench.runs import finished, run
+    from specvae_bench.report import require_benchmark, write_report
+    from specvae_bench.runs import finished, require_own, run
 
     console = Console()
     output: Path = options["output"]
-    kinds = tuple(MODEL_KINDS) if options["all_models"] else (options["kinds"] or ("svae",))
+    kinds = tuple(MODEL_KINDS if options["all_models"] else dict.fromkeys(options["kinds"]))
     shared = {
         name: options[name]
         for name in (
@@ -293,18 +295,21 @@ def _execute(load: Loader, options: Mapping[str, Any]) -> None:
             "trainer",
         )
     }
-    runs = _runs(kinds, options["levels"], options["seeds"], shared)
+    runs = _runs(kinds or ("svae",), options["levels"], options["seeds"], shared)
+    folders = [output / of.folder if len(runs) > 1 else output for of in runs]
     device = pick_device(options["device"])
+    output.mkdir(parents=True, exist_ok=True)  # if it cannot be made, no oracle is trained first
     cache = options["cache"] or output / "oracles"
     task = load(
         _Request(
             options["data"], cache, options["limit"], options["oracle_epochs"], device, console
         )
     )
-    for settings in runs:
-        settings.filled(task)  # what does not fit is said before the first run, not after hours
-    for number, settings in enumerate(runs, 1):
-        folder = output / settings.folder if len(runs) > 1 else output
+    # What does not fit is said before the first run, not after hours.
+    require_benchmark(output, task.experiment.name)
+    for settings, folder in zip(runs, folders, strict=True):
+        require_own(task, settings, folder)
+    for number, (settings, folder) in enumerate(zip(runs, folders, strict=True), 1):
         label = f"{settings.kind}, supervision {settings.supervision:g}, seed {settings.seed}"
         console.log(f"run {number} of {len(runs)}: {label}")
         result = finished(task, settings, folder)

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from specvae.errors import ConfigError
-from specvae.vae.model import MultimodalVAE
+from specvae.vae.model import ModelConfig, MultimodalVAE
 from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.training import OptimConfig
 
@@ -86,7 +86,7 @@ def peer_model(model: MultimodalVAE, objective: ObjectiveConfig) -> nn.Module:
         If multivae is not installed, or has no counterpart; the message says of what.
     """
     config = model.config
-    _require_counterpart(model, objective)
+    require_counterpart(config, objective)
     peers = _multivae()
     modalities = {modality.name: modality for modality in config.modalities}
     joint = config.posterior == "joint_full"
@@ -134,8 +134,8 @@ _POSTERIOR_OF = {
 }
 
 
-def _require_counterpart(model: MultimodalVAE, objective: ObjectiveConfig) -> None:
-    config = model.config
+def require_counterpart(config: ModelConfig, objective: ObjectiveConfig) -> None:
+    """Raise a ConfigError that says what multivae lacks, if it lacks something."""
     importance = objective.loss in ("iwae", "dreg")
     refused = {
         f"loss '{objective.loss}' on posterior '{config.posterior}'": (

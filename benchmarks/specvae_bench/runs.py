@@ -18,7 +18,15 @@ from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE, Variance
 from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import EpochRecord, OptimConfig, TrainingData, UnpairedPool, fit
+from specvae.vae.training import (
+    EpochRecord,
+    History,
+    OptimConfig,
+    TrainingData,
+    UnpairedPool,
+    fit,
+)
+from specvae_bench.experiments import Experiment
 from specvae_bench.files import write_result
 from specvae_bench.tasks import Task
 
@@ -76,7 +84,8 @@ class RunSettings:
         Raises
         ------
         ConfigError
-            If unpaired examples are asked for and the kind cannot learn from them.
+            If unpaired examples are asked for and the kind cannot learn from them, or multivae has
+            no counterpart.
         """
         experiment, kind = task.experiment, MODEL_KINDS[self.kind]
         pairs_only = not kind.learns_from_unpaired or self.trainer == "multivae"
@@ -86,6 +95,11 @@ class RunSettings:
                 f"{who} learns from pairs only; it cannot stream unpaired examples "
                 f"('{self.unpaired}'), wanted 'none'"
             )
+        if self.trainer == "multivae":
+            from specvae_bench.multivae_peer import require_counterpart
+
+            config = experiment.model_config(self.kind, self.prior_expert, self.variance)
+            require_counterpart(config, self.objective(experiment))
         rate = experiment.learning_rates.get(self.kind, experiment.learning_rate)
         return replace(
             self,
@@ -97,11 +111,19 @@ class RunSettings:
             learning_rate=self.learning_rate or rate,
         )
 
+    def objective(self, experiment: Experiment) -> ObjectiveConfig:
+        """Return the objective of the kind, weighted as the experiment says."""
+        return ObjectiveConfig(
+            loss=MODEL_KINDS[self.kind].loss,
+            modality_weights=experiment.modality_weights,
+            n_samples=self.n_samples,
+        )
+
     @property
     def folder(self) -> str:
         """Where a sweep keeps the run: kind, supervision and seed."""
         kind = self.kind if self.trainer == "specvae" else f"{self.kind}-by-{self.trainer}"
-        return f"{kind}/supervision-{self.supervision:g}/seed-{self.seed}"
+        return f"{kind}/supervision-{self.supervision:.12g}/seed-{self.seed}"
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -110,15 +132,16 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it cannot be read or is none.
+        If it cannot be read or is not of a run of this module.
     """
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(result, dict) or "benchmark" not in result:
-        raise InputError(f"{path}: not a benchmark's result: key 'benchmark' is missing")
-    return result
+    for key in ("benchmark", "settings", "n_pairs", "validation", "test", "epochs"):
+        if not isinstance(result, dict) or key not in result:
+            raise InputError(f"{path}: not the result of an experiment: key '{key}' is missing")
+    return cast("dict[str, Any]", result)
 
 
 def finished(task: Task, settings: RunSettings, folder: Path) -> dict[str, Any] | None:
@@ -130,6 +153,29 @@ def finished(task: Task, settings: RunSettings, folder: Path) -> dict[str, Any] 
     wanted = json_ready({"settings": asdict(settings.filled(task)), **task.describe()})
     same = all(result.get(key) == json.loads(json.dumps(value)) for key, value in wanted.items())
     return result if same else None
+
+
+def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
+    """Refuse settings that do not fit the task, and a folder with the result of another run.
+
+    A run of other epochs is the same run.
+
+    Raises
+    ------
+    ConfigError
+        If there is such a result, or `RunSettings.filled` has something against the settings.
+    """
+    wanted = {"benchmark": task.experiment.name, **asdict(settings.filled(task)), "epochs": None}
+    if not (folder / RESULT).exists():
+        return
+    result = read_result(folder / RESULT)
+    found = {**wanted, **result["settings"], "benchmark": result["benchmark"], "epochs": None}
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise ConfigError(
+                f"{folder}: holds another run, its {key} is {found[key]}, wanted {value}; choose "
+                "another folder"
+            )
 
 
 def run(
@@ -168,8 +214,11 @@ def run(
         fails.
     """
     settings = settings.filled(task)
+    require_own(task, settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
     experiment = task.experiment
+    if settings.trainer == "multivae":
+        device = "cpu"
     torch.manual_seed(settings.seed)
     model = MultimodalVAE(
         experiment.model_config(settings.kind, settings.prior_expert, settings.variance)
@@ -181,11 +230,7 @@ def run(
         unpaired=settings.unpaired or "all",
         seed=settings.seed,
     )
-    objective = ObjectiveConfig(
-        loss=MODEL_KINDS[settings.kind].loss,
-        modality_weights=experiment.modality_weights,
-        n_samples=settings.n_samples,
-    )
+    objective = settings.objective(experiment)
     optim = OptimConfig(
         epochs=settings.epochs or experiment.epochs,
         batch_size=settings.batch_size or experiment.batch_size,
@@ -229,6 +274,7 @@ def run(
             device=device,
         )
         best_epoch = history.best.epoch
+        log.finish(history, task.criterion)
     seconds = [epoch["seconds"] for epoch in log.rows]
     result = {
         "benchmark": experiment.name,
@@ -280,12 +326,34 @@ class _EpochLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.rows: list[dict[str, Any]] = []
-        if path.exists():
-            self.rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        try:
+            if path.exists():
+                lines = path.read_text(encoding="utf-8").splitlines()
+                self.rows = [row for row in map(json.loads, lines) if row["epoch"] > 0]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: damaged, or not of such a run; remove it") from None
 
     def add(self, row: dict[str, Any]) -> None:
         """Add an epoch; a line of the same or a later epoch, of a run before, is dropped."""
         self.rows = [known for known in self.rows if known["epoch"] < row["epoch"]]
         self.rows.append(row)
+        self._write()
+
+    def finish(self, history: History, criterion: str) -> None:
+        """Keep exactly the epochs of `history`.
+
+        A run that was killed between the writing of its state and of this log lacks an epoch here;
+        of its figures only the criterion is known.
+        """
+        known = {row["epoch"]: row for row in self.rows}
+        self.rows = [
+            known.get(
+                record.epoch, {**record.to_json(), "measured": {criterion: record.validation}}
+            )
+            for record in history.epochs
+        ]
+        self._write()
+
+    def _write(self) -> None:
         with atomic_text(self._path) as stream:
             stream.writelines(json.dumps(json_ready(row)) + "\n" for row in self.rows)

@@ -166,6 +166,52 @@ def test_a_finished_run_can_be_prolonged(data: Path, cache: Path, tmp_path: Path
     assert prolonged["test"] == at_once["test"]
 
 
+def test_a_run_killed_before_its_last_line_of_the_log_still_has_all_epochs(
+    data: Path, cache: Path, tmp_path: Path
+) -> None:
+    arguments = ("--data", data / "mnist", "--cache", cache, *QUICK, "-o", tmp_path)
+    bench(multimodal.mnist_split, *arguments)
+    whole = read(tmp_path)
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "epochs.jsonl").unlink()
+    bench(multimodal.mnist_split, *arguments)
+    (epoch,) = read(tmp_path)["epochs"]
+    assert epoch["total"] == whole["epochs"][0]["total"]
+    assert epoch["measured"] == {"top": whole["epochs"][0]["measured"]["top"]}
+    assert read(tmp_path)["test"] == whole["test"]
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "epochs.jsonl").write_text("{")
+    done = CliRunner().invoke(multimodal.mnist_split, [str(a) for a in arguments])
+    assert isinstance(done.exception, InputError)
+
+
+def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
+    data: Path, cache: Path, tmp_path: Path
+) -> None:
+    arguments = ("--data", data / "mnist", "--cache", cache, *QUICK)
+    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "a")
+    result = read(tmp_path / "a")
+    for folder, name, value in (("b", "seed", 1), ("c", "unpaired", "rest"), ("d", "seed", 0)):
+        (tmp_path / folder).mkdir()
+        changed = {**result, "settings": {**result["settings"], name: value}}
+        (tmp_path / folder / "result.json").write_text(json.dumps(changed))
+    bench(report, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert table.count("| svae, unpaired all | 1 | 20 | 1 | 2 |") == 3
+    assert table.count("| svae, unpaired rest | 1 | 20 | 1 | 1 |") == 3
+    assert table.count("0.948") == 2
+    (tmp_path / "e").mkdir()
+    other = {**result, "benchmark": "mnist-svhn"}
+    (tmp_path / "e" / "result.json").write_text(json.dumps(other))
+    for command, more in ((report, ()), (multimodal.mnist_split, (*arguments, "-o"))):
+        done = CliRunner().invoke(command, [*map(str, more), str(tmp_path)])
+        assert isinstance(done.exception, InputError)
+        assert "those of mnist-split, mnist-svhn" in str(done.exception)
+    (tmp_path / "e" / "result.json").write_text('{"benchmark": "casmi2017"}')
+    done = CliRunner().invoke(report, [str(tmp_path)])
+    assert "key 'settings' is missing" in str(done.exception)
+
+
 def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
 
@@ -190,8 +236,17 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
         )
         assert done.exit_code == 2
         assert message in done.output
+    error = refused("--model-kind", "jmvae", "--model-kind", "svae", "--trainer", "multivae")
+    assert isinstance(error, ConfigError)
+    assert "no counterpart" in str(error)
+    assert not list(tmp_path.rglob("result.json"))
     bench(multimodal.mnist_split, *arguments)
-    # Another kind in the same folder would mix two runs.
+    # Another kind in the same folder would mix two runs, and so would another trainer.
+    for mistake in (("--model-kind", "vaevae"), ("--seed", "1"), ("--unpaired", "rest")):
+        error = refused(*mistake)
+        assert isinstance(error, ConfigError)
+        assert "holds another run" in str(error)
+    (tmp_path / "result.json").unlink()
     assert isinstance(refused("--model-kind", "vaevae"), TrainingError)
     done = CliRunner().invoke(report, [str(empty)])
     assert isinstance(done.exception, InputError)
