@@ -92,7 +92,7 @@ def speed(
     \b
     Example:
       specvae bench speed --spectra mona.msp.gz -o speed.json
-      specvae bench speed --part epochs --mnist data/mnist -o epochs.json
+      specvae bench speed --part epochs --mnist data/cache/mnist -o epochs.json
     """
     chosen = parts or PARTS
     if spectra is None and "read_msp" in chosen:

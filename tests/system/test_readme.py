@@ -28,7 +28,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         ("truth.csv", "truth.csv"),
     ):
         shutil.copy(DEMO / ours, tmp_path / theirs)
-    write_mnist(tmp_path / "mnist")
+    write_mnist(tmp_path / "data/cache/mnist")
     found = commands()
     assert {command[1] for command in found} >= {
         "train", "annotate", "evaluate", "predict", "embed", "pool", "info", "bench",
