@@ -16,6 +16,7 @@ from specvae.cli.options import (
     settings_options,
     verbosity,
 )
+from specvae.errors import CheckpointError, InputError
 from specvae.vae.kinds import MODEL_KINDS
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         numbers: list[float] = []
-        for text in str(value).split(","):
+        # A list in a file of options comes as its text.
+        for text in str(value).removeprefix("[").removesuffix("]").split(","):
             try:
                 number = self._kind(text)
             except ValueError:
@@ -232,6 +234,9 @@ def _pair_task(request: _Request) -> Task:
         fold: pair_by_class(of[experiments.MNIST].labels, of[experiments.SVHN].labels)
         for fold, of in (("train", train), ("test", test))
     }
+    for fold, (index, _) in pairs.items():
+        if not len(index):
+            raise InputError(f"{request.data}: no two {fold} digits of MNIST and SVHN are the same")
     return DigitPairTask(experiments.mnist_svhn(), train, test, pairs, oracles)
 
 
@@ -245,7 +250,10 @@ def _caption_task(request: _Request) -> Task:
     path = request.cache / "caption-metric.safetensors"
     if path.exists():
         metric = CaptionMetric.load(path)
-        metric.require_fitted_on(captions.train, captions.vocabulary)
+        try:
+            metric.require_fitted_on(captions.train, captions.vocabulary)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}; choose another --cache") from None
         request.console.log(f"caption metric: {path}")
     else:
         request.console.log("caption metric: word vectors and projections are fitted now")
@@ -356,8 +364,8 @@ mnist_split = _command(
 
     \\b
     Example:
-      specvae bench mnist-split --data data/mnist --model-kind vaevae --output split
-      specvae bench mnist-split --data data/mnist --all-models --supervision 1,0.1,0.01 -o sweep
+      specvae bench mnist-split --data data/cache/mnist --model-kind vaevae --output split
+      specvae bench mnist-split --data data/cache/mnist --all-models --supervision 1,0.1 -o sweep
     """,
     lambda request: _split_task(request, "mnist-split"),
 )
@@ -367,7 +375,7 @@ mnist_split_3 = _command(
 
     \\b
     Example:
-      specvae bench mnist-split-3 --data data/mnist --model-kind svae --output split3
+      specvae bench mnist-split-3 --data data/cache/mnist --model-kind svae --output split3
     """,
     lambda request: _split_task(request, "mnist-split-3"),
 )
@@ -380,7 +388,7 @@ mnist_svhn = _command(
 
     \\b
     Example:
-      specvae bench mnist-svhn --data data --model-kind svae --output svhn
+      specvae bench mnist-svhn --data data/cache --model-kind svae --output svhn
     """,
     _pair_task,
 )
@@ -393,7 +401,7 @@ cub_captions = _command(
 
     \\b
     Example:
-      specvae bench cub-captions --data data/cub --model-kind vaevae --output cub
+      specvae bench cub-captions --data data/cache/cub --model-kind vaevae --output cub
     """,
     _caption_task,
 )

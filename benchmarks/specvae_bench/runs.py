@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from specvae import __version__
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_text, json_ready
 from specvae.vae.checkpoint import save_checkpoint
@@ -295,7 +296,8 @@ def run(
         "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
         "epochs": log.rows,
     }
-    save_checkpoint(folder / "model.safetensors", model, {"benchmark": experiment.name})
+    header = {"program": f"specvae {__version__}", "benchmark": experiment.name}
+    save_checkpoint(folder / "model.safetensors", model, header)
     task.draw(model, folder, generator())
     write_result(folder / RESULT, result)
     return result

@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 import pytest
+import torch
 from caption_files import write_captions
 from click.testing import CliRunner
 from conftest import run_specvae
 from image_files import write_mnist, write_svhn
 from PIL import Image
-from specvae_bench import multimodal
+from specvae_bench import images, multimodal
 from specvae_bench.report import report
 
 from specvae.errors import ConfigError, InputError, TrainingError
@@ -250,6 +251,28 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
     assert isinstance(refused("--model-kind", "vaevae"), TrainingError)
     done = CliRunner().invoke(report, [str(empty)])
     assert isinstance(done.exception, InputError)
+
+
+def test_numbers_come_from_a_file_of_options_too(data: Path, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "sweep.toml").write_text("supervision = [1, 0.1]\nseed = 3\n")
+    arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
+    bench(multimodal.mnist_split, *arguments, "--config", tmp_path / "sweep.toml")
+    found = [path.parent.relative_to(tmp_path) for path in sorted(tmp_path.rglob("result.json"))]
+    assert [str(path) for path in found] == [
+        "svae/supervision-0.1/seed-3",
+        "svae/supervision-1/seed-3",
+    ]
+
+
+def test_digits_without_a_common_class_are_refused(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = torch.empty(0, dtype=torch.int64)
+    monkeypatch.setattr(images, "pair_by_class", lambda *_: (none, none))
+    arguments = ("--data", data, "-o", tmp_path, "--cache", cache, *QUICK)
+    done = CliRunner().invoke(multimodal.mnist_svhn, [str(a) for a in arguments])
+    assert isinstance(done.exception, InputError)
+    assert "no two train digits of MNIST and SVHN are the same" in str(done.exception)
 
 
 def test_the_peer_trains_our_networks(data: Path, cache: Path, tmp_path: Path) -> None:
