@@ -130,7 +130,7 @@ def draw_supervision(
         axes.set_xlabel("supervision (share of pairs)")
         axes.set_title(name, fontsize=10)
         axes.grid(visible=True, alpha=0.3)
-    panels[0].set_ylabel("share of test examples")
+    panels[0].set_ylabel("on the test fold")
     panels[-1].legend(fontsize=8)
     _save(figure, path)
 
