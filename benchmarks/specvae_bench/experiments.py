@@ -82,13 +82,10 @@ class Experiment:
         )
 
 
-def _halving(channels: int, bias: bool = False, batch_norm: bool = False) -> ConvLayer:
-    return ConvLayer(channels, (4, 4), (2, 2), (1, 1), bias=bias, batch_norm=batch_norm)
-
-
-def _doubling(
+def _by_two(
     channels: int, bias: bool = False, batch_norm: bool = False, activation: bool = True
 ) -> ConvLayer:
+    """Return a layer that halves height and width, or, in a decoder, doubles them."""
     return ConvLayer(
         channels, (4, 4), (2, 2), (1, 1), bias=bias, batch_norm=batch_norm, activation=activation
     )
@@ -96,7 +93,7 @@ def _doubling(
 
 def _part(name: str, height: int, decoder: tuple[ConvLayer, ...]) -> Modality:
     """Return a band of a digit, `height` x 28, with the encoders of tables A.2 and A.7."""
-    convolutions = (_halving(64), _halving(128), _halving(256))
+    convolutions = (_by_two(64), _by_two(128), _by_two(256))
     shape = (1, height, 28)
     return Modality(
         name,
@@ -146,7 +143,7 @@ def mnist_split_3() -> Experiment:
 def mnist_svhn() -> Experiment:
     """Return MNIST-SVHN (tables A.3 and A.4): a written digit and one of a house number."""
     shape = (3, 32, 32)
-    stem = (_halving(32, bias=True), _halving(64, bias=True), _halving(128, bias=True))
+    stem = (_by_two(32, bias=True), _by_two(64, bias=True), _by_two(128, bias=True))
     # Two convolutions over all that is left, one for each half of the head, are one linear layer.
     digits = NetworkConfig((400,))
     colours = Modality(
@@ -162,9 +159,9 @@ def mnist_svhn() -> Experiment:
             (),
             convolutions=(
                 ConvLayer(128, (4, 4), bias=True),
-                _doubling(64, bias=True),
-                _doubling(32, bias=True),
-                _doubling(3, bias=True, activation=False),
+                _by_two(64, bias=True),
+                _by_two(32, bias=True),
+                _by_two(3, bias=True, activation=False),
             ),
             shape=(20, 1, 1),
         ),
@@ -184,9 +181,9 @@ def mnist_svhn() -> Experiment:
 def cub_captions(n_words: int) -> Experiment:
     """Return CUB-Captions (tables A.5 and A.6): image features and a caption of `n_words` words."""
     downwards = (
-        _halving(32, batch_norm=True),
-        _halving(64, batch_norm=True),
-        _halving(128, batch_norm=True),
+        _by_two(32, batch_norm=True),
+        _by_two(64, batch_norm=True),
+        _by_two(128, batch_norm=True),
         ConvLayer(128, (1, 4), (1, 2), (0, 1), batch_norm=True),
         ConvLayer(128, (1, 4), (1, 2), (0, 1), batch_norm=True),
     )
@@ -194,9 +191,9 @@ def cub_captions(n_words: int) -> Experiment:
         ConvLayer(128, (4, 4), batch_norm=True),
         ConvLayer(128, (1, 4), (1, 2), (0, 1), batch_norm=True),
         ConvLayer(128, (1, 4), (1, 2), (0, 1), batch_norm=True),
-        _doubling(64, batch_norm=True),
-        _doubling(32, batch_norm=True),
-        _doubling(1),
+        _by_two(64, batch_norm=True),
+        _by_two(32, batch_norm=True),
+        _by_two(1),
     )
     text = Modality(
         TEXT,

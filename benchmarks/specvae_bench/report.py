@@ -157,12 +157,14 @@ def _by_level(
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return a Markdown table: the paper's number, ours, the difference.
+    """Return a Markdown table: the published number, ours, the difference.
 
     Runs that differ in nothing but the seed share a row; ours is then the mean, with the standard
     deviation behind it. What has no column and sets runs of a model apart stands behind its name.
     """
-    published = PUBLISHED.get(results[0]["benchmark"], {})
+    name_of_all = results[0]["benchmark"]
+    published = PUBLISHED.get(name_of_all, {})
+    source = "" if name_of_all == "mnist-split" else " (Shi et al.)"
     rows: dict[tuple[str, float, int, int], list[Mapping[str, Any]]] = {}
     for label, result in zip(_labels(results), results, strict=True):
         settings = result["settings"]
@@ -183,7 +185,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
             ours = f"{mean:.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
             paper = published.get(model, {}).get(name) if level == 1.0 else None
-            theirs = "" if paper is None else f"{paper:.3f}"
+            theirs = "" if paper is None else f"{paper:.3f}{source}"
             difference = "" if paper is None else f"{mean - paper:+.3f}"
             lines.append(
                 f"| {label} | {level:g} | {n_pairs:,} | {epochs} | {n_seeds} | {name} | {theirs} | "

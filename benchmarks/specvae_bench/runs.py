@@ -54,7 +54,7 @@ class RunSettings:
         What the unpaired streams draw from; None: ``all``, or ``none`` for a kind that learns from
         pairs only.
     n_samples
-        Codes for each expectation; K of MMVAE's bounds.
+        Codes for each expectation, K of MMVAE's bounds; None: the kind's own.
     prior_expert, variance
         See :class:`~specvae.vae.model.ModelConfig`.
     epochs, batch_size, learning_rate
@@ -70,7 +70,7 @@ class RunSettings:
     supervision: float = 1.0
     seed: int = 0
     unpaired: UnpairedPool | None = None
-    n_samples: int = 1
+    n_samples: int | None = None
     prior_expert: bool = True
     variance: Variance | None = None
     epochs: int | None = None
@@ -86,7 +86,7 @@ class RunSettings:
         ------
         ConfigError
             If unpaired examples are asked for and the kind cannot learn from them, or multivae has
-            no counterpart.
+            no counterpart or is to train in bfloat16.
         """
         experiment, kind = task.experiment, MODEL_KINDS[self.kind]
         pairs_only = not kind.learns_from_unpaired or self.trainer == "multivae"
@@ -96,14 +96,10 @@ class RunSettings:
                 f"{who} learns from pairs only; it cannot stream unpaired examples "
                 f"('{self.unpaired}'), wanted 'none'"
             )
-        if self.trainer == "multivae":
-            from specvae_bench.multivae_peer import require_counterpart
-
-            config = experiment.model_config(self.kind, self.prior_expert, self.variance)
-            require_counterpart(config, self.objective(experiment))
         rate = experiment.learning_rates.get(self.kind, experiment.learning_rate)
-        return replace(
+        filled = replace(
             self,
+            n_samples=self.n_samples or kind.n_samples,
             unpaired=self.unpaired or ("none" if pairs_only else "all"),
             variance=self.variance
             or experiment.model_config(self.kind, self.prior_expert).variance,
@@ -111,13 +107,21 @@ class RunSettings:
             batch_size=self.batch_size or experiment.batch_size,
             learning_rate=self.learning_rate or rate,
         )
+        if self.trainer == "multivae":
+            from specvae_bench.multivae_peer import require_counterpart
+
+            if self.amp:
+                raise ConfigError("multivae's trainer knows no bfloat16; leave --amp out")
+            config = experiment.model_config(self.kind, self.prior_expert, self.variance)
+            require_counterpart(config, filled.objective(experiment))
+        return filled
 
     def objective(self, experiment: Experiment) -> ObjectiveConfig:
         """Return the objective of the kind, weighted as the experiment says."""
         return ObjectiveConfig(
             loss=MODEL_KINDS[self.kind].loss,
             modality_weights=experiment.modality_weights,
-            n_samples=self.n_samples,
+            n_samples=self.n_samples or MODEL_KINDS[self.kind].n_samples,
         )
 
     @property

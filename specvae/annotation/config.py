@@ -19,7 +19,6 @@ from specvae.errors import ConfigError, InputError, nearest
 from specvae.vae.kinds import MODEL_KINDS
 
 PRESETS = ("small", "paper")
-_IMPORTANCE_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,6 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
     _require_choice("preset", preset, PRESETS)
     _require_choice("model.kind", kind, tuple(MODEL_KINDS))
     of = MODEL_KINDS[kind]
-    n_samples = _IMPORTANCE_SAMPLES if of.posterior == "mixture" else 1
     if preset == "small":
         # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so
         # it needs them even where everything is paired; the others have such terms on pairs.
@@ -172,7 +170,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
         return TrainConfig(
             unpaired_pool=pool,
             model=ModelSettings(kind=kind),
-            objective=ObjectiveSettings(n_samples=n_samples),
+            objective=ObjectiveSettings(n_samples=of.n_samples),
         )
     # Where experts are only ever multiplied, 1/scale was their precision in the authors' code.
     multiplied = of.posterior in ("product", "product_own")
@@ -210,7 +208,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             beta=1.0,
             beta_warmup_epochs=0.0,
             path_weight=0.0,
-            n_samples=n_samples,
+            n_samples=of.n_samples,
         ),
         optim=OptimSettings(
             epochs=140,

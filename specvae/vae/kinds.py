@@ -22,11 +22,14 @@ class Kind:
         See :class:`~specvae.vae.objective.ObjectiveConfig`.
     learns_from_unpaired
         Whether the objective has terms for examples of which one modality was observed.
+    n_samples
+        Codes for each expectation where nothing else is asked for.
     """
 
     posterior: PosteriorKind
     loss: LossKind
     learns_from_unpaired: bool = True
+    n_samples: int = 1
 
 
 MODEL_KINDS: Mapping[str, Kind] = {
@@ -37,7 +40,7 @@ MODEL_KINDS: Mapping[str, Kind] = {
     "vaevae-a": Kind("product_own", "vaevae"),
     "jmvae": Kind("joint_full", "jmvae", learns_from_unpaired=False),
     "mvae": Kind("product_own", "mvae"),
-    "mmvae": Kind("mixture", "dreg"),
-    "mmvae-iwae": Kind("mixture", "iwae"),
+    "mmvae": Kind("mixture", "dreg", n_samples=10),
+    "mmvae-iwae": Kind("mixture", "iwae", n_samples=10),
     "bridged": Kind("bridge", "vaevae"),
 }

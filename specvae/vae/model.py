@@ -148,6 +148,8 @@ class ModelConfig:
             raise ConfigError(f"modalities: names must be distinct, found {names}")
         if self.n_latent < 1:
             raise ConfigError(f"n_latent: must be positive, found {self.n_latent}")
+        if self.share_body and any(modality.joint_encoder for modality in self.modalities):
+            raise ConfigError("share_body: one network for each modality, but joint_encoder is set")
         if self.initial_logvar and self.variance != "logvar":
             raise ConfigError(f"initial_logvar: needs variance logvar, found {self.variance}")
 

@@ -398,6 +398,13 @@ def test_config_mistakes_are_named(change: dict[str, object], message: str) -> N
         ModelConfig.from_json(data)
 
 
+def test_a_shared_body_cannot_be_another_in_the_joint_network() -> None:
+    config = small_model("joint").config
+    modality = replace(config.modalities[0], joint_encoder=NetworkConfig((3,)))
+    with pytest.raises(ConfigError, match="share_body"):
+        replace(config, modalities=(modality, config.modalities[1]), share_body=True)
+
+
 @pytest.mark.parametrize(
     "options",
     [
