@@ -17,6 +17,7 @@ from specvae.files import atomic_path
 # Okabe and Ito's colours, which colour-blind readers can tell apart (DOI 10.1038/nmeth.1618).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 _PART = "part/"
+_MOST_LARGE_LABELS = 6
 
 
 def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -43,10 +44,8 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     marker = "o" if len(epochs) < 2 else ""
     for i, (name, colour) in enumerate(zip(names, _cycle(len(names)), strict=True)):
         values = [float(record.get(name, math.nan)) for record in history]
-        # Where the palette starts anew, the line style tells the parts apart.
-        style = ("-", "--", ":")[i // len(_COLOURS) % 3]
         left.plot(
-            epochs, values, style, color=colour, lw=1.4, marker=marker, label=name[len(_PART) :]
+            epochs, values, _style(i), color=colour, lw=1.4, marker=marker, label=name[len(_PART) :]
         )
     losses = [float(record["loss"]) for record in history]
     left.plot(epochs, losses, color="black", lw=2, marker=marker, label="loss")
@@ -117,9 +116,12 @@ def plot_top_k(
         axes.fill_between(
             ks, _first(low, k_max), _first(high, k_max), color=colours[name], alpha=0.15, lw=0
         )
-    for name, shares in curves.items():
+    for i, (name, shares) in enumerate(curves.items()):
         label = f"{name} ({shares[0]:.1%} at k = 1)"
-        axes.plot(ks, _first(shares, k_max), color=colours[name], lw=2, marker=marker, label=label)
+        axes.plot(
+            ks, _first(shares, k_max), _style(i),
+            color=colours[name], lw=2, marker=marker, label=label,
+        )  # fmt: skip
     axes.set_ylim(0, 1)
     axes.set_xlim(1, max(2, k_max))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -137,7 +139,8 @@ def plot_top_k(
     queries = "query" if n_queries == 1 else "queries"
     _label(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
     if curves:
-        axes.legend(frameon=False, loc="lower right")
+        small = 8 if len(curves) > _MOST_LARGE_LABELS else None
+        axes.legend(frameon=False, loc="lower right", fontsize=small)
     _save(figure, path)
 
 
@@ -149,6 +152,11 @@ def _first(values: Sequence[float], n: int) -> list[float]:
 
 def _cycle(n: int) -> list[str]:
     return [_COLOURS[i % len(_COLOURS)] for i in range(n)]
+
+
+def _style(i: int) -> str:
+    """Return the style of line `i`: where the palette starts anew, it tells lines apart."""
+    return ("-", "--", ":")[i // len(_COLOURS) % 3]
 
 
 def _label(axes: Axes, x: str, y: str, title: str) -> None:

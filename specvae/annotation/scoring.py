@@ -90,3 +90,15 @@ def log_likelihoods(packed: NDArray[np.uint8], logits: NDArray[np.float64]) -> N
         scores[..., start : start + _CANDIDATES] = logits @ bits.T
     scores -= np.logaddexp(0.0, logits).sum(axis=-1, keepdims=logits.ndim > 1)
     return np.asarray(scores[..., copy_of.reshape(-1)])
+
+
+def standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one query's scores (n,) less their mean, in standard deviations; 0 if all agree.
+
+    Scores of different methods that were standardised over the same candidates can be added.
+    """
+    # Rounding can give equal numbers a deviation above 0, and tiny ones a deviation of 0.
+    spread = scores.std() if len(scores) and np.ptp(scores) > 0.0 else 0.0
+    if spread == 0.0:
+        return np.zeros_like(scores)
+    return np.asarray((scores - scores.mean()) / spread)

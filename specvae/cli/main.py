@@ -43,6 +43,10 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "specvae_bench.multimodal:cub_captions",
         "Birds and their captions (figure 9).",
     ),
+    "retrieval": (
+        "specvae_bench.retrieval:retrieval",
+        "Compare methods of ranking candidates on a fold.",
+    ),
     "report": ("specvae_bench.report:report", "Draw tables and curves of finished runs again."),
     "speed": ("specvae_bench.speed:speed", "Measure speed against the peers."),
 }
@@ -116,6 +120,7 @@ def bench() -> None:
     \b
     Example:
       specvae bench casmi2017 --data casmi/2017 --model specvae-model --output fig11d
+      specvae bench retrieval --data holdout --spectra mona.msp --model specvae-model
     """
 
 
