@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from specvae.spectra.spectrum import Spectrum
 
 K_MAX = 100
+K_PLOT = 20
 LAYOUTS = ("mixed2149", "morgan4096")
 # What models are combined with: of the look-ups the one that ranks best.
 PARTNER = "sum of 30, morgan4096"
@@ -211,8 +212,8 @@ def retrieval(
             "n_truth_without_query": len(truth) - len(problems),
         },
         "library": {
-            "files": {path.name: sha256_of(path) for path in spectra},
-            "excluded": {path.name: sha256_of(path) for path in exclude},
+            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in spectra],
+            "excluded": [{"name": path.name, "sha256": sha256_of(path)} for path in exclude],
             "ion_mode": ion_mode,
             "adducts": sorted(wanted.adducts),
             "instrument_types": list(instrument_types),
@@ -347,6 +348,10 @@ class Comparison:
         self._parts[name] = (name,)
         self._seconds[name] = time.perf_counter() - start + seconds
 
+    def add_sum(self, name: str, parts: tuple[str, ...]) -> None:
+        """Add the sum of several methods' scores, standardised over the candidates that compete."""
+        self._parts[name] = parts
+
     def add_random(self) -> None:
         """Add the order of chance: all candidates tie, and ties count as expected."""
         self.add("random", (np.zeros(problem.n_candidates) for problem in self.problems))
@@ -410,7 +415,7 @@ class Comparison:
         self.add(
             name, (log_likelihoods(packed, of_query) for packed, of_query in scored), predicting
         )
-        self._parts[f"{name} + analogues"] = (name, PARTNER)
+        self.add_sum(f"{name} + analogues", (name, PARTNER))
         return self._described(name, annotator)
 
     def figures(self, track: str, seed: int) -> dict[str, dict[str, Any]]:
@@ -569,12 +574,11 @@ def _plot(methods: Mapping[str, Mapping[str, Any]], path: Path, title: str, trac
     """Draw the methods but for controls that look alike: one curve of each kind."""
     from specvae.annotation.plots import plot_top_k
 
-    left_out = {f"{kind}, {LAYOUTS[0]}" for kind in ("one nearest", "sum of 30")}
-    left_out |= {f"blind, {LAYOUTS[1]}"} | {n for n in methods if n.endswith(", blind")}
+    left_out = {name for name in methods if name.endswith((f", {LAYOUTS[0]}", ", blind"))}
     plot_top_k(
         {name: figures["top_k"] for name, figures in methods.items() if name not in left_out},
         path,
-        k_max=K_MAX,
+        k_max=K_PLOT,
         title=f"{title}: {TRACKS[track].lower()}",
         n_queries=next(iter(methods.values()))["n_queries"],
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from specvae.annotation import scoring
-from specvae.annotation.scoring import bit_logits, log_likelihoods, spectrum_means
+from specvae.annotation.scoring import bit_logits, log_likelihoods, spectrum_means, standardised
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig, SparseRows
 
@@ -83,3 +83,16 @@ def test_prediction_does_not_depend_on_the_batch() -> None:
     np.testing.assert_allclose(together[650], alone[0], rtol=1e-6)
     assert spectrum_means(model, rows, device).shape == (n, 6)
     assert bit_logits(model, rows.rows(torch.tensor([], dtype=torch.long)), device).shape == (0, 12)
+
+
+def test_standardised_scores_keep_order_and_ties() -> None:
+    scores = np.array([3.0, -1.0, 3.0, 7.0])
+    found = standardised(scores)
+    np.testing.assert_allclose([found.mean(), found.std()], [0.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(found, (scores - 3.0) / np.sqrt(8.0))
+    assert found[0] == found[2]
+
+
+@pytest.mark.parametrize("scores", [[], [2.5], [0.1] * 7, [0.0, 5e-324]])
+def test_standardised_scores_without_spread_are_0(scores: list[float]) -> None:
+    assert standardised(np.array(scores)).tolist() == [0.0] * len(scores)
