@@ -140,6 +140,7 @@ def test_problems_are_the_queries_with_a_truth_that_pass_the_filter(tmp_path: Pa
     assert found["wanted"].place == 1
     assert found["wanted"].n_candidates == 2
     assert found["wanted"].of_formula.tolist() == [0, 1]
-    assert found["nothing near"].candidates is found["nothing near"].place is None
+    assert found["nothing near"].candidates is None
+    assert found["nothing near"].place is None
     assert found["absent"].place is None
     assert found["absent"].n_candidates == 2
