@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/benchmarks.md anew from the JSON files in docs/results.
+"""Write the tables of README.md and of pages in docs/ anew from the JSON files in docs/results.
 
 Usage: python docs/make_tables.py
 """
@@ -13,10 +13,11 @@ from typing import Any
 
 from specvae_bench.casmi import markdown_table
 from specvae_bench.report import table
+from specvae_bench.retrieval import markdown_tables
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
-PAGES = (DOCS.parent / "README.md", DOCS / "benchmarks.md")
+PAGES = (DOCS.parent / "README.md", DOCS / "benchmarks.md", DOCS / "evaluation.md")
 
 # File -> heading; a file that is not there has no table.
 SETS = {
@@ -94,9 +95,16 @@ def experiment_table(name: str) -> str:
     return table([json.loads(path.read_text(encoding="utf-8")) for path in paths])
 
 
+def method_tables() -> str:
+    """Return the methods' figures on the held-out MassBank compounds, in both tracks."""
+    path = RESULTS / "retrieval-massbank-fold.json"
+    return markdown_tables(json.loads(path.read_text(encoding="utf-8"))["tracks"])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "results": retrieval_tables,
     "training": training_table,
+    "retrieval": method_tables,
     "speed": speed_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
 }
