@@ -181,8 +181,8 @@ def retrieval(
     truth = read_truth(challenges.truth)
     candidate_report = ReadReport()
     source = CandidateSource(challenges.candidates, get_layout(LAYOUTS[0]), ppm, candidate_report)
-    problems = list(
-        read_problems(challenges.queries, truth, source, QueryFilter.of(ion_mode, adducts), console)
+    problems, missing = read_problems(
+        challenges.queries, truth, source, QueryFilter.of(ion_mode, adducts), console
     )
     if not problems:
         raise InputError(
@@ -209,7 +209,7 @@ def retrieval(
             "sha256": fold_digest((challenges.truth, challenges.candidates)),
             "files": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
             "n_queries": len(problems),
-            "n_truth_without_query": len(truth) - len(problems),
+            "n_truth_without_query": len(missing),
         },
         "library": {
             "files": [{"name": path.name, "sha256": sha256_of(path)} for path in spectra],
@@ -242,17 +242,21 @@ def read_problems(
     source: CandidateSource,
     wanted: QueryFilter,
     console: Console,
-) -> Iterator[Problem]:
-    """Yield the queries that have a truth and pass the filter, with their candidates."""
+) -> tuple[list[Problem], list[str]]:
+    """Return the queries that have a truth and pass the filter, and what has a truth but no query.
+
+    A query that could not be read is of the second kind.
+    """
     from specvae.annotation.library import spectrum_adduct
     from specvae.report import ReadReport
     from specvae.spectra.read import read_spectra
 
     report = ReadReport()
-    n_seen = 0
+    problems: list[Problem] = []
+    seen: set[str] = set()
     for spectrum in read_spectra(queries, report):
-        n_seen += 1
-        console.progress("finding candidates", n_seen)
+        seen.add(spectrum.query_id)
+        console.progress("finding candidates", len(seen))
         adduct = spectrum_adduct(spectrum, wanted.ion_mode)
         ion_mode = adduct.ion_mode if adduct else spectrum.ion_mode
         name = adduct.name if adduct else spectrum.adduct
@@ -263,12 +267,16 @@ def read_problems(
         found = source.find(spectrum, adduct)
         block = truth[spectrum.query_id]
         if isinstance(found, str):
-            yield Problem(spectrum, block, None, None, np.empty(0, np.int64))
+            problems.append(Problem(spectrum, block, None, None, np.empty(0, np.int64)))
             continue
         places = np.flatnonzero(np.asarray(found.first_block) == block)
         place = int(places[0]) if len(places) else None
-        yield Problem(spectrum, block, found, place, same_formula(found, place))
+        problems.append(Problem(spectrum, block, found, place, same_formula(found, place)))
     console.log(f"queries: {report.summary()}")
+    missing = [query_id for query_id in truth if query_id not in seen]
+    if missing:
+        console.log(f"note: {len(missing):,} truths have no query and are not evaluated")
+    return problems, missing
 
 
 def same_formula(candidates: CandidateSet, place: int | None) -> NDArray[np.int64]:

@@ -133,9 +133,10 @@ def test_problems_are_the_queries_with_a_truth_that_pass_the_filter(tmp_path: Pa
     layout = get_layout("morgan4096")
     source = CandidateSource(tmp_path / "candidates.csv", layout, 10.0, ReadReport())
     wanted = QueryFilter.of("positive", ["[M+H]+"])
-    found = {
-        p.spectrum.query_id: p for p in read_problems(queries, truth, source, wanted, Console())
-    }
+    truth["not measured"] = "B" * 14
+    problems, missing = read_problems(queries, truth, source, wanted, Console())
+    assert missing == ["not measured"]
+    found = {problem.spectrum.query_id: problem for problem in problems}
     assert list(found) == ["wanted", "nothing near", "absent"]
     assert found["wanted"].place == 1
     assert found["wanted"].n_candidates == 2
