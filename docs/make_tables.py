@@ -96,9 +96,17 @@ def experiment_table(name: str) -> str:
 
 
 def method_tables() -> str:
-    """Return the methods' figures on the held-out MassBank compounds, in both tracks."""
-    path = RESULTS / "retrieval-massbank-fold.json"
-    return markdown_tables(json.loads(path.read_text(encoding="utf-8"))["tracks"])
+    """Return the figures of all methods on each set, in both tracks."""
+    blocks = []
+    for name, heading in SETS.items():
+        path = RESULTS / f"retrieval-{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            blocks.append(
+                f"### {heading}\n\n`docs/results/{path.name}`, {result['date']}.\n\n"
+                + markdown_tables(result["tracks"])
+            )
+    return "\n".join(blocks)
 
 
 TABLES: dict[str, Callable[[], str]] = {
