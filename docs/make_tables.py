@@ -109,11 +109,42 @@ def method_tables() -> str:
     return "\n".join(blocks)
 
 
+def epoch_table() -> str:
+    """Return seconds per epoch beside multivae's."""
+    result = json.loads((RESULTS / "epoch-speed.json").read_text(encoding="utf-8"))["epochs"]
+    lines = [
+        (
+            "| kind | specvae | in bfloat16 | multivae's trainer | its objective in a bare loop | "
+            "trainer / specvae | bare loop / specvae |"
+        ),
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, of in result.items():
+        if not isinstance(of, dict):
+            continue
+        seconds = [
+            f"{of[key]:.2f} s" if key in of else ""
+            for key in (
+                "specvae_seconds",
+                "specvae_bf16_seconds",
+                "multivae_trainer_seconds",
+                "multivae_loop_seconds",
+            )
+        ]
+        ratios = [
+            f"{of[key]:.2f}" if key in of else ""
+            for key in ("multivae_trainer_over_specvae", "multivae_loop_over_specvae")
+        ]
+        lines.append(f"| {' | '.join((name, *seconds, *ratios))} |")
+    return "\n".join(lines) + "\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "results": retrieval_tables,
     "training": training_table,
     "retrieval": method_tables,
     "speed": speed_table,
+    "epoch-speed": epoch_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
 }
 
