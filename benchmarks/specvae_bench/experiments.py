@@ -104,6 +104,21 @@ def _part(name: str, height: int, decoder: tuple[ConvLayer, ...]) -> Modality:
     )
 
 
+def _bands(
+    name: str, parts: tuple[str, ...], height: int, epochs: int, decoder: tuple[ConvLayer, ...]
+) -> Experiment:
+    """Return an experiment on digits cut into `parts`, each `height` rows high."""
+    return Experiment(
+        name,
+        tuple(_part(part, height, decoder) for part in parts),
+        n_latent=64,
+        batch_size=100,
+        epochs=epochs,
+        learning_rate=2e-4,
+        joint_hidden=512,
+    )
+
+
 def mnist_split() -> Experiment:
     """Return MNIST-Split (table A.2): the upper and the lower half of a digit."""
     decoder = (
@@ -111,15 +126,7 @@ def mnist_split() -> Experiment:
         ConvLayer(28, (3, 5), (2, 2), bias=True),
         ConvLayer(1, (2, 4), (2, 2), bias=True, activation=False),
     )
-    return Experiment(
-        "mnist-split",
-        tuple(_part(name, 14, decoder) for name in (TOP, BOTTOM)),
-        n_latent=64,
-        batch_size=100,
-        epochs=200,
-        learning_rate=2e-4,
-        joint_hidden=512,
-    )
+    return _bands("mnist-split", (TOP, BOTTOM), height=14, epochs=200, decoder=decoder)
 
 
 def mnist_split_3() -> Experiment:
@@ -129,15 +136,7 @@ def mnist_split_3() -> Experiment:
         ConvLayer(28, (2, 5), (2, 2), bias=True),
         ConvLayer(1, (2, 4), (2, 2), output_padding=(1, 0), bias=True, activation=False),
     )
-    return Experiment(
-        "mnist-split-3",
-        tuple(_part(name, 9, decoder) for name in (TOP, MIDDLE, BOTTOM)),
-        n_latent=64,
-        batch_size=100,
-        epochs=50,
-        learning_rate=2e-4,
-        joint_hidden=512,
-    )
+    return _bands("mnist-split-3", (TOP, MIDDLE, BOTTOM), height=9, epochs=50, decoder=decoder)
 
 
 def mnist_svhn() -> Experiment:

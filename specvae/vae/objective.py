@@ -114,7 +114,7 @@ class ObjectiveConfig:
         unpaired
             Those that have unpaired examples, of which not every objective can learn.
         """
-        if unpaired and unpaired_singles not in LOSSES[self.loss] and not self._is_importance:
+        if unpaired and _OF_UNPAIRED.isdisjoint(LOSSES[self.loss]):
             raise ConfigError(
                 f"loss '{self.loss}' learns from pairs only, found unpaired examples of "
                 f"{', '.join(sorted(unpaired))}"
@@ -124,10 +124,6 @@ class ObjectiveConfig:
             used.update(_path_ends(path))
         for name in sorted(used - set(names)):
             raise ConfigError(f"objective: no modality '{name}'; there are {', '.join(names)}")
-
-    @property
-    def _is_importance(self) -> bool:
-        return self.loss in ("iwae", "dreg")
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as JSON values."""
@@ -449,6 +445,9 @@ def paths(evaluation: Evaluation) -> None:
             source, target = _path_ends(path)
             evaluation.add_reconstruction(f"path/{path}", _PAIRED, (source,), target, weight)
 
+
+# The terms that have something to say of unpaired examples.
+_OF_UNPAIRED = frozenset({unpaired_singles, importance_bounds})
 
 _VAEVAE = (joint_reconstruction, joint_to_smaller_kl, paired_subsets, unpaired_singles)
 
