@@ -460,6 +460,8 @@ def _enumerate(n_atoms, bonds, energies, n_steps, max_fragments):  # type: ignor
                                 break
                             slot = (slot + 1) & (size - 1)
                         if not known:
+                            if count == max_fragments:
+                                return masks, steps
                             cost = 0.0
                             for i in range(n_bonds):
                                 p = bonds[i, 0]
@@ -474,8 +476,6 @@ def _enumerate(n_atoms, bonds, energies, n_steps, max_fragments):  # type: ignor
                             steps[count] = step
                             costs[count] = cost
                             count += 1
-                            if count == max_fragments:
-                                return masks, steps
                         for w in range(n_words):
                             piece[w] = whole[w] & ~piece[w]
         if count == end:
