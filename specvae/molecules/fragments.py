@@ -15,7 +15,9 @@ bond with no bit is a bridge, and two bonds with equal bits divide the piece whe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -23,6 +25,9 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from specvae.molecules.molecule import standard_mol
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 N_STEPS = 3
 N_FRAGMENTS = 2000
@@ -325,37 +330,146 @@ def _bond_class(bond: Chem.Bond, kind: float) -> int:
     return min(int(kind), 3) - 1 if kind >= 1 else 0
 
 
-@njit(cache=True)
-def _hash(mask, size):  # type: ignore[no-untyped-def]
-    h = np.uint64(1469598103934665603)
-    for w in range(len(mask)):
-        h = (h ^ mask[w]) * np.uint64(0x9E3779B97F4A7C15)
-        h ^= h >> np.uint64(29)
-    return np.int64(h & np.uint64(size - 1))
+def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a function over arrays, once for all processes to come."""
+    return cast("Callable[_P, _R]", njit(cache=True)(function))
 
 
-@njit(cache=True)
-def _enumerate(n_atoms, bonds, energies, n_steps, max_fragments):  # type: ignore[no-untyped-def]
-    """Return masks, uint64 (n, n_words), and steps, uint8 (n,), the whole molecule first."""
-    one = np.uint64(1)
-    zero = np.uint64(0)
-    n_words = (n_atoms + 63) // 64
-    n_bonds = len(bonds)
-    # Neighbours of atom a: adjacent[first[a]:first[a + 1]].
+@compiled
+def _has(mask: NDArray[np.uint64], atom: int) -> bool:
+    return (mask[atom // 64] >> np.uint64(atom % 64)) & np.uint64(1) != 0
+
+
+@compiled
+def _set(mask: NDArray[np.uint64], atom: int) -> None:
+    mask[atom // 64] |= np.uint64(1) << np.uint64(atom % 64)
+
+
+@compiled
+def _neighbours(
+    n_atoms: int, bonds: NDArray[np.int16]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return ``first`` and ``adjacent``; atom a has ``adjacent[first[a]:first[a + 1]]``."""
     first = np.zeros(n_atoms + 1, np.int32)
-    for i in range(n_bonds):
+    for i in range(len(bonds)):
         first[bonds[i, 0] + 1] += 1
         first[bonds[i, 1] + 1] += 1
     for a in range(n_atoms):
         first[a + 1] += first[a]
     fill = first[:-1].copy()
-    adjacent = np.empty(2 * n_bonds, np.int32)
-    for i in range(n_bonds):
+    adjacent = np.empty(2 * len(bonds), np.int32)
+    for i in range(len(bonds)):
         for side in range(2):
             a = bonds[i, side]
             adjacent[fill[a]] = bonds[i, 1 - side]
             fill[a] += 1
+    return first, adjacent
 
+
+@compiled
+def _walk(
+    whole: NDArray[np.uint64],
+    first: NDArray[np.int32],
+    adjacent: NDArray[np.int32],
+    preorder: NDArray[np.int32],
+    label: NDArray[np.uint64],
+    below: NDArray[np.uint64],
+) -> int:
+    """Walk through a piece depth first; return its number of atoms, 0 with too many rings.
+
+    Fills, in place, the atoms as they are met (`preorder`), and for each but the first the ring
+    closures that span the bond to its parent (`label`, a bit each) and the atoms that hang on that
+    bond (`below`).
+    """
+    zero = np.uint64(0)
+    one = np.uint64(1)
+    n_atoms = len(label)
+    number = np.full(n_atoms, -1, np.int32)
+    parent = np.full(n_atoms, -1, np.int32)
+    stack = np.empty(n_atoms, np.int32)
+    following = first[:-1].copy()
+    root = 0
+    while not _has(whole, root):
+        root += 1
+    label[root] = zero
+    number[root] = 0
+    preorder[0] = root
+    stack[0] = root
+    n_seen = 1
+    n_closures = 0
+    depth = 0
+    while depth >= 0:
+        a = stack[depth]
+        if following[a] == first[a + 1]:
+            depth -= 1
+            continue
+        b = adjacent[following[a]]
+        following[a] += 1
+        if not _has(whole, b):
+            continue
+        if number[b] < 0:
+            number[b] = n_seen
+            preorder[n_seen] = b
+            n_seen += 1
+            parent[b] = a
+            label[b] = zero
+            depth += 1
+            stack[depth] = b
+        elif b != parent[a] and number[b] < number[a]:
+            bit = one << np.uint64(n_closures % 64)
+            label[a] ^= bit
+            label[b] ^= bit
+            n_closures += 1
+    for k in range(n_seen):
+        below[preorder[k]] = zero
+        _set(below[preorder[k]], preorder[k])
+    for k in range(n_seen - 1, 0, -1):
+        a = preorder[k]
+        label[parent[a]] ^= label[a]
+        below[parent[a]] |= below[a]
+    return n_seen if n_closures <= _MAX_CLOSURES else 0
+
+
+@compiled
+def _slot(piece: NDArray[np.uint64], masks: NDArray[np.uint64], slots: NDArray[np.int32]) -> int:
+    """Return the place of a set in the hash table: its own, or else the empty one for it."""
+    h = np.uint64(1469598103934665603)
+    for w in range(len(piece)):
+        h = (h ^ piece[w]) * np.uint64(0x9E3779B97F4A7C15)
+        h ^= h >> np.uint64(29)
+    slot = np.int64(h & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0:
+        same = True
+        for w in range(len(piece)):
+            same = same and masks[slots[slot], w] == piece[w]
+        if same:
+            break
+        slot = (slot + 1) & (len(slots) - 1)
+    return int(slot)
+
+
+@compiled
+def _cost(
+    piece: NDArray[np.uint64], bonds: NDArray[np.int16], energies: NDArray[np.float64]
+) -> float:
+    cost = 0.0
+    for i in range(len(bonds)):
+        if _has(piece, bonds[i, 0]) != _has(piece, bonds[i, 1]):
+            cost += energies[i]
+    return cost
+
+
+@compiled
+def _enumerate(
+    n_atoms: int,
+    bonds: NDArray[np.int16],
+    energies: NDArray[np.float64],
+    n_steps: int,
+    max_fragments: int,
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Return masks, uint64 (n, n_words), and steps, uint8 (n,), the whole molecule first."""
+    n_words = (n_atoms + 63) // 64
+    first, adjacent = _neighbours(n_atoms, bonds)
     masks = np.zeros((max_fragments, n_words), np.uint64)
     steps = np.zeros(max_fragments, np.uint8)
     costs = np.zeros(max_fragments, np.float64)
@@ -364,19 +478,13 @@ def _enumerate(n_atoms, bonds, energies, n_steps, max_fragments):  # type: ignor
         size *= 2
     slots = np.full(size, -1, np.int32)
     for a in range(n_atoms):
-        masks[0, a // 64] |= one << np.uint64(a % 64)
-    slots[_hash(masks[0], size)] = 0
+        _set(masks[0], a)
+    slots[_slot(masks[0], masks, slots)] = 0
     count = 1
 
     preorder = np.empty(n_atoms, np.int32)
-    number = np.empty(n_atoms, np.int32)
-    parent = np.empty(n_atoms, np.int32)
-    following = np.empty(n_atoms, np.int32)
-    stack = np.empty(n_atoms, np.int32)
     label = np.empty(n_atoms, np.uint64)
     below = np.empty((n_atoms, n_words), np.uint64)
-    piece = np.empty(n_words, np.uint64)
-
     start = 0
     for step in range(1, n_steps + 1):
         end = count
@@ -384,109 +492,67 @@ def _enumerate(n_atoms, bonds, energies, n_steps, max_fragments):  # type: ignor
         start = end
         for index in queue:
             whole = masks[index]
-            root = 0
-            while not (whole[root // 64] >> np.uint64(root % 64)) & one:
-                root += 1
-            number[:] = -1
-            n_seen = 0
-            n_closures = 0
-            depth = 0
-            stack[0] = root
-            parent[root] = -1
-            number[root] = 0
-            preorder[0] = root
-            following[root] = first[root]
-            label[root] = zero
-            n_seen = 1
-            while depth >= 0:
-                a = stack[depth]
-                if following[a] == first[a + 1]:
-                    depth -= 1
-                    continue
-                b = adjacent[following[a]]
-                following[a] += 1
-                if not (whole[b // 64] >> np.uint64(b % 64)) & one:
-                    continue
-                if number[b] < 0:
-                    number[b] = n_seen
-                    preorder[n_seen] = b
-                    n_seen += 1
-                    parent[b] = a
-                    following[b] = first[b]
-                    label[b] = zero
-                    depth += 1
-                    stack[depth] = b
-                elif b != parent[a] and number[b] < number[a]:
-                    bit = one << np.uint64(n_closures % 64)
-                    label[a] ^= bit
-                    label[b] ^= bit
-                    n_closures += 1
-            if n_closures > _MAX_CLOSURES:
-                continue
-            for k in range(n_seen):
-                a = preorder[k]
-                for w in range(n_words):
-                    below[a, w] = zero
-                below[a, a // 64] = one << np.uint64(a % 64)
-            for k in range(n_seen - 1, 0, -1):
-                a = preorder[k]
-                label[parent[a]] ^= label[a]
-                for w in range(n_words):
-                    below[parent[a], w] |= below[a, w]
-            for k in range(1, n_seen):
-                a = preorder[k]
-                alone = label[a] & (label[a] - one) == zero  # a bridge, or one ring closure's bit
-                for m in range(k, n_seen):
-                    b = preorder[m]
-                    if m == k:
-                        if not alone:
-                            continue
-                        for w in range(n_words):
-                            piece[w] = below[a, w]
-                    else:
-                        if label[a] == zero or label[a] != label[b]:
-                            continue
-                        for w in range(n_words):
-                            piece[w] = below[a, w] & ~below[b, w]
-                    for _ in range(2):
-                        slot = _hash(piece, size)
-                        known = False
-                        while slots[slot] >= 0:
-                            known = True
-                            for w in range(n_words):
-                                if masks[slots[slot], w] != piece[w]:
-                                    known = False
-                            if known:
-                                break
-                            slot = (slot + 1) & (size - 1)
-                        if not known:
-                            if count == max_fragments:
-                                return masks, steps
-                            cost = 0.0
-                            for i in range(n_bonds):
-                                p = bonds[i, 0]
-                                q = bonds[i, 1]
-                                if ((piece[p // 64] >> np.uint64(p % 64)) & one) != (
-                                    (piece[q // 64] >> np.uint64(q % 64)) & one
-                                ):
-                                    cost += energies[i]
-                            slots[slot] = count
-                            for w in range(n_words):
-                                masks[count, w] = piece[w]
-                            steps[count] = step
-                            costs[count] = cost
-                            count += 1
-                        for w in range(n_words):
-                            piece[w] = whole[w] & ~piece[w]
-        if count == end:
-            break
+            n_seen = _walk(whole, first, adjacent, preorder, label, below)
+            for piece in _cut_off(n_seen, preorder, label, below):
+                for part in range(2):
+                    side = whole & ~piece if part else whole & piece
+                    slot = _slot(side, masks, slots)
+                    if slots[slot] >= 0:
+                        continue
+                    if count == max_fragments:
+                        return masks, steps
+                    slots[slot] = count
+                    masks[count] = side
+                    steps[count] = step
+                    costs[count] = _cost(side, bonds, energies)
+                    count += 1
     return masks[:count].copy(), steps[:count].copy()
 
 
-@njit(cache=True)
-def _describe(masks, atoms, atom_masses, bonds, energies):  # type: ignore[no-untyped-def]
-    """Return masses, cuts, energies, heavy atoms, hydrogens and open valences of the fragments."""
+@compiled
+def _cut_off(
+    n_seen: int,
+    preorder: NDArray[np.int32],
+    label: NDArray[np.uint64],
+    below: NDArray[np.uint64],
+) -> NDArray[np.uint64]:
+    """Return what each cut takes off a piece that `_walk` has been through, (n_cuts, n_words)."""
+    zero = np.uint64(0)
     one = np.uint64(1)
+    pieces = np.empty((n_seen * (n_seen + 1) // 2, below.shape[1]), np.uint64)
+    n = 0
+    for k in range(1, n_seen):
+        a = preorder[k]
+        # A bridge, or a bond and the only ring closure that spans it.
+        if label[a] & (label[a] - one) == zero:
+            pieces[n] = below[a]
+            n += 1
+        if label[a] == zero:
+            continue
+        for m in range(k + 1, n_seen):
+            b = preorder[m]
+            if label[a] == label[b]:
+                pieces[n] = below[a] & ~below[b]
+                n += 1
+    return pieces[:n]
+
+
+@compiled
+def _describe(
+    masks: NDArray[np.uint64],
+    atoms: NDArray[np.int16],
+    atom_masses: NDArray[np.float64],
+    bonds: NDArray[np.int16],
+    energies: NDArray[np.float64],
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.uint8],
+    NDArray[np.float32],
+    NDArray[np.int16],
+    NDArray[np.int16],
+    NDArray[np.uint8],
+]:
+    """Return masses, cuts, energies, heavy atoms, hydrogens and open valences of the fragments."""
     n = len(masks)
     masses = np.zeros(n)
     cuts = np.zeros(n, np.uint8)
@@ -496,34 +562,54 @@ def _describe(masks, atoms, atom_masses, bonds, energies):  # type: ignore[no-un
     valences = np.zeros(n, np.uint8)
     for f in range(n):
         for a in range(len(atoms)):
-            if (masks[f, a // 64] >> np.uint64(a % 64)) & one:
+            if _has(masks[f], a):
                 masses[f] += atom_masses[a]
                 sizes[f] += 1
                 hydrogens[f] += atoms[a, 1]
-        cost = 0.0
         for i in range(len(bonds)):
-            p = bonds[i, 0]
-            q = bonds[i, 1]
-            if ((masks[f, p // 64] >> np.uint64(p % 64)) & one) != (
-                (masks[f, q // 64] >> np.uint64(q % 64)) & one
-            ):
+            if _has(masks[f], bonds[i, 0]) != _has(masks[f], bonds[i, 1]):
                 cuts[f] += 1
                 valences[f] += bonds[i, 3]
-                cost += energies[i]
-        costs[f] = cost
+        costs[f] = _cost(masks[f], bonds, energies)
     return masses, cuts, costs, sizes, hydrogens, valences
 
 
-@njit(cache=True)
-def _descriptors(masks, atoms, bonds, steps, valences):  # type: ignore[no-untyped-def]
-    """Return what `FragmentTable.descriptors` documents."""
-    one = np.uint64(1)
+@compiled
+def _count_bonds(
+    member: NDArray[np.bool_],
+    atoms: NDArray[np.int16],
+    bonds: NDArray[np.int16],
+    row: NDArray[np.float32],
+) -> int:
+    """Count the cut bonds and the atoms at them into a row; return the number of bonds kept."""
     n_classes = len(ATOM_CLASSES)
-    inside, outside = 0, n_classes
-    cut = 2 * n_classes
-    has = cut + len(BOND_CLASSES)
-    lacks = has + n_classes
-    rest = lacks + n_classes
+    n_kept = 0
+    for i in range(len(bonds)):
+        p = bonds[i, 0]
+        q = bonds[i, 1]
+        if member[p] and member[q]:
+            n_kept += 1
+        elif member[p] != member[q]:
+            if member[q]:
+                p, q = q, p
+            row[atoms[p, 2]] += 1
+            row[n_classes + atoms[q, 2]] += 1
+            row[2 * n_classes + bonds[i, 2]] += 1
+    return n_kept
+
+
+@compiled
+def _descriptors(
+    masks: NDArray[np.uint64],
+    atoms: NDArray[np.int16],
+    bonds: NDArray[np.int16],
+    steps: NDArray[np.uint8],
+    valences: NDArray[np.uint8],
+) -> NDArray[np.float32]:
+    """Return what `FragmentTable.descriptors` documents."""
+    n_classes = len(ATOM_CLASSES)
+    has = 2 * n_classes + len(BOND_CLASSES)
+    rest = has + 2 * n_classes
     n_atoms = len(atoms)
     out = np.zeros((len(masks), N_DESCRIPTORS), np.float32)
     member = np.empty(n_atoms, np.bool_)
@@ -531,35 +617,23 @@ def _descriptors(masks, atoms, bonds, steps, valences):  # type: ignore[no-untyp
         row = out[f]
         size = 0
         for a in range(n_atoms):
-            member[a] = (masks[f, a // 64] >> np.uint64(a % 64)) & one
+            member[a] = _has(masks[f], a)
             side = 0 if member[a] else 1
             size += 1 - side
             row[has + side * n_classes + atoms[a, 2]] += 1
             row[rest + side] += atoms[a, 1]
             if member[a]:
                 row[rest + 9] += atoms[a, 4]
-        n_inner = 0
-        for i in range(len(bonds)):
-            p = bonds[i, 0]
-            q = bonds[i, 1]
-            if member[p] and member[q]:
-                n_inner += 1
-            elif member[p] != member[q]:
-                if member[q]:
-                    p, q = q, p
-                row[inside + atoms[p, 2]] += 1
-                row[outside + atoms[q, 2]] += 1
-                row[cut + bonds[i, 2]] += 1
+        n_kept = _count_bonds(member, atoms, bonds, row)
         for i in range(has, rest + 2):
             row[i] = _LOG[min(int(row[i]), len(_LOG) - 1)]
         row[rest + 2] = size / n_atoms
-        row[rest + 3] = n_inner - size + 1
+        row[rest + 3] = n_kept - size + 1
         if steps[f] > 0:
             row[rest + 3 + min(steps[f], 3)] = 1
         row[rest + 7] = valences[f]
         row[rest + 8] = valences[f] % 2
-        missing = n_atoms - size
-        if 1 <= missing <= 3:
-            row[rest + 9 + missing] = 1
+        if 1 <= n_atoms - size <= 3:
+            row[rest + 9 + n_atoms - size] = 1
         row[rest + 13] = np.log(n_atoms)
     return out
