@@ -176,7 +176,7 @@ def match_peaks(
             peaks.mz,
             peaks.sign,
             tolerance_ppm * 1e-6,
-            tolerance_da,
+            float(tolerance_da),  # an integer would have it compiled again
         )
     )
 
