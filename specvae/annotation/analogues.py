@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,16 +86,41 @@ class AnalogueIndex:
         self.bins = bins
         # Rows in order of their compounds: the best of a compound is then one `reduceat`.
         order = np.argsort(compound, kind="stable")
-        self._compound, self._first_row = np.unique(compound[order], return_index=True)
-        self._n_rows = len(compound)
-        place = np.empty(self._n_rows, dtype=np.int64)
-        place[order] = np.arange(self._n_rows)
+        place = np.empty(len(compound), dtype=np.int64)
+        place[order] = np.arange(len(compound))
         row = np.repeat(place, np.diff(spectra.offsets))
         by_column = np.argsort(spectra.columns, kind="stable")
-        self._rows = row[by_column]
-        self._values = _unit_rows(spectra)[by_column]
         n_filled = np.bincount(spectra.columns, minlength=spectra.n_columns)
+        self._compound_of_row = compound[order]
+        self._rows = row[by_column].astype(np.int32)
+        self._values = _unit_rows(spectra)[by_column]
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)])
+        self._number_compounds()
+
+    def _number_compounds(self) -> None:
+        self._compound, self._first_row = np.unique(self._compound_of_row, return_index=True)
+        self._n_rows = len(self._compound_of_row)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the index as arrays by name, to be stored; `bins` is not among them."""
+        return {
+            "compound": self._compound_of_row,
+            "rows": self._rows,
+            "values": self._values,
+            "starts": self._starts,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], bins: BinLayout) -> AnalogueIndex:
+        """Return the index that `to_arrays` described."""
+        index = cls.__new__(cls)
+        index.bins = bins
+        index._compound_of_row = arrays["compound"]
+        index._rows = arrays["rows"]
+        index._values = arrays["values"]
+        index._starts = arrays["starts"]
+        index._number_compounds()
+        return index
 
     @classmethod
     def from_library(
@@ -117,7 +143,7 @@ class AnalogueIndex:
         """
         if rows is None:
             return cls(library.spectra, library.compound, bins)
-        return cls(_select(library.spectra, rows), library.compound[rows], bins)
+        return cls(library.spectra.select(rows), library.compound[rows], bins)
 
     @property
     def n_compounds(self) -> int:
@@ -149,17 +175,28 @@ class AnalogueIndex:
         k = min(n_nearest, self.n_compounds)
         compound = np.empty((len(spectra), k), dtype=np.int64)
         cosine = np.empty((len(spectra), k), dtype=np.float32)
-        encoded = self.bins.encode_many(spectra)
-        values = _unit_rows(encoded)
-        for i in range(len(spectra)):
-            of_query = slice(encoded.offsets[i], encoded.offsets[i + 1])
-            best = self._best_of_compounds(encoded.columns[of_query], values[of_query])
+        for i, best in enumerate(self.cosines(spectra)):
             nearest = np.argsort(-best, kind="stable")[:k]
             compound[i] = self._compound[nearest]
             cosine[i] = best[nearest]
             if on_query is not None:
                 on_query(i + 1)
         return Neighbours(compound, cosine)
+
+    @property
+    def compounds(self) -> NDArray[np.int64]:
+        """The library's numbers of the compounds (n_compounds,), ascending."""
+        return self._compound
+
+    def cosines(self, spectra: Sequence[Spectrum]) -> Iterator[NDArray[np.float32]]:
+        """Yield each query's likeness to every compound, in the order of `compounds`.
+
+        See `nearest` for what the likeness is.
+        """
+        encoded = self.bins.encode_many(spectra)
+        values = _unit_rows(encoded)
+        for start, end in pairwise(encoded.offsets.tolist()):
+            yield self._best_of_compounds(encoded.columns[start:end], values[start:end])
 
     def _best_of_compounds(
         self, columns: NDArray[np.int32], values: NDArray[np.float32]
@@ -199,6 +236,7 @@ def analogue_scores(
     analogues: NDArray[np.uint8],
     candidates: NDArray[np.uint8],
     rule: AnalogueRule | None = None,
+    own: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Return the votes of a query's nearest compounds for each candidate, float64 (n_candidates,).
 
@@ -215,10 +253,16 @@ def analogue_scores(
         Packed fingerprints of the same layout, uint8 (n_candidates, n_bytes).
     rule
         None for the default.
+    own
+        bool (n_candidates, k): where the analogue is the candidate itself. Such votes are left out:
+        a candidate that was measured before would outvote all that were not, however its spectrum
+        differs from the query.
     """
     rule = rule or AnalogueRule()
     k = rule.n_nearest
     alike = tanimoto(candidates, analogues[:k]).astype(np.float64) ** rule.tanimoto_power
+    if own is not None:
+        alike[own[:, :k]] = 0.0
     votes = alike * cosines[:k].astype(np.float64) ** rule.cosine_power
     # Row by row, not as a matrix product, whose rounding may hang on a row's place.
     return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
@@ -231,11 +275,3 @@ def _unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:
     row = np.repeat(np.arange(len(matrix.offsets) - 1), np.diff(matrix.offsets))
     lengths = np.sqrt(np.bincount(row, weights=values**2, minlength=len(matrix.offsets) - 1))
     return np.asarray(values / lengths[row], dtype=np.float32)
-
-
-def _select(matrix: SparseMatrix, rows: NDArray[np.int64]) -> SparseMatrix:
-    """Return some rows of a matrix in the given order."""
-    counts = np.diff(matrix.offsets)[rows]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    entries = np.arange(offsets[-1]) + np.repeat(matrix.offsets[rows] - offsets[:-1], counts)
-    return SparseMatrix(offsets, matrix.columns[entries], matrix.values[entries], matrix.n_columns)

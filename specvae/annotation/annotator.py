@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from specvae.annotation.experts import Experts, Weighed
 from specvae.annotation.layout import empty_spectrum, pick_device, sparse_rows
 from specvae.annotation.library import canonical_adducts, spectrum_adduct
 from specvae.annotation.progress import Progress, Silence
@@ -37,7 +38,7 @@ from specvae.spectra.binning import BinLayout
 from specvae.spectra.fields import NOTE_KEY
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
-from specvae.vae.checkpoint import load_checkpoint
+from specvae.vae.checkpoint import load_checkpoint, load_companions
 from specvae.vae.model import MultimodalVAE
 
 _CHUNK = 256
@@ -87,6 +88,9 @@ class RankedQuery:
         The same for a spectrum in which nothing was measured.
     logits
         float64 (n_bits,) predicted for the query; empty if there is nothing to rank.
+    weighed
+        What each expert says about the candidates; None for a model that ranks by the predicted
+        fingerprint alone.
     is_filtered
         Left out by the user's filter rather than for a defect.
     """
@@ -100,6 +104,7 @@ class RankedQuery:
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     blind_scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     logits: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    weighed: Weighed | None = None
     is_filtered: bool = False
 
 
@@ -112,6 +117,8 @@ class Annotator:
         As `load_checkpoint` returns them.
     device
         Where the model computes.
+    experts
+        What candidates are ranked by beside their predicted fingerprints; None for nothing.
 
     Raises
     ------
@@ -119,7 +126,14 @@ class Annotator:
         If this machine computes other fingerprints than the ones the model was trained on.
     """
 
-    def __init__(self, model: MultimodalVAE, header: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        model: MultimodalVAE,
+        header: dict[str, Any],
+        device: torch.device,
+        experts: Experts | None = None,
+    ) -> None:
+        self.experts = experts
         self.model = model.to(device).eval()
         self.header = header
         self.device = device
@@ -130,8 +144,15 @@ class Annotator:
         )[0]
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto") -> Annotator:
+    def load(cls, path: Path, device: str = "auto", *, with_experts: bool = True) -> Annotator:
         """Load a checkpoint file.
+
+        Parameters
+        ----------
+        path, device
+            The file, and where the model is to compute.
+        with_experts
+            Off: candidates are ranked by the likelihood of their fingerprints alone.
 
         Raises
         ------
@@ -145,7 +166,12 @@ class Annotator:
                 raise CheckpointError(
                     f"{path}: no {key!r} in the header: a specvae model, but not of spectra"
                 )
-        return cls(model, header, torch_device)
+        experts = None
+        if with_experts and "experts" in header:
+            stored = header["experts"]
+            _require_probe(get_layout(stored["fingerprint"]), stored["probe_sha256"])
+            experts = Experts.from_companions(stored, load_companions(path))
+        return cls(model, header, torch_device, experts)
 
     @property
     def training_compounds(self) -> frozenset[str]:
@@ -239,16 +265,23 @@ class CandidateSource:
         return found.deduplicate() if len(found) else f"no candidates within {self.ppm:g} ppm"
 
     def packed(
-        self, sets: Sequence[CandidateSet], n_jobs: int | None, progress: Progress
+        self,
+        sets: Sequence[CandidateSet],
+        n_jobs: int | None,
+        progress: Progress,
+        layout: FingerprintLayout | None = None,
     ) -> list[NDArray[np.uint8]]:
-        """Return packed fingerprints of several sets; each structure is computed once."""
-        if self._pool is not None:
+        """Return packed fingerprints of several sets; each structure is computed once.
+
+        `layout` is another one than the source's own, if any.
+        """
+        if self._pool is not None and layout is None:
             return [candidates.packed for candidates in sets]
         distinct = list(dict.fromkeys(s for candidates in sets for s in candidates.smiles))
         rows = {smiles: row for row, smiles in enumerate(distinct)}
         table = fingerprints(
             distinct,
-            self._layout,
+            layout or self._layout,
             self._cache,
             n_jobs,
             lambda done, total: progress.progress("computing fingerprints", done, total),
@@ -283,13 +316,20 @@ def rank_queries(
             _prepare(query, annotator, source, wanted) for query in queries[start : start + _CHUNK]
         ]
         rankable = [item for item in chunk if isinstance(item.found, CandidateSet)]
-        tables = source.packed([item.candidates for item in rankable], n_jobs, progress)
+        sets = [item.candidates for item in rankable]
+        tables = source.packed(sets, n_jobs, progress)
         logits = annotator.predict([item.query for item in rankable])
-        predicted = {id(item): pair for item, *pair in zip(rankable, tables, logits, strict=True)}
+        compared: Sequence[NDArray[np.uint8] | None] = [None] * len(rankable)
+        if annotator.experts is not None:
+            compared = source.packed(sets, n_jobs, progress, annotator.experts.layout)
+        predicted = {
+            id(item): of_item
+            for item, *of_item in zip(rankable, tables, logits, compared, strict=True)
+        }
         for item in chunk:
             while unread and unread[0][0] < item.query.line:
                 yield unread.popleft()[1]
-            yield _ranked(annotator, item, *predicted.get(id(item), (None, None)))
+            yield _ranked(annotator, item, *predicted.get(id(item), (None, None, None)))
             n_done += 1
             progress.progress("ranking queries", n_done, len(queries))
     for _, record in unread:
@@ -379,6 +419,7 @@ def _ranked(
     item: _Prepared,
     packed: NDArray[np.uint8] | None,
     logits: NDArray[np.float64] | None,
+    compared: NDArray[np.uint8] | None,
 ) -> RankedQuery:
     if packed is None or logits is None:
         assert isinstance(item.found, str)
@@ -390,6 +431,10 @@ def _ranked(
             is_filtered=item.is_filtered,
         )
     scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
+    weighed = None
+    if annotator.experts is not None and compared is not None:
+        weighed = annotator.experts.weigh(item.query, item.candidates, compared, scores)
+        scores = weighed.scores
     return RankedQuery(
         item.query.query_id,
         item.query,
@@ -400,6 +445,7 @@ def _ranked(
         scores,
         blind_scores,
         logits,
+        weighed,
     )
 
 
@@ -414,6 +460,14 @@ def _unread(skips: Iterable[Skip], taken: set[str]) -> Iterator[tuple[int, Ranke
         detail = f" ({skip.detail})" if skip.detail else ""
         status = f"unreadable record: {skip.reason}{detail}"
         yield skip.line, RankedQuery(query_id, None, None, status)
+
+
+def _require_probe(layout: FingerprintLayout, wanted: str) -> None:
+    if layout.probe_sha256 != wanted:
+        raise CheckpointError(
+            f"fingerprint {layout.name}: probe_sha256 is {layout.probe_sha256} here, but the "
+            f"library was stored with {wanted}; install the versions that 'specvae info' lists"
+        )
 
 
 def _checked_layout(stored: dict[str, Any]) -> FingerprintLayout:

@@ -123,6 +123,17 @@ class FilterSettings:
 
 
 @dataclass(frozen=True)
+class ExpertSettings:
+    """What candidates are ranked by beside their predicted fingerprint.
+
+    With `library` on, the trained folder keeps the library's spectra: candidates are also judged by
+    their likeness to compounds with like spectra, and by the fragments that they can break into.
+    """
+
+    library: bool = True
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """All settings of a training run.
 
@@ -142,6 +153,7 @@ class TrainConfig:
     optim: OptimSettings = field(default_factory=OptimSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
+    experts: ExpertSettings = field(default_factory=ExpertSettings)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-ready nested dictionaries."""
@@ -219,6 +231,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             weight_averaging=0.0,
             compound_balance=0.0,
         ),
+        experts=ExpertSettings(library=False),
     )
 
 

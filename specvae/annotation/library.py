@@ -128,11 +128,14 @@ class Library:
         int64 (n_spectra,): index into `molecules`.
     molecules
         One per InChIKey first block, in order of first appearance.
+    peaks
+        The same spectra in a second layout, if one was asked for.
     """
 
     spectra: SparseMatrix
     compound: NDArray[np.int64]
     molecules: tuple[Molecule, ...]
+    peaks: SparseMatrix | None = None
     ion_modes: Counter[str] = field(default_factory=Counter)
     adducts: Counter[str] = field(default_factory=Counter)
 
@@ -144,6 +147,7 @@ class Library:
         report: ReadReport,
         wanted: SpectrumFilter | None = None,
         on_spectrum: Callable[[int], None] | None = None,
+        peaks: BinLayout | None = None,
     ) -> Library:
         """Encode the spectra that pass the filter and whose structure can be parsed.
 
@@ -162,11 +166,14 @@ class Library:
             What passes; None lets every MS2 spectrum with a fitting structure pass.
         on_spectrum
             Called with the number of spectra seen.
+        peaks
+            Layout of `Library.peaks`; None for none.
         """
         index: dict[str, int] = {}
         molecules: list[Molecule] = []
         compound: list[int] = []
         encoder = _ChunkEncoder(layout)
+        second = _ChunkEncoder(peaks) if peaks is not None else None
         ion_modes: Counter[str] = Counter()
         adducts: Counter[str] = Counter()
         for spectrum, molecule in usable_pairs(
@@ -179,10 +186,13 @@ class Library:
             ion_modes[spectrum.ion_mode or "unknown"] += 1
             adducts[spectrum.adduct or "unknown"] += 1
             encoder.add(spectrum)
+            if second is not None:
+                second.add(spectrum)
         return cls(
             encoder.finish(),
             np.asarray(compound, dtype=np.int64),
             tuple(molecules),
+            second.finish() if second is not None else None,
             ion_modes,
             adducts,
         )

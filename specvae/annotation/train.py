@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from specvae import __version__
+from specvae.annotation.analogues import ANALOGUE_BINS
 from specvae.annotation.compounds import read_excluded
 from specvae.annotation.config import TrainConfig, automatic_epochs
+from specvae.annotation.experts import ANALOGUE_FINGERPRINT, Experts
 from specvae.annotation.layout import (
     FINGERPRINT,
     SPECTRUM,
@@ -133,7 +135,8 @@ def train(
     try:
         wanted = _spectrum_filter(config, files, report, progress)
         with clock("read"):
-            library = _read_library(files, bins, wanted, report, progress)
+            peaks = ANALOGUE_BINS if config.experts.library else None
+            library = _read_library(files, bins, peaks, wanted, report, progress)
             folds = library.folds(config.split.validation, config.split.test, config.seed)
             rows = library.split(folds)
             if not len(rows["train"]):
@@ -232,7 +235,9 @@ def train(
             for fold in ("train", "val")
         },
     }
-    save_checkpoint(files.output / MODEL_FILE, model, header)
+    with clock("library"):
+        stored, companions = _experts(library, rows, n_jobs, progress)
+    save_checkpoint(files.output / MODEL_FILE, model, header | stored, companions)
     plot_training(epochs.records, files.output / "training.png")
     if figures:
         progress.log(
@@ -330,6 +335,7 @@ def _epoch_entry(record: EpochRecord) -> dict[str, Any]:
 def _read_library(
     files: TrainFiles,
     bins: BinLayout,
+    peaks: BinLayout | None,
     wanted: SpectrumFilter,
     report: ReadReport,
     progress: Progress,
@@ -340,6 +346,7 @@ def _read_library(
         report,
         wanted,
         lambda n: progress.progress("reading spectra", n),
+        peaks,
     )
     progress.log(
         f"{report.summary()}; kept {len(library):,} spectra of {len(library.molecules):,} compounds"
@@ -348,6 +355,31 @@ def _read_library(
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
     return library
+
+
+def _experts(
+    library: Library,
+    rows: Mapping[str, NDArray[np.int64]],
+    n_jobs: int | None,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what the trained model remembers of its library, for header and tensors.
+
+    Nothing, if the library was not read for it. The validation fold's compounds chose the epoch; as
+    memory they serve like all others.
+    """
+    if library.peaks is None:
+        return {}, {}
+    packed = fingerprints(
+        [molecule.smiles for molecule in library.molecules],
+        get_layout(ANALOGUE_FINGERPRINT),
+        FingerprintCache(),
+        n_jobs,
+        lambda done, total: progress.progress("computing fingerprints", done, total),
+    )
+    remembered = np.sort(np.concatenate([rows["train"], rows["val"]]))
+    stored, companions = Experts.of_library(library, remembered, packed).to_companions()
+    return {"experts": stored}, companions
 
 
 def _spectrum_filter(

@@ -65,6 +65,7 @@ def annotate(
     queries: Path,
     candidates: Path,
     ppm: float,
+    rank_by: str,
     jobs: int | None,
     model: Path,
     ion_mode: str | None,
@@ -108,7 +109,7 @@ def annotate(
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
-    annotator = Annotator.load(path, device)
+    annotator = Annotator.load(path, device, with_experts=rank_by == "everything")
     source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
     ranked = rank_queries(
         annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console

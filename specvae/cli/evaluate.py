@@ -61,6 +61,7 @@ def evaluate(
     queries: Path,
     candidates: Path,
     ppm: float,
+    rank_by: str,
     jobs: int | None,
     truth: Path,
     model: Path,
@@ -102,7 +103,7 @@ def evaluate(
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
     answers = read_truth(truth)
-    annotator = Annotator.load(path, device)
+    annotator = Annotator.load(path, device, with_experts=rank_by == "everything")
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
     source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
     evaluation = compare(
@@ -132,6 +133,7 @@ def evaluate(
             "weights_sha256": annotator.header["weights_sha256"],
             "kind": annotator.header["config"]["model"]["kind"],
             "fingerprint": annotator.layout.name,
+            "ranked_by": "fingerprint" if annotator.experts is None else "everything",
         },
         "files": {
             name: {"name": file.name, "sha256": sha256_of(file)}

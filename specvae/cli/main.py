@@ -29,6 +29,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 BENCHMARKS: Mapping[str, tuple[str, str]] = {
     "casmi2017": ("specvae_bench.casmi:casmi2017", "Top-k curves on CASMI 2017 (figure 11 D)."),
+    "fragments": (
+        "specvae_bench.fragment_fit:fragments",
+        "Fit the weights of the fragment score.",
+    ),
     "holdout": ("specvae_bench.holdout:holdout", "Make a held-out fold of a library."),
     "mnist-split": (
         "specvae_bench.multimodal:mnist_split",

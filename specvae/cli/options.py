@@ -235,9 +235,17 @@ def library_filter_options(function: Decorated) -> Decorated:
 
 
 def candidate_options(function: Decorated) -> Decorated:
-    """Add ``--candidates``, ``--ppm`` and ``--jobs``."""
+    """Add ``--candidates``, ``--ppm``, ``--rank-by`` and ``--jobs``."""
     function = jobs_option(function)
     for option in (
+        click.option(
+            "--rank-by",
+            type=click.Choice(["everything", "fingerprint"]),
+            default="everything",
+            show_default=True,
+            help="All that the model knows (predicted fingerprint, analogues in its library, the "
+            "candidates' fragments), or the predicted fingerprint's cross entropy alone.",
+        ),
         click.option(
             "--ppm",
             type=NumberRange(min=0.0, min_open=True),

@@ -18,11 +18,19 @@ from specvae.files import atomic_path
 from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, read_header
 from specvae.vae.model import ModelConfig, MultimodalVAE
 
+# Begins the names of tensors in a checkpoint that are no weights of its model.
+_COMPANION = "companion."
+
 
 def weights_sha256(model: torch.nn.Module) -> str:
     """Return the SHA-256 of all weights and buffers: names, shapes, dtypes and values."""
+    return tensors_sha256(model.state_dict())
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors: names, shapes, dtypes and values."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
@@ -56,7 +64,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         temporary.chmod(mode)
 
 
-def save_checkpoint(path: Path, model: MultimodalVAE, header: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path,
+    model: MultimodalVAE,
+    header: Mapping[str, Any],
+    companions: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a model and a header.
 
     Parameters
@@ -66,17 +79,21 @@ def save_checkpoint(path: Path, model: MultimodalVAE, header: Mapping[str, Any])
     model
         Its weights and configuration are stored.
     header
-        JSON values. The keys ``format_version``, ``model`` (configuration) and ``weights_sha256``
-        are set here.
+        JSON values. The keys ``format_version``, ``model`` (configuration), ``weights_sha256``
+        and ``companions_sha256`` are set here.
+    companions
+        Tensors that belong to the model's use and are no weights of it; see `load_companions`.
     """
+    others = {_COMPANION + name: tensor for name, tensor in (companions or {}).items()}
     complete = {
         **header,
         "format_version": FORMAT_VERSION,
         "model": model.config.to_json(),
         "weights_sha256": weights_sha256(model),
+        "companions_sha256": tensors_sha256(others) if others else None,
     }
     text = json.dumps(complete, allow_nan=False)
-    write_tensors(Path(path), model.state_dict(), {METADATA_KEY: text})
+    write_tensors(Path(path), {**model.state_dict(), **others}, {METADATA_KEY: text})
 
 
 def load_checkpoint(
@@ -96,11 +113,11 @@ def load_checkpoint(
         config = ModelConfig.from_json(header.get("model"))
     except ConfigError as error:
         raise CheckpointError(f"{path}: model configuration: {error}") from None
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: tensors cannot be read: {reason}") from None
+    tensors = {
+        name: tensor
+        for name, tensor in _read_tensors(path).items()
+        if not name.startswith(_COMPANION)
+    }
     with torch.device("meta"):
         model = MultimodalVAE(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -119,3 +136,32 @@ def load_checkpoint(
     if weights_sha256(model) != header.get("weights_sha256"):
         raise CheckpointError(f"{path}: damaged: the weights differ from their recorded SHA-256")
     return model.to(device).eval(), header
+
+
+def load_companions(path: Path) -> dict[str, Tensor]:
+    """Return the tensors that were saved beside a model's weights, by name; often there are none.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or they are not those that the header speaks of.
+    """
+    path = Path(path)
+    header = read_header(path)
+    tensors = {
+        name: tensor for name, tensor in _read_tensors(path).items() if name.startswith(_COMPANION)
+    }
+    found = tensors_sha256(tensors) if tensors else None
+    if found != header.get("companions_sha256"):
+        raise CheckpointError(
+            f"{path}: damaged: the tensors beside the weights differ from their recorded SHA-256"
+        )
+    return {name.removeprefix(_COMPANION): tensor for name, tensor in tensors.items()}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: tensors cannot be read: {reason}") from None

@@ -1,0 +1,307 @@
+"""What speaks for a candidate beside its predicted fingerprint, and how it is weighed.
+
+A candidate's score is a log-linear pool, a product of experts over the candidates of a query:
+
+    score(c) = sum over experts e of w_e x_e(c)
+
+with the experts
+
+``fingerprint``
+    log-likelihood of the candidate's fingerprint under the model's prediction (the cross entropy);
+``analogues``
+    votes of the library's compounds with like spectra for candidates of like structure
+    (`specvae.annotation.analogues`), none for itself;
+``fragments``
+    log-odds that the query's peaks are the candidate's fragments
+    (`specvae.annotation.fragmentation`);
+``library``
+    for a candidate that the library has spectra of: how they agree with the query.
+
+The first three are standardised over the candidates of a query, since their spread differs
+between spectra for reasons that have nothing to do with the candidates. The exponential of the
+score, divided by its sum, is a distribution over the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from specvae.annotation.analogues import ANALOGUE_BINS, AnalogueIndex, AnalogueRule, analogue_scores
+from specvae.annotation.fragmentation import FragmentScorer, Peaks
+from specvae.annotation.library import Library
+from specvae.annotation.scoring import standardised
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.fingerprint import FingerprintLayout, get_layout
+from specvae.molecules.fragments import FragmentTable
+from specvae.spectra.binning import ION_MODES, BinLayout
+from specvae.spectra.spectrum import Spectrum
+
+EXPERTS = ("fingerprint", "analogues", "fragments", "library")
+
+# Fitted on held-out compounds of MassBank, each among all structures within 10 ppm: see
+# docs/research.md. The library's term is a log-likelihood ratio as it stands.
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "fingerprint": 0.25,
+    "analogues": 0.8,
+    "fragments": 1.25,
+    "library": 1.0,
+}
+
+# Analogues are compared by atom environments, whose likeness falls off faster with each change of
+# the structure than that of the bits that can be predicted from a spectrum.
+ANALOGUE_FINGERPRINT = "morgan4096"
+
+# log p(cosine | same compound) - log p(cosine | another of its mass), measured between spectra of
+# different instrument types (docs/research.md), is close to a line between two ends.
+_MATCH_SLOPE = 4.5
+_MATCH_ZERO = 0.63
+_MATCH_RANGE = (-1.7, 1.7)
+
+SCORERS_FILE = Path(__file__).with_name("fragmentation.safetensors")
+"""Weights fitted to MassBank's compounds by ``specvae bench fragments``; docs/research.md."""
+
+_TABLES_KEPT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Analogue:
+    """A compound of the library whose spectrum is like a query's.
+
+    Attributes
+    ----------
+    first_block, smiles
+        The compound.
+    cosine
+        Likeness of the spectra, from 0 to 1.
+    """
+
+    first_block: str
+    smiles: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighed:
+    """What the experts say about the candidates of a query.
+
+    Attributes
+    ----------
+    parts
+        float64 (n_candidates, n_experts), as weighed, columns in the order of `EXPERTS`.
+    scores
+        float64 (n_candidates,): their sum, in nats.
+    analogues
+        The nearest compounds of the library, the nearest first.
+    """
+
+    parts: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    analogues: tuple[Analogue, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Experts:
+    """The experts beside the predicted fingerprint.
+
+    Attributes
+    ----------
+    index
+        Spectra of the library; its compounds' numbers are indices into the following.
+    first_blocks, smiles
+        The compounds.
+    fingerprints
+        Of the compounds, packed, uint8 (n_compounds, n_bytes), in the layout `fingerprint`.
+    scorers
+        Of fragments, by ion mode; a mode without one is not judged by fragments.
+    weights
+        Of the experts.
+    fingerprint
+        Layout by which analogues and candidates are compared.
+    """
+
+    index: AnalogueIndex
+    first_blocks: Sequence[str]
+    smiles: Sequence[str]
+    fingerprints: NDArray[np.uint8]
+    scorers: Mapping[str, FragmentScorer]
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    fingerprint: str = ANALOGUE_FINGERPRINT
+
+    @classmethod
+    def of_library(
+        cls, library: Library, rows: NDArray[np.int64], fingerprints: NDArray[np.uint8]
+    ) -> Experts:
+        """Return the experts that remember some spectra of a library.
+
+        Parameters
+        ----------
+        library
+            With `Library.peaks`.
+        rows
+            int64 (n,): the spectra that are remembered.
+        fingerprints
+            Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`.
+        """
+        assert library.peaks is not None
+        kept, compound = np.unique(library.compound[rows], return_inverse=True)
+        return cls(
+            AnalogueIndex(library.peaks.select(rows), compound.astype(np.int64), ANALOGUE_BINS),
+            [library.molecules[i].first_block for i in kept],
+            [library.molecules[i].smiles for i in kept],
+            fingerprints[kept],
+            standard_scorers(),
+        )
+
+    @property
+    def layout(self) -> FingerprintLayout:
+        """Layout by which analogues and candidates are compared."""
+        return get_layout(self.fingerprint)
+
+    def weigh(
+        self,
+        query: Spectrum,
+        candidates: CandidateSet,
+        packed: NDArray[np.uint8],
+        log_likelihoods: NDArray[np.float64],
+    ) -> Weighed:
+        """Return what the experts say about a query's candidates.
+
+        Parameters
+        ----------
+        query
+            A spectrum.
+        candidates
+            One at least, each first block once.
+        packed
+            Their fingerprints in `layout`, uint8 (n_candidates, n_bytes).
+        log_likelihoods
+            Of their predicted fingerprints, float64 (n_candidates,), nats.
+        """
+        cosines = next(self.index.cosines([query]))
+        rule = AnalogueRule()
+        nearest = np.argsort(-cosines, kind="stable")[: rule.n_nearest]
+        compounds = self.index.compounds[nearest]
+        place = self._places
+        known = np.array([place.get(block, -1) for block in candidates.first_block])
+        votes = analogue_scores(
+            cosines[nearest],
+            self.fingerprints[compounds],
+            packed,
+            rule,
+            own=known[:, np.newaxis] == compounds,
+        )
+        columns = {
+            "fingerprint": standardised(log_likelihoods),
+            "analogues": standardised(votes),
+            "fragments": standardised(self._fragments(query, candidates)),
+            "library": _match(cosines, known),
+        }
+        parts = np.stack([self.weights[name] * columns[name] for name in EXPERTS], axis=1)
+        return Weighed(
+            parts,
+            # In one order whatever the number of rows: equal candidates must tie exactly.
+            parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3],
+            tuple(
+                Analogue(self.first_blocks[i], self.smiles[i], float(cosines[n]))
+                for i, n in zip(compounds.tolist(), nearest.tolist(), strict=True)
+                if cosines[n] > 0.0
+            ),
+        )
+
+    def _fragments(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:
+        peaks = Peaks.of(query)
+        scorer = self.scorers.get("positive" if peaks.sign > 0 else "negative")
+        if scorer is None:
+            return np.zeros(len(candidates))
+        return scorer.scores(peaks, [_fragments_of(smiles) for smiles in candidates.smiles])
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {block: number for number, block in enumerate(self.first_blocks)}
+
+    def to_companions(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what a checkpoint keeps: JSON values for its header, and tensors."""
+        header = {
+            "bins": self.index.bins.to_json(),
+            "fingerprint": self.fingerprint,
+            "probe_sha256": self.layout.probe_sha256,
+            "weights": dict(self.weights),
+            "first_blocks": list(self.first_blocks),
+            "smiles": list(self.smiles),
+        }
+        arrays = {
+            **{f"index.{name}": array for name, array in self.index.to_arrays().items()},
+            **scorer_arrays(self.scorers),
+            "fingerprints": self.fingerprints,
+        }
+        return header, {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    @classmethod
+    def from_companions(
+        cls, header: Mapping[str, Any], companions: Mapping[str, Tensor]
+    ) -> Experts:
+        """Return the experts that `to_companions` described."""
+        arrays = {name: tensor.numpy() for name, tensor in companions.items()}
+
+        return cls(
+            AnalogueIndex.from_arrays(_part(arrays, "index."), BinLayout.from_json(header["bins"])),
+            header["first_blocks"],
+            header["smiles"],
+            arrays["fingerprints"],
+            scorers_of(arrays),
+            header["weights"],
+            header["fingerprint"],
+        )
+
+
+def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of fragment scorers by ion mode as arrays by name."""
+    return {
+        f"fragments.{ion_mode}.{name}": array
+        for ion_mode, scorer in scorers.items()
+        for name, array in scorer.to_arrays().items()
+    }
+
+
+def scorers_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, FragmentScorer]:
+    """Return the fragment scorers that `scorer_arrays` described; other arrays may be there too."""
+    found = {mode: _part(arrays, f"fragments.{mode}.") for mode in ION_MODES}
+    return {mode: FragmentScorer.from_arrays(part) for mode, part in found.items() if part}
+
+
+@lru_cache(maxsize=1)
+def standard_scorers() -> dict[str, FragmentScorer]:
+    """Return the fragment scorers that come with the program; see `SCORERS_FILE`."""
+    return scorers_of(load_file(SCORERS_FILE))
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+@lru_cache(maxsize=_TABLES_KEPT)
+def _fragments_of(smiles: str) -> FragmentTable:
+    return FragmentTable.of(smiles)
+
+
+def _match(cosines: NDArray[np.float32], known: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the log-likelihood ratios (n,) of candidates by their own spectra; 0 without any."""
+    ratios = np.clip(
+        _MATCH_SLOPE * (cosines[known].astype(np.float64) - _MATCH_ZERO), *_MATCH_RANGE
+    )
+    return np.where(known >= 0, ratios, 0.0)
