@@ -57,7 +57,7 @@ class InputSettings:
     min_column_count: int = 3
     precursor: bool = True
     collision_energy: bool = True
-    adduct: bool = False
+    adduct: bool = True
     instrument_type: bool = True
     min_relative_intensity: float = 0.001
     max_peaks: int = 200
@@ -210,6 +210,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             min_column_count=0,
             precursor=False,
             collision_energy=False,
+            adduct=False,
             instrument_type=False,
             min_relative_intensity=0.0,
             max_peaks=0,

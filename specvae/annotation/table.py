@@ -35,7 +35,8 @@ class Annotation:
     smiles, inchikey, name
         The candidate as its file gives it; empty where unknown.
     score
-        Log-likelihood of the candidate's fingerprint under the prediction (nats).
+        In nats: the sum of the experts (`specvae.annotation.experts`), or the log-likelihood of the
+        candidate's fingerprint under the prediction, if that is all that is ranked by.
     probability
         Chance that this candidate is the right one; None unless the model is calibrated.
     n_candidates

@@ -81,8 +81,8 @@ def annotate(
 
     QUERIES is an .msp, .mgf, .mzML or .mzXML file, also .gz. Candidates without a query_id column
     are matched by mass. Every record of QUERIES has at least one row in the output; where nothing
-    could be ranked, the column status says why. Scores are log-likelihoods (nats): differences
-    within a query mean something, values across queries do not.
+    could be ranked, the column status says why. Scores are in nats: differences within a query mean
+    something, values across queries do not.
 
     \b
     Example:
