@@ -310,6 +310,26 @@ def rank_queries(
     # A survey scan of an mzML run is no query that somebody waits for.
     skips = [skip for skip in report.skips[before:] if skip.reason is not Reason.MS_LEVEL]
     unread = deque(_unread(skips, {query.query_id for query in queries}))
+    ranked = rank_spectra(annotator, queries, source, wanted, n_jobs=n_jobs, progress=progress)
+    for query, record in zip(queries, ranked, strict=True):
+        while unread and unread[0][0] < query.line:
+            yield unread.popleft()[1]
+        yield record
+    for _, record in unread:
+        yield record
+
+
+def rank_spectra(
+    annotator: Annotator,
+    queries: Sequence[Spectrum],
+    source: CandidateSource,
+    wanted: QueryFilter,
+    *,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[RankedQuery]:
+    """Rank the candidates of each query, in order; see `rank_queries`."""
+    progress = progress or Silence()
     n_done = 0
     for start in range(0, len(queries), _CHUNK):
         chunk = [
@@ -327,13 +347,9 @@ def rank_queries(
             for item, *of_item in zip(rankable, tables, logits, compared, strict=True)
         }
         for item in chunk:
-            while unread and unread[0][0] < item.query.line:
-                yield unread.popleft()[1]
             yield _ranked(annotator, item, *predicted.get(id(item), (None, None, None)))
             n_done += 1
             progress.progress("ranking queries", n_done, len(queries))
-    for _, record in unread:
-        yield record
 
 
 def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> QueryResult:

@@ -71,6 +71,8 @@ SCORERS_FILE = Path(__file__).with_name("fragmentation.safetensors")
 """Weights fitted to MassBank's compounds by ``specvae bench fragments``; docs/research.md."""
 
 _TABLES_KEPT = 512
+_WEIGHT_PENALTY = 1e-3
+_FEWEST_VOTES = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +98,33 @@ class Weighed:
 
     Attributes
     ----------
+    raw
+        float64 (n_candidates, n_experts), neither standardised nor weighed, columns in the order
+        of `EXPERTS`.
     parts
-        float64 (n_candidates, n_experts), as weighed, columns in the order of `EXPERTS`.
+        The same, both standardised and weighed.
     scores
-        float64 (n_candidates,): their sum, in nats.
+        float64 (n_candidates,): the sum of the parts, in nats.
     analogues
         The nearest compounds of the library, the nearest first.
     """
 
+    raw: NDArray[np.float64]
     parts: NDArray[np.float64]
     scores: NDArray[np.float64]
     analogues: tuple[Analogue, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        raw: NDArray[np.float64],
+        weights: Mapping[str, float],
+        analogues: tuple[Analogue, ...] = (),
+    ) -> Weighed:
+        """Weigh what the experts say, `raw`, about all candidates of a query."""
+        parts = standardised_columns(raw) * np.array([weights[name] for name in EXPERTS])
+        # Column by column, whatever the number of rows: equal candidates must tie exactly.
+        return cls(raw, parts, parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3], analogues)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,16 +219,14 @@ class Experts:
             own=known[:, np.newaxis] == compounds,
         )
         columns = {
-            "fingerprint": standardised(log_likelihoods),
-            "analogues": standardised(votes),
-            "fragments": standardised(self._fragments(query, candidates)),
+            "fingerprint": log_likelihoods,
+            "analogues": votes,
+            "fragments": self._fragments(query, candidates),
             "library": _match(cosines, known),
         }
-        parts = np.stack([self.weights[name] * columns[name] for name in EXPERTS], axis=1)
-        return Weighed(
-            parts,
-            # In one order whatever the number of rows: equal candidates must tie exactly.
-            parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3],
+        return Weighed.of(
+            np.stack([columns[name] for name in EXPERTS], axis=1),
+            self.weights,
             tuple(
                 Analogue(self.first_blocks[i], self.smiles[i], float(cosines[n]))
                 for i, n in zip(compounds.tolist(), nearest.tolist(), strict=True)
@@ -262,6 +278,100 @@ class Experts:
             header["weights"],
             header["fingerprint"],
         )
+
+
+def standardised_columns(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the experts say, (n_candidates, n_experts), on scales that can be added.
+
+    All columns but the library's, whose ratios are in nats already, are standardised.
+    """
+    columns = [
+        column if name == "library" else standardised(column)
+        for name, column in zip(EXPERTS, raw.T, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+LIST_FEATURES = ("nearest_cosine", "best_votes", "best_fragments", "best_fingerprint", "n_peaks")
+"""What is told of a list of candidates beside its scores; see `list_features`."""
+
+
+def list_features(
+    raw: NDArray[np.float64], analogues: Sequence[Analogue], n_peaks: int
+) -> list[float]:
+    """Return what may tell whether a list holds its truth, by `LIST_FEATURES`.
+
+    The cosine of the nearest analogue; the logarithm of the most votes that a candidate has; the
+    highest log-odds of fragments and log-likelihood of a fingerprint; the logarithm of the number
+    of peaks. All are 0 where there is no candidate.
+
+    Parameters
+    ----------
+    raw
+        `Weighed.raw` of the candidates, or of some of them, (n, n_experts).
+    analogues
+        Of the query, the nearest first.
+    n_peaks
+        Of the query.
+    """
+    best = dict(zip(EXPERTS, raw.max(axis=0) if len(raw) else np.zeros(len(EXPERTS)), strict=True))
+    return [
+        analogues[0].cosine if analogues else 0.0,
+        float(np.log(best["analogues"] + _FEWEST_VOTES)),
+        float(best["fragments"]),
+        float(best["fingerprint"]),
+        float(np.log(n_peaks)),
+    ]
+
+
+def fit_weights(
+    raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the experts' weights that make the truths likeliest.
+
+    Maximises ``sum_q shares_q log softmax(sum_e w_e x_e)[truth_q]`` over weights of 0 or more, with
+    a small quadratic penalty. The library's weight stays at 1: of compounds held out it has no
+    spectra, so that they cannot say what those are worth.
+
+    Parameters
+    ----------
+    raw
+        Per query, float64 (n_candidates, n_experts) as `Weighed.raw`.
+    truth
+        Index of the truth per query.
+    shares
+        float64 (n_queries,): weight of each query.
+    """
+    columns = [standardised_columns(of_query) for of_query in raw]
+    sizes = torch.tensor([len(of_query) for of_query in columns])
+    segment = torch.repeat_interleave(torch.arange(len(columns)), sizes)
+    x = torch.from_numpy(np.concatenate(columns))
+    place = torch.cumsum(sizes, 0) - sizes + torch.tensor(truth)
+    weight = torch.from_numpy(shares / shares.sum())
+    # Squares: weights below 0 would only fit noise.
+    roots = torch.ones(len(EXPERTS) - 1, dtype=torch.double, requires_grad=True)
+
+    def weights() -> Tensor:
+        return torch.cat([roots.square(), torch.ones(1, dtype=torch.double)])
+
+    def loss() -> Tensor:
+        scores = x @ weights()
+        highest = torch.full((len(columns),), -torch.inf, dtype=torch.double)
+        highest = highest.scatter_reduce(0, segment, scores.detach(), "amax")
+        total = torch.zeros_like(highest).index_add(0, segment, (scores - highest[segment]).exp())
+        likely = scores[place] - highest - total.log()
+        return -(weight * likely).sum() + _WEIGHT_PENALTY * weights().square().sum()
+
+    optimiser = torch.optim.LBFGS([roots], max_iter=100, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(step)  # type: ignore[no-untyped-call]
+    return dict(zip(EXPERTS, weights().detach().tolist(), strict=True))
 
 
 def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[np.float32]]:

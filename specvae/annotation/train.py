@@ -19,6 +19,8 @@ from torch import Tensor
 
 from specvae import __version__
 from specvae.annotation.analogues import ANALOGUE_BINS
+from specvae.annotation.annotator import Annotator
+from specvae.annotation.calibrate import FEWEST_COMPOUNDS, PPM, calibrate, default_probability
 from specvae.annotation.compounds import read_excluded
 from specvae.annotation.config import TrainConfig, automatic_epochs
 from specvae.annotation.experts import ANALOGUE_FINGERPRINT, Experts
@@ -40,11 +42,16 @@ from specvae.annotation.library import (
     join_rows,
     read_many,
     reject_compound,
+    usable_pairs,
     write_split,
 )
 from specvae.annotation.plots import plot_training
 from specvae.annotation.progress import Progress, Silence
-from specvae.annotation.validation import RetrievalValidation
+from specvae.annotation.validation import (
+    MAX_SPECTRA_PER_COMPOUND,
+    RetrievalValidation,
+    few_per_group,
+)
 from specvae.errors import ConfigError, InputError, SpecvaeError
 from specvae.files import atomic_text, sha256_of
 from specvae.molecules.candidates import CandidatePool
@@ -58,6 +65,7 @@ from specvae.molecules.fingerprint import (
 from specvae.molecules.tables import read_molecules
 from specvae.report import ReadReport
 from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
@@ -78,6 +86,7 @@ class TrainFiles:
     unpaired_spectra: tuple[Path, ...] = ()
     unpaired_molecules: tuple[Path, ...] = ()
     exclude: tuple[Path, ...] = ()
+    structures: Path | None = None
 
 
 def train(
@@ -235,9 +244,11 @@ def train(
             for fold in ("train", "val")
         },
     }
-    with clock("library"):
-        stored, companions = _experts(library, rows, n_jobs, progress)
-    save_checkpoint(files.output / MODEL_FILE, model, header | stored, companions)
+    with clock("experts"):
+        companions = _add_experts(
+            header, model, library, rows, files, wanted, torch_device, n_jobs, progress
+        )
+    save_checkpoint(files.output / MODEL_FILE, model, header, companions)
     plot_training(epochs.records, files.output / "training.png")
     if figures:
         progress.log(
@@ -357,19 +368,24 @@ def _read_library(
     return library
 
 
-def _experts(
+def _add_experts(
+    header: dict[str, Any],
+    model: MultimodalVAE,
     library: Library,
     rows: Mapping[str, NDArray[np.int64]],
+    files: TrainFiles,
+    wanted: SpectrumFilter,
+    device: torch.device,
     n_jobs: int | None,
     progress: Progress,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what the trained model remembers of its library, for header and tensors.
+) -> dict[str, Tensor]:
+    """Put what candidates are ranked by beside the model into the header, and return its tensors.
 
-    Nothing, if the library was not read for it. The validation fold's compounds chose the epoch; as
-    memory they serve like all others.
+    Weights and probabilities are fitted with the validation fold's compounds out of memory;
+    afterwards those serve as memory like all others.
     """
     if library.peaks is None:
-        return {}, {}
+        return {}
     packed = fingerprints(
         [molecule.smiles for molecule in library.molecules],
         get_layout(ANALOGUE_FINGERPRINT),
@@ -378,8 +394,61 @@ def _experts(
         lambda done, total: progress.progress("computing fingerprints", done, total),
     )
     remembered = np.sort(np.concatenate([rows["train"], rows["val"]]))
-    stored, companions = Experts.of_library(library, remembered, packed).to_companions()
-    return {"experts": stored}, companions
+    experts = Experts.of_library(library, remembered, packed)
+    calibration = None
+    if files.structures is not None and len(rows["val"]):
+        held_out = {library.molecules[i].first_block for i in library.compound[rows["val"]]}
+        calibration = calibrate(
+            Annotator(model, header, device, Experts.of_library(library, rows["train"], packed)),
+            *_spectra_of(held_out, files, wanted, header["seed"]),
+            files.structures,
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+        if calibration is None:
+            progress.log(
+                f"warning: fewer than {FEWEST_COMPOUNDS} validation compounds are among the "
+                f"structures of {files.structures.name}: weights and probabilities keep their "
+                "defaults"
+            )
+    if calibration is None:
+        header["probability"] = default_probability().to_json()
+        header["calibration"] = None
+    else:
+        experts = replace(experts, weights=calibration.weights)
+        header["probability"] = calibration.probability.to_json()
+        header["calibration"] = calibration.figures
+        progress.log(
+            f"weights and probabilities fitted to {calibration.figures['n_queries']:,} spectra of "
+            f"{calibration.figures['n_compounds']:,} validation compounds: hit@1 "
+            f"{calibration.figures['hit_at_1']:.1%} among the structures within {PPM:g} ppm"
+        )
+    header["experts"], tensors = experts.to_companions()
+    return tensors
+
+
+def _spectra_of(
+    blocks: set[str], files: TrainFiles, wanted: SpectrumFilter, seed: int
+) -> tuple[list[Spectrum], list[str]]:
+    """Return some spectra of each of these compounds, and their first blocks.
+
+    They are read once more: the library keeps its spectra encoded only.
+    """
+    report = ReadReport()
+    found = [
+        (spectrum, molecule.first_block)
+        for spectrum, molecule in usable_pairs(read_many(files.spectra, report), wanted, report)
+        if molecule.first_block in blocks
+    ]
+    number = {block: i for i, block in enumerate(sorted(blocks))}
+    kept = few_per_group(
+        np.arange(len(found)),
+        np.array([number[block] for _, block in found], dtype=np.int64),
+        MAX_SPECTRA_PER_COMPOUND,
+        seed,
+    )
+    chosen = [found[i] for i in np.sort(kept)]
+    return [spectrum for spectrum, _ in chosen], [block for _, block in chosen]
 
 
 def _spectrum_filter(
@@ -549,6 +618,7 @@ def _provenance(
         *files.unpaired_spectra,
         *files.unpaired_molecules,
         *files.exclude,
+        *((files.structures,) if files.structures else ()),
     )
     return {
         "files": [{"name": path.name, "sha256": sha256_of(path)} for path in paths],

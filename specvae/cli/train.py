@@ -49,6 +49,14 @@ from specvae.vae.kinds import MODEL_KINDS
     help="Structures without spectra to learn from: .smi .csv .tsv or a pool .h5 (repeatable).",
 )
 @click.option(
+    "--structures",
+    type=INPUT,
+    default=None,
+    help="Table or pool (.h5) of structures like those that queries will be told from: how much "
+    "each kind of evidence counts, and the probabilities, are fitted to validation compounds among "
+    "them.  [default: as fitted to MassBank]",
+)
+@click.option(
     "--model-kind",
     type=click.Choice(tuple(MODEL_KINDS)),
     default=None,
@@ -113,6 +121,7 @@ def train(
     output: Path,
     unpaired_spectra: tuple[Path, ...],
     unpaired_molecules: tuple[Path, ...],
+    structures: Path | None,
     exclude: tuple[Path, ...],
     preset: str | None,
     config_file: Path | None,
@@ -165,7 +174,7 @@ def train(
     console = Console()
     header = run(
         config,
-        TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude),
+        TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures),
         device=device,
         resume=resume,
         strict=strict,

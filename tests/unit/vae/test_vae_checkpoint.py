@@ -14,7 +14,12 @@ from vae_examples import small_batch, small_model
 
 import specvae.vae.header as header_module
 from specvae.errors import CheckpointError, SpecvaeError
-from specvae.vae.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
+from specvae.vae.checkpoint import (
+    load_checkpoint,
+    load_companions,
+    save_checkpoint,
+    weights_sha256,
+)
 from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, migrate, read_header
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
@@ -205,6 +210,29 @@ def test_damaged_weights_are_refused(path: Path) -> None:
     content[-2] ^= 1
     path.write_bytes(content)
     refused(path, "damaged")
+
+
+def test_companions_stand_beside_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, small_model("joint"), {}, {"table": torch.arange(6).reshape(2, 3)})
+    model, _ = load_checkpoint(path)
+    assert weights_sha256(model) == weights_sha256(small_model("joint"))
+    (found,) = load_companions(path).items()
+    assert found[0] == "table"
+    assert torch.equal(found[1], torch.arange(6).reshape(2, 3))
+
+
+def test_a_checkpoint_without_companions_has_none(path: Path) -> None:
+    assert load_companions(path) == {}
+
+
+def test_other_companions_than_the_headers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, small_model("joint"), {}, {"table": torch.zeros(2)})
+    rewrite(path, companions_sha256="0" * 64)
+    with pytest.raises(CheckpointError, match="the tensors beside the weights differ"):
+        load_companions(path)
+    load_checkpoint(path)
 
 
 def test_a_checkpoint_may_be_read_by_whoever_may_read_new_files(path: Path) -> None:
