@@ -96,8 +96,12 @@ class QueryResult:
         Best first; a single row without rank if the query cannot be ranked.
     evidence
         The bits that speak loudest for or against the best candidate.
+    log_odds_in_list
+        Log odds that the list of candidates holds the truth, at a share of one half of all
+        lists; None unless the model is calibrated.
     """
 
     query: Spectrum | None
     annotations: tuple[Annotation, ...]
     evidence: tuple[BitEvidence, ...] = ()
+    log_odds_in_list: float | None = None
