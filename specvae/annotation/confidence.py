@@ -56,13 +56,12 @@ def best_probabilities(results: Sequence[QueryResult]) -> Floats:
 
 def describe_kept(kept: Kept) -> str:
     """Return one phrase: how many queries, how many right ones, how many in a hundred wrong."""
-    queries = "query" if kept.n_queries == 1 else "queries"
-    what = f"{kept.n_queries:,} {queries} with a candidate of probability {kept.threshold:g}"
+    least = f" of probability {kept.threshold:g} or more" if kept.threshold else ""
     if kept.estimated_fdr is None:
-        return f"{what} or more"
+        return f"best candidates{least}: none"
     return (
-        f"{what} or more: about {kept.n_right:,.1f} of the best candidates right, false-discovery "
-        f"rate {kept.estimated_fdr:.1%}"
+        f"best candidates{least}: {kept.n_queries:,}, of which about {kept.n_right:,.1f} are "
+        f"right; estimated false-discovery rate {kept.estimated_fdr:.1%}"
     )
 
 
