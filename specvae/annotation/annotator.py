@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from specvae.annotation.experts import Experts, Weighed
+from specvae.annotation.experts import Experts, Weighed, list_features
 from specvae.annotation.layout import empty_spectrum, pick_device, sparse_rows
 from specvae.annotation.library import canonical_adducts, spectrum_adduct
 from specvae.annotation.probability import ProbabilityModel
@@ -149,7 +149,9 @@ class Annotator:
         self.device = device
         self.layout = _checked_layout(header["fingerprint"])
         self.bins = BinLayout.from_json(header["bins"])
-        self.probability = _probability_model(header.get("probability"))
+        # Probabilities are of the scores that they were fitted to, all experts together.
+        whole = experts is not None or "experts" not in header
+        self.probability = _probability_model(header.get("probability")) if whole else None
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
         )[0]
@@ -463,14 +465,16 @@ def _ranked(
             is_filtered=item.is_filtered,
         )
     scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
-    weighed, features = None, np.empty(0)
+    weighed, features = None, []
     if annotator.experts is not None and compared is not None:
         weighed = annotator.experts.weigh(item.query, item.candidates, compared, scores)
-        scores, features = weighed.scores, weighed.features
+        scores = weighed.scores
+        features = list_features(weighed.raw, weighed.analogues, item.query.n_peaks)
     given, log_odds = np.empty(0), None
     if annotator.probability is not None:
-        (given,) = annotator.probability.given_in_list([scores], features[np.newaxis])
-        log_odds = float(annotator.probability.log_odds_in_list([scores], features[np.newaxis])[0])
+        of_list = np.array([features], dtype=np.float64)
+        (given,) = annotator.probability.given_in_list([scores], of_list)
+        log_odds = float(annotator.probability.log_odds_in_list([scores], of_list)[0])
     return RankedQuery(
         item.query.query_id,
         item.query,

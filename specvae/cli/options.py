@@ -289,8 +289,8 @@ def require_calibrated(model: Path, probability: ProbabilityModel | None, option
     """
     if probability is None:
         raise CheckpointError(
-            f"{model}: not calibrated (no 'probability' in its header), which {option} needs; "
-            "train it again with this version"
+            f"{model}: no probabilities, which {option} needs: the model is not calibrated, or "
+            "ranks by less than it was calibrated with (--rank-by)"
         )
 
 

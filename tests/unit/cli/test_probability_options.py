@@ -111,7 +111,7 @@ def test_model_without_calibration_is_refused_in_one_line(
     monkeypatch.chdir(folder)
     error = run(command, folder, *options, model="plain").exception
     assert isinstance(error, CheckpointError)
-    told = f"not calibrated (no 'probability' in its header), which {options[0]} needs"
+    told = f"no probabilities, which {options[0]} needs: the model is not calibrated"
     assert f"plain.safetensors: {told}" in str(error)
     assert "\n" not in str(error)
 
