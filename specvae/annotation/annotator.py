@@ -23,7 +23,13 @@ from specvae.annotation.scoring import (
     log_likelihoods,
     spectrum_means,
 )
-from specvae.annotation.table import Annotation, BitEvidence, QueryResult
+from specvae.annotation.table import (
+    Analogue,
+    Annotation,
+    BitEvidence,
+    PeakEvidence,
+    QueryResult,
+)
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
 from specvae.molecules.fingerprint import (
@@ -44,6 +50,7 @@ from specvae.vae.model import MultimodalVAE
 
 _CHUNK = 256
 _N_EVIDENCE = 12
+_N_ANALOGUES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,7 +410,12 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
         for i, rank in enumerate(ranks)
     )
     evidence = annotator.evidence(ranked.logits, ranked.packed[order[0]])
-    return QueryResult(ranked.query, rows, evidence, ranked.log_odds_in_list)
+    analogues: tuple[Analogue, ...] = ()
+    peaks: tuple[PeakEvidence, ...] = ()
+    if annotator.experts is not None and ranked.weighed is not None and ranked.query is not None:
+        analogues = ranked.weighed.analogues[:_N_ANALOGUES]
+        peaks = annotator.experts.explain(ranked.query, candidates.smiles[order[0]])
+    return QueryResult(ranked.query, rows, evidence, analogues, peaks, ranked.log_odds_in_list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -45,7 +45,7 @@ def keep_probable(result: QueryResult, least: float) -> QueryResult:
         best.query_id, None, "", "", "", None, None, best.n_candidates, best.precursor_mz,
         best.adduct, "; ".join((told, *remarks)),
     )  # fmt: skip
-    return replace(result, annotations=(row,), evidence=())
+    return replace(result, annotations=(row,), evidence=(), peaks=())
 
 
 def best_probabilities(results: Sequence[QueryResult]) -> Floats:

@@ -37,9 +37,10 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from specvae.annotation.analogues import ANALOGUE_BINS, AnalogueIndex, AnalogueRule, analogue_scores
-from specvae.annotation.fragmentation import FragmentScorer, Peaks
+from specvae.annotation.fragmentation import FragmentScorer, Peaks, explain
 from specvae.annotation.library import Library
 from specvae.annotation.scoring import standardised
+from specvae.annotation.table import Analogue, PeakEvidence
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.fragments import FragmentTable
@@ -71,25 +72,9 @@ SCORERS_FILE = Path(__file__).with_name("fragmentation.safetensors")
 """Weights fitted to MassBank's compounds by ``specvae bench fragments``; docs/research.md."""
 
 _TABLES_KEPT = 512
+_PEAKS_SHOWN = 12
 _WEIGHT_PENALTY = 1e-3
 _FEWEST_VOTES = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Analogue:
-    """A compound of the library whose spectrum is like a query's.
-
-    Attributes
-    ----------
-    first_block, smiles
-        The compound.
-    cosine
-        Likeness of the spectra, from 0 to 1.
-    """
-
-    first_block: str
-    smiles: str
-    cosine: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,9 +219,25 @@ class Experts:
             ),
         )
 
+    def explain(self, query: Spectrum, smiles: str) -> tuple[PeakEvidence, ...]:
+        """Return the peaks that a candidate's fragments explain best, by m/z."""
+        peaks = Peaks.of(query)
+        scorer = self._scorer(peaks)
+        if scorer is None:
+            return ()
+        found = [e for e in explain(_fragments_of(smiles), peaks, scorer) if e is not None]
+        found = sorted(found, key=lambda e: -e.gain * e.intensity**0.5)[:_PEAKS_SHOWN]
+        return tuple(
+            PeakEvidence(e.mz, e.intensity, e.formula, 1e6 * e.error / (e.mz - e.error), e.gain)
+            for e in sorted(found, key=lambda e: e.mz)
+        )
+
+    def _scorer(self, peaks: Peaks) -> FragmentScorer | None:
+        return self.scorers.get("positive" if peaks.sign > 0 else "negative")
+
     def _fragments(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:
         peaks = Peaks.of(query)
-        scorer = self.scorers.get("positive" if peaks.sign > 0 else "negative")
+        scorer = self._scorer(peaks)
         if scorer is None:
             return np.zeros(len(candidates))
         return scorer.scores(peaks, [_fragments_of(smiles) for smiles in candidates.smiles])

@@ -12,7 +12,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from specvae.annotation.table import Annotation, BitEvidence, QueryResult
+from specvae.annotation.table import Analogue, Annotation, BitEvidence, PeakEvidence, QueryResult
 from specvae.files import atomic_text
 from specvae.spectra.spectrum import Spectrum
 
@@ -82,8 +82,10 @@ def _totals(results: Sequence[QueryResult]) -> str:
 def _reading_notes(results: Sequence[QueryResult]) -> str:
     calibrated = any(a.probability is not None for r in results for a in r.annotations)
     scale = (
-        "The score is the log-likelihood (natural logarithm, nats) of a candidate's fingerprint "
-        "under the prediction from the spectrum; higher is better. "
+        "The score (nats, natural logarithms; higher is better) weighs all that speaks for a "
+        "candidate: its fingerprint under the prediction from the spectrum and, unless the model "
+        "ranks by that alone, the likeness to compounds of the library with like spectra, the "
+        "fragments that it can break into, and its own spectra in the library. "
     )
     scale += (
         "The column “probability” is the calibrated chance that a candidate is the right one; the "
@@ -180,6 +182,10 @@ def _section(result: QueryResult, number: int, n_drawn: int) -> str:
         parts.append(_spectrum_svg(result.query, best.precursor_mz))
     if _is_ranked(result):
         parts.append(_candidates(result, n_drawn))
+    if result.analogues:
+        parts.append(_analogues(result.analogues, are_drawn=n_drawn == N_DRAWN))
+    if result.peaks:
+        parts.append(_peaks(result.peaks))
     if result.evidence:
         parts.append(_evidence(result.evidence))
     parts.append("</section>\n")
@@ -243,6 +249,41 @@ def _candidate(annotation: Annotation, best_score: float | None, *, is_drawn: bo
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def _analogues(analogues: Sequence[Analogue], *, are_drawn: bool) -> str:
+    items = []
+    for analogue in analogues:
+        drawing = _structure_svg(analogue.smiles) if are_drawn else None
+        picture = (
+            f'<div class="structure">{drawing}</div>'
+            if drawing is not None
+            else f'<code class="structure smiles">{escape(analogue.smiles)}</code>'
+        )
+        items.append(
+            f'<li>{picture}<div class="key">{escape(analogue.first_block)}</div>'
+            f"<div>cosine {analogue.cosine:.2f}</div></li>\n"
+        )
+    return (
+        "<h3>Compounds of the library with like spectra</h3>\n"
+        f'<ul class="analogues">\n{"".join(items)}</ul>\n'
+    )
+
+
+def _peaks(peaks: Sequence[PeakEvidence]) -> str:
+    rows = "".join(
+        f'<tr><td class="number">{peak.mz:.4f}</td>'
+        f'<td class="number">{peak.relative_intensity:.1%}</td><td>{escape(peak.formula)}</td>'
+        f'<td class="number">{_signed(peak.error_ppm)}</td>'
+        f'<td class="number">{_signed(peak.gain)}</td></tr>\n'
+        for peak in peaks
+    )
+    return (
+        '<h3>Peaks that are fragments of the best candidate</h3>\n<div class="scroll">'
+        '<table class="evidence"><thead><tr><th class="number">m/z</th>'
+        '<th class="number">Height</th><th>Likeliest ion</th><th class="number">Error, ppm</th>'
+        f'<th class="number">Gain, nats</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+    )
 
 
 def _evidence(evidence: Sequence[BitEvidence]) -> str:
@@ -447,6 +488,8 @@ align-items:center;border-top:1px solid var(--line);padding:.5rem 0}
 .structure svg{display:block;width:100%;height:auto;background:var(--tile);border-radius:.4rem}
 .name{font-weight:600;overflow-wrap:anywhere}
 .unnamed{font-weight:400}
+.analogues{list-style:none;display:flex;flex-wrap:wrap;gap:1.2rem;margin:.6rem 0 0;padding:0}
+.analogues li{width:12rem}
 .candidates dl{display:flex;gap:1.1rem;margin:0;text-align:right}
 dt{color:var(--soft);font-size:.75rem}
 dd{margin:0;font-variant-numeric:tabular-nums}

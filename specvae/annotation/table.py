@@ -85,6 +85,48 @@ class BitEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Analogue:
+    """A compound of the library whose spectrum is like a query's.
+
+    Attributes
+    ----------
+    first_block, smiles
+        The compound.
+    cosine
+        Likeness of the spectra, from 0 to 1.
+    """
+
+    first_block: str
+    smiles: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeakEvidence:
+    """A peak of the query as a fragment of the best candidate.
+
+    Attributes
+    ----------
+    mz
+        Th.
+    relative_intensity
+        The highest of the peaks that were explained or not has 1.
+    formula
+        Of the likeliest ion, in Hill order, with its sign.
+    error_ppm
+        m/z of the peak less the ion's, in parts per million of the ion's.
+    gain
+        By how many nats the candidate's fragments raise the log-odds of the peak.
+    """
+
+    mz: float
+    relative_intensity: float
+    formula: str
+    error_ppm: float
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
 class QueryResult:
     """All rows of one query (at least one), with what a report needs to explain them.
 
@@ -96,6 +138,10 @@ class QueryResult:
         Best first; a single row without rank if the query cannot be ranked.
     evidence
         The bits that speak loudest for or against the best candidate.
+    analogues
+        Compounds of the library with like spectra, the nearest first.
+    peaks
+        The peaks that the best candidate's fragments explain best, by m/z.
     log_odds_in_list
         Log odds that the list of candidates holds the truth, at a share of one half of all
         lists; None unless the model is calibrated.
@@ -104,4 +150,6 @@ class QueryResult:
     query: Spectrum | None
     annotations: tuple[Annotation, ...]
     evidence: tuple[BitEvidence, ...] = ()
+    analogues: tuple[Analogue, ...] = ()
+    peaks: tuple[PeakEvidence, ...] = ()
     log_odds_in_list: float | None = None

@@ -20,7 +20,7 @@ def result(*given: float, log_odds: float = 0.0, status: str = "ok") -> QueryRes
         Annotation("q", i + 1, "C", "K", "", -float(i), p, len(given), 100.0, "[M+H]+", status)
         for i, p in enumerate(given)
     )
-    return QueryResult(None, rows, EVIDENCE, log_odds)
+    return QueryResult(None, rows, EVIDENCE, log_odds_in_list=log_odds)
 
 
 def unranked() -> QueryResult:

@@ -159,3 +159,11 @@ def test_a_checkpoint_keeps_the_experts(experts: Experts) -> None:
 
 def test_both_ion_modes_have_a_scorer() -> None:
     assert set(standard_scorers()) == {"positive", "negative"}
+
+
+def test_peaks_are_explained_by_the_candidates_fragments(experts: Experts) -> None:
+    query = spectrum(PHENACETIN, [110.06, 138.0913, 150.5, 180.1019])
+    told = experts.explain(query, PHENACETIN)
+    formulas = {round(peak.mz, 4): peak.formula for peak in told}
+    assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
+    assert all(abs(peak.error_ppm) < 10 for peak in told)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,7 +8,13 @@ import pytest
 
 from specvae.annotation import html
 from specvae.annotation.html import write_report
-from specvae.annotation.table import Annotation, BitEvidence, QueryResult
+from specvae.annotation.table import (
+    Analogue,
+    Annotation,
+    BitEvidence,
+    PeakEvidence,
+    QueryResult,
+)
 from specvae.spectra.spectrum import Spectrum
 
 CAFFEINE = "Cn1c(=O)c2c(ncn2C)n(C)c1=O"
@@ -129,6 +136,18 @@ def test_a_query_is_told_with_spectrum_candidates_and_evidence(tmp_path: Path) -
     assert verdicts == [("present", "for"), ("absent", "against"), ("absent", "for")]
     assert page.count("svg", **{"class": "spectrum"}) == 1
     assert page.count("svg", **{"aria-label": CAFFEINE}) == 2
+
+
+def test_analogues_and_explained_peaks_are_shown(tmp_path: Path) -> None:
+    told = replace(
+        result(),
+        analogues=(Analogue("YAPQBXQYLJRXSA", "Cn1cnc2c1c(=O)[nH]c(=O)n2C", 0.83),),
+        peaks=(PeakEvidence(138.0662, 1.0, "C6H8N3O+", -1.25, 3.4),),
+    )
+    page = Page(source([told], tmp_path))
+    for words in ("YAPQBXQYLJRXSA", "cosine 0.83", "138.0662", "C6H8N3O+", "\N{MINUS SIGN}1.25"):
+        assert words in page.text
+    assert page.count("svg", **{"aria-label": "Cn1cnc2c1c(=O)[nH]c(=O)n2C"}) == 1
 
 
 def test_the_overview_links_to_every_query_and_tells_the_gap(tmp_path: Path) -> None:
