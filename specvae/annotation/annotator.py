@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from specvae.annotation.experts import Experts, Weighed
+from specvae.annotation.experts import Experts, Weighed, list_features
 from specvae.annotation.layout import empty_spectrum, pick_device, sparse_rows
 from specvae.annotation.library import canonical_adducts, spectrum_adduct
+from specvae.annotation.probability import ProbabilityModel
 from specvae.annotation.progress import Progress, Silence
 from specvae.annotation.scoring import (
     bit_logits,
@@ -29,7 +30,7 @@ from specvae.annotation.table import (
     PeakEvidence,
     QueryResult,
 )
-from specvae.errors import CheckpointError, InputError
+from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
 from specvae.molecules.fingerprint import (
     FingerprintCache,
@@ -100,6 +101,12 @@ class RankedQuery:
         fingerprint alone.
     is_filtered
         Left out by the user's filter rather than for a defect.
+    given_in_list
+        float64 (n_candidates,), the candidates' probabilities if the list is sure to hold the
+        truth; empty unless the model is calibrated.
+    log_odds_in_list
+        Log odds that the list holds the truth, at a share of one half of all lists; None unless
+        the model is calibrated.
     """
 
     query_id: str
@@ -113,6 +120,8 @@ class RankedQuery:
     logits: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     weighed: Weighed | None = None
     is_filtered: bool = False
+    given_in_list: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    log_odds_in_list: float | None = None
 
 
 class Annotator:
@@ -130,7 +139,8 @@ class Annotator:
     Raises
     ------
     CheckpointError
-        If this machine computes other fingerprints than the ones the model was trained on.
+        If this machine computes other fingerprints than the ones the model was trained on, or the
+        header's calibration makes no sense.
     """
 
     def __init__(
@@ -146,6 +156,9 @@ class Annotator:
         self.device = device
         self.layout = _checked_layout(header["fingerprint"])
         self.bins = BinLayout.from_json(header["bins"])
+        # Probabilities are of the scores that they were fitted to, all experts together.
+        whole = experts is not None or "experts" not in header
+        self.probability = _probability_model(header.get("probability")) if whole else None
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
         )[0]
@@ -360,7 +373,11 @@ def rank_spectra(
 
 
 def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> QueryResult:
-    """Return the output rows of a ranked query: the `top` best candidates (None: all)."""
+    """Return the output rows of a ranked query: the `top` best candidates (None: all).
+
+    Probabilities take it for sure that the list holds the truth; what all queries say of that is
+    for `specvae.annotation.confidence.settle_share` to add.
+    """
     precursor_mz = ranked.query.precursor_mz if ranked.query else None
     if ranked.candidates is None:
         row = Annotation(
@@ -375,6 +392,7 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
     ordered = scores[order]
     ranks = np.searchsorted(-ordered, -ordered, side="right")[:top]
     shown = candidates.select(order[:top])
+    calibrated = ranked.log_odds_in_list is not None
     rows = tuple(
         Annotation(
             query_id=ranked.query_id,
@@ -383,7 +401,7 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
             inchikey=shown.inchikey[i],
             name=shown.name[i],
             score=float(ordered[i]),
-            probability=None,
+            probability=float(ranked.given_in_list[order[i]]) if calibrated else None,
             n_candidates=len(scores),
             precursor_mz=precursor_mz,
             adduct=ranked.adduct,
@@ -397,7 +415,7 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
     if annotator.experts is not None and ranked.weighed is not None and ranked.query is not None:
         analogues = ranked.weighed.analogues[:_N_ANALOGUES]
         peaks = annotator.experts.explain(ranked.query, candidates.smiles[order[0]])
-    return QueryResult(ranked.query, rows, evidence, analogues, peaks)
+    return QueryResult(ranked.query, rows, evidence, analogues, peaks, ranked.log_odds_in_list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -459,10 +477,16 @@ def _ranked(
             is_filtered=item.is_filtered,
         )
     scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
-    weighed = None
+    weighed, features = None, []
     if annotator.experts is not None and compared is not None:
         weighed = annotator.experts.weigh(item.query, item.candidates, compared, scores)
         scores = weighed.scores
+        features = list_features(weighed.raw, weighed.analogues, item.query.n_peaks)
+    given, log_odds = np.empty(0), None
+    if annotator.probability is not None:
+        of_list = np.array([features], dtype=np.float64)
+        (given,) = annotator.probability.given_in_list([scores], of_list)
+        log_odds = float(annotator.probability.log_odds_in_list([scores], of_list)[0])
     return RankedQuery(
         item.query.query_id,
         item.query,
@@ -474,6 +498,8 @@ def _ranked(
         blind_scores,
         logits,
         weighed,
+        given_in_list=given,
+        log_odds_in_list=log_odds,
     )
 
 
@@ -496,6 +522,15 @@ def _require_probe(layout: FingerprintLayout, wanted: str) -> None:
             f"fingerprint {layout.name}: probe_sha256 is {layout.probe_sha256} here, but the "
             f"library was stored with {wanted}; install the versions that 'specvae info' lists"
         )
+
+
+def _probability_model(stored: object) -> ProbabilityModel | None:
+    if stored is None:
+        return None
+    try:
+        return ProbabilityModel.from_json(stored)
+    except ConfigError as error:
+        raise CheckpointError(f"calibration in the model's header: {error}") from None
 
 
 def _checked_layout(stored: dict[str, Any]) -> FingerprintLayout:

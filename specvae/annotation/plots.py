@@ -1,4 +1,4 @@
-"""Figures as PNG files: the course of a training run, and hit rates against k."""
+"""Figures as PNG files: a training run, hit rates against k, probabilities that come true."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
+from specvae.annotation.calibration import (
+    expected_calibration_error,
+    reliability,
+    risk_coverage,
+)
 from specvae.files import atomic_path
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart (DOI 10.1038/nmeth.1618).
@@ -141,6 +148,49 @@ def plot_top_k(
     if curves:
         small = 8 if len(curves) > _MOST_LARGE_LABELS else None
         axes.legend(frameon=False, loc="lower right", fontsize=small)
+    _save(figure, path)
+
+
+def plot_reliability(
+    p: NDArray[np.float64], y: NDArray[np.float64], path: Path, *, title: str
+) -> None:
+    """Draw how often the best candidates' probabilities come true, and risk against coverage.
+
+    Parameters
+    ----------
+    p, y
+        Probability and outcome in [0, 1] of each query's best candidate, (n_queries,) each; one
+        query at least.
+    path
+        PNG file, written whole or not at all.
+    title
+        Heading of the figure.
+    """
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    bins = reliability(p, y)
+    left.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
+    left.plot(
+        [b.probability for b in bins], [b.right for b in bins], "o-", color=_COLOURS[0], lw=2, ms=5
+    )
+    queries = "query" if len(p) == 1 else "queries"
+    error = expected_calibration_error(p, y)
+    _label(left, "mean probability", "share right", f"{title}: calibration error {error:.3f}")
+    coverage, risk = risk_coverage(p, y)
+    # What the probabilities promise: the mean of 1 - p over the queries kept.
+    promised = np.cumsum(1.0 + np.sort(-p)) / np.arange(1, len(p) + 1)
+    marker = "o" if len(p) == 1 else ""
+    right.plot(coverage, risk, color=_COLOURS[0], lw=2, marker=marker, label="found")
+    right.plot(
+        coverage, promised, color=_COLOURS[1], lw=1.5, ls="--", marker=marker, label="promised"
+    )
+    _label(right, f"share kept, surest first (of {len(p):,} {queries})", "share wrong", "")
+    right.legend(frameon=False, loc="upper left")
+    for axes in (left, right):
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
     _save(figure, path)
 
 

@@ -142,6 +142,9 @@ class QueryResult:
         Compounds of the library with like spectra, the nearest first.
     peaks
         The peaks that the best candidate's fragments explain best, by m/z.
+    log_odds_in_list
+        Log odds that the list of candidates holds the truth, at a share of one half of all
+        lists; None unless the model is calibrated.
     """
 
     query: Spectrum | None
@@ -149,3 +152,4 @@ class QueryResult:
     evidence: tuple[BitEvidence, ...] = ()
     analogues: tuple[Analogue, ...] = ()
     peaks: tuple[PeakEvidence, ...] = ()
+    log_odds_in_list: float | None = None

@@ -9,11 +9,14 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
+    NumberRange,
     candidate_options,
     device_option,
+    in_list_option,
     model_file,
     model_option,
     query_filter_options,
+    require_calibrated,
     require_writable,
     settings_options,
     strict_option,
@@ -49,6 +52,14 @@ class TopType(click.ParamType[int | str]):
     "--top", type=TopType(), default="10", show_default=True, help="Candidates shown per query."
 )
 @click.option(
+    "--min-probability",
+    type=NumberRange(min=0.0, max=1.0),
+    default=None,
+    metavar="P",
+    help="Leave out candidates that are less probable; a query of which none is left says so.",
+)
+@in_list_option
+@click.option(
     "--format",
     "output_format",
     type=click.Choice(["csv", "tsv", "jsonl", "mztab"]),
@@ -71,6 +82,8 @@ def annotate(
     ion_mode: str | None,
     adducts: tuple[str, ...],
     top: int | str,
+    min_probability: float | None,
+    in_list: float | None,
     output_format: str,
     output: Path | None,
     report: Path | None,
@@ -83,6 +96,9 @@ def annotate(
     are matched by mass. Every record of QUERIES has at least one row in the output; where nothing
     could be ranked, the column status says why. Scores are in nats: differences within a query mean
     something, values across queries do not.
+
+    The column probability is the chance that a candidate is the right one; it takes into account
+    that the right one may not be listed. It stays empty if the model is not calibrated.
 
     \b
     Example:
@@ -100,6 +116,7 @@ def annotate(
         rank_queries,
         to_result,
     )
+    from specvae.annotation.confidence import keep_probable, settle_share, summary_lines
     from specvae.annotation.export import write_annotations
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
@@ -110,11 +127,22 @@ def annotate(
     wanted = QueryFilter.of(ion_mode, adducts)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
     annotator = Annotator.load(path, device, with_experts=rank_by == "everything")
+    calibration = annotator.probability
+    for option, value in (("--min-probability", min_probability), ("--in-list", in_list)):
+        if value is not None:
+            require_calibrated(path, calibration, option)
     source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
     ranked = rank_queries(
         annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console
     )
     results = [to_result(annotator, query, None if top == "all" else int(top)) for query in ranked]
+    n_ranked = sum(result.annotations[0].rank is not None for result in results)
+    summary: list[str] = []
+    if calibration is not None and n_ranked:
+        results, share = settle_share(calibration, results, in_list)
+        summary = summary_lines(results, share, in_list is None, min_probability)
+    if min_probability is not None:
+        results = [keep_probable(result, min_probability) for result in results]
     provenance = {
         "queries": str(queries),
         "candidates": str(candidates),
@@ -129,8 +157,9 @@ def annotate(
 
         write_report(results, report, title=f"Annotations of {queries.name}", provenance=provenance)
     write_skips(output, query_report, candidate_report)
-    n_ranked = sum(result.annotations[0].rank is not None for result in results)
     console.log(f"queries: {query_report.summary()}")
     if candidate_report.skips:
         console.log(f"candidates: {candidate_report.summary('candidates')}")
     console.log(f"{n_ranked:,} of {len(results):,} queries ranked")
+    for line in summary:
+        console.log(line)

@@ -13,9 +13,11 @@ from specvae.cli.options import (
     Console,
     candidate_options,
     device_option,
+    in_list_option,
     model_file,
     model_option,
     query_filter_options,
+    require_calibrated,
     require_writable,
     seed_option,
     settings_options,
@@ -52,6 +54,11 @@ _NAMES_SHOWN = 5
     "--plot", "plot_path", type=INPUT, default=None,
     help="Draw the share of queries with the truth in the top k (PNG).",
 )  # fmt: skip
+@click.option(
+    "--reliability", "reliability_path", type=INPUT, default=None,
+    help="Draw how often probabilities come true, and risk against coverage (PNG).",
+)  # fmt: skip
+@in_list_option
 @seed_option
 @strict_option
 @device_option
@@ -70,6 +77,8 @@ def evaluate(
     output: Path | None,
     json_path: Path | None,
     plot_path: Path | None,
+    reliability_path: Path | None,
+    in_list: float | None,
     seed: int,
     strict: bool,
     device: str,
@@ -78,14 +87,15 @@ def evaluate(
 
     Prints hit@k (expected under random tie-breaking), intervals resampled by molecule, and two
     controls: random order, and the same model given an empty spectrum (blind). A query whose truth
-    is not among its candidates counts as missed.
+    is not among its candidates counts as missed. With a calibrated model, also how far the
+    probabilities of the best candidates come true.
 
     \b
     Example:
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
     path = model_file(model)
-    for target in (output, json_path, plot_path):
+    for target in (output, json_path, plot_path, reliability_path):
         if target is not None:
             require_writable(target)
 
@@ -104,6 +114,9 @@ def evaluate(
     wanted = QueryFilter.of(ion_mode, adducts)
     answers = read_truth(truth)
     annotator = Annotator.load(path, device, with_experts=rank_by == "everything")
+    for option, value in (("--reliability", reliability_path), ("--in-list", in_list)):
+        if value is not None:
+            require_calibrated(path, annotator.probability, option)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
     source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
     evaluation = compare(
@@ -112,6 +125,7 @@ def evaluate(
             annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console
         ),
         answers,
+        in_list,
     )
     if not evaluation.ranks and not evaluation.unknown_queries:
         raise InputError(
@@ -160,6 +174,15 @@ def evaluate(
             title=queries.name,
             n_queries=len(evaluation.ranks),
         )
+    if reliability_path is not None and evaluation.probabilities is not None:
+        from specvae.annotation.plots import plot_reliability
+
+        plot_reliability(
+            evaluation.probabilities.best,
+            evaluation.probabilities.right,
+            reliability_path,
+            title=queries.name,
+        )
     write_skips(json_path, query_report, candidate_report)
     with text_output(output) as stream:
         stream.write(_table(figures) + "\n")
@@ -169,9 +192,9 @@ def _table(figures: dict[str, Any]) -> str:
     """Return the figures as aligned lines, shares in percent with their intervals."""
     lines = []
     for name, value in figures.items():
-        if not isinstance(value, int | float) or name in ("seed", "ppm"):
+        if not isinstance(value, int | float) or name in ("seed", "ppm", "in_list_is_estimated"):
             continue
-        if name.startswith(("hit_", "random_", "blind_")):
+        if name.startswith(("hit_", "random_", "blind_")) or name == "in_list":
             text = f"{value:8.1%}"
         elif isinstance(value, float):
             text = f"{value:8.3f}"

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
-from specvae.errors import ConfigError, InputError, nearest
+from specvae.errors import CheckpointError, ConfigError, InputError, nearest
 from specvae.files import atomic_text
 from specvae.report import ReadReport
+
+if TYPE_CHECKING:
+    from specvae.annotation.probability import ProbabilityModel
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -262,6 +265,33 @@ def candidate_options(function: Decorated) -> Decorated:
     ):
         function = option(function)
     return function
+
+
+def in_list_option(function: Decorated) -> Decorated:
+    """Add ``--in-list``."""
+    return click.option(
+        "--in-list",
+        type=NumberRange(min=0.0, max=1.0),
+        default=None,
+        metavar="SHARE",
+        help="Share of queries whose candidates include the right structure; probabilities "
+        "depend on it.  [default: estimated from all queries]",
+    )(function)
+
+
+def require_calibrated(model: Path, probability: ProbabilityModel | None, option: str) -> None:
+    """Fail if the model has no probabilities, which `option` needs.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the model and the option.
+    """
+    if probability is None:
+        raise CheckpointError(
+            f"{model}: no probabilities, which {option} needs: the model is not calibrated, or "
+            "ranks by less than it was calibrated with (--rank-by)"
+        )
 
 
 class Console:

@@ -3,11 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from specvae.annotation.plots import plot_top_k, plot_training
+from specvae.annotation.plots import plot_reliability, plot_top_k, plot_training
 
 
 @pytest.fixture
@@ -122,6 +123,22 @@ def test_top_k_refuses_short_curves_and_strange_bands(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'b' has no curve"):
         plot_top_k({"a": [0.1]}, path, k_max=1, title="", n_queries=1, bands={"b": ([0.0], [1.0])})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_reliability_stands_beside_risk_promised_and_found(
+    tmp_path: Path, figures: list[Figure], n: int
+) -> None:
+    p = np.linspace(0.05, 0.95, n) if n > 1 else np.array([0.25])
+    y = (np.arange(n) % 2).astype(float)
+    path = tmp_path / "r.png"
+    plot_reliability(p, y, path, title="some queries")
+    assert imread(path).shape[2] == 4
+    left, right = figures[0].axes
+    assert np.mean(np.asarray(left.lines[1].get_xdata())) == pytest.approx(p.mean())
+    found, promised = (np.asarray(line.get_ydata()) for line in right.lines)
+    assert found[-1] == pytest.approx(1 - y.mean())
+    assert promised[-1] == pytest.approx(1 - p.mean())
 
 
 def test_no_global_state_of_pyplot_is_touched(tmp_path: Path) -> None:
