@@ -481,7 +481,7 @@ def _ranked(
     if annotator.experts is not None and compared is not None:
         weighed = annotator.experts.weigh(item.query, item.candidates, compared, scores)
         scores = weighed.scores
-        features = list_features(weighed.raw, weighed.analogues, item.query.n_peaks)
+        features = list_features(weighed, item.query.n_peaks)
     given, log_odds = np.empty(0), None
     if annotator.probability is not None:
         of_list = np.array([features], dtype=np.float64)

@@ -109,27 +109,28 @@ def calibrate(
     raw = [_raw(ranked) for ranked, _ in lists]
     truth = [place for _, place in lists]
     weights = fit_weights(raw, truth, shares)
-    scores: list[NDArray[np.float64]] = []
-    features = []
-    for (ranked, place), of_query in zip(lists, raw, strict=True):
-        scores.append(Weighed.of(of_query, weights).scores)
-        features.append(_features(ranked, of_query))
-        without = np.delete(of_query, place, axis=0)
-        scores.append(Weighed.of(without, weights).scores)
-        features.append(_features(ranked, without))
-    places: list[int | None] = [p for place in truth for p in (place, None)]
-    # A list that the truth was alone in has nothing left to judge.
-    kept = [i for i, of_list in enumerate(scores) if len(of_list)]
+    full = []
+    examples: list[tuple[Weighed, int | None, int, float]] = []
+    for (ranked, place), of_query, share in zip(lists, raw, shares.tolist(), strict=True):
+        assert ranked.weighed is not None
+        assert ranked.query is not None
+        analogues, n_peaks = ranked.weighed.analogues, ranked.query.n_peaks
+        full.append(Weighed.of(of_query, weights, analogues))
+        examples.append((full[-1], place, n_peaks, share))
+        # A list that the truth was alone in has nothing left to judge.
+        if len(of_query) > 1:
+            without = Weighed.of(np.delete(of_query, place, axis=0), weights, analogues)
+            examples.append((without, None, n_peaks, share))
     probability = ProbabilityModel.fit(
-        [scores[i] for i in kept],
-        [places[i] for i in kept],
-        np.repeat(shares, 2)[kept],
-        np.array([features[i] for i in kept]),
+        [weighed.scores for weighed, *_ in examples],
+        [place for _, place, *_ in examples],
+        np.array([share for *_, share in examples]),
+        np.array([list_features(weighed, n_peaks) for weighed, _, n_peaks, _ in examples]),
         LIST_FEATURES,
     )
     ranks = [
-        rank_of_truth(block, of_list, place)
-        for block, of_list, place in zip(held, scores[::2], truth, strict=True)
+        rank_of_truth(block, weighed.scores, place)
+        for block, weighed, place in zip(held, full, truth, strict=True)
     ]
     figures = {
         "n_queries": len(lists),
@@ -149,9 +150,3 @@ def default_probability() -> ProbabilityModel:
 def _raw(ranked: RankedQuery) -> NDArray[np.float64]:
     assert ranked.weighed is not None
     return ranked.weighed.raw
-
-
-def _features(ranked: RankedQuery, raw: NDArray[np.float64]) -> list[float]:
-    assert ranked.weighed is not None
-    assert ranked.query is not None
-    return list_features(raw, ranked.weighed.analogues, ranked.query.n_peaks)

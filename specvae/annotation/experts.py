@@ -293,34 +293,40 @@ def standardised_columns(raw: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(columns, axis=1)
 
 
-LIST_FEATURES = ("nearest_cosine", "best_votes", "best_fragments", "best_fingerprint", "n_peaks")
+LIST_FEATURES = (
+    "nearest_cosine",
+    "best_votes",
+    "best_fragments",
+    "fragments_lead",
+    "best_fingerprint",
+    "n_peaks",
+)
 """What is told of a list of candidates beside its scores; see `list_features`."""
 
 
-def list_features(
-    raw: NDArray[np.float64], analogues: Sequence[Analogue], n_peaks: int
-) -> list[float]:
+def list_features(weighed: Weighed, n_peaks: int) -> list[float]:
     """Return what may tell whether a list holds its truth, by `LIST_FEATURES`.
 
     The cosine of the nearest analogue; the logarithm of the most votes that a candidate has; the
-    highest log-odds of fragments and log-likelihood of a fingerprint; the logarithm of the number
-    of peaks. All are 0 where there is no candidate.
+    highest log-odds of fragments, and those of the first-ranked candidate less the median; the
+    highest log-likelihood of a fingerprint; the logarithm of the number of peaks.
 
     Parameters
     ----------
-    raw
-        `Weighed.raw` of the candidates, or of some of them, (n, n_experts).
-    analogues
-        Of the query, the nearest first.
+    weighed
+        The candidates, one at least.
     n_peaks
         Of the query.
     """
-    best = dict(zip(EXPERTS, raw.max(axis=0) if len(raw) else np.zeros(len(EXPERTS)), strict=True))
+    columns = dict(zip(EXPERTS, weighed.raw.T, strict=True))
+    fragments = columns["fragments"]
+    first = weighed.scores == weighed.scores.max()
     return [
-        analogues[0].cosine if analogues else 0.0,
-        float(np.log(best["analogues"] + _FEWEST_VOTES)),
-        float(best["fragments"]),
-        float(best["fingerprint"]),
+        weighed.analogues[0].cosine if weighed.analogues else 0.0,
+        float(np.log(columns["analogues"].max() + _FEWEST_VOTES)),
+        float(fragments.max()),
+        float(fragments[first].mean() - np.median(fragments)),
+        float(columns["fingerprint"].max()),
         float(np.log(n_peaks)),
     ]
 

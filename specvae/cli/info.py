@@ -38,6 +38,9 @@ def info(model: Path, as_json: bool) -> None:
             header["compounds"] = {fold: len(of) for fold, of in header["compounds"].items()}
         if (header.get("bins") or {}).get("context") is not None:
             header["bins"]["context"] = len(header["bins"]["context"])
+        for name in ("first_blocks", "smiles"):
+            if "experts" in header:
+                header["experts"][name] = len(header["experts"][name])
         click.echo(json.dumps(header, indent=2))
         return
     for name, value in _lines(path, header):
@@ -91,11 +94,31 @@ def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
                 ),
             )
         )
+    if "experts" in header:
+        lines += _expert_lines(header)
     lines += [
         ("took", ", ".join(f"{step} {s:.0f} s" for step, s in header["seconds"].items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
     ]
     return lines
+
+
+def _expert_lines(header: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what candidates are ranked by, and what that was fitted to."""
+    experts, fitted = header["experts"], header.get("calibration")
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in experts["weights"].items())
+    if fitted is None:
+        source = "as fitted to compounds of MassBank (train with --structures to fit your own)"
+    else:
+        source = (
+            f"fitted to {fitted['n_queries']:,} spectra of {fitted['n_compounds']:,} validation "
+            f"compounds among {fitted['structures']}: hit@1 {fitted['hit_at_1']:.1%}, hit@5 "
+            f"{fitted['hit_at_5']:.1%}"
+        )
+    return [
+        ("remembers", f"{len(experts['first_blocks']):,} compounds"),
+        ("ranks by", f"{weights}; {source}"),
+    ]
 
 
 def _counts(counts: dict[str, int]) -> str:
