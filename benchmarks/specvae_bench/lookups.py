@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -113,8 +114,10 @@ def matchms_neighbours(
         If matchms is not installed, or too old to have it.
     """
     try:
-        from matchms import Spectrum as Peer
-        from matchms.similarity import FlashSimilarity
+        # Packages that it imports warn of what they could use besides.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            from matchms import Spectrum as Peer
+            from matchms.similarity import FlashSimilarity
     except ImportError:
         raise InputError(
             "modified cosine and spectral entropy need matchms 0.33 or newer: install specvae "

@@ -134,7 +134,7 @@ def test_every_network_learns_its_library(
     packed = get_layout(kind.layout).compute(library.smiles)
     torch.manual_seed(0)
     learner = kind(library, packed)
-    train(learner, library, Options(steps=25))
+    train(learner, library, Options(steps=45))
     with torch.inference_mode():
         predicted = predict(learner, library.spectra[::5])
         ranked = [int(np.argmax(learner.scores(of, packed))) for of in predicted]
