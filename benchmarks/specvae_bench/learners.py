@@ -199,12 +199,12 @@ class DeepSets(Learner):
     The 60 highest peaks, each as sines and cosines of its m/z at wavelengths from 1 mTh to
     1000 Th, evenly spaced in their logarithm (Voronov et al., arXiv:2207.02980), with its relative
     intensity; a network of two layers on each peak, the sum over peaks, a network of two layers;
-    the loss is 1 - cosine. 64 wavelengths and layers of 256 where the paper has hundreds and 512.
+    the loss is 1 - cosine. 128 wavelengths where the paper has some hundreds.
     """
 
     n_peaks = 60
-    n_waves = 64
-    n_hidden = 256
+    n_waves = 128
+    n_hidden = 512
 
     def __init__(self, known: KnownSpectra, packed: NDArray[np.uint8]) -> None:
         super().__init__(known, packed)
