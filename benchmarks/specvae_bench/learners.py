@@ -414,6 +414,9 @@ def _add(comparison: Comparison, name: str, kind: type[Learner], options: Option
         torch.manual_seed(options.seed)
         learner = kind(comparison.known, packed).to(pick_device(options.device))
         train(learner, comparison.known, options, comparison)
+    comparison.console.log(
+        f"{name}: {options.steps:,} steps in {comparison.steps[f'training {name}']:.0f} s"
+    )
     start = time.perf_counter()
     with torch.inference_mode():
         predicted = predict(learner, comparison.queries)

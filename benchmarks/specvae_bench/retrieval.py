@@ -38,7 +38,7 @@ from specvae_bench.methods import ALL, METHODS, Options, chosen_methods, listing
     type=INPUT,
     multiple=True,
     required=True,
-    help="Library to look analogues up in (repeatable).",
+    help="Library to look up and to learn from (repeatable).",
 )
 @click.option("--model", "models", type=INPUT, multiple=True, help="Trained model (repeatable).")
 @click.option(
