@@ -26,7 +26,7 @@ from specvae.cli.options import (
     verbosity,
 )
 from specvae.errors import InputError
-from specvae_bench.methods import ALL, METHODS, Options, chosen_methods, listing
+from specvae_bench.methods import ALL, LAYOUTS, METHODS, Options, chosen_methods, listing
 
 
 @click.command(epilog=f"\b\nMethods:\n{listing()}")
@@ -143,7 +143,7 @@ def retrieval(
     challenges = prepare(data, output)
     truth = read_truth(challenges.truth)
     candidate_report = ReadReport()
-    source = CandidateSource(challenges.candidates, get_layout("morgan4096"), ppm, candidate_report)
+    source = CandidateSource(challenges.candidates, get_layout(LAYOUTS[0]), ppm, candidate_report)
     problems, missing = read_problems(
         challenges.queries, truth, source, QueryFilter.of(ion_mode, adducts), console
     )
