@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +18,6 @@ from specvae.annotation.analogues import (
     analogue_scores,
 )
 from specvae.annotation.scoring import log_likelihoods
-from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.comparison import Comparison
@@ -107,22 +105,10 @@ def matchms_neighbours(
         Of matchms' `FlashSimilarity` (Li and Fiehn, doi:10.1038/s41592-023-02012-9), whose other
         settings stay as they are but for the tolerance: peaks below 1 % of the highest are left
         out, and with the mode ``hybrid`` the score ``cosine`` is the modified one.
-
-    Raises
-    ------
-    InputError
-        If matchms is not installed, or too old to have it.
     """
-    try:
-        # Packages that it imports warn of what they could use besides.
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            from matchms import Spectrum as Peer
-            from matchms.similarity import FlashSimilarity
-    except ImportError:
-        raise InputError(
-            "modified cosine and spectral entropy need matchms 0.33 or newer: install specvae "
-            "with its extra 'bench', or choose other methods with --method"
-        ) from None
+    from matchms import Spectrum as Peer
+    from matchms.similarity import FlashSimilarity
+
     similarity = FlashSimilarity(
         score_type=score_type, matching_mode=matching_mode, tolerance=TOLERANCE_DA
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+from specvae.errors import InputError
 
 if TYPE_CHECKING:
     from specvae_bench.comparison import Comparison
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 # The fingerprints of the methods that have rows in two.
 LAYOUTS = ("mixed2149", "morgan4096")
 ALL = "all"
+_FLASH = "matchms.similarity.FlashSimilarity"
 
 
 class Options(NamedTuple):
@@ -45,7 +49,7 @@ class Method(NamedTuple):
     trains
         Whether it learns from the library first, for minutes.
     needs
-        A package that not every installation has.
+        A module that not every installation has.
     """
 
     about: str
@@ -62,8 +66,15 @@ class Method(NamedTuple):
 
     @property
     def is_installed(self) -> bool:
-        """Whether the package that the method needs is there."""
-        return not self.needs or importlib.util.find_spec(self.needs) is not None
+        """Whether the module that the method needs is there."""
+        if not self.needs:
+            return True
+        # Finding a part of a package imports the package, and some warn of what they lack.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            try:
+                return importlib.util.find_spec(self.needs) is not None
+            except ModuleNotFoundError:
+                return False
 
 
 METHODS = {
@@ -75,12 +86,12 @@ METHODS = {
     "modified-cosine": Method(
         "the same votes, near by matchms' modified cosine",
         "lookups:add_modified_cosine",
-        needs="matchms",
+        needs=_FLASH,
     ),
     "spectral-entropy": Method(
         "the same votes, near by spectral entropy (matchms)",
         "lookups:add_spectral_entropy",
-        needs="matchms",
+        needs=_FLASH,
     ),
     "plain-network": Method(
         "two hidden layers, BCE on the bits", "learners:add_plain_network", trains=True
@@ -105,10 +116,22 @@ def chosen_methods(names: Sequence[str]) -> list[str]:
     """Return the methods that `names` ask for, in the order of `METHODS`.
 
     None asks for those that train nothing and are installed; ``all`` for every one.
+
+    Raises
+    ------
+    InputError
+        If one is asked for that needs a module that is not installed.
     """
     if not names:
         return [name for name, of in METHODS.items() if not of.trains and of.is_installed]
-    return [name for name in METHODS if name in names or ALL in names]
+    chosen = [name for name in METHODS if name in names or ALL in names]
+    for name in chosen:
+        if not METHODS[name].is_installed:
+            raise InputError(
+                f"--method {name} needs {METHODS[name].needs}, which is not there: install specvae "
+                "with its extra 'bench', or choose other methods"
+            )
+    return chosen
 
 
 def listing() -> str:

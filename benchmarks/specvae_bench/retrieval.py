@@ -172,8 +172,7 @@ def retrieval(
     tracks = {track: figures(comparison, of, seed) for track, of in ranks.items()}
     differences: dict[str, dict[str, Any]] = {}
     for track, of in ranks.items():
-        # Without a peer there is at least a model, and the other way round.
-        rival = best_peer(tracks[track], peers or tuple(described))
+        rival = best_peer(tracks[track], peers)
         differences[track] = {"best_peer": paired(of, rival, seed)}
         if described:
             differences[track]["first_model"] = paired(of, next(iter(described)), seed)

@@ -32,6 +32,7 @@ from specvae_bench.retrieval_report import best_peer, paired
 
 from specvae.annotation.metrics import TruthRank
 from specvae.cli.options import Console
+from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.spectra.binning import BinLayout
@@ -65,6 +66,14 @@ def test_names_ask_for_methods_in_the_order_of_the_list() -> None:
     assert not {name for name in chosen_methods([]) if METHODS[name].trains}
     assert {"random", "blind", "analogues"} <= set(chosen_methods([]))
     assert all(name in listing() for name in METHODS)
+
+
+def test_what_is_not_installed_is_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for needs in ("no_such_package.part", "json.no_such_part"):
+        monkeypatch.setitem(METHODS, "blind", METHODS["blind"]._replace(needs=needs))
+        assert "blind" not in chosen_methods([])
+        with pytest.raises(InputError, match=f"--method blind needs {needs}, which is not there"):
+            chosen_methods(["all"])
 
 
 @pytest.mark.parametrize("name", METHODS)
