@@ -354,12 +354,12 @@ def train(
     device = next(learner.parameters()).device
     inputs = learner.encode(known.spectra)
     compound = torch.from_numpy(known.compound)
-    share = torch.bincount(compound).double() ** -COMPOUND_BALANCE
+    weight = (torch.bincount(compound).double() ** -COMPOUND_BALANCE)[compound]
     optimiser = torch.optim.AdamW(learner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
     learner.train()
     for step in range(1, options.steps + 1):
-        rows = torch.multinomial(share[compound], BATCH, replacement=True)
+        rows = torch.multinomial(weight, BATCH, replacement=True)
         predicted = learner(select(inputs, rows).to(device))
         loss = learner.loss(predicted, compound[rows].to(device))
         optimiser.zero_grad()

@@ -14,7 +14,13 @@ from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, k
 from retrieval_examples import spectrum as example
 from specvae_bench import learners
 from specvae_bench.comparison import Comparison, Problem
-from specvae_bench.falloff import EDGES, falloff, nearest_likeness
+from specvae_bench.falloff import (
+    EDGES,
+    falloff,
+    falloff_table,
+    nearest_likeness,
+    plot_falloff,
+)
 from specvae_bench.known import KnownSpectra
 from specvae_bench.learners import (
     Contrastive,
@@ -261,3 +267,14 @@ def test_the_best_peer_is_no_control_unless_there_is_no_other() -> None:
     methods = {name: {"hit_at_1": v} for name, v in [("random", 0.9), ("a", 0.2), ("b", 0.3)]}
     assert best_peer(methods, ["random", "a", "b"]) == "b"
     assert best_peer(methods, ["random"]) == "random"
+
+
+def test_empty_bins_are_left_out_of_table_and_plot(tmp_path: Path) -> None:
+    shares = [0.5, None, 0.25, None, None, None, 1.0]
+    n_queries = [2, 0, 4, 0, 0, 0, 1]
+    result = {"n_queries": n_queries, "hit_at_1": {"mass": {"mine": shares}}}
+    table = falloff_table(result, "mass")
+    assert "| queries | 2 | 0 | 4 | 0 | 0 | 0 | 1 |" in table
+    assert "| mine | 50.0 |  | 25.0 |  |  |  | 100.0 |" in table
+    plot_falloff({"mine": shares}, n_queries, tmp_path / "f.png", "Title")
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
