@@ -11,6 +11,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -355,7 +356,7 @@ def train(
     inputs = learner.encode(known.spectra)
     compound = torch.from_numpy(known.compound)
     weight = (torch.bincount(compound).double() ** -COMPOUND_BALANCE)[compound]
-    optimiser = torch.optim.AdamW(learner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = _optimiser(learner)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
     learner.train()
     for step in range(1, options.steps + 1):
@@ -370,6 +371,16 @@ def train(
         if comparison is not None:
             comparison.console.progress(f"training {type(learner).__name__}", step, options.steps)
     learner.eval()
+
+
+def _optimiser(learner: Learner) -> torch.optim.Optimizer:
+    adam = partial(
+        torch.optim.AdamW, learner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+    )
+    try:
+        return adam(fused=True)
+    except RuntimeError:  # no fused kernel in this torch for this device
+        return adam()
 
 
 @torch.inference_mode()
