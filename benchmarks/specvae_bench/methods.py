@@ -93,6 +93,14 @@ METHODS = {
         "lookups:add_spectral_entropy",
         needs=_FLASH,
     ),
+    "fragments": Method(
+        "MetFrag's score of the peaks that cut bonds explain", "fragmenter:add_fragments"
+    ),
+    "learned-fragments": Method(
+        "the same peaks, weighed by kind of cut as the library teaches",
+        "fragmenter:add_learned_fragments",
+        trains=True,
+    ),
     "plain-network": Method(
         "two hidden layers, BCE on the bits", "learners:add_plain_network", trains=True
     ),

@@ -21,7 +21,14 @@ PEERS = [
     for name in ("modified-cosine", "spectral-entropy")
     for rule in ("one nearest", "sum of 30")
     if name in INSTALLED
-] + ["plain network", "fingerprint FFN", "DeepSets", "contrastive"]
+] + [
+    "fragments, MetFrag",
+    "fragments, learned",
+    "plain network",
+    "fingerprint FFN",
+    "DeepSets",
+    "contrastive",
+]
 
 
 @pytest.fixture(scope="module")
