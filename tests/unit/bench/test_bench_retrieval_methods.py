@@ -21,6 +21,7 @@ from specvae_bench.falloff import (
     nearest_likeness,
     plot_falloff,
 )
+from specvae_bench.fragmenter import isobars
 from specvae_bench.known import KnownSpectra
 from specvae_bench.learners import (
     Contrastive,
@@ -278,3 +279,29 @@ def test_empty_bins_are_left_out_of_table_and_plot(tmp_path: Path) -> None:
     assert "| mine | 50.0 |  | 25.0 |  |  |  | 100.0 |" in table
     plot_falloff({"mine": shares}, n_queries, tmp_path / "f.png", "Title")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rivals_in_fragments_share_the_mass() -> None:
+    # Two isomers, a third structure of their nominal mass, and one alone.
+    smiles = ("CCC(=O)OC", "CCOC(C)=O", "CC(N)C(N)=O", "CCCCCCO")
+    library = KnownSpectra.of([(example("q", (43.018,)), parse_molecule(s)) for s in smiles])
+    found = isobars(library, 10)
+    assert [[table.smiles for table in of.tables] for of in found] == [
+        [smiles[0], smiles[1]],
+        [smiles[1], smiles[0]],
+    ]
+    assert all(len(of.spectra) == 1 for of in found)
+    assert len(isobars(library, 1)) == 1
+
+
+def test_the_candidate_whose_pieces_are_seen_ranks_first(tmp_path: Path) -> None:
+    # Only the ester of acetic acid breaks into acetyl, m/z 43.0178; the other gives m/z 57.0335.
+    found = candidates(tmp_path, "CCC(=O)OC", "CCOC(C)=O")
+    query = Spectrum(
+        mz=np.array([43.0178]), intensity=np.ones(1), query_id="q", precursor_mz=89.0597,
+        adduct="[M+H]+",
+    )  # fmt: skip
+    comparison = Comparison([problem(found, 1, query)], known(), 1, Console())
+    METHODS["fragments"].add(comparison, Options())
+    (rank,) = comparison.ranks("mass")["fragments, MetFrag"]
+    assert (rank.n_better, rank.n_tied) == (0, 1)
