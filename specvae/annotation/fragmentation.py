@@ -379,6 +379,9 @@ class Example(NamedTuple):
 class _Network(nn.Module):
     """All that is learned. The forward pass scores the candidates of several queries."""
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, n_hidden: int) -> None:
         super().__init__()
         n_shifts = len(SHIFTS)
@@ -528,7 +531,7 @@ class FragmentScorer:
             for batch in np.array_split(rng.permutation(len(usable)), n_batches):
                 loss = _loss(network, [usable[i] for i in batch], settings.n_spectra, rng)
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 2.0)
                 optimiser.step()
                 schedule.step()

@@ -16,7 +16,7 @@ bond with no bit is a bridge, and two bonds with equal bits divide the piece whe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -192,13 +192,24 @@ class FragmentTable:
         # Rounded, so that the order of summation cannot tell equal compositions apart.
         masses = np.round(masses, 7)
         by_mass = np.lexsort((*masks.T, masses))
-        columns = [
-            column[by_mass] for column in (masses, steps, cuts, costs, sizes, hydrogens, valences)
-        ]
-        masks = masks[by_mass]
-        for array in (masks, *columns, order, atoms, bonds):
-            array.setflags(write=False)
-        return cls(Chem.MolToSmiles(mol, canonical=False), masks, *columns, order, atoms, bonds)
+        table = cls(
+            smiles=Chem.MolToSmiles(mol, canonical=False),
+            masks=masks[by_mass],
+            masses=masses[by_mass],
+            steps=steps[by_mass],
+            cuts=cuts[by_mass],
+            energies=costs[by_mass],
+            n_atoms=sizes[by_mass],
+            n_hydrogens=hydrogens[by_mass],
+            valences=valences[by_mass],
+            atom_order=order,
+            atoms=atoms,
+            bonds=bonds,
+        )
+        for value in (getattr(table, field.name) for field in fields(table)):
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+        return table
 
     def descriptors(self) -> NDArray[np.float32]:
         """Describe the fragments by numbers, float32 (n_fragments, N_DESCRIPTORS).
@@ -337,7 +348,7 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @compiled
 def _has(mask: NDArray[np.uint64], atom: int) -> bool:
-    return (mask[atom // 64] >> np.uint64(atom % 64)) & np.uint64(1) != 0
+    return bool((mask[atom // 64] >> np.uint64(atom % 64)) & np.uint64(1))
 
 
 @compiled
