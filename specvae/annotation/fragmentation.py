@@ -349,16 +349,17 @@ class FragmentFit:
         Width of the network that weighs fragments.
     n_epochs, batch_size, learning_rate, weight_decay
         Passes over the examples, examples per step, and Adam's settings.
-    n_spectra
-        Spectra that are drawn of an example in each pass.
+    n_spectra, n_others
+        Spectra and false structures that are drawn of an example in each pass.
     """
 
     n_hidden: int = 32
-    n_epochs: int = 1
-    batch_size: int = 12
+    n_epochs: int = 3
+    batch_size: int = 6
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     n_spectra: int = 2
+    n_others: int = 4
 
 
 class Example(NamedTuple):
@@ -529,7 +530,7 @@ class FragmentScorer:
         )
         for _ in range(settings.n_epochs):
             for batch in np.array_split(rng.permutation(len(usable)), n_batches):
-                loss = _loss(network, [usable[i] for i in batch], settings.n_spectra, rng)
+                loss = _loss(network, [_drawn(usable[i], settings, rng) for i in batch])
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -599,9 +600,16 @@ class FragmentScorer:
         return cls(network)
 
 
-def _loss(
-    network: _Network, examples: Sequence[Example], n_spectra: int, rng: np.random.Generator
-) -> Tensor:
+def _drawn(example: Example, settings: FragmentFit, rng: np.random.Generator) -> Example:
+    """Return an example with some of its spectra and of its false structures."""
+    truth, *others = example.tables
+    return Example(
+        [example.spectra[i] for i in rng.permutation(len(example.spectra))[: settings.n_spectra]],
+        [truth, *(others[i] for i in rng.permutation(len(others))[: settings.n_others])],
+    )
+
+
+def _loss(network: _Network, examples: Sequence[Example]) -> Tensor:
     """Return the mean of -log of the truth's probability among its candidates."""
     prepared = network.prepare([table for example in examples for table in example.tables])
     start = 0
@@ -610,7 +618,7 @@ def _loss(
         end = start + sum(len(table) for table in example.tables)
         own = (prepared[0][start:end], prepared[1][start:end])
         start = end
-        for i in rng.permutation(len(example.spectra))[:n_spectra]:
-            scores = network(own, example.tables, example.spectra[i])
+        for peaks in example.spectra:
+            scores = network(own, example.tables, peaks)
             losses.append(-torch.log_softmax(scores, 0)[0])
     return torch.stack(losses).mean()
