@@ -89,20 +89,17 @@ def paired(ranks: Ranks, reference: str, seed: int) -> dict[str, Any]:
 def markdown_tables(result: Mapping[str, Any]) -> str:
     """Return the tables of a result: each track, and hit@1 by likeness to the library.
 
-    Shares are in percent with 95 % intervals. Results of older versions have no paired differences
-    and no likeness; their tables go without.
+    Shares are in percent with 95 % intervals.
     """
-    differences = result.get("paired", {})
     blocks = [
-        _track_table(methods, TRACKS[track], differences.get(track, {}).get("best_peer"))
+        _track_table(methods, TRACKS[track], result["paired"][track]["best_peer"])
         for track, methods in result["tracks"].items()
     ]
-    if "falloff" in result:
-        by_likeness = result["falloff"]
-        blocks.append(
-            f"**hit@1 by the truth's likeness to the library** ({by_likeness['fingerprint']}), "
-            f"{TRACKS['mass'].lower()}.\n\n{falloff_table(by_likeness, 'mass')}"
-        )
+    by_likeness = result["falloff"]
+    blocks.append(
+        f"**hit@1 by the truth's likeness to the library** ({by_likeness['fingerprint']}), "
+        f"{TRACKS['mass'].lower()}.\n\n{falloff_table(by_likeness, 'mass')}"
+    )
     return "\n".join(blocks)
 
 
@@ -135,7 +132,7 @@ def _shown(methods: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _track_table(
-    methods: Mapping[str, Mapping[str, Any]], heading: str, difference: Mapping[str, Any] | None
+    methods: Mapping[str, Mapping[str, Any]], heading: str, difference: Mapping[str, Any]
 ) -> str:
     some = next(iter(methods.values()))
     columns = (
@@ -145,15 +142,14 @@ def _track_table(
         "hit@20 [95 %]",
         "MRR [95 %]",
         "hit@1, ties lost to won",
-        *(() if difference is None else ("hit@1 less the peer's [95 %]",)),
+        "hit@1 less the peer's [95 %]",
         "seconds",
     )
-    peer = "" if difference is None else f" Best peer: {difference['reference']}."
     lines = [
         (
             f"**{heading}**: {some['n_queries']:,} queries of {some['n_molecules']:,} compounds, "
             f"median {some['candidates_median']:.0f} candidates, truth absent from "
-            f"{some['n_truth_absent']:,}.{peer}"
+            f"{some['n_truth_absent']:,}. Best peer: {difference['reference']}."
         ),
         "",
         f"| {' | '.join(columns)} |",
@@ -162,15 +158,14 @@ def _track_table(
     for name, of_method in methods.items():
         low, high = of_method["mrr_ci95"]
         worst, best = of_method["hit_at_1_worst"], of_method["hit_at_1_best"]
+        less = difference["differences"].get(name)
         cells = [
             *(_percent(of_method, f"hit_at_{k}") for k in (1, 5, 20)),
             f"{of_method['mrr']:.3f} [{low:.3f}, {high:.3f}]",
             f"{100 * worst:.1f} to {100 * best:.1f}",
+            "" if less is None else _percent(less, "hit_at_1", "+"),
+            f"{of_method['seconds']:.1f}",
         ]
-        if difference is not None:
-            less = difference["differences"].get(name)
-            cells.append("" if less is None else _percent(less, "hit_at_1", "+"))
-        cells.append(f"{of_method['seconds']:.1f}")
         lines.append(f"| {' | '.join((name, *cells))} |")
     return "\n".join(lines) + "\n"
 
