@@ -13,7 +13,7 @@ from typing import Any
 
 from specvae_bench.casmi import markdown_table
 from specvae_bench.report import table
-from specvae_bench.retrieval import markdown_tables
+from specvae_bench.retrieval_report import markdown_tables
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
@@ -104,7 +104,7 @@ def method_tables() -> str:
             result = json.loads(path.read_text(encoding="utf-8"))
             blocks.append(
                 f"### {heading}\n\n`docs/results/{path.name}`, {result['date']}.\n\n"
-                + markdown_tables(result["tracks"])
+                + markdown_tables(result)
             )
     return "\n".join(blocks)
 

@@ -25,6 +25,7 @@ from specvae.files import atomic_path
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 _PART = "part/"
 _MOST_LARGE_LABELS = 6
+_MOST_LABELS_INSIDE = 10
 
 
 def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -78,7 +79,7 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     _label(right, "epoch", "validation metric (higher is better)", "Validation retrieval")
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def plot_top_k(
@@ -112,7 +113,8 @@ def plot_top_k(
     ValueError
         If a curve or a band has fewer than `k_max` values, or a band has no curve.
     """
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    crowded = len(curves) > _MOST_LABELS_INSIDE
+    figure = Figure(figsize=(9.4 if crowded else 6.4, 4.6), layout="constrained")
     axes = figure.subplots()
     ks = range(1, k_max + 1)
     colours = dict(zip(curves, _cycle(len(curves)), strict=True))
@@ -147,8 +149,23 @@ def plot_top_k(
     _label(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
     if curves:
         small = 8 if len(curves) > _MOST_LARGE_LABELS else None
-        axes.legend(frameon=False, loc="lower right", fontsize=small)
-    _save(figure, path)
+        if crowded:
+            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=small)
+        else:
+            axes.legend(frameon=False, loc="lower right", fontsize=small)
+    save_png(figure, path)
+
+
+def line_style(i: int) -> dict[str, Any]:
+    """Return colour and dashes of the line number `i` of a figure, as matplotlib names them."""
+    return {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _style(i)}
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, whole or not at all."""
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
 
 
 def plot_reliability(
@@ -216,9 +233,3 @@ def _label(axes: Axes, x: str, y: str, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", lw=0.8)
     axes.set_axisbelow(True)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DEMO, run_specvae
+from specvae_bench.methods import METHODS
 
 LOOK_UPS = [
     f"{kind}, {layout}"
@@ -14,6 +15,20 @@ LOOK_UPS = [
     for kind in ("one nearest", "sum of 30")
 ]
 CONTROLS = ["random", "blind, mixed2149", "blind, morgan4096"]
+INSTALLED = [name for name, method in METHODS.items() if method.is_installed]
+PEERS = [
+    f"{name.replace('-', ' ')}, {rule}"
+    for name in ("modified-cosine", "spectral-entropy")
+    for rule in ("one nearest", "sum of 30")
+    if name in INSTALLED
+] + [
+    "fragments, MetFrag",
+    "fragments, learned",
+    "plain network",
+    "fingerprint FFN",
+    "DeepSets",
+    "contrastive",
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +38,7 @@ def compared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     done = run_specvae(
         "bench", "retrieval", "--data", DEMO, "--spectra", DEMO / "library.msp", "--model", model,
         "--ion-mode", "positive", "--adduct", "[M+H]+", "--jobs", 1, "-o", output,
+        "--steps", 2, *(part for name in INSTALLED for part in ("--method", name)),
     )  # fmt: skip
     assert done.stdout == (output / "table.md").read_text()
     return output, done.stderr
@@ -32,7 +48,7 @@ def test_every_method_has_figures_in_both_tracks(compared: tuple[Path, str], mod
     output, log = compared
     result = json.loads((output / "retrieval.json").read_text())
     name = model.name
-    methods = [*CONTROLS, *LOOK_UPS, f"{name}, blind", name, f"{name} + analogues"]
+    methods = [*CONTROLS, *LOOK_UPS, *PEERS, f"{name}, blind", name, f"{name} + analogues"]
     assert set(result["tracks"]) == {"mass", "formula"}
     n_truths = len(list(csv.DictReader((DEMO / "truth.csv").open())))
     for figures in result["tracks"].values():
@@ -57,7 +73,8 @@ def test_every_method_has_figures_in_both_tracks(compared: tuple[Path, str], mod
     assert result["models"][name]["n_truth_in_training"] == 0
     assert result["library"]["adducts"] == ["[M+H]+"]
     assert result["versions"]["specvae"]
-    assert "reading the library" in result["seconds"]
+    assert {"reading the library", "training DeepSets"} <= set(result["seconds"])
+    assert result["training_steps"] == 2
     assert "library: " in log
 
 
@@ -80,12 +97,31 @@ def test_the_model_ranks_as_evaluate_says(
 def test_table_and_plots_are_written(compared: tuple[Path, str], model: Path) -> None:
     output, _ = compared
     table = (output / "table.md").read_text()
-    assert table.count(f"| {model.name} + analogues |") == 2
+    assert table.count(f"| {model.name} + analogues |") == 3
     assert "**All candidates**: 48 queries of 48 compounds" in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
-    assert widths == {8}
-    for name in ("topk.png", "topk-formula.png"):
+    assert widths == {9}
+    for name in ("topk.png", "topk-formula.png", "falloff.png"):
         assert (output / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_differences_and_likeness_are_told_of_every_method(
+    compared: tuple[Path, str], model: Path
+) -> None:
+    result = json.loads((compared[0] / "retrieval.json").read_text())
+    for track, figures in result["tracks"].items():
+        rivals = {name: figures[name]["hit_at_1"] for name in (*LOOK_UPS, *PEERS)}
+        peer = result["paired"][track]["best_peer"]
+        assert rivals[peer["reference"]] == max(rivals.values())
+        assert result["paired"][track]["first_model"]["reference"] == model.name
+        own = figures[model.name]["hit_at_1"] - rivals[peer["reference"]]
+        assert peer["differences"][model.name]["hit_at_1"] == pytest.approx(own)
+        # All queries have a truth here, so the bins share them out.
+        n_queries = result["falloff"]["n_queries"]
+        assert sum(n_queries) == result["fold"]["n_queries"]
+        for name, shares in result["falloff"]["hit_at_1"][track].items():
+            hits = sum(n * share for n, share in zip(n_queries, shares, strict=True) if n)
+            assert hits / sum(n_queries) == pytest.approx(figures[name]["hit_at_1"])
 
 
 def test_compounds_of_the_fold_are_never_in_the_library(tmp_path: Path) -> None:
@@ -100,7 +136,8 @@ def test_compounds_of_the_fold_are_never_in_the_library(tmp_path: Path) -> None:
     left_out.write_text("CN1C=NC2=C1C(=O)N(C(=O)N2C)C\n")
     run_specvae(
         "bench", "retrieval", "--data", fold, "--spectra", DEMO / "library.msp", *select,
-        "--exclude", left_out, "--jobs", 1, "-o", output,
+        "--exclude", left_out, "--jobs", 1, "-o", output, "--method", "random", "--method", "blind",
+        "--method", "analogues",
     )  # fmt: skip
     result = json.loads((output / "retrieval.json").read_text())
     library = result["library"]

@@ -145,3 +145,14 @@ def test_no_global_state_of_pyplot_is_touched(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     plot_training(history(2), tmp_path / "training.png")
     assert dict(mpl.rcParams) == before
+
+
+def test_a_crowded_legend_stands_beside_the_curves(tmp_path: Path, figures: list[Figure]) -> None:
+    for n_curves in (10, 11):
+        curves = {f"method {i}": [0.1, 0.2] for i in range(n_curves)}
+        plot_top_k(curves, tmp_path / "k.png", k_max=2, title="", n_queries=5)
+    inside, beside = (figure.axes[0] for figure in figures)
+    for axes, is_inside in ((inside, True), (beside, False)):
+        legend = axes.get_legend()
+        assert legend is not None
+        assert (legend.get_window_extent().x0 < axes.get_window_extent().x1) == is_inside

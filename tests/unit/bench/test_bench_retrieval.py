@@ -7,36 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from specvae_bench.retrieval import (
-    Comparison,
-    Problem,
-    fold_digest,
-    frequency_logits,
-    read_problems,
-    same_formula,
-)
+from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
+from specvae_bench.comparison import Comparison, read_problems, same_formula
+from specvae_bench.lookups import frequency_logits
+from specvae_bench.retrieval import fold_digest
+from specvae_bench.retrieval_report import figures
 
 from specvae.annotation.annotator import CandidateSource, QueryFilter
 from specvae.cli.options import Console
 from specvae.errors import InputError
-from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
-from specvae.spectra.spectrum import Spectrum
-
-# The propanols have one formula; acetic acid has their nominal mass.
-PROPANOL, ISOPROPANOL, ACETIC_ACID = "CCCO", "CC(C)O", "CC(=O)O"
-QUERY = Spectrum(mz=np.array([50.0]), intensity=np.array([1.0]), query_id="q")
-
-
-def candidates(tmp_path: Path, *smiles: str) -> CandidateSet:
-    path = tmp_path / "candidates.csv"
-    path.write_text("smiles\n" + "".join(f"{text}\n" for text in smiles))
-    return read_candidates(path)
-
-
-def problem(found: CandidateSet, place: int | None) -> Problem:
-    return Problem(QUERY, "A" * 14, found, place, same_formula(found, place))
 
 
 def test_same_formula_is_told_from_same_mass(tmp_path: Path) -> None:
@@ -67,13 +48,15 @@ def test_ranks_in_the_formula_track_count_its_candidates_only(tmp_path: Path) ->
 
 def test_methods_are_standardised_over_the_candidates_that_compete(tmp_path: Path) -> None:
     found = candidates(tmp_path, ACETIC_ACID, PROPANOL, ISOPROPANOL, "COCC")
-    comparison = Comparison([problem(found, 1)], 1, Console())
-    comparison.add_random()
+    comparison = Comparison([problem(found, 1)], known(), 1, Console())
+    comparison.add("random", [np.zeros(4)])
     left, right = np.array([100.0, 0.0, 1.0, 0.0]), np.array([0.0, 3.0, 2.0, 2.0])
     comparison.add("left", [left], 2.0)
     comparison.add("right", [right], 3.0)
     comparison.add_sum("both", ("left", "right"))
-    mass, formula = comparison.figures("mass", 0), comparison.figures("formula", 0)
+    mass, formula = (
+        figures(comparison, comparison.ranks(track), 0) for track in ("mass", "formula")
+    )
     assert mass["random"]["hit_at_1"] == 1 / 4
     assert formula["random"]["hit_at_1"] == 1 / 3
     assert mass["both"]["seconds"] == pytest.approx(5.0, abs=0.1)
@@ -91,10 +74,10 @@ def expected_rank(parts: list[NDArray[np.float64]], rows: list[int], place: int)
 
 
 def test_two_methods_of_one_name_are_refused(tmp_path: Path) -> None:
-    comparison = Comparison([problem(candidates(tmp_path, PROPANOL), 0)], 1, Console())
-    comparison.add_random()
-    with pytest.raises(InputError, match="two methods are called 'random'"):
-        comparison.add_random()
+    comparison = Comparison([problem(candidates(tmp_path, PROPANOL), 0)], known(), 1, Console())
+    comparison.add("mine", [np.zeros(1)])
+    with pytest.raises(InputError, match="two methods are called 'mine'"):
+        comparison.add("mine", [np.zeros(1)])
 
 
 def test_bit_frequencies_as_logits() -> None:
