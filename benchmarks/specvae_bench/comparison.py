@@ -214,7 +214,11 @@ class Comparison:
         self._parts[name] = parts
 
     def add_model(self, name: str, path: Path, device: str) -> dict[str, Any]:
-        """Add a model blind, alone and, if they are there, with analogues; return what it is."""
+        """Add a model's rows, and return what it is.
+
+        Blind, by its predicted fingerprint, by all that it knows, and by the fingerprint with
+        analogues, where these are there.
+        """
         annotator = Annotator.load(path, device)
         table = self.packed(annotator.layout.name)
         start = time.perf_counter()
@@ -226,6 +230,21 @@ class Comparison:
         self.add(
             name, (log_likelihoods(packed, of_query) for packed, of_query in scored), predicting
         )
+        experts = annotator.experts
+        if experts is not None:
+            compared = self.packed(experts.layout.name)
+            self.add(
+                f"{name}, everything",
+                (
+                    experts.weigh(problem.spectrum, problem.candidates, packed, scores).scores
+                    if problem.candidates is not None
+                    else scores
+                    for problem, packed, scores in zip(
+                        self.problems, compared, self._scores[name], strict=True
+                    )
+                ),
+                predicting,
+            )
         if PARTNER in self._parts:
             self.add_sum(f"{name} + analogues", (name, PARTNER))
         return self._described(name, annotator)

@@ -208,7 +208,7 @@ def plot_reliability(
         axes.set_ylim(0, 1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _first(values: Sequence[float], n: int) -> list[float]:

@@ -48,7 +48,8 @@ def test_every_method_has_figures_in_both_tracks(compared: tuple[Path, str], mod
     output, log = compared
     result = json.loads((output / "retrieval.json").read_text())
     name = model.name
-    methods = [*CONTROLS, *LOOK_UPS, *PEERS, f"{name}, blind", name, f"{name} + analogues"]
+    models = [f"{name}, blind", name, f"{name}, everything", f"{name} + analogues"]
+    methods = [*CONTROLS, *LOOK_UPS, *PEERS, *models]
     assert set(result["tracks"]) == {"mass", "formula"}
     n_truths = len(list(csv.DictReader((DEMO / "truth.csv").open())))
     for figures in result["tracks"].values():
@@ -81,15 +82,17 @@ def test_every_method_has_figures_in_both_tracks(compared: tuple[Path, str], mod
 def test_the_model_ranks_as_evaluate_says(
     compared: tuple[Path, str], model: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / "figures.json"
-    run_specvae(
-        "evaluate", DEMO / "queries.mgf", "--candidates", DEMO / "candidates.csv",
-        "--truth", DEMO / "truth.csv", "--model", model, "--json", path,
-    )  # fmt: skip
-    expected = json.loads(path.read_text())
     methods = json.loads((compared[0] / "retrieval.json").read_text())["tracks"]["mass"]
-    for key in ("hit_at_1", "hit_at_1_ci95", "hit_at_5", "mrr", "median_rank", "candidates_median"):
-        assert methods[model.name][key] == expected[key]
+    for rank_by, row in (("everything", f"{model.name}, everything"), ("fingerprint", model.name)):
+        path = tmp_path / f"{rank_by}.json"
+        run_specvae(
+            "evaluate", DEMO / "queries.mgf", "--candidates", DEMO / "candidates.csv",
+            "--truth", DEMO / "truth.csv", "--model", model, "--json", path, "--rank-by", rank_by,
+        )  # fmt: skip
+        expected = json.loads(path.read_text())
+        for key in ("hit_at_1", "hit_at_1_ci95", "hit_at_5", "mrr", "median_rank"):
+            assert methods[row][key] == expected[key]
+        assert methods[row]["candidates_median"] == expected["candidates_median"]
     assert methods[f"{model.name}, blind"]["hit_at_1"] == expected["blind_hit_at_1"]
     assert methods["random"]["hit_at_1"] == pytest.approx(expected["random_hit_at_1"])
 
