@@ -52,9 +52,9 @@ EXPERTS = ("fingerprint", "analogues", "fragments", "library")
 # Fitted on held-out compounds of MassBank, each among all structures within 10 ppm: see
 # docs/research.md. The library's term is a log-likelihood ratio as it stands.
 DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "fingerprint": 0.25,
+    "fingerprint": 0.4,
     "analogues": 0.8,
-    "fragments": 1.25,
+    "fragments": 1.4,
     "library": 1.0,
 }
 
