@@ -63,7 +63,8 @@ def test_annotate_ranks_every_query(model: Path) -> None:
             # Equal scores share the worst rank of their group.
             assert int(row["rank"]) == sum(score >= float(row["score"]) for score in scores)
             assert row["status"] == "ok"
-            assert row["probability"] == ""
+            assert 0.0 <= float(row["probability"]) <= 1.0
+        assert sum(float(row["probability"]) for row in of_query) <= 1.0 + 1e-4
 
 
 def test_evaluate_agrees_with_annotate(model: Path, tmp_path: Path) -> None:
