@@ -22,7 +22,10 @@ PAGES = (DOCS.parent / "README.md", DOCS / "benchmarks.md", DOCS / "evaluation.m
 # File -> heading; a file that is not there has no table.
 SETS = {
     "massbank-fold": "MassBank compounds held out",
+    "massbank-negative": "MassBank compounds held out, [M-H]-",
+    "massbank-sodium": "MassBank compounds held out, [M+Na]+",
     "casmi2016": "CASMI 2016, positive challenges",
+    "casmi2016-negative": "CASMI 2016, negative challenges",
     "casmi2017": "CASMI 2017, positive challenges",
 }
 
