@@ -138,15 +138,16 @@ class TrainConfig:
     """All settings of a training run.
 
     `supervision` is the share of pairs kept paired. The samples that stream unpaired are the rest
-    of the pairs (`unpaired_pool` "rest") or all of them ("all", as in the authors' code), and
-    whatever unpaired files are given.
+    of the pairs (`unpaired_pool` "rest"), all of them ("all", as in the authors' code) or none
+    ("none": what supervision leaves over is not learned from), and whatever unpaired files are
+    given.
     """
 
     preset: Literal["small", "paper"] = "small"
     seed: int = 0
     fingerprint: str = "mixed2149"
     supervision: float = 1.0
-    unpaired_pool: Literal["rest", "all"] = "rest"
+    unpaired_pool: Literal["rest", "all", "none"] = "rest"
     model: ModelSettings = field(default_factory=ModelSettings)
     inputs: InputSettings = field(default_factory=InputSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)

@@ -574,7 +574,7 @@ def _training_data(
     order = np.random.default_rng(config.seed).permutation(rows)
     n_paired = max(1, round(config.supervision * len(rows)))
     paired = np.sort(order[:n_paired])
-    pool = rows if config.unpaired_pool == "all" else np.sort(order[n_paired:])
+    pool = {"all": rows, "rest": np.sort(order[n_paired:]), "none": rows[:0]}[config.unpaired_pool]
     n_more_spectra = len(unpaired_spectra.offsets) - 1
     spectra = library.spectra
     if n_more_spectra:

@@ -344,7 +344,13 @@ def test_columns_and_means_are_those_of_the_training_rows() -> None:
 
 @pytest.mark.parametrize(
     ("supervision", "pool", "n_paired", "n_pool"),
-    [(1.0, "rest", 5, 0), (0.4, "rest", 2, 3), (0.4, "all", 2, 5), (0.01, "rest", 1, 4)],
+    [
+        (1.0, "rest", 5, 0),
+        (0.4, "rest", 2, 3),
+        (0.4, "all", 2, 5),
+        (0.4, "none", 2, 0),
+        (0.01, "rest", 1, 4),
+    ],
 )
 @pytest.mark.parametrize("n_more", [0, 2])
 def test_supervision_splits_the_training_pairs(
