@@ -36,9 +36,23 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
-    """Return the folder of a model trained for a few epochs on the demo library."""
+    """Return the folder of a model, trained for a few epochs, that ranks by fingerprint alone.
+
+    Most tests are not about what candidates are ranked by, and this takes half the time.
+    """
+    return _trained(tmp_path_factory, "--set", "experts.library=false")
+
+
+@pytest.fixture(scope="session")
+def full_model(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
+    """Return the folder of a model, trained for a few epochs, that ranks by all that it knows."""
+    return _trained(tmp_path_factory)
+
+
+def _trained(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Path:
     folder = tmp_path_factory.mktemp("model")
     run_specvae(
-        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 12, "--seed", 1
-    )
+        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 12, "--seed", 1,
+        *options,
+    )  # fmt: skip
     return folder

@@ -45,10 +45,12 @@ def test_train_writes_its_record(model: Path) -> None:
     assert header["validation"]["hit_at_1"] > 3 * header["validation"]["random_hit_at_1"]
 
 
-def test_annotate_ranks_every_query(model: Path) -> None:
+def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
     done = run_specvae(
-        "annotate", QUERIES, "--candidates", CANDIDATES, "--model", model, "--top", "all"
-    )
+        "annotate", QUERIES, "--candidates", CANDIDATES, "--model", full_model, "--top", "all",
+        "--report", report,
+    )  # fmt: skip
     rows = rows_of(done.stdout)
     assert tuple(rows[0]) == COLUMNS
     n_queries = QUERIES.read_text().count("BEGIN IONS")
@@ -65,6 +67,14 @@ def test_annotate_ranks_every_query(model: Path) -> None:
             assert row["status"] == "ok"
             assert 0.0 <= float(row["probability"]) <= 1.0
         assert sum(float(row["probability"]) for row in of_query) <= 1.0 + 1e-4
+    page = report.read_text(encoding="utf-8")
+    assert page.count("Compounds of the library with like spectra") == n_queries
+    assert "Peaks that are fragments of the best candidate" in page
+
+
+def test_a_model_that_ranks_by_fingerprint_has_no_probabilities(model: Path) -> None:
+    done = run_specvae("annotate", QUERIES, "--candidates", CANDIDATES, "--model", model)
+    assert {row["probability"] for row in rows_of(done.stdout)} == {""}
 
 
 def test_evaluate_agrees_with_annotate(model: Path, tmp_path: Path) -> None:

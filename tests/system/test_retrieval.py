@@ -32,6 +32,12 @@ PEERS = [
 
 
 @pytest.fixture(scope="module")
+def model(full_model: Path) -> Path:
+    """Return the model with all experts: its rows are compared too."""
+    return full_model
+
+
+@pytest.fixture(scope="module")
 def compared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Compare all methods on the demo queries; return the folder and what was said on stderr."""
     output = tmp_path_factory.mktemp("retrieval")
