@@ -145,7 +145,7 @@ def epoch_table() -> str:
 # File -> what was evaluated.
 CALIBRATED = {
     "probability-massbank-fold": "MassBank compounds held out",
-    "probability-massbank-half": "the same, the truth struck from the lists of half of the compounds",
+    "probability-massbank-half": "the same, truths struck from the lists of half of the compounds",
     "probability-casmi2016": "CASMI 2016, positive challenges",
 }
 
