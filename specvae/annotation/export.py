@@ -165,7 +165,7 @@ _DESCRIPTION = (
     "prediction from the spectrum. Nothing was quantified."
 )
 _PREFIX = "candidate"
-_SCORE = "[, , specvae log-likelihood in nats (higher is better), ]"
+_SCORE = "[, , specvae score in nats (higher is better), ]"
 _PROBABILITY = "[, , specvae probability (higher is better), ]"
 _NO_QUANTITY = "[, , no quantification, ]"
 _SOFTWARE = f"[, , specvae, {__version__}]"
