@@ -40,7 +40,8 @@ install-dev: $(VENV)/.installed-dev  ## The same with the tools for tests and be
 	@echo "Installed: $(BIN)/specvae and the development tools"
 
 demo: $(VENV)/.installed  ## Train, annotate and evaluate on the simulated demo data
-	$(BIN)/specvae train --spectra data/demo/library.msp -o $(DEMO)/model --epochs $(DEMO_EPOCHS) \
+	$(BIN)/specvae train --spectra data/demo/library.msp --structures data/demo/candidates.csv \
+	  -o $(DEMO)/model --epochs $(DEMO_EPOCHS) \
 	  --set optim.batch_size=64 --seed 1
 	$(BIN)/specvae annotate data/demo/queries.mgf --candidates data/demo/candidates.csv \
 	  --model $(DEMO)/model -o $(DEMO)/annotations.csv --report $(DEMO)/report.html

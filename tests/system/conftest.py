@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
 @pytest.fixture(scope="session")
 def full_model(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
     """Return the folder of a model, trained for a few epochs, that ranks by all that it knows."""
-    return _trained(tmp_path_factory)
+    return _trained(tmp_path_factory, "--structures", str(DEMO / "candidates.csv"))
 
 
 def _trained(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Path:

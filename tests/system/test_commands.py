@@ -72,6 +72,15 @@ def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
     assert "Peaks that are fragments of the best candidate" in page
 
 
+def test_structures_calibrate_the_model(full_model: Path) -> None:
+    told = run_specvae("info", full_model).stdout
+    assert "validation compounds among candidates.csv" in told
+    header = json.loads(run_specvae("info", full_model, "--json").stdout)
+    assert header["calibration"]["n_compounds"] >= 30
+    assert header["calibration"]["hit_at_1"] > 0.5
+    assert header["experts"]["weights"]["library"] == 1.0
+
+
 def test_a_model_that_ranks_by_fingerprint_has_no_probabilities(model: Path) -> None:
     done = run_specvae("annotate", QUERIES, "--candidates", CANDIDATES, "--model", model)
     assert {row["probability"] for row in rows_of(done.stdout)} == {""}
