@@ -188,9 +188,14 @@ class Annotator:
                 )
         experts = None
         if with_experts and "experts" in header:
-            stored = header["experts"]
-            _require_probe(get_layout(stored["fingerprint"]), stored["probe_sha256"])
-            experts = Experts.from_companions(stored, load_companions(path))
+            stored, companions = header["experts"], load_companions(path)
+            try:
+                experts = Experts.from_companions(stored, companions)
+                _require_probe(experts.layout, stored["probe_sha256"])
+            except (KeyError, TypeError, ValueError, ConfigError) as error:
+                raise CheckpointError(
+                    f"{path}: the experts in the header make no sense: {error!r}"
+                ) from None
         return cls(model, header, torch_device, experts)
 
     @property

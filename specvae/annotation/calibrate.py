@@ -30,7 +30,8 @@ PPM = 10.0
 FEWEST_COMPOUNDS = 30
 
 DEFAULT_FILE = Path(__file__).with_name("probability.json")
-"""Fitted to held-out compounds of MassBank ([M+H]+), each among all structures within 10 ppm."""
+"""Fitted to compounds of MassBank ([M+H]+) that the network and the library had not seen, though
+the fragment scorer had, each among all structures within 10 ppm."""
 
 
 @dataclass(frozen=True)

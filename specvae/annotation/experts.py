@@ -24,6 +24,7 @@ score, divided by its sum, is a distribution over the candidates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -49,8 +50,9 @@ from specvae.spectra.spectrum import Spectrum
 
 EXPERTS = ("fingerprint", "analogues", "fragments", "library")
 
-# Fitted on held-out compounds of MassBank, each among all structures within 10 ppm: see
-# docs/research.md. The library's term is a log-likelihood ratio as it stands.
+# Fitted on compounds of MassBank that the network and the library had not seen, though the fragment
+# scorer had, each among all structures within 10 ppm: see docs/research.md. The library's term is a
+# log-likelihood ratio as it stands.
 DEFAULT_WEIGHTS: Mapping[str, float] = {
     "fingerprint": 0.4,
     "analogues": 0.8,
@@ -267,9 +269,20 @@ class Experts:
     def from_companions(
         cls, header: Mapping[str, Any], companions: Mapping[str, Tensor]
     ) -> Experts:
-        """Return the experts that `to_companions` described."""
-        arrays = {name: tensor.numpy() for name, tensor in companions.items()}
+        """Return the experts that `to_companions` described.
 
+        Raises
+        ------
+        ValueError
+            If a weight is no finite number, or the compounds are not as many as their fingerprints.
+        KeyError, TypeError
+            If a part is missing or of another kind.
+        """
+        arrays = {name: tensor.numpy() for name, tensor in companions.items()}
+        if not all(math.isfinite(header["weights"][name]) for name in EXPERTS):
+            raise ValueError("a weight is not finite")
+        if {len(header["first_blocks"]), len(header["smiles"])} != {len(arrays["fingerprints"])}:
+            raise ValueError("compounds and fingerprints differ in number")
         return cls(
             AnalogueIndex.from_arrays(_part(arrays, "index."), BinLayout.from_json(header["bins"])),
             header["first_blocks"],

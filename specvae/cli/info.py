@@ -38,8 +38,8 @@ def info(model: Path, as_json: bool) -> None:
             header["compounds"] = {fold: len(of) for fold, of in header["compounds"].items()}
         if (header.get("bins") or {}).get("context") is not None:
             header["bins"]["context"] = len(header["bins"]["context"])
-        for name in ("first_blocks", "smiles"):
-            if "experts" in header:
+        if "experts" in header:
+            for name in ("first_blocks", "smiles"):
                 header["experts"][name] = len(header["experts"][name])
         click.echo(json.dumps(header, indent=2))
         return

@@ -247,7 +247,8 @@ def candidate_options(function: Decorated) -> Decorated:
             default="everything",
             show_default=True,
             help="All that the model knows (predicted fingerprint, analogues in its library, the "
-            "candidates' fragments), or the predicted fingerprint's cross entropy alone.",
+            "candidates' fragments and own spectra in the library), or the predicted fingerprint's "
+            "cross entropy alone.",
         ),
         click.option(
             "--ppm",

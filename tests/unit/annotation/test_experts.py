@@ -167,3 +167,14 @@ def test_peaks_are_explained_by_the_candidates_fragments(experts: Experts) -> No
     formulas = {round(peak.mz, 4): peak.formula for peak in told}
     assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
     assert all(abs(peak.error_ppm) < 10 for peak in told)
+
+
+@pytest.mark.parametrize(
+    "change", [{"weights": {}}, {"weights": dict.fromkeys(EXPERTS, float("nan"))}, {"smiles": []}]
+)
+def test_experts_that_make_no_sense_are_refused(
+    experts: Experts, change: dict[str, object]
+) -> None:
+    header, tensors = experts.to_companions()
+    with pytest.raises((KeyError, ValueError)):
+        Experts.from_companions(header | change, tensors)
