@@ -79,11 +79,17 @@ class Peaks(NamedTuple):
 
     @classmethod
     def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
-        """Take a spectrum's highest peaks; see `highest`."""
-        ion = spectrum.ion
+        """Take a spectrum's highest peaks; see `highest`.
+
+        Of an ion with several charges the precursor is taken as it would be with one: its
+        fragments with fewer charges lie above it.
+        """
+        ion, precursor_mz = spectrum.ion, spectrum.precursor_mz
         sign = -1 if ion is not None and ion.charge < 0 else 1
+        if ion is not None and precursor_mz is not None and abs(ion.charge) > 1:
+            precursor_mz = float(_ion_mz(np.array(ion.neutral_mass(precursor_mz)), 0, sign))
         return cls.highest(
-            spectrum.mz, spectrum.intensity, spectrum.precursor_mz, sign=sign, max_peaks=max_peaks
+            spectrum.mz, spectrum.intensity, precursor_mz, sign=sign, max_peaks=max_peaks
         )
 
     @classmethod

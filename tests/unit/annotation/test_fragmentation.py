@@ -290,3 +290,16 @@ def test_nothing_to_learn_from() -> None:
     for example in (Example([peaks(31.0)], [table]), Example([], [table, table])):
         with pytest.raises(TrainingError, match="no compound to learn fragmentation from"):
             FragmentScorer.fit([example])
+
+
+def test_fragments_of_a_doubly_charged_ion_may_lie_above_it() -> None:
+    query = Spectrum(
+        mz=np.array([72.08, 150.1]),
+        intensity=np.array([1.0, 2.0]),
+        query_id="q",
+        precursor_mz=98.0475,
+        adduct="[M+2H]2+",
+    )
+    peaks = Peaks.of(query)
+    np.testing.assert_array_equal(peaks.mz, query.mz)
+    assert peaks.precursor_mz == pytest.approx(195.0877, abs=1e-3)
