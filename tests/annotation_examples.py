@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from specvae.annotation.annotator import Annotator
@@ -13,6 +14,7 @@ from specvae.annotation.layout import bin_layout, model_config
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.spectrum import Spectrum
 from specvae.vae.model import MultimodalVAE
 
 CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
@@ -73,3 +75,18 @@ def write_library(path: Path, smiles: Iterable[str], n_each: int = 2) -> Path:
         )
     path.write_text("".join(records), encoding="utf-8")
     return path
+
+
+def spectrum_of(smiles: str, *mz: float) -> Spectrum:
+    """Return a spectrum of a structure's [M+H]+ whose peaks fall from 100 to 50."""
+    molecule = parse_molecule(smiles)
+    return Spectrum(
+        mz=np.array(mz),
+        intensity=np.linspace(100.0, 50.0, len(mz)),
+        query_id=smiles,
+        precursor_mz=molecule.exact_mass + 1.00727646,
+        adduct="[M+H]+",
+        ion_mode="positive",
+        ms_level=2,
+        smiles=smiles,
+    )

@@ -101,8 +101,7 @@ def fragments(
         read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
     ):
         found = Peaks.of(spectrum)
-        mode = "positive" if found.sign > 0 else "negative"
-        peaks.setdefault((mode, molecule.first_block), []).append(found)
+        peaks.setdefault((found.ion_mode, molecule.first_block), []).append(found)
         molecules[molecule.first_block] = molecule
     if not peaks:
         raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")

@@ -224,7 +224,7 @@ class Experts:
     def explain(self, query: Spectrum, smiles: str) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain best, by m/z."""
         peaks = Peaks.of(query)
-        scorer = self._scorer(peaks)
+        scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return ()
         found = [e for e in explain(_fragments_of(smiles), peaks, scorer) if e is not None]
@@ -234,12 +234,9 @@ class Experts:
             for e in sorted(found, key=lambda e: e.mz)
         )
 
-    def _scorer(self, peaks: Peaks) -> FragmentScorer | None:
-        return self.scorers.get("positive" if peaks.sign > 0 else "negative")
-
     def _fragments(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:
         peaks = Peaks.of(query)
-        scorer = self._scorer(peaks)
+        scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return np.zeros(len(candidates))
         return scorer.scores(peaks, [_fragments_of(smiles) for smiles in candidates.smiles])

@@ -77,6 +77,11 @@ class Peaks(NamedTuple):
     precursor_mz: float
     sign: int = 1
 
+    @property
+    def ion_mode(self) -> str:
+        """``positive`` or ``negative``."""
+        return "positive" if self.sign > 0 else "negative"
+
     @classmethod
     def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
         """Take a spectrum's highest peaks; see `highest`.

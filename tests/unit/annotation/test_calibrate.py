@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotation_examples import tiny_annotator
+from annotation_examples import spectrum_of, tiny_annotator
 
 from specvae.annotation import calibrate as module
 from specvae.annotation.analogues import ANALOGUE_BINS
@@ -23,24 +23,9 @@ from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
 from specvae.spectra.binning import BinLayout
-from specvae.spectra.spectrum import Spectrum
 
 ALCOHOLS = ["CCCCO", "CCC(C)O", "CC(C)CO", "CCOCC", "CCCOC", "CC(C)OC"]
 ACIDS = ["CCCC(=O)O", "CC(C)C(=O)O", "CCOC(C)=O", "COC(=O)CC", "CCCOC=O"]
-
-
-def spectrum(smiles: str, *mz: float) -> Spectrum:
-    molecule = parse_molecule(smiles)
-    return Spectrum(
-        mz=np.array(mz),
-        intensity=np.linspace(100.0, 50.0, len(mz)),
-        query_id=smiles,
-        precursor_mz=molecule.exact_mass + 1.00727646,
-        adduct="[M+H]+",
-        ion_mode="positive",
-        ms_level=2,
-        smiles=smiles,
-    )
 
 
 def test_weights_are_found_that_made_the_truths() -> None:
@@ -70,7 +55,7 @@ def test_what_misleads_gets_no_weight() -> None:
 @pytest.fixture
 def annotator() -> Annotator:
     library = Library.from_spectra(
-        [spectrum("CCCCCO", 43.05, 71.08), spectrum("CCCCC(=O)O", 57.07, 85.06)],
+        [spectrum_of("CCCCCO", 43.05, 71.08), spectrum_of("CCCCC(=O)O", 57.07, 85.06)],
         BinLayout(max_mz=300.0),
         ReadReport(),
         peaks=ANALOGUE_BINS,
@@ -89,7 +74,7 @@ def test_calibration_is_of_the_compounds_held_out(
     monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path))
     structures = tmp_path / "structures.csv"
     structures.write_text("smiles\n" + "\n".join(ALCOHOLS + ACIDS[:-1]) + "\n", encoding="utf-8")
-    queries = [spectrum(smiles, 43.05, 57.07) for smiles in ALCOHOLS + ACIDS]
+    queries = [spectrum_of(smiles, 43.05, 57.07) for smiles in ALCOHOLS + ACIDS]
     blocks = [parse_molecule(smiles).first_block for smiles in ALCOHOLS + ACIDS]
     assert calibrate(annotator, queries, blocks, structures, n_jobs=1) is None
     monkeypatch.setattr(module, "FEWEST_COMPOUNDS", 5)

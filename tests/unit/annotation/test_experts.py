@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from annotation_examples import ASPIRIN, CAFFEINE
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
 
 from specvae.annotation.analogues import ANALOGUE_BINS
 from specvae.annotation.experts import (
@@ -30,26 +30,12 @@ THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
 PHENACETIN = "CCOc1ccc(NC(C)=O)cc1"
 
 
-def spectrum(smiles: str, mz: list[float], name: str = "s") -> Spectrum:
-    molecule = parse_molecule(smiles)
-    return Spectrum(
-        mz=np.array(mz),
-        intensity=np.linspace(100.0, 50.0, len(mz)),
-        query_id=name,
-        precursor_mz=molecule.exact_mass + 1.00727646,
-        adduct="[M+H]+",
-        ion_mode="positive",
-        ms_level=2,
-        smiles=smiles,
-    )
-
-
 LIBRARY = (
-    spectrum(CAFFEINE, [110.0713, 138.0662, 195.0877]),
-    spectrum(CAFFEINE, [69.0447, 83.0604, 110.0713]),
-    spectrum(THEOPHYLLINE, [69.0447, 96.0556, 124.0505]),
-    spectrum(ASPIRIN, [121.0284, 163.039]),
-    spectrum(PHENACETIN, [110.06, 138.0913]),
+    spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877),
+    spectrum_of(CAFFEINE, 69.0447, 83.0604, 110.0713),
+    spectrum_of(THEOPHYLLINE, 69.0447, 96.0556, 124.0505),
+    spectrum_of(ASPIRIN, 121.0284, 163.039),
+    spectrum_of(PHENACETIN, 110.06, 138.0913),
 )
 
 
@@ -86,7 +72,7 @@ def weighed(experts: Experts, query: Spectrum, found: CandidateSet) -> Weighed:
 
 def test_the_score_is_the_weighed_sum_of_the_experts(experts: Experts) -> None:
     found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
-    query = spectrum(THEOBROMINE, [110.0713, 138.0662, 181.072])
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     result = weighed(experts, query, found)
     np.testing.assert_allclose(result.scores, result.parts.sum(axis=1), atol=1e-12)
     np.testing.assert_allclose(
@@ -98,7 +84,7 @@ def test_the_score_is_the_weighed_sum_of_the_experts(experts: Experts) -> None:
 
 
 def test_analogues_come_with_their_likeness_nearest_first(experts: Experts) -> None:
-    query = spectrum(THEOBROMINE, [110.0713, 138.0662, 195.0877])
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 195.0877)
     result = weighed(experts, query, candidates(THEOBROMINE))
     assert result.analogues[0].first_block == parse_molecule(CAFFEINE).first_block
     cosines = [analogue.cosine for analogue in result.analogues]
@@ -108,7 +94,7 @@ def test_analogues_come_with_their_likeness_nearest_first(experts: Experts) -> N
 
 def test_a_measured_candidate_has_no_vote_for_itself(experts: Experts, library: Library) -> None:
     """Caffeine is nearest to the query; of the others only theophylline was measured."""
-    query = spectrum(THEOBROMINE, [110.0713, 138.0662, 181.072])
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     found = candidates(CAFFEINE, THEOBROMINE)
     votes = weighed(experts, query, found).parts[:, EXPERTS.index("analogues")]
     assert votes[1] > votes[0]
@@ -117,30 +103,30 @@ def test_a_measured_candidate_has_no_vote_for_itself(experts: Experts, library: 
 def test_a_measured_candidate_is_judged_by_its_own_spectra(experts: Experts) -> None:
     library_term = EXPERTS.index("library")
     found = candidates(CAFFEINE, THEOBROMINE)
-    same = weighed(experts, spectrum(CAFFEINE, [110.0713, 138.0662, 195.0877]), found)
+    same = weighed(experts, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
     assert same.parts[0, library_term] > 1.0
-    other = weighed(experts, spectrum(CAFFEINE, [55.0, 57.0, 91.0]), found)
+    other = weighed(experts, spectrum_of(CAFFEINE, 55.0, 57.0, 91.0), found)
     assert other.parts[0, library_term] < -1.0
     assert same.parts[1, library_term] == other.parts[1, library_term] == 0.0
 
 
 def test_fragments_tell_isomers_apart(experts: Experts) -> None:
     """The ethyl ether loses ethene and ketene; the ester and the other isomer do not give both."""
-    query = spectrum(PHENACETIN, [110.06, 138.0913, 180.1019])
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913, 180.1019)
     found = candidates("CCOC(=O)c1ccc(NC)cc1", PHENACETIN, "CCCOC(=O)Nc1ccccc1")
     fragments = weighed(experts, query, found).parts[:, EXPERTS.index("fragments")]
     assert fragments.argmax() == 1
 
 
 def test_a_mode_without_a_scorer_is_not_judged_by_fragments(experts: Experts) -> None:
-    query = spectrum(PHENACETIN, [110.06, 138.0913])
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913)
     result = weighed(replace(experts, scorers={}), query, candidates(PHENACETIN, ASPIRIN))
     np.testing.assert_array_equal(result.parts[:, EXPERTS.index("fragments")], 0.0)
 
 
 def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(experts: Experts) -> None:
     """Its one peak lies above the precursor."""
-    query = spectrum(THEOBROMINE, [900.0])
+    query = spectrum_of(THEOBROMINE, 900.0)
     result = weighed(experts, query, candidates("Cn1cnc2c1c(=O)n(C)c(=O)[nH]2", THEOBROMINE))
     np.testing.assert_array_equal(result.scores, result.parts[:, EXPERTS.index("fingerprint")])
     assert result.scores.argmax() == 1
@@ -150,7 +136,7 @@ def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(experts: Experts) -
 def test_a_checkpoint_keeps_the_experts(experts: Experts) -> None:
     header, tensors = experts.to_companions()
     again = Experts.from_companions(json.loads(json.dumps(header)), tensors)
-    query = spectrum(THEOBROMINE, [110.0713, 138.0662, 181.072])
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
     np.testing.assert_array_equal(
         weighed(again, query, found).parts, weighed(experts, query, found).parts
@@ -162,7 +148,7 @@ def test_both_ion_modes_have_a_scorer() -> None:
 
 
 def test_peaks_are_explained_by_the_candidates_fragments(experts: Experts) -> None:
-    query = spectrum(PHENACETIN, [110.06, 138.0913, 150.5, 180.1019])
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913, 150.5, 180.1019)
     told = experts.explain(query, PHENACETIN)
     formulas = {round(peak.mz, 4): peak.formula for peak in told}
     assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
