@@ -40,6 +40,7 @@ from torch import Tensor
 from specvae.annotation.analogues import ANALOGUE_BINS, AnalogueIndex, AnalogueRule, analogue_scores
 from specvae.annotation.fragmentation import FragmentScorer, Peaks, explain
 from specvae.annotation.library import Library
+from specvae.annotation.probability import minimise
 from specvae.annotation.scoring import standardised
 from specvae.annotation.table import Analogue, PeakEvidence
 from specvae.molecules.candidates import CandidateSet
@@ -365,30 +366,22 @@ def fit_weights(
     x = torch.from_numpy(np.concatenate(columns))
     place = torch.cumsum(sizes, 0) - sizes + torch.tensor(truth)
     weight = torch.from_numpy(shares / shares.sum())
-    # Squares: weights below 0 would only fit noise.
-    roots = torch.ones(len(EXPERTS) - 1, dtype=torch.double, requires_grad=True)
 
-    def weights() -> Tensor:
+    def weights(roots: Tensor) -> Tensor:
+        # Squares: weights below 0 would only fit noise.
         return torch.cat([roots.square(), torch.ones(1, dtype=torch.double)])
 
-    def loss() -> Tensor:
-        scores = x @ weights()
+    def loss(roots: Tensor) -> Tensor:
+        scores = x @ weights(roots)
         highest = torch.full((len(columns),), -torch.inf, dtype=torch.double)
         highest = highest.scatter_reduce(0, segment, scores.detach(), "amax")
         total = torch.zeros_like(highest).index_add(0, segment, (scores - highest[segment]).exp())
         likely = scores[place] - highest - total.log()
-        return -(weight * likely).sum() + _WEIGHT_PENALTY * weights().square().sum()
+        return -(weight * likely).sum() + _WEIGHT_PENALTY * weights(roots).square().sum()
 
-    optimiser = torch.optim.LBFGS([roots], max_iter=100, line_search_fn="strong_wolfe")
-
-    def step() -> Tensor:
-        optimiser.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimiser.step(step)  # type: ignore[no-untyped-call]
-    return dict(zip(EXPERTS, weights().detach().tolist(), strict=True))
+    roots = minimise(loss, torch.ones(len(EXPERTS) - 1, dtype=torch.double))
+    fitted = weights(torch.tensor(roots, dtype=torch.double))
+    return dict(zip(EXPERTS, fitted.tolist(), strict=True))
 
 
 def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[np.float32]]:

@@ -282,7 +282,7 @@ def _fit_temperature(
         surprise = total.log() - scaled[place]
         return (weights * surprise).sum() + _TEMPERATURE_PENALTY * parameters[1:].square().sum()
 
-    return _minimise(loss, z.shape[1] + 1)
+    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
 
 
 def _fit_in_list(z: Tensor, held: Tensor, weights: Tensor) -> tuple[float, ...]:
@@ -294,11 +294,20 @@ def _fit_in_list(z: Tensor, held: Tensor, weights: Tensor) -> tuple[float, ...]:
         )
         return (weights * surprise).sum() + _IN_LIST_PENALTY * parameters[1:].square().sum()
 
-    return _minimise(loss, z.shape[1] + 1)
+    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
 
 
-def _minimise(loss: Callable[[Tensor], Tensor], n_parameters: int) -> tuple[float, ...]:
-    parameters = torch.zeros(n_parameters, dtype=torch.double, requires_grad=True)
+def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> tuple[float, ...]:
+    """Return the parameters (n,) at which a smooth loss, followed from `start`, is least (L-BFGS).
+
+    Parameters
+    ----------
+    loss
+        Of the parameters, float64 (n,), a number.
+    start
+        float64 (n,).
+    """
+    parameters = start.clone().requires_grad_()
     optimiser = torch.optim.LBFGS(
         [parameters], max_iter=_MAX_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-12
     )
