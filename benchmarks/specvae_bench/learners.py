@@ -2,15 +2,17 @@
 
 One loop trains them all: batches of spectra drawn in proportion to n ** -0.5 for a compound with n
 of them, as our own models draw them, AdamW, a cosine schedule. Sizes and inputs are those of the
-papers as far as a CPU can bear them; each class says where it differs. None picks its best epoch.
+papers as far as a CPU can bear them; each class says where it differs. `bench retrieval` lets none
+pick its best epoch.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -337,7 +339,13 @@ def relative_bins(spectra: Sequence[Spectrum], bins: BinLayout) -> SparseRows:
 
 
 def train(
-    learner: Learner, known: KnownSpectra, options: Options, comparison: Comparison | None = None
+    learner: Learner,
+    known: KnownSpectra,
+    options: Options,
+    comparison: Comparison | None = None,
+    *,
+    validate: Callable[[Learner], float] | None = None,
+    n_checks: int = 5,
 ) -> None:
     """Train a learner on the library, where its parameters lie.
 
@@ -351,6 +359,11 @@ def train(
         Steps and seed.
     comparison
         Where progress is shown; None for nowhere.
+    validate
+        Higher is better: `n_checks` times in the run it is asked, in evaluation mode, and the best
+        weights are kept. None: the last are.
+    n_checks
+        At even distances, the last at the end.
     """
     device = next(learner.parameters()).device
     inputs = learner.encode(known.spectra)
@@ -358,6 +371,8 @@ def train(
     weight = (torch.bincount(compound).double() ** -COMPOUND_BALANCE)[compound]
     optimiser = _optimiser(learner)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
+    checks = {round(options.steps * i / n_checks) for i in range(1, n_checks + 1)}
+    best, kept = -math.inf, None
     learner.train()
     for step in range(1, options.steps + 1):
         rows = torch.multinomial(weight, BATCH, replacement=True)
@@ -370,6 +385,14 @@ def train(
         schedule.step()
         if comparison is not None:
             comparison.console.progress(f"training {type(learner).__name__}", step, options.steps)
+        if validate is not None and step in checks:
+            learner.eval()
+            value = validate(learner)
+            if value > best:
+                best, kept = value, copy.deepcopy(learner.state_dict())
+            learner.train()
+    if kept is not None:
+        learner.load_state_dict(kept)
     learner.eval()
 
 
@@ -383,12 +406,16 @@ def _optimiser(learner: Learner) -> torch.optim.Optimizer:
         return adam()
 
 
-@torch.inference_mode()
 def predict(learner: Learner, spectra: Sequence[Spectrum]) -> Tensor:
     """Return what a trained learner makes of spectra, (n_spectra, n_outputs)."""
+    return predict_encoded(learner, learner.encode(spectra))
+
+
+@torch.inference_mode()
+def predict_encoded(learner: Learner, inputs: Input) -> Tensor:
+    """Return what a trained learner makes of its input for spectra, (n_spectra, n_outputs)."""
     device = next(learner.parameters()).device
-    inputs = learner.encode(spectra)
-    parts = torch.split(torch.arange(len(spectra)), _PREDICTED_AT_ONCE)
+    parts = torch.split(torch.arange(len(inputs)), _PREDICTED_AT_ONCE)
     return torch.cat([learner(select(inputs, rows).to(device)) for rows in parts])
 
 

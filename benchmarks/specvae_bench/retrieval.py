@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import gzip
-import hashlib
 import time
-from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +20,7 @@ from specvae.cli.options import (
     settings_options,
     verbosity,
 )
-from specvae.errors import InputError
-from specvae_bench.methods import ALL, LAYOUTS, METHODS, Options, chosen_methods, listing
+from specvae_bench.methods import ALL, METHODS, Options, chosen_methods, listing
 
 
 @click.command(epilog=f"\b\nMethods:\n{listing()}")
@@ -116,17 +110,11 @@ def retrieval(
         raise click.UsageError("two models have the same folder name; rename one")
     require_writable(output / "retrieval.json")
 
-    from specvae.annotation.annotator import CandidateSource, QueryFilter
-    from specvae.annotation.compounds import read_excluded, read_truth
-    from specvae.annotation.library import SpectrumFilter, canonical_adducts
-    from specvae.files import atomic_text, sha256_of
-    from specvae.molecules.fingerprint import get_layout
-    from specvae.report import ReadReport
-    from specvae_bench.casmi import prepare
-    from specvae_bench.comparison import Comparison, read_problems
+    from specvae.files import atomic_text
+    from specvae_bench.comparison import Comparison
     from specvae_bench.falloff import falloff, nearest_likeness
     from specvae_bench.files import write_result
-    from specvae_bench.known import read_known
+    from specvae_bench.fold import FoldFiles, read_fold
     from specvae_bench.retrieval_report import (
         TRACKS,
         best_peer,
@@ -140,29 +128,11 @@ def retrieval(
     chosen = chosen_methods(methods)
     if not methods and len(chosen) < len([of for of in METHODS.values() if not of.trains]):
         console.log("note: matchms is not installed; its similarities are left out")
-    challenges = prepare(data, output)
-    truth = read_truth(challenges.truth)
-    candidate_report = ReadReport()
-    source = CandidateSource(challenges.candidates, get_layout(LAYOUTS[0]), ppm, candidate_report)
-    problems, missing = read_problems(
-        challenges.queries, truth, source, QueryFilter.of(ion_mode, adducts), console
+    fold = read_fold(
+        FoldFiles(data, spectra, exclude, ion_mode, adducts, instrument_types, ppm), output, console
     )
-    if not problems:
-        raise InputError(
-            f"{challenges.queries}: no query is left that has a truth in {challenges.truth}"
-        )
-    wanted = SpectrumFilter(
-        ion_mode=ion_mode,
-        adducts=canonical_adducts(adducts),
-        instrument_types=instrument_types,
-        excluded=read_excluded(exclude) | set(truth.values()),
-    )
-    library_report = ReadReport()
-    start = time.perf_counter()
-    known = read_known(spectra, wanted, library_report, console)
-    reading = time.perf_counter() - start
-    comparison = Comparison(problems, known, jobs, console)
-    comparison.steps["reading the library"] = round(reading, 2)
+    comparison = Comparison(fold.problems, fold.known, jobs, console)
+    comparison.steps["reading the library"] = fold.reading_seconds
     options = Options(steps, seed, device)
     for name in chosen:
         METHODS[name].add(comparison, options)
@@ -179,22 +149,7 @@ def retrieval(
     result: dict[str, Any] = {
         "command": "specvae bench retrieval",
         "date": time.strftime("%Y-%m-%d"),
-        "fold": {
-            "sha256": fold_digest((challenges.truth, challenges.candidates)),
-            "files": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
-            "n_queries": len(problems),
-            "n_truth_without_query": len(missing),
-        },
-        "library": {
-            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in spectra],
-            "excluded": [{"name": path.name, "sha256": sha256_of(path)} for path in exclude],
-            "ion_mode": ion_mode,
-            "adducts": sorted(wanted.adducts),
-            "instrument_types": list(instrument_types),
-            "n_spectra": len(known),
-            "n_compounds": len(known.molecules),
-            "skipped": {str(reason): n for reason, n in library_report.counts.items()},
-        },
+        **fold.described,
         "methods": chosen,
         "training_steps": steps,
         "models": described,
@@ -203,7 +158,7 @@ def retrieval(
         "seconds": comparison.steps,
         "tracks": tracks,
         "paired": differences,
-        "falloff": falloff(nearest_likeness(problems, known), ranks),
+        "falloff": falloff(nearest_likeness(fold.problems, fold.known), ranks),
     }
     draw(result, output, title or data.name)
     write_result(output / "retrieval.json", result)
@@ -211,13 +166,3 @@ def retrieval(
     with atomic_text(output / "table.md") as stream:
         stream.write(table)
     click.echo(table, nl=False)
-
-
-def fold_digest(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of files' contents one after the other, compressed or not."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            for block in iter(partial(stream.read, 1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()

@@ -25,21 +25,17 @@ from specvae.annotation.compounds import read_excluded
 from specvae.annotation.config import TrainConfig, automatic_epochs
 from specvae.annotation.experts import ANALOGUE_FINGERPRINT, Experts
 from specvae.annotation.layout import (
-    FINGERPRINT,
-    SPECTRUM,
     bin_layout,
     model_config,
     objective_config,
     optim_config,
     pick_device,
-    sparse_rows,
 )
 from specvae.annotation.library import (
     Library,
     SpectrumFilter,
     canonical_adducts,
     encode_unpaired_spectra,
-    join_rows,
     read_many,
     reject_compound,
     usable_pairs,
@@ -47,6 +43,12 @@ from specvae.annotation.library import (
 )
 from specvae.annotation.plots import plot_training
 from specvae.annotation.progress import Progress, Silence
+from specvae.annotation.training_data import (
+    choose_pairs,
+    frequent_columns,
+    training_data,
+    training_means,
+)
 from specvae.annotation.validation import (
     MAX_SPECTRA_PER_COMPOUND,
     RetrievalValidation,
@@ -60,17 +62,15 @@ from specvae.molecules.fingerprint import (
     FingerprintLayout,
     fingerprints,
     get_layout,
-    unpack,
 )
 from specvae.molecules.tables import read_molecules
 from specvae.report import ReadReport
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.networks import SparseRows
-from specvae.vae.training import EpochRecord, History, PackedBits, TensorSource, TrainingData, fit
+from specvae.vae.training import EpochRecord, History, fit
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "training-state.safetensors"
@@ -165,7 +165,8 @@ def train(
         if report.skips and not (files.output / MODEL_FILE).exists():
             report.write_csv(files.output / "skipped.csv")
         raise
-    bins = _frequent_columns(bins, library, rows["train"], config.inputs.min_column_count)
+    chosen = choose_pairs(rows["train"], config.supervision, config.unpaired_pool, config.seed)
+    bins = frequent_columns(bins, library, chosen.seen, config.inputs.min_column_count)
     library = replace(library, spectra=bins.narrow(library.spectra))
     unpaired_spectra = bins.narrow(unpaired_spectra)
     validation = None
@@ -181,13 +182,19 @@ def train(
 
     model = MultimodalVAE(model_config(config, bins, layout)).to(torch_device)
     if config.model.start_at_means:
-        model.start_at(_training_means(library, rows["train"], packed, bins, layout))
+        model.start_at(training_means(library, chosen.seen, packed, bins, layout))
     progress.log(
         f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "
         f"on {torch_device}"
     )
-    data = _training_data(
-        config, library, rows["train"], packed, unpaired_spectra, unpaired_packed, bins, layout
+    data = training_data(
+        library,
+        chosen,
+        packed,
+        layout,
+        unpaired_spectra=unpaired_spectra,
+        unpaired_packed=unpaired_packed,
+        compound_balance=config.optim.compound_balance,
     )
     if not config.optim.epochs:
         # An epoch is a pass over the largest stream, which may be a pool of unpaired molecules.
@@ -531,79 +538,6 @@ def _of_pool(
                     name = part.id[i] or part.name[i] or part.inchikey[i]
                     report.skip(str(path), start + i + 1, name, *rejected)
             yield part.packed[keep]
-
-
-def _frequent_columns(
-    bins: BinLayout, library: Library, rows: NDArray[np.int64], min_count: int
-) -> BinLayout:
-    """Drop the columns behind the bins that fewer than `min_count` training spectra fill."""
-    of_training = sparse_rows(library.spectra).rows(torch.from_numpy(rows)).columns
-    counts = np.bincount(of_training.numpy(), minlength=bins.n_columns)
-    frequent = np.flatnonzero(counts >= min_count)
-    return bins.restricted(frequent[frequent >= bins.n_bins])
-
-
-def _training_means(
-    library: Library,
-    rows: NDArray[np.int64],
-    packed: NDArray[np.uint8],
-    bins: BinLayout,
-    layout: FingerprintLayout,
-) -> dict[str, Tensor]:
-    """Return the mean spectrum (n_bins,) and, over compounds, the mean fingerprint (n_bits,)."""
-    spectra = sparse_rows(library.spectra).rows(torch.from_numpy(rows)).first_columns(bins.n_bins)
-    total = torch.zeros(bins.n_bins).index_add_(0, spectra.columns.long(), spectra.values)
-    compounds = np.unique(library.compound[rows])
-    return {
-        SPECTRUM: total / len(rows),
-        FINGERPRINT: torch.from_numpy(unpack(packed[compounds], layout.n_bits)).float().mean(0),
-    }
-
-
-def _training_data(
-    config: TrainConfig,
-    library: Library,
-    rows: NDArray[np.int64],
-    packed: NDArray[np.uint8],
-    unpaired_spectra: SparseMatrix,
-    unpaired_packed: NDArray[np.uint8],
-    bins: BinLayout,
-    layout: FingerprintLayout,
-) -> TrainingData:
-    """Split the training pairs by the level of supervision and add the unpaired files."""
-    order = np.random.default_rng(config.seed).permutation(rows)
-    n_paired = max(1, round(config.supervision * len(rows)))
-    paired = np.sort(order[:n_paired])
-    pool = {"all": rows, "rest": np.sort(order[n_paired:]), "none": rows[:0]}[config.unpaired_pool]
-    n_more_spectra = len(unpaired_spectra.offsets) - 1
-    spectra = library.spectra
-    if n_more_spectra:
-        spectra = join_rows([spectra, unpaired_spectra], bins.n_columns)
-    pools = {
-        SPECTRUM: np.concatenate([pool, len(library) + np.arange(n_more_spectra)]),
-        FINGERPRINT: np.concatenate(
-            [library.compound[pool], len(packed) + np.arange(len(unpaired_packed))]
-        ),
-    }
-    tables: dict[str, Tensor | SparseRows | PackedBits] = {
-        SPECTRUM: sparse_rows(spectra),
-        FINGERPRINT: PackedBits(
-            torch.from_numpy(np.concatenate([packed, unpaired_packed])), layout.n_bits
-        ),
-    }
-    index = {SPECTRUM: paired, FINGERPRINT: library.compound[paired]}
-    weights = None
-    if config.optim.compound_balance:
-        counts = np.bincount(index[FINGERPRINT])[index[FINGERPRINT]]
-        weights = torch.from_numpy(counts**-config.optim.compound_balance)
-    return TrainingData(
-        TensorSource(tables, {name: torch.from_numpy(of) for name, of in index.items()}, weights),
-        {
-            name: TensorSource({name: tables[name]}, {name: torch.from_numpy(of)})
-            for name, of in pools.items()
-            if len(of)
-        },
-    )
 
 
 def _provenance(

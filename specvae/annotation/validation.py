@@ -43,6 +43,11 @@ class RetrievalValidation:
         Layout of the spectra, for the empty spectrum of the blind control.
     seed
         Of the choice of spectra.
+
+    Attributes
+    ----------
+    spectra
+        The validation spectra that were chosen, encoded.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class RetrievalValidation:
         rows = few_per_group(rows, library.compound[rows], MAX_SPECTRA_PER_COMPOUND, seed)
         rows = np.sort(rows[:MAX_QUERIES])
         self.compounds = library.compound[rows]
-        self._spectra = sparse_rows(library.spectra).rows(torch.from_numpy(rows))
+        self.spectra = sparse_rows(library.spectra).rows(torch.from_numpy(rows))
         self._blind = empty_spectrum(bins)
         self._fingerprints = fingerprints
         self._blocks = [molecule.first_block for molecule in library.molecules]
@@ -71,7 +76,7 @@ class RetrievalValidation:
 
     def ranks(self, model: MultimodalVAE, device: torch.device) -> list[TruthRank]:
         """Return where the truth of each validation spectrum stands."""
-        return self._ranks(bit_logits(model, self._spectra, device))
+        return self.ranks_of(bit_logits(model, self.spectra, device))
 
     def mean_reciprocal_rank(self, model: MultimodalVAE, device: torch.device) -> float:
         """Return the mean expected reciprocal rank: steadier than hit@1 on few compounds."""
@@ -81,7 +86,7 @@ class RetrievalValidation:
         """Return the figures that a checkpoint states about itself."""
         ranks = self.ranks(model, device)
         blind_logits = bit_logits(model, self._blind, device)
-        blind = self._ranks(np.repeat(blind_logits, len(self), axis=0))
+        blind = self.ranks_of(np.repeat(blind_logits, len(self), axis=0))
         return {
             "n_queries": len(ranks),
             "n_compounds": len(self._candidates),
@@ -92,7 +97,8 @@ class RetrievalValidation:
             "blind_hit_at_1": float(expected_hits(blind, 1).mean()),
         }
 
-    def _ranks(self, logits: NDArray[np.float64]) -> list[TruthRank]:
+    def ranks_of(self, logits: NDArray[np.float64]) -> list[TruthRank]:
+        """Return the same by predicted logits of bits, (n_spectra, n_bits), of `spectra`."""
         ranks: list[TruthRank | None] = [None] * len(self)
         for compound, candidates in self._candidates.items():
             members = np.flatnonzero(self.compounds == compound)

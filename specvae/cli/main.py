@@ -51,6 +51,10 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "specvae_bench.retrieval:retrieval",
         "Compare methods of ranking candidates on a fold.",
     ),
+    "supervision": (
+        "specvae_bench.supervision:supervision",
+        "Rank after training on few pairs and unpaired examples.",
+    ),
     "report": ("specvae_bench.report:report", "Draw tables and curves of finished runs again."),
     "speed": ("specvae_bench.speed:speed", "Measure speed against the peers."),
 }

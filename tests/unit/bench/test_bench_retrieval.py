@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
 from specvae_bench.comparison import Comparison, read_problems, same_formula
+from specvae_bench.fold import fold_digest
 from specvae_bench.lookups import frequency_logits
-from specvae_bench.retrieval import fold_digest
 from specvae_bench.retrieval_report import figures
 
 from specvae.annotation.annotator import CandidateSource, QueryFilter

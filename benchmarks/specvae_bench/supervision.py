@@ -1,0 +1,236 @@
+"""`specvae bench supervision`: retrieval against the share of pairs, with and without unpaired."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    NumberRange,
+    device_option,
+    jobs_option,
+    library_filter_options,
+    require_writable,
+    settings_options,
+    verbosity,
+)
+from specvae.errors import InputError
+from specvae_bench.supervision_plan import LEARNERS, LEVELS, UNPAIRED, Run, listing, planned
+
+RESULT = "supervision.json"
+_RUNS = "runs"
+
+
+@click.command(epilog=f"\b\nLearners:\n{listing()}")
+@click.option(
+    "--data", type=INPUT, required=True, help="Folder with queries, truth and candidates."
+)
+@click.option(
+    "--spectra",
+    type=INPUT,
+    multiple=True,
+    required=True,
+    help="Library to learn from (repeatable).",
+)
+@click.option(
+    "--unpaired-molecules",
+    "molecules",
+    type=INPUT,
+    multiple=True,
+    help="Structures without spectra: .smi .csv .tsv (repeatable).",
+)
+@click.option(
+    "--n-molecules",
+    type=click.IntRange(min=1),
+    default=40_000,
+    show_default=True,
+    help="How many of them are drawn.",
+)
+@click.option(
+    "--learner",
+    "learners",
+    type=click.Choice(list(LEARNERS)),
+    multiple=True,
+    metavar="NAME",
+    help="Train this one of the list below (repeatable).  [default: all]",
+)
+@click.option(
+    "--level",
+    "levels",
+    type=NumberRange(min=0.0, min_open=True, max=1.0),
+    multiple=True,
+    help="Share of the pairs that keep their structure (repeatable).  "
+    f"[default: {' '.join(f'{level:g}' for level in LEVELS)}]",
+)
+@click.option(
+    "--unpaired",
+    type=click.Choice(UNPAIRED),
+    multiple=True,
+    help="What is learned from beside the pairs (repeatable): spectra of the other pairs, "
+    "structures of --unpaired-molecules.  [default: none and both]",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Of each training, in batches of 256 of each kind of example.",
+)
+@click.option("--amp", is_flag=True, help="Matrix products in bfloat16.")
+@library_filter_options
+@click.option(
+    "--exclude",
+    type=INPUT,
+    multiple=True,
+    help="More compounds to learn nothing from (repeatable); the fold's own never are.",
+)
+@click.option(
+    "--ppm",
+    type=NumberRange(min=0.0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Mass window, where candidates have no query_id.",
+)
+@click.option("--title", default=None, help="Of the plot.  [default: the folder's name]")
+@jobs_option
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of draws, training and intervals."
+)
+@click.option("-o", "--output", type=INPUT, default=Path("supervision"), show_default=True)
+@device_option
+@settings_options
+@verbosity
+def supervision(
+    data: Path,
+    spectra: tuple[Path, ...],
+    molecules: tuple[Path, ...],
+    n_molecules: int,
+    learners: tuple[str, ...],
+    levels: tuple[float, ...],
+    unpaired: tuple[str, ...],
+    steps: int,
+    amp: bool,
+    ion_mode: str | None,
+    adducts: tuple[str, ...],
+    instrument_types: tuple[str, ...],
+    exclude: tuple[Path, ...],
+    ppm: float,
+    title: str | None,
+    jobs: int | None,
+    seed: int,
+    output: Path,
+    device: str,
+) -> None:
+    """Train with few pairs, with and without unpaired examples, and rank.
+
+    DATA is a folder as 'bench holdout --structures' writes it. Only a share of the library's pairs
+    keep their structures; the spectra of the others, and structures without spectra, are learned
+    from unpaired or not at all. All rank by the predicted fingerprint alone, all take the same
+    number of steps, and the best of five moments by the validation compounds counts.
+
+    Writes supervision.json, table.md and supervision.png, and runs/NAME.json for each training.
+    Trainings that stand there already are not made again, so that the command can be broken off
+    and given again, or run with other learners at the same time.
+
+    \b
+    Example:
+      specvae bench supervision --data fold --spectra mona.msp \\
+          --unpaired-molecules structures.tsv -o supervision
+    """
+    require_writable(output / RESULT)
+
+    from specvae.files import atomic_text, sha256_of
+    from specvae_bench.comparison import Comparison
+    from specvae_bench.files import write_result
+    from specvae_bench.fold import FoldFiles, read_fold
+    from specvae_bench.methods import Options
+    from specvae_bench.supervised import carry_out, gather
+    from specvae_bench.supervision_report import draw, gains, markdown_table, with_figures
+
+    unpaired = unpaired or (("none", "both") if molecules else ("none", "spectra"))
+    if not molecules and any(Run("", 1.0, what).has_molecules for what in unpaired):
+        raise click.UsageError(
+            "--unpaired molecules and both need --unpaired-molecules: a file of structures"
+        )
+    console = Console()
+    runs = planned(
+        [name for name in LEARNERS if name in (learners or LEARNERS)], levels or LEVELS, unpaired
+    )
+    fold = read_fold(
+        FoldFiles(data, spectra, exclude, ion_mode, adducts, instrument_types, ppm), output, console
+    )
+    settings = {
+        **fold.described,
+        "unpaired_molecules": {
+            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in molecules],
+            "n_drawn": n_molecules,
+        },
+        "steps": steps,
+        "amp": amp,
+        "ppm": ppm,
+        "seed": seed,
+    }
+    done = {run.name: _kept(output / _RUNS / f"{run.name}.json", settings) for run in runs}
+    if not all(done.values()):
+        comparison = Comparison(fold.problems, fold.known, jobs, console)
+        material = gather(fold, molecules, n_molecules, comparison, seed, jobs)
+        options = Options(steps, seed, device)
+        for number, run in enumerate(runs, start=1):
+            if done[run.name] is not None:
+                continue
+            outcome = carry_out(run, material, options, amp=amp)
+            record = with_figures(run, outcome.ranks, outcome.described, seed)
+            write_result(output / _RUNS / f"{run.name}.json", {"settings": settings, "run": record})
+            done[run.name] = record
+            console.log(
+                f"{number}/{len(runs)} {run.name}: hit@1 {record['hit_at_1']:.1%}, validation MRR "
+                f"{record['validation_mrr']:.3f}, {record['seconds']:.0f} s"
+            )
+    finished = [record for record in done.values() if record is not None]
+    result: dict[str, Any] = {
+        "command": "specvae bench supervision",
+        "date": time.strftime("%Y-%m-%d"),
+        **settings,
+        "gains": gains(finished, seed),
+        "runs": [_without_queries(record) for record in finished],
+    }
+    write_result(output / RESULT, result)
+    draw(result["runs"], output / "supervision.png", title or data.name)
+    table = markdown_table(result)
+    with atomic_text(output / "table.md") as stream:
+        stream.write(table)
+    click.echo(table, nl=False)
+
+
+def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a finished training found, or None if there is none.
+
+    Raises
+    ------
+    InputError
+        If it was made otherwise, or its file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        other = sorted(key for key in settings if kept["settings"][key] != settings[key])
+        record: dict[str, Any] = kept["run"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a finished training ({error}); remove it") from None
+    if other:
+        raise InputError(
+            f"{path}: made with other values of {', '.join(other)}; remove it, or give another --output"
+        )
+    return record
+
+
+def _without_queries(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "queries"}
