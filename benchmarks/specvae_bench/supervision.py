@@ -227,7 +227,8 @@ def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         raise InputError(f"{path}: not a finished training ({error}); remove it") from None
     if other:
         raise InputError(
-            f"{path}: made with other values of {', '.join(other)}; remove it, or give another --output"
+            f"{path}: made with other values of {', '.join(other)}; remove it, or give another "
+            "--output"
         )
     return record
 

@@ -98,7 +98,9 @@ def test_a_finished_training_is_taken_again_unless_it_was_made_otherwise(tmp_pat
     assert _kept(path, SETTINGS) is None
     path.write_text(json.dumps({"settings": SETTINGS, "run": {"learner": "svae"}}))
     assert _kept(path, SETTINGS) == {"learner": "svae"}
-    with pytest.raises(InputError, match=r"svae-1-none\.json: made with other values of seed; remove it"):
+    with pytest.raises(
+        InputError, match=r"svae-1-none\.json: made with other values of seed; remove it"
+    ):
         _kept(path, {**SETTINGS, "seed": 1})
     for damaged in ("", "[]", '{"run": {}}'):
         path.write_text(damaged)
