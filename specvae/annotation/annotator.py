@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from specvae.annotation.experts import Experts, Weighed, list_features
+from specvae.annotation.experts import LIST_FEATURES, Experts, Weighed, list_features
 from specvae.annotation.layout import empty_spectrum, pick_device, sparse_rows
 from specvae.annotation.library import canonical_adducts, spectrum_adduct
 from specvae.annotation.probability import ProbabilityModel
@@ -158,7 +158,9 @@ class Annotator:
         self.bins = BinLayout.from_json(header["bins"])
         # Probabilities are of the scores that they were fitted to, all experts together.
         whole = experts is not None or "experts" not in header
-        self.probability = _probability_model(header.get("probability")) if whole else None
+        features = LIST_FEATURES if experts is not None else ()
+        stored = header.get("probability") if whole else None
+        self.probability = _probability_model(stored, features)
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
         )[0]
@@ -529,13 +531,19 @@ def _require_probe(layout: FingerprintLayout, wanted: str) -> None:
         )
 
 
-def _probability_model(stored: object) -> ProbabilityModel | None:
+def _probability_model(stored: object, wanted: tuple[str, ...]) -> ProbabilityModel | None:
     if stored is None:
         return None
     try:
-        return ProbabilityModel.from_json(stored)
+        model = ProbabilityModel.from_json(stored)
     except ConfigError as error:
         raise CheckpointError(f"calibration in the model's header: {error}") from None
+    if model.feature_names != wanted:
+        raise CheckpointError(
+            f"calibration in the model's header: found the features {model.feature_names}, "
+            f"wanted {wanted}"
+        )
+    return model
 
 
 def _checked_layout(stored: dict[str, Any]) -> FingerprintLayout:

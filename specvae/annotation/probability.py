@@ -35,6 +35,8 @@ Floats = NDArray[np.float64]
 # What the scores alone tell about a list; evidence that a caller has comes after these.
 SCORE_FEATURES = ("log_n_candidates", "log_competitors", "gap", "lead")
 
+# Nothing is known of lists farther from those that were learned from: a line is not followed there.
+_MOST_DEVIATIONS = 3.0
 _LARGEST_GAP = 6.0  # nats; beyond, and for a lone candidate, there is no rival to speak of
 _TEMPERATURE_PENALTY = 1e-2
 _IN_LIST_PENALTY = 1e-3
@@ -45,7 +47,8 @@ _MAX_STEPS = 200
 class ProbabilityModel:
     """Probabilities from the scores of a list and a few features of it.
 
-    Features are those of `score_features`, then those called `feature_names`, standardised.
+    Features are those of `score_features`, then those called `feature_names`, standardised; what
+    lies more than 3 standard deviations from the mean counts as 3.
 
     Attributes
     ----------
@@ -79,6 +82,19 @@ class ProbabilityModel:
             found = len(getattr(self, name))
             if found != length:
                 raise ConfigError(f"probability.{name}: found {found} numbers, wanted {length}")
+            if not np.isfinite(getattr(self, name)).all():
+                raise ConfigError(f"probability.{name}: found a number that is not finite")
+        if min(self.scale) <= 0.0:
+            raise ConfigError(f"probability.scale: found {min(self.scale)}, wanted numbers above 0")
+        if not 0.0 < self.default_share < 1.0:
+            raise ConfigError(
+                f"probability.default_share: found {self.default_share}, wanted a share between 0 "
+                "and 1"
+            )
+        if not 0.0 < self.share_strength < np.inf:
+            raise ConfigError(
+                f"probability.share_strength: found {self.share_strength}, wanted a number above 0"
+            )
 
     @classmethod
     def from_json(cls, data: object) -> ProbabilityModel:
@@ -141,7 +157,7 @@ class ProbabilityModel:
         scale = np.sqrt(balanced @ (raw - centre) ** 2 / total)
         # A feature that never moved says nothing; dividing by 1 leaves it at zero.
         scale = np.where(scale > 1e-9, scale, 1.0)
-        z = torch.from_numpy((raw - centre) / scale)
+        z = torch.from_numpy(_standardised(raw, centre, scale))
         places = [place for place in truth if place is not None]
         lists = [s for s, kept in zip(scores, held, strict=True) if kept]
         log_temperature = _fit_temperature(
@@ -219,7 +235,7 @@ class ProbabilityModel:
 
     def _standardised(self, scores: Sequence[Floats], features: Floats | None) -> Floats:
         raw = _all_features(scores, features, len(self.feature_names))
-        return np.asarray((raw - np.array(self.centre)) / np.array(self.scale))
+        return _standardised(raw, np.array(self.centre), np.array(self.scale))
 
 
 def in_list_probability(log_odds: Floats, share: float) -> Floats:
@@ -260,6 +276,10 @@ def _all_features(scores: Sequence[Floats], features: Floats | None, n_more: int
     if more.shape != (len(scores), n_more):
         raise ValueError(f"features of shape {more.shape}, wanted {(len(scores), n_more)}")
     return np.concatenate([score_features(scores), more], axis=1)
+
+
+def _standardised(raw: Floats, centre: Floats, scale: Floats) -> Floats:
+    return np.clip((raw - centre) / scale, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 
 def _softmax(values: Floats) -> Floats:

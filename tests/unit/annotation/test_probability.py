@@ -183,3 +183,24 @@ def test_json_round_trip_and_unknown_key() -> None:
         ProbabilityModel.from_json({**stored, "temprature": 1.0})
     with pytest.raises(ConfigError, match=r"probability\.scale: found 0 numbers, wanted 5"):
         ProbabilityModel.from_json({**stored, "scale": []})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("centre", [0.0, float("nan"), 0.0, 0.0], r"probability\.centre: found a number that is n"),
+        ("scale", [1.0, 0.0, 1.0, 1.0], r"probability\.scale: found 0\.0, wanted numbers above 0"),
+        ("default_share", 1.0, r"probability\.default_share: found 1\.0, wanted a share between"),
+        ("share_strength", 0.0, r"probability\.share_strength: found 0\.0, wanted a number above"),
+    ],
+)
+def test_stored_numbers_without_sense_are_refused(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ProbabilityModel.from_json({**plain().to_json(), key: value})
+
+
+def test_a_list_unlike_all_that_were_learned_from_is_not_followed_beyond_three_deviations() -> None:
+    model = replace(plain(), in_list=(0.0, 1.0, 0.0, 0.0, 0.0))
+    n = [round(np.exp(3)), 10**4, 10**5]
+    odds = model.log_odds_in_list([np.zeros(of_list) for of_list in n])
+    np.testing.assert_allclose(odds, [np.log(n[0]), 3.0, 3.0], rtol=1e-12)
