@@ -240,7 +240,7 @@ class Experts:
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return np.zeros(len(candidates))
-        return scorer.scores(peaks, [_fragments_of(smiles) for smiles in candidates.smiles])
+        return scorer.scores(peaks, map(_fragments_of, candidates.smiles))
 
     @cached_property
     def _places(self) -> dict[str, int]:

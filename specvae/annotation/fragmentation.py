@@ -20,8 +20,9 @@ maximise the probability of the truth among structures of the same mass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -550,19 +551,21 @@ class FragmentScorer:
         return cls(network)
 
     @torch.inference_mode()
-    def scores(self, peaks: Peaks, tables: Sequence[FragmentTable]) -> NDArray[np.float64]:
+    def scores(self, peaks: Peaks, tables: Iterable[FragmentTable]) -> NDArray[np.float64]:
         """Return the score of each candidate, float64 (n_candidates,), in nats, higher is better.
 
-        Candidates with the same fragments have exactly the same score.
+        Candidates with the same fragments have exactly the same score. The tables are taken a few
+        at a time: those of a long list need not be there all at once.
         """
-        scores = np.zeros(len(tables))
-        if len(peaks.mz) == 0:
-            return scores
-        for start in range(0, len(tables), _TABLES_AT_ONCE):
-            some = tables[start : start + _TABLES_AT_ONCE]
-            found = self._network(self._network.prepare(some), some, peaks)
-            scores[start : start + len(some)] = found.double().numpy()
-        return np.round(scores, _DECIMALS)
+        waiting = iter(tables)
+        parts: list[NDArray[np.float64]] = [np.empty(0)]
+        while some := list(islice(waiting, _TABLES_AT_ONCE)):
+            if len(peaks.mz):
+                found = self._network(self._network.prepare(some), some, peaks)
+                parts.append(found.double().numpy())
+            else:
+                parts.append(np.zeros(len(some)))
+        return np.asarray(np.round(np.concatenate(parts), _DECIMALS), dtype=np.float64)
 
     @torch.inference_mode()
     def weigh(
