@@ -14,6 +14,7 @@ from typing import Any
 from specvae_bench.casmi import markdown_table
 from specvae_bench.report import table
 from specvae_bench.retrieval_report import markdown_tables
+from specvae_bench.supervision_report import markdown_table as supervision_table
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
@@ -112,6 +113,13 @@ def method_tables() -> str:
     return "\n".join(blocks)
 
 
+def supervision_tables() -> str:
+    """Return hit@1 by the share of pairs, and what unpaired examples add."""
+    path = RESULTS / "supervision-massbank-fold.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return f"`docs/results/{path.name}`, {result['date']}.\n\n" + supervision_table(result)
+
+
 def epoch_table() -> str:
     """Return seconds per epoch beside multivae's."""
     result = json.loads((RESULTS / "epoch-speed.json").read_text(encoding="utf-8"))["epochs"]
@@ -181,6 +189,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "results": retrieval_tables,
     "training": training_table,
     "retrieval": method_tables,
+    "supervision": supervision_tables,
     "probability": probability_table,
     "speed": speed_table,
     "epoch-speed": epoch_table,

@@ -276,16 +276,16 @@ class CandidateSource:
 
     def find(self, query: Spectrum, adduct: Adduct | None) -> CandidateSet | str:
         """Return a query's candidates, one per first block, or why there are none."""
+        mass = None
+        if adduct is not None and query.precursor_mz is not None:
+            mass = adduct.neutral_mass(query.precursor_mz)
         if self._table is not None and self._table.has_query_ids:
             found = self._table.for_query(query.query_id)
-            if not len(found):
-                return "no candidates for this query_id"
-            return found.deduplicate()
+            return found.deduplicate(mass) if len(found) else "no candidates for this query_id"
         if query.precursor_mz is None:
             return "no precursor m/z"
-        if adduct is None:
+        if mass is None:
             return f"unknown adduct {query.adduct}" if query.adduct else "no adduct and no ion mode"
-        mass = adduct.neutral_mass(query.precursor_mz)
         source = self._pool if self._pool is not None else self._table
         assert source is not None
         found = source.within(mass, self.ppm)

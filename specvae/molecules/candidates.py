@@ -144,17 +144,26 @@ class CandidateSet:
             return self
         return self.select(self._by_query.get(query_id, np.empty(0, dtype=np.intp)))
 
-    def deduplicate(self) -> CandidateSet:
-        """Keep the first row of each first block: stereoisomers count as one candidate.
+    def deduplicate(self, mass: float | None = None) -> CandidateSet:
+        """Keep one row of each first block: stereoisomers count as one candidate.
 
         A structure for which no InChI can be computed is told from others by its SMILES.
+
+        Parameters
+        ----------
+        mass
+            Neutral mass of the query, Da: of isotopologues, which share a first block, the nearest
+            is kept. Of rows equally near to 0.01 Da, and without a mass, the first is.
         """
-        first: dict[str, int] = {}
-        for row, block in enumerate(self.first_block):
-            first.setdefault(block or self.smiles[row], row)
-        if len(first) == len(self):
+        rows = np.arange(len(self))
+        if mass is not None:
+            rows = np.argsort(np.round(np.abs(self.exact_mass - mass), 2), kind="stable")
+        kept: dict[str, int] = {}
+        for row in rows.tolist():
+            kept.setdefault(self.first_block[row] or self.smiles[row], row)
+        if len(kept) == len(self):
             return self
-        return self.select(np.fromiter(first.values(), dtype=np.intp, count=len(first)))
+        return self.select(np.sort(np.fromiter(kept.values(), dtype=np.intp, count=len(kept))))
 
     @cached_property
     def _by_mass(self) -> NDArray[np.intp]:

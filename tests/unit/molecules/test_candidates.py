@@ -167,6 +167,18 @@ def test_stereoisomers_are_one_candidate_the_first_one(write: Write) -> None:
     assert unlike.deduplicate() is unlike
 
 
+@pytest.mark.parametrize("order", [["[2H]C([2H])([2H])O", "CO"], ["CO", "[2H]C([2H])([2H])O"]])
+def test_of_isotopologues_the_one_of_the_query_s_mass_is_kept(
+    write: Write, order: list[str]
+) -> None:
+    found = read_candidates(write("smiles\n" + "".join(f"{smiles}\n" for smiles in [*order, "O"])))
+    assert found.first_block[0] == found.first_block[1]
+    for smiles in order:
+        mass = parse_molecule(smiles).exact_mass
+        assert found.deduplicate(mass * (1 + 5e-6)).smiles.tolist() == [smiles, "O"]
+    assert found.deduplicate().smiles.tolist() == [order[0], "O"]
+
+
 def test_fingerprints_only_of_the_rows_asked_for(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
