@@ -73,7 +73,7 @@ class ProbabilityModel:
     log_temperature: tuple[float, ...]
     in_list: tuple[float, ...]
     default_share: float = 0.9
-    share_strength: float = 10.0
+    share_strength: float = 3.0
 
     def __post_init__(self) -> None:
         n = len(SCORE_FEATURES) + len(self.feature_names)

@@ -95,7 +95,7 @@ def test_share_is_the_fixed_point_of_em() -> None:
 
 def test_few_queries_hardly_move_the_share() -> None:
     assert plain().estimate_share(np.empty(0)) == pytest.approx(0.9)
-    assert plain().estimate_share(np.array([-1.0])) == pytest.approx(0.9, abs=0.05)
+    assert plain().estimate_share(np.array([-1.0])) == pytest.approx(0.9, abs=0.1)
     assert plain().estimate_share(np.full(1000, -1.0)) < 0.1
 
 
