@@ -345,8 +345,8 @@ def train(
     comparison: Comparison | None = None,
     *,
     validate: Callable[[Learner], float] | None = None,
-    n_checks: int = 5,
-) -> None:
+    n_checks: int = 1,
+) -> float:
     """Train a learner on the library, where its parameters lie.
 
     Parameters
@@ -360,10 +360,14 @@ def train(
     comparison
         Where progress is shown; None for nowhere.
     validate
-        Higher is better: `n_checks` times in the run it is asked, in evaluation mode, and the best
-        weights are kept. None: the last are.
+        Higher is better: it is asked in evaluation mode, and the best weights are kept. None: the
+        last are.
     n_checks
-        At even distances, the last at the end.
+        How often it is asked, at most: at even distances, the last time at the end.
+
+    Returns
+    -------
+    The best value; -infinity without `validate`.
     """
     device = next(learner.parameters()).device
     inputs = learner.encode(known.spectra)
@@ -394,6 +398,7 @@ def train(
     if kept is not None:
         learner.load_state_dict(kept)
     learner.eval()
+    return best
 
 
 def _optimiser(learner: Learner) -> torch.optim.Optimizer:

@@ -33,12 +33,13 @@ from specvae.annotation.training_data import (
     training_means,
 )
 from specvae.annotation.validation import RetrievalValidation
-from specvae.errors import InputError
+from specvae.cli.options import Console
+from specvae.errors import InputError, StructureError
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.molecules.tables import read_rows
-from specvae.report import ReadReport
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.report import ReadReport, Reason
+from specvae.spectra.binning import BinLayout
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.training import TrainingData, fit
@@ -47,17 +48,14 @@ from specvae_bench.fold import Fold
 from specvae_bench.known import KnownSpectra
 from specvae_bench.learners import Learner, PlainNetwork, predict, predict_encoded, train
 from specvae_bench.methods import Options
-from specvae_bench.supervision_plan import PLAIN, Run
-
-# How often a training is validated; its best weights rank.
-N_CHECKS = 5
+from specvae_bench.supervision_plan import PLAIN, Run, n_checks
 
 
 def learner_config(name: str, seed: int, *, amp: bool) -> TrainConfig:
     """Return the settings of a model kind under the paper's objective, or of ``ours``.
 
     All are those of the preset `small`, with its weights of modalities and KL, the latter rising
-    over the first of the `N_CHECKS` parts of the training; only ``ours`` has the path's term.
+    over the first of the parts after which it is validated; only ``ours`` has the path's term.
     """
     ours = name == "ours"
     values = {"seed": seed, "optim.amp": amp, "objective.beta_warmup_epochs": 1.0}
@@ -78,6 +76,8 @@ class Material:
         The same spectra, in the same order, encoded with all columns of the preset `small`.
     rows
         Rows of the library by fold: ``train`` and ``val``.
+    packed
+        Fingerprints of the library's compounds, uint8 (n_compounds, n_bytes).
     molecules
         Fingerprints of structures without spectra, uint8 (n, n_bytes).
     """
@@ -85,12 +85,8 @@ class Material:
     comparison: Comparison
     library: Library
     rows: Mapping[str, NDArray[np.int64]]
+    packed: NDArray[np.uint8]
     molecules: NDArray[np.uint8]
-
-    @property
-    def packed(self) -> NDArray[np.uint8]:
-        """Fingerprints of the library's compounds, uint8 (n_compounds, n_bytes)."""
-        return self.comparison.known_packed(TrainConfig().fingerprint)
 
     def validation(self, bins: BinLayout, seed: int) -> RetrievalValidation:
         """Return the retrieval that picks the best weights, of spectra in the columns `bins`."""
@@ -122,6 +118,8 @@ def gather(
     library = Library.from_spectra(
         fold.known.spectra, bin_layout(config), ReadReport(), fold.wanted
     )
+    # One row number stands for the same spectrum in both.
+    assert np.array_equal(library.compound, fold.known.compound)
     folds = library.folds(config.split.validation, 0.0, seed)
     rows = library.split(folds)
     if not len(rows["val"]) or not len(rows["train"]):
@@ -130,31 +128,56 @@ def gather(
             f"{'validate with' if len(rows['train']) else 'train on'}; wanted a larger one"
         )
     held_out = frozenset(block for block, of in folds.items() if of == "val")
-    packed = _draw_molecules(molecules, n_molecules, fold.wanted.excluded, held_out, seed, jobs)
-    return Material(comparison, library, rows, packed)
+    left_out = (fold.wanted.excluded, held_out)
+    drawn = draw_molecules(molecules, n_molecules, left_out, seed, comparison.console)
+    layout = get_layout(config.fingerprint)
+    return Material(
+        comparison,
+        library,
+        rows,
+        comparison.known_packed(layout.name),
+        fingerprints(drawn, layout, FingerprintCache(), jobs),
+    )
 
 
-def _draw_molecules(
+def draw_molecules(
     paths: Sequence[Path],
     n: int,
-    excluded: frozenset[str],
-    held_out: frozenset[str],
+    left_out: tuple[frozenset[str], frozenset[str]],
     seed: int,
-    jobs: int | None,
-) -> NDArray[np.uint8]:
-    rows = [row for path in paths for row in read_rows(path, ReadReport())]
+    console: Console,
+) -> list[str]:
+    """Return the SMILES of at most `n` structures of files, drawn at random.
+
+    Compounds in `left_out` (first blocks that are excluded, and held out) are none of them, whether
+    a row's key or its structure says so. What cannot be read is skipped and counted on stderr.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or no structure is left.
+    """
+    report = ReadReport()
+    rows = [(path, row) for path in paths for row in read_rows(path, report)]
     drawn: list[str] = []
     for i in np.random.default_rng(seed).permutation(len(rows)):
         if len(drawn) == n:
             break
+        path, row = rows[i]
         # A key takes longer than all else about a structure: no more are computed than wanted.
-        block = rows[i].inchikey[:14] or parse_molecule(rows[i].smiles).first_block
-        if reject_compound([block], excluded, held_out) is None:
-            drawn.append(rows[i].smiles)
-    if paths and not drawn:
-        raise InputError(f"{paths[0]}: no structure to learn from is left in it")
-    layout = get_layout(TrainConfig().fingerprint)
-    return fingerprints(drawn, layout, FingerprintCache(), jobs)
+        try:
+            blocks = [row.inchikey[:14], parse_molecule(row.smiles).first_block]
+        except StructureError as error:
+            name = row.id or row.name or row.smiles[:40]
+            report.skip(str(path), row.line, name, Reason.BAD_STRUCTURE, str(error))
+            continue
+        if reject_compound(blocks, *left_out) is None:
+            drawn.append(row.smiles)
+    if paths:
+        console.log(f"unpaired molecules: {report.summary()}; {len(drawn):,} drawn")
+        if not drawn:
+            raise InputError(f"{paths[0]}: no structure to learn from is left in it")
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -166,7 +189,8 @@ class Outcome:
     ranks
         Where the truth of each query stands.
     described
-        What was learned from, the validation figure and the seconds of training.
+        What was learned from, the validation figure, and the seconds that training, validating and
+        predicting took.
     """
 
     ranks: list[TruthRank]
@@ -210,9 +234,11 @@ def _train_vae(
     device = pick_device(options.device)
     layout = get_layout(config.fingerprint)
     rest = split.pool if run.has_spectra else split.pool[:0]
-    seen = np.union1d(split.paired, rest)
     bins = frequent_columns(
-        bin_layout(config), material.library, seen, config.inputs.min_column_count
+        bin_layout(config),
+        material.library,
+        np.union1d(split.paired, rest),
+        config.inputs.min_column_count,
     )
     library = material.narrowed(bins)
     model = MultimodalVAE(model_config(config, bins, layout)).to(device)
@@ -225,10 +251,11 @@ def _train_vae(
     molecules = material.molecules if run.has_molecules else material.molecules[:0]
     data = training_data(
         library,
-        ChosenPairs(split.paired, own),
+        split.paired,
         material.packed,
         layout,
-        unpaired_spectra=_rows_of(library.spectra, rest),
+        spectra=np.concatenate([own, rest]),
+        structures=own,
         unpaired_packed=molecules,
         compound_balance=config.optim.compound_balance,
     )
@@ -250,10 +277,10 @@ def _fit(
 ) -> float:
     """Train, and return the validation figure of the weights that were kept."""
     progress = comparison.console.progress
-    n_epochs = min(N_CHECKS, options.steps)
+    n_epochs = n_checks(options.steps)
     optim = replace(
         optim_config(replace(config, optim=replace(config.optim, epochs=n_epochs))),
-        epoch_size=-(-options.steps // n_epochs) * config.optim.batch_size,
+        epoch_size=options.steps // n_epochs * config.optim.batch_size,
     )
     history = fit(
         model,
@@ -273,24 +300,22 @@ def _train_plain(run: Run, material: Material, split: ChosenPairs, options: Opti
     few = KnownSpectra.of(
         (known.spectra[row], known.molecules[known.compound[row]]) for row in split.paired
     )
-    of_few = np.unique(known.compound[split.paired], return_index=True)
     # In order of first appearance, as `few` numbers its compounds.
-    packed = material.packed[of_few[0][np.argsort(of_few[1])]]
-    learner = PlainNetwork(few, packed).to(pick_device(options.device))
+    compounds = list(dict.fromkeys(known.compound[split.paired].tolist()))
+    learner = PlainNetwork(few, material.packed[compounds]).to(pick_device(options.device))
     validation = material.validation(learner.bins, options.seed)
 
     def measure(learner: Learner) -> float:
         logits = predict_encoded(learner, validation.spectra).double().cpu().numpy()
         return float(reciprocal_ranks(validation.ranks_of(logits)).mean())
 
-    train(learner, few, options, material.comparison, validate=measure, n_checks=N_CHECKS)
-    logits = predict(learner, material.comparison.queries).double().cpu().numpy()
-    return logits, measure(learner), {"n_unpaired_spectra": 0, "n_unpaired_molecules": 0}
-
-
-def _rows_of(matrix: SparseMatrix, rows: NDArray[np.int64]) -> SparseMatrix:
-    """Return some rows of encoded spectra."""
-    part = sparse_rows(matrix).rows(torch.from_numpy(rows))
-    return SparseMatrix(
-        part.offsets.numpy(), part.columns.numpy(), part.values.numpy(), matrix.n_columns
+    reached = train(
+        learner,
+        few,
+        options,
+        material.comparison,
+        validate=measure,
+        n_checks=n_checks(options.steps),
     )
+    logits = predict(learner, material.comparison.queries).double().cpu().numpy()
+    return logits, reached, {"n_unpaired_spectra": 0, "n_unpaired_molecules": 0}

@@ -22,6 +22,7 @@ from specvae.cli.options import (
     verbosity,
 )
 from specvae.errors import InputError
+from specvae.files import json_ready
 from specvae_bench.supervision_plan import LEARNERS, LEVELS, UNPAIRED, Run, listing, planned
 
 RESULT = "supervision.json"
@@ -74,22 +75,23 @@ _RUNS = "runs"
     type=click.Choice(UNPAIRED),
     multiple=True,
     help="What is learned from beside the pairs (repeatable): spectra of the other pairs, "
-    "structures of --unpaired-molecules.  [default: none and both]",
+    "structures of --unpaired-molecules.  [default: none and both; without structures none and "
+    "spectra]",
 )
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
     default=500,
     show_default=True,
-    help="Of each training, in batches of 256 of each kind of example.",
+    help="Of each training, in batches of at most 256 of each kind of example.",
 )
-@click.option("--amp", is_flag=True, help="Matrix products in bfloat16.")
+@click.option("--amp", is_flag=True, help="Matrix products in bfloat16; not of plain-network.")
 @library_filter_options
 @click.option(
     "--exclude",
     type=INPUT,
     multiple=True,
-    help="More compounds to learn nothing from (repeatable); the fold's own never are.",
+    help="More compounds to keep out of training (repeatable); the fold's own always are.",
 )
 @click.option(
     "--ppm",
@@ -101,9 +103,20 @@ _RUNS = "runs"
 @click.option("--title", default=None, help="Of the plot.  [default: the folder's name]")
 @jobs_option
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of draws, training and intervals."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of draws, training and intervals.",
 )
-@click.option("-o", "--output", type=INPUT, default=Path("supervision"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=INPUT,
+    default=Path("supervision"),
+    show_default=True,
+    help="Folder for the trainings and their summary.",
+)
 @device_option
 @settings_options
 @verbosity
@@ -130,14 +143,15 @@ def supervision(
 ) -> None:
     """Train with few pairs, with and without unpaired examples, and rank.
 
-    DATA is a folder as 'bench holdout --structures' writes it. Only a share of the library's pairs
-    keep their structures; the spectra of the others, and structures without spectra, are learned
-    from unpaired or not at all. All rank by the predicted fingerprint alone, all take the same
-    number of steps, and the best of five moments by the validation compounds counts.
+    --data is a folder as 'bench holdout --structures' writes it. Only a share of the library's
+    pairs keep their structures; the spectra of the others, and structures without spectra, are
+    learned from unpaired or not at all. All rank by the predicted fingerprint alone, all take the
+    same number of steps, and the best of five moments by the validation compounds counts; these
+    keep their structures at all levels.
 
-    Writes supervision.json, table.md and supervision.png, and runs/NAME.json for each training.
-    Trainings that stand there already are not made again, so that the command can be broken off
-    and given again, or run with other learners at the same time.
+    Writes runs/NAME.json for each training, and supervision.json, table.md and supervision.png
+    of all that stand there. What stands there is not trained again: the command can be broken off
+    and given again, with more learners or levels too, and run several times at once.
 
     \b
     Example:
@@ -155,51 +169,55 @@ def supervision(
     from specvae_bench.supervision_report import draw, gains, markdown_table, with_figures
 
     unpaired = unpaired or (("none", "both") if molecules else ("none", "spectra"))
-    if not molecules and any(Run("", 1.0, what).has_molecules for what in unpaired):
+    if not molecules and {"molecules", "both"} & set(unpaired):
         raise click.UsageError(
             "--unpaired molecules and both need --unpaired-molecules: a file of structures"
         )
-    console = Console()
     runs = planned(
         [name for name in LEARNERS if name in (learners or LEARNERS)], levels or LEVELS, unpaired
     )
+    if not runs:
+        raise click.UsageError(
+            "nothing to train: plain-network learns from pairs only, and at level 1 no other "
+            "spectra are left"
+        )
+    structures = [{"name": path.name, "sha256": sha256_of(path)} for path in molecules]
+    console = Console()
     fold = read_fold(
         FoldFiles(data, spectra, exclude, ion_mode, adducts, instrument_types, ppm), output, console
     )
     settings = {
         **fold.described,
-        "unpaired_molecules": {
-            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in molecules],
-            "n_drawn": n_molecules,
-        },
+        "unpaired_molecules": {"files": structures, "n_wanted": n_molecules},
         "steps": steps,
         "amp": amp,
         "ppm": ppm,
         "seed": seed,
     }
-    done = {run.name: _kept(output / _RUNS / f"{run.name}.json", settings) for run in runs}
-    if not all(done.values()):
+    folder = output / _RUNS
+    done = _finished(folder, settings)
+    if not done.keys() >= set(runs):
         comparison = Comparison(fold.problems, fold.known, jobs, console)
         material = gather(fold, molecules, n_molecules, comparison, seed, jobs)
         options = Options(steps, seed, device)
         for number, run in enumerate(runs, start=1):
-            if done[run.name] is not None:
+            path = folder / f"{run.name}.json"
+            if path.exists():
                 continue
             outcome = carry_out(run, material, options, amp=amp)
             record = with_figures(run, outcome.ranks, outcome.described, seed)
-            write_result(output / _RUNS / f"{run.name}.json", {"settings": settings, "run": record})
-            done[run.name] = record
+            write_result(path, {"settings": settings, "run": record})
             console.log(
                 f"{number}/{len(runs)} {run.name}: hit@1 {record['hit_at_1']:.1%}, validation MRR "
                 f"{record['validation_mrr']:.3f}, {record['seconds']:.0f} s"
             )
-    finished = [record for record in done.values() if record is not None]
+        done = _finished(folder, settings)
     result: dict[str, Any] = {
         "command": "specvae bench supervision",
         "date": time.strftime("%Y-%m-%d"),
         **settings,
-        "gains": gains(finished, seed),
-        "runs": [_without_queries(record) for record in finished],
+        "gains": gains(list(done.values()), seed),
+        "runs": [_without_queries(record) for record in done.values()],
     }
     write_result(output / RESULT, result)
     draw(result["runs"], output / "supervision.png", title or data.name)
@@ -209,28 +227,34 @@ def supervision(
     click.echo(table, nl=False)
 
 
-def _kept(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a finished training found, or None if there is none.
+def _finished(folder: Path, settings: Mapping[str, Any]) -> dict[Run, dict[str, Any]]:
+    """Return the records of all finished trainings of a folder.
 
     Raises
     ------
     InputError
-        If it was made otherwise, or its file is damaged.
+        If one was made with other settings, or a file is damaged.
     """
-    if not path.exists():
-        return None
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(key for key in settings if kept["settings"][key] != settings[key])
-        record: dict[str, Any] = kept["run"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a finished training ({error}); remove it") from None
-    if other:
-        raise InputError(
-            f"{path}: made with other values of {', '.join(other)}; remove it, or give another "
-            "--output"
-        )
-    return record
+    # As they come back from JSON.
+    wanted = json.loads(json.dumps(json_ready(settings)))
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            other = sorted(key for key in wanted if kept["settings"][key] != wanted[key])
+            record = kept["run"]
+            run = Run(record["learner"], record["level"], record["unpaired"])
+            if run.name != path.stem or not record["queries"]["hit_at_1"]:
+                raise ValueError(f"its record is one of {run.name}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a finished training ({error}); remove it") from None
+        if other:
+            raise InputError(
+                f"{path}: made with other values of {', '.join(other)}; remove it, or give another "
+                "--output"
+            )
+        found[run] = record
+    return found
 
 
 def _without_queries(record: Mapping[str, Any]) -> dict[str, Any]:

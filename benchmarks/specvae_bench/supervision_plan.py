@@ -18,6 +18,7 @@ LEARNERS = {
 }
 UNPAIRED = ("none", "spectra", "molecules", "both")
 LEVELS = (1.0, 0.3, 0.1, 0.03, 0.01)
+_MOST_CHECKS = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name of its file."""
-        return f"{self.learner}-{self.level:g}-{self.unpaired}"
+        return f"{self.learner}-{self.level!r}-{self.unpaired}"
 
     @property
     def has_spectra(self) -> bool:
@@ -56,23 +57,29 @@ class Run:
 
 
 def planned(learners: Sequence[str], levels: Iterable[float], unpaired: Iterable[str]) -> list[Run]:
-    """Return all combinations that differ, the cheapest to compare first.
+    """Return all combinations that differ, the highest levels first.
 
-    A learner of pairs has no other, and at full supervision there are no other pairs whose spectra
-    could be learned from.
+    The plain network learns from pairs alone. At full supervision there are no other pairs whose
+    spectra could be learned from: ``both`` is ``molecules``, and ``spectra`` is ``none``.
     """
-    runs = [
-        Run(learner, level, what)
+    asked = set(unpaired)
+    runs = (
+        Run(learner, level, "molecules" if level == 1.0 and what == "both" else what)
         for level, what, learner in itertools.product(
-            sorted(set(levels), reverse=True), [u for u in UNPAIRED if u in set(unpaired)], learners
+            sorted(set(levels), reverse=True), [u for u in UNPAIRED if u in asked], learners
         )
-    ]
+    )
     return [
         run
-        for run in runs
+        for run in dict.fromkeys(runs)
         if (run.learner != PLAIN or run.unpaired == "none")
         and (run.level < 1.0 or run.unpaired != "spectra")
     ]
+
+
+def n_checks(steps: int) -> int:
+    """Return how often a training is validated: five times, or as often as divides its steps."""
+    return next(n for n in range(_MOST_CHECKS, 0, -1) if steps % n == 0)
 
 
 def listing() -> str:

@@ -67,6 +67,7 @@ def gains(records: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any
 def markdown_table(result: Mapping[str, Any]) -> str:
     """Return hit@1 in percent by learner and level, then what unpaired examples add to it."""
     runs = result["runs"]
+    added = _with_both(result["gains"])
     levels = sorted({of["level"] for of in runs}, reverse=True)
     some = {of["level"]: of for of in runs}
     head = [
@@ -85,15 +86,15 @@ def markdown_table(result: Mapping[str, Any]) -> str:
         "",
         *head,
         f"| pairs (compounds) | | {pairs} |",
-        *_rows({_key(of): _percent(of) for of in runs}, levels),
+        *_rows({_key(of): _percent(of) for of in _with_both(runs)}, levels),
     ]
-    if result["gains"]:
+    if added:
         lines += [
             "",
             "**With unpaired examples less without**, on the same queries.",
             "",
             *head,
-            *_rows({_key(of): _percent(of, "+") for of in result["gains"]}, levels),
+            *_rows({_key(of): _percent(of, "+") for of in added}, levels),
         ]
     return "\n".join(lines) + "\n"
 
@@ -118,7 +119,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
         for added in UNPAIRED:
             points = sorted(
                 (of["level"], of["hit_at_1"])
-                for of in records
+                for of in _with_both(records)
                 if (of["learner"], of["unpaired"]) == (learner, added)
             )
             if points:
@@ -145,6 +146,21 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     axes.grid(axis="y", color="0.9", lw=0.8)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_png(figure, path)
+
+
+def _with_both(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return records, those of full supervision and molecules under each name that they have below.
+
+    There are no other spectra at full supervision: a learner's row of ``both`` begins there too.
+    """
+    below = {(of["learner"], of["unpaired"]) for of in records if of["level"] < 1.0}
+    shown: list[Mapping[str, Any]] = []
+    for of in records:
+        names = [of["unpaired"]]
+        if of["level"] == 1.0 and of["unpaired"] == "molecules":
+            names = [name for name in ("molecules", "both") if (of["learner"], name) in below]
+        shown += [{**of, "unpaired": name} for name in names or ["molecules"]]
+    return shown
 
 
 def _key(record: Mapping[str, Any]) -> tuple[str, str, float]:

@@ -48,7 +48,7 @@ class ProbabilityModel:
     """Probabilities from the scores of a list and a few features of it.
 
     Features are those of `score_features`, then those called `feature_names`, standardised; what
-    lies more than 3 standard deviations from the mean counts as 3.
+    lies more than 3 standard deviations from the mean, either way, counts as 3.
 
     Attributes
     ----------

@@ -189,9 +189,11 @@ def train(
     )
     data = training_data(
         library,
-        chosen,
+        chosen.paired,
         packed,
         layout,
+        spectra=chosen.pool,
+        structures=chosen.pool,
         unpaired_spectra=unpaired_spectra,
         unpaired_packed=unpaired_packed,
         compound_balance=config.optim.compound_balance,

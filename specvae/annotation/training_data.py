@@ -16,6 +16,8 @@ from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.vae.networks import SparseRows
 from specvae.vae.training import PackedBits, TensorSource, TrainingData, UnpairedPool
 
+_NO_ROWS = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, eq=False)
 class ChosenPairs:
@@ -101,10 +103,12 @@ def training_means(
 
 def training_data(
     library: Library,
-    chosen: ChosenPairs,
+    paired: NDArray[np.int64],
     packed: NDArray[np.uint8],
     layout: FingerprintLayout,
     *,
+    spectra: NDArray[np.int64] = _NO_ROWS,
+    structures: NDArray[np.int64] = _NO_ROWS,
     unpaired_spectra: SparseMatrix | None = None,
     unpaired_packed: NDArray[np.uint8] | None = None,
     compound_balance: float = 0.0,
@@ -115,12 +119,14 @@ def training_data(
     ----------
     library
         The spectra.
-    chosen
-        Which of its rows stay paired, and which stream unpaired.
+    paired
+        int64 (n,): its rows that stay paired.
     packed
         Fingerprints of its molecules, uint8 (n_molecules, n_bytes), by `layout`.
     layout
         Of the fingerprints.
+    spectra, structures
+        int64 (n,): its rows of which the spectrum, and of which the structure, streams unpaired.
     unpaired_spectra
         More spectra to stream, of the same columns.
     unpaired_packed
@@ -128,19 +134,19 @@ def training_data(
     compound_balance
         A pair of a compound with n pairs is drawn in proportion to n ** -compound_balance.
     """
-    spectra, table = library.spectra, packed
-    pools = {SPECTRUM: chosen.pool, FINGERPRINT: library.compound[chosen.pool]}
+    matrix, table = library.spectra, packed
+    pools = {SPECTRUM: spectra, FINGERPRINT: library.compound[structures]}
     if unpaired_spectra is not None and (n_more := len(unpaired_spectra.offsets) - 1):
-        spectra = join_rows([spectra, unpaired_spectra], spectra.n_columns)
+        matrix = join_rows([matrix, unpaired_spectra], matrix.n_columns)
         pools[SPECTRUM] = np.concatenate([pools[SPECTRUM], len(library) + np.arange(n_more)])
     if unpaired_packed is not None and (n_more := len(unpaired_packed)):
         table = np.concatenate([packed, unpaired_packed])
         pools[FINGERPRINT] = np.concatenate([pools[FINGERPRINT], len(packed) + np.arange(n_more)])
     tables: dict[str, Tensor | SparseRows | PackedBits] = {
-        SPECTRUM: sparse_rows(spectra),
+        SPECTRUM: sparse_rows(matrix),
         FINGERPRINT: PackedBits(torch.from_numpy(table), layout.n_bits),
     }
-    index = {SPECTRUM: chosen.paired, FINGERPRINT: library.compound[chosen.paired]}
+    index = {SPECTRUM: paired, FINGERPRINT: library.compound[paired]}
     weights = None
     if compound_balance:
         counts = np.bincount(index[FINGERPRINT])[index[FINGERPRINT]]

@@ -153,11 +153,12 @@ class CandidateSet:
         ----------
         mass
             Neutral mass of the query, Da: of isotopologues, which share a first block, the nearest
-            is kept. Of rows equally near to 0.01 Da, and without a mass, the first is.
+            is kept. Of rows equally near to 1 mDa, and without a mass, the first is.
         """
         rows = np.arange(len(self))
         if mass is not None:
-            rows = np.argsort(np.round(np.abs(self.exact_mass - mass), 2), kind="stable")
+            # Masses of stereoisomers differ by rounding, those of isotopologues by more than 1 mDa.
+            rows = np.argsort(np.round(np.abs(self.exact_mass - mass), 3), kind="stable")
         kept: dict[str, int] = {}
         for row in rows.tolist():
             kept.setdefault(self.first_block[row] or self.smiles[row], row)

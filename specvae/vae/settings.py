@@ -76,7 +76,10 @@ def _value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by
     if origin is Mapping and isinstance(value, Mapping):
         return {key: _value(arguments[1], v, f"{place}.{key}") for key, v in value.items()}
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{place}: found a number that is too large") from None
     if isinstance(hint, type) and type(value) is hint:
         return value
     wanted = getattr(hint, "__name__", str(hint))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from conftest import DEMO, run_specvae
@@ -43,7 +42,6 @@ def test_few_pairs_are_compared_with_and_without_unpaired_examples(tmp_path: Pat
     assert {**after, "seconds": 0} == {**before, "seconds": 0}
     other = run_specvae(*SMALL, "--steps", 3, "-o", output, code=1)
     assert "made with other values of steps" in other.stderr
-    shutil.rmtree(output)
 
 
 def test_molecules_are_asked_for_where_they_are_to_be_learned_from(tmp_path: Path) -> None:

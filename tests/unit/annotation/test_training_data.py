@@ -69,11 +69,14 @@ def test_supervision_splits_the_training_pairs(
     )  # fmt: skip
     more_packed = np.full((n_more, 512), 255, np.uint8)
     rows = np.array([0, 1, 2, 3, 4])
+    chosen = choose_pairs(rows, supervision, pool, 0)
     data = training_data(
         library,
-        choose_pairs(rows, supervision, pool, 0),
+        chosen.paired,
         packed,
         get_layout("morgan4096"),
+        spectra=chosen.pool,
+        structures=chosen.pool,
         unpaired_spectra=more_spectra,
         unpaired_packed=more_packed,
     )
@@ -101,7 +104,7 @@ def test_much_measured_compounds_are_held_back() -> None:
     for balance in (0.0, 0.5, 1.0):
         data = training_data(
             library,
-            choose_pairs(np.arange(6), 1.0, "none", 0),
+            np.arange(6),
             packed,
             get_layout("morgan4096"),
             compound_balance=balance,
