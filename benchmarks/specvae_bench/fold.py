@@ -21,35 +21,9 @@ from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae_bench.casmi import Challenges, prepare
 from specvae_bench.comparison import Problem, read_problems
+from specvae_bench.fold_options import FoldFiles
 from specvae_bench.known import KnownSpectra, read_known
 from specvae_bench.methods import LAYOUTS
-
-
-@dataclasses.dataclass(frozen=True)
-class FoldFiles:
-    """What is read, and what of it passes.
-
-    Attributes
-    ----------
-    data
-        Folder with queries, truth and candidates, as `casmi.prepare` takes it.
-    spectra
-        The library.
-    exclude
-        Files of compounds to keep out of it beside the fold's own.
-    ion_mode, adducts, instrument_types
-        Of the library's spectra; the first two select queries too.
-    ppm
-        Mass window, where candidates have no query_id.
-    """
-
-    data: Path
-    spectra: tuple[Path, ...]
-    exclude: tuple[Path, ...]
-    ion_mode: str | None
-    adducts: tuple[str, ...]
-    instrument_types: tuple[str, ...]
-    ppm: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

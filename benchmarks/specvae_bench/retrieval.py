@@ -11,29 +11,19 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
-    NumberRange,
     device_option,
     jobs_option,
-    library_filter_options,
     model_file,
     require_writable,
     settings_options,
     verbosity,
 )
+from specvae_bench.fold_options import FoldFiles, fold_options
 from specvae_bench.methods import ALL, METHODS, Options, chosen_methods, listing
 
 
 @click.command(epilog=f"\b\nMethods:\n{listing()}")
-@click.option(
-    "--data", type=INPUT, required=True, help="Folder with queries, truth and candidates."
-)
-@click.option(
-    "--spectra",
-    type=INPUT,
-    multiple=True,
-    required=True,
-    help="Library to look up and to learn from (repeatable).",
-)
+@fold_options
 @click.option("--model", "models", type=INPUT, multiple=True, help="Trained model (repeatable).")
 @click.option(
     "--method",
@@ -44,44 +34,23 @@ from specvae_bench.methods import ALL, METHODS, Options, chosen_methods, listing
     help="Compare this method of the list below, or 'all' (repeatable).  [default: those that "
     "train nothing]",
 )
-@library_filter_options
-@click.option(
-    "--exclude",
-    type=INPUT,
-    multiple=True,
-    help="More compounds to keep out of the library (repeatable); the fold's own always are.",
-)
-@click.option(
-    "--ppm",
-    type=NumberRange(min=0.0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="Mass window, where candidates have no query_id.",
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=Options().steps,
-    show_default=True,
-    help="Of training, in batches of 256 spectra, for the methods that train.",
-)
 @click.option("--title", default=None, help="Of the plot.  [default: the folder's name]")
 @jobs_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Of intervals and training.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of intervals and training.",
+)
 @click.option("-o", "--output", type=INPUT, default=Path("retrieval"), show_default=True)
 @device_option
 @settings_options
 @verbosity
 def retrieval(
-    data: Path,
-    spectra: tuple[Path, ...],
+    files: FoldFiles,
     models: tuple[Path, ...],
     methods: tuple[str, ...],
-    ion_mode: str | None,
-    adducts: tuple[str, ...],
-    instrument_types: tuple[str, ...],
-    exclude: tuple[Path, ...],
-    ppm: float,
     steps: int,
     title: str | None,
     jobs: int | None,
@@ -114,7 +83,7 @@ def retrieval(
     from specvae_bench.comparison import Comparison
     from specvae_bench.falloff import falloff, nearest_likeness
     from specvae_bench.files import write_result
-    from specvae_bench.fold import FoldFiles, read_fold
+    from specvae_bench.fold import read_fold
     from specvae_bench.retrieval_report import (
         TRACKS,
         best_peer,
@@ -128,9 +97,7 @@ def retrieval(
     chosen = chosen_methods(methods)
     if not methods and len(chosen) < len([of for of in METHODS.values() if not of.trains]):
         console.log("note: matchms is not installed; its similarities are left out")
-    fold = read_fold(
-        FoldFiles(data, spectra, exclude, ion_mode, adducts, instrument_types, ppm), output, console
-    )
+    fold = read_fold(files, output, console)
     comparison = Comparison(fold.problems, fold.known, jobs, console)
     comparison.steps["reading the library"] = fold.reading_seconds
     options = Options(steps, seed, device)
@@ -153,14 +120,14 @@ def retrieval(
         "methods": chosen,
         "training_steps": steps,
         "models": described,
-        "ppm": ppm,
+        "ppm": files.ppm,
         "seed": seed,
         "seconds": comparison.steps,
         "tracks": tracks,
         "paired": differences,
         "falloff": falloff(nearest_likeness(fold.problems, fold.known), ranks),
     }
-    draw(result, output, title or data.name)
+    draw(result, output, title or files.data.name)
     write_result(output / "retrieval.json", result)
     table = markdown_tables(result)
     with atomic_text(output / "table.md") as stream:

@@ -16,13 +16,13 @@ from specvae.cli.options import (
     NumberRange,
     device_option,
     jobs_option,
-    library_filter_options,
     require_writable,
     settings_options,
     verbosity,
 )
 from specvae.errors import InputError
 from specvae.files import json_ready
+from specvae_bench.fold_options import FoldFiles, fold_options
 from specvae_bench.supervision_plan import LEARNERS, LEVELS, UNPAIRED, Run, listing, planned
 
 RESULT = "supervision.json"
@@ -30,16 +30,7 @@ _RUNS = "runs"
 
 
 @click.command(epilog=f"\b\nLearners:\n{listing()}")
-@click.option(
-    "--data", type=INPUT, required=True, help="Folder with queries, truth and candidates."
-)
-@click.option(
-    "--spectra",
-    type=INPUT,
-    multiple=True,
-    required=True,
-    help="Library to learn from (repeatable).",
-)
+@fold_options
 @click.option(
     "--unpaired-molecules",
     "molecules",
@@ -86,20 +77,6 @@ _RUNS = "runs"
     help="Of each training, in batches of at most 256 of each kind of example.",
 )
 @click.option("--amp", is_flag=True, help="Matrix products in bfloat16; not of plain-network.")
-@library_filter_options
-@click.option(
-    "--exclude",
-    type=INPUT,
-    multiple=True,
-    help="More compounds to keep out of training (repeatable); the fold's own always are.",
-)
-@click.option(
-    "--ppm",
-    type=NumberRange(min=0.0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="Mass window, where candidates have no query_id.",
-)
 @click.option("--title", default=None, help="Of the plot.  [default: the folder's name]")
 @jobs_option
 @click.option(
@@ -121,8 +98,7 @@ _RUNS = "runs"
 @settings_options
 @verbosity
 def supervision(
-    data: Path,
-    spectra: tuple[Path, ...],
+    files: FoldFiles,
     molecules: tuple[Path, ...],
     n_molecules: int,
     learners: tuple[str, ...],
@@ -130,11 +106,6 @@ def supervision(
     unpaired: tuple[str, ...],
     steps: int,
     amp: bool,
-    ion_mode: str | None,
-    adducts: tuple[str, ...],
-    instrument_types: tuple[str, ...],
-    exclude: tuple[Path, ...],
-    ppm: float,
     title: str | None,
     jobs: int | None,
     seed: int,
@@ -163,7 +134,7 @@ def supervision(
     from specvae.files import atomic_text, sha256_of
     from specvae_bench.comparison import Comparison
     from specvae_bench.files import write_result
-    from specvae_bench.fold import FoldFiles, read_fold
+    from specvae_bench.fold import read_fold
     from specvae_bench.methods import Options
     from specvae_bench.supervised import carry_out, gather
     from specvae_bench.supervision_report import draw, gains, markdown_table, with_figures
@@ -183,15 +154,13 @@ def supervision(
         )
     structures = [{"name": path.name, "sha256": sha256_of(path)} for path in molecules]
     console = Console()
-    fold = read_fold(
-        FoldFiles(data, spectra, exclude, ion_mode, adducts, instrument_types, ppm), output, console
-    )
+    fold = read_fold(files, output, console)
     settings = {
         **fold.described,
         "unpaired_molecules": {"files": structures, "n_wanted": n_molecules},
         "steps": steps,
         "amp": amp,
-        "ppm": ppm,
+        "ppm": files.ppm,
         "seed": seed,
     }
     folder = output / _RUNS
@@ -220,7 +189,7 @@ def supervision(
         "runs": [_without_queries(record) for record in done.values()],
     }
     write_result(output / RESULT, result)
-    draw(result["runs"], output / "supervision.png", title or data.name)
+    draw(result["runs"], output / "supervision.png", title or files.data.name)
     table = markdown_table(result)
     with atomic_text(output / "table.md") as stream:
         stream.write(table)

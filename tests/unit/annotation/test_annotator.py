@@ -18,10 +18,12 @@ from specvae.annotation.annotator import (
     to_result,
 )
 from specvae.annotation.layout import bin_layout
+from specvae.annotation.probability import ProbabilityModel
 from specvae.annotation.scoring import log_likelihoods
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
@@ -278,6 +280,37 @@ def test_other_fingerprints_are_refused() -> None:
         with pytest.raises(CheckpointError, match=key) as caught:
             Annotator(good.model, header, torch.device("cpu"))
         assert "\n" not in str(caught.value)
+
+
+def test_probabilities_of_other_features_are_refused() -> None:
+    good = tiny_annotator()
+    numbers = (0.0,) * 5
+    stored = ProbabilityModel(("f",), numbers, (1.0,) * 5, (0.0,) * 6, (0.0,) * 6).to_json()
+    with pytest.raises(CheckpointError, match=r"found the features \('f',\), wanted \(\)"):
+        Annotator(good.model, {**good.header, "probability": stored}, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("heavy_first", [True, False])
+def test_of_isotopologues_listed_for_a_query_the_one_that_it_can_be_is_ranked(
+    tmp_path: Path, heavy_first: bool
+) -> None:
+    smiles = ["[2H]C([2H])([2H])O", "CO"]
+    rows = smiles if heavy_first else smiles[::-1]
+    path = tmp_path / "candidates.csv"
+    path.write_text("query_id,smiles\n" + "".join(f"q,{of}\n" for of in rows))
+    source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport())
+    adduct = parse_adduct("[M+H]+")
+    assert adduct is not None
+    for of in smiles:
+        query = Spectrum(
+            mz=np.array([31.0]),
+            intensity=np.array([1.0]),
+            query_id="q",
+            precursor_mz=adduct.precursor_mz(parse_molecule(of).exact_mass),
+        )
+        found = source.find(query, adduct)
+        assert not isinstance(found, str)
+        assert found.smiles.tolist() == [of]
 
 
 def test_loading_gives_the_same_predictions(tmp_path: Path, annotator: Annotator) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rdkit import Chem
+from torch import Tensor
 
 from specvae.annotation.fragmentation import (
     SHIFTS,
@@ -244,6 +247,29 @@ def test_scores_do_not_depend_on_the_company(scorer: FragmentScorer) -> None:
     alone = [scorer.scores(query, [table])[0] for table in tables[:10]]
     assert together == pytest.approx(alone * 8, abs=2e-4)
     assert scorer.scores(query, []).shape == (0,)
+
+
+def test_tables_are_taken_as_they_are_scored(
+    scorer: FragmentScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = FragmentTable.of("CC(=O)OCc1ccccc1")
+    prepare = scorer._network.prepare
+    scored = [0]
+    waiting: list[int] = []
+
+    def made() -> Iterator[FragmentTable]:
+        for n in range(1, 201):
+            waiting.append(n - sum(scored))
+            yield table
+
+    def counted(tables: Sequence[FragmentTable]) -> tuple[Tensor, Tensor]:
+        scored.append(len(tables))
+        return prepare(tables)
+
+    monkeypatch.setattr(scorer._network, "prepare", counted)
+    assert len(scorer.scores(simulated(table), made())) == 200
+    # However long the list, no more than a batch has been asked for and not been scored.
+    assert max(waiting) <= 64
 
 
 def test_no_peak_tells_nothing(scorer: FragmentScorer) -> None:

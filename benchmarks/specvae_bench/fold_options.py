@@ -1,0 +1,83 @@
+"""Options of the comparisons that rank on a fold and learn from a library; light, for --help."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import INPUT, NumberRange, library_filter_options
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """What is read, and what of it passes.
+
+    Attributes
+    ----------
+    data
+        Folder with queries, truth and candidates, as `casmi.prepare` takes it.
+    spectra
+        The library.
+    exclude
+        Files of compounds to keep out of it beside the fold's own.
+    ion_mode, adducts, instrument_types
+        Of the library's spectra; the first two select queries too.
+    ppm
+        Mass window, where candidates have no query_id.
+    """
+
+    data: Path
+    spectra: tuple[Path, ...]
+    exclude: tuple[Path, ...]
+    ion_mode: str | None
+    adducts: tuple[str, ...]
+    instrument_types: tuple[str, ...]
+    ppm: float
+
+
+def fold_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `FoldFiles` to a command, which gets them as `files`."""
+
+    @functools.wraps(function)
+    def gathered(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 (whatever click passes)
+        files = FoldFiles(**{field.name: options.pop(field.name) for field in fields(FoldFiles)})
+        function(*arguments, files=files, **options)
+
+    command: Callable[..., None] = gathered
+    for option in (
+        click.option(
+            "--ppm",
+            type=NumberRange(min=0.0, min_open=True),
+            default=10.0,
+            show_default=True,
+            help="Mass window, where candidates have no query_id.",
+        ),
+        click.option(
+            "--exclude",
+            type=INPUT,
+            multiple=True,
+            help="More compounds to keep out of the library (repeatable); the fold's own always "
+            "are.",
+        ),
+        library_filter_options,
+        click.option(
+            "--spectra",
+            type=INPUT,
+            multiple=True,
+            required=True,
+            help="Library to look up and to learn from (repeatable).",
+        ),
+        click.option(
+            "--data",
+            type=INPUT,
+            required=True,
+            help="Folder with queries, truth and candidates.",
+        ),
+    ):
+        command = option(command)
+    return command
