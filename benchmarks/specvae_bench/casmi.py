@@ -64,7 +64,7 @@ _CHALLENGE = re.compile(r"challenge[-_ ]?0*(\d+)", re.IGNORECASE)
 )
 @click.option("--title", default=None, help="Of the plot.")
 @jobs_option
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("casmi2017"), show_default=True)
 @device_option
 @settings_options

@@ -36,7 +36,7 @@ _SPECTRA_OF_ONE = 6
     "--decoys", type=click.IntRange(min=1), default=6, show_default=True, help="Of each compound."
 )
 @click.option("--ppm", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "-o", "--output", type=INPUT, default=Path("fragmentation.safetensors"), show_default=True
 )

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ppm", type=click.FloatRange(min=0.0, min_open=True), default=10.0, show_default=True
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", type=INPUT, default=Path("holdout"), show_default=True)
 @settings_options
 @verbosity

@@ -358,6 +358,7 @@ def _require_ranges(config: TrainConfig) -> None:
         *model.fingerprint_decoder,
     )
     checks = {
+        "seed": (config.seed >= 0, "0 or more"),
         "supervision": (0.0 < config.supervision <= 1.0, "above 0 and at most 1"),
         "model.n_latent": (model.n_latent >= 1, "at least 1"),
         "model.*_encoder and model.*_decoder": (all(w >= 1 for w in widths), "widths of 1 or more"),

@@ -146,7 +146,11 @@ def device_option(function: Decorated) -> Decorated:
 def seed_option(function: Decorated) -> Decorated:
     """Add ``--seed``."""
     return click.option(
-        "--seed", type=int, default=0, show_default=True, help="Seed of everything random."
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of everything random.",
     )(function)
 
 

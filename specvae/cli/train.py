@@ -95,7 +95,12 @@ from specvae.vae.kinds import MODEL_KINDS
     default=None,
     help="Passes over the data.  [default: by the size of the library, 15 to 100]",
 )
-@click.option("--seed", type=int, default=None, help="Seed of everything random.  [default: 0]")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Seed of everything random.  [default: 0]",
+)
 @click.option(
     "--config",
     "config_file",

@@ -76,6 +76,7 @@ def test_unknown_key_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("seed", -1),
         ("optim.epochs", "many"),
         ("optim.epochs", -1),
         ("optim.epochs", True),
