@@ -34,6 +34,13 @@ from specvae_bench.methods import ALL, METHODS, Options, chosen_methods, listing
     help="Compare this method of the list below, or 'all' (repeatable).  [default: those that "
     "train nothing]",
 )
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=Options().steps,
+    show_default=True,
+    help="Of training, in batches of 256 spectra, for the methods that train.",
+)
 @click.option("--title", default=None, help="Of the plot.  [default: the folder's name]")
 @jobs_option
 @click.option(
