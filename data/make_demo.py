@@ -28,7 +28,7 @@ from rdkit.Chem import rdinchi
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
-from specvae.spectra.masses import ELECTRON_MASS, ISOTOPE_MASSES, formula_mass
+from specvae.masses import ELECTRON_MASS, ISOTOPE_MASSES, formula_mass
 
 HERE = Path(__file__).resolve().parent
 NOTE = "simulated by data/make_demo.py, not measured"

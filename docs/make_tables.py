@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from specvae_bench.casmi import markdown_table
-from specvae_bench.report import table
-from specvae_bench.retrieval_report import markdown_tables
-from specvae_bench.supervision_report import markdown_table as supervision_table
+from specvae_bench.folds.casmi import markdown_table
+from specvae_bench.paper.report import table
+from specvae_bench.retrieval.report import markdown_tables
+from specvae_bench.supervision.report import markdown_table as supervision_table
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specvae.annotation.annotator import Annotator
-from specvae.annotation.config import TrainConfig, override, preset_config
-from specvae.annotation.layout import bin_layout, model_config
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.training.networks import bin_layout, model_config
+from specvae.annotation.training.settings import TrainConfig, override, preset_config
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.spectra.adducts import parse_adduct

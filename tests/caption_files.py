@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from specvae_bench.captions import (
+from specvae_bench.paper.captions import (
     CAPTIONS_PER_IMAGE,
     N_FEATURES,
     TEST_CAPTIONS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from specvae_bench.comparison import Problem, same_formula
-from specvae_bench.known import KnownSpectra
+from specvae_bench.folds.known import KnownSpectra
+from specvae_bench.retrieval.comparison import Problem, same_formula
 
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.molecule import parse_molecule

@@ -38,7 +38,7 @@ _SPECTRA_OF_ONE = 6
 @click.option("--ppm", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
-    "-o", "--output", type=INPUT, default=Path("fragmentation.safetensors"), show_default=True
+    "-o", "--output", type=INPUT, default=Path("fragment_score.safetensors"), show_default=True
 )
 @settings_options
 @verbosity
@@ -58,8 +58,8 @@ def fragments(
     """Fit the weights by which candidates' fragments explain peaks, for each ion mode.
 
     Of every compound a few spectra are learned from: its structure is to win against others of its
-    mass. The file that comes with the program, specvae/annotation/fragmentation.safetensors, was
-    made by this command (docs/research.md); it is what models are trained with.
+    mass. The file that comes with the program was made by this command (docs/research.md): it is
+    specvae/annotation/evidence/fragment_score.safetensors, and what models are trained with.
 
     \b
     Example:
@@ -70,15 +70,11 @@ def fragments(
     import numpy as np
     import torch
 
-    from specvae.annotation.compounds import read_excluded
-    from specvae.annotation.experts import scorer_arrays
-    from specvae.annotation.fragmentation import Example, FragmentScorer, Peaks
-    from specvae.annotation.library import (
-        SpectrumFilter,
-        canonical_adducts,
-        read_many,
-        usable_pairs,
-    )
+    from specvae.annotation.evidence.fragment_score import Example, FragmentScorer, Peaks
+    from specvae.annotation.evidence.pool import scorer_arrays
+    from specvae.annotation.library.compounds import read_excluded
+    from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
+    from specvae.annotation.library.library import read_many, usable_pairs
     from specvae.errors import InputError
     from specvae.molecules.candidates import CandidatePool, read_candidates
     from specvae.molecules.fragments import FragmentTable

@@ -109,15 +109,15 @@ def annotate(
         if target is not None:
             require_writable(target)
 
-    from specvae.annotation.annotator import (
+    from specvae.annotation.output.tables import write_annotations
+    from specvae.annotation.ranking.annotator import (
         Annotator,
         CandidateSource,
         QueryFilter,
         rank_queries,
         to_result,
     )
-    from specvae.annotation.confidence import keep_probable, settle_share, summary_lines
-    from specvae.annotation.export import write_annotations
+    from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
 
@@ -153,7 +153,7 @@ def annotate(
     with text_output(output) as stream:
         write_annotations(results, stream, output_format, provenance=provenance)
     if report is not None:
-        from specvae.annotation.html import write_report
+        from specvae.annotation.output.html import write_report
 
         write_report(results, report, title=f"Annotations of {queries.name}", provenance=provenance)
     write_skips(output, query_report, candidate_report)

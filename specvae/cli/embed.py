@@ -69,10 +69,10 @@ def embed(
     path = model_file(model)
     require_writable(output)
 
-    from specvae.annotation.annotator import Annotator
+    from specvae.annotation.ranking.annotator import Annotator
     from specvae.errors import InputError
     from specvae.molecules.fingerprint import FingerprintCache, fingerprints
-    from specvae.molecules.tables import read_molecules
+    from specvae.molecules.structures import read_molecules
     from specvae.report import ReadReport
     from specvae.spectra.read import read_spectra
 

@@ -99,10 +99,15 @@ def evaluate(
         if target is not None:
             require_writable(target)
 
-    from specvae.annotation.annotator import Annotator, CandidateSource, QueryFilter, rank_queries
-    from specvae.annotation.compounds import read_truth
-    from specvae.annotation.evaluate import evaluate as compare
-    from specvae.annotation.metrics import top_k_curve
+    from specvae.annotation.evaluation.evaluate import evaluate as compare
+    from specvae.annotation.evaluation.hits import top_k_curve
+    from specvae.annotation.library.compounds import read_truth
+    from specvae.annotation.ranking.annotator import (
+        Annotator,
+        CandidateSource,
+        QueryFilter,
+        rank_queries,
+    )
     from specvae.errors import InputError
     from specvae.files import json_ready, sha256_of
     from specvae.report import ReadReport
@@ -160,8 +165,8 @@ def evaluate(
             json.dump(json_ready(figures), stream, indent=2)
             stream.write("\n")
     if plot_path is not None:
-        from specvae.annotation.metrics import random_curve
-        from specvae.annotation.plots import plot_top_k
+        from specvae.annotation.evaluation.hits import random_curve
+        from specvae.annotation.output.plots import plot_top_k
 
         plot_top_k(
             {
@@ -175,11 +180,18 @@ def evaluate(
             n_queries=len(evaluation.ranks),
         )
     if reliability_path is not None and evaluation.probabilities is not None:
-        from specvae.annotation.plots import plot_reliability
+        from specvae.annotation.evaluation.reliability import (
+            expected_calibration_error,
+            reliability,
+            risk_curves,
+        )
+        from specvae.annotation.output.plots import plot_reliability
 
+        best, right = evaluation.probabilities.best, evaluation.probabilities.right
         plot_reliability(
-            evaluation.probabilities.best,
-            evaluation.probabilities.right,
+            [(b.probability, b.right) for b in reliability(best, right)],
+            expected_calibration_error(best, right),
+            risk_curves(best, right),
             reliability_path,
             title=queries.name,
         )

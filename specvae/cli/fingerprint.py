@@ -61,7 +61,7 @@ def fingerprint(
     from specvae.errors import InputError
     from specvae.files import atomic_path
     from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout, unpack
-    from specvae.molecules.tables import read_molecules
+    from specvae.molecules.structures import read_molecules
     from specvae.report import ReadReport
 
     console = Console()

@@ -28,35 +28,41 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "bench": ("specvae.cli.main:bench", "Run experiments and comparisons with peers."),
 }
 BENCHMARKS: Mapping[str, tuple[str, str]] = {
-    "casmi2017": ("specvae_bench.casmi:casmi2017", "Top-k curves on CASMI 2017 (figure 11 D)."),
+    "casmi2017": (
+        "specvae_bench.folds.casmi:casmi2017",
+        "Top-k curves on CASMI 2017 (figure 11 D).",
+    ),
     "fragments": (
         "specvae_bench.fragment_fit:fragments",
         "Fit the weights of the fragment score.",
     ),
-    "holdout": ("specvae_bench.holdout:holdout", "Make a held-out fold of a library."),
+    "holdout": ("specvae_bench.folds.holdout:holdout", "Make a held-out fold of a library."),
     "mnist-split": (
-        "specvae_bench.multimodal:mnist_split",
+        "specvae_bench.paper.commands:mnist_split",
         "Halves of digits (table 1, figures 3, 4, 6).",
     ),
-    "mnist-split-3": ("specvae_bench.multimodal:mnist_split_3", "Thirds of digits (figure 7)."),
+    "mnist-split-3": ("specvae_bench.paper.commands:mnist_split_3", "Thirds of digits (figure 7)."),
     "mnist-svhn": (
-        "specvae_bench.multimodal:mnist_svhn",
+        "specvae_bench.paper.commands:mnist_svhn",
         "Written digits and house numbers (figure 8).",
     ),
     "cub-captions": (
-        "specvae_bench.multimodal:cub_captions",
+        "specvae_bench.paper.commands:cub_captions",
         "Birds and their captions (figure 9).",
     ),
     "retrieval": (
-        "specvae_bench.retrieval:retrieval",
+        "specvae_bench.retrieval.command:retrieval",
         "Compare methods of ranking candidates on a fold.",
     ),
     "supervision": (
-        "specvae_bench.supervision:supervision",
+        "specvae_bench.supervision.command:supervision",
         "Rank after training on few pairs and unpaired examples.",
     ),
-    "report": ("specvae_bench.report:report", "Draw tables and curves of finished runs again."),
-    "speed": ("specvae_bench.speed:speed", "Measure speed against the peers."),
+    "report": (
+        "specvae_bench.paper.report:report",
+        "Draw tables and curves of finished runs again.",
+    ),
+    "speed": ("specvae_bench.speed.command:speed", "Measure speed against the peers."),
 }
 
 

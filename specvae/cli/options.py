@@ -19,7 +19,7 @@ from specvae.files import atomic_text
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
-    from specvae.annotation.probability import ProbabilityModel
+    from specvae.annotation.ranking.probability import ProbabilityModel
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ def settings_options(function: Decorated) -> Decorated:
     """
 
     def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
-        from specvae.annotation.config import parse_assignments, read_config_file
+        from specvae.annotation.training.settings import parse_assignments, read_config_file
 
         values: dict[str, Any] = {}
         if param.name == "config_file" and value is not None:

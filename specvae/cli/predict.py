@@ -58,7 +58,7 @@ def predict(
 
     import numpy as np
 
-    from specvae.annotation.annotator import Annotator
+    from specvae.annotation.ranking.annotator import Annotator
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
     from specvae.spectra.read import read_spectra

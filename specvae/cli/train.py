@@ -150,14 +150,14 @@ def train(
     # Before hours of work, not after them.
     require_writable(output / "model.safetensors")
 
-    from specvae.annotation.config import (
+    from specvae.annotation.training.run import TrainFiles
+    from specvae.annotation.training.run import train as run
+    from specvae.annotation.training.settings import (
         override,
         parse_assignments,
         preset_config,
         read_config_file,
     )
-    from specvae.annotation.train import TrainFiles
-    from specvae.annotation.train import train as run
 
     settings = {
         "preset": preset,

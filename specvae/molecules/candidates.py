@@ -21,7 +21,7 @@ from specvae.molecules.fingerprint import (
     fingerprints,
 )
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.tables import Row, read_rows
+from specvae.molecules.structures import Row, read_rows
 from specvae.report import ReadReport, Reason
 
 _KIND = "specvae candidate pool"
@@ -213,7 +213,7 @@ def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSe
     Parameters
     ----------
     path
-        CSV, TSV or SMI, see `specvae.molecules.tables.read_rows` for columns.
+        CSV, TSV or SMI, see `specvae.molecules.structures.read_rows` for columns.
     report
         Where rows without a usable structure are counted, and rows without a ``query_id`` in a
         table that has them, which are candidates of no query.
@@ -313,7 +313,7 @@ class CandidatePool:
         Parameters
         ----------
         structures
-            CSV, TSV or SMI files, see `specvae.molecules.tables.read_rows`.
+            CSV, TSV or SMI files, see `specvae.molecules.structures.read_rows`.
         layout
             The fingerprints to store.
         output

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from specvae.spectra.masses import (
+from specvae.masses import (
     ELECTRON_MASS,
     composition_mass,
     hill_formula,

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the customary name)
 from torch import Tensor, nn
 
+from specvae import settings
 from specvae.errors import ConfigError
-from specvae.vae import settings
 from specvae.vae.distributions import (
     Bernoulli,
     Categorical,

@@ -34,8 +34,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from specvae import settings
 from specvae.errors import ConfigError
-from specvae.vae import settings
 from specvae.vae.distributions import (
     MixtureOfNormals,
     Posterior,

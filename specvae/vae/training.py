@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from specvae import settings
 from specvae.errors import ConfigError, TrainingError
-from specvae.vae import settings
 from specvae.vae.checkpoint import tensor_bytes, write_tensors
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input, SparseRows

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, run_specvae
 from shared_data import shared
-from specvae_bench.casmi import prepare
+from specvae_bench.folds.casmi import prepare
 
 from specvae.errors import InputError
 from specvae.report import ReadReport
@@ -153,7 +153,7 @@ def test_casmi_does_not_guess_at_solutions(
 def test_real_contest_files_merge_to_the_merged_truth(
     year: str, model: Path, tmp_path: Path
 ) -> None:
-    from specvae_bench.casmi import prepare
+    from specvae_bench.folds.casmi import prepare
 
     folder = tmp_path / "data"
     folder.mkdir()

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from conftest import DEMO, run_specvae
 
-from specvae.annotation.table import COLUMNS
+from specvae.annotation.ranking.result import COLUMNS
 from specvae.vae.header import read_header
 
 QUERIES, CANDIDATES, TRUTH = DEMO / "queries.mgf", DEMO / "candidates.csv", DEMO / "truth.csv"

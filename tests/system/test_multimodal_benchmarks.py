@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from image_files import write_mnist, write_svhn
 from PIL import Image
-from specvae_bench import images, multimodal
-from specvae_bench.report import report
+from specvae_bench.paper import commands, images
+from specvae_bench.paper.report import report
 
 from specvae.errors import ConfigError, InputError, TrainingError
 
@@ -53,9 +53,9 @@ def read(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("command", "folder", "figures"),
     [
-        (multimodal.mnist_split, "mnist", ("both", "top", "bottom")),
+        (commands.mnist_split, "mnist", ("both", "top", "bottom")),
         (
-            multimodal.mnist_split_3,
+            commands.mnist_split_3,
             "mnist",
             (
                 "all",
@@ -70,12 +70,12 @@ def read(path: Path) -> dict[str, Any]:
             ),
         ),
         (
-            multimodal.mnist_svhn,
+            commands.mnist_svhn,
             "",
             ("joint", "mnist->svhn", "svhn->mnist", "both->mnist", "both->svhn"),
         ),
         (
-            multimodal.cub_captions,
+            commands.cub_captions,
             "cub",
             ("joint", "image->text", "text->image", "ground-truth"),
         ),
@@ -121,7 +121,7 @@ def test_a_run_writes_what_it_promises(
 @pytest.mark.parametrize("kind", ["vaevae", "jmvae", "mvae", "mmvae", "bridged"])
 def test_kinds_run_on_thirds(kind: str, data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
-    bench(multimodal.mnist_split_3, *arguments, "--model-kind", kind, "--n-samples", 2)
+    bench(commands.mnist_split_3, *arguments, "--model-kind", kind, "--n-samples", 2)
 
 
 def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Path) -> None:
@@ -130,13 +130,13 @@ def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Pat
         *("--model-kind", "vaevae", "--model-kind", "jmvae", "--supervision", "1,0.1"),
         *("--seed", "0,1"),
     )
-    bench(multimodal.mnist_split, *sweep)
+    bench(commands.mnist_split, *sweep)
     paths = sorted(tmp_path.rglob("result.json"))
     assert len(paths) == 8
     kept = {path: path.stat().st_mtime_ns for path in paths}
     lost = paths[3]
     lost.unlink()
-    bench(multimodal.mnist_split, *sweep)
+    bench(commands.mnist_split, *sweep)
     for path in paths:
         assert (path.stat().st_mtime_ns != kept[path]) == (path == lost)
     jmvae = read(tmp_path / "jmvae" / "supervision-0.1" / "seed-1")
@@ -154,9 +154,9 @@ def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Pat
 
 def test_a_finished_run_can_be_prolonged(data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "--cache", cache, *QUICK)
-    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "a")
-    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "a", "--epochs", 3)
-    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "b", "--epochs", 3)
+    bench(commands.mnist_split, *arguments, "-o", tmp_path / "a")
+    bench(commands.mnist_split, *arguments, "-o", tmp_path / "a", "--epochs", 3)
+    bench(commands.mnist_split, *arguments, "-o", tmp_path / "b", "--epochs", 3)
     prolonged, at_once = read(tmp_path / "a"), read(tmp_path / "b")
     totals = [[epoch["total"] for epoch in of["epochs"]] for of in (prolonged, at_once)]
     assert totals[0] == totals[1]
@@ -168,18 +168,18 @@ def test_a_run_killed_before_its_last_line_of_the_log_still_has_all_epochs(
     data: Path, cache: Path, tmp_path: Path
 ) -> None:
     arguments = ("--data", data / "mnist", "--cache", cache, *QUICK, "-o", tmp_path)
-    bench(multimodal.mnist_split, *arguments)
+    bench(commands.mnist_split, *arguments)
     whole = read(tmp_path)
     (tmp_path / "result.json").unlink()
     (tmp_path / "epochs.jsonl").unlink()
-    bench(multimodal.mnist_split, *arguments)
+    bench(commands.mnist_split, *arguments)
     (epoch,) = read(tmp_path)["epochs"]
     assert epoch["total"] == whole["epochs"][0]["total"]
     assert epoch["measured"] == {"top": whole["epochs"][0]["measured"]["top"]}
     assert read(tmp_path)["test"] == whole["test"]
     (tmp_path / "result.json").unlink()
     (tmp_path / "epochs.jsonl").write_text("{")
-    done = CliRunner().invoke(multimodal.mnist_split, [str(a) for a in arguments])
+    done = CliRunner().invoke(commands.mnist_split, [str(a) for a in arguments])
     assert isinstance(done.exception, InputError)
 
 
@@ -187,7 +187,7 @@ def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
     data: Path, cache: Path, tmp_path: Path
 ) -> None:
     arguments = ("--data", data / "mnist", "--cache", cache, *QUICK)
-    bench(multimodal.mnist_split, *arguments, "-o", tmp_path / "a")
+    bench(commands.mnist_split, *arguments, "-o", tmp_path / "a")
     result = read(tmp_path / "a")
     for folder, name, value in (("b", "seed", 1), ("c", "unpaired", "rest"), ("d", "seed", 0)):
         (tmp_path / folder).mkdir()
@@ -201,7 +201,7 @@ def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
     (tmp_path / "e").mkdir()
     other = {**result, "benchmark": "mnist-svhn"}
     (tmp_path / "e" / "result.json").write_text(json.dumps(other))
-    for command, more in ((report, ()), (multimodal.mnist_split, (*arguments, "-o"))):
+    for command, more in ((report, ()), (commands.mnist_split, (*arguments, "-o"))):
         done = CliRunner().invoke(command, [*map(str, more), str(tmp_path)])
         assert isinstance(done.exception, InputError)
         assert "those of mnist-split, mnist-svhn" in str(done.exception)
@@ -214,7 +214,7 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
 
     def refused(*more: str) -> Exception:
-        done = CliRunner().invoke(multimodal.mnist_split, [*map(str, arguments), *more])
+        done = CliRunner().invoke(commands.mnist_split, [*map(str, arguments), *more])
         assert isinstance(done.exception, Exception)
         return done.exception
 
@@ -225,12 +225,12 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
     empty = tmp_path / "empty"
     empty.mkdir()
     done = CliRunner().invoke(
-        multimodal.mnist_split, ["--data", str(empty), "-o", str(tmp_path / "out")]
+        commands.mnist_split, ["--data", str(empty), "-o", str(tmp_path / "out")]
     )
     assert isinstance(done.exception, InputError)
     for text, message in (("0", "is not in"), ("2", "is not in"), ("a", "is no number")):
         done = CliRunner().invoke(
-            multimodal.mnist_split, [*map(str, arguments), "--supervision", text]
+            commands.mnist_split, [*map(str, arguments), "--supervision", text]
         )
         assert done.exit_code == 2
         assert message in done.output
@@ -238,7 +238,7 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
     assert isinstance(error, ConfigError)
     assert "no counterpart" in str(error)
     assert not list(tmp_path.rglob("result.json"))
-    bench(multimodal.mnist_split, *arguments)
+    bench(commands.mnist_split, *arguments)
     # Another kind in the same folder would mix two runs, and so would another trainer.
     for mistake in (("--model-kind", "vaevae"), ("--seed", "1"), ("--unpaired", "rest")):
         error = refused(*mistake)
@@ -253,7 +253,7 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
 def test_numbers_come_from_a_file_of_options_too(data: Path, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text("supervision = [1, 0.1]\nseed = 3\n")
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
-    bench(multimodal.mnist_split, *arguments, "--config", tmp_path / "sweep.toml")
+    bench(commands.mnist_split, *arguments, "--config", tmp_path / "sweep.toml")
     found = [path.parent.relative_to(tmp_path) for path in sorted(tmp_path.rglob("result.json"))]
     assert [str(path) for path in found] == [
         "svae/supervision-0.1/seed-3",
@@ -267,7 +267,7 @@ def test_digits_without_a_common_class_are_refused(
     none = torch.empty(0, dtype=torch.int64)
     monkeypatch.setattr(images, "pair_by_class", lambda *_: (none, none))
     arguments = ("--data", data, "-o", tmp_path, "--cache", cache, *QUICK)
-    done = CliRunner().invoke(multimodal.mnist_svhn, [str(a) for a in arguments])
+    done = CliRunner().invoke(commands.mnist_svhn, [str(a) for a in arguments])
     assert isinstance(done.exception, InputError)
     assert "no two train digits of MNIST and SVHN are the same" in str(done.exception)
 
@@ -278,11 +278,11 @@ def test_the_peer_trains_our_networks(data: Path, cache: Path, tmp_path: Path) -
         *("--model-kind", "jmvae", "--trainer", "multivae"),
     )
     if find_spec("multivae") is None:
-        done = CliRunner().invoke(multimodal.mnist_split, [str(a) for a in arguments])
+        done = CliRunner().invoke(commands.mnist_split, [str(a) for a in arguments])
         assert isinstance(done.exception, ConfigError)
         assert "specvae[peers]" in str(done.exception)
         return
-    bench(multimodal.mnist_split, *arguments)
+    bench(commands.mnist_split, *arguments)
     result = read(tmp_path)
     assert result["epochs"][0]["seconds"] > 0.0
     assert "| jmvae by multivae |" in (tmp_path / "table.md").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DEMO, run_specvae
-from specvae_bench.methods import METHODS
+from specvae_bench.retrieval.methods import METHODS
 
 LOOK_UPS = [
     f"{kind}, {layout}"

@@ -12,7 +12,7 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
 from click.testing import CliRunner, Result
 
-from specvae.annotation.probability import SCORE_FEATURES, ProbabilityModel
+from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
 from specvae.cli.annotate import annotate
 from specvae.cli.evaluate import evaluate
 from specvae.errors import CheckpointError

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from specvae.annotation import train as module
-from specvae.annotation.config import TrainConfig, preset_config
+from specvae.annotation.training import run as module
+from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.cli import train as command
 
 

@@ -8,14 +8,14 @@ from shared_data import shared
 
 from specvae.errors import InputError, SpecvaeError, StructureError
 from specvae.molecules import candidates as module
-from specvae.molecules import tables
+from specvae.molecules import structures as tables
 from specvae.molecules.candidates import (
     CandidateSet,
     read_candidates,
 )
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.tables import read_molecules
+from specvae.molecules.structures import read_molecules
 from specvae.report import ReadReport, Reason
 
 ETHANOL = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"

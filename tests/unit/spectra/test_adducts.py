@@ -1,7 +1,7 @@
 import pytest
 
+from specvae.masses import ELECTRON_MASS, formula_mass
 from specvae.spectra.adducts import KNOWN_ADDUCTS, Adduct, parse_adduct
-from specvae.spectra.masses import ELECTRON_MASS, formula_mass
 
 
 def read(text: str, ion_mode: str | None = None) -> Adduct:

@@ -1,0 +1,114 @@
+"""A fold to rank on and the library to learn from: what the comparisons of methods begin with."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from specvae.annotation.library.compounds import read_excluded, read_truth
+from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
+from specvae.annotation.ranking.annotator import CandidateSource, QueryFilter
+from specvae.cli.options import Console
+from specvae.errors import InputError
+from specvae.files import sha256_of
+from specvae.molecules.fingerprint import get_layout
+from specvae.report import ReadReport
+from specvae_bench.folds.casmi import Challenges, prepare
+from specvae_bench.folds.known import KnownSpectra, read_known
+from specvae_bench.folds.options import FoldFiles
+from specvae_bench.retrieval.comparison import Problem, read_problems
+from specvae_bench.retrieval.methods import LAYOUTS
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fold:
+    """A fold and the library without its compounds.
+
+    Attributes
+    ----------
+    problems
+        The queries that have a truth and pass the filter, with their candidates.
+    known
+        The library's spectra.
+    wanted
+        What passed into the library, and what was excluded from it.
+    described
+        ``fold`` and ``library`` of a result.
+    reading_seconds
+        What it took to read the library.
+    """
+
+    problems: list[Problem]
+    known: KnownSpectra
+    wanted: SpectrumFilter
+    described: dict[str, dict[str, Any]]
+    reading_seconds: float
+
+
+def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
+    """Read a fold and its library; loose files of a contest are merged into `output`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or no query or no library spectrum is left.
+    """
+    challenges = prepare(files.data, output)
+    truth = read_truth(challenges.truth)
+    source = CandidateSource(challenges.candidates, get_layout(LAYOUTS[0]), files.ppm, ReadReport())
+    problems, missing = read_problems(
+        challenges.queries, truth, source, QueryFilter.of(files.ion_mode, files.adducts), console
+    )
+    if not problems:
+        raise InputError(
+            f"{challenges.queries}: no query is left that has a truth in {challenges.truth}"
+        )
+    wanted = SpectrumFilter(
+        ion_mode=files.ion_mode,
+        adducts=canonical_adducts(files.adducts),
+        instrument_types=files.instrument_types,
+        excluded=read_excluded(files.exclude) | set(truth.values()),
+    )
+    report = ReadReport()
+    start = time.perf_counter()
+    known = read_known(files.spectra, wanted, report, console)
+    seconds = time.perf_counter() - start
+    described = {
+        "fold": _described_fold(challenges, len(problems), len(missing)),
+        "library": {
+            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in files.spectra],
+            "excluded": [{"name": path.name, "sha256": sha256_of(path)} for path in files.exclude],
+            "ion_mode": files.ion_mode,
+            "adducts": sorted(wanted.adducts),
+            "instrument_types": list(files.instrument_types),
+            "n_spectra": len(known),
+            "n_compounds": len(known.molecules),
+            "skipped": {str(reason): n for reason, n in report.counts.items()},
+        },
+    }
+    return Fold(problems, known, wanted, described, round(seconds, 2))
+
+
+def _described_fold(challenges: Challenges, n_queries: int, n_missing: int) -> dict[str, Any]:
+    return {
+        "sha256": fold_digest((challenges.truth, challenges.candidates)),
+        "files": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
+        "n_queries": n_queries,
+        "n_truth_without_query": n_missing,
+    }
+
+
+def fold_digest(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of files' contents one after the other, compressed or not."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            for block in iter(partial(stream.read, 1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()

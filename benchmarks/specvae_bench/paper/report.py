@@ -1,0 +1,194 @@
+"""Tables and figures of finished runs, drawn from their ``result.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import INPUT, settings_options, verbosity
+
+# At full supervision: experiment -> model kind -> figure -> value. MNIST-Split: the paper, table 1.
+# The others are those of Shi et al. (arXiv:1911.03393), as the multivae library and the MMVAE
+# code's second issue quote them; the paper gives its own in figures only.
+PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "mnist-split": {
+        "mmvae": {"both": 0.539, "top": 0.221, "bottom": 0.283},
+        "svae": {"both": 0.948, "top": 0.872, "bottom": 0.816},
+        "vaevae": {"both": 0.956, "top": 0.887, "bottom": 0.830},
+        "vaevae-star": {"both": 0.958, "top": 0.863, "bottom": 0.778},
+    },
+    "mnist-svhn": {"mmvae": {"svhn->mnist": 0.86, "mnist->svhn": 0.69, "joint": 0.42}},
+    "cub-captions": {"mmvae": {"joint": 0.263}},
+}
+
+
+@click.command()
+@click.argument("folder", type=INPUT)
+@settings_options
+@verbosity
+def report(folder: Path) -> None:
+    """Draw the table and the curves of all runs in a folder again.
+
+    \b
+    Example:
+      specvae bench report sweep
+    """
+    for path in write_report(folder):
+        click.echo(f"{path}")
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Write ``table.md``, ``epochs.png`` and, of several levels, ``supervision.png``.
+
+    Parameters
+    ----------
+    folder
+        Searched for ``result.json``, at any depth.
+
+    Returns
+    -------
+    list
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If there is no result, or results of several experiments.
+    """
+    from specvae.errors import InputError
+    from specvae.files import atomic_text
+    from specvae_bench.paper.pictures import draw_epochs, draw_supervision
+    from specvae_bench.paper.runs import RESULT, read_result
+
+    results = [read_result(path) for path in sorted(folder.rglob(RESULT))]
+    if not results:
+        raise InputError(f"{folder}: wanted the results of one benchmark, found none")
+    require_benchmark(folder, results[0]["benchmark"])
+    written = [folder / "table.md"]
+    with atomic_text(written[0]) as stream:
+        stream.write(table(results))
+    figures = list(results[0]["test"])
+    labels = _labels(results, ("epochs", "n_pairs"))
+    measured = [
+        (label, result)
+        for label, result in zip(labels, results, strict=True)
+        if "measured" in result["epochs"][0]
+    ]
+    if measured:
+        written.append(folder / "epochs.png")
+        draw_epochs(
+            written[-1],
+            {
+                name: {
+                    _curve(label, result): [
+                        epoch["measured"].get(name, math.nan) for epoch in result["epochs"]
+                    ]
+                    for label, result in measured
+                }
+                for name in results[0]["validation"]
+            },
+        )
+    if len({result["settings"]["supervision"] for result in results}) > 1:
+        written.append(folder / "supervision.png")
+        draw_supervision(written[-1], {name: _by_level(labels, results, name) for name in figures})
+    return written
+
+
+def require_benchmark(folder: Path, name: str) -> None:
+    """Raise an InputError if there are results of other benchmarks than `name` in a folder."""
+    from specvae.errors import InputError
+    from specvae_bench.paper.runs import RESULT, read_result
+
+    names = {name, *(read_result(path)["benchmark"] for path in folder.rglob(RESULT))}
+    if len(names) > 1:
+        raise InputError(
+            f"{folder}: wanted the results of one benchmark, found those of "
+            f"{', '.join(sorted(names))}"
+        )
+
+
+def _curve(label: str, result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    return f"{label} {settings['supervision']:g} ({settings['seed']})"
+
+
+def _model(settings: Mapping[str, Any]) -> str:
+    kind, trainer = settings["kind"], settings.get("trainer", "specvae")
+    return str(kind) if trainer == "specvae" else f"{kind} by {trainer}"
+
+
+def _labels(results: Sequence[Mapping[str, Any]], more: Sequence[str] = ()) -> list[str]:
+    """Return the model of each result, with the settings in which runs of that model differ.
+
+    Parameters
+    ----------
+    results
+        Of one benchmark.
+    more
+        Settings that count beside those that have no column in the table.
+    """
+    labels = []
+    settings = [{**result["settings"], "n_pairs": result["n_pairs"]} for result in results]
+    columns = {"kind", "trainer", "supervision", "seed", "epochs", "n_pairs"} - set(more)
+    for own in settings:
+        model = _model(own)
+        alike = [of for of in settings if _model(of) == model]
+        differing = [
+            f"{key} {value}"
+            for key, value in own.items()
+            if key not in columns and any(of.get(key) != value for of in alike)
+        ]
+        labels.append(", ".join([model, *differing]))
+    return labels
+
+
+def _by_level(
+    labels: Sequence[str], results: Sequence[Mapping[str, Any]], name: str
+) -> dict[str, dict[float, list[float]]]:
+    curves: dict[str, dict[float, list[float]]] = {}
+    for label, result in zip(labels, results, strict=True):
+        levels = curves.setdefault(label, {})
+        levels.setdefault(result["settings"]["supervision"], []).append(result["test"][name])
+    return curves
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown table: the published number, ours, the difference.
+
+    Runs that differ in nothing but the seed share a row; ours is then the mean, with the standard
+    deviation behind it. What has no column and sets runs of a model apart stands behind its name.
+    """
+    name_of_all = results[0]["benchmark"]
+    published = PUBLISHED.get(name_of_all, {})
+    source = "" if name_of_all == "mnist-split" else " (Shi et al.)"
+    rows: dict[tuple[str, float, int, int], list[Mapping[str, Any]]] = {}
+    for label, result in zip(_labels(results), results, strict=True):
+        settings = result["settings"]
+        key = (label, settings["supervision"], settings["epochs"], result["n_pairs"])
+        rows.setdefault(key, []).append(result)
+    lines = [
+        "| model | supervision | examples | epochs | seeds | figure | paper | ours | difference |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (label, level, epochs, n_pairs), of in sorted(
+        rows.items(), key=lambda row: (row[0][0], -row[0][1])
+    ):
+        model = _model(of[0]["settings"])
+        n_seeds = len({result["settings"]["seed"] for result in of})
+        for name in of[0]["test"]:
+            values = [float(result["test"][name]) for result in of]
+            mean = sum(values) / len(values)
+            spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+            ours = f"{mean:.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
+            paper = published.get(model, {}).get(name) if level == 1.0 else None
+            theirs = "" if paper is None else f"{paper:.3f}{source}"
+            difference = "" if paper is None else f"{mean - paper:+.3f}"
+            lines.append(
+                f"| {label} | {level:g} | {n_pairs:,} | {epochs} | {n_seeds} | {name} | {theirs} | "
+                f"{ours} | {difference} |"
+            )
+    return "\n".join(lines) + "\n"

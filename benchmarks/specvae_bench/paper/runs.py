@@ -1,0 +1,365 @@
+"""One training run of an experiment, in a folder of its own that can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from specvae import __version__
+from specvae.errors import ConfigError, InputError
+from specvae.files import atomic_text, json_ready
+from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.kinds import MODEL_KINDS
+from specvae.vae.model import MultimodalVAE, Variance
+from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.training import (
+    EpochRecord,
+    History,
+    OptimConfig,
+    TrainingData,
+    UnpairedPool,
+    fit,
+)
+from specvae_bench.files import write_result
+from specvae_bench.paper.experiments import Experiment
+from specvae_bench.paper.tasks import Task
+
+Trainer = Literal["specvae", "multivae"]
+
+RESULT = "result.json"
+_EPOCHS = "epochs.jsonl"
+_STATE = "training-state.safetensors"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run adds to its experiment; None is the experiment's own value.
+
+    Attributes
+    ----------
+    kind
+        One of :data:`~specvae.vae.kinds.MODEL_KINDS`.
+    supervision
+        Share of the training pairs that stay paired.
+    seed
+        Of the choice of pairs, the weights, the batches and the codes.
+    unpaired
+        What the unpaired streams draw from; None: ``all``, or ``none`` for a kind that learns from
+        pairs only.
+    n_samples
+        Codes for each expectation, K of MMVAE's bounds; None: the kind's own.
+    prior_expert, variance
+        See :class:`~specvae.vae.model.ModelConfig`.
+    epochs, batch_size, learning_rate
+        Instead of the experiment's.
+    amp
+        Matrix products in bfloat16.
+    trainer
+        ``specvae``, or ``multivae``: its objective and its training loop on our networks, pairs
+        only, and the last epoch is kept.
+    """
+
+    kind: str
+    supervision: float = 1.0
+    seed: int = 0
+    unpaired: UnpairedPool | None = None
+    n_samples: int | None = None
+    prior_expert: bool = True
+    variance: Variance | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    amp: bool = False
+    trainer: Trainer = "specvae"
+
+    def filled(self, task: Task) -> RunSettings:
+        """Return the settings with the experiment's values in place of None.
+
+        Raises
+        ------
+        ConfigError
+            If unpaired examples are asked for and the kind cannot learn from them, or multivae has
+            no counterpart or is to train in bfloat16.
+        """
+        experiment, kind = task.experiment, MODEL_KINDS[self.kind]
+        pairs_only = not kind.learns_from_unpaired or self.trainer == "multivae"
+        if pairs_only and self.unpaired not in (None, "none"):
+            who = f"model kind {self.kind}" if self.trainer == "specvae" else "multivae's trainer"
+            raise ConfigError(
+                f"{who} learns from pairs only; it cannot stream unpaired examples "
+                f"('{self.unpaired}'), wanted 'none'"
+            )
+        rate = experiment.learning_rates.get(self.kind, experiment.learning_rate)
+        filled = replace(
+            self,
+            n_samples=self.n_samples or kind.n_samples,
+            unpaired=self.unpaired or ("none" if pairs_only else "all"),
+            variance=self.variance
+            or experiment.model_config(self.kind, self.prior_expert).variance,
+            epochs=self.epochs or experiment.epochs,
+            batch_size=self.batch_size or experiment.batch_size,
+            learning_rate=self.learning_rate or rate,
+        )
+        if self.trainer == "multivae":
+            from specvae_bench.paper.multivae_peer import require_counterpart
+
+            if self.amp:
+                raise ConfigError("multivae's trainer knows no bfloat16; leave --amp out")
+            config = experiment.model_config(self.kind, self.prior_expert, self.variance)
+            require_counterpart(config, filled.objective(experiment))
+        return filled
+
+    def objective(self, experiment: Experiment) -> ObjectiveConfig:
+        """Return the objective of the kind, weighted as the experiment says."""
+        return ObjectiveConfig(
+            loss=MODEL_KINDS[self.kind].loss,
+            modality_weights=experiment.modality_weights,
+            n_samples=self.n_samples or MODEL_KINDS[self.kind].n_samples,
+        )
+
+    @property
+    def folder(self) -> str:
+        """Where a sweep keeps the run: kind, supervision and seed."""
+        kind = self.kind if self.trainer == "specvae" else f"{self.kind}-by-{self.trainer}"
+        return f"{kind}/supervision-{self.supervision:.12g}/seed-{self.seed}"
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return the JSON table of a ``result.json``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is not of a run of this module.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    for key in ("benchmark", "settings", "n_pairs", "validation", "test", "epochs"):
+        if not isinstance(result, dict) or key not in result:
+            raise InputError(f"{path}: not the result of an experiment: key '{key}' is missing")
+    return cast("dict[str, Any]", result)
+
+
+def finished(task: Task, settings: RunSettings, folder: Path) -> dict[str, Any] | None:
+    """Return the result in `folder` if it is of this task with these settings, else None."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    result = read_result(path)
+    wanted = json_ready({"settings": asdict(settings.filled(task)), **task.describe()})
+    same = all(result.get(key) == json.loads(json.dumps(value)) for key, value in wanted.items())
+    return result if same else None
+
+
+def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
+    """Refuse settings that do not fit the task, and a folder with the result of another run.
+
+    A run of other epochs is the same run.
+
+    Raises
+    ------
+    ConfigError
+        If there is such a result, or `RunSettings.filled` has something against the settings.
+    """
+    wanted = {"benchmark": task.experiment.name, **asdict(settings.filled(task)), "epochs": None}
+    if not (folder / RESULT).exists():
+        return
+    result = read_result(folder / RESULT)
+    found = {**wanted, **result["settings"], "benchmark": result["benchmark"], "epochs": None}
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise ConfigError(
+                f"{folder}: holds another run, its {key} is {found[key]}, wanted {value}; choose "
+                "another folder"
+            )
+
+
+def run(
+    task: Task,
+    settings: RunSettings,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[EpochRecord, Mapping[str, float]], None] | None = None,
+    on_step: Callable[[int, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train, measure, draw; return what ``result.json`` says.
+
+    A run that was interrupted goes on, one that was finished with fewer epochs is prolonged.
+
+    Parameters
+    ----------
+    task
+        Data and figures of merit.
+    settings
+        Kind, supervision, seed and deviations from the experiment.
+    folder
+        Gets ``result.json``, ``model.safetensors``, ``epochs.jsonl``, the resume state and the
+        pictures.
+    device
+        Where to train and measure.
+    on_epoch
+        Called after each epoch with its record and the figures of the validation fold.
+    on_step
+        As in :func:`~specvae.vae.training.fit`.
+
+    Raises
+    ------
+    ConfigError, TrainingError
+        If the settings do not fit the kind, the state in the folder is another run's, or training
+        fails.
+    """
+    settings = settings.filled(task)
+    require_own(task, settings, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment = task.experiment
+    if settings.trainer == "multivae":
+        device = "cpu"
+    torch.manual_seed(settings.seed)
+    model = MultimodalVAE(
+        experiment.model_config(settings.kind, settings.prior_expert, settings.variance)
+    )
+    data = TrainingData.from_pairs(
+        task.tables,
+        task.index,
+        supervision=settings.supervision,
+        unpaired=settings.unpaired or "all",
+        seed=settings.seed,
+    )
+    objective = settings.objective(experiment)
+    optim = OptimConfig(
+        epochs=settings.epochs or experiment.epochs,
+        batch_size=settings.batch_size or experiment.batch_size,
+        learning_rate=settings.learning_rate or experiment.learning_rate,
+        seed=settings.seed,
+        amp=settings.amp,
+        epoch_size=_n_pairs(task),
+    )
+
+    def generator() -> torch.Generator:
+        return torch.Generator(device).manual_seed(settings.seed)
+
+    measured: dict[str, float] = {}
+
+    def validate(trained: MultimodalVAE) -> float:
+        measured.clear()
+        measured.update(task.measure(trained, "validation", generator()))
+        return measured[task.criterion]
+
+    log = _EpochLog(folder / _EPOCHS)
+
+    def record(epoch: EpochRecord) -> None:
+        log.add({**epoch.to_json(), "measured": dict(measured)})
+        if on_epoch is not None:
+            on_epoch(epoch, measured)
+
+    if settings.trainer == "multivae":
+        log.rows = _train_by_peer(model, data, optim, objective)
+        best_epoch = optim.epochs
+    else:
+        history = fit(
+            model,
+            data,
+            optim,
+            objective,
+            validate=validate,
+            on_epoch=record,
+            on_step=on_step,
+            state_path=folder / _STATE,
+            resume=True,
+            device=device,
+        )
+        best_epoch = history.best.epoch
+        log.finish(history, task.criterion)
+    seconds = [epoch["seconds"] for epoch in log.rows]
+    result = {
+        "benchmark": experiment.name,
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": asdict(settings),
+        **task.describe(),
+        "model": model.config.to_json(),
+        "objective": objective.to_json(),
+        "optim": optim.to_json(),
+        "n_pairs": _n_pairs(task),
+        "n_parameters": model.n_parameters,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "criterion": task.criterion,
+        "best_epoch": best_epoch,
+        "validation": task.measure(model, "validation", generator()),
+        "test": task.measure(model, "test", generator()),
+        "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
+        "epochs": log.rows,
+    }
+    header = {"program": f"specvae {__version__}", "benchmark": experiment.name}
+    save_checkpoint(folder / "model.safetensors", model, header)
+    task.draw(model, folder, generator())
+    write_result(folder / RESULT, result)
+    return result
+
+
+def _train_by_peer(
+    model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
+) -> list[dict[str, Any]]:
+    """Train `model` in place with multivae's trainer; return the seconds of each epoch."""
+    from specvae_bench.paper.multivae_peer import peer_epoch_seconds, peer_model
+
+    pairs = data.streams()["paired"]
+    x = cast("dict[str, Tensor]", pairs.batch(torch.arange(len(pairs))))
+    seconds = peer_epoch_seconds(peer_model(model, objective), x, optim, "trainer")
+    model.eval()
+    return [{"epoch": epoch, "seconds": of} for epoch, of in enumerate(seconds, 1)]
+
+
+def _n_pairs(task: Task) -> int:
+    if task.index is not None:
+        return len(next(iter(task.index.values())))
+    return len(next(iter(task.tables.values())))
+
+
+class _EpochLog:
+    """The epochs of a run, one JSON line each, kept up through interruptions."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rows: list[dict[str, Any]] = []
+        try:
+            if path.exists():
+                lines = path.read_text(encoding="utf-8").splitlines()
+                self.rows = [row for row in map(json.loads, lines) if row["epoch"] > 0]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: damaged, or not of such a run; remove it") from None
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add an epoch; a line of the same or a later epoch, of a run before, is dropped."""
+        self.rows = [known for known in self.rows if known["epoch"] < row["epoch"]]
+        self.rows.append(row)
+        self._write()
+
+    def finish(self, history: History, criterion: str) -> None:
+        """Keep exactly the epochs of `history`.
+
+        A run that was killed between the writing of its state and of this log lacks an epoch here;
+        of its figures only the criterion is known.
+        """
+        known = {row["epoch"]: row for row in self.rows}
+        self.rows = [
+            known.get(
+                record.epoch, {**record.to_json(), "measured": {criterion: record.validation}}
+            )
+            for record in history.epochs
+        ]
+        self._write()
+
+    def _write(self) -> None:
+        with atomic_text(self._path) as stream:
+            stream.writelines(json.dumps(json_ready(row)) + "\n" for row in self.rows)

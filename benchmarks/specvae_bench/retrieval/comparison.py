@@ -1,0 +1,316 @@
+"""Methods of ranking on the same queries and candidates: their scores, and the figures of these."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
+from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
+from specvae.annotation.library.filter import spectrum_adduct
+from specvae.annotation.ranking.annotator import Annotator, CandidateSource, QueryFilter
+from specvae.cli.options import Console
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+from specvae_bench.folds.known import KnownSpectra
+
+# What models are combined with: of the look-ups the one that ranks best.
+PARTNER = "sum of 30, morgan4096"
+# Structures of one formula have one mass; more than this apart, no formula need be compared.
+_SAME_MASS_DA = 0.002
+
+Scores = list[NDArray[np.float64]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """A query with its candidates and its truth.
+
+    Attributes
+    ----------
+    spectrum
+        The query.
+    truth
+        InChIKey first block.
+    candidates
+        One per first block; None if there are none.
+    place
+        Index of the truth among them; None if it is absent.
+    of_formula
+        int64 (n,): indices of the candidates of the truth's formula; none if the truth is absent.
+    """
+
+    spectrum: Spectrum
+    truth: str
+    candidates: CandidateSet | None
+    place: int | None
+    of_formula: NDArray[np.int64]
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of candidates."""
+        return 0 if self.candidates is None else len(self.candidates)
+
+    def rows(self, track: str) -> NDArray[np.int64]:
+        """Return the indices (n,) of the candidates that compete in a track."""
+        return self.of_formula if track == "formula" else np.arange(self.n_candidates)
+
+    def rank(self, scores: NDArray[np.float64], track: str) -> TruthRank:
+        """Return where the truth stands among the scores (n,) of the track's candidates."""
+        if self.place is None:
+            return rank_of_truth(self.truth, scores, None)
+        place = int(np.searchsorted(self.rows(track), self.place))
+        return rank_of_truth(self.truth, scores, place)
+
+
+def read_problems(
+    queries: Path,
+    truth: Mapping[str, str],
+    source: CandidateSource,
+    wanted: QueryFilter,
+    console: Console,
+) -> tuple[list[Problem], list[str]]:
+    """Return the queries that have a truth and pass the filter, and what has a truth but no query.
+
+    A query that could not be read is of the second kind.
+    """
+    report = ReadReport()
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for spectrum in read_spectra(queries, report):
+        seen.add(spectrum.query_id)
+        console.progress("finding candidates", len(seen))
+        adduct = spectrum_adduct(spectrum, wanted.ion_mode)
+        ion_mode = adduct.ion_mode if adduct else spectrum.ion_mode
+        name = adduct.name if adduct else spectrum.adduct
+        if wanted.ion_mode and ion_mode != wanted.ion_mode:
+            continue
+        if (wanted.adducts and name not in wanted.adducts) or spectrum.query_id not in truth:
+            continue
+        found = source.find(spectrum, adduct)
+        block = truth[spectrum.query_id]
+        if isinstance(found, str):
+            problems.append(Problem(spectrum, block, None, None, np.empty(0, np.int64)))
+            continue
+        places = np.flatnonzero(np.asarray(found.first_block) == block)
+        place = int(places[0]) if len(places) else None
+        problems.append(Problem(spectrum, block, found, place, same_formula(found, place)))
+    console.log(f"queries: {report.summary()}")
+    missing = [query_id for query_id in truth if query_id not in seen]
+    if missing:
+        console.log(f"note: {len(missing):,} truths have no query and are not evaluated")
+    return problems, missing
+
+
+def same_formula(candidates: CandidateSet, place: int | None) -> NDArray[np.int64]:
+    """Return the indices (n,), ascending, of the candidates with the formula of the one at `place`.
+
+    None have it if `place` is None.
+    """
+    if place is None:
+        return np.empty(0, np.int64)
+
+    def formula(row: int) -> str:
+        return parse_molecule(
+            candidates.smiles[row], inchikey=candidates.first_block[row] or None
+        ).formula
+
+    mass = candidates.exact_mass
+    near = np.flatnonzero(np.abs(mass - mass[place]) <= _SAME_MASS_DA)
+    wanted = formula(place)
+    return np.array([row for row in near.tolist() if formula(row) == wanted], dtype=np.int64)
+
+
+class Comparison:
+    """Scores of one method after the other for the same problems.
+
+    Parameters
+    ----------
+    problems
+        Queries with their candidates.
+    known
+        The library that methods look up and learn from.
+    jobs
+        Processes that compute fingerprints; None for one per core.
+    console
+        Where progress is shown.
+
+    Attributes
+    ----------
+    steps
+        Seconds of what several methods share, and of training.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        known: KnownSpectra,
+        jobs: int | None,
+        console: Console,
+    ) -> None:
+        self.problems = problems
+        self.known = known
+        self.console = console
+        self.steps: dict[str, float] = {}
+        self._jobs = jobs
+        self._packed: dict[str, list[NDArray[np.uint8]]] = {}
+        self._known_packed: dict[str, NDArray[np.uint8]] = {}
+        # Method -> the methods whose scores are standardised and added; itself if it is single.
+        self._parts: dict[str, tuple[str, ...]] = {}
+        self._scores: dict[str, Scores] = {}
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of the methods so far."""
+        return tuple(self._parts)
+
+    @property
+    def queries(self) -> list[Spectrum]:
+        """The spectrum of each problem."""
+        return [problem.spectrum for problem in self.problems]
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds of the block to a step's."""
+        start = time.perf_counter()
+        yield
+        self.steps[step] = round(self.steps.get(step, 0.0) + time.perf_counter() - start, 2)
+
+    def add(self, name: str, scores: Iterable[NDArray[np.float64]], seconds: float = 0.0) -> None:
+        """Take a method's scores, one array (n_candidates,) a problem, and time their coming.
+
+        `seconds` is what was spent on the method before.
+
+        Raises
+        ------
+        InputError
+            If there is a method of this name.
+        """
+        if name in self._parts:
+            raise InputError(f"two methods are called {name!r}; rename the model's folder")
+        start = time.perf_counter()
+        self._scores[name] = []
+        for n_done, of_problem in enumerate(scores, start=1):
+            self._scores[name].append(of_problem)
+            self.console.progress(name, n_done, len(self.problems))
+        self._parts[name] = (name,)
+        self._seconds[name] = time.perf_counter() - start + seconds
+
+    def add_sum(self, name: str, parts: tuple[str, ...]) -> None:
+        """Add the sum of several methods' scores, standardised over the candidates that compete."""
+        self._parts[name] = parts
+
+    def add_model(self, name: str, path: Path, device: str) -> dict[str, Any]:
+        """Add a model's rows, and return what it is.
+
+        Blind, by its predicted fingerprint, by all that it knows, and by the fingerprint with
+        analogues, where these are there.
+        """
+        annotator = Annotator.load(path, device)
+        table = self.packed(annotator.layout.name)
+        start = time.perf_counter()
+        logits = annotator.predict(self.queries)
+        predicting = time.perf_counter() - start
+        blind = annotator.blind_logits
+        self.add(f"{name}, blind", (log_likelihoods(packed, blind) for packed in table))
+        scored = zip(table, logits, strict=True)
+        self.add(
+            name, (log_likelihoods(packed, of_query) for packed, of_query in scored), predicting
+        )
+        experts = annotator.experts
+        if experts is not None:
+            compared = self.packed(experts.layout.name)
+            self.add(
+                f"{name}, everything",
+                (
+                    experts.weigh(problem.spectrum, problem.candidates, packed, scores).scores
+                    if problem.candidates is not None
+                    else scores
+                    for problem, packed, scores in zip(
+                        self.problems, compared, self._scores[name], strict=True
+                    )
+                ),
+                predicting,
+            )
+        if PARTNER in self._parts:
+            self.add_sum(f"{name} + analogues", (name, PARTNER))
+        return self._described(name, annotator)
+
+    def seconds(self, name: str) -> float:
+        """Return the seconds that a method took to score all queries."""
+        return round(sum(self._seconds[part] for part in self._parts[name]), 2)
+
+    def ranks(self, track: str) -> dict[str, list[TruthRank]]:
+        """Return where each method puts the truth of each problem in a track."""
+        rows = [problem.rows(track) for problem in self.problems]
+        ranks = {}
+        for name, parts in self._parts.items():
+            scores = [
+                [of_problem[row] for of_problem, row in zip(self._scores[part], rows, strict=True)]
+                for part in parts
+            ]
+            if len(parts) > 1:
+                scores = [[standardised(s) for s in part] for part in scores]
+            ranks[name] = [
+                problem.rank(sum(of_parts[1:], start=of_parts[0]), track)
+                for problem, *of_parts in zip(self.problems, *scores, strict=True)
+            ]
+        return ranks
+
+    def packed(self, layout: str) -> list[NDArray[np.uint8]]:
+        """Return the candidates' fingerprints, uint8 (n_candidates, n_bytes) for each problem."""
+        if layout not in self._packed:
+            smiles = [
+                [] if p.candidates is None else list(p.candidates.smiles) for p in self.problems
+            ]
+            table = self._fingerprints([text for of_one in smiles for text in of_one], layout)
+            ends = np.cumsum([len(of_one) for of_one in smiles])
+            self._packed[layout] = np.split(table, ends[:-1])
+        return self._packed[layout]
+
+    def known_packed(self, layout: str) -> NDArray[np.uint8]:
+        """Return the fingerprints of the library's compounds, uint8 (n_compounds, n_bytes)."""
+        if layout not in self._known_packed:
+            self._known_packed[layout] = self._fingerprints(self.known.smiles, layout)
+        return self._known_packed[layout]
+
+    def _fingerprints(self, smiles: Sequence[str], layout: str) -> NDArray[np.uint8]:
+        with self.timed(f"fingerprints, {layout}"):
+            return fingerprints(
+                smiles,
+                get_layout(layout),
+                FingerprintCache(),
+                self._jobs,
+                lambda done, total: self.console.progress(f"computing {layout}", done, total),
+            )
+
+    def _described(self, name: str, annotator: Annotator) -> dict[str, Any]:
+        header = annotator.header
+        known = [p for p in self.problems if p.truth in annotator.training_compounds]
+        if known:
+            self.console.log(
+                f"warning: {name} has learned from the truth of {len(known)} queries; its figures "
+                "flatter it"
+            )
+        return {
+            "kind": header["config"]["model"]["kind"],
+            "preset": header["config"]["preset"],
+            "fingerprint": annotator.layout.name,
+            "weights_sha256": header["weights_sha256"],
+            "n_training_spectra": header["provenance"]["n_spectra_by_fold"]["train"],
+            "training_seconds": header["seconds"],
+            "n_truth_in_training": len(known),
+        }

@@ -1,0 +1,141 @@
+"""How fast methods fall off with the distance of the truth from all that the library knows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+from rdkit.Chem import rdFingerprintGenerator
+from rdkit.DataStructs import BulkTanimotoSimilarity, ExplicitBitVect
+
+from specvae.annotation.evaluation.hits import TruthRank, expected_hits
+from specvae.annotation.output.plots import line_style, save_png
+from specvae.molecules.molecule import quiet_rdkit, standard_mol
+from specvae_bench.folds.known import KnownSpectra
+from specvae_bench.retrieval.comparison import Problem
+
+# The bins' borders; the first and the last bin are open. A border belongs to the bin above it.
+EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.85)
+LABELS = (
+    f"< {EDGES[0]:g}",
+    *(f"{low:g}-{high:g}" for low, high in itertools.pairwise(EDGES)),
+    f">= {EDGES[-1]:g}",
+)
+FINGERPRINT = "Morgan, radius 2, 2048 bits"
+_GENERATOR = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+
+
+def nearest_likeness(problems: Sequence[Problem], known: KnownSpectra) -> NDArray[np.float64]:
+    """Return the Tanimoto of each problem's truth to the library compound most like it, (n,).
+
+    By `FINGERPRINT`; not-a-number where the truth is not among the candidates.
+    """
+    library = [_bits(smiles) for smiles in known.smiles]
+    of_truth: dict[str, float] = {}
+    for problem in problems:
+        if problem.candidates is None or problem.place is None or problem.truth in of_truth:
+            continue
+        truth = _bits(problem.candidates.smiles[problem.place])
+        of_truth[problem.truth] = max(BulkTanimotoSimilarity(truth, library))
+    return np.array(
+        [np.nan if problem.place is None else of_truth[problem.truth] for problem in problems]
+    )
+
+
+def falloff(
+    likeness: NDArray[np.float64], ranks: Mapping[str, Mapping[str, Sequence[TruthRank]]]
+) -> dict[str, Any]:
+    """Return hit@1 by bins of likeness.
+
+    Parameters
+    ----------
+    likeness
+        As `nearest_likeness` returns it; queries without a truth are in no bin.
+    ranks
+        Track -> method -> rank of the truth of each query.
+
+    Returns
+    -------
+    For each bin ``n_queries`` and ``n_molecules``, and under ``hit_at_1`` track -> method -> share
+    of hits in each bin, None where the bin is empty.
+    """
+    # A comparison with not-a-number is false, so what has no likeness is in no bin.
+    lows, highs = (-np.inf, *EDGES), (*EDGES, np.inf)
+    members = [(likeness >= low) & (likeness < high) for low, high in zip(lows, highs, strict=True)]
+    some = next(iter(next(iter(ranks.values())).values()))
+    molecules = np.array([rank.molecule for rank in some])
+    return {
+        "fingerprint": FINGERPRINT,
+        "edges": list(EDGES),
+        "n_queries": [int(of_bin.sum()) for of_bin in members],
+        "n_molecules": [len(set(molecules[of_bin].tolist())) for of_bin in members],
+        "hit_at_1": {
+            track: {name: _by_bin(expected_hits(of, 1), members) for name, of in methods.items()}
+            for track, methods in ranks.items()
+        },
+    }
+
+
+def falloff_table(result: Mapping[str, Any], track: str) -> str:
+    """Return a Markdown table of hit@1 in percent, a row a method and a column a bin."""
+    lines = [
+        f"| Tanimoto to the nearest | {' | '.join(LABELS)} |",
+        "|---" * (len(LABELS) + 1) + "|",
+        f"| queries | {' | '.join(f'{n:,}' for n in result['n_queries'])} |",
+    ]
+    for name, shares in result["hit_at_1"][track].items():
+        cells = ["" if share is None else f"{100 * share:.1f}" for share in shares]
+        lines.append(f"| {' | '.join((name, *cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_falloff(
+    curves: Mapping[str, Sequence[float | None]], n_queries: Sequence[int], path: Path, title: str
+) -> None:
+    """Draw hit@1 against the bins.
+
+    Parameters
+    ----------
+    curves
+        Method -> share of hits in each bin, None where there is none.
+    n_queries
+        Queries in each bin, told below it.
+    path
+        PNG file, written whole or not at all.
+    title
+        Heading of the figure.
+    """
+    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(LABELS))
+    for i, (name, shares) in enumerate(curves.items()):
+        values = [np.nan if share is None else share for share in shares]
+        axes.plot(places, values, label=name, marker="o", ms=4, lw=1.6, **line_style(i))
+    ticks = [f"{label}\n({n:,})" for label, n in zip(LABELS, n_queries, strict=True)]
+    axes.set_xticks(list(places), ticks)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("Tanimoto of the truth to the nearest library compound (queries)")
+    axes.set_ylabel("truth ranked first")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", lw=0.8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    save_png(figure, path)
+
+
+def _bits(smiles: str) -> ExplicitBitVect:
+    mol, _ = standard_mol(smiles)
+    with quiet_rdkit():
+        bits: ExplicitBitVect = _GENERATOR.GetFingerprint(mol)
+    return bits
+
+
+def _by_bin(hits: NDArray[np.float64], members: Sequence[NDArray[np.bool_]]) -> list[float | None]:
+    return [float(hits[of_bin].mean()) if of_bin.any() else None for of_bin in members]

@@ -1,0 +1,166 @@
+"""Methods that train nothing: chance, bit frequencies, and library compounds with like spectra."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.analogues import (
+    ANALOGUE_BINS,
+    AnalogueIndex,
+    AnalogueRule,
+    Neighbours,
+    analogue_scores,
+)
+from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.molecules.fingerprint import get_layout, unpack
+from specvae.spectra.spectrum import Spectrum
+from specvae_bench.folds.known import KnownSpectra
+from specvae_bench.retrieval.comparison import Comparison
+from specvae_bench.retrieval.methods import LAYOUTS, Options
+
+RULES = {
+    "one nearest": AnalogueRule(10, 1.0, 1.0, "max"),
+    "sum of 30": AnalogueRule(),
+}
+N_NEAREST = max(rule.n_nearest for rule in RULES.values())
+# Peaks count as one within this distance, Th; our own bins are as wide.
+TOLERANCE_DA = 0.02
+# A block of queries against a library of 100,000 spectra takes some 200 MB.
+_QUERIES_AT_ONCE = 256
+
+
+def add_random(comparison: Comparison, options: Options) -> None:
+    """Add the order of chance: all candidates tie, and ties count as expected."""
+    comparison.add("random", (np.zeros(p.n_candidates) for p in comparison.problems))
+
+
+def add_blind(comparison: Comparison, options: Options) -> None:
+    """Add the likelihood of candidates under the library's bit frequencies, without a spectrum."""
+    for layout in LAYOUTS:
+        logits = frequency_logits(comparison.known_packed(layout), layout)
+        comparison.add(
+            f"blind, {layout}",
+            (log_likelihoods(packed, logits) for packed in comparison.packed(layout)),
+        )
+
+
+def add_analogues(comparison: Comparison, options: Options) -> None:
+    """Add the votes of compounds that are near by our cosine over peaks and neutral losses."""
+    known = comparison.known
+    start = time.perf_counter()
+    index = AnalogueIndex(ANALOGUE_BINS.encode_many(known.spectra), known.compound, ANALOGUE_BINS)
+    n = len(comparison.problems)
+    near = index.nearest(
+        comparison.queries,
+        N_NEAREST,
+        lambda done: comparison.console.progress("looking for analogues", done, n),
+    )
+    seconds = time.perf_counter() - start
+    comparison.steps["looking for analogues"] = round(seconds, 2)
+    for layout in LAYOUTS:
+        names = {f"{rule}, {layout}": rule for rule in RULES}
+        _add_votes(comparison, names, near, layout, seconds)
+
+
+def add_modified_cosine(comparison: Comparison, options: Options) -> None:
+    """Add the votes of compounds that are near by matchms' modified cosine."""
+    _add_matchms(comparison, "modified cosine", "cosine", "hybrid")
+
+
+def add_spectral_entropy(comparison: Comparison, options: Options) -> None:
+    """Add the votes of compounds that are near by spectral entropy, doi:10.1038/s41592-021-01331-z.
+
+    Computed by matchms.
+    """
+    _add_matchms(comparison, "spectral entropy", "spectral_entropy", "fragment")
+
+
+def frequency_logits(packed: NDArray[np.uint8], layout: str) -> NDArray[np.float64]:
+    """Return the logit of each bit's frequency in fingerprints (n, n_bytes), float64 (n_bits,).
+
+    Half a molecule is added to either side, so that a bit that was never seen stays possible.
+    """
+    n_on = unpack(packed, get_layout(layout).n_bits).sum(axis=0, dtype=np.float64)
+    return np.asarray(np.log(n_on + 0.5) - np.log(len(packed) - n_on + 0.5))
+
+
+def matchms_neighbours(
+    known: KnownSpectra, queries: Sequence[Spectrum], score_type: str, matching_mode: str
+) -> Neighbours:
+    """Return the compounds that a matchms similarity puts nearest to each query.
+
+    Parameters
+    ----------
+    known
+        The library.
+    queries
+        Compared with every spectrum of it.
+    score_type, matching_mode
+        Of matchms' `FlashSimilarity` (Li and Fiehn, doi:10.1038/s41592-023-02012-9), whose other
+        settings stay as they are but for the tolerance: peaks below 1 % of the highest are left
+        out, and with the mode ``hybrid`` the score ``cosine`` is the modified one.
+    """
+    from matchms import Spectrum as Peer
+    from matchms.similarity import FlashSimilarity
+
+    similarity = FlashSimilarity(
+        score_type=score_type, matching_mode=matching_mode, tolerance=TOLERANCE_DA
+    )
+
+    def converted(spectra: Sequence[Spectrum]) -> list[Peer]:
+        return [
+            Peer(
+                mz=spectrum.mz,
+                intensities=spectrum.intensity,
+                metadata={"precursor_mz": spectrum.precursor_mz},
+                metadata_harmonization=False,
+            )
+            for spectrum in spectra
+        ]
+
+    def rows() -> Iterator[NDArray[np.float64]]:
+        library = converted(known.spectra)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            block = converted(queries[start : start + _QUERIES_AT_ONCE])
+            # It draws progress bars on stderr, unasked.
+            with contextlib.redirect_stderr(io.StringIO()):
+                likeness = similarity.matrix(block, library, n_jobs=1)
+            yield from np.nan_to_num(np.asarray(likeness, dtype=np.float64))
+
+    k = min(N_NEAREST, len(known.molecules))
+    compound = np.empty((len(queries), k), dtype=np.int64)
+    likeness = np.empty((len(queries), k), dtype=np.float32)
+    for i, row in enumerate(rows()):
+        best = known.best_of_compounds(row)
+        compound[i] = np.argsort(-best, kind="stable")[:k]
+        likeness[i] = np.clip(best[compound[i]], 0.0, 1.0)
+    return Neighbours(compound, likeness)
+
+
+def _add_matchms(comparison: Comparison, name: str, score_type: str, matching_mode: str) -> None:
+    start = time.perf_counter()
+    near = matchms_neighbours(comparison.known, comparison.queries, score_type, matching_mode)
+    seconds = time.perf_counter() - start
+    comparison.steps[f"looking for analogues, {name}"] = round(seconds, 2)
+    names = {f"{name}, {rule}": rule for rule in RULES}
+    _add_votes(comparison, names, near, "morgan4096", seconds)
+
+
+def _add_votes(
+    comparison: Comparison, names: Mapping[str, str], near: Neighbours, layout: str, seconds: float
+) -> None:
+    """Add the rules of `names`, which has each one's name as a method."""
+    known = comparison.known_packed(layout)
+    table = comparison.packed(layout)
+    for name, rule in names.items():
+        votes = (
+            analogue_scores(likeness, known[compounds], packed, RULES[rule])
+            for compounds, likeness, packed in zip(*near, table, strict=True)
+        )
+        comparison.add(name, votes, seconds)

@@ -1,0 +1,151 @@
+"""The methods of `bench retrieval` by name; light, so that ``--help`` can list them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from specvae.errors import InputError
+
+if TYPE_CHECKING:
+    from specvae_bench.retrieval.comparison import Comparison
+
+# The fingerprints of the methods that have rows in two.
+LAYOUTS = ("mixed2149", "morgan4096")
+ALL = "all"
+_FLASH = "matchms.similarity.FlashSimilarity"
+
+
+class Options(NamedTuple):
+    """What a method may be told.
+
+    Parameters
+    ----------
+    steps
+        Steps of training.
+    seed
+        Of what a method draws.
+    device
+        Where torch computes: auto, cpu or cuda.
+    """
+
+    steps: int = 1500
+    seed: int = 0
+    device: str = "auto"
+
+
+class Method(NamedTuple):
+    """A method and where it is.
+
+    Parameters
+    ----------
+    about
+        What it does, for ``--help``.
+    target
+        Module of this package and function that adds the method's rows to a comparison.
+    trains
+        Whether it learns from the library first, for minutes.
+    needs
+        A module that not every installation has.
+    """
+
+    about: str
+    target: str
+    trains: bool = False
+    needs: str = ""
+
+    @property
+    def add(self) -> Callable[[Comparison, Options], None]:
+        """The function that adds the method's rows to a comparison."""
+        module, _, name = self.target.partition(":")
+        function = getattr(importlib.import_module(f"specvae_bench.{module}"), name)
+        return cast("Callable[[Comparison, Options], None]", function)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the module that the method needs is there."""
+        if not self.needs:
+            return True
+        # Finding a part of a package imports the package, and some warn of what they lack.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            try:
+                return importlib.util.find_spec(self.needs) is not None
+            except ModuleNotFoundError:
+                return False
+
+
+METHODS = {
+    "random": Method("order of chance", "lookups:add_random"),
+    "blind": Method("bit frequencies of the library, no spectrum", "lookups:add_blind"),
+    "analogues": Method(
+        "votes of compounds near by our cosine: one nearest, sum of 30", "lookups:add_analogues"
+    ),
+    "modified-cosine": Method(
+        "the same votes, near by matchms' modified cosine",
+        "lookups:add_modified_cosine",
+        needs=_FLASH,
+    ),
+    "spectral-entropy": Method(
+        "the same votes, near by spectral entropy (matchms)",
+        "lookups:add_spectral_entropy",
+        needs=_FLASH,
+    ),
+    "fragments": Method(
+        "MetFrag's score of the peaks that cut bonds explain", "fragmenter:add_fragments"
+    ),
+    "learned-fragments": Method(
+        "the same peaks, weighed by kind of cut as the library teaches",
+        "fragmenter:add_learned_fragments",
+        trains=True,
+    ),
+    "plain-network": Method(
+        "two hidden layers, BCE on the bits", "learners:add_plain_network", trains=True
+    ),
+    "fingerprint-ffn": Method(
+        "MassSpecGym's network on 1 Th bins, cosine loss",
+        "learners:add_fingerprint_ffn",
+        trains=True,
+    ),
+    "deepsets": Method(
+        "MassSpecGym's DeepSets on Fourier features of peaks", "learners:add_deepsets", trains=True
+    ),
+    "contrastive": Method(
+        "cosine in a learned space, contrastive loss (De Waele et al.)",
+        "learners:add_contrastive",
+        trains=True,
+    ),
+}
+
+
+def chosen_methods(names: Sequence[str]) -> list[str]:
+    """Return the methods that `names` ask for, in the order of `METHODS`.
+
+    None asks for those that train nothing and are installed; ``all`` for every one.
+
+    Raises
+    ------
+    InputError
+        If one is asked for that needs a module that is not installed.
+    """
+    if not names:
+        return [name for name, of in METHODS.items() if not of.trains and of.is_installed]
+    chosen = [name for name in METHODS if name in names or ALL in names]
+    for name in chosen:
+        if not METHODS[name].is_installed:
+            raise InputError(
+                f"--method {name} needs {METHODS[name].needs}, which is not there: install specvae "
+                "with its extra 'bench', or choose other methods"
+            )
+    return chosen
+
+
+def listing() -> str:
+    """Return a line for each method."""
+    width = max(map(len, METHODS))
+    return "\n".join(
+        f"  {name:<{width}}  {of.about}{'; trains' if of.trains else ''}"
+        for name, of in METHODS.items()
+    )

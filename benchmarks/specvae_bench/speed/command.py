@@ -1,0 +1,267 @@
+"""`specvae bench speed`: our readers and layers against their peers, in one run on one thread."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specvae.cli.options import INPUT, Console, require_writable, settings_options, verbosity
+
+# One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
+_READ = """
+import resource, sys, time
+start = time.perf_counter()
+{body}
+seconds = time.perf_counter() - start
+print(n, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+_OURS = """
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
+start = time.perf_counter()
+n = sum(1 for _ in read_spectra(sys.argv[1], ReadReport()))
+"""
+_MATCHMS = """
+from matchms.importing import load_from_msp
+start = time.perf_counter()
+n = sum(1 for _ in load_from_msp(sys.argv[1]))
+"""
+
+
+PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "epochs")
+
+
+@click.command()
+@click.option(
+    "--part",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="What to measure (repeatable).  [default: all]",
+)
+@click.option("--spectra", type=INPUT, default=None, help="An .msp or .msp.gz, for read_msp.")
+@click.option(
+    "--mnist",
+    type=INPUT,
+    default=None,
+    help="Folder with MNIST, for epochs.  [default: random pictures]",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Repeats of the quick measurements; medians are reported.",
+)
+@click.option(
+    "--read-repeats",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Repeats of reading the whole file.",
+)
+@click.option("-o", "--output", type=INPUT, default=Path("speed.json"), show_default=True)
+@settings_options
+@verbosity
+def speed(
+    parts: tuple[str, ...],
+    spectra: Path | None,
+    mnist: Path | None,
+    repeats: int,
+    read_repeats: int,
+    output: Path,
+) -> None:
+    """Measure speed against the peers, interleaved on one thread; ratios of medians.
+
+    Reading: an MSP file against matchms (if it is installed), with peak memory. Layers: the sparse
+    first layer against the dense one. Fingerprints: molecules per second of each layout. Start:
+    'specvae --help' against importing click. Epochs: our training against that of the multivae
+    library, if it is installed (extra 'peers'), on halves of digits.
+
+    \b
+    Example:
+      specvae bench speed --spectra mona.msp.gz -o speed.json
+      specvae bench speed --part epochs --mnist data/cache/mnist -o epochs.json
+    """
+    chosen = parts or PARTS
+    if spectra is None and "read_msp" in chosen:
+        if parts:
+            raise click.UsageError("--part read_msp needs a file: --spectra FILE.")
+        chosen = tuple(part for part in PARTS if part != "read_msp")
+    require_writable(output)
+
+    from specvae.files import sha256_of
+    from specvae_bench.files import write_result
+
+    console = Console()
+    result: dict[str, Any] = {
+        "command": "specvae bench speed",
+        "date": time.strftime("%Y-%m-%d"),
+        "threads": 1,
+    }
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "start": lambda: _start(repeats + 2),
+        "sparse_layer": lambda: _sparse_layer(repeats),
+        "fingerprints": _fingerprints,
+        "epochs": lambda: _epochs(repeats, mnist),
+    }
+    if spectra is not None:
+        path = spectra
+        result["file"] = {"name": path.name, "sha256": sha256_of(path)}
+        measures["read_msp"] = lambda: _read(path, read_repeats, console)
+    # read_msp comes before torch and RDKit are loaded: a new process is born with its parent's peak
+    # memory.
+    for name in PARTS:
+        if name in chosen:
+            console.log(f"measuring {name}")
+            result[name] = measures[name]()
+            console.log(f"  {result[name]}")
+    write_result(output, result)
+    click.echo(f"{output}")
+
+
+def _one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def _read(path: Path, repeats: int, console: Console) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as room:
+        plain = path
+        if path.suffix == ".gz":
+            # matchms reads plain files only; decompression is taken out of both times.
+            plain = Path(room) / path.stem
+            with gzip.open(path) as packed, plain.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        return _read_plain(plain, repeats, console)
+
+
+def _read_plain(path: Path, repeats: int, console: Console) -> dict[str, Any]:
+    readers = {"specvae": _OURS, "matchms": _MATCHMS}
+    runs: dict[str, list[tuple[int, float, float]]] = {name: [] for name in readers}
+    for _ in range(repeats):
+        for name, body in readers.items():
+            done = subprocess.run(
+                [sys.executable, "-c", _READ.format(body=body), str(path)],
+                capture_output=True, text=True, env=_one_thread(), check=False,
+            )  # fmt: skip
+            if done.returncode:
+                reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+                console.log(f"  {name} failed: {reason[0]}")
+                continue
+            n, seconds, kib = done.stdout.split()[-3:]
+            runs[name].append((int(n), float(seconds), float(kib) / 1024))
+    figures: dict[str, Any] = {
+        name: {
+            "n_spectra": of[0][0],
+            "seconds": statistics.median(seconds for _, seconds, _ in of),
+            "peak_mib": max(mib for _, _, mib in of),
+        }
+        for name, of in runs.items()
+        if of
+    }
+    if len(figures) == len(readers):
+        figures["matchms_over_specvae"] = (
+            figures["matchms"]["seconds"] / figures["specvae"]["seconds"]
+        )
+    return figures
+
+
+def _sparse_layer(repeats: int) -> dict[str, float]:
+    import torch
+
+    from specvae.vae.networks import SparseLinear, SparseRows
+
+    torch.set_num_threads(1)
+    n_rows, n_columns, n_outputs, n_peaks = 256, 11_000, 512, 50
+    generator = torch.Generator().manual_seed(0)
+    columns = torch.cat(
+        [torch.randperm(n_columns, generator=generator)[:n_peaks] for _ in range(n_rows)]
+    )
+    values = torch.rand(n_rows * n_peaks, generator=generator)
+    rows = SparseRows(torch.arange(0, n_rows * n_peaks + 1, n_peaks), columns, values, n_columns)
+    dense_input = rows.to_dense()
+    sparse, dense = SparseLinear(n_columns, n_outputs), torch.nn.Linear(n_columns, n_outputs)
+
+    def step(layer: torch.nn.Module, x: object) -> Callable[[], None]:
+        def run() -> None:
+            layer.zero_grad(set_to_none=True)
+            layer(x).square().mean().backward()
+
+        return run
+
+    seconds = _medians(
+        {"sparse": step(sparse, rows), "dense": step(dense, dense_input)}, 5 * repeats
+    )
+    return {
+        "sparse_ms": 1e3 * seconds["sparse"],
+        "dense_ms": 1e3 * seconds["dense"],
+        "dense_over_sparse": seconds["dense"] / seconds["sparse"],
+    }
+
+
+def _fingerprints() -> dict[str, float]:
+    from specvae.molecules.fingerprint import LAYOUT_NAMES, get_layout
+
+    # Drug-sized molecules of varied make; a cache would hide the work.
+    smiles = [
+        f"C{'C' * n}C(=O)Nc1ccc(cc1)S(=O)(=O)N{'C' * m}c2ccncc2" for n in range(8) for m in range(8)
+    ]
+    rates = {}
+    for name in LAYOUT_NAMES:
+        layout = get_layout(name)
+        layout.compute(smiles[:2])
+        start = time.perf_counter()
+        layout.compute(smiles)
+        rates[f"{name}_per_second"] = len(smiles) / (time.perf_counter() - start)
+    return rates
+
+
+def _epochs(repeats: int, mnist: Path | None) -> dict[str, Any]:
+    from specvae_bench.paper.images import read_mnist
+    from specvae_bench.speed.epochs import epoch_speed
+
+    return epoch_speed(repeats, None if mnist is None else read_mnist(mnist)[0].pixels)
+
+
+def _start(repeats: int) -> dict[str, float]:
+    def process(*arguments: str) -> Callable[[], None]:
+        def run() -> None:
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+        return run
+
+    seconds = _medians(
+        {
+            "help": process("-m", "specvae.cli.main", "--help"),
+            "click": process("-c", "import click"),
+        },
+        repeats,
+    )
+    return {
+        "help_seconds": seconds["help"],
+        "import_click_seconds": seconds["click"],
+        "help_over_click": seconds["help"] / seconds["click"],
+    }
+
+
+def _medians(tasks: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Return the median seconds of each task; tasks take turns, after one turn unmeasured."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(repeats + 1):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(of) for name, of in seconds.items()}

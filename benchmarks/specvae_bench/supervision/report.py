@@ -1,0 +1,188 @@
+"""The figures of `bench supervision`: of each training, what unpaired ones add, and the plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+
+from specvae.annotation.evaluation.hits import (
+    TruthRank,
+    bootstrap_interval,
+    expected_hits,
+    summarise,
+)
+from specvae.annotation.output.plots import line_style, save_png
+from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
+
+_MARKERS = {"none": "o", "spectra": "^", "molecules": "v", "both": "s"}
+_DASHES = {"none": "--", "spectra": ":", "molecules": "-.", "both": "-"}
+_ADDED = {
+    "none": "pairs only",
+    "spectra": "and spectra",
+    "molecules": "and molecules",
+    "both": "and both",
+}
+
+
+def with_figures(
+    run: Run, ranks: Sequence[TruthRank], described: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Return the record of a training: what it is, its figures, and the hits of each query."""
+    figures = summarise(ranks, ranks, seed=seed)
+    return {
+        **asdict(run),
+        **described,
+        **{key: of for key, of in figures.items() if not key.startswith(("random_", "blind_"))},
+        "queries": {
+            "molecules": [rank.molecule for rank in ranks],
+            "hit_at_1": expected_hits(ranks, 1).tolist(),
+        },
+    }
+
+
+def gains(records: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Return hit@1 with unpaired examples less hit@1 without, of the same learner and level.
+
+    Intervals: 95 %, percentile bootstrap of the differences over molecules.
+    """
+    alone = {(of["learner"], of["level"]): of for of in records if of["unpaired"] == "none"}
+    found = []
+    for of in records:
+        base = alone.get((of["learner"], of["level"]))
+        if base is None or of is base:
+            continue
+        more = np.subtract(of["queries"]["hit_at_1"], base["queries"]["hit_at_1"])
+        interval = bootstrap_interval(more, of["queries"]["molecules"], seed=seed)
+        found.append(
+            {
+                **{key: of[key] for key in ("learner", "level", "unpaired")},
+                "hit_at_1": float(more.mean()),
+                "hit_at_1_ci95": list(interval),
+            }
+        )
+    return found
+
+
+def markdown_table(result: Mapping[str, Any]) -> str:
+    """Return hit@1 in percent by learner and level, then what unpaired examples add to it."""
+    runs = result["runs"]
+    added = _with_both(result["gains"])
+    levels = sorted({of["level"] for of in runs}, reverse=True)
+    some = {of["level"]: of for of in runs}
+    head = [
+        f"| learner | learned from | {' | '.join(f'{100 * level:g} %' for level in levels)} |",
+        "|---" * (len(levels) + 2) + "|",
+    ]
+    pairs = " | ".join(
+        f"{some[level]['n_pairs']:,} ({some[level]['n_paired_compounds']:,})" for level in levels
+    )
+    heading = (
+        f"**hit@1, %**, by the share of pairs that keep their structure: {runs[0]['n_queries']:,} "
+        f"queries of {runs[0]['n_molecules']:,} compounds, {result['steps']:,} steps each."
+    )
+    lines = [
+        heading,
+        "",
+        *head,
+        f"| pairs (compounds) | | {pairs} |",
+        *_rows({_key(of): _percent(of) for of in _with_both(runs)}, levels),
+    ]
+    if added:
+        lines += [
+            "",
+            "**With unpaired examples less without**, on the same queries.",
+            "",
+            *head,
+            *_rows({_key(of): _percent(of, "+") for of in added}, levels),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Draw hit@1 against the share of pairs, one colour a learner, one dash what is added.
+
+    Parameters
+    ----------
+    records
+        Of the trainings, see `with_figures`.
+    path
+        PNG file, written whole or not at all.
+    title
+        Heading of the figure.
+    """
+    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
+    axes = figure.subplots()
+    learners = [name for name in LEARNERS if any(of["learner"] == name for of in records)]
+    for learner in learners:
+        colour = line_style(list(LEARNERS).index(learner))["color"]
+        for added in UNPAIRED:
+            points = sorted(
+                (of["level"], of["hit_at_1"])
+                for of in _with_both(records)
+                if (of["learner"], of["unpaired"]) == (learner, added)
+            )
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=colour,
+                    linestyle=_DASHES[added],
+                    marker=_MARKERS[added],
+                    ms=4,
+                    lw=1.6,
+                    label=f"{learner}, {_ADDED[added]}",
+                )
+    levels = sorted({of["level"] for of in records})
+    axes.set_xscale("log")
+    axes.set_xticks(levels)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
+    axes.set_ylim(bottom=0.0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("pairs that keep their structure")
+    axes.set_ylabel("truth ranked first")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", lw=0.8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    save_png(figure, path)
+
+
+def _with_both(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return records, those of full supervision and molecules under each name that they have below.
+
+    There are no other spectra at full supervision: a learner's row of ``both`` begins there too.
+    """
+    below = {(of["learner"], of["unpaired"]) for of in records if of["level"] < 1.0}
+    shown: list[Mapping[str, Any]] = []
+    for of in records:
+        names = [of["unpaired"]]
+        if of["level"] == 1.0 and of["unpaired"] == "molecules":
+            names = [name for name in ("molecules", "both") if (of["learner"], name) in below]
+        shown += [{**of, "unpaired": name} for name in names or ["molecules"]]
+    return shown
+
+
+def _key(record: Mapping[str, Any]) -> tuple[str, str, float]:
+    return record["learner"], record["unpaired"], record["level"]
+
+
+def _rows(cells: Mapping[tuple[str, str, float], str], levels: Sequence[float]) -> list[str]:
+    return [
+        f"| {learner} | {_ADDED[added]} | "
+        f"{' | '.join(cells.get((learner, added, level), '') for level in levels)} |"
+        for learner in LEARNERS
+        for added in UNPAIRED
+        if any(key[:2] == (learner, added) for key in cells)
+    ]
+
+
+def _percent(record: Mapping[str, Any], sign: str = "") -> str:
+    low, high = record["hit_at_1_ci95"]
+    mean = f"{100 * record['hit_at_1']:{sign}.1f}"
+    return f"{mean} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

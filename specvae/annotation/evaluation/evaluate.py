@@ -1,0 +1,185 @@
+"""Compare ranked candidates with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of_truth, summarise
+from specvae.annotation.evaluation.reliability import summarise_probabilities
+from specvae.annotation.ranking.annotator import Annotator, RankedQuery
+from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Probabilities of the queries that could be ranked, beside what was true.
+
+    Attributes
+    ----------
+    best
+        Of the best candidates, (n,).
+    right
+        The chance that the best candidate is the truth under random tie-breaking, (n,).
+    outcome
+        Probability of the truth, or of "not in the list" where it is not, (n,).
+    share_in_list
+        Share of lists that hold their truth, as estimated or given.
+    share_is_estimated
+        Which of the two.
+    """
+
+    best: Floats
+    right: Floats
+    outcome: Floats
+    share_in_list: float
+    share_is_estimated: bool
+
+    def figures(self) -> dict[str, Any]:
+        """Return measures of calibration and the shares, JSON values by name."""
+        return {
+            **summarise_probabilities(self.best, self.right, self.outcome),
+            "in_list": self.share_in_list,
+            "in_list_is_estimated": self.share_is_estimated,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    ranks
+        Where each query's truth stands.
+    blind
+        The same for the model given an empty spectrum.
+    query_ids
+        The queries, in the order of `ranks`.
+    unknown_queries
+        Queries of the file for which the truth file has no row; they are not evaluated.
+    missing_queries
+        Rows of the truth file whose query is not in the query file; they are not evaluated.
+    trained_on
+        query_id -> first block of truths that the model was trained on or chosen by.
+    probabilities
+        How far the probabilities can be trusted; None unless the model is calibrated and has
+        ranked a query.
+    """
+
+    query_ids: tuple[str, ...]
+    ranks: tuple[TruthRank, ...]
+    blind: tuple[TruthRank, ...]
+    unknown_queries: tuple[str, ...]
+    missing_queries: tuple[str, ...]
+    trained_on: Mapping[str, str]
+    probabilities: Probabilities | None = None
+
+    def figures(self, seed: int) -> dict[str, Any]:
+        """Return the figures of the command-line contract; `seed` is of the bootstrap."""
+        return {
+            **summarise(self.ranks, self.blind, seed=seed),
+            "n_without_truth": len(self.unknown_queries),
+            "n_truth_without_query": len(self.missing_queries),
+            "n_truth_in_training": len(self.trained_on),
+            **(self.probabilities.figures() if self.probabilities else {}),
+        }
+
+
+def evaluate(
+    annotator: Annotator,
+    ranked: Iterable[RankedQuery],
+    truth: Mapping[str, str],
+    in_list: float | None = None,
+) -> Evaluation:
+    """Find each query's truth among its ranked candidates.
+
+    A query whose truth is not among its candidates, that has none, or that could not be read
+    counts as missed. Queries that the user's filter left out are not counted at all.
+
+    Parameters
+    ----------
+    annotator
+        The model that ranked.
+    ranked
+        Queries with scored candidates; consumed once.
+    truth
+        query_id -> InChIKey first block.
+    in_list
+        Share of lists that hold their truth, for probabilities; None estimates it from all
+        queries that are ranked, those without a row in `truth` included.
+    """
+    ids: list[str] = []
+    ranks: list[TruthRank] = []
+    blind: list[TruthRank] = []
+    unknown: list[str] = []
+    seen: set[str] = set()
+    log_odds: list[float] = []
+    given: list[_Given] = []
+    for query in ranked:
+        seen.add(query.query_id)
+        if query.is_filtered:
+            continue
+        if query.log_odds_in_list is not None:
+            log_odds.append(query.log_odds_in_list)
+        block = truth.get(query.query_id)
+        if block is None:
+            unknown.append(query.query_id)
+            continue
+        place = _index_of(query, block)
+        ids.append(query.query_id)
+        ranks.append(rank_of_truth(block, query.scores, place))
+        blind.append(rank_of_truth(block, query.blind_scores, place))
+        if query.log_odds_in_list is not None:
+            chance = None if place is None else float(query.given_in_list[place])
+            best = float(query.given_in_list.max())
+            given.append(_Given(query.log_odds_in_list, best, chance, ranks[-1]))
+    trained = annotator.training_compounds
+    return Evaluation(
+        tuple(ids),
+        tuple(ranks),
+        tuple(blind),
+        tuple(unknown),
+        tuple(query_id for query_id in truth if query_id not in seen),
+        {i: truth[i] for i in ids if truth[i] in trained},
+        _probabilities(annotator.probability, np.array(log_odds), given, in_list),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A query's log odds that its list holds the truth, and probabilities if it does."""
+
+    log_odds: float
+    best: float
+    truth: float | None
+    rank: TruthRank
+
+
+def _probabilities(
+    model: ProbabilityModel | None, log_odds: Floats, given: list[_Given], share: float | None
+) -> Probabilities | None:
+    if model is None or not given:
+        return None
+    settled = model.estimate_share(log_odds) if share is None else share
+    held = in_list_probability(np.array([g.log_odds for g in given]), settled)
+    return Probabilities(
+        held * np.array([g.best for g in given]),
+        expected_hits([g.rank for g in given], 1),
+        np.array(
+            [1.0 - q if g.truth is None else q * g.truth for q, g in zip(held, given, strict=True)]
+        ),
+        settled,
+        share is None,
+    )
+
+
+def _index_of(query: RankedQuery, block: str) -> int | None:
+    if query.candidates is None:
+        return None
+    places: NDArray[np.int64] = np.flatnonzero(np.asarray(query.candidates.first_block) == block)
+    return int(places[0]) if len(places) else None

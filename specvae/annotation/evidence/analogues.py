@@ -1,0 +1,277 @@
+"""The library as memory: candidates are scored by their likeness to compounds with like spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.library.library import Library
+from specvae.errors import InputError
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.spectrum import Spectrum
+
+# Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.
+ANALOGUE_BINS = BinLayout(
+    bin_width=0.02,
+    neutral_losses=True,
+    min_relative_intensity=0.001,
+    max_peaks=200,
+    drop_above_precursor=True,
+)
+# Low peaks tell as much about a structure as high ones, hence the strong compression.
+INTENSITY_POWER = 0.25
+
+
+@dataclass(frozen=True)
+class AnalogueRule:
+    """How the nearest compounds of a query vote for a candidate.
+
+    Attributes
+    ----------
+    n_nearest
+        Number of compounds that vote.
+    cosine_power, tanimoto_power
+        Exponents of the likeness of the spectra and of the structures.
+    combine
+        Whether a candidate's score is the sum of the votes or the largest of them.
+    """
+
+    n_nearest: int = 30
+    cosine_power: float = 3.0
+    tanimoto_power: float = 2.0
+    combine: Literal["sum", "max"] = "sum"
+
+
+class Neighbours(NamedTuple):
+    """The library compounds whose spectra are most like each query's, the nearest first.
+
+    Parameters
+    ----------
+    compound
+        int64 (n_queries, k): indices into the library's molecules.
+    cosine
+        float32 (n_queries, k): from 0 to 1, descending.
+    """
+
+    compound: NDArray[np.int64]
+    cosine: NDArray[np.float32]
+
+
+class AnalogueIndex:
+    """Spectra of known compounds, indexed by the bins that their peaks and losses fill.
+
+    Parameters
+    ----------
+    spectra
+        Encoded by `bins`.
+    compound
+        int64 (n_spectra,): the compound of each spectrum.
+    bins
+        How queries are encoded; it must have blocks of peaks only.
+
+    Raises
+    ------
+    InputError
+        If there is no spectrum.
+    """
+
+    def __init__(self, spectra: SparseMatrix, compound: NDArray[np.int64], bins: BinLayout) -> None:
+        if not len(compound):
+            raise InputError("no library spectrum to look for analogues in")
+        self.bins = bins
+        # Rows in order of their compounds: the best of a compound is then one `reduceat`.
+        order = np.argsort(compound, kind="stable")
+        place = np.empty(len(compound), dtype=np.int64)
+        place[order] = np.arange(len(compound))
+        row = np.repeat(place, np.diff(spectra.offsets))
+        by_column = np.argsort(spectra.columns, kind="stable")
+        n_filled = np.bincount(spectra.columns, minlength=spectra.n_columns)
+        self._compound_of_row = compound[order]
+        self._rows = row[by_column].astype(np.int32)
+        self._values = _unit_rows(spectra)[by_column]
+        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)])
+        self._number_compounds()
+
+    def _number_compounds(self) -> None:
+        self._compound, self._first_row = np.unique(self._compound_of_row, return_index=True)
+        self._n_rows = len(self._compound_of_row)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the index as arrays by name, to be stored; `bins` is not among them."""
+        return {
+            "compound": self._compound_of_row,
+            "rows": self._rows,
+            "values": self._values,
+            "starts": self._starts,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], bins: BinLayout) -> AnalogueIndex:
+        """Return the index that `to_arrays` described."""
+        index = cls.__new__(cls)
+        index.bins = bins
+        index._compound_of_row = arrays["compound"]
+        index._rows = arrays["rows"]
+        index._values = arrays["values"]
+        index._starts = arrays["starts"]
+        index._number_compounds()
+        return index
+
+    @classmethod
+    def from_library(
+        cls,
+        library: Library,
+        rows: NDArray[np.int64] | None = None,
+        bins: BinLayout = ANALOGUE_BINS,
+    ) -> AnalogueIndex:
+        """Return an index of a library's spectra, or of some of its rows.
+
+        Parameters
+        ----------
+        library
+            Read with `bins`.
+        rows
+            int64 (n,), such as a fold of `Library.split`; None for all. Compounds keep the
+            library's numbers.
+        bins
+            The library's layout.
+        """
+        if rows is None:
+            return cls(library.spectra, library.compound, bins)
+        return cls(library.spectra.select(rows), library.compound[rows], bins)
+
+    @property
+    def n_compounds(self) -> int:
+        """Number of compounds."""
+        return len(self._compound)
+
+    def nearest(
+        self,
+        spectra: Sequence[Spectrum],
+        n_nearest: int = AnalogueRule.n_nearest,
+        on_query: Callable[[int], None] | None = None,
+    ) -> Neighbours:
+        """Return the compounds whose best spectrum is most like each query.
+
+        The likeness is the cosine of the angle between two spectra, both as vectors of
+        ``(summed intensity of the bin) ** INTENSITY_POWER`` over peaks and neutral losses. Of
+        compounds at the same distance the one that the library names first comes first. A query
+        that shares no bin with any spectrum is at cosine 0 of all.
+
+        Parameters
+        ----------
+        spectra
+            The queries.
+        n_nearest
+            At most so many compounds of each; all if there are fewer.
+        on_query
+            Called with the number of queries done.
+        """
+        k = min(n_nearest, self.n_compounds)
+        compound = np.empty((len(spectra), k), dtype=np.int64)
+        cosine = np.empty((len(spectra), k), dtype=np.float32)
+        for i, best in enumerate(self.cosines(spectra)):
+            nearest = np.argsort(-best, kind="stable")[:k]
+            compound[i] = self._compound[nearest]
+            cosine[i] = best[nearest]
+            if on_query is not None:
+                on_query(i + 1)
+        return Neighbours(compound, cosine)
+
+    @property
+    def compounds(self) -> NDArray[np.int64]:
+        """The library's numbers of the compounds (n_compounds,), ascending."""
+        return self._compound
+
+    def cosines(self, spectra: Sequence[Spectrum]) -> Iterator[NDArray[np.float32]]:
+        """Yield each query's likeness to every compound, in the order of `compounds`.
+
+        See `nearest` for what the likeness is.
+        """
+        encoded = self.bins.encode_many(spectra)
+        values = _unit_rows(encoded)
+        for start, end in pairwise(encoded.offsets.tolist()):
+            yield self._best_of_compounds(encoded.columns[start:end], values[start:end])
+
+    def _best_of_compounds(
+        self, columns: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return each compound's largest cosine (n_compounds,) with one encoded query."""
+        first = self._starts[columns]
+        counts = self._starts[columns.astype(np.int64) + 1] - first
+        # Entry j of the lists of all columns, one after the other, is number j less those before.
+        before = np.cumsum(counts) - counts
+        entries = np.arange(counts.sum()) + np.repeat(first - before, counts)
+        products = self._values[entries] * np.repeat(values, counts)
+        cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
+        best = np.maximum.reduceat(cosines, self._first_row)
+        return np.minimum(best, 1.0).astype(np.float32)
+
+
+def tanimoto(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the share of common bits among all bits set in either, float32 (n_left, n_right).
+
+    Two fingerprints without any bit have a likeness of 0.
+
+    Parameters
+    ----------
+    left, right
+        Packed fingerprints of one layout, uint8 (n_left, n_bytes) and (n_right, n_bytes).
+    """
+    # Counts are below 2 ** 24, so float32 holds them exactly and equal fingerprints tie exactly.
+    ours = np.unpackbits(left, axis=-1).astype(np.float32)
+    theirs = np.unpackbits(right, axis=-1).astype(np.float32)
+    common = ours @ theirs.T
+    either = ours.sum(axis=1)[:, np.newaxis] + theirs.sum(axis=1) - common
+    return np.asarray(common / np.maximum(either, np.float32(1.0)), dtype=np.float32)
+
+
+def analogue_scores(
+    cosines: NDArray[np.float32],
+    analogues: NDArray[np.uint8],
+    candidates: NDArray[np.uint8],
+    rule: AnalogueRule | None = None,
+    own: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """Return the votes of a query's nearest compounds for each candidate, float64 (n_candidates,).
+
+    ``sum_n cosine_n ** a * tanimoto(n, candidate) ** b`` over the `rule.n_nearest` first, or the
+    largest of these terms. Candidates with the same fingerprint get exactly the same score.
+
+    Parameters
+    ----------
+    cosines
+        float32 (k,), a row of `Neighbours.cosine`; k may exceed what the rule uses.
+    analogues
+        Packed fingerprints of the same compounds, uint8 (k, n_bytes).
+    candidates
+        Packed fingerprints of the same layout, uint8 (n_candidates, n_bytes).
+    rule
+        None for the default.
+    own
+        bool (n_candidates, k): where the analogue is the candidate itself. Such votes are left out:
+        a candidate that was measured before would outvote all that were not, however its spectrum
+        differs from the query.
+    """
+    rule = rule or AnalogueRule()
+    k = rule.n_nearest
+    alike = tanimoto(candidates, analogues[:k]).astype(np.float64) ** rule.tanimoto_power
+    if own is not None:
+        alike[own[:, :k]] = 0.0
+    votes = alike * cosines[:k].astype(np.float64) ** rule.cosine_power
+    # Row by row, not as a matrix product, whose rounding may hang on a row's place.
+    return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
+
+
+def _unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:
+    """Return the values (nnz,) that stand for compressed intensities, each row of length 1."""
+    # Layouts store log(1 + x) of intensities x that sum to percent of the base peak.
+    values = np.expm1(matrix.values.astype(np.float64)) ** INTENSITY_POWER
+    row = np.repeat(np.arange(len(matrix.offsets) - 1), np.diff(matrix.offsets))
+    lengths = np.sqrt(np.bincount(row, weights=values**2, minlength=len(matrix.offsets) - 1))
+    return np.asarray(values / lengths[row], dtype=np.float32)

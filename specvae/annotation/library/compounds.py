@@ -1,0 +1,147 @@
+"""Files that name compounds: which ones to leave out of training, and which one each query is."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from specvae.annotation.library.library import StructureParser
+from specvae.errors import InputError, StructureError
+from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.structures import open_text
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
+
+_KEY = re.compile(r"([A-Z]{14})(?:-|$)")
+_ATOMS = set("BCFHINOPS")
+_BLOCK_COLUMNS = ("inchikey14", "first_block", "inchikey", "smiles", "inchi")
+_SPECTRUM_SUFFIXES = ("mgf", "msp", "mzml", "mzxml")
+
+
+def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> frozenset[str]:
+    """Return the InChIKey first blocks that stand in exclusion files.
+
+    A ``.csv`` or ``.tsv`` gives them in a column ``inchikey14``, ``first_block``, ``inchikey``,
+    ``smiles`` or ``inchi``; a ``.txt`` one InChIKey, first block or SMILES a line; a file of
+    spectra by their structures or InChIKeys. Malformed records of a file of spectra are counted in
+    `report`; a spectrum that states neither structure nor key names no compound.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, names no compound at all, or has a row whose compound cannot be
+        told: an exclusion that quietly misses a compound would let it into training. In a strict
+        report also at the first malformed record.
+    """
+    report = report if report is not None else ReadReport()
+    blocks: set[str] = set()
+    for path in paths:
+        found = _blocks_of_file(path, report)
+        if not found:
+            raise InputError(
+                f"{path}: no compound found to exclude; wanted InChIKeys, first blocks or SMILES"
+            )
+        blocks |= found
+    return frozenset(blocks)
+
+
+def read_truth(path: Path) -> dict[str, str]:
+    """Return query_id -> InChIKey first block of the right structure.
+
+    The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
+    ``smiles`` or ``inchi``.
+
+    Raises
+    ------
+    InputError
+        If the file or a column is missing, a row's compound cannot be told, or two rows of one
+        query disagree.
+    """
+    truth: dict[str, str] = {}
+    for line, row in _rows(path, required="query_id"):
+        query_id = (row["query_id"] or "").strip()
+        if not query_id:
+            raise InputError(f"{path}:{line}: empty query_id")
+        block = _block_of_row(path, line, row)
+        if truth.setdefault(query_id, block) != block:
+            raise InputError(
+                f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and {block}"
+            )
+    if not truth:
+        raise InputError(f"{path}: no truth found; wanted rows below the header")
+    return truth
+
+
+def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
+    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix in _SPECTRUM_SUFFIXES:
+        return _blocks_of_spectra(path, report)
+    if suffix == "txt":
+        with open_text(path) as stream:
+            lines = [line.strip() for line in stream]
+        return {_block_of_text(path, n, text) for n, text in enumerate(lines, start=1) if text}
+    return {_block_of_row(path, line, row) for line, row in _rows(path)}
+
+
+def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
+    parse = StructureParser()
+    blocks: set[str] = set()
+    for spectrum in read_spectra(path, report):
+        # Both are left out where key and structure disagree: better one compound too many.
+        if spectrum.first_block:
+            blocks.add(spectrum.first_block)
+        if spectrum.smiles or spectrum.inchi:
+            with contextlib.suppress(StructureError):
+                blocks.add(parse(spectrum).first_block)
+    return blocks
+
+
+def _block_of_row(path: Path, line: int, row: Mapping[str, str | None]) -> str:
+    for column in _BLOCK_COLUMNS:
+        text = (row.get(column) or "").strip()
+        if text:
+            return _block_of_text(path, line, text, column)
+    raise InputError(f"{path}:{line}: no compound; wanted one of {', '.join(_BLOCK_COLUMNS)}")
+
+
+def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
+    """Return the first block that a text states, or that its structure has.
+
+    A chain such as CCCCCCCCCCCCCN has the shape of a first block: letters that are all atoms are
+    taken as one only in a column of keys.
+    """
+    found = _KEY.match(text)
+    is_key_column = column in _BLOCK_COLUMNS[:3]
+    if found and column != "smiles" and (is_key_column or set(found[1]) - _ATOMS):
+        return found[1]
+    try:
+        if column == "inchi" or text.startswith("InChI="):
+            return parse_molecule(inchi=text).first_block
+        return parse_molecule(smiles=text.split()[0]).first_block
+    except StructureError as error:
+        raise InputError(
+            f"{path}:{line}: {error}; wanted an InChIKey, its first block or a structure"
+        ) from None
+
+
+def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield (line number, row) with column names in lower case."""
+    with open_text(path) as stream:
+        head = stream.readline()
+        delimiter = "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
+        names = [name.strip().lower() for name in next(csv.reader([head], delimiter=delimiter), [])]
+        if not set(names) & set(_BLOCK_COLUMNS) or (required and required not in names):
+            wanted = f"{required} and one of " if required else "one of "
+            raise InputError(
+                f"{path}:1: found columns {', '.join(names) or 'none'}; "
+                f"wanted {wanted}{', '.join(_BLOCK_COLUMNS)}"
+            )
+        reader = csv.DictReader(stream, fieldnames=names, delimiter=delimiter)
+        try:
+            for row in reader:
+                yield reader.line_num + 1, row
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num + 2}: not a table ({error})") from None

@@ -1,0 +1,105 @@
+"""Which spectra are used, and the adduct that a spectrum is taken to be."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from specvae.errors import ConfigError
+from specvae.molecules.molecule import Molecule
+from specvae.report import Reason
+from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
+from specvae.spectra.spectrum import Spectrum
+
+# Some libraries round m/z to two decimals; relative tolerance alone would drop their light ions.
+ABSOLUTE_TOLERANCE_DA = 0.01
+
+
+@dataclass(frozen=True)
+class SpectrumFilter:
+    """Which spectra are used; an empty collection lets everything pass.
+
+    Attributes
+    ----------
+    ion_mode
+        ``positive``, ``negative``, or None for both.
+    adducts
+        Canonical adducts.
+    instrument_types
+        Shell patterns, compared without regard to case: ``LC-ESI-QTOF``, ``*QTOF*``.
+    min_peaks
+        Fewest peaks.
+    mass_tolerance_ppm
+        Largest distance of the precursor m/z from the structure's (at least 0.01 Da is allowed).
+    excluded
+        InChIKey first blocks that must not be learned from.
+    """
+
+    ion_mode: str | None = None
+    adducts: frozenset[str] = frozenset()
+    instrument_types: tuple[str, ...] = ()
+    min_peaks: int = 1
+    mass_tolerance_ppm: float = 20.0
+    excluded: frozenset[str] = frozenset()
+
+    def reject(self, spectrum: Spectrum) -> tuple[Reason, str] | None:
+        """Return why a spectrum is not used, as reason and detail, or None if it is."""
+        if spectrum.ms_level not in (2, None):
+            return Reason.MS_LEVEL, f"MS level {spectrum.ms_level}"
+        if self.ion_mode and spectrum.ion_mode != self.ion_mode:
+            return Reason.ION_MODE, spectrum.ion_mode or "unknown"
+        if self.adducts and spectrum.adduct not in self.adducts:
+            return Reason.ADDUCT, spectrum.adduct or "unknown"
+        if self.instrument_types:
+            found = (spectrum.instrument_type or "").upper()
+            if not any(fnmatch.fnmatchcase(found, p.upper()) for p in self.instrument_types):
+                return Reason.INSTRUMENT_TYPE, found or "unknown"
+        if spectrum.n_peaks < self.min_peaks:
+            return Reason.TOO_FEW_PEAKS, f"{spectrum.n_peaks} of {self.min_peaks}"
+        if spectrum.precursor_mz is None:
+            return Reason.NO_PRECURSOR, ""
+        return None
+
+    def reject_structure(self, spectrum: Spectrum, molecule: Molecule) -> tuple[Reason, str] | None:
+        """Return why a spectrum does not go with its structure, or None if it does."""
+        # The record's own key counts too: where it and the structure disagree, as for salts and
+        # tautomers, either may be the one that the exclusion file names.
+        for block in (molecule.first_block, spectrum.first_block):
+            if block in self.excluded:
+                return Reason.EXCLUDED, block
+        adduct = spectrum_adduct(spectrum)
+        if adduct is None or spectrum.precursor_mz is None:
+            return Reason.ADDUCT, spectrum.adduct or "unknown"
+        expected = adduct.precursor_mz(molecule.exact_mass)
+        error = abs(spectrum.precursor_mz - expected)
+        if error > max(expected * self.mass_tolerance_ppm * 1e-6, ABSOLUTE_TOLERANCE_DA):
+            return (
+                Reason.MASS_MISMATCH,
+                f"found {spectrum.precursor_mz:.4f}, expected {expected:.4f} as {adduct.name}",
+            )
+        return None
+
+
+def canonical_adducts(texts: Iterable[str]) -> frozenset[str]:
+    """Return the canonical names of adducts in any spelling.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown.
+    """
+    names = set()
+    for text in texts:
+        adduct = parse_adduct(text)
+        if adduct is None:
+            raise ConfigError(f"adduct {text!r} is unknown; wanted one like '[M+H]+'")
+        names.add(adduct.name)
+    return frozenset(names)
+
+
+def spectrum_adduct(spectrum: Spectrum, default_ion_mode: str | None = None) -> Adduct | None:
+    """Return a spectrum's adduct; where it states neither that nor an ion mode, the default's."""
+    if spectrum.adduct is None and spectrum.ion_mode is None:
+        return default_adduct(default_ion_mode)
+    return spectrum.ion

@@ -1,0 +1,257 @@
+"""Spectra with structures, ready to learn from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.library.filter import SpectrumFilter
+from specvae.annotation.library.folds import fold_of
+from specvae.errors import StructureError
+from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.report import ReadReport, Reason
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Library:
+    """Binned spectra, each with the compound it was measured of.
+
+    Attributes
+    ----------
+    spectra
+        Encoded spectra (n_spectra, n_columns) in compressed rows.
+    compound
+        int64 (n_spectra,): index into `molecules`.
+    molecules
+        One per InChIKey first block, in order of first appearance.
+    peaks
+        The same spectra in a second layout, if one was asked for.
+    """
+
+    spectra: SparseMatrix
+    compound: NDArray[np.int64]
+    molecules: tuple[Molecule, ...]
+    peaks: SparseMatrix | None = None
+    ion_modes: Counter[str] = field(default_factory=Counter)
+    adducts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def from_spectra(
+        cls,
+        spectra: Iterable[Spectrum],
+        layout: BinLayout,
+        report: ReadReport,
+        wanted: SpectrumFilter | None = None,
+        on_spectrum: Callable[[int], None] | None = None,
+        peaks: BinLayout | None = None,
+    ) -> Library:
+        """Encode the spectra that pass the filter and whose structure can be parsed.
+
+        Every other spectrum is counted in `report` with its reason. Memory holds the encoded
+        peaks, never the file.
+
+        Parameters
+        ----------
+        spectra
+            Consumed once.
+        layout
+            How a spectrum becomes columns.
+        report
+            Where the skipped ones are counted.
+        wanted
+            What passes; None lets every MS2 spectrum with a fitting structure pass.
+        on_spectrum
+            Called with the number of spectra seen.
+        peaks
+            Layout of `Library.peaks`; None for none.
+        """
+        index: dict[str, int] = {}
+        molecules: list[Molecule] = []
+        compound: list[int] = []
+        encoder = _ChunkEncoder(layout)
+        second = _ChunkEncoder(peaks) if peaks is not None else None
+        ion_modes: Counter[str] = Counter()
+        adducts: Counter[str] = Counter()
+        for spectrum, molecule in usable_pairs(
+            spectra, wanted or SpectrumFilter(), report, on_spectrum
+        ):
+            if molecule.first_block not in index:
+                index[molecule.first_block] = len(molecules)
+                molecules.append(molecule)
+            compound.append(index[molecule.first_block])
+            ion_modes[spectrum.ion_mode or "unknown"] += 1
+            adducts[spectrum.adduct or "unknown"] += 1
+            encoder.add(spectrum)
+            if second is not None:
+                second.add(spectrum)
+        return cls(
+            encoder.finish(),
+            np.asarray(compound, dtype=np.int64),
+            tuple(molecules),
+            second.finish() if second is not None else None,
+            ion_modes,
+            adducts,
+        )
+
+    def __len__(self) -> int:
+        return len(self.compound)
+
+    def folds(self, validation: float, test: float, seed: int) -> dict[str, str]:
+        """Return first block -> ``train``, ``val`` or ``test``; see `fold_of`."""
+        return {
+            molecule.first_block: fold_of(molecule.first_block, validation, test, seed)
+            for molecule in self.molecules
+        }
+
+    def split(self, folds: Mapping[str, str]) -> dict[str, NDArray[np.int64]]:
+        """Return the spectra's rows by fold: every spectrum of a compound is in one fold."""
+        fold = np.array([folds[molecule.first_block] for molecule in self.molecules])
+        of_spectrum = fold[self.compound] if len(self) else np.empty(0, dtype="U5")
+        return {name: np.flatnonzero(of_spectrum == name) for name in ("train", "val", "test")}
+
+
+def usable_pairs(
+    spectra: Iterable[Spectrum],
+    wanted: SpectrumFilter,
+    report: ReadReport,
+    on_spectrum: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Spectrum, Molecule]]:
+    """Yield the spectra that pass the filter with their molecules; count the others."""
+    parse = StructureParser()
+    for n_seen, spectrum in enumerate(spectra, start=1):
+        if on_spectrum is not None:
+            on_spectrum(n_seen)
+        rejected = wanted.reject(spectrum)
+        if rejected is None and not (spectrum.smiles or spectrum.inchi):
+            rejected = Reason.NO_STRUCTURE, ""
+        if rejected is None:
+            try:
+                molecule = parse(spectrum)
+            except StructureError as error:
+                rejected = Reason.BAD_STRUCTURE, str(error)
+            else:
+                rejected = wanted.reject_structure(spectrum, molecule)
+        if rejected is None:
+            yield spectrum, molecule
+        else:
+            report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+
+
+def encode_unpaired_spectra(
+    spectra: Iterable[Spectrum],
+    layout: BinLayout,
+    report: ReadReport,
+    wanted: SpectrumFilter,
+    held_out: frozenset[str] = frozenset(),
+) -> SparseMatrix:
+    """Encode spectra to learn from without structures.
+
+    Compounds of `wanted.excluded` and `held_out` (first blocks of the validation and test folds)
+    are skipped, as far as a spectrum states its structure or InChIKey.
+    """
+    parse = StructureParser()
+    encoder = _ChunkEncoder(layout)
+    for spectrum in spectra:
+        rejected = wanted.reject(spectrum)
+        if rejected is None and (wanted.excluded or held_out):
+            rejected = reject_compound(_stated_blocks(spectrum, parse), wanted.excluded, held_out)
+        if rejected is not None:
+            report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+            continue
+        encoder.add(spectrum)
+    return encoder.finish()
+
+
+def reject_compound(
+    blocks: Iterable[str], excluded: frozenset[str], held_out: frozenset[str]
+) -> tuple[Reason, str] | None:
+    """Return why a compound with these first blocks is not learned from, or None if it is."""
+    for block in blocks:
+        if block in excluded:
+            return Reason.EXCLUDED, block
+        if block in held_out:
+            return Reason.HELD_OUT, block
+    return None
+
+
+def _stated_blocks(spectrum: Spectrum, parse: StructureParser) -> list[str]:
+    """Return the first blocks that a spectrum states by its InChIKey and by its structure."""
+    blocks = [spectrum.first_block] if spectrum.first_block else []
+    if spectrum.smiles or spectrum.inchi:
+        with contextlib.suppress(StructureError):
+            blocks.append(parse(spectrum).first_block)
+    return blocks
+
+
+def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
+    """Read several spectrum files one after the other."""
+    for path in paths:
+        yield from read_spectra(path, report)
+
+
+def join_rows(parts: Sequence[SparseMatrix], n_columns: int) -> SparseMatrix:
+    """Return the rows of several matrices of `n_columns` columns below one another."""
+    offsets = [np.zeros(1, dtype=np.int64)]
+    for part in parts:
+        offsets.append(part.offsets[1:] + offsets[-1][-1])
+    return SparseMatrix(
+        np.concatenate(offsets),
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        n_columns,
+    )
+
+
+class StructureParser:
+    """Parses each distinct structure of a library once; libraries repeat them per spectrum."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, str | None], Molecule | str] = {}
+
+    def __call__(self, spectrum: Spectrum) -> Molecule:
+        """Return the spectrum's molecule, or raise a StructureError."""
+        key = (spectrum.smiles, spectrum.inchi)
+        found = self._known.get(key)
+        if found is None:
+            try:
+                found = parse_molecule(smiles=spectrum.smiles, inchi=spectrum.inchi)
+            except StructureError as error:
+                found = str(error)
+            self._known[key] = found
+        if isinstance(found, str):
+            raise StructureError(found)
+        return found
+
+
+class _ChunkEncoder:
+    """Encodes spectra as they come, a thousand at a time, and joins the rows at the end."""
+
+    def __init__(self, layout: BinLayout) -> None:
+        self._layout = layout
+        self._waiting: list[Spectrum] = []
+        self._parts: list[SparseMatrix] = []
+
+    def add(self, spectrum: Spectrum) -> None:
+        self._waiting.append(spectrum)
+        if len(self._waiting) == _CHUNK:
+            self._flush()
+
+    def finish(self) -> SparseMatrix:
+        if self._waiting or not self._parts:
+            self._flush()
+        return join_rows(self._parts, self._layout.n_columns)
+
+    def _flush(self) -> None:
+        self._parts.append(self._layout.encode_many(self._waiting))
+        self._waiting = []

@@ -1,0 +1,138 @@
+"""Probabilities in the rows of a result: what all queries together say, and who is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from specvae.annotation.ranking.probability import (
+    Floats,
+    ProbabilityModel,
+    in_list_probability,
+)
+from specvae.annotation.ranking.result import Annotation, QueryResult
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The queries whose best candidate has at least a given probability.
+
+    Attributes
+    ----------
+    threshold
+        The least probability.
+    n_queries
+        How many reach it.
+    n_right
+        Expected number of right ones, the sum of p.
+    estimated_fdr
+        Expected share of wrong ones, the mean of 1 - p; None if there are no queries.
+    true_fdr
+        The share of wrong ones; None if there are no queries, or the truth is not known.
+    """
+
+    threshold: float
+    n_queries: int
+    n_right: float
+    estimated_fdr: float | None
+    true_fdr: float | None
+
+
+def selection_at(p: Floats, threshold: float, y: Floats | None = None) -> Selection:
+    """Return the queries that reach a threshold: how many, and how many of them are wrong.
+
+    The mean of 1 - p over what is kept is the Bayesian false-discovery rate (Efron et al. 2001,
+    doi:10.1198/016214501753382129); it is right on average as far as p is calibrated.
+    """
+    chosen = p >= threshold
+    n = int(chosen.sum())
+    right = float(p[chosen].sum())
+    true = None if y is None or not n else float(1.0 - y[chosen].mean())
+    return Selection(threshold, n, right, 1.0 - right / n if n else None, true)
+
+
+def settle_share(
+    model: ProbabilityModel, results: Sequence[QueryResult], share: float | None
+) -> tuple[list[QueryResult], float]:
+    """Return results with final probabilities, and the share of lists that hold their truth.
+
+    Parameters
+    ----------
+    model
+        That gave the results their probabilities and log odds.
+    results
+        Rows whose probabilities take it for sure that the list holds the truth.
+    share
+        Share of lists that hold their truth; None estimates it from all results.
+    """
+    if share is None:
+        share = model.estimate_share(_log_odds(results))
+    return [_with_share(result, share) for result in results], share
+
+
+def keep_probable(result: QueryResult, least: float) -> QueryResult:
+    """Return the rows of probability `least` or more; if there are none, one that says so."""
+    best = result.annotations[0]
+    if best.probability is None:
+        return result
+    kept = tuple(a for a in result.annotations if (a.probability or 0.0) >= least)
+    if kept:
+        return replace(result, annotations=kept)
+    told = f"no candidate reaches probability {least:g} (best {best.probability:.2g})"
+    _, *remarks = best.status.split("; ")
+    row = Annotation(
+        best.query_id, None, "", "", "", None, None, best.n_candidates, best.precursor_mz,
+        best.adduct, "; ".join((told, *remarks)),
+    )  # fmt: skip
+    return replace(result, annotations=(row,), evidence=(), peaks=())
+
+
+def best_probabilities(results: Sequence[QueryResult]) -> Floats:
+    """Return the probability of the best candidate of each query that has one, (n,)."""
+    first = (result.annotations[0].probability for result in results)
+    return np.array([p for p in first if p is not None], dtype=np.float64)
+
+
+def describe_selection(selection: Selection) -> str:
+    """Return one phrase: how many queries, how many right ones, how many in a hundred wrong."""
+    least = f" of probability {selection.threshold:g} or more" if selection.threshold else ""
+    if selection.estimated_fdr is None:
+        return f"best candidates{least}: none"
+    return (
+        f"best candidates{least}: {selection.n_queries:,}, of which about "
+        f"{selection.n_right:,.1f} are right; estimated false-discovery rate "
+        f"{selection.estimated_fdr:.1%}"
+    )
+
+
+def summary_lines(
+    results: Sequence[QueryResult], share: float, is_estimated: bool, least: float | None
+) -> list[str]:
+    """Return what the probabilities of all queries say together, as lines for the user."""
+    p = best_probabilities(results)
+    origin = f"estimated from {len(p):,} queries" if is_estimated else "as given"
+    thresholds = [0.0] if least is None else [0.0, least]
+    return [
+        f"lists that hold the truth: {share:.1%} ({origin})",
+        *(describe_selection(selection_at(p, threshold)) for threshold in thresholds),
+    ]
+
+
+def _log_odds(results: Sequence[QueryResult]) -> Floats:
+    known = (result.log_odds_in_list for result in results)
+    return np.array([odds for odds in known if odds is not None], dtype=np.float64)
+
+
+def _with_share(result: QueryResult, share: float) -> QueryResult:
+    if result.log_odds_in_list is None:
+        return result
+    held = float(in_list_probability(np.array([result.log_odds_in_list]), share)[0])
+    return replace(
+        result,
+        annotations=tuple(
+            replace(a, probability=None if a.probability is None else held * a.probability)
+            for a in result.annotations
+        ),
+    )

@@ -1,0 +1,317 @@
+"""The chance that a candidate is right, including that the truth is not in the list.
+
+Two questions are answered apart. Given that the list holds the truth, candidate i is it with
+``softmax(t s)_i``, where s are the scores of the list and t is a temperature. Whether the list
+holds the truth has log odds that are linear in features of the list, ``o = b + w . z``. With the
+share r of lists that hold their truth as prior,
+
+    p_i = sigma(o + logit r) softmax(t s)_i = exp(t s_i) / (sum_j exp(t s_j) + exp(u)),
+    u = log sum_j exp(t s_j) - o - logit r,
+
+a softmax over the candidates and one more outcome, "none of these", of utility u. In this form
+the probabilities do not depend on where the scores of a list have their zero.
+
+The share r differs between users: who draws candidates from a small table misses the truth more
+often. It is a prior, so it can be estimated from unlabelled queries (Saerens et al. 2002,
+doi:10.1162/089976602753284446), and changing it shifts all log odds by the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from specvae.annotation.evidence.minimise import minimise
+from specvae.errors import ConfigError
+from specvae.settings import from_json, to_json
+
+Floats = NDArray[np.float64]
+
+# What the scores alone tell about a list; evidence that a caller has comes after these.
+SCORE_FEATURES = ("log_n_candidates", "log_competitors", "gap", "lead")
+
+# Nothing is known of lists farther from those that were learned from: a line is not followed there.
+_MOST_DEVIATIONS = 3.0
+_LARGEST_GAP = 6.0  # nats; beyond, and for a lone candidate, there is no rival to speak of
+_TEMPERATURE_PENALTY = 1e-2
+_IN_LIST_PENALTY = 1e-3
+
+
+@dataclass(frozen=True)
+class ProbabilityModel:
+    """Probabilities from the scores of a list and a few features of it.
+
+    Features are those of `score_features`, then those called `feature_names`, standardised; what
+    lies more than 3 standard deviations from the mean, either way, counts as 3.
+
+    Attributes
+    ----------
+    feature_names
+        Of the features that the caller passes, k in number.
+    centre, scale
+        Mean and standard deviation by which each of the 4 + k features is standardised.
+    log_temperature
+        Constant and slopes (1 + 4 + k) of log t.
+    in_list
+        Constant and slopes (1 + 4 + k) of the log odds that a list holds the truth, where half
+        of all lists do.
+    default_share
+        Share of lists that hold their truth where nothing is known.
+    share_strength
+        Number of queries of known outcome that `default_share` counts for.
+    """
+
+    feature_names: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    log_temperature: tuple[float, ...]
+    in_list: tuple[float, ...]
+    default_share: float = 0.9
+    share_strength: float = 3.0
+
+    def __post_init__(self) -> None:
+        n = len(SCORE_FEATURES) + len(self.feature_names)
+        wanted = {"centre": n, "scale": n, "log_temperature": n + 1, "in_list": n + 1}
+        for name, length in wanted.items():
+            found = len(getattr(self, name))
+            if found != length:
+                raise ConfigError(f"probability.{name}: found {found} numbers, wanted {length}")
+            if not np.isfinite(getattr(self, name)).all():
+                raise ConfigError(f"probability.{name}: found a number that is not finite")
+        if min(self.scale) <= 0.0:
+            raise ConfigError(f"probability.scale: found {min(self.scale)}, wanted numbers above 0")
+        if not 0.0 < self.default_share < 1.0:
+            raise ConfigError(
+                f"probability.default_share: found {self.default_share}, wanted a share between 0 "
+                "and 1"
+            )
+        if not 0.0 < self.share_strength < np.inf:
+            raise ConfigError(
+                f"probability.share_strength: found {self.share_strength}, wanted a number above 0"
+            )
+
+    @classmethod
+    def from_json(cls, data: object) -> ProbabilityModel:
+        """Return the model that `to_json` described.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown or missing, or a value has the wrong type or length.
+        """
+        return from_json(cls, data, "probability")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the model as JSON values."""
+        values: dict[str, Any] = to_json(self)
+        return values
+
+    @classmethod
+    def fit(
+        cls,
+        scores: Sequence[Floats],
+        truth: Sequence[int | None],
+        weights: Floats,
+        features: Floats | None = None,
+        feature_names: Sequence[str] = (),
+    ) -> ProbabilityModel:
+        """Fit on lists that hold the truth and, by custom, the same lists without it.
+
+        Both parts are maximum likelihood with a quadratic penalty on the slopes: the temperature
+        on lists that hold the truth, the log odds on all, where either kind of list has half of
+        the weight whatever their numbers. Scores and features must come from a model that did
+        not see the lists, and features of a list without its truth from that shorter list.
+
+        Parameters
+        ----------
+        scores
+            Per list, float64 (n_candidates,), nats; one candidate at least.
+        truth
+            Index of the truth per list; None where the list does not hold it.
+        weights
+            Weight of each list, (n_lists,): 1 / number of lists of that compound gives all
+            compounds the same say.
+        features
+            float64 (n_lists, k); None for k = 0.
+        feature_names
+            Names of the k features.
+
+        Raises
+        ------
+        ValueError
+            If there is no list of either kind, or a list without candidates.
+        """
+        held = np.array([place is not None for place in truth])
+        if held.all() or not held.any():
+            raise ValueError("wanted lists that hold their truth and lists that do not")
+        raw = _all_features(scores, features, len(feature_names))
+        balanced = np.where(held, weights / weights[held].sum(), weights / weights[~held].sum())
+        total = balanced.sum()
+        centre = balanced @ raw / total
+        scale = np.sqrt(balanced @ (raw - centre) ** 2 / total)
+        # A feature that never moved says nothing; dividing by 1 leaves it at zero.
+        scale = np.where(scale > 1e-9, scale, 1.0)
+        z = torch.from_numpy(_standardised(raw, centre, scale))
+        places = [place for place in truth if place is not None]
+        lists = [s for s, kept in zip(scores, held, strict=True) if kept]
+        log_temperature = _fit_temperature(
+            lists, places, z[torch.from_numpy(held)], torch.from_numpy(balanced[held])
+        )
+        in_list = _fit_in_list(z, torch.from_numpy(held), torch.from_numpy(balanced / total))
+        return cls(
+            tuple(feature_names),
+            tuple(map(float, centre)),
+            tuple(map(float, scale)),
+            log_temperature,
+            in_list,
+        )
+
+    def given_in_list(
+        self, scores: Sequence[Floats], features: Floats | None = None
+    ) -> list[Floats]:
+        """Return each candidate's chance if the list is sure to hold the truth, (n_candidates,).
+
+        Equal scores have equal chances. Arguments as in `fit`.
+        """
+        z = self._standardised(scores, features)
+        temperatures = np.exp(self.log_temperature[0] + z @ np.array(self.log_temperature[1:]))
+        return [_softmax(t * s) for t, s in zip(temperatures, scores, strict=True)]
+
+    def log_odds_in_list(self, scores: Sequence[Floats], features: Floats | None = None) -> Floats:
+        """Return the log odds (n_lists,) that a list holds the truth, at a share of one half."""
+        z = self._standardised(scores, features)
+        return np.asarray(self.in_list[0] + z @ np.array(self.in_list[1:]))
+
+    def estimate_share(self, log_odds: Floats) -> float:
+        """Return the share of lists that hold their truth, from their `log_odds_in_list` (n,).
+
+        The fixed point of the EM algorithm of Saerens et al. 2002
+        (doi:10.1162/089976602753284446, equation 4), with a Beta prior whose mode is
+        `default_share`: ``r = (sum_i sigma(o_i + logit r) + a) / (n + a + b)`` with
+        ``a = share_strength * default_share`` and ``a + b = share_strength``. The posterior is
+        log-concave in r, so there is but one, found by bisection.
+        """
+        prior = self.share_strength * self.default_share
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            expected = prior + float(in_list_probability(log_odds, middle).sum())
+            if expected > middle * (len(log_odds) + self.share_strength):
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    def probabilities(
+        self,
+        scores: Sequence[Floats],
+        features: Floats | None = None,
+        share: float | None = None,
+    ) -> list[Floats]:
+        """Return each candidate's probability, per list (n_candidates,).
+
+        What is missing to a sum of 1 is the chance that the truth is not in the list.
+
+        Parameters
+        ----------
+        scores, features
+            As in `fit`.
+        share
+            Share of lists that hold their truth; None estimates it from these lists.
+        """
+        log_odds = self.log_odds_in_list(scores, features)
+        if share is None:
+            share = self.estimate_share(log_odds)
+        held = in_list_probability(log_odds, share)
+        return [
+            q * given for q, given in zip(held, self.given_in_list(scores, features), strict=True)
+        ]
+
+    def _standardised(self, scores: Sequence[Floats], features: Floats | None) -> Floats:
+        raw = _all_features(scores, features, len(self.feature_names))
+        return _standardised(raw, np.array(self.centre), np.array(self.scale))
+
+
+def in_list_probability(log_odds: Floats, share: float) -> Floats:
+    """Return the chance (n,) that a list holds the truth, ``sigma(log_odds + logit share)``."""
+    with np.errstate(divide="ignore"):
+        prior = np.log(share) - np.log1p(-share)
+    # The logistic function by tanh, which overflows nowhere and takes an infinite prior.
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (log_odds + prior))))
+
+
+def score_features(scores: Sequence[Floats]) -> Floats:
+    """Return what the scores alone tell about each list, float64 (n_lists, 4), in nats.
+
+    By `SCORE_FEATURES`: the logarithm of the number of candidates; ``log sum_j exp(s_j - max s)``,
+    the logarithm of how many candidates compete with the best; the best score less the second
+    (at most 6, which a lone candidate has too); the best score less the mean.
+
+    Raises
+    ------
+    ValueError
+        If a list is empty.
+    """
+    rows = np.empty((len(scores), len(SCORE_FEATURES)))
+    for row, s in zip(rows, scores, strict=True):
+        best = s.max()
+        second = np.partition(s, -2)[-2] if len(s) > 1 else -np.inf
+        row[:] = (
+            np.log(len(s)),
+            np.log(np.exp(s - best).sum()),
+            min(best - second, _LARGEST_GAP),
+            best - s.mean(),
+        )
+    return rows
+
+
+def _all_features(scores: Sequence[Floats], features: Floats | None, n_more: int) -> Floats:
+    more = np.empty((len(scores), 0)) if features is None else features
+    if more.shape != (len(scores), n_more):
+        raise ValueError(f"features of shape {more.shape}, wanted {(len(scores), n_more)}")
+    return np.concatenate([score_features(scores), more], axis=1)
+
+
+def _standardised(raw: Floats, centre: Floats, scale: Floats) -> Floats:
+    return np.clip((raw - centre) / scale, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+
+
+def _softmax(values: Floats) -> Floats:
+    e = np.exp(values - values.max())
+    return np.asarray(e / e.sum())
+
+
+def _fit_temperature(
+    scores: Sequence[Floats], truth: Sequence[int], z: Tensor, weights: Tensor
+) -> tuple[float, ...]:
+    sizes = torch.tensor([len(s) for s in scores])
+    segment = torch.repeat_interleave(torch.arange(len(scores)), sizes)
+    # Relative to the best, so that the largest exponent of every list is zero.
+    flat = torch.from_numpy(np.concatenate([s - s.max() for s in scores]))
+    place = torch.cumsum(sizes, 0) - sizes + torch.tensor(truth)
+
+    def loss(parameters: Tensor) -> Tensor:
+        scaled = flat * torch.exp(parameters[0] + z @ parameters[1:])[segment]
+        total = torch.zeros(len(scores), dtype=torch.double).index_add(0, segment, scaled.exp())
+        surprise = total.log() - scaled[place]
+        return (weights * surprise).sum() + _TEMPERATURE_PENALTY * parameters[1:].square().sum()
+
+    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
+
+
+def _fit_in_list(z: Tensor, held: Tensor, weights: Tensor) -> tuple[float, ...]:
+    target = held.to(torch.double)
+
+    def loss(parameters: Tensor) -> Tensor:
+        surprise = torch.nn.functional.binary_cross_entropy_with_logits(
+            parameters[0] + z @ parameters[1:], target, reduction="none"
+        )
+        return (weights * surprise).sum() + _IN_LIST_PENALTY * parameters[1:].square().sum()
+
+    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))

@@ -1,0 +1,153 @@
+"""What is fitted to validation compounds after training: experts' weights and probabilities."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
+from specvae.annotation.evidence.pool import LIST_FEATURES, Weighed, fit_weights, list_features
+from specvae.annotation.ranking.annotator import (
+    Annotator,
+    CandidateSource,
+    QueryFilter,
+    RankedQuery,
+    rank_spectra,
+)
+from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.progress import Progress
+from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
+
+PPM = 10.0
+FEWEST_COMPOUNDS = 30
+
+DEFAULT_FILE = Path(__file__).with_name("probability.json")
+"""Fitted to compounds of MassBank ([M+H]+) that the network and the library had not seen, though
+the fragment scorer had, each among all structures within 10 ppm."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted.
+
+    Attributes
+    ----------
+    weights
+        Of the experts.
+    probability
+        Model of the candidates' probabilities.
+    figures
+        What it was fitted to, as JSON values.
+    """
+
+    weights: Mapping[str, float]
+    probability: ProbabilityModel
+    figures: dict[str, Any]
+
+
+def calibrate(
+    annotator: Annotator,
+    queries: Sequence[Spectrum],
+    blocks: Sequence[str],
+    structures: Path,
+    *,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Calibration | None:
+    """Fit weights and probabilities to compounds that were not learned from.
+
+    Parameters
+    ----------
+    annotator
+        With experts that remember none of the compounds.
+    queries
+        Their spectra.
+    blocks
+        InChIKey first block of each query.
+    structures
+        Table or pool of the structures that they are to be told from, within 10 ppm.
+    n_jobs, progress
+        See `rank_spectra`.
+
+    Returns
+    -------
+    None, if fewer than `FEWEST_COMPOUNDS` compounds have their structure among their candidates.
+
+    Raises
+    ------
+    InputError
+        If the structures cannot be read.
+    """
+    report = ReadReport()
+    source = CandidateSource(structures, annotator.layout, PPM, report)
+    lists = []
+    held = []
+    for block, ranked in zip(
+        blocks,
+        rank_spectra(annotator, queries, source, QueryFilter(), n_jobs=n_jobs, progress=progress),
+        strict=True,
+    ):
+        if ranked.candidates is None:
+            continue
+        found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
+        if len(found):
+            lists.append((ranked, int(found[0])))
+            held.append(block)
+    n_compounds = len(set(held))
+    if n_compounds < FEWEST_COMPOUNDS:
+        return None
+    assert annotator.experts is not None
+    counts = Counter(held)
+    shares = np.array([1.0 / counts[block] for block in held])
+    raw = [_raw(ranked) for ranked, _ in lists]
+    truth = [place for _, place in lists]
+    weights = fit_weights(raw, truth, shares)
+    full = []
+    examples: list[tuple[Weighed, int | None, int, float]] = []
+    for (ranked, place), of_query, share in zip(lists, raw, shares.tolist(), strict=True):
+        assert ranked.weighed is not None
+        assert ranked.query is not None
+        analogues, n_peaks = ranked.weighed.analogues, ranked.query.n_peaks
+        full.append(Weighed.of(of_query, weights, analogues))
+        examples.append((full[-1], place, n_peaks, share))
+        # A list that the truth was alone in has nothing left to judge.
+        if len(of_query) > 1:
+            without = Weighed.of(np.delete(of_query, place, axis=0), weights, analogues)
+            examples.append((without, None, n_peaks, share))
+    probability = ProbabilityModel.fit(
+        [weighed.scores for weighed, *_ in examples],
+        [place for _, place, *_ in examples],
+        np.array([share for *_, share in examples]),
+        np.array([list_features(weighed, n_peaks) for weighed, _, n_peaks, _ in examples]),
+        LIST_FEATURES,
+    )
+    ranks = [
+        rank_of_truth(block, weighed.scores, place)
+        for block, weighed, place in zip(held, full, truth, strict=True)
+    ]
+    figures = {
+        "n_queries": len(lists),
+        "n_compounds": n_compounds,
+        "structures": structures.name,
+        "ppm": PPM,
+        **{f"hit_at_{k}": float(expected_hits(ranks, k).mean()) for k in (1, 5)},
+    }
+    return Calibration(weights, probability, figures)
+
+
+def default_probability() -> ProbabilityModel:
+    """Return the model that is used where none was fitted; see `DEFAULT_FILE`."""
+    return ProbabilityModel.from_json(json.loads(DEFAULT_FILE.read_text(encoding="utf-8")))
+
+
+def _raw(ranked: RankedQuery) -> NDArray[np.float64]:
+    assert ranked.weighed is not None
+    return ranked.weighed.raw

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from annotation_examples import tiny_annotator
+
+from specvae.annotation.evaluation.evaluate import evaluate
+from specvae.annotation.ranking.annotator import RankedQuery
+from specvae.molecules.candidates import CandidateSet
+
+CAFFEINE, ASPIRIN, ETHANOL = "RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ", "LFQSCWFLJHTTHZ"
+
+
+def query(query_id: str, scores: dict[str, float], blind: float = 0.0) -> RankedQuery:
+    n = len(scores)
+    empty = np.array([""] * n, dtype=object)
+    candidates = CandidateSet(
+        empty, np.zeros(n), inchikey=np.array(list(scores), dtype=object), name=empty, id=empty
+    )
+    return RankedQuery(
+        query_id, None, "[M+H]+", "ok", candidates,
+        scores=np.array(list(scores.values())), blind_scores=np.full(n, blind),
+    )  # fmt: skip
+
+
+def test_each_query_is_counted_once_in_its_place() -> None:
+    ranked = [
+        query("first", {CAFFEINE: -1.0, ETHANOL: -2.0}),
+        query("second", {CAFFEINE: -1.0, ASPIRIN: -2.0}),
+        query("absent", {CAFFEINE: -1.0}),
+        RankedQuery("unrankable", None, None, "no precursor m/z"),
+        RankedQuery("filtered", None, None, "left out: ion mode negative", is_filtered=True),
+        query("no truth", {CAFFEINE: -1.0}),
+    ]
+    truth = {
+        "first": CAFFEINE,
+        "second": ASPIRIN,
+        "absent": ETHANOL,
+        "unrankable": ETHANOL,
+        "filtered": CAFFEINE,
+        "elsewhere": CAFFEINE,
+    }
+    found = evaluate(tiny_annotator(), iter(ranked), truth)
+    assert found.query_ids == ("first", "second", "absent", "unrankable")
+    assert [(r.n_better, r.n_tied, r.n_candidates) for r in found.ranks] == [
+        (0, 1, 2),
+        (1, 1, 2),
+        (0, 0, 1),
+        (0, 0, 0),
+    ]
+    # An empty spectrum scores these candidates alike.
+    assert [(r.n_better, r.n_tied) for r in found.blind] == [(0, 2), (0, 2), (0, 0), (0, 0)]
+    assert found.unknown_queries == ("no truth",)
+    assert found.missing_queries == ("elsewhere",)
+    assert found.trained_on == {"first": CAFFEINE, "second": ASPIRIN}
+    figures = found.figures(seed=0)
+    assert figures["n_queries"] == 4
+    assert figures["n_ranked"] == 3
+    assert figures["n_truth_absent"] == 2
+    assert figures["n_molecules"] == 3
+    assert figures["hit_at_1"] == 0.25
+    assert figures["mrr"] == pytest.approx((1 + 0.5) / 4)
+    assert figures["blind_hit_at_1"] == pytest.approx((0.5 + 0.5) / 4)
+    assert figures["random_hit_at_1"] == pytest.approx((0.5 + 0.5) / 4)
+    assert figures["n_truth_in_training"] == 2
+    assert figures["n_truth_without_query"] == 1

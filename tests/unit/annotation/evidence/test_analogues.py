@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.analogues import (
+    ANALOGUE_BINS,
+    AnalogueIndex,
+    AnalogueRule,
+    analogue_scores,
+    tanimoto,
+)
+from specvae.annotation.library.library import Library
+from specvae.errors import InputError
+from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
+
+PRECURSOR = 400.0
+
+
+def spectrum(mz: NDArray[np.float64], intensity: NDArray[np.float64]) -> Spectrum:
+    order = np.argsort(mz)
+    return Spectrum(mz=mz[order], intensity=intensity[order], query_id="s", precursor_mz=PRECURSOR)
+
+
+def random_spectra(n: int, rng: np.random.Generator, n_peaks: int = 12) -> list[Spectrum]:
+    """Return spectra whose peaks come from few places, so that they share many."""
+    places = rng.uniform(50.0, 390.0, 40)
+    return [
+        spectrum(rng.choice(places, n_peaks, replace=False), rng.uniform(1.0, 1000.0, n_peaks))
+        for _ in range(n)
+    ]
+
+
+def dense(spectra: list[Spectrum]) -> NDArray[np.float64]:
+    """Return spectra as unit vectors of intensity ** 0.25 by the definition, peak by peak."""
+    n_bins = 55_000
+    table = np.zeros((len(spectra), 2 * n_bins))
+    for row, of in zip(table, spectra, strict=True):
+        for mz, intensity in zip(of.mz, of.relative_intensity, strict=True):
+            row[int(mz / 0.02 + 1e-7)] += 100 * intensity
+            row[n_bins + int((PRECURSOR - mz) / 0.02 + 1e-7)] += 100 * intensity
+    table = table**0.25
+    return np.asarray(table / np.linalg.norm(table, axis=1, keepdims=True))
+
+
+def index_of(spectra: list[Spectrum], compound: list[int]) -> AnalogueIndex:
+    return AnalogueIndex(ANALOGUE_BINS.encode_many(spectra), np.array(compound), ANALOGUE_BINS)
+
+
+def packed(*bits: list[int]) -> NDArray[np.uint8]:
+    table = np.zeros((len(bits), 16), dtype=np.uint8)
+    for row, on in zip(table, bits, strict=True):
+        row[on] = 1
+    return np.packbits(table, axis=1, bitorder="little")
+
+
+def test_nearest_agrees_with_dense_products() -> None:
+    rng = np.random.default_rng(0)
+    known, queries = random_spectra(60, rng), random_spectra(9, np.random.default_rng(0))
+    queries += random_spectra(9, rng)
+    # Numbers with gaps, the spectra of a compound scattered over the library.
+    compound = rng.integers(0, 25, 60) * 3
+    cosines = dense(queries) @ dense(known).T
+    numbers = np.unique(compound)
+    best = np.stack([cosines[:, compound == number].max(axis=1) for number in numbers], axis=1)
+    found = index_of(known, compound.tolist()).nearest(queries, 10)
+    expected = -np.sort(-best, axis=1)[:, :10]
+    np.testing.assert_allclose(found.cosine, expected, atol=1e-6)
+    at = np.searchsorted(numbers, found.compound)
+    np.testing.assert_allclose(np.take_along_axis(best, at, axis=1), expected, atol=1e-6)
+    assert (numbers[at] == found.compound).all()
+    assert found.cosine.dtype == np.float32
+    # Each compound once.
+    assert all(len(set(row)) == 10 for row in found.compound.tolist())
+
+
+def test_a_library_spectrum_finds_its_own_compound_at_cosine_1() -> None:
+    known = random_spectra(20, np.random.default_rng(1))
+    found = index_of(known, list(range(20))).nearest(known, 1)
+    assert found.compound[:, 0].tolist() == list(range(20))
+    np.testing.assert_allclose(found.cosine, 1.0, atol=1e-6)
+    assert found.cosine.max() <= 1.0
+
+
+def test_equal_spectra_come_in_the_order_of_the_library() -> None:
+    one, other = random_spectra(2, np.random.default_rng(2))
+    found = index_of([other, one, one, one], [7, 5, 9, 2]).nearest([one], 4)
+    assert found.compound.tolist() == [[2, 5, 9, 7]]
+    assert found.cosine[0, 0] == found.cosine[0, 1] == found.cosine[0, 2] > found.cosine[0, 3]
+
+
+def test_a_query_without_usable_peaks_is_at_cosine_0_and_scores_nothing() -> None:
+    known = random_spectra(5, np.random.default_rng(3))
+    # Its only peak lies above the precursor, where no fragment can be.
+    empty = spectrum(np.array([PRECURSOR + 50.0]), np.array([1.0]))
+    found = index_of([*known, empty], list(range(6))).nearest([empty, known[3]], 3)
+    assert found.cosine[0].tolist() == [0.0, 0.0, 0.0]
+    assert found.compound[1, 0] == 3
+    fingerprints = packed([0, 1], [1, 2], [3])
+    scores = analogue_scores(found.cosine[0], fingerprints, packed([0, 1], [5]))
+    assert scores.tolist() == [0.0, 0.0]
+
+
+def test_fewer_compounds_than_wanted_are_all_returned() -> None:
+    known = random_spectra(3, np.random.default_rng(4))
+    seen: list[int] = []
+    found = index_of(known, [0, 0, 1]).nearest(known[:2], 30, seen.append)
+    assert found.compound.shape == found.cosine.shape == (2, 2)
+    assert seen == [1, 2]
+    assert index_of(known, [0, 0, 1]).n_compounds == 2
+    none = index_of(known, [0, 0, 1]).nearest([], 30)
+    assert none.cosine.shape == (0, 2)
+
+
+def test_an_index_of_some_rows_keeps_the_numbers_of_the_library() -> None:
+    known = random_spectra(6, np.random.default_rng(5))
+    library = Library(ANALOGUE_BINS.encode_many(known), np.array([0, 0, 1, 2, 2, 3]), ())
+    whole = AnalogueIndex.from_library(library).nearest(known, 1)
+    assert whole.compound[:, 0].tolist() == [0, 0, 1, 2, 2, 3]
+    part = AnalogueIndex.from_library(library, np.array([5, 2]))
+    assert part.n_compounds == 2
+    found = part.nearest([known[5], known[2]], 1)
+    assert found.compound.tolist() == [[3], [1]]
+    np.testing.assert_allclose(found.cosine, 1.0, atol=1e-6)
+
+
+def test_an_empty_library_is_refused() -> None:
+    library = Library.from_spectra([], ANALOGUE_BINS, ReadReport())
+    with pytest.raises(InputError, match="no library spectrum"):
+        AnalogueIndex.from_library(library)
+
+
+def test_tanimoto_counts_common_and_all_bits() -> None:
+    left = packed([0, 1, 2, 15], [], [3])
+    right = packed([0, 1, 2, 15], [2, 3], [])
+    expected = [[1.0, 1 / 5, 0.0], [0.0, 0.0, 0.0], [0.0, 1 / 2, 0.0]]
+    np.testing.assert_allclose(tanimoto(left, right), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (None, [0.8**3 / 4 + 0.5**3 / 9, 0.8**3 + 0.5**3 / 16]),
+        (AnalogueRule(1, 3.0, 2.0), [0.8**3 / 4, 0.8**3]),
+        (AnalogueRule(2, 1.0, 1.0, "max"), [0.4, 0.8]),
+        (AnalogueRule(30, 2.0, 1.0, "sum"), [0.64 / 2 + 0.25 / 3, 0.64 + 0.25 / 4]),
+    ],
+)
+def test_scores_are_the_votes_of_the_nearest(
+    rule: AnalogueRule | None, expected: list[float]
+) -> None:
+    # Likeness 1/2 and 1/3 of the first candidate, 1 and 1/4 of the second.
+    candidates = packed([0], [0, 1])
+    analogues = packed([0, 1], [0, 3, 4])
+    scores = analogue_scores(np.array([0.8, 0.5], np.float32), analogues, candidates, rule)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_equal_fingerprints_tie_exactly() -> None:
+    rng = np.random.default_rng(6)
+    distinct = rng.integers(0, 256, (40, 269), dtype=np.uint8)
+    order = rng.integers(0, 40, 301)
+    cosines = np.sort(rng.uniform(0, 1, 30).astype(np.float32))[::-1]
+    scores = analogue_scores(
+        cosines, rng.integers(0, 256, (30, 269), dtype=np.uint8), distinct[order]
+    )
+    for i in range(40):
+        assert len(np.unique(scores[order == i])) == 1
+    assert len(np.unique(scores)) == len(np.unique(order))

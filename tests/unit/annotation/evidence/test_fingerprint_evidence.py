@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from specvae.annotation.evidence import fingerprint as scoring
+from specvae.annotation.evidence.fingerprint import (
+    bit_logits,
+    log_likelihoods,
+    spectrum_means,
+    standardised,
+)
+from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.networks import NetworkConfig, SparseRows
+
+
+def packed_bits(n: int, n_bits: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    bits = np.random.default_rng(seed).integers(0, 2, size=(n, n_bits), dtype=np.uint8)
+    return bits, np.packbits(bits, axis=1, bitorder="little")
+
+
+def test_score_is_minus_the_cross_entropy() -> None:
+    bits, packed = packed_bits(7, 2149, seed=0)
+    logits = np.random.default_rng(1).normal(scale=4.0, size=(3, 2149))
+    expected = -torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.from_numpy(logits)[:, None].expand(3, 7, 2149),
+        torch.from_numpy(bits).double()[None].expand(3, 7, 2149),
+        reduction="none",
+    ).sum(-1)
+    np.testing.assert_allclose(log_likelihoods(packed, logits), expected.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(log_likelihoods(packed, logits[0]), expected[0].numpy(), rtol=1e-12)
+
+
+def test_extreme_logits_stay_finite() -> None:
+    _, packed = packed_bits(4, 64, seed=2)
+    scores = log_likelihoods(packed, np.full(64, 1e4))
+    assert np.isfinite(scores).all()
+
+
+def test_equal_fingerprints_tie_exactly() -> None:
+    _, packed = packed_bits(50, 2149, seed=3)
+    doubled = np.concatenate([packed, packed[::-1], packed[:3]])
+    scores = log_likelihoods(doubled, np.random.default_rng(4).normal(size=2149))
+    np.testing.assert_array_equal(scores[:50], scores[50:100][::-1])
+    np.testing.assert_array_equal(scores[:3], scores[100:])
+    assert len(np.unique(scores)) == len(np.unique(packed, axis=0))
+
+
+def test_long_lists_are_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, packed = packed_bits(300, 64, seed=5)
+    logits = np.random.default_rng(6).normal(size=(2, 64))
+    whole = log_likelihoods(packed, logits)
+    monkeypatch.setattr(scoring, "_CANDIDATES", 7)
+    np.testing.assert_allclose(log_likelihoods(packed, logits), whole, rtol=1e-13)
+    np.testing.assert_allclose(log_likelihoods(packed, logits[1]), whole[1], rtol=1e-13)
+
+
+def test_prediction_does_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    network = NetworkConfig(hidden=(16,), dropout=0.5)
+    model = MultimodalVAE(
+        ModelConfig(
+            (
+                Modality(
+                    "spectrum",
+                    40,
+                    n_context=5,
+                    likelihood="gaussian",
+                    encoder=network,
+                    decoder=network,
+                    sparse=True,
+                ),
+                Modality(
+                    "fingerprint", 12, likelihood="bernoulli", encoder=network, decoder=network
+                ),
+            ),
+            n_latent=6,
+        )
+    )
+    n = 700
+    columns = torch.randint(0, 45, (n, 1), generator=torch.Generator().manual_seed(1))
+    rows = SparseRows(torch.arange(n + 1), columns.flatten(), torch.ones(n), 45)
+    device = torch.device("cpu")
+    together = bit_logits(model, rows, device)
+    assert together.shape == (n, 12)
+    alone = bit_logits(model, rows.rows(torch.tensor([650])), device)
+    np.testing.assert_allclose(together[650], alone[0], rtol=1e-6)
+    assert spectrum_means(model, rows, device).shape == (n, 6)
+    assert bit_logits(model, rows.rows(torch.tensor([], dtype=torch.long)), device).shape == (0, 12)
+
+
+def test_standardised_scores_keep_order_and_ties() -> None:
+    scores = np.array([3.0, -1.0, 3.0, 7.0])
+    found = standardised(scores)
+    np.testing.assert_allclose([found.mean(), found.std()], [0.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(found, (scores - 3.0) / np.sqrt(8.0))
+    assert found[0] == found[2]
+
+
+@pytest.mark.parametrize("scores", [[], [2.5], [0.1] * 7, [0.0, 5e-324]])
+def test_standardised_scores_without_spread_are_0(scores: list[float]) -> None:
+    assert standardised(np.array(scores)).tolist() == [0.0] * len(scores)

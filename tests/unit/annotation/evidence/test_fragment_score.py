@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rdkit import Chem
+from torch import Tensor
+
+from specvae.annotation.evidence.fragment_score import (
+    SHIFTS,
+    Example,
+    FragmentFit,
+    FragmentScorer,
+    Peaks,
+    explain,
+    has_subformula,
+    match_peaks,
+    metfrag_scores,
+)
+from specvae.errors import CheckpointError, TrainingError
+from specvae.masses import ELECTRON_MASS, formula_mass
+from specvae.molecules.fragments import FragmentTable
+from specvae.spectra.spectrum import Spectrum
+
+HYDROGEN = formula_mass("H")
+
+
+def ion(formula: str, sign: int = 1) -> float:
+    """Return the m/z of an ion of this composition."""
+    return formula_mass(formula) - sign * ELECTRON_MASS
+
+
+def peaks(*mz: float, sign: int = 1, precursor_mz: float | None = None) -> Peaks:
+    heights = np.linspace(1.0, 0.5, len(mz))
+    return Peaks.highest(np.array(mz), heights, precursor_mz, sign=sign)
+
+
+def simulated(table: FragmentTable) -> Peaks:
+    """Return a spectrum of all that breaks off at one bond outside rings, the charge kept."""
+    broken = table.masses[(table.cuts == 1) & (table.n_atoms > 2)]
+    mz = np.unique(np.round(broken - ELECTRON_MASS, 5))
+    return peaks(*mz.tolist(), precursor_mz=float(table.masses[-1]) + HYDROGEN)
+
+
+ISOMERS = [
+    ("CC(=O)OCc1ccccc1", "COC(=O)Cc1ccccc1"),
+    ("CCC(=O)OCc1ccccc1", "CCOC(=O)Cc1ccccc1"),
+    ("CCC(=O)NCc1ccccc1", "CCNC(=O)Cc1ccccc1"),
+    ("CCOc1ccc(C=O)cc1", "COc1ccc(C(C)=O)cc1"),
+    ("CCCCOC(C)=O", "COCCCC(C)=O"),
+    ("CCN(CC)C(=O)CC", "CCCNC(=O)CCC"),
+    ("NCCc1ccccc1O", "CNCc1ccccc1O"),
+    ("CSCCC(N)C(=O)O", "CCSCC(N)C(=O)O"),
+]
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    pairs = [[FragmentTable.of(smiles) for smiles in pair] for pair in ISOMERS]
+    return [Example([simulated(a)], [a, b]) for a, b in [*pairs, *(p[::-1] for p in pairs)]]
+
+
+@pytest.fixture(scope="module")
+def scorer(examples: list[Example]) -> FragmentScorer:
+    return FragmentScorer.fit(examples, FragmentFit(n_hidden=4, n_epochs=8, batch_size=4))
+
+
+def test_benzyl_cation_by_hand() -> None:
+    table = FragmentTable.of("OCc1ccccc1")
+    found = explain(table, peaks(ion("C6H7"), ion("C7H7"), ion("C7H7") + 0.01))
+    assert found[2] is None
+    tropylium = found[1]
+    assert tropylium is not None
+    assert (tropylium.formula, tropylium.shift) == ("C7H7+", -1)
+    assert table.atom_indices(tropylium.fragment) == (1, 2, 3, 4, 5, 6, 7)
+    assert tropylium.error == pytest.approx(0.0, abs=1e-6)
+    assert tropylium.mz == pytest.approx(ion("C7H7"))
+    assert tropylium.intensity == 0.75
+    assert np.isnan(tropylium.gain)
+
+
+def test_negative_ions() -> None:
+    table = FragmentTable.of("OC(=O)c1ccccc1")
+    phenyl, whole = explain(table, peaks(ion("C6H5", -1), ion("C7H5O2", -1), sign=-1))
+    assert phenyl is not None
+    assert whole is not None
+    assert (phenyl.formula, phenyl.shift) == ("C6H5-", 1)
+    assert (whole.formula, whole.shift) == ("C7H5O2-", 0)
+    assert table.steps[whole.fragment] == 0
+
+
+def test_the_cheapest_cut_explains_where_nothing_was_learned() -> None:
+    # C3H7+ can be the end of the chain, or what is left between two cuts.
+    table = FragmentTable.of("CCCCCCBr")
+    (found,) = explain(table, peaks(ion("C3H7")))
+    assert found is not None
+    assert table.atom_indices(found.fragment) == (0, 1, 2)
+
+
+def test_hydrogens_have_their_limits() -> None:
+    carbon_tetrachloride = FragmentTable.of("ClC(Cl)(Cl)Cl")
+    # Trichloromethyl has no hydrogen to lose; one more than its open valence is the proton.
+    mz = ion("CCl3") + HYDROGEN * np.arange(-1, 4)
+    found = explain(carbon_tetrachloride, peaks(*mz.tolist()))
+    assert [e is not None for e in found] == [False, True, True, True, False]
+
+
+def test_tolerance_is_the_larger_of_both() -> None:
+    table = FragmentTable.of("CCO")
+    mz = peaks(ion("C2H7O") * (1 + 30e-6))
+    assert len(match_peaks(table, mz, tolerance_ppm=20, tolerance_da=0).peak) == 0
+    assert len(match_peaks(table, mz, tolerance_ppm=40, tolerance_da=0).peak) == 1
+    assert len(match_peaks(table, mz, tolerance_ppm=0, tolerance_da=0.003).peak) == 1
+
+
+def test_part_of_the_formula_without_a_fragment() -> None:
+    # The two ends of glycol ether cannot meet, though C, O and hydrogens are there.
+    table = FragmentTable.of("FCCCCCCCCl")
+    query = peaks(ion("FCl"), ion("C7H13F"), ion("C8H2F"))
+    assert [e is not None for e in explain(table, query)] == [False, True, False]
+    assert has_subformula(table, query).tolist() == [True, True, False]
+
+
+def test_metfrag_score_by_hand() -> None:
+    ether, alcohol = (FragmentTable.of(s) for s in ("COC", "CCO"))
+    query = peaks(ion("CH3O"), ion("C2H7O"))  # the second is the molecule's own peak
+    # C-O is cut in the one, C-C in the other.
+    expected = [ion("CH3O") ** 1.84 / energy**0.47 for energy in (358, 346)]
+    assert metfrag_scores(query, [ether, alcohol]) == pytest.approx(expected)
+    assert metfrag_scores(peaks(200.0), [ether]).tolist() == [0.0]
+
+
+def test_peaks_of_a_spectrum() -> None:
+    spectrum = Spectrum(
+        mz=np.array([50.0, 60.0, 70.0, 100.0, 101.0]),
+        intensity=np.array([4.0, 0.0, 1.0, 2.0, 9.0]),
+        query_id="q",
+        precursor_mz=100.0,
+        adduct="[M-H]-",
+        ion_mode="negative",
+    )
+    found = Peaks.of(spectrum, max_peaks=2)
+    assert found.mz.tolist() == [50.0, 100.0]
+    assert found.intensity.tolist() == [1.0, 0.5]
+    assert (found.precursor_mz, found.sign) == (100.0, -1)
+
+
+def by_loops(
+    arrays: dict[str, NDArray[np.float32]], query: Peaks, table: FragmentTable
+) -> tuple[float, list[float]]:
+    """Return score and gains, ion by ion as the formulas stand."""
+    weight = np.sqrt(query.intensity)
+    weight /= weight.sum()
+    relative = np.minimum(query.mz / query.precursor_mz, 1)
+    place = 2 * (weight * relative).sum() - 1
+    condition = [
+        place,
+        place**2,
+        weight[query.mz > query.precursor_mz - 0.5].sum(),
+        -(weight * np.log(weight)).sum() / 3,
+        weight[query.mz < 120].sum(),
+        query.mz[0] / 100 - 1,
+        query.precursor_mz / 300 - 1,
+        len(query.mz) / 60,
+    ]
+    total, explained = 0.0, np.zeros(len(query.mz))
+    for f, row in enumerate((table.descriptors() - arrays["centre"]) / arrays["spread"]):
+        hidden = arrays["hidden.weight"] @ row + arrays["hidden.bias"]
+        hidden = np.maximum(hidden + arrays["hidden_condition.weight"] @ condition, 0)
+        u = arrays["direct.weight"] @ row + arrays["direct.bias"]
+        u = u + arrays["output.weight"] @ hidden + arrays["shift_condition.weight"] @ condition
+        for s, shift in enumerate(SHIFTS):
+            gained = shift + query.sign
+            if shift > table.valences[f] or table.n_hydrogens[f] + gained < 0:
+                continue
+            mz = table.masses[f] + gained * HYDROGEN - query.sign * ELECTRON_MASS
+            exp_u = np.exp(12 * np.tanh(u[s] / 12))
+            if mz > query.mz[0] - 0.5:
+                total += exp_u
+            for p, at in enumerate(query.mz):
+                if abs(at - mz) <= max(0.003, 1e-5 * at):
+                    explained[p] += exp_u
+    known = has_subformula(table, query).astype(int)
+    height = np.searchsorted([0.01, 0.05, 0.25], query.intensity)
+    lift = arrays["background_condition.weight"] @ condition + arrays["background_condition.bias"]
+    background = np.exp(arrays["background"][known, height] + lift[known])
+    odds = np.log(explained + background) - arrays["share"] * np.log(total)
+    weight = np.sqrt(query.intensity) * np.exp(
+        arrays["peak_weight"][height, np.searchsorted([0.35, 0.7], query.mz / query.precursor_mz)]
+    )
+    weight /= weight.sum()
+    number = np.exp(-(weight * np.log(weight)).sum())
+    score = (weight * odds).sum() * np.sqrt(number) * np.exp(arrays["scale"])
+    return float(score), np.log1p(explained / background).tolist()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_and_gains_are_those_of_the_formulas(scorer: FragmentScorer, sign: int) -> None:
+    table = FragmentTable.of("CC(=O)OCc1ccccc1")
+    query = peaks(43.0178, ion("C6H5", sign), ion("C7H7", sign), 100.0, 151.0754, sign=sign)
+    score, gains = by_loops(scorer.to_arrays(), query, table)
+    assert scorer.scores(query, [table])[0] == pytest.approx(score, abs=2e-4)
+    found = explain(table, query, scorer)
+    assert [0.0 if e is None else e.gain for e in found] == pytest.approx(gains, rel=1e-4)
+    assert found[2] is not None
+    assert found[3] is None
+
+
+def test_the_likeliest_fragment_explains(scorer: FragmentScorer) -> None:
+    table = FragmentTable.of("CC(=O)OCc1ccccc1")
+    query = simulated(table)
+    found = match_peaks(table, query)
+    weights, _ = scorer.weigh(table, query, found)
+    for p, explanation in enumerate(explain(table, query, scorer)):
+        assert explanation is not None
+        best = np.flatnonzero(found.peak == p)[np.argmax(weights[found.peak == p])]
+        assert explanation.fragment == found.fragment[best]
+
+
+def test_it_learns_what_breaks(scorer: FragmentScorer, examples: list[Example]) -> None:
+    margins = []
+    for example in examples:
+        truth, other = scorer.scores(example.spectra[0], example.tables)
+        margins.append(truth - other)
+    assert np.mean(np.array(margins) > 0) >= 0.8
+    # A pair that it has not seen: an ester and its reverse.
+    pair = [FragmentTable.of(s) for s in ("CCCC(=O)OCc1ccccc1", "CCCOC(=O)Cc1ccccc1")]
+    for truth in (0, 1):
+        assert np.argmax(scorer.scores(simulated(pair[truth]), pair)) == truth
+
+
+def test_the_same_structure_has_the_same_score(scorer: FragmentScorer) -> None:
+    mol = Chem.MolFromSmiles("COc1ccc(CC2NCCc3cc(O)c(OC)cc23)cc1")
+    orders = [np.random.default_rng(seed).permutation(22).tolist() for seed in range(4)]
+    tables = [FragmentTable.of(Chem.RenumberAtoms(mol, order)) for order in orders]
+    tables += [FragmentTable.of(f"COc1ccc(C[{x}H]2NCCc3cc(O)c(OC)cc23)cc1") for x in ("C@", "C@@")]
+    for query in (simulated(tables[0]), simulated(FragmentTable.of("CC(=O)OCc1ccccc1"))):
+        assert len(set(scorer.scores(query, tables).tolist())) == 1
+
+
+def test_scores_do_not_depend_on_the_company(scorer: FragmentScorer) -> None:
+    tables = [FragmentTable.of("C" * n + "O") for n in range(1, 11)] * 8
+    query = simulated(tables[9])
+    together = scorer.scores(query, tables)
+    alone = [scorer.scores(query, [table])[0] for table in tables[:10]]
+    assert together == pytest.approx(alone * 8, abs=2e-4)
+    assert scorer.scores(query, []).shape == (0,)
+
+
+def test_tables_are_taken_as_they_are_scored(
+    scorer: FragmentScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = FragmentTable.of("CC(=O)OCc1ccccc1")
+    prepare = scorer._network.prepare
+    scored = [0]
+    waiting: list[int] = []
+
+    def made() -> Iterator[FragmentTable]:
+        for n in range(1, 201):
+            waiting.append(n - sum(scored))
+            yield table
+
+    def counted(tables: Sequence[FragmentTable]) -> tuple[Tensor, Tensor]:
+        scored.append(len(tables))
+        return prepare(tables)
+
+    monkeypatch.setattr(scorer._network, "prepare", counted)
+    assert len(scorer.scores(simulated(table), made())) == 200
+    # However long the list, no more than a batch has been asked for and not been scored.
+    assert max(waiting) <= 64
+
+
+def test_no_peak_tells_nothing(scorer: FragmentScorer) -> None:
+    tables = [FragmentTable.of(smiles) for smiles in ISOMERS[0]]
+    nothing = peaks(500.0, precursor_mz=151.0)
+    assert scorer.scores(nothing, tables).tolist() == [0.0, 0.0]
+    assert explain(tables[0], nothing, scorer) == []
+
+
+def test_arrays_come_back(scorer: FragmentScorer, examples: list[Example]) -> None:
+    again = FragmentScorer.from_arrays(scorer.to_arrays())
+    example = examples[0]
+    before = scorer.scores(example.spectra[0], example.tables)
+    assert np.array_equal(before, again.scores(example.spectra[0], example.tables))
+
+
+def test_a_fit_can_be_repeated(scorer: FragmentScorer, examples: list[Example]) -> None:
+    settings = FragmentFit(n_hidden=4, n_epochs=1, batch_size=4)
+    runs = [FragmentScorer.fit(examples, settings, seed=seed).to_arrays() for seed in (3, 3, 4)]
+    same = [
+        all(np.array_equal(runs[0][name], other[name]) for name in runs[0]) for other in runs[1:]
+    ]
+    assert same == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"background": np.zeros((2, 3), np.float32)}, r"background has shape \(2, 3\)"),
+        ({"else": np.zeros(1, np.float32)}, "else has shape .* no such array"),
+        ({"hidden.bias": None}, "has shape none, wanted"),
+    ],
+)
+def test_foreign_arrays_are_refused(
+    scorer: FragmentScorer, change: dict[str, NDArray[np.float32] | None], complaint: str
+) -> None:
+    merged = {**scorer.to_arrays(), **change}
+    with pytest.raises(CheckpointError, match=complaint):
+        FragmentScorer.from_arrays({k: v for k, v in merged.items() if v is not None})
+
+
+def test_nothing_to_learn_from() -> None:
+    table = FragmentTable.of("CCO")
+    for example in (Example([peaks(31.0)], [table]), Example([], [table, table])):
+        with pytest.raises(TrainingError, match="no compound to learn fragmentation from"):
+            FragmentScorer.fit([example])
+
+
+def test_fragments_of_a_doubly_charged_ion_may_lie_above_it() -> None:
+    query = Spectrum(
+        mz=np.array([72.08, 150.1]),
+        intensity=np.array([1.0, 2.0]),
+        query_id="q",
+        precursor_mz=98.0475,
+        adduct="[M+2H]2+",
+    )
+    peaks = Peaks.of(query)
+    np.testing.assert_array_equal(peaks.mz, query.mz)
+    assert peaks.precursor_mz == pytest.approx(195.0877, abs=1e-3)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.fingerprint import standardised
+from specvae.annotation.evidence.pool import (
+    ANALOGUE_FINGERPRINT,
+    DEFAULT_WEIGHTS,
+    EXPERTS,
+    Experts,
+    Weighed,
+    standard_scorers,
+)
+from specvae.annotation.library.library import Library
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.spectrum import Spectrum
+
+THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
+THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
+PHENACETIN = "CCOc1ccc(NC(C)=O)cc1"
+
+
+LIBRARY = (
+    spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877),
+    spectrum_of(CAFFEINE, 69.0447, 83.0604, 110.0713),
+    spectrum_of(THEOPHYLLINE, 69.0447, 96.0556, 124.0505),
+    spectrum_of(ASPIRIN, 121.0284, 163.039),
+    spectrum_of(PHENACETIN, 110.06, 138.0913),
+)
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    layout = BinLayout(max_mz=300.0)
+    return Library.from_spectra(LIBRARY, layout, ReadReport(), peaks=ANALOGUE_BINS)
+
+
+@pytest.fixture(scope="module")
+def experts(library: Library) -> Experts:
+    packed = fingerprints(
+        [m.smiles for m in library.molecules], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1
+    )
+    return Experts.of_library(library, np.arange(len(library)), packed)
+
+
+def candidates(*smiles: str) -> CandidateSet:
+    molecules = [parse_molecule(s) for s in smiles]
+    nothing = np.array([""] * len(smiles), dtype=object)
+    return CandidateSet(
+        np.array([m.smiles for m in molecules], dtype=object),
+        np.array([m.exact_mass for m in molecules]),
+        inchikey=np.array([m.inchikey for m in molecules], dtype=object),
+        name=nothing,
+        id=nothing,
+    )
+
+
+def weighed(experts: Experts, query: Spectrum, found: CandidateSet) -> Weighed:
+    packed = fingerprints(list(found.smiles), experts.layout, n_jobs=1)
+    return experts.weigh(query, found, packed, np.arange(len(found), dtype=np.float64))
+
+
+def test_the_score_is_the_weighed_sum_of_the_experts(experts: Experts) -> None:
+    found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    result = weighed(experts, query, found)
+    np.testing.assert_allclose(result.scores, result.parts.sum(axis=1), atol=1e-12)
+    np.testing.assert_allclose(
+        result.parts[:, EXPERTS.index("fingerprint")],
+        DEFAULT_WEIGHTS["fingerprint"] * standardised(np.arange(3.0)),
+    )
+    nothing = replace(experts, weights=dict.fromkeys(EXPERTS, 0.0))
+    np.testing.assert_array_equal(weighed(nothing, query, found).scores, np.zeros(3))
+
+
+def test_analogues_come_with_their_likeness_nearest_first(experts: Experts) -> None:
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 195.0877)
+    result = weighed(experts, query, candidates(THEOBROMINE))
+    assert result.analogues[0].first_block == parse_molecule(CAFFEINE).first_block
+    cosines = [analogue.cosine for analogue in result.analogues]
+    assert cosines == sorted(cosines, reverse=True)
+    assert all(cosine > 0 for cosine in cosines)
+
+
+def test_a_measured_candidate_has_no_vote_for_itself(experts: Experts, library: Library) -> None:
+    """Caffeine is nearest to the query; of the others only theophylline was measured."""
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    found = candidates(CAFFEINE, THEOBROMINE)
+    votes = weighed(experts, query, found).parts[:, EXPERTS.index("analogues")]
+    assert votes[1] > votes[0]
+
+
+def test_a_measured_candidate_is_judged_by_its_own_spectra(experts: Experts) -> None:
+    library_term = EXPERTS.index("library")
+    found = candidates(CAFFEINE, THEOBROMINE)
+    same = weighed(experts, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
+    assert same.parts[0, library_term] > 1.0
+    other = weighed(experts, spectrum_of(CAFFEINE, 55.0, 57.0, 91.0), found)
+    assert other.parts[0, library_term] < -1.0
+    assert same.parts[1, library_term] == other.parts[1, library_term] == 0.0
+
+
+def test_fragments_tell_isomers_apart(experts: Experts) -> None:
+    """The ethyl ether loses ethene and ketene; the ester and the other isomer do not give both."""
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913, 180.1019)
+    found = candidates("CCOC(=O)c1ccc(NC)cc1", PHENACETIN, "CCCOC(=O)Nc1ccccc1")
+    fragments = weighed(experts, query, found).parts[:, EXPERTS.index("fragments")]
+    assert fragments.argmax() == 1
+
+
+def test_a_mode_without_a_scorer_is_not_judged_by_fragments(experts: Experts) -> None:
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913)
+    result = weighed(replace(experts, scorers={}), query, candidates(PHENACETIN, ASPIRIN))
+    np.testing.assert_array_equal(result.parts[:, EXPERTS.index("fragments")], 0.0)
+
+
+def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(experts: Experts) -> None:
+    """Its one peak lies above the precursor."""
+    query = spectrum_of(THEOBROMINE, 900.0)
+    result = weighed(experts, query, candidates("Cn1cnc2c1c(=O)n(C)c(=O)[nH]2", THEOBROMINE))
+    np.testing.assert_array_equal(result.scores, result.parts[:, EXPERTS.index("fingerprint")])
+    assert result.scores.argmax() == 1
+    assert result.analogues == ()
+
+
+def test_a_checkpoint_keeps_the_experts(experts: Experts) -> None:
+    header, tensors = experts.to_companions()
+    again = Experts.from_companions(json.loads(json.dumps(header)), tensors)
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
+    np.testing.assert_array_equal(
+        weighed(again, query, found).parts, weighed(experts, query, found).parts
+    )
+
+
+def test_both_ion_modes_have_a_scorer() -> None:
+    assert set(standard_scorers()) == {"positive", "negative"}
+
+
+def test_peaks_are_explained_by_the_candidates_fragments(experts: Experts) -> None:
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913, 150.5, 180.1019)
+    told = experts.explain(query, PHENACETIN)
+    formulas = {round(peak.mz, 4): peak.formula for peak in told}
+    assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
+    assert all(abs(peak.error_ppm) < 10 for peak in told)
+
+
+@pytest.mark.parametrize(
+    "change", [{"weights": {}}, {"weights": dict.fromkeys(EXPERTS, float("nan"))}, {"smiles": []}]
+)
+def test_experts_that_make_no_sense_are_refused(
+    experts: Experts, change: dict[str, object]
+) -> None:
+    header, tensors = experts.to_companions()
+    with pytest.raises((KeyError, ValueError)):
+        Experts.from_companions(header | change, tensors)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from specvae.annotation.library.compounds import read_excluded, read_truth
+from specvae.errors import InputError
+
+CAFFEINE = "RYYVLZVUVIJVGH"
+ASPIRIN = "BSYNRYMUTXBXSQ"
+ETHANOL = "LFQSCWFLJHTTHZ"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("keys.csv", f"query_id,inchikey14\nq1,{CAFFEINE}\nq2,{ASPIRIN}\n"),
+        ("full.tsv", f"InChIKey\tname\n{CAFFEINE}-UHFFFAOYSA-N\tx\n{ASPIRIN}-UHFFFAOYSA-N\ty\n"),
+        ("smiles.csv", "id,SMILES\n1,Cn1cnc2c1c(=O)n(C)c(=O)n2C\n2,CC(=O)Oc1ccccc1C(=O)O\n"),
+        ("list.txt", f"{CAFFEINE}\n\n{ASPIRIN}-UHFFFAOYSA-N\n"),
+        ("smiles.txt", "Cn1cnc2c1c(=O)n(C)c(=O)n2C caffeine\nCC(=O)Oc1ccccc1C(=O)O aspirin\n"),
+        (
+            "spectra.mgf",
+            (
+                "BEGIN IONS\nTITLE=a\nPEPMASS=195.0877\nCHARGE=1+\n"
+                "SMILES=Cn1cnc2c1c(=O)n(C)c(=O)n2C\n138.066 10\nEND IONS\n"
+                f"BEGIN IONS\nTITLE=b\nPEPMASS=181.05\nINCHIKEY={ASPIRIN}-UHFFFAOYSA-N\n"
+                "121.03 5\nEND IONS\n"
+            ),
+        ),
+    ],
+)
+def test_every_kind_of_exclusion_file(tmp_path: Path, name: str, text: str) -> None:
+    assert read_excluded([written(tmp_path / name, text)]) == {CAFFEINE, ASPIRIN}
+
+
+def test_exclusion_files_add_up_and_may_be_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "more.csv.gz"
+    path.write_bytes(gzip.compress(f"inchikey14\n{ETHANOL}\n".encode()))
+    first = written(tmp_path / "first.txt", f"{CAFFEINE}\n")
+    assert read_excluded([first, path]) == {CAFFEINE, ETHANOL}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("empty.csv", "", "the file is empty"),
+        ("header.csv", "inchikey14\n", "no compound found"),
+        ("other.csv", "compound\ncaffeine\n", "wanted one of inchikey14"),
+        ("bad.txt", f"{CAFFEINE}\nnot a compound\n", r"bad\.txt:2"),
+        ("hole.csv", f"query_id,inchikey14\nq1,{CAFFEINE}\nq2,\n", r"hole\.csv:3"),
+    ],
+)
+def test_exclusion_that_would_miss_a_compound_is_an_error(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_excluded([written(tmp_path / name, text)])
+
+
+def test_a_chain_is_no_key(tmp_path: Path) -> None:
+    # Fourteen capital letters, as a first block has: tridecylamine and tetradecane.
+    amine, alkane = "ABVVEAHYODGCLZ", "BGHCVCJVXZWKCC"
+    texts = {
+        "a.csv": "smiles\nCCCCCCCCCCCCCN\nCCCCCCCCCCCCCC\n",
+        "a.txt": "CCCCCCCCCCCCCN\nCCCCCCCCCCCCCC tetradecane\n",
+    }
+    for name, text in texts.items():
+        assert read_excluded([written(tmp_path / name, text)]) == {amine, alkane}
+
+
+def test_damaged_compression_and_endless_cells_are_one_line(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(f"inchikey14\n{CAFFEINE}\n".encode() * 500))
+    data[12:60] = bytes(48)
+    (tmp_path / "x.csv.gz").write_bytes(bytes(data))
+    with pytest.raises(InputError, match=r"x\.csv\.gz: the gzip file is damaged"):
+        read_excluded([tmp_path / "x.csv.gz"])
+    endless = written(tmp_path / "x.csv", f'inchikey14\n{CAFFEINE}\n"{"x" * 200_000}\n')
+    with pytest.raises(InputError, match=r"x\.csv:\d+: not a table"):
+        read_excluded([endless])
+
+
+def test_truth(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", f"query_id,smiles,inchikey14\na,CCO,\nb,,{CAFFEINE}\n")
+    assert read_truth(path) == {"a": ETHANOL, "b": CAFFEINE}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"inchikey14\n{CAFFEINE}\n", "wanted query_id"),
+        ("query_id,inchikey14\n", "no truth found"),
+        (f"query_id,inchikey14\na,{CAFFEINE}\na,{ASPIRIN}\n", "two truths"),
+        (f"query_id,inchikey14\n,{CAFFEINE}\n", "empty query_id"),
+        ("query_id,smiles\na,C1CC\n", r"t\.csv:2"),
+    ],
+)
+def test_unusable_truth_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_truth(written(tmp_path / "t.csv", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(InputError):
+        read_excluded([path])
+    with pytest.raises(InputError, match="no such file"):
+        read_truth(tmp_path / "absent.csv")

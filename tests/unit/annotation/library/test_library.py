@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
+from specvae.annotation.library.folds import fold_of
+from specvae.annotation.library.library import Library, encode_unpaired_spectra, join_rows
+from specvae.errors import ConfigError
+from specvae.report import ReadReport, Reason
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.spectrum import Spectrum
+
+CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+def spectrum(**changes: object) -> Spectrum:
+    fields: dict[str, object] = {
+        "mz": np.array([110.0713, 138.0662]),
+        "intensity": np.array([10.0, 100.0]),
+        "query_id": "s1",
+        "precursor_mz": 195.0877,
+        "adduct": "[M+H]+",
+        "charge": 1,
+        "ion_mode": "positive",
+        "ms_level": 2,
+        "instrument_type": "LC-ESI-QTOF",
+        "smiles": CAFFEINE,
+    }
+    return Spectrum(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "reason"),
+    [
+        ({"ms_level": 1}, {}, Reason.MS_LEVEL),
+        ({"ion_mode": "negative"}, {"ion_mode": "positive"}, Reason.ION_MODE),
+        ({"adduct": "[M+Na]+"}, {"adducts": frozenset({"[M+H]+"})}, Reason.ADDUCT),
+        ({"instrument_type": "EI-B"}, {"instrument_types": ("*QTOF*",)}, Reason.INSTRUMENT_TYPE),
+        ({}, {"min_peaks": 3}, Reason.TOO_FEW_PEAKS),
+        ({"precursor_mz": None}, {}, Reason.NO_PRECURSOR),
+        ({"smiles": None}, {}, Reason.NO_STRUCTURE),
+        ({"smiles": "C1CC"}, {}, Reason.BAD_STRUCTURE),
+        ({"precursor_mz": 196.0877}, {}, Reason.MASS_MISMATCH),
+        ({"adduct": "[M+Na]+"}, {}, Reason.MASS_MISMATCH),
+        ({}, {"excluded": frozenset({"RYYVLZVUVIJVGH"})}, Reason.EXCLUDED),
+    ],
+)
+def test_each_filter_names_its_reason(
+    changes: dict[str, object], wanted: dict[str, object], reason: Reason
+) -> None:
+    report = ReadReport()
+    good = spectrum(query_id="good", smiles=ASPIRIN, precursor_mz=181.0495)
+    odd = spectrum(**changes)
+    if reason is Reason.TOO_FEW_PEAKS:
+        good = replace(good, mz=np.array([1.0, 2.0, 3.0]), intensity=np.ones(3))
+    library = Library.from_spectra(
+        [odd, good],
+        BinLayout(),
+        report,
+        SpectrumFilter(**wanted),  # type: ignore[arg-type]
+    )
+    assert [skip.reason for skip in report.skips] == [reason]
+    assert report.skips[0].record == "s1"
+    assert [m.first_block for m in library.molecules] == ["BSYNRYMUTXBXSQ"]
+
+
+def test_filter_patterns_ignore_case_and_let_unknown_levels_pass() -> None:
+    wanted = SpectrumFilter(instrument_types=("*qtof*", "LC-ESI-ITFT"))
+    assert wanted.reject(spectrum(ms_level=None)) is None
+    assert wanted.reject(spectrum(instrument_type="lc-esi-itft")) is None
+    assert wanted.reject(spectrum(instrument_type=None)) == (Reason.INSTRUMENT_TYPE, "unknown")
+
+
+def test_mass_tolerance_is_relative_but_at_least_a_hundredth() -> None:
+    # 20 ppm of 195 Th are 0.004 Th; rounding to two decimals must still pass.
+    report = ReadReport()
+    shifted = [spectrum(precursor_mz=195.0877 + d) for d in (0.0, 0.009, -0.009, 0.012, -0.012)]
+    library = Library.from_spectra(shifted, BinLayout(), report)
+    assert len(library) == 3
+    assert report.counts == {Reason.MASS_MISMATCH: 2}
+
+
+def test_adduct_is_assumed_from_the_ion_mode() -> None:
+    negative = spectrum(adduct=None, ion_mode="negative", charge=-1, precursor_mz=193.0731)
+    unknown = spectrum(adduct=None, ion_mode=None, charge=None)
+    report = ReadReport()
+    library = Library.from_spectra([negative, spectrum(adduct=None), unknown], BinLayout(), report)
+    assert len(library) == 2
+    assert report.counts == {Reason.ADDUCT: 1}
+
+
+def test_spectra_of_one_compound_share_it_whatever_the_spelling() -> None:
+    spectra = [
+        spectrum(smiles=CAFFEINE),
+        spectrum(smiles="CN1C=NC2=C1C(=O)N(C)C(=O)N2C"),
+        spectrum(smiles=ASPIRIN, precursor_mz=181.0495),
+    ]
+    library = Library.from_spectra(spectra, BinLayout(), ReadReport())
+    assert library.compound.tolist() == [0, 0, 1]
+    assert len(library.molecules) == 2
+    layout = BinLayout()
+    expected = layout.encode_many(spectra)
+    np.testing.assert_array_equal(library.spectra.columns, expected.columns)
+    np.testing.assert_array_equal(library.spectra.offsets, expected.offsets)
+
+
+def test_folds_hang_on_compound_and_seed_alone() -> None:
+    blocks = [f"{i:014d}" for i in range(4000)]
+    folds = [fold_of(block, 0.1, 0.2, seed=5) for block in blocks]
+    counts = Counter(folds)
+    assert abs(counts["val"] - 400) < 80
+    assert abs(counts["test"] - 800) < 110
+    assert folds == [fold_of(block, 0.1, 0.2, seed=5) for block in blocks]
+    assert folds != [fold_of(block, 0.1, 0.2, seed=6) for block in blocks]
+    # Growing the test share moves no compound from validation.
+    for block, fold in zip(blocks, folds, strict=True):
+        if fold == "val":
+            assert fold_of(block, 0.1, 0.5, seed=5) == "val"
+
+
+def test_split_keeps_compounds_together() -> None:
+    spectra = [
+        spectrum(smiles=smiles, precursor_mz=mz)
+        for smiles, mz in ((CAFFEINE, 195.0877), (ASPIRIN, 181.0495))
+        for _ in range(3)
+    ]
+    library = Library.from_spectra(spectra, BinLayout(), ReadReport())
+    blocks = [molecule.first_block for molecule in library.molecules]
+    rows = library.split({blocks[0]: "val", blocks[1]: "train"})
+    assert {name: of.tolist() for name, of in rows.items()} == {
+        "train": [3, 4, 5],
+        "val": [0, 1, 2],
+        "test": [],
+    }
+
+
+def test_unpaired_spectra_need_no_structure_but_heed_the_exclusion() -> None:
+    report = ReadReport()
+    wanted = SpectrumFilter(excluded=frozenset({"RYYVLZVUVIJVGH"}))
+    spectra = [
+        spectrum(smiles=None),
+        spectrum(),
+        spectrum(smiles=None, inchikey="RYYVLZVUVIJVGH-UHFFFAOYSA-N"),
+        spectrum(smiles="C1CC"),
+    ]
+    matrix = encode_unpaired_spectra(spectra, BinLayout(), report, wanted)
+    assert len(matrix.offsets) - 1 == 2
+    assert report.counts == {Reason.EXCLUDED: 2}
+
+
+def test_exclusion_heeds_the_stated_key_as_well_as_the_structure() -> None:
+    # The record calls caffeine aspirin: whichever of them is excluded, it is not learned from.
+    odd = spectrum(inchikey="BSYNRYMUTXBXSQ-UHFFFAOYSA-N")
+    for block in ("RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ"):
+        report = ReadReport()
+        wanted = SpectrumFilter(excluded=frozenset({block}))
+        library = Library.from_spectra([odd], BinLayout(), report, wanted)
+        unpaired = encode_unpaired_spectra([odd], BinLayout(), report, wanted)
+        assert len(library) == len(unpaired.offsets) - 1 == 0
+        assert [(s.reason, s.detail) for s in report.skips] == 2 * [(Reason.EXCLUDED, block)]
+
+
+def test_held_out_compounds_are_not_learned_from_unpaired() -> None:
+    report = ReadReport()
+    spectra = [spectrum(), spectrum(smiles=ASPIRIN, precursor_mz=181.0495), spectrum(smiles=None)]
+    held_out = frozenset({"RYYVLZVUVIJVGH"})
+    matrix = encode_unpaired_spectra(spectra, BinLayout(), report, SpectrumFilter(), held_out)
+    assert len(matrix.offsets) - 1 == 2
+    assert report.counts == {Reason.HELD_OUT: 1}
+
+
+def test_adducts_in_any_spelling() -> None:
+    assert canonical_adducts(["M+H", "[M+H]1+", "[M+FA-H]-"]) == {"[M+H]+", "[M+HCOO]-"}
+    with pytest.raises(ConfigError, match="wanted one like"):
+        canonical_adducts(["[M+H]+", "[M+Zz]+"])
+
+
+def test_chunks_join_seamlessly() -> None:
+    layout = BinLayout()
+    spectra = [
+        spectrum(mz=np.array([50.0 + i, 300.0 + i]), intensity=np.array([1.0, 2.0 + i]))
+        for i in range(1300)
+    ]
+    whole = layout.encode_many(spectra)
+    parts = [layout.encode_many(spectra[i : i + 500]) for i in (0, 500, 1000)]
+    joined = join_rows(parts, layout.n_columns)
+    through_library = encode_unpaired_spectra(spectra, layout, ReadReport(), SpectrumFilter())
+    for name in ("offsets", "columns", "values"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+        np.testing.assert_array_equal(getattr(through_library, name), getattr(whole, name))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from specvae.annotation.evidence.items import BitEvidence
+from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
+from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
+from specvae.annotation.ranking.result import Annotation, QueryResult
+
+N = len(SCORE_FEATURES)
+NONE = (0.0,) * N
+MODEL = ProbabilityModel((), NONE, (1.0,) * N, (0.0, *NONE), (0.0, *NONE))
+EVIDENCE = (BitEvidence(3, "C=O", 0.9, True),)
+
+
+def result(*given: float, log_odds: float = 0.0, status: str = "ok") -> QueryResult:
+    rows = tuple(
+        Annotation("q", i + 1, "C", "K", "", -float(i), p, len(given), 100.0, "[M+H]+", status)
+        for i, p in enumerate(given)
+    )
+    return QueryResult(None, rows, EVIDENCE, log_odds_in_list=log_odds)
+
+
+def unranked() -> QueryResult:
+    row = Annotation("u", None, "", "", "", None, None, 0, None, None, "no precursor m/z")
+    return QueryResult(None, (row,))
+
+
+def probabilities(of: QueryResult) -> list[float | None]:
+    return [row.probability for row in of.annotations]
+
+
+def test_share_scales_all_candidates_of_a_list_alike() -> None:
+    results, share = settle_share(MODEL, [result(0.6, 0.4), unranked()], 0.5)
+    assert share == 0.5
+    assert probabilities(results[0]) == pytest.approx([0.3, 0.2])
+    assert results[1] == unranked()
+    surer = result(0.6, 0.4, log_odds=float(np.log(3.0)))
+    assert probabilities(settle_share(MODEL, [surer], 0.5)[0][0]) == pytest.approx([0.45, 0.3])
+    assert probabilities(settle_share(MODEL, [surer], 1.0)[0][0]) == pytest.approx([0.6, 0.4])
+
+
+def test_share_is_estimated_from_all_queries() -> None:
+    sure, hopeless = result(1.0, log_odds=8.0), result(1.0, log_odds=-8.0)
+    _, high = settle_share(MODEL, [sure] * 150 + [hopeless] * 50, None)
+    _, low = settle_share(MODEL, [sure] * 50 + [hopeless] * 150, None)
+    assert high == pytest.approx(0.75, abs=0.02)
+    assert low == pytest.approx(0.26, abs=0.02)  # the default of 0.9 hardly counts
+
+
+def test_improbable_candidates_are_left_out() -> None:
+    kept = keep_probable(result(0.5, 0.3, 0.1), 0.3)
+    assert probabilities(kept) == [0.5, 0.3]
+    assert kept.evidence == EVIDENCE
+    assert keep_probable(unranked(), 0.5) == unranked()
+
+
+def test_query_without_a_probable_candidate_says_so() -> None:
+    dropped = keep_probable(result(0.312, 0.2, status="ok; adduct taken as [M+H]+"), 0.5)
+    (row,) = dropped.annotations
+    assert row.status == (
+        "no candidate reaches probability 0.5 (best 0.31); adduct taken as [M+H]+"
+    )
+    assert (row.rank, row.smiles, row.score, row.probability) == (None, "", None, None)
+    assert (row.query_id, row.n_candidates, row.adduct) == ("q", 2, "[M+H]+")
+    assert dropped.evidence == ()
+
+
+def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
+    results = [result(0.9, 0.05), result(0.7), result(0.2), unranked()]
+    lines = summary_lines(results, 0.912, True, 0.5)
+    assert lines[0] == "lists that hold the truth: 91.2% (estimated from 3 queries)"
+    assert lines[1] == (
+        "best candidates: 3, of which about 1.8 are right; estimated false-discovery rate 40.0%"
+    )
+    assert lines[2] == (
+        "best candidates of probability 0.5 or more: 2, of which about 1.6 are right; estimated "
+        "false-discovery rate 20.0%"
+    )
+    assert summary_lines(results, 0.9, False, 0.95)[-1] == (
+        "best candidates of probability 0.95 or more: none"
+    )
+
+
+def test_uncalibrated_rows_are_untouched() -> None:
+    plain = replace(result(0.5), log_odds_in_list=None)
+    rows = tuple(replace(row, probability=None) for row in plain.annotations)
+    plain = replace(plain, annotations=rows)
+    assert keep_probable(plain, 0.9) == plain
+    assert settle_share(MODEL, [plain], 0.5)[0] == [plain]

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from annotation_examples import tiny_config, write_library
+
+from specvae.annotation.library.folds import fold_of
+from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
+from specvae.annotation.ranking.annotator import (
+    Annotator,
+    CandidateSource,
+    QueryFilter,
+    rank_queries,
+)
+from specvae.annotation.training import run as module
+from specvae.annotation.training.run import STATE_FILE, TrainFiles, train
+from specvae.annotation.training.settings import TrainConfig
+from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.progress import Silence
+from specvae.report import ReadReport
+from specvae.vae.header import read_header
+from specvae.vae.kinds import MODEL_KINDS
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.training import EpochRecord, History, TrainingData, fit
+
+# Alcohols of 2 to 25 carbons: of one formula series, all different.
+ALCOHOLS = ["C" * n + "O" for n in range(2, 26)]
+BLOCK = {smiles: parse_molecule(smiles).first_block for smiles in ALCOHOLS}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> TrainFiles:
+    library = write_library(tmp_path / "library.msp", ALCOHOLS)
+    return TrainFiles((library,), tmp_path / "model")
+
+
+def skipped(folder: Path) -> list[tuple[str, str, str]]:
+    with (folder / "skipped.csv").open(encoding="utf-8", newline="") as stream:
+        return [
+            (Path(row["path"]).name, row["reason"], row["detail"]) for row in csv.DictReader(stream)
+        ]
+
+
+def run(config: TrainConfig, files: TrainFiles, resume: bool = False) -> dict[str, Any]:
+    return train(config, files, device="cpu", n_jobs=1, resume=resume)
+
+
+def held_out(config: TrainConfig) -> set[str]:
+    split = config.split
+    folds = {b: fold_of(b, split.validation, split.test, config.seed) for b in BLOCK.values()}
+    return {block for block, fold in folds.items() if fold != "train"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "h5"])
+def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
+    files: TrainFiles, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(split__validation=0.2, split__test=0.2)
+    held = held_out(config)
+    assert 2 <= len(held) <= 20
+    excluded = next(smiles for smiles in ALCOHOLS if BLOCK[smiles] not in held)
+    (tmp_path / "exclude.txt").write_text(f"{BLOCK[excluded]}\n")
+    molecules = tmp_path / "molecules.csv"
+    molecules.write_text("smiles\n" + "".join(f"{s}\n" for s in [*ALCOHOLS, "CCN", "CCCN"]))
+    layout = get_layout("morgan4096")
+    if kind == "h5":
+        CandidatePool.build(molecules, layout, tmp_path / "pool.h5")
+        molecules = tmp_path / "pool.h5"
+        monkeypatch.setattr(module, "_POOL_ROWS", 5)
+    files = replace(
+        files,
+        unpaired_spectra=files.spectra,
+        unpaired_molecules=(molecules,),
+        exclude=(tmp_path / "exclude.txt",),
+    )
+    seen: dict[str, TrainingData] = {}
+
+    def recorded(
+        model: MultimodalVAE, data: TrainingData, *args: object, **kwargs: object
+    ) -> History:
+        seen["data"] = data
+        return fit(model, data, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "fit", recorded)
+    header = run(config, files)
+    n_learned = len(ALCOHOLS) - len(held) - 1
+    data = seen["data"]
+    assert data.paired is not None
+    assert len(data.paired) == 2 * n_learned
+    assert {name: len(source) for name, source in data.unpaired.items()} == {
+        SPECTRUM: 2 * n_learned,
+        FINGERPRINT: n_learned + 2,
+    }
+    # No stream holds a bit pattern that only a held-out or excluded compound has.
+    forbidden = layout.compute([s for s in ALCOHOLS if BLOCK[s] in held] + [excluded])
+    allowed = layout.compute([s for s in ALCOHOLS if BLOCK[s] not in held and s != excluded])
+    only = {row.tobytes() for row in forbidden} - {row.tobytes() for row in allowed}
+    assert only
+    for source in (data.paired, data.unpaired[FINGERPRINT]):
+        bits = source.batch(torch.arange(len(source)))[FINGERPRINT]
+        assert isinstance(bits, torch.Tensor)
+        packed = np.packbits(bits.numpy().astype(np.uint8), axis=1, bitorder="little")
+        assert not only & {row.tobytes() for row in packed}
+    told = skipped(files.output)
+    assert told.count(("library.msp", "EXCLUDED", BLOCK[excluded])) == 4
+    assert (molecules.name, "EXCLUDED", BLOCK[excluded]) in told
+    for name, times in (("library.msp", 2), (molecules.name, 1)):
+        out = [detail for path, reason, detail in told if (path, reason) == (name, "HELD_OUT")]
+        assert sorted(out) == sorted(times * list(held))
+    assert BLOCK[excluded] not in header["compounds"]["train"]
+    assert header["provenance"]["files"][-1]["name"] == "exclude.txt"
+    assert str(tmp_path) not in json.dumps(header)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_each_model_kind_trains_and_ranks(
+    files: TrainFiles, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[TrainingData, int]] = []
+
+    def recorded(
+        model: MultimodalVAE, data: TrainingData, *args: object, **kwargs: object
+    ) -> History:
+        history = fit(model, data, *args, **kwargs)  # type: ignore[arg-type]
+        seen.append((data, len(history.epochs)))
+        return history
+
+    monkeypatch.setattr(module, "fit", recorded)
+    header = run(tiny_config(model__kind=kind, optim__epochs=2, split__validation=0.2), files)
+    ((data, n_epochs),) = seen
+    assert n_epochs == 2
+    # All is paired: only VAEVAE's objective has use for the pairs' halves once more.
+    pool = data.unpaired
+    assert {name: len(source) for name, source in pool.items()} == (
+        dict.fromkeys((SPECTRUM, FINGERPRINT), header["provenance"]["n_spectra_by_fold"]["train"])
+        if MODEL_KINDS[kind].loss == "vaevae"
+        else {}
+    )
+    assert header["config"]["model"]["kind"] == kind
+    lines = (files.output / "epochs.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[1] < losses[0]
+    candidates = tmp_path / "candidates.csv"
+    candidates.write_text("smiles\n" + "".join(f"{s}\n" for s in ALCOHOLS[:9]), encoding="utf-8")
+    annotator = Annotator.load(files.output / "model.safetensors", "cpu")
+    source = CandidateSource(candidates, annotator.layout, 1e9, ReadReport())
+    report = ReadReport()
+    queries = rank_queries(annotator, files.spectra[0], source, QueryFilter(), report, n_jobs=1)
+    ranked = list(queries)
+    assert len(ranked) == 2 * len(ALCOHOLS)
+    for query in ranked:
+        assert query.status.startswith("ok")
+        assert query.scores.shape == (9,)
+        assert np.isfinite(query.scores).all()
+        assert len(set(query.scores)) > 1
+        assert not np.array_equal(query.scores, query.blind_scores)
+
+
+@pytest.mark.parametrize(
+    ("of_files", "settings", "found"),
+    [
+        ({"unpaired_spectra": (Path("absent.msp"),)}, {}, "found unpaired spectra"),
+        ({"unpaired_molecules": (Path("absent.smi"),)}, {}, "found unpaired molecules"),
+        ({}, {"supervision": 0.5}, "found supervision 0.5, wanted 1"),
+        ({}, {"unpaired_pool": "all"}, "found unpaired_pool 'all', wanted 'rest'"),
+    ],
+)
+def test_jmvae_refuses_unpaired_samples_before_anything_is_read(
+    files: TrainFiles, of_files: dict[str, Any], settings: dict[str, Any], found: str
+) -> None:
+    absent = replace(files, spectra=(Path("absent.msp"),), **of_files)
+    with pytest.raises(ConfigError, match="model kind jmvae learns from pairs only") as caught:
+        run(tiny_config(model__kind="jmvae", **settings), absent)
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not files.output.exists()
+    # Kinds that can use them, and jmvae without, get as far as the file that is not there.
+    for config, wanted in (
+        (tiny_config(model__kind="mvae", **settings), absent),
+        (tiny_config(model__kind="jmvae"), replace(files, spectra=absent.spectra)),
+    ):
+        with pytest.raises(InputError, match=r"absent\.msp"):
+            run(config, wanted)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(files: TrainFiles) -> None:
+    config = tiny_config(optim__epochs=2)
+    first = run(config, files)
+    written = {
+        name: (files.output / name).read_bytes()
+        for name in ("epochs.jsonl", "split.csv", "skipped.csv", "training.png")
+    }
+    digest = read_header(files.output / "model.safetensors")["weights_sha256"]
+    again = run(config, files, resume=True)
+    for name, data in written.items():
+        assert (files.output / name).read_bytes() == data, name
+    assert read_header(files.output / "model.safetensors")["weights_sha256"] == digest
+    # Epochs before a resumption are part of what training took.
+    assert again["seconds"]["training"] == first["seconds"]["training"] > 0
+    assert again["best_epoch"] == first["best_epoch"]
+
+
+def test_epochs_lost_by_a_kill_are_written_on_resume(
+    files: TrainFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(optim__epochs=3)
+
+    class KilledError(Exception):
+        pass
+
+    def killed(self: object, record: EpochRecord) -> None:
+        if record.epoch == 2:
+            # The state of epoch 2 is on disk, its line is not.
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._EpochLog, "__call__", killed)
+        with pytest.raises(KilledError):
+            run(config, files)
+    run(config, files, resume=True)
+    lines = (files.output / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    whole = run(config, replace(files, output=files.output.with_name("whole")))
+    undisturbed = read_header(files.output.with_name("whole") / "model.safetensors")
+    resumed = read_header(files.output / "model.safetensors")
+    assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
+    assert resumed["validation"] == whole["validation"]
+
+
+def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) -> None:
+    run(tiny_config(), files)
+    assert (files.output / STATE_FILE).exists()
+    other = write_library(tmp_path / "other.msp", ALCOHOLS[:-1])
+    with pytest.raises(TrainingError, match="other data"):
+        run(tiny_config(), replace(files, spectra=(other,)), resume=True)
+
+
+def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Path) -> None:
+    path = tmp_path / "exclude.mgf"
+    path.write_text(
+        f"BEGIN IONS\nTITLE=a\nPEPMASS=100\nSMILES={ALCOHOLS[0]}\n50.05 1\nEND IONS\n\n"
+        f"BEGIN IONS\nTITLE=b\nPEPMASS=100\nSMILES={ALCOHOLS[1]}\nEND IONS\n"
+    )
+    told: list[str] = []
+
+    class Listener(Silence):
+        def log(self, message: str) -> None:
+            told.append(message)
+
+    files = replace(files, exclude=(path,))
+    train(tiny_config(), files, device="cpu", n_jobs=1, progress=Listener())
+    assert ("exclude.mgf", "NO_PEAKS", "") in skipped(files.output)
+    assert ("library.msp", "EXCLUDED", BLOCK[ALCOHOLS[0]]) in skipped(files.output)
+    (warning,) = [message for message in told if message.startswith("warning")]
+    assert "1 unreadable records of exclusion files" in warning
+    with pytest.raises(InputError, match=r"exclude\.mgf"):
+        train(tiny_config(), files, device="cpu", n_jobs=1, strict=True)
+
+
+def test_a_mistyped_path_leaves_the_folder_alone(files: TrainFiles, tmp_path: Path) -> None:
+    absent = replace(files, spectra=(tmp_path / "absent.msp",))
+    with pytest.raises(InputError, match=r"absent\.msp"):
+        run(tiny_config(), absent)
+    assert not files.output.exists()
+
+
+def test_failure_for_want_of_spectra_says_which_were_skipped(files: TrainFiles) -> None:
+    with pytest.raises(InputError, match="no spectrum to learn from"):
+        run(tiny_config(filter__ion_mode="negative"), files)
+    assert {reason for _, reason, _ in skipped(files.output)} == {"ION_MODE"}
+    assert not (files.output / "split.csv").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_reading(files: TrainFiles) -> None:
+    files.output.write_text("precious")
+    with pytest.raises(InputError, match="is a file, wanted a folder"):
+        run(tiny_config(), replace(files, spectra=(Path("absent.msp"),)))
+    assert files.output.read_text() == "precious"
+
+
+def test_unknown_adduct(files: TrainFiles) -> None:
+    with pytest.raises(ConfigError, match=r"\[M\+Zz\]\+"):
+        run(tiny_config(filter__adducts=["[M+Zz]+"]), files)
+
+
+def test_epochs_go_by_the_largest_stream(
+    files: TrainFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    molecules = tmp_path / "m.smi"
+    molecules.write_text("".join(f"{'C' * n}N\n" for n in range(1, 101)))
+    asked: list[tuple[int, int]] = []
+
+    def one(n: int, batch_size: int) -> int:
+        asked.append((n, batch_size))
+        return 1
+
+    monkeypatch.setattr(module, "automatic_epochs", one)
+    header = run(tiny_config(optim__epochs=0), replace(files, unpaired_molecules=(molecules,)))
+    assert asked == [(100, 8)]
+    assert header["config"]["optim"]["epochs"] == 1

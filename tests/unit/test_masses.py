@@ -1,0 +1,41 @@
+import pytest
+from pyteomics import mass
+
+from specvae.masses import (
+    ELECTRON_MASS,
+    ISOTOPE_MASSES,
+    formula_mass,
+    hill_formula,
+    parse_formula,
+)
+
+
+def test_isotope_masses_agree_with_an_independent_table() -> None:
+    for element, value in ISOTOPE_MASSES.items():
+        if element == "D":
+            assert value == pytest.approx(mass.nist_mass["H"][2][0], abs=1e-6)
+        else:
+            # nist_mass[element][0] is the mass of the most abundant isotope.
+            assert value == pytest.approx(mass.nist_mass[element][0][0], abs=2e-5), element
+
+
+def test_mass_of_glucose_and_of_the_proton() -> None:
+    assert formula_mass("C6H12O6") == pytest.approx(180.0633881, abs=1e-6)
+    # CODATA 2022 proton mass; the difference is the binding energy of the hydrogen atom.
+    assert formula_mass("H") - ELECTRON_MASS == pytest.approx(1.0072764665789, abs=2e-8)
+
+
+def test_formula_counts_repeated_elements() -> None:
+    assert parse_formula("CH3COOH") == {"C": 2, "H": 4, "O": 2}
+
+
+@pytest.mark.parametrize("text", ["", "c6", "C6(OH)2", "Xx2", "H2O+", "2H"])
+def test_what_is_no_formula_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a molecular formula"):
+        parse_formula(text)
+
+
+def test_hill_order() -> None:
+    assert hill_formula({"O": 2, "H": 4, "C": 2}) == "C2H4O2"
+    assert hill_formula({"H": 3, "N": 1}) == "H3N"
+    assert hill_formula({"Cl": 1, "H": 1}) == "ClH"
