@@ -6,14 +6,8 @@ from pathlib import Path
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    library_filter_options,
-    require_writable,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.options import INPUT, Console, library_filter_options, settings_options, verbosity
+from specvae.cli.outputs import require_writable
 
 _SPECTRA_OF_ONE = 6
 

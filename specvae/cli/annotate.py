@@ -17,13 +17,11 @@ from specvae.cli.options import (
     model_option,
     query_filter_options,
     require_calibrated,
-    require_writable,
     settings_options,
     strict_option,
-    text_output,
     verbosity,
-    write_skips,
 )
+from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
 
 class TopType(click.ParamType[int | str]):
@@ -105,9 +103,10 @@ def annotate(
       specvae annotate query.mgf --candidates cands.csv --top 5 -o ranked.csv --report report.html
     """
     path = model_file(model)
-    for target in (output, report):
-        if target is not None:
-            require_writable(target)
+    require_outputs(
+        {"QUERIES": queries, "--candidates": candidates, "--model": path},
+        {"--output": output, "--report": report, "its list of skips": skips_path(output)},
+    )
 
     from specvae.annotation.output.tables import write_annotations
     from specvae.annotation.ranking.annotator import (

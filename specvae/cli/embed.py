@@ -13,12 +13,11 @@ from specvae.cli.options import (
     device_option,
     model_file,
     model_option,
-    require_writable,
     settings_options,
     strict_option,
     verbosity,
-    write_skips,
 )
+from specvae.cli.outputs import require_outputs, skips_path, write_skips
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +66,10 @@ def embed(
     if (queries is None) == (molecules is None):
         raise click.UsageError("name either a file of spectra or --molecules")
     path = model_file(model)
-    require_writable(output)
+    require_outputs(
+        {"QUERIES": queries, "--molecules": molecules, "--model": path},
+        {"--output": output, "its list of skips": skips_path(output)},
+    )
 
     from specvae.annotation.ranking.annotator import Annotator
     from specvae.errors import InputError

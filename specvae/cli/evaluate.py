@@ -18,14 +18,12 @@ from specvae.cli.options import (
     model_option,
     query_filter_options,
     require_calibrated,
-    require_writable,
     seed_option,
     settings_options,
     strict_option,
-    text_output,
     verbosity,
-    write_skips,
 )
+from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
 _CURVE_MAX = 100
 _NAMES_SHOWN = 5
@@ -95,9 +93,17 @@ def evaluate(
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
     path = model_file(model)
-    for target in (output, json_path, plot_path, reliability_path):
-        if target is not None:
-            require_writable(target)
+    require_outputs(
+        {"QUERIES": queries, "--candidates": candidates, "--truth": truth, "--model": path},
+        {
+            "--output": output,
+            "--json": json_path,
+            "--plot": plot_path,
+            "--reliability": reliability_path,
+            "the list of skips beside --output": skips_path(output),
+            "the list of skips beside --json": skips_path(json_path),
+        },
+    )
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.evaluation.hits import top_k_curve
@@ -195,7 +201,8 @@ def evaluate(
             reliability_path,
             title=queries.name,
         )
-    write_skips(json_path, query_report, candidate_report)
+    for written in (output, json_path):
+        write_skips(written, query_report, candidate_report)
     with text_output(output) as stream:
         stream.write(_table(figures) + "\n")
 

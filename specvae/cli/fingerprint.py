@@ -11,13 +11,11 @@ from specvae.cli.options import (
     INPUT,
     Console,
     jobs_option,
-    require_writable,
     settings_options,
     strict_option,
-    text_output,
     verbosity,
-    write_skips,
 )
+from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
 
 @click.command()
@@ -55,8 +53,10 @@ def fingerprint(
     Example:
       specvae fingerprint molecules.smi --fingerprint svae2149 -o molecules.h5
     """
-    if output is not None:
-        require_writable(output)
+    require_outputs(
+        {"MOLECULES": molecules},
+        {"--output": output, "its list of skips": skips_path(output)},
+    )
 
     from specvae.errors import InputError
     from specvae.files import atomic_path

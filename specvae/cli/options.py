@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from specvae.cli.outputs import CONFIG_PATH
 from specvae.errors import CheckpointError, ConfigError, InputError, nearest
-from specvae.files import atomic_text
-from specvae.report import ReadReport
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.probability import ProbabilityModel
@@ -77,6 +74,7 @@ def settings_options(function: Decorated) -> Decorated:
         values: dict[str, Any] = {}
         if param.name == "config_file" and value is not None:
             values = read_config_file(cast("Path", value))
+            ctx.meta[CONFIG_PATH] = value
         elif param.name == "assignments":
             values = parse_assignments(cast("tuple[str, ...]", value))
         given = ctx.meta.setdefault("specvae.settings", {})
@@ -339,32 +337,6 @@ class Console:
             self._open = False
 
 
-@contextmanager
-def text_output(path: Path | None) -> Iterator[TextIO]:
-    """Open `path` for text that appears whole or not at all; None is stdout."""
-    if path is None or str(path) == "-":
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    require_writable(path)
-    with atomic_text(path) as stream:
-        yield stream
-
-
-def require_writable(path: Path) -> None:
-    """Fail before the work, not after it, if `path` cannot become a file."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, wanted the path of a file to write")
-    if path.exists() and not path.is_file():
-        return  # a device or a pipe
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-
-
 def model_file(path: Path) -> Path:
     """Return the checkpoint that ``--model`` names: a file, or a folder's model.safetensors.
 
@@ -381,12 +353,3 @@ def model_file(path: Path) -> Path:
             "one with --model"
         )
     return path
-
-
-def write_skips(output: Path | None, *reports: ReadReport) -> None:
-    """Write ``skipped.csv`` beside the output if anything was skipped."""
-    if output is None or str(output) == "-":
-        return
-    everything = ReadReport(skips=[skip for report in reports for skip in report.skips])
-    if everything.skips:
-        everything.write_csv(output.with_name("skipped.csv"))

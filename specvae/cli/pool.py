@@ -10,12 +10,11 @@ from specvae.cli.options import (
     INPUT,
     Console,
     jobs_option,
-    require_writable,
     settings_options,
     strict_option,
     verbosity,
-    write_skips,
 )
+from specvae.cli.outputs import require_outputs, skips_path, write_skips
 
 
 @click.group()
@@ -53,7 +52,10 @@ def build(
     Example:
       specvae pool build structures.tsv -o pool.h5 --fingerprint mixed2149
     """
-    require_writable(output)
+    require_outputs(
+        {"STRUCTURES": structures},
+        {"--output": output, "its list of skips": skips_path(output)},
+    )
 
     from specvae.molecules.candidates import CandidatePool
     from specvae.molecules.fingerprint import FingerprintCache, get_layout

@@ -16,10 +16,9 @@ from specvae.cli.options import (
     model_option,
     settings_options,
     strict_option,
-    text_output,
     verbosity,
-    write_skips,
 )
+from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
 
 @click.command()
@@ -55,6 +54,10 @@ def predict(
       specvae predict query.mgf --min-probability 0.5 -o bits.csv
     """
     path = model_file(model)
+    require_outputs(
+        {"QUERIES": queries, "--model": path},
+        {"--output": output, "its list of skips": skips_path(output)},
+    )
 
     import numpy as np
 

@@ -13,10 +13,10 @@ from specvae.cli.options import (
     device_option,
     jobs_option,
     library_filter_options,
-    require_writable,
     strict_option,
     verbosity,
 )
+from specvae.cli.outputs import require_writable
 from specvae.vae.kinds import MODEL_KINDS
 
 

@@ -149,7 +149,7 @@ def test_candidates_by_query_id_and_unrankable_queries(model: Path, tmp_path: Pa
     status = rows["unlisted"][0]["status"]
     assert status == "no candidates for this query_id; adduct taken as [M+H]+"
     assert "unreadable record" in rows["broken"][0]["status"]
-    skipped = (tmp_path / "skipped.csv").read_text()
+    skipped = (tmp_path / "out.skipped.csv").read_text()
     assert "BAD_PEAK" in skipped
     assert "BAD_STRUCTURE" in skipped
 

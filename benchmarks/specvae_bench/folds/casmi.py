@@ -21,10 +21,10 @@ from specvae.cli.options import (
     device_option,
     jobs_option,
     model_file,
-    require_writable,
     settings_options,
     verbosity,
 )
+from specvae.cli.outputs import require_writable
 from specvae.errors import InputError
 
 K_MAX = 100

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    library_filter_options,
-    require_writable,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.options import INPUT, Console, library_filter_options, settings_options, verbosity
+from specvae.cli.outputs import require_writable
 
 if TYPE_CHECKING:
     from specvae.spectra.spectrum import Spectrum

@@ -14,10 +14,10 @@ from specvae.cli.options import (
     device_option,
     jobs_option,
     model_file,
-    require_writable,
     settings_options,
     verbosity,
 )
+from specvae.cli.outputs import require_writable
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.retrieval.methods import ALL, METHODS, Options, chosen_methods, listing
 

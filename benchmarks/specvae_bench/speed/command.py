@@ -16,7 +16,8 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, Console, require_writable, settings_options, verbosity
+from specvae.cli.options import INPUT, Console, settings_options, verbosity
+from specvae.cli.outputs import require_writable
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
 _READ = """

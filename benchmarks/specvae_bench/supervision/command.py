@@ -16,10 +16,10 @@ from specvae.cli.options import (
     NumberRange,
     device_option,
     jobs_option,
-    require_writable,
     settings_options,
     verbosity,
 )
+from specvae.cli.outputs import require_writable
 from specvae.errors import InputError
 from specvae.files import json_ready
 from specvae_bench.folds.options import FoldFiles, fold_options

@@ -1,0 +1,141 @@
+"""Files that commands write: whole, beside what they read, each under a name of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from specvae.errors import InputError
+from specvae.files import atomic_text
+from specvae.report import ReadReport
+
+CONFIG_PATH = "specvae.config_path"
+"""Key of a click context's ``meta``: the path that ``--config`` names, if any."""
+
+Paths = Mapping[str, Path | Iterable[Path] | None]
+
+
+@contextmanager
+def text_output(path: Path | None) -> Iterator[TextIO]:
+    """Open `path` for text that appears whole or not at all; None and ``-`` are stdout."""
+    if path is None or str(path) == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    require_writable(path)
+    with atomic_text(path) as stream:
+        yield stream
+
+
+def require_writable(path: Path) -> None:
+    """Fail before the work, not after it, if `path` cannot become a file.
+
+    Raises
+    ------
+    InputError
+        If it is a folder, or its folder cannot be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, wanted the path of a file to write")
+    if path.exists() and not path.is_file():
+        return  # a device or a pipe
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def require_outputs(inputs: Paths, outputs: Paths) -> None:
+    """Fail before anything runs if an output cannot be written, or would replace another file.
+
+    An output must be neither an input, under whatever name or link, nor another output. The file
+    of ``--config`` is an input of every command.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Files by what the user calls them (``QUERIES``, ``--report``): a path, several, or None
+        for an option that is not given. ``-`` and devices are no files.
+
+    Raises
+    ------
+    InputError
+        Naming both files.
+    """
+    context = click.get_current_context(silent=True)
+    config = context.meta.get(CONFIG_PATH) if context is not None else None
+    read = [*_files(inputs), *_files({"--config": config})]
+    written = _files(outputs)
+    for number, (name, path) in enumerate(written):
+        for other, taken in read:
+            if _is_same(path, taken):
+                raise InputError(
+                    f"{path}: is what {name} writes and what {other} reads; an output never "
+                    "replaces an input"
+                )
+        for other, taken in written[:number]:
+            if _is_same(path, taken):
+                raise InputError(
+                    f"{path}: is what both {other} and {name} write; wanted a name for each"
+                )
+    for _, path in written:
+        require_writable(path)
+
+
+def skips_path(output: Path | None) -> Path | None:
+    """Return where the records that were skipped are listed; None beside stdout or a device.
+
+    ``annotations.skipped.csv`` beside ``annotations.csv``; another suffix stays in the name, as
+    two outputs may differ in that alone: ``annotations.tsv.skipped.csv``.
+    """
+    if output is None or _is_stream(output):
+        return None
+    stem = output.stem if output.suffix == ".csv" else output.name
+    return output.with_name(f"{stem}.skipped.csv")
+
+
+def write_skips(output: Path | None, *reports: ReadReport) -> None:
+    """List beside an output what was skipped on the way to it, in `skips_path`.
+
+    If nothing was, the list of an earlier run is removed: it would tell of other files.
+    """
+    path = skips_path(output)
+    if path is None:
+        return
+    everything = ReadReport(skips=[skip for report in reports for skip in report.skips])
+    if everything.skips:
+        everything.write_csv(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files(named: Paths) -> list[tuple[str, Path]]:
+    """Return name and path of each that is a file, or may become one."""
+    listed = [
+        (name, path)
+        for name, paths in named.items()
+        for path in ([paths] if isinstance(paths, Path) else paths or ())
+    ]
+    return [(name, path) for name, path in listed if not _is_stream(path)]
+
+
+def _is_stream(path: Path | None) -> bool:
+    """Whether this is stdin or stdout, a device or a pipe: nothing that could be replaced."""
+    if path is None or str(path) == "-":
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)  # hard links too
+    return os.path.realpath(path) == os.path.realpath(other)
