@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from specvae.report import Reason
 from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.notes import Note
 from specvae.spectra.spectrum import Spectrum
-
-NOTE_KEY = "specvae_note"
-"""Metadata key under which a reader says what it decided about a record."""
 
 _SPELLINGS: Mapping[str, str] = {
     "name": "name",
@@ -126,7 +124,7 @@ def parse_precursor_mz(text: str | None) -> tuple[float | None, str | None]:
         value = float("nan")
     if not 0 <= value < float("inf") or "_" in first:
         raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {text!r}")
-    note = f"first precursor m/z of {text} taken" if stages else None
+    note = Note.FIRST_PRECURSOR.about(text) if stages else None
     return value or None, note
 
 
@@ -345,22 +343,22 @@ def settle_polarity(
         stages = text.split("/")
         ion = parse_adduct(stages[0], mode or (_sign_name(charge) if signed else None))
         if ion is not None and len(stages) > 1:
-            notes.append(f"first ion species of {text} taken")
+            notes.append(Note.FIRST_SPECIES.about(text))
     if ion is not None and mode is not None and ion.ion_mode != mode:
         raise RejectedRecordError(
             Reason.BAD_CHARGE, f"ion species {text} contradicts ion mode {mode}"
         )
     if ion is not None:
         if charge and (abs(charge) != abs(ion.charge) or (signed and charge != ion.charge)):
-            notes.append(f"charge {charge_text} overruled by ion species {text}")
+            notes.append(Note.CHARGE_OVERRULED_BY_SPECIES.about(f"{charge_text}, {text}"))
         return Polarity(ion.name, ion.charge, ion.ion_mode, tuple(notes))
     if mode is not None:
         sign = 1 if mode == "positive" else -1
         if signed and charge * sign < 0:
-            notes.append(f"charge {charge_text} overruled by ion mode {mode}")
+            notes.append(f"charge overruled by ion mode ({charge_text}, {mode})")
         return Polarity(text, sign * abs(charge) or None, mode, tuple(notes))
     if charge and not signed:
-        notes.append(f"charge {charge_text} without sign taken as positive")
+        notes.append(Note.CHARGE_TAKEN_AS_POSITIVE.about(f"{charge_text}"))
     return Polarity(text, charge or None, _sign_name(charge), tuple(notes))
 
 
@@ -505,9 +503,7 @@ def make_spectrum(
     fields = record.fields
     precursor_mz, precursor_note = parse_precursor_mz(fields.get("precursor_mz"))
     polarity = settle_polarity(fields.get("adduct"), fields.get("charge"), fields.get("ion_mode"))
-    notes = [*polarity.notes, *([precursor_note] if precursor_note else [])]
-    if notes:
-        record.metadata[NOTE_KEY] = "; ".join(notes)
+    notes = (*polarity.notes, *([precursor_note] if precursor_note else []))
     energy_text = fields.get("collision_energy")
     energy = parse_collision_energy(energy_text) if energy_text else None
 
@@ -534,6 +530,7 @@ def make_spectrum(
             formula=fields.get("formula"),
             path=path,
             line=line,
+            notes=notes,
             metadata=record.metadata,
         )
 

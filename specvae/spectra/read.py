@@ -8,11 +8,11 @@ from pathlib import Path
 
 from specvae.errors import InputError
 from specvae.report import ReadReport
-from specvae.spectra.fields import NOTE_KEY
 from specvae.spectra.lines import LineSource, sniff_format
 from specvae.spectra.mgf import read_mgf
 from specvae.spectra.msp import read_msp
 from specvae.spectra.mzml import read_mzml, read_mzxml
+from specvae.spectra.notes import note_kind
 from specvae.spectra.spectrum import Spectrum
 
 
@@ -60,19 +60,11 @@ def _counted(path: Path, spectra: Iterable[Spectrum], report: ReadReport) -> Ite
     for spectrum in spectra:
         n_read += 1
         report.n_read += 1
-        if (note := spectrum.metadata.get(NOTE_KEY)) is not None:
-            report.note(_note_kind(note))
+        for note in spectrum.notes:
+            report.note(note_kind(note))
         yield spectrum
     if n_read == 0 and len(report.skips) == n_skipped:
         raise InputError(f"{path}: holds no spectrum")
-
-
-def _note_kind(note: str) -> str:
-    """Return a note without the values of the one record, so that it can be counted."""
-    for kind in ("overruled by ion species", "overruled by ion mode", "taken as positive"):
-        if kind in note:
-            return f"charge {kind}"
-    return "first of several precursors taken"
 
 
 def with_unique_ids(spectra: Iterable[Spectrum]) -> Iterator[Spectrum]:

@@ -39,8 +39,10 @@ class Spectrum:
         Seconds.
     path, line
         Where the record begins (1-based; in mzML and mzXML the index of the spectrum).
+    notes
+        What the reader decided about the record, see `specvae.spectra.notes`.
     metadata
-        Every other field of the record, as found; ``specvae_note`` tells what the reader decided.
+        Every other field of the record, as found.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Spectrum:
     formula: str | None = None
     path: str = ""
     line: int = 0
+    notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,6 @@ from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason, Skip
 from specvae.spectra.adducts import Adduct
 from specvae.spectra.binning import BinLayout
-from specvae.spectra.fields import NOTE_KEY
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import load_checkpoint, load_companions
@@ -453,9 +452,7 @@ def _prepare(
         return _Prepared(query, name, (), f"left out: adduct {name or 'unknown'}", True)
     if query.ms_level not in (2, None):
         return _Prepared(query, name, (), f"MS level {query.ms_level}, wanted 2")
-    remarks = []
-    if NOTE_KEY in query.metadata:
-        remarks.append(query.metadata[NOTE_KEY])
+    remarks = list(query.notes)
     if query.adduct is None and name is not None:
         remarks.append(f"adduct taken as {name}")
     if trained_modes and ion_mode is not None and ion_mode not in trained_modes:

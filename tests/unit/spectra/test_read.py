@@ -16,7 +16,6 @@ from spectra_files import (
 )
 
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import NOTE_KEY
 from specvae.spectra.read import read_spectra
 
 MONA = (
@@ -170,10 +169,8 @@ def test_gnps_mgf(tmp_path: Path) -> None:
     assert spectrum.instrument_type == "LC-ESI-QTOF"
     assert spectrum.smiles is None
     assert spectrum.inchi == "InChI=1S/CH4/h1H4"
-    assert spectrum.metadata == {
-        "SCANS": "7",
-        NOTE_KEY: "charge 1+ overruled by ion species [M-H]-",
-    }
+    assert spectrum.metadata == {"SCANS": "7"}
+    assert spectrum.notes == ("charge overruled by ion species (1+, [M-H]-)",)
     assert report.notes == {"charge overruled by ion species": 1}
     assert report.summary().endswith("read with a note: charge overruled by ion species 1")
 
@@ -233,8 +230,11 @@ def test_msn_precursors_keep_the_ion_of_the_intact_molecule(tmp_path: Path) -> N
     (spectrum,), _, report = read_bytes(tmp_path, "x.msp", content)
     assert (spectrum.precursor_mz, spectrum.adduct) == (866.59, "[M+CH3COO]-")
     assert spectrum.ms_level == 3
-    assert "866.59/792.13" in spectrum.metadata[NOTE_KEY]
-    assert report.notes == {"first of several precursors taken": 1}
+    assert "first of several precursors taken (866.59/792.13)" in spectrum.notes
+    assert report.notes == {
+        "first of several precursors taken": 1,
+        "first of several ion species taken": 1,
+    }
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -1,0 +1,39 @@
+"""What a reader may decide about a record, in the words that users see.
+
+A decision that changes what is ranked is a *note* of the spectrum: the words of `Note`, followed in
+brackets by what the record said. The status of a query shows the whole note; summaries count its
+words. docs/formats.md lists them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Note(StrEnum):
+    """A decision about a record."""
+
+    FIRST_PRECURSOR = "first of several precursors taken"
+    FIRST_SPECIES = "first of several ion species taken"
+    WINDOW_TARGET = "isolation window's target taken as precursor m/z"
+    COMMENT_PRECURSOR = "precursor m/z taken from the comment"
+    THOUSANDS = "precursor m/z read with a thousands separator"
+    SPECIES_UNKNOWN = "ion species stated as unknown"
+    MODE_NOT_UNDERSTOOD = "ion mode not understood"
+    MODE_OVERRULED_BY_SPECIES = "ion mode overruled by ion species"
+    MODE_OVERRULED_BY_CHARGE = "ion mode overruled by charge"
+    CHARGE_OVERRULED_BY_SPECIES = "charge overruled by ion species"
+    CHARGE_OVERRULED_BY_PRECURSOR = "charge overruled by the precursor's own"
+    CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
+    SEVERAL_CHARGES = "several charges stated, none taken"
+    CENTROIDED = "profile centroided"
+    PROFILE_KEPT = "stated to be a profile, points taken as peaks"
+
+    def about(self, found: str) -> str:
+        """Return the note with what the record said."""
+        return f"{self} ({' '.join(found.split())[:80]})"
+
+
+def note_kind(note: str) -> str:
+    """Return a note without what the one record said, so that it can be counted."""
+    return note.partition(" (")[0]
