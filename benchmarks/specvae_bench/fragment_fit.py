@@ -64,8 +64,8 @@ def fragments(
     import numpy as np
     import torch
 
-    from specvae.annotation.evidence.fragment_score import Example, FragmentScorer, Peaks
-    from specvae.annotation.evidence.pool import scorer_arrays
+    from specvae.annotation.evidence.fragment_score import Example, FragmentScorer, scorer_arrays
+    from specvae.annotation.evidence.fragments import Peaks
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
     from specvae.annotation.library.library import read_many, usable_pairs

@@ -125,7 +125,7 @@ def annotate(
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
-    annotator = Annotator.load(path, device, with_experts=rank_by == "everything")
+    annotator = Annotator.load(path, device, fingerprint_only=rank_by == "fingerprint")
     calibration = annotator.probability
     for option, value in (("--min-probability", min_probability), ("--in-list", in_list)):
         if value is not None:

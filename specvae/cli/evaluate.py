@@ -124,7 +124,7 @@ def evaluate(
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
     answers = read_truth(truth)
-    annotator = Annotator.load(path, device, with_experts=rank_by == "everything")
+    annotator = Annotator.load(path, device, fingerprint_only=rank_by == "fingerprint")
     for option, value in (("--reliability", reliability_path), ("--in-list", in_list)):
         if value is not None:
             require_calibrated(path, annotator.probability, option)
@@ -158,7 +158,7 @@ def evaluate(
             "weights_sha256": annotator.header["weights_sha256"],
             "kind": annotator.header["config"]["model"]["kind"],
             "fingerprint": annotator.layout.name,
-            "ranked_by": "fingerprint" if annotator.experts is None else "everything",
+            "ranked_by": "fingerprint" if annotator.evidence_pool is None else "everything",
         },
         "files": {
             name: {"name": file.name, "sha256": sha256_of(file)}

@@ -95,7 +95,7 @@ def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if "experts" in header:
-        lines += _expert_lines(header)
+        lines += _evidence_lines(header)
     lines += [
         ("took", ", ".join(f"{step} {s:.0f} s" for step, s in header["seconds"].items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
@@ -103,10 +103,10 @@ def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _expert_lines(header: dict[str, Any]) -> list[tuple[str, str]]:
+def _evidence_lines(header: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what candidates are ranked by, and what that was fitted to."""
-    experts, fitted = header["experts"], header.get("calibration")
-    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in experts["weights"].items())
+    evidence, fitted = header["experts"], header.get("calibration")
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in evidence["weights"].items())
     if fitted is None:
         source = "as fitted to compounds of MassBank (train with --structures to fit your own)"
     else:
@@ -116,7 +116,7 @@ def _expert_lines(header: dict[str, Any]) -> list[tuple[str, str]]:
             f"{fitted['hit_at_5']:.1%}"
         )
     return [
-        ("remembers", f"{len(experts['first_blocks']):,} compounds"),
+        ("remembers", f"{len(evidence['first_blocks']):,} compounds"),
         ("ranks by", f"{weights}; {source}"),
     ]
 

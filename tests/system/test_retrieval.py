@@ -33,7 +33,7 @@ PEERS = [
 
 @pytest.fixture(scope="module")
 def model(full_model: Path) -> Path:
-    """Return the model with all experts: its rows are compared too."""
+    """Return the model with all its evidence: its rows are compared too."""
     return full_model
 
 

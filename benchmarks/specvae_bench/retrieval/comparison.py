@@ -230,13 +230,13 @@ class Comparison:
         self.add(
             name, (log_likelihoods(packed, of_query) for packed, of_query in scored), predicting
         )
-        experts = annotator.experts
-        if experts is not None:
-            compared = self.packed(experts.layout.name)
+        pool = annotator.evidence_pool
+        if pool is not None:
+            compared = self.packed(pool.layout.name)
             self.add(
                 f"{name}, everything",
                 (
-                    experts.weigh(problem.spectrum, problem.candidates, packed, scores).scores
+                    pool.weigh(problem.spectrum, problem.candidates, packed, scores).scores
                     if problem.candidates is not None
                     else scores
                     for problem, packed, scores in zip(

@@ -8,13 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragment_score import (
-    Example,
-    FragmentFit,
-    FragmentScorer,
-    Peaks,
-    metfrag_scores,
-)
+from specvae.annotation.evidence.fragment_score import Example, FragmentFit, FragmentScorer
+from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.molecules.fragments import FragmentTable
 from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison

@@ -61,7 +61,7 @@ class Method(NamedTuple):
     def add(self) -> Callable[[Comparison, Options], None]:
         """The function that adds the method's rows to a comparison."""
         module, _, name = self.target.partition(":")
-        function = getattr(importlib.import_module(f"specvae_bench.{module}"), name)
+        function = getattr(importlib.import_module(f"specvae_bench.retrieval.{module}"), name)
         return cast("Callable[[Comparison, Options], None]", function)
 
     @property
@@ -94,11 +94,11 @@ METHODS = {
         needs=_FLASH,
     ),
     "fragments": Method(
-        "MetFrag's score of the peaks that cut bonds explain", "fragmenter:add_fragments"
+        "MetFrag's score of the peaks that cut bonds explain", "fragments:add_fragments"
     ),
     "learned-fragments": Method(
-        "the same peaks, weighed by kind of cut as the library teaches",
-        "fragmenter:add_learned_fragments",
+        "the same peaks, weighted by kind of cut as the library teaches",
+        "fragments:add_learned_fragments",
         trains=True,
     ),
     "plain-network": Method(

@@ -1,354 +1,56 @@
-"""Peaks explained by the fragments of a candidate, and a score that is learned from explanations.
+"""A score of candidates by their fragments that is learned from explained peaks.
 
-Two scores of a candidate, given the peaks of a query:
-
-`metfrag_scores` is that of MetFrag: each explained peak counts by its m/z and height, divided by
-the strength of the bonds that its fragment costs.
-
-`FragmentScorer` is fitted to compounds with known spectra. A small network gives every ion, that is
-a fragment with a number of hydrogens gained or lost, a weight ``exp(u)``: from the atoms and bonds
-at its cuts, from what it keeps and lacks, and from how far the spectrum as a whole is broken down.
-The log-odds of a peak are
+A small network gives every ion, that is a fragment with a number of hydrogens gained or lost, a
+weight ``exp(u)``: from the atoms and bonds at its cuts, from what it keeps and lacks, and from how
+far the spectrum as a whole is broken down. The log-odds of a peak are
 
     log(exp(b) + sum over ions at the peak of exp(u)) - g log(sum over all ions of exp(u)),
 
-with background ``b`` for what no fragment explains, which is another one where a part of the
+with a background ``b`` for peaks that no fragment explains, which differs where a part of the
 formula has the peak's mass. The score is their sum, weighted by the peaks' heights: a candidate
-gains by likely fragments that are seen, and loses by those that are not. The weights of everything
-maximise the probability of the truth among structures of the same mass.
+gains by likely fragments that are seen, and loses by those that are not. All weights maximise the
+probability of the truth among structures of the same mass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rdkit import Chem
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+from specvae.annotation.evidence.fragments import (
+    MAX_PEAKS,
+    SHIFTS,
+    Matches,
+    Peaks,
+    has_subformula,
+    match_peaks,
+    possible,
+)
 from specvae.errors import CheckpointError, TrainingError
-from specvae.masses import ELECTRON_MASS, ISOTOPE_MASSES, hill_formula
-from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable, compiled
-from specvae.spectra.spectrum import Spectrum
+from specvae.masses import ISOTOPE_MASSES
+from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
+from specvae.spectra.binning import ION_MODES
 
-SHIFTS = np.arange(-4, 3)
-"""Hydrogens that an ion has more than the protonated or deprotonated fragment."""
-
-TOLERANCE_PPM = 10.0
-TOLERANCE_DA = 0.003
-MAX_PEAKS = 60
-
-# Exponents and their source: doi:10.1186/s13321-016-0115-9.
-METFRAG_MZ_POWER = 1.84
-METFRAG_INTENSITY_POWER = 0.59
-METFRAG_ENERGY_POWER = 0.47
+SCORERS_FILE = Path(__file__).with_name("fragment_score.safetensors")
+"""Weights fitted to MassBank's compounds by ``specvae bench fragments``; docs/research.md."""
 
 _HYDROGEN = ISOTOPE_MASSES["H"]
-_MAX_SUBFORMULAS = 200_000
-_HEIGHTS = np.array([0.01, 0.05, 0.25])  # borders between classes of relative intensity
-_PLACES = np.array([0.35, 0.7])  # borders between classes of m/z over precursor m/z
+_HEIGHT_EDGES = np.array([0.01, 0.05, 0.25])  # between classes of relative intensity
+_PLACE_EDGES = np.array([0.35, 0.7])  # between classes of m/z over precursor m/z
 _LIMIT = 12.0  # of |u|
 _N_CONDITIONS = 8
 _TABLES_AT_ONCE = 64
 _DECIMALS = 4
-
-
-class Peaks(NamedTuple):
-    """What is explained: the highest peaks of a spectrum.
-
-    Parameters
-    ----------
-    mz
-        float64 (n_peaks,), Th, ascending.
-    intensity
-        float64 (n_peaks,), the highest at 1.
-    precursor_mz
-        Th; where it is not known, the highest m/z of a peak.
-    sign
-        1 for positive, -1 for negative ions.
-    """
-
-    mz: NDArray[np.float64]
-    intensity: NDArray[np.float64]
-    precursor_mz: float
-    sign: int = 1
-
-    @property
-    def ion_mode(self) -> str:
-        """``positive`` or ``negative``."""
-        return "positive" if self.sign > 0 else "negative"
-
-    @classmethod
-    def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
-        """Take a spectrum's highest peaks; see `highest`.
-
-        Of an ion with several charges the precursor is taken as it would be with one: its
-        fragments with fewer charges lie above it.
-        """
-        ion, precursor_mz = spectrum.ion, spectrum.precursor_mz
-        sign = -1 if ion is not None and ion.charge < 0 else 1
-        if ion is not None and precursor_mz is not None and abs(ion.charge) > 1:
-            precursor_mz = float(_ion_mz(np.array(ion.neutral_mass(precursor_mz)), 0, sign))
-        return cls.highest(
-            spectrum.mz, spectrum.intensity, precursor_mz, sign=sign, max_peaks=max_peaks
-        )
-
-    @classmethod
-    def highest(
-        cls,
-        mz: NDArray[np.float64],
-        intensity: NDArray[np.float64],
-        precursor_mz: float | None = None,
-        *,
-        sign: int = 1,
-        max_peaks: int = MAX_PEAKS,
-    ) -> Self:
-        """Take the highest of ascending peaks, without those beyond the precursor.
-
-        No peak may be left; every candidate then has the same score.
-        """
-        if precursor_mz is None:
-            precursor_mz = float(mz.max(initial=0.0))
-        kept = (intensity > 0) & (mz <= precursor_mz + 0.5)
-        mz, intensity = mz[kept], intensity[kept]
-        top = np.sort(np.argsort(-intensity, kind="stable")[:max_peaks])
-        mz, intensity = mz[top], intensity[top]
-        return cls(mz, intensity / intensity.max(initial=1e-300), precursor_mz, sign)
-
-
-class Matches(NamedTuple):
-    """Pairs of a peak and an ion of a fragment that agree in mass, by ascending peak.
-
-    Parameters
-    ----------
-    peak, fragment
-        int64 (n_matches,): indices of both.
-    shift
-        int64 (n_matches,): index into `SHIFTS`.
-    """
-
-    peak: NDArray[np.int64]
-    fragment: NDArray[np.int64]
-    shift: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """The likeliest ion at a peak.
-
-    Attributes
-    ----------
-    mz, intensity
-        Of the peak: Th, and relative to the highest.
-    fragment
-        Index into the table; its `FragmentTable.atom_indices` are the atoms that are kept.
-    shift
-        Hydrogens beyond the protonated or deprotonated fragment.
-    formula
-        Of the ion, in Hill order, with its sign: ``C7H7+``.
-    error
-        m/z of the peak less that of the ion, Th.
-    gain
-        By how many nats the peak's explanations raise its log-odds over the background; NaN where
-        no score was learned.
-    """
-
-    mz: float
-    intensity: float
-    fragment: int
-    shift: int
-    formula: str
-    error: float
-    gain: float
-
-
-def match_peaks(
-    table: FragmentTable,
-    peaks: Peaks,
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
-) -> Matches:
-    """Find the ions of a molecule's fragments at the peaks.
-
-    An ion is a fragment with one proton more (positive) or fewer (negative ions) and with some of
-    `SHIFTS`: never with fewer than no hydrogens, nor with more than its cut bonds leave room for.
-    A peak and an ion agree within the larger of both tolerances.
-    """
-    return Matches(
-        *_match(
-            table.masses,
-            table.n_hydrogens,
-            table.valences,
-            peaks.mz,
-            peaks.sign,
-            tolerance_ppm * 1e-6,
-            float(tolerance_da),  # an integer would have it compiled again
-        )
-    )
-
-
-@compiled
-def _match(
-    masses: NDArray[np.float64],
-    hydrogens: NDArray[np.int16],
-    valences: NDArray[np.uint8],
-    mz: NDArray[np.float64],
-    sign: int,
-    relative: float,
-    absolute: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    room = 256
-    n = 0
-    out = np.empty((3, room), np.int64)
-    for p in range(len(mz)):
-        width = max(absolute, relative * mz[p])
-        for s in range(len(SHIFTS)):
-            gained = SHIFTS[s] + sign
-            neutral = mz[p] + sign * ELECTRON_MASS - gained * _HYDROGEN
-            f = np.searchsorted(masses, neutral - width)
-            while f < len(masses) and masses[f] <= neutral + width:
-                if SHIFTS[s] <= valences[f] and hydrogens[f] + gained >= 0:
-                    if n == room:
-                        room *= 2
-                        more = np.empty((3, room), np.int64)
-                        more[:, :n] = out
-                        out = more
-                    out[0, n] = p
-                    out[1, n] = f
-                    out[2, n] = s
-                    n += 1
-                f += 1
-    return out[0, :n].copy(), out[1, :n].copy(), out[2, :n].copy()
-
-
-def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
-    """Return which shift each fragment can have, bool (n_fragments, len(SHIFTS))."""
-    shifts = SHIFTS[None, :]
-    return np.asarray(
-        (shifts <= table.valences[:, None]) & (table.n_hydrogens[:, None] + shifts + sign >= 0)
-    )
-
-
-def has_subformula(
-    table: FragmentTable,
-    peaks: Peaks,
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
-) -> NDArray[np.bool_]:
-    """Return which peaks some part of the molecule's formula has the mass of, bool (n_peaks,)."""
-    heavy, hydrogens = _subformulas(table)
-    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
-    # One hydrogen more than the molecule: its protonated form.
-    return np.asarray(
-        _fits(heavy, hydrogens + 1, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
-    )
-
-
-def _subformulas(table: FragmentTable) -> tuple[NDArray[np.float64], int]:
-    """Return the masses of all selections of heavy atoms, ascending, and the hydrogens."""
-    numbers, counts = np.unique(table.atoms[:, 0], return_counts=True)
-    periodic = Chem.GetPeriodicTable()
-    masses = np.zeros(1)
-    for number, count in zip(numbers, counts, strict=True):
-        own = periodic.GetMostCommonIsotopeMass(int(number))
-        steps = np.arange(count + 1) * own
-        masses = (masses[:, None] + steps).ravel()[:_MAX_SUBFORMULAS]
-    return np.sort(masses), int(table.atoms[:, 1].sum())
-
-
-@compiled
-def _fits(
-    heavy: NDArray[np.float64],
-    hydrogens: int,
-    masses: NDArray[np.float64],
-    widths: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    out = np.zeros(len(masses), np.bool_)
-    for p in range(len(masses)):
-        h = 0
-        while h <= hydrogens and not out[p]:
-            wanted = masses[p] - h * _HYDROGEN
-            at = np.searchsorted(heavy, wanted - widths[p])
-            out[p] = at < len(heavy) and heavy[at] <= wanted + widths[p]
-            h += 1
-    return out
-
-
-def metfrag_scores(
-    peaks: Peaks,
-    tables: Sequence[FragmentTable],
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
-) -> NDArray[np.float64]:
-    """Return MetFrag's fragmenter score of each candidate, float64 (n_candidates,).
-
-    ``sum_p mz_p^1.84 I_p^0.59 / E_p^0.47`` over the explained peaks but the molecule's own, where
-    ``E_p`` is the least sum of enthalpies of the bonds cut (kJ/mol) among the fragments at the peak
-    (doi:10.1186/s13321-016-0115-9).
-    """
-    scores = np.zeros(len(tables))
-    worth = peaks.mz**METFRAG_MZ_POWER * peaks.intensity**METFRAG_INTENSITY_POWER
-    for i, table in enumerate(tables):
-        found = match_peaks(table, peaks, tolerance_ppm=tolerance_ppm, tolerance_da=tolerance_da)
-        broken = table.steps[found.fragment] > 0
-        energies = np.full(len(peaks.mz), np.inf)
-        np.minimum.at(energies, found.peak[broken], table.energies[found.fragment[broken]])
-        scores[i] = (worth / energies**METFRAG_ENERGY_POWER).sum()
-    return scores
-
-
-def explain(
-    table: FragmentTable,
-    peaks: Peaks,
-    scorer: FragmentScorer | None = None,
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
-) -> list[Explanation | None]:
-    """Return the likeliest ion at each peak, None where no fragment has its mass.
-
-    Parameters
-    ----------
-    scorer
-        What judges likelihood. Without it, it is the ion whose cut bonds are weakest, and among
-        equals the one that shifts fewest hydrogens.
-    """
-    found = match_peaks(table, peaks, tolerance_ppm=tolerance_ppm, tolerance_da=tolerance_da)
-    shifts = SHIFTS[found.shift]
-    if scorer is None:
-        order = np.lexsort((np.abs(shifts), table.energies[found.fragment], found.peak))
-        gains = np.full(len(peaks.mz), np.nan)
-    else:
-        weights, gains = scorer.weigh(table, peaks, found)
-        order = np.lexsort((-weights, found.peak))
-    explained, first = np.unique(found.peak[order], return_index=True)
-    explanations: list[Explanation | None] = [None] * len(peaks.mz)
-    for peak, match in zip(explained.tolist(), order[first].tolist(), strict=True):
-        fragment, shift = int(found.fragment[match]), int(shifts[match])
-        composition = table.composition(fragment)
-        composition["H"] += shift + peaks.sign
-        explanations[peak] = Explanation(
-            mz=float(peaks.mz[peak]),
-            intensity=float(peaks.intensity[peak]),
-            fragment=fragment,
-            shift=shift,
-            formula=hill_formula(composition) + ("+" if peaks.sign > 0 else "-"),
-            error=float(peaks.mz[peak]) - float(_ion_mz(table.masses[fragment], shift, peaks.sign)),
-            gain=float(gains[peak]),
-        )
-    return explanations
-
-
-def _ion_mz(mass: NDArray[np.float64], shift: int, sign: int) -> NDArray[np.float64]:
-    return np.asarray(mass + (shift + sign) * _HYDROGEN - sign * ELECTRON_MASS)
 
 
 @dataclass(frozen=True)
@@ -406,8 +108,8 @@ class _Network(nn.Module):
         self.hidden_condition = nn.Linear(_N_CONDITIONS, n_hidden, bias=False)
         self.shift_condition = nn.Linear(_N_CONDITIONS, n_shifts, bias=False)
         self.background_condition = nn.Linear(_N_CONDITIONS, 2)
-        self.background = nn.Parameter(torch.zeros(2, len(_HEIGHTS) + 1))
-        self.peak_weight = nn.Parameter(torch.zeros(len(_HEIGHTS) + 1, len(_PLACES) + 1))
+        self.background = nn.Parameter(torch.zeros(2, len(_HEIGHT_EDGES) + 1))
+        self.peak_weight = nn.Parameter(torch.zeros(len(_HEIGHT_EDGES) + 1, len(_PLACE_EDGES) + 1))
         self.share = nn.Parameter(torch.tensor(0.7))  # g
         self.scale = nn.Parameter(torch.tensor(0.0))
         for layer in (self.direct, self.output, self.shift_condition, self.background_condition):
@@ -454,7 +156,7 @@ class _Network(nn.Module):
             0, torch.from_numpy(cell), weights.reshape(-1)[torch.from_numpy(ion)]
         )
         part = torch.from_numpy(np.stack([has_subformula(t, peaks) for t in tables]).astype(int))
-        height = torch.from_numpy(np.searchsorted(_HEIGHTS, peaks.intensity))
+        height = torch.from_numpy(np.searchsorted(_HEIGHT_EDGES, peaks.intensity))
         background = self.background[part, height] + self.background_condition(condition)[part]
         odds = torch.log(explained.reshape(len(tables), n) + torch.exp(background))
         return odds - self.share * torch.log(total + 1e-6)[:, None], background
@@ -464,8 +166,8 @@ class _Network(nn.Module):
     ) -> Tensor:
         """Return the scores of one query's candidates, (n_tables,)."""
         odds, _ = self.log_odds(prepared, tables, peaks)
-        place = np.searchsorted(_PLACES, peaks.mz / peaks.precursor_mz)
-        learned = self.peak_weight[np.searchsorted(_HEIGHTS, peaks.intensity), place]
+        place = np.searchsorted(_PLACE_EDGES, peaks.mz / peaks.precursor_mz)
+        learned = self.peak_weight[np.searchsorted(_HEIGHT_EDGES, peaks.intensity), place]
         weight = torch.from_numpy(np.sqrt(peaks.intensity).astype(np.float32)) * torch.exp(learned)
         weight = weight / weight.sum()
         # Many peaks of like height say more than one, though not as much more as they are.
@@ -559,12 +261,12 @@ class FragmentScorer:
         """
         waiting = iter(tables)
         parts: list[NDArray[np.float64]] = [np.empty(0)]
-        while some := list(islice(waiting, _TABLES_AT_ONCE)):
+        while batch := list(islice(waiting, _TABLES_AT_ONCE)):
             if len(peaks.mz):
-                found = self._network(self._network.prepare(some), some, peaks)
+                found = self._network(self._network.prepare(batch), batch, peaks)
                 parts.append(found.double().numpy())
             else:
-                parts.append(np.zeros(len(some)))
+                parts.append(np.zeros(len(batch)))
         return np.asarray(np.round(np.concatenate(parts), _DECIMALS), dtype=np.float64)
 
     @torch.inference_mode()
@@ -636,3 +338,33 @@ def _loss(network: _Network, examples: Sequence[Example]) -> Tensor:
             scores = network(own, example.tables, peaks)
             losses.append(-torch.log_softmax(scores, 0)[0])
     return torch.stack(losses).mean()
+
+
+def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of fragment scorers by ion mode as arrays by name."""
+    return {
+        f"fragments.{ion_mode}.{name}": array
+        for ion_mode, scorer in scorers.items()
+        for name, array in scorer.to_arrays().items()
+    }
+
+
+def scorers_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, FragmentScorer]:
+    """Return the fragment scorers that `scorer_arrays` described; other arrays may be there too."""
+    found = {mode: arrays_under(f"fragments.{mode}.", arrays) for mode in ION_MODES}
+    return {mode: FragmentScorer.from_arrays(part) for mode, part in found.items() if part}
+
+
+@lru_cache(maxsize=1)
+def standard_scorers() -> dict[str, FragmentScorer]:
+    """Return the fragment scorers that come with the program; see `SCORERS_FILE`."""
+    return scorers_from_arrays(load_file(SCORERS_FILE))
+
+
+def arrays_under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

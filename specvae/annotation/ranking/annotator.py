@@ -19,7 +19,9 @@ from specvae.annotation.evidence.fingerprint import (
     spectrum_means,
 )
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
-from specvae.annotation.evidence.pool import LIST_FEATURES, Experts, Weighed, list_features
+from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
+from specvae.annotation.evidence.memory import from_companions
+from specvae.annotation.evidence.pool import Evidence, EvidencePool
 from specvae.annotation.library.filter import canonical_adducts, spectrum_adduct
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.annotation.ranking.probability import ProbabilityModel
@@ -91,8 +93,8 @@ class RankedQuery:
         The same for a spectrum in which nothing was measured.
     logits
         float64 (n_bits,) predicted for the query; empty if there is nothing to rank.
-    weighed
-        What each expert says about the candidates; None for a model that ranks by the predicted
+    evidence
+        All kinds of evidence for the candidates; None for a model that ranks by the predicted
         fingerprint alone.
     is_filtered
         Left out by the user's filter rather than for a defect.
@@ -113,7 +115,7 @@ class RankedQuery:
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     blind_scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     logits: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    weighed: Weighed | None = None
+    evidence: Evidence | None = None
     is_filtered: bool = False
     given_in_list: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     log_odds_in_list: float | None = None
@@ -128,8 +130,8 @@ class Annotator:
         As `load_checkpoint` returns them.
     device
         Where the model computes.
-    experts
-        What candidates are ranked by beside their predicted fingerprints; None for nothing.
+    evidence_pool
+        The evidence beside predicted fingerprints; None to rank by these alone.
 
     Raises
     ------
@@ -143,17 +145,17 @@ class Annotator:
         model: MultimodalVAE,
         header: dict[str, Any],
         device: torch.device,
-        experts: Experts | None = None,
+        evidence_pool: EvidencePool | None = None,
     ) -> None:
-        self.experts = experts
+        self.evidence_pool = evidence_pool
         self.model = model.to(device).eval()
         self.header = header
         self.device = device
         self.layout = _checked_layout(header["fingerprint"])
         self.bins = BinLayout.from_json(header["bins"])
-        # Probabilities are of the scores that they were fitted to, all experts together.
-        whole = experts is not None or "experts" not in header
-        features = LIST_FEATURES if experts is not None else ()
+        # Probabilities hold for the scores that they were fitted to: those of all evidence.
+        whole = evidence_pool is not None or "experts" not in header
+        features = LIST_FEATURES if evidence_pool is not None else ()
         stored = header.get("probability") if whole else None
         self.probability = _probability_model(stored, features)
         self.blind_logits: NDArray[np.float64] = bit_logits(
@@ -161,15 +163,15 @@ class Annotator:
         )[0]
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto", *, with_experts: bool = True) -> Annotator:
+    def load(cls, path: Path, device: str = "auto", *, fingerprint_only: bool = False) -> Annotator:
         """Load a checkpoint file.
 
         Parameters
         ----------
         path, device
             The file, and where the model is to compute.
-        with_experts
-            Off: candidates are ranked by the likelihood of their fingerprints alone.
+        fingerprint_only
+            Rank candidates by the likelihood of their fingerprints alone.
 
         Raises
         ------
@@ -183,17 +185,17 @@ class Annotator:
                 raise CheckpointError(
                     f"{path}: no {key!r} in the header: a specvae model, but not of spectra"
                 )
-        experts = None
-        if with_experts and "experts" in header:
+        pool = None
+        if not fingerprint_only and "experts" in header:
             stored, companions = header["experts"], load_companions(path)
             try:
-                experts = Experts.from_companions(stored, companions)
-                _require_probe(experts.layout, stored["probe_sha256"])
+                pool = from_companions(stored, companions)
+                _require_probe(pool.layout, stored["probe_sha256"])
             except (KeyError, TypeError, ValueError, ConfigError) as error:
                 raise CheckpointError(
-                    f"{path}: the experts in the header make no sense: {error!r}"
+                    f"{path}: the evidence in the header makes no sense: {error!r}"
                 ) from None
-        return cls(model, header, torch_device, experts)
+        return cls(model, header, torch_device, pool)
 
     @property
     def training_compounds(self) -> frozenset[str]:
@@ -362,8 +364,8 @@ def rank_spectra(
         tables = source.packed(sets, n_jobs, progress)
         logits = annotator.predict([item.query for item in rankable])
         compared: Sequence[NDArray[np.uint8] | None] = [None] * len(rankable)
-        if annotator.experts is not None:
-            compared = source.packed(sets, n_jobs, progress, annotator.experts.layout)
+        if annotator.evidence_pool is not None:
+            compared = source.packed(sets, n_jobs, progress, annotator.evidence_pool.layout)
         predicted = {
             id(item): of_item
             for item, *of_item in zip(rankable, tables, logits, compared, strict=True)
@@ -414,9 +416,10 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
     evidence = annotator.evidence(ranked.logits, ranked.packed[order[0]])
     analogues: tuple[Analogue, ...] = ()
     peaks: tuple[PeakEvidence, ...] = ()
-    if annotator.experts is not None and ranked.weighed is not None and ranked.query is not None:
-        analogues = ranked.weighed.analogues[:_N_ANALOGUES]
-        peaks = annotator.experts.explain(ranked.query, candidates.smiles[order[0]])
+    pool = annotator.evidence_pool
+    if pool is not None and ranked.evidence is not None and ranked.query is not None:
+        analogues = ranked.evidence.analogues[:_N_ANALOGUES]
+        peaks = pool.explain(ranked.query, candidates.smiles[order[0]])
     return QueryResult(ranked.query, rows, evidence, analogues, peaks, ranked.log_odds_in_list)
 
 
@@ -477,11 +480,11 @@ def _ranked(
             is_filtered=item.is_filtered,
         )
     scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
-    weighed, features = None, []
-    if annotator.experts is not None and compared is not None:
-        weighed = annotator.experts.weigh(item.query, item.candidates, compared, scores)
-        scores = weighed.scores
-        features = list_features(weighed, item.query.n_peaks)
+    evidence, features = None, []
+    if annotator.evidence_pool is not None and compared is not None:
+        evidence = annotator.evidence_pool.weigh(item.query, item.candidates, compared, scores)
+        scores = evidence.scores
+        features = list_features(evidence, item.query.n_peaks)
     given, log_odds = np.empty(0), None
     if annotator.probability is not None:
         of_list = np.array([features], dtype=np.float64)
@@ -497,7 +500,7 @@ def _ranked(
         scores,
         blind_scores,
         logits,
-        weighed,
+        evidence,
         given_in_list=given,
         log_odds_in_list=log_odds,
     )

@@ -36,7 +36,7 @@ class Annotation:
     smiles, inchikey, name
         The candidate as its file gives it; empty where unknown.
     score
-        In nats: the weighed evidence (`specvae.annotation.evidence.pool`), or the log-likelihood of
+        In nats: the pooled evidence (`specvae.annotation.evidence.pool`), or the log-likelihood of
         the candidate's fingerprint under the prediction, if that is all that is ranked by.
     probability
         Chance that this candidate is the right one; None unless the model is calibrated.

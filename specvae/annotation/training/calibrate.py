@@ -1,4 +1,4 @@
-"""What is fitted to validation compounds after training: experts' weights and probabilities."""
+"""What is fitted to validation compounds after training: weights of evidence, probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
-from specvae.annotation.evidence.pool import LIST_FEATURES, Weighed, fit_weights, list_features
+from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
+from specvae.annotation.evidence.pool import Evidence, fit_weights
 from specvae.annotation.ranking.annotator import (
     Annotator,
     CandidateSource,
@@ -41,7 +42,7 @@ class Calibration:
     Attributes
     ----------
     weights
-        Of the experts.
+        By kind of evidence.
     probability
         Model of the candidates' probabilities.
     figures
@@ -67,7 +68,7 @@ def calibrate(
     Parameters
     ----------
     annotator
-        With experts that remember none of the compounds.
+        With an evidence pool that remembers none of the compounds.
     queries
         Their spectra.
     blocks
@@ -104,34 +105,34 @@ def calibrate(
     n_compounds = len(set(held))
     if n_compounds < FEWEST_COMPOUNDS:
         return None
-    assert annotator.experts is not None
+    assert annotator.evidence_pool is not None
     counts = Counter(held)
     shares = np.array([1.0 / counts[block] for block in held])
     raw = [_raw(ranked) for ranked, _ in lists]
     truth = [place for _, place in lists]
     weights = fit_weights(raw, truth, shares)
     full = []
-    examples: list[tuple[Weighed, int | None, int, float]] = []
+    examples: list[tuple[Evidence, int | None, int, float]] = []
     for (ranked, place), of_query, share in zip(lists, raw, shares.tolist(), strict=True):
-        assert ranked.weighed is not None
+        assert ranked.evidence is not None
         assert ranked.query is not None
-        analogues, n_peaks = ranked.weighed.analogues, ranked.query.n_peaks
-        full.append(Weighed.of(of_query, weights, analogues))
+        analogues, n_peaks = ranked.evidence.analogues, ranked.query.n_peaks
+        full.append(Evidence.from_raw(of_query, weights, analogues))
         examples.append((full[-1], place, n_peaks, share))
         # A list that the truth was alone in has nothing left to judge.
         if len(of_query) > 1:
-            without = Weighed.of(np.delete(of_query, place, axis=0), weights, analogues)
+            without = Evidence.from_raw(np.delete(of_query, place, axis=0), weights, analogues)
             examples.append((without, None, n_peaks, share))
     probability = ProbabilityModel.fit(
-        [weighed.scores for weighed, *_ in examples],
+        [evidence.scores for evidence, *_ in examples],
         [place for _, place, *_ in examples],
         np.array([share for *_, share in examples]),
-        np.array([list_features(weighed, n_peaks) for weighed, _, n_peaks, _ in examples]),
+        np.array([list_features(evidence, n_peaks) for evidence, _, n_peaks, _ in examples]),
         LIST_FEATURES,
     )
     ranks = [
-        rank_of_truth(block, weighed.scores, place)
-        for block, weighed, place in zip(held, full, truth, strict=True)
+        rank_of_truth(block, evidence.scores, place)
+        for block, evidence, place in zip(held, full, truth, strict=True)
     ]
     figures = {
         "n_queries": len(lists),
@@ -149,5 +150,5 @@ def default_probability() -> ProbabilityModel:
 
 
 def _raw(ranked: RankedQuery) -> NDArray[np.float64]:
-    assert ranked.weighed is not None
-    return ranked.weighed.raw
+    assert ranked.evidence is not None
+    return ranked.evidence.raw

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from specvae import __version__
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, Experts
+from specvae.annotation.evidence.memory import to_companions
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
 from specvae.annotation.library.compounds import read_excluded
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import write_split
@@ -257,8 +258,8 @@ def train(
             for fold in ("train", "val")
         },
     }
-    with clock("experts"):
-        companions = _add_experts(
+    with clock("evidence"):
+        companions = _add_evidence(
             header, model, library, rows, files, wanted, torch_device, n_jobs, progress
         )
     save_checkpoint(files.output / MODEL_FILE, model, header, companions)
@@ -381,7 +382,7 @@ def _read_library(
     return library
 
 
-def _add_experts(
+def _add_evidence(
     header: dict[str, Any],
     model: MultimodalVAE,
     library: Library,
@@ -407,12 +408,13 @@ def _add_experts(
         lambda done, total: progress.progress("computing fingerprints", done, total),
     )
     remembered = np.sort(np.concatenate([rows["train"], rows["val"]]))
-    experts = Experts.of_library(library, remembered, packed)
+    pool = EvidencePool.from_library(library, remembered, packed)
     calibration = None
     if files.structures is not None and len(rows["val"]):
         held_out = {library.molecules[i].first_block for i in library.compound[rows["val"]]}
+        trained_pool = EvidencePool.from_library(library, rows["train"], packed)
         calibration = calibrate(
-            Annotator(model, header, device, Experts.of_library(library, rows["train"], packed)),
+            Annotator(model, header, device, trained_pool),
             *_spectra_of(held_out, files, wanted, header["seed"]),
             files.structures,
             n_jobs=n_jobs,
@@ -428,7 +430,7 @@ def _add_experts(
         header["probability"] = default_probability().to_json()
         header["calibration"] = None
     else:
-        experts = replace(experts, weights=calibration.weights)
+        pool = replace(pool, weights=calibration.weights)
         header["probability"] = calibration.probability.to_json()
         header["calibration"] = calibration.figures
         progress.log(
@@ -436,7 +438,7 @@ def _add_experts(
             f"{calibration.figures['n_compounds']:,} validation compounds: hit@1 "
             f"{calibration.figures['hit_at_1']:.1%} among the structures within {PPM:g} ppm"
         )
-    header["experts"], tensors = experts.to_companions()
+    header["experts"], tensors = to_companions(pool)
     return tensors
 
 

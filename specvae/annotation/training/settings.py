@@ -123,7 +123,7 @@ class FilterSettings:
 
 
 @dataclass(frozen=True)
-class ExpertSettings:
+class EvidenceSettings:
     """What candidates are ranked by beside their predicted fingerprint.
 
     With `library` on, the trained folder keeps the library's spectra: candidates are also judged by
@@ -154,7 +154,7 @@ class TrainConfig:
     optim: OptimSettings = field(default_factory=OptimSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
-    experts: ExpertSettings = field(default_factory=ExpertSettings)
+    experts: EvidenceSettings = field(default_factory=EvidenceSettings)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-ready nested dictionaries."""
@@ -233,7 +233,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             weight_averaging=0.0,
             compound_balance=0.0,
         ),
-        experts=ExpertSettings(library=False),
+        experts=EvidenceSettings(library=False),
     )
 
 

@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from torch import Tensor
 
-from specvae.annotation.evidence.fragment_score import (
+from specvae.annotation.evidence.fragment_score import Example, FragmentFit, FragmentScorer
+from specvae.annotation.evidence.fragments import (
     SHIFTS,
-    Example,
-    FragmentFit,
-    FragmentScorer,
     Peaks,
     explain,
     has_subformula,

@@ -9,13 +9,14 @@ from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fingerprint import standardised
+from specvae.annotation.evidence.fragment_score import standard_scorers
+from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.pool import (
     ANALOGUE_FINGERPRINT,
     DEFAULT_WEIGHTS,
-    EXPERTS,
-    Experts,
-    Weighed,
-    standard_scorers,
+    EVIDENCE_KINDS,
+    Evidence,
+    EvidencePool,
 )
 from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet
@@ -46,11 +47,11 @@ def library() -> Library:
 
 
 @pytest.fixture(scope="module")
-def experts(library: Library) -> Experts:
+def pool(library: Library) -> EvidencePool:
     packed = fingerprints(
         [m.smiles for m in library.molecules], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1
     )
-    return Experts.of_library(library, np.arange(len(library)), packed)
+    return EvidencePool.from_library(library, np.arange(len(library)), packed)
 
 
 def candidates(*smiles: str) -> CandidateSet:
@@ -65,102 +66,103 @@ def candidates(*smiles: str) -> CandidateSet:
     )
 
 
-def weighed(experts: Experts, query: Spectrum, found: CandidateSet) -> Weighed:
-    packed = fingerprints(list(found.smiles), experts.layout, n_jobs=1)
-    return experts.weigh(query, found, packed, np.arange(len(found), dtype=np.float64))
+def weigh(pool: EvidencePool, query: Spectrum, found: CandidateSet) -> Evidence:
+    packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
+    return pool.weigh(query, found, packed, np.arange(len(found), dtype=np.float64))
 
 
-def test_the_score_is_the_weighed_sum_of_the_experts(experts: Experts) -> None:
+def test_the_score_is_the_weighted_sum_of_the_experts(pool: EvidencePool) -> None:
     found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
-    result = weighed(experts, query, found)
+    result = weigh(pool, query, found)
     np.testing.assert_allclose(result.scores, result.parts.sum(axis=1), atol=1e-12)
     np.testing.assert_allclose(
-        result.parts[:, EXPERTS.index("fingerprint")],
+        result.parts[:, EVIDENCE_KINDS.index("fingerprint")],
         DEFAULT_WEIGHTS["fingerprint"] * standardised(np.arange(3.0)),
     )
-    nothing = replace(experts, weights=dict.fromkeys(EXPERTS, 0.0))
-    np.testing.assert_array_equal(weighed(nothing, query, found).scores, np.zeros(3))
+    nothing = replace(pool, weights=dict.fromkeys(EVIDENCE_KINDS, 0.0))
+    np.testing.assert_array_equal(weigh(nothing, query, found).scores, np.zeros(3))
 
 
-def test_analogues_come_with_their_likeness_nearest_first(experts: Experts) -> None:
+def test_analogues_come_with_their_likeness_nearest_first(pool: EvidencePool) -> None:
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 195.0877)
-    result = weighed(experts, query, candidates(THEOBROMINE))
+    result = weigh(pool, query, candidates(THEOBROMINE))
     assert result.analogues[0].first_block == parse_molecule(CAFFEINE).first_block
     cosines = [analogue.cosine for analogue in result.analogues]
     assert cosines == sorted(cosines, reverse=True)
     assert all(cosine > 0 for cosine in cosines)
 
 
-def test_a_measured_candidate_has_no_vote_for_itself(experts: Experts, library: Library) -> None:
+def test_a_measured_candidate_has_no_vote_for_itself(pool: EvidencePool, library: Library) -> None:
     """Caffeine is nearest to the query; of the others only theophylline was measured."""
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     found = candidates(CAFFEINE, THEOBROMINE)
-    votes = weighed(experts, query, found).parts[:, EXPERTS.index("analogues")]
+    votes = weigh(pool, query, found).parts[:, EVIDENCE_KINDS.index("analogues")]
     assert votes[1] > votes[0]
 
 
-def test_a_measured_candidate_is_judged_by_its_own_spectra(experts: Experts) -> None:
-    library_term = EXPERTS.index("library")
+def test_a_measured_candidate_is_judged_by_its_own_spectra(pool: EvidencePool) -> None:
+    library_term = EVIDENCE_KINDS.index("library")
     found = candidates(CAFFEINE, THEOBROMINE)
-    same = weighed(experts, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
+    same = weigh(pool, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
     assert same.parts[0, library_term] > 1.0
-    other = weighed(experts, spectrum_of(CAFFEINE, 55.0, 57.0, 91.0), found)
+    other = weigh(pool, spectrum_of(CAFFEINE, 55.0, 57.0, 91.0), found)
     assert other.parts[0, library_term] < -1.0
     assert same.parts[1, library_term] == other.parts[1, library_term] == 0.0
 
 
-def test_fragments_tell_isomers_apart(experts: Experts) -> None:
+def test_fragments_tell_isomers_apart(pool: EvidencePool) -> None:
     """The ethyl ether loses ethene and ketene; the ester and the other isomer do not give both."""
     query = spectrum_of(PHENACETIN, 110.06, 138.0913, 180.1019)
     found = candidates("CCOC(=O)c1ccc(NC)cc1", PHENACETIN, "CCCOC(=O)Nc1ccccc1")
-    fragments = weighed(experts, query, found).parts[:, EXPERTS.index("fragments")]
+    fragments = weigh(pool, query, found).parts[:, EVIDENCE_KINDS.index("fragments")]
     assert fragments.argmax() == 1
 
 
-def test_a_mode_without_a_scorer_is_not_judged_by_fragments(experts: Experts) -> None:
+def test_a_mode_without_a_scorer_is_not_judged_by_fragments(pool: EvidencePool) -> None:
     query = spectrum_of(PHENACETIN, 110.06, 138.0913)
-    result = weighed(replace(experts, scorers={}), query, candidates(PHENACETIN, ASPIRIN))
-    np.testing.assert_array_equal(result.parts[:, EXPERTS.index("fragments")], 0.0)
+    result = weigh(replace(pool, scorers={}), query, candidates(PHENACETIN, ASPIRIN))
+    np.testing.assert_array_equal(result.parts[:, EVIDENCE_KINDS.index("fragments")], 0.0)
 
 
-def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(experts: Experts) -> None:
+def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(pool: EvidencePool) -> None:
     """Its one peak lies above the precursor."""
     query = spectrum_of(THEOBROMINE, 900.0)
-    result = weighed(experts, query, candidates("Cn1cnc2c1c(=O)n(C)c(=O)[nH]2", THEOBROMINE))
-    np.testing.assert_array_equal(result.scores, result.parts[:, EXPERTS.index("fingerprint")])
+    result = weigh(pool, query, candidates("Cn1cnc2c1c(=O)n(C)c(=O)[nH]2", THEOBROMINE))
+    np.testing.assert_array_equal(
+        result.scores, result.parts[:, EVIDENCE_KINDS.index("fingerprint")]
+    )
     assert result.scores.argmax() == 1
     assert result.analogues == ()
 
 
-def test_a_checkpoint_keeps_the_experts(experts: Experts) -> None:
-    header, tensors = experts.to_companions()
-    again = Experts.from_companions(json.loads(json.dumps(header)), tensors)
+def test_a_checkpoint_keeps_the_experts(pool: EvidencePool) -> None:
+    header, tensors = to_companions(pool)
+    again = from_companions(json.loads(json.dumps(header)), tensors)
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
-    np.testing.assert_array_equal(
-        weighed(again, query, found).parts, weighed(experts, query, found).parts
-    )
+    np.testing.assert_array_equal(weigh(again, query, found).parts, weigh(pool, query, found).parts)
 
 
 def test_both_ion_modes_have_a_scorer() -> None:
     assert set(standard_scorers()) == {"positive", "negative"}
 
 
-def test_peaks_are_explained_by_the_candidates_fragments(experts: Experts) -> None:
+def test_peaks_are_explained_by_the_candidates_fragments(pool: EvidencePool) -> None:
     query = spectrum_of(PHENACETIN, 110.06, 138.0913, 150.5, 180.1019)
-    told = experts.explain(query, PHENACETIN)
+    told = pool.explain(query, PHENACETIN)
     formulas = {round(peak.mz, 4): peak.formula for peak in told}
     assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
     assert all(abs(peak.error_ppm) < 10 for peak in told)
 
 
 @pytest.mark.parametrize(
-    "change", [{"weights": {}}, {"weights": dict.fromkeys(EXPERTS, float("nan"))}, {"smiles": []}]
+    "change",
+    [{"weights": {}}, {"weights": dict.fromkeys(EVIDENCE_KINDS, float("nan"))}, {"smiles": []}],
 )
-def test_experts_that_make_no_sense_are_refused(
-    experts: Experts, change: dict[str, object]
+def test_evidence_that_makes_no_sense_is_refused(
+    pool: EvidencePool, change: dict[str, object]
 ) -> None:
-    header, tensors = experts.to_companions()
+    header, tensors = to_companions(pool)
     with pytest.raises((KeyError, ValueError)):
-        Experts.from_companions(header | change, tensors)
+        from_companions(header | change, tensors)

@@ -7,11 +7,11 @@ import pytest
 from annotation_examples import spectrum_of, tiny_annotator
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.pool import (
     ANALOGUE_FINGERPRINT,
-    EXPERTS,
-    LIST_FEATURES,
-    Experts,
+    EVIDENCE_KINDS,
+    EvidencePool,
     fit_weights,
     standardised_columns,
 )
@@ -29,25 +29,25 @@ ACIDS = ["CCCC(=O)O", "CC(C)C(=O)O", "CCOC(C)=O", "COC(=O)CC", "CCCOC=O"]
 
 
 def test_weights_are_found_that_made_the_truths() -> None:
-    """Truths are drawn from the softmax of a weighed sum: its weights come back."""
+    """Truths are drawn from the softmax of a weighted sum: its weights come back."""
     rng = np.random.default_rng(0)
     wanted = np.array([0.5, 1.5, 0.0, 1.0])
     raw, truth = [], []
     for _ in range(3000):
-        of_query = rng.normal(size=(8, len(EXPERTS)))
+        of_query = rng.normal(size=(8, len(EVIDENCE_KINDS)))
         scores = standardised_columns(of_query) @ wanted
         p = np.exp(scores - scores.max())
         raw.append(of_query)
         truth.append(int(rng.choice(8, p=p / p.sum())))
     found = fit_weights(raw, truth, np.ones(len(raw)))
-    assert list(found) == list(EXPERTS)
+    assert list(found) == list(EVIDENCE_KINDS)
     np.testing.assert_allclose(list(found.values()), wanted, atol=0.12)
     assert found["library"] == 1.0
 
 
 def test_what_misleads_gets_no_weight() -> None:
     rng = np.random.default_rng(1)
-    raw = [rng.normal(size=(5, len(EXPERTS))) for _ in range(200)]
+    raw = [rng.normal(size=(5, len(EVIDENCE_KINDS))) for _ in range(200)]
     truth = [int(of_query[:, 1].argmin()) for of_query in raw]
     assert fit_weights(raw, truth, np.ones(200))["analogues"] < 0.02
 
@@ -64,7 +64,7 @@ def annotator() -> Annotator:
     packed = fingerprints(
         [m.smiles for m in library.molecules], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1
     )
-    annotator.experts = Experts.of_library(library, np.arange(2), packed)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(2), packed)
     return annotator
 
 
@@ -82,7 +82,7 @@ def test_calibration_is_of_the_compounds_held_out(
     assert found is not None
     # The last acid is not among the structures.
     assert found.figures["n_queries"] == found.figures["n_compounds"] == 10
-    assert set(found.weights) == set(EXPERTS)
+    assert set(found.weights) == set(EVIDENCE_KINDS)
     assert found.probability.feature_names == LIST_FEATURES
 
 

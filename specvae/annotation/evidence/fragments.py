@@ -1,0 +1,337 @@
+"""Peaks of a query explained by the fragments of a candidate.
+
+An ion is a fragment with a number of hydrogens gained or lost; it explains a peak of its mass.
+`metfrag_scores` is MetFrag's score of a candidate: each explained peak counts by its m/z and
+height, divided by the strength of the bonds that its fragment costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+
+from specvae.masses import ELECTRON_MASS, ISOTOPE_MASSES, hill_formula
+from specvae.molecules.fragments import FragmentTable, compiled
+from specvae.spectra.spectrum import Spectrum
+
+SHIFTS = np.arange(-4, 3)
+"""Hydrogens that an ion has more than the protonated or deprotonated fragment."""
+
+TOLERANCE_PPM = 10.0
+TOLERANCE_DA = 0.003
+MAX_PEAKS = 60
+
+# Exponents and their source: doi:10.1186/s13321-016-0115-9.
+METFRAG_MZ_POWER = 1.84
+METFRAG_INTENSITY_POWER = 0.59
+METFRAG_ENERGY_POWER = 0.47
+
+_HYDROGEN = ISOTOPE_MASSES["H"]
+_MAX_SUBFORMULAS = 200_000
+
+
+class Peaks(NamedTuple):
+    """What is explained: the highest peaks of a spectrum.
+
+    Parameters
+    ----------
+    mz
+        float64 (n_peaks,), Th, ascending.
+    intensity
+        float64 (n_peaks,), the highest at 1.
+    precursor_mz
+        Th; where it is not known, the highest m/z of a peak.
+    sign
+        1 for positive, -1 for negative ions.
+    """
+
+    mz: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    precursor_mz: float
+    sign: int = 1
+
+    @property
+    def ion_mode(self) -> str:
+        """``positive`` or ``negative``."""
+        return "positive" if self.sign > 0 else "negative"
+
+    @classmethod
+    def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
+        """Take a spectrum's highest peaks; see `highest`.
+
+        Of an ion with several charges the precursor is taken as it would be with one: its
+        fragments with fewer charges lie above it.
+        """
+        ion, precursor_mz = spectrum.ion, spectrum.precursor_mz
+        sign = -1 if ion is not None and ion.charge < 0 else 1
+        if ion is not None and precursor_mz is not None and abs(ion.charge) > 1:
+            precursor_mz = float(_ion_mz(np.array(ion.neutral_mass(precursor_mz)), 0, sign))
+        return cls.highest(
+            spectrum.mz, spectrum.intensity, precursor_mz, sign=sign, max_peaks=max_peaks
+        )
+
+    @classmethod
+    def highest(
+        cls,
+        mz: NDArray[np.float64],
+        intensity: NDArray[np.float64],
+        precursor_mz: float | None = None,
+        *,
+        sign: int = 1,
+        max_peaks: int = MAX_PEAKS,
+    ) -> Self:
+        """Take the highest of ascending peaks, without those beyond the precursor.
+
+        No peak may be left; every candidate then has the same score.
+        """
+        if precursor_mz is None:
+            precursor_mz = float(mz.max(initial=0.0))
+        kept = (intensity > 0) & (mz <= precursor_mz + 0.5)
+        mz, intensity = mz[kept], intensity[kept]
+        top = np.sort(np.argsort(-intensity, kind="stable")[:max_peaks])
+        mz, intensity = mz[top], intensity[top]
+        return cls(mz, intensity / intensity.max(initial=1e-300), precursor_mz, sign)
+
+
+class Matches(NamedTuple):
+    """Pairs of a peak and an ion of a fragment that agree in mass, by ascending peak.
+
+    Parameters
+    ----------
+    peak, fragment
+        int64 (n_matches,): indices of both.
+    shift
+        int64 (n_matches,): index into `SHIFTS`.
+    """
+
+    peak: NDArray[np.int64]
+    fragment: NDArray[np.int64]
+    shift: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The likeliest ion at a peak.
+
+    Attributes
+    ----------
+    mz, intensity
+        Of the peak: Th, and relative to the highest.
+    fragment
+        Index into the table; its `FragmentTable.atom_indices` are the atoms that are kept.
+    shift
+        Hydrogens beyond the protonated or deprotonated fragment.
+    formula
+        Of the ion, in Hill order, with its sign: ``C7H7+``.
+    error
+        m/z of the peak less that of the ion, Th.
+    gain
+        By how many nats the peak's explanations raise its log-odds over the background; NaN where
+        no score was learned.
+    """
+
+    mz: float
+    intensity: float
+    fragment: int
+    shift: int
+    formula: str
+    error: float
+    gain: float
+
+
+class IonWeights(Protocol):
+    """Judges the ions at peaks, as `specvae.annotation.evidence.fragment_score` does."""
+
+    def weigh(
+        self, table: FragmentTable, peaks: Peaks, found: Matches
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weight of each match (n_matches,) and the gain of each peak (n_peaks,)."""
+
+
+def match_peaks(
+    table: FragmentTable,
+    peaks: Peaks,
+    *,
+    tolerance_ppm: float = TOLERANCE_PPM,
+    tolerance_da: float = TOLERANCE_DA,
+) -> Matches:
+    """Find the ions of a molecule's fragments at the peaks.
+
+    An ion is a fragment with one proton more (positive) or fewer (negative ions) and with some of
+    `SHIFTS`: never with fewer than no hydrogens, nor with more than its cut bonds leave room for.
+    A peak and an ion agree within the larger of both tolerances.
+    """
+    return Matches(
+        *_match(
+            table.masses,
+            table.n_hydrogens,
+            table.valences,
+            peaks.mz,
+            peaks.sign,
+            tolerance_ppm * 1e-6,
+            float(tolerance_da),  # an integer would have it compiled again
+        )
+    )
+
+
+@compiled
+def _match(
+    masses: NDArray[np.float64],
+    hydrogens: NDArray[np.int16],
+    valences: NDArray[np.uint8],
+    mz: NDArray[np.float64],
+    sign: int,
+    relative: float,
+    absolute: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    room = 256
+    n = 0
+    out = np.empty((3, room), np.int64)
+    for p in range(len(mz)):
+        width = max(absolute, relative * mz[p])
+        for s in range(len(SHIFTS)):
+            gained = SHIFTS[s] + sign
+            neutral = mz[p] + sign * ELECTRON_MASS - gained * _HYDROGEN
+            f = np.searchsorted(masses, neutral - width)
+            while f < len(masses) and masses[f] <= neutral + width:
+                if SHIFTS[s] <= valences[f] and hydrogens[f] + gained >= 0:
+                    if n == room:
+                        room *= 2
+                        more = np.empty((3, room), np.int64)
+                        more[:, :n] = out
+                        out = more
+                    out[0, n] = p
+                    out[1, n] = f
+                    out[2, n] = s
+                    n += 1
+                f += 1
+    return out[0, :n].copy(), out[1, :n].copy(), out[2, :n].copy()
+
+
+def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
+    """Return which shift each fragment can have, bool (n_fragments, len(SHIFTS))."""
+    shifts = SHIFTS[None, :]
+    return np.asarray(
+        (shifts <= table.valences[:, None]) & (table.n_hydrogens[:, None] + shifts + sign >= 0)
+    )
+
+
+def has_subformula(
+    table: FragmentTable,
+    peaks: Peaks,
+    *,
+    tolerance_ppm: float = TOLERANCE_PPM,
+    tolerance_da: float = TOLERANCE_DA,
+) -> NDArray[np.bool_]:
+    """Return which peaks some part of the molecule's formula has the mass of, bool (n_peaks,)."""
+    heavy, hydrogens = _subformulas(table)
+    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
+    # One hydrogen more than the molecule: its protonated form.
+    return np.asarray(
+        _fits(heavy, hydrogens + 1, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
+    )
+
+
+def _subformulas(table: FragmentTable) -> tuple[NDArray[np.float64], int]:
+    """Return the masses of all selections of heavy atoms, ascending, and the hydrogens."""
+    numbers, counts = np.unique(table.atoms[:, 0], return_counts=True)
+    periodic = Chem.GetPeriodicTable()
+    masses = np.zeros(1)
+    for number, count in zip(numbers, counts, strict=True):
+        own = periodic.GetMostCommonIsotopeMass(int(number))
+        steps = np.arange(count + 1) * own
+        masses = (masses[:, None] + steps).ravel()[:_MAX_SUBFORMULAS]
+    return np.sort(masses), int(table.atoms[:, 1].sum())
+
+
+@compiled
+def _fits(
+    heavy: NDArray[np.float64],
+    hydrogens: int,
+    masses: NDArray[np.float64],
+    widths: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    out = np.zeros(len(masses), np.bool_)
+    for p in range(len(masses)):
+        h = 0
+        while h <= hydrogens and not out[p]:
+            wanted = masses[p] - h * _HYDROGEN
+            at = np.searchsorted(heavy, wanted - widths[p])
+            out[p] = at < len(heavy) and heavy[at] <= wanted + widths[p]
+            h += 1
+    return out
+
+
+def metfrag_scores(
+    peaks: Peaks,
+    tables: Sequence[FragmentTable],
+    *,
+    tolerance_ppm: float = TOLERANCE_PPM,
+    tolerance_da: float = TOLERANCE_DA,
+) -> NDArray[np.float64]:
+    """Return MetFrag's fragmenter score of each candidate, float64 (n_candidates,).
+
+    ``sum_p mz_p^1.84 I_p^0.59 / E_p^0.47`` over the explained peaks but the molecule's own, where
+    ``E_p`` is the least sum of enthalpies of the bonds cut (kJ/mol) among the fragments at the peak
+    (doi:10.1186/s13321-016-0115-9).
+    """
+    scores = np.zeros(len(tables))
+    worth = peaks.mz**METFRAG_MZ_POWER * peaks.intensity**METFRAG_INTENSITY_POWER
+    for i, table in enumerate(tables):
+        found = match_peaks(table, peaks, tolerance_ppm=tolerance_ppm, tolerance_da=tolerance_da)
+        broken = table.steps[found.fragment] > 0
+        energies = np.full(len(peaks.mz), np.inf)
+        np.minimum.at(energies, found.peak[broken], table.energies[found.fragment[broken]])
+        scores[i] = (worth / energies**METFRAG_ENERGY_POWER).sum()
+    return scores
+
+
+def explain(
+    table: FragmentTable,
+    peaks: Peaks,
+    scorer: IonWeights | None = None,
+    *,
+    tolerance_ppm: float = TOLERANCE_PPM,
+    tolerance_da: float = TOLERANCE_DA,
+) -> list[Explanation | None]:
+    """Return the likeliest ion at each peak, None where no fragment has its mass.
+
+    Parameters
+    ----------
+    scorer
+        What judges likelihood. Without it, it is the ion whose cut bonds are weakest, and among
+        equals the one that shifts fewest hydrogens.
+    """
+    found = match_peaks(table, peaks, tolerance_ppm=tolerance_ppm, tolerance_da=tolerance_da)
+    shifts = SHIFTS[found.shift]
+    if scorer is None:
+        order = np.lexsort((np.abs(shifts), table.energies[found.fragment], found.peak))
+        gains = np.full(len(peaks.mz), np.nan)
+    else:
+        weights, gains = scorer.weigh(table, peaks, found)
+        order = np.lexsort((-weights, found.peak))
+    explained, first = np.unique(found.peak[order], return_index=True)
+    explanations: list[Explanation | None] = [None] * len(peaks.mz)
+    for peak, match in zip(explained.tolist(), order[first].tolist(), strict=True):
+        fragment, shift = int(found.fragment[match]), int(shifts[match])
+        composition = table.composition(fragment)
+        composition["H"] += shift + peaks.sign
+        explanations[peak] = Explanation(
+            mz=float(peaks.mz[peak]),
+            intensity=float(peaks.intensity[peak]),
+            fragment=fragment,
+            shift=shift,
+            formula=hill_formula(composition) + ("+" if peaks.sign > 0 else "-"),
+            error=float(peaks.mz[peak]) - float(_ion_mz(table.masses[fragment], shift, peaks.sign)),
+            gain=float(gains[peak]),
+        )
+    return explanations
+
+
+def _ion_mz(mass: NDArray[np.float64], shift: int, sign: int) -> NDArray[np.float64]:
+    return np.asarray(mass + (shift + sign) * _HYDROGEN - sign * ELECTRON_MASS)
