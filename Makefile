@@ -10,6 +10,8 @@ DEMO_EPOCHS ?= 30
 TORCH_INDEX ?=
 DEMO := demo-out
 PYTEST_ARGS ?=
+# A worker for each core, but no more than four: each needs about 1 GB.
+PYTEST_WORKERS ?= -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -65,7 +67,7 @@ types: $(VENV)/.installed-dev  ## mypy --strict
 	$(BIN)/mypy
 
 pytest: $(VENV)/.installed-dev  ## Tests only; PYTEST_ARGS='-k msp' picks some
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 format: $(VENV)/.installed-dev  ## Apply ruff's fixes and format
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,94 @@
+"""What all tests share: one thread each, a cache of fingerprints, and small trained models.
+
+The workers of pytest-xdist share the cache and the models too: the worker that needs one first
+makes it, and the others wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+# Workers and the processes that they start share the cores, so that each keeps to one thread. This
+# must be said before numpy or torch is imported.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
+
+
+def run_specvae(
+    *arguments: object, cwd: Path | None = None, code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own; fail unless it exits with `code`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "specvae.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of this run of the tests that all its workers see."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(common_folder: Path) -> None:
+    """Keep the tests' fingerprints out of the user's cache."""
+    os.environ["SPECVAE_CACHE"] = str(common_folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def made_once(common_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that gives a named folder, which the first worker to ask for it fills."""
+
+    def folder_of(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = common_folder / name, common_folder / f"{name}.done"
+        with FileLock(common_folder / f"{name}.lock"):
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def model(made_once: Callable[[str, Callable[[Path], None]], Path], own_cache: None) -> Path:
+    """Return the folder of a model, trained for a few epochs, that ranks by fingerprint alone.
+
+    Most tests are not about what candidates are ranked by, and this takes half the time.
+    """
+    return made_once("model", lambda folder: _train(folder, "--set", "experts.library=false"))
+
+
+@pytest.fixture(scope="session")
+def full_model(made_once: Callable[[str, Callable[[Path], None]], Path], own_cache: None) -> Path:
+    """Return the folder of a model, trained for a few epochs, that ranks by all that it knows."""
+    options = ("--structures", str(DEMO / "candidates.csv"))
+    return made_once("full-model", lambda folder: _train(folder, *options))
+
+
+def _train(folder: Path, *options: str) -> None:
+    run_specvae(
+        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 12, "--seed", 1,
+        *options,
+    )  # fmt: skip
