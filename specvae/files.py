@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,20 +18,47 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it on success and vanishes on failure.
 
     A device or a pipe, such as ``/dev/stdout``, is yielded itself, for nothing may take its place;
-    a symbolic link stays, and the file that it points to is replaced.
+    a symbolic link stays, and the file that it points to is replaced. Temporary files of killed
+    processes of this computer are removed from the folder.
     """
     if path.exists() and not path.is_file():
         yield path
         return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
     # The suffix is kept last: some writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_host()}-{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:40]
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of `folder` whose process, on this computer, is gone."""
+    if os.name != "posix":
+        return  # elsewhere, signal 0 is no harmless question
+    name = re.compile(rf"\..*\.{_host()}-(\d+)\.tmp(\.[^.]*)?")
+    with suppress(PermissionError):  # others' files, or a folder that must not be listed
+        for file in folder.iterdir():
+            if (found := name.fullmatch(file.name)) and not _runs(int(found[1])):
+                file.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 @contextmanager

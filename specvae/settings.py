@@ -60,6 +60,17 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     return kind(**values)
 
 
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, with keys such as ``optim.learning_rate``."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def _value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by annotations)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):

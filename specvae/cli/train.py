@@ -10,6 +10,7 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
+    NumberRange,
     device_option,
     jobs_option,
     library_filter_options,
@@ -116,7 +117,21 @@ from specvae.vae.kinds import MODEL_KINDS
     help="Change one setting, e.g. optim.learning_rate=3e-4 (repeatable); docs/settings.md "
     "lists them.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last finished epoch in the folder.")
+@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@click.option(
+    "--state-every",
+    type=NumberRange(min=0.0),
+    default=5.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Write the state for --resume at most so often; 0: after each epoch. It is also written "
+    "after the last epoch.",
+)
+@click.option(
+    "--keep-state",
+    is_flag=True,
+    help="Keep that state when the run has finished, to go on with more epochs.",
+)
 @jobs_option
 @strict_option
 @device_option
@@ -132,6 +147,8 @@ def train(
     config_file: Path | None,
     assignments: tuple[str, ...],
     resume: bool,
+    state_every: float,
+    keep_state: bool,
     jobs: int | None,
     strict: bool,
     device: str,
@@ -182,6 +199,8 @@ def train(
         TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures),
         device=device,
         resume=resume,
+        state_every=60.0 * state_every,
+        keep_state=keep_state,
         strict=strict,
         n_jobs=jobs,
         progress=console,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from specvae import settings
 from specvae.errors import ConfigError, TrainingError
+from specvae.settings import flatten
 from specvae.vae.checkpoint import tensor_bytes, write_tensors
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input, SparseRows
@@ -409,6 +410,25 @@ class History:
         return [record for record in self.epochs if record.best][-1]
 
 
+@dataclass(frozen=True)
+class StateFile:
+    """Where the state for resuming is kept.
+
+    Attributes
+    ----------
+    path
+        The file. Nothing in this module removes it.
+    every
+        Seconds between two writings of it, at least; 0: after each epoch.
+    settings
+        Settings of the caller as JSON values. A run with others does not go on from the state.
+    """
+
+    path: Path
+    every: float = 300.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
     # Every epoch has seeds of its own, so that a resumed run needs no generator's state and nothing
     # that a validation draws can shift what follows.
@@ -459,25 +479,28 @@ class _Run:
         """The model whose weights are validated and kept."""
         return self.model if self.averaged is None else self.averaged
 
-    def save(self, path: Path, digest: str) -> None:
+    def save(self, path: Path, description: Mapping[str, Any]) -> None:
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
-        tensors |= {f"best/{name}": t for name, t in self.best.items()}
+        if not self.records[-1].best:  # else they equal the weights that are kept
+            tensors |= {f"best/{name}": t for name, t in self.best.items()}
         if self.averaged is not None:
             state = self.averaged.state_dict()
             tensors |= {f"averaged/{name}": t for name, t in state.items()}
         for number, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{key}": t for key, t in slots.items()}
         records = [record.to_json() for record in self.records]
-        write_tensors(path, tensors, {_STATE_KEY: json.dumps({"run": digest, "epochs": records})})
+        text = json.dumps({"run": description, "epochs": records})
+        write_tensors(path, tensors, {_STATE_KEY: text})
 
-    def load(self, path: Path, digest: str, n_epochs: int, device: torch.device) -> None:
+    def load(
+        self, path: Path, description: Mapping[str, Any], n_epochs: int, device: torch.device
+    ) -> None:
         try:
             with safe_open(path, framework="pt", device=str(device)) as stream:
                 state = json.loads((stream.metadata() or {})[_STATE_KEY])
-                if state["run"] != digest:
+                if found := _differences(state["run"], description):
                     raise TrainingError(
-                        f"{path}: resume state of a run with other data or another configuration; "
-                        "remove it to start anew"
+                        f"{path}: resume state of a run with {found}; remove it to start anew"
                     )
                 if len(state["epochs"]) > n_epochs:
                     raise TrainingError(
@@ -499,26 +522,53 @@ class _Run:
         self.model.load_state_dict(groups["model"])
         if self.averaged is not None:
             self.averaged.load_state_dict(groups["averaged"])
-        self.best = groups["best"]
+        self.best = groups["best"] or groups["averaged"] or groups["model"]
         param_groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": param_groups})
         self.records = [EpochRecord(**record) for record in state["epochs"]]
 
 
-def _run_digest(
+def _description(
     model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
-) -> str:
+) -> dict[str, Any]:
+    """Return what a run shares with the run that it goes on from, as JSON values."""
     how = optim.to_json()
     if optim.schedule == "constant" and not optim.warmup:
-        # Nothing that an epoch does hangs on how many there are to be: more can be added.
+        # The number of epochs changes nothing within an epoch: more can be added.
         del how["epochs"]
-    described = {
-        "model": model.config.to_json(),
+    return {
         "optim": how,
         "objective": objective.to_json(),
+        "model": model.config.to_json(),
         "data": {name: source.sha256() for name, source in data.streams().items()},
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(then: object, now: Mapping[str, Any]) -> str:
+    """Return which settings differ, with their values, or that the data do; "" if none does."""
+    if not isinstance(then, Mapping):
+        raise ValueError("no description of a run")
+    # A caller's settings come first: its user knows their names, and the others follow from them.
+    for group in ("settings", "optim", "objective", "data", "model"):
+        before, after = flatten(then.get(group, {})), flatten(now.get(group, {}))
+        names = [name for name in {**after, **before} if before.get(name) != after.get(name)]
+        if names and group == "data":
+            return "other training data"
+        if names:
+            place = "" if group == "settings" else f"{group}."
+            told = [
+                f"{place}{name} {_short(before.get(name))} (now {_short(after.get(name))})"
+                for name in names[:3]
+            ]
+            if len(names) > 3:
+                told.append(f"{len(names) - 3} other settings")
+            return ", ".join(told)
+    return ""
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def fit(
@@ -530,7 +580,7 @@ def fit(
     validate: Callable[[MultimodalVAE], float] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[int, int, int], None] | None = None,
-    state_path: Path | None = None,
+    state: StateFile | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
 ) -> History:
@@ -551,13 +601,14 @@ def fit(
         Called after each epoch with the model in evaluation mode and without gradients; higher is
         better. Without it, the last epoch is the best.
     on_epoch
-        Called after each epoch, once its resume state is written.
+        Called after each epoch, and after its resume state if that is written.
     on_step
         Called after each step with epoch (from 1), step (from 1) and steps in an epoch.
-    state_path
-        Where the resume state is written after each epoch; None: nowhere.
+    state
+        Where and how often the resume state is written; None: nowhere. It is also written at the
+        end, and stays.
     resume
-        Go on from `state_path` if it exists: the run ends in the same weights as an undisturbed
+        Go on from `state` if its file exists: the run ends in the same weights as an undisturbed
         one (bit for bit on one thread of one machine).
     device
         Where to train.
@@ -566,7 +617,7 @@ def fit(
     ------
     TrainingError
         If the loss or its gradient is no longer finite, or the resume state does not belong to
-        this run or is of more epochs.
+        this run (the message says which settings differ) or is of more epochs.
     ConfigError
         If there is nothing to learn from, or a weight names an unknown modality.
     """
@@ -580,14 +631,13 @@ def fit(
     model.to(device)
     averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
     run = _Run(model, _adam(model, optim), averaged)
-    digest = ""
-    if state_path is not None:
-        # What a killed run left half-written (see atomic_path).
-        for stale in state_path.parent.glob(f".{state_path.stem}.*.tmp{state_path.suffix}"):
-            stale.unlink(missing_ok=True)
-        digest = _run_digest(model, data, optim, objective)
-        if resume and state_path.exists():
-            run.load(state_path, digest, optim.epochs, device)
+    description: dict[str, Any] = {}
+    if state is not None:
+        settings_of_caller = {"settings": dict(state.settings)}
+        description = settings_of_caller | _description(model, data, optim, objective)
+        if resume and state.path.exists():
+            run.load(state.path, description, optim.epochs, device)
+    n_saved, saved_at = len(run.records), time.monotonic()
     streams = {name: _moved(source, device) for name, source in streams.items()}
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -612,10 +662,13 @@ def fit(
                 validation_seconds=time.perf_counter() - trained,
             )
             run.records.append(record)
-            if state_path is not None:
-                run.save(state_path, digest)
+            if state is not None and time.monotonic() - saved_at >= state.every:
+                run.save(state.path, description)
+                n_saved, saved_at = len(run.records), time.monotonic()
             if on_epoch is not None:
                 on_epoch(record)
+    if state is not None and len(run.records) > n_saved:
+        run.save(state.path, description)
     model.load_state_dict(run.best)
     model.eval()
     return History(tuple(run.records))

@@ -290,7 +290,7 @@ def test_a_finished_model_keeps_its_record_when_a_run_is_refused(tmp_path: Path)
     library, folder = tmp_path / "few.msp", tmp_path / "m"
     records = (DEMO / "library.msp").read_text().split("\n\n")
     library.write_text("\n\n".join(records[:120]) + "\n\n")
-    start = ("train", "--spectra", library, "-o", folder, "--epochs", 2)
+    start = ("train", "--spectra", library, "-o", folder, "--epochs", 2, "--keep-state")
     run_specvae(*start)
     names = ("split.csv", "skipped.csv", "epochs.jsonl", "training.png")
     record = {name: (folder / name).read_bytes() for name in names}

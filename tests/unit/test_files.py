@@ -7,6 +7,9 @@ import hashlib
 import json
 import math
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,35 @@ def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> Non
         assert target.read_text(encoding="utf-8") == "old"
     assert link.is_symlink()
     assert target.read_text(encoding="utf-8") == "new"
+
+
+ABANDON = """
+import os, sys
+from pathlib import Path
+from specvae.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_run(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", ABANDON, tmp_path / "pool.h5"], check=False)
+    (abandoned,) = tmp_path.iterdir()
+    assert abandoned.name.endswith(".tmp.h5")
+    number = next(part for part in re.split(r"[-.]", abandoned.name) if part.isdigit())
+    host = abandoned.name.split(".")[2].removesuffix(f"-{number}")
+    # Of a process that runs, of another computer, and of another program.
+    others = [
+        tmp_path / abandoned.name.replace(number, str(os.getppid())),
+        tmp_path / abandoned.name.replace(host, "elsewhere"),
+        tmp_path / ".notes.tmp.h5",
+    ]
+    for file in others:
+        file.write_text("theirs")
+    with atomic_text(tmp_path / "another.csv") as stream:
+        stream.write("done")
+    assert set(tmp_path.iterdir()) == {*others, tmp_path / "another.csv"}
 
 
 def test_sha256_of_is_the_digest_of_the_bytes(tmp_path: Path) -> None:

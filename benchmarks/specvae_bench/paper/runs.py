@@ -23,6 +23,7 @@ from specvae.vae.training import (
     EpochRecord,
     History,
     OptimConfig,
+    StateFile,
     TrainingData,
     UnpairedPool,
     fit,
@@ -274,7 +275,7 @@ def run(
             validate=validate,
             on_epoch=record,
             on_step=on_step,
-            state_path=folder / _STATE,
+            state=StateFile(folder / _STATE),
             resume=True,
             device=device,
         )

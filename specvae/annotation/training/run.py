@@ -45,7 +45,7 @@ from specvae.annotation.training.networks import (
     objective_config,
     optim_config,
 )
-from specvae.annotation.training.settings import TrainConfig, automatic_epochs
+from specvae.annotation.training.settings import TrainConfig, automatic_epochs, flat_settings
 from specvae.annotation.training.streams import (
     choose_pairs,
     frequent_columns,
@@ -75,7 +75,7 @@ from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.device import pick_device
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import EpochRecord, History, fit
+from specvae.vae.training import EpochRecord, History, StateFile, fit
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "training-state.safetensors"
@@ -100,6 +100,8 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
+    state_every: float = 300.0,
+    keep_state: bool = False,
     strict: bool = False,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -118,6 +120,11 @@ def train(
     resume
         Go on from the last finished epoch in the folder; the weights end up the same as those of
         a run that was never broken off.
+    state_every
+        Seconds between two writings of the state for resuming, at least; 0: after each epoch. It is
+        also written after the last epoch.
+    keep_state
+        Keep that state when the run has finished.
     strict
         Make the first malformed record an error.
     n_jobs
@@ -216,6 +223,9 @@ def train(
     # A run that is refused, say because it cannot be resumed, leaves the record of the model that
     # is there alone: the first epoch is when the folder becomes this run's.
     epochs = _EpochLog(files.output, config.optim.epochs, progress, write_record)
+    settings = flat_settings(config)
+    del settings["optim.epochs"]  # a run at a constant rate may be given more
+    state = StateFile(files.output / STATE_FILE, state_every, settings)
     history = fit(
         model,
         data,
@@ -225,7 +235,7 @@ def train(
             (lambda m: validation.mean_reciprocal_rank(m, torch_device)) if validation else None
         ),
         on_epoch=epochs,
-        state_path=files.output / STATE_FILE,
+        state=state,
         on_step=lambda epoch, step, of: progress.progress(f"epoch {epoch}, step", step, of),
         resume=resume,
         device=torch_device,
@@ -270,7 +280,13 @@ def train(
             f"{figures['n_candidates']} structures of like mass (random "
             f"{figures['random_hit_at_1']:.1%}, blind {figures['blind_hit_at_1']:.1%})"
         )
+    _put_away(state, keep_state)
     return header
+
+
+def _put_away(state: StateFile, keep: bool) -> None:
+    if not keep:
+        state.path.unlink(missing_ok=True)
 
 
 def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from specvae.errors import ConfigError, InputError, nearest
+from specvae.settings import flatten
 from specvae.vae.kinds import MODEL_KINDS
 
 PRESETS = ("small", "paper")
@@ -261,7 +262,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file ({error})") from None
-    return _flatten(nested)
+    return flatten(nested)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -294,7 +295,7 @@ def override(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
         If a key is unknown (the message names the nearest), or a value has the wrong type or lies
         outside its range.
     """
-    known = _flatten(dataclasses.asdict(config))
+    known = flatten(dataclasses.asdict(config))
     for key, value in values.items():
         if key not in known:
             near = nearest(key, known)
@@ -312,17 +313,7 @@ def override(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 def flat_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings under flat ``group.name`` keys, as JSON values."""
-    return _flatten(config.to_json())
-
-
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+    return flatten(config.to_json())
 
 
 def _coerce(key: str, value: Any, wanted: Any) -> Any:  # noqa: ANN401

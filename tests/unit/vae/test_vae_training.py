@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from vae_examples import NONE, linear_gaussian, random_rows, small_batch, small_model, small_source
 
@@ -26,6 +28,7 @@ from specvae.vae.training import (
     GreyLevels,
     OptimConfig,
     PackedBits,
+    StateFile,
     Table,
     TensorSource,
     TrainingData,
@@ -268,28 +271,25 @@ torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_vae_training import OPTIM, data, dropout_model
 from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import fit
-import specvae.vae.training as training
+from specvae.vae.training import StateFile, fit
 
 def on_step(epoch, step, n_steps):
     if (epoch, step) == (3, 2):
         os.kill(os.getpid(), 9)
 
 fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), validate=lambda model: 1.0,
-    on_step=on_step, state_path=Path(sys.argv[2]))
+    on_step=on_step, state=StateFile(Path(sys.argv[2]), every=0))
 """
 
 
 def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    state = tmp_path / "state.safetensors"
+    state = StateFile(tmp_path / "state.safetensors", every=0)
     killed = subprocess.run(
-        [sys.executable, "-c", RUN, str(Path(__file__).parent), str(state)], check=False
+        [sys.executable, "-c", RUN, str(Path(__file__).parent), str(state.path)], check=False
     )
     assert killed.returncode == -signal.SIGKILL
-    half_written = tmp_path / ".state.4711.tmp.safetensors"
-    half_written.write_bytes(state.read_bytes()[:100])  # as of a kill while the state was written
     seen: list[EpochRecord] = []
     resumed, undisturbed = dropout_model(), dropout_model()
     # The best epoch is the first: it too has to survive the kill.
@@ -300,10 +300,9 @@ def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path: Pat
         ObjectiveConfig(),
         validate=lambda _: 1.0,
         on_epoch=seen.append,
-        state_path=state,
+        state=state,
         resume=True,
     )
-    assert not half_written.exists()
     assert [record.epoch for record in seen] == [3, 4]
     assert [record.epoch for record in history.epochs] == [1, 2, 3, 4]
     whole = fit(undisturbed, data(), OPTIM, ObjectiveConfig(), validate=lambda _: 1.0)
@@ -312,15 +311,13 @@ def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path: Pat
         assert ours.parts == theirs.parts
         assert (ours.best, ours.learning_rate) == (theirs.best, theirs.learning_rate)
     again = dropout_model()  # resuming a finished run trains nothing and restores it
-    assert (
-        len(fit(again, data(), OPTIM, ObjectiveConfig(), state_path=state, resume=True).epochs) == 4
-    )
+    assert len(fit(again, data(), OPTIM, ObjectiveConfig(), state=state, resume=True).epochs) == 4
     assert weights_sha256(again) == weights_sha256(undisturbed)
     torch.set_num_threads(n_threads)
 
 
 def test_last_weights_are_resumed_too(tmp_path: Path) -> None:
-    state = tmp_path / "state.safetensors"
+    state = StateFile(tmp_path / "state.safetensors", every=0)
 
     class Stop(Exception):
         pass
@@ -330,40 +327,83 @@ def test_last_weights_are_resumed_too(tmp_path: Path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), on_epoch=stop, state_path=state)
+        fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), on_epoch=stop, state=state)
     resumed, undisturbed = dropout_model(), dropout_model()
-    fit(resumed, data(), OPTIM, ObjectiveConfig(), state_path=state, resume=True)
+    fit(resumed, data(), OPTIM, ObjectiveConfig(), state=state, resume=True)
     fit(undisturbed, data(), OPTIM, ObjectiveConfig())
     assert weights_sha256(resumed) == weights_sha256(undisturbed)
 
 
+@pytest.mark.parametrize("averaging", [None, 0.9])
+@pytest.mark.parametrize("best", [1, 2])
+def test_a_state_holds_no_weights_twice(tmp_path: Path, averaging: float | None, best: int) -> None:
+    state = StateFile(tmp_path / "state.safetensors", every=0)
+    optim = OptimConfig(2, batch_size=8, learning_rate=0.01, weight_averaging=averaging)
+    values = {1: [2.0, 1.0], 2: [1.0, 2.0]}[best]
+
+    def run(resume: bool) -> str:
+        model, measured = dropout_model(), iter(values)
+        fit(
+            model, data(), optim, ObjectiveConfig(), validate=lambda _: next(measured),
+            state=state, resume=resume,
+        )  # fmt: skip
+        return weights_sha256(model)
+
+    trained = run(resume=False)
+    with safe_open(state.path, framework="pt") as stream:
+        groups = {key.partition("/")[0] for key in stream.keys()}  # noqa: SIM118 (no mapping)
+    wanted = {"model", "optimizer"}
+    # The best weights are those of the last epoch, or need a place of their own.
+    wanted |= {"best"} if best == 1 else set()
+    wanted |= {"averaged"} if averaging else set()
+    assert groups == wanted
+    assert run(resume=True) == trained
+
+
+def test_a_state_is_written_no_more_often_than_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    seen: list[bool] = []
+    for every in (1e9, 0.0):
+        fit(
+            dropout_model(), data(), OPTIM, ObjectiveConfig(),
+            on_epoch=lambda _: seen.append(path.exists()), state=StateFile(path, every),
+        )  # fmt: skip
+        assert path.exists()  # after the last epoch it always is
+        path.unlink()
+    assert seen == [False] * 4 + [True] * 4
+
+
 def test_resume_state_of_another_run_or_a_foreign_file_is_refused(tmp_path: Path) -> None:
-    state = tmp_path / "state.safetensors"
-    fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), state_path=state)
+    state = StateFile(tmp_path / "state.safetensors", settings={"optim": {"rate": 0.1}, "seed": 3})
+    fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), state=state)
     other = OptimConfig.from_json({**OPTIM.to_json(), "seed": 4})
-    for streams, optim, objective in (
-        (data(), other, ObjectiveConfig()),
-        (data(), OPTIM, ObjectiveConfig(beta=0.5)),
-        (TrainingData(small_source(20, 8), data().unpaired), OPTIM, ObjectiveConfig()),
-    ):
-        with pytest.raises(TrainingError, match="other data or another configuration") as error:
-            fit(dropout_model(), streams, optim, objective, state_path=state, resume=True)
+    other_settings = replace(state, settings={"optim": {"rate": 0.2}, "seed": 4})
+    for streams, optim, objective, ours, differing in (
+        (data(), other, ObjectiveConfig(), state, "optim.seed 3 (now 4)"),
+        (data(), OPTIM, ObjectiveConfig(beta=0.5), state, "objective.beta 1.0 (now 0.5)"),
+        (
+            TrainingData(small_source(20, 8), data().unpaired), OPTIM, ObjectiveConfig(), state,
+            "other training data",
+        ),
+        (data(), other, ObjectiveConfig(), other_settings, "optim.rate 0.1 (now 0.2), seed 3 (now"),
+    ):  # fmt: skip
+        with pytest.raises(TrainingError, match="resume state of a run with") as error:
+            fit(dropout_model(), streams, optim, objective, state=ours, resume=True)
+        assert differing in str(error.value)
         assert "\n" not in str(error.value)
-    for content in (b"", b"nonsense" * 40, state.read_bytes()[:3000]):
-        state.write_bytes(content)
+    for content in (b"", b"nonsense" * 40, state.path.read_bytes()[:3000]):
+        state.path.write_bytes(content)
         with pytest.raises(TrainingError, match="not a resume state, or a damaged one") as error:
-            fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), state_path=state, resume=True)
+            fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), state=state, resume=True)
         assert "\n" not in str(error.value)
 
 
 def test_a_run_at_a_constant_rate_is_prolonged_and_never_shortened(tmp_path: Path) -> None:
-    state = tmp_path / "state.safetensors"
+    state = StateFile(tmp_path / "state.safetensors")
 
     def run(epochs: int) -> int:
         optim = OptimConfig(epochs, batch_size=8, learning_rate=0.01)
-        history = fit(
-            dropout_model(), data(), optim, ObjectiveConfig(), state_path=state, resume=True
-        )
+        history = fit(dropout_model(), data(), optim, ObjectiveConfig(), state=state, resume=True)
         return len(history.epochs)
 
     assert [run(1), run(3), run(3)] == [1, 3, 3]

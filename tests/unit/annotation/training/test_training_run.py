@@ -56,8 +56,12 @@ def skipped(folder: Path) -> list[tuple[str, str, str]]:
         ]
 
 
-def run(config: TrainConfig, files: TrainFiles, resume: bool = False) -> dict[str, Any]:
-    return train(config, files, device="cpu", n_jobs=1, resume=resume)
+def run(
+    config: TrainConfig, files: TrainFiles, resume: bool = False, keep_state: bool = False
+) -> dict[str, Any]:
+    return train(
+        config, files, device="cpu", n_jobs=1, resume=resume, state_every=0, keep_state=keep_state
+    )
 
 
 def held_out(config: TrainConfig) -> set[str]:
@@ -200,7 +204,7 @@ def test_jmvae_refuses_unpaired_samples_before_anything_is_read(
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(files: TrainFiles) -> None:
     config = tiny_config(optim__epochs=2)
-    first = run(config, files)
+    first = run(config, files, keep_state=True)
     written = {
         name: (files.output / name).read_bytes()
         for name in ("epochs.jsonl", "split.csv", "skipped.csv", "training.png")
@@ -243,11 +247,17 @@ def test_epochs_lost_by_a_kill_are_written_on_resume(
 
 
 def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) -> None:
-    run(tiny_config(), files)
-    assert (files.output / STATE_FILE).exists()
+    run(tiny_config(), files, keep_state=True)
     other = write_library(tmp_path / "other.msp", ALCOHOLS[:-1])
-    with pytest.raises(TrainingError, match="other data"):
+    with pytest.raises(TrainingError, match="other training data"):
         run(tiny_config(), replace(files, spectra=(other,)), resume=True)
+    with pytest.raises(TrainingError, match=r"objective\.beta 0\.2 \(now 0\.5\)"):
+        run(tiny_config(objective__beta=0.5), files, resume=True)
+
+
+def test_the_state_goes_when_the_run_has_finished(files: TrainFiles) -> None:
+    run(tiny_config(), files)
+    assert not (files.output / STATE_FILE).exists()
 
 
 def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Path) -> None:
