@@ -10,6 +10,7 @@ from specvae.cli.options import (
     INPUT,
     Console,
     NumberRange,
+    assumption_options,
     candidate_options,
     device_option,
     in_list_option,
@@ -46,6 +47,7 @@ class TopType(click.ParamType[int | str]):
 @candidate_options
 @model_option
 @query_filter_options
+@assumption_options
 @click.option(
     "--top", type=TopType(), default="10", show_default=True, help="Candidates shown per query."
 )
@@ -79,6 +81,8 @@ def annotate(
     model: Path,
     ion_mode: str | None,
     adducts: tuple[str, ...],
+    assume_adduct: str | None,
+    assume_ion_mode: str | None,
     top: int | str,
     min_probability: float | None,
     in_list: float | None,
@@ -108,6 +112,7 @@ def annotate(
         {"--output": output, "--report": report, "its list of skips": skips_path(output)},
     )
 
+    from specvae.annotation.library.query import Assumptions
     from specvae.annotation.output.tables import write_annotations
     from specvae.annotation.ranking.annotator import (
         Annotator,
@@ -124,6 +129,7 @@ def annotate(
     sniff_format(queries)
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
+    assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
     annotator = Annotator.load(path, device, fingerprint_only=rank_by == "fingerprint")
     calibration = annotator.probability
@@ -132,7 +138,14 @@ def annotate(
             require_calibrated(path, calibration, option)
     source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
     ranked = rank_queries(
-        annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console
+        annotator,
+        queries,
+        source,
+        wanted,
+        query_report,
+        assumed=assumed,
+        n_jobs=jobs,
+        progress=console,
     )
     results = [to_result(annotator, query, None if top == "all" else int(top)) for query in ranked]
     n_ranked = sum(result.annotations[0].rank is not None for result in results)

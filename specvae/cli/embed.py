@@ -81,7 +81,7 @@ def embed(
     report = ReadReport(strict=strict)
     annotator = Annotator.load(path, device)
     if queries is not None:
-        spectra = list(read_spectra(queries, report))
+        spectra = [annotator.settle(found).spectrum for found in read_spectra(queries, report)]
         ids = [spectrum.query_id for spectrum in spectra]
         latent = annotator.embed(spectra)
     else:

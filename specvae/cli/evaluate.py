@@ -11,6 +11,7 @@ import click
 from specvae.cli.options import (
     INPUT,
     Console,
+    assumption_options,
     candidate_options,
     device_option,
     in_list_option,
@@ -40,6 +41,7 @@ _NAMES_SHOWN = 5
 )
 @model_option
 @query_filter_options
+@assumption_options
 @click.option(
     "-o",
     "--output",
@@ -72,6 +74,8 @@ def evaluate(
     model: Path,
     ion_mode: str | None,
     adducts: tuple[str, ...],
+    assume_adduct: str | None,
+    assume_ion_mode: str | None,
     output: Path | None,
     json_path: Path | None,
     plot_path: Path | None,
@@ -108,6 +112,7 @@ def evaluate(
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.evaluation.hits import top_k_curve
     from specvae.annotation.library.compounds import read_truth
+    from specvae.annotation.library.query import Assumptions
     from specvae.annotation.ranking.annotator import (
         Annotator,
         CandidateSource,
@@ -123,6 +128,7 @@ def evaluate(
     sniff_format(queries)
     console = Console()
     wanted = QueryFilter.of(ion_mode, adducts)
+    assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
     answers = read_truth(truth)
     annotator = Annotator.load(path, device, fingerprint_only=rank_by == "fingerprint")
     for option, value in (("--reliability", reliability_path), ("--in-list", in_list)):
@@ -133,7 +139,14 @@ def evaluate(
     evaluation = compare(
         annotator,
         rank_queries(
-            annotator, queries, source, wanted, query_report, n_jobs=jobs, progress=console
+            annotator,
+            queries,
+            source,
+            wanted,
+            query_report,
+            assumed=assumed,
+            n_jobs=jobs,
+            progress=console,
         ),
         answers,
         in_list,

@@ -187,6 +187,24 @@ def query_filter_options(function: Decorated) -> Decorated:
     )(function)
 
 
+def assumption_options(function: Decorated) -> Decorated:
+    """Add ``--assume-adduct`` and ``--assume-ion-mode``."""
+    function = click.option(
+        "--assume-ion-mode",
+        type=click.Choice(["positive", "negative"]),
+        default=None,
+        help="Ion mode of queries that state neither that nor an adduct.  [default: that of the "
+        "model, if it was trained on one only]",
+    )(function)
+    return click.option(
+        "--assume-adduct",
+        default=None,
+        metavar="ADDUCT",
+        help='Adduct of queries that state none, e.g. "[M+Na]+"; their ion mode and charge must '
+        "agree with it.  [default: [M+H]+ or [M-H]- by ion mode and charge]",
+    )(function)
+
+
 class NumberRange(click.FloatRange):
     """A number in a range; unlike click's own, not-a-number is none."""
 

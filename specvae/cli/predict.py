@@ -11,6 +11,7 @@ from specvae.cli.options import (
     INPUT,
     Console,
     NumberRange,
+    assumption_options,
     device_option,
     model_file,
     model_option,
@@ -24,6 +25,7 @@ from specvae.cli.outputs import require_outputs, skips_path, text_output, write_
 @click.command()
 @click.argument("queries", type=INPUT)
 @model_option
+@assumption_options
 @click.option(
     "--min-probability",
     type=NumberRange(0.0, 1.0),
@@ -39,6 +41,8 @@ from specvae.cli.outputs import require_outputs, skips_path, text_output, write_
 def predict(
     queries: Path,
     model: Path,
+    assume_adduct: str | None,
+    assume_ion_mode: str | None,
     min_probability: float,
     output: Path | None,
     strict: bool,
@@ -61,6 +65,7 @@ def predict(
 
     import numpy as np
 
+    from specvae.annotation.library.query import Assumptions
     from specvae.annotation.ranking.annotator import Annotator
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
@@ -69,13 +74,14 @@ def predict(
     sniff_format(queries)
     report = ReadReport(strict=strict)
     annotator = Annotator.load(path, device)
-    spectra = list(read_spectra(queries, report))
+    assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
+    found = [annotator.settle(spectrum, assumed) for spectrum in read_spectra(queries, report)]
     meanings = [annotator.layout.meaning(bit) for bit in range(annotator.layout.n_bits)]
     with text_output(output) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["query_id", "bit", "probability", "meaning"])
-        for start in range(0, len(spectra), 256):
-            chunk = spectra[start : start + 256]
+        for start in range(0, len(found), 256):
+            chunk = [query.spectrum for query in found[start : start + 256]]
             for spectrum, logits in zip(chunk, annotator.predict(chunk), strict=True):
                 probabilities = 1.0 / (1.0 + np.exp(-logits))
                 order = np.argsort(-probabilities, kind="stable")

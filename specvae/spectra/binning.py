@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from specvae.errors import ConfigError, nearest
 from specvae.spectra.spectrum import Spectrum
 
-LAYOUT_VERSION = 1
-"""Rises when the same options would give other columns or values."""
+LAYOUT_VERSION = 2
+"""Rises when the same options would give other columns or values.
+
+Version 1 dropped the peaks above the precursor of ions with several charges too, which are their
+fragments with fewer charges. Models that were trained so still encode queries so.
+"""
+_KNOWN_VERSIONS = (1, 2)
 
 ADDUCTS: tuple[str, ...] = (
     "[M+H]+",
@@ -56,6 +61,7 @@ _MASS_DEFECT_STEPS = 50
 _ENERGY_STEP = 10.0
 _N_ENERGY_STEPS = 16
 _CHUNK_SPECTRA = 4096
+_ABOVE_PRECURSOR = 1.5  # Th; isotope peaks of the precursor
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
 
@@ -143,7 +149,7 @@ class BinLayout:
     max_peaks
         Only so many of the highest peaks are used; None for all.
     drop_above_precursor
-        Peaks more than 1.5 Th above the precursor are left out.
+        Peaks more than 1.5 Th above `Spectrum.singly_charged_mz` are left out.
     adducts, instrument_types
         The values with a column of their own.
     context
@@ -155,7 +161,7 @@ class BinLayout:
     Raises
     ------
     ConfigError
-        If an option makes no sense, or the version is not this program's.
+        If an option makes no sense, or the version is none that this program knows.
     """
 
     bin_width: float = 0.1
@@ -177,9 +183,9 @@ class BinLayout:
     version: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:
-        if self.version != LAYOUT_VERSION:
+        if self.version not in _KNOWN_VERSIONS:
             raise ConfigError(
-                f"bin layout has version {self.version}, this program knows {LAYOUT_VERSION}"
+                f"bin layout has version {self.version}, this program knows 1 to {LAYOUT_VERSION}"
             )
         for name in ("bin_width", "max_mz", "max_loss", "fine_bin_width"):
             value = getattr(self, name)
@@ -354,7 +360,11 @@ class BinLayout:
         """Return m/z (n,) and intensity (n,) of the peaks that are used, the highest at 100."""
         mz, intensity = spectrum.mz, spectrum.intensity
         if self.drop_above_precursor and spectrum.precursor_mz is not None:
-            keep = mz <= spectrum.precursor_mz + 1.5
+            end = spectrum.precursor_mz
+            if self.version > 1 and mz[-1] > end + _ABOVE_PRECURSOR:
+                # Asked for where it matters only: few spectra have such peaks.
+                end = spectrum.singly_charged_mz or end
+            keep = mz <= end + _ABOVE_PRECURSOR
             mz, intensity = mz[keep], intensity[keep]
         if mz.size == 0 or not (highest := intensity.max()) > 0:
             return mz[:0], intensity[:0]

@@ -128,6 +128,21 @@ class Spectrum:
         return ion.neutral_mass(self.precursor_mz)
 
     @property
+    def singly_charged_mz(self) -> float | None:
+        """The m/z (Th) that the ion would have with one charge, beyond which no fragment lies.
+
+        Of [M+2H]2+ that of [M+H]+: its fragments with one charge lie above the precursor. The
+        precursor's own m/z where the ion species is not known.
+        """
+        ion = self.ion
+        if ion is None or abs(ion.charge) == 1 or self.precursor_mz is None:
+            return self.precursor_mz
+        single = default_adduct(ion.ion_mode)
+        assert single is not None
+        # Of several molecules with few charges the ion itself is the heavier one.
+        return max(self.precursor_mz, single.precursor_mz(ion.neutral_mass(self.precursor_mz)))
+
+    @property
     def first_block(self) -> str | None:
         """The 14 letters of the InChIKey that stand for the connectivity."""
         match = _FIRST_BLOCK.match(self.inchikey or "")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
-from specvae.annotation.library.filter import spectrum_adduct
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator, CandidateSource, QueryFilter
 from specvae.cli.options import Console
 from specvae.errors import InputError
@@ -41,7 +41,7 @@ class Problem:
     Attributes
     ----------
     spectrum
-        The query.
+        The query's, with the ion that it is taken to be.
     truth
         InChIKey first block.
     candidates
@@ -86,27 +86,25 @@ def read_problems(
 
     A query that could not be read is of the second kind.
     """
+    # The library has no other ion mode, as if a model that knows one only were asked.
+    assumed = Assumptions(ion_mode=wanted.ion_mode)
     report = ReadReport()
     problems: list[Problem] = []
     seen: set[str] = set()
     for spectrum in read_spectra(queries, report):
         seen.add(spectrum.query_id)
         console.progress("finding candidates", len(seen))
-        adduct = spectrum_adduct(spectrum, wanted.ion_mode)
-        ion_mode = adduct.ion_mode if adduct else spectrum.ion_mode
-        name = adduct.name if adduct else spectrum.adduct
-        if wanted.ion_mode and ion_mode != wanted.ion_mode:
+        query = Query.settle(spectrum, assumed)
+        block = truth.get(query.query_id)
+        if block is None or wanted.reject(query):
             continue
-        if (wanted.adducts and name not in wanted.adducts) or spectrum.query_id not in truth:
-            continue
-        found = source.find(spectrum, adduct)
-        block = truth[spectrum.query_id]
+        found = source.find(query)
         if isinstance(found, str):
-            problems.append(Problem(spectrum, block, None, None, np.empty(0, np.int64)))
+            problems.append(Problem(query.spectrum, block, None, None, np.empty(0, np.int64)))
             continue
         places = np.flatnonzero(np.asarray(found.first_block) == block)
         place = int(places[0]) if len(places) else None
-        problems.append(Problem(spectrum, block, found, place, same_formula(found, place)))
+        problems.append(Problem(query.spectrum, block, found, place, same_formula(found, place)))
     console.log(f"queries: {report.summary()}")
     missing = [query_id for query_id in truth if query_id not in seen]
     if missing:

@@ -64,15 +64,15 @@ class Peaks(NamedTuple):
     def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
         """Take a spectrum's highest peaks; see `highest`.
 
-        Of an ion with several charges the precursor is taken as it would be with one: its
-        fragments with fewer charges lie above it.
+        The precursor is taken as it would be with one charge (`Spectrum.singly_charged_mz`).
         """
-        ion, precursor_mz = spectrum.ion, spectrum.precursor_mz
-        sign = -1 if ion is not None and ion.charge < 0 else 1
-        if ion is not None and precursor_mz is not None and abs(ion.charge) > 1:
-            precursor_mz = float(_ion_mz(np.array(ion.neutral_mass(precursor_mz)), 0, sign))
+        ion = spectrum.ion
         return cls.highest(
-            spectrum.mz, spectrum.intensity, precursor_mz, sign=sign, max_peaks=max_peaks
+            spectrum.mz,
+            spectrum.intensity,
+            spectrum.singly_charged_mz,
+            sign=-1 if ion is not None and ion.charge < 0 else 1,
+            max_peaks=max_peaks,
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Which spectra are used, and the adduct that a spectrum is taken to be."""
+"""Which spectra of a library are used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from specvae.errors import ConfigError
 from specvae.molecules.molecule import Molecule
 from specvae.report import Reason
-from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
+from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 # Some libraries round m/z to two decimals; relative tolerance alone would drop their light ions.
@@ -68,7 +68,7 @@ class SpectrumFilter:
         for block in (molecule.first_block, spectrum.first_block):
             if block in self.excluded:
                 return Reason.EXCLUDED, block
-        adduct = spectrum_adduct(spectrum)
+        adduct = spectrum.ion
         if adduct is None or spectrum.precursor_mz is None:
             return Reason.ADDUCT, spectrum.adduct or "unknown"
         expected = adduct.precursor_mz(molecule.exact_mass)
@@ -96,10 +96,3 @@ def canonical_adducts(texts: Iterable[str]) -> frozenset[str]:
             raise ConfigError(f"adduct {text!r} is unknown; wanted one like '[M+H]+'")
         names.add(adduct.name)
     return frozenset(names)
-
-
-def spectrum_adduct(spectrum: Spectrum, default_ion_mode: str | None = None) -> Adduct | None:
-    """Return a spectrum's adduct; where it states neither that nor an ion mode, the default's."""
-    if spectrum.adduct is None and spectrum.ion_mode is None:
-        return default_adduct(default_ion_mode)
-    return spectrum.ion

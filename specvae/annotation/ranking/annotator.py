@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidenc
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.memory import from_companions
 from specvae.annotation.evidence.pool import Evidence, EvidencePool
-from specvae.annotation.library.filter import canonical_adducts, spectrum_adduct
+from specvae.annotation.library.filter import canonical_adducts
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import Annotation, QueryResult
@@ -37,7 +38,6 @@ from specvae.molecules.fingerprint import (
 )
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason, Skip
-from specvae.spectra.adducts import Adduct
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -67,6 +67,14 @@ class QueryFilter:
             If an adduct is unknown.
         """
         return cls(ion_mode, canonical_adducts(adducts))
+
+    def reject(self, query: Query) -> str | None:
+        """Return why a query is left out, or None if it is ranked."""
+        if self.ion_mode and query.ion_mode != self.ion_mode:
+            return f"left out: ion mode {query.ion_mode or 'unknown'}"
+        if self.adducts and query.adduct not in self.adducts:
+            return f"left out: adduct {query.adduct or 'unknown'}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,19 @@ class Annotator:
         """InChIKey first blocks of the compounds that trained or chose the model."""
         return frozenset(b for blocks in self.header["compounds"].values() for b in blocks)
 
+    def settle(self, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
+        """Return a spectrum as a query.
+
+        One that states no ion mode is taken to be of the one that the model knows, if it knows one
+        only and the user assumes none.
+        """
+        known = [mode for mode in self.header["provenance"]["ion_modes"] if mode != "unknown"]
+        query = Query.settle(spectrum, (assumed or Assumptions()).or_only(known))
+        if known and query.ion_mode is not None and query.ion_mode not in known:
+            untrained = f"the model was not trained on {query.ion_mode} ion mode"
+            return replace(query, remarks=(*query.remarks, untrained))
+        return query
+
     def predict(self, spectra: Sequence[Spectrum]) -> NDArray[np.float64]:
         """Return the logit of every fingerprint bit, float64 (n_spectra, n_bits)."""
         encoded = sparse_rows(self.bins.encode_many(spectra))
@@ -271,11 +292,11 @@ class CandidateSource:
         if self._table is not None and not len(self._table):
             raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
 
-    def find(self, query: Spectrum, adduct: Adduct | None) -> CandidateSet | str:
+    def find(self, query: Query) -> CandidateSet | str:
         """Return a query's candidates, one per first block, or why there are none."""
-        mass = None
-        if adduct is not None and query.precursor_mz is not None:
-            mass = adduct.neutral_mass(query.precursor_mz)
+        if query.spectrum.ms_level not in (2, None):
+            return f"MS level {query.spectrum.ms_level}, wanted 2"
+        mass = query.neutral_mass
         if self._table is not None and self._table.has_query_ids:
             found = self._table.for_query(query.query_id)
             return found.deduplicate(mass) if len(found) else "no candidates for this query_id"
@@ -320,6 +341,7 @@ def rank_queries(
     wanted: QueryFilter,
     report: ReadReport,
     *,
+    assumed: Assumptions | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[RankedQuery]:
@@ -330,13 +352,13 @@ def rank_queries(
     """
     progress = progress or Silence()
     before = len(report.skips)
-    queries = list(read_spectra(path, report))
+    queries = [annotator.settle(spectrum, assumed) for spectrum in read_spectra(path, report)]
     # A survey scan of an mzML run is no query that somebody waits for.
     skips = [skip for skip in report.skips[before:] if skip.reason is not Reason.MS_LEVEL]
     unread = deque(_unread(skips, {query.query_id for query in queries}))
     ranked = rank_spectra(annotator, queries, source, wanted, n_jobs=n_jobs, progress=progress)
     for query, record in zip(queries, ranked, strict=True):
-        while unread and unread[0][0] < query.line:
+        while unread and unread[0][0] < query.spectrum.line:
             yield unread.popleft()[1]
         yield record
     for _, record in unread:
@@ -345,7 +367,7 @@ def rank_queries(
 
 def rank_spectra(
     annotator: Annotator,
-    queries: Sequence[Spectrum],
+    queries: Sequence[Query],
     source: CandidateSource,
     wanted: QueryFilter,
     *,
@@ -356,13 +378,11 @@ def rank_spectra(
     progress = progress or Silence()
     n_done = 0
     for start in range(0, len(queries), _CHUNK):
-        chunk = [
-            _prepare(query, annotator, source, wanted) for query in queries[start : start + _CHUNK]
-        ]
+        chunk = [_prepare(query, source, wanted) for query in queries[start : start + _CHUNK]]
         rankable = [item for item in chunk if isinstance(item.found, CandidateSet)]
         sets = [item.candidates for item in rankable]
         tables = source.packed(sets, n_jobs, progress)
-        logits = annotator.predict([item.query for item in rankable])
+        logits = annotator.predict([item.query.spectrum for item in rankable])
         compared: Sequence[NDArray[np.uint8] | None] = [None] * len(rankable)
         if annotator.evidence_pool is not None:
             compared = source.packed(sets, n_jobs, progress, annotator.evidence_pool.layout)
@@ -427,10 +447,9 @@ def to_result(annotator: Annotator, ranked: RankedQuery, top: int | None) -> Que
 class _Prepared:
     """A query with its candidates, or why it has none."""
 
-    query: Spectrum
-    adduct: str | None
-    remarks: tuple[str, ...]
+    query: Query
     found: CandidateSet | str
+    remarks: tuple[str, ...] = ()
     is_filtered: bool = False
 
     @property
@@ -439,28 +458,11 @@ class _Prepared:
         return self.found
 
 
-def _prepare(
-    query: Spectrum, annotator: Annotator, source: CandidateSource, wanted: QueryFilter
-) -> _Prepared:
-    provenance = annotator.header["provenance"]
-    trained_modes = [mode for mode in provenance["ion_modes"] if mode != "unknown"]
-    # A query that states no ion mode is taken to be of the one that the model knows, if any.
-    only_mode = trained_modes[0] if len(trained_modes) == 1 else None
-    adduct = spectrum_adduct(query, only_mode)
-    name = adduct.name if adduct else query.adduct
-    ion_mode = adduct.ion_mode if adduct else query.ion_mode
-    if wanted.ion_mode and ion_mode != wanted.ion_mode:
-        return _Prepared(query, name, (), f"left out: ion mode {ion_mode or 'unknown'}", True)
-    if wanted.adducts and name not in wanted.adducts:
-        return _Prepared(query, name, (), f"left out: adduct {name or 'unknown'}", True)
-    if query.ms_level not in (2, None):
-        return _Prepared(query, name, (), f"MS level {query.ms_level}, wanted 2")
-    remarks = list(query.notes)
-    if query.adduct is None and name is not None:
-        remarks.append(f"adduct taken as {name}")
-    if trained_modes and ion_mode is not None and ion_mode not in trained_modes:
-        remarks.append(f"the model was not trained on {ion_mode} ion mode")
-    return _Prepared(query, name, tuple(remarks), source.find(query, adduct))
+def _prepare(query: Query, source: CandidateSource, wanted: QueryFilter) -> _Prepared:
+    left_out = wanted.reject(query)
+    if left_out is not None:
+        return _Prepared(query, left_out, is_filtered=True)
+    return _Prepared(query, source.find(query), query.remarks)
 
 
 def _ranked(
@@ -474,17 +476,19 @@ def _ranked(
         assert isinstance(item.found, str)
         return RankedQuery(
             item.query.query_id,
-            item.query,
-            item.adduct,
+            item.query.spectrum,
+            item.query.adduct,
             "; ".join((item.found, *item.remarks)),
             is_filtered=item.is_filtered,
         )
     scores, blind_scores = log_likelihoods(packed, np.stack([logits, annotator.blind_logits]))
     evidence, features = None, []
     if annotator.evidence_pool is not None and compared is not None:
-        evidence = annotator.evidence_pool.weigh(item.query, item.candidates, compared, scores)
+        evidence = annotator.evidence_pool.weigh(
+            item.query.spectrum, item.candidates, compared, scores
+        )
         scores = evidence.scores
-        features = list_features(evidence, item.query.n_peaks)
+        features = list_features(evidence, item.query.spectrum.n_peaks)
     given, log_odds = np.empty(0), None
     if annotator.probability is not None:
         of_list = np.array([features], dtype=np.float64)
@@ -492,8 +496,8 @@ def _ranked(
         log_odds = float(annotator.probability.log_odds_in_list([scores], of_list)[0])
     return RankedQuery(
         item.query.query_id,
-        item.query,
-        item.adduct,
+        item.query.spectrum,
+        item.query.adduct,
         "; ".join(("ok", *item.remarks)),
         item.candidates,
         packed,

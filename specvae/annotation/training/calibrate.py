@@ -93,7 +93,14 @@ def calibrate(
     held = []
     for block, ranked in zip(
         blocks,
-        rank_spectra(annotator, queries, source, QueryFilter(), n_jobs=n_jobs, progress=progress),
+        rank_spectra(
+            annotator,
+            [annotator.settle(spectrum) for spectrum in queries],
+            source,
+            QueryFilter(),
+            n_jobs=n_jobs,
+            progress=progress,
+        ),
         strict=True,
     ):
         if ranked.candidates is None:

@@ -67,6 +67,16 @@ def test_peaks_are_tidied_up_before_the_base_peak_is_set() -> None:
     assert layout.encode(unknown).columns.tolist() == [500, 600, 700, 3000]
 
 
+def test_fragments_of_a_doubly_charged_ion_may_lie_above_it() -> None:
+    layout = BinLayout(drop_above_precursor=True)
+    doubly = spectrum([72.0, 150.0, 300.0], [1.0, 2.0, 4.0], precursor_mz=98.0475)
+    doubly = replace(doubly, adduct="[M+2H]2+")  # M is 194.0804, so [M+H]+ 195.0877
+    assert layout.encode(doubly).columns.tolist() == [720, 1500]
+    assert layout.encode(replace(doubly, adduct="[M+H]+")).columns.tolist() == [720]
+    # Models that were trained without those peaks go on without them.
+    assert replace(layout, version=1).encode(doubly).columns.tolist() == [720]
+
+
 def test_a_spectrum_whose_peaks_are_all_dropped_is_empty() -> None:
     above = spectrum([300.0], [1.0], precursor_mz=200.0)
     assert BinLayout(drop_above_precursor=True).encode(above).columns.size == 0
@@ -211,7 +221,7 @@ def test_json_there_and_back(layout: BinLayout) -> None:
         ({"max_mz": float("inf")}, "max_mz must be a positive number"),
         ({"min_relative_intensity": 1.0}, r"must lie in \[0, 1\)"),
         ({"max_peaks": 0}, "max_peaks must be at least 1"),
-        ({"version": 99}, "version 99, this program knows 1"),
+        ({"version": 99}, "version 99, this program knows 1 to 2"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(change: dict[str, Any], message: str) -> None:

@@ -42,6 +42,18 @@ def test_an_ion_species_that_cannot_be_read_is_not_replaced_by_a_guess() -> None
     assert replace(GLUCOSE, adduct="[MCl37+H]", ion_mode="positive").neutral_mass is None
 
 
+def test_no_fragment_is_heavier_than_the_ion_with_one_charge() -> None:
+    assert GLUCOSE.singly_charged_mz == GLUCOSE.precursor_mz
+    doubly = replace(GLUCOSE, adduct="[M+2H]2+", precursor_mz=91.038970)
+    assert doubly.singly_charged_mz == pytest.approx(181.070665, abs=1e-5)
+    minus = replace(GLUCOSE, adduct="[M-2H]2-", precursor_mz=89.024418)
+    assert minus.singly_charged_mz == pytest.approx(179.056112, abs=1e-5)
+    four = replace(GLUCOSE, adduct="[4M+2H]2+", precursor_mz=361.134052)
+    assert four.singly_charged_mz == four.precursor_mz
+    assert replace(doubly, adduct="[M+Zz]2+").singly_charged_mz == doubly.precursor_mz
+    assert replace(doubly, precursor_mz=None).singly_charged_mz is None
+
+
 @pytest.mark.parametrize("inchikey", [None, "", "N/A", "WQZGKKKJ", "WQZGKKKJIJFFOKX-GASJEMHNSA-N"])
 def test_first_block_of_what_is_no_inchikey(inchikey: str | None) -> None:
     assert replace(GLUCOSE, inchikey=inchikey).first_block is None

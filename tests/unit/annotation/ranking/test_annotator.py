@@ -9,6 +9,8 @@ import torch
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator, tiny_config
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking import annotator as module
 from specvae.annotation.ranking.annotator import (
     Annotator,
@@ -37,7 +39,6 @@ QUERY = Spectrum(
     adduct="[M+H]+",
     ion_mode="positive",
 )
-CAFFEINE_ION = parse_adduct("[M+H]+")
 
 
 @pytest.fixture(autouse=True)
@@ -78,32 +79,33 @@ def ranked(
 
 
 def test_candidates_by_mass_are_one_per_first_block(tmp_path: Path) -> None:
-    found = by_mass(tmp_path).find(QUERY, CAFFEINE_ION)
+    found = by_mass(tmp_path).find(Query.settle(QUERY))
     assert isinstance(found, CandidateSet)
     assert found.name.tolist() == ["caffeine"]
 
 
 @pytest.mark.parametrize(
-    ("query", "adduct", "status"),
+    ("query", "status"),
     [
-        (replace(QUERY, precursor_mz=None), CAFFEINE_ION, "no precursor m/z"),
-        (replace(QUERY, precursor_mz=999.9), CAFFEINE_ION, "no candidates within 10 ppm"),
-        (replace(QUERY, adduct="[M+Zz]+"), None, "unknown adduct [M+Zz]+"),
-        (replace(QUERY, adduct=None), None, "no adduct and no ion mode"),
+        (replace(QUERY, precursor_mz=None), "no precursor m/z"),
+        (replace(QUERY, precursor_mz=999.9), "no candidates within 10 ppm"),
+        (replace(QUERY, ms_level=1), "MS level 1, wanted 2"),
+        (replace(QUERY, adduct="[M+Zz]+"), "unknown adduct [M+Zz]+"),
+        (replace(QUERY, adduct=None, ion_mode=None), "no adduct and no ion mode"),
     ],
 )
-def test_why_there_are_no_candidates(
-    tmp_path: Path, query: Spectrum, adduct: None, status: str
-) -> None:
-    assert by_mass(tmp_path).find(query, adduct) == status
+def test_why_there_are_no_candidates(tmp_path: Path, query: Spectrum, status: str) -> None:
+    assert by_mass(tmp_path).find(Query.settle(query)) == status
 
 
 def test_listed_candidates_need_no_mass(tmp_path: Path) -> None:
     source = table(tmp_path / "ids.csv", f"query_id,smiles\nq,{ASPIRIN}\nq,{CAFFEINE}\nr,CCO\n")
-    found = source.find(replace(QUERY, precursor_mz=None), None)
+    found = source.find(Query.settle(replace(QUERY, precursor_mz=None)))
     assert isinstance(found, CandidateSet)
     assert len(found) == 2
-    assert source.find(replace(QUERY, query_id="s"), None) == "no candidates for this query_id"
+    assert (
+        source.find(Query.settle(replace(QUERY, query_id="s"))) == "no candidates for this query_id"
+    )
 
 
 def test_table_without_usable_candidate_is_refused(tmp_path: Path) -> None:
@@ -132,6 +134,49 @@ def test_adduct_that_a_query_does_not_state(
     queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS=195.0877\n{fields}\n138.066 10")
     (query,) = ranked(tiny_annotator(modes), queries, by_mass(tmp_path))
     assert (query.adduct, query.status) == (adduct, status)
+
+
+def test_an_assumed_ion_ranks_as_if_the_record_stated_it(tmp_path: Path) -> None:
+    annotator = tiny_annotator(("negative",))
+    source = table(
+        tmp_path / "c.csv",
+        f"query_id,smiles\na,{CAFFEINE}\na,{ASPIRIN}\nb,{CAFFEINE}\nb,{ASPIRIN}\n",
+    )
+    queries = mgf(
+        tmp_path / "q.mgf",
+        "TITLE=a\nPEPMASS=193.0731\n138.066 10\n178.05 20",
+        "TITLE=b\nPEPMASS=193.0731\nIONMODE=negative\nADDUCT=[M-H]-\n138.066 10\n178.05 20",
+    )
+    silent, outspoken = ranked(annotator, queries, source)
+    assert silent.status == "ok; adduct taken as [M-H]-"
+    assert outspoken.status == "ok"
+    np.testing.assert_array_equal(silent.scores, outspoken.scores)
+
+
+def test_a_query_without_ion_mode_is_explained_in_the_mode_that_the_model_knows(
+    tmp_path: Path,
+) -> None:
+    """Its fragments are scored and shown as the negative ions that its status names."""
+    query = tiny_annotator(("negative",)).settle(
+        replace(QUERY, adduct=None, ion_mode=None, precursor_mz=193.0731)
+    )
+    assert query.remarks == ("adduct taken as [M-H]-",)
+    assert Peaks.of(query.spectrum).sign == -1
+
+
+def test_users_assumptions_come_before_the_models_ion_mode(
+    tmp_path: Path, annotator: Annotator
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "TITLE=a\nPEPMASS=193.0731\n138.066 10")
+    report = ReadReport()
+    (query,) = rank_queries(
+        annotator, queries, by_mass(tmp_path), QueryFilter(), report,
+        assumed=Assumptions.parse(ion_mode="negative"), n_jobs=1,
+    )  # fmt: skip
+    assert query.adduct == "[M-H]-"
+    assert query.status == (
+        "ok; adduct taken as [M-H]-; the model was not trained on negative ion mode"
+    )
 
 
 def test_two_charges_without_adduct_are_two_protons(tmp_path: Path, annotator: Annotator) -> None:
@@ -307,8 +352,9 @@ def test_of_isotopologues_listed_for_a_query_the_one_that_it_can_be_is_ranked(
             intensity=np.array([1.0]),
             query_id="q",
             precursor_mz=adduct.precursor_mz(parse_molecule(of).exact_mass),
+            adduct=adduct.name,
         )
-        found = source.find(query, adduct)
+        found = source.find(Query.settle(query))
         assert not isinstance(found, str)
         assert found.smiles.tolist() == [of]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotation_examples import tiny_annotator
 from numpy.typing import NDArray
 from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
 from specvae_bench.folds.fold import fold_digest
@@ -13,7 +14,7 @@ from specvae_bench.retrieval.comparison import Comparison, read_problems, same_f
 from specvae_bench.retrieval.lookups import frequency_logits
 from specvae_bench.retrieval.report import figures
 
-from specvae.annotation.ranking.annotator import CandidateSource, QueryFilter
+from specvae.annotation.ranking.annotator import CandidateSource, QueryFilter, rank_queries
 from specvae.cli.options import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
@@ -96,6 +97,39 @@ def test_the_digest_is_of_contents_compressed_or_not(tmp_path: Path) -> None:
     small.write_bytes(gzip.compress(b"candidates\n"))
     expected = hashlib.sha256(b"truth\ncandidates\n").hexdigest()
     assert fold_digest((truth, plain)) == fold_digest((truth, small)) == expected
+
+
+def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
+    """No ion mode, a charge alone, two charges, a survey scan: the library's mode decides."""
+    plus, doubly = 61.06479, 31.03604  # [M+H]+ and [M+2H]2+ of propanol
+    fields = {
+        "silent": (plus, ""),
+        "doubly": (doubly, "CHARGE=2+\n"),
+        "negative": (59.05024, "IONMODE=negative\n"),
+        "sodium": (83.04673, "ADDUCT=[M+Na]+\n"),
+        "survey": (plus, "MSLEVEL=1\nIONMODE=positive\n"),
+    }
+    queries = tmp_path / "queries.mgf"
+    queries.write_text(
+        "".join(
+            f"BEGIN IONS\nTITLE={name}\nPEPMASS={mz}\n{more}30.03 1\nEND IONS\n"
+            for name, (mz, more) in fields.items()
+        )
+    )
+    listed = candidates(tmp_path, PROPANOL, ACETIC_ACID)
+    source = CandidateSource(
+        tmp_path / "candidates.csv", get_layout("morgan4096"), 10.0, ReadReport()
+    )
+    wanted = QueryFilter.of("positive", ["[M+H]+", "[M+2H]2+"])
+    truth = dict.fromkeys(fields, str(listed.first_block[0]))
+    problems, _ = read_problems(queries, truth, source, wanted, Console())
+    annotator = tiny_annotator(("positive",))
+    ranked = rank_queries(annotator, queries, source, wanted, ReadReport(), n_jobs=1)
+    kept = {query.query_id: query for query in ranked if not query.is_filtered}
+    assert [problem.spectrum.query_id for problem in problems] == list(kept)
+    assert list(kept) == ["silent", "doubly", "survey"]
+    assert [p.spectrum.adduct for p in problems] == [q.adduct for q in kept.values()]
+    assert [p.n_candidates for p in problems] == [len(q.scores) for q in kept.values()] == [1, 1, 0]
 
 
 def test_problems_are_the_queries_with_a_truth_that_pass_the_filter(tmp_path: Path) -> None:

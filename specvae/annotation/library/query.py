@@ -1,0 +1,136 @@
+"""Queries: spectra whose ion species was settled once, when they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from specvae.errors import ConfigError
+from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
+from specvae.spectra.spectrum import Spectrum
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What a query is taken to be where its record does not say.
+
+    Attributes
+    ----------
+    adduct
+        Ion species of queries that state none, if it agrees with the ion mode and the number of
+        charges that they do state. Where it does not, and without one, they are the protonated or
+        deprotonated molecule.
+    ion_mode
+        Of queries that state neither ion mode nor a species that implies one.
+    """
+
+    adduct: Adduct | None = None
+    ion_mode: str | None = None
+
+    @classmethod
+    def parse(cls, adduct: str | None = None, ion_mode: str | None = None) -> Assumptions:
+        """Return what a user asks for; a species alone gives the ion mode too.
+
+        Raises
+        ------
+        ConfigError
+            If the species is unknown, or of another ion mode.
+        """
+        if adduct is None:
+            return cls(None, ion_mode)
+        ion = parse_adduct(adduct, ion_mode)
+        if ion is None:
+            raise ConfigError(f"adduct {adduct!r} is unknown; wanted one like '[M+H]+'")
+        if ion_mode is not None and ion.ion_mode != ion_mode:
+            raise ConfigError(
+                f"adduct {ion.name} is of {ion.ion_mode} ion mode, but {ion_mode} is assumed"
+            )
+        return cls(ion, ion.ion_mode)
+
+    def or_only(self, ion_modes: Iterable[str]) -> Assumptions:
+        """Return the same, with the ion mode of a model that knows one only if none is assumed."""
+        known = set(ion_modes) - {"unknown"}
+        if self.ion_mode is not None or len(known) != 1:
+            return self
+        return replace(self, ion_mode=known.pop())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """A spectrum that is to be annotated, with the ion that it is taken to be.
+
+    Attributes
+    ----------
+    spectrum
+        As read, but with `ion` as its own species, charge and ion mode: whatever looks at it sees
+        the same ion.
+    ion
+        Stated or assumed; None if the stated one cannot be read, or nothing is known.
+    ion_mode
+        ``positive``, ``negative`` or None.
+    remarks
+        Each decision that changed what is ranked, as the status words it.
+    """
+
+    spectrum: Spectrum
+    ion: Adduct | None
+    ion_mode: str | None
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def settle(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
+        """Decide which ion a spectrum is of; what a record states comes before assumptions."""
+        assumed = assumed or Assumptions()
+        remarks = list(spectrum.notes)
+        ion_mode = spectrum.ion_mode or assumed.ion_mode
+        if spectrum.adduct:
+            ion = parse_adduct(spectrum.adduct, ion_mode)
+            if ion is not None and parse_adduct(spectrum.adduct, spectrum.ion_mode) is None:
+                remarks.append(f"ion mode taken as {ion.ion_mode}")
+        else:
+            ion = _assumed_ion(ion_mode, spectrum.charge, assumed.adduct)
+            if ion is not None:
+                remarks.append(f"adduct taken as {ion.name}")
+        if ion is None:
+            return cls(_with_ion(spectrum, None, ion_mode), None, ion_mode, tuple(remarks))
+        return cls(_with_ion(spectrum, ion, ion.ion_mode), ion, ion.ion_mode, tuple(remarks))
+
+    @property
+    def query_id(self) -> str:
+        """Identifier, unique within its file."""
+        return self.spectrum.query_id
+
+    @property
+    def precursor_mz(self) -> float | None:
+        """m/z (Th) of the ion, None if the record does not say."""
+        return self.spectrum.precursor_mz
+
+    @property
+    def adduct(self) -> str | None:
+        """Name of the ion species, as found where it cannot be read."""
+        return self.spectrum.adduct
+
+    @property
+    def neutral_mass(self) -> float | None:
+        """Mass (Da) of the neutral molecule, None if precursor m/z or ion is not known."""
+        if self.ion is None or self.precursor_mz is None:
+            return None
+        return self.ion.neutral_mass(self.precursor_mz)
+
+
+def _assumed_ion(ion_mode: str | None, charge: int | None, adduct: Adduct | None) -> Adduct | None:
+    """Return the species of a record that states none, by what else it states."""
+    if (
+        adduct is not None
+        and adduct.ion_mode == ion_mode
+        and (not charge or abs(charge) == abs(adduct.charge))
+    ):
+        return adduct
+    return default_adduct(ion_mode, charge)
+
+
+def _with_ion(spectrum: Spectrum, ion: Adduct | None, ion_mode: str | None) -> Spectrum:
+    adduct, charge = (ion.name, ion.charge) if ion else (spectrum.adduct, spectrum.charge)
+    if (adduct, charge, ion_mode) == (spectrum.adduct, spectrum.charge, spectrum.ion_mode):
+        return spectrum
+    return replace(spectrum, adduct=adduct, charge=charge, ion_mode=ion_mode)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.library.query import Assumptions, Query
+from specvae.errors import ConfigError
+from specvae.spectra.spectrum import Spectrum
+
+UNNAMED = Spectrum(
+    mz=np.array([42.0106, 111.0087]),
+    intensity=np.array([10.0, 100.0]),
+    query_id="q",
+    precursor_mz=191.0197,
+)
+
+
+@pytest.mark.parametrize(
+    ("stated", "assumed", "adduct", "ion_mode", "remarks"),
+    [
+        # What the record states counts whatever is assumed.
+        ({"adduct": "[M+Na]+"}, ("[M+K]+", None), "[M+Na]+", "positive", ()),
+        ({"adduct": "[M-H]-", "ion_mode": "negative"}, ("[M+H]+", None), "[M-H]-", "negative", ()),
+        ({"adduct": "[M+Zz]+"}, ("[M+H]+", None), "[M+Zz]+", "positive", ()),
+        ({}, (None, None), None, None, ()),
+        # An adduct alone gives the ion mode too.
+        ({}, ("M+Na", None), "[M+Na]+", "positive", ("adduct taken as [M+Na]+",)),
+        ({}, (None, "negative"), "[M-H]-", "negative", ("adduct taken as [M-H]-",)),
+        ({}, ("[M+Cl]-", "negative"), "[M+Cl]-", "negative", ("adduct taken as [M+Cl]-",)),
+        ({"ion_mode": "negative"}, ("[M+H]+", None), "[M-H]-", "negative",
+         ("adduct taken as [M-H]-",)),
+        ({"ion_mode": "positive", "charge": 2}, ("[M+Na]+", None), "[M+2H]2+", "positive",
+         ("adduct taken as [M+2H]2+",)),
+        ({"ion_mode": "positive", "charge": 1}, ("[M+Na]+", None), "[M+Na]+", "positive",
+         ("adduct taken as [M+Na]+",)),
+        # A species whose sign is not in its name.
+        ({"adduct": "M"}, (None, "negative"), "[M]-", "negative", ("ion mode taken as negative",)),
+    ],
+)  # fmt: skip
+def test_what_is_stated_comes_before_what_is_assumed(
+    stated: dict[str, object],
+    assumed: tuple[str | None, str | None],
+    adduct: str | None,
+    ion_mode: str | None,
+    remarks: tuple[str, ...],
+) -> None:
+    spectrum = replace(UNNAMED, **stated)  # type: ignore[arg-type]
+    query = Query.settle(spectrum, Assumptions.parse(*assumed))
+    assert (query.adduct, query.ion_mode, query.remarks) == (adduct, ion_mode, remarks)
+    # Whatever looks at the spectrum sees the same ion.
+    assert query.spectrum.ion == query.ion
+    assert query.spectrum.ion_mode == ion_mode
+
+
+def test_notes_of_the_reader_come_first() -> None:
+    noted = replace(UNNAMED, ion_mode="positive", notes=("first of several precursors",))
+    assert Query.settle(noted).remarks == ("first of several precursors", "adduct taken as [M+H]+")
+
+
+def test_neutral_mass_is_of_the_ion_that_is_assumed() -> None:
+    assert Query.settle(UNNAMED).neutral_mass is None
+    citric_acid = Query.settle(UNNAMED, Assumptions(ion_mode="negative"))
+    assert citric_acid.neutral_mass == pytest.approx(192.0270, abs=1e-4)
+    unmeasured = replace(UNNAMED, precursor_mz=None)
+    assert Query.settle(unmeasured, Assumptions(ion_mode="negative")).neutral_mass is None
+
+
+def test_fragments_have_the_sign_of_the_ion_that_is_assumed() -> None:
+    query = Query.settle(UNNAMED, Assumptions(ion_mode="negative"))
+    assert Peaks.of(query.spectrum).ion_mode == "negative"
+
+
+def test_a_model_of_one_ion_mode_decides_where_nothing_else_does() -> None:
+    nothing = Assumptions()
+    assert nothing.or_only(["negative", "unknown"]).ion_mode == "negative"
+    assert nothing.or_only(["negative", "positive"]).ion_mode is None
+    assert nothing.or_only([]).ion_mode is None
+    assert Assumptions.parse("[M+H]+").or_only(["negative"]).ion_mode == "positive"
+
+
+def test_assumptions_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'\[M\+Zz\]\+' is unknown"):
+        Assumptions.parse("[M+Zz]+")
+    with pytest.raises(ConfigError, match=r"\[M\+H\]\+ is of positive ion mode, but negative"):
+        Assumptions.parse("[M+H]+", "negative")
