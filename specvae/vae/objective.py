@@ -12,11 +12,11 @@ in S, minus the KLs of q_S to the posteriors of S without one and, if S is not a
     jmvae:   R1(q12) + R2(q12) - KL(q12 || N(0, I)) - alpha [KL(q12 || q1) + KL(q12 || q2)]
     mvae:    the ELBOs of all modalities, of each alone, and of random subsets in between
     iwae:    mean over modalities m of E_{z_1..z_K ~ q_m} log 1/K sum_k p(x, z_k) / q(z_k | x)
-    dreg:    the value of iwae with the doubly reparameterised gradient
+    dreg:    the value of iwae with a doubly reparameterised gradient, unbiased as iwae's is
 
 (JMVAE: Suzuki et al., arXiv:1611.01891, eq 2 of Kutuzova et al. MVAE: Wu and Goodman,
-arXiv:1802.05335. IWAE and DReG for mixtures: Shi et al., arXiv:1911.03393, eq 3 and appendix;
-Tucker et al., arXiv:1810.04152.)
+arXiv:1802.05335. IWAE for mixtures: Shi et al., arXiv:1911.03393, eq 3. DReG: Tucker et al.,
+arXiv:1810.04152; for mixtures and beta, docs/models.md.)
 
 Here their negatives are minimised. Expectations that are over the same posterior share its samples,
 every input is encoded once, and each modality is decoded in one call for all of them.
@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import combinations
 from typing import Any, Literal, cast
 
@@ -37,7 +36,6 @@ from torch import Tensor
 from specvae import settings
 from specvae.errors import ConfigError
 from specvae.vae.distributions import (
-    MixtureOfNormals,
     Posterior,
     kl_divergence,
     standard_normal,
@@ -406,36 +404,77 @@ def _importance_bound(evaluation: Evaluation, stream: str, names: tuple[str, ...
     experts = [q for single in singles for q in single.components]
     codes = torch.stack([z for name in names for z in evaluation.samples(stream, name)])
     n_experts, n_samples, n_rows, _ = codes.shape
-    mixture = MixtureOfNormals(tuple(q.detach() if doubly else q for q in experts))
-    prior = standard_normal(codes).log_prob(codes)
-    log_weights = [evaluation.beta * (prior - mixture.log_prob(codes))]
+    # The doubly reparameterised gradient reaches the encoders in one way only, through the codes:
+    # the densities are held fixed, and the decoders read a copy of the codes.
+    z = codes.detach().requires_grad_(codes.requires_grad) if doubly else codes
+    densities = [q.detach() for q in experts] if doubly else experts
+    log_q = torch.stack([q.log_prob(z) for q in densities])
+    log_sum = torch.logsumexp(log_q, dim=0)
+    log_mixture = log_sum - math.log(n_experts)
+    log_weights = [evaluation.beta * (standard_normal(z).log_prob(z) - log_mixture)]
     for name in names:
         weight = evaluation.modality_weight(name)
 
         def take(values: Tensor, weight: float = weight) -> None:
             log_weights.append(weight * values.view(n_experts, n_samples, n_rows))
 
-        evaluation.decode(stream, name, codes.flatten(0, 1), take)
-    evaluation.at_end(partial(_finish_importance, evaluation, stream, codes, log_weights, doubly))
+        evaluation.decode(stream, name, z.flatten(0, 1), take)
+
+    def finish() -> None:
+        log_weight = torch.stack(log_weights).sum(0)
+        bound = torch.logsumexp(log_weight, dim=1) - math.log(n_samples)
+        if doubly:
+            share = torch.softmax(log_weight.detach(), dim=1)
+            surrogate = (share * log_weight).sum(1)  # of the decoders
+            if codes.requires_grad:
+                membership = torch.exp(log_q - log_sum)
+                by_code = _path_gradient(z, log_weight, membership, evaluation.beta)
+                surrogate = surrogate + (by_code * codes).sum((1, 3))
+            bound = bound.detach() + surrogate - surrogate.detach()
+        evaluation.add(f"importance/{stream}", -bound, 1.0)
+
+    evaluation.at_end(finish)
 
 
-def _finish_importance(
-    evaluation: Evaluation, stream: str, codes: Tensor, log_weights: list[Tensor], doubly: bool
-) -> None:
-    # (n_experts, n_samples, batch), the samples in dimension 1
-    total = torch.stack(log_weights).sum(0)
-    bound = torch.logsumexp(total, dim=1) - math.log(total.shape[1])
-    if doubly:
-        # The gradient by the weights w = softmax is w d(log w); by the codes, and so by the
-        # encoders, once more times w (Tucker et al., eq 8). The value stays the bound.
-        share = torch.softmax(total.detach(), dim=1)
-        surrogate = (share * total).sum(1)
-        bound = bound.detach() + surrogate - surrogate.detach()
-        if codes.requires_grad:
-            codes.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: share.unsqueeze(-1) * gradient
-            )
-    evaluation.add(f"importance/{stream}", -bound, 1.0)
+def _path_gradient(z: Tensor, log_weight: Tensor, membership: Tensor, beta: float) -> Tensor:
+    r"""Return what each code contributes to the doubly reparameterised gradient, as `z`.
+
+    The bound of expert m depends on the encoders through its codes, and through the density of
+    the mixture in the weights. The second part is the expectation over codes of m of
+
+    .. math:: -\beta \sum_k s_k \nabla_\phi \log q(z_k)
+              = -\beta \sum_k s_k \sum_j r_j(z_k) \nabla_\phi \log q_j(z_k), \qquad
+              r_j = q_j / \textstyle\sum_i q_i ,
+
+    with s the normalised weights. Since :math:`q_m r_j = q_j r_m`, the term of j is the
+    expectation of :math:`s_k r_m(z_k) \nabla_\phi \log q_j(z_k)` over a code z_k of j and the other
+    codes of m, and there the score may be traded for the path (Tucker et al., eq 7):
+
+    .. math:: -\beta \sum_m \sum_k \nabla_{z_k} [r_m(z_k) s_k^m(z_k)] \nabla_\phi z_k, \qquad
+              s_k^m(z_k) = w(z_k) / (w(z_k) + \textstyle\sum_{l \ne k} w(z_l^m)) .
+
+    For one expert and beta 1 it is Tucker et al.'s :math:`\sum_k s_k^2 \nabla_{z_k} \log w_k`.
+
+    Parameters
+    ----------
+    z
+        Codes (n_experts, n_samples, batch, n_latent), leaves of the graph.
+    log_weight
+        log w of each, (n_experts, n_samples, batch), as a function of `z`.
+    membership
+        r_m of each: the experts m come first, before the shape of `log_weight`.
+    beta
+        Weight of log q in log w.
+    """
+    held = log_weight.detach()
+    share = torch.softmax(held, dim=1)
+    itself = torch.eye(held.shape[1], dtype=torch.bool, device=held.device)
+    others = held.unsqueeze(1).masked_fill(itself.unsqueeze(-1), -math.inf).logsumexp(2)
+    exchanged = torch.sigmoid(log_weight - others.unsqueeze(1))  # s_k^m: [m, expert of z_k, k, :]
+    along = share * log_weight - beta * (membership * exchanged).sum(0)
+    # The weights of the decoders get another gradient: this one goes to the codes alone.
+    (gradient,) = torch.autograd.grad(along.sum(), z, retain_graph=True)
+    return gradient
 
 
 def paths(evaluation: Evaluation) -> None:

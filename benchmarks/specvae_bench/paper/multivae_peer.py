@@ -12,6 +12,9 @@ mmvae     normal posterior and prior, prior not       sum over the batch; in ``d
           learned, ``iwae_looser``, ``dreg_looser``   not the bound, but its gradient
 ========  ==========================================  ====================================
 
+``dreg_looser`` is the published estimator, which squares the weights. Ours corrects it for mixtures
+(docs/models.md), so that the encoders' gradients are equal for one modality only.
+
 Likelihoods are summed over the features, KL divergences over the latent dimensions. Weights of
 modalities are its likelihood rescaling factors. Its JMVAE puts ``beta`` on KL(q12 || p) alone; its
 MMVAE has a ``beta`` that nothing reads.

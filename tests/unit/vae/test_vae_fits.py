@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from vae_examples import (
 )
 
 from specvae.vae.estimate import log_likelihood
-from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import MultimodalVAE
+from specvae.vae.kinds import MODEL_KINDS, LossKind
+from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig, loss
 from specvae.vae.training import OptimConfig, TensorSource, TrainingData, fit
 
@@ -155,6 +158,54 @@ def test_doubly_reparameterised_gradients_have_the_mean_of_iwae_and_less_varianc
     assert bool(((iwae.mean(0) - dreg.mean(0)).abs() < 4.5 * error).all())
     assert bool((iwae.mean(0).abs() > 4.5 * error).any())  # there is a gradient to agree on
     assert bool((dreg.var(0) < 0.8 * iwae.var(0)).all())
+
+
+def draws(model: MultimodalVAE, x: dict[str, Tensor], objective: ObjectiveConfig) -> Tensor:
+    """Gradients by all weights, (30, n_weights): each the mean over 100 draws for the one row."""
+    rows = {name: value.expand(100, -1) for name, value in x.items()}
+    gradients = []
+    for seed in range(30):
+        total = loss(model, rows, {}, objective, generator=noise(seed)).total
+        each = torch.autograd.grad(total, list(model.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in each]))
+    return torch.stack(gradients)
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.2])
+@pytest.mark.parametrize("n_samples", [1, 5, 20])
+def test_doubly_reparameterised_gradients_of_a_mixture_are_unbiased(
+    n_samples: int, beta: float
+) -> None:
+    # Experts of two modalities that overlap in part; 3,000 draws.
+    torch.manual_seed(5)
+    layers = NetworkConfig((3,), activation="tanh")
+    modalities = (
+        Modality("a", 3, NetworkConfig(()), layers),
+        Modality("b", 2, NetworkConfig(()), layers, likelihood="gaussian", scale=0.7),
+    )
+    model = MultimodalVAE(ModelConfig(modalities, 2, "mixture")).double()
+    x = {
+        "a": torch.tensor([[0.9, 0.1, 1.0]], dtype=torch.float64),
+        "b": torch.tensor([[0.8, -1.1]], dtype=torch.float64),
+    }
+    drawn: dict[str, Tensor] = {}
+    kinds: tuple[LossKind, ...] = ("iwae", "dreg")
+    for kind in kinds:
+        drawn[kind] = draws(model, x, ObjectiveConfig(kind, beta=beta, n_samples=n_samples))
+    difference = drawn["dreg"] - drawn["iwae"]  # on the same codes: the noise in common cancels
+    encoders = torch.cat(
+        [
+            torch.full((parameter.numel(),), name.startswith("posteriors"))
+            for name, parameter in model.named_parameters()
+        ]
+    )
+    torch.testing.assert_close(drawn["dreg"][:, ~encoders], drawn["iwae"][:, ~encoders])
+    found, error = difference.mean(0)[encoders], difference.std(0)[encoders] / math.sqrt(30)
+    assert bool((found.abs() < 4.5 * error).all())
+    # The noise is small beside the gradient, and all in all smaller than that of plain IWAE.
+    assert error.norm().item() < 0.1 * drawn["iwae"].mean(0)[encoders].norm().item()
+    variance = {kind: values.var(0)[encoders].sum() for kind, values in drawn.items()}
+    assert variance["dreg"] < 0.7 * variance["iwae"]
 
 
 def test_doubly_reparameterised_gradients_vanish_at_the_exact_posterior() -> None:

@@ -408,10 +408,13 @@ def test_doubly_reparameterised_value_and_decoder_gradients_are_those_of_iwae() 
                 assert not torch.allclose(gradients["dreg"][name], gradient), name
 
 
-def test_doubly_reparameterised_encoder_gradients_are_the_sum_of_squared_weights() -> None:
-    # Tucker et al., eq 8: sum_k w_k^2 d log w_k / dz_k dz_k / dphi, q's own parameters held.
+@pytest.mark.parametrize("beta", [1.0, 0.2])
+def test_doubly_reparameterised_encoder_gradients_are_those_of_tucker_et_al(beta: float) -> None:
+    # Eq 8: sum_k w_k^2 d log w_k / dz_k dz_k / dphi, q's own parameters held; with beta on log q,
+    # (1 - beta) w_k + beta w_k^2 by the same derivation.
     model, n_samples = small_model("mixture").double(), 5
-    ours = loss(model, None, {"a": TWO["a"]}, ObjectiveConfig("dreg", n_samples=n_samples)).total
+    config = ObjectiveConfig("dreg", beta=beta, n_samples=n_samples)
+    ours = loss(model, None, {"a": TWO["a"]}, config).total
     head = model.get_submodule("posteriors.heads.a->a.linear")
     parameters = list(head.parameters())
     found = torch.autograd.grad(ours, parameters)
@@ -420,9 +423,9 @@ def test_doubly_reparameterised_encoder_gradients_are_the_sum_of_squared_weights
     held = distributions.Normal(q.mean.detach(), q.stddev.detach())
     z, values = hand.log_likelihood(q, "a")
     prior = distributions.Normal(torch.zeros_like(z), 1.0)
-    log_weight = values + (prior.log_prob(z) - held.log_prob(z)).sum(-1)
+    log_weight = values + beta * (prior.log_prob(z) - held.log_prob(z)).sum(-1)
     share = torch.softmax(log_weight, dim=0).detach()
-    surrogate = (share.square() * log_weight).sum(0).mean()
+    surrogate = (((1 - beta) * share + beta * share.square()) * log_weight).sum(0).mean()
     for a, b in zip(found, torch.autograd.grad(-surrogate, parameters), strict=True):
         torch.testing.assert_close(a, b)
 
