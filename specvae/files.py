@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import math
 import os
 import re
+import shutil
 import socket
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+
+
+def rewindable(path: Path) -> Path:
+    """Return a path whose file can be read more than once: the path itself, or a copy.
+
+    What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
+    only, but formats are told by a look at the beginning. It is stored in a temporary file of the
+    same name, which is removed at the end of the program.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return path  # whoever opens it says what is wrong
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return path
+    with path.open("rb") as source:
+        if stat.S_ISCHR(mode) and not source.isatty():
+            return path  # /dev/null
+        folder = Path(tempfile.mkdtemp(prefix="specvae-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        copy = folder / (f"fd{path.name}" if path.name.isdecimal() else path.name)
+        with copy.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    return copy
 
 
 @contextmanager

@@ -28,8 +28,10 @@ class Reason(StrEnum):
     TRUNCATED = "file ends inside the record"
     BAD_STRUCTURE = "structure cannot be parsed"
     BAD_ENCODING = "record is not text"
+    TOO_LARGE = "record is larger than the limit"
 
     MS_LEVEL = "not MS level 2"
+    OTHER_SPECTRUM = "no mass spectrum of fragments"
     ION_MODE = "other ion mode"
     ADDUCT = "other adduct"
     INSTRUMENT_TYPE = "other instrument type"
@@ -45,6 +47,11 @@ class Reason(StrEnum):
         """Whether the record itself is broken, rather than merely not wanted."""
         return self in _MALFORMED
 
+    @property
+    def is_other_scan(self) -> bool:
+        """Whether the record is one that nobody asks about, such as the survey scan of a run."""
+        return self in (Reason.MS_LEVEL, Reason.OTHER_SPECTRUM)
+
 
 _MALFORMED = frozenset(
     {
@@ -57,6 +64,7 @@ _MALFORMED = frozenset(
         Reason.TRUNCATED,
         Reason.BAD_STRUCTURE,
         Reason.BAD_ENCODING,
+        Reason.TOO_LARGE,
     }
 )
 

@@ -12,6 +12,7 @@ name. Radical marks (``[M]+*``) are dropped: they change neither mass nor charge
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -158,18 +159,26 @@ _GROUP_CHARGES: Mapping[str, int] = {
 
 _SPECIES = re.compile(r"(\d*)M((?:[+-]\d*[A-Za-z][A-Za-z0-9]*)*)")
 _GROUP = re.compile(r"([+-])(\d*)([A-Za-z][A-Za-z0-9]*)")
-_BRACKETED = re.compile(r"[\[(]([^\[\]()]+)[\])](.*)")
+_BRACKETED = re.compile(r"\[([^\[\]]+)\](.*)|\(([^\[\]]+)\)([^()]*)")
 _CHARGE = re.compile(r"(\d*)([+-]+)(\d*)")
-_BLANKS = str.maketrans(
-    {
-        "\N{MINUS SIGN}": "-",
-        "\N{EN DASH}": "-",
-        "\N{BULLET}": None,
-        " ": None,
-        "\t": None,
-        "*": None,
-    }
+_PARENTHESES = re.compile(r"(\d*)\(([A-Za-z][A-Za-z0-9]*)\)(\d*)")
+_ELECTRON = re.compile(r"([+-])(\d*)e-?(?![A-Za-z])")
+_LONG_NUMBER = re.compile(r"\d{4}")
+_LONGEST = 80  # characters of an ion species
+_DROPPED = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))
+_DASHES = str.maketrans(
+    dict.fromkeys(
+        "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{EN DASH}\N{EM DASH}", "-"
+    )
 )
+_TAGS = re.compile(r"</?su[bp]>", re.IGNORECASE)
+
+
+def plain_signs(text: str) -> str:
+    """Return text with digits and signs of ASCII for superscripts, subscripts and dashes."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", text).translate(_DASHES)
 
 
 def _parse_charge(text: str) -> int | None:
@@ -244,27 +253,50 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Adduct or None
         None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
-    text = text.strip().translate(_BLANKS).removesuffix(".").replace("].", "]")
+    text = _TAGS.sub("", plain_signs(text)).translate(_DROPPED)
+    if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
+        return None
     bracketed = _BRACKETED.fullmatch(text)
-    body, suffix = bracketed.groups() if bracketed else (text, "")
+    body, suffix = text, ""
+    if bracketed is not None:
+        body, suffix = (part for part in bracketed.groups() if part is not None)
     if not bracketed and body[-1:] in ("+", "-"):
         # "M+H+": the sign at the end is the charge of the whole.
         stem = body.rstrip("+-")
         body, suffix = stem, body[len(stem) :]
+    body, n_electrons = _without_electrons(_PARENTHESES.sub(_opened, body))
     match = _SPECIES.fullmatch(body)
     groups = _parse_groups(match.group(2)) if match else None
     if match is None or groups is None:
         return None
     n_m = int(match.group(1) or 1)
-    if suffix.strip(".()"):
-        charge = _parse_charge(suffix.strip(".()"))
+    if suffix.strip("()"):
+        charge = _parse_charge(suffix.strip("()"))
     else:
         charge = sum(count * _GROUP_CHARGES.get(formula, 0) for count, formula in groups)
+        charge -= n_electrons
         if charge == 0:
             charge = {"positive": 1, "negative": -1}.get(ion_mode or "", 0)
     if not charge or not n_m:
         return None
     return _make(n_m, groups, charge)
+
+
+def _opened(match: re.Match[str]) -> str:
+    """Return ``2NH4`` for ``2(NH4)`` and ``(NH4)2``."""
+    before, group, after = match.groups()
+    return match.group() if before and after else f"{before or after}{group}"
+
+
+def _without_electrons(body: str) -> tuple[str, int]:
+    """Return a species without its electrons, and how many it gains: -1 for ``M-e``.
+
+    They carry no atoms, and the charge of the whole tells of them.
+    """
+    n_electrons = 0
+    for sign, count in _ELECTRON.findall(body):
+        n_electrons += (1 if sign == "+" else -1) * int(count or 1)
+    return _ELECTRON.sub("", body), n_electrons
 
 
 def _make(n_m: int, groups: list[tuple[int, str]], charge: int) -> Adduct:

@@ -15,30 +15,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.report import Reason
-from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.adducts import Adduct, parse_adduct, plain_signs
+from specvae.spectra.lines import MAX_PEAKS
 from specvae.spectra.notes import Note
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.profile import centroid, is_profile
+from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 
 _SPELLINGS: Mapping[str, str] = {
     "name": "name",
     "compoundname": "compound_name",
     "title": "title",
     "db": "db",
+    "accession": "accession",
     "featureid": "feature_id",
     "spectrumid": "spectrum_id",
+    "peakid": "peak_id",
+    "scannumber": "scans",
+    "scans": "scans",
     "precursormz": "precursor_mz",
+    "precursorionmz": "precursor_mz",
+    "selectedionmz": "precursor_mz",
     "pepmass": "precursor_mz",
     "precursortype": "adduct",
+    "precursoriontype": "adduct",
     "adduct": "adduct",
     "adducttype": "adduct",
+    "adductionname": "adduct",
+    "ion": "adduct",
     "iontype": "adduct",
+    "ionspecies": "adduct",
     "charge": "charge",
     "ionmode": "ion_mode",
     "ionizationmode": "ion_mode",
     "ionisationmode": "ion_mode",
     "polarity": "ion_mode",
     "mslevel": "ms_level",
+    "mstype": "ms_level",
     "spectrumtype": "ms_level",
+    "spectype": "ms_level",
     "collisionenergy": "collision_energy",
     "ce": "collision_energy",
     "retentiontime": "retention_time",
@@ -48,23 +62,29 @@ _SPELLINGS: Mapping[str, str] = {
     "instrument": "instrument",
     "instrumenttype": "instrument_type",
     "sourceinstrument": "instrument_type",
+    "smilesinchi": "structure",
     "smiles": "smiles",
     "computedsmiles": "computed_smiles",
     "inchi": "inchi",
     "computedinchi": "computed_inchi",
     "metbinchi": "inchi",
     "inchikey": "inchikey",
+    "inchiaux": "inchikey",
     "computedinchikey": "computed_inchikey",
     "metbinchikey": "inchikey",
     "formula": "formula",
     "molecularformula": "formula",
     "chemicalformula": "formula",
     "numpeaks": "n_peaks",
+    "numpeak": "n_peaks",
     "comment": "comments",
     "comments": "comments",
 }
+_COMMENT_SPELLINGS: Mapping[str, str] = {"parent": "precursor_mz"}  # NIST, SpectraST
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
-_ABSENT = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "unknown", "n.d."})
+_ABSENT = frozenset(
+    {"", "-", "na", "n/a", "n.a.", "n.a", "nan", "none", "null", "unknown", "n.d.", "n/d", "nd"}
+)
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 
 
@@ -84,6 +104,11 @@ def given(text: str | None) -> str | None:
     return None if len(text) < 8 and text.lower() in _ABSENT else text
 
 
+def shown(text: str) -> str:
+    """Return text for a message: quoted, and cut where it is long."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
 class RejectedRecordError(Exception):
     """A record cannot become a spectrum; the reader counts it and goes on."""
 
@@ -96,49 +121,128 @@ class RejectedRecordError(Exception):
 # --------------------------------------------------------------------------- single values
 
 
+class Precursor(NamedTuple):
+    """What the field of the precursor m/z tells.
+
+    Parameters
+    ----------
+    mz
+        In Th, None where the record says that there is none.
+    charge
+        The charge that stands behind m/z and intensity (MGF's PEPMASS), as found.
+    notes
+        What had to be decided.
+    """
+
+    mz: float | None
+    charge: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+_MOST_PRECURSORS = 4  # more numbers are a list of peaks
+_BETWEEN = re.compile(r"\s*[,;/|]\s*")
+_ONE_CHARGE = r"(?:\d{1,2}[+-]|[+-]\d{1,2})"
+_CHARGES_BEHIND = re.compile(rf"(?<=\d)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
+_COUNT_BEHIND = re.compile(r"^(\S+\s+\S+)\s+(\d{1,2})$")
+_WITH_THOUSANDS = re.compile(
+    "^([1-9])[\\s,'\N{RIGHT SINGLE QUOTATION MARK}](\\d{3}(?:\\.\\d+)?)(?=\\s|$)"
+)
+
+
 @lru_cache(maxsize=4096)
-def parse_precursor_mz(text: str | None) -> tuple[float | None, str | None]:
-    """Read a precursor m/z (Th) and say what had to be decided.
+def parse_precursor(text: str | None) -> Precursor:
+    """Read the field of the precursor m/z, which may hold more than one number.
 
-    ``70.04 31836872`` is m/z and intensity (MGF). In ``866.59/792.13`` the first is the ion of the
-    intact molecule, the rest are the stages of an MSn experiment: the first is taken. Empty,
+    ``70.04 31836872 1+`` is m/z, intensity and charge (MGF). In ``866.59/792.13`` the first is the
+    ion of the intact molecule, the rest are the stages of an MSn experiment; of that and of other
+    short lists the first is taken, with a note. ``1 181.07`` has a thousands separator. Empty,
     ``N/A`` and 0 mean that there is none.
-
-    Returns
-    -------
-    tuple of (float or None, str or None)
-        The value and a note.
 
     Raises
     ------
     RejectedRecordError
-        If the text is neither empty nor a positive number.
+        If the text is neither empty nor a positive number, or is a whole list of peaks.
     """
-    text = given(text)
-    if text is None:
-        return None, None
-    first, *stages = text.split("/")
+    whole = given(text)
+    if whole is None:
+        return Precursor(None)
+    body = plain_signs(whole)
+    charge: str | None = None
+    notes: tuple[str, ...] = ()
+    if len(whole) > _LONGEST_VALUE:
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}, wanted one number")
+    if (match := _WITH_THOUSANDS.match(body)) is not None:
+        body = "".join(match.groups()) + body[match.end() :]
+        notes = (Note.THOUSANDS.about(whole),)
+    for pattern in (_CHARGES_BEHIND, _COUNT_BEHIND):
+        if (match := pattern.search(body)) is not None:
+            charge = match.groups()[-1]
+            body = body[: match.start(match.lastindex or 0)].rstrip()
+            break
+    first, *others = _BETWEEN.split(body)
+    numbers = first.split()
+    while numbers and not _is_number(numbers[-1]):
+        numbers.pop()  # a unit, or another word
+    n_found = len(numbers) + len(others)
+    # "285,02" may be a decimal comma, or two numbers.
+    is_unclear = "," in body and "." not in body and re.search(r"\d,\d", body) is not None
+    # Numbers behind one another are m/z and intensity, as peaks are, unless they are two or three.
+    is_list = n_found > _MOST_PRECURSORS or any(" " in other for other in others)
+    if is_unclear or is_list or len(numbers) > 3 or not first[:1].isdecimal():
+        found = f"{n_found} numbers" if is_list or len(numbers) > 3 else shown(whole)
+        wanted = "wanted one, so the precursor m/z cannot be told" if "numbers" in found else ""
+        detail = f"found {found}{', ' if wanted else ''}{wanted}"
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, detail)
+    value = float(first.split()[0]) if _is_number(first.split()[0]) else float("nan")
+    if not 0 <= value <= MAX_MZ:
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
+    if value and (others or len(numbers) > 2 or (len(numbers) == 2 and _look_alike(*numbers))):
+        notes = (*notes, Note.FIRST_PRECURSOR.about(whole))
+    return Precursor(value or None, charge, notes)
+
+
+_LONGEST_VALUE = 200  # characters of a field that is a number or a few words
+
+
+def _is_number(text: str) -> bool:
     try:
-        value = float(first.split()[0])
-    except (ValueError, IndexError):
-        value = float("nan")
-    if not 0 <= value < float("inf") or "_" in first:
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {text!r}")
-    note = Note.FIRST_PRECURSOR.about(text) if stages else None
-    return value or None, note
+        return "_" not in text and float(text) == float(text)
+    except ValueError:
+        return False
+
+
+def _look_alike(mz: str, second: str) -> bool:
+    """Whether a second number is written like an m/z, and not like an intensity."""
+    decimals = len(mz.partition(".")[2])
+    return decimals > 1 and decimals == len(second.partition(".")[2]) and float(second) < 3000
+
+
+_NO_MODE = _ABSENT - {"-"}
+_MODE = re.compile(
+    r"(?:(?:lc|gc|hplc|uplc|uhplc|nano|n)?[-_ ]*"
+    r"(?:h?esi|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|ms)(?:[-_ ]?ms)?[-_ ]*)?"
+    r"\(?(?:ion(?:i[sz]ation)?[-_ ]*mode[-_ :=]*)?"
+    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+|1\+|\+1|1"
+    r"|n|neg|nega|negat|negativ|negative|negatif|minus|-|1-|0)\)?\.?"
+    r"(?:[-_ ]*(?:h?esi|apci|appi|nsi|maldi|electrospray))?"
+    r"(?:[-_ ]*(?:ions?|ioni[sz]ation|polarity))?(?:[-_ ]*(?:mode|scans?|polarity))?\.?"
+)
+_NEGATIVE_SIGNS = frozenset("n0-m")  # first letters
 
 
 @lru_cache(maxsize=256)
 def parse_ion_mode(text: str) -> str | None:
-    """Return ``positive`` or ``negative`` for P, pos, Positive, +, 1+, ESI-, ...; else None."""
-    word = text.strip().strip('"').lower()
-    if word in _ABSENT - {"-"}:
+    """Return ``positive`` or ``negative`` for a closed list of words, None for all others.
+
+    P, pos, Positive, +, 1+, ESI-, (+)-ESI, positive ion mode, ...; 1 and 0 as R writes them.
+    """
+    word = plain_signs(text[:_LONGEST_VALUE]).strip().strip('"').lower()
+    match = None if word in _NO_MODE else _MODE.fullmatch(word)
+    if match is None:
         return None
-    if word.startswith("p") or word.endswith(("+", "positive", "pos")):
-        return "positive"
-    if word.startswith("n") or word.endswith(("-", "negative", "neg")):
-        return "negative"
-    return None
+    sign = match["sign"]
+    is_negative = sign[0] in _NEGATIVE_SIGNS or sign.endswith("-")
+    return "negative" if is_negative else "positive"
 
 
 _MS_LEVEL = re.compile(r"(?:ms)?\s*([1-9])", re.IGNORECASE)
@@ -150,17 +254,19 @@ def parse_ms_level(text: str) -> int | None:
     text = text.strip().strip('"')
     if text.lower() in {"ms/ms", "msms", "ms-ms"}:
         return 2
-    if text.lower() == "ms":
+    if text.lower() in {"ms", "correlated ms"}:  # the latter is MZmine's
         return 1
     match = _MS_LEVEL.fullmatch(text)
     return int(match.group(1)) if match else None
 
 
-_CHARGE = re.compile(r"([+-]?)(\d+)([+-]?)")
+_CHARGE = re.compile(r"([+-]?)(\d{1,3})(?:\.0+)?([+-]?)")
+_SIGNS = re.compile(r"\++|-{2,}")
+_MOST_CHARGES = 100
 
 
 def parse_charge(text: str | None) -> tuple[int, bool]:
-    """Read a charge such as ``1+``, ``+1``, ``1-``, ``-1`` or ``2``.
+    """Read a charge such as ``1+``, ``+1``, ``-1-``, ``--`` or ``2``.
 
     Returns
     -------
@@ -172,20 +278,30 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
     RejectedRecordError
         If the text is no charge.
     """
-    text = given(text)
-    if text is None:
+    whole = given(text)
+    if whole is None or _is_open_charge(whole):
         return 0, False
-    if " and " in text or "," in text:  # Mascot: "2+ and 3+" leaves it open
-        return 0, False
-    match = _CHARGE.fullmatch(text.replace(" ", ""))
-    if match is None or (match.group(1) and match.group(3)):
-        raise RejectedRecordError(Reason.BAD_CHARGE, f"found {text!r}")
-    sign = match.group(1) or match.group(3)
-    size = int(match.group(2))
-    return (-size if sign == "-" else size), bool(sign)
+    word = plain_signs(whole).replace(" ", "")
+    if _SIGNS.fullmatch(word) is not None:
+        word = f"{len(word)}{word[0]}"
+    match = _CHARGE.fullmatch(word)
+    signs = set(match[1] + match[3]) if match is not None else set("+-")
+    if match is None or len(signs) > 1 or int(match[2]) > _MOST_CHARGES:
+        raise RejectedRecordError(Reason.BAD_CHARGE, f"found {shown(whole)}")
+    size = int(match[2])
+    return (-size if signs == {"-"} else size), bool(signs and size)
 
 
-_SECONDS = re.compile(rf"\s*(?:PT)?({_NUMBER})(.*)", re.DOTALL)
+def _is_open_charge(text: str) -> bool:
+    """Whether a text leaves the charge open, as Mascot's ``2+ and 3+`` does."""
+    return " and " in text or "," in text
+
+
+_LONGEST_TIME = 1e9  # s
+_ISO_TIME = re.compile(
+    rf"P(?:\d+D)?T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?", re.IGNORECASE
+)
+_SECONDS = re.compile(rf"\s*({_NUMBER})(.*)", re.DOTALL)
 _UNIT = re.compile(r"\b(min|m\b|sec|s\b)|^(?:\s*)(M|S)$", re.IGNORECASE)
 
 
@@ -193,17 +309,24 @@ _UNIT = re.compile(r"\b(min|m\b|sec|s\b)|^(?:\s*)(M|S)$", re.IGNORECASE)
 def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
     """Return a retention time in seconds.
 
-    A unit in the text (``7.4 min``, ``35 sec``) decides; else `seconds_per_unit` does. Of several
-    times (``8.1, 8.9 min``) the first is taken. Negative and unreadable values give None.
+    A unit in the text (``7.4 min``, ``35 sec``) decides; else `seconds_per_unit` does.
+    ``PT2M1.25S`` is a duration of ISO 8601. Of several times (``8.1, 8.9 min``, ``120.5-122``) the
+    first is taken. Negative and unreadable values give None.
     """
+    text = text[:_LONGEST_VALUE]
+    iso = _ISO_TIME.fullmatch(text.strip())
     match = _SECONDS.match(text)
-    if match is None:
+    if iso is not None and any(iso.groups()):
+        hours, minutes, seconds = (float(part or 0) for part in iso.groups())
+        time = 3600 * hours + 60 * minutes + seconds
+    elif match is not None:
+        unit = _UNIT.search(match.group(2))
+        if unit is not None:
+            seconds_per_unit = 60.0 if unit.group().strip().lower().startswith("m") else 1.0
+        time = float(match.group(1)) * seconds_per_unit
+    else:
         return None
-    value, rest = float(match.group(1)), match.group(2)
-    unit = _UNIT.search(rest)
-    if unit is not None:
-        seconds_per_unit = 60.0 if unit.group().strip().lower().startswith("m") else 1.0
-    return value * seconds_per_unit
+    return time if time < _LONGEST_TIME else None
 
 
 # --------------------------------------------------------------------------- collision energy
@@ -242,7 +365,8 @@ _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 
 def _mean(numbers: Iterable[str]) -> float | None:
     values = [float(number) for number in numbers]
-    return sum(values) / len(values) if values else None
+    mean = sum(values) / len(values) if values else float("inf")
+    return mean if mean < float("inf") else None
 
 
 @lru_cache(maxsize=4096)
@@ -255,7 +379,7 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     (``15 or 30``), formulas in m/z, activation amplitudes below 1 (``0.70``), slash lists of MSn
     stages, and bare numbers with ``HCD``, whose scale differs between instruments.
     """
-    words = text.strip().strip('"')
+    words = text[:_LONGEST_VALUE].strip().strip('"')
     # "42% (nominal) with stepped collision energies 30% and 55%": the first is their mean.
     body = _DECIMAL_COMMA.sub(".", words.partition(" with ")[0].partition(" by Ar")[0])
     numbers = _NUMBERS.findall(body)
@@ -284,8 +408,8 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
 
 # --------------------------------------------------------------------------- comments
 
-_COMMENT_PAIR = re.compile(r'([^\s=";][^=";]*?)=(?:"([^"]*)"|([^\s;"]*))')
-_COMMENT_LIST = re.compile(r";\s+(?=[A-Za-z _]+=)")
+_COMMENT_LIST = re.compile(r";\s++(?=[A-Za-z_][A-Za-z _]*+=)")
+_VALUE_END = re.compile(r"[\s;\"]|$")
 
 
 def parse_comments(text: str) -> list[tuple[str, str]]:
@@ -301,9 +425,31 @@ def parse_comments(text: str) -> list[tuple[str, str]]:
     elif _COMMENT_LIST.search(text):
         parts = _COMMENT_LIST.split(text.removesuffix(";"))
     else:
-        return [(key, quoted or bare) for key, quoted, bare in _COMMENT_PAIR.findall(text)]
+        return _nist_pairs(text)
     pairs = [part.partition("=") for part in parts]
     return [(key.strip(), value.strip()) for key, equals, value in pairs if equals]
+
+
+def _nist_pairs(text: str) -> list[tuple[str, str]]:
+    """Split ``key=value key="two words"``; a key reaches back to the value before it."""
+    pairs: list[tuple[str, str]] = []
+    place = 0
+    while (equals := text.find("=", place)) >= 0:
+        key = text[place:equals]
+        for mark in '";=':
+            key = key.rpartition(mark)[2]
+        begin = equals + 1
+        if text[begin : begin + 1] == '"':
+            begin += 1
+            end = text.find('"', begin)
+            end = len(text) if end < 0 else end
+        else:
+            found = _VALUE_END.search(text, begin)
+            end = found.start() if found is not None else len(text)
+        if key.strip():
+            pairs.append((key.strip(), text[begin:end]))
+        place = max(end, begin)
+    return pairs
 
 
 # --------------------------------------------------------------------------- whole records
@@ -324,42 +470,70 @@ def settle_polarity(
 ) -> Polarity:
     """Bring ion species, charge and ion mode of one record into agreement.
 
-    The ion species decides, then the field for the ion mode, then the sign of the charge: many
-    writers put ``CHARGE=1+`` on every spectrum. An overruled charge leaves a note. A charge without
-    sign takes the sign of the ion mode, else it is taken as positive, with a note.
+    The ion species decides, then the sign of the charge, then the field for the ion mode. What is
+    overruled leaves a note. A charge without sign takes the sign of the ion mode, else it is taken
+    as positive, with a note. A species that is stated as unknown (``[M+?]+``) tells its charge.
 
     Raises
     ------
     RejectedRecordError
-        If the charge is unreadable, or species and ion mode contradict each other.
+        If the charge is unreadable.
     """
     notes: list[str] = []
     text = given(adduct_text)
     mode = parse_ion_mode(ion_mode_text) if ion_mode_text else None
+    if mode is None and ion_mode_text and given(ion_mode_text) is not None:
+        notes.append(Note.MODE_NOT_UNDERSTOOD.about(ion_mode_text))
     charge, signed = parse_charge(charge_text)
-    ion: Adduct | None = None
-    if text is not None:
-        # MSn records list the species of each stage, as their precursor m/z does.
-        stages = text.split("/")
-        ion = parse_adduct(stages[0], mode or (_sign_name(charge) if signed else None))
-        if ion is not None and len(stages) > 1:
-            notes.append(Note.FIRST_SPECIES.about(text))
-    if ion is not None and mode is not None and ion.ion_mode != mode:
-        raise RejectedRecordError(
-            Reason.BAD_CHARGE, f"ion species {text} contradicts ion mode {mode}"
-        )
+    if charge_text and _is_open_charge(charge_text):
+        notes.append(Note.SEVERAL_CHARGES.about(charge_text))
+    ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
     if ion is not None:
+        if mode is not None and ion.ion_mode != mode:
+            notes.append(Note.MODE_OVERRULED_BY_SPECIES.about(f"{mode}, {text}"))
         if charge and (abs(charge) != abs(ion.charge) or (signed and charge != ion.charge)):
             notes.append(Note.CHARGE_OVERRULED_BY_SPECIES.about(f"{charge_text}, {text}"))
         return Polarity(ion.name, ion.charge, ion.ion_mode, tuple(notes))
-    if mode is not None:
-        sign = 1 if mode == "positive" else -1
-        if signed and charge * sign < 0:
-            notes.append(f"charge overruled by ion mode ({charge_text}, {mode})")
-        return Polarity(text, sign * abs(charge) or None, mode, tuple(notes))
-    if charge and not signed:
-        notes.append(Note.CHARGE_TAKEN_AS_POSITIVE.about(f"{charge_text}"))
-    return Polarity(text, charge or None, _sign_name(charge), tuple(notes))
+    unknown = _UNKNOWN_SPECIES.search(plain_signs(text)) if text is not None else None
+    if unknown is not None:
+        notes.append(Note.SPECIES_UNKNOWN.about(f"{text}"))
+        text = None
+        if unknown["sign"] and not signed:
+            size = abs(charge) or int(unknown["size"] or 1)
+            charge, signed = (-size if unknown["sign"] == "-" else size), True
+    charge, mode = _without_species(charge, signed, mode, notes)
+    return Polarity(text, charge or None, mode, tuple(notes))
+
+
+def _without_species(
+    charge: int, signed: bool, mode: str | None, notes: list[str]
+) -> tuple[int, str | None]:
+    """Return charge and ion mode of a record that names no ion species that can be read."""
+    if signed:
+        if mode is not None and mode != _sign_name(charge):
+            notes.append(Note.MODE_OVERRULED_BY_CHARGE.about(f"{mode}, {charge:+d}"))
+    elif mode is not None:
+        charge = -abs(charge) if mode == "negative" else abs(charge)
+    elif charge:
+        notes.append(Note.CHARGE_TAKEN_AS_POSITIVE.about(str(charge)))
+    return charge, _sign_name(charge) or mode
+
+
+def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> Adduct | None:
+    """Return the first ion species of a text, None if it is none."""
+    if text is None:
+        return None
+    # MSn records list the species of each stage, as their precursor m/z does.
+    stages = _BETWEEN.split(text[:_LONGEST_VALUE])
+    ion = parse_adduct(stages[0], ion_mode)
+    if ion is not None and len(stages) > 1:
+        notes.append(Note.FIRST_SPECIES.about(text))
+    return ion
+
+
+_UNKNOWN_SPECIES = re.compile(
+    r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
+)
 
 
 def _sign_name(charge: int) -> str | None:
@@ -393,30 +567,86 @@ class Record(NamedTuple):
         First value that says something, by field, without surrounding blanks and quotes.
     metadata
         Pairs that are no field, as found; values of a repeated key are joined by line ends.
+        Those that may name the record stand here, too.
+    notes
+        What the reader decided while it put the record together.
     """
 
     fields: dict[str, str]
     metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_survey(self) -> bool:
+        """Whether this is a spectrum of MS level 1."""
+        return parse_ms_level(self.fields.get("ms_level", "")) == 1
 
 
 def collect(pairs: Iterable[tuple[str, str]]) -> Record:
-    """Sort (key, value) pairs into known fields and other metadata."""
+    """Sort (key, value) pairs into known fields and other metadata.
+
+    What a comment tells counts where no line of the record tells it.
+    """
     fields: dict[str, str] = {}
     metadata: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
+    comments: list[str] = []
+    notes: list[str] = []
     for key, value in pairs:
         name = field_of(key)
-        if name is None or name == "comments":
-            metadata[key] = f"{metadata[key]}\n{value}" if key in metadata else value
-            if name is not None:
-                for inner_key, inner_value in parse_comments(value):
-                    inner = field_of(inner_key)
-                    if inner in _COMMENT_FIELDS:
-                        _keep_first(fields, inner, inner_value)
+        if name is None or name == "comments" or name in _NAMING:
+            if key in metadata:
+                repeated.setdefault(key, [metadata[key]]).append(value)
+            else:
+                metadata[key] = value
+        if name is None:
+            continue
+        if name == "comments":
+            comments.append(value)
         elif name == "ms_level" and parse_ms_level(value) is None:
             metadata[key] = value  # "Spectrum_type: Centroid" is no level
+        elif name == "precursor_mz" and _is_other_precursor(fields.get(name), value):
+            notes.append(Note.FIRST_PRECURSOR.about(f"{fields[name]}, {value}"))
         else:
             _keep_first(fields, name, value)
-    return Record(fields, metadata)
+    for key, values in repeated.items():
+        metadata[key] = "\n".join(values)
+    if comments:
+        _add_comments(fields, comments, notes)
+    return Record(fields, metadata, tuple(notes))
+
+
+# Fields that name a record or what it belongs to; they also stay in the metadata.
+_NAMING = frozenset({"accession", "feature_id", "spectrum_id", "peak_id", "scans"})
+
+
+def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[str]) -> None:
+    """Add what comments tell and the record's own lines do not."""
+    has_precursor = "precursor_mz" in fields and not _means_none(fields["precursor_mz"])
+    for comment in comments:
+        for key, value in parse_comments(comment):
+            name = field_of(key) or _COMMENT_SPELLINGS.get(key.lower())
+            if name == "ms_level" and parse_ms_level(value) is None:
+                continue
+            if name in _COMMENT_FIELDS:
+                _keep_first(fields, name, value)
+    if not has_precursor and "precursor_mz" in fields and not _means_none(fields["precursor_mz"]):
+        notes.append(Note.COMMENT_PRECURSOR.about(fields["precursor_mz"]))
+
+
+def _is_other_precursor(first: str | None, second: str) -> bool:
+    """Whether a second field of the precursor m/z tells of another ion than the first."""
+    if first is None:
+        return False
+    try:
+        one, other = parse_precursor(first).mz, parse_precursor(second).mz
+    except RejectedRecordError:
+        return False
+    return one is not None and other is not None and abs(one - other) > SAME_MZ
+
+
+SAME_MZ = 0.01
+"""In Th; closer m/z values are one ion, written with other numbers of digits."""
 
 
 def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
@@ -439,14 +669,15 @@ _COMMENT_FIELDS = frozenset(_SPELLINGS.values()) - {
     "db",
     "feature_id",
     "spectrum_id",
-    "precursor_mz",
-    "charge",
+    "peak_id",
+    "scans",
+    "accession",
 }
 
 
 def _means_none(precursor: str) -> bool:
     try:
-        return parse_precursor_mz(precursor)[0] is None
+        return parse_precursor(precursor).mz is None
     except RejectedRecordError:
         return False
 
@@ -456,6 +687,15 @@ def _first(fields: Mapping[str, str], names: Iterable[str]) -> str | None:
         if name in fields:
             return fields[name]
     return None
+
+
+_COUNT = re.compile(r"[0-9]{1,9}")
+
+
+def parse_count(text: str) -> int | None:
+    """Return the number of peaks that a record declares, None if the text is no such number."""
+    match = _COUNT.fullmatch(text.strip())
+    return int(match.group()) if match is not None else None
 
 
 def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
@@ -471,16 +711,22 @@ def require_peaks(
     Raises
     ------
     RejectedRecordError
-        If there is no peak above 0, or a peak is not two finite numbers, m/z above 0 and
-        intensity not below 0.
+        If there is no peak above 0, or a peak is not two finite numbers, m/z above 0 and at most
+        `MAX_MZ`, intensity not below 0.
     """
-    good = (mz > 0) & (mz < np.inf) & (intensity >= 0) & (intensity < np.inf)
+    good = (mz > 0) & (mz <= MAX_MZ) & (intensity >= 0) & (intensity < np.inf)
     if not good.all():
         i = int(np.argmin(good))
         raise RejectedRecordError(Reason.BAD_PEAK, f"m/z {mz[i]:g}, intensity {intensity[i]:g}")
     if not intensity.any():
         raise RejectedRecordError(Reason.NO_PEAKS, "every intensity is 0" if mz.size else "")
     order = np.argsort(mz, kind="stable")
+    highest = float(intensity.max())
+    if not LOWEST_SCALE <= highest <= 1 / LOWEST_SCALE:
+        # Heights count by their ratios alone; sums and quotients of such numbers leave what a
+        # double can hold. Two steps, as the quotient of a denormal overflows, too.
+        intensity = intensity * 2.0**600 if highest < 1 else intensity * 2.0**-600
+        intensity = intensity / intensity.max()
     return mz[order], intensity[order]
 
 
@@ -500,20 +746,26 @@ def make_spectrum(
     RejectedRecordError
         If peaks, precursor m/z or charge are malformed.
     """
+    if mz.size > MAX_PEAKS:
+        raise RejectedRecordError(Reason.TOO_LARGE, f"more than {MAX_PEAKS:,} peaks")
     fields = record.fields
-    precursor_mz, precursor_note = parse_precursor_mz(fields.get("precursor_mz"))
-    polarity = settle_polarity(fields.get("adduct"), fields.get("charge"), fields.get("ion_mode"))
-    notes = (*polarity.notes, *([precursor_note] if precursor_note else []))
+    precursor = parse_precursor(fields.get("precursor_mz"))
+    charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
+    polarity = settle_polarity(fields.get("adduct"), charge, fields.get("ion_mode"))
+    notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
+    smiles, inchi, inchikey = sort_structures(fields)
     energy_text = fields.get("collision_energy")
     energy = parse_collision_energy(energy_text) if energy_text else None
 
-    def build(mz: NDArray[np.float64], intensity: NDArray[np.float64]) -> Spectrum:
+    def build(
+        mz: NDArray[np.float64], intensity: NDArray[np.float64], notes: tuple[str, ...]
+    ) -> Spectrum:
         return Spectrum(
             mz=mz,
             intensity=intensity,
             query_id=query_id,
             name=_first(fields, style.name_fields),
-            precursor_mz=precursor_mz,
+            precursor_mz=precursor.mz,
             adduct=polarity.adduct,
             charge=polarity.charge,
             ion_mode=polarity.ion_mode,
@@ -524,9 +776,9 @@ def make_spectrum(
             retention_time=_retention_time(fields, style),
             instrument=fields.get("instrument"),
             instrument_type=fields.get("instrument_type"),
-            smiles=_first(fields, ("smiles", "computed_smiles")),
-            inchi=_first(fields, ("inchi", "computed_inchi")),
-            inchikey=_first(fields, ("inchikey", "computed_inchikey")),
+            smiles=smiles,
+            inchi=inchi,
+            inchikey=inchikey,
             formula=fields.get("formula"),
             path=path,
             line=line,
@@ -535,10 +787,65 @@ def make_spectrum(
         )
 
     try:
-        return build(mz, intensity)
+        spectrum = build(mz, intensity, notes)
     except ValueError:
         # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
-        return build(*require_peaks(mz, intensity))
+        spectrum = build(*require_peaks(mz, intensity), notes)
+    stated = "profile" in fields
+    if not stated and not is_profile(spectrum.mz, spectrum.intensity):
+        return spectrum
+    picked_mz, picked = centroid(spectrum.mz, spectrum.intensity)
+    if picked.size == spectrum.n_peaks:
+        return build(spectrum.mz, spectrum.intensity, (*notes, Note.PROFILE_KEPT))
+    found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
+    return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+def _charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return the charge that counts: the one beside the precursor m/z goes before its own line."""
+    if beside is None:
+        return stated, ()
+    size, signed = parse_charge(beside)
+    try:
+        other, other_signed = parse_charge(stated)
+    except RejectedRecordError:
+        other, other_signed = 0, False
+    if size == 0 or other in (0, size):
+        return (stated if other else beside), ()
+    if not (signed and other_signed) and abs(size) == abs(other):
+        return (beside if signed else stated), ()
+    return beside, (Note.CHARGE_OVERRULED_BY_PRECURSOR.about(f"{stated}, {beside}"),)
+
+
+_INCHI = re.compile(r"(?:InChI=\s*)*(1S?/.+)", re.IGNORECASE | re.DOTALL)
+_INCHIKEY = re.compile(r"(?:InChIKey=)?\s*([A-Z]{14}-[A-Z]{10}-[A-Z])", re.IGNORECASE)
+_SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:./\\%*~]+")
+_STRUCTURES = ("smiles", "inchi", "structure", "computed_smiles", "computed_inchi")
+_KEYS = ("inchikey", "computed_inchikey")
+
+
+def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
+    """Return SMILES, InChI and InChIKey of a record, each told by its shape.
+
+    Records have an InChI in the field for SMILES and the other way round, an InChI without or with
+    a doubled ``InChI=``, and a key where a structure should be.
+    """
+    smiles = inchi = key = None
+    for name in _STRUCTURES:
+        text = fields.get(name)
+        if text is None:
+            continue
+        if (match := _INCHI.fullmatch(text)) is not None:
+            inchi = inchi or f"InChI={match[1]}"
+        elif (match := _INCHIKEY.fullmatch(text)) is not None:
+            key = key or match[1].upper()
+        elif "inchi" not in name or _SMILES.fullmatch(text) is not None:
+            smiles = smiles or text
+    for name in _KEYS:
+        text = fields.get(name)
+        if text is not None and (match := _INCHIKEY.match(text)) is not None:
+            return smiles, inchi, match[1].upper()
+    return smiles, inchi, key or _first(fields, _KEYS)
 
 
 def _retention_time(fields: Mapping[str, str], style: Style) -> float | None:

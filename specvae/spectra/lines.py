@@ -14,6 +14,18 @@ from specvae.errors import InputError
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
+MAX_LINE_BYTES = 1 << 22
+"""Longest line of a text file of spectra; a longer one ends the reading with an error."""
+
+MAX_RECORD_BYTES = 1 << 25
+"""Longest record (or stretch without any) of a file of spectra; a longer one ends the reading."""
+
+MAX_PEAKS = 1_000_000
+"""Most peaks of a record; one with more is skipped as `Reason.TOO_LARGE`."""
+
+MAX_FIELDS = 10_000
+"""Most lines before the peaks of a record; one with more is skipped as `Reason.TOO_LARGE`."""
+
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed by bzip2",
@@ -23,8 +35,9 @@ _ARCHIVES = {
     b"\xfe\xff": "UTF-16 text",
 }
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_MARK = b"\xef\xbb\xbf"  # a byte order mark
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
-_WANTED = "wanted MSP, MGF, mzML or mzXML"
+_WANTED = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 TRUNCATION_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 """What a gzip stream raises where it is cut off or damaged."""
 
@@ -63,7 +76,7 @@ def read_head(path: Path) -> tuple[bytes, bool]:
     truncated = False
     with open_bytes(path) as stream:
         try:
-            while len(head) < _HEAD_BYTES and (piece := _read_some(stream, _HEAD_BYTES)):
+            while len(head) < _HEAD_BYTES and (piece := read_piece(stream, _HEAD_BYTES)):
                 head += piece
         except TRUNCATION_ERRORS:
             truncated = True
@@ -72,13 +85,14 @@ def read_head(path: Path) -> tuple[bytes, bool]:
     return head, truncated
 
 
-def _read_some(stream: BinaryIO, size: int) -> bytes:
+def read_piece(stream: BinaryIO, size: int = _CHUNK_BYTES) -> bytes:
+    """Return some bytes of a stream, none at its end."""
     # Unlike read(), read1() hands over what it has before the error of a cut-off gzip stream.
     return cast(io.BufferedReader, stream).read1(size)
 
 
 def sniff_format(path: Path) -> str:
-    """Tell ``msp``, ``mgf``, ``mzml`` and ``mzxml`` apart by content, and check the suffix.
+    """Tell ``msp``, ``mgf``, ``mzml``, ``mzxml``, ``massbank`` apart by content; check the suffix.
 
     Raises
     ------
@@ -96,8 +110,9 @@ def sniff_format(path: Path) -> str:
         wanted = "BEGIN IONS" if suffix == "mgf" else "Name: or Num Peaks:"
         raise InputError(f"{path}: no line reads {wanted}, so this is no {suffix.upper()} file")
     if suffix in ("msp", "mgf", "mzml", "mzxml") and suffix != found:
+        wanted = "txt" if found == "massbank" else found
         raise InputError(
-            f"{path}: its content is {found}, its name says {suffix}; rename it to *.{found}"
+            f"{path}: its content is {found}, its name says {suffix}; rename it to *.{wanted}"
         )
     return found
 
@@ -106,13 +121,11 @@ def _format_of(path: Path, head: bytes) -> str | None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             raise InputError(f"{path}: is {kind}, {_WANTED}")
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = head.removeprefix(_MARK).lstrip()
     if text.startswith(b"<"):
-        if b"<mzML" in text:
-            return "mzml"
-        if b"<mzXML" in text or b"<msRun" in text:
-            return "mzxml"
-        raise InputError(f"{path}: is XML but neither mzML nor mzXML")
+        return _xml_format_of(path, text)
+    if text.startswith(b"ACCESSION:") and b"RECORD_TITLE:" in text:
+        return "massbank"
     if _MGF_LINE.search(text):
         return "mgf"
     if _MSP_LINE.search(text):
@@ -124,16 +137,29 @@ def _format_of(path: Path, head: bytes) -> str | None:
     return None
 
 
+def _xml_format_of(path: Path, text: bytes) -> str:
+    for start, kind in ((b"<mzML", "mzml"), (b"<mzXML", "mzxml"), (b"<msRun", "mzxml")):
+        before, found, _ = text.partition(start)
+        if found and b"<!DOCTYPE" in before:
+            # Neither format has one; it is how XML reads other files and grows without end.
+            raise InputError(f"{path}: has a document type declaration, wanted plain {kind}")
+        if found:
+            return kind
+    raise InputError(f"{path}: is XML but neither mzML nor mzXML")
+
+
 class LineSource:
     """The lines of a file, without their ends, read piece by piece.
 
-    After the iteration `truncated` tells whether a compressed file ended before its time. Line
-    ends may be LF, CRLF or CR; a byte order mark is dropped.
+    After the iteration `truncated` tells whether a compressed file ended before its time, and
+    during it `n_bytes` how much has been handed out. Line ends may be LF, CRLF or CR; byte order
+    marks, which stand inside a file where files were joined, are dropped.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.truncated = False
+        self.n_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
         for text in self.texts():
@@ -143,26 +169,50 @@ class LineSource:
         """Yield the text in pieces of whole lines ended by LF; the file's last may lack its end.
 
         A piece ends after a blank line where the text has any, so that records are not cut.
+
+        Raises
+        ------
+        InputError
+            If a line is longer than `MAX_LINE_BYTES`.
         """
         with open_bytes(self.path) as stream:
             rest = b""
-            first = True
             while chunk := self._next_chunk(stream):
-                if first:
-                    chunk = chunk.removeprefix(b"\xef\xbb\xbf")
-                    first = False
                 chunk = rest + chunk
                 whole = chunk.removesuffix(b"\r")  # a CR at the end may be half a CRLF
                 text = _with_lf(whole)
                 blank = text.rfind(b"\n\n")
                 end = blank + 2 if blank >= 0 else text.rfind(b"\n") + 1
                 rest = text[end:] + chunk[len(whole) :]
-                yield text[:end]
-            yield _with_lf(rest)
+                if len(rest) > MAX_LINE_BYTES and b"\n" not in rest:
+                    raise InputError(
+                        f"{self.path}: a line is longer than {MAX_LINE_BYTES:,} bytes, at byte "
+                        f"{self.n_bytes + end:,}; wanted a file of spectra"
+                    )
+                yield self._handed_out(text[:end])
+            yield self._handed_out(_with_lf(rest))
+
+    def require_short(self, begin: int, where: int) -> None:
+        """Fail if more than `MAX_RECORD_BYTES` were handed out since `begin`.
+
+        Raises
+        ------
+        InputError
+            Naming the line `where`.
+        """
+        if self.n_bytes - begin > MAX_RECORD_BYTES:
+            raise InputError(
+                f"{self.path}:{where}: {MAX_RECORD_BYTES:,} bytes without the end of a record; "
+                "wanted a file of spectra"
+            )
+
+    def _handed_out(self, text: bytes) -> bytes:
+        self.n_bytes += len(text)
+        return text.replace(_MARK, b"") if _MARK in text else text
 
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:
-            return _read_some(stream, _CHUNK_BYTES)
+            return read_piece(stream)
         except TRUNCATION_ERRORS:
             self.truncated = True
             return b""
@@ -172,9 +222,24 @@ def _with_lf(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_PLAIN = bytes([9, 10, *range(32, 127), *range(160, 256)])
+
+
 def decode(data: bytes) -> str:
-    """Return text from UTF-8 bytes, or from Latin-1 where they are no UTF-8."""
+    """Return text from UTF-8 bytes, or from Latin-1 where they are no UTF-8.
+
+    Control characters, which would move the cursor of a terminal or end a cell of a table, become
+    replacement characters.
+    """
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        text = data.decode("latin-1")
+    # Deleting the harmless bytes is faster than a search for the others, which are rare.
+    return _CONTROLS.sub("\ufffd", text) if data.translate(None, _PLAIN) else text
+
+
+def printable(text: str) -> str:
+    """Return text of one line, control characters as replacement characters."""
+    return _CONTROLS.sub("\ufffd", text).replace("\n", " ").replace("\t", " ").strip()

@@ -11,15 +11,25 @@ from specvae.spectra.fields import (
     RejectedRecordError,
     Style,
     collect,
+    field_of,
     identify,
     make_spectrum,
+    parse_count,
 )
-from specvae.spectra.lines import LineSource, decode
+from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS, LineSource, decode
 from specvae.spectra.peaks import parse_peaks
 from specvae.spectra.spectrum import Spectrum
 
 MGF_STYLE = Style(
-    id_fields=("title", "feature_id", "spectrum_id", "compound_name", "name"),
+    id_fields=(
+        "title",
+        "feature_id",
+        "spectrum_id",
+        "compound_name",
+        "name",
+        "peak_id",
+        "scans",
+    ),
     name_fields=("compound_name", "name"),
     seconds_per_rt_unit=1.0,
 )
@@ -35,6 +45,7 @@ class _Block:
     header: list[bytes] = field(default_factory=list)
     peaks: list[bytes] = field(default_factory=list)
     fault: str = ""  # why the record is incomplete
+    is_too_large: bool = False
 
 
 class _Cutter:
@@ -60,8 +71,8 @@ class _Cutter:
         if word == b"END IONS":
             return self._end(number)
         if self.block is not None:
-            is_pair = b"=" in line and line[:1].isalpha()
-            (self.block.header if is_pair else self.block.peaks).append(line)
+            pair = _as_pair(line)
+            (self.block.peaks if pair is None else self.block.header).append(pair or line)
         elif b"=" in line:
             self._before.append(line)
         else:
@@ -91,15 +102,39 @@ class _Cutter:
         self.block = self._stray = None
         return ended
 
+    def keep_small(self) -> None:
+        """Let go of the lines of a record that has too many."""
+        block = self.block
+        if block is not None and (len(block.peaks) > MAX_PEAKS or len(block.header) > MAX_FIELDS):
+            block.is_too_large = True
+            block.peaks.clear()
+            del block.header[100:]
+
+
+def _as_pair(line: bytes) -> bytes | None:
+    """Return ``key=value`` if a line is that, or ``key: value`` with a key that is known."""
+    if not line[:1].isalpha():
+        return None
+    key, colon, value = line.partition(b":")
+    if colon and b"=" not in key and field_of(decode(key)) is not None:
+        return key + b"=" + value
+    return line if b"=" in line else None
+
 
 def _blocks(source: LineSource) -> Iterator[_Block]:
     """Cut a file into records."""
     cutter = _Cutter()
-    for number, line in enumerate(source, 1):
-        if cutter.block is not None and line[:1].isdigit():
-            cutter.block.peaks.append(line)
-        elif (block := cutter.take(number, line.strip())) is not None:
-            yield block
+    number = 0
+    begin = 0  # what had been read when the last record ended
+    for text in source.texts():
+        for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
+            if cutter.block is not None and line[:1].isdigit():
+                cutter.block.peaks.append(line)
+            elif (block := cutter.take(number, line.strip())) is not None:
+                yield block
+                begin = source.n_bytes
+        cutter.keep_small()
+        source.require_short(begin, number)
     if (block := cutter.finish("the file ends before END IONS")) is not None:
         yield block
 
@@ -117,27 +152,38 @@ def _record(block: _Block) -> Record:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
+    if block.is_too_large:
+        detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
+        raise RejectedRecordError(Reason.TOO_LARGE, detail)
     if b"\0" in b" ".join(block.header):
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
     if block.fault:
         raise RejectedRecordError(Reason.TRUNCATED, block.fault)
     mz, intensity = parse_peaks(block.peaks, many_per_line=False)
     declared = record.fields.get("n_peaks")
-    if declared is not None and declared.isdecimal() and int(declared) != mz.size:
+    if declared is not None and parse_count(declared) not in (None, mz.size):
         raise RejectedRecordError(
             Reason.PEAK_COUNT_MISMATCH, f"{declared} declared, {mz.size} found"
         )
     return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, path, block.line)
 
 
-def read_mgf(source: LineSource, report: ReadReport) -> Iterator[Spectrum]:
-    """Yield the spectra of an MGF file; records that are malformed are skipped and counted."""
+def read_mgf(
+    source: LineSource, report: ReadReport, *, every_level: bool = False
+) -> Iterator[Spectrum]:
+    """Yield the spectra of an MGF file; records that are malformed are skipped and counted.
+
+    So are those of MS level 1, unless `every_level`.
+    """
     path = str(source.path)
     last: _Block | None = None
     for ordinal, block in enumerate(_blocks(source), 1):
         last = block
         record = _record(block)
         query_id = identify(record, MGF_STYLE, source.path.name, ordinal)
+        if record.is_survey and not every_level:
+            report.skip(path, block.line, query_id, Reason.MS_LEVEL)
+            continue
         try:
             spectrum = _spectrum(block, record, query_id, path)
         except RejectedRecordError as error:

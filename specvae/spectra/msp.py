@@ -1,4 +1,4 @@
-"""MSP files: the dialects of NIST, MoNA, MassBank, MS-DIAL/RIKEN, Golm and matchms."""
+"""MSP files: the dialects of NIST, MoNA, MassBank, MS-DIAL/RIKEN, MS-FINDER, Golm and matchms."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from specvae.spectra.fields import (
     field_of,
     identify,
     make_spectrum,
+    parse_count,
+    shown,
 )
-from specvae.spectra.lines import LineSource, decode
+from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS, LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
 from specvae.spectra.spectrum import Spectrum
 
-MSP_STYLE = Style(id_fields=("db", "name"), name_fields=("name",), seconds_per_rt_unit=60.0)
+MSP_STYLE = Style(
+    id_fields=("db", "name", "peak_id", "scans"),
+    name_fields=("name",),
+    seconds_per_rt_unit=60.0,
+)
 _BLANKS = " \t\v\f"
 
 
@@ -36,6 +42,7 @@ class _Block:
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
     in_peaks: bool = False  # the line with the number of peaks has gone by
+    is_too_large: bool = False
 
 
 class _Cutter:
@@ -43,6 +50,8 @@ class _Cutter:
 
     A record ends at a blank line, or where a ``Key:`` line follows its peaks, or its name comes a
     second time. The declared number of peaks is no border, so that a wrong one harms no neighbour.
+    Fields between the number of peaks and the peaks belong to the record, unless no peak is
+    declared or the field has been there already.
     """
 
     def __init__(self) -> None:
@@ -68,10 +77,19 @@ class _Cutter:
             return
         block.header.append(line)
         name = _field(line)
-        block.in_peaks = name == "n_peaks"
         block.has_name = block.has_name or name == "name"
-        if block.in_peaks and line.isascii():
-            self.n_peaks_key = line.partition(b":")[0]
+        if name == "n_peaks":
+            block.in_peaks = True
+            if line.isascii():
+                self.n_peaks_key = line.partition(b":")[0]
+
+    def keep_small(self) -> None:
+        """Let go of the lines of a record that has too many."""
+        block = self.block
+        if block is not None and (len(block.peaks) > MAX_PEAKS or len(block.header) > MAX_FIELDS):
+            block.is_too_large = True
+            block.peaks.clear()
+            del block.header[100:]
 
 
 def _is_pair(line: bytes) -> bool:
@@ -87,14 +105,26 @@ def _ends(block: _Block, line: bytes) -> bool:
     """Whether the line belongs to the next record already."""
     if not (block.in_peaks or block.peaks or block.has_name) or not _is_pair(line):
         return False
-    return block.in_peaks or bool(block.peaks) or _field(line) == "name"
+    if block.peaks or (block.has_name and _field(line) == "name"):
+        return True
+    if not block.in_peaks:
+        return False
+    before = dict(_pairs(block.header))
+    key = decode(line.partition(b":")[0]).strip()
+    none_declared = any(field_of(k) == "n_peaks" and v == "0" for k, v in before.items())
+    return none_declared or key in before
 
 
 def _blocks(source: LineSource) -> Iterator[_Block]:
     """Cut a file into records, at blank lines as far as what stands between them is regular."""
     cutter = _Cutter()
     number = 1  # of the next line
+    begin = 0  # what had been read when the last record ended
     for text in source.texts():
+        if cutter.block is None and text.isspace():
+            number += text.count(b"\n")
+            source.require_short(begin, number)
+            continue
         *paragraphs, rest = text.split(b"\n\n")
         for paragraph in paragraphs:
             block = None
@@ -104,9 +134,14 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
                 yield block
             else:
                 yield from cutter.take(paragraph + b"\n\n", number)
+            begin = source.n_bytes
             number += paragraph.count(b"\n") + 2
-        yield from cutter.take(rest, number)
+        for block in cutter.take(rest, number):
+            yield block
+            begin = source.n_bytes
         number += rest.count(b"\n")
+        cutter.keep_small()
+        source.require_short(begin, number)
     if cutter.block is not None:
         cutter.block.at_end = True
         yield cutter.block
@@ -160,6 +195,9 @@ def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str, cut: bool) -> Spectrum:
+    if block.is_too_large:
+        detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
+        raise RejectedRecordError(Reason.TOO_LARGE, detail)
     if b"\0" in b" ".join(block.header):
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
     if cut:
@@ -169,9 +207,9 @@ def _spectrum(block: _Block, record: Record, query_id: str, path: str, cut: bool
         if block.at_end and not block.peaks:
             raise RejectedRecordError(Reason.TRUNCATED, "no Num Peaks line")
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, "no Num Peaks line")
-    if not declared.isdecimal():
-        raise RejectedRecordError(Reason.BAD_FIELD, f"Num Peaks is {declared!r}")
-    n_declared = int(declared)
+    n_declared = parse_count(declared)
+    if n_declared is None:
+        raise RejectedRecordError(Reason.BAD_FIELD, f"Num Peaks is {shown(declared)}")
     try:
         mz, intensity = block.parsed or parse_peaks(block.peaks, many_per_line=True)
     except RejectedRecordError:
@@ -193,17 +231,45 @@ def _all_but_last_read(lines: list[bytes]) -> bool:
     return True
 
 
-def read_msp(source: LineSource, report: ReadReport) -> Iterator[Spectrum]:
-    """Yield the spectra of an MSP file; records that are malformed are skipped and counted."""
+class _SharedHead:
+    """The head that several peak lists share (MS-FINDER's .mat): one for each MS level.
+
+    A list with nothing but its level and number of peaks before it belongs to the head before it.
+    """
+
+    def __init__(self) -> None:
+        self._head: list[tuple[str, str]] = []
+
+    def complete(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the fields of a record with those of the head that it shares."""
+        own = [pair for pair in pairs if field_of(pair[0]) not in ("ms_level", "n_peaks")]
+        if own:
+            self._head = own
+            return pairs
+        has_level = any(field_of(key) == "ms_level" for key, _ in pairs)
+        return [*self._head, *pairs] if has_level else pairs
+
+
+def read_msp(
+    source: LineSource, report: ReadReport, *, every_level: bool = False
+) -> Iterator[Spectrum]:
+    """Yield the spectra of an MSP file; records that are malformed are skipped and counted.
+
+    So are those of MS level 1, unless `every_level`.
+    """
     path = str(source.path)
+    heads = _SharedHead()
     complete = True
     last_line = 0
     for ordinal, block in enumerate(_blocks(source), 1):
-        record = collect(block.pairs or _pairs(block.header))
+        record = collect(heads.complete(block.pairs or _pairs(block.header)))
         query_id = identify(record, MSP_STYLE, source.path.name, ordinal)
         cut = block.at_end and source.truncated
         complete = not cut
         last_line = block.line
+        if record.is_survey and not every_level and not cut:
+            report.skip(path, block.line, query_id, Reason.MS_LEVEL)
+            continue
         try:
             spectrum = _spectrum(block, record, query_id, path, cut)
         except RejectedRecordError as error:

@@ -1,173 +1,484 @@
-"""mzML and mzXML through pyteomics: fragment spectra only."""
+"""mzML and mzXML: fragment spectra only, scan by scan.
+
+Both are read with the standard library's XML parser, which opens no other file and no network
+address. Every scan is decoded by itself, so that one that is broken costs no other.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import binascii
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple, cast
+from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
 import numpy as np
+from numpy.typing import NDArray
 
+from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
+    SAME_MZ,
     Record,
     RejectedRecordError,
     Style,
     make_spectrum,
+    shown,
 )
-from specvae.spectra.lines import TRUNCATION_ERRORS, open_bytes
+from specvae.spectra.lines import (
+    MAX_PEAKS,
+    MAX_RECORD_BYTES,
+    TRUNCATION_ERRORS,
+    open_bytes,
+    printable,
+    read_piece,
+)
+from specvae.spectra.notes import Note
+from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
 from specvae.spectra.spectrum import Spectrum
 
 MZML_STYLE = Style(id_fields=("title",), name_fields=(), seconds_per_rt_unit=1.0)
+
+Numbers = NDArray[np.float64]
 
 
 def read_mzml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     """Yield the fragment spectra (MS level 2 and up) of an mzML file.
 
-    Survey scans are counted as MS_LEVEL; at a damaged or cut-off place the file counts one
-    TRUNCATED record and ends.
+    Survey scans are counted as MS_LEVEL; UV spectra and the like as OTHER_SPECTRUM. At a damaged
+    or cut-off place the file counts one TRUNCATED record and ends.
     """
-    with _without_warnings():
-        from pyteomics import mzml
-
-    return _read(path, report, lambda stream: mzml.MzML(stream, use_index=False), _mzml_fields)
+    groups: dict[str, Element] = {}
+    return _read(path, report, "spectrum", groups, lambda scan: _mzml_scan(scan, groups))
 
 
 def read_mzxml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     """Yield the fragment spectra of an mzXML file, as `read_mzml` does."""
-    with _without_warnings():
-        from pyteomics import mzxml
+    return _read(path, report, "scan", {}, _mzxml_scan)
 
-    def scans(stream: BinaryIO) -> Iterable[Mapping[str, Any]]:
-        # The class's own iteration, and its iterfind("scan"), hold every fragment spectrum back
-        # until the next survey scan, and so the whole file where there is none.
-        reader = mzxml.MzXML(stream, use_index=False)
-        return super(mzxml.MzXML, reader).iterfind("scan")  # type: ignore[no-any-return]
 
-    return _read(path, report, scans, _mzxml_fields)
+class _Scan(NamedTuple):
+    """What a scan says of itself; its peaks are decoded when they are asked for."""
+
+    fields: dict[str, str]
+    notes: tuple[str, ...]
+    is_other: bool  # no mass spectrum of fragments, such as a UV spectrum
+    peaks: Callable[[], tuple[Numbers, Numbers]]
 
 
 def _read(
     path: Path,
     report: ReadReport,
-    scans_of: Callable[[BinaryIO], Iterable[Mapping[str, Any]]],
-    fields_of: Callable[[Mapping[str, Any]], dict[str, str]],
+    tag: str,
+    groups: dict[str, Element],
+    read: Callable[[Element], _Scan],
 ) -> Iterator[Spectrum]:
-    from lxml.etree import XMLSyntaxError
-
+    index = 0
     with open_bytes(path) as stream:
-        scans = iter(scans_of(stream))
-        index = 0
+        scans = _elements(path, stream, tag, groups)
         while True:
-            index += 1
             try:
-                scan = next(scans, None)
-            except (XMLSyntaxError, *TRUNCATION_ERRORS) as error:
-                detail = f"{type(error).__name__} after {index - 1} scans"
+                index, element = next(scans)
+            except StopIteration:
+                return
+            except (ParseError, *TRUNCATION_ERRORS) as error:
+                index += 1
+                detail = f"{error} after {index - 1} scans; the rest of the file is not read"
                 report.skip(str(path), index, f"{path.name}#{index}", Reason.TRUNCATED, detail)
                 return
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                # pyteomics cannot go on after an error inside a scan.
-                detail = f"scan cannot be decoded ({error}); the rest of the file is not read"
-                report.skip(str(path), index, f"{path.name}#{index}", Reason.BAD_ENCODING, detail)
-                return
-            if scan is None:
-                return
-            fields = fields_of(scan)
-            query_id = str(scan.get("id") or scan.get("num") or f"{path.name}#{index}")
-            if fields.get("ms_level") == "1":
-                report.skip(str(path), index, query_id, Reason.MS_LEVEL)
-                continue
+            stated = element.get("id") or element.get("num") or ""
+            name = printable(stated) or f"{path.name}#{index}"
             try:
-                yield _spectrum(scan, fields, query_id, str(path), index)
+                scan = read(element)
+                if scan.is_other:
+                    report.skip(str(path), index, name, Reason.OTHER_SPECTRUM)
+                elif scan.fields.get("ms_level") == "1":
+                    report.skip(str(path), index, name, Reason.MS_LEVEL)
+                else:
+                    record = Record(scan.fields, {}, scan.notes)
+                    mz, intensity = scan.peaks()
+                    yield make_spectrum(record, mz, intensity, MZML_STYLE, name, str(path), index)
             except RejectedRecordError as error:
-                report.skip(str(path), index, query_id, error.reason, error.detail)
+                report.skip(str(path), index, name, error.reason, error.detail)
 
 
-def _spectrum(
-    scan: Mapping[str, Any], fields: dict[str, str], query_id: str, path: str, index: int
-) -> Spectrum:
-    mz = np.asarray(scan.get("m/z array", ()), dtype=np.float64)
-    intensity = np.asarray(scan.get("intensity array", ()), dtype=np.float64)
-    if mz.shape != intensity.shape:
-        detail = f"{mz.size} m/z values, {intensity.size} intensities"
-        raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-    record = Record(fields, {})
-    return make_spectrum(record, mz, intensity, MZML_STYLE, query_id, path, index)
+def _elements(
+    path: Path, stream: BinaryIO, tag: str, groups: dict[str, Element]
+) -> Iterator[tuple[int, Element]]:
+    """Yield number and element of each scan as it ends, and forget all that has been yielded.
+
+    Scans may stand inside one another (mzXML); they are counted as they begin. Groups of terms that
+    scans refer to go to `groups`.
+    """
+    above: list[Element] = []
+    numbers: list[int] = []  # of the scans that are open
+    in_group = False
+    n_scans = n_bytes = 0
+    for n_more, events in _events(stream):
+        n_bytes += n_more
+        if n_bytes > MAX_RECORD_BYTES:
+            raise InputError(
+                f"{path}: scan {n_scans} is longer than {MAX_RECORD_BYTES:,} bytes; wanted shorter "
+                "ones"
+            )
+        for event, element in events:
+            name = _tag(element)
+            if event == "start":
+                above.append(element)
+                if name == tag:
+                    n_scans += 1
+                    numbers.append(n_scans)
+                in_group = in_group or name == _GROUP
+                continue
+            above.pop()
+            if name == tag:
+                yield numbers.pop(), element
+                n_bytes = 0
+            elif name == _GROUP:
+                groups[element.get("id", "")] = element
+                in_group = False
+            elif numbers or in_group:
+                continue  # a part of what is still open
+            if above:
+                above[-1].remove(element)
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep what pyteomics warns of when imported, missing packages that are not used, to itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+_GROUP = "referenceableParamGroup"
 
 
-def _texts(**values: object) -> dict[str, str]:
-    return {key: str(value) for key, value in values.items() if value is not None}
+def _events(stream: BinaryIO) -> Iterator[tuple[int, Iterator[tuple[str, Element]]]]:
+    """Yield, piece by piece, the number of bytes read and the beginnings and ends of elements."""
+    parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+    while piece := read_piece(stream):
+        parser.feed(piece)
+        yield len(piece), cast("Iterator[tuple[str, Element]]", parser.read_events())
+    parser.close()
 
 
-def _seconds(value: object) -> float | None:
-    """Return a time in seconds from a number that carries its unit (minutes if it does not)."""
-    if value is None:
-        return None
-    unit = getattr(value, "unit_info", None)
-    return float(value) * (1.0 if unit == "second" else 60.0)  # type: ignore[arg-type]
+def _tag(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
 
 
-def _signed(charge: object, ion_mode: str | None) -> str | None:
-    if charge is None:
-        return None
-    size = abs(int(charge))  # type: ignore[call-overload]
-    return f"{size}{'-' if ion_mode == 'negative' else '+' if ion_mode else ''}"
+def _children(element: Element | None, tag: str) -> list[Element]:
+    return [] if element is None else [child for child in element if _tag(child) == tag]
 
 
-def _mzml_fields(scan: Mapping[str, Any]) -> dict[str, str]:
-    ion_mode = (
-        "positive" if "positive scan" in scan else "negative" if "negative scan" in scan else None
+def _find(element: Element | None, *tags: str) -> Element | None:
+    """Return the first element down a path of tags."""
+    for tag in tags:
+        found = _children(element, tag)
+        element = found[0] if found else None
+    return element
+
+
+# --------------------------------------------------------------------------- mzML
+
+_MS_LEVEL = "MS:1000511"
+_MS1_SPECTRUM = "MS:1000579"
+_POSITIVE, _NEGATIVE = "MS:1000130", "MS:1000129"
+_CENTROID, _PROFILE = "MS:1000127", "MS:1000128"
+_START_TIME = "MS:1000016"
+_TARGET, _LOWER, _UPPER = "MS:1000827", "MS:1000828", "MS:1000829"
+_SELECTED_MZ, _CHARGE = "MS:1000744", "MS:1000041"
+_ENERGY, _PERCENT = "MS:1000045", "MS:1000138"
+_MZ_ARRAY, _INTENSITY_ARRAY, _WAVELENGTH_ARRAY = "MS:1000514", "MS:1000515", "MS:1000617"
+_OTHER_SPECTRA = frozenset(
+    {
+        "MS:1000325",  # constant neutral gain spectrum
+        "MS:1000326",  # constant neutral loss spectrum
+        "MS:1000341",  # precursor ion spectrum
+        "MS:1000620",  # PDA spectrum
+        "MS:1000804",  # electromagnetic radiation spectrum
+        "MS:1000805",  # emission spectrum
+        "MS:1000806",  # absorption spectrum
+    }
+)
+_TYPES: Mapping[str, str] = {
+    "MS:1000519": "<i4",
+    "MS:1000521": "<f4",
+    "MS:1000522": "<i8",
+    "MS:1000523": "<f8",
+}
+_NO_COMPRESSION, _ZLIB = "MS:1000576", "MS:1000574"
+_NUMPRESS: Mapping[str, tuple[Callable[[bytes], Numbers], bool]] = {
+    "MS:1002312": (decode_linear, False),
+    "MS:1002313": (decode_pic, False),
+    "MS:1002314": (decode_slof, False),
+    "MS:1002746": (decode_linear, True),
+    "MS:1002747": (decode_pic, True),
+    "MS:1002748": (decode_slof, True),
+}
+"""MS-Numpress by its term: how the numbers come back, and whether zlib was applied on top."""
+
+_OTHER_COMPRESSIONS: Mapping[str, str] = {
+    "MS:1003088": "truncation and zlib",
+    "MS:1003089": "truncation, delta prediction and zlib",
+    "MS:1003090": "truncation, linear prediction and zlib",
+    "MS:1003780": "zstd",
+    "MS:1003781": "byte-shuffled zstd",
+    "MS:1003782": "dictionary-encoded zstd",
+    "MS:1003783": "MS-Numpress linear and zstd",
+    "MS:1003784": "MS-Numpress slof and zstd",
+    "MS:1003785": "MS-Numpress pic and zstd",
+}
+
+
+class _Terms:
+    """The terms of a controlled vocabulary that an element holds, also by reference to a group."""
+
+    def __init__(self, element: Element | None, groups: Mapping[str, Element]) -> None:
+        self._values: dict[str, Element] = {}
+        for child in element if element is not None else ():
+            tag = _tag(child)
+            if tag == "cvParam":
+                self._values.setdefault(child.get("accession", ""), child)
+            elif tag == "referenceableParamGroupRef":
+                for term in _children(groups.get(child.get("ref", "")), "cvParam"):
+                    self._values.setdefault(term.get("accession", ""), term)
+
+    def __contains__(self, accession: str) -> bool:
+        return accession in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def text(self, accession: str) -> str | None:
+        """Return a term's value, None if it is not there or empty."""
+        term = self._values.get(accession)
+        return None if term is None else term.get("value", "").strip() or None
+
+    def number(self, accession: str) -> float | None:
+        """Return a term's value as a number, None if it is not there."""
+        text = self.text(accession)
+        return None if text is None else _number(text, accession)
+
+    def unit(self, accession: str) -> str:
+        """Return the name of a term's unit."""
+        term = self._values.get(accession)
+        return "" if term is None else term.get("unitName", "").lower()
+
+
+def _number(text: str, what_for: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        detail = f"{what_for} is {shown(text)}, wanted a number"
+        raise RejectedRecordError(Reason.BAD_FIELD, detail) from None
+
+
+def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
+    terms = _Terms(element, groups)
+    arrays = [
+        (_Terms(array, groups), array)
+        for array in _children(_find(element, "binaryDataArrayList"), "binaryDataArray")
+    ]
+    is_other = any(term in _OTHER_SPECTRA for term in terms) or any(
+        _WAVELENGTH_ARRAY in array for array, _ in arrays
     )
-    # The last precursor is the ion that this scan's fragments come from.
-    precursors = (scan.get("precursorList") or {}).get("precursor") or [{}]
-    precursor = precursors[-1]
-    ions = (precursor.get("selectedIonList") or {}).get("selectedIon") or [{}]
-    activation = precursor.get("activation") or {}
-    energy = activation.get("collision energy")
-    percent = activation.get("normalized collision energy")
-    scans = (scan.get("scanList") or {}).get("scan") or [{}]
-    return _texts(
-        ms_level=scan.get("ms level"),
-        ion_mode=ion_mode,
-        precursor_mz=_number(ions[0].get("selected ion m/z")),
-        charge=_signed(ions[0].get("charge state"), ion_mode),
-        collision_energy=(
-            f"{float(percent):g} NCE"
+    precursors = _children(_find(element, "precursorList"), "precursor")
+    level = terms.text(_MS_LEVEL) or ("1" if _MS1_SPECTRUM in terms else None)
+    time_of = _Terms(_find(element, "scanList", "scan"), groups)
+    fields = {
+        "ms_level": level,
+        "ion_mode": _polarity(_POSITIVE in terms, _NEGATIVE in terms),
+        "profile": "profile" if _PROFILE in terms and _CENTROID not in terms else None,
+        "rt_seconds": _mzml_seconds(time_of),
+    }
+    notes: tuple[str, ...] = ()
+    if precursors and not is_other and level != "1":
+        found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"])
+        fields |= found
+    n_declared = element.get("defaultArrayLength", "")
+
+    def peaks() -> tuple[Numbers, Numbers]:
+        mz = _mzml_array(arrays, _MZ_ARRAY)
+        intensity = _mzml_array(arrays, _INTENSITY_ARRAY)
+        if mz.size != intensity.size:
+            detail = f"{mz.size} m/z values, {intensity.size} intensities"
+            raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
+        if n_declared.strip("0") and n_declared != str(mz.size):
+            detail = f"{shown(n_declared)} declared, {mz.size} found"
+            raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
+        return mz, intensity
+
+    return _Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
+
+
+def _polarity(positive: bool, negative: bool) -> str | None:
+    if positive == negative:
+        return None
+    return "positive" if positive else "negative"
+
+
+def _mzml_seconds(terms: _Terms) -> str | None:
+    time = terms.number(_START_TIME)
+    if time is None:
+        return None
+    unit = terms.unit(_START_TIME)
+    return repr(time * {"second": 1.0, "millisecond": 1e-3}.get(unit, 60.0))
+
+
+def _mzml_precursor(
+    precursors: list[Element], groups: Mapping[str, Element], ion_mode: str | None
+) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Return the fields that the precursors of a scan tell, and what had to be decided."""
+    ions = [
+        _Terms(ion, groups)
+        for precursor in precursors
+        for ion in _children(_find(precursor, "selectedIonList"), "selectedIon")
+    ]
+    masses = [mass for ion in ions if (mass := ion.number(_SELECTED_MZ))]
+    window = _Terms(_find(precursors[0], "isolationWindow"), groups)
+    notes: list[str] = []
+    mz = masses[0] if masses else None
+    if any(abs(mass - masses[0]) > SAME_MZ for mass in masses):
+        notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in masses)))
+    target = window.number(_TARGET)
+    if target and (mz is None or not _is_inside(mz, target, window)):
+        found = "no selected ion" if mz is None else f"selected ion {mz:g} lies outside"
+        notes.append(Note.WINDOW_TARGET.about(found))
+        mz = target
+    activation = _Terms(_find(precursors[0], "activation"), groups)
+    percent, energy = activation.number(_PERCENT), activation.number(_ENERGY)
+    fields = {
+        "precursor_mz": None if mz is None else repr(mz),
+        "charge": _signed(ions[0].text(_CHARGE), ion_mode) if ions else None,
+        "collision_energy": (
+            f"{percent:g} NCE"
             if percent is not None
             else None
             if energy is None
-            else f"{float(energy):g} eV"
+            else f"{energy:g} eV"
         ),
-        rt_seconds=_seconds(scans[0].get("scan start time")),
+    }
+    return fields, tuple(notes)
+
+
+def _is_inside(mz: float, target: float, window: _Terms) -> bool:
+    lower, upper = window.number(_LOWER) or 0.0, window.number(_UPPER) or 0.0
+    if lower == upper == 0.0:
+        # A window without width; the first isotope of an isolated ion lies a few Th away at most.
+        lower = upper = 3.0
+    return target - lower - SAME_MZ <= mz <= target + upper + SAME_MZ
+
+
+def _signed(charge: str | None, ion_mode: str | None) -> str | None:
+    if charge is None:
+        return None
+    size = charge.strip("+-")
+    return f"{size}{'-' if ion_mode == 'negative' else '+' if ion_mode else ''}"
+
+
+def _mzml_array(arrays: list[tuple[_Terms, Element]], kind: str) -> Numbers:
+    for terms, array in arrays:
+        if kind in terms:
+            text = _find(array, "binary")
+            return _mzml_numbers(terms, "" if text is None else text.text or "")
+    return np.empty(0)
+
+
+def _mzml_numbers(terms: _Terms, text: str) -> Numbers:
+    data = _from_base64(text)
+    for accession, (decode, is_zipped) in _NUMPRESS.items():
+        if accession in terms:
+            try:
+                return decode(_unzip(data) if is_zipped else data) if data else np.empty(0)
+            except ValueError as error:
+                raise RejectedRecordError(Reason.BAD_ENCODING, str(error)) from None
+    for accession, name in _OTHER_COMPRESSIONS.items():
+        if accession in terms:
+            detail = f"the compression {name} is not supported; write the file with zlib or none"
+            raise RejectedRecordError(Reason.BAD_ENCODING, detail)
+    types = [kind for accession, kind in _TYPES.items() if accession in terms]
+    if len(types) != 1:
+        raise RejectedRecordError(Reason.BAD_ENCODING, "an array does not say its type of numbers")
+    return _from_bytes(_unzip(data) if _ZLIB in terms else data, types[0])
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64("".join(text.split()), strict_mode=True) if text else b""
+    except (binascii.Error, ValueError) as error:
+        raise RejectedRecordError(Reason.BAD_ENCODING, f"no base64: {error}") from None
+
+
+def _unzip(data: bytes) -> bytes:
+    unzip = zlib.decompressobj()
+    try:
+        numbers = unzip.decompress(data, 8 * MAX_PEAKS + 1) if data else b""
+    except zlib.error as error:
+        raise RejectedRecordError(Reason.BAD_ENCODING, f"zlib: {error}") from None
+    if data and not unzip.eof:
+        if len(numbers) > 8 * MAX_PEAKS:
+            raise RejectedRecordError(Reason.TOO_LARGE, f"more than {MAX_PEAKS:,} peaks")
+        raise RejectedRecordError(Reason.BAD_ENCODING, "zlib: the data are cut off")
+    return numbers
+
+
+def _from_bytes(data: bytes, kind: str) -> Numbers:
+    size = np.dtype(kind).itemsize
+    if len(data) % size:
+        detail = f"{len(data)} bytes are no whole number of {8 * size}-bit numbers"
+        raise RejectedRecordError(Reason.BAD_ENCODING, detail)
+    return np.frombuffer(data, dtype=kind).astype(np.float64)
+
+
+# --------------------------------------------------------------------------- mzXML
+
+
+def _mzxml_scan(element: Element) -> _Scan:
+    precursors = [
+        text for child in _children(element, "precursorMz") if (text := (child.text or "").strip())
+    ]
+    ion_mode = {"+": "positive", "-": "negative"}.get(element.get("polarity", ""))
+    first = _find(element, "precursorMz")
+    energy = element.get("collisionEnergy", "").strip()
+    level = element.get("msLevel", "").strip()
+    fields = {
+        "ms_level": level or None,
+        "ion_mode": ion_mode,
+        "profile": "profile" if element.get("centroided") == "0" else None,
+        "precursor_mz": ", ".join(precursors) or None,
+        "charge": None if first is None else _signed(first.get("precursorCharge"), ion_mode),
+        "collision_energy": f"{_number(energy, 'collisionEnergy'):g} eV" if energy else None,
+        "rt_seconds": element.get("retentionTime"),
+    }
+    blocks = _children(element, "peaks")
+    return _Scan(
+        {key: value for key, value in fields.items() if value is not None},
+        (),
+        level == "0",
+        lambda: _mzxml_peaks(blocks, element.get("peaksCount", "")),
     )
 
 
-def _mzxml_fields(scan: Mapping[str, Any]) -> dict[str, str]:
-    ion_mode = {"+": "positive", "-": "negative"}.get(str(scan.get("polarity")))
-    precursors = scan.get("precursorMz") or [{}]
-    precursor = precursors[-1]
-    energy = scan.get("collisionEnergy")
-    return _texts(
-        ms_level=scan.get("msLevel"),
-        ion_mode=ion_mode,
-        precursor_mz=_number(precursor.get("precursorMz")),
-        charge=_signed(precursor.get("precursorCharge"), ion_mode),
-        collision_energy=None if energy is None else f"{float(energy):g} eV",
-        rt_seconds=_seconds(scan.get("retentionTime")),
-    )
-
-
-def _number(value: object) -> str | None:
-    # Numbers of pyteomics print with their unit; repr of a float keeps every digit.
-    return None if value is None else repr(float(value))  # type: ignore[arg-type]
+def _mzxml_peaks(blocks: list[Element], n_declared: str) -> tuple[Numbers, Numbers]:
+    """Return the peaks of a scan: pairs in one block, or a block for m/z and one for intensity."""
+    columns: dict[str, Numbers] = {}
+    for block in blocks:
+        data = _from_base64((block.text or "").strip())
+        compression = (block.get("compressionType") or "none").lower()
+        if compression not in ("none", "zlib"):
+            detail = f"the compression {shown(compression)} is not supported"
+            raise RejectedRecordError(Reason.BAD_ENCODING, detail)
+        kind = {"32": ">f4", "64": ">f8"}.get(block.get("precision", "32"))
+        if kind is None:
+            detail = f"numbers of {shown(block.get('precision', ''))} bits"
+            raise RejectedRecordError(Reason.BAD_ENCODING, detail)
+        content = block.get("contentType") or block.get("pairOrder") or "m/z-int"
+        columns[content] = _from_bytes(_unzip(data) if compression == "zlib" else data, kind)
+    mz = columns.get("m/z", np.empty(0))
+    intensity = columns.get("intensity", np.empty(0))
+    if "m/z-int" in columns:
+        pairs = columns["m/z-int"]
+        if pairs.size == 2 and not pairs.any() and not n_declared.strip("0"):
+            pairs = pairs[:0]  # some writers put one empty pair where there is no peak
+        mz, intensity = pairs[0::2], pairs[1::2]
+    if mz.size != intensity.size:
+        detail = f"{mz.size} m/z values, {intensity.size} intensities"
+        raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
+    if n_declared.strip("0") and n_declared != str(mz.size):
+        detail = f"{shown(n_declared)} declared, {mz.size} found"
+        raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
+    return mz, intensity

@@ -9,22 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.report import Reason
-from specvae.spectra.fields import RejectedRecordError
+from specvae.spectra.fields import RejectedRecordError, shown
 from specvae.spectra.lines import decode
 
 Peaks = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 _OF_NUMBERS = b"0123456789.+-eE"
 _QUOTED = re.compile(r'"[^"]*"?')
-_SEPARATOR = re.compile(r";|,(?=\s|$)")
+_SEPARATOR = re.compile(r";|,(?=\s|$)|(?<=\s),")
+_COLON = re.compile(r"\s*:\s*")
+_THOUSANDS = re.compile(r"[1-9] \d{3}(?:\.\d+)? ")
 
 
 def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     """Return m/z (n,) and intensity (n,) from the lines of a peak list, in their order.
 
     Lines of exactly two numbers are converted together (`parse_regular`). Else each line is read by
-    itself: ``mz intensity`` with anything after it (an annotation, a charge), ``mz:intensity``
-    pairs, and pairs ended by ``;``.
+    itself: ``mz intensity`` with anything after it (an annotation, a charge), ``mz:intensity`` and
+    ``mz,intensity`` pairs, pairs in parentheses, and pairs ended by ``;`` or a comma.
 
     Parameters
     ----------
@@ -64,29 +66,46 @@ def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
     if b"\0" in line:
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes among the peaks")
     text = _QUOTED.sub(" ", decode(line))
+    if many_per_line and text.lstrip().startswith("("):
+        text = text.replace("(", ";").replace(")", ";")
+    if ":" in text:
+        text = _COLON.sub(":", text)
     try:
-        pairs: list[tuple[float, float]] = []
-        for part in _SEPARATOR.split(text):
-            tokens = part.split()
-            if tokens:
-                pairs.extend(_part_pairs(tokens, many_per_line))
+        parts = [tokens for part in _SEPARATOR.split(text) if (tokens := part.split())]
+        if many_per_line and len(parts) > 1 and all(len(tokens) == 1 for tokens in parts):
+            tokens = [token for (token,) in parts]
+            if not _is_joined(tokens[0]):  # "50.5, 10, 60, 20"
+                return _paired([_number(token) for token in tokens])
+        return [pair for tokens in parts for pair in _part_pairs(tokens, many_per_line)]
     except (ValueError, IndexError):
-        raise RejectedRecordError(Reason.BAD_PEAK, f"found {decode(line).strip()[:60]!r}") from None
-    return pairs
+        raise RejectedRecordError(Reason.BAD_PEAK, f"found {shown(decode(line).strip())}") from None
 
 
 def _part_pairs(tokens: list[str], many_per_line: bool) -> list[tuple[float, float]]:
-    if ":" in tokens[0]:
-        split = (token.split(":") for token in tokens)
-        return [(_number(mz), _number(intensity)) for mz, intensity in split]
+    if _is_joined(tokens[0]):
+        pairs = [re.split("[:,]", token) for token in tokens]
+        # Where nothing declares the number of peaks, "50,5" may as well be a decimal comma.
+        if not many_per_line and "," in tokens[0] and "." not in pairs[0][0]:
+            raise ValueError(tokens[0])
+        return [(_number(mz), _number(intensity)) for mz, intensity in pairs]
+    if _THOUSANDS.match(" ".join(tokens[:3])):  # "1 060.25 100" is not m/z 1
+        raise ValueError(tokens[0])
     if many_per_line and len(tokens) > 2 and len(tokens) % 2 == 0:
         try:
             values = [_number(token) for token in tokens]
         except ValueError:
             pass  # an annotation of several words after one peak
         else:
-            return list(zip(values[0::2], values[1::2], strict=True))
+            return _paired(values)
     return [(_number(tokens[0]), _number(tokens[1]))]
+
+
+def _is_joined(token: str) -> bool:
+    return ":" in token or "," in token
+
+
+def _paired(values: list[float]) -> list[tuple[float, float]]:
+    return list(zip(values[0::2], values[1::2], strict=True))
 
 
 def _number(token: str) -> float:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from specvae.errors import InputError
+from specvae.files import rewindable
 from specvae.report import ReadReport
 from specvae.spectra.lines import LineSource, sniff_format
+from specvae.spectra.massbank import read_massbank
 from specvae.spectra.mgf import read_mgf
 from specvae.spectra.msp import read_msp
 from specvae.spectra.mzml import read_mzml, read_mzxml
@@ -16,8 +18,10 @@ from specvae.spectra.notes import note_kind
 from specvae.spectra.spectrum import Spectrum
 
 
-def read_spectra(path: Path | str, report: ReadReport) -> Iterator[Spectrum]:
-    """Yield the spectra of an MSP, MGF, mzML or mzXML file, gzip-compressed or not.
+def read_spectra(
+    path: Path | str, report: ReadReport, *, every_level: bool = False
+) -> Iterator[Spectrum]:
+    """Yield the spectra of an MSP, MGF, mzML, mzXML or MassBank file, gzip-compressed or not.
 
     One record at a time is in memory. A malformed record is skipped and counted in `report` with
     its place; its neighbours survive. The file is looked at before the first spectrum is asked
@@ -26,9 +30,13 @@ def read_spectra(path: Path | str, report: ReadReport) -> Iterator[Spectrum]:
     Parameters
     ----------
     path
-        The file; its content decides the format and must not contradict its suffix.
+        The file; its content decides the format and must not contradict its suffix. What a pipe
+        brings is stored in a temporary file first.
     report
         Counts what is read and what is skipped.
+    every_level
+        Also yield records of MS level 1, which are counted as `Reason.MS_LEVEL` otherwise (never
+        those of mzML and mzXML).
 
     Returns
     -------
@@ -41,17 +49,19 @@ def read_spectra(path: Path | str, report: ReadReport) -> Iterator[Spectrum]:
         If the file is missing, a directory, empty, of another kind, or holds not one record; in a
         strict report also at the first malformed record.
     """
-    path = Path(path)
+    path = rewindable(Path(path))
     kind = sniff_format(path)
-    if kind == "msp":
-        spectra = read_msp(LineSource(path), report)
-    elif kind == "mgf":
-        spectra = read_mgf(LineSource(path), report)
-    elif kind == "mzml":
+    if kind == "mzml":
         spectra = read_mzml(path, report)
-    else:
+    elif kind == "mzxml":
         spectra = read_mzxml(path, report)
+    else:
+        read = _TEXT_READERS[kind]
+        spectra = read(LineSource(path), report, every_level=every_level)
     return _counted(path, with_unique_ids(spectra), report)
+
+
+_TEXT_READERS = {"msp": read_msp, "mgf": read_mgf, "massbank": read_massbank}
 
 
 def _counted(path: Path, spectra: Iterable[Spectrum], report: ReadReport) -> Iterator[Spectrum]:

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
 
+MAX_MZ = 1e6
+"""Highest m/z (Th) that is read; beyond it a number is no m/z."""
+
+LOWEST_SCALE = 1e-100
+"""The highest peak of a spectrum is not lower than this, and not higher than its inverse."""
+
 _FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
 
 
@@ -21,7 +27,7 @@ class Spectrum:
     Parameters
     ----------
     mz
-        Positions of the peaks (n_peaks,), float64, Th, ascending, positive.
+        Positions of the peaks (n_peaks,), float64, Th, ascending, positive, at most `MAX_MZ`.
     intensity
         Heights of the peaks (n_peaks,), float64, arbitrary unit, none negative, one above 0.
     query_id
@@ -85,12 +91,14 @@ class Spectrum:
         # arrays are the rule, for which counting and finding take half the time of all and min.
         if np.count_nonzero(mz[1:] >= mz[:-1]) < mz.size - 1:
             raise ValueError("m/z values must ascend")
-        if not 0 < mz.item(0) <= mz.item(-1) < np.inf:
-            raise ValueError("m/z values must be positive and finite")
+        if not 0 < mz.item(0) <= mz.item(-1) <= MAX_MZ:
+            raise ValueError(f"m/z values must be positive and at most {MAX_MZ:g}")
         lowest = intensity.item(intensity.argmin())
         highest = intensity.item(intensity.argmax())
         if not (lowest >= 0 and 0 < highest < np.inf):
             raise ValueError("intensities must be finite, none negative and one above 0")
+        if not LOWEST_SCALE <= highest <= 1 / LOWEST_SCALE:
+            raise ValueError(f"the highest intensity must not be as far from 1 as {highest:g}")
         if self.precursor_mz is not None and not 0 < self.precursor_mz < np.inf:
             raise ValueError(f"precursor m/z must be positive and finite, not {self.precursor_mz}")
         mz.setflags(write=False)

@@ -24,11 +24,6 @@ KINDS: dict[str, tuple[str, Reason, str]] = {
         "'high'",
     ),
     "charge_unreadable": (mgf_record("bad", "CHARGE=plus"), Reason.BAD_CHARGE, "'plus'"),
-    "species_against_ion_mode": (
-        mgf_record("bad", "ADDUCT=[M-H]-", "IONMODE=positive"),
-        Reason.BAD_CHARGE,
-        "[M-H]- contradicts",
-    ),
     "end_missing": (
         mgf_record("bad").removesuffix("END IONS\n"),
         Reason.TRUNCATED,

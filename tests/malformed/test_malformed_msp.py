@@ -48,11 +48,6 @@ KINDS: dict[str, tuple[str, Reason, str]] = {
         Reason.BAD_CHARGE,
         "'one'",
     ),
-    "species_against_ion_mode": (
-        f"{HEAD}Precursor_type: [M+H]+\nIon_mode: N\nNum Peaks: 2\n{PEAKS}",
-        Reason.BAD_CHARGE,
-        "[M+H]+ contradicts ion mode negative",
-    ),
     "nul_in_header": (f"{HEAD}Synon: \0\nNum Peaks: 2\n{PEAKS}", Reason.BAD_ENCODING, "header"),
     "nul_in_peaks": (f"{HEAD}Num Peaks: 2\n50.5 10\n60\0 1\n", Reason.BAD_ENCODING, "peaks"),
 }

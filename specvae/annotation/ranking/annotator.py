@@ -37,7 +37,7 @@ from specvae.molecules.fingerprint import (
     unpack,
 )
 from specvae.progress import Progress, Silence
-from specvae.report import ReadReport, Reason, Skip
+from specvae.report import ReadReport, Skip
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -354,7 +354,7 @@ def rank_queries(
     before = len(report.skips)
     queries = [annotator.settle(spectrum, assumed) for spectrum in read_spectra(path, report)]
     # A survey scan of an mzML run is no query that somebody waits for.
-    skips = [skip for skip in report.skips[before:] if skip.reason is not Reason.MS_LEVEL]
+    skips = [skip for skip in report.skips[before:] if not skip.reason.is_other_scan]
     unread = deque(_unread(skips, {query.query_id for query in queries}))
     ranked = rank_spectra(annotator, queries, source, wanted, n_jobs=n_jobs, progress=progress)
     for query, record in zip(queries, ranked, strict=True):

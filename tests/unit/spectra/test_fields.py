@@ -12,7 +12,7 @@ from specvae.spectra.fields import (
     parse_comments,
     parse_ion_mode,
     parse_ms_level,
-    parse_precursor_mz,
+    parse_precursor,
     parse_retention_time,
     require_peaks,
     settle_polarity,
@@ -137,15 +137,15 @@ def test_ms_levels(text: str, level: int | None) -> None:
     ],
 )
 def test_precursor_mz(text: str | None, value: float | None) -> None:
-    found, note = parse_precursor_mz(text)
-    assert found == value
-    assert (note is not None) == ("/" in (text or "") and value is not None)
+    found = parse_precursor(text)
+    assert found.mz == value
+    assert bool(found.notes) == ("/" in (text or "") and value is not None)
 
 
 @pytest.mark.parametrize("text", ["-1", "abc", "inf", "NaN?", "285,02", "1_000", "/283.1"])
 def test_precursor_mz_that_is_no_positive_number(text: str) -> None:
     with pytest.raises(RejectedRecordError) as caught:
-        parse_precursor_mz(text)
+        parse_precursor(text)
     assert caught.value.reason is Reason.BAD_PRECURSOR
     assert repr(text) in caught.value.detail
 
@@ -154,13 +154,15 @@ def test_precursor_mz_that_is_no_positive_number(text: str) -> None:
     ("text", "charge"),
     [("1+", (1, True)), ("+1", (1, True)), ("1-", (-1, True)), ("-1", (-1, True)),
      ("2", (2, False)), ("0", (0, False)), ("", (0, False)), (None, (0, False)),
-     ("2+ and 3+", (0, False))],
+     ("2+ and 3+", (0, False)), ("+1+", (1, True)), ("-1-", (-1, True)), ("-0", (0, False)),
+     ("++", (2, True)), ("--", (-2, True)), ("1.0", (1, False)), ("2\u207a", (2, True)),
+     ("\u22121", (-1, True))],
 )  # fmt: skip
 def test_charges(text: str | None, charge: tuple[int, bool]) -> None:
     assert parse_charge(text) == charge
 
 
-@pytest.mark.parametrize("text", ["one", "+1+", "1.5", "1++-"])
+@pytest.mark.parametrize("text", ["one", "+1-", "1.5", "1++-", "9" * 5000, "101+"])
 def test_unreadable_charges(text: str) -> None:
     with pytest.raises(RejectedRecordError) as caught:
         parse_charge(text)
@@ -174,7 +176,7 @@ def test_unreadable_charges(text: str) -> None:
         ("[M-H]-", "1+", None, ("[M-H]-", -1, "negative"), 1),
         ("[M-H]-", "1", None, ("[M-H]-", -1, "negative"), 0),
         ("[M+2H]2+", "1+", "P", ("[M+2H]2+", 2, "positive"), 1),
-        (None, "1+", "negative", (None, -1, "negative"), 1),
+        (None, "1+", "negative", (None, 1, "positive"), 1),
         (None, "1", "negative", (None, -1, "negative"), 0),
         (None, None, "-", (None, None, "negative"), 0),
         (None, "2-", None, (None, -2, "negative"), 0),
@@ -197,11 +199,10 @@ def test_species_then_ion_mode_then_charge_decide(
     assert len(polarity.notes) == n_notes
 
 
-def test_species_against_ion_mode_is_rejected() -> None:
-    with pytest.raises(RejectedRecordError) as caught:
-        settle_polarity("[M+H]+", "1+", "negative")
-    assert caught.value.reason is Reason.BAD_CHARGE
-    assert "[M+H]+" in caught.value.detail
+def test_species_overrules_the_ion_mode() -> None:
+    polarity = settle_polarity("[M+H]+", "1+", "negative")
+    assert polarity[:3] == ("[M+H]+", 1, "positive")
+    assert polarity.notes == ("ion mode overruled by ion species (negative, [M+H]+)",)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +283,7 @@ def test_the_first_value_that_says_something_is_kept() -> None:
         "ms_level": "MS2",
         "computed_smiles": "OCC",
     }
+    assert record.notes == ()
     assert record.metadata["Synon"] == "a\nb"
     assert record.metadata["Spectrum_type"] == "Centroid"
 

@@ -8,7 +8,7 @@ import pytest
 from shared_data import shared
 
 from specvae.errors import InputError
-from specvae.report import ReadReport
+from specvae.report import ReadReport, Reason
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 
@@ -40,7 +40,8 @@ MONA = {
 
 @pytest.mark.parametrize("name", MONA)
 def test_every_record_comes_out(name: str) -> None:
-    spectra, report = read(shared(f"mona/{name}"))
+    report = ReadReport()
+    spectra = list(read_spectra(shared(f"mona/{name}"), report, every_level=True))
     assert report.skips == []
     assert (
         len(spectra),
@@ -73,8 +74,17 @@ def test_quoted_comments_of_lipidblast() -> None:
 
 def test_charges_of_gnps_that_contradict_the_ion_mode_are_noted() -> None:
     spectra, report = read(shared("mona/testdata.mgf"))
-    assert report.notes == {"charge overruled by ion mode": 2}
+    assert report.notes == {"ion mode overruled by charge": 2}
     assert Counter(s.ion_mode for s in spectra)["negative"] > 2
+
+
+@pytest.mark.parametrize(
+    ("name", "n_surveys"), [("MoNA-export-GC-MS-first10.msp", 10), ("spectrum2.msp", 1)]
+)
+def test_spectra_of_ms_level_1_are_left_out_and_counted(name: str, n_surveys: int) -> None:
+    spectra, report = read(shared(f"mona/{name}"))
+    assert report.counts == {Reason.MS_LEVEL: n_surveys}
+    assert len(spectra) == MONA[name][0] - n_surveys
 
 
 @pytest.mark.parametrize(

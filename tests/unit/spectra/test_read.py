@@ -169,20 +169,20 @@ def test_gnps_mgf(tmp_path: Path) -> None:
     assert spectrum.instrument_type == "LC-ESI-QTOF"
     assert spectrum.smiles is None
     assert spectrum.inchi == "InChI=1S/CH4/h1H4"
-    assert spectrum.metadata == {"SCANS": "7"}
+    assert spectrum.metadata == {"SCANS": "7", "SPECTRUMID": "CCMS1"}
     assert spectrum.notes == ("charge overruled by ion species (1+, [M-H]-)",)
     assert report.notes == {"charge overruled by ion species": 1}
     assert report.summary().endswith("read with a note: charge overruled by ion species 1")
 
 
 def test_identifiers_of_mgf_in_their_order(tmp_path: Path) -> None:
-    keys = ["TITLE", "FEATURE_ID", "SPECTRUMID", "COMPOUND_NAME", "NAME"]
+    keys = ["TITLE", "FEATURE_ID", "SPECTRUMID", "COMPOUND_NAME", "NAME", "PEAKID", "SCANS"]
     records = []
     for i in range(len(keys) + 1):
         lines = "".join(f"{key}={key.lower()}\n" for key in reversed(keys[i:]))
         records.append(f"BEGIN IONS\n{lines}50 1\nEND IONS\n")
     spectra, _, _ = read_bytes(tmp_path, "x.mgf", "".join(records))
-    assert [s.query_id for s in spectra] == [*(key.lower() for key in keys), "x.mgf#6"]
+    assert [s.query_id for s in spectra] == [*(key.lower() for key in keys), "x.mgf#8"]
 
 
 def test_duplicate_identifiers_are_numbered(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""MassBank records (.txt): one or several, each from ``ACCESSION:`` to ``//``.
+
+The format: MassBank consortium, *MassBank Record Format* 2.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from specvae.report import ReadReport, Reason
+from specvae.spectra.fields import (
+    Record,
+    RejectedRecordError,
+    Style,
+    collect,
+    identify,
+    make_spectrum,
+    parse_count,
+    shown,
+)
+from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS, LineSource, decode
+from specvae.spectra.peaks import parse_peaks
+from specvae.spectra.spectrum import Spectrum
+
+MASSBANK_STYLE = Style(id_fields=("accession",), name_fields=("name",), seconds_per_rt_unit=60.0)
+
+# Tags whose value begins with the name of a field: "AC$MASS_SPECTROMETRY: ION_MODE POSITIVE".
+_GROUPS = frozenset(
+    {
+        "AC$ANALYTICAL_CONDITION",
+        "AC$CHROMATOGRAPHY",
+        "AC$MASS_SPECTROMETRY",
+        "CH$LINK",
+        "MS$DATA_PROCESSING",
+        "MS$FOCUSED_ION",
+    }
+)
+# Tags and fields that are called otherwise elsewhere. A comment holds no key=value pairs here.
+_NAMES = {"CH$IUPAC": "InChI", "MODE": "ion mode", "COMMENT": "remark"}
+
+
+@dataclass(slots=True)
+class _Block:
+    """The lines of one record."""
+
+    line: int
+    header: list[bytes] = field(default_factory=list)
+    peaks: list[bytes] = field(default_factory=list)
+    is_whole: bool = False  # ended by ``//``
+    is_too_large: bool = False
+
+
+class _Cutter:
+    """Cuts lines into records."""
+
+    def __init__(self) -> None:
+        self.block: _Block | None = None  # the record that is open
+        self._in_peaks = False
+
+    def take(self, number: int, line: bytes) -> _Block | None:
+        """Take a line; return the record that it ends, if any."""
+        ended = None
+        if line.startswith(b"//"):
+            ended, self.block = self.block, None
+            if ended is not None:
+                ended.is_whole = True
+            return ended
+        if line.startswith(b"ACCESSION:"):
+            ended, self.block = self.block, None
+        if line.strip():
+            self.block = self.block or _Block(number)
+            self._add(self.block, line)
+        return ended
+
+    def _add(self, block: _Block, line: bytes) -> None:
+        if not line[:1].isspace():
+            self._in_peaks = line.startswith(b"PK$PEAK:")
+            block.header.append(line)
+        elif self._in_peaks:
+            block.peaks.append(line)
+
+    def keep_small(self) -> None:
+        """Let go of the lines of a record that has too many."""
+        block = self.block
+        if block is not None and (len(block.peaks) > MAX_PEAKS or len(block.header) > MAX_FIELDS):
+            block.is_too_large = True
+            block.peaks.clear()
+            del block.header[100:]
+
+
+def _blocks(source: LineSource) -> Iterator[_Block]:
+    """Cut a file into records."""
+    cutter = _Cutter()
+    begin = number = 0
+    for text in source.texts():
+        for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
+            if (block := cutter.take(number, line)) is not None:
+                yield block
+                begin = source.n_bytes
+        cutter.keep_small()
+        source.require_short(begin, number)
+    if cutter.block is not None:
+        yield cutter.block
+
+
+def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
+    for line in decode(b"\n".join(header)).split("\n"):
+        key, _, value = line.partition(":")
+        value = value.strip()
+        if key in _GROUPS:
+            key, _, value = value.partition(" ")
+        yield (
+            _NAMES.get(key, key.removeprefix("CH$").removeprefix("AC$").removeprefix("PK$")),
+            value,
+        )
+
+
+def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
+    if block.is_too_large:
+        detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
+        raise RejectedRecordError(Reason.TOO_LARGE, detail)
+    if b"\0" in b" ".join(block.header):
+        raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
+    if not block.is_whole:
+        raise RejectedRecordError(Reason.TRUNCATED, "// is missing")
+    declared = record.fields.get("n_peaks")
+    if declared is None or parse_count(declared) is None:
+        found = "missing" if declared is None else shown(declared)
+        raise RejectedRecordError(Reason.BAD_FIELD, f"PK$NUM_PEAK is {found}")
+    mz, intensity = parse_peaks(block.peaks, many_per_line=False)
+    if parse_count(declared) != mz.size:
+        detail = f"{declared} declared, {mz.size} found"
+        raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
+    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, path, block.line)
+
+
+def read_massbank(
+    source: LineSource, report: ReadReport, *, every_level: bool = False
+) -> Iterator[Spectrum]:
+    """Yield the spectra of MassBank records; those that are malformed are skipped and counted.
+
+    So are those of MS level 1, unless `every_level`.
+    """
+    path = str(source.path)
+    for ordinal, block in enumerate(_blocks(source), 1):
+        record = collect(_pairs(block.header))
+        query_id = identify(record, MASSBANK_STYLE, source.path.name, ordinal)
+        if record.is_survey and not every_level:
+            report.skip(path, block.line, query_id, Reason.MS_LEVEL)
+            continue
+        try:
+            spectrum = _spectrum(block, record, query_id, path)
+        except RejectedRecordError as error:
+            report.skip(path, block.line, query_id, error.reason, error.detail)
+            continue
+        yield spectrum

@@ -1,0 +1,463 @@
+"""What other programs write in the fields of a record, and what it must be taken for."""
+
+from pathlib import Path
+
+import pytest
+from spectra_files import mgf_record, msp_record, read_bytes
+
+from specvae.report import ReadReport, Reason
+from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.fields import (
+    RejectedRecordError,
+    collect,
+    parse_comments,
+    parse_ion_mode,
+    parse_precursor,
+    parse_retention_time,
+    settle_polarity,
+    sort_structures,
+)
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+
+
+def one(tmp_path: Path, name: str, content: str) -> Spectrum:
+    (spectrum,), skips, _ = read_bytes(tmp_path, name, content)
+    assert skips == []
+    return spectrum
+
+
+# --------------------------------------------------------------------------- ion species
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[M+H]\u207a", "[M+H]+"),
+        ("[M+2H]\u00b2\u207a", "[M+2H]2+"),
+        ("[M\u2212H]\u2212", "[M-H]-"),
+        ("[M\u2013H2O+H]+", "[M+H-H2O]+"),
+        ("[M\u2010H]\u207b", "[M-H]-"),
+        ("[M+NH\u2084]\u207a", "[M+NH4]+"),
+        ("[M+H]<sup>+</sup>", "[M+H]+"),
+        ("[M+2H]^2+", "[M+2H]2+"),
+        ("[M+2(NH4)]2+", "[M+2NH4]2+"),
+        ("[M+(NH4)2]2+", "[M+2NH4]2+"),
+        ("[M+H-(H2O)]+", "[M+H-H2O]+"),
+        ("[M+H-2(H2O)]+", "[M+H-2H2O]+"),
+        ("(M+H)+", "[M+H]+"),
+        ("(M+2(NH4))2+", "[M+2NH4]2+"),
+        ("[M-e]+", "[M]+"),
+        ("[M-e-]+", "[M]+"),
+        ("M-e", "[M]+"),
+        ("[M+e]-", "[M]-"),
+        ("[M]+\u2022", "[M]+"),
+        ("[M]\u2022+", "[M]+"),
+        ("[M+ H] +", "[M+H]+"),
+    ],
+)
+def test_typographic_forms_of_an_ion_species(text: str, name: str) -> None:
+    found = parse_adduct(text)
+    assert found is not None
+    assert found.name == name
+    wanted = parse_adduct(name)
+    assert wanted is not None
+    assert found.mass_shift == pytest.approx(wanted.mass_shift, abs=1e-12)
+
+
+@pytest.mark.parametrize("text", ["[M+" + "9" * 5000 + "H]+", "[M+99999H]+", "[M+H]" + "9" * 400])
+def test_absurd_counts_are_no_ion_species(text: str) -> None:
+    assert parse_adduct(text) is None
+
+
+@pytest.mark.parametrize(
+    ("adduct", "charge", "mode", "expected"),
+    [
+        ("[M+?]+", None, None, (1, "positive")),
+        ("[M+?]-", None, None, (-1, "negative")),
+        ("[M + ?]2+", None, None, (2, "positive")),
+        ("[M+?]\u207b", "1", None, (-1, "negative")),
+        ("[M+?]+", "1-", None, (-1, "negative")),
+        ("[M+?]", "1+", None, (1, "positive")),
+        ("?", None, "positive", (None, "positive")),
+        ("[Unk]+", None, None, (1, "positive")),
+    ],
+)
+def test_an_unknown_species_is_as_none_stated(
+    adduct: str, charge: str | None, mode: str | None, expected: tuple[int | None, str]
+) -> None:
+    polarity = settle_polarity(adduct, charge, mode)
+    assert polarity[:3] == (None, *expected)
+    assert f"ion species stated as unknown ({adduct})" in polarity.notes
+
+
+@pytest.mark.parametrize("key", ["ION", "Ion", "ADDUCT", "Adduct_Ion_Name", "precursor_type"])
+def test_keys_of_the_ion_species(tmp_path: Path, key: str) -> None:
+    spectrum = one(tmp_path, "x.mgf", mgf_record("a", f"{key}=[M-H2O+H]+", "CHARGE=1"))
+    assert (spectrum.adduct, spectrum.charge) == ("[M+H-H2O]+", 1)
+    assert spectrum.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("pepmass", "lines", "charge", "notes"),
+    [
+        ("241.15 8366.25 2+", (), 2, ()),
+        ("241.15\t8366\t1-", (), -1, ()),
+        ("241.15 8366 +2", (), 2, ()),
+        ("241.15 2+", (), 2, ()),
+        ("241.15 8366 2", ("IONMODE=negative",), -2, ()),
+        ("241.15 8366 0", ("CHARGE=1-",), -1, ()),
+        ("241.15 8366 2+", ("CHARGE=2+",), 2, ()),
+        ("241.15 8366 2", ("CHARGE=2-",), -2, ()),
+        (
+            "241.15 8366 2+",
+            ("CHARGE=1+",),
+            2,
+            ("charge overruled by the precursor's own (1+, 2+)",),
+        ),
+        ("241.15 8366 2+ and 3+", (), None, ("several charges stated, none taken (2+ and 3+)",)),
+    ],
+)
+def test_charge_on_the_line_of_the_precursor(
+    tmp_path: Path, pepmass: str, lines: tuple[str, ...], charge: int | None, notes: tuple[str, ...]
+) -> None:
+    content = mgf_record("a", *lines).replace("PEPMASS=181.07", f"PEPMASS={pepmass}")
+    spectrum = one(tmp_path, "x.mgf", content)
+    assert (spectrum.precursor_mz, spectrum.charge) == (241.15, charge)
+    assert spectrum.notes == notes
+
+
+# --------------------------------------------------------------------------- ion mode
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("1", "positive"),
+        ("0", "negative"),
+        ("(+)", "positive"),
+        ("ESI(-)", "negative"),
+        ("(-)ESI", "negative"),
+        ("LC-ESI+", "positive"),
+        ("NSI-", "negative"),
+        ("APCI positive", "positive"),
+        ("positive scan", "positive"),
+        ("Negative-ion mode", "negative"),
+        ("\u2212", "negative"),
+        ("minus", "negative"),
+        ("NSI", None),
+        ("N.A.", None),
+        ("nano", None),
+        ("photoionization", None),
+        ("profile", None),
+        ("negligible", None),
+        ("-1", None),
+        ("ESI", None),
+        ("not positive", None),
+        ("positive/negative", None),
+    ],
+)
+def test_ion_modes_are_a_closed_list(text: str, mode: str | None) -> None:
+    assert parse_ion_mode(text) == mode
+
+
+def test_an_ion_mode_that_is_not_understood_is_said_and_the_charge_counts() -> None:
+    polarity = settle_polarity(None, "1-", "photoionization")
+    assert polarity[:3] == (None, -1, "negative")
+    assert polarity.notes == ("ion mode not understood (photoionization)",)
+    assert settle_polarity(None, "1-", "N.A.").notes == ()
+
+
+def test_a_stated_charge_overrules_the_ion_mode() -> None:
+    polarity = settle_polarity(None, "1-", "positive")
+    assert polarity[:3] == (None, -1, "negative")
+    assert polarity.notes == ("ion mode overruled by charge (positive, -1)",)
+
+
+# --------------------------------------------------------------------------- precursor
+
+
+@pytest.mark.parametrize(
+    ("text", "mz"),
+    [
+        ("195.0877, 391.1695", 195.0877),
+        ("195.0877,391.1695", 195.0877),
+        ("195.0877; 391.1695; 587.2513", 195.0877),
+        ("195.0877/138.0662", 195.0877),
+        ("195.0877 391.1695", 195.0877),
+        ("195.0877 391.1695 587.2513", 195.0877),
+        ("300, 302", 300.0),
+    ],
+)
+def test_of_several_precursors_the_first_is_taken_with_a_note(text: str, mz: float) -> None:
+    found = parse_precursor(text)
+    assert found.mz == mz
+    assert found.notes == (f"first of several precursors taken ({text})",)
+
+
+@pytest.mark.parametrize("text", ["195.0877 31836872", "195.0877 12345.6", "195.0877 Da"])
+def test_an_intensity_beside_the_precursor_needs_no_note(text: str) -> None:
+    assert parse_precursor(text) == (195.0877, None, ())
+
+
+@pytest.mark.parametrize("text", ["1 181.07", "1\u00a0181.07", "1\u202f181.07", "1,181.07"])
+def test_thousands_separators_of_a_precursor(text: str) -> None:
+    found = parse_precursor(text)
+    assert found.mz == 1181.07
+    assert found.notes[0].startswith("precursor m/z read with a thousands separator")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "397.0512 1.3 355.7804 1.4 112.0057 4.6",
+        "397.0512 1.3 355.7804 1.4",
+        "397.0512 1.3; 355.7804 1.4",
+        "397.1, 355.2, 300.3, 200.4, 100.5",
+        "1e12",
+        "9" * 5000,
+    ],
+)
+def test_a_list_of_peaks_and_other_absurd_precursors_are_refused(text: str) -> None:
+    with pytest.raises(RejectedRecordError) as caught:
+        parse_precursor(text)
+    assert caught.value.reason is Reason.BAD_PRECURSOR
+    assert len(caught.value.detail) < 120
+
+
+def test_two_lines_of_precursors(tmp_path: Path) -> None:
+    spectrum = one(tmp_path, "x.mgf", mgf_record("a", "PEPMASS=391.1695"))
+    assert spectrum.precursor_mz == 181.07
+    assert spectrum.notes == ("first of several precursors taken (181.07, 391.1695)",)
+    same = one(tmp_path, "x.mgf", mgf_record("a", "PRECURSOR_MZ=181.0701"))
+    assert same.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("comment", "mz", "adduct", "charge"),
+    [
+        ('"ms level=MS2" "precursor m/z=195.0877" "precursor type=[M+H]+"', 195.0877, "[M+H]+", 1),
+        ("Parent=195.0877 Charge=1 Mods=0", 195.0877, None, 1),
+        ('"Selected Ion m/z=195.0877" "charge=2+"', 195.0877, None, 2),
+    ],
+)
+def test_precursor_in_the_comment_alone(
+    tmp_path: Path, comment: str, mz: float, adduct: str | None, charge: int
+) -> None:
+    content = f"Name: a\nComments: {comment}\nIon_mode: P\nNum Peaks: 1\n50 1\n"
+    spectrum = one(tmp_path, "x.msp", content)
+    assert (spectrum.precursor_mz, spectrum.adduct, spectrum.charge) == (mz, adduct, charge)
+    assert spectrum.notes == ("precursor m/z taken from the comment (195.0877)",)
+
+
+def test_lines_of_the_record_go_before_its_comment_wherever_they_stand(tmp_path: Path) -> None:
+    content = (
+        'Name: a\nComments: "precursor m/z=99" "charge=3+" "SMILES=C"\n'
+        "PrecursorMZ: 181.07\nCharge: 1-\nSMILES: CCO\nNum Peaks: 1\n50 1\n"
+    )
+    spectrum = one(tmp_path, "x.msp", content)
+    assert (spectrum.precursor_mz, spectrum.charge, spectrum.smiles) == (181.07, -1, "CCO")
+    assert spectrum.notes == ()
+
+
+def test_selected_ion_as_precursor(tmp_path: Path) -> None:
+    content = "Name: a\nSelected Ion m/z: 195.0877\nNum Peaks: 1\n50 1\n"
+    assert one(tmp_path, "x.msp", content).precursor_mz == 195.0877
+
+
+# --------------------------------------------------------------------------- names and levels
+
+
+def test_ms1_and_ms2_of_one_feature(tmp_path: Path) -> None:
+    records = [
+        mgf_record("7", "MSLEVEL=1", "SPECTYPE=CORRELATED MS"),
+        mgf_record("7", "MSLEVEL=2"),
+        mgf_record("8", "SPECTYPE=CORRELATED MS"),
+        mgf_record("8"),
+    ]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", "".join(records))
+    assert [s.query_id for s in spectra] == ["7", "8"]
+    assert [(s.record, s.line, s.reason) for s in skips] == [
+        ("7", 1, Reason.MS_LEVEL),
+        ("8", 16, Reason.MS_LEVEL),
+    ]
+    every = read_spectra(tmp_path / "x.mgf", ReadReport(), every_level=True)
+    assert [s.query_id for s in every] == ["7", "7#2", "8", "8#2"]
+
+
+def test_an_unreadable_survey_scan_is_no_malformed_record(tmp_path: Path) -> None:
+    content = mgf_record("a", "MSLEVEL=1", peaks="") + mgf_record("a")
+    path = tmp_path / "x.mgf"
+    path.write_text(content)
+    assert [s.query_id for s in read_spectra(path, ReadReport(strict=True))] == ["a"]
+
+
+def test_ms_dial_writes_the_number_of_peaks_into_mgf(tmp_path: Path) -> None:
+    record = (
+        "BEGIN IONS\nSCANS=4\nPEPMASS=195.0877\nMSLEVEL=2\nCHARGE=1+\nION=[M+H]+\n"
+        "Num Peaks: 2\n69.0447\t90\n110.0713\t410\nEND IONS\n"
+    )
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", record + record.replace("s: 2", "s: 3"))
+    assert [(s.query_id, s.adduct, s.n_peaks) for s in spectra] == [("4", "[M+H]+", 2)]
+    assert [s.reason for s in skips] == [Reason.PEAK_COUNT_MISMATCH]
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])
+@pytest.mark.parametrize("n_survey", [0, 2])
+def test_ms_finder_has_two_lists_under_one_header(tmp_path: Path, gap: str, n_survey: int) -> None:
+    survey = "181.07 9\n182.07 1\n" if n_survey else ""
+
+    def record(peak_id: int) -> str:
+        return (
+            f"NAME: Unknown\nPEAKID: {peak_id}\nPRECURSORMZ: 181.07\nPRECURSORTYPE: [M+H]+\n"
+            f"IONMODE: Positive\nMSTYPE: MS1\nNum Peaks: {n_survey}\n{survey}{gap}"
+            f"MSTYPE: MS2\nNum Peaks: 1\n50.5 10\n\n"
+        )
+
+    spectra, skips, _ = read_bytes(tmp_path, "x.mat", record(3) + record(4))
+    assert [s.query_id for s in spectra] == ["3", "4"]
+    assert [(s.precursor_mz, s.adduct, s.ms_level) for s in spectra] == [(181.07, "[M+H]+", 2)] * 2
+    assert [s.mz.tolist() for s in spectra] == [[50.5], [50.5]]
+    assert [(s.record, s.reason) for s in skips] == [("3", Reason.MS_LEVEL), ("4", Reason.MS_LEVEL)]
+
+
+def test_names_of_ms_dial_in_msp(tmp_path: Path) -> None:
+    content = "NAME: Unknown\nSCANNUMBER: 12\nNum Peaks: 1\n50 1\n"
+    assert one(tmp_path, "x.msp", content).query_id == "12"
+
+
+@pytest.mark.parametrize("peaks", ["50.5 10\n60.25 100\n", "50.5 10; 60.25 100\n"])
+def test_fields_between_the_number_of_peaks_and_the_peaks(tmp_path: Path, peaks: str) -> None:
+    record = f"Name: {{}}\nPRECURSOR_MZ: 181.07\nNUM PEAKS: 2\nSMILES: CCO\nIONMODE: n\n{peaks}"
+    for gap in ("\n", ""):
+        content = f"{record.format('a')}{gap}{record.format('b')}"
+        spectra, skips, _ = read_bytes(tmp_path, "x.msp", content)
+        assert skips == []
+        assert [(s.query_id, s.smiles, s.ion_mode) for s in spectra] == [
+            ("a", "CCO", "negative"),
+            ("b", "CCO", "negative"),
+        ]
+
+
+def test_byte_order_marks_between_joined_files(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    content = b"\n".join(mark + msp_record(name).encode() for name in "ab")
+    spectra, _, _ = read_bytes(tmp_path, "x.msp", content)
+    assert [s.query_id for s in spectra] == ["a", "b"]
+
+
+def test_control_characters_reach_nobody(tmp_path: Path) -> None:
+    spectrum = one(tmp_path, "x.mgf", mgf_record("a\x1b[31mb\x9bc\u202ed", "NOTE=\x07"))
+    assert spectrum.query_id == "a\ufffd[31mb\ufffdc\ufffdd"
+    assert spectrum.metadata["NOTE"] == "\ufffd"
+
+
+# --------------------------------------------------------------------------- structures
+
+ETHANOL = "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+KEY = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"smiles": "CCO", "inchi": ETHANOL}, ("CCO", ETHANOL, None)),
+        ({"smiles": ETHANOL}, (None, ETHANOL, None)),
+        ({"inchi": "CCO"}, ("CCO", None, None)),
+        ({"smiles": ETHANOL, "inchi": "CCO"}, ("CCO", ETHANOL, None)),
+        ({"inchi": ETHANOL.removeprefix("InChI=")}, (None, ETHANOL, None)),
+        ({"inchi": f"InChI={ETHANOL}"}, (None, ETHANOL, None)),
+        ({"inchi": f"inchi= {ETHANOL}"}, (None, ETHANOL, None)),
+        ({"inchi": KEY}, (None, None, KEY)),
+        ({"inchikey": f"InChIKey={KEY}"}, (None, None, KEY)),
+        ({"smiles": "CCO", "inchi": "not available"}, ("CCO", None, None)),
+        ({"structure": "CCO"}, ("CCO", None, None)),
+        ({"structure": ETHANOL}, (None, ETHANOL, None)),
+        ({"smiles": "C/C=C/C"}, ("C/C=C/C", None, None)),
+    ],
+)
+def test_structures_are_told_by_their_shape(
+    fields: dict[str, str], expected: tuple[str | None, str | None, str | None]
+) -> None:
+    assert sort_structures(fields) == expected
+
+
+def test_keys_of_structures() -> None:
+    record = collect([("Smiles/Inchi", "CCO"), ("INCHIAUX", KEY)])
+    assert record.fields == {"structure": "CCO", "inchikey": KEY}
+
+
+# --------------------------------------------------------------------------- peaks
+
+
+@pytest.mark.parametrize(
+    "peaks",
+    [
+        "50.5,10; 60.25,100;\n",
+        "50.5,10\n60.25,100\n",
+        "50.5,10 60.25,100\n",
+        "50.5, 10; 60.25, 100;\n",
+        "50.5, 10, 60.25, 100\n",
+        "50.5 : 10; 60.25 : 100\n",
+        "50.5 ,10\n60.25 ,100\n",
+        "(50.5 10) (60.25 100)\n",
+        "(50.5,10)(60.25,100)\n",
+        "(50.5;10) (60.25;100)\n",
+        "50.5:10;60.25:100\n",
+    ],
+)
+def test_delimiters_of_nist(tmp_path: Path, peaks: str) -> None:
+    spectrum = one(tmp_path, "x.msp", f"Name: a\nNum Peaks: 2\n{peaks}")
+    assert spectrum.mz.tolist() == [50.5, 60.25]
+    assert spectrum.intensity.tolist() == [10, 100]
+
+
+@pytest.mark.parametrize("peaks", ["50,5 10\n", "50,5\t10,2\n", "50,10\n", "1 060.25 100\n"])
+def test_commas_and_blanks_inside_numbers_are_refused_in_mgf(tmp_path: Path, peaks: str) -> None:
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert spectra == []
+    assert [s.reason for s in skips] == [Reason.BAD_PEAK]
+
+
+@pytest.mark.parametrize(
+    "peaks", ["50,5 10\n60,2 20\n", "50,5 10,2\n60,2 20\n", "1 060.25 9\n5 1\n"]
+)
+def test_decimal_commas_are_refused_in_msp(tmp_path: Path, peaks: str) -> None:
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", f"Name: a\nNum Peaks: 2\n{peaks}")
+    assert spectra == []
+    assert len(skips) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-150, 1e150, 1e300])
+def test_intensities_at_the_ends_of_what_a_double_holds(tmp_path: Path, scale: float) -> None:
+    peaks = f"50.5 {scale!r}\n60.25 {2 * scale!r}\n"
+    spectrum = one(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert spectrum.relative_intensity == pytest.approx([0.5, 1.0])
+    assert spectrum.intensity.max() == 1.0
+
+
+# --------------------------------------------------------------------------- other values
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("PT121.250000S", 121.25),
+        ("PT2M1.25S", 121.25),
+        ("PT1H2M", 3720.0),
+        ("pt90s", 90.0),
+        ("120.5-122.0", 120.5),
+        ("PT", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_retention_times_as_durations(text: str, seconds: float | None) -> None:
+    assert parse_retention_time(text, 1.0) == seconds
+
+
+def test_a_long_comment_is_split_in_one_go() -> None:
+    # Each of these took a time that grew with the square of the length.
+    for text in ("a " * 200_000, "; " * 200_000, ";" + " " * 400_000, 'a"' * 200_000, "a= " * 9):
+        assert len(parse_comments(text)) <= 9
+    text = " ".join(f"k{i}=v{i}" for i in range(50_000))
+    assert len(parse_comments(text)) == 50_000

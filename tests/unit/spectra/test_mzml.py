@@ -1,0 +1,353 @@
+"""mzML and mzXML: what a scan says of itself, and how its arrays are packed."""
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spectra_files import mzml_file, mzml_scan, mzxml_file, read_bytes
+
+from specvae.errors import InputError
+from specvae.report import ReadReport, Reason
+from specvae.spectra import lines
+from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+
+MZ = [69.0447, 110.0713, 195.0877]
+HEIGHTS = [90.0, 410.0, 1000.0]
+
+
+def term(accession: str, value: object = "", unit: str = "") -> str:
+    return f'<cvParam accession="MS:{accession}" value="{value}" unitName="{unit}"/>'
+
+
+def array(kind: str, data: bytes, *terms: str) -> str:
+    content = base64.b64encode(data).decode()
+    params = "".join(term(t) for t in (kind, *terms))
+    return f"<binaryDataArray>{params}<binary>{content}</binary></binaryDataArray>"
+
+
+def doubles(values: Sequence[float]) -> bytes:
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def arrays(mz: bytes, intensity: bytes, *terms: str) -> str:
+    both = array("1000514", mz, *terms) + array("1000515", intensity, *terms)
+    return f'<binaryDataArrayList count="2">{both}</binaryDataArrayList>'
+
+
+PLAIN = arrays(doubles(MZ), doubles(HEIGHTS), "1000523", "1000576")
+
+
+def scan(
+    *terms: str, precursor: str = "", data: str = PLAIN, length: int = 3, name: str = "scan=1"
+) -> str:
+    params = "".join(terms) or term("1000511", 2) + term("1000130")
+    listed = f"<precursorList>{precursor}</precursorList>" if precursor else ""
+    return (
+        f'<spectrum index="0" id="{name}" defaultArrayLength="{length}">{params}{listed}{data}'
+        "</spectrum>"
+    )
+
+
+def precursor(*ions: float, target: float | None = None, width: float = 0.5) -> str:
+    window = ""
+    if target is not None:
+        window = (
+            f"<isolationWindow>{term('1000827', target)}{term('1000828', width)}"
+            f"{term('1000829', width)}</isolationWindow>"
+        )
+    selected = "".join(f"<selectedIon>{term('1000744', ion)}</selectedIon>" for ion in ions)
+    return f"<precursor>{window}<selectedIonList>{selected}</selectedIonList></precursor>"
+
+
+def one(tmp_path: Path, content: str) -> Spectrum:
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.mzML", mzml_file([content]))
+    assert skips == []
+    return spectrum
+
+
+# --------------------------------------------------------------------------- packing
+
+
+@pytest.mark.parametrize(
+    ("pack", "terms"),
+    [
+        (lambda v: struct.pack(f"<{len(v)}d", *v), ("1000523", "1000576")),
+        (lambda v: zlib.compress(struct.pack(f"<{len(v)}d", *v)), ("1000523", "1000574")),
+        (lambda v: struct.pack(f"<{len(v)}f", *v), ("1000521", "1000576")),
+        (lambda v: zlib.compress(struct.pack(f"<{len(v)}f", *v)), ("1000521", "1000574")),
+        (lambda v: struct.pack(f"<{len(v)}i", *map(int, v)), ("1000519", "1000576")),
+        (lambda v: struct.pack(f"<{len(v)}q", *map(int, v)), ("1000522", "1000576")),
+    ],
+    ids=["64", "64_zlib", "32", "32_zlib", "int32", "int64"],
+)
+def test_types_of_numbers(tmp_path: Path, pack, terms: tuple[str, str]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    values = [69.0, 110.0, 195.0]
+    spectrum = one(tmp_path, scan(data=arrays(pack(values), pack(HEIGHTS), *terms)))
+    assert spectrum.mz.tolist() == values
+    assert spectrum.intensity.tolist() == HEIGHTS
+
+
+def halves(number: int) -> list[int]:
+    """Half bytes of one whole number as MS-Numpress writes it, straight from its description."""
+    nibbles = [(number >> 4 * i) & 15 for i in range(8)]  # lowest first
+    for fill, offset in ((0, 0), (15, 8)):
+        n = 0
+        while n < 8 and nibbles[7 - n] == fill:
+            n += 1
+        if n and (offset == 0 or n < 8):
+            return [n + offset, *nibbles[: 8 - n]]
+    return [0, *nibbles]
+
+
+def packed(numbers: Sequence[int]) -> bytes:
+    nibbles = [nibble for number in numbers for nibble in halves(number)]
+    nibbles += [0] * (len(nibbles) % 2)
+    return bytes(a << 4 | b for a, b in zip(nibbles[0::2], nibbles[1::2], strict=True))
+
+
+def linear(values: Sequence[float], scale: float) -> bytes:
+    whole = [round(value * scale) for value in values]
+    errors = [whole[i] - 2 * whole[i - 1] + whole[i - 2] for i in range(2, len(whole))]
+    return struct.pack(">d", scale) + struct.pack("<2I", *whole[:2]) + packed(errors)
+
+
+def slof(values: Sequence[float], scale: float) -> bytes:
+    short = [round(np.log(value + 1) * scale) for value in values]
+    return struct.pack(">d", scale) + struct.pack(f"<{len(short)}H", *short)
+
+
+def test_numpress_gives_the_numbers_back() -> None:
+    rng = np.random.default_rng(1)
+    for n in (2, 3, 4, 57):
+        mz = np.sort(rng.uniform(50, 1500, n))
+        assert decode_linear(linear(mz.tolist(), 1e6)) == pytest.approx(mz, abs=1e-6)
+        counts = rng.integers(0, 2**31 - 1, n) >> rng.integers(0, 31, n)
+        assert decode_pic(packed(counts.tolist())).tolist() == counts.tolist()
+        heights = rng.uniform(0, 1e6, n)
+        assert decode_slof(slof(heights.tolist(), 4000.0)) == pytest.approx(heights, rel=2e-4)
+
+
+def test_numpress_by_hand() -> None:
+    # 100 and 105 thousandths, then the errors 0 (half byte 8), 1 (7 1) and -1 (15 15).
+    data = struct.pack(">d", 1000.0) + struct.pack("<2I", 100, 105) + bytes.fromhex("871ff0")
+    assert (decode_linear(data) * 1000).round(9).tolist() == [100, 105, 110, 116, 121]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"1234567", b"\0" * 16, struct.pack(">d", -1.0), struct.pack(">d", 1.0) + b"12345"],
+)
+def test_numpress_that_is_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match="MS-Numpress"):
+        decode_linear(data)
+
+
+def test_numpress_cut_off_inside_a_number() -> None:
+    with pytest.raises(ValueError, match="end inside a number"):
+        decode_pic(b"\x01")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_numpress_in_mzml(tmp_path: Path, zipped: bool) -> None:
+    wrap = zlib.compress if zipped else bytes
+    mz = array("1000514", wrap(linear(MZ, 1e6)), "1000523", "1002746" if zipped else "1002312")
+    height = array("1000515", wrap(slof(HEIGHTS, 4000.0)), "1002748" if zipped else "1002314")
+    spectrum = one(tmp_path, scan(data=f"<binaryDataArrayList>{mz}{height}</binaryDataArrayList>"))
+    assert spectrum.mz == pytest.approx(MZ, abs=1e-6)
+    assert spectrum.intensity == pytest.approx(HEIGHTS, rel=2e-4)
+
+
+# --------------------------------------------------------------------------- scans
+
+
+def test_uv_and_other_spectra_are_left_out_and_counted(tmp_path: Path) -> None:
+    wavelengths = array("1000617", doubles(MZ), "1000523") + array("1000515", b"", "1000523")
+    scans = [
+        scan(term("1000804"), name="uv"),
+        scan(term("1000511", 1), data=f"<binaryDataArrayList>{wavelengths}</binaryDataArrayList>"),
+        scan(term("1000511", 2), term("1000341"), name="precursor ion scan"),
+        scan(term("1000579"), name="ms1 by its type"),
+        scan(name="sound"),
+    ]
+    path = tmp_path / "x.mzML"
+    path.write_text(mzml_file(scans))
+    report = ReadReport(strict=True)
+    assert [s.query_id for s in read_spectra(path, report)] == ["sound"]
+    assert report.counts == {Reason.OTHER_SPECTRUM: 3, Reason.MS_LEVEL: 1}
+    assert all(skip.reason.is_other_scan for skip in report.skips)
+
+
+def test_terms_by_reference_to_a_group(tmp_path: Path) -> None:
+    group = (
+        '<referenceableParamGroupList><referenceableParamGroup id="g">'
+        f"{term('1000511', 2)}{term('1000129')}</referenceableParamGroup>"
+        "</referenceableParamGroupList>"
+    )
+    content = mzml_file([scan('<referenceableParamGroupRef ref="g"/>')])
+    content = content.replace("<run", f"{group}<run")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert (spectrum.ms_level, spectrum.ion_mode) == (2, "negative")
+
+
+@pytest.mark.parametrize(
+    ("given", "mz", "notes"),
+    [
+        (precursor(195.0877, target=195.09), 195.0877, ()),
+        (precursor(195.0877), 195.0877, ()),
+        (
+            precursor(300.5, target=195.09),
+            195.09,
+            ("isolation window's target taken as precursor m/z (selected ion 300.5 lies outside)",),
+        ),
+        (
+            precursor(target=195.09),
+            195.09,
+            ("isolation window's target taken as precursor m/z (no selected ion)",),
+        ),
+        (precursor(193.9, target=195.09, width=0.0), 193.9, ()),
+        (
+            precursor(195.0877, 391.1695),
+            195.0877,
+            ("first of several precursors taken (195.088, 391.17)",),
+        ),
+        (
+            precursor(195.0877) + precursor(391.1695),
+            195.0877,
+            ("first of several precursors taken (195.088, 391.17)",),
+        ),
+        (precursor(195.0877, 195.0879), 195.0877, ()),
+        (precursor(), None, ()),
+    ],
+)
+def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[str, ...]) -> None:
+    spectrum = one(tmp_path, scan(precursor=given))
+    assert (spectrum.precursor_mz, spectrum.notes) == (mz, notes)
+
+
+def test_scans_inside_one_another_in_mzxml(tmp_path: Path) -> None:
+    data = base64.b64encode(struct.pack(">4f", 50.5, 1.0, 60.25, 2.0)).decode()
+    peaks = f'<peaks precision="32" byteOrder="network" pairOrder="m/z-int">{data}</peaks>'
+    inner = "".join(
+        f'<scan num="{n}" msLevel="2" peaksCount="2"><precursorMz>99.5</precursorMz>{peaks}</scan>'
+        for n in (2, 3)
+    )
+    content = mzxml_file([f'<scan num="1" msLevel="1" peaksCount="2">{peaks}{inner}</scan>'])
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert [(s.query_id, s.line, s.mz.tolist()) for s in spectra] == [
+        ("2", 2, [50.5, 60.25]),
+        ("3", 3, [50.5, 60.25]),
+    ]
+    assert [(s.record, s.line, s.reason) for s in skips] == [("1", 1, Reason.MS_LEVEL)]
+
+
+def test_mzxml_with_a_block_for_each_column_and_several_precursors(tmp_path: Path) -> None:
+    blocks = "".join(
+        f'<peaks precision="64" compressionType="zlib" contentType="{content}">'
+        f"{base64.b64encode(zlib.compress(struct.pack('>2d', *values))).decode()}</peaks>"
+        for content, values in (("m/z", (50.5, 60.25)), ("intensity", (1.0, 2.0)))
+    )
+    ions = "<precursorMz>99.5</precursorMz><precursorMz>120.25</precursorMz>"
+    content = mzxml_file([f'<scan num="1" msLevel="2" peaksCount="2">{ions}{blocks}</scan>'])
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert spectrum.mz.tolist() == [50.5, 60.25]
+    assert spectrum.precursor_mz == 99.5
+    assert spectrum.notes == ("first of several precursors taken (99.5, 120.25)",)
+
+
+# --------------------------------------------------------------------------- broken scans
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "detail"),
+    [
+        (scan(data=PLAIN.replace("<binary>", "<binary>!")), Reason.BAD_ENCODING, "base64"),
+        (
+            scan(data=arrays(b"no zlib", doubles(HEIGHTS), "1000523", "1000574")),
+            Reason.BAD_ENCODING,
+            "zlib",
+        ),
+        (
+            scan(data=arrays(zlib.compress(doubles(MZ))[:-6], b"", "1000523", "1000574")),
+            Reason.BAD_ENCODING,
+            "cut off",
+        ),
+        (scan(data=arrays(b"1234567", b"", "1000523")), Reason.BAD_ENCODING, "64-bit"),
+        (scan(data=arrays(doubles(MZ), doubles(HEIGHTS))), Reason.BAD_ENCODING, "type of numbers"),
+        (
+            scan(data=arrays(doubles(MZ), doubles(HEIGHTS), "1000523", "1003780")),
+            Reason.BAD_ENCODING,
+            "zstd",
+        ),
+        (scan(data=arrays(b"123", b"", "1002312")), Reason.BAD_ENCODING, "MS-Numpress"),
+        (scan(length=4), Reason.PEAK_COUNT_MISMATCH, "'4' declared, 3 found"),
+        (scan(data="", length=0), Reason.NO_PEAKS, ""),
+        (
+            scan(precursor=precursor(1.0).replace('"1.0"', '"high"')),
+            Reason.BAD_FIELD,
+            "'high'",
+        ),
+        (scan(precursor=precursor(-5.0)), Reason.BAD_PRECURSOR, "-5"),
+        (
+            scan(data=arrays(doubles([1.0, 2.0, float("nan")]), doubles(HEIGHTS), "1000523")),
+            Reason.BAD_PEAK,
+            "nan",
+        ),
+    ],
+)
+def test_a_broken_scan_costs_no_other(
+    tmp_path: Path, bad: str, reason: Reason, detail: str
+) -> None:
+    scans = [scan(name="before"), bad.replace("scan=1", "bad"), scan(name="after")]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", mzml_file(scans))
+    assert [s.query_id for s in spectra] == ["before", "after"]
+    assert [(s.record, s.line, s.reason) for s in skips] == [("bad", 2, reason)]
+    assert detail in skips[0].detail
+
+
+def test_more_peaks_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specvae.spectra.mzml.MAX_PEAKS", 2)
+    zipped = arrays(
+        zlib.compress(doubles(MZ)), zlib.compress(doubles(HEIGHTS)), "1000523", "1000574"
+    )
+    _, skips, _ = read_bytes(tmp_path, "x.mzML", mzml_file([scan(data=zipped)]))
+    assert [s.reason for s in skips] == [Reason.TOO_LARGE]
+
+
+@pytest.mark.parametrize("kind", ["mzML", "mzXML"])
+def test_entities_are_refused(tmp_path: Path, kind: str) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("scan=9")
+    declared = f'<!DOCTYPE {kind} [<!ENTITY x SYSTEM "file://{secret}">]>'
+    path = tmp_path / f"x.{kind}"
+    path.write_text(mzml_file([scan(name="&x;")]).replace("<mzML", f"{declared}<{kind}", 1))
+    with pytest.raises(InputError, match="document type declaration"):
+        list(read_spectra(path, ReadReport()))
+
+
+def test_a_scan_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specvae.spectra.mzml.MAX_RECORD_BYTES", 3 * lines._CHUNK_BYTES)
+    path = tmp_path / "x.mzML"
+    path.write_text(
+        mzml_file([scan(name="sound"), scan().replace("<binary>", "<binary>" + " " * 10**6)])
+    )
+    with pytest.raises(InputError, match=r"x\.mzML: scan 2 is longer than 196,608 bytes"):
+        list(read_spectra(path, ReadReport()))
+
+
+def test_no_network_and_no_library_of_vocabularies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    content = mzml_file([mzml_scan(0, 2, [50.5], [1.0], negative=False)])
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert spectrum.precursor_mz == 181.07

@@ -1,0 +1,99 @@
+"""Profile spectra are told from peak lists, and become such."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from spectra_files import mgf_record, mzml_file, mzml_scan, read_bytes
+
+from specvae.spectra.profile import centroid, is_profile
+
+PLACES = np.array([69.0447, 83.0604, 110.0713, 138.0662, 195.0877])
+HEIGHTS = np.array([90.0, 170.0, 410.0, 620.0, 1000.0])
+
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def profile(step: float, width: float, floor: float = 0.0) -> Points:
+    """Return Gaussian peaks of a full width at half maximum, sampled where they rise above 1 %."""
+    sigma = width / 2.3548
+    rows = []
+    for place, height in zip(PLACES, HEIGHTS, strict=True):
+        x = np.arange(place - 3 * sigma, place + 3 * sigma, step)
+        rows.append((x, height * np.exp(-((x - place) ** 2) / 2 / sigma**2) + floor))
+    mz, intensity = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return mz, intensity
+
+
+@pytest.mark.parametrize(
+    ("step", "width"), [(0.001, 0.004), (0.002, 0.006), (0.006, 0.018), (0.0833, 0.4)]
+)
+def test_gaussian_peaks_come_back_with_place_and_height(step: float, width: float) -> None:
+    mz, intensity = profile(step, width)
+    assert is_profile(mz, intensity)
+    found_mz, found = centroid(mz, intensity)
+    assert found_mz == pytest.approx(PLACES, abs=1e-6)
+    assert found == pytest.approx(HEIGHTS, rel=1e-6)
+
+
+def test_noise_on_top_makes_no_peaks() -> None:
+    rng = np.random.default_rng(0)
+    mz, intensity = profile(0.001, 0.008)
+    noisy = intensity * rng.uniform(0.98, 1.02, intensity.size)
+    assert is_profile(mz, noisy)
+    found_mz, _ = centroid(mz, noisy)
+    assert found_mz == pytest.approx(PLACES, abs=2e-3)
+
+
+def test_two_peaks_of_one_row_are_kept_apart() -> None:
+    x = np.arange(100.0, 100.2, 0.005)
+    y = np.exp(-(((x - 100.06) / 0.015) ** 2)) + 0.5 * np.exp(-(((x - 100.13) / 0.015) ** 2))
+    found_mz, found = centroid(x, y)
+    assert found_mz == pytest.approx([100.06, 100.13], abs=2e-4)
+    assert found == pytest.approx([1.0, 0.5], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("mz", "intensity"),
+    [
+        (PLACES, HEIGHTS),
+        (np.array([100.0, 100.01]), np.array([1.0, 2.0])),
+        (50 + np.arange(200) * 1.0, np.ones(200)),
+        # close, but not evenly spaced
+        (
+            100 + np.cumsum(np.tile([0.001, 0.02, 0.004], 20)),
+            np.tile([1.0, 5.0, 3.0, 2.0, 1.0], 12),
+        ),
+        # evenly spaced, but no hills
+        (100 + np.arange(60) * 0.01, np.tile([1.0, 9.0], 30)),
+        (100 + np.arange(30) * 0.001, np.arange(30) + 1.0),
+    ],
+)
+def test_peak_lists_are_no_profiles(
+    mz: NDArray[np.float64], intensity: NDArray[np.float64]
+) -> None:
+    assert not is_profile(mz, intensity)
+
+
+def test_profile_in_mgf_is_centroided_and_said(tmp_path: Path) -> None:
+    mz, intensity = profile(0.002, 0.006)
+    peaks = "".join(f"{x!r} {y!r}\n" for x, y in zip(mz.tolist(), intensity.tolist(), strict=True))
+    (spectrum,), skips, report = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert skips == []
+    assert spectrum.mz == pytest.approx(PLACES, abs=1e-6)
+    assert spectrum.notes == (f"profile centroided ({mz.size} points, 5 peaks)",)
+    assert report.notes == {"profile centroided": 1}
+
+
+def test_profile_that_is_stated_in_mzml(tmp_path: Path) -> None:
+    stated = '<cvParam accession="MS:1000128" value=""/><scanList'
+    scans = [
+        mzml_scan(0, 2, *(part.tolist() for part in profile(0.006, 0.018)), negative=False),
+        mzml_scan(1, 2, PLACES.tolist(), HEIGHTS.tolist(), negative=False),
+    ]
+    content = mzml_file([scan.replace("<scanList", stated) for scan in scans])
+    spectra, _, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert [s.n_peaks for s in spectra] == [5, 5]
+    assert [len(s.notes) for s in spectra] == [1, 1]
+    assert spectra[1].notes == ("stated to be a profile, points taken as peaks",)
