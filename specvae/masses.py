@@ -65,6 +65,9 @@ ISOTOPE_MASSES: Mapping[str, float] = {
 }
 """Mass in Da of each element's most abundant isotope; ``D`` is deuterium."""
 
+HYDROGEN_MASS = ISOTOPE_MASSES["H"]
+"""Mass of the hydrogen atom in Da."""
+
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 

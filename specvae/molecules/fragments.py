@@ -24,6 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.molecule import standard_mol
 
 _P = ParamSpec("_P")
@@ -31,8 +32,6 @@ _R = TypeVar("_R")
 
 N_STEPS = 3
 N_FRAGMENTS = 2000
-
-HYDROGEN_MASS = 1.007_825_032_23  # Da; AME2012, doi:10.1088/1674-1137/36/12/003
 
 ATOM_CLASSES = (
     "aromatic C",
@@ -126,6 +125,8 @@ class FragmentTable:
         (n_fragments,): hydrogens beyond this number find no place.
     atom_order
         int16 (n_molecule_atoms,): the index in `smiles` of the atom that each bit stands for.
+    atom_masses
+        float64 (n_molecule_atoms,): mass in Da without hydrogens, of its isotope if labelled.
     atoms
         int16 (n_molecule_atoms, 5): atomic number, hydrogens, index into `ATOM_CLASSES`, element
         class, formal charge.
@@ -143,6 +144,7 @@ class FragmentTable:
     n_hydrogens: NDArray[np.int16]
     valences: NDArray[np.uint8]
     atom_order: NDArray[np.int16]
+    atom_masses: NDArray[np.float64]
     atoms: NDArray[np.int16]
     bonds: NDArray[np.int16]
 
@@ -187,7 +189,7 @@ class FragmentTable:
             len(atoms), bonds[:, :2], energies, n_steps, max(1, max_fragments)
         )
         masses, cuts, costs, sizes, hydrogens, valences = _describe(
-            masks, atoms, atom_masses, bonds, energies
+            masks, atoms, atom_masses + atoms[:, 1] * HYDROGEN_MASS, bonds, energies
         )
         # Rounded, so that the order of summation cannot tell equal compositions apart.
         masses = np.round(masses, 7)
@@ -203,6 +205,7 @@ class FragmentTable:
             n_hydrogens=hydrogens[by_mass],
             valences=valences[by_mass],
             atom_order=order,
+            atom_masses=atom_masses,
             atoms=atoms,
             bonds=bonds,
         )
@@ -244,7 +247,7 @@ class FragmentTable:
 
 
 def _atoms(mol: Chem.Mol) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
-    """Return the columns of `FragmentTable.atoms` and the masses of the atoms with hydrogens."""
+    """Return the columns of `FragmentTable.atoms` and the masses of the atoms without hydrogens."""
     table = Chem.GetPeriodicTable()
     rows = []
     masses = []
@@ -257,7 +260,7 @@ def _atoms(mol: Chem.Mol) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
             if isotope
             else table.GetMostCommonIsotopeMass(number)
         )
-        masses.append(own + hydrogens * HYDROGEN_MASS)
+        masses.append(own)
         element = _ELEMENTS.get(number, _N_ELEMENTS - 1)
         rows.append((number, hydrogens, _atom_class(atom), element, atom.GetFormalCharge()))
     return np.array(rows, np.int16).reshape(-1, 5), np.array(masses)

@@ -29,8 +29,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
 from specvae.errors import StructureError
-
-ELECTRON_MASS = 5.485_799_090_65e-4  # Da; CODATA 2018, doi:10.1103/RevModPhys.93.025010
+from specvae.masses import ELECTRON_MASS
 
 _LONGEST_SHOWN = 60
 

@@ -1,6 +1,10 @@
+import re
+from pathlib import Path
+
 import pytest
 from pyteomics import mass
 
+from specvae import masses
 from specvae.masses import (
     ELECTRON_MASS,
     ISOTOPE_MASSES,
@@ -39,3 +43,14 @@ def test_hill_order() -> None:
     assert hill_formula({"O": 2, "H": 4, "C": 2}) == "C2H4O2"
     assert hill_formula({"H": 3, "N": 1}) == "H3N"
     assert hill_formula({"Cl": 1, "H": 1}) == "ClH"
+
+
+def test_each_mass_is_stated_once() -> None:
+    """A second electron or hydrogen mass, to other digits, stood in two modules."""
+    stated = [
+        (path.name, line.strip())
+        for path in sorted(Path(masses.__file__).parent.rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\b(5\.?485_?7|1\.00_?78|1\.00_?72)", line)
+    ]
+    assert [name for name, _ in stated] == ["masses.py", "masses.py"], stated

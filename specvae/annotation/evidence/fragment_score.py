@@ -37,14 +37,13 @@ from specvae.annotation.evidence.fragments import (
     possible,
 )
 from specvae.errors import CheckpointError, TrainingError
-from specvae.masses import ISOTOPE_MASSES
+from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
 from specvae.spectra.binning import ION_MODES
 
 SCORERS_FILE = Path(__file__).with_name("fragment_score.safetensors")
 """Weights fitted to MassBank's compounds by ``specvae bench fragments``; docs/research.md."""
 
-_HYDROGEN = ISOTOPE_MASSES["H"]
 _HEIGHT_EDGES = np.array([0.01, 0.05, 0.25])  # between classes of relative intensity
 _PLACE_EDGES = np.array([0.35, 0.7])  # between classes of m/z over precursor m/z
 _LIMIT = 12.0  # of |u|
@@ -139,7 +138,7 @@ class _Network(nn.Module):
         # What is lighter than the first peak may have been outside the scan.
         seen = [
             possible(t, peaks.sign)
-            & (t.masses[:, None] + (SHIFTS + peaks.sign) * _HYDROGEN > peaks.mz[0] - 0.5)
+            & (t.masses[:, None] + (SHIFTS + peaks.sign) * HYDROGEN_MASS > peaks.mz[0] - 0.5)
             for t in tables
         ]
         weights = self.weights(prepared, condition)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
 
-from specvae.masses import ELECTRON_MASS, ISOTOPE_MASSES, hill_formula
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
 from specvae.molecules.fragments import FragmentTable, compiled
 from specvae.spectra.spectrum import Spectrum
 
@@ -30,9 +30,6 @@ MAX_PEAKS = 60
 METFRAG_MZ_POWER = 1.84
 METFRAG_INTENSITY_POWER = 0.59
 METFRAG_ENERGY_POWER = 0.47
-
-_HYDROGEN = ISOTOPE_MASSES["H"]
-_MAX_SUBFORMULAS = 200_000
 
 
 class Peaks(NamedTuple):
@@ -196,7 +193,7 @@ def _match(
         width = max(absolute, relative * mz[p])
         for s in range(len(SHIFTS)):
             gained = SHIFTS[s] + sign
-            neutral = mz[p] + sign * ELECTRON_MASS - gained * _HYDROGEN
+            neutral = mz[p] + sign * ELECTRON_MASS - gained * HYDROGEN_MASS
             f = np.searchsorted(masses, neutral - width)
             while f < len(masses) and masses[f] <= neutral + width:
                 if SHIFTS[s] <= valences[f] and hydrogens[f] + gained >= 0:
@@ -228,42 +225,65 @@ def has_subformula(
     tolerance_ppm: float = TOLERANCE_PPM,
     tolerance_da: float = TOLERANCE_DA,
 ) -> NDArray[np.bool_]:
-    """Return which peaks some part of the molecule's formula has the mass of, bool (n_peaks,)."""
-    heavy, hydrogens = _subformulas(table)
+    """Return which peaks some part of the molecule's formula has the mass of, bool (n_peaks,).
+
+    A labelled atom is a kind of atom of its own, with its isotope's mass.
+    """
+    half, other_half = _subformula_halves(_composition(table))
     widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
-    # One hydrogen more than the molecule: its protonated form.
     return np.asarray(
-        _fits(heavy, hydrogens + 1, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
+        _any_sum_fits(half, other_half, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
     )
 
 
-def _subformulas(table: FragmentTable) -> tuple[NDArray[np.float64], int]:
-    """Return the masses of all selections of heavy atoms, ascending, and the hydrogens."""
-    numbers, counts = np.unique(table.atoms[:, 0], return_counts=True)
-    periodic = Chem.GetPeriodicTable()
-    masses = np.zeros(1)
-    for number, count in zip(numbers, counts, strict=True):
-        own = periodic.GetMostCommonIsotopeMass(int(number))
-        steps = np.arange(count + 1) * own
-        masses = (masses[:, None] + steps).ravel()[:_MAX_SUBFORMULAS]
-    return np.sort(masses), int(table.atoms[:, 1].sum())
+def _composition(table: FragmentTable) -> tuple[tuple[float, int], ...]:
+    """Return the mass (Da) and number of each kind of atom of a molecule, hydrogens last."""
+    masses, counts = np.unique(table.atom_masses, return_counts=True)
+    heavy = zip(masses.tolist(), counts.tolist(), strict=True)
+    return (*heavy, (HYDROGEN_MASS, int(table.atoms[:, 1].sum())))
+
+
+@lru_cache(maxsize=256)
+def _subformula_halves(
+    composition: tuple[tuple[float, int], ...],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two ascending arrays of masses whose sums are the masses of all parts of a formula.
+
+    Each array is of the selections from some of the kinds of atoms. There are only about as many
+    as the root of the number of parts, which runs into millions for a large peptide.
+    """
+    *heavy, (mass, count) = composition
+    # One hydrogen more than the molecule has: its protonated form.
+    kinds = [*heavy, (mass, count + 1)]
+    halves = [np.zeros(1), np.zeros(1)]
+    for mass, count in sorted(kinds, key=lambda kind: -kind[1]):
+        smaller = 0 if len(halves[0]) <= len(halves[1]) else 1
+        steps = np.arange(count + 1) * mass
+        halves[smaller] = (halves[smaller][:, None] + steps).ravel()
+    return np.sort(halves[0]), np.sort(halves[1])
 
 
 @compiled
-def _fits(
-    heavy: NDArray[np.float64],
-    hydrogens: int,
-    masses: NDArray[np.float64],
+def _any_sum_fits(
+    half: NDArray[np.float64],
+    other_half: NDArray[np.float64],
+    wanted: NDArray[np.float64],
     widths: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    out = np.zeros(len(masses), np.bool_)
-    for p in range(len(masses)):
-        h = 0
-        while h <= hydrogens and not out[p]:
-            wanted = masses[p] - h * _HYDROGEN
-            at = np.searchsorted(heavy, wanted - widths[p])
-            out[p] = at < len(heavy) and heavy[at] <= wanted + widths[p]
-            h += 1
+    """Return for each wanted mass whether a sum of one mass of each half is within its width."""
+    out = np.zeros(len(wanted), np.bool_)
+    for p in range(len(wanted)):
+        low = 0
+        high = len(other_half) - 1
+        # One end moves up, the other down: the sums in between were too small or too large.
+        while low < len(half) and high >= 0 and not out[p]:
+            error = half[low] + other_half[high] - wanted[p]
+            if error < -widths[p]:
+                low += 1
+            elif error > widths[p]:
+                high -= 1
+            else:
+                out[p] = True
     return out
 
 
@@ -334,4 +354,4 @@ def explain(
 
 
 def _ion_mz(mass: NDArray[np.float64], shift: int, sign: int) -> NDArray[np.float64]:
-    return np.asarray(mass + (shift + sign) * _HYDROGEN - sign * ELECTRON_MASS)
+    return np.asarray(mass + (shift + sign) * HYDROGEN_MASS - sign * ELECTRON_MASS)

@@ -10,10 +10,10 @@ from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from specvae.errors import StructureError
+from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.fragments import (
     ATOM_CLASSES,
     BOND_CLASSES,
-    HYDROGEN_MASS,
     N_DESCRIPTORS,
     FragmentTable,
 )

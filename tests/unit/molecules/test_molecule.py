@@ -4,8 +4,9 @@ import signal
 import pytest
 
 from specvae.errors import SpecvaeError, StructureError
+from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import ELECTRON_MASS, parse_molecule, standard_mol
+from specvae.molecules.molecule import parse_molecule, standard_mol
 
 
 def test_ethanol() -> None:

@@ -1,0 +1,58 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from specvae.annotation.evidence.fragments import Peaks, has_subformula
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, formula_mass
+from specvae.molecules.fragments import FragmentTable
+
+
+def peaks(*mz: float) -> Peaks:
+    return Peaks.highest(np.array(sorted(mz)), np.ones(len(mz)), 1e5)
+
+
+def test_parts_of_a_formula_are_those_of_a_slow_search() -> None:
+    table = FragmentTable.of("OCC(N)C(=O)NCCSCl")
+    parts = [
+        c * 12.0
+        + h * HYDROGEN_MASS
+        + sum(n * formula_mass(e) for e, n in zip("NOS", nos, strict=True))
+        + cl * formula_mass("Cl")
+        for c, h, *nos, cl in itertools.product(
+            range(6), range(13), range(3), range(3), range(2), range(2)
+        )
+    ]
+    rng = np.random.default_rng(0)
+    beside = rng.choice(parts[100:], 60) + rng.uniform(-0.006, 0.006, 60)
+    query = peaks(*(beside - ELECTRON_MASS).tolist())
+    neutral = query.mz + ELECTRON_MASS
+    nearest = np.abs(np.array(parts)[:, None] - neutral).min(axis=0)
+    expected = nearest <= np.maximum(0.003, 1e-5 * query.mz)
+    assert 10 < expected.sum() < 55
+    assert has_subformula(table, query).tolist() == expected.tolist()
+
+
+def test_no_part_of_a_large_formula_is_left_out() -> None:
+    # 61 * 31 * 31 * 11 * 7 selections of heavy atoms: over four million.
+    atoms = "C" * 60 + "N" * 30 + "O" * 30 + "S" * 10 + "P" * 6
+    table = FragmentTable.of(atoms, n_steps=0)
+    whole = {"C": 60, "N": 30, "O": 30, "S": 10, "P": 6}
+    heavy = sum(n * formula_mass(e) for e, n in whole.items())
+    query = peaks(heavy - ELECTRON_MASS, 6 * formula_mass("P") + 10 * formula_mass("S"))
+    assert has_subformula(table, query).all()
+
+
+@pytest.mark.parametrize(
+    ("smiles", "found"),
+    [("[13CH3]CO", True), ("CCO", False), ("[12CH3]CO", False)],
+)
+def test_a_labelled_atom_has_its_own_mass(smiles: str, found: bool) -> None:
+    labelled_methyl = 13.00335483507 + 3 * HYDROGEN_MASS - ELECTRON_MASS
+    assert has_subformula(FragmentTable.of(smiles), peaks(labelled_methyl)).tolist() == [found]
+
+
+def test_deuterium_is_no_hydrogen() -> None:
+    table = FragmentTable.of("[2H]C([2H])([2H])CO")
+    methyl = 12.0 + 3 * 2.01410177812 - ELECTRON_MASS
+    assert has_subformula(table, peaks(methyl)).tolist() == [True]
