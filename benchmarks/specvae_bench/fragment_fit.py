@@ -61,6 +61,8 @@ def fragments(
     """
     require_writable(output)
 
+    from contextlib import ExitStack
+
     import numpy as np
     import torch
 
@@ -95,37 +97,38 @@ def fragments(
         molecules[molecule.first_block] = molecule
     if not peaks:
         raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")
-    pool = (
-        CandidatePool.open(structures)
-        if structures.suffix == ".h5"
-        else read_candidates(structures, ReadReport())
-    )
     scorers = {}
-    for mode in sorted({mode for mode, _ in peaks}):
-        blocks = sorted(block for of_mode, block in peaks if of_mode == mode)
-        examples = []
-        for n_seen in rng.permutation(len(blocks)):
-            block = blocks[n_seen]
-            near = pool.within(molecules[block].exact_mass, ppm).deduplicate()
-            others = [
-                smiles
-                for smiles, other in zip(near.smiles, near.first_block, strict=True)
-                if other != block and other not in excluded
-            ]
-            if not others:
-                continue
-            chosen = rng.permutation(len(others))[:decoys]
-            spectra_of = peaks[mode, block]
-            kept = rng.permutation(len(spectra_of))[:_SPECTRA_OF_ONE]
-            tables = [molecules[block].smiles, *(others[i] for i in chosen)]
-            examples.append(
-                Example([spectra_of[i] for i in kept], [FragmentTable.of(s) for s in tables])
-            )
-            console.progress(f"fragments, {mode}", len(examples), min(compounds, len(blocks)))
-            if len(examples) == compounds:
-                break
-        console.log(f"{mode}: fitting to {len(examples):,} compounds")
-        scorers[mode] = FragmentScorer.fit(examples, seed=seed)
+    with ExitStack() as stack:
+        source = (
+            stack.enter_context(CandidatePool.open(structures))
+            if structures.suffix == ".h5"
+            else read_candidates(structures, ReadReport())
+        )
+        for mode in sorted({mode for mode, _ in peaks}):
+            blocks = sorted(block for of_mode, block in peaks if of_mode == mode)
+            examples = []
+            for n_seen in rng.permutation(len(blocks)):
+                block = blocks[n_seen]
+                near = source.within(molecules[block].exact_mass, ppm).deduplicate()
+                others = [
+                    smiles
+                    for smiles, other in zip(near.smiles, near.first_block, strict=True)
+                    if other != block and other not in excluded
+                ]
+                if not others:
+                    continue
+                chosen = rng.permutation(len(others))[:decoys]
+                spectra_of = peaks[mode, block]
+                kept = rng.permutation(len(spectra_of))[:_SPECTRA_OF_ONE]
+                tables = [molecules[block].smiles, *(others[i] for i in chosen)]
+                examples.append(
+                    Example([spectra_of[i] for i in kept], [FragmentTable.of(s) for s in tables])
+                )
+                console.progress(f"fragments, {mode}", len(examples), min(compounds, len(blocks)))
+                if len(examples) == compounds:
+                    break
+            console.log(f"{mode}: fitting to {len(examples):,} compounds")
+            scorers[mode] = FragmentScorer.fit(examples, seed=seed)
     tensors = {name: torch.from_numpy(array) for name, array in scorer_arrays(scorers).items()}
     write_tensors(output, tensors, {})
     console.log(f"{output}: {', '.join(scorers)}")

@@ -136,18 +136,20 @@ def annotate(
     for option, value in (("--min-probability", min_probability), ("--in-list", in_list)):
         if value is not None:
             require_calibrated(path, calibration, option)
-    source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
-    ranked = rank_queries(
-        annotator,
-        queries,
-        source,
-        wanted,
-        query_report,
-        assumed=assumed,
-        n_jobs=jobs,
-        progress=console,
-    )
-    results = [to_result(annotator, query, None if top == "all" else int(top)) for query in ranked]
+    with CandidateSource(candidates, annotator.layout, ppm, candidate_report) as source:
+        ranked = rank_queries(
+            annotator,
+            queries,
+            source,
+            wanted,
+            query_report,
+            assumed=assumed,
+            n_jobs=jobs,
+            progress=console,
+        )
+        results = [
+            to_result(annotator, query, None if top == "all" else int(top)) for query in ranked
+        ]
     n_ranked = sum(result.annotations[0].rank is not None for result in results)
     summary: list[str] = []
     if calibration is not None and n_ranked:

@@ -135,22 +135,22 @@ def evaluate(
         if value is not None:
             require_calibrated(path, annotator.probability, option)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
-    source = CandidateSource(candidates, annotator.layout, ppm, candidate_report)
-    evaluation = compare(
-        annotator,
-        rank_queries(
+    with CandidateSource(candidates, annotator.layout, ppm, candidate_report) as source:
+        evaluation = compare(
             annotator,
-            queries,
-            source,
-            wanted,
-            query_report,
-            assumed=assumed,
-            n_jobs=jobs,
-            progress=console,
-        ),
-        answers,
-        in_list,
-    )
+            rank_queries(
+                annotator,
+                queries,
+                source,
+                wanted,
+                query_report,
+                assumed=assumed,
+                n_jobs=jobs,
+                progress=console,
+            ),
+            answers,
+            in_list,
+        )
     if not evaluation.ranks and not evaluation.unknown_queries:
         raise InputError(
             f"{queries}: no query is left to evaluate ({query_report.summary()}; --ion-mode and "

@@ -151,12 +151,12 @@ def casmi2017(
         start = time.perf_counter()
         annotator = Annotator.load(path, device)
         report = ReadReport()
-        source = CandidateSource(challenges.candidates, annotator.layout, 10.0, report)
-        ranked = rank_queries(
-            annotator, challenges.queries, source, QueryFilter(ion_mode), report,
-            n_jobs=jobs, progress=console,
-        )  # fmt: skip
-        evaluation = evaluate(annotator, ranked, truth)
+        with CandidateSource(challenges.candidates, annotator.layout, 10.0, report) as source:
+            ranked = rank_queries(
+                annotator, challenges.queries, source, QueryFilter(ion_mode), report,
+                n_jobs=jobs, progress=console,
+            )  # fmt: skip
+            evaluation = evaluate(annotator, ranked, truth)
         if not evaluation.ranks:
             raise InputError(f"{challenges.queries}: no {ion_mode} challenge that has a truth")
         if evaluation.trained_on:

@@ -61,10 +61,10 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
     """
     challenges = prepare(files.data, output)
     truth = read_truth(challenges.truth)
-    source = CandidateSource(challenges.candidates, get_layout(LAYOUTS[0]), files.ppm, ReadReport())
-    problems, missing = read_problems(
-        challenges.queries, truth, source, QueryFilter.of(files.ion_mode, files.adducts), console
-    )
+    filtered = QueryFilter.of(files.ion_mode, files.adducts)
+    layout = get_layout(LAYOUTS[0])
+    with CandidateSource(challenges.candidates, layout, files.ppm, ReadReport()) as source:
+        problems, missing = read_problems(challenges.queries, truth, source, filtered, console)
     if not problems:
         raise InputError(
             f"{challenges.queries}: no query is left that has a truth in {challenges.truth}"

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -264,6 +264,8 @@ class Annotator:
 class CandidateSource:
     """Where queries' candidates come from: a CSV or TSV, or a pool.
 
+    A context manager: leaving it closes the pool's file.
+
     Parameters
     ----------
     path
@@ -291,6 +293,17 @@ class CandidateSource:
         self._table = None if self._pool else read_candidates(path, report)
         if self._table is not None and not len(self._table):
             raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pool's file, if there is one."""
+        if self._pool is not None:
+            self._pool.close()
 
     def find(self, query: Query) -> CandidateSet | str:
         """Return a query's candidates, one per first block, or why there are none."""

@@ -88,27 +88,27 @@ def calibrate(
         If the structures cannot be read.
     """
     report = ReadReport()
-    source = CandidateSource(structures, annotator.layout, PPM, report)
     lists = []
     held = []
-    for block, ranked in zip(
-        blocks,
-        rank_spectra(
-            annotator,
-            [annotator.settle(spectrum) for spectrum in queries],
-            source,
-            QueryFilter(),
-            n_jobs=n_jobs,
-            progress=progress,
-        ),
-        strict=True,
-    ):
-        if ranked.candidates is None:
-            continue
-        found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
-        if len(found):
-            lists.append((ranked, int(found[0])))
-            held.append(block)
+    with CandidateSource(structures, annotator.layout, PPM, report) as source:
+        for block, ranked in zip(
+            blocks,
+            rank_spectra(
+                annotator,
+                [annotator.settle(spectrum) for spectrum in queries],
+                source,
+                QueryFilter(),
+                n_jobs=n_jobs,
+                progress=progress,
+            ),
+            strict=True,
+        ):
+            if ranked.candidates is None:
+                continue
+            found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
+            if len(found):
+                lists.append((ranked, int(found[0])))
+                held.append(block)
     n_compounds = len(set(held))
     if n_compounds < FEWEST_COMPOUNDS:
         return None

@@ -1,3 +1,4 @@
+import ast
 from pathlib import Path
 
 import h5py
@@ -141,3 +142,32 @@ def test_unusable_files_are_refused(pool_path: Path, tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["packed"]
     assert "damaged" in refusal(path)
+
+
+def test_every_pool_that_is_opened_is_closed() -> None:
+    """Files of pools stayed open until the program ended."""
+    root = Path(__file__).parents[3]
+    loose = []
+    for path in [*root.glob("specvae/**/*.py"), *root.glob("benchmarks/**/*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        kept: set[ast.AST] = {
+            call
+            for node in ast.walk(tree)
+            for call in (
+                [item.context_expr for item in node.items] if isinstance(node, ast.With) else []
+            )
+        }
+        for node in ast.walk(tree):
+            # An exit stack and the source of candidates, itself a context manager, close it too.
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("enter_context"):
+                kept |= set(ast.walk(node))
+            if isinstance(node, ast.ClassDef) and node.name == "CandidateSource":
+                kept |= set(ast.walk(node))
+        loose += [
+            f"{path.name}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("CandidatePool.open", "CandidateSource")
+            and node not in kept
+        ]
+    assert loose == []

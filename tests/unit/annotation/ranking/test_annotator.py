@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ from specvae.annotation.ranking.annotator import (
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.training.networks import bin_layout
 from specvae.errors import CheckpointError, ConfigError, InputError
-from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.candidates import CandidatePool, CandidateSet
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
@@ -380,3 +381,18 @@ def test_a_model_of_something_else_is_refused(tmp_path: Path, annotator: Annotat
 def test_bins_of_the_header_are_those_of_the_model(annotator: Annotator) -> None:
     assert annotator.bins == bin_layout(tiny_config())
     assert annotator.embed([QUERY, QUERY]).shape == (2, 4)
+
+
+def test_a_source_of_candidates_closes_its_pool(tmp_path: Path) -> None:
+    structures = tmp_path / "structures.csv"
+    structures.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    CandidatePool.build(structures, layout, tmp_path / "pool.h5")
+
+    def n_open() -> int:
+        return int(h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE))
+
+    before = n_open()
+    with CandidateSource(tmp_path / "pool.h5", layout, 10.0, ReadReport()):
+        assert n_open() == before + 1
+    assert n_open() == before
