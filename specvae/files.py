@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 
-def rewindable(path: Path) -> Path:
+def rewindable(path: Path, suffix: str = "") -> Path:
     """Return a path whose file can be read more than once: the path itself, or a copy.
 
     What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
     only, but formats are told by a look at the beginning. It is stored in a temporary file of the
-    same name, which is removed at the end of the program.
+    same name with `suffix`, which is removed at the end of the program.
     """
     try:
         mode = path.stat().st_mode
@@ -35,7 +35,8 @@ def rewindable(path: Path) -> Path:
             return path  # /dev/null
         folder = Path(tempfile.mkdtemp(prefix="specvae-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        copy = folder / (f"fd{path.name}" if path.name.isdecimal() else path.name)
+        name = f"fd{path.name}" if path.name.isdecimal() else path.name
+        copy = folder / (name if path.suffix else f"{name}{suffix}")
         with copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     return copy

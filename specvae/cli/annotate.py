@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_FILE,
     Console,
     NumberRange,
     assumption_options,
@@ -43,7 +44,7 @@ class TopType(click.ParamType[int | str]):
 
 
 @click.command()
-@click.argument("queries", type=INPUT)
+@click.argument("queries", type=INPUT_FILE)
 @candidate_options
 @model_option
 @query_filter_options

@@ -9,6 +9,8 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_FILE,
+    INPUT_TABLE,
     Console,
     device_option,
     model_file,
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("queries", type=INPUT, required=False)
+@click.argument("queries", type=INPUT_FILE, required=False)
 @click.option(
     "--molecules",
-    type=INPUT,
+    type=INPUT_TABLE,
     default=None,
     help="Embed the molecules of this .smi, .csv or .tsv instead of spectra.",
 )

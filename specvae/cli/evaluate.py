@@ -10,6 +10,8 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_FILE,
+    INPUT_TABLE,
     Console,
     assumption_options,
     candidate_options,
@@ -31,11 +33,11 @@ _NAMES_SHOWN = 5
 
 
 @click.command()
-@click.argument("queries", type=INPUT)
+@click.argument("queries", type=INPUT_FILE)
 @candidate_options
 @click.option(
     "--truth",
-    type=INPUT,
+    type=INPUT_TABLE,
     required=True,
     help="CSV with query_id and inchikey14, inchikey or smiles.",
 )

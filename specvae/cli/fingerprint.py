@@ -9,6 +9,7 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_TABLE,
     Console,
     jobs_option,
     settings_options,
@@ -19,7 +20,7 @@ from specvae.cli.outputs import require_outputs, skips_path, text_output, write_
 
 
 @click.command()
-@click.argument("molecules", type=INPUT)
+@click.argument("molecules", type=INPUT_TABLE)
 @click.option(
     "--fingerprint",
     "layout_name",

@@ -14,13 +14,41 @@ import click
 
 from specvae.cli.outputs import CONFIG_PATH
 from specvae.errors import CheckpointError, ConfigError, InputError, nearest
+from specvae.files import rewindable
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.probability import ProbabilityModel
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+
+class InputFile(click.Path):
+    """A file that is read: a path, or ``-`` for stdin; what a pipe brings is stored first.
+
+    Parameters
+    ----------
+    suffix
+        Kind of file that a pipe brings where kinds are told by suffix.
+    """
+
+    def __init__(self, suffix: str = "") -> None:
+        super().__init__(path_type=Path)
+        self.suffix = suffix
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Return a path that can be read more than once."""
+        path = cast("Path", super().convert(value, param, ctx))
+        return rewindable(Path("/dev/stdin") if str(path) == "-" else path, self.suffix)
+
+
 INPUT = click.Path(path_type=Path)
+INPUT_FILE = InputFile()
+INPUT_TABLE = InputFile(".csv")
 DEFAULT_MODEL = Path("specvae-model")
 
 
@@ -279,7 +307,7 @@ def candidate_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--candidates",
-            type=INPUT,
+            type=INPUT_TABLE,
             required=True,
             help="CSV or TSV with a column smiles or inchi, or a pool (.h5).",
         ),

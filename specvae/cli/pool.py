@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_TABLE,
     Console,
     jobs_option,
     settings_options,
@@ -29,7 +30,7 @@ def pool() -> None:
 
 
 @pool.command()
-@click.argument("structures", type=INPUT, nargs=-1, required=True)
+@click.argument("structures", type=INPUT_TABLE, nargs=-1, required=True)
 @click.option("-o", "--output", type=INPUT, default=Path("pool.h5"), show_default=True)
 @click.option(
     "--fingerprint",

@@ -9,6 +9,7 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_FILE,
     Console,
     NumberRange,
     assumption_options,
@@ -23,7 +24,7 @@ from specvae.cli.outputs import require_outputs, skips_path, text_output, write_
 
 
 @click.command()
-@click.argument("queries", type=INPUT)
+@click.argument("queries", type=INPUT_FILE)
 @model_option
 @assumption_options
 @click.option(

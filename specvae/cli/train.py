@@ -9,6 +9,8 @@ import click
 
 from specvae.cli.options import (
     INPUT,
+    INPUT_FILE,
+    INPUT_TABLE,
     Console,
     NumberRange,
     device_option,
@@ -24,7 +26,7 @@ from specvae.vae.kinds import MODEL_KINDS
 @click.command()
 @click.option(
     "--spectra",
-    type=INPUT,
+    type=INPUT_FILE,
     multiple=True,
     required=True,
     help="Spectral library with structures: .msp .mgf .mzML .mzXML, also .gz (repeatable).",
@@ -39,19 +41,19 @@ from specvae.vae.kinds import MODEL_KINDS
 )
 @click.option(
     "--unpaired-spectra",
-    type=INPUT,
+    type=INPUT_FILE,
     multiple=True,
     help="Spectra without structures to learn from (repeatable).",
 )
 @click.option(
     "--unpaired-molecules",
-    type=INPUT,
+    type=INPUT_TABLE,
     multiple=True,
     help="Structures without spectra to learn from: .smi .csv .tsv or a pool .h5 (repeatable).",
 )
 @click.option(
     "--structures",
-    type=INPUT,
+    type=INPUT_TABLE,
     default=None,
     help="Table or pool (.h5) of structures like those that queries will be told from: how much "
     "each kind of evidence counts, and the probabilities, are fitted to validation compounds among "
@@ -79,7 +81,7 @@ from specvae.vae.kinds import MODEL_KINDS
 @library_filter_options
 @click.option(
     "--exclude",
-    type=INPUT,
+    type=INPUT_FILE,
     multiple=True,
     help="No compound whose InChIKey first block stands in this .csv .txt .mgf or .msp is learned "
     "from (repeatable).",

@@ -363,10 +363,13 @@ _ENERGY_WORDS = re.compile(
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 
 
+_HIGHEST_ENERGY = 1e6  # eV, or percent
+
+
 def _mean(numbers: Iterable[str]) -> float | None:
     values = [float(number) for number in numbers]
     mean = sum(values) / len(values) if values else float("inf")
-    return mean if mean < float("inf") else None
+    return mean if mean < _HIGHEST_ENERGY else None
 
 
 @lru_cache(maxsize=4096)

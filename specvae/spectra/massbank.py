@@ -117,7 +117,7 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
-    if block.is_too_large:
+    if block.is_too_large or len(block.header) > MAX_FIELDS:
         detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
         raise RejectedRecordError(Reason.TOO_LARGE, detail)
     if b"\0" in b" ".join(block.header):

@@ -10,12 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from specvae.errors import InputError, SpecvaeError
-from specvae.files import atomic_path, atomic_text, json_ready, sha256_of
+from specvae.files import atomic_path, atomic_text, json_ready, rewindable, sha256_of
 from specvae.report import ReadReport, Reason, Skip
 
 
@@ -165,3 +166,28 @@ def test_filters_are_not_malformed_and_broken_records_are() -> None:
     assert Reason.BAD_PEAK.is_malformed
     assert not Reason.EXCLUDED.is_malformed
     assert not Reason.MASS_MISMATCH.is_malformed
+
+
+def feed(path: Path, content: bytes) -> threading.Thread:
+    """Write into a named pipe, which waits for its reader."""
+    thread = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_what_a_pipe_brings_can_be_read_twice(tmp_path: Path) -> None:
+    pipe = tmp_path / "spectra"
+    os.mkfifo(pipe)
+    content = bytes(range(256)) * 4000  # more than a pipe holds
+    thread = feed(pipe, content)
+    copy = rewindable(pipe, ".csv")
+    thread.join()
+    assert copy.name == "spectra.csv"
+    assert copy.read_bytes() == copy.read_bytes() == content
+
+
+def test_files_folders_and_devices_are_read_where_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "x.mgf"
+    file.write_text("x")
+    for path in (file, tmp_path, Path("/dev/null"), tmp_path / "none"):
+        assert rewindable(path) == path

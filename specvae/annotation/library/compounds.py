@@ -89,7 +89,7 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
 def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     parse = StructureParser()
     blocks: set[str] = set()
-    for spectrum in read_spectra(path, report):
+    for spectrum in read_spectra(path, report, every_level=True):
         # Both are left out where key and structure disagree: better one compound too many.
         if spectrum.first_block:
             blocks.add(spectrum.first_block)

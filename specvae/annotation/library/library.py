@@ -128,7 +128,7 @@ def usable_pairs(
     on_spectrum: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Spectrum, Molecule]]:
     """Yield the spectra that pass the filter with their molecules; count the others."""
-    parse = StructureParser()
+    parse = StructureParser(report)
     for n_seen, spectrum in enumerate(spectra, start=1):
         if on_spectrum is not None:
             on_spectrum(n_seen)
@@ -214,24 +214,37 @@ def join_rows(parts: Sequence[SparseMatrix], n_columns: int) -> SparseMatrix:
 
 
 class StructureParser:
-    """Parses each distinct structure of a library once; libraries repeat them per spectrum."""
+    """Parses each distinct structure of a library once; libraries repeat them per spectrum.
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str | None, str | None], Molecule | str] = {}
+    Where a SMILES cannot be parsed, the InChI beside it counts; `report` is told so.
+    """
+
+    def __init__(self, report: ReadReport | None = None) -> None:
+        self._report = report
+        self._known: dict[tuple[str | None, str | None], tuple[Molecule | str, bool]] = {}
 
     def __call__(self, spectrum: Spectrum) -> Molecule:
         """Return the spectrum's molecule, or raise a StructureError."""
         key = (spectrum.smiles, spectrum.inchi)
-        found = self._known.get(key)
-        if found is None:
-            try:
-                found = parse_molecule(smiles=spectrum.smiles, inchi=spectrum.inchi)
-            except StructureError as error:
-                found = str(error)
-            self._known[key] = found
+        if key not in self._known:
+            self._known[key] = _parse_either(*key)
+        found, is_inchi_instead = self._known[key]
         if isinstance(found, str):
             raise StructureError(found)
+        if is_inchi_instead and self._report is not None:
+            self._report.note("InChI taken where the SMILES cannot be parsed")
         return found
+
+
+def _parse_either(smiles: str | None, inchi: str | None) -> tuple[Molecule | str, bool]:
+    """Return the molecule or what is wrong, and whether the InChI stood in for the SMILES."""
+    try:
+        return parse_molecule(smiles=smiles, inchi=inchi), False
+    except StructureError as error:
+        if smiles and inchi:
+            with contextlib.suppress(StructureError):
+                return parse_molecule(inchi=inchi), True
+        return str(error), False
 
 
 class _ChunkEncoder:

@@ -1,6 +1,8 @@
 """Sound files of every format and dialect, and what must come out of them."""
 
 import gzip
+import os
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -303,3 +305,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
     growth = _peak_memory(large) - _peak_memory(small)
     # What stays is each spectrum's identifier, some 200 bytes; a spectrum takes over 3 kB.
     assert growth < 5 * n * 800
+
+
+def test_a_pipe_is_read_whole(tmp_path: Path) -> None:
+    pipe = tmp_path / "x"
+    os.mkfifo(pipe)
+    content = "".join(mgf_record(str(i)) for i in range(3000))  # more than a pipe holds
+    thread = threading.Thread(target=pipe.write_text, args=(content,), daemon=True)
+    thread.start()
+    spectra = list(read_spectra(pipe, ReadReport()))
+    thread.join()
+    assert [s.query_id for s in spectra] == [str(i) for i in range(3000)]

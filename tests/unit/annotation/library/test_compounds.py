@@ -115,3 +115,11 @@ def test_binary_file_is_refused(tmp_path: Path) -> None:
         read_excluded([path])
     with pytest.raises(InputError, match="no such file"):
         read_truth(tmp_path / "absent.csv")
+
+
+def test_spectra_of_every_ms_level_name_excluded_compounds(tmp_path: Path) -> None:
+    text = (
+        f"BEGIN IONS\nMSLEVEL=1\nINCHIKEY={CAFFEINE}-UHFFFAOYSA-N\n138.066 10\nEND IONS\n"
+        f"BEGIN IONS\nMSLEVEL=2\nINCHIAUX={ASPIRIN}-UHFFFAOYSA-N\n121.03 5\nEND IONS\n"
+    )
+    assert read_excluded([written(tmp_path / "x.mgf", text)]) == {CAFFEINE, ASPIRIN}

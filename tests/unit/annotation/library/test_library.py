@@ -193,3 +193,19 @@ def test_chunks_join_seamlessly() -> None:
     for name in ("offsets", "columns", "values"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
         np.testing.assert_array_equal(getattr(through_library, name), getattr(whole, name))
+
+
+def test_an_inchi_stands_in_for_a_smiles_that_cannot_be_parsed() -> None:
+    inchi = "InChI=1S/C9H8O4/c1-6(10)13-8-5-3-2-4-7(8)9(11)12/h2-5H,1H3,(H,11,12)"
+    report = ReadReport()
+    broken = [
+        spectrum(query_id=name, smiles="CC(=O)Oc1ccccc1C(=O)O)", inchi=inchi, precursor_mz=181.0495)
+        for name in "ab"
+    ]
+    library = Library.from_spectra([*broken, spectrum()], BinLayout(), report)
+    assert report.skips == []
+    assert [molecule.first_block for molecule in library.molecules] == [
+        "BSYNRYMUTXBXSQ",
+        "RYYVLZVUVIJVGH",
+    ]
+    assert report.notes == {"InChI taken where the SMILES cannot be parsed": 2}
