@@ -44,7 +44,7 @@ install-dev: $(VENV)/.installed-dev  ## The same with the tools for tests and be
 demo: $(VENV)/.installed  ## Train, annotate and evaluate on the simulated demo data
 	$(BIN)/specvae train --spectra data/demo/library.msp --structures data/demo/candidates.csv \
 	  -o $(DEMO)/model --epochs $(DEMO_EPOCHS) \
-	  --set optim.batch_size=64 --seed 1
+	  --set optim.batch_size=64 --seed 1 --force
 	$(BIN)/specvae annotate data/demo/queries.mgf --candidates data/demo/candidates.csv \
 	  --model $(DEMO)/model -o $(DEMO)/annotations.csv --report $(DEMO)/report.html
 	$(BIN)/specvae evaluate data/demo/queries.mgf --candidates data/demo/candidates.csv \

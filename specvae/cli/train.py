@@ -19,7 +19,7 @@ from specvae.cli.options import (
     strict_option,
     verbosity,
 )
-from specvae.cli.outputs import require_writable
+from specvae.cli.outputs import require_outputs
 from specvae.vae.kinds import MODEL_KINDS
 
 
@@ -120,6 +120,7 @@ from specvae.vae.kinds import MODEL_KINDS
     "lists them.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@click.option("--force", is_flag=True, help="Replace a model that is in the folder.")
 @click.option(
     "--state-every",
     type=NumberRange(min=0.0),
@@ -149,6 +150,7 @@ def train(
     config_file: Path | None,
     assignments: tuple[str, ...],
     resume: bool,
+    force: bool,
     state_every: float,
     keep_state: bool,
     jobs: int | None,
@@ -166,10 +168,11 @@ def train(
       specvae train --spectra mona.msp --ion-mode positive --adduct "[M+H]+" \\
           --exclude truth.csv -o specvae-model
     """
-    # Before hours of work, not after them.
-    require_writable(output / "model.safetensors")
+    if resume and force:
+        raise click.UsageError("--resume goes on with a training and --force starts anew.")
 
-    from specvae.annotation.training.run import TrainFiles
+    from specvae.annotation.training.inputs import TrainFiles
+    from specvae.annotation.training.record import FILES, require_free
     from specvae.annotation.training.run import train as run
     from specvae.annotation.training.settings import (
         override,
@@ -178,6 +181,12 @@ def train(
         read_config_file,
     )
 
+    files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
+    # Before hours of work, not after them.
+    require_free(output, resume=resume, force=force)
+    require_outputs(
+        {**files.inputs, "--config": config_file}, {"-o": [output / name for name in FILES]}
+    )
     settings = {
         "preset": preset,
         "fingerprint": options["fingerprint"],
@@ -198,9 +207,10 @@ def train(
     console = Console()
     header = run(
         config,
-        TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures),
+        files,
         device=device,
         resume=resume,
+        force=force,
         state_every=60.0 * state_every,
         keep_state=keep_state,
         strict=strict,

@@ -113,7 +113,8 @@ def casmi2017(
         QueryFilter,
         rank_queries,
     )
-    from specvae.annotation.training.run import TrainFiles, train
+    from specvae.annotation.training.inputs import TrainFiles
+    from specvae.annotation.training.run import train
     from specvae.annotation.training.settings import override, preset_config
     from specvae.files import atomic_text, sha256_of
     from specvae.report import ReadReport
@@ -136,7 +137,7 @@ def casmi2017(
                    "filter.adducts": ["[M+H]+" if ion_mode == "positive" else "[M-H]-"]},
             )  # fmt: skip
             files = TrainFiles(spectra, output / kind, exclude=(challenges.truth, *exclude))
-            train(config, files, device=device, n_jobs=jobs, progress=console)
+            train(config, files, device=device, resume=True, n_jobs=jobs, progress=console)
             paths[kind] = output / kind / "model.safetensors"
     result: dict[str, Any] = {
         "command": "specvae bench casmi2017",

@@ -24,7 +24,6 @@ from specvae.annotation.ranking.annotator import (
 )
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.progress import Progress
-from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
 PPM = 10.0
@@ -58,7 +57,7 @@ def calibrate(
     annotator: Annotator,
     queries: Sequence[Spectrum],
     blocks: Sequence[str],
-    structures: Path,
+    source: CandidateSource,
     *,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -73,44 +72,32 @@ def calibrate(
         Their spectra.
     blocks
         InChIKey first block of each query.
-    structures
-        Table or pool of the structures that they are to be told from, within 10 ppm.
+    source
+        Structures that they are to be told from.
     n_jobs, progress
         See `rank_spectra`.
 
     Returns
     -------
-    None, if fewer than `FEWEST_COMPOUNDS` compounds have their structure among their candidates.
-
-    Raises
-    ------
-    InputError
-        If the structures cannot be read.
+    None, if fewer than `FEWEST_COMPOUNDS` compounds have their structure among their candidates, or
+    none of them has another candidate.
     """
-    report = ReadReport()
     lists = []
     held = []
-    with CandidateSource(structures, annotator.layout, PPM, report) as source:
-        for block, ranked in zip(
-            blocks,
-            rank_spectra(
-                annotator,
-                [annotator.settle(spectrum) for spectrum in queries],
-                source,
-                QueryFilter(),
-                n_jobs=n_jobs,
-                progress=progress,
-            ),
-            strict=True,
-        ):
-            if ranked.candidates is None:
-                continue
-            found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
-            if len(found):
-                lists.append((ranked, int(found[0])))
-                held.append(block)
+    settled = [annotator.settle(spectrum) for spectrum in queries]
+    for block, ranked in zip(
+        blocks,
+        rank_spectra(annotator, settled, source, QueryFilter(), n_jobs=n_jobs, progress=progress),
+        strict=True,
+    ):
+        if ranked.candidates is None:
+            continue
+        found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
+        if len(found):
+            lists.append((ranked, int(found[0])))
+            held.append(block)
     n_compounds = len(set(held))
-    if n_compounds < FEWEST_COMPOUNDS:
+    if n_compounds < FEWEST_COMPOUNDS or all(len(ranked.scores) == 1 for ranked, _ in lists):
         return None
     assert annotator.evidence_pool is not None
     counts = Counter(held)
@@ -144,8 +131,7 @@ def calibrate(
     figures = {
         "n_queries": len(lists),
         "n_compounds": n_compounds,
-        "structures": structures.name,
-        "ppm": PPM,
+        "ppm": source.ppm,
         **{f"hit_at_{k}": float(expected_hits(ranks, k).mean()) for k in (1, 5)},
     }
     return Calibration(weights, probability, figures)

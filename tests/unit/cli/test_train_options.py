@@ -57,3 +57,24 @@ def test_options_beat_the_file_and_assignments_beat_options(
     assert config.preset == "small"
     assert config.model == preset_config("small", "svae").model
     assert (config.seed, config.optim.epochs, config.optim.batch_size) == (5, 3, 11)
+
+
+def test_what_would_be_lost_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("split.csv", "model.safetensors"):
+        (folder / name).write_text("precious")
+    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained"))
+
+    def refused(*arguments: object) -> BaseException | None:
+        done = CliRunner().invoke(
+            command.train, ["--spectra", "absent.msp", "-o", str(folder), *map(str, arguments)]
+        )
+        return done.exception
+
+    assert "there is a model already" in str(refused())
+    assert "--exclude reads" in str(refused("--exclude", folder / "split.csv", "--force"))
+    assert isinstance(refused("--force", "--resume"), SystemExit)
+    assert (folder / "model.safetensors").read_text() == "precious"

@@ -16,7 +16,7 @@ from specvae.annotation.evidence.pool import (
     standardised_columns,
 )
 from specvae.annotation.library.library import Library
-from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.annotator import Annotator, CandidateSource
 from specvae.annotation.training import calibrate as module
 from specvae.annotation.training.calibrate import calibrate, default_probability
 from specvae.molecules.fingerprint import fingerprints, get_layout
@@ -76,9 +76,10 @@ def test_calibration_is_of_the_compounds_held_out(
     structures.write_text("smiles\n" + "\n".join(ALCOHOLS + ACIDS[:-1]) + "\n", encoding="utf-8")
     queries = [spectrum_of(smiles, 43.05, 57.07) for smiles in ALCOHOLS + ACIDS]
     blocks = [parse_molecule(smiles).first_block for smiles in ALCOHOLS + ACIDS]
-    assert calibrate(annotator, queries, blocks, structures, n_jobs=1) is None
+    source = CandidateSource(structures, annotator.layout, 10.0, ReadReport())
+    assert calibrate(annotator, queries, blocks, source, n_jobs=1) is None
     monkeypatch.setattr(module, "FEWEST_COMPOUNDS", 5)
-    found = calibrate(annotator, queries, blocks, structures, n_jobs=1)
+    found = calibrate(annotator, queries, blocks, source, n_jobs=1)
     assert found is not None
     # The last acid is not among the structures.
     assert found.figures["n_queries"] == found.figures["n_compounds"] == 10

@@ -19,9 +19,14 @@ from specvae.annotation.ranking.annotator import (
     QueryFilter,
     rank_queries,
 )
+from specvae.annotation.training import calibrate as calibration
+from specvae.annotation.training import inputs, record
 from specvae.annotation.training import run as module
-from specvae.annotation.training.run import STATE_FILE, TrainFiles, train
+from specvae.annotation.training.inputs import TrainFiles
+from specvae.annotation.training.record import MODEL_FILE, STATE_FILE
+from specvae.annotation.training.run import train
 from specvae.annotation.training.settings import TrainConfig
+from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, TrainingError
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -85,7 +90,7 @@ def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
     if kind == "h5":
         CandidatePool.build(molecules, layout, tmp_path / "pool.h5")
         molecules = tmp_path / "pool.h5"
-        monkeypatch.setattr(module, "_POOL_ROWS", 5)
+        monkeypatch.setattr(inputs, "_POOL_ROWS", 5)
     files = replace(
         files,
         unpaired_spectra=files.spectra,
@@ -227,13 +232,13 @@ def test_epochs_lost_by_a_kill_are_written_on_resume(
     class KilledError(Exception):
         pass
 
-    def killed(self: object, record: EpochRecord) -> None:
-        if record.epoch == 2:
+    def killed(self: object, epoch: EpochRecord) -> None:
+        if epoch.epoch == 2:
             # The state of epoch 2 is on disk, its line is not.
             raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._EpochLog, "__call__", killed)
+        patch.setattr(record.EpochLog, "__call__", killed)
         with pytest.raises(KilledError):
             run(config, files)
     run(config, files, resume=True)
@@ -255,9 +260,152 @@ def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) 
         run(tiny_config(objective__beta=0.5), files, resume=True)
 
 
-def test_the_state_goes_when_the_run_has_finished(files: TrainFiles) -> None:
-    run(tiny_config(), files)
+def test_a_finished_run_needs_no_state(files: TrainFiles, tmp_path: Path) -> None:
+    config = tiny_config(optim__epochs=0)
+    first = run(config, files)
     assert not (files.output / STATE_FILE).exists()
+    before = (files.output / MODEL_FILE).read_bytes()
+    again = run(config, files, resume=True)
+    assert again["weights_sha256"] == read_header(files.output / MODEL_FILE)["weights_sha256"]
+    assert again["config"] == first["config"]
+    assert (files.output / MODEL_FILE).read_bytes() == before
+    for other, named in (
+        (tiny_config(optim__epochs=3), r"optim\.epochs 100 \(now 3\)"),
+        (tiny_config(optim__epochs=0, model__n_latent=5), r"model\.n_latent 4 \(now 5\)"),
+    ):
+        with pytest.raises(TrainingError, match=named):
+            run(other, files, resume=True)
+    library = write_library(tmp_path / "other.msp", ALCOHOLS[:-1])
+    with pytest.raises(TrainingError, match="other files"):
+        run(config, replace(files, spectra=(library,)), resume=True)
+    assert (files.output / MODEL_FILE).read_bytes() == before
+
+
+def test_a_model_is_replaced_only_by_force(files: TrainFiles) -> None:
+    run(tiny_config(), files)
+    before = (files.output / MODEL_FILE).read_bytes()
+    # Nothing is read: the library of the second run is not even there.
+    absent = replace(files, spectra=(files.output / "absent.msp",))
+    with pytest.raises(InputError, match=r"model\.safetensors: there is a model already"):
+        run(tiny_config(seed=1), absent)
+    assert (files.output / MODEL_FILE).read_bytes() == before
+    train(tiny_config(seed=1), files, device="cpu", n_jobs=1, force=True)
+    assert read_header(files.output / MODEL_FILE)["seed"] == 1
+
+
+BAD_INPUTS = {
+    "missing": ("absent.csv", None, "absent.csv"),
+    "no column of structures": ("names.csv", "name\nbenzene\n", "names.csv"),
+    "no structure": ("empty.csv", "smiles\nxyz\n", "empty.csv: no usable"),
+    "pool of another layout": ("pool.h5", "svae2149", "svae2149"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_INPUTS)
+@pytest.mark.parametrize("option", ["structures", "unpaired_molecules"])
+def test_unusable_structures_are_told_before_anything_is_read(
+    files: TrainFiles, tmp_path: Path, option: str, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content, told = BAD_INPUTS[bad]
+    path = tmp_path / name
+    if path.suffix == ".h5":
+        (tmp_path / "molecules.csv").write_text("smiles\nCCO\n")
+        CandidatePool.build(tmp_path / "molecules.csv", get_layout("svae2149"), path)
+    elif content is not None:
+        path.write_text(content)
+    monkeypatch.setattr(module, "read_library", lambda *_: pytest.fail("the library is read"))
+    unusable = replace(files, **{option: path if option == "structures" else (path,)})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=told) as caught:
+        run(tiny_config(), unusable)
+    assert "\n" not in str(caught.value)
+    assert not files.output.exists()
+
+
+@pytest.mark.parametrize("option", ["spectra", "unpaired_spectra", "exclude"])
+def test_a_missing_file_is_told_before_the_library_is_read(
+    files: TrainFiles, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = tmp_path / "absent.msp"
+    paths = (files.spectra[0], absent) if option == "spectra" else (absent,)
+    monkeypatch.setattr(module, "read_library", lambda *_: pytest.fail("the library is read"))
+    with pytest.raises(InputError, match=r"absent\.msp"):
+        run(tiny_config(), replace(files, **{option: paths}))  # type: ignore[arg-type]
+
+
+def test_structures_without_a_use_are_refused(files: TrainFiles) -> None:
+    unused = replace(files, structures=files.spectra[0])
+    with pytest.raises(ConfigError, match=r"experts\.library = false"):
+        run(tiny_config(experts__library=False), unused)
+
+
+def test_unpaired_files_of_which_nothing_is_left_are_refused(
+    files: TrainFiles, tmp_path: Path
+) -> None:
+    molecules = tmp_path / "held.smi"
+    config = tiny_config(split__validation=0.2)
+    molecules.write_text("".join(f"{s}\n" for s in ALCOHOLS if BLOCK[s] in held_out(config)))
+    with pytest.raises(InputError, match=r"held\.smi: no structure to learn from is left \(comp"):
+        run(config, replace(files, unpaired_molecules=(molecules,)))
+    spectra = write_library(tmp_path / "held.msp", molecules.read_text().split())
+    with pytest.raises(InputError, match=r"held\.msp: no spectrum to learn from is left \(comp"):
+        run(config, replace(files, unpaired_spectra=(spectra,)))
+
+
+def test_a_calibration_that_fails_loses_nothing(
+    files: TrainFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structures = tmp_path / "structures.csv"
+    ethers = [f"C{s.removesuffix('O')[1:-1]}OC" for s in ALCOHOLS if len(s) > 3]
+    structures.write_text("smiles\n" + "".join(f"{s}\n" for s in ALCOHOLS + ethers))
+    files = replace(files, structures=structures)
+    config = tiny_config(split__validation=0.4, optim__epochs=2)
+
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("structures.csv: gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "calibrate", fail)
+        with pytest.raises(
+            TrainingError, match=r"written.*structures\.csv: gone.*--resume"
+        ) as told:
+            run(config, files)
+    assert "\n" not in str(told.value)
+    assert read_header(files.output / MODEL_FILE)["calibration"] is None
+    assert Annotator.load(files.output / MODEL_FILE, "cpu").probability is not None
+    assert (files.output / "training.png").exists()
+    monkeypatch.setattr(calibration, "FEWEST_COMPOUNDS", 2)
+    monkeypatch.setattr("specvae.vae.training._train_epoch", lambda *_: pytest.fail("trained"))
+    header = run(config, files, resume=True)
+    assert header["calibration"]["structures"] == "structures.csv"
+    assert read_header(files.output / MODEL_FILE)["calibration"] == header["calibration"]
+    assert not (files.output / STATE_FILE).exists()
+
+
+@pytest.mark.parametrize("supervision", [0.25, 1.0])
+def test_the_memory_is_of_the_pairs_that_keep_their_structures(
+    files: TrainFiles, supervision: float
+) -> None:
+    config = tiny_config(supervision=supervision, split__validation=0.3)
+    header = run(config, files)
+    annotator = Annotator.load(files.output / MODEL_FILE, "cpu")
+    assert annotator.evidence_pool is not None
+    fold = np.array([BLOCK[s] in held_out(config) for s in ALCOHOLS]).repeat(2)
+    expected = set()
+    for rows in (np.flatnonzero(~fold), np.flatnonzero(fold)):
+        chosen = choose_pairs(rows, supervision, "rest", config.seed).paired
+        assert len(chosen) == round(supervision * len(rows))
+        expected |= {BLOCK[ALCOHOLS[row // 2]] for row in chosen}
+    assert set(annotator.evidence_pool.first_blocks) == expected
+    known = {block for blocks in header["compounds"].values() for block in blocks}
+    assert (expected == known) == (supervision == 1.0)
+
+
+def test_the_list_of_what_was_skipped_is_of_the_last_run(files: TrainFiles) -> None:
+    with pytest.raises(InputError, match="no spectrum to learn from"):
+        run(tiny_config(filter__ion_mode="negative"), files)
+    assert skipped(files.output)
+    run(tiny_config(), files)
+    assert skipped(files.output) == []
 
 
 def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Path) -> None:
@@ -279,7 +427,7 @@ def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Pa
     (warning,) = [message for message in told if message.startswith("warning")]
     assert "1 unreadable records of exclusion files" in warning
     with pytest.raises(InputError, match=r"exclude\.mgf"):
-        train(tiny_config(), files, device="cpu", n_jobs=1, strict=True)
+        train(tiny_config(), files, device="cpu", n_jobs=1, strict=True, force=True)
 
 
 def test_a_mistyped_path_leaves_the_folder_alone(files: TrainFiles, tmp_path: Path) -> None:

@@ -1,0 +1,345 @@
+"""What a training run reads: every file is opened and checked before a long step begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.library.compounds import read_excluded
+from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
+from specvae.annotation.library.library import (
+    Library,
+    encode_unpaired_spectra,
+    read_many,
+    reject_compound,
+)
+from specvae.annotation.ranking.annotator import CandidateSource
+from specvae.annotation.training.calibrate import PPM
+from specvae.annotation.training.settings import TrainConfig
+from specvae.errors import ConfigError, InputError
+from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
+from specvae.molecules.structures import read_molecules, read_rows
+from specvae.progress import Progress
+from specvae.report import ReadReport
+from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.read import read_spectra
+from specvae.vae.kinds import MODEL_KINDS
+
+_POOL_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class TrainFiles:
+    """The files of a training run.
+
+    Attributes
+    ----------
+    spectra
+        Libraries: spectra with structures.
+    output
+        The folder that is written.
+    unpaired_spectra, unpaired_molecules
+        Spectra and structures that are learned from unpaired.
+    exclude
+        Files of compounds that are not learned from.
+    structures
+        Table or pool of candidates that weights and probabilities are fitted among.
+    """
+
+    spectra: tuple[Path, ...]
+    output: Path
+    unpaired_spectra: tuple[Path, ...] = ()
+    unpaired_molecules: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
+    structures: Path | None = None
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[Path, ...]]:
+        """The files that are read, by option of the command line."""
+        return {
+            "--spectra": self.spectra,
+            "--unpaired-spectra": self.unpaired_spectra,
+            "--unpaired-molecules": self.unpaired_molecules,
+            "--exclude": self.exclude,
+            "--structures": () if self.structures is None else (self.structures,),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainInputs:
+    """What was read.
+
+    Attributes
+    ----------
+    library
+        Spectra with structures, in all columns of the layout of bins.
+    folds
+        InChIKey first block -> ``train``, ``val`` or ``test``.
+    rows
+        Spectra of the library by fold, int64.
+    packed
+        Fingerprints of the library's molecules, uint8 (n_molecules, n_bytes).
+    unpaired_spectra
+        More spectra, in the same columns.
+    unpaired_packed
+        Fingerprints of more structures, uint8 (n, n_bytes).
+    wanted
+        Which spectra of the library are learned from.
+    """
+
+    library: Library
+    folds: Mapping[str, str]
+    rows: Mapping[str, NDArray[np.int64]]
+    packed: NDArray[np.uint8]
+    unpaired_spectra: SparseMatrix
+    unpaired_packed: NDArray[np.uint8]
+    wanted: SpectrumFilter
+
+
+def require_usable(
+    config: TrainConfig, files: TrainFiles, layout: FingerprintLayout
+) -> AbstractContextManager[CandidateSource | None]:
+    """Open each file that a run reads late, and check that it is of the right kind.
+
+    Returns
+    -------
+    The structures that weights and probabilities are to be fitted among, open; of None without.
+
+    Raises
+    ------
+    ConfigError
+        If a file has no use under these settings.
+    InputError
+        If a file is missing or of another kind, or a pool has another fingerprint layout.
+    """
+    _require_pairs_alone(config, files)
+    if files.structures is not None and not config.experts.library:
+        raise ConfigError(
+            f"{files.structures}: --structures is for fitting the weights of all evidence, which "
+            "experts.library = false turns off"
+        )
+    _require_files(files)
+    for path in (*files.spectra, *files.unpaired_spectra):
+        read_spectra(path, ReadReport())  # looks at the file, and reads when it is iterated
+    for path in files.unpaired_molecules:
+        if path.suffix == ".h5":
+            CandidatePool.open(path, layout).close()
+        elif next(iter(read_rows(path, ReadReport())), None) is None:
+            raise InputError(f"{path}: no usable structure")
+    if files.structures is None:
+        return nullcontext()
+    return CandidateSource(files.structures, layout, PPM, ReadReport())
+
+
+def _require_files(files: TrainFiles) -> None:
+    for option, paths in files.inputs.items():
+        for path in paths:
+            if not path.exists():
+                raise InputError(f"{path}: no such file ({option})")
+            if not path.is_file() and not path.is_dir():
+                raise InputError(f"{path}: is no plain file, and {option} is read more than once")
+
+
+def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:
+    """Raise a ConfigError if a model kind that cannot use unpaired samples is to have some."""
+    kind = config.model.kind
+    if MODEL_KINDS[kind].learns_from_unpaired:
+        return
+    asked = {
+        "unpaired spectra": bool(files.unpaired_spectra),
+        "unpaired molecules": bool(files.unpaired_molecules),
+        f"supervision {config.supervision:g}, wanted 1": config.supervision < 1.0,
+        "unpaired_pool 'all', wanted 'rest'": config.unpaired_pool == "all",
+    }
+    for found, is_asked in asked.items():
+        if is_asked:
+            raise ConfigError(
+                f"model kind {kind} learns from pairs only; found {found} (other kinds: "
+                f"{', '.join(name for name in MODEL_KINDS if name != kind)})"
+            )
+
+
+def read_spectrum_filter(
+    config: TrainConfig, files: TrainFiles, report: ReadReport, progress: Progress
+) -> SpectrumFilter:
+    """Return which spectra are learned from: what the settings say, and the exclusion files.
+
+    Raises
+    ------
+    InputError
+        If an exclusion file cannot be used.
+    ConfigError
+        If an adduct is unknown.
+    """
+    # A report of its own: the totals of the run are of spectra to learn from.
+    exclusions = ReadReport(strict=report.strict)
+    excluded = read_excluded(files.exclude, exclusions)
+    lost = [skip for skip in exclusions.skips if skip.reason.is_malformed]
+    report.skips.extend(lost)
+    if lost:
+        progress.log(
+            f"warning: {len(lost):,} unreadable records of exclusion files; their compounds are "
+            f"learned from unless another record names them (first: {lost[0]})"
+        )
+    return SpectrumFilter(
+        ion_mode=config.filter.ion_mode or None,
+        adducts=canonical_adducts(config.filter.adducts),
+        instrument_types=config.filter.instrument_types,
+        min_peaks=config.filter.min_peaks,
+        mass_tolerance_ppm=config.filter.mass_tolerance_ppm,
+        excluded=excluded,
+    )
+
+
+def read_library(
+    config: TrainConfig,
+    files: TrainFiles,
+    bins: BinLayout,
+    wanted: SpectrumFilter,
+    report: ReadReport,
+    progress: Progress,
+) -> Library:
+    """Return the spectra with structures.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or none of them has a spectrum to learn from.
+    """
+    library = Library.from_spectra(
+        read_many(files.spectra, report),
+        bins,
+        report,
+        wanted,
+        lambda n: progress.progress("reading spectra", n),
+        ANALOGUE_BINS if config.experts.library else None,
+    )
+    progress.log(
+        f"{report.summary()}; kept {len(library):,} spectra of {len(library.molecules):,} compounds"
+    )
+    if not len(library):
+        names = ", ".join(str(path) for path in files.spectra)
+        raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
+    return library
+
+
+def choose_folds(
+    library: Library, config: TrainConfig, progress: Progress
+) -> tuple[dict[str, str], dict[str, NDArray[np.int64]]]:
+    """Return the fold of each first block, and the library's rows by fold."""
+    folds = library.folds(config.split.validation, config.split.test, config.seed)
+    rows = library.split(folds)
+    if not len(rows["train"]):
+        progress.log("too few compounds for a validation fold: all are trained on")
+        folds = dict.fromkeys(folds, "train")
+        rows = library.split(folds)
+    return folds, rows
+
+
+def read_unpaired_spectra(
+    files: TrainFiles,
+    bins: BinLayout,
+    wanted: SpectrumFilter,
+    held_out: frozenset[str],
+    report: ReadReport,
+) -> SparseMatrix:
+    """Return spectra to learn from without structures; compounds `held_out` are not among them.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or nothing is left of all of them.
+    """
+    n_skipped = len(report.skips)
+    found = encode_unpaired_spectra(
+        read_many(files.unpaired_spectra, report), bins, report, wanted, held_out
+    )
+    if files.unpaired_spectra and len(found.offsets) == 1:
+        _refuse_unpaired(files.unpaired_spectra, "spectrum", report, n_skipped)
+    return found
+
+
+def read_unpaired_molecules(
+    files: TrainFiles,
+    layout: FingerprintLayout,
+    left_out: tuple[frozenset[str], frozenset[str]],
+    report: ReadReport,
+    n_jobs: int | None,
+    progress: Progress,
+) -> NDArray[np.uint8]:
+    """Return packed fingerprints of structures without spectra, uint8 (n, n_bytes).
+
+    Compounds in `left_out` (first blocks that are excluded, and held out) are skipped and counted.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or nothing is left of all of them.
+    """
+    n_skipped = len(report.skips)
+    parts = [np.empty((0, (layout.n_bits + 7) // 8), dtype=np.uint8)]
+    for path in files.unpaired_molecules:
+        if path.suffix == ".h5":
+            parts.extend(_pool_fingerprints(path, layout, left_out, report))
+            continue
+        smiles = []
+        for name, molecule in read_molecules(path, report):
+            rejected = reject_compound([molecule.first_block], *left_out)
+            if rejected is None:
+                smiles.append(molecule.smiles)
+            else:
+                report.skip(str(path), 0, name, *rejected)
+        parts.append(compute_fingerprints(smiles, layout, n_jobs, progress))
+    found = np.concatenate(parts)
+    if files.unpaired_molecules and not len(found):
+        _refuse_unpaired(files.unpaired_molecules, "structure", report, n_skipped)
+    return found
+
+
+def _refuse_unpaired(
+    paths: tuple[Path, ...], noun: str, report: ReadReport, n_skipped: int
+) -> None:
+    skips = ReadReport(skips=report.skips[n_skipped:])
+    causes = ", ".join(f"{reason} {n:,}" for reason, n in skips.counts.most_common())
+    names = ", ".join(str(path) for path in paths)
+    raise InputError(f"{names}: no {noun} to learn from is left ({causes or 'none was read'})")
+
+
+def compute_fingerprints(
+    smiles: list[str], layout: FingerprintLayout, n_jobs: int | None, progress: Progress
+) -> NDArray[np.uint8]:
+    """Return packed fingerprints, uint8 (n, n_bytes), by way of the cache."""
+    return fingerprints(
+        smiles,
+        layout,
+        FingerprintCache(),
+        n_jobs,
+        lambda done, total: progress.progress("computing fingerprints", done, total),
+    )
+
+
+def _pool_fingerprints(
+    path: Path,
+    layout: FingerprintLayout,
+    left_out: tuple[frozenset[str], frozenset[str]],
+    report: ReadReport,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield a pool's packed fingerprints in pieces: its texts are never in memory all at once."""
+    with CandidatePool.open(path, layout) as pool:
+        for start in range(0, len(pool), _POOL_ROWS):
+            part = pool.slice(start, start + _POOL_ROWS)
+            keep = np.ones(len(part), dtype=np.bool_)
+            for i, block in enumerate(part.first_block):
+                rejected = reject_compound([block], *left_out)
+                if rejected is not None:
+                    keep[i] = False
+                    name = part.id[i] or part.name[i] or part.inchikey[i]
+                    report.skip(str(path), start + i + 1, name, *rejected)
+            yield part.packed[keep]

@@ -1,0 +1,191 @@
+"""The folder of a training run: what it holds, whether it is free, and the record of each epoch."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from specvae.annotation.library.folds import write_split
+from specvae.annotation.training.inputs import TrainFiles, TrainInputs
+from specvae.annotation.training.settings import TrainConfig, flat_settings
+from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.files import atomic_text, sha256_of
+from specvae.progress import Progress
+from specvae.report import ReadReport
+from specvae.settings import from_json
+from specvae.vae.header import read_header
+from specvae.vae.training import EpochRecord, History
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "training-state.safetensors"
+EPOCHS_FILE = "epochs.jsonl"
+SPLIT_FILE = "split.csv"
+SKIPPED_FILE = "skipped.csv"
+PLOT_FILE = "training.png"
+FILES = (MODEL_FILE, STATE_FILE, EPOCHS_FILE, SPLIT_FILE, SKIPPED_FILE, PLOT_FILE)
+"""All that a run writes into its folder."""
+
+
+def require_free(folder: Path, *, resume: bool, force: bool) -> None:
+    """Raise an InputError if a run would replace a model that nobody said may go."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, wanted a folder to write")
+    if (folder / MODEL_FILE).exists() and not (resume or force):
+        raise InputError(
+            f"{folder / MODEL_FILE}: there is a model already; --resume goes on with its training, "
+            "--force replaces it, and -o names another folder"
+        )
+
+
+def finished_header(config: TrainConfig, files: TrainFiles) -> dict[str, Any] | None:
+    """Return the header of the model in the folder if its training needs nothing any more.
+
+    Returns
+    -------
+    The header, if there is a model and no state to go on from; None if there is no model, or there
+    is a state.
+
+    Raises
+    ------
+    TrainingError
+        If the model was trained with other settings or files, which the message names.
+    """
+    model = files.output / MODEL_FILE
+    if not model.exists() or (files.output / STATE_FILE).exists():
+        return None
+    header = read_header(model)
+    if found := _differences(header, config, files):
+        raise TrainingError(
+            f"{model}: finished with {found}, and there is no state to go on from; --force trains "
+            "anew (a run with --keep-state keeps its state)"
+        )
+    return header
+
+
+def _differences(header: Mapping[str, Any], config: TrainConfig, files: TrainFiles) -> str:
+    """Return in what a finished run and the one that is asked for differ; "" if in nothing."""
+    try:
+        then = from_json(TrainConfig, header["config"])
+        trained_on = [(entry["name"], entry["sha256"]) for entry in header["provenance"]["files"]]
+    except (ConfigError, KeyError, TypeError):
+        return "settings that cannot be read"
+    if not config.optim.epochs:
+        then = replace(then, optim=replace(then.optim, epochs=0))
+    before, after = flat_settings(then), flat_settings(config)
+    for key, value in after.items():
+        if before[key] != value:
+            return f"{key} {json.dumps(before[key])} (now {json.dumps(value)})"
+    return "" if trained_on == file_digests(files) else "other files"
+
+
+def file_digests(files: TrainFiles) -> list[tuple[str, str]]:
+    """Return name and SHA-256 of each file that a run reads."""
+    return [(path.name, sha256_of(path)) for paths in files.inputs.values() for path in paths]
+
+
+def write_record(folder: Path, report: ReadReport, folds: Mapping[str, str]) -> None:
+    """Write what was skipped (even if nothing was: an older list would mislead) and the folds."""
+    report.write_csv(folder / SKIPPED_FILE)
+    write_split(folder / SPLIT_FILE, folds)
+
+
+def write_failure(folder: Path, report: ReadReport) -> None:
+    """Write what a run that failed while it read has skipped: it may say why.
+
+    A model that is there keeps its own record, and a folder is not made for nothing.
+    """
+    path = folder / SKIPPED_FILE
+    if not (folder / MODEL_FILE).exists() and (report.skips or path.exists()):
+        report.write_csv(path)
+
+
+class EpochLog:
+    """Keeps ``epochs.jsonl`` whole after every epoch and says how it went.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    n_epochs
+        How many there are to be.
+    progress
+        Gets a line for each epoch.
+    on_first
+        Called before the first line is written: until an epoch has ended, the folder still belongs
+        to the run before.
+    """
+
+    def __init__(
+        self, folder: Path, n_epochs: int, progress: Progress, on_first: Callable[[], None]
+    ) -> None:
+        self.records: list[Mapping[str, Any]] = []
+        self._on_first = on_first
+        self._path = folder / EPOCHS_FILE
+        self._n_epochs = n_epochs
+        self._progress = progress
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Take an epoch that has ended."""
+        if not self.records:
+            self._on_first()
+        if record.epoch > 1 and not self.records and self._path.exists():
+            # A resumed run: the epochs before it stand in the file already.
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            self.records = [json.loads(line) for line in lines[: record.epoch - 1]]
+        self.records.append(_epoch_entry(record))
+        self._write()
+        measured = "" if record.validation is None else f", validation MRR {record.validation:.4f}"
+        self._progress.log(
+            f"epoch {record.epoch}/{self._n_epochs}: loss {record.total:.2f}{measured}, "
+            f"{record.seconds:.1f} s"
+        )
+
+    def finish(self, history: History) -> None:
+        """Write all epochs: a run killed at the wrong moment lacks one, a finished one has none."""
+        self.records = [_epoch_entry(record) for record in history.epochs]
+        self._write()
+
+    def _write(self) -> None:
+        with atomic_text(self._path) as stream:
+            stream.writelines(json.dumps(record) + "\n" for record in self.records)
+
+
+def _epoch_entry(record: EpochRecord) -> dict[str, Any]:
+    """Return an epoch as a flat line of ``epochs.jsonl``."""
+    return {
+        "epoch": record.epoch,
+        "loss": record.total,
+        "validation": record.validation,
+        "best": record.best,
+        "learning_rate": record.learning_rate,
+        "gradient_norm": record.gradient_norm,
+        "seconds": record.seconds,
+        "validation_seconds": record.validation_seconds,
+        **{f"part/{name}": value for name, value in record.parts.items()},
+    }
+
+
+def provenance(
+    inputs: TrainInputs, digests: list[tuple[str, str]], report: ReadReport, folder: Path
+) -> dict[str, Any]:
+    """Return where a model comes from, as JSON values of its header."""
+    library = inputs.library
+    return {
+        "files": [{"name": name, "sha256": digest} for name, digest in digests],
+        "n_spectra": len(library),
+        "n_compounds": len(library.molecules),
+        "n_spectra_by_fold": {fold: len(rows) for fold, rows in inputs.rows.items()},
+        "ion_modes": dict(library.ion_modes.most_common()),
+        "adducts": dict(library.adducts.most_common()),
+        "skipped": {reason.name: n for reason, n in report.counts.most_common()},
+        "split_sha256": sha256_of(folder / SPLIT_FILE),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "rdkit", "scikit-fingerprints", "torch")},
+        },
+    }
