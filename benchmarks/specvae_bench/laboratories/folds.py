@@ -1,0 +1,159 @@
+"""Queries of one laboratory against the library of all others: known, half known, unknown."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidateSet
+from specvae.spectra.spectrum import Spectrum
+from specvae_bench.laboratories.records import Records
+
+FITTING = ("BAFG", "RIKEN", "UFZ", "BGC_Munich", "HBM4EU")
+"""Laboratories that weights of evidence are fitted to; no figure is reported of them."""
+
+REPORTING = ("Athens_Univ", "Eawag", "LCSB", "EPA", "Washington_State_Univ")
+"""Laboratories that figures are reported of; nothing is fitted to them."""
+
+KNOWN, OTHER_ION, UNKNOWN = "known", "other ion only", "unknown"
+KINDS = (KNOWN, OTHER_ION, UNKNOWN)
+"""What the library has of a query's compound: spectra of the same adduct and ion mode; spectra of
+other adducts or of the other ion mode only; none."""
+
+INSTRUMENTS = ("*QTOF*", "*ITFT*", "*QFT*")
+ADDUCTS = ("[M+H]+",)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldQuery:
+    """One spectrum of a laboratory, with its candidates.
+
+    Attributes
+    ----------
+    row
+        Of the records.
+    group
+        The laboratory, whose spectra are not in the library.
+    kind
+        One of `KINDS`.
+    spectrum
+        The query.
+    truth
+        InChIKey first block.
+    candidates
+        Structures of its mass, one for each first block.
+    place
+        Index of the truth among them; None if it is absent.
+    """
+
+    row: int
+    group: str
+    kind: str
+    spectrum: Spectrum
+    truth: str
+    candidates: CandidateSet
+    place: int | None
+
+
+def choose_queries(
+    records: Records,
+    groups: Sequence[str],
+    adducts: Sequence[str],
+    instruments: Sequence[str],
+    n_each: int,
+    seed: int,
+) -> list[tuple[int, str, str]]:
+    """Return row, group and kind of the queries: one for each compound, ordered by these.
+
+    Parameters
+    ----------
+    records
+        All spectra.
+    groups
+        The laboratories.
+    adducts, instruments
+        Canonical adducts, and shell patterns of instrument types; a query has one of each.
+    n_each
+        At most so many queries of each kind and group, drawn at random.
+    seed
+        Of the draw; the choice of one group does not depend on the others.
+
+    Raises
+    ------
+    InputError
+        If a group has no query.
+    """
+    known_types = {
+        text
+        for text in np.unique(records.instrument_type).tolist()
+        if any(fnmatch.fnmatchcase(text.upper(), pattern.upper()) for pattern in instruments)
+    }
+    usable = np.isin(records.instrument_type, sorted(known_types))
+    usable &= np.isin(records.adduct, list(adducts))
+    chosen: list[tuple[int, str, str]] = []
+    for group in groups:
+        ours = records.group == group
+        rows = np.flatnonzero(ours & usable)
+        if not len(rows):
+            raise InputError(
+                f"no query of {group!r}: no spectrum of {', '.join(adducts)} measured with "
+                f"{', '.join(instruments)}"
+            )
+        rng = np.random.default_rng([seed, *group.encode()])
+        one_each = _one_of_each(rows, records.compound, rng)
+        kinds = kinds_of(records, one_each, np.flatnonzero(~ours))
+        for kind in KINDS:
+            of_kind = one_each[kinds == kind]
+            drawn = np.sort(rng.permutation(of_kind)[:n_each])
+            chosen.extend((int(row), group, kind) for row in drawn)
+    return chosen
+
+
+def kinds_of(
+    records: Records, rows: NDArray[np.int64], library: NDArray[np.int64]
+) -> NDArray[np.str_]:
+    """Return what the rows `library` hold of each query's compound: one of `KINDS`, (n,)."""
+    measured = set(records.compound[library].tolist())
+    ions = set(_ions(records, library))
+    kinds = [
+        KNOWN if ion in ions else OTHER_ION if compound in measured else UNKNOWN
+        for compound, ion in zip(records.compound[rows].tolist(), _ions(records, rows), strict=True)
+    ]
+    return np.array(kinds, dtype=np.str_)
+
+
+def fold_query(
+    records: Records, row: int, group: str, kind: str, structures: CandidateSet, ppm: float
+) -> FoldQuery:
+    """Return a query with the structures within `ppm` of its neutral mass."""
+    spectrum = records.spectrum(row)
+    truth = str(records.first_blocks[records.compound[row]])
+    mass = spectrum.neutral_mass
+    assert mass is not None, "records of the library have a precursor and an adduct"
+    found = structures.within(mass, ppm).deduplicate()
+    places = np.flatnonzero(np.asarray(found.first_block) == truth)
+    place = int(places[0]) if len(places) else None
+    return FoldQuery(row, group, kind, spectrum, truth, found, place)
+
+
+def _ions(records: Records, rows: NDArray[np.int64]) -> Iterable[tuple[int, str, str]]:
+    return zip(
+        records.compound[rows].tolist(),
+        records.adduct[rows].tolist(),
+        records.ion_mode[rows].tolist(),
+        strict=True,
+    )
+
+
+def _one_of_each(
+    rows: NDArray[np.int64], compound: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return one row of each compound, drawn at random, (n_compounds,)."""
+    drawn = rng.permutation(rows)
+    _, first = np.unique(compound[drawn], return_index=True)
+    return drawn[first]
