@@ -37,6 +37,10 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "Fit the weights of the fragment score.",
     ),
     "holdout": ("specvae_bench.folds.holdout:holdout", "Make a held-out fold of a library."),
+    "laboratories": (
+        "specvae_bench.laboratories.command:laboratories",
+        "Rank each laboratory's spectra with the library of all others.",
+    ),
     "mnist-split": (
         "specvae_bench.paper.commands:mnist_split",
         "Halves of digits (table 1, figures 3, 4, 6).",

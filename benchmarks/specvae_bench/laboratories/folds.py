@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.laboratories.records import Records
+from specvae_bench.laboratories.records import LABORATORY, Records
 
 FITTING = ("BAFG", "RIKEN", "UFZ", "BGC_Munich", "HBM4EU")
 """Laboratories that weights of evidence are fitted to; no figure is reported of them."""
@@ -27,6 +27,19 @@ other adducts or of the other ion mode only; none."""
 
 INSTRUMENTS = ("*QTOF*", "*ITFT*", "*QFT*")
 ADDUCTS = ("[M+H]+",)
+
+
+def default_groups(by: str) -> tuple[str, ...]:
+    """Return the groups whose spectra are queries, where none is named.
+
+    Raises
+    ------
+    InputError
+        If folds are not made by laboratory.
+    """
+    if by != LABORATORY:
+        raise InputError(f"--by {by} needs at least one --group: a value of the field")
+    return REPORTING
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -23,6 +24,7 @@ from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, read_candidates
+from specvae.molecules.structures import open_text
 from specvae.report import ReadReport
 from specvae.spectra.binning import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
@@ -164,7 +166,9 @@ def read_records(paths: Sequence[Path], by: str, console: Console) -> Records:
 def read_structures(paths: Sequence[Path], console: Console) -> CandidateSet:
     """Read tables of structures below one another; from the cache, if they were read before.
 
-    Structures with one first block and mass are kept once: the first of them.
+    Structures with one first block and mass are kept once: the first of them. A table that states
+    ``inchikey14``, ``monoisotopic_mass`` and ``smiles`` is trusted: to compute the masses of half
+    a million structures takes minutes.
     """
 
     def build() -> Mapping[str, NDArray[Any]]:
@@ -174,10 +178,7 @@ def read_structures(paths: Sequence[Path], console: Console) -> CandidateSet:
         seen: set[tuple[str, float]] = set()
         for path in paths:
             console.log(f"reading {path.name}")
-            table = read_candidates(path)
-            for text, mass, block in zip(
-                table.smiles, table.exact_mass.tolist(), table.first_block, strict=True
-            ):
+            for text, mass, block in _stated(path) or _computed(path):
                 if (block, round(mass, 3)) not in seen:
                     seen.add((block, round(mass, 3)))
                     smiles.append(text)
@@ -186,8 +187,34 @@ def read_structures(paths: Sequence[Path], console: Console) -> CandidateSet:
         return {"smiles": np.array(smiles), "mass": np.array(masses), "block": np.array(blocks)}
 
     arrays = cached_arrays("structures", paths, {}, build)
+    return candidate_set(arrays)
+
+
+def _stated(path: Path) -> list[tuple[str, float, str]]:
+    """Return SMILES, mass and first block as a table states them; nothing if it does not."""
+    with open_text(path) as stream:
+        rows = csv.DictReader(stream, dialect="excel-tab")
+        if not {"inchikey14", "monoisotopic_mass", "smiles"} <= set(rows.fieldnames or ()):
+            return []
+        return [(row["smiles"], float(row["monoisotopic_mass"]), row["inchikey14"]) for row in rows]
+
+
+def _computed(path: Path) -> Iterable[tuple[str, float, str]]:
+    table = read_candidates(path)
+    return zip(table.smiles, table.exact_mass.tolist(), table.first_block, strict=True)
+
+
+def candidate_set(arrays: Mapping[str, NDArray[Any]]) -> CandidateSet:
+    """Return candidates from columns: smiles, mass, block, and query_id if there is one."""
+    n = len(arrays["smiles"])
+    query_id = arrays.get("query_id")
     return CandidateSet(
-        _objects(arrays["smiles"]), arrays["mass"], inchikey=_objects(arrays["block"])
+        _objects(arrays["smiles"]),
+        arrays["mass"],
+        inchikey=_objects(arrays["block"]),
+        name=_objects([""] * n),
+        id=_objects([""] * n),
+        query_id=None if query_id is None else _objects(query_id),
     )
 
 
@@ -223,7 +250,7 @@ def cached_arrays(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, allow_pickle=False, **arrays)
     except OSError:
         pass  # a cache that cannot be written is none
     return arrays

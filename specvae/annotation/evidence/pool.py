@@ -171,6 +171,8 @@ class EvidencePool:
         candidates: CandidateSet,
         packed: NDArray[np.uint8],
         log_likelihoods: NDArray[np.float64],
+        *,
+        fragment_scores: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Return the evidence for a query's candidates.
 
@@ -184,7 +186,11 @@ class EvidencePool:
             Their fingerprints in `layout`, uint8 (n_candidates, n_bytes).
         log_likelihoods
             Of their predicted fingerprints, float64 (n_candidates,), nats.
+        fragment_scores
+            What `fragment_scores` returns for them, if it is known already; None computes it.
         """
+        if fragment_scores is None:
+            fragment_scores = self.fragment_scores(query, candidates)
         cosines = next(self.index.cosines([query]))
         rule = AnalogueRule()
         nearest = np.argsort(-cosines, kind="stable")[: rule.n_nearest]
@@ -201,7 +207,7 @@ class EvidencePool:
         columns = {
             "fingerprint": log_likelihoods,
             "analogues": votes,
-            "fragments": self._fragments(query, candidates),
+            "fragments": fragment_scores,
             "library": own_spectra_ratios(cosines, known),
         }
         return Evidence.from_raw(
@@ -227,7 +233,11 @@ class EvidencePool:
             for e in sorted(found, key=lambda e: e.mz)
         )
 
-    def _fragments(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:
+    def fragment_scores(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:
+        """Return the fragment score of each candidate, float64 (n_candidates,), nats.
+
+        It does not depend on the library. 0 in an ion mode without a scorer.
+        """
         peaks = Peaks.of(query)
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:

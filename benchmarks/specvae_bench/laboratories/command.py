@@ -1,0 +1,137 @@
+"""`specvae bench laboratories`: known and unknown compounds, each laboratory against all others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    device_option,
+    jobs_option,
+    model_file,
+    settings_options,
+    verbosity,
+)
+from specvae.cli.outputs import require_writable
+
+
+@click.command()
+@click.option("--spectra", type=INPUT, multiple=True, required=True, help="Library (repeatable).")
+@click.option(
+    "--structures",
+    type=INPUT,
+    multiple=True,
+    required=True,
+    help="Table of structures that candidates are taken from (repeatable).",
+)
+@click.option(
+    "--by",
+    default="laboratory",
+    show_default=True,
+    metavar="FIELD",
+    help="Field that folds are made by: the laboratory in the accession, an attribute of a "
+    "spectrum such as instrument_type, or a field of the file.",
+)
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    help="Value of that field whose spectra are queries (repeatable).  [default: Athens_Univ, "
+    "Eawag, LCSB, EPA, Washington_State_Univ]",
+)
+@click.option("--adduct", "adducts", multiple=True, help="Of queries.  [default: [M+H]+]")
+@click.option(
+    "--instrument-type",
+    "instruments",
+    multiple=True,
+    help="Of queries (repeatable).  [default: *QTOF*, *ITFT*, *QFT*]",
+)
+@click.option(
+    "--queries",
+    "n_each",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Most queries of each kind and group.",
+)
+@click.option("--model", "models", type=INPUT, multiple=True, help="Trained model (repeatable).")
+@click.option(
+    "--lists",
+    type=INPUT,
+    default=None,
+    help="Folder with queries.mgf, truth.csv and candidates.csv(.gz): long lists, ranked with the "
+    "whole library, without the queries' own records, and without their compounds.",
+)
+@click.option("--ppm", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@jobs_option
+@click.option("-o", "--output", type=INPUT, default=Path("laboratories"), show_default=True)
+@device_option
+@settings_options
+@verbosity
+def laboratories(
+    spectra: tuple[Path, ...],
+    structures: tuple[Path, ...],
+    by: str,
+    groups: tuple[str, ...],
+    adducts: tuple[str, ...],
+    instruments: tuple[str, ...],
+    n_each: int,
+    models: tuple[Path, ...],
+    lists: Path | None,
+    ppm: float,
+    seed: int,
+    jobs: int | None,
+    output: Path,
+    device: str,
+) -> None:
+    """Rank each laboratory's spectra with the library of all others.
+
+    Queries are one spectrum for each compound, of three kinds: compounds that the library has
+    spectra of (same adduct and ion mode), that it has in another adduct or ion mode only, and that
+    nobody else measured; and a mixture of half and half. Weights of evidence are fitted to the
+    laboratories BAFG, RIKEN, UFZ, BGC_Munich and HBM4EU, figures are of others.
+
+    Writes laboratories.json, table.md, laboratories.png, and truth.csv with the compounds of the
+    queries, which also serves 'specvae train --exclude'. What is read is kept in the cache.
+
+    \b
+    Example:
+      specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
+    """
+    require_writable(output / "laboratories.json")
+    paths = {path.name or str(path): model_file(path) for path in models}
+
+    from specvae.files import atomic_text
+    from specvae_bench.files import write_result
+    from specvae_bench.laboratories.comparison import Plan, compare
+    from specvae_bench.laboratories.folds import ADDUCTS, INSTRUMENTS, default_groups
+    from specvae_bench.laboratories.report import draw, list_table, markdown_tables
+
+    plan = Plan(
+        spectra=spectra,
+        structures=structures,
+        by=by,
+        groups=groups or default_groups(by),
+        adducts=adducts or ADDUCTS,
+        instruments=instruments or INSTRUMENTS,
+        n_each=n_each,
+        ppm=ppm,
+        seed=seed,
+    )
+    result, truths = compare(plan, paths, lists, jobs, device, Console())
+    with atomic_text(output / "truth.csv") as stream:
+        stream.write("query_id,inchikey14\n")
+        stream.writelines(f"{query_id},{block}\n" for query_id, block in truths)
+    draw(result, output / "laboratories.png", "Queries of one laboratory, library of all others")
+    write_result(output / "laboratories.json", result)
+    table = markdown_tables(result)
+    if "lists" in result:
+        table += "\n" + list_table(result["lists"])
+    with atomic_text(output / "table.md") as stream:
+        stream.write(table)
+    click.echo(table, nl=False)

@@ -1,0 +1,212 @@
+"""All laboratories' queries, ranked by all methods: the science of `bench laboratories`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.cli.options import Console
+from specvae.files import sha256_of
+from specvae.molecules.candidates import CandidateSet
+from specvae_bench.laboratories.folds import FITTING, REPORTING, choose_queries, fold_query
+from specvae_bench.laboratories.lists import long_lists
+from specvae_bench.laboratories.methods import (
+    Listed,
+    Memory,
+    list_candidates,
+    packed_fingerprints,
+)
+from specvae_bench.laboratories.records import Records, read_records, read_structures
+from specvae_bench.laboratories.report import figures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared; see the options of the command."""
+
+    spectra: tuple[Path, ...]
+    structures: tuple[Path, ...]
+    by: str
+    groups: tuple[str, ...]
+    adducts: tuple[str, ...]
+    instruments: tuple[str, ...]
+    n_each: int
+    ppm: float
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One laboratory's queries.
+
+    Attributes
+    ----------
+    group
+        The laboratory.
+    kinds
+        Of the queries, see `specvae_bench.laboratories.folds.KINDS`.
+    truths
+        InChIKey first blocks.
+    places
+        Indices of the truths among the candidates; None where one is absent.
+    queries
+        The queries with their candidates.
+    """
+
+    group: str
+    kinds: Sequence[str]
+    truths: Sequence[str]
+    places: Sequence[int | None]
+    queries: Sequence[Listed]
+
+
+def read_folds(
+    plan: Plan,
+    records: Records,
+    structures: CandidateSet,
+    models: Mapping[str, Annotator],
+    jobs: int | None,
+    console: Console,
+) -> list[Fold]:
+    """Return the queries of each laboratory with their candidates.
+
+    Raises
+    ------
+    InputError
+        If a laboratory has no query.
+    """
+    folds = []
+    for group in plan.groups:
+        chosen = choose_queries(
+            records, [group], plan.adducts, plan.instruments, plan.n_each, plan.seed
+        )
+        queries = [fold_query(records, *row, structures, plan.ppm) for row in chosen]
+        # A list without any structure cannot be ranked, but it counts.
+        settings = {**_described(plan), "groups": [group]}
+        listed = list_candidates(
+            [query.spectrum for query in queries],
+            [query.candidates for query in queries],
+            models,
+            [*plan.spectra, *plan.structures],
+            settings,
+            jobs,
+            console,
+        )
+        folds.append(
+            Fold(
+                group,
+                [query.kind for query in queries],
+                [query.truth for query in queries],
+                [query.place for query in queries],
+                listed,
+            )
+        )
+        console.log(f"{group}: {len(queries):,} queries")
+    return folds
+
+
+def compare(
+    plan: Plan,
+    models: Mapping[str, Path],
+    lists: Path | None,
+    jobs: int | None,
+    device: str,
+    console: Console,
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the result as JSON values, and the identifier and first block of each query.
+
+    Parameters
+    ----------
+    plan
+        What is compared.
+    models
+        Name -> checkpoint.
+    lists
+        Folder of long lists, see `long_lists`; None for none.
+    jobs, device, console
+        Processes that compute fingerprints, where models compute, where progress is shown.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or a laboratory has no query.
+    """
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    records = read_records(plan.spectra, plan.by, console)
+    structures = read_structures(plan.structures, console)
+    annotators = {name: Annotator.load(path, device) for name, path in models.items()}
+    packed = packed_fingerprints(records.smiles.tolist(), ANALOGUE_FINGERPRINT, jobs, console)
+    seconds["reading"] = time.perf_counter() - start
+    start = time.perf_counter()
+    folds = read_folds(plan, records, structures, annotators, jobs, console)
+    seconds["candidates and fragments"] = time.perf_counter() - start
+    start = time.perf_counter()
+    ranks = rank_folds(records, packed, folds, console)
+    seconds["ranking"] = time.perf_counter() - start
+    kinds = [kind for fold in folds for kind in fold.kinds]
+    groups = [fold.group for fold in folds for _ in fold.kinds]
+    candidates = [len(query.candidates) for fold in folds for query in fold.queries]
+    result = {
+        "command": "specvae bench laboratories",
+        "date": time.strftime("%Y-%m-%d"),
+        **_described(plan),
+        "files": {path.name: sha256_of(path) for path in (*plan.spectra, *plan.structures)},
+        "fitting": list(FITTING),
+        "reporting": list(REPORTING),
+        "n_library_spectra": len(records),
+        "n_library_compounds": len(records.smiles),
+        "candidates_median": float(np.median(candidates)),
+        "candidates_mean": float(np.mean(candidates)),
+        "models": {
+            name: {"weights_sha256": annotator.header["weights_sha256"]}
+            for name, annotator in annotators.items()
+        },
+        "kinds": figures(ranks, kinds, groups, plan.seed),
+    }
+    if lists is not None:
+        start = time.perf_counter()
+        result["lists"] = long_lists(lists, records, packed, annotators, plan.seed, jobs, console)
+        seconds["long lists"] = time.perf_counter() - start
+    result["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
+    truths = [
+        (query.spectrum.query_id, truth)
+        for fold in folds
+        for query, truth in zip(fold.queries, fold.truths, strict=True)
+    ]
+    return result, truths
+
+
+def rank_folds(
+    records: Records, packed: NDArray[np.uint8], folds: Iterable[Fold], console: Console
+) -> dict[str, list[TruthRank]]:
+    """Return where each method puts the truth of each query, in the order of the folds."""
+    ranks: dict[str, list[TruthRank]] = {}
+    for fold in folds:
+        memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
+        for n_done, (query, truth, place) in enumerate(
+            zip(fold.queries, fold.truths, fold.places, strict=True), start=1
+        ):
+            for method, scores in memory.scores(query):
+                ranks.setdefault(method, []).append(rank_of_truth(truth, scores, place))
+            console.progress(f"ranking {fold.group}", n_done, len(fold.queries))
+    return ranks
+
+
+def _described(plan: Plan) -> dict[str, Any]:
+    described = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(plan).items()
+    }
+    for name in ("spectra", "structures"):
+        del described[name]
+    return described

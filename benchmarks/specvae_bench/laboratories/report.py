@@ -1,0 +1,196 @@
+"""Figures of `bench laboratories`: by kind of query and by laboratory, as tables and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
+from specvae.annotation.output.plots import save_png
+from specvae_bench.laboratories.folds import KINDS, KNOWN, UNKNOWN
+
+HALF = "half known, half unknown"
+_COLOURS = ("#1b6ca8", "#8fbcdb", "#d1495b", "#7a7a7a")
+_SHORT = ("n_queries", "n_truth_absent", "hit_at_1", "hit_at_5", "hit_at_20")
+
+Ranks = Mapping[str, Sequence[TruthRank]]
+
+
+def figures(
+    ranks: Ranks, kinds: Sequence[str], groups: Sequence[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of all groups together and of each, by kind of query and method.
+
+    Parameters
+    ----------
+    ranks
+        Method -> where the truth of each query stands.
+    kinds, groups
+        Kind and laboratory of each query.
+    seed
+        Of the intervals, and of which queries are in the mixture: as many of known as of unknown
+        compounds of each laboratory.
+
+    Returns
+    -------
+    Kind -> ``all`` -> method -> figures as of `summarise`, and ``groups`` -> group -> method ->
+    shares of hits. A kind or group without a query is left out.
+    """
+    kind_of, group_of = np.array(kinds), np.array(groups)
+    chosen = {kind: kind_of == kind for kind in KINDS}
+    chosen[HALF] = _mixture(kind_of, group_of, seed)
+    result: dict[str, dict[str, Any]] = {}
+    for kind, members in chosen.items():
+        if not members.any():
+            continue
+        result[kind] = {
+            "all": {
+                method: _without_controls(_selected(of, members), seed)
+                for method, of in ranks.items()
+            },
+            "groups": {
+                group: {
+                    method: _short(_selected(of, members & (group_of == group)))
+                    for method, of in ranks.items()
+                }
+                for group in dict.fromkeys(groups)
+                if (members & (group_of == group)).any()
+            },
+        }
+    return result
+
+
+def markdown_tables(result: Mapping[str, Any]) -> str:
+    """Return hit@1 and hit@5 by kind, and hit@1 by laboratory, in percent with 95 % intervals."""
+    kinds = result["kinds"]
+    methods = list(next(iter(kinds.values()))["all"])
+    heads = [f"{kind} ({_first(of['all'])['n_queries']:,})" for kind, of in kinds.items()]
+    lines = [
+        f"| hit@1 / hit@5 | {' | '.join(heads)} |",
+        "|---" * (len(heads) + 1) + "|",
+        *(
+            f"| {method} | {' | '.join(_cell(of['all'][method]) for of in kinds.values())} |"
+            for method in methods
+        ),
+    ]
+    groups = list(dict.fromkeys(group for of in kinds.values() for group in of["groups"]))
+    lines += [
+        "",
+        f"| hit@1, {' / '.join(kinds)} | {' | '.join(groups)} |",
+        "|---" * (len(groups) + 1) + "|",
+        *(
+            f"| {method} | "
+            + " | ".join(
+                " / ".join(_share(of["groups"].get(group), method) for of in kinds.values())
+                for group in groups
+            )
+            + " |"
+            for method in methods
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def list_table(lists: Mapping[str, Any]) -> str:
+    """Return a table of hit@1 by library and length of list, in percent; see `bench`'s --lists."""
+    lengths = list(next(iter(lists["libraries"].values())))
+    lines = [
+        f"| {lists['name']}, hit@1 / hit@5 | {' | '.join(lengths)} |",
+        "|---" * (len(lengths) + 1) + "|",
+    ]
+    for library, by_length in lists["libraries"].items():
+        for method in by_length[lengths[0]]:
+            cells = [
+                f"{100 * by_length[n][method]['hit_at_1']:.1f} / "
+                f"{100 * by_length[n][method]['hit_at_5']:.1f}"
+                for n in lengths
+            ]
+            lines.append(f"| {library}: {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
+    """Draw hit@1 of each method by kind of query, with 95 % intervals."""
+    kinds = result["kinds"]
+    methods = list(next(iter(kinds.values()))["all"])
+    figure = Figure(figsize=(8.6, 0.8 + 0.62 * len(methods)), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(kinds)
+    places = np.arange(len(methods))
+    for i, (kind, of) in enumerate(kinds.items()):
+        values = np.array([of["all"][method]["hit_at_1"] for method in methods])
+        ends = np.array([of["all"][method]["hit_at_1_ci95"] for method in methods])
+        axes.barh(
+            places + (i - (len(kinds) - 1) / 2) * height,
+            values,
+            height,
+            xerr=np.clip([values - ends[:, 0], ends[:, 1] - values], 0.0, None),
+            label=f"{kind} ({_first(of['all'])['n_queries']:,})",
+            color=_COLOURS[i % len(_COLOURS)],
+            error_kw={"lw": 0.8, "ecolor": "0.3"},
+        )
+    axes.set_yticks(places, methods)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("truth ranked first")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="0.9", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    save_png(figure, path)
+
+
+def _mixture(kinds: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Return which queries are in the mixture, bool (n,)."""
+    members = np.zeros(len(kinds), dtype=np.bool_)
+    for group in dict.fromkeys(groups.tolist()):
+        rng = np.random.default_rng([seed, *group.encode()])
+        of_kind = [np.flatnonzero((groups == group) & (kinds == kind)) for kind in (KNOWN, UNKNOWN)]
+        n = min(map(len, of_kind))
+        for rows in of_kind:
+            members[rng.permutation(rows)[:n]] = True
+    return members
+
+
+def _selected(ranks: Sequence[TruthRank], members: np.ndarray) -> list[TruthRank]:
+    return [ranks[i] for i in np.flatnonzero(members).tolist()]
+
+
+def _without_controls(ranks: Sequence[TruthRank], seed: int) -> dict[str, Any]:
+    # The controls are methods here.
+    return {
+        name: value
+        for name, value in summarise(ranks, ranks, seed=seed).items()
+        if not name.startswith(("random_", "blind_"))
+    }
+
+
+def _short(ranks: Sequence[TruthRank]) -> dict[str, float | int]:
+    return {
+        "n_queries": len(ranks),
+        "n_truth_absent": sum(not rank.is_found for rank in ranks),
+        **{f"hit_at_{k}": float(expected_hits(ranks, k).mean()) for k in (1, 5, 20)},
+    }
+
+
+def _first(methods: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    return next(iter(methods.values()))
+
+
+def _cell(of_method: Mapping[str, Any]) -> str:
+    low, high = of_method["hit_at_1_ci95"]
+    return (
+        f"{100 * of_method['hit_at_1']:.1f} [{100 * low:.1f}, {100 * high:.1f}] / "
+        f"{100 * of_method['hit_at_5']:.1f}"
+    )
+
+
+def _share(methods: Mapping[str, Any] | None, method: str) -> str:
+    return "-" if methods is None else f"{100 * methods[method]['hit_at_1']:.0f}"
