@@ -90,14 +90,10 @@ def read_folds(
             records, [group], plan.adducts, plan.instruments, plan.n_each, plan.seed
         )
         queries = [fold_query(records, *row, structures, plan.ppm) for row in chosen]
-        # A list without any structure cannot be ranked, but it counts.
-        settings = {**_described(plan), "groups": [group]}
         listed = list_candidates(
             [query.spectrum for query in queries],
             [query.candidates for query in queries],
             models,
-            [*plan.spectra, *plan.structures],
-            settings,
             jobs,
             console,
         )

@@ -61,8 +61,8 @@ def long_lists(
     InputError
         If a file is missing or cannot be used.
     """
-    spectra, truths, candidates, sources = _read(folder, console)
-    listed = list_candidates(spectra, candidates, models, sources, {}, jobs, console)
+    spectra, truths, candidates = _read(folder, console)
+    listed = list_candidates(spectra, candidates, models, jobs, console)
     places = [_place(found, truth) for found, truth in zip(candidates, truths, strict=True)]
     own = own_records(records, spectra, truths)
     of_compound = np.isin(records.first_blocks[records.compound], truths)
@@ -132,9 +132,7 @@ def own_records(
     return np.unique(np.array(rows, dtype=np.int64))
 
 
-def _read(
-    folder: Path, console: Console
-) -> tuple[list[Spectrum], list[str], list[CandidateSet], list[Path]]:
+def _read(folder: Path, console: Console) -> tuple[list[Spectrum], list[str], list[CandidateSet]]:
     table = next(
         (
             folder / name
@@ -171,7 +169,7 @@ def _read(
             candidates.append(found)
     if not spectra:
         raise InputError(f"{queries}: no query has a truth and candidates")
-    return spectra, truths, candidates, [queries, table]
+    return spectra, truths, candidates
 
 
 def _place(candidates: CandidateSet, truth: str) -> int | None:

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -179,8 +179,6 @@ def list_candidates(
     spectra: Sequence[Spectrum],
     candidates: Sequence[CandidateSet],
     models: Mapping[str, Annotator],
-    sources: Sequence[Path],
-    settings: Mapping[str, Any],
     jobs: int | None,
     console: Console,
 ) -> list[Listed]:
@@ -192,13 +190,11 @@ def list_candidates(
         The queries.
     models
         Name -> trained model.
-    sources, settings
-        Files and settings that queries and candidates follow from, for the cache's key.
     jobs, console
         Processes that compute fingerprints, and where progress is shown.
     """
     packed = _packed(candidates, ANALOGUE_FINGERPRINT, jobs, console)
-    fragments = _fragment_scores(spectra, candidates, sources, settings, console)
+    fragments = _fragment_scores(spectra, candidates, console)
     predicted: list[dict[str, Scores]] = [{} for _ in spectra]
     for name, model in models.items():
         logits = model.predict(spectra)
@@ -214,8 +210,6 @@ def list_candidates(
 def _fragment_scores(
     spectra: Sequence[Spectrum],
     candidates: Sequence[CandidateSet],
-    sources: Sequence[Path],
-    settings: Mapping[str, Any],
     console: Console,
 ) -> list[Scores]:
     pool = EvidencePool(
@@ -227,16 +221,26 @@ def _fragment_scores(
         standard_scorers(),
     )
 
-    def build() -> dict[str, NDArray[Any]]:
-        scores = []
-        for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
-            scores.append(pool.fragment_scores(spectrum, found))
-            console.progress("breaking candidates", n_done, len(spectra))
-        return {"scores": np.concatenate(scores)}
+    scores = []
+    for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
+        # Each query has a file of its own: minutes of work survive an interruption.
+        peaks = {"mz": spectrum.mz.tolist(), "intensity": spectrum.intensity.tolist()}
+        settings = {
+            **peaks,
+            "precursor_mz": spectrum.precursor_mz,
+            "adduct": spectrum.adduct,
+            "smiles": list(found.smiles),
+        }
+        compute = partial(_fragments_of, pool, spectrum, found)
+        scores.append(cached_arrays("fragments", [SCORERS_FILE], settings, compute)["scores"])
+        console.progress("breaking candidates", n_done, len(spectra))
+    return scores
 
-    stored = cached_arrays("fragments", [*sources, SCORERS_FILE], settings, build)["scores"]
-    ends = np.cumsum([len(found) for found in candidates])
-    return np.split(stored, ends[:-1])
+
+def _fragments_of(
+    pool: EvidencePool, spectrum: Spectrum, candidates: CandidateSet
+) -> dict[str, NDArray[Any]]:
+    return {"scores": pool.fragment_scores(spectrum, candidates)}
 
 
 def _packed(

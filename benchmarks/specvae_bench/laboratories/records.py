@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +237,7 @@ def cached_arrays(
     build
         Makes them; it runs once for each key.
     """
-    key = json.dumps([_CACHE_VERSION, [sha256_of(path) for path in paths], settings])
+    key = json.dumps([_CACHE_VERSION, [_sha256(path) for path in paths], settings])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     file = default_cache_directory() / "laboratories" / f"{kind}-{digest}.npz"
     if file.is_file():
@@ -254,6 +254,11 @@ def cached_arrays(
     except OSError:
         pass  # a cache that cannot be written is none
     return arrays
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path) -> str:
+    return sha256_of(path)
 
 
 def group_of(spectrum: Spectrum, by: str) -> str:

@@ -1,0 +1,231 @@
+"""A library of three laboratories, small enough to rank by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from specvae_bench.laboratories import records as records_module
+from specvae_bench.laboratories.command import laboratories
+from specvae_bench.laboratories.comparison import rank_folds
+from specvae_bench.laboratories.folds import (
+    INSTRUMENTS,
+    KNOWN,
+    OTHER_ION,
+    REPORTING,
+    UNKNOWN,
+    choose_queries,
+    default_groups,
+)
+from specvae_bench.laboratories.lists import own_records
+from specvae_bench.laboratories.methods import LIBRARY_SEARCHES
+from specvae_bench.laboratories.records import LABORATORY, group_of, read_records, read_structures
+from specvae_bench.laboratories.report import HALF, figures
+
+from specvae.annotation.evaluation.hits import TruthRank
+from specvae.cli.options import Console
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidateSet
+from specvae.spectra.spectrum import Spectrum
+
+# 1-propanol and 2-propanol are isomers; 1-butanol and 2-butanol too.
+PROPANOL, ISOPROPANOL, BUTANOL, SEC_BUTANOL = "CCCO", "CC(C)O", "CCCCO", "CCC(C)O"
+PROPANOL_ION, BUTANOL_ION, SODIUM_ION = 61.0648, 75.0804, 97.0624
+
+_RECORDS = (
+    # accession, SMILES, adduct, precursor, peaks
+    ("MSBNK-Here-H1", PROPANOL, "[M+H]+", PROPANOL_ION, "31.018 10; 43.054 100"),
+    ("MSBNK-There-T1", PROPANOL, "[M+H]+", PROPANOL_ION, "31.018 20; 43.054 100"),
+    ("MSBNK-There-T2", ISOPROPANOL, "[M+H]+", PROPANOL_ION, "45.033 100; 29.039 20"),
+    ("MSBNK-Here-H2", BUTANOL, "[M+H]+", BUTANOL_ION, "57.070 100; 41.039 30"),
+    ("MSBNK-There-T3", BUTANOL, "[M+Na]+", SODIUM_ION, "57.070 10; 97.062 100"),
+    ("MSBNK-Here-H3", SEC_BUTANOL, "[M+H]+", BUTANOL_ION, "45.033 100; 57.070 20"),
+    ("MSBNK-Far_Away-F1", ISOPROPANOL, "[M+H]+", PROPANOL_ION, "45.033 100; 29.039 10"),
+)
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "library.msp"
+    path.write_text(
+        "\n".join(
+            f"Name: x\nDB#: {accession.rsplit('-', 1)[1]}\nPrecursor_type: {adduct}\n"
+            f"Spectrum_type: MS2\nPrecursorMZ: {mz}\nInstrument_type: LC-ESI-QTOF\nIon_mode: P\n"
+            f'Comments: "SMILES={smiles}" "accession={accession}"\n'
+            f"Num Peaks: {len(peaks.split(';'))}\n" + "\n".join(peaks.split("; ")) + "\n"
+            for accession, smiles, adduct, mz, peaks in _RECORDS
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def structures(tmp_path: Path) -> Path:
+    path = tmp_path / "structures.tsv"
+    path.write_text("smiles\n" + "".join(f"{s}\n" for s in (PROPANOL, ISOPROPANOL, BUTANOL)))
+    extra = tmp_path / "extra.tsv"
+    extra.write_text(
+        "inchikey14\tmonoisotopic_mass\tsmiles\n"
+        f"BTANRVKWQNVYAZ\t74.073165\t{SEC_BUTANOL}\n"
+        "AAAAAAAAAAAAAA\t74.073165\tC[C](C)(C)(C)C\n"  # carbon with five bonds
+    )
+    return path
+
+
+def test_the_laboratory_is_the_middle_of_the_accession() -> None:
+    def spectrum(accession: str, query_id: str = "EA0001") -> Spectrum:
+        return Spectrum(
+            mz=np.ones(1),
+            intensity=np.ones(1),
+            query_id=query_id,
+            instrument_type="LC-ESI-QTOF",
+            metadata={"Comments": f'"accession={accession}"'} if accession else {"Lab": "ours"},
+        )
+
+    assert group_of(spectrum("MSBNK-Fac_Eng_Univ_Tokyo-JP001"), LABORATORY) == "Fac_Eng_Univ_Tokyo"
+    assert group_of(spectrum("MSBNK-A-B-001"), LABORATORY) == "A-B"
+    assert group_of(spectrum(""), LABORATORY) == "EA"
+    assert group_of(spectrum(""), "instrument_type") == "LC-ESI-QTOF"
+    assert group_of(spectrum(""), "Lab") == "ours"
+    assert group_of(spectrum(""), "absent") == ""
+
+
+def test_queries_are_known_known_as_another_ion_or_unknown(library: Path) -> None:
+    records = read_records([library], LABORATORY, Console())
+    chosen = choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0)
+    assert {str(records.query_id[row]): kind for row, _, kind in chosen} == {
+        "H1": KNOWN,
+        "H2": OTHER_ION,
+        "H3": UNKNOWN,
+    }
+    assert choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0) == chosen
+    with pytest.raises(InputError, match="no query of 'Here'"):
+        choose_queries(records, ["Here"], ["[M+H]+"], ["GC*"], 10, 0)
+
+
+def test_each_compound_is_one_query(library: Path) -> None:
+    records = read_records([library], LABORATORY, Console())
+    chosen = choose_queries(records, ["There"], ["[M+H]+"], INSTRUMENTS, 10, 0)
+    blocks = [str(records.first_blocks[records.compound[row]]) for row, _, _ in chosen]
+    assert len(blocks) == len(set(blocks)) == 2
+
+
+def test_a_file_is_read_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read_records([library], LABORATORY, Console())
+
+    def fail(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(records_module, "read_many", fail)
+    again = read_records([library], LABORATORY, Console())
+    assert again.query_id.tolist() == first.query_id.tolist()
+    assert np.array_equal(again.mz, first.mz)
+    spectrum = again.spectrum(0)
+    assert (spectrum.adduct, spectrum.precursor_mz, spectrum.smiles) == (
+        "[M+H]+",
+        PROPANOL_ION,
+        None,
+    )
+
+
+def test_a_damaged_cache_is_made_again(library: Path, tmp_path: Path) -> None:
+    read_records([library], LABORATORY, Console())
+    (stored,) = (tmp_path / "cache" / "laboratories").glob("records-*.npz")
+    stored.write_bytes(stored.read_bytes()[:100])
+    assert len(read_records([library], LABORATORY, Console())) == len(_RECORDS)
+
+
+def test_records_without_the_field_are_an_error(library: Path) -> None:
+    with pytest.raises(InputError, match="no record has the field 'Lab'"):
+        read_records([library], "Lab", Console())
+
+
+def test_tables_are_joined(structures: Path, tmp_path: Path, library: Path) -> None:
+    table = read_structures([structures, tmp_path / "extra.tsv", structures], Console())
+    assert len(table) == 5
+    assert "BTANRVKWQNVYAZ" in table.first_block
+
+
+def test_own_records_have_the_querys_peaks(library: Path) -> None:
+    records = read_records([library], LABORATORY, Console())
+    query = records.spectrum(0)
+    truth = str(records.first_blocks[records.compound[0]])
+    assert own_records(records, [query], [truth]).tolist() == [0]
+    assert not len(own_records(records, [query], ["A" * 14]))
+
+
+def test_only_laboratories_have_default_groups() -> None:
+    assert default_groups(LABORATORY) == REPORTING
+    with pytest.raises(InputError, match="--by instrument_type needs at least one --group"):
+        default_groups("instrument_type")
+
+
+def test_the_mixture_has_as_many_known_as_unknown_compounds() -> None:
+    kinds = [KNOWN] * 3 + [UNKNOWN]
+    ranks = [TruthRank(f"{i:014d}", int(kind == UNKNOWN), 1, 2) for i, kind in enumerate(kinds)]
+    result = figures({"method": ranks}, kinds, ["here"] * 4, seed=0)
+    assert result[HALF]["all"]["method"]["n_queries"] == 2
+    assert result[HALF]["all"]["method"]["hit_at_1"] == 0.5
+    assert result[KNOWN]["groups"]["here"]["method"]["hit_at_1"] == 1.0
+    assert OTHER_ION not in result
+
+
+def test_the_command_ranks_with_the_library_of_the_others(
+    library: Path, structures: Path, tmp_path: Path
+) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "queries.mgf").write_text(
+        "BEGIN IONS\nTITLE=q\nPEPMASS=61.0648\nADDUCT=[M+H]+\nIONMODE=positive\n"
+        "31.018 10\n43.054 100\nEND IONS\n"
+    )
+    (lists / "truth.csv").write_text("query_id,inchikey14\nq,BDERNNFJNOPAEC\n")
+    (lists / "candidates.csv").write_text(f"query_id,smiles\nq,{PROPANOL}\nq,{ISOPROPANOL}\n")
+    output = tmp_path / "out"
+    arguments = [
+        "--spectra", library, "--structures", structures, "--structures", tmp_path / "extra.tsv",
+        "--group", "Here", "--lists", lists, "--jobs", 1, "-o", output,
+    ]  # fmt: skip
+    run = CliRunner().invoke(laboratories, list(map(str, arguments)))
+    assert run.exit_code == 0, run.output
+    result = json.loads((output / "laboratories.json").read_text())
+    known = result["kinds"][KNOWN]["all"]
+    # The only own spectrum that is like the query's is that of the truth.
+    assert all(known[name]["hit_at_1"] == 1.0 for name in LIBRARY_SEARCHES)
+    assert known["random"]["hit_at_1"] == 0.5
+    assert result["kinds"][UNKNOWN]["all"]["random"]["n_queries"] == 1
+    assert result["candidates_median"] == 2
+    libraries = result["lists"]["libraries"]
+    assert result["lists"]["n_own_records"] == 1
+    assert result["lists"]["n_library_spectra"] == {
+        "whole library": 7,
+        "without own records": 6,
+        "other laboratories": 4,
+        "without their compounds": 5,
+    }
+    assert libraries["other laboratories"]["all"][LIBRARY_SEARCHES[0]]["hit_at_1"] == 1.0
+    assert (output / "truth.csv").read_text().splitlines()[0] == "query_id,inchikey14"
+    assert (output / "laboratories.png").stat().st_size > 0
+    assert "| random |" in (output / "table.md").read_text()
+
+
+def test_a_query_without_candidates_is_missed(library: Path) -> None:
+    from specvae_bench.laboratories.comparison import Fold
+    from specvae_bench.laboratories.methods import Listed, method_names, packed_fingerprints
+
+    records = read_records([library], LABORATORY, Console())
+    table = read_structures_of(library.parent)
+    listed = Listed(records.spectrum(0), table, np.empty((0, 512), np.uint8), np.empty(0), {})
+    packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
+    fold = Fold("Here", [KNOWN], ["A" * 14], [None], [listed])
+    ranks = rank_folds(records, packed, [fold], Console())
+    assert list(ranks) == method_names([])
+    assert all(of[0] == TruthRank("A" * 14, 0, 0, 0) for of in ranks.values())
+
+
+def read_structures_of(folder: Path) -> CandidateSet:
+    path = folder / "one.csv"
+    path.write_text(f"smiles\n{PROPANOL}\n")
+    return read_structures([path], Console()).select(np.empty(0, np.intp))
