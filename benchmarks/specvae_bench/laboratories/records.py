@@ -242,15 +242,15 @@ def cached_arrays(
     file = default_cache_directory() / "laboratories" / f"{kind}-{digest}.npz"
     if file.is_file():
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            with np.load(file) as stored:
                 return dict(stored)
         except (OSError, ValueError, zipfile.BadZipFile):
             pass  # made again below
-    arrays = dict(build())
+    arrays: dict[str, Any] = dict(build())
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            np.savez(stream, **arrays)
     except OSError:
         pass  # a cache that cannot be written is none
     return arrays
