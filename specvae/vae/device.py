@@ -1,6 +1,10 @@
-"""Where a model computes."""
+"""Where a model computes, and how fast or how exactly a GPU does."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -20,3 +24,45 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: this machine, or this build of torch, has no CUDA GPU")
     return torch.device(name)
+
+
+@dataclass(frozen=True)
+class CudaOptions:
+    """What a GPU may do to be fast. A CPU heeds none of it.
+
+    Attributes
+    ----------
+    tf32
+        Products of float32 matrices and convolutions with operands of 10 bits (TF32), their sums in
+        float32.
+    cudnn_benchmark
+        Try the algorithms of each convolution once and keep the fastest.
+    graphs
+        Record a training step once and replay it, which spares launching its kernels one by one.
+    """
+
+    tf32: bool = True
+    cudnn_benchmark: bool = True
+    graphs: bool = True
+
+
+EXACT = CudaOptions(tf32=False, cudnn_benchmark=False, graphs=False)
+"""For comparisons with the CPU."""
+
+
+@contextmanager
+def computing(device: torch.device, options: CudaOptions) -> Iterator[None]:
+    """Set torch up as `options` say, if `device` is a GPU, and undo that afterwards."""
+    if device.type != "cuda":
+        yield
+        return
+    products = torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn
+    convolutions, benchmark = cudnn.allow_tf32, cudnn.benchmark
+    torch.set_float32_matmul_precision("high" if options.tf32 else "highest")
+    cudnn.allow_tf32, cudnn.benchmark = options.tf32, options.cudnn_benchmark
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, cudnn.benchmark = convolutions, benchmark

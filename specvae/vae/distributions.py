@@ -62,13 +62,14 @@ class Normal:
         return Normal(self.mean.detach(), self.logvar.detach())
 
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Return reparameterised samples, (n_samples, ..., batch, n_latent)."""
-        noise = torch.randn(
-            (n_samples, *self.mean.shape),
-            generator=generator,
-            device=self.mean.device,
-            dtype=self.mean.dtype,
-        )
+        """Return reparameterised samples, (n_samples, ..., batch, n_latent).
+
+        The noise is drawn where the generator is: one on the CPU gives a GPU the CPU's samples.
+        """
+        device = self.mean.device if generator is None else generator.device
+        shape = (n_samples, *self.mean.shape)
+        noise = torch.randn(shape, generator=generator, device=device, dtype=self.mean.dtype)
+        noise = noise.to(self.mean.device)
         return self.mean + torch.exp(0.5 * bounded_logvar(self.logvar)) * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -102,9 +103,9 @@ class MixtureOfNormals:
         """
         samples = torch.stack([c.sample(n_samples, generator) for c in self.components])
         shape = samples.shape[1:-1]
-        chosen = torch.randint(
-            len(self.components), shape, generator=generator, device=samples.device
-        )
+        device = samples.device if generator is None else generator.device
+        chosen = torch.randint(len(self.components), shape, generator=generator, device=device)
+        chosen = chosen.to(samples.device)
         index = chosen[None, ..., None].expand(1, *samples.shape[1:])
         return samples.gather(0, index).squeeze(0)
 

@@ -50,6 +50,28 @@ class SparseRows:
         entries = shift + torch.arange(len(shift), device=shift.device)
         return SparseRows(offsets, self.columns[entries], self.values[entries], self.n_columns)
 
+    def dense_rows(self, index: Tensor, n_entries: int) -> Tensor:
+        """Return the rows `index` as a dense matrix, (len(index), n_columns).
+
+        Parameters
+        ----------
+        index
+            int64, on the device of the rows; repetitions allowed.
+        n_entries
+            Entries of these rows together. Whoever knows it saves a GPU from being asked.
+        """
+        device = self.values.device
+        lengths = self.lengths[index]
+        ends = torch.cumsum(lengths, dim=0)
+        places = torch.arange(len(index), device=device)
+        row = torch.repeat_interleave(places, lengths, output_size=n_entries)
+        shift = self.offsets[index] - (ends - lengths)
+        entries = shift[row] + torch.arange(n_entries, device=device)
+        flat = torch.zeros(
+            len(index) * self.n_columns, dtype=self.values.dtype, device=device
+        ).index_add_(0, row * self.n_columns + self.columns[entries], self.values[entries])
+        return flat.view(len(index), self.n_columns)
+
     def first_columns(self, n_columns: int) -> SparseRows:
         """Return the same rows without the entries beyond the first `n_columns`."""
         if n_columns == self.n_columns:

@@ -1,18 +1,17 @@
-"""Data streams and the training loop: one straight loop, resumable, best epoch by a metric."""
+"""The training loop: one straight loop, resumable, best epoch by a metric."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,251 +20,16 @@ from torch import Tensor
 from specvae import settings
 from specvae.errors import ConfigError, TrainingError
 from specvae.settings import flatten
-from specvae.vae.checkpoint import tensor_bytes, write_tensors
+from specvae.vae.checkpoint import write_tensors
+from specvae.vae.data import BatchSource, DenseSource, TensorSource, TrainingData, draws
+from specvae.vae.device import CudaOptions, computing
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.networks import Input, SparseRows
-from specvae.vae.objective import LossParts, ObjectiveConfig, loss
+from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.steps import Step, StepRecorder, Tally, draw, is_recordable, side_stream
 
-_PAIRED = "paired"
 _STATE_KEY = "specvae-state"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PackedBits:
-    """Rows of bits, eight to a byte, the lowest bit first.
-
-    Attributes
-    ----------
-    table
-        (n_rows, ceil(n_bits / 8)), uint8.
-    n_bits
-        Bits of a row.
-    """
-
-    table: Tensor
-    n_bits: int
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """Return the rows `index` as float32 zeros and ones, (len(index), n_bits)."""
-        shifts = torch.arange(8, dtype=torch.uint8, device=self.table.device)
-        bits = (self.table[index].unsqueeze(-1) >> shifts) & 1
-        return bits.flatten(1)[:, : self.n_bits].float()
-
-    def to(self, device: torch.device | str) -> PackedBits:
-        """Return the table on `device`."""
-        return PackedBits(self.table.to(device), self.n_bits)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GreyLevels:
-    """Rows of grey or colour levels in one byte each; 255 stands for 1.
-
-    Attributes
-    ----------
-    table
-        (n_rows, n_columns), uint8.
-    """
-
-    table: Tensor
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def rows(self, index: Tensor) -> Tensor:
-        """Return the rows `index` as float32 in [0, 1], (len(index), n_columns)."""
-        return self.table[index].float().div_(255.0)
-
-    def to(self, device: torch.device | str) -> GreyLevels:
-        """Return the table on `device`."""
-        return GreyLevels(self.table.to(device))
-
-
-UnpairedPool = Literal["all", "rest", "none"]
-Table = Tensor | SparseRows | PackedBits | GreyLevels
-
-
-class BatchSource(Protocol):
-    """Examples that a stream draws its batches from."""
-
-    @property
-    def weights(self) -> Tensor | None:
-        """How often each example is drawn, (n_examples,); None: each once in a pass."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        ...
-
-    def batch(self, rows: Tensor) -> Mapping[str, Input]:
-        """Return the examples `rows` (int64), by modality: (len(rows), columns)."""
-        ...
-
-    def sha256(self) -> str:
-        """Return a digest of the data: training resumes only on the same."""
-        ...
-
-
-class TensorSource:
-    """Examples held as tensors.
-
-    Parameters
-    ----------
-    tables
-        By modality: rows of features, dense, sparse or packed bits.
-    index
-        By modality: (n_examples,), int64, which row of the table each example has, so that for
-        instance all spectra of a compound share one fingerprint. A modality that is left out has
-        one row for each example.
-    weights
-        (n_examples,), positive: examples are drawn in proportion to them, with replacement, as
-        many in a pass as there are examples. None: each once in a pass.
-
-    Raises
-    ------
-    ConfigError
-        If the modalities have different numbers of examples or an index points beyond its table.
-    """
-
-    def __init__(
-        self,
-        tables: Mapping[str, Table],
-        index: Mapping[str, Tensor] | None = None,
-        weights: Tensor | None = None,
-    ) -> None:
-        self._tables = dict(tables)
-        self._index = dict(index or {})
-        lengths = {}
-        for name, table in self._tables.items():
-            rows = self._index.get(name)
-            lengths[name] = len(table) if rows is None else len(rows)
-            if (
-                rows is not None
-                and len(rows)
-                and not 0 <= int(rows.min()) <= int(rows.max()) < len(table)
-            ):
-                raise ConfigError(f"index of {name}: points outside its {len(table)} rows")
-        if len(set(lengths.values())) != 1:
-            raise ConfigError(f"modalities have different numbers of examples: {lengths}")
-        self._length = next(iter(lengths.values()))
-        if weights is not None and (
-            weights.shape != (self._length,) or not bool((weights > 0).all())
-        ):
-            raise ConfigError(f"weights: wanted {self._length} positive numbers")
-        self.weights = weights
-
-    def __len__(self) -> int:
-        return self._length
-
-    def batch(self, rows: Tensor) -> dict[str, Input]:
-        """Return the examples `rows` (int64), by modality: (len(rows), columns)."""
-        batch: dict[str, Input] = {}
-        for name, table in self._tables.items():
-            chosen = self._index[name][rows] if name in self._index else rows
-            batch[name] = table[chosen] if isinstance(table, Tensor) else table.rows(chosen)
-        return batch
-
-    def sha256(self) -> str:
-        """Return a digest of tables and indices."""
-        digest = hashlib.sha256()
-        for name, table in sorted(self._tables.items()):
-            tensors: tuple[Tensor, ...]
-            if isinstance(table, SparseRows):
-                digest.update(f"{name} sparse {table.n_columns}\n".encode())
-                tensors = (table.offsets, table.columns, table.values)
-            elif isinstance(table, PackedBits):
-                digest.update(f"{name} bits {table.n_bits}\n".encode())
-                tensors = (table.table,)
-            elif isinstance(table, GreyLevels):
-                digest.update(f"{name} levels {tuple(table.table.shape)}\n".encode())
-                tensors = (table.table,)
-            else:
-                digest.update(f"{name} dense {tuple(table.shape)}\n".encode())
-                tensors = (table,)
-            for tensor in tensors:
-                digest.update(tensor_bytes(tensor))
-        for name, rows in sorted(self._index.items()):
-            digest.update(f"{name} index\n".encode())
-            digest.update(tensor_bytes(rows))
-        if self.weights is not None:
-            digest.update(b"weights\n")
-            digest.update(tensor_bytes(self.weights))
-        return digest.hexdigest()
-
-    def to(self, device: torch.device | str) -> TensorSource:
-        """Return the source with all tensors on `device`."""
-        tables: dict[str, Table] = {n: table.to(device) for n, table in self._tables.items()}
-        index = {name: rows.to(device) for name, rows in self._index.items()}
-        return TensorSource(tables, index, self.weights)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What is learned from.
-
-    Attributes
-    ----------
-    paired
-        Examples with all modalities; None or empty: none.
-    unpaired
-        By modality: examples whose batches hold that modality (others are ignored).
-    """
-
-    paired: BatchSource | None
-    unpaired: Mapping[str, BatchSource] = field(default_factory=dict)
-
-    @classmethod
-    def from_pairs(
-        cls,
-        tables: Mapping[str, Table],
-        index: Mapping[str, Tensor] | None = None,
-        *,
-        supervision: float = 1.0,
-        unpaired: UnpairedPool = "all",
-        seed: int = 0,
-    ) -> TrainingData:
-        """Keep some of fully observed examples paired and stream the others apart.
-
-        Parameters
-        ----------
-        tables, index
-            As in :class:`TensorSource`.
-        supervision
-            Share of the examples that stay paired, above 0 and at most 1; at least one does.
-        unpaired
-            What the unpaired streams draw from: ``all`` examples, the paired ones included, as the
-            published research code does; only the ``rest``; or ``none``.
-        seed
-            Of the choice.
-
-        Raises
-        ------
-        ConfigError
-            If the supervision is out of range or the tables do not fit each other.
-        """
-        if not 0.0 < supervision <= 1.0:
-            raise ConfigError(f"supervision: wanted above 0 and at most 1, found {supervision}")
-        n_examples = len(TensorSource(tables, index))
-        order = torch.randperm(n_examples, generator=torch.Generator().manual_seed(seed))
-        n_paired = max(1, round(supervision * n_examples))
-
-        def source(names: Collection[str], rows: Tensor) -> TensorSource:
-            chosen = {n: rows if index is None or n not in index else index[n][rows] for n in names}
-            return TensorSource({name: tables[name] for name in names}, chosen)
-
-        paired = source(tables, order[:n_paired].sort().values)
-        if unpaired == "none":
-            return cls(paired)
-        rest = torch.arange(n_examples) if unpaired == "all" else order[n_paired:].sort().values
-        return cls(paired, {name: source([name], rest) for name in tables})
-
-    def streams(self) -> dict[str, BatchSource]:
-        """Return the non-empty sources by stream: ``paired`` and ``unpaired-NAME``."""
-        streams = {} if self.paired is None else {_PAIRED: self.paired}
-        streams |= {f"unpaired-{name}": source for name, source in self.unpaired.items()}
-        return {name: source for name, source in streams.items() if len(source)}
+# Steps between two looks at what a GPU has summed; looking on a CPU costs nothing.
+_LOOK_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -436,27 +200,17 @@ def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def _batches(source: BatchSource, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield shuffled rows without end, reshuffled (or drawn anew by weight) after each pass.
-
-    A pass is cut into equal batches, not into full ones and a rest: no example weighs more than
-    another, and no batch of one row reaches a batch normalisation.
-    """
-    n_rows = len(source)
-    while True:
-        if source.weights is None:
-            order = torch.randperm(n_rows, generator=generator)
-        else:
-            order = torch.multinomial(source.weights, n_rows, True, generator=generator)
-        yield from order.tensor_split(math.ceil(n_rows / batch_size))
-
-
-def _adam(model: torch.nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+def _adam(model: MultimodalVAE, optim: OptimConfig) -> torch.optim.Optimizer:
+    parameters = list(model.parameters())
+    device = parameters[0].device
+    on_gpu = device.type == "cuda"
     adam = partial(
         torch.optim.AdamW,
-        model.parameters(),
-        lr=optim.learning_rate,
+        parameters,
+        # A recorded step reads its rate from the GPU's memory.
+        lr=torch.tensor(optim.learning_rate, device=device) if on_gpu else optim.learning_rate,
         weight_decay=optim.weight_decay,
+        capturable=on_gpu,
     )
     try:
         return adam(fused=True)
@@ -583,6 +337,8 @@ def fit(
     state: StateFile | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
+    cuda: CudaOptions | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> History:
     """Train `model` in place; it ends with the weights of its best epoch, in evaluation mode.
 
@@ -612,6 +368,10 @@ def fit(
         one (bit for bit on one thread of one machine).
     device
         Where to train.
+    cuda
+        What a GPU may do to be fast; None: all of it.
+    stop
+        Asked after each epoch; True ends the run there, and it can be resumed.
 
     Raises
     ------
@@ -629,55 +389,37 @@ def fit(
         model.modality(name)
     objective.check(model.config.names, [name for name, of in data.unpaired.items() if len(of)])
     model.to(device)
-    averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
-    run = _Run(model, _adam(model, optim), averaged)
     description: dict[str, Any] = {}
     if state is not None:
         settings_of_caller = {"settings": dict(state.settings)}
         description = settings_of_caller | _description(model, data, optim, objective)
-        if resume and state.path.exists():
+    cuda = cuda or CudaOptions()
+    with computing(device, cuda), side_stream(device) as stream:
+        averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
+        run = _Run(model, _adam(model, optim), averaged)
+        if state is not None and resume and state.path.exists():
             run.load(state.path, description, optim.epochs, device)
-    n_saved, saved_at = len(run.records), time.monotonic()
-    streams = {name: _moved(source, device) for name, source in streams.items()}
-
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        while len(run.records) < optim.epochs and not _out_of_patience(run.records, optim.patience):
-            started = time.perf_counter()
-            means, norm, rate = _train_epoch(run, streams, optim, objective, on_step)
-            trained = time.perf_counter()
-            value = _validate(run.kept, validate)
-            top = max((r.validation for r in run.records if r.validation is not None), default=None)
-            best = value is None or top is None or value > top
-            if best:
-                run.best = {n: t.detach().clone() for n, t in run.kept.state_dict().items()}
-            record = EpochRecord(
-                epoch=len(run.records) + 1,
-                total=means.pop("total"),
-                parts=means,
-                validation=value,
-                best=best,
-                learning_rate=rate,
-                gradient_norm=norm,
-                seconds=trained - started,
-                validation_seconds=time.perf_counter() - trained,
-            )
-            run.records.append(record)
-            if state is not None and time.monotonic() - saved_at >= state.every:
-                run.save(state.path, description)
-                n_saved, saved_at = len(run.records), time.monotonic()
-            if on_epoch is not None:
-                on_epoch(record)
-    if state is not None and len(run.records) > n_saved:
-        run.save(state.path, description)
-    model.load_state_dict(run.best)
+        sources = {name: _moved(source, device) for name, source in streams.items()}
+        epochs = _Epochs(run, sources, optim, objective, device)
+        if (
+            stream is not None
+            and cuda.graphs
+            and is_recordable(sources, objective, len(model.config.names))
+        ):
+            epochs.step = StepRecorder(epochs.plain_step, stream)
+        save = None if state is None else partial(run.save, state.path, description)
+        save_every = 0.0 if state is None else state.every
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            epochs.run_all(validate, on_step, on_epoch, save, save_every, stop)
+        model.load_state_dict(run.best)
     model.eval()
     return History(tuple(run.records))
 
 
-def _moved(source: BatchSource, device: torch.device) -> BatchSource:
+def _moved(source: BatchSource, device: torch.device) -> BatchSource | DenseSource:
     """Return `source` with its tables on a GPU, which spares moving a batch in every step."""
     if device.type != "cpu" and isinstance(source, TensorSource):
-        return source.to(device)
+        return source.dense(device)
     return source
 
 
@@ -700,87 +442,143 @@ def _validate(
     return value
 
 
-def _train_epoch(
-    run: _Run,
-    streams: Mapping[str, BatchSource],
-    optim: OptimConfig,
-    objective: ObjectiveConfig,
-    on_step: Callable[[int, int, int], None] | None,
-) -> tuple[dict[str, float], float, float]:
-    """Train one epoch; return the means of total and parts, of the gradient norm, and the rate."""
-    model, optimizer = run.model, run.optimizer
-    device = next(model.parameters()).device
-    done = len(run.records)
-    n_examples = optim.epoch_size or max(len(source) for source in streams.values())
-    n_steps = math.ceil(n_examples / optim.batch_size)
-    draws = {
-        name: _batches(
-            source,
-            optim.batch_size,
-            torch.Generator().manual_seed(_derived_seed(optim.seed, done, name)),
+class _Epochs:
+    """The epochs of a run, one after the other.
+
+    Attributes
+    ----------
+    plain_step
+        One step of training.
+    step
+        What is called for it: the step itself, or its recorder.
+    """
+
+    def __init__(
+        self,
+        run: _Run,
+        sources: Mapping[str, BatchSource | DenseSource],
+        optim: OptimConfig,
+        objective: ObjectiveConfig,
+        device: torch.device,
+    ) -> None:
+        self._run, self._sources, self._device = run, sources, device
+        self._optim, self._objective = optim, objective
+        n_examples = optim.epoch_size or max(len(source) for source in sources.values())
+        self._n_steps = math.ceil(n_examples / optim.batch_size)
+        self.plain_step = Step(
+            run.model,
+            run.optimizer,
+            sources,
+            objective,
+            torch.Generator(device),
+            optim.clip_norm,
+            optim.amp,
+            Tally(device),
         )
-        for name, source in streams.items()
-    }
-    noise = torch.Generator(device).manual_seed(_derived_seed(optim.seed, done, "noise"))
-    torch.manual_seed(_derived_seed(optim.seed, done, "dropout"))
-    parameters = list(model.parameters())
-    sums: dict[str, float] = {}
-    norm_sum = rate = 0.0
-    model.train()
-    for step in range(n_steps):
-        place = f"epoch {done + 1}, step {step + 1}"
-        batches = {
-            name: {key: x.to(device) for key, x in source.batch(next(draws[name])).items()}
-            for name, source in streams.items()
+        self.step: Step | StepRecorder = self.plain_step
+        self._rate: float | None = None
+
+    def run_all(
+        self,
+        validate: Callable[[MultimodalVAE], float] | None,
+        on_step: Callable[[int, int, int], None] | None,
+        on_epoch: Callable[[EpochRecord], None] | None,
+        save: Callable[[], None] | None,
+        save_every: float,
+        stop: Callable[[], bool] | None,
+    ) -> None:
+        """Train until all epochs are done, none gets better or `stop` says so; as in `fit`."""
+        records, saved_at = self._run.records, time.monotonic()
+        n_saved, stopped = len(records), False
+        while not self._is_over() and not stopped:
+            records.append(self._run_one(validate, on_step))
+            if save is not None and time.monotonic() - saved_at >= save_every:
+                save()
+                n_saved, saved_at = len(records), time.monotonic()
+            if on_epoch is not None:
+                on_epoch(records[-1])
+            stopped = stop is not None and stop()
+        if save is not None and len(records) > n_saved:
+            save()
+
+    def _is_over(self) -> bool:
+        records = self._run.records
+        return len(records) >= self._optim.epochs or _out_of_patience(records, self._optim.patience)
+
+    def _run_one(
+        self,
+        validate: Callable[[MultimodalVAE], float] | None,
+        on_step: Callable[[int, int, int], None] | None,
+    ) -> EpochRecord:
+        """Train and validate one epoch; keep its weights if they are the best."""
+        run = self._run
+        started = time.perf_counter()
+        sums, rate = self._train(on_step)
+        trained = time.perf_counter()
+        value = _validate(run.kept, validate)
+        top = max((r.validation for r in run.records if r.validation is not None), default=None)
+        best = value is None or top is None or value > top
+        if best:
+            run.best = {n: t.detach().clone() for n, t in run.kept.state_dict().items()}
+        means = {name: total / self._n_steps for name, total in sums.items()}
+        return EpochRecord(
+            epoch=len(run.records) + 1,
+            total=means.pop("total"),
+            gradient_norm=means.pop("gradient"),
+            parts=means,
+            validation=value,
+            best=best,
+            learning_rate=rate,
+            seconds=trained - started,
+            validation_seconds=time.perf_counter() - trained,
+        )
+
+    def _train(
+        self, on_step: Callable[[int, int, int], None] | None
+    ) -> tuple[dict[str, float], float]:
+        """Train one epoch; return the sums of total, parts and gradient norm, and the rate."""
+        run, optim, step_of_run = self._run, self._optim, self.plain_step
+        done, n_steps = len(run.records), self._n_steps
+        rows = {
+            name: draws(
+                source,
+                optim.batch_size,
+                torch.Generator().manual_seed(_derived_seed(optim.seed, done, name)),
+                self._device,
+            )
+            for name, source in self._sources.items()
         }
-        paired = batches.pop(_PAIRED, None)
-        unpaired = {}
-        for name, batch in batches.items():
-            modality = name.removeprefix("unpaired-")
-            unpaired[modality] = batch[modality]
-        amp = torch.autocast(device.type, torch.bfloat16) if optim.amp else contextlib.nullcontext()
-        with amp:
-            beta = objective.beta_at(done + step / n_steps)
-            terms = loss(model, paired, unpaired, objective, beta=beta, generator=noise)
-        values = _finite(terms, place)
-        optimizer.zero_grad()
-        terms.total.backward()  # type: ignore[no-untyped-call]
-        norm = _clip(parameters, optim.clip_norm)
-        if not math.isfinite(norm):
-            raise TrainingError(f"{place}: the gradient is no longer finite")
-        rate = optim.rate_at(done * n_steps + step, optim.epochs * n_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        if run.averaged is not None and optim.weight_averaging is not None:
-            _average(run.averaged, model, optim.weight_averaging, done * n_steps + step)
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value
-        norm_sum += norm
-        if on_step is not None:
-            on_step(done + 1, step + 1, n_steps)
-    return {name: value / n_steps for name, value in sums.items()}, norm_sum / n_steps, rate
+        step_of_run.noise.manual_seed(_derived_seed(optim.seed, done, "noise"))
+        torch.manual_seed(_derived_seed(optim.seed, done, "dropout"))
+        step_of_run.tally.reset()
+        look_every = 1 if self._device.type == "cpu" else _LOOK_EVERY
+        rate = 0.0
+        run.model.train()
+        for step in range(n_steps):
+            inputs = {
+                name: draw(source, next(rows[name]), self._device)
+                for name, source in self._sources.items()
+            }
+            rate = optim.rate_at(done * n_steps + step, optim.epochs * n_steps)
+            self._set_rate(rate)
+            self.step(inputs, self._objective.beta_at(done + step / n_steps))
+            if run.averaged is not None and optim.weight_averaging is not None:
+                _average(run.averaged, run.model, optim.weight_averaging, done * n_steps + step)
+            if (step + 1) % look_every == 0:
+                step_of_run.tally.read(done + 1)
+            if on_step is not None:
+                on_step(done + 1, step + 1, n_steps)
+        return step_of_run.tally.read(done + 1), rate
 
-
-def _finite(terms: LossParts, place: str) -> dict[str, float]:
-    """Return total and parts as numbers, fetched from the device at once."""
-    names = ["total", *terms.parts]
-    stacked = torch.stack([terms.total, *terms.parts.values()]).detach()
-    values: dict[str, float] = dict(zip(names, stacked.tolist(), strict=True))
-    for name in (*terms.parts, "total"):
-        if not math.isfinite(values[name]):
-            raise TrainingError(f"{place}: the loss is no longer finite: {name} is {values[name]}")
-    return values
-
-
-def _clip(parameters: list[torch.nn.Parameter], clip_norm: float | None) -> float:
-    """Scale the gradients to a norm of at most `clip_norm`; return the norm before."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = torch.stack(torch._foreach_norm(gradients))
-    norm = float(torch.linalg.vector_norm(norms))
-    if clip_norm is not None and norm > clip_norm:
-        torch._foreach_mul_(gradients, clip_norm / norm)
-    return norm
+    def _set_rate(self, rate: float) -> None:
+        if rate == self._rate:
+            return
+        self._rate = rate
+        for group in self._run.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 @torch.no_grad()

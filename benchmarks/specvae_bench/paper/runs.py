@@ -16,18 +16,11 @@ from specvae import __version__
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_text, json_ready
 from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.data import TrainingData, UnpairedPool
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE, Variance
 from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import (
-    EpochRecord,
-    History,
-    OptimConfig,
-    StateFile,
-    TrainingData,
-    UnpairedPool,
-    fit,
-)
+from specvae.vae.training import EpochRecord, History, OptimConfig, StateFile, fit
 from specvae_bench.files import write_result
 from specvae_bench.paper.experiments import Experiment
 from specvae_bench.paper.tasks import Task

@@ -11,9 +11,9 @@ from typing import Literal, Protocol, cast
 import torch
 from torch import Tensor
 
+from specvae.vae.data import GreyLevels, Table, TensorSource
 from specvae.vae.distributions import Categorical, Likelihood
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import GreyLevels, Table, TensorSource
 from specvae_bench.paper.captions import Captions, CaptionSet
 from specvae_bench.paper.cca import CaptionMetric
 from specvae_bench.paper.experiments import IMAGE, TEXT, Experiment

@@ -39,10 +39,11 @@ from specvae.molecules.molecule import parse_molecule
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
+from specvae.vae.data import TrainingData
 from specvae.vae.device import pick_device
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import TrainingData, fit
+from specvae.vae.training import fit
 from specvae_bench.folds.fold import Fold
 from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison

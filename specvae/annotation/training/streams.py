@@ -13,8 +13,8 @@ from specvae.annotation.library.library import Library, join_rows
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM, sparse_rows
 from specvae.molecules.fingerprint import FingerprintLayout, unpack
 from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.vae.data import PackedBits, TensorSource, TrainingData, UnpairedPool
 from specvae.vae.networks import SparseRows
-from specvae.vae.training import PackedBits, TensorSource, TrainingData, UnpairedPool
 
 _NO_ROWS = np.empty(0, np.int64)
 

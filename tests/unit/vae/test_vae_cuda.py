@@ -8,10 +8,11 @@ import pytest
 import torch
 from vae_examples import gaussian, random_rows, small_model, small_source
 
+from specvae.vae.data import TrainingData
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.training import OptimConfig, TrainingData, fit
+from specvae.vae.training import OptimConfig, fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 

@@ -15,12 +15,13 @@ from vae_examples import (
     set_linear_head,
 )
 
+from specvae.vae.data import TensorSource, TrainingData
 from specvae.vae.estimate import log_likelihood
 from specvae.vae.kinds import MODEL_KINDS, LossKind
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.training import OptimConfig, TensorSource, TrainingData, fit
+from specvae.vae.training import OptimConfig, fit
 
 EXACT, (X1, X2) = linear_gaussian(400)
 X = {"a": X1, "b": X2}

@@ -20,20 +20,11 @@ from vae_examples import NONE, linear_gaussian, random_rows, small_batch, small_
 
 from specvae.errors import ConfigError, TrainingError
 from specvae.vae.checkpoint import weights_sha256
+from specvae.vae.data import GreyLevels, PackedBits, Table, TensorSource, TrainingData
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import (
-    EpochRecord,
-    GreyLevels,
-    OptimConfig,
-    PackedBits,
-    StateFile,
-    Table,
-    TensorSource,
-    TrainingData,
-    fit,
-)
+from specvae.vae.training import EpochRecord, OptimConfig, StateFile, fit
 
 OPTIM = OptimConfig(
     epochs=4,

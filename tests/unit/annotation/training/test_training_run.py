@@ -33,10 +33,11 @@ from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.progress import Silence
 from specvae.report import ReadReport
+from specvae.vae.data import TrainingData
 from specvae.vae.header import read_header
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import EpochRecord, History, TrainingData, fit
+from specvae.vae.training import EpochRecord, History, fit
 
 # Alcohols of 2 to 25 carbons: of one formula series, all different.
 ALCOHOLS = ["C" * n + "O" for n in range(2, 26)]

@@ -15,7 +15,7 @@ from specvae.annotation.training.streams import (
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule
 from specvae.spectra.binning import BinLayout, SparseMatrix
-from specvae.vae.training import UnpairedPool
+from specvae.vae.data import UnpairedPool
 
 BINS = BinLayout(precursor=True)
 
