@@ -67,6 +67,7 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "Draw tables and curves of finished runs again.",
     ),
     "speed": ("specvae_bench.speed.command:speed", "Measure speed against the peers."),
+    "gpu": ("specvae_bench.gpu.command:gpu", "Everything that wants a GPU, within a time."),
 }
 
 

@@ -249,6 +249,7 @@ class StepRecorder:
                 generator.graphsafe_set_state(fresh.graphsafe_get_state())
             return None
         self._graphs[key] = graph, held
+        _log.debug("training step recorded as a CUDA graph")
         return graph, held
 
 

@@ -213,9 +213,12 @@ def _adam(model: MultimodalVAE, optim: OptimConfig) -> torch.optim.Optimizer:
         capturable=on_gpu,
     )
     try:
-        return adam(fused=True)
+        optimizer = adam(fused=True)
     except RuntimeError:  # no fused kernel in this torch for this device
-        return adam(foreach=True)
+        optimizer = adam(foreach=True)
+    # Torch would warn of the steps before the recording.
+    vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
+    return optimizer
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Digit classifiers that judge generated images: trained here, always asked in evaluation mode.
 
 Training minimises the cross entropy of logits. Batch normalisation and dropout never act on what
-is judged, so an image's class does not hang on the other images of its batch.
+is judged, so an image's class does not depend on the other images of its batch.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Oracle:
         images
             (n, channels, height, width), uint8 in 0..255 or float in [0, 1].
         batch_size
-            Images that are classified at once; the result does not hang on it.
+            Images that are classified at once; the result does not depend on it.
 
         Returns
         -------
@@ -238,10 +238,10 @@ def _classify(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     if not len(images):
         return torch.empty(0, dtype=torch.int64)
     classes = [
-        network(unit_floats(batch.to(device))).argmax(1).cpu()
+        network(unit_floats(batch.to(device))).argmax(1)
         for batch in torch.split(images, batch_size)
     ]
-    return torch.cat(classes)
+    return torch.cat(classes).cpu()
 
 
 def shift_randomly(pixels: Tensor, max_shift: int) -> Tensor:

@@ -15,7 +15,7 @@ from specvae.files import atomic_path
 
 def _show(axes: Axes, image: Tensor) -> None:
     """Draw one image (channels, height, width) in [0, 1]."""
-    pixels = image.clamp(0.0, 1.0).permute(1, 2, 0).numpy()
+    pixels = image.cpu().clamp(0.0, 1.0).permute(1, 2, 0).numpy()
     if pixels.shape[2] == 1:
         axes.imshow(pixels[:, :, 0], cmap="gray", vmin=0.0, vmax=1.0)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_text, json_ready
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.data import TrainingData, UnpairedPool
+from specvae.vae.device import CudaOptions
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE, Variance
 from specvae.vae.objective import ObjectiveConfig
@@ -30,6 +32,8 @@ Trainer = Literal["specvae", "multivae"]
 RESULT = "result.json"
 _EPOCHS = "epochs.jsonl"
 _STATE = "training-state.safetensors"
+# Weights begin at torch's global generator: runs side by side in one process take turns.
+_BEGINNING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def finished(task: Task, settings: RunSettings, folder: Path) -> dict[str, Any] 
     result = read_result(path)
     wanted = json_ready({"settings": asdict(settings.filled(task)), **task.describe()})
     same = all(result.get(key) == json.loads(json.dumps(value)) for key, value in wanted.items())
-    return result if same else None
+    complete = len(result["epochs"]) >= result["settings"]["epochs"]
+    return result if same and complete else None
 
 
 def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
@@ -185,10 +190,13 @@ def run(
     device: torch.device | str = "cpu",
     on_epoch: Callable[[EpochRecord, Mapping[str, float]], None] | None = None,
     on_step: Callable[[int, int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    cuda: CudaOptions | None = None,
 ) -> dict[str, Any]:
     """Train, measure, draw; return what ``result.json`` says.
 
-    A run that was interrupted goes on, one that was finished with fewer epochs is prolonged.
+    A run that was interrupted or stopped goes on, one that was finished with fewer epochs is
+    prolonged.
 
     Parameters
     ----------
@@ -203,7 +211,7 @@ def run(
         Where to train and measure.
     on_epoch
         Called after each epoch with its record and the figures of the validation fold.
-    on_step
+    on_step, stop, cuda
         As in :func:`~specvae.vae.training.fit`.
 
     Raises
@@ -218,10 +226,10 @@ def run(
     experiment = task.experiment
     if settings.trainer == "multivae":
         device = "cpu"
-    torch.manual_seed(settings.seed)
-    model = MultimodalVAE(
-        experiment.model_config(settings.kind, settings.prior_expert, settings.variance)
-    )
+    config = experiment.model_config(settings.kind, settings.prior_expert, settings.variance)
+    with _BEGINNING:
+        torch.manual_seed(settings.seed)
+        model = MultimodalVAE(config)
     data = TrainingData.from_pairs(
         task.tables,
         task.index,
@@ -271,6 +279,8 @@ def run(
             state=StateFile(folder / _STATE),
             resume=True,
             device=device,
+            stop=stop,
+            cuda=cuda,
         )
         best_epoch = history.best.epoch
         log.finish(history, task.criterion)

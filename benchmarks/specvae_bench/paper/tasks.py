@@ -88,7 +88,7 @@ def decoded(
     generator: torch.Generator,
     index: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Return what is decoded from one code drawn for each example, on the CPU.
+    """Return what is decoded from one code drawn for each example, on the model's device.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def decoded(
     generator
         On the model's device.
     """
-    source = TensorSource(x, index)
+    device = _device(model)
+    source = TensorSource(x, index).to(device)
     parts: dict[str, list[Tensor]] = {name: [] for name in targets}
-    for rows in torch.split(torch.arange(len(source)), _CHUNK):
-        batch = {name: of.to(_device(model)) for name, of in source.batch(rows).items()}
-        z = model.posterior(batch).sample(1, generator)[0]
+    for rows in torch.split(torch.arange(len(source), device=device), _CHUNK):
+        z = model.posterior(source.batch(rows)).sample(1, generator)[0]
         for name in targets:
-            parts[name].append(_shown(model.likelihood(z, name)).cpu())
+            parts[name].append(_shown(model.likelihood(z, name)))
     return {name: torch.cat(of) for name, of in parts.items()}
 
 
@@ -113,11 +113,9 @@ def decoded(
 def drawn(
     model: MultimodalVAE, n_samples: int, names: Collection[str], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return what is decoded from draws of the prior, by modality, on the CPU."""
+    """Return what is decoded from draws of the prior, by modality, on the model's device."""
     codes = torch.split(model.sample_prior(n_samples, generator), _CHUNK)
-    return {
-        name: torch.cat([_shown(model.likelihood(z, name)).cpu() for z in codes]) for name in names
-    }
+    return {name: torch.cat([_shown(model.likelihood(z, name)) for z in codes]) for name in names}
 
 
 class SplitTask:
@@ -411,7 +409,7 @@ class CaptionTask:
         return figures
 
     def _correlation(self, features: Tensor, tokens: Tensor) -> float:
-        return self._metric.correlation(features.numpy(), tokens.numpy())
+        return self._metric.correlation(features.cpu().numpy(), tokens.cpu().numpy())
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write captions as pictures; images come as features and cannot be shown."""
@@ -426,7 +424,7 @@ class CaptionTask:
             lines[f"from {label}"] = self._words(of[TEXT])
         draw_captions(folder / "reconstructions.png", lines)
         samples = drawn(model, 12, (IMAGE, TEXT), generator)
-        likeness = self._metric.cosines(samples[IMAGE].numpy(), samples[TEXT].numpy())
+        likeness = self._metric.cosines(samples[IMAGE].cpu().numpy(), samples[TEXT].cpu().numpy())
         draw_captions(
             folder / "samples.png",
             {
@@ -436,4 +434,4 @@ class CaptionTask:
         )
 
     def _words(self, tokens: Tensor) -> list[str]:
-        return self._captions.vocabulary.decode(tokens.numpy())
+        return self._captions.vocabulary.decode(tokens.cpu().numpy())

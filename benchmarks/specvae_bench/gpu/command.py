@@ -1,0 +1,245 @@
+"""`specvae bench gpu`: everything that wants a GPU, within a time."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from specvae.cli.options import (
+    INPUT,
+    Console,
+    NumberRange,
+    library_filter_options,
+    settings_options,
+    verbosity,
+)
+from specvae.cli.outputs import require_writable
+
+if TYPE_CHECKING:
+    from specvae_bench.gpu.steps import Plan
+
+# A step stops by itself at its limit; so many seconds later it is ended by force.
+_GRACE = 20.0
+# Below this, no step is worth its start.
+_LEAST = 8.0
+
+
+@click.command()
+@click.option(
+    "--budget",
+    type=NumberRange(min=0.0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds for all steps together.",
+)
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
+@click.option("--data", type=INPUT, default=None, help="Folder of MNIST's four files.")
+@click.option(
+    "--prepared", type=INPUT, default=None, help="File of encoded spectra, made by --prepare."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=INPUT,
+    required=True,
+    help="Folder of the results; of --prepare, a file.",
+)
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    metavar="NAME[=SECONDS]",
+    help="Only this step (repeatable), with a limit of its own.  [default: all, in order]",
+)
+@click.option("--again", is_flag=True, help="Also run steps that are done.")
+@click.option(
+    "--keep-state",
+    is_flag=True,
+    help="Keep the state of the networks on spectra, gigabytes, so that they can go on.",
+)
+@click.option("--amp", is_flag=True, help="Train on spectra with products in bfloat16.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=None, help="Of every training; for a trial."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=None, help="Examples to use; for a trial."
+)
+@click.option("--oracle-epochs", type=click.IntRange(min=1), default=None, help="Of the oracle.")
+@click.option(
+    "--prepare", "preparing", is_flag=True, help="Write the file of encoded spectra; needs rdkit."
+)
+@click.option(
+    "--finish",
+    "finishing",
+    is_flag=True,
+    help="Rank the folds' candidates by what was predicted; needs rdkit.",
+)
+@click.option("--spectra", type=INPUT, multiple=True, help="Library to prepare (repeatable).")
+@click.option(
+    "--fold",
+    "folds",
+    type=INPUT,
+    multiple=True,
+    help="Folder of queries, truth and candidates, kept out of the library (repeatable).",
+)
+@click.option("--exclude", type=INPUT, multiple=True, help="More compounds to keep out.")
+@library_filter_options
+@settings_options
+@verbosity
+def gpu(
+    budget: float,
+    device: str,
+    data: Path | None,
+    prepared: Path | None,
+    output: Path,
+    steps: tuple[str, ...],
+    again: bool,
+    keep_state: bool,
+    amp: bool,
+    epochs: int | None,
+    limit: int | None,
+    oracle_epochs: int | None,
+    preparing: bool,
+    finishing: bool,
+    spectra: tuple[Path, ...],
+    folds: tuple[Path, ...],
+    exclude: tuple[Path, ...],
+    ion_mode: str | None,
+    adducts: tuple[str, ...],
+    instrument_types: tuple[str, ...],
+) -> None:
+    """Measure on a GPU, in as many minutes as there are: equality, speed, the paper's runs.
+
+    Needs torch, numpy and matplotlib alone. Each step has a limit and a file of its own in the
+    folder; a second call goes on where the first stopped.
+
+    \\b
+    Example:
+      specvae bench gpu --prepare --spectra lib.msp --fold fold --adduct "[M+H]+" -o spectra.npz
+      specvae bench gpu --budget 600 --data mnist --prepared spectra.npz -o gpu
+      specvae bench gpu --finish --fold fold -o gpu
+    """
+    console = Console()
+    if preparing:
+        if not spectra:
+            raise click.UsageError("--prepare needs a library, --spectra")
+        require_writable(output)
+        from specvae_bench.gpu.prepare import prepare
+
+        made = prepare(
+            spectra, folds, exclude, ion_mode=ion_mode, adducts=adducts,
+            instrument_types=instrument_types, output=output, console=console,
+        )  # fmt: skip
+        size = output.stat().st_size / 1e6
+        click.echo(f"{output}: {len(made.train):,} spectra to learn from, {size:.1f} MB")
+        return
+    if finishing:
+        from specvae_bench.gpu.finish import finish
+
+        click.echo(finish(output, folds, console), nl=False)
+        return
+    from specvae_bench.gpu.steps import Plan
+
+    plan = Plan(output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp)
+    output.mkdir(parents=True, exist_ok=True)
+    run_all(plan, budget, _limits(steps), again, console)
+
+
+def _limits(steps: Sequence[str]) -> dict[str, float]:
+    """Return step -> its limit in seconds, of all steps if none is named."""
+    from specvae_bench.gpu.steps import STEPS
+
+    limits = {}
+    for text in steps:
+        name, _, seconds = text.partition("=")
+        if name not in STEPS:
+            raise click.UsageError(f"--step {name}: there are {', '.join(STEPS)}")
+        try:
+            limits[name] = float(seconds) if seconds else STEPS[name].seconds
+        except ValueError:
+            raise click.UsageError(f"--step {text}: {seconds!r} is no number") from None
+    return limits or {name: step.seconds for name, step in STEPS.items()}
+
+
+def run_all(
+    plan: Plan, budget: float, limits: Mapping[str, float], again: bool, console: Console
+) -> None:
+    """Run steps one after the other, each in a process of its own, until the time is up.
+
+    Parameters
+    ----------
+    plan
+        What the steps are given.
+    budget
+        Seconds for all together.
+    limits
+        Step -> its own limit in seconds.
+    again
+        Also those that are done.
+    console
+        Where progress is told.
+    """
+    from specvae_bench.gpu.steps import STEPS, run_step
+
+    end = time.monotonic() + budget
+    for name, limit in limits.items():
+        left = end - time.monotonic()
+        needed = STEPS[name].needs
+        if needed and getattr(plan, needed) is None:
+            console.log(f"{name}: left out, it needs --{needed}")
+        elif not again and _read(plan.output / f"{name}.json").get("done"):
+            console.log(f"{name}: done before")
+        elif left - _GRACE < _LEAST:
+            console.log(f"{name}: no time left")
+        else:
+            seconds = min(limit, left - _GRACE)
+            process = multiprocessing.get_context("spawn").Process(
+                target=run_step, args=(name, plan, seconds)
+            )
+            started = time.monotonic()
+            process.start()
+            process.join(seconds + _GRACE)
+            if process.is_alive():
+                console.log(f"{name}: ended by force")
+                process.terminate()
+                process.join(3.0)
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+            found = _read(plan.output / f"{name}.json")
+            told = "done" if found.get("done") else f"not done {found.get('error', '')}"
+            console.log(f"{name}: {told} after {time.monotonic() - started:.0f} s")
+            for line in _summary(name, found):
+                click.echo(line)
+
+
+def _summary(name: str, found: Mapping[str, Any]) -> list[str]:
+    """Return a step's figures in few lines."""
+    lines = [f"  {name} FAILED {key}: {text}" for key, text in found.get("failures", {}).items()]
+    for key in ("batches", "runs", "figures", "tf32", "float32"):
+        if isinstance(found.get(key), dict):
+            lines += [f"  {key} {label}: {_short(of)}" for label, of in found[key].items()]
+    if found.get("epochs"):
+        last = found["epochs"][-1]
+        lines.append(f"  {len(found['epochs'])} epochs, last {_short(last)}")
+    return [*lines, *(f"  note: {note}" for note in found.get("notes", ()))]
+
+
+def _short(values: object) -> str:
+    if isinstance(values, dict):
+        return ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+    return f"{values:.4g}" if isinstance(values, float) else str(values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,108 @@
+"""What was predicted on a GPU, ranked on a machine with rdkit: figure 11's hit@k."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from specvae.annotation.evaluation.hits import random_curve, summarise, top_k_curve
+from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.library.compounds import read_truth
+from specvae.annotation.ranking.annotator import CandidateSource, QueryFilter
+from specvae.cli.options import Console
+from specvae.errors import InputError
+from specvae.files import atomic_text
+from specvae.molecules.fingerprint import get_layout
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
+from specvae_bench.files import write_result
+from specvae_bench.folds.casmi import K_MAX, prepare
+from specvae_bench.retrieval.comparison import read_problems
+
+_LOGITS = ".logits.npz"
+
+
+def finish(
+    output: Path, folds: Sequence[Path], console: Console, ion_mode: str = "positive"
+) -> str:
+    """Rank each fold's candidates by the predicted logits in a folder; return a Markdown table.
+
+    Writes ``hits-FOLD.json``.
+
+    Raises
+    ------
+    InputError
+        If nothing was predicted, or a fold's queries are not those of the prepared file.
+    """
+    predicted = {
+        path.name.removesuffix(_LOGITS): dict(np.load(path, allow_pickle=False))
+        for path in sorted(output.glob(f"*{_LOGITS}"))
+    }
+    if not predicted:
+        raise InputError(f"{output}: no *{_LOGITS} of 'bench gpu' lies in it")
+    lines = [
+        "| fold | model | epochs | queries | hit@1 | hit@5 | hit@20 | MRR | random@1 | blind@1 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for fold in folds:
+        lines += _of_fold(output, fold, predicted, console, ion_mode)
+    table = "\n".join(lines) + "\n"
+    with atomic_text(output / "hits.md") as stream:
+        stream.write(table)
+    return table
+
+
+def _of_fold(
+    output: Path, fold: Path, predicted: dict[str, Any], console: Console, ion_mode: str
+) -> list[str]:
+    challenges = prepare(fold, output)
+    truth = read_truth(challenges.truth)
+    position = {
+        spectrum.query_id: row
+        for row, spectrum in enumerate(read_spectra(challenges.queries, ReadReport()))
+    }
+    lines: list[str] = []
+    results: dict[str, Any] = {}
+    chance: list[float] = []
+    sources: dict[str, Any] = {}
+    for name, logits in predicted.items():
+        run = json.loads((output / f"{name}.json").read_text(encoding="utf-8"))
+        layout = get_layout(run["prepared"]["fingerprint"])
+        if fold.name not in logits or len(logits[fold.name]) != len(position):
+            raise InputError(f"{output}: {name} has no prediction for the queries of {fold}")
+        if layout.name not in sources:
+            source = CandidateSource(challenges.candidates, layout, 10.0, ReadReport())
+            problems, _ = read_problems(
+                challenges.queries, truth, source, QueryFilter.of(ion_mode, ()), console
+            )
+            ranked = [problem for problem in problems if problem.candidates is not None]
+            lists = [each.candidates for each in ranked if each.candidates is not None]
+            packed = source.packed(lists, 1, console)
+            sources[layout.name] = ranked, packed
+        ranked, packed = sources[layout.name]
+        ranks, blind = [], []
+        for problem, bits in zip(ranked, packed, strict=True):
+            row = logits[fold.name][position[problem.spectrum.query_id]].astype(np.float64)
+            ranks.append(problem.rank(log_likelihoods(bits, row), "mass"))
+            empty = logits["blind"][0].astype(np.float64)
+            blind.append(problem.rank(log_likelihoods(bits, empty), "mass"))
+        figures = summarise(ranks, blind, seed=0)
+        results[name] = {
+            **figures,
+            "kind": run["kind"],
+            "epochs": len(run["epochs"]),
+            "best_epoch": run["best_epoch"],
+            "top_k": top_k_curve(ranks, K_MAX),
+        }
+        chance = random_curve(ranks, K_MAX)
+        hits = [f"{100 * float(figures[f'hit_at_{k}']):.1f}" for k in (1, 5, 20)]  # type: ignore[arg-type]
+        rest = [f"{100 * float(figures[f'{c}_hit_at_1']):.1f}" for c in ("random", "blind")]  # type: ignore[arg-type]
+        mrr = f"{figures['mrr']:.3f}"
+        cells = [fold.name, name, str(len(run["epochs"])), str(figures["n_queries"])]
+        lines.append(f"| {' | '.join([*cells, *hits, mrr, *rest])} |")
+    write_result(output / f"hits-{fold.name}.json", {"models": results, "random_top_k": chance})
+    return lines
