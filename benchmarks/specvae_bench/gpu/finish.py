@@ -39,7 +39,7 @@ def finish(
         If nothing was predicted, or a fold's queries are not those of the prepared file.
     """
     predicted = {
-        path.name.removesuffix(_LOGITS): dict(np.load(path, allow_pickle=False))
+        path.name.removesuffix(_LOGITS): dict(np.load(path))
         for path in sorted(output.glob(f"*{_LOGITS}"))
     }
     if not predicted:

@@ -169,7 +169,7 @@ def read_prepared(path: Path) -> Prepared:
         If the file cannot be read or is another one.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(path) as stored:
             arrays = {name: stored[name] for name in stored.files}
         meta = json.loads(arrays["meta"].tobytes())
         rows = {
