@@ -1,16 +1,78 @@
-"""Configuration dataclasses to JSON and back; an unknown key is an error that names the nearest."""
+"""Settings: dataclasses to JSON and back, their ranges, TOML files and ``key=value`` texts.
+
+A setting is a field of a dataclass. Its type says what it may be: a number, text, a choice
+(``Literal``), a tuple, another such dataclass; ``Annotated[float, Range(...)]`` says which values
+make sense. A number that is not finite never does.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import tomllib
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from specvae.errors import ConfigError, nearest
+from specvae.errors import ConfigError, InputError, nearest
 
 T = TypeVar("T")
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_LONGEST_VALUE = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which numbers a setting may have.
+
+    Attributes
+    ----------
+    low, high
+        The ends.
+    open_low, open_high
+        Whether the end itself is left out.
+    note
+        What a special value means, for the message: ``0 for none``.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    note: str = ""
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        return above and (value < self.high if self.open_high else value <= self.high)
+
+    def __str__(self) -> str:
+        ends = []
+        if self.low > -math.inf:
+            ends.append(f"above {self.low:g}" if self.open_low else f"{self.low:g} or more")
+        if self.high < math.inf:
+            ends.append(f"below {self.high:g}" if self.open_high else f"at most {self.high:g}")
+        text = " and ".join(ends) or "a finite number"
+        return f"{text} ({self.note})" if self.note else text
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Which texts a setting may have, where they are known only at run time."""
+
+    choices: Collection[str]
+
+    def __contains__(self, value: str) -> bool:
+        return value in self.choices
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.choices)}"
+
+
+# --- JSON -----------------------------------------------------------------------------------------
 
 
 def to_json(config: Any) -> Any:  # noqa: ANN401 (any JSON value)
@@ -40,17 +102,19 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     ------
     ConfigError
         If a key is unknown (the nearest known one is named) or missing, or a value has the wrong
-        type.
+        type, lies outside its range, or is a number that is not finite.
     """
     where = f"{place}: " if place else ""
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}wanted a table of {kind.__name__}, found {data!r}")
-    hints = typing.get_type_hints(kind)
+        raise ConfigError(f"{where}wanted a table of {kind.__name__}, found {shortened(data)}")
+    hints = typing.get_type_hints(kind, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
     for key in data:
         if key not in fields:
-            near = nearest(key, fields)
-            raise ConfigError(f"{where}unknown key '{key}'; the nearest known one is '{near}'")
+            raise ConfigError(
+                f"{where}unknown key {shortened(key)}; the nearest known one is "
+                f"{nearest(key, fields)!r}"
+            )
     for name, field in fields.items():
         optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
         if name not in data and not optional:
@@ -58,6 +122,89 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     prefix = f"{place}." if place else ""
     values = {key: _value(hints[key], data[key], prefix + key) for key in data}
     return kind(**values)
+
+
+def require_ranges(config: Any, place: str = "") -> None:  # noqa: ANN401 (any dataclass)
+    """Check the values of a dataclass that was built in Python, as `from_json` checks its own.
+
+    Raises
+    ------
+    ConfigError
+        If a value has the wrong type, lies outside its range, or is a number that is not finite.
+    """
+    for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            require_ranges(value, f"{place}{name}.")
+        else:
+            _value(hint, value, f"{place}{name}")
+
+
+def require_choice(place: str, value: object, choices: Collection[str]) -> None:
+    """Raise a ConfigError, which names the nearest, unless `value` is one of the choices."""
+    if value not in choices:
+        raise _refusal(place, value, f"one of {', '.join(choices)}", choices)
+
+
+def _value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by annotations)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        checked = _value(arguments[0], value, place)
+        for wanted in arguments[1:]:
+            if checked not in wanted:
+                raise _refusal(place, value, str(wanted), getattr(wanted, "choices", ()))
+        return checked
+    if origin in (typing.Union, types.UnionType):
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _value(inner, value, place)
+    if origin is Literal:
+        if value not in arguments:
+            raise _refusal(place, value, f"one of {', '.join(map(str, arguments))}", arguments)
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(arguments[0], v, f"{place}[{i}]") for i, v in enumerate(value))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _value(arguments[1], v, f"{place}.{key}") for key, v in value.items()}
+    return _plain_value(hint, value, place)
+
+
+def _plain_value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by annotations)
+    if dataclasses.is_dataclass(hint):
+        return from_json(typing.cast(type[Any], hint), value, place)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(value, place)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    raise _refusal(place, value, _TYPE_NAMES.get(hint, "a list or table"))
+
+
+def _finite(value: float, place: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ConfigError(f"{place}: found a number that is too large") from None
+    if not math.isfinite(number):
+        raise _refusal(place, value, "a finite number")
+    return number
+
+
+def _refusal(
+    place: str, value: object, wanted: str, choices: Collection[object] = ()
+) -> ConfigError:
+    hint = f"; the nearest is {nearest(value, map(str, choices))!r}" if choices else ""
+    return ConfigError(f"{place}: found {shortened(value)}, wanted {wanted}{hint}")
+
+
+def shortened(value: object) -> str:
+    """Return a value as a message shows it: on one line, and not a whole page of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python converts
+        return "a number that is too large"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+# --- Flat keys ------------------------------------------------------------------------------------
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -71,27 +218,69 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by annotations)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type[Any], hint), value, place)
-    if origin in (typing.Union, types.UnionType):
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _value(inner, value, place)
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{place}: found {value!r}, wanted one of {', '.join(arguments)}")
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(arguments[0], v, f"{place}[{i}]") for i, v in enumerate(value))
-    if origin is Mapping and isinstance(value, Mapping):
-        return {key: _value(arguments[1], v, f"{place}.{key}") for key, v in value.items()}
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+def override(config: T, values: Mapping[str, Any]) -> T:
+    """Return a dataclass with flat ``group.name`` keys replaced; for a tuple, one item will do.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the message names the nearest), or a value has the wrong type or lies
+        outside its range.
+    """
+    nested = to_json(config)
+    known = flatten(nested)
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(
+                f"unknown setting {shortened(key)}; the nearest known one is "
+                f"{nearest(key, known)!r}"
+            )
+        *groups, name = key.split(".")
+        table = nested
+        for group in groups:
+            table = table[group]
+        is_single = isinstance(known[key], list) and not isinstance(value, list | tuple)
+        table[name] = [value] if is_single else value
+    return from_json(type(config), nested)
+
+
+# --- Texts ----------------------------------------------------------------------------------------
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings into flat ``group.name`` keys.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or is not TOML.
+    """
+    try:
+        with path.open("rb") as stream:
+            return flatten(tomllib.load(stream))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f"{path}: not a TOML file ({reason})") from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Parse ``key=value`` texts; a value is TOML, or a bare string if it is not.
+
+    Raises
+    ------
+    ConfigError
+        If a text has no ``=``.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {shortened(assignment)}: wanted key=value")
         try:
-            return float(value)
-        except OverflowError:
-            raise ConfigError(f"{place}: found a number that is too large") from None
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    wanted = getattr(hint, "__name__", str(hint))
-    raise ConfigError(f"{place}: found {value!r}, wanted {wanted}")
+            value = tomllib.loads(f"value = {text}")["value"]
+        except (ValueError, RecursionError):
+            value = text.strip()
+        values[key.strip()] = value
+    return values

@@ -10,9 +10,10 @@ import torch
 
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.training.networks import bin_layout, model_config
-from specvae.annotation.training.settings import TrainConfig, override, preset_config
+from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
+from specvae.settings import override
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.model import MultimodalVAE

@@ -97,11 +97,11 @@ def settings_options(function: Decorated) -> Decorated:
     """
 
     def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
-        from specvae.annotation.training.settings import parse_assignments, read_config_file
+        from specvae.settings import parse_assignments, read_toml
 
         values: dict[str, Any] = {}
         if param.name == "config_file" and value is not None:
-            values = read_config_file(cast("Path", value))
+            values = read_toml(cast("Path", value))
             ctx.meta[CONFIG_PATH] = value
         elif param.name == "assignments":
             values = parse_assignments(cast("tuple[str, ...]", value))

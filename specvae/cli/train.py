@@ -174,12 +174,8 @@ def train(
     from specvae.annotation.training.inputs import TrainFiles
     from specvae.annotation.training.record import FILES, require_free
     from specvae.annotation.training.run import train as run
-    from specvae.annotation.training.settings import (
-        override,
-        parse_assignments,
-        preset_config,
-        read_config_file,
-    )
+    from specvae.annotation.training.settings import preset_config
+    from specvae.settings import override, parse_assignments, read_toml
 
     files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
     # Before hours of work, not after them.
@@ -198,7 +194,7 @@ def train(
         "filter.adducts": options["adducts"],
         "filter.instrument_types": options["instrument_types"],
     }
-    values = read_config_file(config_file) if config_file else {}
+    values = read_toml(config_file) if config_file else {}
     values |= {key: value for key, value in settings.items() if value not in (None, ())}
     values |= parse_assignments(assignments)
     # The preset comes first, and some of its settings hang on the kind; both may be set anywhere.

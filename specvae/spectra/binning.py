@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import ConfigError, nearest
+from specvae.errors import ConfigError
+from specvae.settings import from_json, to_json
 from specvae.spectra.spectrum import Spectrum
 
 LAYOUT_VERSION = 2
@@ -469,10 +470,7 @@ class BinLayout:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
+        return cast(dict[str, Any], to_json(self))
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> BinLayout:
@@ -483,15 +481,7 @@ class BinLayout:
         ConfigError
             If a key is unknown or a value makes no sense.
         """
-        known = [field.name for field in fields(cls)]
-        for key in mapping:
-            if key not in known:
-                near = nearest(key, known)
-                raise ConfigError(f"bin layout: unknown key {key!r}, the nearest is {near!r}")
-        try:
-            return cls(**mapping)
-        except TypeError as error:
-            raise ConfigError(f"bin layout: a value has the wrong type: {error}") from None
+        return from_json(cls, mapping, "bin layout")
 
 
 def _n_steps(end: float, step: float) -> int:

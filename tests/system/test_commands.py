@@ -296,7 +296,7 @@ def test_a_finished_model_keeps_its_record_when_a_run_is_refused(tmp_path: Path)
     record = {name: (folder / name).read_bytes() for name in names}
     refused = run_specvae(*start, "--seed", 5, "--resume", code=1)
     assert "resume" in refused.stderr
-    run_specvae(*start, "--ion-mode", "negative", code=1)
+    run_specvae(*start, "--ion-mode", "negative", "--force", code=1)
     assert {name: (folder / name).read_bytes() for name in names} == record
     # Nothing is left to do, and the record stays whole.
     run_specvae(*start, "--resume")

@@ -115,9 +115,10 @@ def casmi2017(
     )
     from specvae.annotation.training.inputs import TrainFiles
     from specvae.annotation.training.run import train
-    from specvae.annotation.training.settings import override, preset_config
+    from specvae.annotation.training.settings import preset_config
     from specvae.files import atomic_text, sha256_of
     from specvae.report import ReadReport
+    from specvae.settings import override
     from specvae_bench.files import write_result
 
     console = Console()

@@ -23,7 +23,7 @@ from specvae.annotation.training.networks import (
     objective_config,
     optim_config,
 )
-from specvae.annotation.training.settings import TrainConfig, override, preset_config
+from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.annotation.training.streams import (
     ChosenPairs,
     choose_pairs,
@@ -38,6 +38,7 @@ from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_la
 from specvae.molecules.molecule import parse_molecule
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason
+from specvae.settings import override
 from specvae.spectra.binning import BinLayout
 from specvae.vae.data import TrainingData
 from specvae.vae.device import pick_device

@@ -215,10 +215,10 @@ def test_json_there_and_back(layout: BinLayout) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"binwidth": 0.1}, "unknown key 'binwidth', the nearest is 'bin_width'"),
+        ({"binwidth": 0.1}, "unknown key 'binwidth'; the nearest known one is 'bin_width'"),
         ({"bin_width": 0}, "bin_width must be a positive number, not 0"),
-        ({"bin_width": "wide"}, "wrong type"),
-        ({"max_mz": float("inf")}, "max_mz must be a positive number"),
+        ({"bin_width": "wide"}, "bin_width: found 'wide', wanted a number"),
+        ({"max_mz": float("inf")}, "max_mz: found inf, wanted a finite number"),
         ({"min_relative_intensity": 1.0}, r"must lie in \[0, 1\)"),
         ({"max_peaks": 0}, "max_peaks must be at least 1"),
         ({"version": 99}, "version 99, this program knows 1 to 2"),

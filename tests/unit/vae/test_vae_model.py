@@ -386,7 +386,7 @@ def test_config_survives_json() -> None:
     [
         ({"n_latents": 3}, "unknown key 'n_latents'.*'n_latent'"),
         ({"posterior": "pyramid"}, "posterior: found 'pyramid', wanted one of product"),
-        ({"n_latent": "3"}, "n_latent: found '3', wanted int"),
+        ({"n_latent": "3"}, "n_latent: found '3', wanted a whole number"),
         ({"modalities": [{"name": "a"}]}, r"modalities\[0\]: key 'n_features' is missing"),
         ({"modalities": []}, "distinct"),
         ({"n_latent": 0}, "positive"),

@@ -18,9 +18,10 @@ from specvae.annotation.training.networks import (
     objective_config,
     optim_config,
 )
-from specvae.annotation.training.settings import override, preset_config
+from specvae.annotation.training.settings import preset_config
 from specvae.errors import ConfigError
 from specvae.molecules.fingerprint import get_layout
+from specvae.settings import override
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.device import pick_device
 from specvae.vae.kinds import MODEL_KINDS
