@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +26,11 @@ from specvae.cli.options import (
     verbosity,
 )
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
+from specvae.cli.ranking import ranking_summary, require_ranked, tell_reading
+
+if TYPE_CHECKING:
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.annotation.ranking.result import QueryResult
 
 
 class TopType(click.ParamType[int | str]):
@@ -115,30 +122,27 @@ def annotate(
 
     from specvae.annotation.library.query import Assumptions
     from specvae.annotation.output.tables import write_annotations
-    from specvae.annotation.ranking.annotator import (
-        Annotator,
-        CandidateSource,
-        QueryFilter,
-        rank_queries,
-        to_result,
-    )
-    from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.annotation.ranking.candidates import CandidateSource
+    from specvae.annotation.ranking.present import present
+    from specvae.annotation.ranking.queries import QueryFilter
+    from specvae.annotation.ranking.rank import rank_queries
+    from specvae.annotation.ranking.tally import Tally
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
 
     # A wrong file of queries is told before a long file of candidates is read.
     sniff_format(queries)
-    console = Console()
+    console, tally = Console(), Tally()
     wanted = QueryFilter.of(ion_mode, adducts)
     assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
     annotator = Annotator.load(path, device, fingerprint_only=rank_by == "fingerprint")
-    calibration = annotator.probability
     for option, value in (("--min-probability", min_probability), ("--in-list", in_list)):
         if value is not None:
-            require_calibrated(path, calibration, option)
+            require_calibrated(path, annotator.probability, option)
     with CandidateSource(candidates, annotator.layout, ppm, candidate_report) as source:
-        ranked = rank_queries(
+        outcomes = rank_queries(
             annotator,
             queries,
             source,
@@ -148,16 +152,10 @@ def annotate(
             n_jobs=jobs,
             progress=console,
         )
-        results = [
-            to_result(annotator, query, None if top == "all" else int(top)) for query in ranked
-        ]
-    n_ranked = sum(result.annotations[0].rank is not None for result in results)
-    summary: list[str] = []
-    if calibration is not None and n_ranked:
-        results, share = settle_share(calibration, results, in_list)
-        summary = summary_lines(results, share, in_list is None, min_probability)
-    if min_probability is not None:
-        results = [keep_probable(result, min_probability) for result in results]
+        shown = None if top == "all" else int(top)
+        results = [present(annotator, outcome, shown) for outcome in tally.counting(outcomes)]
+    summary = ranking_summary(tally)
+    results, expected = _settled(annotator, results, in_list, min_probability)
     provenance = {
         "queries": str(queries),
         "candidates": str(candidates),
@@ -170,11 +168,33 @@ def annotate(
     if report is not None:
         from specvae.annotation.output.html import write_report
 
-        write_report(results, report, title=f"Annotations of {queries.name}", provenance=provenance)
+        title = f"Annotations of {queries.name}"
+        lines = [*summary, *expected]
+        write_report(results, report, title=title, provenance=provenance, summary=lines)
     write_skips(output, query_report, candidate_report)
-    console.log(f"queries: {query_report.summary()}")
-    if candidate_report.skips:
-        console.log(f"candidates: {candidate_report.summary('candidates')}")
-    console.log(f"{n_ranked:,} of {len(results):,} queries ranked")
-    for line in summary:
+    tell_reading(console, query_report, candidate_report)
+    for line in (*summary, *expected):
         console.log(line)
+    require_ranked(queries, tally)
+
+
+def _settled(
+    annotator: Annotator,
+    results: Sequence[QueryResult],
+    in_list: float | None,
+    min_probability: float | None,
+) -> tuple[list[QueryResult], list[str]]:
+    """Return results with final probabilities, without improbable rows, and what is expected."""
+    from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
+    from specvae.annotation.ranking.result import Answer
+
+    settled, lines = list(results), []
+    if annotator.probability is not None and any(isinstance(r, Answer) for r in results):
+        settled, share = settle_share(annotator.probability, results, in_list)
+        lines = [
+            f"probabilities: {annotator.calibration_source}",
+            *summary_lines(settled, share, in_list is None, min_probability),
+        ]
+    if min_probability is not None:
+        settled = [keep_probable(result, min_probability) for result in settled]
+    return settled, lines

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +28,12 @@ from specvae.cli.options import (
     verbosity,
 )
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
+from specvae.cli.ranking import ranking_summary, require_ranked, tell_reading
+
+if TYPE_CHECKING:
+    from specvae.annotation.evaluation.evaluate import Evaluation, Probabilities
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.report import ReadReport
 
 _CURVE_MAX = 100
 _NAMES_SHOWN = 5
@@ -112,23 +119,20 @@ def evaluate(
     )
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
-    from specvae.annotation.evaluation.hits import top_k_curve
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.library.query import Assumptions
-    from specvae.annotation.ranking.annotator import (
-        Annotator,
-        CandidateSource,
-        QueryFilter,
-        rank_queries,
-    )
-    from specvae.errors import InputError
-    from specvae.files import json_ready, sha256_of
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.annotation.ranking.candidates import CandidateSource
+    from specvae.annotation.ranking.queries import QueryFilter
+    from specvae.annotation.ranking.rank import rank_queries
+    from specvae.annotation.ranking.tally import Tally
+    from specvae.files import sha256_of
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
 
     # A wrong file of queries is told before a long file of candidates is read.
     sniff_format(queries)
-    console = Console()
+    console, tally = Console(), Tally()
     wanted = QueryFilter.of(ion_mode, adducts)
     assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
     answers = read_truth(truth)
@@ -138,55 +142,86 @@ def evaluate(
             require_calibrated(path, annotator.probability, option)
     query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
     with CandidateSource(candidates, annotator.layout, ppm, candidate_report) as source:
-        evaluation = compare(
+        outcomes = rank_queries(
             annotator,
-            rank_queries(
-                annotator,
-                queries,
-                source,
-                wanted,
-                query_report,
-                assumed=assumed,
-                n_jobs=jobs,
-                progress=console,
-            ),
-            answers,
-            in_list,
+            queries,
+            source,
+            wanted,
+            query_report,
+            assumed=assumed,
+            n_jobs=jobs,
+            progress=console,
         )
-    if not evaluation.ranks and not evaluation.unknown_queries:
-        raise InputError(
-            f"{queries}: no query is left to evaluate ({query_report.summary()}; --ion-mode and "
-            "--adduct leave out the others)"
-        )
-    if not evaluation.ranks:
-        raise InputError(
-            f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
-            "spectrum's (see docs/formats.md)"
-        )
-    _warn(console, evaluation, query_report, candidate_report)
-    figures: dict[str, Any] = {
+        evaluation = compare(annotator, tally.counting(outcomes), answers, in_list)
+    _require_evaluated(evaluation, queries, truth, query_report)
+    tell_reading(console, query_report, candidate_report)
+    for line in (*ranking_summary(tally), *_notes(annotator, evaluation)):
+        console.log(line)
+    figures = {
         **evaluation.figures(seed),
         "seed": seed,
         "ppm": ppm,
-        "model": {
-            "file": str(path),
-            "weights_sha256": annotator.header["weights_sha256"],
-            "kind": annotator.header["config"]["model"]["kind"],
-            "fingerprint": annotator.layout.name,
-            "ranked_by": "fingerprint" if annotator.evidence_pool is None else "everything",
-        },
+        "model": _described(path, annotator),
         "files": {
             name: {"name": file.name, "sha256": sha256_of(file)}
             for name, file in (("queries", queries), ("candidates", candidates), ("truth", truth))
         },
-        "top_k": top_k_curve(evaluation.ranks, _CURVE_MAX),
     }
+    _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
+    for written in (output, json_path):
+        write_skips(written, query_report, candidate_report)
+    with text_output(output) as stream:
+        stream.write(_table(figures) + "\n")
+    require_ranked(queries, tally)
+
+
+def _require_evaluated(
+    evaluation: Evaluation, queries: Path, truth: Path, report: ReadReport
+) -> None:
+    """Fail if there is no query to compare with a truth."""
+    from specvae.errors import InputError
+
+    if evaluation.ranks:
+        return
+    if evaluation.unknown_queries:
+        raise InputError(
+            f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
+            "spectrum's (see docs/formats.md)"
+        )
+    raise InputError(
+        f"{queries}: no query is left to evaluate ({report.summary()}; --ion-mode and --adduct "
+        "leave out the others)"
+    )
+
+
+def _described(path: Path, annotator: Annotator) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "weights_sha256": annotator.header["weights_sha256"],
+        "kind": annotator.header["config"]["model"]["kind"],
+        "fingerprint": annotator.layout.name,
+        "ranked_by": "fingerprint" if annotator.evidence_pool is None else "everything",
+    }
+
+
+def _write_figures(
+    figures: dict[str, Any],
+    evaluation: Evaluation,
+    title: str,
+    json_path: Path | None,
+    plot_path: Path | None,
+    reliability_path: Path | None,
+) -> None:
+    """Write the files that are asked for; the share of truths in the top k goes into `figures`."""
+    from specvae.annotation.evaluation.hits import random_curve, top_k_curve
+    from specvae.files import json_ready
+
+    figures["top_k"] = top_k_curve(evaluation.ranks, _CURVE_MAX)
     if json_path is not None:
         with text_output(json_path) as stream:
             json.dump(json_ready(figures), stream, indent=2)
             stream.write("\n")
     if plot_path is not None:
-        from specvae.annotation.evaluation.hits import random_curve
         from specvae.annotation.output.plots import plot_top_k
 
         plot_top_k(
@@ -197,29 +232,29 @@ def evaluate(
             },
             plot_path,
             k_max=_CURVE_MAX,
-            title=queries.name,
+            title=title,
             n_queries=len(evaluation.ranks),
         )
     if reliability_path is not None and evaluation.probabilities is not None:
-        from specvae.annotation.evaluation.reliability import (
-            expected_calibration_error,
-            reliability,
-            risk_curves,
-        )
-        from specvae.annotation.output.plots import plot_reliability
+        _plot_reliability(evaluation.probabilities, reliability_path, title)
 
-        best, right = evaluation.probabilities.best, evaluation.probabilities.right
-        plot_reliability(
-            [(b.probability, b.right) for b in reliability(best, right)],
-            expected_calibration_error(best, right),
-            risk_curves(best, right),
-            reliability_path,
-            title=queries.name,
-        )
-    for written in (output, json_path):
-        write_skips(written, query_report, candidate_report)
-    with text_output(output) as stream:
-        stream.write(_table(figures) + "\n")
+
+def _plot_reliability(probabilities: Probabilities, path: Path, title: str) -> None:
+    from specvae.annotation.evaluation.reliability import (
+        expected_calibration_error,
+        reliability,
+        risk_curves,
+    )
+    from specvae.annotation.output.plots import plot_reliability
+
+    best, right = probabilities.best, probabilities.right
+    plot_reliability(
+        [(b.probability, b.right) for b in reliability(best, right)],
+        expected_calibration_error(best, right),
+        risk_curves(best, right),
+        path,
+        title=title,
+    )
 
 
 def _table(figures: dict[str, Any]) -> str:
@@ -243,25 +278,25 @@ def _table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _warn(console: Console, evaluation: Any, queries: Any, candidates: Any) -> None:  # noqa: ANN401
-    console.log(f"queries: {queries.summary()}")
-    if candidates.skips:
-        console.log(f"candidates: {candidates.summary('candidates')}")
-    for what, names in (
+def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
+    """Yield what a reader of the figures must know."""
+    if evaluation.probabilities is not None:
+        yield f"probabilities: {annotator.calibration_source}"
+    for text, names in (
         ("queries have no row in the truth file and are not evaluated", evaluation.unknown_queries),
         ("rows of the truth file have no query and are not evaluated", evaluation.missing_queries),
     ):
         if names:
-            console.log(f"note: {len(names):,} {what}: {_some(names)}")
+            yield f"note: {len(names):,} {text}: {_some(names)}"
     if evaluation.trained_on:
         named = [f"{query} ({block})" for query, block in evaluation.trained_on.items()]
-        console.log(
+        yield (
             f"warning: the model has learned from the truth of {len(named):,} of "
             f"{len(evaluation.ranks):,} queries, so these figures flatter it: {_some(named)}; "
             "train with --exclude"
         )
 
 
-def _some(names: Any) -> str:  # noqa: ANN401
-    shown = ", ".join(list(names)[:_NAMES_SHOWN])
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
     return shown + (f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else "")

@@ -107,12 +107,10 @@ def casmi2017(
     from specvae.annotation.evaluation.hits import random_curve, top_k_curve
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.plots import plot_top_k
-    from specvae.annotation.ranking.annotator import (
-        Annotator,
-        CandidateSource,
-        QueryFilter,
-        rank_queries,
-    )
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.annotation.ranking.candidates import CandidateSource
+    from specvae.annotation.ranking.queries import QueryFilter
+    from specvae.annotation.ranking.rank import rank_queries
     from specvae.annotation.training.inputs import TrainFiles
     from specvae.annotation.training.run import train
     from specvae.annotation.training.settings import preset_config

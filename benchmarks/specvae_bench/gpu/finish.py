@@ -12,7 +12,8 @@ import numpy as np
 from specvae.annotation.evaluation.hits import random_curve, summarise, top_k_curve
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.library.compounds import read_truth
-from specvae.annotation.ranking.annotator import CandidateSource, QueryFilter
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.options import Console
 from specvae.errors import InputError
 from specvae.files import atomic_text

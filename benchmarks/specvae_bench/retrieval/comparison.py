@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
 from specvae.annotation.library.query import Assumptions, Query
-from specvae.annotation.ranking.annotator import Annotator, CandidateSource, QueryFilter
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.result import Refusal
 from specvae.cli.options import Console
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
@@ -99,7 +102,7 @@ def read_problems(
         if block is None or wanted.reject(query):
             continue
         found = source.find(query)
-        if isinstance(found, str):
+        if isinstance(found, Refusal):
             problems.append(Problem(query.spectrum, block, None, None, np.empty(0, np.int64)))
             continue
         places = np.flatnonzero(np.asarray(found.first_block) == block)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of_truth, summarise
 from specvae.annotation.evaluation.reliability import summarise_probabilities
-from specvae.annotation.ranking.annotator import Annotator, RankedQuery
+from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
+from specvae.annotation.ranking.result import Ranked, Unranked
+from specvae.molecules.candidates import CandidateSet
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Evaluation:
 
 def evaluate(
     annotator: Annotator,
-    ranked: Iterable[RankedQuery],
+    ranked: Iterable[Ranked | Unranked],
     truth: Mapping[str, str],
     in_list: float | None = None,
 ) -> Evaluation:
@@ -120,24 +122,30 @@ def evaluate(
     seen: set[str] = set()
     log_odds: list[float] = []
     given: list[_Given] = []
-    for query in ranked:
-        seen.add(query.query_id)
-        if query.is_filtered:
+    for outcome in ranked:
+        seen.add(outcome.query_id)
+        if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
             continue
-        if query.log_odds_in_list is not None:
-            log_odds.append(query.log_odds_in_list)
-        block = truth.get(query.query_id)
+        probabilities = outcome.probabilities if isinstance(outcome, Ranked) else None
+        if probabilities is not None:
+            log_odds.append(probabilities.log_odds_in_list)
+        block = truth.get(outcome.query_id)
         if block is None:
-            unknown.append(query.query_id)
+            unknown.append(outcome.query_id)
             continue
-        place = _index_of(query, block)
-        ids.append(query.query_id)
-        ranks.append(rank_of_truth(block, query.scores, place))
-        blind.append(rank_of_truth(block, query.blind_scores, place))
-        if query.log_odds_in_list is not None:
-            chance = None if place is None else float(query.given_in_list[place])
-            best = float(query.given_in_list.max())
-            given.append(_Given(query.log_odds_in_list, best, chance, ranks[-1]))
+        ids.append(outcome.query_id)
+        if isinstance(outcome, Unranked):
+            ranks.append(rank_of_truth(block, np.empty(0), None))
+            blind.append(ranks[-1])
+            continue
+        place = _index_of(outcome.candidates, block)
+        ranks.append(rank_of_truth(block, outcome.scores, place))
+        blind.append(rank_of_truth(block, outcome.blind_scores, place))
+        if probabilities is not None:
+            chances = probabilities.given_in_list
+            chance = None if place is None else float(chances[place])
+            odds, best = probabilities.log_odds_in_list, float(chances.max())
+            given.append(_Given(odds, best, chance, ranks[-1]))
     trained = annotator.training_compounds
     return Evaluation(
         tuple(ids),
@@ -178,8 +186,6 @@ def _probabilities(
     )
 
 
-def _index_of(query: RankedQuery, block: str) -> int | None:
-    if query.candidates is None:
-        return None
-    places: NDArray[np.int64] = np.flatnonzero(np.asarray(query.candidates.first_block) == block)
+def _index_of(candidates: CandidateSet, block: str) -> int | None:
+    places: NDArray[np.int64] = np.flatnonzero(np.asarray(candidates.first_block) == block)
     return int(places[0]) if len(places) else None

@@ -13,7 +13,9 @@ from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
-from specvae.annotation.ranking.result import Annotation, QueryResult
+from specvae.annotation.library.query import Query
+from specvae.annotation.output.cells import status_of
+from specvae.annotation.ranking.result import Annotation, Answer, QueryResult, Unranked
 from specvae.files import atomic_text
 from specvae.spectra.spectrum import Spectrum
 
@@ -27,7 +29,12 @@ N_LABELS = 8  # peaks labelled with their m/z
 
 
 def write_report(
-    results: Sequence[QueryResult], path: Path, *, title: str, provenance: Mapping[str, str]
+    results: Sequence[QueryResult],
+    path: Path,
+    *,
+    title: str,
+    provenance: Mapping[str, str],
+    summary: Sequence[str] = (),
 ) -> None:
     """Write the report; it needs no network, no script and no other file to be read.
 
@@ -41,13 +48,19 @@ def write_report(
         Heading of the report.
     provenance
         What made the result (model, digests, options), listed at the end.
+    summary
+        What is to be known of all queries together, a sentence each: why some are not ranked, and
+        what is expected of the probabilities.
     """
     with atomic_text(path) as stream:
-        stream.writelines(_document(results, title, provenance))
+        stream.writelines(_document(results, title, provenance, summary))
 
 
 def _document(
-    results: Sequence[QueryResult], title: str, provenance: Mapping[str, str]
+    results: Sequence[QueryResult],
+    title: str,
+    provenance: Mapping[str, str],
+    summary: Sequence[str],
 ) -> Iterator[str]:
     n_drawn = max(1, min(N_DRAWN, N_DRAWN_IN_ALL // max(1, len(results))))
     yield (
@@ -57,6 +70,7 @@ def _document(
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f'<header><h1 id="top">{escape(title)}</h1>\n{_totals(results)}\n</header>\n<main>\n'
     )
+    yield "".join(f'<p class="totals">{escape(line)}</p>\n' for line in summary)
     yield _reading_notes(results)
     yield from _overview(results)
     for number, result in enumerate(results[:N_DETAILED], start=1):
@@ -70,8 +84,8 @@ def _document(
 
 
 def _totals(results: Sequence[QueryResult]) -> str:
-    n_ranked = sum(_is_ranked(result) for result in results)
-    n_candidates = [r.annotations[0].n_candidates for r in results if _is_ranked(r)]
+    n_candidates = [r.n_candidates for r in results if isinstance(r, Answer)]
+    n_ranked = len(n_candidates)
     facts = [f"{_counted(len(results), 'query', 'queries')}", f"{n_ranked:,} ranked"]
     if n_ranked < len(results):
         facts.append(f"{len(results) - n_ranked:,} not ranked")
@@ -81,7 +95,9 @@ def _totals(results: Sequence[QueryResult]) -> str:
 
 
 def _reading_notes(results: Sequence[QueryResult]) -> str:
-    calibrated = any(a.probability is not None for r in results for a in r.annotations)
+    calibrated = any(
+        isinstance(r, Answer) and r.annotations[0].probability is not None for r in results
+    )
     scale = (
         "The score (nats, natural logarithms; higher is better) weighs all that speaks for a "
         "candidate: its fingerprint under the prediction from the spectrum and, unless the model "
@@ -120,39 +136,35 @@ def _overview(results: Sequence[QueryResult]) -> Iterator[str]:
         '<th class="number" data-number>Candidates</th><th>Status</th></tr></thead>\n<tbody>\n'
     )
     for number, result in enumerate(results, start=1):
-        best = result.annotations[0]
-        name = escape(best.query_id)
+        name = escape(result.query_id)
         link = f'<a href="#q{number}">{name}</a>' if number <= N_DETAILED else name
         yield (
-            f'<tr><td class="id">{link}</td><td>{_identity(best)}</td>'
+            f'<tr><td class="id">{link}</td><td>{_identity(result)}</td>'
             f'<td class="number">{_gap(result)}</td>'
-            f'<td class="number">{best.n_candidates:,}</td><td>{_status(best)}</td></tr>\n'
+            f'<td class="number">{result.n_candidates:,}</td><td>{_status(result)}</td></tr>\n'
         )
     yield "</tbody></table></div></section>\n"
 
 
-def _identity(annotation: Annotation) -> str:
-    if annotation.rank is None:
+def _identity(result: QueryResult) -> str:
+    if isinstance(result, Unranked):
         return _NOTHING
+    annotation = result.annotations[0]
     key = f'<span class="key">{escape(annotation.inchikey)}</span>' if annotation.inchikey else ""
     name = escape(annotation.name) or ("" if key else f"<code>{escape(annotation.smiles)}</code>")
     return f"{name}<br>{key}" if name and key else name + key
 
 
 def _gap(result: QueryResult) -> str:
-    scores = [a.score for a in result.annotations[:2] if a.score is not None]
-    if len(scores) < 2:
+    if isinstance(result, Unranked) or len(result.annotations) < 2:
         return _NOTHING
+    scores = [annotation.score for annotation in result.annotations[:2]]
     return "tie" if scores[0] == scores[1] else f"{scores[0] - scores[1]:.2f}"
 
 
-def _status(annotation: Annotation) -> str:
-    kind = "good" if annotation.status == "ok" else "fair" if annotation.rank else "bad"
-    return f'<span class="status {kind}">{escape(annotation.status)}</span>'
-
-
-def _is_ranked(result: QueryResult) -> bool:
-    return result.annotations[0].rank is not None
+def _status(result: QueryResult) -> str:
+    kind = "bad" if isinstance(result, Unranked) else "fair" if result.remarks else "good"
+    return f'<span class="status {kind}">{escape(status_of(result))}</span>'
 
 
 def _counted(n: int, singular: str, plural: str) -> str:
@@ -163,50 +175,55 @@ def _counted(n: int, singular: str, plural: str) -> str:
 
 
 def _section(result: QueryResult, number: int, n_drawn: int) -> str:
-    best = result.annotations[0]
-    facts = []
-    if best.precursor_mz is not None:
-        facts.append(f"precursor m/z {best.precursor_mz:.4f}")
-    if best.adduct:
-        facts.append(escape(best.adduct))
-    if result.query is not None:
-        facts.extend(_acquisition(result.query))
-    facts.append(_counted(best.n_candidates, "candidate", "candidates"))
-    kind = "query" if _is_ranked(result) else "query unranked"
+    kind = "query" if isinstance(result, Answer) else "query unranked"
+    facts = [
+        *(_ion(result.query) if result.query is not None else ()),
+        *(_acquisition(result.query.spectrum) if result.query is not None else ()),
+        _counted(result.n_candidates, "candidate", "candidates"),
+    ]
     heading = (
-        f'<section class="{kind}" id="q{number}"><h2>{escape(best.query_id)} '
-        f'{_status(best)}<a class="up" href="#top" aria-label="back to the overview">↑</a></h2>\n'
+        f'<section class="{kind}" id="q{number}"><h2>{escape(result.query_id)} '
+        f'{_status(result)}<a class="up" href="#top" aria-label="back to the overview">↑</a></h2>\n'
         f'<p class="facts">{" · ".join(facts)}</p>\n'
     )
     parts = [heading]
     if result.query is not None:
-        parts.append(_spectrum_svg(result.query, best.precursor_mz))
-    if _is_ranked(result):
+        parts.append(_spectrum_svg(result.query.spectrum))
+    if isinstance(result, Answer):
         parts.append(_candidates(result, n_drawn))
     if result.analogues:
         parts.append(_analogues(result.analogues, are_drawn=n_drawn == N_DRAWN))
-    if result.peaks:
+    if isinstance(result, Answer) and result.peaks:
         parts.append(_peaks(result.peaks))
-    if result.evidence:
-        parts.append(_evidence(result.evidence))
+    if isinstance(result, Answer) and result.bits:
+        parts.append(_bits(result.bits))
     parts.append("</section>\n")
     return "".join(parts)
 
 
-def _acquisition(query: Spectrum) -> list[str]:
+def _ion(query: Query) -> list[str]:
     facts = []
-    if query.name and query.name != query.query_id:
-        facts.append(escape(query.name))
-    if query.collision_energy is not None:
-        facts.append(f"{query.collision_energy:g} eV")
-    if query.retention_time is not None:
-        facts.append(f"{query.retention_time:.1f} s")
-    facts.append(_counted(len(query.mz), "peak", "peaks"))
+    if query.precursor_mz is not None:
+        facts.append(f"precursor m/z {query.precursor_mz:.4f}")
+    if query.adduct:
+        facts.append(escape(query.adduct))
     return facts
 
 
-def _candidates(result: QueryResult, n_drawn: int) -> str:
-    annotations = result.annotations
+def _acquisition(spectrum: Spectrum) -> list[str]:
+    facts = []
+    if spectrum.name and spectrum.name != spectrum.query_id:
+        facts.append(escape(spectrum.name))
+    if spectrum.collision_energy is not None:
+        facts.append(f"{spectrum.collision_energy:g} eV")
+    if spectrum.retention_time is not None:
+        facts.append(f"{spectrum.retention_time:.1f} s")
+    facts.append(_counted(spectrum.n_peaks, "peak", "peaks"))
+    return facts
+
+
+def _candidates(answer: Answer, n_drawn: int) -> str:
+    annotations = answer.annotations
     best_score = annotations[0].score
     n_best = sum(a.score == best_score for a in annotations)
     parts = []
@@ -219,23 +236,23 @@ def _candidates(result: QueryResult, n_drawn: int) -> str:
     for position, annotation in enumerate(annotations[:N_LISTED]):
         parts.append(_candidate(annotation, best_score, is_drawn=position < n_drawn))
     parts.append("</ol>\n")
-    n_more = annotations[0].n_candidates - min(len(annotations), N_LISTED)
-    if n_more > 0:
-        more = _counted(n_more, "candidate ranks", "candidates rank")
-        parts.append(f'<p class="more">{more} below these.</p>\n')
+    n_below = answer.n_candidates - min(len(annotations), N_LISTED)
+    if n_below > 0:
+        below = _counted(n_below, "candidate ranks", "candidates rank")
+        parts.append(f'<p class="more">{below} below these.</p>\n')
     return "".join(parts)
 
 
-def _candidate(annotation: Annotation, best_score: float | None, *, is_drawn: bool) -> str:
+def _candidate(annotation: Annotation, best_score: float, *, is_drawn: bool) -> str:
     drawing = _structure_svg(annotation.smiles) if is_drawn else None
     if drawing is not None:
         picture = f'<div class="structure">{drawing}</div>'
     else:
         picture = f'<code class="structure smiles">{escape(annotation.smiles)}</code>'
-    figures = []
-    if annotation.score is not None and best_score is not None:
-        figures.append(("score", _signed(annotation.score)))
-        figures.append(("to the best", _signed(annotation.score - best_score)))
+    figures = [
+        ("score", _signed(annotation.score)),
+        ("to the best", _signed(annotation.score - best_score)),
+    ]
     if annotation.probability is not None:
         figures.append(("probability", f"{annotation.probability:.1%}"))
     terms = "".join(f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in figures)
@@ -287,9 +304,9 @@ def _peaks(peaks: Sequence[PeakEvidence]) -> str:
     )
 
 
-def _evidence(evidence: Sequence[BitEvidence]) -> str:
+def _bits(bits: Sequence[BitEvidence]) -> str:
     rows = []
-    for bit in evidence:
+    for bit in bits:
         supports = (bit.probability >= 0.5) == bit.present
         rows.append(
             f'<tr><td class="meaning">{escape(bit.meaning)} <span class="bit">bit {bit.bit}</span>'
@@ -319,10 +336,10 @@ _WIDTH, _HEIGHT = 720, 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 32, 38  # margins around the axes
 
 
-def _spectrum_svg(query: Spectrum, precursor_mz: float | None) -> str:
+def _spectrum_svg(spectrum: Spectrum) -> str:
     """Draw sticks of the relative intensity (%), m/z labels and the precursor's place."""
-    mz = np.asarray(query.mz, dtype=float)
-    height = 100 * np.asarray(query.relative_intensity, dtype=float)
+    mz, height = spectrum.mz, 100 * spectrum.relative_intensity
+    precursor_mz = spectrum.precursor_mz
     order = np.argsort(-height, kind="stable")[:N_STICKS]
     low, high, step = _axis(mz, precursor_mz)
 
@@ -335,7 +352,7 @@ def _spectrum_svg(query: Spectrum, precursor_mz: float | None) -> str:
     floor = y(0)
     head = (
         f'<svg class="spectrum" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="spectrum of {escape(query.query_id)}, {len(mz)} peaks">'
+        f'aria-label="spectrum of {escape(spectrum.query_id)}, {len(mz)} peaks">'
     )
     parts = [head]
     parts.extend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from specvae.annotation.ranking.probability import (
     ProbabilityModel,
     in_list_probability,
 )
-from specvae.annotation.ranking.result import Annotation, QueryResult
+from specvae.annotation.ranking.result import Answer, Cause, QueryResult, Refusal, Unranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +68,34 @@ def settle_share(
         Share of lists that hold their truth; None estimates it from all results.
     """
     if share is None:
-        share = model.estimate_share(_log_odds(results))
+        log_odds = [a.log_odds_in_list for a in _answers(results) if a.log_odds_in_list is not None]
+        share = model.estimate_share(np.array(log_odds, dtype=np.float64))
     return [_with_share(result, share) for result in results], share
 
 
 def keep_probable(result: QueryResult, least: float) -> QueryResult:
-    """Return the rows of probability `least` or more; if there are none, one that says so."""
-    best = result.annotations[0]
-    if best.probability is None:
+    """Return the rows of probability `least` or more; if there are none, why there are none."""
+    if isinstance(result, Unranked) or result.annotations[0].probability is None:
         return result
     kept = tuple(a for a in result.annotations if (a.probability or 0.0) >= least)
     if kept:
         return replace(result, annotations=kept)
-    told = f"no candidate reaches probability {least:g} (best {best.probability:.2g})"
-    _, *remarks = best.status.split("; ")
-    row = Annotation(
-        best.query_id, None, "", "", "", None, None, best.n_candidates, best.precursor_mz,
-        best.adduct, "; ".join((told, *remarks)),
-    )  # fmt: skip
-    return replace(result, annotations=(row,), evidence=(), peaks=())
+    best = result.annotations[0].probability
+    text = f"no candidate reaches probability {least:g} (best {best:.2g})"
+    return Unranked(
+        result.query_id,
+        Refusal(Cause.IMPROBABLE, text),
+        result.query,
+        result.query.remarks,
+        result.n_candidates,
+        result.analogues,
+    )
 
 
 def best_probabilities(results: Sequence[QueryResult]) -> Floats:
     """Return the probability of the best candidate of each query that has one, (n,)."""
-    first = (result.annotations[0].probability for result in results)
-    return np.array([p for p in first if p is not None], dtype=np.float64)
+    best = (answer.annotations[0].probability for answer in _answers(results))
+    return np.array([p for p in best if p is not None], dtype=np.float64)
 
 
 def describe_selection(selection: Selection) -> str:
@@ -120,13 +123,12 @@ def summary_lines(
     ]
 
 
-def _log_odds(results: Sequence[QueryResult]) -> Floats:
-    known = (result.log_odds_in_list for result in results)
-    return np.array([odds for odds in known if odds is not None], dtype=np.float64)
+def _answers(results: Iterable[QueryResult]) -> Iterator[Answer]:
+    return (result for result in results if isinstance(result, Answer))
 
 
 def _with_share(result: QueryResult, share: float) -> QueryResult:
-    if result.log_odds_in_list is None:
+    if isinstance(result, Unranked) or result.log_odds_in_list is None:
         return result
     held = float(in_list_probability(np.array([result.log_odds_in_list]), share)[0])
     return replace(

@@ -1,11 +1,17 @@
-"""The ranked table: its rows, its columns, and what belongs to one query."""
+"""What becomes of a query: ranked candidates, or the reason why it has none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
-from specvae.spectra.spectrum import Spectrum
+from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.library.query import Query
+from specvae.molecules.candidates import CandidateSet
 
 COLUMNS = (
     "query_id",
@@ -20,19 +26,146 @@ COLUMNS = (
     "adduct",
     "status",
 )
+"""Columns of the ranked table."""
+
+
+class Cause(StrEnum):
+    """The kinds of reasons why a query is not ranked, in words by which queries are counted."""
+
+    UNREADABLE = "unreadable record"
+    ION_MODE = "left out by ion mode"
+    ADDUCT = "left out by adduct"
+    MS_LEVEL = "not MS level 2"
+    NO_PRECURSOR = "no precursor m/z"
+    UNKNOWN_ADDUCT = "unknown adduct"
+    NO_ION = "no adduct and no ion mode"
+    NOT_LISTED = "no candidates for this query_id"
+    NONE_WITHIN = "no candidates of this mass"
+    IMPROBABLE = "no candidate of the probability"
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
-    """One candidate of one query, or the reason why a query has none.
+class Refusal:
+    """Why one query is not ranked.
+
+    Attributes
+    ----------
+    cause
+        The kind of reason.
+    text
+        The same with what is particular to the query, as the status words it; if empty, the
+        cause's own words.
+    """
+
+    cause: Cause
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text or self.cause
+
+    @property
+    def counted_as(self) -> str:
+        """Words that are the same for all queries of a run with this cause."""
+        return str(self) if self.cause is Cause.NONE_WITHIN else str(self.cause)
+
+    @property
+    def is_filter(self) -> bool:
+        """Whether the user asked to leave such queries out; nothing is wrong with them."""
+        return self.cause in (Cause.ION_MODE, Cause.ADDUCT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListProbabilities:
+    """Probabilities of the candidates of one list.
+
+    Attributes
+    ----------
+    given_in_list
+        float64 (n_candidates,): of each candidate, if the list is sure to hold the truth.
+    log_odds_in_list
+        Log odds that the list holds the truth, at a share of one half of all lists.
+    """
+
+    given_in_list: NDArray[np.float64]
+    log_odds_in_list: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """A query with its candidates, in the candidates' own order, and their scores.
+
+    Attributes
+    ----------
+    query
+        The spectrum and its ion.
+    candidates
+        One at least, one per InChIKey first block.
+    packed
+        Their fingerprints, uint8 (n_candidates, n_bytes).
+    scores
+        float64 (n_candidates,), nats.
+    blind_scores
+        The same for a spectrum in which nothing was measured.
+    logits
+        float64 (n_bits,) predicted for the query.
+    evidence
+        All kinds of evidence for the candidates; None for a model that ranks by the predicted
+        fingerprint alone.
+    probabilities
+        None unless the model is calibrated.
+    """
+
+    query: Query
+    candidates: CandidateSet
+    packed: NDArray[np.uint8]
+    scores: NDArray[np.float64]
+    blind_scores: NDArray[np.float64]
+    logits: NDArray[np.float64]
+    evidence: Evidence | None = None
+    probabilities: ListProbabilities | None = None
+
+    @property
+    def query_id(self) -> str:
+        """The query's identifier, unique within its file."""
+        return self.query.query_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unranked:
+    """A query that has no ranked candidates.
 
     Attributes
     ----------
     query_id
         The query's identifier, unique within its file.
+    refusal
+        Why.
+    query
+        The spectrum and its ion; None for a record that could not be read.
+    remarks
+        What else the status says, such as the adduct that was assumed.
+    n_candidates
+        How many were ranked before all of them were found too improbable; else 0.
+    analogues
+        As in `Answer`.
+    """
+
+    query_id: str
+    refusal: Refusal
+    query: Query | None = None
+    remarks: tuple[str, ...] = ()
+    n_candidates: int = 0
+    analogues: tuple[Analogue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One candidate of a query, ranked.
+
+    Attributes
+    ----------
     rank
-        1 is best; candidates of equal score share the worst rank of their group. None if the
-        query cannot be ranked.
+        1 is best; candidates of equal score share the worst rank of their group.
     smiles, inchikey, name
         The candidate as its file gives it; empty where unknown.
     score
@@ -40,53 +173,56 @@ class Annotation:
         the candidate's fingerprint under the prediction, if that is all that is ranked by.
     probability
         Chance that this candidate is the right one; None unless the model is calibrated.
-    n_candidates
-        Distinct candidates (by InChIKey first block) that were ranked.
-    precursor_mz
-        Of the query (Th), or None.
-    adduct
-        Of the query, stated or assumed (`status` says which), or None.
-    status
-        ``ok``, ``ok; ...`` with a remark, or why the query cannot be ranked.
     """
 
-    query_id: str
-    rank: int | None
+    rank: int
     smiles: str
     inchikey: str
     name: str
-    score: float | None
-    probability: float | None
-    n_candidates: int
-    precursor_mz: float | None
-    adduct: str | None
-    status: str
+    score: float
+    probability: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """All rows of one query (at least one), with what a report needs to explain them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The best candidates of a query, with what a report needs to explain them.
 
     Attributes
     ----------
     query
-        The spectrum; None for a record that could not be read.
+        The spectrum and its ion.
     annotations
-        Best first; a single row without rank if the query cannot be ranked.
-    evidence
+        One at least, best first.
+    n_candidates
+        Distinct candidates (by InChIKey first block) that were ranked, those beyond the best
+        included.
+    bits
         The bits that speak loudest for or against the best candidate.
     analogues
         Compounds of the library with like spectra, the nearest first.
     peaks
         The peaks that the best candidate's fragments explain best, by m/z.
     log_odds_in_list
-        Log odds that the list of candidates holds the truth, at a share of one half of all
-        lists; None unless the model is calibrated.
+        As in `ListProbabilities`; None unless the model is calibrated.
     """
 
-    query: Spectrum | None
+    query: Query
     annotations: tuple[Annotation, ...]
-    evidence: tuple[BitEvidence, ...] = ()
+    n_candidates: int
+    bits: tuple[BitEvidence, ...] = ()
     analogues: tuple[Analogue, ...] = ()
     peaks: tuple[PeakEvidence, ...] = ()
     log_odds_in_list: float | None = None
+
+    @property
+    def query_id(self) -> str:
+        """The query's identifier, unique within its file."""
+        return self.query.query_id
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the status says beside ``ok``."""
+        return self.query.remarks
+
+
+QueryResult = Answer | Unranked

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.pool import Evidence, fit_weights
-from specvae.annotation.ranking.annotator import (
-    Annotator,
-    CandidateSource,
-    QueryFilter,
-    RankedQuery,
-    rank_spectra,
-)
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.rank import rank_spectra
+from specvae.annotation.ranking.result import Ranked, Unranked
 from specvae.progress import Progress
 from specvae.spectra.spectrum import Spectrum
 
@@ -90,7 +88,7 @@ def calibrate(
         rank_spectra(annotator, settled, source, QueryFilter(), n_jobs=n_jobs, progress=progress),
         strict=True,
     ):
-        if ranked.candidates is None:
+        if isinstance(ranked, Unranked):
             continue
         found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
         if len(found):
@@ -109,8 +107,7 @@ def calibrate(
     examples: list[tuple[Evidence, int | None, int, float]] = []
     for (ranked, place), of_query, share in zip(lists, raw, shares.tolist(), strict=True):
         assert ranked.evidence is not None
-        assert ranked.query is not None
-        analogues, n_peaks = ranked.evidence.analogues, ranked.query.n_peaks
+        analogues, n_peaks = ranked.evidence.analogues, ranked.query.spectrum.n_peaks
         full.append(Evidence.from_raw(of_query, weights, analogues))
         examples.append((full[-1], place, n_peaks, share))
         # A list that the truth was alone in has nothing left to judge.
@@ -142,6 +139,6 @@ def default_probability() -> ProbabilityModel:
     return ProbabilityModel.from_json(json.loads(DEFAULT_FILE.read_text(encoding="utf-8")))
 
 
-def _raw(ranked: RankedQuery) -> NDArray[np.float64]:
+def _raw(ranked: Ranked) -> NDArray[np.float64]:
     assert ranked.evidence is not None
     return ranked.evidence.raw

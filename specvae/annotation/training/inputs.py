@@ -19,7 +19,7 @@ from specvae.annotation.library.library import (
     read_many,
     reject_compound,
 )
-from specvae.annotation.ranking.annotator import CandidateSource
+from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError

@@ -19,7 +19,8 @@ from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.library import Library, read_many, usable_pairs
 from specvae.annotation.output.plots import plot_training
-from specvae.annotation.ranking.annotator import Annotator, CandidateSource
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import (
     FEWEST_COMPOUNDS,
     PPM,

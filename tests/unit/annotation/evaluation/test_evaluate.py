@@ -5,32 +5,39 @@ import pytest
 from annotation_examples import tiny_annotator
 
 from specvae.annotation.evaluation.evaluate import evaluate
-from specvae.annotation.ranking.annotator import RankedQuery
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
+from specvae.spectra.spectrum import Spectrum
 
 CAFFEINE, ASPIRIN, ETHANOL = "RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ", "LFQSCWFLJHTTHZ"
 
 
-def query(query_id: str, scores: dict[str, float], blind: float = 0.0) -> RankedQuery:
+def settled(query_id: str) -> Query:
+    spectrum = Spectrum(mz=np.array([50.0]), intensity=np.array([1.0]), query_id=query_id)
+    return Query.settle(spectrum)
+
+
+def ranked_query(query_id: str, scores: dict[str, float], blind: float = 0.0) -> Ranked:
     n = len(scores)
     empty = np.array([""] * n, dtype=object)
     candidates = CandidateSet(
         empty, np.zeros(n), inchikey=np.array(list(scores), dtype=object), name=empty, id=empty
     )
-    return RankedQuery(
-        query_id, None, "[M+H]+", "ok", candidates,
-        scores=np.array(list(scores.values())), blind_scores=np.full(n, blind),
+    return Ranked(
+        settled(query_id), candidates, np.zeros((n, 1), np.uint8),
+        np.array(list(scores.values())), np.full(n, blind), np.zeros(8),
     )  # fmt: skip
 
 
 def test_each_query_is_counted_once_in_its_place() -> None:
-    ranked = [
-        query("first", {CAFFEINE: -1.0, ETHANOL: -2.0}),
-        query("second", {CAFFEINE: -1.0, ASPIRIN: -2.0}),
-        query("absent", {CAFFEINE: -1.0}),
-        RankedQuery("unrankable", None, None, "no precursor m/z"),
-        RankedQuery("filtered", None, None, "left out: ion mode negative", is_filtered=True),
-        query("no truth", {CAFFEINE: -1.0}),
+    ranked: list[Ranked | Unranked] = [
+        ranked_query("first", {CAFFEINE: -1.0, ETHANOL: -2.0}),
+        ranked_query("second", {CAFFEINE: -1.0, ASPIRIN: -2.0}),
+        ranked_query("absent", {CAFFEINE: -1.0}),
+        Unranked("unrankable", Refusal(Cause.NO_PRECURSOR)),
+        Unranked("filtered", Refusal(Cause.ION_MODE, "left out: ion mode negative")),
+        ranked_query("no truth", {CAFFEINE: -1.0}),
     ]
     truth = {
         "first": CAFFEINE,

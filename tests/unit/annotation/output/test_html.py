@@ -1,4 +1,5 @@
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,9 +8,17 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
+from specvae.annotation.library.query import Query
 from specvae.annotation.output import html
 from specvae.annotation.output.html import write_report
-from specvae.annotation.ranking.result import Annotation, QueryResult
+from specvae.annotation.ranking.result import (
+    Annotation,
+    Answer,
+    Cause,
+    QueryResult,
+    Refusal,
+    Unranked,
+)
 from specvae.spectra.spectrum import Spectrum
 
 CAFFEINE = "Cn1c(=O)c2c(ncn2C)n(C)c1=O"
@@ -74,34 +83,23 @@ def result(
     smiles: str = CAFFEINE,
     name: str = "caffeine",
     probability: float | None = None,
-    evidence: tuple[BitEvidence, ...] = (),
+    bits: tuple[BitEvidence, ...] = (),
     n_candidates: int | None = None,
-) -> QueryResult:
+) -> Answer:
+    key = "RYYVLZVUVIJVGH-UHFFFAOYSA-N"
     rows = tuple(
-        Annotation(
-            query_id,
-            sum(other >= score for other in scores),
-            smiles,
-            "RYYVLZVUVIJVGH-UHFFFAOYSA-N",
-            name,
-            score,
-            probability,
-            n_candidates or len(scores),
-            195.0877,
-            "[M+H]+",
-            "ok",
-        )
+        Annotation(sum(other >= score for other in scores), smiles, key, name, score, probability)
         for score in scores
     )
-    return QueryResult(spectrum(query_id), rows, evidence)
+    query = Query.settle(spectrum(query_id))
+    return Answer(query, rows, n_candidates or len(scores), bits)
 
 
-def unranked(query_id: str, status: str) -> QueryResult:
-    row = Annotation(query_id, None, "", "", "", None, None, 0, None, None, status)
-    return QueryResult(None, (row,))
+def unranked(query_id: str, status: str) -> Unranked:
+    return Unranked(query_id, Refusal(Cause.NO_PRECURSOR, status))
 
 
-def source(results: list[QueryResult], tmp_path: Path, **provenance: str) -> str:
+def source(results: Sequence[QueryResult], tmp_path: Path, **provenance: str) -> str:
     path = tmp_path / "report.html"
     write_report(results, path, title="Annotation of a <file>", provenance=provenance)
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
@@ -109,12 +107,12 @@ def source(results: list[QueryResult], tmp_path: Path, **provenance: str) -> str
 
 
 def test_a_query_is_told_with_spectrum_candidates_and_evidence(tmp_path: Path) -> None:
-    evidence = (
+    bits = (
         BitEvidence(12, "[#6]=[#8]", 0.98, True),
         BitEvidence(40, "thiophene", 0.85, False),
         BitEvidence(41, "bromine", 0.01, False),
     )
-    page = Page(source([result(evidence=evidence)], tmp_path, model="model.safetensors"))
+    page = Page(source([result(bits=bits)], tmp_path, model="model.safetensors"))
     for words in (
         "Annotation of a <file>",
         "1 query · 1 ranked",
@@ -146,7 +144,11 @@ def test_analogues_and_explained_peaks_are_shown(tmp_path: Path) -> None:
 
 
 def test_the_overview_links_to_every_query_and_tells_the_gap(tmp_path: Path) -> None:
-    results = [result("a"), result("b", (-2.0, -2.0, -4.0)), unranked("c", "no precursor m/z")]
+    results: list[QueryResult] = [
+        result("a"),
+        result("b", (-2.0, -2.0, -4.0)),
+        unranked("c", "no precursor m/z"),
+    ]
     text = source(results, tmp_path)
     page = Page(text)
     for number in (1, 2, 3):
@@ -158,6 +160,16 @@ def test_the_overview_links_to_every_query_and_tells_the_gap(tmp_path: Path) -> 
     assert "tie" in rows[1]
     assert rows[2] == ["c", "\N{EN DASH}", "\N{EN DASH}", "0", "no", "precursor", "m/z"]
     assert "2 candidates tie for the first place" in page.text
+
+
+def test_what_is_known_of_all_queries_is_said_at_the_top(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    lines = ["1 of 2 queries ranked; 1 no <precursor> m/z", "probabilities: by another model's"]
+    write_report([result()], path, title="t", provenance={}, summary=lines)
+    page = Page(path.read_text(encoding="utf-8"))
+    for line in lines:
+        assert line in page.text
+    assert page.text.index(lines[0]) < page.text.index("Overview")
 
 
 def test_scores_are_said_to_be_no_probabilities_until_they_are_calibrated(tmp_path: Path) -> None:
@@ -174,9 +186,9 @@ def test_scores_are_said_to_be_no_probabilities_until_they_are_calibrated(tmp_pa
 
 @pytest.mark.parametrize("nasty", ["<script>alert(1)</script>", '"><img src=x>', "a & b < c"])
 def test_everything_that_a_file_can_name_is_escaped(tmp_path: Path, nasty: str) -> None:
-    evidence = (BitEvidence(1, nasty, 0.9, True),)
-    results = [
-        result(nasty, name=nasty, smiles=nasty, evidence=evidence),
+    bits = (BitEvidence(1, nasty, 0.9, True),)
+    results: list[QueryResult] = [
+        result(nasty, name=nasty, smiles=nasty, bits=bits),
         unranked(nasty, nasty),
     ]
     path = tmp_path / "report.html"
@@ -218,8 +230,7 @@ def test_only_the_first_candidates_are_drawn_and_listed(tmp_path: Path) -> None:
 def test_a_spectrum_shows_its_strongest_peaks_and_labels_that_do_not_overlap(
     tmp_path: Path,
 ) -> None:
-    query = spectrum("q", n_peaks=1000)
-    one = QueryResult(query, result("q").annotations)
+    one = replace(result("q"), query=Query.settle(spectrum("q", n_peaks=1000)))
     text = source([one], tmp_path)
     sticks = re.search(r'class="stick" d="([^"]*)"', text)
     assert sticks is not None
@@ -234,10 +245,8 @@ def test_a_spectrum_shows_its_strongest_peaks_and_labels_that_do_not_overlap(
 
 def test_a_thousand_queries_make_a_usable_file(tmp_path: Path) -> None:
     scores = tuple(float(-i) for i in range(12))
-    evidence = tuple(
-        BitEvidence(i, "an atom environment of some length", 0.9, True) for i in range(8)
-    )
-    results = [result(f"query {i}", scores, evidence=evidence) for i in range(1000)]
+    bits = tuple(BitEvidence(i, "an atom environment of some length", 0.9, True) for i in range(8))
+    results = [result(f"query {i}", scores, bits=bits) for i in range(1000)]
     path = tmp_path / "report.html"
     write_report(results, path, title="many", provenance={})
     text = path.read_text(encoding="utf-8")
@@ -247,7 +256,7 @@ def test_a_thousand_queries_make_a_usable_file(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
-    broken = QueryResult(None, ())  # a result has one row at least
+    broken = replace(result(), annotations=())  # an answer has one row at least
     with pytest.raises(IndexError):
         write_report([result(), broken], tmp_path / "report.html", title="", provenance={})
     assert list(tmp_path.iterdir()) == []

@@ -2,14 +2,23 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from specvae.annotation.library.query import Query
 from specvae.annotation.output.tables import FORMATS, write_annotations
-from specvae.annotation.ranking.result import COLUMNS, Annotation, QueryResult
+from specvae.annotation.ranking.result import (
+    COLUMNS,
+    Annotation,
+    Answer,
+    Cause,
+    QueryResult,
+    Refusal,
+    Unranked,
+)
 from specvae.errors import ConfigError
 from specvae.spectra.adducts import KNOWN_ADDUCTS
 from specvae.spectra.spectrum import Spectrum
@@ -31,44 +40,31 @@ def spectrum(query_id: str, path: str = "queries.mgf", **fields: object) -> Spec
 
 
 def annotation(
-    query_id: str,
     rank: int,
     score: float,
     structure: tuple[str, str, str] = CAFFEINE,
-    *,
-    adduct: str = "[M+H]+",
     probability: float | None = None,
-    n_candidates: int = 2,
 ) -> Annotation:
     smiles, inchikey, name = structure
-    return Annotation(
-        query_id,
-        rank,
-        smiles,
-        inchikey,
-        name,
-        score,
-        probability,
-        n_candidates,
-        195.0877,
-        adduct,
-        "ok",
-    )
+    return Annotation(rank, smiles, inchikey, name, score, probability)
 
 
-def unranked(query_id: str, status: str, precursor_mz: float | None = None) -> QueryResult:
-    adduct = "[M+H]+" if precursor_mz else None
-    row = Annotation(query_id, None, "", "", "", None, None, 0, precursor_mz, adduct, status)
-    query = None if precursor_mz is None else spectrum(query_id, precursor_mz=precursor_mz)
-    return QueryResult(query, (row,))
+def answer(found: Spectrum, *rows: Annotation) -> Answer:
+    return Answer(Query.settle(found), rows, len(rows))
 
 
-def ranked(query_id: str = "q1", **fields: object) -> QueryResult:
-    rows = (annotation(query_id, 1, -1.5), annotation(query_id, 2, -3.25, ISOCAFFEINE))
-    return QueryResult(spectrum(query_id, **fields), rows)  # type: ignore[arg-type]
+def unranked(query_id: str, status: str, precursor_mz: float | None = None) -> Unranked:
+    found = spectrum(query_id, precursor_mz=precursor_mz)
+    query = None if precursor_mz is None else Query.settle(found)
+    return Unranked(query_id, Refusal(Cause.NO_PRECURSOR, status), query)
 
 
-def written(results: list[QueryResult], format: str) -> str:  # noqa: A002
+def ranked(query_id: str = "q1", **fields: object) -> Answer:
+    found = spectrum(query_id, **fields)  # type: ignore[arg-type]
+    return answer(found, annotation(1, -1.5), annotation(2, -3.25, ISOCAFFEINE))
+
+
+def written(results: Sequence[QueryResult], format: str) -> str:  # noqa: A002
     stream = io.StringIO(newline="")
     write_annotations(results, stream, format, provenance=PROVENANCE)
     return stream.getvalue()
@@ -89,6 +85,20 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
     assert len(rows) == 4
 
 
+def test_the_status_joins_what_was_decided() -> None:
+    assumed = Query.settle(spectrum("q", adduct=None, ion_mode="positive"))
+    answers: list[QueryResult] = [
+        Answer(assumed, (annotation(1, -1.0),), 1),
+        Unranked("q", Refusal(Cause.NOT_LISTED), assumed, (*assumed.remarks, "a; b")),
+        Unranked("x", Refusal(Cause.UNREADABLE, "unreadable record: no peaks")),
+    ]
+    assert [row["status"] for row in csv.DictReader(io.StringIO(written(answers, "csv")))] == [
+        "ok; adduct taken as [M+H]+",
+        "no candidates for this query_id; adduct taken as [M+H]+; a; b",
+        "unreadable record: no peaks",
+    ]
+
+
 def test_json_lines_hold_null_for_what_is_unknown() -> None:
     records = [
         json.loads(line)
@@ -106,15 +116,15 @@ def test_json_lines_hold_null_for_what_is_unknown() -> None:
 
 def test_scores_keep_their_order_where_six_digits_would_tie_them() -> None:
     close = (-1234.567891, -1234.567892)
-    rows = tuple(annotation("q", rank, score) for rank, score in enumerate(close, start=1))
-    text = written([QueryResult(spectrum("q"), rows)], "csv")
+    rows = (annotation(rank, score) for rank, score in enumerate(close, start=1))
+    text = written([answer(spectrum("q"), *rows)], "csv")
     scores = [row["score"] for row in csv.DictReader(io.StringIO(text))]
     assert scores == ["-1234.567891", "-1234.567892"]
 
 
 def test_numpy_scores_are_written_as_plain_numbers() -> None:
-    row = annotation("q", 1, np.float32(-0.5))  # type: ignore[arg-type]
-    results = [QueryResult(spectrum("q"), (row,))]
+    row = annotation(1, np.float32(-0.5))  # type: ignore[arg-type]
+    results = [answer(spectrum("q"), row)]
     assert next(csv.DictReader(io.StringIO(written(results, "csv"))))["score"] == "-0.5"
     assert json.loads(written(results, "jsonl"))["score"] == -0.5
 
@@ -123,8 +133,8 @@ NASTY = 'a\tb\nc\r"d",\u2028e|f'
 
 
 def test_a_row_of_tsv_stays_one_line_whatever_a_name_holds() -> None:
-    rows = (annotation(NASTY, 1, -1.0, ("C", "KEY", NASTY)),)
-    lines = written([QueryResult(spectrum(NASTY), rows)], "tsv").splitlines()
+    row = annotation(1, -1.0, ("C", "KEY", NASTY))
+    lines = written([answer(spectrum(NASTY), row)], "tsv").splitlines()
     assert len(lines) == 2
     # Split naively, as most readers of TSV do.
     assert len(lines[1].split("\t")) == len(COLUMNS)
@@ -132,8 +142,8 @@ def test_a_row_of_tsv_stays_one_line_whatever_a_name_holds() -> None:
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
 def test_a_nasty_name_comes_back_unchanged(format: str) -> None:  # noqa: A002
-    rows = (annotation("q", 1, -1.0, ("C", "KEY", NASTY)),)
-    text = written([QueryResult(spectrum("q"), rows)], format)
+    row = annotation(1, -1.0, ("C", "KEY", NASTY))
+    text = written([answer(spectrum("q"), row)], format)
     if format == "csv":
         record = next(csv.DictReader(io.StringIO(text, newline="")))
     else:
@@ -228,7 +238,7 @@ class MzTab:
         return dict(self.metadata)
 
 
-def mztab(results: list[QueryResult]) -> MzTab:
+def mztab(results: Sequence[QueryResult]) -> MzTab:
     return MzTab(written(results, "mztab"))
 
 
@@ -308,11 +318,11 @@ def test_mztab_keeps_queries_that_cannot_be_ranked() -> None:
 
 def test_mztab_summary_lists_all_candidates_that_tie_for_the_first_place() -> None:
     rows = (
-        annotation("q", 2, -1.0),
-        annotation("q", 2, -1.0, ISOCAFFEINE),
-        annotation("q", 3, -2.0),
+        annotation(2, -1.0),
+        annotation(2, -1.0, ISOCAFFEINE),
+        annotation(3, -2.0),
     )
-    summary = mztab([QueryResult(spectrum("q"), rows)]).rows["SML"][0]
+    summary = mztab([answer(spectrum("q"), *rows)]).rows["SML"][0]
     assert summary["database_identifier"] == f"candidate:{CAFFEINE[1]}|candidate:{ISOCAFFEINE[1]}"
     assert summary["chemical_name"] == "caffeine|null"
     for column in ("chemical_formula", "smiles", "chemical_name", "theoretical_neutral_mass"):
@@ -320,14 +330,12 @@ def test_mztab_summary_lists_all_candidates_that_tie_for_the_first_place() -> No
 
 
 def test_mztab_lists_bars_only_between_alternatives() -> None:
-    rows = (annotation("q", 1, -1.0, (CAFFEINE[0], CAFFEINE[1], NASTY)),)
-    assert mztab([QueryResult(spectrum("q"), rows)]).rows["SML"][0]["chemical_name"].count("|") == 0
+    row = annotation(1, -1.0, (CAFFEINE[0], CAFFEINE[1], NASTY))
+    assert mztab([answer(spectrum("q"), row)]).rows["SML"][0]["chemical_name"].count("|") == 0
 
 
 def test_mztab_has_one_run_assay_and_abundance_column_per_file() -> None:
-    negative = QueryResult(
-        spectrum("q2", "more.mgf", adduct="[M-H]-"), (annotation("q2", 1, -1.0, adduct="[M-H]-"),)
-    )
+    negative = answer(spectrum("q2", "more.mgf", adduct="[M-H]-"), annotation(1, -1.0))
     file = mztab([ranked(), negative])
     assert file.keys["ms_run[2]-scan_polarity[1]"] == "[MS, MS:1000129, negative scan, ]"
     assert file.keys["assay[2]-ms_run_ref"] == "ms_run[2]"
@@ -341,8 +349,8 @@ def test_mztab_has_one_run_assay_and_abundance_column_per_file() -> None:
 
 def test_mztab_charges_are_positive_in_both_polarities() -> None:
     def of(adduct: str) -> dict[str, str]:
-        rows = (annotation("q", 1, -1.0, adduct=adduct),)
-        return mztab([QueryResult(spectrum("q", adduct=adduct), rows)]).rows["SME"][0]
+        row = annotation(1, -1.0)
+        return mztab([answer(spectrum("q", adduct=adduct), row)]).rows["SME"][0]
 
     assert of("[M-2H]2-")["charge"] == "2"
     assert of("[M-2H]2-")["adduct_ion"] == "[M-2H]2-"

@@ -6,38 +6,52 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.items import BitEvidence
+from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
-from specvae.annotation.ranking.result import Annotation, QueryResult
+from specvae.annotation.ranking.result import (
+    Annotation,
+    Answer,
+    Cause,
+    QueryResult,
+    Refusal,
+    Unranked,
+)
+from specvae.spectra.spectrum import Spectrum
 
 N = len(SCORE_FEATURES)
 NONE = (0.0,) * N
 MODEL = ProbabilityModel((), NONE, (1.0,) * N, (0.0, *NONE), (0.0, *NONE))
-EVIDENCE = (BitEvidence(3, "C=O", 0.9, True),)
+BITS = (BitEvidence(3, "C=O", 0.9, True),)
 
 
-def result(*given: float, log_odds: float = 0.0, status: str = "ok") -> QueryResult:
-    rows = tuple(
-        Annotation("q", i + 1, "C", "K", "", -float(i), p, len(given), 100.0, "[M+H]+", status)
-        for i, p in enumerate(given)
+QUERY = Query.settle(
+    Spectrum(
+        mz=np.array([50.0]),
+        intensity=np.array([1.0]),
+        query_id="q",
+        precursor_mz=100.0,
+        ion_mode="positive",
     )
-    return QueryResult(None, rows, EVIDENCE, log_odds_in_list=log_odds)
+)
+UNRANKED = Unranked("u", Refusal(Cause.NO_PRECURSOR))
 
 
-def unranked() -> QueryResult:
-    row = Annotation("u", None, "", "", "", None, None, 0, None, None, "no precursor m/z")
-    return QueryResult(None, (row,))
+def result(*given: float, log_odds: float = 0.0) -> Answer:
+    rows = tuple(Annotation(i + 1, "C", "K", "", -float(i), p) for i, p in enumerate(given))
+    return Answer(QUERY, rows, len(given), BITS, log_odds_in_list=log_odds)
 
 
-def probabilities(of: QueryResult) -> list[float | None]:
-    return [row.probability for row in of.annotations]
+def probabilities(result: QueryResult) -> list[float | None]:
+    assert isinstance(result, Answer)
+    return [row.probability for row in result.annotations]
 
 
 def test_share_scales_all_candidates_of_a_list_alike() -> None:
-    results, share = settle_share(MODEL, [result(0.6, 0.4), unranked()], 0.5)
+    results, share = settle_share(MODEL, [result(0.6, 0.4), UNRANKED], 0.5)
     assert share == 0.5
     assert probabilities(results[0]) == pytest.approx([0.3, 0.2])
-    assert results[1] == unranked()
+    assert results[1] is UNRANKED
     surer = result(0.6, 0.4, log_odds=float(np.log(3.0)))
     assert probabilities(settle_share(MODEL, [surer], 0.5)[0][0]) == pytest.approx([0.45, 0.3])
     assert probabilities(settle_share(MODEL, [surer], 1.0)[0][0]) == pytest.approx([0.6, 0.4])
@@ -53,24 +67,24 @@ def test_share_is_estimated_from_all_queries() -> None:
 
 def test_improbable_candidates_are_left_out() -> None:
     kept = keep_probable(result(0.5, 0.3, 0.1), 0.3)
+    assert isinstance(kept, Answer)
     assert probabilities(kept) == [0.5, 0.3]
-    assert kept.evidence == EVIDENCE
-    assert keep_probable(unranked(), 0.5) == unranked()
+    assert kept.bits == BITS
+    assert keep_probable(UNRANKED, 0.5) is UNRANKED
 
 
 def test_query_without_a_probable_candidate_says_so() -> None:
-    dropped = keep_probable(result(0.312, 0.2, status="ok; adduct taken as [M+H]+"), 0.5)
-    (row,) = dropped.annotations
-    assert row.status == (
-        "no candidate reaches probability 0.5 (best 0.31); adduct taken as [M+H]+"
-    )
-    assert (row.rank, row.smiles, row.score, row.probability) == (None, "", None, None)
-    assert (row.query_id, row.n_candidates, row.adduct) == ("q", 2, "[M+H]+")
-    assert dropped.evidence == ()
+    dropped = keep_probable(result(0.312, 0.2), 0.5)
+    assert isinstance(dropped, Unranked)
+    assert dropped.refusal.cause is Cause.IMPROBABLE
+    assert str(dropped.refusal) == "no candidate reaches probability 0.5 (best 0.31)"
+    # What was said of the query is said still.
+    assert dropped.remarks == ("adduct taken as [M+H]+",)
+    assert (dropped.query_id, dropped.n_candidates, dropped.query) == ("q", 2, QUERY)
 
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
-    results = [result(0.9, 0.05), result(0.7), result(0.2), unranked()]
+    results: list[QueryResult] = [result(0.9, 0.05), result(0.7), result(0.2), UNRANKED]
     lines = summary_lines(results, 0.912, True, 0.5)
     assert lines[0] == "lists that hold the truth: 91.2% (estimated from 3 queries)"
     assert lines[1] == (
@@ -86,8 +100,7 @@ def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
 
 
 def test_uncalibrated_rows_are_untouched() -> None:
-    plain = replace(result(0.5), log_odds_in_list=None)
-    rows = tuple(replace(row, probability=None) for row in plain.annotations)
-    plain = replace(plain, annotations=rows)
-    assert keep_probable(plain, 0.9) == plain
+    rows = tuple(replace(row, probability=None) for row in result(0.5).annotations)
+    plain = replace(result(0.5), annotations=rows, log_odds_in_list=None)
+    assert keep_probable(plain, 0.9) is plain
     assert settle_share(MODEL, [plain], 0.5)[0] == [plain]

@@ -188,7 +188,7 @@ def test_json_round_trip_and_unknown_key() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("centre", [0.0, float("nan"), 0.0, 0.0], r"probability\.centre: found a number that is n"),
+        ("centre", [0.0, float("nan"), 0.0, 0.0], r"probability\.centre\[1\]: found nan"),
         ("scale", [1.0, 0.0, 1.0, 1.0], r"probability\.scale: found 0\.0, wanted numbers above 0"),
         ("default_share", 1.0, r"probability\.default_share: found 1\.0, wanted a share between"),
         ("share_strength", 0.0, r"probability\.share_strength: found 0\.0, wanted a number above"),

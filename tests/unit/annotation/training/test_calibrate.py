@@ -16,7 +16,8 @@ from specvae.annotation.evidence.pool import (
     standardised_columns,
 )
 from specvae.annotation.library.library import Library
-from specvae.annotation.ranking.annotator import Annotator, CandidateSource
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training import calibrate as module
 from specvae.annotation.training.calibrate import calibrate, default_probability
 from specvae.molecules.fingerprint import fingerprints, get_layout

@@ -14,7 +14,10 @@ from specvae_bench.retrieval.comparison import Comparison, read_problems, same_f
 from specvae_bench.retrieval.lookups import frequency_logits
 from specvae_bench.retrieval.report import figures
 
-from specvae.annotation.ranking.annotator import CandidateSource, QueryFilter, rank_queries
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.rank import rank_queries
+from specvae.annotation.ranking.result import Ranked
 from specvae.cli.options import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
@@ -100,14 +103,14 @@ def test_the_digest_is_of_contents_compressed_or_not(tmp_path: Path) -> None:
 
 
 def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
-    """No ion mode, a charge alone, two charges, a survey scan: the library's mode decides."""
+    """No ion mode, two charges, another stage of fragmentation: the library's mode decides."""
     plus, doubly = 61.06479, 31.03604  # [M+H]+ and [M+2H]2+ of propanol
     fields = {
         "silent": (plus, ""),
         "doubly": (doubly, "CHARGE=2+\n"),
         "negative": (59.05024, "IONMODE=negative\n"),
         "sodium": (83.04673, "ADDUCT=[M+Na]+\n"),
-        "survey": (plus, "MSLEVEL=1\nIONMODE=positive\n"),
+        "third": (plus, "MSLEVEL=3\nIONMODE=positive\n"),
     }
     queries = tmp_path / "queries.mgf"
     queries.write_text(
@@ -125,11 +128,12 @@ def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
     problems, _ = read_problems(queries, truth, source, wanted, Console())
     annotator = tiny_annotator(("positive",))
     ranked = rank_queries(annotator, queries, source, wanted, ReadReport(), n_jobs=1)
-    kept = {query.query_id: query for query in ranked if not query.is_filtered}
-    assert [problem.spectrum.query_id for problem in problems] == list(kept)
-    assert list(kept) == ["silent", "doubly", "survey"]
-    assert [p.spectrum.adduct for p in problems] == [q.adduct for q in kept.values()]
-    assert [p.n_candidates for p in problems] == [len(q.scores) for q in kept.values()] == [1, 1, 0]
+    kept = [q for q in ranked if isinstance(q, Ranked) or not q.refusal.is_filter]
+    assert [q.query_id for q in kept] == ["silent", "doubly", "third"]
+    assert [p.spectrum.query_id for p in problems] == [q.query_id for q in kept]
+    assert [p.spectrum.adduct for p in problems] == [q.query and q.query.adduct for q in kept]
+    assert [p.n_candidates for p in problems] == [1, 1, 0]
+    assert [isinstance(q, Ranked) for q in kept] == [True, True, False]
 
 
 def test_problems_are_the_queries_with_a_truth_that_pass_the_filter(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""What stands in the cells of a table: rows of queries, their status, numbers and lines of text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from specvae.annotation.ranking.result import COLUMNS, QueryResult, Unranked
+
+# Six decimals keep the order of scores that differ by as little as single-precision scores can.
+_DECIMALS = 6
+
+Cell = str | int | float | None
+
+
+def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
+    """Yield the rows of a query by `COLUMNS`: one for each candidate, or one that says why not."""
+    query, status = result.query, status_of(result)
+    shared: dict[str, Cell] = {
+        "query_id": result.query_id,
+        "n_candidates": result.n_candidates,
+        "precursor_mz": rounded(query.precursor_mz) if query is not None else None,
+        "adduct": query.adduct if query is not None else None,
+        "status": status,
+    }
+    if isinstance(result, Unranked):
+        unnamed: dict[str, Cell] = {"smiles": "", "inchikey": "", "name": ""}
+        yield {column: (shared | unnamed).get(column) for column in COLUMNS}
+        return
+    for annotation in result.annotations:
+        own: dict[str, Cell] = {
+            "rank": annotation.rank,
+            "smiles": annotation.smiles,
+            "inchikey": annotation.inchikey,
+            "name": annotation.name,
+            "score": rounded(annotation.score),
+            "probability": rounded(annotation.probability),
+        }
+        yield {column: (shared | own)[column] for column in COLUMNS}
+
+
+def status_of(result: QueryResult) -> str:
+    """Return ``ok`` or why a query is not ranked, then each decision on what was ranked."""
+    first = str(result.refusal) if isinstance(result, Unranked) else "ok"
+    return "; ".join((first, *result.remarks))
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a number as it is written; None stays None."""
+    # float() turns a numpy scalar, whose repr names its type, into a plain number.
+    # Adding zero turns -0.0, which rounding can make, into 0.0.
+    return None if value is None else round(float(value), _DECIMALS) + 0.0
+
+
+def one_line(value: object) -> str:
+    """Return text without tabs and line breaks."""
+    return re.sub(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+", " ", str(value))

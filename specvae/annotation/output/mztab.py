@@ -1,0 +1,321 @@
+"""The ranked table as mzTab-M 2.0.0-M.
+
+https://github.com/HUPO-PSI/mzTab, doi:10.1021/acs.analchem.8b04310
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from specvae import __version__
+from specvae.annotation.library.query import Query
+from specvae.annotation.output.cells import one_line, rounded, status_of
+from specvae.annotation.ranking.result import Annotation, Answer, QueryResult
+from specvae.errors import StructureError
+from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.spectra.adducts import Adduct
+
+# Columns before and after those that are repeated per assay, in the order that the standard fixes.
+_SML_HEAD = (
+    "SML_ID",
+    "SMF_ID_REFS",
+    "database_identifier",
+    "chemical_formula",
+    "smiles",
+    "inchi",
+    "chemical_name",
+    "uri",
+    "theoretical_neutral_mass",
+    "adduct_ions",
+    "reliability",
+    "best_id_confidence_measure",
+    "best_id_confidence_value",
+)
+_SML_TAIL = (
+    "abundance_study_variable[1]",
+    "abundance_variation_study_variable[1]",
+    "opt_global_query_id",
+    "opt_global_n_candidates",
+    "opt_global_status",
+)
+_SMF_HEAD = (
+    "SMF_ID",
+    "SME_ID_REFS",
+    "SME_ID_REF_ambiguity_code",
+    "adduct_ion",
+    "isotopomer",
+    "exp_mass_to_charge",
+    "charge",
+    "retention_time_in_seconds",
+    "retention_time_in_seconds_start",
+    "retention_time_in_seconds_end",
+)
+_SME = (
+    "SME_ID",
+    "evidence_input_id",
+    "database_identifier",
+    "chemical_formula",
+    "smiles",
+    "inchi",
+    "chemical_name",
+    "uri",
+    "derivatized_form",
+    "adduct_ion",
+    "exp_mass_to_charge",
+    "charge",
+    "theoretical_mass_to_charge",
+    "spectra_ref",
+    "identification_method",
+    "ms_level",
+    "id_confidence_measure[1]",
+    "id_confidence_measure[2]",
+    "rank",
+)
+_SME_TAIL = ("opt_global_inchikey",)
+_DESCRIPTION = (
+    "Candidates of each spectrum, ranked by the log-likelihood of their fingerprints under the "
+    "prediction from the spectrum. Nothing was quantified."
+)
+_PREFIX = "candidate"
+_SCORE = "[, , specvae score in nats (higher is better), ]"
+_PROBABILITY = "[, , specvae probability (higher is better), ]"
+_NO_QUANTITY = "[, , no quantification, ]"
+_SOFTWARE = f"[, , specvae, {__version__}]"
+_POLARITY = {
+    "positive": "[MS, MS:1000130, positive scan, ]",
+    "negative": "[MS, MS:1000129, negative scan, ]",
+}
+# Levels of MS:1002955: a tentative candidate, and an exact mass without one.
+_TENTATIVE, _EXACT_MASS = "3", "5"
+
+
+def write_mztab(
+    results: Iterable[QueryResult], stream: TextIO, provenance: Mapping[str, str]
+) -> None:
+    """Write all queries; parameters as in `specvae.annotation.output.tables.write_annotations`.
+
+    The metadata is written last although it comes first, as it lists the files that rows name: the
+    sections wait in temporary files.
+    """
+    with ExitStack() as stack:
+        sections = [
+            stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", newline=""))
+            for _ in range(3)
+        ]
+        small_molecules, features, evidence = sections
+        runs = _Runs()
+        n_evidence = 0
+        for number, result in enumerate(results, start=1):
+            run = runs.number_of(result)
+            ranked = result.annotations if isinstance(result, Answer) else ()
+            ids = range(n_evidence + 1, n_evidence + 1 + len(ranked))
+            query = result.query
+            # A feature needs an ion and its m/z, neither of which may be null.
+            ion = query.ion if query is not None and query.precursor_mz is not None else None
+            if query is not None and ion is not None:
+                features.write(_line(_feature(number, ids, query, ion)))
+                for sme_id, annotation in zip(ids, ranked, strict=True):
+                    evidence.write(_line(_evidence(sme_id, annotation, query, ion, run)))
+                n_evidence = ids.stop - 1
+            small_molecules.write(_line(_small_molecule(number, result, ion is not None)))
+        stream.writelines(_metadata(runs, provenance))
+        _copy(small_molecules, stream, ("SMH", "SML"), (_SML_HEAD, _SML_TAIL), len(runs))
+        _copy(features, stream, ("SFH", "SMF"), (_SMF_HEAD, ()), len(runs))
+        _copy(evidence, stream, ("SEH", "SME"), (_SME, _SME_TAIL), 0)
+
+
+def _copy(
+    section: TextIO,
+    stream: TextIO,
+    prefixes: tuple[str, str],
+    columns: tuple[tuple[str, ...], tuple[str, ...]],
+    n_assays: int,
+) -> None:
+    """Write a section's header and its waiting lines, an abundance of null for each assay."""
+    (of_header, of_line), (head, tail) = prefixes, columns
+    assays = [f"abundance_assay[{i}]" for i in range(1, n_assays + 1)]
+    stream.write("\n" + _line([of_header, *head, *assays, *tail]))
+    section.seek(0)
+    nulls = ["null"] * n_assays
+    for line in section:
+        cells = line.rstrip("\n").split("\t")
+        stream.write(_line([of_line, *cells[: len(head)], *nulls, *cells[len(head) :]]))
+
+
+@dataclass
+class _Runs:
+    """The files that the spectra come from, each one ``ms_run`` and ``assay`` of a number."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    polarities: dict[str, set[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return max(1, len(self.numbers))
+
+    def number_of(self, result: QueryResult) -> int:
+        """Return the number (1, 2, …) of the file of this query, and note its polarity."""
+        query = result.query
+        if query is None or not query.spectrum.path:
+            return 1
+        path = query.spectrum.path
+        number = self.numbers.setdefault(path, len(self.numbers) + 1)
+        if query.ion_mode:
+            self.polarities.setdefault(path, set()).add(query.ion_mode)
+        return number
+
+    def metadata(self) -> Iterator[tuple[str, str]]:
+        """Yield the lines that describe the files."""
+        for path, number in self.numbers.items():
+            yield f"ms_run[{number}]-location", Path(path).absolute().as_uri()
+            for i, polarity in enumerate(sorted(self.polarities.get(path, ()), reverse=True), 1):
+                yield f"ms_run[{number}]-scan_polarity[{i}]", _POLARITY[polarity]
+        if not self.numbers:
+            yield "ms_run[1]-location", "null"
+
+
+def _metadata(runs: _Runs, provenance: Mapping[str, str]) -> Iterator[str]:
+    assays = range(1, len(runs) + 1)
+    candidates = provenance.get("candidates")
+    pairs = [
+        ("mzTab-version", "2.0.0-M"),
+        ("mzTab-ID", "specvae-annotations"),
+        ("title", "Structures ranked for tandem mass spectra"),
+        ("description", _DESCRIPTION),
+        ("software[1]", _SOFTWARE),
+        *(
+            (f"software[1]-setting[{i}]", f"{key} = {value}")
+            for i, (key, value) in enumerate(provenance.items(), start=1)
+        ),
+        ("quantification_method", _NO_QUANTITY),
+        *runs.metadata(),
+        *(
+            pair
+            for i in assays
+            for pair in ((f"assay[{i}]", f"assay {i}"), (f"assay[{i}]-ms_run_ref", f"ms_run[{i}]"))
+        ),
+        ("study_variable[1]", "undefined"),
+        ("study_variable[1]-assay_refs", "|".join(f"assay[{i}]" for i in assays)),
+        ("study_variable[1]-description", "undefined"),
+        ("cv[1]-label", "MS"),
+        ("cv[1]-full_name", "PSI-MS controlled vocabulary"),
+        ("cv[1]-version", "4.1.11"),
+        ("cv[1]-uri", "https://raw.githubusercontent.com/HUPO-PSI/psi-ms-CV/master/psi-ms.obo"),
+        ("database[1]", "[, , candidate structures, ]"),
+        ("database[1]-prefix", _PREFIX),
+        ("database[1]-version", "Unknown"),
+        ("database[1]-uri", Path(candidates).absolute().as_uri() if candidates else "null"),
+        ("small_molecule-quantification_unit", _NO_QUANTITY),
+        ("small_molecule_feature-quantification_unit", _NO_QUANTITY),
+        (
+            "small_molecule-identification_reliability",
+            "[MS, MS:1002955, hr-ms compound identification confidence level, ]",
+        ),
+        ("id_confidence_measure[1]", _SCORE),
+        ("id_confidence_measure[2]", _PROBABILITY),
+    ]
+    for key, value in pairs:
+        yield _line(["MTD", key, value])
+
+
+def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list[object]:
+    """Return the cells of a query's summary: the candidates that share the best score."""
+    ranked = result.annotations if isinstance(result, Answer) else ()
+    best = [a for a in ranked if a.score == ranked[0].score]
+    ion = result.query.ion if result.query is not None else None
+    molecules = [_molecule(a) for a in best]
+    reliability = _TENTATIVE if best else _EXACT_MASS if has_feature else None
+    return [
+        number,
+        number if has_feature else None,
+        _bars(_identifier(a) for a in best),
+        _bars(m and m.formula for m in molecules),
+        _bars(a.smiles for a in best),
+        None,
+        _bars(a.name for a in best),
+        None,
+        _bars(m and rounded(m.exact_mass) for m in molecules),
+        ion.name if ion is not None and best else None,
+        reliability,
+        _SCORE if best else None,
+        rounded(best[0].score) if best else None,
+        None,
+        None,
+        result.query_id,
+        result.n_candidates,
+        status_of(result),
+    ]
+
+
+def _feature(number: int, ids: range, query: Query, ion: Adduct) -> list[object]:
+    """Return the cells of a query's ion and of its evidence."""
+    ambiguous = 1 if len(ids) > 1 else None
+    return [
+        number,
+        _bars(ids),
+        ambiguous,
+        ion.name,
+        None,
+        rounded(query.precursor_mz),
+        abs(ion.charge),
+        rounded(query.spectrum.retention_time),
+        None,
+        None,
+    ]
+
+
+def _evidence(
+    number: int, annotation: Annotation, query: Query, ion: Adduct, run: int
+) -> list[object]:
+    """Return the cells of one ranked candidate."""
+    molecule = _molecule(annotation)
+    return [
+        number,
+        query.query_id,
+        _identifier(annotation),
+        molecule and molecule.formula,
+        annotation.smiles,
+        None,
+        annotation.name,
+        None,
+        None,
+        ion.name,
+        rounded(query.precursor_mz),
+        abs(ion.charge),
+        rounded(ion.precursor_mz(molecule.exact_mass)) if molecule else None,
+        f"ms_run[{run}]:line={query.spectrum.line}",
+        _SOFTWARE,
+        "[MS, MS:1000511, ms level, 2]",
+        rounded(annotation.score),
+        rounded(annotation.probability),
+        annotation.rank,
+        annotation.inchikey,
+    ]
+
+
+def _identifier(annotation: Annotation) -> str:
+    return f"{_PREFIX}:{annotation.inchikey or 'null'}"
+
+
+def _molecule(annotation: Annotation) -> Molecule | None:
+    try:
+        return parse_molecule(annotation.smiles, inchikey=annotation.inchikey or None)
+    except StructureError:
+        return None
+
+
+def _bars(values: Iterable[object]) -> str | None:
+    """Join the alternatives of one cell; a bar within a value would look like another one."""
+    return "|".join(_cell(value).replace("|", "/") for value in values) or None
+
+
+def _cell(value: object) -> str:
+    return (one_line(value).strip() if value is not None else "") or "null"
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "\t".join(map(_cell, cells)) + "\n"

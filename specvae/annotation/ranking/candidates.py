@@ -1,0 +1,108 @@
+"""Where the candidates of queries come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.result import Cause, Refusal
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
+from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
+from specvae.progress import Progress
+from specvae.report import ReadReport
+
+
+class CandidateSource:
+    """Where queries' candidates come from: a CSV or TSV, or a pool.
+
+    A context manager: leaving it closes the pool's file.
+
+    Parameters
+    ----------
+    path
+        A table of structures, or a pool (``.h5``).
+    layout
+        Fingerprint layout of the model that ranks.
+    ppm
+        Largest distance of a candidate's exact mass from the query's neutral mass.
+    report
+        Where unusable rows are counted.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used, or holds no candidate.
+    """
+
+    def __init__(
+        self, path: Path, layout: FingerprintLayout, ppm: float, report: ReadReport
+    ) -> None:
+        self.ppm = ppm
+        self._layout = layout
+        self._cache = FingerprintCache()
+        self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
+        self._table = None if self._pool else read_candidates(path, report)
+        if self._table is not None and not len(self._table):
+            raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pool, if it is one."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def find(self, query: Query) -> CandidateSet | Refusal:
+        """Return a query's candidates, one per first block, or why there are none."""
+        if query.spectrum.ms_level not in (2, None):
+            return Refusal(Cause.MS_LEVEL, f"MS level {query.spectrum.ms_level}, wanted 2")
+        mass = query.neutral_mass
+        if self._table is not None and self._table.has_query_ids:
+            found = self._table.for_query(query.query_id)
+            return found.deduplicate(mass) if len(found) else Refusal(Cause.NOT_LISTED)
+        if query.precursor_mz is None:
+            return Refusal(Cause.NO_PRECURSOR)
+        if mass is None:
+            if query.adduct:
+                return Refusal(Cause.UNKNOWN_ADDUCT, f"unknown adduct {query.adduct}")
+            return Refusal(Cause.NO_ION)
+        source = self._pool if self._pool is not None else self._table
+        assert source is not None
+        found = source.within(mass, self.ppm)
+        if not len(found):
+            return Refusal(Cause.NONE_WITHIN, f"no candidates within {self.ppm:g} ppm")
+        return found.deduplicate()
+
+    def packed(
+        self,
+        sets: Sequence[CandidateSet],
+        n_jobs: int | None,
+        progress: Progress,
+        layout: FingerprintLayout | None = None,
+    ) -> list[NDArray[np.uint8]]:
+        """Return packed fingerprints of several sets; each structure is computed once.
+
+        `layout` is another one than the source's own, if any.
+        """
+        if self._pool is not None and layout is None:
+            return [candidates.packed for candidates in sets]
+        distinct = list(dict.fromkeys(s for candidates in sets for s in candidates.smiles))
+        rows = {smiles: row for row, smiles in enumerate(distinct)}
+        table = fingerprints(
+            distinct,
+            layout or self._layout,
+            self._cache,
+            n_jobs,
+            lambda done, total: progress.progress("computing fingerprints", done, total),
+        )
+        return [table[[rows[smiles] for smiles in c.smiles]] for c in sets]

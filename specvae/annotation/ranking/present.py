@@ -1,0 +1,57 @@
+"""From scores to the rows that a user sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from specvae.annotation.evidence.items import Analogue, PeakEvidence
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.result import Annotation, Answer, Ranked, Unranked
+
+_N_ANALOGUES = 3
+
+
+def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -> Answer | Unranked:
+    """Return the `top` best candidates of a ranked query (None: all), and what explains them.
+
+    Probabilities take it for sure that the list holds the truth; what all queries say of that is
+    for `specvae.annotation.ranking.in_list.settle_share` to add.
+    """
+    if isinstance(outcome, Unranked):
+        return outcome
+    candidates, scores, probabilities = outcome.candidates, outcome.scores, outcome.probabilities
+    # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
+    # candidates were listed must not decide which of them the user sees first.
+    order = np.lexsort((candidates.first_block, -scores))
+    ordered = scores[order]
+    ranks = np.searchsorted(-ordered, -ordered, side="right")[:top]
+    shown = candidates.select(order[:top])
+    annotations = tuple(
+        Annotation(
+            rank=int(rank),
+            smiles=shown.smiles[i],
+            inchikey=shown.inchikey[i],
+            name=shown.name[i],
+            score=float(ordered[i]),
+            probability=(
+                None if probabilities is None else float(probabilities.given_in_list[order[i]])
+            ),
+        )
+        for i, rank in enumerate(ranks)
+    )
+    best = order[0]
+    analogues: tuple[Analogue, ...] = ()
+    peaks: tuple[PeakEvidence, ...] = ()
+    if annotator.evidence_pool is not None and outcome.evidence is not None:
+        analogues = outcome.evidence.analogues[:_N_ANALOGUES]
+        spectrum = outcome.query.spectrum
+        peaks = annotator.evidence_pool.explain(spectrum, candidates.smiles[best])
+    return Answer(
+        outcome.query,
+        annotations,
+        n_candidates=len(scores),
+        bits=annotator.loudest_bits(outcome.logits, outcome.packed[best]),
+        analogues=analogues,
+        peaks=peaks,
+        log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
+    )

@@ -1,0 +1,157 @@
+"""Ranking: queries with their candidates, a few hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.list_features import list_features
+from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.library.query import Assumptions, Query
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.result import ListProbabilities, Ranked, Refusal, Unranked
+from specvae.molecules.candidates import CandidateSet
+from specvae.progress import Progress, Silence
+from specvae.report import ReadReport
+
+_CHUNK = 256
+
+
+class _Listed(NamedTuple):
+    """A query and what it is to be told from."""
+
+    query: Query
+    candidates: CandidateSet
+
+
+def rank_queries(
+    annotator: Annotator,
+    path: Path,
+    source: CandidateSource,
+    wanted: QueryFilter,
+    report: ReadReport,
+    *,
+    assumed: Assumptions | None = None,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Ranked | Unranked]:
+    """Rank the candidates of every query of a file; records come out in file order.
+
+    A record that cannot be read, or has no candidates, comes out too, with the reason why.
+    Candidates and fingerprints are held for a few hundred queries at a time.
+
+    Parameters
+    ----------
+    annotator
+        The model.
+    path
+        A file of spectra.
+    source
+        Where candidates come from.
+    wanted
+        Which queries are ranked.
+    report
+        Counts what is read and what is skipped.
+    assumed
+        The ion of queries that do not state it.
+    n_jobs
+        Processes that compute fingerprints; None for one per core.
+    progress
+        Where progress is shown.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used.
+    """
+    records = read_queries(path, report, partial(annotator.settle, assumed=assumed))
+    return rank_spectra(annotator, records, source, wanted, n_jobs=n_jobs, progress=progress)
+
+
+def rank_spectra(
+    annotator: Annotator,
+    records: Sequence[Query | Unranked],
+    source: CandidateSource,
+    wanted: QueryFilter,
+    *,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Ranked | Unranked]:
+    """Rank the candidates of each query, in order; what is unranked already stays so.
+
+    Parameters as in `rank_queries`.
+    """
+    progress = progress or Silence()
+    n_done = 0
+    for start in range(0, len(records), _CHUNK):
+        chunk = [_listed(record, source, wanted) for record in records[start : start + _CHUNK]]
+        listed = [record for record in chunk if isinstance(record, _Listed)]
+        ranked = _ranked(annotator, listed, source, n_jobs, progress)
+        for record in chunk:
+            yield record if isinstance(record, Unranked) else next(ranked)
+            n_done += 1
+            progress.progress("ranking queries", n_done, len(records))
+
+
+def _listed(
+    record: Query | Unranked, source: CandidateSource, wanted: QueryFilter
+) -> _Listed | Unranked:
+    """Return a query with its candidates, or why it has none."""
+    if isinstance(record, Unranked):
+        return record
+    refusal = wanted.reject(record)
+    if refusal is not None:
+        return Unranked(record.query_id, refusal, record)
+    found = source.find(record)
+    if isinstance(found, Refusal):
+        return Unranked(record.query_id, found, record, record.remarks)
+    return _Listed(record, found)
+
+
+def _ranked(
+    annotator: Annotator,
+    listed: Sequence[_Listed],
+    source: CandidateSource,
+    n_jobs: int | None,
+    progress: Progress,
+) -> Iterator[Ranked]:
+    """Rank what the model predicts at one go and compares with one table of fingerprints."""
+    sets = [candidates for _, candidates in listed]
+    tables = source.packed(sets, n_jobs, progress)
+    logits = annotator.predict([query.spectrum for query, _ in listed])
+    pool = annotator.evidence_pool
+    compared: Sequence[NDArray[np.uint8] | None] = [None] * len(listed)
+    if pool is not None:
+        compared = source.packed(sets, n_jobs, progress, pool.layout)
+    for (query, candidates), packed, predicted, other in zip(
+        listed, tables, logits, compared, strict=True
+    ):
+        both = np.stack([predicted, annotator.blind_logits])
+        scores, blind_scores = log_likelihoods(packed, both)
+        evidence = None
+        if pool is not None and other is not None:
+            evidence = pool.weigh(query.spectrum, candidates, other, scores)
+            scores = evidence.scores
+        probabilities = _probabilities(annotator, query, scores, evidence)
+        yield Ranked(
+            query, candidates, packed, scores, blind_scores, predicted, evidence, probabilities
+        )
+
+
+def _probabilities(
+    annotator: Annotator, query: Query, scores: NDArray[np.float64], evidence: Evidence | None
+) -> ListProbabilities | None:
+    if annotator.probability is None:
+        return None
+    features = [] if evidence is None else list_features(evidence, query.spectrum.n_peaks)
+    row = np.array([features], dtype=np.float64)
+    (given,) = annotator.probability.given_in_list([scores], row)
+    return ListProbabilities(given, float(annotator.probability.log_odds_in_list([scores], row)[0]))

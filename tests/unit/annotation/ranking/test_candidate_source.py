@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE
+from ranking_examples import QUERY, by_mass, table
+
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.result import Cause, Refusal
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidatePool, CandidateSet
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport
+from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.spectrum import Spectrum
+
+
+def test_candidates_by_mass_are_one_per_first_block(tmp_path: Path) -> None:
+    found = by_mass(tmp_path).find(Query.settle(QUERY))
+    assert isinstance(found, CandidateSet)
+    assert found.name.tolist() == ["caffeine"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        (replace(QUERY, precursor_mz=None), "no precursor m/z"),
+        (replace(QUERY, precursor_mz=999.9), "no candidates within 10 ppm"),
+        (replace(QUERY, ms_level=1), "MS level 1, wanted 2"),
+        (replace(QUERY, adduct="[M+Zz]+"), "unknown adduct [M+Zz]+"),
+        (replace(QUERY, adduct=None, ion_mode=None), "no adduct and no ion mode"),
+    ],
+)
+def test_why_there_are_no_candidates(tmp_path: Path, query: Spectrum, status: str) -> None:
+    assert str(by_mass(tmp_path).find(Query.settle(query))) == status
+
+
+def test_listed_candidates_need_no_mass(tmp_path: Path) -> None:
+    source = table(tmp_path / "ids.csv", f"query_id,smiles\nq,{ASPIRIN}\nq,{CAFFEINE}\nr,CCO\n")
+    found = source.find(Query.settle(replace(QUERY, precursor_mz=None)))
+    assert isinstance(found, CandidateSet)
+    assert len(found) == 2
+    other = source.find(Query.settle(replace(QUERY, query_id="s")))
+    assert other == Refusal(Cause.NOT_LISTED)
+
+
+def test_table_without_usable_candidate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no usable candidate"):
+        table(tmp_path / "none.csv", "smiles\nC1CC\n")
+
+
+@pytest.mark.parametrize("heavy_first", [True, False])
+def test_of_isotopologues_listed_for_a_query_the_one_that_it_can_be_is_ranked(
+    tmp_path: Path, heavy_first: bool
+) -> None:
+    smiles = ["[2H]C([2H])([2H])O", "CO"]
+    rows = smiles if heavy_first else smiles[::-1]
+    path = tmp_path / "candidates.csv"
+    path.write_text("query_id,smiles\n" + "".join(f"q,{text}\n" for text in rows))
+    source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport())
+    adduct = parse_adduct("[M+H]+")
+    assert adduct is not None
+    for text in smiles:
+        query = Spectrum(
+            mz=np.array([31.0]),
+            intensity=np.array([1.0]),
+            query_id="q",
+            precursor_mz=adduct.precursor_mz(parse_molecule(text).exact_mass),
+            adduct=adduct.name,
+        )
+        found = source.find(Query.settle(query))
+        assert isinstance(found, CandidateSet)
+        assert found.smiles.tolist() == [text]
+
+
+def test_a_pool_is_closed_with_its_source(tmp_path: Path) -> None:
+    structures, path = tmp_path / "c.smi", tmp_path / "c.h5"
+    structures.write_text(f"{CAFFEINE} caffeine\n", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    CandidatePool.build(structures, layout, path, n_jobs=1)
+    with CandidateSource(path, layout, 10.0, ReadReport()) as source:
+        found = source.find(Query.settle(QUERY))
+        assert isinstance(found, CandidateSet)
+        assert found.name.tolist() == ["caffeine"]
+    # HDF5 opens no file for writing that is open for reading.
+    with h5py.File(path, "r+"):
+        pass

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
+from ranking_examples import by_mass, mgf, ranked, said, table
+
+from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.library.query import Assumptions
+from specvae.annotation.ranking import rank as module
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.result import Cause, Ranked, Unranked
+from specvae.annotation.ranking.tally import Tally
+from specvae.errors import ConfigError
+from specvae.spectra.adducts import parse_adduct
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def annotator() -> Annotator:
+    return tiny_annotator()
+
+
+@pytest.mark.parametrize(
+    ("fields", "modes", "adduct", "status"),
+    [
+        ("IONMODE=positive", ("positive",), "[M+H]+", "ok; adduct taken as [M+H]+"),
+        ("", ("positive",), "[M+H]+", "ok; adduct taken as [M+H]+"),
+        ("", ("positive", "negative"), None, "no adduct and no ion mode"),
+        ("ADDUCT=M+H", ("positive",), "[M+H]+", "ok"),
+        (
+            "IONMODE=positive",
+            ("negative",),
+            "[M+H]+",
+            "ok; adduct taken as [M+H]+; the model was not trained on positive ion mode",
+        ),
+    ],
+)
+def test_adduct_that_a_query_does_not_state(
+    tmp_path: Path, fields: str, modes: tuple[str, ...], adduct: str | None, status: str
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS=195.0877\n{fields}\n138.066 10")
+    (query,) = ranked(tiny_annotator(modes), queries, by_mass(tmp_path))
+    assert query.query is not None
+    assert (query.query.adduct, said(query)) == (adduct, status)
+
+
+def test_an_assumed_ion_ranks_as_if_the_record_stated_it(tmp_path: Path) -> None:
+    annotator = tiny_annotator(("negative",))
+    source = table(
+        tmp_path / "c.csv",
+        f"query_id,smiles\na,{CAFFEINE}\na,{ASPIRIN}\nb,{CAFFEINE}\nb,{ASPIRIN}\n",
+    )
+    queries = mgf(
+        tmp_path / "q.mgf",
+        "TITLE=a\nPEPMASS=193.0731\n138.066 10\n178.05 20",
+        "TITLE=b\nPEPMASS=193.0731\nIONMODE=negative\nADDUCT=[M-H]-\n138.066 10\n178.05 20",
+    )
+    silent, outspoken = ranked(annotator, queries, source)
+    assert said(silent) == "ok; adduct taken as [M-H]-"
+    assert said(outspoken) == "ok"
+    assert isinstance(silent, Ranked)
+    assert isinstance(outspoken, Ranked)
+    np.testing.assert_array_equal(silent.scores, outspoken.scores)
+
+
+def test_users_assumptions_come_before_the_models_ion_mode(
+    tmp_path: Path, annotator: Annotator
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "TITLE=a\nPEPMASS=193.0731\n138.066 10")
+    assumed = Assumptions.parse(ion_mode="negative")
+    (query,) = ranked(annotator, queries, by_mass(tmp_path), assumed=assumed)
+    assert said(query) == (
+        "ok; adduct taken as [M-H]-; the model was not trained on negative ion mode"
+    )
+
+
+def test_two_charges_without_adduct_are_two_protons(tmp_path: Path, annotator: Annotator) -> None:
+    ion = parse_adduct("[M+2H]2+")
+    assert ion is not None
+    mz = ion.precursor_mz(194.0804)
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={mz:.4f}\nCHARGE=2+\n98.066 10")
+    (query,) = ranked(annotator, queries, by_mass(tmp_path))
+    assert said(query) == "ok; adduct taken as [M+2H]2+"
+
+
+def test_filters_leave_out_and_say_so(tmp_path: Path, annotator: Annotator) -> None:
+    queries = mgf(
+        tmp_path / "q.mgf",
+        "TITLE=a\nPEPMASS=195.0877\nADDUCT=[M+H]+\n138.066 10",
+        "TITLE=b\nPEPMASS=195.0877\nADDUCT=[M-H]-\n138.066 10",
+        "TITLE=c\nPEPMASS=217.0696\nADDUCT=[M+Na]+\n138.066 10",
+    )
+    wanted = QueryFilter.of("positive", ["M+H"])
+    found = ranked(annotator, queries, by_mass(tmp_path), wanted)
+    assert [said(q) for q in found] == [
+        "ok",
+        "left out: ion mode negative",
+        "left out: adduct [M+Na]+",
+    ]
+    assert [isinstance(q, Unranked) and q.refusal.is_filter for q in found] == [False, True, True]
+    with pytest.raises(ConfigError, match="Zz"):
+        QueryFilter.of(None, ["[M+Zz]+"])
+
+
+def test_unreadable_records_keep_their_place_and_get_names_of_their_own(
+    tmp_path: Path, annotator: Annotator
+) -> None:
+    good = "PEPMASS=195.0877\nADDUCT=[M+H]+\n138.066 10"
+    bad = "PEPMASS=195.0877\n138.066 x"
+    queries = mgf(
+        tmp_path / "q.mgf",
+        f"TITLE=a\n{bad}",
+        f"TITLE=a\n{good}",
+        f"TITLE=b\n{bad}",
+        f"TITLE=a\n{bad}",
+        f"TITLE=c\n{good}",
+        f"TITLE=d\n{bad}",
+    )
+    found = ranked(annotator, queries, by_mass(tmp_path))
+    assert [q.query_id for q in found] == ["a#2", "a", "b", "a#3", "c", "d"]
+    assert [q.query is None for q in found] == [True, False, True, True, False, True]
+    assert said(found[0]).startswith("unreadable record: a peak is not two finite numbers")
+
+
+def test_chunks_of_queries_change_nothing(
+    tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = mgf(
+        tmp_path / "q.mgf",
+        *(
+            f"TITLE=q{i}\nPEPMASS={mz}\nADDUCT=[M+H]+\n{100 + i}.05 10"
+            for i, mz in enumerate((195.0877, 181.0495, 999.9, 181.0720, 195.0877))
+        ),
+    )
+    whole = ranked(annotator, queries, by_mass(tmp_path))
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    pieces = ranked(annotator, queries, by_mass(tmp_path))
+    assert [said(q) for q in whole] == [said(q) for q in pieces]
+    for one, other in zip(whole, pieces, strict=True):
+        assert isinstance(one, Ranked) == isinstance(other, Ranked)
+        if isinstance(one, Unranked) or isinstance(other, Unranked):
+            continue
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-6)
+
+
+def test_blind_scores_are_of_the_candidates_alone(tmp_path: Path, annotator: Annotator) -> None:
+    source = table(
+        tmp_path / "c.csv",
+        "query_id,smiles\n" + "".join(f"{q},{s}\n" for q in "ab" for s in (CAFFEINE, ASPIRIN)),
+    )
+    queries = mgf(
+        tmp_path / "q.mgf",
+        "TITLE=a\nPEPMASS=195.0877\nIONMODE=positive\n138.066 10",
+        "TITLE=b\nPEPMASS=181.0495\nIONMODE=positive\n43.018 10\n121.03 50",
+    )
+    a, b = ranked(annotator, queries, source)
+    assert isinstance(a, Ranked)
+    assert isinstance(b, Ranked)
+    np.testing.assert_array_equal(a.blind_scores, b.blind_scores)
+    assert not np.array_equal(a.scores, b.scores)
+    np.testing.assert_allclose(a.scores, log_likelihoods(a.packed, a.logits), rtol=1e-12)
+    expected = log_likelihoods(a.packed, annotator.blind_logits)
+    np.testing.assert_allclose(a.blind_scores, expected, rtol=1e-12)
+
+
+def test_queries_are_counted_by_why_they_are_not_ranked(
+    tmp_path: Path, annotator: Annotator
+) -> None:
+    queries = mgf(
+        tmp_path / "q.mgf",
+        "TITLE=a\nPEPMASS=195.0877\n138.066 10",
+        "TITLE=b\nPEPMASS=999.9\nADDUCT=[M+H]+\n138.066 10",
+        "TITLE=c\nPEPMASS=999.8\nADDUCT=[M+H]+\n138.066 10",
+        "TITLE=d\nPEPMASS=195.0877\nADDUCT=[M+Qq]+\n138.066 10",
+        "TITLE=e\nPEPMASS=195.0877\n138.066 x",
+    )
+    tally = Tally()
+    outcomes = list(tally.counting(ranked(annotator, queries, by_mass(tmp_path))))
+    assert [outcome.query_id for outcome in outcomes] == list("abcde")
+    assert str(tally) == (
+        "1 of 5 queries ranked; 2 no candidates within 10 ppm; 1 unknown adduct; "
+        "1 unreadable record"
+    )
+    assert tally.causes[Cause.NONE_WITHIN] == 2
+    assert tally.remarks == {"adduct taken as [M+H]+": 1}
