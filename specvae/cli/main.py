@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("specvae.cli.predict:predict", "Predict fingerprint bits of each query."),
     "embed": ("specvae.cli.embed:embed", "Write latent means of spectra or molecules."),
     "fingerprint": ("specvae.cli.fingerprint:fingerprint", "Compute fingerprints of molecules."),
+    "check": ("specvae.cli.check:check", "Tell what is understood of spectra or candidates."),
     "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
     "info": ("specvae.cli.info:info", "Tell what a model is and what it was trained on."),
     "download": ("specvae.cli.download:download", "Fetch a public data set."),

@@ -1,0 +1,178 @@
+"""`specvae check`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from specvae.cli.options import INPUT_TABLE, settings_options, verbosity
+from specvae.errors import InputError, SpecvaeError
+from specvae.report import ReadReport
+
+if TYPE_CHECKING:
+    from specvae.spectra.overview import Overview
+    from specvae.spectra.spectrum import Spectrum
+
+_TABLES = (".csv", ".tsv", ".tab", ".txt", ".smi", ".smiles", ".ism")
+_FORMATS = {
+    "msp": "MSP",
+    "mgf": "MGF",
+    "mzml": "mzML",
+    "mzxml": "mzXML",
+    "massbank": "MassBank records",
+}
+_N_WORDS = 6  # of a counter
+_N_SKIPS = 3  # of a reason
+
+Lines = Iterator[tuple[str, str]]
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", type=INPUT_TABLE, nargs=-1, required=True)
+@settings_options
+@verbosity
+def check(files: tuple[Path, ...]) -> None:
+    """Tell what is understood of files of spectra or candidates, before a long run.
+
+    Spectra: how many, their precursors, ion species and modes, units of energy, MS levels; what was
+    decided about records; which were skipped, and why; the first three. Candidates: how many, their
+    masses, what was skipped. The exit code is 1 if a file cannot be used.
+
+    \b
+    Example:
+      specvae check query.mgf candidates.csv
+    """
+    n_bad = 0
+    for number, path in enumerate(files):
+        if number:
+            click.echo()
+        try:
+            for name, value in _described(path):
+                click.echo(f"{name:<16}{value}".rstrip())
+        except SpecvaeError as error:
+            n_bad += 1
+            click.echo(f"specvae: {error}", err=True)
+    if n_bad:
+        raise click.exceptions.Exit(1)
+
+
+def _described(path: Path) -> Lines:
+    from specvae.spectra.lines import sniff_format
+
+    if path.suffix.lower() == ".h5":
+        return _pool(path)
+    try:
+        kind = sniff_format(path)
+    except InputError:
+        if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
+            raise
+        return _candidates(path)
+    return _spectra(path, _FORMATS[kind])
+
+
+def _spectra(path: Path, kind: str) -> Lines:
+    from specvae.spectra.overview import Overview
+    from specvae.spectra.read import read_spectra
+
+    report = ReadReport()
+    overview = Overview.of_spectra(read_spectra(path, report))
+    yield "file", str(path)
+    yield "format", kind
+    yield "spectra", f"{overview.n_spectra:,}"
+    if overview.n_spectra:
+        yield from _counts(overview)
+    yield from _decisions(report)
+    for number, spectrum in enumerate(overview.examples):
+        yield ("" if number else "examples"), _example(spectrum)
+
+
+def _counts(overview: Overview) -> Lines:
+    peaks = sorted(overview.n_peaks)
+    yield "precursor m/z", _counted(overview.precursors)
+    yield "ion species", _counted(overview.ion_species)
+    yield "ion mode", _counted(overview.ion_modes)
+    yield "MS level", _counted(overview.ms_levels)
+    yield "energy", _counted(overview.energies)
+    yield "retention time", f"{overview.n_retention_times:,} stated"
+    yield "structure", _counted(overview.structures)
+    yield "peaks", f"median {peaks[len(peaks) // 2]:,}, from {peaks[0]:,} to {peaks[-1]:,}"
+
+
+def _counted(counter: Counter[str]) -> str:
+    """Return the most frequent words with their numbers, and how many others there are."""
+    words = [f"{word} {n:,}" for word, n in counter.most_common(_N_WORDS)]
+    n_others = sum(counter.values()) - sum(n for _, n in counter.most_common(_N_WORDS))
+    return "; ".join([*words, f"others {n_others:,}"] if n_others else words)
+
+
+def _decisions(report: ReadReport) -> Lines:
+    """Yield notes by kind, and what was skipped by reason with the first places."""
+    for number, (note, n) in enumerate(report.notes.most_common()):
+        yield ("" if number else "notes"), f"{note} {n:,}"
+    for number, (reason, n) in enumerate(report.counts.most_common()):
+        yield ("" if number else "left out"), f"{reason} {n:,}"
+        skips = (skip for skip in report.skips if skip.reason is reason)
+        for skip in islice(skips, _N_SKIPS):
+            detail = f": {skip.detail}" if skip.detail else ""
+            yield "", f"  line {skip.line:,}, {skip.record}{detail}"
+
+
+def _example(spectrum: Spectrum) -> str:
+    mz = spectrum.precursor_mz
+    ion = spectrum.ion
+    base = spectrum.mz[spectrum.intensity.argmax()]
+    noun = "peak" if spectrum.n_peaks == 1 else "peaks"
+    parts = [
+        spectrum.query_id,
+        "no precursor m/z" if mz is None else f"m/z {mz:.4f}",
+        ion.name if ion else spectrum.adduct or "ion species not known",
+        spectrum.ion_mode or "ion mode not known",
+        f"{spectrum.n_peaks:,} {noun}, highest at {base:.4f}",
+        *spectrum.notes,
+    ]
+    return "; ".join(parts)
+
+
+def _candidates(path: Path) -> Lines:
+    from specvae.molecules.candidates import read_candidates
+
+    report = ReadReport()
+    found = read_candidates(path, report)
+    yield "file", str(path)
+    yield "format", "table of candidates"
+    yield "candidates", f"{len(found):,}"
+    if len(found):
+        low, high = found.exact_mass.min(), found.exact_mass.max()
+        yield "exact mass", f"from {low:.4f} to {high:.4f} Da"
+    if found.query_id is not None:
+        n_queries = len(set(found.query_id.tolist()))
+        yield "query_id", f"{n_queries:,} queries have candidates of their own"
+    else:
+        yield "query_id", "no such column: candidates are matched by mass"
+    for column, texts in (("name", found.name), ("id", found.id)):
+        yield column, f"{sum(map(bool, texts.tolist())):,} stated"
+    yield from _decisions(report)
+    yield from _shown(found.smiles[:3].tolist(), found.name[:3].tolist())
+
+
+def _shown(smiles: Iterable[str], names: Iterable[str]) -> Lines:
+    for number, (text, name) in enumerate(zip(smiles, names, strict=True)):
+        yield ("" if number else "examples"), f"{text[:80]} {name}".strip()
+
+
+def _pool(path: Path) -> Lines:
+    from specvae.molecules.candidates import CandidatePool
+
+    with CandidatePool.open(path) as pool:
+        yield "file", str(path)
+        yield "format", "pool of candidates"
+        yield "candidates", f"{len(pool):,}"
+        low, high = pool.info()["mass_range"]
+        yield "exact mass", f"from {low:.4f} to {high:.4f} Da"
+        head = pool.slice(0, 3)
+        yield from _shown(head.smiles.tolist(), head.name.tolist())

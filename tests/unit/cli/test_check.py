@@ -1,0 +1,91 @@
+"""`specvae check`: what is said of files of spectra and of candidates."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from spectra_files import mgf_record
+
+from specvae.cli.check import check
+
+
+def run(*files: Path, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(check, [str(file) for file in files], input=stdin)
+
+
+def lines(result: Result) -> dict[str, str]:
+    """Return the lines by their names; the continued ones belong to the line above."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in result.stdout.splitlines():
+        name = line[:16].strip() or name
+        found[name] = f"{found[name]}\n{line[16:]}" if name in found else line[16:]
+    return found
+
+
+def test_spectra(tmp_path: Path) -> None:
+    path = tmp_path / "x.mgf.gz"
+    records = [
+        mgf_record("a", "ADDUCT=[M+H]+", "COLLISION_ENERGY=20 eV", "RTINSECONDS=5", "SMILES=CCO"),
+        mgf_record("b", "CHARGE=1-", "ION=[M+?]-", "COLLISION_ENERGY=35 NCE", "MSLEVEL=2"),
+        mgf_record("c", "ADDUCT=[X+Y]+", "PEPMASS=99.0877"),
+        mgf_record("d").replace("PEPMASS=181.07", "PEPMASS="),
+        mgf_record("e", "MSLEVEL=1"),
+        mgf_record("f", peaks=""),
+    ]
+    path.write_bytes(gzip.compress("".join(records).encode()))
+    result = run(path)
+    assert result.exit_code == 0
+    found = lines(result)
+    assert found["file"] == str(path)
+    assert (found["format"], found["spectra"]) == ("MGF", "4")
+    assert found["precursor m/z"] == "two decimals or fewer 3; not stated 1"
+    assert found["ion species"] == (
+        "[M+H]+ 1; not stated, taken as [M-H]- 1; [X+Y]+ (cannot be read) 1; "
+        "not stated, nor an ion mode 1"
+    )
+    assert found["ion mode"] == "not stated 2; positive 1; negative 1"
+    assert found["MS level"] == "not stated 3; 2 1"
+    assert found["energy"] == "not stated 2; eV 1; percent (normalised) 1"
+    assert found["retention time"] == "1 stated"
+    assert found["structure"] == "none 3; SMILES 1"
+    assert found["peaks"] == "median 2, from 2 to 2"
+    assert found["notes"].splitlines() == [
+        "ion species stated as unknown 1",
+        "first of several precursors taken 1",
+    ]
+    assert found["left out"].splitlines() == [
+        "not MS level 2 1",
+        "  line 35, e",
+        "no peaks 1",
+        "  line 42, f",
+    ]
+    examples = found["examples"].splitlines()
+    assert len(examples) == 3
+    assert examples[0] == "a; m/z 181.0700; [M+H]+; positive; 2 peaks, highest at 60.2500"
+    assert examples[1].endswith("ion species stated as unknown ([M+?]-)")
+
+
+def test_candidates(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("query_id,smiles,name\nq1,CCO,ethanol\nq2,C,\nq2,C1CC,broken\n")
+    result = run(path)
+    assert result.exit_code == 0
+    found = lines(result)
+    assert (found["format"], found["candidates"]) == ("table of candidates", "2")
+    assert found["exact mass"] == "from 16.0313 to 46.0419 Da"
+    assert found["query_id"] == "2 queries have candidates of their own"
+    assert found["name"] == "1 stated"
+    assert found["left out"].startswith("structure cannot be parsed 1\n  line 4, broken")
+    assert found["examples"].splitlines() == ["CCO ethanol", "C"]
+
+
+def test_a_file_that_cannot_be_used_costs_no_other(tmp_path: Path) -> None:
+    good = tmp_path / "x.mgf"
+    good.write_text(mgf_record("a"))
+    result = run(tmp_path / "none.mgf", good)
+    assert result.exit_code == 1
+    assert "none.mgf: no such file" in result.stderr
+    assert lines(result)["spectra"] == "1"
