@@ -111,8 +111,8 @@ def fragments(
                 block = blocks[n_seen]
                 near = source.within(molecules[block].exact_mass, ppm).deduplicate()
                 others = [
-                    smiles
-                    for smiles, other in zip(near.smiles, near.first_block, strict=True)
+                    molecule
+                    for molecule, other in zip(near.molecules, near.first_block, strict=True)
                     if other != block and other not in excluded
                 ]
                 if not others:
@@ -120,9 +120,9 @@ def fragments(
                 chosen = rng.permutation(len(others))[:decoys]
                 spectra_of = peaks[mode, block]
                 kept = rng.permutation(len(spectra_of))[:_SPECTRA_OF_ONE]
-                tables = [molecules[block].smiles, *(others[i] for i in chosen)]
+                compared = [molecules[block], *(others[i] for i in chosen)]
                 examples.append(
-                    Example([spectra_of[i] for i in kept], [FragmentTable.of(s) for s in tables])
+                    Example([spectra_of[i] for i in kept], [FragmentTable.of(m) for m in compared])
                 )
                 console.progress(f"fragments, {mode}", len(examples), min(compounds, len(blocks)))
                 if len(examples) == compounds:

@@ -91,7 +91,7 @@ def embed(
         found = list(read_molecules(molecules, report))
         ids = [name for name, _ in found]
         packed = fingerprints(
-            [molecule.smiles for _, molecule in found], annotator.layout, FingerprintCache()
+            [molecule for _, molecule in found], annotator.layout, FingerprintCache()
         )
         latent = annotator.embed_fingerprints(packed)
     if not ids:

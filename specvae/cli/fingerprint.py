@@ -72,7 +72,7 @@ def fingerprint(
     if not found:
         raise InputError(f"{molecules}: no usable molecule ({report.summary('molecules')})")
     packed = fingerprints(
-        [molecule.smiles for _, molecule in found],
+        [molecule for _, molecule in found],
         layout,
         FingerprintCache(),
         jobs,

@@ -20,7 +20,7 @@ from specvae.molecules.fingerprint import (
     FingerprintLayout,
     fingerprints,
 )
-from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.structures import Row, read_rows
 from specvae.report import ReadReport, Reason
 
@@ -30,11 +30,13 @@ _FIRST_BLOCK = 14
 _CHUNK_ROWS = 512
 
 Strings = NDArray[np.object_]
+Molecules = NDArray[np.object_]
 
 
 class CandidateSet:
     """Candidate structures in columns of equal length.
 
+    Structures are parsed once: a table's when it is read, a pool's when they are first asked for.
     InChIKeys that the file did not give are computed when they are asked for, so that a large
     table costs nothing for rows that no query selects; fingerprints likewise.
 
@@ -60,6 +62,7 @@ class CandidateSet:
         id: Strings,  # noqa: A002
         query_id: Strings | None = None,
         fingerprint: NDArray[np.uint8] | None = None,
+        molecules: Molecules | None = None,
     ) -> None:
         self.smiles = smiles
         self.exact_mass = exact_mass
@@ -68,27 +71,58 @@ class CandidateSet:
         self.query_id = query_id
         self.fingerprint = fingerprint
         self._given_key = inchikey  # a key, a first block, or nothing
+        if molecules is not None:
+            self.molecules = molecules
 
     def __len__(self) -> int:
         return len(self.smiles)
 
     @cached_property
+    def molecules(self) -> Molecules:
+        """The structures, shape (n,).
+
+        Raises
+        ------
+        StructureError
+            If one cannot be parsed: see `usable`.
+        """
+        return _column(
+            Molecule.parse(smiles, inchikey=key)
+            for smiles, key in zip(self.smiles, self._given_key, strict=True)
+        )
+
+    def usable(self) -> tuple[CandidateSet, list[tuple[int, str]]]:
+        """Return the candidates whose structures can be parsed; row and cause of the others.
+
+        All of a table can. A pool may have been written by a version that accepted more.
+        """
+        if "molecules" in self.__dict__:
+            return self, []
+        molecules: list[Molecule] = []
+        unusable: list[tuple[int, str]] = []
+        for row, (smiles, key) in enumerate(zip(self.smiles, self._given_key, strict=True)):
+            try:
+                molecules.append(Molecule.parse(smiles, inchikey=key))
+            except StructureError as error:
+                unusable.append((row, str(error)))
+        lost = [row for row, _ in unusable]
+        chosen = self.select(np.delete(np.arange(len(self)), lost)) if lost else self
+        chosen.molecules = _column(molecules)
+        return chosen, unusable
+
+    @cached_property
     def inchikey(self) -> Strings:
         """Standard InChIKeys: as given, else computed; shape (n,)."""
-        return _strings(
-            key if len(key) > _FIRST_BLOCK else _computed_key(smiles, key)
-            for key, smiles in zip(self._given_key, self.smiles, strict=True)
-        )
+        if all(len(key) > _FIRST_BLOCK for key in self._given_key):
+            return self._given_key
+        return _column(molecule.inchikey for molecule in self.molecules)
 
     @cached_property
     def first_block(self) -> Strings:
         """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
-        if "inchikey" in self.__dict__:
-            return _strings(key[:_FIRST_BLOCK] for key in self.inchikey)
-        return _strings(
-            key[:_FIRST_BLOCK] or _computed_key(smiles, key)[:_FIRST_BLOCK]
-            for key, smiles in zip(self._given_key, self.smiles, strict=True)
-        )
+        if all(self._given_key):
+            return _column(key[:_FIRST_BLOCK] for key in self._given_key)
+        return _column(molecule.first_block for molecule in self.molecules)
 
     @property
     def has_query_ids(self) -> bool:
@@ -117,20 +151,21 @@ class CandidateSet:
     ) -> CandidateSet:
         """Return the same candidates with fingerprints, computed for these rows only."""
         chosen = self.select(np.arange(len(self)))
-        chosen.fingerprint = fingerprints(list(self.smiles), layout, cache, n_jobs, progress)
+        chosen.fingerprint = fingerprints(list(self.molecules), layout, cache, n_jobs, progress)
         return chosen
 
     def select(self, rows: NDArray[np.intp]) -> CandidateSet:
         """Return the given rows in the given order."""
-        given = self.__dict__.get("inchikey", self._given_key)
+        molecules = self.__dict__.get("molecules")
         return CandidateSet(
             self.smiles[rows],
             self.exact_mass[rows],
-            inchikey=given[rows],
+            inchikey=self._given_key[rows],
             name=self.name[rows],
             id=self.id[rows],
             query_id=None if self.query_id is None else self.query_id[rows],
             fingerprint=None if self.fingerprint is None else self.fingerprint[rows],
+            molecules=None if molecules is None else molecules[rows],
         )
 
     def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
@@ -182,19 +217,11 @@ class CandidateSet:
         return {query_id: np.array(found, dtype=np.intp) for query_id, found in rows.items()}
 
 
-def _strings(values: Iterable[str]) -> Strings:
+def _column(values: Iterable[object]) -> NDArray[np.object_]:
     listed = list(values)
     column = np.empty(len(listed), dtype=object)
     column[:] = listed
     return column
-
-
-def _computed_key(smiles: str, first_block: str) -> str:
-    """Return the InChIKey of a row, or what is known of it where InChI gives up."""
-    try:
-        return parse_molecule(smiles).inchikey
-    except StructureError:
-        return first_block
 
 
 def _mass_window(
@@ -238,12 +265,13 @@ def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSe
 
 def _columns(rows: Sequence[Row], has_query_ids: bool) -> CandidateSet:
     return CandidateSet(
-        _strings(row.smiles for row in rows),
-        np.array([row.exact_mass for row in rows], dtype=np.float64),
-        inchikey=_strings(row.inchikey for row in rows),
-        name=_strings(row.name for row in rows),
-        id=_strings(row.id for row in rows),
-        query_id=_strings(row.query_id for row in rows) if has_query_ids else None,
+        _column(row.smiles for row in rows),
+        np.array([row.molecule.exact_mass for row in rows], dtype=np.float64),
+        inchikey=_column(row.molecule.given_key for row in rows),
+        name=_column(row.name for row in rows),
+        id=_column(row.id for row in rows),
+        query_id=_column(row.query_id for row in rows) if has_query_ids else None,
+        molecules=_column(row.molecule for row in rows),
     )
 
 
@@ -336,17 +364,19 @@ class CandidatePool:
         for path in paths:
             for row in read_rows(path, report):
                 n_rows += 1
-                try:
-                    key = row.inchikey or parse_molecule(row.smiles).inchikey
-                except StructureError as error:
+                molecule = row.molecule
+                key = molecule.given_key or molecule.inchikey
+                if not key:
                     record = row.id or row.name or row.smiles
-                    report.skip(str(path), row.line, record, Reason.BAD_STRUCTURE, str(error))
+                    cause = "no InChIKey can be computed for it"
+                    report.skip(str(path), row.line, record, Reason.BAD_STRUCTURE, cause)
                     continue
-                kept.setdefault((key[:_FIRST_BLOCK], round(row.exact_mass, 4)), (key, row))
+                kept.setdefault((key[:_FIRST_BLOCK], round(molecule.exact_mass, 4)), (key, row))
         if not kept:
             raise InputError(f"{', '.join(map(str, paths))}: no usable structure")
-        ordered = sorted(kept.values(), key=lambda pair: pair[1].exact_mass)
-        packed = fingerprints([row.smiles for _, row in ordered], layout, cache, n_jobs, progress)
+        ordered = sorted(kept.values(), key=lambda pair: pair[1].molecule.exact_mass)
+        molecules = [row.molecule for _, row in ordered]
+        packed = fingerprints(molecules, layout, cache, n_jobs, progress)
         attributes = {
             "kind": _KIND,
             "format_version": _FORMAT_VERSION,
@@ -361,7 +391,7 @@ class CandidatePool:
         }
         with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(attributes)
-            file["exact_mass"] = np.array([row.exact_mass for _, row in ordered])
+            file["exact_mass"] = np.array([molecule.exact_mass for molecule in molecules])
             file["inchikey"] = np.array([key.encode() for key, _ in ordered], dtype="S27")
             text = h5py.string_dtype()
             for column in ("smiles", "name", "id"):
@@ -418,11 +448,11 @@ class CandidatePool:
         """
         try:
             return CandidateSet(
-                _strings(self._file["smiles"].asstr()[first:end]),
+                _column(self._file["smiles"].asstr()[first:end]),
                 self.exact_mass[first:end],
-                inchikey=_strings(key.decode() for key in self._file["inchikey"][first:end]),
-                name=_strings(self._file["name"].asstr()[first:end]),
-                id=_strings(self._file["id"].asstr()[first:end]),
+                inchikey=_column(key.decode() for key in self._file["inchikey"][first:end]),
+                name=_column(self._file["name"].asstr()[first:end]),
+                id=_column(self._file["id"].asstr()[first:end]),
                 fingerprint=self._file["packed"][first:end],
             )
         except (OSError, RuntimeError):

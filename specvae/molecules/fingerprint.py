@@ -23,7 +23,7 @@ from rdkit import Chem
 from specvae.errors import ConfigError, SpecvaeError, nearest
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
-from specvae.molecules.molecule import canonical_smiles, quiet_rdkit, standard_mol
+from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.substructure import SubstructureMatcher
 
 __all__ = [
@@ -108,13 +108,13 @@ class FingerprintLayout:
         block, index = self.columns[bit]
         return get_block(block).meaning(index)
 
-    def compute(self, smiles: Sequence[str]) -> NDArray[np.uint8]:
+    def compute(self, molecules: Sequence[str | Molecule]) -> NDArray[np.uint8]:
         """Compute fingerprints in this process, without any cache.
 
         Parameters
         ----------
-        smiles
-            Molecules; each is standardised by `specvae.molecules.molecule.standard_mol` first.
+        molecules
+            Molecules, or SMILES, which are parsed.
 
         Returns
         -------
@@ -124,13 +124,12 @@ class FingerprintLayout:
         Raises
         ------
         StructureError
-            If a molecule cannot be parsed; the message shows it.
+            If a SMILES cannot be parsed; the message shows it.
         """
-        packed = np.zeros((len(smiles), self.n_bytes), dtype=np.uint8)
-        for row, text in zip(packed, smiles, strict=True):
-            mol, _ = standard_mol(text)
+        packed = np.zeros((len(molecules), self.n_bytes), dtype=np.uint8)
+        for row, molecule in zip(packed, _parsed(molecules), strict=True):
             with quiet_rdkit():
-                row[:] = np.packbits(self._bits(mol), bitorder="little")
+                row[:] = np.packbits(self._bits(molecule.mol), bitorder="little")
         return packed
 
     @cached_property
@@ -240,7 +239,7 @@ def unpack(packed: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:
 
 
 def fingerprints(
-    smiles: Sequence[str],
+    molecules: Sequence[str | Molecule],
     layout: FingerprintLayout,
     cache: FingerprintCache | None = None,
     n_jobs: int | None = None,
@@ -250,9 +249,9 @@ def fingerprints(
 
     Parameters
     ----------
-    smiles
-        Molecules. Each structure is computed once, however often and in whatever spelling it
-        stands here or stood in an earlier call with the same cache.
+    molecules
+        Molecules, or SMILES, which are parsed. Each structure is computed once, however often and
+        in whatever spelling it stands here or stood in an earlier call with the same cache.
     layout
         The bits wanted.
     cache
@@ -267,37 +266,45 @@ def fingerprints(
     Returns
     -------
     NDArray[np.uint8]
-        Shape (len(smiles), layout.n_bytes), see `FingerprintLayout.compute`.
+        Shape (len(molecules), layout.n_bytes), see `FingerprintLayout.compute`.
 
     Raises
     ------
     StructureError
-        If a molecule cannot be parsed, before anything is computed.
+        If a SMILES cannot be parsed, before anything is computed.
     SpecvaeError
         If the system ends one of the processes; what was computed is kept in the cache.
     """
-    distinct = list(dict.fromkeys(smiles))
+    parsed = list(_parsed(molecules))
+    distinct = {molecule.smiles: molecule for molecule in parsed}
     shelf = _Shelf(layout, cache)
-    found = shelf.get(distinct)
-    # Spellings that were not seen before may still be of a structure that was.
-    spellings: dict[str, list[str]] = {}
-    for text in distinct:
-        if text not in found:
-            spellings.setdefault(canonical_smiles(text), []).append(text)
+    found = shelf.get(list(distinct))
+    missing = [molecule for smiles, molecule in distinct.items() if smiles not in found]
     try:
-        for batch in _found_or_computed(list(spellings), layout, shelf, n_jobs):
-            for structure, bits in batch.items():
-                same = dict.fromkeys(spellings[structure], bits)
-                found |= same
-                shelf.put({structure: bits, **same})
+        for chunk, bits in _computed(missing, layout, n_jobs):
+            fresh = dict(zip((molecule.smiles for molecule in chunk), bits, strict=True))
+            found |= fresh
+            shelf.put(fresh)
             if progress:
                 progress(len(found), len(distinct))
     finally:
         shelf.save()
-    table = np.zeros((len(smiles), layout.n_bytes), dtype=np.uint8)
-    for row, text in zip(table, smiles, strict=True):
-        row[:] = found[text]
+    table = np.zeros((len(parsed), layout.n_bytes), dtype=np.uint8)
+    for row, molecule in zip(table, parsed, strict=True):
+        row[:] = found[molecule.smiles]
     return table
+
+
+def _parsed(molecules: Sequence[str | Molecule]) -> Iterator[Molecule]:
+    """Yield molecules; each text is parsed once."""
+    known: dict[str, Molecule] = {}
+    for item in molecules:
+        if isinstance(item, Molecule):
+            yield item
+        else:
+            if item not in known:
+                known[item] = Molecule.parse(item)
+            yield known[item]
 
 
 class _Shelf:
@@ -328,23 +335,12 @@ class _Shelf:
         self._unsaved.clear()
 
 
-def _found_or_computed(
-    structures: Sequence[str], layout: FingerprintLayout, shelf: _Shelf, n_jobs: int | None
-) -> Iterator[dict[str, NDArray[np.uint8]]]:
-    """Yield fingerprints in batches: first all that are there, then as they are computed."""
-    known = shelf.get(structures)
-    yield known
-    missing = [structure for structure in structures if structure not in known]
-    for chunk, packed in _computed(missing, layout, n_jobs):
-        yield dict(zip(chunk, packed, strict=True))
-
-
 def _computed(
-    smiles: Sequence[str], layout: FingerprintLayout, n_jobs: int | None
-) -> Iterator[tuple[Sequence[str], NDArray[np.uint8]]]:
+    molecules: Sequence[Molecule], layout: FingerprintLayout, n_jobs: int | None
+) -> Iterator[tuple[Sequence[Molecule], NDArray[np.uint8]]]:
     """Yield chunks of molecules with their fingerprints, in any order."""
-    chunks = [smiles[start : start + _CHUNK] for start in range(0, len(smiles), _CHUNK)]
-    n_processes = min(n_jobs or _usable_cores(), len(smiles) // _WORTH_A_PROCESS)
+    chunks = [molecules[start : start + _CHUNK] for start in range(0, len(molecules), _CHUNK)]
+    n_processes = min(n_jobs or _usable_cores(), len(molecules) // _WORTH_A_PROCESS)
     if n_processes <= 1:
         for chunk in chunks:
             yield chunk, layout.compute(chunk)
@@ -382,8 +378,8 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _compute_chunk(layout: FingerprintLayout, smiles: Sequence[str]) -> NDArray[np.uint8]:
-    return _in_this_process(layout.name, layout.version, layout.columns).compute(smiles)
+def _compute_chunk(layout: FingerprintLayout, molecules: Sequence[Molecule]) -> NDArray[np.uint8]:
+    return _in_this_process(layout.name, layout.version, layout.columns).compute(molecules)
 
 
 @cache

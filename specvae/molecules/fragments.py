@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.molecule import standard_mol
+from specvae.molecules.molecule import Molecule
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -154,7 +154,7 @@ class FragmentTable:
     @classmethod
     def of(
         cls,
-        molecule: str | Chem.Mol,
+        molecule: str | Molecule | Chem.Mol,
         *,
         n_steps: int = N_STEPS,
         max_fragments: int = N_FRAGMENTS,
@@ -166,7 +166,7 @@ class FragmentTable:
         Parameters
         ----------
         molecule
-            A SMILES, which is standardised, or RDKit's molecule of one component, which is not.
+            A molecule; a SMILES, which is parsed; or RDKit's molecule of one component.
         n_steps
             Number of steps. Pieces that one step yields are broken before those of two steps, and
             those whose cut bonds are weakest first.
@@ -178,7 +178,9 @@ class FragmentTable:
         StructureError
             If the SMILES cannot be parsed.
         """
-        mol = standard_mol(molecule)[0] if isinstance(molecule, str) else molecule
+        if isinstance(molecule, str):
+            molecule = Molecule.parse(molecule)
+        mol = molecule.mol if isinstance(molecule, Molecule) else molecule
         order = np.argsort(
             Chem.CanonicalRankAtoms(mol, includeChirality=False), kind="stable"
         ).astype(np.int16)

@@ -21,7 +21,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
 from functools import lru_cache
 
 from rdkit import Chem, rdBase
@@ -32,43 +32,122 @@ from specvae.errors import StructureError
 from specvae.masses import ELECTRON_MASS
 
 _LONGEST_SHOWN = 60
+_FIRST_BLOCK = 14  # letters of an InChIKey
 
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
 
 
-@dataclass(frozen=True, slots=True)
 class Molecule:
     """One structure after standardisation.
 
-    Attributes
+    It is parsed once: whatever a later step needs is computed from it when first asked for. RDKit's
+    molecule is kept in binary form, some 400 bytes, as the object itself takes kilobytes and a
+    table of candidates has hundreds of thousands. Molecules are equal if their SMILES are.
+
+    Parameters
     ----------
-    smiles
-        Canonical SMILES with stereochemistry and isotopes.
-    inchikey
-        Standard InChIKey, 27 characters.
-    formula
-        Formula in Hill order, with the charge appended where one stays (``C5H14NO+``).
-    exact_mass
-        Monoisotopic mass in Da with all electrons; labelled atoms count with their isotope's mass.
-    charge
-        Net charge that could not be neutralised.
+    mol
+        As `standard_mol` returns it.
     n_components
         Number of components in the structure as given; above 1 for salts and hydrates.
+    inchikey
+        A key or first block that is trusted instead of being computed, which is the slowest step.
+    exact_mass
+        Monoisotopic mass in Da with all electrons; None to compute it. Labelled atoms count with
+        their isotope's mass.
     """
 
-    smiles: str
-    inchikey: str
-    formula: str
-    exact_mass: float
-    charge: int = 0
-    n_components: int = 1
+    __slots__ = (
+        "_binary",
+        "_formula",
+        "_given_key",
+        "_inchikey",
+        "_smiles",
+        "charge",
+        "exact_mass",
+        "n_components",
+    )
+
+    def __init__(
+        self,
+        mol: Chem.Mol,
+        *,
+        n_components: int = 1,
+        inchikey: str = "",
+        exact_mass: float | None = None,
+    ) -> None:
+        self._binary: bytes = mol.ToBinary()
+        self._given_key = inchikey
+        self._inchikey: str | None = inchikey if len(inchikey) > _FIRST_BLOCK else None
+        self._smiles: str | None = None
+        self._formula: str | None = None
+        self.exact_mass = exact_mass_of(mol) if exact_mass is None else exact_mass
+        self.charge = Chem.GetFormalCharge(mol)
+        self.n_components = n_components
+
+    @classmethod
+    def parse(
+        cls, smiles: str | None = None, inchi: str | None = None, *, inchikey: str = ""
+    ) -> Molecule:
+        """Parse one structure; see `standard_mol` for its errors, and the class for `inchikey`."""
+        mol, n_components = standard_mol(smiles, inchi)
+        return cls(mol, n_components=n_components, inchikey=inchikey)
+
+    def with_key(self, inchikey: str) -> Molecule:
+        """Return the same structure with another trusted key or first block; "" for none."""
+        same = copy(self)
+        same._given_key = inchikey
+        same._inchikey = inchikey if len(inchikey) > _FIRST_BLOCK else None
+        return same
+
+    @property
+    def mol(self) -> Chem.Mol:
+        """RDKit's molecule, a new object each time: it may be changed."""
+        return Chem.Mol(self._binary)  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def given_key(self) -> str:
+        """The trusted key or first block, "" if there is none."""
+        return self._given_key
+
+    @property
+    def smiles(self) -> str:
+        """Canonical SMILES with stereochemistry and isotopes."""
+        if self._smiles is None:
+            self._smiles = Chem.MolToSmiles(self.mol)
+        return self._smiles
+
+    @property
+    def inchikey(self) -> str:
+        """Standard InChIKey, 27 characters; what was given where InChI knows none."""
+        if self._inchikey is None:
+            with rdBase.BlockLogs():
+                computed: str = Chem.MolToInchiKey(self.mol)  # type: ignore[no-untyped-call]
+            self._inchikey = computed or self._given_key
+        return self._inchikey
 
     @property
     def first_block(self) -> str:
         """The 14 characters of the InChIKey that encode connectivity."""
-        return self.inchikey[:14]
+        return (self._given_key or self.inchikey)[:_FIRST_BLOCK]
+
+    @property
+    def formula(self) -> str:
+        """Formula in Hill order, with the charge appended where one stays (``C5H14NO+``)."""
+        if self._formula is None:
+            self._formula = CalcMolFormula(self.mol)
+        return self._formula
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Molecule) and self.smiles == other.smiles
+
+    def __hash__(self) -> int:
+        return hash(self.smiles)
+
+    def __repr__(self) -> str:
+        return f"Molecule({self.smiles!r})"
 
 
 @contextmanager
@@ -154,21 +233,10 @@ def _cause(text: str, kind: str) -> str:
     return f" ({problems[0].Message()})" if problems else ""
 
 
-def exact_mass(mol: Chem.Mol) -> float:
+def exact_mass_of(mol: Chem.Mol) -> float:
     """Return the monoisotopic mass in Da of all atoms with all their electrons."""
     # RDKit leaves out the electrons that a cation lacks.
     return float(CalcExactMolWt(mol)) + ELECTRON_MASS * Chem.GetFormalCharge(mol)
-
-
-def canonical_smiles(smiles: str) -> str:
-    """Return the canonical SMILES of the standardised structure.
-
-    Raises
-    ------
-    StructureError
-        See `standard_mol`.
-    """
-    return Chem.MolToSmiles(standard_mol(smiles)[0])
 
 
 def parse_molecule(
@@ -195,16 +263,7 @@ def parse_molecule(
 
 @lru_cache(maxsize=1 << 17)
 def _parse_cached(smiles: str | None, inchi: str | None, inchikey: str | None) -> Molecule:
-    mol, n_components = standard_mol(smiles, inchi)
-    with rdBase.BlockLogs():
-        key = inchikey or Chem.MolToInchiKey(mol)  # type: ignore[no-untyped-call]
-    if not key:
+    molecule = Molecule.parse(smiles, inchi, inchikey=inchikey or "")
+    if not molecule.inchikey:
         raise StructureError(f"no InChIKey can be computed for {_shown(smiles or inchi or '')}")
-    return Molecule(
-        smiles=Chem.MolToSmiles(mol),
-        inchikey=key,
-        formula=CalcMolFormula(mol),
-        exact_mass=exact_mass(mol),
-        charge=Chem.GetFormalCharge(mol),
-        n_components=n_components,
-    )
+    return molecule

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rdkit import Chem
-
 from specvae.errors import InputError, StructureError
-from specvae.molecules.molecule import Molecule, exact_mass, parse_molecule, standard_mol
+from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport, Reason
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -37,16 +35,13 @@ class Row:
         Where it stands, counted from 1.
     smiles
         As written; from InChI where no SMILES is given.
-    inchikey
-        Key or first block as given, empty if it has to be computed.
-    exact_mass
-        In Da, see `specvae.molecules.molecule`.
+    molecule
+        The structure, with the key or first block that the row gives.
     """
 
     line: int
     smiles: str
-    inchikey: str
-    exact_mass: float
+    molecule: Molecule
     name: str
     id: str
     query_id: str
@@ -99,24 +94,17 @@ def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
         cells = _smi_cells(stream) if _is_smi(path) else _table_cells(path, stream)
         for line, (smiles, inchi, inchikey, name, id_, query_id) in cells:
             try:
-                mol, n_components = standard_mol(smiles, inchi)
+                molecule = Molecule.parse(smiles, inchi)
             except StructureError as error:
                 record = id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
                 report.skip(str(path), line, record, Reason.BAD_STRUCTURE, str(error))
                 continue
-            if n_components > 1:
+            if molecule.n_components > 1:
                 report.note("largest organic component of several kept")
-            is_key = _INCHIKEY.fullmatch(inchikey) and n_components == 1
+            elif _INCHIKEY.fullmatch(inchikey):
+                molecule = molecule.with_key(inchikey)
             report.n_read += 1
-            yield Row(
-                line,
-                smiles or Chem.MolToSmiles(mol),
-                inchikey if is_key else "",
-                exact_mass(mol),
-                name,
-                id_,
-                query_id,
-            )
+            yield Row(line, smiles or molecule.smiles, molecule, name, id_, query_id)
 
 
 def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecule]]:
@@ -131,13 +119,18 @@ def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecu
     """
     for row in read_rows(path, report):
         name = row.id or row.name or f"{path.name}#{row.line}"
-        try:
-            molecule = parse_molecule(row.smiles)
-        except StructureError as error:
-            report.n_read -= 1
-            report.skip(str(path), row.line, name, Reason.BAD_STRUCTURE, str(error))
-        else:
+        molecule = row.molecule.with_key("")
+        if molecule.inchikey:
             yield name, molecule
+        else:
+            report.n_read -= 1
+            report.skip(
+                str(path),
+                row.line,
+                name,
+                Reason.BAD_STRUCTURE,
+                "no InChIKey can be computed for it",
+            )
 
 
 Cells = tuple[str, str, str, str, str, str]

@@ -23,7 +23,7 @@ from specvae.cli.options import Console
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
-from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -124,9 +124,8 @@ def same_formula(candidates: CandidateSet, place: int | None) -> NDArray[np.int6
         return np.empty(0, np.int64)
 
     def formula(row: int) -> str:
-        return parse_molecule(
-            candidates.smiles[row], inchikey=candidates.first_block[row] or None
-        ).formula
+        molecule: Molecule = candidates.molecules[row]
+        return molecule.formula
 
     mass = candidates.exact_mass
     near = np.flatnonzero(np.abs(mass - mass[place]) <= _SAME_MASS_DA)
@@ -274,24 +273,24 @@ class Comparison:
     def packed(self, layout: str) -> list[NDArray[np.uint8]]:
         """Return the candidates' fingerprints, uint8 (n_candidates, n_bytes) for each problem."""
         if layout not in self._packed:
-            smiles = [
-                [] if p.candidates is None else list(p.candidates.smiles) for p in self.problems
+            molecules = [
+                [] if p.candidates is None else list(p.candidates.molecules) for p in self.problems
             ]
-            table = self._fingerprints([text for of_one in smiles for text in of_one], layout)
-            ends = np.cumsum([len(of_one) for of_one in smiles])
+            table = self._fingerprints([m for of_one in molecules for m in of_one], layout)
+            ends = np.cumsum([len(of_one) for of_one in molecules])
             self._packed[layout] = np.split(table, ends[:-1])
         return self._packed[layout]
 
     def known_packed(self, layout: str) -> NDArray[np.uint8]:
         """Return the fingerprints of the library's compounds, uint8 (n_compounds, n_bytes)."""
         if layout not in self._known_packed:
-            self._known_packed[layout] = self._fingerprints(self.known.smiles, layout)
+            self._known_packed[layout] = self._fingerprints(self.known.molecules, layout)
         return self._known_packed[layout]
 
-    def _fingerprints(self, smiles: Sequence[str], layout: str) -> NDArray[np.uint8]:
+    def _fingerprints(self, molecules: Sequence[Molecule], layout: str) -> NDArray[np.uint8]:
         with self.timed(f"fingerprints, {layout}"):
             return fingerprints(
-                smiles,
+                molecules,
                 get_layout(layout),
                 FingerprintCache(),
                 self._jobs,

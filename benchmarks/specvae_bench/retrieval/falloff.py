@@ -16,7 +16,7 @@ from rdkit.DataStructs import BulkTanimotoSimilarity, ExplicitBitVect
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits
 from specvae.annotation.output.plots import line_style, save_png
-from specvae.molecules.molecule import quiet_rdkit, standard_mol
+from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Problem
 
@@ -36,12 +36,12 @@ def nearest_likeness(problems: Sequence[Problem], known: KnownSpectra) -> NDArra
 
     By `FINGERPRINT`; not-a-number where the truth is not among the candidates.
     """
-    library = [_bits(smiles) for smiles in known.smiles]
+    library = [_bits(molecule) for molecule in known.molecules]
     of_truth: dict[str, float] = {}
     for problem in problems:
         if problem.candidates is None or problem.place is None or problem.truth in of_truth:
             continue
-        truth = _bits(problem.candidates.smiles[problem.place])
+        truth = _bits(problem.candidates.molecules[problem.place])
         of_truth[problem.truth] = max(BulkTanimotoSimilarity(truth, library))
     return np.array(
         [np.nan if problem.place is None else of_truth[problem.truth] for problem in problems]
@@ -130,10 +130,9 @@ def plot_falloff(
     save_png(figure, path)
 
 
-def _bits(smiles: str) -> ExplicitBitVect:
-    mol, _ = standard_mol(smiles)
+def _bits(molecule: Molecule) -> ExplicitBitVect:
     with quiet_rdkit():
-        bits: ExplicitBitVect = _GENERATOR.GetFingerprint(mol)
+        bits: ExplicitBitVect = _GENERATOR.GetFingerprint(molecule.mol)
     return bits
 
 

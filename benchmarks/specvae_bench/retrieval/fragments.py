@@ -68,7 +68,7 @@ def isobars(known: KnownSpectra, n_most: int) -> list[Example]:
         if len(rivals) and len(examples) < n_most:
             nearest = rivals[np.argsort(np.abs(mass[rivals] - mass[own]), kind="stable")]
             compounds = [own, *nearest[:N_RIVALS].tolist()]
-            tables = [table_of(known.molecules[compound].smiles) for compound in compounds]
+            tables = [table_of(known.molecules[compound]) for compound in compounds]
             examples.append(Example(spectra[own], tables))
     return examples
 
@@ -76,5 +76,5 @@ def isobars(known: KnownSpectra, n_most: int) -> list[Example]:
 def _scores(comparison: Comparison, score: Score) -> Iterator[NDArray[np.float64]]:
     table_of = lru_cache(_TABLES_KEPT)(FragmentTable.of)
     for problem in comparison.problems:
-        smiles = [] if problem.candidates is None else list(problem.candidates.smiles)
-        yield score(Peaks.of(problem.spectrum), [table_of(text) for text in smiles])
+        molecules = [] if problem.candidates is None else list(problem.candidates.molecules)
+        yield score(Peaks.of(problem.spectrum), [table_of(molecule) for molecule in molecules])

@@ -33,9 +33,9 @@ from specvae.annotation.training.streams import (
 )
 from specvae.annotation.training.validation import RetrievalValidation
 from specvae.cli.options import Console
-from specvae.errors import InputError, StructureError
+from specvae.errors import InputError
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
-from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason
 from specvae.settings import override
@@ -148,8 +148,8 @@ def draw_molecules(
     left_out: tuple[frozenset[str], frozenset[str]],
     seed: int,
     console: Console,
-) -> list[str]:
-    """Return the SMILES of at most `n` structures of files, drawn at random.
+) -> list[Molecule]:
+    """Return at most `n` structures of files, drawn at random.
 
     Compounds in `left_out` (first blocks that are excluded, and held out) are none of them, whether
     a row's key or its structure says so. What cannot be read is skipped and counted on stderr.
@@ -161,20 +161,19 @@ def draw_molecules(
     """
     report = ReadReport()
     rows = [(path, row) for path in paths for row in read_rows(path, report)]
-    drawn: list[str] = []
+    drawn: list[Molecule] = []
     for i in np.random.default_rng(seed).permutation(len(rows)):
         if len(drawn) == n:
             break
         path, row = rows[i]
         # A key takes longer than all else about a structure: no more are computed than wanted.
-        try:
-            blocks = [row.inchikey[:14], parse_molecule(row.smiles).first_block]
-        except StructureError as error:
+        blocks = [row.molecule.first_block, row.molecule.with_key("").first_block]
+        if not all(blocks):
             name = row.id or row.name or row.smiles[:40]
-            report.skip(str(path), row.line, name, Reason.BAD_STRUCTURE, str(error))
-            continue
-        if reject_compound(blocks, *left_out) is None:
-            drawn.append(row.smiles)
+            cause = "no InChIKey can be computed for it"
+            report.skip(str(path), row.line, name, Reason.BAD_STRUCTURE, cause)
+        elif reject_compound(blocks, *left_out) is None:
+            drawn.append(row.molecule)
     if paths:
         console.log(f"unpaired molecules: {report.summary()}; {len(drawn):,} drawn")
         if not drawn:

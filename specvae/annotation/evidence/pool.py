@@ -48,6 +48,7 @@ from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.molecule import Molecule
 from specvae.spectra.spectrum import Spectrum
 
 EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
@@ -220,13 +221,13 @@ class EvidencePool:
             ),
         )
 
-    def explain(self, query: Spectrum, smiles: str) -> tuple[PeakEvidence, ...]:
+    def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain best, by m/z."""
         peaks = Peaks.of(query)
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return ()
-        found = [e for e in explain(_fragment_table(smiles), peaks, scorer) if e is not None]
+        found = [e for e in explain(_fragment_table(molecule), peaks, scorer) if e is not None]
         found = sorted(found, key=lambda e: -e.gain * e.intensity**0.5)[:_PEAKS_SHOWN]
         return tuple(
             PeakEvidence(e.mz, e.intensity, e.formula, 1e6 * e.error / (e.mz - e.error), e.gain)
@@ -242,7 +243,7 @@ class EvidencePool:
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return np.zeros(len(candidates))
-        return scorer.scores(peaks, map(_fragment_table, candidates.smiles))
+        return scorer.scores(peaks, map(_fragment_table, candidates.molecules))
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -304,5 +305,5 @@ def fit_weights(
 
 
 @lru_cache(maxsize=_TABLES_KEPT)
-def _fragment_table(smiles: str) -> FragmentTable:
-    return FragmentTable.of(smiles)
+def _fragment_table(molecule: Molecule) -> FragmentTable:
+    return FragmentTable.of(molecule)

@@ -96,13 +96,12 @@ class CandidateSource:
         """
         if self._pool is not None and layout is None:
             return [candidates.packed for candidates in sets]
-        distinct = list(dict.fromkeys(s for candidates in sets for s in candidates.smiles))
-        rows = {smiles: row for row, smiles in enumerate(distinct)}
         table = fingerprints(
-            distinct,
+            [molecule for candidates in sets for molecule in candidates.molecules],
             layout or self._layout,
             self._cache,
             n_jobs,
             lambda done, total: progress.progress("computing fingerprints", done, total),
         )
-        return [table[[rows[smiles] for smiles in c.smiles]] for c in sets]
+        ends = np.cumsum([len(candidates) for candidates in sets])
+        return np.split(table, ends[:-1]) if sets else []

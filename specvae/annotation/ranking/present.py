@@ -45,7 +45,7 @@ def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -
     if annotator.evidence_pool is not None and outcome.evidence is not None:
         analogues = outcome.evidence.analogues[:_N_ANALOGUES]
         spectrum = outcome.query.spectrum
-        peaks = annotator.evidence_pool.explain(spectrum, candidates.smiles[best])
+        peaks = annotator.evidence_pool.explain(spectrum, candidates.molecules[best])
     return Answer(
         outcome.query,
         annotations,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.structures import read_molecules, read_rows
 from specvae.progress import Progress
 from specvae.report import ReadReport
@@ -289,14 +290,14 @@ def read_unpaired_molecules(
         if path.suffix == ".h5":
             parts.extend(_pool_fingerprints(path, layout, left_out, report))
             continue
-        smiles = []
+        molecules = []
         for name, molecule in read_molecules(path, report):
             rejected = reject_compound([molecule.first_block], *left_out)
             if rejected is None:
-                smiles.append(molecule.smiles)
+                molecules.append(molecule)
             else:
                 report.skip(str(path), 0, name, *rejected)
-        parts.append(compute_fingerprints(smiles, layout, n_jobs, progress))
+        parts.append(compute_fingerprints(molecules, layout, n_jobs, progress))
     found = np.concatenate(parts)
     if files.unpaired_molecules and not len(found):
         _refuse_unpaired(files.unpaired_molecules, "structure", report, n_skipped)
@@ -313,11 +314,14 @@ def _refuse_unpaired(
 
 
 def compute_fingerprints(
-    smiles: list[str], layout: FingerprintLayout, n_jobs: int | None, progress: Progress
+    molecules: Sequence[Molecule],
+    layout: FingerprintLayout,
+    n_jobs: int | None,
+    progress: Progress,
 ) -> NDArray[np.uint8]:
     """Return packed fingerprints, uint8 (n, n_bytes), by way of the cache."""
     return fingerprints(
-        smiles,
+        molecules,
         layout,
         FingerprintCache(),
         n_jobs,

@@ -235,8 +235,7 @@ class _Run:
         return TrainInputs(library, folds, rows, packed, unpaired_spectra, unpaired_packed, wanted)
 
     def _fingerprints(self, library: Library, layout: FingerprintLayout) -> NDArray[np.uint8]:
-        smiles = [molecule.smiles for molecule in library.molecules]
-        return compute_fingerprints(smiles, layout, self.n_jobs, self.progress)
+        return compute_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
 
     def fit(self, inputs: TrainInputs, state: StateFile, resume: bool) -> _Trained:
         """Train the model on what was read."""

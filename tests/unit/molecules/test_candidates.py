@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rdkit import Chem
 from shared_data import shared
 
-from specvae.errors import InputError, SpecvaeError, StructureError
+from specvae.errors import InputError, SpecvaeError
 from specvae.molecules import candidates as module
-from specvae.molecules import structures as tables
 from specvae.molecules.candidates import (
     CandidateSet,
     read_candidates,
 )
 from specvae.molecules.fingerprint import fingerprints, get_layout
-from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.molecule import Molecule, parse_molecule
 from specvae.molecules.structures import read_molecules
 from specvae.report import ReadReport, Reason
 
@@ -188,9 +188,9 @@ def test_fingerprints_only_of_the_rows_asked_for(
 ) -> None:
     asked: list[list[str]] = []
 
-    def counted(smiles: list[str], *others: object) -> object:
-        asked.append(smiles)
-        return fingerprints(smiles, *others)  # type: ignore[arg-type]
+    def counted(molecules: list[Molecule], *others: object) -> object:
+        asked.append([molecule.smiles for molecule in molecules])
+        return fingerprints(molecules, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "fingerprints", counted)
     found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
@@ -208,16 +208,18 @@ def test_keys_are_computed_only_of_the_rows_asked_for(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    methanol = parse_molecule("CO")
+    to_key = Chem.MolToInchiKey
 
-    def counted(smiles: str) -> object:
-        asked.append(smiles)
-        return parse_molecule(smiles)
+    def counted(mol: Chem.Mol) -> str:
+        asked.append(Chem.MolToSmiles(mol))
+        return str(to_key(mol))  # type: ignore[no-untyped-call]
 
-    monkeypatch.setattr(module, "parse_molecule", counted)
+    monkeypatch.setattr(Chem, "MolToInchiKey", counted)
     found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
-    near = found.within(parse_molecule("CO").exact_mass, 10)
+    near = found.within(methanol.exact_mass, 10)
     assert asked == []
-    assert near.inchikey.tolist() == [parse_molecule("CO").inchikey]
+    assert near.inchikey.tolist() == [methanol.inchikey]
     assert asked == ["CO"]
     assert near.select(np.array([0])).inchikey.tolist() == near.inchikey.tolist()
     assert asked == ["CO"]
@@ -243,16 +245,8 @@ def test_smi_files(write: Write) -> None:
     assert only == ("a", parse_molecule("CCO"))
 
 
-def test_structure_without_inchikey_is_skipped_and_counted(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_key(smiles: str) -> object:
-        if smiles == "CO":
-            raise StructureError("no InChIKey can be computed for CO")
-        return parse_molecule(smiles)
-
-    monkeypatch.setattr(tables, "parse_molecule", no_key)
-    path = write("CCO a\nCO b\n", "x.smi")
+def test_structure_without_inchikey_is_skipped_and_counted(write: Write) -> None:
+    path = write("CCO a\nc1ccccc1->C b\n", "x.smi")
     report = ReadReport()
     assert named_smiles(path, report) == [("a", "CCO")]
     assert (report.n_read, len(report.skips)) == (1, 1)
@@ -276,15 +270,18 @@ def test_contest_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_structures_without_key_are_told_apart_by_smiles() -> None:
-    def column(*values: str) -> np.ndarray:
+    def column(*values: object) -> np.ndarray:
         found = np.empty(len(values), dtype=object)
         found[:] = values
         return found
 
     # Wildcards, for which there is no InChI, stand for structures on which it gives up.
     smiles = column("C*", "N*", "C*", "CCO", "OCC")
+    molecules = column(*(Molecule(Chem.MolFromSmiles(text), exact_mass=0.0) for text in smiles))
     empty = column("", "", "", "", "")
-    candidates = CandidateSet(smiles, np.zeros(5), inchikey=empty, name=empty, id=empty)
+    candidates = CandidateSet(
+        smiles, np.zeros(5), inchikey=empty, name=empty, id=empty, molecules=molecules
+    )
     assert candidates.deduplicate().smiles.tolist() == ["C*", "N*", "CCO"]
 
 

@@ -22,7 +22,7 @@ from specvae.molecules.fingerprint import (
     get_layout,
     unpack,
 )
-from specvae.molecules.molecule import canonical_smiles
+from specvae.molecules.molecule import Molecule, parse_molecule
 
 SMILES = [
     "CCO",
@@ -231,9 +231,9 @@ class Counting:
         self.computed: list[str] = []
         compute = FingerprintLayout.compute
 
-        def counted(layout: FingerprintLayout, smiles: Sequence[str]) -> NDArray[np.uint8]:
-            self.computed += smiles
-            return compute(layout, smiles)
+        def counted(layout: FingerprintLayout, molecules: Sequence[Molecule]) -> NDArray[np.uint8]:
+            self.computed += [molecule.smiles for molecule in molecules]
+            return compute(layout, molecules)
 
         monkeypatch.setattr(FingerprintLayout, "compute", counted)
 
@@ -249,7 +249,7 @@ def test_fingerprints_computes_each_molecule_once(
     first = fingerprints(
         wanted, layout, FingerprintCache(tmp_path), progress=lambda n, of: steps.append((n, of))
     )
-    assert counting.computed == [canonical_smiles(smiles) for smiles in SMILES]
+    assert counting.computed == [parse_molecule(smiles).smiles for smiles in SMILES]
     assert steps[-1] == (6, 6)
     np.testing.assert_array_equal(first[0], first[6])
     again = fingerprints(wanted[::-1], layout, FingerprintCache(tmp_path))
@@ -306,7 +306,7 @@ def test_interrupted_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fingerprints(SMILES, layout, FingerprintCache(tmp_path), progress=stop)
     counting = Counting(monkeypatch)
     fingerprints(SMILES, layout, FingerprintCache(tmp_path))
-    assert counting.computed == [canonical_smiles(smiles) for smiles in SMILES[4:]]
+    assert counting.computed == [parse_molecule(smiles).smiles for smiles in SMILES[4:]]
 
 
 def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_both_ion_modes_have_a_scorer() -> None:
 
 def test_peaks_are_explained_by_the_candidates_fragments(pool: EvidencePool) -> None:
     query = spectrum_of(PHENACETIN, 110.06, 138.0913, 150.5, 180.1019)
-    told = pool.explain(query, PHENACETIN)
+    told = pool.explain(query, parse_molecule(PHENACETIN))
     formulas = {round(peak.mz, 4): peak.formula for peak in told}
     assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
     assert all(abs(peak.error_ppm) < 10 for peak in told)

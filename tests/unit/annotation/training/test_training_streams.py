@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from rdkit import Chem
 
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
@@ -28,7 +29,10 @@ def small_library() -> tuple[Library, np.ndarray]:
         np.arange(0, 13, 2), columns.astype(np.int32), np.arange(12, dtype=np.float32),
         BINS.n_columns,
     )  # fmt: skip
-    molecules = tuple(Molecule("C", f"{i:014d}", "CH4", 16.0 + i) for i in range(3))
+    methane = Chem.MolFromSmiles("C")
+    molecules = tuple(
+        Molecule(methane, inchikey=f"{i:014d}", exact_mass=16.0 + i) for i in range(3)
+    )
     packed = np.zeros((3, 512), np.uint8)
     packed[:, 0] = [0b001, 0b011, 0b100]
     return Library(spectra, np.array([0, 0, 0, 1, 1, 2]), molecules), packed

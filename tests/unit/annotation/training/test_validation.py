@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from annotation_examples import tiny_annotator
+from rdkit import Chem
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.library.library import Library
@@ -21,8 +22,10 @@ def library(n_compounds: int, n_each: int) -> tuple[Library, np.ndarray]:
     """Return compounds of random mass and their random fingerprints (n_compounds, 512)."""
     rng = np.random.default_rng(0)
     masses = rng.uniform(100, 500, n_compounds)
+    methane = Chem.MolFromSmiles("C")
     molecules = tuple(
-        Molecule("C", f"{i:014d}-UHFFFAOYSA-N", "CH4", float(mass)) for i, mass in enumerate(masses)
+        Molecule(methane, inchikey=f"{i:014d}-UHFFFAOYSA-N", exact_mass=float(mass))
+        for i, mass in enumerate(masses)
     )
     n = n_compounds * n_each
     spectra = SparseMatrix(

@@ -1,0 +1,60 @@
+"""A candidate is parsed once, however many steps need it."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import CAFFEINE, spectrum_of, tiny_annotator
+from rdkit import Chem
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.library.library import Library
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.rank import rank_spectra
+from specvae.annotation.ranking.result import Ranked
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.report import ReadReport
+
+# None is charged: a neutralised structure is written and read again.
+CANDIDATES = (CAFFEINE, "Cn1cnc2c1c(=O)[nH]c(=O)n2C", "CCOc1ccc(NC(C)=O)c(N)n1", "NC(C)C(=O)O")
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    parse = Chem.MolFromSmiles
+
+    def counted(smiles: str, *others: object, **options: object) -> object:
+        counts[smiles] += 1
+        return parse(smiles, *others, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Chem, "MolFromSmiles", counted)
+    return counts
+
+
+def test_each_candidate_is_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed: Counter[str]
+) -> None:
+    """It was seven times: for mass, key, fragments, and twice for each fingerprint."""
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path))
+    query = spectrum_of(CAFFEINE, 110.0713, 138.0662)
+    library = Library.from_spectra([query], ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    annotator = tiny_annotator()
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(1), packed)
+    table = tmp_path / "candidates.csv"
+    rows = "".join(f"{query.query_id},{smiles}\n" for smiles in CANDIDATES)
+    table.write_text(f"query_id,smiles\n{rows}", encoding="utf-8")
+    parsed.clear()
+    with CandidateSource(table, annotator.layout, 10.0, ReadReport()) as source:
+        (ranked,) = rank_spectra(annotator, [annotator.settle(query)], source, QueryFilter())
+        assert isinstance(ranked, Ranked)
+        assert len(ranked.candidates) == len(CANDIDATES)
+        assert ranked.evidence is not None
+        for molecule in ranked.candidates.molecules:
+            annotator.evidence_pool.explain(query, molecule)
+        assert {len(key) for key in ranked.candidates.inchikey} == {27}
+    assert parsed == Counter(CANDIDATES)
