@@ -76,13 +76,13 @@ def _of_fold(
         if fold.name not in logits or len(logits[fold.name]) != len(position):
             raise InputError(f"{output}: {name} has no prediction for the queries of {fold}")
         if layout.name not in sources:
-            source = CandidateSource(challenges.candidates, layout, 10.0, ReadReport())
-            problems, _ = read_problems(
-                challenges.queries, truth, source, QueryFilter.of(ion_mode, ()), console
-            )
-            ranked = [problem for problem in problems if problem.candidates is not None]
-            lists = [each.candidates for each in ranked if each.candidates is not None]
-            packed = source.packed(lists, 1, console)
+            with CandidateSource(challenges.candidates, layout, 10.0, ReadReport()) as source:
+                problems, _ = read_problems(
+                    challenges.queries, truth, source, QueryFilter.of(ion_mode, ()), console
+                )
+                ranked = [problem for problem in problems if problem.candidates is not None]
+                lists = [each.candidates for each in ranked if each.candidates is not None]
+                packed = source.packed(lists, 1, console)
             sources[layout.name] = ranked, packed
         ranked, packed = sources[layout.name]
         ranks, blind = [], []
