@@ -6,14 +6,20 @@ makes it, and the others wait for it.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from filelock import FileLock
+
+from specvae.cli.main import main
 
 # Workers and the processes that they start share the cores, so that each keeps to one thread. This
 # must be said before numpy or torch is imported.
@@ -26,6 +32,34 @@ DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
 def run_specvae(
     *arguments: object, cwd: Path | None = None, code: int = 0
 ) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process; fail unless it exits with `code`.
+
+    A process of its own would need some seconds to import torch and the others: see
+    :func:`run_process`.
+    """
+    command = ["specvae", *map(str, arguments)]
+    out, err = (TextIOWrapper(BytesIO(), "utf-8", newline="") for _ in range(2))
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(sys, "argv", command))
+        stack.enter_context(patch.object(logging, "lastResort", logging.lastResort))
+        stack.enter_context(chdir(cwd or Path.cwd()))
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        try:
+            main()
+            found: object = 0
+        except SystemExit as end:
+            found = end.code or 0
+    logger = logging.getLogger("specvae")
+    logger.handlers, logger.level = [], logging.NOTSET
+    return _ended_with(
+        code, subprocess.CompletedProcess(command, int(str(found)), *map(_text, (out, err)))
+    )
+
+
+def run_process(
+    *arguments: object, cwd: Path | None = None, code: int = 0
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own; fail unless it exits with `code`."""
     done = subprocess.run(
         [sys.executable, "-m", "specvae.cli.main", *map(str, arguments)],
@@ -34,6 +68,18 @@ def run_specvae(
         cwd=cwd,
         check=False,
     )
+    return _ended_with(code, done)
+
+
+def _text(stream: TextIOWrapper) -> str:
+    """Return what was written, its line ends as a process in text mode gives them."""
+    stream.seek(0)
+    return stream.read().replace("\r\n", "\n")
+
+
+def _ended_with(
+    code: int, done: subprocess.CompletedProcess[str]
+) -> subprocess.CompletedProcess[str]:
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done
