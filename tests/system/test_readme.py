@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from pathlib import Path
 
 from conftest import DEMO, run_specvae
 from image_files import write_mnist
-
-README = Path(__file__).resolve().parents[2] / "README.md"
-
-
-def commands() -> list[list[str]]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+from readme import README, readme_commands
 
 
 def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
@@ -29,7 +21,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     ):
         shutil.copy(DEMO / ours, tmp_path / theirs)
     write_mnist(tmp_path / "data/cache/mnist")
-    found = commands()
+    found = readme_commands()
     assert {command[1] for command in found} >= {
         "train", "annotate", "evaluate", "predict", "embed", "pool", "info", "bench",
     }  # fmt: skip

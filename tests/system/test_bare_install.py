@@ -1,0 +1,229 @@
+"""The wheel, installed beside nothing but what it asks for, runs the README's commands offline.
+
+The environment is a new one: its site-packages hold the installed wheel and links to the
+distributions that the wheel requires, and those that these require in turn. What only the
+development tools bring cannot be imported there. Look-ups of names and connections are refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import Distribution, distribution, distributions
+from pathlib import Path, PurePath
+
+import pytest
+from conftest import DEMO
+from image_files import write_mnist
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from readme import readme_commands
+from spectra_files import mgf_record, msp_record, mzml_file, mzml_scan, mzxml_file, mzxml_scan
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "--set", "model.spectrum_encoder=[16]", "--set", "model.spectrum_decoder=[16]",
+    "--set", "model.fingerprint_encoder=[16]", "--set", "model.fingerprint_decoder=[16]",
+    "--set", "inputs.fine_bin_width=0",
+)  # fmt: skip
+
+REFUSE = """
+import socket
+
+def refused(*arguments, **named):
+    raise OSError(f"network refused: {arguments}")
+
+socket.getaddrinfo = socket.gethostbyname = socket.gethostbyname_ex = refused
+socket.socket.connect = socket.socket.connect_ex = refused
+"""
+# Runs commands one after another, as importing torch takes a while, and stops at the first failure.
+DRIVER = """
+import json, sys
+from specvae.cli.main import main
+
+for command in json.load(sys.stdin):
+    print("$", *command, file=sys.stderr)
+    sys.argv = command
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def required(found: Distribution, extras: Sequence[str] = ()) -> Iterator[Requirement]:
+    """Yield what a distribution requires here, with the extras that are asked for."""
+    for text in found.requires or []:
+        wanted = Requirement(text)
+        if wanted.marker is None or any(
+            wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+        ):
+            yield wanted
+
+
+def runtime_distributions(of: Distribution) -> dict[str, Distribution]:
+    """Return by name what a distribution requires, and what that requires in turn."""
+    closure: dict[str, Distribution] = {}
+    pending = list(required(of))
+    while pending:
+        wanted = pending.pop()
+        name = canonicalize_name(wanted.name)
+        if name not in closure or wanted.extras:
+            is_new = name not in closure
+            closure[name] = distribution(name)
+            assert wanted.specifier.contains(closure[name].version, prereleases=True), wanted
+            pending += (
+                each
+                for each in required(closure[name], sorted(wanted.extras))
+                if is_new or canonicalize_name(each.name) not in closure
+            )
+    return closure
+
+
+def link_distributions(closure: dict[str, Distribution], site: Path) -> None:
+    """Link the files of distributions into a folder, and those of no other distribution."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    files: dict[str, list[tuple[PurePath, Path]]] = defaultdict(list)
+    for found in distributions():
+        name = canonicalize_name(found.name)
+        for file in found.files or []:
+            top = file.parts[0]
+            if top not in ("..", "__pycache__") and not top.endswith(".pth"):
+                owners[top].add(name)
+                if name in closure:
+                    files[top].append((file, Path(str(found.locate_file(file)))))
+    for top, own in files.items():
+        if owners[top] <= closure.keys():
+            inner, path = own[0]
+            (site / top).symlink_to(path.parents[len(inner.parts) - 2] if inner.parts[1:] else path)
+            continue
+        for inner, path in own:
+            (site / inner).parent.mkdir(parents=True, exist_ok=True)
+            (site / inner).symlink_to(path)
+
+
+def install_bare(folder: Path) -> None:
+    """Build the wheel and install it into an environment without development tools."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("specvae", "benchmarks"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    offline = ["--quiet", "--no-deps", "--no-index"]
+    wheels = folder / "wheels"
+    subprocess.run(
+        [*pip, "wheel", *offline, "--no-build-isolation", "-w", wheels, source], check=True
+    )
+    (wheel,) = wheels.glob("specvae-*.whl")
+    venv.create(folder / "env", symlinks=True)
+    python = folder / "env/bin/python"
+    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
+    (site,) = folder.glob("env/lib/python*/site-packages")
+    (installed,) = site.glob("specvae-*.dist-info")
+    link_distributions(runtime_distributions(Distribution.at(installed)), site)
+    (site / "refuse_network.py").write_text(REFUSE)
+    (site / "refuse_network.pth").write_text("import refuse_network\n")
+
+
+@pytest.fixture(scope="session")
+def bare(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Return the folder of the programs of a bare environment."""
+    return made_once("bare", install_bare) / "env" / "bin"
+
+
+def run(*command: object, cwd: Path, given: str = "") -> str:
+    # Fragments are few here: to compile their loops would take longer than to run them.
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, input=given, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_only_what_the_wheel_requires_is_there(bare: Path, tmp_path: Path) -> None:
+    code = "import importlib.metadata as m; print(*(found.name for found in m.distributions()))"
+    names = set(map(canonicalize_name, run(bare / "python", "-c", code, cwd=tmp_path).split()))
+    assert {"specvae", "torch", "rdkit", "click"} <= names
+    absent = ("pytest", "mypy", "ruff", "psims", "pyteomics", "matchms", "gensim")
+    assert not names & set(absent)
+    code = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n)))"
+    assert run(bare / "python", "-c", code, *absent, cwd=tmp_path) == "\n"
+
+
+def test_look_ups_are_refused(bare: Path, tmp_path: Path) -> None:
+    code = """
+import socket
+
+try:
+    socket.create_connection(("localhost", 9))
+except OSError as error:
+    print(error)
+"""
+    assert run(bare / "python", "-c", code, cwd=tmp_path).startswith("network refused")
+
+
+def test_the_readme_and_every_format_of_spectra(bare: Path, tmp_path: Path) -> None:
+    few = {"library.msp": 90, "queries.mgf": 4}
+    for name, n_records in few.items():
+        records = (DEMO / name).read_text().split("\n\n")[:n_records]
+        (tmp_path / name).write_text("\n\n".join(records) + "\n\n")
+    (tmp_path / "library.msp").rename(tmp_path / "mona.msp")
+    (tmp_path / "queries.mgf").rename(tmp_path / "query.mgf")
+    for name in ("cands.csv", "structures.csv"):
+        shutil.copy(DEMO / "candidates.csv", tmp_path / name)
+    names = re.findall("^TITLE=(.*)$", (tmp_path / "query.mgf").read_text(), re.M)
+    truth = (DEMO / "truth.csv").read_text().splitlines()
+    kept = [line for line in truth[1:] if line.split(",")[0] in names]
+    assert len(kept) == few["queries.mgf"]
+    (tmp_path / "truth.csv").write_text("\n".join([truth[0], *kept]) + "\n")
+    write_mnist(tmp_path / "data/cache/mnist")
+    commands = readme_commands()
+    for command in commands:
+        if command[1] == "train":
+            command += ["--epochs", "1", *SMALL]
+        if command[1:3] == ["bench", "mnist-split"]:
+            command += ["--epochs", "1", "--oracle-epochs", "1", "--limit", "20"]
+
+    mz, heights = (69.0447, 124.0505, 181.072), (30.0, 100.0, 50.0)
+    peaks = "".join(f"{x} {y}\n" for x, y in zip(mz, heights, strict=True))
+    mgf = mgf_record("x", "CHARGE=1+", "COLLISION_ENERGY=20", peaks=peaks)
+    msp = msp_record("x", "Ion_mode: P", "Collision_energy: 20 eV")
+    msp = re.sub("Num Peaks.*", f"Num Peaks: 3\n{peaks}", msp, flags=re.S)
+    mzml = mzml_file([mzml_scan(0, 2, mz, heights, negative=False)])
+    mzxml = mzxml_file([mzxml_scan(1, 2, mz, heights)]).replace('polarity="-"', 'polarity="+"')
+    files = {"x.mgf": mgf, "x.msp": msp, "x.mzML": mzml, "x.mzXML": mzxml}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        commands.append(
+            ["specvae", "annotate", name, "--candidates", "cands.csv", "--model", "my-model",
+             "--ppm", "20", "-o", f"{name}.csv"]
+        )  # fmt: skip
+    run(bare / "python", "-c", DRIVER, cwd=tmp_path, given=json.dumps(commands))
+
+    for name in ("ranked.csv", "report.html", "from-pool.csv", "bits.csv", "latent.parquet"):
+        assert (tmp_path / name).stat().st_size > 0, name
+    rankings = {}
+    for name in files:
+        with (tmp_path / f"{name}.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        rankings[name] = [(row["inchikey"], row["score"]) for row in rows]
+        assert all(row["status"].startswith("ok") for row in rows), (name, rows[0]["status"])
+    assert len(rankings["x.mgf"]) > 1
+    assert all(ranking == rankings["x.mgf"] for ranking in rankings.values())
+    # The program that pip has put there, beside the module.
+    assert "my-model" in run(bare / "specvae", "info", "my-model", cwd=tmp_path)
