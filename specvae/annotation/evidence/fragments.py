@@ -163,17 +163,16 @@ def match_peaks(
     `SHIFTS`: never with fewer than no hydrogens, nor with more than its cut bonds leave room for.
     A peak and an ion agree within the larger of both tolerances.
     """
-    return Matches(
-        *_match(
-            table.masses,
-            table.n_hydrogens,
-            table.valences,
-            peaks.mz,
-            peaks.sign,
-            tolerance_ppm * 1e-6,
-            float(tolerance_da),  # an integer would have it compiled again
-        )
+    found, n = _match(
+        table.masses,
+        table.n_hydrogens,
+        table.valences,
+        peaks.mz,
+        peaks.sign,
+        tolerance_ppm * 1e-6,
+        float(tolerance_da),  # an integer would have it compiled again
     )
+    return Matches(*found[:, :n].copy())
 
 
 @compiled
@@ -185,7 +184,8 @@ def _match(
     sign: int,
     relative: float,
     absolute: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], int]:
+    """Return peak, fragment and shift of each match, (3, at least n), and their number n."""
     room = 256
     n = 0
     out = np.empty((3, room), np.int64)
@@ -194,20 +194,29 @@ def _match(
         for s in range(len(SHIFTS)):
             gained = SHIFTS[s] + sign
             neutral = mz[p] + sign * ELECTRON_MASS - gained * HYDROGEN_MASS
-            f = np.searchsorted(masses, neutral - width)
+            f = 0
+            end = len(masses)
+            while f < end:
+                middle = (f + end) // 2
+                if masses[middle] < neutral - width:
+                    f = middle + 1
+                else:
+                    end = middle
             while f < len(masses) and masses[f] <= neutral + width:
                 if SHIFTS[s] <= valences[f] and hydrogens[f] + gained >= 0:
                     if n == room:
                         room *= 2
-                        more = np.empty((3, room), np.int64)
-                        more[:, :n] = out
-                        out = more
+                        wider = np.empty((3, room), np.int64)
+                        for i in range(n):
+                            for k in range(3):
+                                wider[k, i] = out[k, i]
+                        out = wider
                     out[0, n] = p
                     out[1, n] = f
                     out[2, n] = s
                     n += 1
                 f += 1
-    return out[0, :n].copy(), out[1, :n].copy(), out[2, :n].copy()
+    return out, n
 
 
 def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
