@@ -113,7 +113,7 @@ def _evidence_lines(header: dict[str, Any]) -> list[tuple[str, str]]:
         source = (
             f"fitted to {fitted['n_queries']:,} spectra of {fitted['n_compounds']:,} validation "
             f"compounds among {fitted['structures']}: hit@1 {fitted['hit_at_1']:.1%}, hit@5 "
-            f"{fitted['hit_at_5']:.1%}"
+            f"{fitted['hit_at_5']:.1%} (in-sample)"
         )
     return [
         ("remembers", f"{len(evidence['first_blocks']):,} compounds"),

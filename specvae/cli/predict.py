@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -92,4 +93,7 @@ def predict(
                     if probabilities[bit] >= min_probability
                 )
     write_skips(output, report)
-    Console().log(report.summary())
+    console = Console()
+    console.log(report.summary())
+    for remark, n in Counter(remark for query in found for remark in query.assumed).most_common():
+        console.log(f"{remark}: {n:,} of the spectra")

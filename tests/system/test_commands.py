@@ -163,8 +163,13 @@ def test_mass_matching_needs_precursor_and_candidates(model: Path, tmp_path: Pat
     )
     done = run_specvae(
         "annotate", queries, "--candidates", CANDIDATES, "--model", model,
-        "--ion-mode", "positive", "--ppm", 5,
+        "--ion-mode", "positive", "--ppm", 5, code=1,
     )  # fmt: skip
+    # The rows are there, and the last line says why there is nothing else.
+    assert done.stderr.splitlines()[-1] == (
+        f"specvae: {queries}: warning: 0 of 3 queries ranked; 1 no precursor m/z; 1 no candidates "
+        "within 5 ppm; 1 left out by ion mode"
+    )
     status = {row["query_id"]: row["status"] for row in rows_of(done.stdout)}
     assert status == {
         "a": "no precursor m/z",

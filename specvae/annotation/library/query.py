@@ -111,6 +111,11 @@ class Query:
         return self.spectrum.adduct
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """The remarks beyond the reader's notes."""
+        return tuple(r for r in self.remarks if r not in self.spectrum.notes)
+
+    @property
     def neutral_mass(self) -> float | None:
         """Mass (Da) of the neutral molecule, None if precursor m/z or ion is not known."""
         if self.ion is None or self.precursor_mz is None:

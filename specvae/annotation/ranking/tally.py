@@ -44,8 +44,7 @@ class Tally:
                 self.reasons[outcome.refusal.counted_as] += 1
             else:
                 self.n_ranked += 1
-                query = outcome.query
-                self.remarks.update(r for r in query.remarks if r not in query.spectrum.notes)
+                self.remarks.update(outcome.query.assumed)
             yield outcome
 
     def __str__(self) -> str:

@@ -1,0 +1,162 @@
+"""What annotate, evaluate and predict assume, leave out and say, with an untrained model."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from annotation_examples import CAFFEINE, tiny_annotator
+from click.testing import CliRunner, Result
+
+from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
+from specvae.cli.annotate import annotate
+from specvae.cli.evaluate import evaluate
+from specvae.cli.predict import predict
+from specvae.errors import InputError
+from specvae.vae.checkpoint import save_checkpoint
+
+N = len(SCORE_FEATURES)
+FLAT = ProbabilityModel((), (0.0,) * N, (1.0,) * N, (0.0,) * (N + 1), (0.0,) * (N + 1))
+COMMANDS = {"annotate": annotate, "evaluate": evaluate, "predict": predict}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a model of both ion modes, candidates and a truth."""
+    folder = tmp_path_factory.mktemp("ranking")
+    tiny = tiny_annotator(("positive", "negative"))
+    header = {**tiny.header, "program": "specvae", "probability": FLAT.to_json()}
+    save_checkpoint(folder / "shipped.safetensors", tiny.model, header)
+    header["calibration"] = {"n_queries": 1200, "n_compounds": 400}
+    save_checkpoint(folder / "own.safetensors", tiny.model, header)
+    (folder / "c.csv").write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    (folder / "t.csv").write_text(f"query_id,smiles\nq,{CAFFEINE}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+def mgf(path: Path, *fields: str) -> Path:
+    """Write a record of each of these header lines, called q, q#2, ..."""
+    path.write_text(
+        "".join(f"BEGIN IONS\nTITLE=q\n{f}\n138.066 10\nEND IONS\n" for f in fields),
+        encoding="utf-8",
+    )
+    return path
+
+
+def run(
+    command: str, folder: Path, queries: Path, *options: object, model: str = "shipped"
+) -> Result:
+    arguments: list[object] = [queries, "--model", folder / f"{model}.safetensors", *options]
+    if command != "predict":
+        arguments += ["--candidates", folder / "c.csv", "--jobs", 1]
+    if command == "evaluate":
+        arguments += ["--truth", folder / "t.csv"]
+    return CliRunner().invoke(COMMANDS[command], [str(argument) for argument in arguments])
+
+
+def statuses(text: str) -> list[str]:
+    return [row["status"] for row in csv.DictReader(io.StringIO(text))]
+
+
+def test_queries_that_state_no_ion_are_what_the_user_says(folder: Path, tmp_path: Path) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=217.0696", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    silent = run("annotate", folder, queries)
+    assert statuses(silent.stdout) == ["no adduct and no ion mode", "ok"]
+    assert "1 of 2 queries ranked; 1 no adduct and no ion mode" in silent.stderr
+    assert "--assume-ion-mode positive or --assume-adduct" in silent.stderr
+    told = run("annotate", folder, queries, "--assume-adduct", "M+Na")
+    assert statuses(told.stdout) == ["ok; adduct taken as [M+Na]+", "ok"]
+    assert "2 of 2 queries ranked" in told.stderr
+    assert "adduct taken as [M+Na]+: 1 of the ranked" in told.stderr
+    assert "--assume-ion-mode" not in told.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_reads_queries_takes_assumptions(
+    folder: Path, tmp_path: Path, command: str
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=193.0731")
+    done = run(command, folder, queries, "--assume-ion-mode", "negative")
+    assert done.exit_code == 0, done.output
+    assert "adduct taken as [M-H]-: 1 of the" in done.stderr
+
+
+def test_predictions_are_of_the_ion_that_is_assumed(folder: Path, tmp_path: Path) -> None:
+    silent = mgf(tmp_path / "a.mgf", "PEPMASS=193.0731")
+    stated = mgf(tmp_path / "b.mgf", "PEPMASS=193.0731\nIONMODE=negative\nADDUCT=[M-H]-")
+    assumed = run("predict", folder, silent, "--assume-ion-mode", "negative").stdout
+    assert assumed == run("predict", folder, stated).stdout
+    assert assumed != run("predict", folder, silent).stdout
+
+
+def test_assumptions_that_contradict_each_other_are_refused(folder: Path, tmp_path: Path) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=193.0731")
+    done = run(
+        "annotate", folder, queries, "--assume-adduct", "[M+H]+", "--assume-ion-mode", "negative"
+    )
+    assert "[M+H]+ is of positive ion mode" in str(done.exception)
+
+
+@pytest.mark.parametrize("command", ["annotate", "evaluate"])
+def test_not_one_ranked_query_is_an_error_after_all_is_written(
+    folder: Path, tmp_path: Path, command: str
+) -> None:
+    queries, output = mgf(tmp_path / "q.mgf", "PEPMASS=999.9\nADDUCT=[M+H]+"), tmp_path / "o.csv"
+    done = run(command, folder, queries, "-o", output)
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == (
+        f"{queries}: warning: 0 of 1 queries ranked; 1 no candidates within 10 ppm"
+    )
+    assert output.stat().st_size > 0
+
+
+def test_the_report_says_why_queries_are_not_ranked(folder: Path, tmp_path: Path) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=999.9\nADDUCT=[M+H]+", "PEPMASS=195\nIONMODE=N/A")
+    run("annotate", folder, queries, "-o", tmp_path / "o.csv", "--report", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "0 of 2 queries ranked; 1 no candidates within 10 ppm; 1 no adduct" in page
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("shipped", "by the calibration that comes with specvae, fitted to other models"),
+        ("own", "by this model's own calibration, fitted to 1,200 spectra of 400 validation"),
+    ],
+)
+@pytest.mark.parametrize("command", ["annotate", "evaluate"])
+def test_whose_calibration_it_is_is_said(
+    folder: Path, tmp_path: Path, command: str, model: str, words: str
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    options = ("--report", tmp_path / "r.html") if command == "annotate" else ()
+    done = run(command, folder, queries, *options, model=model)
+    assert f"probabilities: {words}" in done.stderr
+    if options:
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert f"probabilities: {words}".replace("'", "&#x27;") in page
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("annotate", "-o"), ("evaluate", "-o"), ("evaluate", "--json")]
+)
+def test_skipped_records_are_listed_beside_the_output_of_their_run(
+    folder: Path, tmp_path: Path, command: str, option: str
+) -> None:
+    good = "PEPMASS=195.0877\nADDUCT=[M+H]+"
+    broken = mgf(tmp_path / "broken.mgf", good, f"{good}\n138.066 x")
+    clean = mgf(tmp_path / "clean.mgf", good)
+    listed = tmp_path / "o.skipped.csv"
+    run(command, folder, broken, option, tmp_path / "o.csv")
+    assert "BAD_PEAK" in listed.read_text(encoding="utf-8")
+    run(command, folder, clean, option, tmp_path / "other.csv")
+    assert "BAD_PEAK" in listed.read_text(encoding="utf-8")
+    run(command, folder, clean, option, tmp_path / "o.csv")
+    assert not listed.exists()
