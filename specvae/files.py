@@ -42,6 +42,10 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     return copy
 
 
+# HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.
+_HDF5_CAUSE = re.compile(r"errno = (\d+), error message = '([^']*)'")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it on success and vanishes on failure.
@@ -61,6 +65,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        if type(error) not in (OSError, RuntimeError) or getattr(error, "strerror", None):
+            raise
+        if found := _HDF5_CAUSE.search(str(error)):
+            raise OSError(int(found[1]), found[2], str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -95,7 +105,8 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     """Open `path` for writing UTF-8 text such that it appears whole or not at all."""
     with (
         atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
+        # A name may hold what UTF-8 has no code for, half of a surrogate pair.
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         yield stream
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
-    Console,
     NumberRange,
     assumption_options,
     candidate_options,
@@ -21,9 +22,7 @@ from specvae.cli.options import (
     model_option,
     query_filter_options,
     require_calibrated,
-    settings_options,
     strict_option,
-    verbosity,
 )
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 from specvae.cli.ranking import ranking_summary, require_ranked, tell_reading

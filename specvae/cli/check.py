@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.options import INPUT_TABLE, settings_options, verbosity
+from specvae.cli.console import verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT_TABLE
 from specvae.errors import InputError, SpecvaeError
 from specvae.report import ReadReport
 

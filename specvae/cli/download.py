@@ -17,8 +17,9 @@ import click
 
 from specvae import __version__
 from specvae.cli import datasets
+from specvae.cli.console import Console, verbosity
 from specvae.cli.datasets import Dataset, RemoteFile
-from specvae.cli.options import Console, settings_options, verbosity
+from specvae.cli.defaults import settings_options
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text, sha256_of
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
     INPUT_TABLE,
-    Console,
     device_option,
     model_file,
     model_option,
-    settings_options,
     strict_option,
-    verbosity,
 )
 from specvae.cli.outputs import require_outputs, skips_path, write_skips
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
     INPUT_TABLE,
-    Console,
     assumption_options,
     candidate_options,
     device_option,
@@ -23,9 +24,7 @@ from specvae.cli.options import (
     query_filter_options,
     require_calibrated,
     seed_option,
-    settings_options,
     strict_option,
-    verbosity,
 )
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 from specvae.cli.ranking import ranking_summary, require_ranked, tell_reading

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    INPUT_TABLE,
-    Console,
-    jobs_option,
-    settings_options,
-    strict_option,
-    verbosity,
-)
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, INPUT_TABLE, jobs_option, strict_option
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, model_file, settings_options, verbosity
+from specvae.cli.console import echo, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, model_file
 
 
 @click.command()
@@ -44,7 +46,7 @@ def info(model: Path, as_json: bool) -> None:
         click.echo(json.dumps(header, indent=2))
         return
     for name, value in _lines(path, header):
-        click.echo(f"{name:<14}{value}")
+        echo(f"{name:<14}{value}")
 
 
 def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import click
 
 from specvae import __version__
+from specvae.cli.console import one_line, use_utf8
 from specvae.errors import SpecvaeError
 
 # Command -> (where it is defined, its line in the table of commands). Commands are imported when
@@ -147,6 +148,7 @@ def bench() -> None:
 def main() -> None:
     """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage."""
     logging.lastResort = None
+    use_utf8()
     try:
         cli.main(prog_name="specvae", standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -161,7 +163,7 @@ def main() -> None:
         click.echo("specvae: interrupted", err=True)
         sys.exit(130)
     except SpecvaeError as error:
-        click.echo(f"specvae: {error}", err=True)
+        click.echo(f"specvae: {one_line(str(error))}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our output, such as head(1), has gone: not an error, but nothing more can
@@ -172,7 +174,7 @@ def main() -> None:
         if error.strerror is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"specvae: {where}{error.strerror}", err=True)
+        click.echo(f"specvae: {one_line(where)}{error.strerror}", err=True)
         if error.filename is None:
             _drop_output()  # a full disk, for one, fails again when the buffer is flushed
         sys.exit(1)

@@ -1,19 +1,15 @@
-"""Options and console output that several commands share."""
+"""Options that several commands share, and the files that they name."""
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from specvae.cli.outputs import CONFIG_PATH
-from specvae.errors import CheckpointError, ConfigError, InputError, nearest
+from specvae.errors import CheckpointError, InputError
 from specvae.files import rewindable
 
 if TYPE_CHECKING:
@@ -50,112 +46,6 @@ INPUT = click.Path(path_type=Path)
 INPUT_FILE = InputFile()
 INPUT_TABLE = InputFile(".csv")
 DEFAULT_MODEL = Path("specvae-model")
-
-
-def verbosity(function: Decorated) -> Decorated:
-    """Add ``-v`` and ``-q``; logging is set up before the command runs."""
-
-    def configure(ctx: click.Context, param: click.Parameter, value: object) -> None:
-        level = ctx.meta.setdefault("specvae.verbosity", [0])
-        if param.name == "verbose":
-            level[0] += cast("int", value)
-        elif value:
-            level[0] -= 1
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger = logging.getLogger("specvae")
-        logger.handlers = [handler]
-        logger.setLevel({-1: logging.ERROR, 0: logging.INFO}.get(level[0], logging.DEBUG))
-
-    for option in (
-        click.option(
-            "-v",
-            "--verbose",
-            count=True,
-            expose_value=False,
-            callback=configure,
-            help="Say more on stderr.",
-        ),
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            expose_value=False,
-            callback=configure,
-            help="Say only errors.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def settings_options(function: Decorated) -> Decorated:
-    """Add ``--config`` and ``--set``, which give a command's options other defaults.
-
-    A key is the long name of an option without its dashes. What is typed on the command line
-    counts most, then ``--set``, then the file.
-    """
-
-    def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
-        from specvae.settings import parse_assignments, read_toml
-
-        values: dict[str, Any] = {}
-        if param.name == "config_file" and value is not None:
-            values = read_toml(cast("Path", value))
-            ctx.meta[CONFIG_PATH] = value
-        elif param.name == "assignments":
-            values = parse_assignments(cast("tuple[str, ...]", value))
-        given = ctx.meta.setdefault("specvae.settings", {})
-        given[param.name] = _option_defaults(ctx.command, values)
-        ctx.default_map = {**given.get("config_file", {}), **given.get("assignments", {})}
-
-    for option in (
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="KEY=VALUE",
-            is_eager=True,
-            expose_value=False,
-            callback=remember,
-            help="Give an option, e.g. ppm=5 (repeatable).",
-        ),
-        click.option(
-            "--config",
-            "config_file",
-            type=INPUT,
-            is_eager=True,
-            expose_value=False,
-            callback=remember,
-            help="TOML file of options, e.g. ppm = 5; --set and the command line override it.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def _option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
-    """Return values by parameter name, as the text that the command line would give."""
-    names = {
-        long.removeprefix("--"): param
-        for param in command.params
-        if isinstance(param, click.Option) and param.expose_value
-        for long in param.opts
-        if long.startswith("--")
-    }
-    defaults: dict[str, Any] = {}
-    for key, value in values.items():
-        param = names.get(key.replace("_", "-"))
-        if param is None or param.name is None:
-            near = nearest(key, names)
-            raise ConfigError(f"unknown setting {key!r}; the nearest known one is {near!r}")
-        if param.is_flag:
-            defaults[param.name] = value
-        elif param.multiple:
-            defaults[param.name] = [str(v) for v in (value if isinstance(value, list) else [value])]
-        else:
-            defaults[param.name] = str(value)
-    return defaults
 
 
 def device_option(function: Decorated) -> Decorated:
@@ -341,46 +231,6 @@ def require_calibrated(model: Path, probability: ProbabilityModel | None, option
             f"{model}: no probabilities, which {option} needs: the model is not calibrated, or "
             "ranks by less than it was calibrated with (--rank-by)"
         )
-
-
-class Console:
-    """Progress and log lines on stderr: a moving line on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._logger = logging.getLogger("specvae")
-        self._last = 0.0
-        self._open = False
-
-    def log(self, message: str) -> None:
-        """Write one line at the normal level."""
-        self._clear()
-        self._logger.info(message)
-
-    def detail(self, message: str) -> None:
-        """Write one line that ``-v`` shows."""
-        self._clear()
-        self._logger.debug(message)
-
-    def progress(self, stage: str, done: int, total: int | None = None) -> None:
-        """Show how far a stage is, on a terminal only and at most ten times a second."""
-        if not sys.stderr.isatty() or not self._logger.isEnabledFor(logging.INFO):
-            return
-        now = time.monotonic()
-        if now - self._last < 0.1 and done != total:
-            return
-        self._last = now
-        share = f" of {total:,} ({done / total:.0%})" if total else ""
-        sys.stderr.write(f"\r\x1b[K{stage}: {done:,}{share}")
-        sys.stderr.flush()
-        self._open = True
-        if done == total:
-            self._clear()
-
-    def _clear(self) -> None:
-        if self._open:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._open = False
 
 
 def model_file(path: Path) -> Path:

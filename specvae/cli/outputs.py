@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import click
 
+from specvae.cli.console import TerminalText
 from specvae.errors import InputError
 from specvae.files import atomic_text
 from specvae.report import ReadReport
@@ -24,9 +25,12 @@ Paths = Mapping[str, Path | Iterable[Path] | None]
 
 @contextmanager
 def text_output(path: Path | None) -> Iterator[TextIO]:
-    """Open `path` for text that appears whole or not at all; None and ``-`` are stdout."""
+    """Open `path` for text that appears whole or not at all; None and ``-`` are stdout.
+
+    On a terminal, control characters are escaped: names come from files.
+    """
     if path is None or str(path) == "-":
-        yield sys.stdout
+        yield cast("TextIO", TerminalText(sys.stdout)) if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
         return
     require_writable(path)

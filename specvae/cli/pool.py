@@ -6,15 +6,9 @@ from pathlib import Path
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    INPUT_TABLE,
-    Console,
-    jobs_option,
-    settings_options,
-    strict_option,
-    verbosity,
-)
+from specvae.cli.console import Console, echo, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, INPUT_TABLE, jobs_option, strict_option
 from specvae.cli.outputs import require_outputs, skips_path, write_skips
 
 
@@ -93,4 +87,4 @@ def info(path: Path) -> None:
 
     with CandidatePool.open(path) as opened:
         for name, value in opened.info().items():
-            click.echo(f"{name:<18}{value}")
+            echo(f"{name:<18}{value}")

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import click
 
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
-    Console,
     NumberRange,
     assumption_options,
     device_option,
     model_file,
     model_option,
-    settings_options,
     strict_option,
-    verbosity,
 )
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 

@@ -9,7 +9,7 @@ from specvae.errors import InputError
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.tally import Tally
-    from specvae.cli.options import Console
+    from specvae.cli.console import Console
     from specvae.report import ReadReport
 
 

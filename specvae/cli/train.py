@@ -7,17 +7,16 @@ from typing import Any
 
 import click
 
+from specvae.cli.console import Console, verbosity
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
     INPUT_TABLE,
-    Console,
     NumberRange,
     device_option,
     jobs_option,
     library_filter_options,
     strict_option,
-    verbosity,
 )
 from specvae.cli.outputs import require_outputs
 from specvae.vae.kinds import MODEL_KINDS

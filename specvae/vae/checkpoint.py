@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -60,7 +61,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         # folder, so it gets the mode that this process gives to new files.
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(owned, temporary, dict(metadata))
+        try:
+            save_file(owned, temporary, dict(metadata))
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(errno.EIO, str(error).splitlines()[0], str(path)) from error
         temporary.chmod(mode)
 
 

@@ -11,13 +11,18 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+import torch
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import atomic_path, atomic_text, json_ready, rewindable, sha256_of
 from specvae.report import ReadReport, Reason, Skip
+from specvae.vae.checkpoint import write_tensors
 
 
 def test_atomic_text_writes_utf8_with_newlines_as_given(tmp_path: Path) -> None:
@@ -113,6 +118,46 @@ def test_what_a_killed_process_left_is_removed_at_the_next_run(tmp_path: Path) -
     with atomic_text(tmp_path / "another.csv") as stream:
         stream.write("done")
     assert set(tmp_path.iterdir()) == {*others, tmp_path / "another.csv"}
+
+
+@pytest.fixture
+def little_space() -> Iterator[None]:
+    """Let no file grow beyond 10 kB: to a program, that is a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("little_space")
+@pytest.mark.parametrize("name", ["x.csv", "x.h5", "x.safetensors"])
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("old")
+
+    def write() -> None:
+        if name == "x.safetensors":
+            write_tensors(path, {"x": torch.ones(10_000)}, {})
+        elif name == "x.h5":
+            with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+                file.create_dataset("x", data=np.ones(100_000))
+        else:
+            with atomic_text(path) as stream:
+                stream.write("x" * 100_000)
+
+    with pytest.raises(OSError, match="too large") as caught:
+        write()
+    assert caught.value.strerror
+    assert "\n" not in caught.value.strerror
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_that_has_no_utf8_is_escaped(tmp_path: Path) -> None:
+    with atomic_text(tmp_path / "x.csv") as stream:
+        stream.write("caf\u00e9 \ud83d")
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8") == "caf\u00e9 \\ud83d"
 
 
 def test_sha256_of_is_the_digest_of_the_bytes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from specvae.annotation.library.compounds import read_excluded, read_truth
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.options import INPUT, Console, library_filter_options, settings_options, verbosity
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, library_filter_options
 from specvae.cli.outputs import require_writable
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.library import read_many, usable_pairs
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    NumberRange,
-    library_filter_options,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, NumberRange, library_filter_options
 from specvae.cli.outputs import require_writable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_text
 from specvae.molecules.fingerprint import get_layout

@@ -25,7 +25,7 @@ from specvae.annotation.training.validation import (
     N_DECOYS,
     few_per_group,
 )
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout

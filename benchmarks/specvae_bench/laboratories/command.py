@@ -6,15 +6,9 @@ from pathlib import Path
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    device_option,
-    jobs_option,
-    model_file,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, device_option, jobs_option, model_file
 from specvae.cli.outputs import require_writable
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
 from specvae_bench.laboratories.folds import FITTING, REPORTING, choose_queries, fold_query

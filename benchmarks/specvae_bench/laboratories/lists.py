@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth, summarise
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.report import ReadReport

@@ -17,7 +17,7 @@ from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
 from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.spectra.spectrum import Spectrum

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.library import read_many, usable_pairs
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    NumberRange,
-    device_option,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, NumberRange, device_option
 from specvae.errors import CheckpointError, InputError
 from specvae.vae.kinds import MODEL_KINDS
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, settings_options, verbosity
+from specvae.cli.console import verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT
 
 # At full supervision: experiment -> model kind -> figure -> value. MNIST-Split: the paper, table 1.
 # The others are those of Shi et al. (arXiv:1911.03393), as the multivae library and the MMVAE

@@ -8,15 +8,9 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    device_option,
-    jobs_option,
-    model_file,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, device_option, jobs_option, model_file
 from specvae.cli.outputs import require_writable
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.retrieval.methods import ALL, METHODS, Options, chosen_methods, listing

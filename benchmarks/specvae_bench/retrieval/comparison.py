@@ -19,7 +19,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.result import Refusal
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout

@@ -16,7 +16,9 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, Console, settings_options, verbosity
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT
 from specvae.cli.outputs import require_writable
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).

@@ -10,15 +10,9 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import (
-    INPUT,
-    Console,
-    NumberRange,
-    device_option,
-    jobs_option,
-    settings_options,
-    verbosity,
-)
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, NumberRange, device_option, jobs_option
 from specvae.cli.outputs import require_writable
 from specvae.errors import InputError
 from specvae.files import json_ready

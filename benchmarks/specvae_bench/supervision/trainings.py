@@ -32,7 +32,7 @@ from specvae.annotation.training.streams import (
     training_means,
 )
 from specvae.annotation.training.validation import RetrievalValidation
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.molecule import Molecule

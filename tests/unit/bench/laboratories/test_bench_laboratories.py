@@ -24,7 +24,7 @@ from specvae_bench.laboratories.records import LABORATORY, group_of, read_record
 from specvae_bench.laboratories.report import HALF, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.spectrum import Spectrum

@@ -18,7 +18,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_queries
 from specvae.annotation.ranking.result import Ranked
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport

@@ -38,7 +38,7 @@ from specvae_bench.retrieval.methods import METHODS, Options, chosen_methods, li
 from specvae_bench.retrieval.report import best_peer, paired
 
 from specvae.annotation.evaluation.hits import TruthRank
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule

@@ -26,7 +26,7 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.training.networks import bin_layout
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
-from specvae.cli.options import Console
+from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import json_ready
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout

@@ -1,0 +1,162 @@
+"""What a command says on the terminal: log lines, progress, and text that does no harm there."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO, TypeVar, cast
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+# Control characters but tab and line feed, separators of lines, and marks that reorder text: in a
+# name from a file they could move the cursor, change colours or show another name.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def printable(text: str) -> str:
+    """Return text with control characters as escapes such as ``\\x1b``; tabs and lines stay."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """Return the same for a text that is to be one line."""
+    return printable(text).replace("\n", "\\n")
+
+
+def use_utf8() -> None:
+    """Let stdout and stderr take every character, whatever the locale says.
+
+    Output is data, which other programs read as UTF-8. What has no UTF-8, half of a surrogate pair,
+    is written as an escape.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        found = getattr(stream, "encoding", None)
+        if not hasattr(stream, "reconfigure"):
+            continue  # a stream that a caller has put in place
+        is_other = (found or "").lower().replace("-", "") != "utf8"
+        stream.reconfigure(errors="backslashreplace", **({"encoding": "utf-8"} if is_other else {}))
+        if is_other and stream is sys.stdout:
+            sys.stderr.write(f"specvae: output is UTF-8 (the locale's encoding is {found})\n")
+
+
+class TerminalText:
+    """A text stream to a terminal that escapes control characters.
+
+    Parameters
+    ----------
+    stream
+        Where the text goes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text; return how long it was."""
+        self._stream.write(printable(text.replace("\r\n", "\n")))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+
+def echo(text: str) -> None:
+    """Write a line to stdout, escaped if that is a terminal."""
+    click.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Log lines may name what a file calls its records."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def verbosity(function: Decorated) -> Decorated:
+    """Add ``-v`` and ``-q``; logging is set up before the command runs."""
+
+    def configure(ctx: click.Context, param: click.Parameter, value: object) -> None:
+        level = ctx.meta.setdefault("specvae.verbosity", [0])
+        if param.name == "verbose":
+            level[0] += cast("int", value)
+        elif value:
+            level[0] -= 1
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_PrintableFormatter("%(message)s"))
+        logger = logging.getLogger("specvae")
+        logger.handlers = [handler]
+        logger.setLevel({-1: logging.ERROR, 0: logging.INFO}.get(level[0], logging.DEBUG))
+
+    for option in (
+        click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            expose_value=False,
+            callback=configure,
+            help="Say more on stderr.",
+        ),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            expose_value=False,
+            callback=configure,
+            help="Say only errors.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+class Console:
+    """Progress and log lines on stderr: a moving line on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("specvae")
+        self._last = 0.0
+        self._open = False
+
+    def log(self, message: str) -> None:
+        """Write one line at the normal level."""
+        self._clear()
+        self._logger.info(message)
+
+    def detail(self, message: str) -> None:
+        """Write one line that ``-v`` shows."""
+        self._clear()
+        self._logger.debug(message)
+
+    def progress(self, stage: str, done: int, total: int | None = None) -> None:
+        """Show how far a stage is, on a terminal only and at most ten times a second."""
+        if not sys.stderr.isatty() or not self._logger.isEnabledFor(logging.INFO):
+            return
+        now = time.monotonic()
+        if now - self._last < 0.1 and done != total:
+            return
+        self._last = now
+        share = f" of {total:,} ({done / total:.0%})" if total else ""
+        sys.stderr.write(f"\r\x1b[K{printable(stage)}: {done:,}{share}")
+        sys.stderr.flush()
+        self._open = True
+        if done == total:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._open:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._open = False

@@ -1,0 +1,84 @@
+"""``--config`` and ``--set``: other defaults of a command's options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from specvae.cli.outputs import CONFIG_PATH
+from specvae.errors import ConfigError, nearest
+from specvae.settings import parse_assignments, read_toml, shortened
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def settings_options(function: Decorated) -> Decorated:
+    """Add ``--config`` and ``--set``, which give a command's options other defaults.
+
+    A key is the long name of an option without its dashes. What is typed on the command line
+    counts most, then ``--set``, then the file.
+    """
+
+    def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+        values: dict[str, Any] = {}
+        if param.name == "config_file" and value is not None:
+            values = read_toml(cast("Path", value))
+            ctx.meta[CONFIG_PATH] = value
+        elif param.name == "assignments":
+            values = parse_assignments(cast("tuple[str, ...]", value))
+        given = ctx.meta.setdefault("specvae.settings", {})
+        given[param.name] = _option_defaults(ctx.command, values)
+        ctx.default_map = {**given.get("config_file", {}), **given.get("assignments", {})}
+
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            is_eager=True,
+            expose_value=False,
+            callback=remember,
+            help="Give an option, e.g. ppm=5 (repeatable).",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            is_eager=True,
+            expose_value=False,
+            callback=remember,
+            help="TOML file of options, e.g. ppm = 5; --set and the command line override it.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values by parameter name, as the text that the command line would give."""
+    names = {
+        long.removeprefix("--"): param
+        for param in command.params
+        if isinstance(param, click.Option) and param.expose_value
+        for long in param.opts
+        if long.startswith("--")
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        param = names.get(key.replace("_", "-"))
+        if param is None or param.name is None:
+            near = nearest(key, names)
+            raise ConfigError(
+                f"unknown setting {shortened(key)}; the nearest known one is {near!r}"
+            )
+        if param.is_flag:
+            defaults[param.name] = value
+        elif param.multiple:
+            defaults[param.name] = [str(v) for v in (value if isinstance(value, list) else [value])]
+        else:
+            defaults[param.name] = str(value)
+    return defaults
