@@ -2,7 +2,8 @@
 
 A setting is a field of a dataclass. Its type says what it may be: a number, text, a choice
 (``Literal``), a tuple, another such dataclass; ``Annotated[float, Range(...)]`` says which values
-make sense. A number that is not finite never does.
+make sense. A number that is not finite never does. An unknown key is an error that names the
+nearest, unless the dataclass has a field that keeps what it does not know; see `unknown_keys`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,20 @@ T = TypeVar("T")
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _LONGEST_VALUE = 60  # characters of a value in a message
+_UNKNOWN = "keeps unknown keys"
+
+
+def unknown_keys() -> Any:  # noqa: ANN401 (dataclasses.field, too, is any default)
+    """Return the default of the field, a mapping, that keeps the keys its dataclass does not know.
+
+    With such a field, what a newer or another program wrote survives reading and writing. Fields
+    that are None are not written then: a key that was missing stays missing.
+    """
+    return dataclasses.field(default_factory=dict, metadata={_UNKNOWN: True})
+
+
+def _field_of_unknown(kind: Any) -> str | None:  # noqa: ANN401 (a dataclass or its instance)
+    return next((f.name for f in dataclasses.fields(kind) if _UNKNOWN in f.metadata), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +93,12 @@ class OneOf:
 def to_json(config: Any) -> Any:  # noqa: ANN401 (any JSON value)
     """Return a configuration as JSON values: dataclasses as dicts, tuples as lists."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        unknown = _field_of_unknown(config)
+        if unknown is None:
+            return values
+        others = values.pop(unknown)
+        return {key: value for key, value in values.items() if value is not None} | others
     if isinstance(config, Mapping):
         return {key: to_json(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
@@ -92,7 +112,8 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     Parameters
     ----------
     kind
-        A dataclass whose fields are numbers, text, tuples, mappings or such dataclasses.
+        A dataclass whose fields are numbers, text, tuples, mappings or such dataclasses, or of type
+        Any: a JSON value that is not looked into.
     data
         What ``json.loads`` returned.
     place
@@ -101,16 +122,22 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     Raises
     ------
     ConfigError
-        If a key is unknown (the nearest known one is named) or missing, or a value has the wrong
-        type, lies outside its range, or is a number that is not finite.
+        If a key is unknown (the nearest known one is named) and `kind` does not keep unknown keys,
+        a key is missing, or a value has the wrong type, lies outside its range, or is a number
+        that is not finite.
     """
     where = f"{place}: " if place else ""
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}wanted a table of {kind.__name__}, found {shortened(data)}")
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
+    unknown = _field_of_unknown(kind)
+    others: dict[str, Any] = {}
+    if unknown is not None:
+        del fields[unknown]
+        others = {key: value for key, value in data.items() if key not in fields}
     for key in data:
-        if key not in fields:
+        if key not in fields and key not in others:
             raise ConfigError(
                 f"{where}unknown key {shortened(key)}; the nearest known one is "
                 f"{nearest(key, fields)!r}"
@@ -120,8 +147,8 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
         if name not in data and not optional:
             raise ConfigError(f"{where}key '{name}' is missing")
     prefix = f"{place}." if place else ""
-    values = {key: _value(hints[key], data[key], prefix + key) for key in data}
-    return kind(**values)
+    values = {key: _value(hints[key], data[key], prefix + key) for key in data if key in fields}
+    return kind(**values, **({unknown: others} if unknown is not None else {}))
 
 
 def require_ranges(config: Any, place: str = "") -> None:  # noqa: ANN401 (any dataclass)
@@ -162,13 +189,21 @@ def _value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by
             raise _refusal(place, value, f"one of {', '.join(map(str, arguments))}", arguments)
         return value
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(arguments[0], v, f"{place}[{i}]") for i, v in enumerate(value))
+        return _items(arguments[0], value, place)
     if origin is Mapping and isinstance(value, Mapping):
         return {key: _value(arguments[1], v, f"{place}.{key}") for key, v in value.items()}
     return _plain_value(hint, value, place)
 
 
+def _items(hint: Any, values: list[Any] | tuple[Any, ...], place: str) -> tuple[Any, ...]:  # noqa: ANN401
+    if hint in (int, str) and all(type(value) is hint for value in values):
+        return tuple(values)  # thousands of names or columns
+    return tuple(_value(hint, value, f"{place}[{i}]") for i, value in enumerate(values))
+
+
 def _plain_value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (driven by annotations)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast(type[Any], hint), value, place)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from specvae.annotation.library.header import (
+    AnnotatorHeader,
+    LayoutIdentity,
+    Provenance,
+    RunSettings,
+)
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.training.networks import bin_layout, model_config
 from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
-from specvae.settings import override
+from specvae.settings import from_json, override
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.model import MultimodalVAE
@@ -45,18 +51,13 @@ def tiny_annotator(ion_modes: Iterable[str] = ("positive",)) -> Annotator:
     torch.manual_seed(0)
     config = tiny_config()
     bins, layout = bin_layout(config), get_layout(config.fingerprint)
-    header = {
-        "bins": bins.to_json(),
-        "fingerprint": {
-            "name": layout.name,
-            "version": layout.version,
-            "n_bits": layout.n_bits,
-            "probe_sha256": layout.probe_sha256,
-        },
-        "provenance": {"ion_modes": dict.fromkeys(ion_modes, 1)},
-        "compounds": {"train": ["RYYVLZVUVIJVGH"], "val": ["BSYNRYMUTXBXSQ"]},
-        "config": config.to_json(),
-    }
+    header = AnnotatorHeader(
+        bins=bins,
+        fingerprint=LayoutIdentity.of(layout),
+        provenance=Provenance(ion_modes=dict.fromkeys(ion_modes, 1)),
+        compounds={"train": ("RYYVLZVUVIJVGH",), "val": ("BSYNRYMUTXBXSQ",)},
+        config=from_json(RunSettings, config.to_json()),
+    )
     return Annotator(MultimodalVAE(model_config(config, bins, layout)), header, torch.device("cpu"))
 
 

@@ -159,8 +159,8 @@ def annotate(
         "queries": str(queries),
         "candidates": str(candidates),
         "model": str(path),
-        "model digest": annotator.header["weights_sha256"],
-        "program": annotator.header["program"],
+        "model digest": annotator.header.weights_sha256,
+        "program": annotator.header.program or "unknown",
     }
     with text_output(output) as stream:
         write_annotations(results, stream, output_format, provenance=provenance)

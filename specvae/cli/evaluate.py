@@ -196,8 +196,8 @@ def _require_evaluated(
 def _described(path: Path, annotator: Annotator) -> dict[str, Any]:
     return {
         "file": str(path),
-        "weights_sha256": annotator.header["weights_sha256"],
-        "kind": annotator.header["config"]["model"]["kind"],
+        "weights_sha256": annotator.header.weights_sha256,
+        "kind": annotator.header.config.model.kind,
         "fingerprint": annotator.layout.name,
         "ranked_by": "fingerprint" if annotator.evidence_pool is None else "everything",
     }

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from specvae.cli.console import echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, model_file
+
+if TYPE_CHECKING:
+    from specvae.annotation.library.header import (
+        AnnotatorHeader,
+        CalibrationFigures,
+        StoredEvidence,
+    )
+    from specvae.vae.header import Header
+
+_OF_MEMORY = ("first_blocks", "smiles")
 
 
 @click.command()
@@ -36,92 +47,112 @@ def info(model: Path, as_json: bool) -> None:
     path = model_file(model)
     header = read_header(path)
     if as_json:
-        if "compounds" in header:
-            header["compounds"] = {fold: len(of) for fold, of in header["compounds"].items()}
-        if (header.get("bins") or {}).get("context") is not None:
-            header["bins"]["context"] = len(header["bins"]["context"])
-        if "experts" in header:
-            for name in ("first_blocks", "smiles"):
-                header["experts"][name] = len(header["experts"][name])
-        click.echo(json.dumps(header, indent=2))
+        click.echo(json.dumps(_shortened(header.to_json()), indent=2))
         return
-    for name, value in _lines(path, header):
+    if "config" not in header.others:
+        lines = _model_lines(path, header)
+    else:
+        from specvae.annotation.library.header import AnnotatorHeader
+
+        lines = _annotator_lines(path, AnnotatorHeader.of_model(header, path))
+    for name, value in lines:
         echo(f"{name:<14}{value}")
 
 
-def _lines(path: Path, header: dict[str, Any]) -> list[tuple[str, str]]:
-    config = header.get("config", {})
-    provenance = header.get("provenance", {})
-    lines = [
+def _shortened(header: dict[str, Any]) -> dict[str, Any]:
+    """Return a header with the number of compounds and columns in the place of long lists."""
+    long = {"compounds": ("train", "val"), "bins": ("context",), "experts": _OF_MEMORY}
+    for part, keys in long.items():
+        values = header.get(part)
+        if isinstance(values, dict):
+            lists = {key: values[key] for key in keys if isinstance(values.get(key), list)}
+            header[part] = values | {key: len(items) for key, items in lists.items()}
+    return header
+
+
+def _model_lines(path: Path, header: Header) -> list[tuple[str, str]]:
+    modalities = header.model.get("modalities")
+    names = [m.get("name") for m in modalities] if isinstance(modalities, list) else []
+    return [*_first_lines(path, header), ("modalities", ", ".join(map(str, names)))]
+
+
+def _first_lines(path: Path, header: Header) -> list[tuple[str, str]]:
+    return [
         ("file", str(path)),
-        ("format", f"{header['format_version']}, written by {header.get('program', 'unknown')}"),
-        ("weights", f"sha256 {header['weights_sha256']}"),
+        ("format", f"{header.format_version}, written by {header.program or 'unknown'}"),
+        ("weights", f"sha256 {header.weights_sha256}"),
     ]
-    if not config:
-        lines.append(("modalities", ", ".join(m["name"] for m in header["model"]["modalities"])))
-        return lines
-    kind, preset = config["model"]["kind"], config["preset"]
-    objective = ", ".join(f"{name} {value:g}" for name, value in config["objective"].items())
-    fingerprint, validation = header["fingerprint"], header["validation"]
-    folds = provenance["n_spectra_by_fold"]
-    lines += [
-        ("model", f"{kind}, preset {preset}, {header['model']['n_latent']} latent dimensions"),
-        ("objective", objective),
-        ("fingerprint", f"{fingerprint['name']} version {fingerprint['version']}"),
+
+
+def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str]]:
+    config, provenance, fingerprint = header.config, header.provenance, header.fingerprint
+    n_latent = header.model.get("n_latent", "?")
+    lines = [
+        *_first_lines(path, header),
+        ("model", f"{config.model.kind}, preset {config.preset}, {n_latent} latent dimensions"),
+        ("objective", ", ".join(f"{name} {_text(v)}" for name, v in config.objective.items())),
+        ("fingerprint", f"{fingerprint.name} version {fingerprint.version}"),
         (
             "library",
             (
-                f"{provenance['n_spectra']:,} spectra of {provenance['n_compounds']:,} compounds "
-                f"({_counts(provenance['ion_modes'])}; {_counts(provenance['adducts'])})"
+                f"{provenance.n_spectra:,} spectra of {provenance.n_compounds:,} compounds "
+                f"({_counts(provenance.ion_modes)}; {_counts(provenance.adducts)})"
             ),
         ),
         (
             "trained on",
-            f"{folds['train']:,} spectra of {len(header['compounds']['train']):,} compounds",
+            (
+                f"{provenance.n_spectra_by_fold.get('train', 0):,} spectra of "
+                f"{len(header.compounds.get('train', ())):,} compounds"
+            ),
         ),
-        *(("file read", f"{f['name']}, sha256 {f['sha256']}") for f in provenance["files"]),
-        ("skipped", _counts(provenance["skipped"]) or "nothing"),
-        ("settings", f"seed {header['seed']}, supervision {config['supervision']:g}"),
-        ("best epoch", f"{header['best_epoch']} of {config['optim']['epochs']}"),
+        *(("file read", f"{file.name}, sha256 {file.sha256}") for file in provenance.files),
+        ("skipped", _counts(provenance.skipped) or "nothing"),
+        ("settings", f"seed {header.seed}, supervision {config.supervision:g}"),
+        ("best epoch", f"{header.best_epoch} of {config.optim.epochs}"),
     ]
-    if validation:
+    if (found := header.validation) is not None:
         lines.append(
             (
                 "validation",
                 (
-                    f"hit@1 {validation['hit_at_1']:.1%} among {validation['n_candidates']} "
-                    f"structures of like mass (random {validation['random_hit_at_1']:.1%}, blind "
-                    f"{validation['blind_hit_at_1']:.1%}); {validation['n_queries']:,} spectra of "
-                    f"{validation['n_compounds']:,} compounds"
+                    f"hit@1 {found.hit_at_1:.1%} among {found.n_candidates} structures of like "
+                    f"mass (random {found.random_hit_at_1:.1%}, blind {found.blind_hit_at_1:.1%}); "
+                    f"{found.n_queries:,} spectra of {found.n_compounds:,} compounds"
                 ),
             )
         )
-    if "experts" in header:
-        lines += _evidence_lines(header)
+    if header.experts is not None:
+        lines += _evidence_lines(header.experts, header.calibration)
     lines += [
-        ("took", ", ".join(f"{step} {s:.0f} s" for step, s in header["seconds"].items())),
-        ("versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())),
+        ("took", ", ".join(f"{step} {s:.0f} s" for step, s in header.seconds.items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())),
     ]
     return lines
 
 
-def _evidence_lines(header: dict[str, Any]) -> list[tuple[str, str]]:
+def _evidence_lines(
+    evidence: StoredEvidence, fitted: CalibrationFigures | None
+) -> list[tuple[str, str]]:
     """Return what candidates are ranked by, and what that was fitted to."""
-    evidence, fitted = header["experts"], header.get("calibration")
-    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in evidence["weights"].items())
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in evidence.weights.items())
     if fitted is None:
         source = "as fitted to compounds of MassBank (train with --structures to fit your own)"
     else:
         source = (
-            f"fitted to {fitted['n_queries']:,} spectra of {fitted['n_compounds']:,} validation "
-            f"compounds among {fitted['structures']}: hit@1 {fitted['hit_at_1']:.1%}, hit@5 "
-            f"{fitted['hit_at_5']:.1%} (in-sample)"
+            f"fitted to {fitted.n_queries:,} spectra of {fitted.n_compounds:,} validation "
+            f"compounds among {fitted.structures}: hit@1 {fitted.hit_at_1:.1%}, hit@5 "
+            f"{fitted.hit_at_5:.1%} (in-sample)"
         )
     return [
-        ("remembers", f"{len(evidence['first_blocks']):,} compounds"),
+        ("remembers", f"{len(evidence.first_blocks):,} compounds"),
         ("ranks by", f"{weights}; {source}"),
     ]
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in counts.items())

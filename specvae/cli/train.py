@@ -212,6 +212,6 @@ def train(
         n_jobs=jobs,
         progress=console,
     )
-    took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in header["seconds"].items())
+    took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in header.seconds.items())
     console.log(f"took: {took}")
     click.echo(f"model: {output / 'model.safetensors'}")

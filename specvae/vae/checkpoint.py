@@ -6,8 +6,8 @@ import errno
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from specvae.errors import CheckpointError, ConfigError
 from specvae.files import atomic_path
-from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, read_header
+from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, read_header
 from specvae.vae.model import ModelConfig, MultimodalVAE
 
 # Begins the names of tensors in a checkpoint that are no weights of its model.
@@ -71,7 +71,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def save_checkpoint(
     path: Path,
     model: MultimodalVAE,
-    header: Mapping[str, Any],
+    header: Header | None = None,
     companions: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model and a header.
@@ -83,26 +83,24 @@ def save_checkpoint(
     model
         Its weights and configuration are stored.
     header
-        JSON values. The keys ``format_version``, ``model`` (configuration), ``weights_sha256``
-        and ``companions_sha256`` are set here.
+        What is said of the model beside its configuration, format and digests, which are set
+        here; default: nothing.
     companions
         Tensors that belong to the model's use and are no weights of it; see `load_companions`.
     """
     others = {_COMPANION + name: tensor for name, tensor in (companions or {}).items()}
-    complete = {
-        **header,
-        "format_version": FORMAT_VERSION,
-        "model": model.config.to_json(),
-        "weights_sha256": weights_sha256(model),
-        "companions_sha256": tensors_sha256(others) if others else None,
-    }
-    text = json.dumps(complete, allow_nan=False)
+    complete = replace(
+        header or Header(),
+        format_version=FORMAT_VERSION,
+        model=model.config.to_json(),
+        weights_sha256=weights_sha256(model),
+        companions_sha256=tensors_sha256(others) if others else None,
+    )
+    text = json.dumps(complete.to_json(), allow_nan=False)
     write_tensors(Path(path), {**model.state_dict(), **others}, {METADATA_KEY: text})
 
 
-def load_checkpoint(
-    path: Path, device: torch.device | str = "cpu"
-) -> tuple[MultimodalVAE, dict[str, Any]]:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[MultimodalVAE, Header]:
     """Return the model of a checkpoint, in evaluation mode, and its header.
 
     Raises
@@ -114,7 +112,7 @@ def load_checkpoint(
     path = Path(path)
     header = read_header(path)
     try:
-        config = ModelConfig.from_json(header.get("model"))
+        config = ModelConfig.from_json(header.model)
     except ConfigError as error:
         raise CheckpointError(f"{path}: model configuration: {error}") from None
     tensors = {
@@ -137,7 +135,7 @@ def load_checkpoint(
     aligned = {name: tensor.clone() for name, tensor in tensors.items()}
     model.load_state_dict(aligned, assign=True)
     model.requires_grad_(True)
-    if weights_sha256(model) != header.get("weights_sha256"):
+    if weights_sha256(model) != header.weights_sha256:
         raise CheckpointError(f"{path}: damaged: the weights differ from their recorded SHA-256")
     return model.to(device).eval(), header
 
@@ -156,7 +154,7 @@ def load_companions(path: Path) -> dict[str, Tensor]:
         name: tensor for name, tensor in _read_tensors(path).items() if name.startswith(_COMPANION)
     }
     found = tensors_sha256(tensors) if tensors else None
-    if found != header.get("companions_sha256"):
+    if found != header.companions_sha256:
         raise CheckpointError(
             f"{path}: damaged: the tensors beside the weights differ from their recorded SHA-256"
         )

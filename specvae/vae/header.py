@@ -8,21 +8,82 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
-from specvae.errors import CheckpointError
+from specvae import settings
+from specvae.errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 2
 METADATA_KEY = "specvae"
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of its model.
+
+    Programs that know more of their models extend it: see ``AnnotatorHeader``.
+
+    Attributes
+    ----------
+    model
+        The model's configuration as JSON values (``ModelConfig.to_json()``). The writer of a
+        checkpoint sets it, and the digests and the version below.
+    objective, optim
+        What it was trained with, likewise; None where that is not said.
+    seed
+        Of the training.
+    program
+        Name and version of the program that wrote it.
+    weights_sha256
+        Digest of the weights (``specvae.vae.checkpoint.weights_sha256``).
+    companions_sha256
+        Digest of the tensors beside the weights; None: there are none.
+    format_version
+        Of the file.
+    others
+        Keys that are not known here, kept as they are.
+    """
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    objective: Mapping[str, Any] | None = None
+    optim: Mapping[str, Any] | None = None
+    seed: int | None = None
+    program: str | None = None
+    weights_sha256: str = ""
+    companions_sha256: str | None = None
+    format_version: int = FORMAT_VERSION
+    others: Mapping[str, Any] = settings.unknown_keys()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as JSON values; what is None is left out."""
+        return cast(dict[str, Any], settings.to_json(self))
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Build from JSON values of the present format version.
+
+        Raises
+        ------
+        ConfigError
+            If a key is missing or a value has the wrong type.
+        """
+        return settings.from_json(cls, data)
+
+
+def _tables(value: object) -> list[dict[str, Any]]:
+    """Return the tables in a list, whatever else there is."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def _drop_network_kinds(header: dict[str, Any]) -> dict[str, Any]:
     """Version 1 named a kind for each network, and there was but one."""
-    for modality in header.get("model", {}).get("modalities", ()):
-        for role in ("encoder", "decoder"):
-            modality.get(role, {}).pop("kind", None)
+    for model in _tables([header.get("model")]):
+        for modality in _tables(model.get("modalities")):
+            for network in _tables([modality.get("encoder"), modality.get("decoder")]):
+                network.pop("kind", None)
     return header
 
 
@@ -95,7 +156,7 @@ def read_table(path: Path) -> tuple[dict[str, Any], int]:
     return table, 8 + length
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> Header:
     """Return the header of a checkpoint, migrated to the present format version.
 
     Parameters
@@ -106,7 +167,8 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, foreign, or of a newer format.
+        If the file is missing, truncated, foreign, or of a newer format, or its header has a part
+        of the wrong type.
     """
     path = Path(path)
     table, _ = read_table(path)
@@ -123,4 +185,7 @@ def read_header(path: Path) -> dict[str, Any]:
         header = None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: metadata key '{METADATA_KEY}' is no JSON table")
-    return migrate(header, path)
+    try:
+        return Header.from_json(migrate(header, path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: header: {error}") from None

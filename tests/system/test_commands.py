@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from conftest import DEMO, run_specvae
 
+from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.ranking.result import COLUMNS
-from specvae.vae.header import read_header
 
 QUERIES, CANDIDATES, TRUTH = DEMO / "queries.mgf", DEMO / "candidates.csv", DEMO / "truth.csv"
 
@@ -40,9 +40,10 @@ def test_train_writes_its_record(model: Path) -> None:
     assert epochs[-1]["loss"] < epochs[0]["loss"]
     folds = Counter(row["fold"] for row in rows_of((model / "split.csv").read_text()))
     assert folds["train"] > 5 * folds["val"] > 0
-    header = read_header(model / "model.safetensors")
-    assert header["provenance"]["n_spectra"] > 2000
-    assert header["validation"]["hit_at_1"] > 3 * header["validation"]["random_hit_at_1"]
+    header = AnnotatorHeader.read(model / "model.safetensors")
+    assert header.provenance.n_spectra > 2000
+    assert header.validation is not None
+    assert header.validation.hit_at_1 > 3 * header.validation.random_hit_at_1
 
 
 def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_evaluate_agrees_with_annotate(model: Path, tmp_path: Path) -> None:
 
 
 def test_training_on_the_truth_is_told(model: Path, tmp_path: Path) -> None:
-    block = read_header(model / "model.safetensors")["compounds"]["train"][0]
+    block = AnnotatorHeader.read(model / "model.safetensors").compounds["train"][0]
     query = rows_of(TRUTH.read_text())[0]["query_id"]
     truth = tmp_path / "truth.csv"
     truth.write_text(f"query_id,inchikey14\n{query},{block}\n")
@@ -227,7 +228,7 @@ def test_pool_gives_the_ranking_of_its_table(model: Path, tmp_path: Path) -> Non
 
 def test_predict_embed_fingerprint(model: Path, tmp_path: Path) -> None:
     bits = rows_of(run_specvae("predict", QUERIES, "--model", model).stdout)
-    n_bits = read_header(model / "model.safetensors")["fingerprint"]["n_bits"]
+    n_bits = AnnotatorHeader.read(model / "model.safetensors").fingerprint.n_bits
     n_queries = QUERIES.read_text().count("BEGIN IONS")
     assert len(bits) == n_bits * n_queries
     assert all(0.0 <= float(row["probability"]) <= 1.0 and row["meaning"] for row in bits)
@@ -287,7 +288,7 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
         run_specvae(
             "train", "--spectra", DEMO / "library.msp", "-o", tmp_path / name, "--epochs", 1
         )
-        digests.append(read_header(tmp_path / name / "model.safetensors")["weights_sha256"])
+        digests.append(AnnotatorHeader.read(tmp_path / name / "model.safetensors").weights_sha256)
     assert digests[0] == digests[1]
 
 
@@ -321,11 +322,11 @@ def test_exclude_and_supervision(tmp_path: Path) -> None:
         "--supervision", 0.5, "--unpaired-spectra", QUERIES, "--unpaired-molecules", CANDIDATES,
         "--model-kind", "vaevae", "--fingerprint", "morgan4096",
     )  # fmt: skip
-    header = read_header(folder / "model.safetensors")
-    everything = {block for blocks in header["compounds"].values() for block in blocks}
+    header = AnnotatorHeader.read(folder / "model.safetensors")
+    everything = {block for blocks in header.compounds.values() for block in blocks}
     assert "RYYVLZVUVIJVGH" not in everything
-    assert header["provenance"]["skipped"]["EXCLUDED"] > 0
-    assert header["config"]["supervision"] == 0.5
+    assert header.provenance.skipped["EXCLUDED"] > 0
+    assert header.config.supervision == 0.5
     assert "RYYVLZVUVIJVGH" not in (folder / "split.csv").read_text()
     parts = json.loads((folder / "epochs.jsonl").read_text().splitlines()[0])
     assert any("unpaired" in name for name in parts)
@@ -482,4 +483,4 @@ def test_a_library_of_one_compound_trains(tmp_path: Path) -> None:
         "--fingerprint", "morgan4096",
     )  # fmt: skip
     assert "validation" in done.stderr
-    assert read_header(tmp_path / "m" / "model.safetensors")["validation"] == {}
+    assert AnnotatorHeader.read(tmp_path / "m" / "model.safetensors").validation is None

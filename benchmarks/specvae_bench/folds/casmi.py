@@ -160,14 +160,14 @@ def casmi2017(
             )
         curves[name] = top_k_curve(evaluation.ranks, K_MAX)
         result["models"][name] = {
-            "kind": annotator.header["config"]["model"]["kind"],
-            "preset": annotator.header["config"]["preset"],
+            "kind": annotator.header.config.model.kind,
+            "preset": annotator.header.config.preset,
             "fingerprint": annotator.layout.name,
-            "weights_sha256": annotator.header["weights_sha256"],
-            "best_epoch": annotator.header["best_epoch"],
-            "n_training_spectra": annotator.header["provenance"]["n_spectra_by_fold"]["train"],
+            "weights_sha256": annotator.header.weights_sha256,
+            "best_epoch": annotator.header.best_epoch,
+            "n_training_spectra": annotator.header.provenance.n_spectra_by_fold["train"],
             "seconds": {
-                **annotator.header["seconds"],
+                **annotator.header.seconds,
                 "evaluation": round(time.perf_counter() - start, 1),
             },
             **evaluation.figures(seed),

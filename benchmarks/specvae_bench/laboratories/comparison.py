@@ -164,7 +164,7 @@ def compare(
         "candidates_median": float(np.median(candidates)),
         "candidates_mean": float(np.mean(candidates)),
         "models": {
-            name: {"weights_sha256": annotator.header["weights_sha256"]}
+            name: {"weights_sha256": annotator.header.weights_sha256}
             for name, annotator in annotators.items()
         },
         "kinds": figures(ranks, kinds, groups, plan.seed),

@@ -19,6 +19,7 @@ from specvae.files import atomic_text, json_ready
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.data import TrainingData, UnpairedPool
 from specvae.vae.device import CudaOptions
+from specvae.vae.header import Header
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE, Variance
 from specvae.vae.objective import ObjectiveConfig
@@ -304,7 +305,7 @@ def run(
         "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
         "epochs": log.rows,
     }
-    header = {"program": f"specvae {__version__}", "benchmark": experiment.name}
+    header = Header(program=f"specvae {__version__}", others={"benchmark": experiment.name})
     save_checkpoint(folder / "model.safetensors", model, header)
     task.draw(model, folder, generator())
     write_result(folder / RESULT, result)

@@ -306,11 +306,11 @@ class Comparison:
                 "flatter it"
             )
         return {
-            "kind": header["config"]["model"]["kind"],
-            "preset": header["config"]["preset"],
+            "kind": header.config.model.kind,
+            "preset": header.config.preset,
             "fingerprint": annotator.layout.name,
-            "weights_sha256": header["weights_sha256"],
-            "n_training_spectra": header["provenance"]["n_spectra_by_fold"]["train"],
-            "training_seconds": header["seconds"],
+            "weights_sha256": header.weights_sha256,
+            "n_training_spectra": header.provenance.n_spectra_by_fold["train"],
+            "training_seconds": dict(header.seconds),
             "n_truth_in_training": len(known),
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from specvae.annotation.evidence.items import BitEvidence
 from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.memory import from_companions
 from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.library.header import AnnotatorHeader, LayoutIdentity
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.annotation.ranking.probability import ProbabilityModel
@@ -29,7 +29,6 @@ from specvae.molecules.fingerprint import (
     get_layout,
     unpack,
 )
-from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import load_checkpoint, load_companions
 from specvae.vae.device import pick_device
@@ -44,7 +43,7 @@ class Annotator:
     Parameters
     ----------
     model, header
-        As `load_checkpoint` returns them.
+        What a checkpoint holds.
     device
         Where the model computes.
     evidence_pool
@@ -60,7 +59,7 @@ class Annotator:
     def __init__(
         self,
         model: MultimodalVAE,
-        header: dict[str, Any],
+        header: AnnotatorHeader,
         device: torch.device,
         evidence_pool: EvidencePool | None = None,
     ) -> None:
@@ -68,12 +67,12 @@ class Annotator:
         self.model = model.to(device).eval()
         self.header = header
         self.device = device
-        self.layout = _checked_layout(header["fingerprint"])
-        self.bins = BinLayout.from_json(header["bins"])
+        self.layout = _checked_layout(header.fingerprint)
+        self.bins = header.bins
         # Probabilities hold for the scores that they were fitted to: those of all evidence.
-        whole = evidence_pool is not None or "experts" not in header
+        whole = evidence_pool is not None or header.experts is None
         features = LIST_FEATURES if evidence_pool is not None else ()
-        stored = header.get("probability") if whole else None
+        stored = header.probability if whole else None
         self.probability = _probability_model(stored, features)
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
@@ -96,18 +95,14 @@ class Annotator:
             If the file is not a whole checkpoint of this program.
         """
         torch_device = pick_device(device)
-        model, header = load_checkpoint(path, torch_device)
-        for key in ("bins", "fingerprint", "config", "provenance", "compounds"):
-            if key not in header:
-                raise CheckpointError(
-                    f"{path}: no {key!r} in the header: a specvae model, but not of spectra"
-                )
+        model, general = load_checkpoint(path, torch_device)
+        header = AnnotatorHeader.of_model(general, path)
         pool = None
-        if not fingerprint_only and "experts" in header:
-            stored, companions = header["experts"], load_companions(path)
+        if not fingerprint_only and header.experts is not None:
+            companions = load_companions(path)
             try:
-                pool = from_companions(stored, companions)
-                _require_probe(pool.layout, stored["probe_sha256"])
+                pool = from_companions(header.experts, companions)
+                _require_probe(pool.layout, header.experts.probe_sha256)
             except (KeyError, TypeError, ValueError, ConfigError) as error:
                 raise CheckpointError(
                     f"{path}: the evidence in the header makes no sense: {error!r}"
@@ -117,21 +112,21 @@ class Annotator:
     @property
     def calibration_source(self) -> str:
         """What probabilities were fitted to, as a phrase: few models are calibrated themselves."""
-        fitted = self.header.get("calibration")
+        fitted = self.header.calibration
         if fitted is None:
             return (
                 "by the calibration that comes with specvae, fitted to other models and compounds "
                 "of MassBank ('train --structures' fits this model's own)"
             )
         return (
-            f"by this model's own calibration, fitted to {fitted['n_queries']:,} spectra of "
-            f"{fitted['n_compounds']:,} validation compounds"
+            f"by this model's own calibration, fitted to {fitted.n_queries:,} spectra of "
+            f"{fitted.n_compounds:,} validation compounds"
         )
 
     @property
     def training_compounds(self) -> frozenset[str]:
         """InChIKey first blocks of the compounds that trained or chose the model."""
-        return frozenset(b for blocks in self.header["compounds"].values() for b in blocks)
+        return frozenset(b for blocks in self.header.compounds.values() for b in blocks)
 
     def settle(self, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
         """Return a spectrum as a query.
@@ -139,7 +134,7 @@ class Annotator:
         One that states no ion mode is taken to be of the one that the model knows, if it knows one
         only and the user assumes none.
         """
-        known = [mode for mode in self.header["provenance"]["ion_modes"] if mode != "unknown"]
+        known = [mode for mode in self.header.provenance.ion_modes if mode != "unknown"]
         query = Query.settle(spectrum, (assumed or Assumptions()).or_only(known))
         if known and query.ion_mode is not None and query.ion_mode not in known:
             untrained = f"the model was not trained on {query.ion_mode} ion mode"
@@ -207,12 +202,13 @@ def _probability_model(stored: object, wanted: tuple[str, ...]) -> ProbabilityMo
     return model
 
 
-def _checked_layout(stored: dict[str, Any]) -> FingerprintLayout:
-    layout = get_layout(stored["name"])
+def _checked_layout(stored: LayoutIdentity) -> FingerprintLayout:
+    layout = get_layout(stored.name)
     for key in ("version", "n_bits", "probe_sha256"):
-        if getattr(layout, key) != stored[key]:
+        found, wanted = getattr(layout, key), getattr(stored, key)
+        if found != wanted:
             raise CheckpointError(
-                f"fingerprint {layout.name}: {key} is {getattr(layout, key)} here, but the model "
-                f"was trained with {stored[key]}; install the versions that 'specvae info' lists"
+                f"fingerprint {layout.name}: {key} is {found} here, but the model was trained with "
+                f"{wanted}; install the versions that 'specvae info' lists"
             )
     return layout

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.pool import Evidence, fit_weights
+from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.probability import ProbabilityModel
@@ -48,7 +48,7 @@ class Calibration:
 
     weights: Mapping[str, float]
     probability: ProbabilityModel
-    figures: dict[str, Any]
+    figures: CalibrationFigures
 
 
 def calibrate(
@@ -125,12 +125,13 @@ def calibrate(
         rank_of_truth(block, evidence.scores, place)
         for block, evidence, place in zip(held, full, truth, strict=True)
     ]
-    figures = {
-        "n_queries": len(lists),
-        "n_compounds": n_compounds,
-        "ppm": source.ppm,
-        **{f"hit_at_{k}": float(expected_hits(ranks, k).mean()) for k in (1, 5)},
-    }
+    figures = CalibrationFigures(
+        n_queries=len(lists),
+        n_compounds=n_compounds,
+        ppm=source.ppm,
+        hit_at_1=float(expected_hits(ranks, 1).mean()),
+        hit_at_5=float(expected_hits(ranks, 5).mean()),
+    )
     return Calibration(weights, probability, figures)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from specvae.annotation.library.folds import write_split
+from specvae.annotation.library.header import AnnotatorHeader, FileRead, Provenance
 from specvae.annotation.training.inputs import TrainFiles, TrainInputs
 from specvae.annotation.training.settings import TrainConfig, flat_settings
 from specvae.errors import ConfigError, InputError, TrainingError
 from specvae.files import atomic_text, sha256_of
 from specvae.progress import Progress
 from specvae.report import ReadReport
-from specvae.settings import from_json
-from specvae.vae.header import read_header
+from specvae.settings import from_json, to_json
 from specvae.vae.training import EpochRecord, History
 
 MODEL_FILE = "model.safetensors"
@@ -42,7 +42,7 @@ def require_free(folder: Path, *, resume: bool, force: bool) -> None:
         )
 
 
-def finished_header(config: TrainConfig, files: TrainFiles) -> dict[str, Any] | None:
+def finished_header(config: TrainConfig, files: TrainFiles) -> AnnotatorHeader | None:
     """Return the header of the model in the folder if its training needs nothing any more.
 
     Returns
@@ -58,7 +58,7 @@ def finished_header(config: TrainConfig, files: TrainFiles) -> dict[str, Any] | 
     model = files.output / MODEL_FILE
     if not model.exists() or (files.output / STATE_FILE).exists():
         return None
-    header = read_header(model)
+    header = AnnotatorHeader.read(model)
     if found := _differences(header, config, files):
         raise TrainingError(
             f"{model}: finished with {found}, and there is no state to go on from; --force trains "
@@ -67,12 +67,11 @@ def finished_header(config: TrainConfig, files: TrainFiles) -> dict[str, Any] | 
     return header
 
 
-def _differences(header: Mapping[str, Any], config: TrainConfig, files: TrainFiles) -> str:
+def _differences(header: AnnotatorHeader, config: TrainConfig, files: TrainFiles) -> str:
     """Return in what a finished run and the one that is asked for differ; "" if in nothing."""
     try:
-        then = from_json(TrainConfig, header["config"])
-        trained_on = [(entry["name"], entry["sha256"]) for entry in header["provenance"]["files"]]
-    except (ConfigError, KeyError, TypeError):
+        then = from_json(TrainConfig, to_json(header.config))
+    except ConfigError:
         return "settings that cannot be read"
     if not config.optim.epochs:
         then = replace(then, optim=replace(then.optim, epochs=0))
@@ -80,6 +79,7 @@ def _differences(header: Mapping[str, Any], config: TrainConfig, files: TrainFil
     for key, value in after.items():
         if before[key] != value:
             return f"{key} {json.dumps(before[key])} (now {json.dumps(value)})"
+    trained_on = [(file.name, file.sha256) for file in header.provenance.files]
     return "" if trained_on == file_digests(files) else "other files"
 
 
@@ -172,20 +172,20 @@ def _epoch_entry(record: EpochRecord) -> dict[str, Any]:
 
 def provenance(
     inputs: TrainInputs, digests: list[tuple[str, str]], report: ReadReport, folder: Path
-) -> dict[str, Any]:
-    """Return where a model comes from, as JSON values of its header."""
+) -> Provenance:
+    """Return where a model comes from."""
     library = inputs.library
-    return {
-        "files": [{"name": name, "sha256": digest} for name, digest in digests],
-        "n_spectra": len(library),
-        "n_compounds": len(library.molecules),
-        "n_spectra_by_fold": {fold: len(rows) for fold, rows in inputs.rows.items()},
-        "ion_modes": dict(library.ion_modes.most_common()),
-        "adducts": dict(library.adducts.most_common()),
-        "skipped": {reason.name: n for reason, n in report.counts.most_common()},
-        "split_sha256": sha256_of(folder / SPLIT_FILE),
-        "versions": {
+    return Provenance(
+        files=tuple(FileRead(name, digest) for name, digest in digests),
+        n_spectra=len(library),
+        n_compounds=len(library.molecules),
+        n_spectra_by_fold={fold: len(rows) for fold, rows in inputs.rows.items()},
+        ion_modes=dict(library.ion_modes.most_common()),
+        adducts=dict(library.adducts.most_common()),
+        skipped={reason.name: n for reason, n in report.counts.most_common()},
+        split_sha256=sha256_of(folder / SPLIT_FILE),
+        versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "rdkit", "scikit-fingerprints", "torch")},
         },
-    }
+    )

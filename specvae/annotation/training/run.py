@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,12 @@ from specvae import __version__
 from specvae.annotation.evidence.memory import to_companions
 from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
 from specvae.annotation.library.filter import SpectrumFilter
+from specvae.annotation.library.header import (
+    AnnotatorHeader,
+    LayoutIdentity,
+    RunSettings,
+    ValidationFigures,
+)
 from specvae.annotation.library.library import Library, read_many, usable_pairs
 from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
@@ -73,6 +78,7 @@ from specvae.errors import SpecvaeError, TrainingError
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
+from specvae.settings import from_json
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
@@ -93,7 +99,7 @@ def train(
     strict: bool = False,
     n_jobs: int | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> AnnotatorHeader:
     """Train a model and write its folder; see the module's docstring for the steps.
 
     Every input is opened and checked before the training begins. The model is written when it is
@@ -320,29 +326,31 @@ class _Run:
 
     def finish(
         self, inputs: TrainInputs, trained: _Trained, structures: CandidateSource | None
-    ) -> dict[str, Any]:
+    ) -> AnnotatorHeader:
         """Write the model, calibrate it, and write it again; return its header."""
         path = self.files.output / MODEL_FILE
         with self.clock("validation"):
             figures = (
-                trained.validation.figures(trained.model, self.device) if trained.validation else {}
+                trained.validation.figures(trained.model, self.device)
+                if trained.validation
+                else None
             )
         header = self._header(inputs, trained, figures)
         pool = trained_pool = None
         with self.clock("evidence"):
             if inputs.library.peaks is not None:
                 pool, trained_pool = self._memory(inputs, trained)
-        self._save(trained, header, pool, None)
+        written = self._save(trained, header, pool, None)
         plot_training(trained.epochs.records, self.files.output / PLOT_FILE)
         if figures:
             self.progress.log(
                 f"best epoch {trained.history.best.epoch}: validation hit@1 "
-                f"{figures['hit_at_1']:.1%} among {figures['n_candidates']} structures of like "
-                f"mass (random {figures['random_hit_at_1']:.1%}, blind "
-                f"{figures['blind_hit_at_1']:.1%})"
+                f"{figures.hit_at_1:.1%} among {figures.n_candidates} structures of like "
+                f"mass (random {figures.random_hit_at_1:.1%}, blind "
+                f"{figures.blind_hit_at_1:.1%})"
             )
         if structures is None or pool is None or trained_pool is None:
-            return header
+            return written
         annotator = Annotator(trained.model, header, self.device, trained_pool)
         with self.clock("calibration"):
             try:
@@ -353,35 +361,29 @@ class _Run:
                     f"are the shipped ones, as fitting them failed ({error}); the same command "
                     "with --resume fits them without training again"
                 ) from error
-        if calibration is not None:
-            self._save(trained, header, pool, calibration)
-        return header
+        if calibration is None:
+            return written
+        return self._save(trained, header, pool, calibration)
 
     def _header(
-        self, inputs: TrainInputs, trained: _Trained, figures: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        layout, folds = self.layout, inputs.folds
+        self, inputs: TrainInputs, trained: _Trained, figures: ValidationFigures | None
+    ) -> AnnotatorHeader:
         origin = provenance(inputs, self.digests, self.report, self.files.output)
-        return {
-            "program": f"specvae {__version__}",
-            "config": trained.config.to_json(),
-            "seed": self.config.seed,
-            "bins": trained.bins.to_json(),
-            "fingerprint": {
-                "name": layout.name,
-                "version": layout.version,
-                "n_bits": layout.n_bits,
-                "probe_sha256": layout.probe_sha256,
-            },
-            "best_epoch": trained.history.best.epoch,
-            "validation": dict(figures),
-            "seconds": self.seconds,
-            "provenance": origin | {"n_pairs": len(trained.pairs), "device": str(self.device)},
-            "compounds": {
-                fold: sorted(block for block, where in folds.items() if where == fold)
+        return AnnotatorHeader(
+            program=f"specvae {__version__}",
+            config=from_json(RunSettings, trained.config.to_json()),
+            seed=self.config.seed,
+            bins=trained.bins,
+            fingerprint=LayoutIdentity.of(self.layout),
+            best_epoch=trained.history.best.epoch,
+            validation=figures,
+            seconds=self.seconds,
+            provenance=replace(origin, n_pairs=len(trained.pairs), device=str(self.device)),
+            compounds={
+                fold: tuple(sorted(b for b, where in inputs.folds.items() if where == fold))
                 for fold in ("train", "val")
             },
-        }
+        )
 
     def _memory(self, inputs: TrainInputs, trained: _Trained) -> tuple[EvidencePool, EvidencePool]:
         """Return what the model is to remember, and the same without validation compounds.
@@ -403,22 +405,24 @@ class _Run:
     def _save(
         self,
         trained: _Trained,
-        header: dict[str, Any],
+        header: AnnotatorHeader,
         pool: EvidencePool | None,
         calibration: Calibration | None,
-    ) -> None:
-        """Write the model; put what it remembers and what was fitted into its header."""
+    ) -> AnnotatorHeader:
+        """Write the model; return its header, with what it remembers and what was fitted."""
         companions: dict[str, Tensor] = {}
+        # Steps that are still to come take their time, too.
+        header = replace(header, seconds=dict(self.seconds))
         if pool is not None:
             probability = default_probability()
-            header["calibration"] = None
             if calibration is not None:
                 pool = replace(pool, weights=calibration.weights)
                 probability = calibration.probability
-                header["calibration"] = calibration.figures
-            header["probability"] = probability.to_json()
-            header["experts"], companions = to_companions(pool)
+                header = replace(header, calibration=calibration.figures)
+            stored, companions = to_companions(pool)
+            header = replace(header, probability=probability.to_json(), experts=stored)
         save_checkpoint(self.files.output / MODEL_FILE, trained.model, header, companions)
+        return header
 
     def _calibrate(
         self, annotator: Annotator, inputs: TrainInputs, structures: CandidateSource
@@ -442,13 +446,13 @@ class _Run:
                 "probabilities are the shipped ones"
             )
             return None
-        figures = calibration.figures
+        figures = replace(calibration.figures, structures=name)
         self.progress.log(
-            f"weights and probabilities fitted to {figures['n_queries']:,} spectra of "
-            f"{figures['n_compounds']:,} validation compounds: hit@1 {figures['hit_at_1']:.1%} "
+            f"weights and probabilities fitted to {figures.n_queries:,} spectra of "
+            f"{figures.n_compounds:,} validation compounds: hit@1 {figures.hit_at_1:.1%} "
             f"(in-sample) among the structures within {PPM:g} ppm"
         )
-        return replace(calibration, figures={**figures, "structures": name})
+        return replace(calibration, figures=figures)
 
 
 def _spectra_of(

@@ -14,6 +14,7 @@ from specvae.annotation.evaluation.hits import (
     reciprocal_ranks,
 )
 from specvae.annotation.evidence.fingerprint import bit_logits, log_likelihoods
+from specvae.annotation.library.header import ValidationFigures
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.spectra.binning import BinLayout
@@ -82,20 +83,21 @@ class RetrievalValidation:
         """Return the mean expected reciprocal rank: steadier than hit@1 on few compounds."""
         return float(reciprocal_ranks(self.ranks(model, device)).mean())
 
-    def figures(self, model: MultimodalVAE, device: torch.device) -> dict[str, float | int]:
+    def figures(self, model: MultimodalVAE, device: torch.device) -> ValidationFigures:
         """Return the figures that a checkpoint states about itself."""
         ranks = self.ranks(model, device)
         blind_logits = bit_logits(model, self._blind, device)
         blind = self.ranks_of(np.repeat(blind_logits, len(self), axis=0))
-        return {
-            "n_queries": len(ranks),
-            "n_compounds": len(self._candidates),
-            "n_candidates": max(rank.n_candidates for rank in ranks),
-            **{f"hit_at_{k}": float(expected_hits(ranks, k).mean()) for k in (1, 5)},
-            "mrr": float(reciprocal_ranks(ranks).mean()),
-            "random_hit_at_1": float(random_hits(ranks, 1).mean()),
-            "blind_hit_at_1": float(expected_hits(blind, 1).mean()),
-        }
+        return ValidationFigures(
+            n_queries=len(ranks),
+            n_compounds=len(self._candidates),
+            n_candidates=max(rank.n_candidates for rank in ranks),
+            hit_at_1=float(expected_hits(ranks, 1).mean()),
+            hit_at_5=float(expected_hits(ranks, 5).mean()),
+            mrr=float(reciprocal_ranks(ranks).mean()),
+            random_hit_at_1=float(random_hits(ranks, 1).mean()),
+            blind_hit_at_1=float(expected_hits(blind, 1).mean()),
+        )
 
     def ranks_of(self, logits: NDArray[np.float64]) -> list[TruthRank]:
         """Return the same by predicted logits of bits, (n_spectra, n_bits), of `spectra`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with two models, four queries, their candidates and truths."""
     folder = tmp_path_factory.mktemp("probability")
     tiny = tiny_annotator()
-    header = {**tiny.header, "program": "specvae"}
+    header = replace(tiny.header, program="specvae")
     save_checkpoint(folder / "plain.safetensors", tiny.model, header)
-    header["probability"] = FLAT.to_json()
+    header = replace(header, probability=FLAT.to_json())
     save_checkpoint(folder / "calibrated.safetensors", tiny.model, header)
     (folder / "q.mgf").write_text(
         "".join(

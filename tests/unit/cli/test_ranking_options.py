@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from annotation_examples import CAFFEINE, tiny_annotator
 from click.testing import CliRunner, Result
 
+from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
 from specvae.cli.annotate import annotate
 from specvae.cli.evaluate import evaluate
@@ -27,10 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a model of both ion modes, candidates and a truth."""
     folder = tmp_path_factory.mktemp("ranking")
     tiny = tiny_annotator(("positive", "negative"))
-    header = {**tiny.header, "program": "specvae", "probability": FLAT.to_json()}
+    header = replace(tiny.header, program="specvae", probability=FLAT.to_json())
     save_checkpoint(folder / "shipped.safetensors", tiny.model, header)
-    header["calibration"] = {"n_queries": 1200, "n_compounds": 400}
-    save_checkpoint(folder / "own.safetensors", tiny.model, header)
+    own = replace(header, calibration=CalibrationFigures(1200, 400, 10.0, 0.5, 0.7))
+    save_checkpoint(folder / "own.safetensors", tiny.model, own)
     (folder / "c.csv").write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
     (folder / "t.csv").write_text(f"query_id,smiles\nq,{CAFFEINE}\n", encoding="utf-8")
     return folder

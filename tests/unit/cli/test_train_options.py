@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +15,9 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainConfig:
     """Return the settings that `specvae train` hands on."""
     seen: list[TrainConfig] = []
 
-    def recorded(config: TrainConfig, *args: object, **kwargs: object) -> dict[str, Any]:
+    def recorded(config: TrainConfig, *args: object, **kwargs: object) -> SimpleNamespace:
         seen.append(config)
-        return {"seconds": {}}
+        return SimpleNamespace(seconds={})
 
     monkeypatch.setattr(module, "train", recorded)
     done = CliRunner().invoke(

@@ -20,7 +20,7 @@ from specvae.vae.checkpoint import (
     save_checkpoint,
     weights_sha256,
 )
-from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, migrate, read_header
+from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, migrate, read_header
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 
@@ -28,7 +28,7 @@ from specvae.vae.networks import NetworkConfig
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "model.safetensors"
-    save_checkpoint(path, small_model("joint"), {"provenance": {"spectra": 3}})
+    save_checkpoint(path, small_model("joint"), Header(others={"provenance": {"spectra": 3}}))
     return path
 
 
@@ -57,9 +57,9 @@ def test_round_trip(path: Path) -> None:
     original, x = small_model("joint"), small_batch()
     assert model.config == original.config
     assert header == read_header(path)
-    assert header["format_version"] == FORMAT_VERSION
-    assert header["provenance"] == {"spectra": 3}
-    assert header["weights_sha256"] == weights_sha256(model) == weights_sha256(original)
+    assert header.format_version == FORMAT_VERSION
+    assert header.others["provenance"] == {"spectra": 3}
+    assert header.weights_sha256 == weights_sha256(model) == weights_sha256(original)
     assert not model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(model.posterior(x).mean, original.posterior(x).mean)
@@ -72,7 +72,7 @@ def test_buffers_survive_and_training_can_go_on(tmp_path: Path) -> None:
     model = MultimodalVAE(ModelConfig(modalities, 2))
     x = small_batch()
     model.posterior(x)  # moves the running statistics
-    save_checkpoint(tmp_path / "m.safetensors", model, {})
+    save_checkpoint(tmp_path / "m.safetensors", model)
     loaded, _ = load_checkpoint(tmp_path / "m.safetensors")
     assert torch.equal(loaded.posterior(x).mean, model.eval().posterior(x).mean)
     loaded.train().posterior(x).mean.sum().backward()
@@ -90,7 +90,7 @@ def test_shared_tensors_are_saved(tmp_path: Path) -> None:
     model = small_model()
     shared = model.get_parameter("decoders.b.body.layers.0.weight")
     model.get_submodule("decoders.a.body.layers.0").weight = shared
-    save_checkpoint(tmp_path / "m.safetensors", model, {})
+    save_checkpoint(tmp_path / "m.safetensors", model)
     loaded, _ = load_checkpoint(tmp_path / "m.safetensors")
     assert weights_sha256(loaded) == weights_sha256(model)
 
@@ -98,7 +98,7 @@ def test_shared_tensors_are_saved(tmp_path: Path) -> None:
 def test_reading_the_header_needs_no_torch(path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from specvae.vae.header import read_header;"
-        f"assert read_header(Path({str(path)!r}))['format_version'] == {FORMAT_VERSION};"
+        f"assert read_header(Path({str(path)!r})).format_version == {FORMAT_VERSION};"
         "assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -117,7 +117,7 @@ def test_checkpoints_of_the_first_format_are_read(path: Path) -> None:
             del modality[key]
     rewrite(path, format_version=1, model=described)
     model, header = load_checkpoint(path)
-    assert header["format_version"] == FORMAT_VERSION == read_header(path)["format_version"]
+    assert header.format_version == FORMAT_VERSION == read_header(path).format_version
     assert model.config == original.config
     assert torch.equal(model.posterior(small_batch()).mean, original.posterior(small_batch()).mean)
     # A network of a present header has no such key.
@@ -193,6 +193,41 @@ def test_older_headers_are_migrated_step_by_step(monkeypatch: pytest.MonkeyPatch
     assert migrate(old, Path("m")) == {"format_version": 3, "a": 1, "b": 2, "c": 3}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": [1]}, r"header: model: found \[1\], wanted a list or table"),
+        (
+            {"format_version": 1, "model": "joint"},
+            "header: model: found 'joint', wanted a list or table",
+        ),
+        ({"format_version": 1, "model": {"modalities": [3]}}, "model configuration: "),
+        (
+            {"model": {"modalities": {}, "n_latent": 2}},
+            r"configuration: modalities: .* a list or table",
+        ),
+        ({"seed": "1"}, "header: seed: found '1', wanted a whole number"),
+        ({"weights_sha256": None}, "header: weights_sha256: found None, wanted text"),
+        ({"companions_sha256": 7}, "header: companions_sha256: found 7, wanted text"),
+    ],
+)
+def test_parts_of_another_kind_are_refused(
+    path: Path, changes: dict[str, object], message: str
+) -> None:
+    rewrite(path, **changes)
+    refused(path, message)
+
+
+def test_unknown_keys_survive_loading_and_saving(path: Path) -> None:
+    rewrite(path, of_a_newer_program={"a": [1, None]}, seed=4)
+    model, header = load_checkpoint(path)
+    again = path.with_name("again.safetensors")
+    save_checkpoint(again, model, header)
+    assert read_header(again) == header
+    assert header.others == {"provenance": {"spectra": 3}, "of_a_newer_program": {"a": [1, None]}}
+    assert header.seed == 4
+
+
 def test_weights_that_do_not_fit_their_configuration_are_refused(path: Path) -> None:
     config = small_model("joint").config.to_json()
     rewrite(path, model={**config, "n_latent": 4})
@@ -202,7 +237,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(path: Path) -> 
     rewrite(path, model={**config, "n_latens": 4})
     refused(path, "model configuration: unknown key 'n_latens'.*'n_latent'")
     rewrite(path, model=None)
-    refused(path, "model configuration: wanted a table")
+    refused(path, "header: model: found None, wanted a list or table")
 
 
 def test_damaged_weights_are_refused(path: Path) -> None:
@@ -214,7 +249,7 @@ def test_damaged_weights_are_refused(path: Path) -> None:
 
 def test_companions_stand_beside_the_weights(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_checkpoint(path, small_model("joint"), {}, {"table": torch.arange(6).reshape(2, 3)})
+    save_checkpoint(path, small_model("joint"), Header(), {"table": torch.arange(6).reshape(2, 3)})
     model, _ = load_checkpoint(path)
     assert weights_sha256(model) == weights_sha256(small_model("joint"))
     (found,) = load_companions(path).items()
@@ -228,7 +263,7 @@ def test_a_checkpoint_without_companions_has_none(path: Path) -> None:
 
 def test_other_companions_than_the_headers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_checkpoint(path, small_model("joint"), {}, {"table": torch.zeros(2)})
+    save_checkpoint(path, small_model("joint"), Header(), {"table": torch.zeros(2)})
     rewrite(path, companions_sha256="0" * 64)
     with pytest.raises(CheckpointError, match="the tensors beside the weights differ"):
         load_companions(path)

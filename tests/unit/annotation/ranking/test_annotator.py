@@ -50,7 +50,8 @@ def test_the_loudest_bits_are_what_the_spectrum_moved(annotator: Annotator) -> N
 def test_other_fingerprints_are_refused() -> None:
     good = tiny_annotator()
     for key, value in (("probe_sha256", "0" * 64), ("version", 99), ("n_bits", 7)):
-        header = {**good.header, "fingerprint": {**good.header["fingerprint"], key: value}}
+        fingerprint = replace(good.header.fingerprint, **{key: value})  # type: ignore[arg-type]
+        header = replace(good.header, fingerprint=fingerprint)
         with pytest.raises(CheckpointError, match=key) as caught:
             Annotator(good.model, header, torch.device("cpu"))
         assert "\n" not in str(caught.value)
@@ -61,7 +62,7 @@ def test_probabilities_of_other_features_are_refused() -> None:
     numbers = (0.0,) * 5
     stored = ProbabilityModel(("f",), numbers, (1.0,) * 5, (0.0,) * 6, (0.0,) * 6).to_json()
     with pytest.raises(CheckpointError, match=r"found the features \('f',\), wanted \(\)"):
-        Annotator(good.model, {**good.header, "probability": stored}, torch.device("cpu"))
+        Annotator(good.model, replace(good.header, probability=stored), torch.device("cpu"))
 
 
 def test_loading_gives_the_same_predictions(tmp_path: Path, annotator: Annotator) -> None:
@@ -77,7 +78,7 @@ def test_loading_gives_the_same_predictions(tmp_path: Path, annotator: Annotator
 
 def test_a_model_of_something_else_is_refused(tmp_path: Path, annotator: Annotator) -> None:
     path = tmp_path / "model.safetensors"
-    save_checkpoint(path, annotator.model, {"program": "specvae"})
+    save_checkpoint(path, annotator.model)
     with pytest.raises(CheckpointError, match="not of spectra"):
         Annotator.load(path, "cpu")
 

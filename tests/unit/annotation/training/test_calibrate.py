@@ -83,7 +83,7 @@ def test_calibration_is_of_the_compounds_held_out(
     found = calibrate(annotator, queries, blocks, source, n_jobs=1)
     assert found is not None
     # The last acid is not among the structures.
-    assert found.figures["n_queries"] == found.figures["n_compounds"] == 10
+    assert found.figures.n_queries == found.figures.n_compounds == 10
     assert set(found.weights) == set(EVIDENCE_KINDS)
     assert found.probability.feature_names == LIST_FEATURES
 

@@ -12,6 +12,7 @@ import torch
 from annotation_examples import tiny_config, write_library
 
 from specvae.annotation.library.folds import fold_of
+from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -33,7 +34,6 @@ from specvae.molecules.molecule import parse_molecule
 from specvae.progress import Silence
 from specvae.report import ReadReport
 from specvae.vae.data import TrainingData
-from specvae.vae.header import read_header
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.training import EpochRecord, History, fit
@@ -63,7 +63,7 @@ def skipped(folder: Path) -> list[tuple[str, str, str]]:
 
 def run(
     config: TrainConfig, files: TrainFiles, resume: bool = False, keep_state: bool = False
-) -> dict[str, Any]:
+) -> AnnotatorHeader:
     return train(
         config, files, device="cpu", n_jobs=1, resume=resume, state_every=0, keep_state=keep_state
     )
@@ -131,9 +131,9 @@ def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
     for name, times in (("library.msp", 2), (molecules.name, 1)):
         out = [detail for path, reason, detail in told if (path, reason) == (name, "HELD_OUT")]
         assert sorted(out) == sorted(times * list(held))
-    assert BLOCK[excluded] not in header["compounds"]["train"]
-    assert header["provenance"]["files"][-1]["name"] == "exclude.txt"
-    assert str(tmp_path) not in json.dumps(header)
+    assert BLOCK[excluded] not in header.compounds["train"]
+    assert header.provenance.files[-1].name == "exclude.txt"
+    assert str(tmp_path) not in json.dumps(header.to_json())
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
@@ -156,11 +156,11 @@ def test_each_model_kind_trains_and_ranks(
     # All is paired: only VAEVAE's objective has use for the pairs' halves once more.
     pool = data.unpaired
     assert {name: len(source) for name, source in pool.items()} == (
-        dict.fromkeys((SPECTRUM, FINGERPRINT), header["provenance"]["n_spectra_by_fold"]["train"])
+        dict.fromkeys((SPECTRUM, FINGERPRINT), header.provenance.n_spectra_by_fold["train"])
         if MODEL_KINDS[kind].loss == "vaevae"
         else {}
     )
-    assert header["config"]["model"]["kind"] == kind
+    assert header.config.model.kind == kind
     lines = (files.output / "epochs.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     assert losses[1] < losses[0]
@@ -214,14 +214,14 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(files: TrainFiles) -> Non
         name: (files.output / name).read_bytes()
         for name in ("epochs.jsonl", "split.csv", "skipped.csv", "training.png")
     }
-    digest = read_header(files.output / "model.safetensors")["weights_sha256"]
+    digest = AnnotatorHeader.read(files.output / "model.safetensors").weights_sha256
     again = run(config, files, resume=True)
     for name, data in written.items():
         assert (files.output / name).read_bytes() == data, name
-    assert read_header(files.output / "model.safetensors")["weights_sha256"] == digest
+    assert AnnotatorHeader.read(files.output / "model.safetensors").weights_sha256 == digest
     # Epochs before a resumption are part of what training took.
-    assert again["seconds"]["training"] == first["seconds"]["training"] > 0
-    assert again["best_epoch"] == first["best_epoch"]
+    assert again.seconds["training"] == first.seconds["training"] > 0
+    assert again.best_epoch == first.best_epoch
 
 
 def test_epochs_lost_by_a_kill_are_written_on_resume(
@@ -245,10 +245,10 @@ def test_epochs_lost_by_a_kill_are_written_on_resume(
     lines = (files.output / "epochs.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
     whole = run(config, replace(files, output=files.output.with_name("whole")))
-    undisturbed = read_header(files.output.with_name("whole") / "model.safetensors")
-    resumed = read_header(files.output / "model.safetensors")
-    assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
-    assert resumed["validation"] == whole["validation"]
+    undisturbed = AnnotatorHeader.read(files.output.with_name("whole") / "model.safetensors")
+    resumed = AnnotatorHeader.read(files.output / "model.safetensors")
+    assert resumed.weights_sha256 == undisturbed.weights_sha256
+    assert resumed.validation == whole.validation
 
 
 def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) -> None:
@@ -266,8 +266,8 @@ def test_a_finished_run_needs_no_state(files: TrainFiles, tmp_path: Path) -> Non
     assert not (files.output / STATE_FILE).exists()
     before = (files.output / MODEL_FILE).read_bytes()
     again = run(config, files, resume=True)
-    assert again["weights_sha256"] == read_header(files.output / MODEL_FILE)["weights_sha256"]
-    assert again["config"] == first["config"]
+    assert again.weights_sha256 == AnnotatorHeader.read(files.output / MODEL_FILE).weights_sha256
+    assert again.config == first.config
     assert (files.output / MODEL_FILE).read_bytes() == before
     for other, named in (
         (tiny_config(optim__epochs=3), r"optim\.epochs 100 \(now 3\)"),
@@ -290,7 +290,7 @@ def test_a_model_is_replaced_only_by_force(files: TrainFiles) -> None:
         run(tiny_config(seed=1), absent)
     assert (files.output / MODEL_FILE).read_bytes() == before
     train(tiny_config(seed=1), files, device="cpu", n_jobs=1, force=True)
-    assert read_header(files.output / MODEL_FILE)["seed"] == 1
+    assert AnnotatorHeader.read(files.output / MODEL_FILE).seed == 1
 
 
 BAD_INPUTS = {
@@ -370,14 +370,15 @@ def test_a_calibration_that_fails_loses_nothing(
         ) as told:
             run(config, files)
     assert "\n" not in str(told.value)
-    assert read_header(files.output / MODEL_FILE)["calibration"] is None
+    assert AnnotatorHeader.read(files.output / MODEL_FILE).calibration is None
     assert Annotator.load(files.output / MODEL_FILE, "cpu").probability is not None
     assert (files.output / "training.png").exists()
     monkeypatch.setattr(calibration, "FEWEST_COMPOUNDS", 2)
     monkeypatch.setattr("specvae.vae.training._train_epoch", lambda *_: pytest.fail("trained"))
     header = run(config, files, resume=True)
-    assert header["calibration"]["structures"] == "structures.csv"
-    assert read_header(files.output / MODEL_FILE)["calibration"] == header["calibration"]
+    assert header.calibration is not None
+    assert header.calibration.structures == "structures.csv"
+    assert AnnotatorHeader.read(files.output / MODEL_FILE).calibration == header.calibration
     assert not (files.output / STATE_FILE).exists()
 
 
@@ -396,7 +397,7 @@ def test_the_memory_is_of_the_pairs_that_keep_their_structures(
         assert len(chosen) == round(supervision * len(rows))
         expected |= {BLOCK[ALCOHOLS[row // 2]] for row in chosen}
     assert set(annotator.evidence_pool.first_blocks) == expected
-    known = {block for blocks in header["compounds"].values() for block in blocks}
+    known = {block for blocks in header.compounds.values() for block in blocks}
     assert (expected == known) == (supervision == 1.0)
 
 
@@ -470,4 +471,4 @@ def test_epochs_go_by_the_largest_stream(
     monkeypatch.setattr(module, "automatic_epochs", one)
     header = run(tiny_config(optim__epochs=0), replace(files, unpaired_molecules=(molecules,)))
     assert asked == [(100, 8)]
-    assert header["config"]["optim"]["epochs"] == 1
+    assert header.config.optim.epochs == 1

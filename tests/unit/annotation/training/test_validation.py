@@ -77,12 +77,12 @@ def test_small_library_says_how_many_it_ranked_among() -> None:
     )  # fmt: skip
     checked = RetrievalValidation(everything, np.arange(4), packed, annotator.bins, seed=0)
     figures = checked.figures(annotator.model, torch.device("cpu"))
-    assert figures["n_candidates"] == 7
-    assert figures["n_queries"] == 4
-    assert figures["n_compounds"] == 2
-    assert figures["random_hit_at_1"] == pytest.approx(1 / 7)
+    assert figures.n_candidates == 7
+    assert figures.n_queries == 4
+    assert figures.n_compounds == 2
+    assert figures.random_hit_at_1 == pytest.approx(1 / 7)
     mrr = checked.mean_reciprocal_rank(annotator.model, torch.device("cpu"))
-    assert mrr == figures["mrr"]
+    assert mrr == figures.mrr
 
 
 def test_few_of_each_group_by_seed() -> None:
