@@ -71,9 +71,9 @@ def _option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str
     for key, value in values.items():
         param = names.get(key.replace("_", "-"))
         if param is None or param.name is None:
-            near = nearest(key, names)
             raise ConfigError(
-                f"unknown setting {shortened(key)}; the nearest known one is {near!r}"
+                f"unknown setting {shortened(key)}; the nearest known one is "
+                f"{nearest(key, names)!r}"
             )
         if param.is_flag:
             defaults[param.name] = value

@@ -274,7 +274,7 @@ def _start(response: http.client.HTTPResponse) -> int | None:
 
 
 def _is_complete(content_range: str | None, size: int) -> bool:
-    """Tell whether ``Content-Range: bytes */10`` says that `size` bytes are all."""
+    """Return whether ``Content-Range: bytes */10`` says that `size` bytes are all."""
     total = (content_range or "").rpartition("/")[2]
     return total.isdigit() and int(total) == size
 

@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fingerprint": ("specvae.cli.fingerprint:fingerprint", "Compute fingerprints of molecules."),
     "check": ("specvae.cli.check:check", "Tell what is understood of spectra or candidates."),
     "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
-    "info": ("specvae.cli.info:info", "Tell what a model is and what it was trained on."),
+    "info": ("specvae.cli.info:info", "Show what a model is and what it was trained on."),
     "download": ("specvae.cli.download:download", "Fetch a public data set."),
     "bench": ("specvae.cli.main:bench", "Run experiments and comparisons with peers."),
 }
@@ -112,8 +112,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in self.table and not args[0].startswith("-"):
             import difflib
 
-            near = difflib.get_close_matches(args[0], self.table, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            alike = difflib.get_close_matches(args[0], self.table, n=1)
+            hint = f" Did you mean {alike[0]!r}?" if alike else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 

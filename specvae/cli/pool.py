@@ -77,7 +77,7 @@ def build(
 @settings_options
 @verbosity
 def info(path: Path) -> None:
-    """Tell what a pool holds.
+    """Show what a pool holds.
 
     \b
     Example:

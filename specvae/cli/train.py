@@ -54,7 +54,7 @@ from specvae.vae.kinds import MODEL_KINDS
     "--structures",
     type=INPUT_TABLE,
     default=None,
-    help="Table or pool (.h5) of structures like those that queries will be told from: how much "
+    help="Table or pool (.h5) of structures like those that you will search: how much "
     "each kind of evidence counts, and the probabilities, are fitted to validation compounds among "
     "them.  [default: as fitted to MassBank]",
 )
@@ -196,7 +196,7 @@ def train(
     values = read_toml(config_file) if config_file else {}
     values |= {key: value for key, value in settings.items() if value not in (None, ())}
     values |= parse_assignments(assignments)
-    # The preset comes first, and some of its settings hang on the kind; both may be set anywhere.
+    # The preset comes first, and some of its settings depend on the kind; both may be set anywhere.
     start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
     config = override(start, values)
     console = Console()

@@ -38,7 +38,11 @@ def with_figures(
     return {
         **asdict(run),
         **described,
-        **{key: of for key, of in figures.items() if not key.startswith(("random_", "blind_"))},
+        **{
+            key: value
+            for key, value in figures.items()
+            if not key.startswith(("random_", "blind_"))
+        },
         "queries": {
             "molecules": [rank.molecule for rank in ranks],
             "hit_at_1": expected_hits(ranks, 1).tolist(),
@@ -51,18 +55,22 @@ def gains(records: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any
 
     Intervals: 95 %, percentile bootstrap of the differences over molecules.
     """
-    alone = {(of["learner"], of["level"]): of for of in records if of["unpaired"] == "none"}
+    alone = {
+        (record["learner"], record["level"]): record
+        for record in records
+        if record["unpaired"] == "none"
+    }
     found = []
-    for of in records:
-        base = alone.get((of["learner"], of["level"]))
-        if base is None or of is base:
+    for record in records:
+        base = alone.get((record["learner"], record["level"]))
+        if base is None or record is base:
             continue
-        more = np.subtract(of["queries"]["hit_at_1"], base["queries"]["hit_at_1"])
-        interval = bootstrap_interval(more, of["queries"]["molecules"], seed=seed)
+        gain = np.subtract(record["queries"]["hit_at_1"], base["queries"]["hit_at_1"])
+        interval = bootstrap_interval(gain, record["queries"]["molecules"], seed=seed)
         found.append(
             {
-                **{key: of[key] for key in ("learner", "level", "unpaired")},
-                "hit_at_1": float(more.mean()),
+                **{key: record[key] for key in ("learner", "level", "unpaired")},
+                "hit_at_1": float(gain.mean()),
                 "hit_at_1_ci95": list(interval),
             }
         )
@@ -73,14 +81,15 @@ def markdown_table(result: Mapping[str, Any]) -> str:
     """Return hit@1 in percent by learner and level, then what unpaired examples add to it."""
     runs = result["runs"]
     added = _with_both(result["gains"])
-    levels = sorted({of["level"] for of in runs}, reverse=True)
-    some = {of["level"]: of for of in runs}
+    levels = sorted({record["level"] for record in runs}, reverse=True)
+    by_level = {record["level"]: record for record in runs}
     head = [
         f"| learner | learned from | {' | '.join(f'{100 * level:g} %' for level in levels)} |",
         "|---" * (len(levels) + 2) + "|",
     ]
     pairs = " | ".join(
-        f"{some[level]['n_pairs']:,} ({some[level]['n_paired_compounds']:,})" for level in levels
+        f"{by_level[level]['n_pairs']:,} ({by_level[level]['n_paired_compounds']:,})"
+        for level in levels
     )
     heading = (
         f"**hit@1, %**, by the share of pairs that keep their structure: {runs[0]['n_queries']:,} "
@@ -91,7 +100,7 @@ def markdown_table(result: Mapping[str, Any]) -> str:
         "",
         *head,
         f"| pairs (compounds) | | {pairs} |",
-        *_rows({_key(of): _percent(of) for of in _with_both(runs)}, levels),
+        *_rows({_key(record): _percent(record) for record in _with_both(runs)}, levels),
     ]
     if added:
         lines += [
@@ -99,7 +108,7 @@ def markdown_table(result: Mapping[str, Any]) -> str:
             "**With unpaired examples less without**, on the same queries.",
             "",
             *head,
-            *_rows({_key(of): _percent(of, "+") for of in added}, levels),
+            *_rows({_key(record): _percent(record, "+") for record in added}, levels),
         ]
     return "\n".join(lines) + "\n"
 
@@ -118,14 +127,14 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     """
     figure = Figure(figsize=(9.0, 4.8), layout="constrained")
     axes = figure.subplots()
-    learners = [name for name in LEARNERS if any(of["learner"] == name for of in records)]
+    learners = [name for name in LEARNERS if any(record["learner"] == name for record in records)]
     for learner in learners:
         colour = line_style(list(LEARNERS).index(learner))["color"]
         for added in UNPAIRED:
             points = sorted(
-                (of["level"], of["hit_at_1"])
-                for of in _with_both(records)
-                if (of["learner"], of["unpaired"]) == (learner, added)
+                (record["level"], record["hit_at_1"])
+                for record in _with_both(records)
+                if (record["learner"], record["unpaired"]) == (learner, added)
             )
             if points:
                 axes.plot(
@@ -137,7 +146,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
                     lw=1.6,
                     label=f"{learner}, {_ADDED[added]}",
                 )
-    levels = sorted({of["level"] for of in records})
+    levels = sorted({record["level"] for record in records})
     axes.set_xscale("log")
     axes.set_xticks(levels)
     axes.xaxis.set_minor_locator(NullLocator())
@@ -158,13 +167,13 @@ def _with_both(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
     There are no other spectra at full supervision: a learner's row of ``both`` begins there too.
     """
-    below = {(of["learner"], of["unpaired"]) for of in records if of["level"] < 1.0}
+    below = {(record["learner"], record["unpaired"]) for record in records if record["level"] < 1.0}
     shown: list[Mapping[str, Any]] = []
-    for of in records:
-        names = [of["unpaired"]]
-        if of["level"] == 1.0 and of["unpaired"] == "molecules":
-            names = [name for name in ("molecules", "both") if (of["learner"], name) in below]
-        shown += [{**of, "unpaired": name} for name in names or ["molecules"]]
+    for record in records:
+        names = [record["unpaired"]]
+        if record["level"] == 1.0 and record["unpaired"] == "molecules":
+            names = [name for name in ("molecules", "both") if (record["learner"], name) in below]
+        shown += [{**record, "unpaired": name} for name in names or ["molecules"]]
     return shown
 
 

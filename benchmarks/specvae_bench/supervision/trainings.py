@@ -129,7 +129,7 @@ def gather(
             f"the library has {len(library.molecules)} compounds, of which none is left to "
             f"{'validate with' if len(rows['train']) else 'train on'}; wanted a larger one"
         )
-    held_out = frozenset(block for block, of in folds.items() if of == "val")
+    held_out = frozenset(block for block, name in folds.items() if name == "val")
     left_out = (fold.wanted.excluded, held_out)
     drawn = draw_molecules(molecules, n_molecules, left_out, seed, comparison.console)
     layout = get_layout(config.fingerprint)
@@ -288,7 +288,7 @@ def _fit(
         data,
         optim,
         objective_config(config),
-        validate=lambda of: validation.mean_reciprocal_rank(of, device),
+        validate=lambda trained: validation.mean_reciprocal_rank(trained, device),
         on_step=lambda epoch, step, of: progress(f"epoch {epoch}, step", step, of),
         device=device,
     )

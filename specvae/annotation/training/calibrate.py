@@ -71,7 +71,7 @@ def calibrate(
     blocks
         InChIKey first block of each query.
     source
-        Structures that they are to be told from.
+        The structures among which they are ranked.
     n_jobs, progress
         See `rank_spectra`.
 

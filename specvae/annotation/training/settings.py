@@ -190,22 +190,22 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
     """
     require_choice("preset", preset, PRESETS)
     require_choice("model.kind", kind, tuple(MODEL_KINDS))
-    of = MODEL_KINDS[kind]
+    family = MODEL_KINDS[kind]
     if preset == "small":
         # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so
         # it needs them even where everything is paired; the others have such terms on pairs.
-        pool: Literal["rest", "all"] = "all" if of.loss == "vaevae" else "rest"
+        pool: Literal["rest", "all"] = "all" if family.loss == "vaevae" else "rest"
         return TrainConfig(
             unpaired_pool=pool,
             model=ModelSettings(kind=kind),
-            objective=ObjectiveSettings(n_samples=of.n_samples),
+            objective=ObjectiveSettings(n_samples=family.n_samples),
         )
     # Where experts are only ever multiplied, 1/scale was their precision in the authors' code.
-    multiplied = of.posterior in ("product", "product_own")
+    multiplied = family.posterior in ("product", "product_own")
     return TrainConfig(
         preset="paper",
         fingerprint="svae2149",
-        unpaired_pool="all" if of.learns_from_unpaired else "rest",
+        unpaired_pool="all" if family.learns_from_unpaired else "rest",
         model=ModelSettings(
             kind=kind,
             n_latent=300,
@@ -237,7 +237,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             beta=1.0,
             beta_warmup_epochs=0.0,
             path_weight=0.0,
-            n_samples=of.n_samples,
+            n_samples=family.n_samples,
         ),
         optim=OptimSettings(
             epochs=140,

@@ -152,10 +152,12 @@ def training_data(
         counts = np.bincount(index[FINGERPRINT])[index[FINGERPRINT]]
         weights = torch.from_numpy(counts**-compound_balance)
     return TrainingData(
-        TensorSource(tables, {name: torch.from_numpy(of) for name, of in index.items()}, weights),
+        TensorSource(
+            tables, {name: torch.from_numpy(rows) for name, rows in index.items()}, weights
+        ),
         {
-            name: TensorSource({name: tables[name]}, {name: torch.from_numpy(of)})
-            for name, of in pools.items()
-            if len(of)
+            name: TensorSource({name: tables[name]}, {name: torch.from_numpy(rows)})
+            for name, rows in pools.items()
+            if len(rows)
         },
     )
