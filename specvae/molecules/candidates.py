@@ -77,6 +77,11 @@ class CandidateSet:
     def __len__(self) -> int:
         return len(self.smiles)
 
+    @property
+    def has_molecules(self) -> bool:
+        """Whether the structures have been parsed."""
+        return "molecules" in self.__dict__
+
     @cached_property
     def molecules(self) -> Molecules:
         """The structures, shape (n,).
@@ -96,7 +101,7 @@ class CandidateSet:
 
         All of a table can. A pool may have been written by a version that accepted more.
         """
-        if "molecules" in self.__dict__:
+        if self.has_molecules:
             return self, []
         molecules: list[Molecule] = []
         unusable: list[tuple[int, str]] = []

@@ -302,6 +302,8 @@ def _identifier(annotation: Annotation) -> str:
 
 
 def _molecule(annotation: Annotation) -> Molecule | None:
+    if annotation.molecule is not None:
+        return annotation.molecule
     try:
         return parse_molecule(annotation.smiles, inchikey=annotation.inchikey or None)
     except StructureError:

@@ -26,6 +26,8 @@ def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -
     ordered = scores[order]
     ranks = np.searchsorted(-ordered, -ordered, side="right")[:top]
     shown = candidates.select(order[:top])
+    # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
+    molecules = shown.molecules if shown.has_molecules else [None] * len(shown)
     annotations = tuple(
         Annotation(
             rank=int(rank),
@@ -36,6 +38,7 @@ def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -
             probability=(
                 None if probabilities is None else float(probabilities.given_in_list[order[i]])
             ),
+            molecule=molecules[i],
         )
         for i, rank in enumerate(ranks)
     )

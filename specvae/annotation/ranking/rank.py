@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
-from specvae.annotation.ranking.result import ListProbabilities, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.result import Cause, ListProbabilities, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -93,6 +94,8 @@ def rank_spectra(
     n_done = 0
     for start in range(0, len(records), _CHUNK):
         chunk = [_listed(record, source, wanted) for record in records[start : start + _CHUNK]]
+        if annotator.evidence_pool is not None:
+            chunk = [_with_structures(record) for record in chunk]
         listed = [record for record in chunk if isinstance(record, _Listed)]
         ranked = _ranked(annotator, listed, source, n_jobs, progress)
         for record in chunk:
@@ -114,6 +117,19 @@ def _listed(
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
     return _Listed(record, found)
+
+
+def _with_structures(record: _Listed | Unranked) -> _Listed | Unranked:
+    """Leave out candidates that cannot be parsed, and say so: evidence needs the structures."""
+    if isinstance(record, Unranked):
+        return record
+    query, (candidates, unusable) = record.query, record.candidates.usable()
+    if not unusable:
+        return record
+    if not len(candidates):
+        return Unranked(query.query_id, Refusal(Cause.NONE_USABLE), query, query.remarks)
+    remark = f"candidates left out whose structure cannot be parsed: {len(unusable):,}"
+    return _Listed(replace(query, remarks=(*query.remarks, remark)), candidates)
 
 
 def _ranked(

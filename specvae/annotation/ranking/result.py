@@ -12,6 +12,7 @@ from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidenc
 from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.molecule import Molecule
 
 COLUMNS = (
     "query_id",
@@ -41,6 +42,7 @@ class Cause(StrEnum):
     NO_ION = "no adduct and no ion mode"
     NOT_LISTED = "no candidates for this query_id"
     NONE_WITHIN = "no candidates of this mass"
+    NONE_USABLE = "no candidate with a structure that can be parsed"
     IMPROBABLE = "no candidate of the probability"
 
 
@@ -173,6 +175,8 @@ class Annotation:
         the candidate's fingerprint under the prediction, if that is all that is ranked by.
     probability
         Chance that this candidate is the right one; None unless the model is calibrated.
+    molecule
+        The structure, where ranking needed it.
     """
 
     rank: int
@@ -181,6 +185,7 @@ class Annotation:
     name: str
     score: float
     probability: float | None = None
+    molecule: Molecule | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

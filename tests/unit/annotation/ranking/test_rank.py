@@ -4,17 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
 from ranking_examples import by_mass, mgf, ranked, said, table
 
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.library.query import Assumptions
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.library.library import Library
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking import rank as module
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.result import Cause, Ranked, Unranked
+from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
 
 
@@ -191,3 +198,43 @@ def test_queries_are_counted_by_why_they_are_not_ranked(
     )
     assert tally.causes[Cause.NONE_WITHIN] == 2
     assert tally.remarks == {"adduct taken as [M+H]+": 1}
+
+
+class _BadRows(CandidateSource):
+    """A source whose first `n_bad` candidates of a query cannot be parsed, as an old pool's may."""
+
+    n_bad = 1
+
+    def find(self, query: Query) -> CandidateSet | Refusal:
+        found = super().find(query)
+        assert isinstance(found, CandidateSet)
+        smiles = found.smiles.copy()
+        smiles[: self.n_bad] = "C1CC("
+        return CandidateSet(
+            smiles, found.exact_mass, inchikey=found.inchikey, name=found.name, id=found.id
+        )
+
+
+@pytest.mark.parametrize(("n_bad", "n_left"), [(1, 1), (2, 0)])
+def test_a_candidate_that_cannot_be_parsed_is_left_out_and_said(
+    tmp_path: Path, n_bad: int, n_left: int
+) -> None:
+    annotator = tiny_annotator()
+    library = Library.from_spectra(
+        [spectrum_of(CAFFEINE, 110.07, 138.066)], annotator.bins, ReadReport(), peaks=ANALOGUE_BINS
+    )
+    packed = fingerprints([CAFFEINE], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(1), packed)
+    (tmp_path / "c.csv").write_text(
+        f"query_id,smiles\nq,{CAFFEINE}\nq,{ASPIRIN}\n", encoding="utf-8"
+    )
+    source = _BadRows(tmp_path / "c.csv", annotator.layout, 10.0, ReadReport())
+    source.n_bad = n_bad
+    queries = mgf(tmp_path / "q.mgf", "TITLE=q\nPEPMASS=195.0877\nADDUCT=[M+H]+\n138.066 10")
+    (query,) = ranked(annotator, queries, source)
+    if n_left:
+        assert isinstance(query, Ranked)
+        assert len(query.scores) == n_left
+        assert said(query) == "ok; candidates left out whose structure cannot be parsed: 1"
+    else:
+        assert said(query) == "no candidate with a structure that can be parsed"
