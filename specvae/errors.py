@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that move the cursor of a terminal, end a line or turn the direction of writing."""
+
+_LONGEST_MESSAGE = 1000  # characters
+
+
+def printable(text: str) -> str:
+    """Return text on one line, its control characters as replacement characters."""
+    if text.isascii() and text.isprintable():
+        return text
+    return CONTROLS.sub("\ufffd", text).replace("\n", " ").replace("\t", " ").strip()
 
 
 class SpecvaeError(Exception):
-    """A failure that the user can act on; its message is one line, ready to print."""
+    """A failure that the user can act on; its message is one line, ready to print.
+
+    What a file holds may stand in it: control characters are replaced, and a long one is cut.
+    """
+
+    def __str__(self) -> str:
+        message = printable(super().__str__())
+        if len(message) > _LONGEST_MESSAGE:
+            half = _LONGEST_MESSAGE // 2 - 3
+            message = f"{message[:half]} ... {message[-half:]}"
+        return message
 
 
 class InputError(SpecvaeError):

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from specvae.errors import InputError
+from specvae.errors import InputError, printable
 from specvae.files import atomic_text
+
+_LONGEST_NAME = 100  # characters of a record's name in a message
 
 
 class Reason(StrEnum):
@@ -81,7 +83,10 @@ class Skip:
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.path}:{self.line}: {self.record}: {self.reason}{detail}"
+        record = self.record
+        if len(record) > _LONGEST_NAME:
+            record = f"{record[: _LONGEST_NAME - 3]}..."
+        return f"{self.path}:{self.line}: {record}: {self.reason}{detail}"
 
 
 @dataclass
@@ -111,7 +116,7 @@ class ReadReport:
         InputError
             If the report is strict and the record is malformed.
         """
-        skip = Skip(path, line, record, reason, detail)
+        skip = Skip(path, line, printable(record), reason, printable(detail))
         if self.strict and reason.is_malformed:
             raise InputError(str(skip))
         self.skips.append(skip)

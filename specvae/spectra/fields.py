@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.errors import printable
 from specvae.report import Reason
 from specvae.spectra.adducts import Adduct, parse_adduct, plain_signs
 from specvae.spectra.lines import MAX_PEAKS
@@ -703,7 +704,11 @@ def parse_count(text: str) -> int | None:
 
 def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
     """Return what a record is called: its best identifier, else ``FILE#N``."""
-    return _first(record.fields, style.id_fields) or f"{file_name}#{ordinal}"
+    name = printable(_first(record.fields, style.id_fields) or "")[:_LONGEST_NAME]
+    return name or f"{file_name}#{ordinal}"
+
+
+_LONGEST_NAME = 1000  # characters; a longer one is a peak list that lost its line ends
 
 
 def require_peaks(

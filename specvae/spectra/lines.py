@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from specvae.errors import InputError
+from specvae.errors import CONTROLS, InputError
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
@@ -222,7 +222,6 @@ def _with_lf(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PLAIN = bytes([9, 10, *range(32, 127), *range(160, 256)])
 
 
@@ -237,9 +236,4 @@ def decode(data: bytes) -> str:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     # Deleting the harmless bytes is faster than a search for the others, which are rare.
-    return _CONTROLS.sub("\ufffd", text) if data.translate(None, _PLAIN) else text
-
-
-def printable(text: str) -> str:
-    """Return text of one line, control characters as replacement characters."""
-    return _CONTROLS.sub("\ufffd", text).replace("\n", " ").replace("\t", " ").strip()
+    return CONTROLS.sub("\ufffd", text) if data.translate(None, _PLAIN) else text

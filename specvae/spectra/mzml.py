@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import InputError
+from specvae.errors import InputError, printable
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
     SAME_MZ,
@@ -31,7 +31,6 @@ from specvae.spectra.lines import (
     MAX_RECORD_BYTES,
     TRUNCATION_ERRORS,
     open_bytes,
-    printable,
     read_piece,
 )
 from specvae.spectra.notes import Note

@@ -202,8 +202,15 @@ def test_report_csv_has_a_row_for_each_skip(tmp_path: Path) -> None:
         rows = list(csv.reader(stream))
     assert rows == [
         ["path", "line", "record", "reason", "detail"],
-        ["a,b.msp", "3", 'he said "x"', "BAD_FIELD", "line\nbreak"],
+        ["a,b.msp", "3", 'he said "x"', "BAD_FIELD", "line break"],
     ]
+
+
+def test_messages_are_one_line_of_bounded_length() -> None:
+    assert str(InputError("x.csv:\x1b[2J found\n\0")) == "x.csv:\ufffd[2J found \ufffd"
+    assert len(str(InputError("a" * 10**6))) <= 1000
+    skip = Skip("x.mgf", 1, "n" * 10**6, Reason.NO_PEAKS)
+    assert len(str(skip)) < 200
 
 
 def test_filters_are_not_malformed_and_broken_records_are() -> None:
