@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from specvae_bench.gpu.steps import Plan
 
 # A step stops by itself at its limit; so many seconds later it is ended by force.
-_GRACE = 20.0
+_GRACE = 40.0
 # Below this, no step is worth its start.
 _LEAST = 8.0
 

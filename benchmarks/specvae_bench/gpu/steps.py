@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,7 @@ def speed_step(plan: Plan, result: Result) -> None:
                 figures[f"{kind}, {mode}"] = _speed(prepared, kind, device, options, amp, n_steps)
             except Exception as error:
                 failures[f"{kind}, {mode}"] = _told(error)
+            _forget(device)
             result.write(figures=figures, failures=failures)
     result.write(done=len(figures) + len(failures) == len(prepared.kinds) * len(modes))
 
@@ -190,8 +193,11 @@ def _speed(
     n_steps: int,
 ) -> dict[str, Any]:
     config, objective, optim = prepared.configs(kind)
+    flops = _flops_of_a_step(_new_model(config, device, 0), prepared, kind, device)
+    # Gradients that were made on one stream and freed on another wait for both: what counted the
+    # operations must be gone before a training on a stream of its own begins.
+    _forget(device)
     model = _new_model(config, device, 0)
-    flops = _flops_of_a_step(model, prepared, kind, device)
     optim = replace(optim, epochs=2, amp=amp, epoch_size=n_steps * optim.batch_size)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -212,6 +218,13 @@ def _speed(
     if device.type == "cuda":
         figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return figures
+
+
+def _forget(device: torch.device) -> None:
+    """Give the device back what nothing refers to."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _flops_of_a_step(
@@ -302,10 +315,47 @@ def spectra_step(plan: Plan, result: Result, kind: str) -> None:
     result.write(done=finished_all or not plan.keep_state)
 
 
+class Turns:
+    """Threads that run one at a time, in the order in which they asked."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._last = 0
+        self._serving = 0
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do `work` when the turn comes."""
+        self._wait()
+        try:
+            work()
+        finally:
+            self._end()
+
+    def pass_on(self) -> None:
+        """Let every thread that waits have a turn before the caller goes on."""
+        self._end()
+        self._wait()
+
+    def _wait(self) -> None:
+        with self._condition:
+            mine = self._last
+            self._last += 1
+            self._condition.wait_for(lambda: self._serving == mine)
+
+    def _end(self) -> None:
+        with self._condition:
+            self._serving += 1
+            self._condition.notify_all()
+
+
 def mnist_step(
     plan: Plan, result: Result, three: bool, runs: Sequence[RunSettings], folder: str
 ) -> None:
-    """Train kinds on parts of digits, side by side in threads with a stream each."""
+    """Train kinds on parts of digits, side by side in threads with a stream each.
+
+    One thread at a time issues work, and passes the turn on after each step: a step cannot be
+    recorded while another thread touches the device. What was issued runs side by side.
+    """
     device = pick_device(plan.device)
     task = _split_task(plan, result, three)
     if plan.epochs:
@@ -313,6 +363,7 @@ def mnist_step(
     states: dict[str, Any] = {}
     failures: dict[str, str] = {}
     lock = threading.Lock()
+    turns = Turns()
 
     def lane(settings: RunSettings) -> None:
         where = plan.output / folder / settings.folder
@@ -333,7 +384,13 @@ def mnist_step(
                         result.write(runs=states, failures=failures)
 
                 found = run(
-                    task, settings, where, device=device, on_epoch=on_epoch, stop=result.is_late
+                    task,
+                    settings,
+                    where,
+                    device=device,
+                    on_epoch=on_epoch,
+                    on_step=lambda *_: turns.pass_on(),
+                    stop=result.is_late,
                 )
             with lock:
                 states[label] = {
@@ -353,14 +410,17 @@ def mnist_step(
     # Lanes share what torch is set to; whoever ends first must not reset it for the others.
     with computing(device, CudaOptions()), equality.notes() as logged:
         if device.type == "cuda":
-            lanes = [threading.Thread(target=lane, args=(settings,)) for settings in runs]
+            lanes = [
+                threading.Thread(target=turns.run, args=(partial(lane, settings),))
+                for settings in runs
+            ]
             for each in lanes:
                 each.start()
             for each in lanes:
                 each.join()
         else:
             for settings in runs:
-                lane(settings)
+                turns.run(partial(lane, settings))
     ended = [of.get("epoch", 0) >= of.get("wanted", 1e9) for of in states.values()]
     result.write(
         notes=sorted(set(logged)),
