@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from specvae.annotation.evaluation import hits as module
 from specvae.annotation.evaluation.hits import (
     TruthRank,
     best_hits,
@@ -91,6 +93,35 @@ def test_bootstrap_by_molecule_is_wider_than_by_query_and_covers_the_mean() -> N
 def test_bootstrap_of_unequal_groups_resamples_the_ratio() -> None:
     values = np.array([1.0, 0.0, 0.0, 0.0])
     assert bootstrap_interval(values, ["A", "B", "B", "B"], seed=0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("draws", [1, 7, 100, 2**20])
+def test_bootstrap_in_blocks_is_the_bootstrap_at_once(
+    draws: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    values, group = rng.random(90), rng.integers(0, 31, 90)
+    monkeypatch.setattr(module, "_DRAWS", draws)
+    found = bootstrap_interval(values, [f"M{i}" for i in group], seed=5, n_resamples=333)
+    _, group = np.unique([f"M{i}" for i in group], return_inverse=True)
+    n = group.max() + 1
+    sums, sizes = np.bincount(group, weights=values), np.bincount(group)
+    drawn = np.random.default_rng(5).integers(0, n, size=(333, n))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    tail = (1.0 - 0.95) / 2.0
+    assert found == tuple(np.quantile(means, [tail, 1.0 - tail]))
+
+
+def test_bootstrap_of_many_molecules_needs_little_memory() -> None:
+    n = 20_000
+    values, molecules = np.random.default_rng(0).random(n), [str(i) for i in range(n)]
+    tracemalloc.start()
+    try:
+        bootstrap_interval(values, molecules, seed=0, n_resamples=300)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * 2**20  # 300 draws of all molecules alone are 46 MiB, their values twice that
 
 
 def test_summarise_has_the_contract_names() -> None:
