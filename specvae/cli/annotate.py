@@ -101,10 +101,10 @@ def annotate(
 ) -> None:
     """Rank candidate structures for each query spectrum.
 
-    QUERIES is an .msp, .mgf, .mzML or .mzXML file, also .gz. Candidates without a query_id column
-    are matched by mass. Every record of QUERIES has at least one row in the output; where nothing
-    could be ranked, the column status says why. Scores are in nats: differences within a query mean
-    something, values across queries do not.
+    QUERIES is an .msp, .mgf, .mzML, .mzXML or MassBank file, also .gz; - is stdin. Candidates
+    without a query_id column are matched by mass. Every record of QUERIES but those of MS level 1
+    has at least one row in the output; where nothing could be ranked, the column status says why.
+    Scores are in nats: differences within a query mean something, values across queries do not.
 
     The column probability is the chance that a candidate is the right one; it takes into account
     that the right one may not be listed. It stays empty if the model is not calibrated.

@@ -80,11 +80,13 @@ def read_queries(
 
 def _unread(skips: Iterable[Skip], taken: set[str]) -> Iterator[tuple[int, Unranked]]:
     """Yield line and row of each unreadable record, under an identifier that is not `taken`."""
+    numbers: dict[str, int] = {}  # the last one that was given to a name: thousands may share it
     for skip in skips:
-        query_id, n = skip.record, 1
+        query_id, n = skip.record, numbers.get(skip.record, 1)
         while query_id in taken:
             n += 1
             query_id = f"{skip.record}#{n}"
+        numbers[skip.record] = n
         taken.add(query_id)
         detail = f" ({skip.detail})" if skip.detail else ""
         refusal = Refusal(Cause.UNREADABLE, f"unreadable record: {skip.reason}{detail}")

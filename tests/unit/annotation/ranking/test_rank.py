@@ -15,7 +15,7 @@ from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking import rank as module
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
@@ -238,3 +238,12 @@ def test_a_candidate_that_cannot_be_parsed_is_left_out_and_said(
         assert said(query) == "ok; candidates left out whose structure cannot be parsed: 1"
     else:
         assert said(query) == "no candidate with a structure that can be parsed"
+
+
+def test_unreadable_records_of_one_name(tmp_path: Path) -> None:
+    bad = "TITLE=a\nPEPMASS=x\n138.066 10"
+    good = "TITLE=a#3\nPEPMASS=195.0877\n138.066 10"
+    records = read_queries(
+        mgf(tmp_path / "q.mgf", bad, good, *[bad] * 3), ReadReport(), Query.settle
+    )
+    assert [record.query_id for record in records] == ["a", "a#3", "a#2", "a#4", "a#5"]
