@@ -129,7 +129,7 @@ def evaluate(
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
 
-    # A wrong file of queries is told before a long file of candidates is read.
+    # A wrong file of queries is refused before a long file of candidates is read.
     sniff_format(queries)
     console, tally = Console(), Tally()
     wanted = QueryFilter.of(ion_mode, adducts)

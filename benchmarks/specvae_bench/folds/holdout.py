@@ -65,7 +65,7 @@ def holdout(
 ) -> None:
     """Hold a fold of a library's compounds out: queries, their truth, and the fold's digest.
 
-    A compound's fold hangs on its InChIKey first block and the seed alone, so the same compounds
+    A compound's fold depends on its InChIKey first block and the seed alone, so the same compounds
     are held out of every library. Writes queries.mgf (no structures in it), truth.csv, which also
     serves 'specvae train --exclude', and holdout.json.
 

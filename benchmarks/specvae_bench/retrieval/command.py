@@ -96,7 +96,7 @@ def retrieval(
 
     console = Console()
     chosen = chosen_methods(methods)
-    if not methods and len(chosen) < len([of for of in METHODS.values() if not of.trains]):
+    if not methods and len(chosen) < len([m for m in METHODS.values() if not m.trains]):
         console.log("note: matchms is not installed; its similarities are left out")
     fold = read_fold(files, output, console)
     comparison = Comparison(fold.problems, fold.known, jobs, console)
@@ -107,13 +107,13 @@ def retrieval(
     peers = comparison.methods
     described = {name: comparison.add_model(name, path, device) for name, path in paths.items()}
     ranks = {track: comparison.ranks(track) for track in TRACKS}
-    tracks = {track: figures(comparison, of, seed) for track, of in ranks.items()}
+    tracks = {track: figures(comparison, found, seed) for track, found in ranks.items()}
     differences: dict[str, dict[str, Any]] = {}
-    for track, of in ranks.items():
+    for track, found in ranks.items():
         rival = best_peer(tracks[track], peers)
-        differences[track] = {"best_peer": paired(of, rival, seed)}
+        differences[track] = {"best_peer": paired(found, rival, seed)}
         if described:
-            differences[track]["first_model"] = paired(of, next(iter(described)), seed)
+            differences[track]["first_model"] = paired(found, next(iter(described)), seed)
     result: dict[str, Any] = {
         "command": "specvae bench retrieval",
         "date": time.strftime("%Y-%m-%d"),

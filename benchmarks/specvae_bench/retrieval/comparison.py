@@ -128,9 +128,9 @@ def same_formula(candidates: CandidateSet, place: int | None) -> NDArray[np.int6
         return molecule.formula
 
     mass = candidates.exact_mass
-    near = np.flatnonzero(np.abs(mass - mass[place]) <= _SAME_MASS_DA)
+    rivals = np.flatnonzero(np.abs(mass - mass[place]) <= _SAME_MASS_DA)
     wanted = formula(place)
-    return np.array([row for row in near.tolist() if formula(row) == wanted], dtype=np.int64)
+    return np.array([row for row in rivals.tolist() if formula(row) == wanted], dtype=np.int64)
 
 
 class Comparison:

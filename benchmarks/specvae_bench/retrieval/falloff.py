@@ -68,15 +68,17 @@ def falloff(
     # A comparison with not-a-number is false, so what has no likeness is in no bin.
     lows, highs = (-np.inf, *EDGES), (*EDGES, np.inf)
     members = [(likeness >= low) & (likeness < high) for low, high in zip(lows, highs, strict=True)]
-    some = next(iter(next(iter(ranks.values())).values()))
-    molecules = np.array([rank.molecule for rank in some])
+    first = next(iter(next(iter(ranks.values())).values()))
+    molecules = np.array([rank.molecule for rank in first])
     return {
         "fingerprint": FINGERPRINT,
         "edges": list(EDGES),
         "n_queries": [int(of_bin.sum()) for of_bin in members],
         "n_molecules": [len(set(molecules[of_bin].tolist())) for of_bin in members],
         "hit_at_1": {
-            track: {name: _by_bin(expected_hits(of, 1), members) for name, of in methods.items()}
+            track: {
+                name: _by_bin(expected_hits(found, 1), members) for name, found in methods.items()
+            }
             for track, methods in ranks.items()
         },
     }
@@ -105,7 +107,7 @@ def plot_falloff(
     curves
         Method -> share of hits in each bin, None where there is none.
     n_queries
-        Queries in each bin, told below it.
+        Queries in each bin, written below it.
     path
         PNG file, written whole or not at all.
     title

@@ -15,7 +15,7 @@ from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 
-# Structures as far apart in mass as this are told apart without their fragments.
+# Structures farther apart in mass than this need no fragments to be distinguished.
 SAME_MASS_PPM = 10.0
 N_RIVALS = 8
 # Spectra of one compound, whose candidates are the same, mostly follow one another.

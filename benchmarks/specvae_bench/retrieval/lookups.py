@@ -56,7 +56,7 @@ def add_analogues(comparison: Comparison, options: Options) -> None:
     start = time.perf_counter()
     index = AnalogueIndex(ANALOGUE_BINS.encode_many(known.spectra), known.compound, ANALOGUE_BINS)
     n = len(comparison.problems)
-    near = index.nearest(
+    nearest = index.nearest(
         comparison.queries,
         N_NEAREST,
         lambda done: comparison.console.progress("looking for analogues", done, n),
@@ -65,7 +65,7 @@ def add_analogues(comparison: Comparison, options: Options) -> None:
     comparison.steps["looking for analogues"] = round(seconds, 2)
     for layout in LAYOUTS:
         names = {f"{rule}, {layout}": rule for rule in RULES}
-        _add_votes(comparison, names, near, layout, seconds)
+        _add_votes(comparison, names, nearest, layout, seconds)
 
 
 def add_modified_cosine(comparison: Comparison, options: Options) -> None:
@@ -145,15 +145,19 @@ def matchms_neighbours(
 
 def _add_matchms(comparison: Comparison, name: str, score_type: str, matching_mode: str) -> None:
     start = time.perf_counter()
-    near = matchms_neighbours(comparison.known, comparison.queries, score_type, matching_mode)
+    nearest = matchms_neighbours(comparison.known, comparison.queries, score_type, matching_mode)
     seconds = time.perf_counter() - start
     comparison.steps[f"looking for analogues, {name}"] = round(seconds, 2)
     names = {f"{name}, {rule}": rule for rule in RULES}
-    _add_votes(comparison, names, near, "morgan4096", seconds)
+    _add_votes(comparison, names, nearest, "morgan4096", seconds)
 
 
 def _add_votes(
-    comparison: Comparison, names: Mapping[str, str], near: Neighbours, layout: str, seconds: float
+    comparison: Comparison,
+    names: Mapping[str, str],
+    nearest: Neighbours,
+    layout: str,
+    seconds: float,
 ) -> None:
     """Add the rules of `names`, which has each one's name as a method."""
     known = comparison.known_packed(layout)
@@ -161,6 +165,6 @@ def _add_votes(
     for name, rule in names.items():
         votes = (
             analogue_scores(likeness, known[compounds], packed, RULES[rule])
-            for compounds, likeness, packed in zip(*near, table, strict=True)
+            for compounds, likeness, packed in zip(*nearest, table, strict=True)
         )
         comparison.add(name, votes, seconds)

@@ -20,7 +20,7 @@ _FLASH = "matchms.similarity.FlashSimilarity"
 
 
 class Options(NamedTuple):
-    """What a method may be told.
+    """Settings that methods share.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def chosen_methods(names: Sequence[str]) -> list[str]:
         If one is asked for that needs a module that is not installed.
     """
     if not names:
-        return [name for name, of in METHODS.items() if not of.trains and of.is_installed]
+        return [name for name, m in METHODS.items() if not m.trains and m.is_installed]
     chosen = [name for name in METHODS if name in names or ALL in names]
     for name in chosen:
         if not METHODS[name].is_installed:
@@ -146,6 +146,6 @@ def listing() -> str:
     """Return a line for each method."""
     width = max(map(len, METHODS))
     return "\n".join(
-        f"  {name:<{width}}  {of.about}{'; trains' if of.trains else ''}"
-        for name, of in METHODS.items()
+        f"  {name:<{width}}  {method.about}{'; trains' if method.trains else ''}"
+        for name, method in METHODS.items()
     )

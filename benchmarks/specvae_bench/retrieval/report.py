@@ -71,8 +71,8 @@ def paired(ranks: Ranks, reference: str, seed: int) -> dict[str, Any]:
         Of the intervals: 95 %, percentile bootstrap of the differences over molecules.
     """
     measures = {
-        "hit_at_1": lambda of: expected_hits(of, 1),
-        "hit_at_5": lambda of: expected_hits(of, 5),
+        "hit_at_1": lambda found: expected_hits(found, 1),
+        "hit_at_5": lambda found: expected_hits(found, 5),
         "mrr": reciprocal_ranks,
     }
     molecules = [rank.molecule for rank in ranks[reference]]
@@ -80,9 +80,9 @@ def paired(ranks: Ranks, reference: str, seed: int) -> dict[str, Any]:
     for measure, values in measures.items():
         base = values(ranks[reference])
         for name, of_method in differences.items():
-            less = values(ranks[name]) - base
-            of_method[measure] = float(less.mean())
-            of_method[f"{measure}_ci95"] = list(bootstrap_interval(less, molecules, seed=seed))
+            gained = values(ranks[name]) - base
+            of_method[measure] = float(gained.mean())
+            of_method[f"{measure}_ci95"] = list(bootstrap_interval(gained, molecules, seed=seed))
     return {"reference": reference, "differences": differences}
 
 
@@ -111,7 +111,7 @@ def draw(result: Mapping[str, Any], output: Path, title: str) -> None:
     for track, name in (("mass", "topk.png"), ("formula", "topk-formula.png")):
         methods = result["tracks"][track]
         plot_top_k(
-            {of: figures["top_k"] for of, figures in _shown(methods).items()},
+            {name: figures["top_k"] for name, figures in _shown(methods).items()},
             output / name,
             k_max=K_PLOT,
             title=f"{title}: {TRACKS[track].lower()}",
@@ -128,13 +128,13 @@ def draw(result: Mapping[str, Any], output: Path, title: str) -> None:
 
 def _shown(methods: Mapping[str, Any]) -> dict[str, Any]:
     left_out = (f", {LAYOUTS[0]}", ", blind")
-    return {name: of for name, of in methods.items() if not name.endswith(left_out)}
+    return {name: found for name, found in methods.items() if not name.endswith(left_out)}
 
 
 def _track_table(
     methods: Mapping[str, Mapping[str, Any]], heading: str, difference: Mapping[str, Any]
 ) -> str:
-    some = next(iter(methods.values()))
+    first = next(iter(methods.values()))
     columns = (
         "method",
         "hit@1 [95 %]",
@@ -147,9 +147,9 @@ def _track_table(
     )
     lines = [
         (
-            f"**{heading}**: {some['n_queries']:,} queries of {some['n_molecules']:,} compounds, "
-            f"median {some['candidates_median']:.0f} candidates, truth absent from "
-            f"{some['n_truth_absent']:,}. Best peer: {difference['reference']}."
+            f"**{heading}**: {first['n_queries']:,} queries of {first['n_molecules']:,} compounds, "
+            f"median {first['candidates_median']:.0f} candidates, truth absent from "
+            f"{first['n_truth_absent']:,}. Best peer: {difference['reference']}."
         ),
         "",
         f"| {' | '.join(columns)} |",
@@ -158,12 +158,12 @@ def _track_table(
     for name, of_method in methods.items():
         low, high = of_method["mrr_ci95"]
         worst, best = of_method["hit_at_1_worst"], of_method["hit_at_1_best"]
-        less = difference["differences"].get(name)
+        paired_by = difference["differences"].get(name)
         cells = [
             *(_percent(of_method, f"hit_at_{k}") for k in (1, 5, 20)),
             f"{of_method['mrr']:.3f} [{low:.3f}, {high:.3f}]",
             f"{100 * worst:.1f} to {100 * best:.1f}",
-            "" if less is None else _percent(less, "hit_at_1", "+"),
+            "" if paired_by is None else _percent(paired_by, "hit_at_1", "+"),
             f"{of_method['seconds']:.1f}",
         ]
         lines.append(f"| {' | '.join((name, *cells))} |")

@@ -99,7 +99,7 @@ def plot_top_k(
     title
         Heading of the figure.
     n_queries
-        Number of queries that the shares refer to, told in the axis label.
+        Number of queries that the shares refer to, for the axis label.
     bands
         By method, lower and upper ends of an interval, as long as its curve.
 

@@ -165,8 +165,8 @@ class Annotator:
         """
         bits = unpack(packed[np.newaxis], self.layout.n_bits)[0].astype(bool)
 
-        def terms(of: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(-np.logaddexp(0.0, np.where(bits, -of, of)))
+        def terms(predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(-np.logaddexp(0.0, np.where(bits, -predicted, predicted)))
 
         gain = np.abs(terms(logits) - terms(self.blind_logits))
         order = np.argsort(-gain, kind="stable")[:_N_BITS]

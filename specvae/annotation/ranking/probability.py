@@ -271,11 +271,11 @@ def score_features(scores: Sequence[Floats]) -> Floats:
     return rows
 
 
-def _all_features(scores: Sequence[Floats], features: Floats | None, n_more: int) -> Floats:
-    more = np.empty((len(scores), 0)) if features is None else features
-    if more.shape != (len(scores), n_more):
-        raise ValueError(f"features of shape {more.shape}, wanted {(len(scores), n_more)}")
-    return np.concatenate([score_features(scores), more], axis=1)
+def _all_features(scores: Sequence[Floats], features: Floats | None, n_given: int) -> Floats:
+    given = np.empty((len(scores), 0)) if features is None else features
+    if given.shape != (len(scores), n_given):
+        raise ValueError(f"features of shape {given.shape}, wanted {(len(scores), n_given)}")
+    return np.concatenate([score_features(scores), given], axis=1)
 
 
 def _standardised(raw: Floats, centre: Floats, scale: Floats) -> Floats:

@@ -27,7 +27,7 @@ _CHUNK = 256
 
 
 class _Listed(NamedTuple):
-    """A query and what it is to be told from."""
+    """A query and the candidates that it has."""
 
     query: Query
     candidates: CandidateSet
