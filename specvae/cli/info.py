@@ -56,7 +56,7 @@ def info(model: Path, as_json: bool) -> None:
 
         lines = _annotator_lines(path, AnnotatorHeader.of_model(header, path))
     for name, value in lines:
-        echo(f"{name:<14}{value}")
+        echo(f"{name:<15}{value}")
 
 
 def _shortened(header: dict[str, Any]) -> dict[str, Any]:
@@ -137,16 +137,22 @@ def _evidence_lines(
     """Return what candidates are ranked by, and what that was fitted to."""
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in evidence.weights.items())
     if fitted is None:
-        source = "as fitted to compounds of MassBank (train with --structures to fit your own)"
+        owner = "the shipped calibration, fitted to other models"
+        basis = (
+            "[M+H]+ spectra of MassBank only (train with --structures to fit this model's own to "
+            "your adducts)"
+        )
     else:
-        source = (
+        owner = "this model's own calibration"
+        basis = (
             f"fitted to {fitted.n_queries:,} spectra of {fitted.n_compounds:,} validation "
             f"compounds among {fitted.structures}: hit@1 {fitted.hit_at_1:.1%}, hit@5 "
             f"{fitted.hit_at_5:.1%} (in-sample)"
         )
     return [
         ("remembers", f"{len(evidence.first_blocks):,} compounds"),
-        ("ranks by", f"{weights}; {source}"),
+        ("ranks by", weights),
+        ("probabilities", f"by {owner}; {basis}"),
     ]
 
 

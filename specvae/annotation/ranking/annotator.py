@@ -115,8 +115,8 @@ class Annotator:
         fitted = self.header.calibration
         if fitted is None:
             return (
-                "by the calibration that comes with specvae, fitted to other models and compounds "
-                "of MassBank ('train --structures' fits this model's own)"
+                "by the calibration that comes with specvae, fitted to other models and [M+H]+ "
+                "spectra of MassBank only ('train --structures' fits this model's own)"
             )
         return (
             f"by this model's own calibration, fitted to {fitted.n_queries:,} spectra of "
