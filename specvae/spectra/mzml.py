@@ -81,7 +81,8 @@ def _read(
                 index, element = next(scans)
             except StopIteration:
                 return
-            except (ParseError, *TRUNCATION_ERRORS) as error:
+            except (ParseError, LookupError, ValueError, *TRUNCATION_ERRORS) as error:
+                # The parser raises the second and third for encodings that it does not know.
                 index += 1
                 detail = f"{error} after {index - 1} scans; the rest of the file is not read"
                 report.skip(str(path), index, f"{path.name}#{index}", Reason.TRUNCATED, detail)

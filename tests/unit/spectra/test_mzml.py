@@ -330,6 +330,14 @@ def test_entities_are_refused(tmp_path: Path, kind: str) -> None:
         list(read_spectra(path, ReadReport()))
 
 
+@pytest.mark.parametrize("encoding", ["utf-9", "shift_jis", "1e12"])
+def test_encodings_that_are_not_known(tmp_path: Path, encoding: str) -> None:
+    content = mzml_file([scan()]).replace("utf-8", encoding)
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert spectra == []
+    assert [skip.reason for skip in skips] == [Reason.TRUNCATED]
+
+
 def test_a_scan_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specvae.spectra.mzml.MAX_RECORD_BYTES", 3 * lines._CHUNK_BYTES)
     path = tmp_path / "x.mzML"
