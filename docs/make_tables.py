@@ -179,6 +179,25 @@ def epoch_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def gpu_speed_table() -> str:
+    """Return what a training step of the paper's networks takes on a GPU."""
+    figures = json.loads((RESULTS / "gpu" / "speed.json").read_text(encoding="utf-8"))["figures"]
+    lines = [
+        "| kind, mode | ms a step | s an epoch | TFLOP/s | memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in figures.items():
+        cells = (
+            name,
+            f"{1e3 * row['seconds_per_step']:.1f}",
+            f"{row['seconds_per_epoch']:.2f}",
+            f"{row['flop_per_second'] / 1e12:.0f}",
+            f"{row['peak_memory_gib']:.1f} GiB",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 # File -> what was evaluated.
 CALIBRATED = {
     "probability-massbank-fold": "MassBank compounds held out",
@@ -223,6 +242,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "probability": probability_table,
     "speed": speed_table,
     "epoch-speed": epoch_table,
+    "gpu-speed": gpu_speed_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
 }
 

@@ -163,18 +163,23 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
     Runs that differ in nothing but the seed share a row; ours is then the mean, with the standard
     deviation behind it. What has no column and sets runs of a model apart stands behind its name.
+    A run that was stopped early says how many of its epochs it has. The last column is of the fold
+    that chose the epoch.
     """
     name_of_all = results[0]["benchmark"]
     published = PUBLISHED.get(name_of_all, {})
     source = "" if name_of_all == "mnist-split" else " (Shi et al.)"
-    rows: dict[tuple[str, float, int, int], list[Mapping[str, Any]]] = {}
+    rows: dict[tuple[str, float, str, int], list[Mapping[str, Any]]] = {}
     for label, result in zip(_labels(results), results, strict=True):
         settings = result["settings"]
-        key = (label, settings["supervision"], settings["epochs"], result["n_pairs"])
+        key = (label, settings["supervision"], _epochs_of(result), result["n_pairs"])
         rows.setdefault(key, []).append(result)
     lines = [
-        "| model | supervision | examples | epochs | seeds | figure | paper | ours | difference |",
-        "|---|---|---|---|---|---|---|---|---|",
+        (
+            "| model | supervision | examples | epochs | seeds | figure | paper | ours | "
+            "difference | validation |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (label, level, epochs, n_pairs), of in sorted(
         rows.items(), key=lambda row: (row[0][0], -row[0][1])
@@ -182,15 +187,27 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         model = _model(of[0]["settings"])
         n_seeds = len({result["settings"]["seed"] for result in of})
         for name in of[0]["test"]:
-            values = [float(result["test"][name]) for result in of]
-            mean = sum(values) / len(values)
-            spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
-            ours = f"{mean:.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
+            mean, ours = _mean([float(result["test"][name]) for result in of])
+            validated = [r["validation"][name] for r in of if name in r.get("validation", {})]
+            _, validation = _mean(validated) if validated else (0.0, "")
             paper = published.get(model, {}).get(name) if level == 1.0 else None
             theirs = "" if paper is None else f"{paper:.3f}{source}"
             difference = "" if paper is None else f"{mean - paper:+.3f}"
             lines.append(
                 f"| {label} | {level:g} | {n_pairs:,} | {epochs} | {n_seeds} | {name} | {theirs} | "
-                f"{ours} | {difference} |"
+                f"{ours} | {difference} | {validation} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _epochs_of(result: Mapping[str, Any]) -> str:
+    """Return how many epochs a run was trained, and of how many if it was stopped."""
+    wanted, done = result["settings"]["epochs"], len(result["epochs"])
+    return str(wanted) if done >= wanted else f"{done} of {wanted}"
+
+
+def _mean(values: Sequence[float]) -> tuple[float, str]:
+    """Return the mean, and its text with the standard deviation of several values behind it."""
+    mean = sum(values) / len(values)
+    spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+    return mean, f"{mean:.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
