@@ -60,6 +60,13 @@ from specvae.cli.outputs import require_writable
     help="Folder with queries.mgf, truth.csv and candidates.csv(.gz): long lists, ranked with the "
     "whole library, without the queries' own records, and without their compounds.",
 )
+@click.option(
+    "--fit",
+    "is_fit",
+    is_flag=True,
+    help="Fit weights of evidence (with a --model the fingerprint's too) and probabilities to the "
+    "laboratories for fitting: writes evidence.json and probability.json.",
+)
 @click.option("--ppm", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @jobs_option
@@ -77,6 +84,7 @@ def laboratories(
     n_each: int,
     models: tuple[Path, ...],
     lists: Path | None,
+    is_fit: bool,
     ppm: float,
     seed: int,
     jobs: int | None,
@@ -97,12 +105,15 @@ def laboratories(
     Example:
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
-    require_writable(output / "laboratories.json")
+    require_writable(output / ("evidence.json" if is_fit else "laboratories.json"))
     paths = {path.name or str(path): model_file(path) for path in models}
+
+    import json
 
     from specvae.files import atomic_text
     from specvae_bench.files import write_result
     from specvae_bench.laboratories.comparison import Plan, compare
+    from specvae_bench.laboratories.fit import fit
     from specvae_bench.laboratories.folds import ADDUCTS, INSTRUMENTS, default_groups
     from specvae_bench.laboratories.report import draw, list_table, markdown_tables
 
@@ -110,13 +121,20 @@ def laboratories(
         spectra=spectra,
         structures=structures,
         by=by,
-        groups=groups or default_groups(by),
+        groups=groups or default_groups(by, is_fit),
         adducts=adducts or ADDUCTS,
         instruments=instruments or INSTRUMENTS,
         n_each=n_each,
         ppm=ppm,
         seed=seed,
     )
+    if is_fit:
+        model = next(iter(paths.values()), None)
+        for name, content in fit(plan, model, jobs, device, Console()).items():
+            with atomic_text(output / name) as stream:
+                json.dump(content, stream, indent=2)
+                stream.write("\n")
+        return
     result, truths = compare(plan, paths, lists, jobs, device, Console())
     with atomic_text(output / "truth.csv") as stream:
         stream.write("query_id,inchikey14\n")

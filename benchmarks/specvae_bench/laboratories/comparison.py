@@ -11,22 +11,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT
+from specvae.annotation.evaluation.hits import rank_of_truth
+from specvae.annotation.evidence.known_share import settle
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, Evidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
-from specvae_bench.laboratories.folds import FITTING, REPORTING, choose_queries, fold_query
+from specvae_bench.laboratories.folds import (
+    FITTING,
+    HALF,
+    KINDS,
+    REPORTING,
+    choose_queries,
+    fold_query,
+    runs_of,
+)
 from specvae_bench.laboratories.lists import long_lists
 from specvae_bench.laboratories.methods import (
     Listed,
     Memory,
+    Scores,
     list_candidates,
     packed_fingerprints,
 )
 from specvae_bench.laboratories.records import Records, read_records, read_structures
-from specvae_bench.laboratories.report import figures
+from specvae_bench.laboratories.report import Run, figures
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,9 @@ def read_folds(
     models: Mapping[str, Annotator],
     jobs: int | None,
     console: Console,
+    only: frozenset[str] | None = None,
 ) -> list[Fold]:
-    """Return the queries of each laboratory with their candidates.
+    """Return the queries of each laboratory with their candidates; see `choose_queries`.
 
     Raises
     ------
@@ -87,7 +98,7 @@ def read_folds(
     folds = []
     for group in plan.groups:
         chosen = choose_queries(
-            records, [group], plan.adducts, plan.instruments, plan.n_each, plan.seed
+            records, [group], plan.adducts, plan.instruments, plan.n_each, plan.seed, only
         )
         queries = [fold_query(records, *row, structures, plan.ppm) for row in chosen]
         listed = list_candidates(
@@ -147,10 +158,8 @@ def compare(
     folds = read_folds(plan, records, structures, annotators, jobs, console)
     seconds["candidates and fragments"] = time.perf_counter() - start
     start = time.perf_counter()
-    ranks = rank_folds(records, packed, folds, console)
+    runs = rank_folds(records, packed, folds, plan.seed, console)
     seconds["ranking"] = time.perf_counter() - start
-    kinds = [kind for fold in folds for kind in fold.kinds]
-    groups = [fold.group for fold in folds for _ in fold.kinds]
     candidates = [len(query.candidates) for fold in folds for query in fold.queries]
     result = {
         "command": "specvae bench laboratories",
@@ -167,7 +176,7 @@ def compare(
             name: {"weights_sha256": annotator.header.weights_sha256}
             for name, annotator in annotators.items()
         },
-        "kinds": figures(ranks, kinds, groups, plan.seed),
+        "kinds": figures(runs, plan.seed),
     }
     if lists is not None:
         start = time.perf_counter()
@@ -183,19 +192,43 @@ def compare(
 
 
 def rank_folds(
-    records: Records, packed: NDArray[np.uint8], folds: Iterable[Fold], console: Console
-) -> dict[str, list[TruthRank]]:
-    """Return where each method puts the truth of each query, in the order of the folds."""
-    ranks: dict[str, list[TruthRank]] = {}
+    records: Records,
+    packed: NDArray[np.uint8],
+    folds: Iterable[Fold],
+    seed: int,
+    console: Console,
+) -> dict[str, Run]:
+    """Return the runs of each kind of query, and of the mixture.
+
+    The queries of one kind and laboratory are one run, which shows its own share of known
+    compounds; so is the mixture of each laboratory, which `seed` draws.
+    """
+    runs: dict[str, Run] = {}
     for fold in folds:
         memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
-        for n_done, (query, truth, place) in enumerate(
-            zip(fold.queries, fold.truths, fold.places, strict=True), start=1
-        ):
-            for method, scores in memory.scores(query):
-                ranks.setdefault(method, []).append(rank_of_truth(truth, scores, place))
-            console.progress(f"ranking {fold.group}", n_done, len(fold.queries))
-    return ranks
+        numbers = [n for n, query in enumerate(fold.queries) if len(query.candidates)]
+        scores: dict[str, dict[int, Scores]] = {}
+        evidence: dict[str, dict[int, Evidence]] = {}
+        for n_done, n in enumerate(numbers, start=1):
+            for method, of_query in memory.scores(fold.queries[n]):
+                scores.setdefault(method, {})[n] = of_query
+            for method, pooled in memory.evidence(fold.queries[n]):
+                evidence.setdefault(method, {})[n] = pooled
+            console.progress(f"ranking {fold.group}", n_done, len(numbers))
+        for kind, members in runs_of(fold.group, fold.kinds, seed).items():
+            ranked = [n for n in members if len(fold.queries[n].candidates)]
+            settled = {}
+            for method, of in evidence.items():
+                of_run, _ = settle([of[n] for n in ranked], memory.pool.weights)
+                settled[method] = dict(zip(ranked, (e.scores for e in of_run), strict=True))
+            run = runs.setdefault(kind, Run([], {}))
+            run.groups.extend([fold.group] * len(members))
+            for method, found in {**scores, **settled}.items():
+                run.ranks.setdefault(method, []).extend(
+                    rank_of_truth(fold.truths[n], found.get(n, np.empty(0)), fold.places[n])
+                    for n in members
+                )
+    return {kind: runs[kind] for kind in (*KINDS, HALF) if kind in runs}
 
 
 def _described(plan: Plan) -> dict[str, Any]:

@@ -26,11 +26,14 @@ KINDS = (KNOWN, OTHER_ION, UNKNOWN)
 """What the library has of a query's compound: spectra of the same adduct and ion mode; spectra of
 other adducts or of the other ion mode only; none."""
 
+HALF = "half known, half unknown"
+"""A mixture of as many known as unknown compounds of each laboratory."""
+
 INSTRUMENTS = ("*QTOF*", "*ITFT*", "*QFT*")
 ADDUCTS = ("[M+H]+",)
 
 
-def default_groups(by: str) -> tuple[str, ...]:
+def default_groups(by: str, is_fit: bool = False) -> tuple[str, ...]:
     """Return the groups whose spectra are queries, where none is named.
 
     Raises
@@ -40,7 +43,7 @@ def default_groups(by: str) -> tuple[str, ...]:
     """
     if by != LABORATORY:
         raise InputError(f"--by {by} needs at least one --group: a value of the field")
-    return REPORTING
+    return FITTING if is_fit else REPORTING
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ def choose_queries(
     instruments: Sequence[str],
     n_each: int,
     seed: int,
+    only: frozenset[str] | None = None,
 ) -> list[tuple[int, str, str]]:
     """Return row, group and kind of the queries: one for each compound, ordered by these.
 
@@ -96,6 +100,8 @@ def choose_queries(
         At most so many queries of each kind and group, drawn at random.
     seed
         Of the draw; the choice of one group does not depend on the others.
+    only
+        First blocks of the compounds that may be queries; None for all.
 
     Raises
     ------
@@ -109,6 +115,8 @@ def choose_queries(
     }
     usable = np.isin(records.instrument_type, sorted(known_types))
     usable &= np.isin(records.adduct, list(adducts))
+    if only is not None:
+        usable &= np.isin(records.first_blocks, sorted(only))[records.compound]
     chosen: list[tuple[int, str, str]] = []
     for group in groups:
         ours = records.group == group
@@ -126,6 +134,15 @@ def choose_queries(
             drawn = np.sort(rng.permutation(of_kind)[:n_each])
             chosen.extend((int(row), group, kind) for row in drawn)
     return chosen
+
+
+def runs_of(group: str, kinds: Sequence[str], seed: int) -> dict[str, list[int]]:
+    """Return the queries (indices) of each kind, and those of the mixture, which `seed` draws."""
+    of_kind = {kind: [n for n, found in enumerate(kinds) if found == kind] for kind in KINDS}
+    rng = np.random.default_rng([seed, *group.encode()])
+    half = min(len(of_kind[KNOWN]), len(of_kind[UNKNOWN]))
+    mixed = [n for kind in (KNOWN, UNKNOWN) for n in rng.permutation(of_kind[kind])[:half].tolist()]
+    return {kind: found for kind, found in {**of_kind, HALF: mixed}.items() if found}
 
 
 def kinds_of(

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth, summarise
+from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
+from specvae.annotation.evidence.known_share import settle
+from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
@@ -20,6 +22,7 @@ from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.laboratories.methods import Memory, list_candidates
 from specvae_bench.laboratories.records import Records, cached_arrays, candidate_set
+from specvae_bench.laboratories.report import without_controls
 
 LENGTHS = (30, 100, 300, None)
 """Candidates that a list is cut to, the truth among them; None for all."""
@@ -78,22 +81,28 @@ def long_lists(
         figures[name] = {}
         for length in LENGTHS:
             ranks: dict[str, list[TruthRank]] = {}
+            at: list[int | None] = []
+            evidence: dict[str, list[Evidence]] = {}
             for number, (query, truth, place) in enumerate(
                 zip(listed, truths, places, strict=True)
             ):
                 kept = _cut(len(query.candidates), place, length, seed + number)
                 short = query if length is None else query.cut(kept)
-                at = None if place is None else int(np.searchsorted(kept, place))
+                at.append(None if place is None else int(np.searchsorted(kept, place)))
                 for method, scores in memory.scores(short):
-                    ranks.setdefault(method, []).append(rank_of_truth(truth, scores, at))
+                    ranks.setdefault(method, []).append(rank_of_truth(truth, scores, at[-1]))
+                for method, pooled in memory.evidence(short):
+                    evidence.setdefault(method, []).append(pooled)
                 console.progress(f"{name}, {length or 'all'}", number + 1, len(listed))
+            for method, of in evidence.items():
+                ranks[method] = [
+                    rank_of_truth(truth, settled.scores, now)
+                    for truth, settled, now in zip(
+                        truths, settle(of, memory.pool.weights)[0], at, strict=True
+                    )
+                ]
             figures[name][str(length or "all")] = {
-                method: {
-                    key: value
-                    for key, value in summarise(of, of, seed=seed).items()
-                    if not key.startswith(("random_", "blind_"))
-                }
-                for method, of in ranks.items()
+                method: without_controls(of, seed) for method, of in ranks.items()
             }
     return {
         "name": folder.name,

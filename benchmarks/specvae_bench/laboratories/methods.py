@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, Evidence, EvidencePool
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.molecules.candidates import CandidateSet
@@ -102,28 +102,31 @@ class Memory:
         }
 
     def scores(self, query: Listed) -> Iterator[tuple[str, Scores]]:
-        """Yield each method with its scores of the candidates, float64 (n_candidates,)."""
+        """Yield each method that pools no evidence, with its scores, float64 (n_candidates,)."""
         n = len(query.candidates)
-        if not n:
-            for name in method_names(query.predicted):
-                yield name, np.empty(0)
-            return
         yield "random", np.zeros(n)
         yield "blind", log_likelihoods(query.packed, self._blind)
         yield from self._library_searches(query)
-        yield EVERYTHING, self._everything(query, np.zeros(n))
         for name, predicted in query.predicted.items():
             yield f"{name}, fingerprint", predicted
-            yield f"{name}, everything", self._everything(query, predicted)
 
-    def _everything(self, query: Listed, predicted: Scores) -> Scores:
+    def evidence(self, query: Listed) -> Iterator[tuple[str, Evidence]]:
+        """Yield the program's own rankings: the evidence without a network, and with each model.
+
+        It assumes that half of the queries are known, until it is settled for a run.
+        """
+        yield EVERYTHING, self._weigh(query, np.zeros(len(query.candidates)))
+        for name, predicted in query.predicted.items():
+            yield f"{name}, everything", self._weigh(query, predicted)
+
+    def _weigh(self, query: Listed, predicted: Scores) -> Evidence:
         return self.pool.weigh(
             query.spectrum,
             query.candidates,
             query.packed,
             predicted,
             fragment_scores=query.fragment_scores,
-        ).scores
+        )
 
     def _library_searches(self, query: Listed) -> Iterator[tuple[str, Scores]]:
         """Yield the best likeness of each candidate's own spectra of the query's ion mode.
@@ -152,22 +155,16 @@ class Memory:
             yield name, scores
 
 
-def method_names(models: Iterable[str]) -> list[str]:
-    """Return the names of `Memory.scores` in their order, for models of these names."""
-    return [
-        "random",
-        "blind",
-        *LIBRARY_SEARCHES,
-        EVERYTHING,
-        *(f"{name}, {kind}" for name in models for kind in ("fingerprint", "everything")),
-    ]
-
-
 def pool_of(records: Records, rows: NDArray[np.int64], packed: NDArray[np.uint8]) -> EvidencePool:
     """Return the program's evidence with some of the records as its library."""
     kept, compound = np.unique(records.compound[rows], return_inverse=True)
     return EvidencePool(
-        AnalogueIndex(records.encoded.select(rows), compound.astype(np.int64), ANALOGUE_BINS),
+        AnalogueIndex(
+            records.encoded.select(rows),
+            compound.astype(np.int64),
+            ANALOGUE_BINS,
+            records.signs[rows],
+        ),
         records.first_blocks[kept].tolist(),
         records.smiles[kept].tolist(),
         packed[kept],

@@ -99,6 +99,14 @@ class Records:
         )
 
     @cached_property
+    def signs(self) -> NDArray[np.int8]:
+        """Sign of the charge, int8 (n,); 0 where the ion mode is not known."""
+        signs = np.zeros(len(self), np.int8)
+        signs[self.ion_mode == "positive"] = 1
+        signs[self.ion_mode == "negative"] = -1
+        return signs
+
+    @cached_property
     def encoded(self) -> SparseMatrix:
         """All spectra in the bins by which analogues are compared."""
         return ANALOGUE_BINS.encode_many([self.spectrum(row) for row in range(len(self))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,54 +12,53 @@ from matplotlib.ticker import PercentFormatter
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
 from specvae.annotation.output.plots import save_png
-from specvae_bench.laboratories.folds import KINDS, KNOWN, UNKNOWN
 
-HALF = "half known, half unknown"
 _COLOURS = ("#1b6ca8", "#8fbcdb", "#d1495b", "#7a7a7a")
-_SHORT = ("n_queries", "n_truth_absent", "hit_at_1", "hit_at_5", "hit_at_20")
-
-Ranks = Mapping[str, Sequence[TruthRank]]
 
 
-def figures(
-    ranks: Ranks, kinds: Sequence[str], groups: Sequence[str], seed: int
-) -> dict[str, dict[str, Any]]:
+class Run(NamedTuple):
+    """Queries that were ranked together.
+
+    Parameters
+    ----------
+    groups
+        Laboratory of each query.
+    ranks
+        Method -> where the truth of each query stands.
+    """
+
+    groups: list[str]
+    ranks: dict[str, list[TruthRank]]
+
+
+def figures(runs: Mapping[str, Run], seed: int) -> dict[str, dict[str, Any]]:
     """Return the figures of all groups together and of each, by kind of query and method.
 
     Parameters
     ----------
-    ranks
-        Method -> where the truth of each query stands.
-    kinds, groups
-        Kind and laboratory of each query.
+    runs
+        By kind of query.
     seed
-        Of the intervals, and of which queries are in the mixture: as many of known as of unknown
-        compounds of each laboratory.
+        Of the intervals.
 
     Returns
     -------
     Kind -> ``all`` -> method -> figures as of `summarise`, and ``groups`` -> group -> method ->
-    shares of hits. A kind or group without a query is left out.
+    shares of hits.
     """
-    kind_of, group_of = np.array(kinds), np.array(groups)
-    chosen = {kind: kind_of == kind for kind in KINDS}
-    chosen[HALF] = _mixture(kind_of, group_of, seed)
     result: dict[str, dict[str, Any]] = {}
-    for kind, members in chosen.items():
-        if not members.any():
-            continue
+    for kind, run in runs.items():
+        rows = {
+            group: [n for n, found in enumerate(run.groups) if found == group]
+            for group in dict.fromkeys(run.groups)
+        }
         result[kind] = {
-            "all": {
-                method: _without_controls(_selected(of, members), seed)
-                for method, of in ranks.items()
-            },
+            "all": {method: without_controls(of, seed) for method, of in run.ranks.items()},
             "groups": {
                 group: {
-                    method: _short(_selected(of, members & (group_of == group)))
-                    for method, of in ranks.items()
+                    method: _short([of[n] for n in members]) for method, of in run.ranks.items()
                 }
-                for group in dict.fromkeys(groups)
-                if (members & (group_of == group)).any()
+                for group, members in rows.items()
             },
         }
     return result
@@ -147,24 +146,8 @@ def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
     save_png(figure, path)
 
 
-def _mixture(kinds: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Return which queries are in the mixture, bool (n,)."""
-    members = np.zeros(len(kinds), dtype=np.bool_)
-    for group in dict.fromkeys(groups.tolist()):
-        rng = np.random.default_rng([seed, *group.encode()])
-        of_kind = [np.flatnonzero((groups == group) & (kinds == kind)) for kind in (KNOWN, UNKNOWN)]
-        n = min(map(len, of_kind))
-        for rows in of_kind:
-            members[rng.permutation(rows)[:n]] = True
-    return members
-
-
-def _selected(ranks: Sequence[TruthRank], members: np.ndarray) -> list[TruthRank]:
-    return [ranks[i] for i in np.flatnonzero(members).tolist()]
-
-
-def _without_controls(ranks: Sequence[TruthRank], seed: int) -> dict[str, Any]:
-    # The controls are methods here.
+def without_controls(ranks: Sequence[TruthRank], seed: int) -> dict[str, Any]:
+    """Return the figures of a method; the controls are methods of their own here."""
     return {
         name: value
         for name, value in summarise(ranks, ranks, seed=seed).items()

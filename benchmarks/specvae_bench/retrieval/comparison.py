@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
+from specvae.annotation.evidence.known_share import settle
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -233,17 +234,21 @@ class Comparison:
         pool = annotator.evidence_pool
         if pool is not None:
             compared = self.packed(pool.layout.name)
+            start = time.perf_counter()
+            weighed = {
+                number: pool.weigh(problem.spectrum, problem.candidates, bits, scores)
+                for number, (problem, bits, scores) in enumerate(
+                    zip(self.problems, compared, self._scores[name], strict=True)
+                )
+                if problem.candidates is not None
+            }
+            # The queries are one run, which shows how many of them the library knows.
+            pooled, _ = settle(list(weighed.values()), pool.weights)
+            settled = dict(zip(weighed, (evidence.scores for evidence in pooled), strict=True))
             self.add(
                 f"{name}, everything",
-                (
-                    pool.weigh(problem.spectrum, problem.candidates, packed, scores).scores
-                    if problem.candidates is not None
-                    else scores
-                    for problem, packed, scores in zip(
-                        self.problems, compared, self._scores[name], strict=True
-                    )
-                ),
-                predicting,
+                (settled.get(n, scores) for n, scores in enumerate(self._scores[name])),
+                predicting + time.perf_counter() - start,
             )
         if PARTNER in self._parts:
             self.add_sum(f"{name} + analogues", (name, PARTNER))

@@ -23,6 +23,9 @@ ANALOGUE_BINS = BinLayout(
     max_peaks=200,
     drop_above_precursor=True,
 )
+SIGNS = {"positive": 1, "negative": -1}
+"""Ion mode -> sign of the ions' charge."""
+
 # Low peaks tell as much about a structure as high ones, hence the strong compression.
 INTENSITY_POWER = 0.25
 
@@ -73,6 +76,9 @@ class AnalogueIndex:
         int64 (n_spectra,): the compound of each spectrum.
     bins
         How queries are encoded; it must have blocks of peaks only.
+    signs
+        int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known; None if
+        it is not known of any. Spectra of the other ion mode are like no query.
 
     Raises
     ------
@@ -80,7 +86,13 @@ class AnalogueIndex:
         If there is no spectrum.
     """
 
-    def __init__(self, spectra: SparseMatrix, compound: NDArray[np.int64], bins: BinLayout) -> None:
+    def __init__(
+        self,
+        spectra: SparseMatrix,
+        compound: NDArray[np.int64],
+        bins: BinLayout,
+        signs: NDArray[np.int8] | None = None,
+    ) -> None:
         if not len(compound):
             raise InputError("no library spectrum to look for analogues in")
         self.bins = bins
@@ -92,6 +104,7 @@ class AnalogueIndex:
         by_column = np.argsort(spectra.columns, kind="stable")
         n_filled = np.bincount(spectra.columns, minlength=spectra.n_columns)
         self._compound_of_row = compound[order]
+        self._signs = np.zeros(len(compound), np.int8) if signs is None else signs[order]
         self._rows = row[by_column].astype(np.int32)
         self._values = _unit_rows(spectra)[by_column]
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)])
@@ -105,6 +118,7 @@ class AnalogueIndex:
         """Return the index as arrays by name, to be stored; `bins` is not among them."""
         return {
             "compound": self._compound_of_row,
+            "signs": self._signs,
             "rows": self._rows,
             "values": self._values,
             "starts": self._starts,
@@ -116,6 +130,11 @@ class AnalogueIndex:
         index = cls.__new__(cls)
         index.bins = bins
         index._compound_of_row = arrays["compound"]
+        # Libraries stored before ion modes were kept have none.
+        unknown = np.zeros(len(index._compound_of_row), np.int8)
+        index._signs = arrays.get("signs", unknown)
+        if len(index._signs) != len(unknown):
+            raise ValueError("ion modes and spectra of the library differ in number")
         index._rows = arrays["rows"]
         index._values = arrays["values"]
         index._starts = arrays["starts"]
@@ -195,11 +214,29 @@ class AnalogueIndex:
         """
         encoded = self.bins.encode_many(spectra)
         values = _unit_rows(encoded)
-        for start, end in pairwise(encoded.offsets.tolist()):
-            yield self._best_of_compounds(encoded.columns[start:end], values[start:end])
+        for spectrum, (start, end) in zip(spectra, pairwise(encoded.offsets.tolist()), strict=True):
+            comparable = self._comparable_rows(spectrum.ion_mode)
+            yield self._best_of_compounds(encoded.columns[start:end], values[start:end], comparable)
+
+    def comparable(self, ion_mode: str | None) -> NDArray[np.bool_]:
+        """Return which compounds have a spectrum that may be of this ion mode, (n_compounds,)."""
+        return np.asarray(np.maximum.reduceat(self._comparable_rows(ion_mode), self._first_row))
+
+    @property
+    def knows_ion_modes(self) -> bool:
+        """Whether the ion mode of any spectrum is known."""
+        return bool(self._signs.any())
+
+    def _comparable_rows(self, ion_mode: str | None) -> NDArray[np.bool_]:
+        if ion_mode is None:
+            return np.ones(self._n_rows, np.bool_)
+        return np.asarray((self._signs == SIGNS[ion_mode]) | (self._signs == 0))
 
     def _best_of_compounds(
-        self, columns: NDArray[np.int32], values: NDArray[np.float32]
+        self,
+        columns: NDArray[np.int32],
+        values: NDArray[np.float32],
+        comparable: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
         """Return each compound's largest cosine (n_compounds,) with one encoded query."""
         first = self._starts[columns]
@@ -209,7 +246,7 @@ class AnalogueIndex:
         entries = np.arange(counts.sum()) + np.repeat(first - before, counts)
         products = self._values[entries] * np.repeat(values, counts)
         cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
-        best = np.maximum.reduceat(cosines, self._first_row)
+        best = np.maximum.reduceat(np.where(comparable, cosines, 0.0), self._first_row)
         return np.minimum(best, 1.0).astype(np.float32)
 
 
@@ -237,6 +274,7 @@ def analogue_scores(
     candidates: NDArray[np.uint8],
     rule: AnalogueRule | None = None,
     own: NDArray[np.bool_] | None = None,
+    listed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Return the votes of a query's nearest compounds for each candidate, float64 (n_candidates,).
 
@@ -257,13 +295,21 @@ def analogue_scores(
         bool (n_candidates, k): where the analogue is the candidate itself. Such votes are left out:
         a candidate that was measured before would outvote all that were not, however its spectrum
         differs from the query.
+    listed
+        bool (k,): which analogues are candidates themselves. They speak for themselves by their own
+        spectra, and for others by what these leave unexplained: their votes are multiplied by
+        ``1 - cosine ** 2``.
     """
     rule = rule or AnalogueRule()
     k = rule.n_nearest
     alike = tanimoto(candidates, analogues[:k]).astype(np.float64) ** rule.tanimoto_power
     if own is not None:
         alike[own[:, :k]] = 0.0
-    votes = alike * cosines[:k].astype(np.float64) ** rule.cosine_power
+    cosine = cosines[:k].astype(np.float64)
+    strength = cosine**rule.cosine_power
+    if listed is not None:
+        strength = np.where(listed[:k], strength * (1.0 - cosine**2), strength)
+    votes = alike * strength
     # Row by row, not as a matrix product, whose rounding may hang on a row's place.
     return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
 

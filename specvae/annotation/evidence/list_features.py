@@ -16,8 +16,6 @@ LIST_FEATURES = (
 )
 """Names of what `list_features` returns."""
 
-_FEWEST_VOTES = 1e-3  # below it a sum of votes counts as none
-
 
 def list_features(evidence: Evidence, n_peaks: int) -> list[float]:
     """Return the features of one query's list, in the order of `LIST_FEATURES`.
@@ -38,7 +36,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> list[float]:
     first = evidence.scores == evidence.scores.max()
     return [
         evidence.analogues[0].cosine if evidence.analogues else 0.0,
-        float(np.log(columns["analogues"].max() + _FEWEST_VOTES)),
+        float(columns["analogues"].max()),
         float(fragments.max()),
         float(fragments[first].mean() - np.median(fragments)),
         float(columns["fingerprint"].max()),

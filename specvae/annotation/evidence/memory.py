@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from specvae.annotation.evidence.fragment_score import (
     scorer_arrays,
     scorers_from_arrays,
 )
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, EvidencePool
+from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, SCALE, EvidencePool, defaults
 from specvae.annotation.library.header import StoredEvidence
 
 
@@ -27,6 +29,8 @@ def to_companions(pool: EvidencePool) -> tuple[StoredEvidence, dict[str, Tensor]
         dict(pool.weights),
         tuple(pool.first_blocks),
         tuple(pool.smiles),
+        SCALE,
+        asdict(pool.own_spectra),
     )
     arrays = {
         **{f"index.{name}": array for name, array in pool.index.to_arrays().items()},
@@ -42,12 +46,17 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
     Raises
     ------
     ValueError
-        If a weight is no finite number, or the compounds are not as many as their fingerprints.
-    KeyError
-        If a weight or a tensor is missing.
+        If a weight or coefficient is no finite number, or the compounds are not as many as their
+        fingerprints.
+    KeyError, TypeError
+        If a weight, a coefficient or a tensor is missing.
     """
     arrays = {name: tensor.numpy() for name, tensor in companions.items()}
-    if not all(math.isfinite(stored.weights[kind]) for kind in EVIDENCE_KINDS):
+    weights, own_spectra = defaults()
+    if not is_outdated(stored):
+        weights = {kind: stored.weights[kind] for kind in EVIDENCE_KINDS}
+        own_spectra = OwnSpectraRatio(**stored.own_spectra)
+    if not all(map(math.isfinite, (*weights.values(), *asdict(own_spectra).values()))):
         raise ValueError("a weight is not finite")
     if {len(stored.first_blocks), len(stored.smiles)} != {len(arrays["fingerprints"])}:
         raise ValueError("compounds and fingerprints differ in number")
@@ -57,6 +66,15 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
         stored.smiles,
         arrays["fingerprints"],
         scorers_from_arrays(arrays),
-        stored.weights,
+        weights,
+        own_spectra,
         stored.fingerprint,
     )
+
+
+def is_outdated(stored: StoredEvidence) -> bool:
+    """Return whether the weights and probabilities are of evidence as it was weighed before.
+
+    They were fitted to evidence that was standardised over each list. The library's spectra serve.
+    """
+    return stored.scale != SCALE

@@ -1,22 +1,63 @@
 """Evidence of a candidate's own spectra: how those that the library has of it agree with the query.
 
-The evidence is a log-likelihood ratio in nats,
-``log p(cosine | same compound) - log p(cosine | another compound of its mass)``. Measured between
-spectra of different instrument types (docs/research.md), it is close to a line between two ends.
+The evidence is a log-likelihood ratio in nats, of the query being of the candidate and not of
+another compound that the library has as many spectra of. It is linear in the features of
+`own_spectra_features`; the coefficients were fitted to laboratories whose spectra the library did
+not have (docs/research.md). Only spectra of the query's ion mode are compared: a candidate without
+any has a ratio of exactly 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-_RATIO_SLOPE = 4.5  # nats per unit of the cosine
-_COSINE_OF_RATIO_ZERO = 0.63
-_RATIO_RANGE = (-1.7, 1.7)  # nats
+# Cosines closer to 0 or 1 than this say no more.
+_EDGE = 1e-3
 
 
-def own_spectra_ratios(cosines: NDArray[np.float32], own: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the log-likelihood ratio (nats) of each candidate, float64 (n_candidates,).
+@dataclass(frozen=True)
+class OwnSpectraRatio:
+    """Coefficients (nats) of the features of `own_spectra_features`, in their order.
+
+    Attributes
+    ----------
+    constant
+        Of every measured candidate.
+    cosine
+        For each unit of the cosine.
+    margin
+        For each unit by which the log odds of the cosine exceed the best other compound's.
+    best_hit
+        Of the compound that is nearest of the whole library.
+    scarcity
+        For each unit of the logarithm of unmeasured to measured candidates of the list: where few
+        candidates were measured, a known compound is one of few.
+    """
+
+    constant: float
+    cosine: float
+    margin: float
+    best_hit: float
+    scarcity: float
+
+    def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the ratio of each candidate, float64 (n_candidates,), nats."""
+        # Term by term, whatever the number of rows: equal candidates must tie exactly.
+        ratios = np.zeros(len(features))
+        for column, coefficient in zip(features.T, asdict(self).values(), strict=True):
+            ratios += coefficient * column
+        return ratios
+
+
+def own_spectra_features(
+    cosines: NDArray[np.float32], own: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return what own spectra tell of each candidate, float64 (n_candidates, 5).
+
+    The columns are those of `OwnSpectraRatio`; the row of a candidate without own spectra is 0.
 
     Parameters
     ----------
@@ -24,7 +65,32 @@ def own_spectra_ratios(cosines: NDArray[np.float32], own: NDArray[np.int64]) -> 
         float32 (n_compounds,): likeness of each library compound's best spectrum to the query.
     own
         int64 (n_candidates,): index into `cosines` of the compound that a candidate is, or -1 for
-        one that the library has no spectrum of, whose ratio is 0.
+        one that the library has no comparable spectrum of.
     """
-    ratios = _RATIO_SLOPE * (cosines[own].astype(np.float64) - _COSINE_OF_RATIO_ZERO)
-    return np.where(own >= 0, np.clip(ratios, *_RATIO_RANGE), 0.0)
+    measured = own >= 0
+    n_measured = int(measured.sum())
+    if not n_measured:
+        return np.zeros((len(own), 5))
+    cosine = cosines[own].astype(np.float64)
+    # The best other compound is the second where the candidate is the best itself.
+    order = np.argsort(-cosines, kind="stable")[:2]
+    best = float(cosines[order[0]])
+    second = float(cosines[order[1]]) if len(order) > 1 else 0.0
+    margin = _log_odds(cosine) - _log_odds(np.where(own == order[0], second, best))
+    scarcity = np.log((len(own) - n_measured + 1) / (n_measured + 1))
+    features = np.stack(
+        [
+            np.ones(len(own)),
+            cosine,
+            margin,
+            (margin > 0).astype(np.float64),
+            np.full(len(own), scarcity),
+        ],
+        axis=1,
+    )
+    return np.where(measured[:, np.newaxis], features, 0.0)
+
+
+def _log_odds(cosine: NDArray[np.float64]) -> NDArray[np.float64]:
+    bounded = np.clip(cosine, _EDGE, 1.0 - _EDGE)
+    return np.asarray(np.log(bounded) - np.log1p(-bounded))

@@ -16,21 +16,25 @@ A candidate's score is a weighted sum of four kinds of evidence (a log-linear po
     for a candidate that the library has spectra of: how they agree with the query
     (`specvae.annotation.evidence.own_spectra`).
 
-The first three are standardised over the candidates of a query, since their spread differs
-between spectra for reasons that have nothing to do with the candidates. The exponential of the
-score, divided by its sum, is a distribution over the candidates.
+Each is in nats and means the same in a list of five and of five thousand candidates: none is
+standardised over the list at hand. The weights were fitted once (`DEFAULTS_FILE`). What the library
+says assumes that half of a run's queries are compounds that it knows; `Evidence.settled` takes the
+share that the run itself shows. The exponential of the score, divided by its sum, is a distribution
+over the candidates.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from specvae.annotation.evidence.analogues import (
     ANALOGUE_BINS,
@@ -38,12 +42,11 @@ from specvae.annotation.evidence.analogues import (
     AnalogueRule,
     analogue_scores,
 )
-from specvae.annotation.evidence.fingerprint import standardised
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
-from specvae.annotation.evidence.minimise import minimise
-from specvae.annotation.evidence.own_spectra import own_spectra_ratios
+from specvae.annotation.evidence.listwise import fit_listwise
+from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
@@ -54,15 +57,12 @@ from specvae.spectra.spectrum import Spectrum
 EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
 """The kinds of evidence; columns of `Evidence.raw` are in this order."""
 
-# Fitted on compounds of MassBank that the network and the library had not seen, though the fragment
-# scorer had, each among all structures within 10 ppm: see docs/research.md. The library's term is a
-# log-likelihood ratio already.
-DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "fingerprint": 0.4,
-    "analogues": 0.8,
-    "fragments": 1.4,
-    "library": 1.0,
-}
+DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
+"""Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
+
+SCALE = "nats"
+"""Of the weights in a checkpoint. Those written before it was named are of evidence that was
+standardised over each list, and are replaced by the defaults."""
 
 # Analogues are compared by atom environments, whose likeness falls off faster with each change of
 # the structure than that of the bits that can be predicted from a spectrum.
@@ -70,7 +70,30 @@ ANALOGUE_FINGERPRINT = "morgan4096"
 
 _TABLES_KEPT = 512
 _PEAKS_SHOWN = 12
-_WEIGHT_PENALTY = 1e-3
+# Votes below this count as none: their logarithm is the evidence.
+_FEWEST_VOTES = 0.01
+
+
+class Defaults(NamedTuple):
+    """What was fitted once.
+
+    Parameters
+    ----------
+    weights
+        By kind of evidence; that of the library is 1, as its coefficients are fitted themselves.
+    own_spectra
+        Coefficients of the evidence of own spectra.
+    """
+
+    weights: Mapping[str, float]
+    own_spectra: OwnSpectraRatio
+
+
+@lru_cache(maxsize=1)
+def defaults() -> Defaults:
+    """Return the weights that come with the program; see `DEFAULTS_FILE`."""
+    stored = json.loads(DEFAULTS_FILE.read_text(encoding="utf-8"))
+    return Defaults(stored["weights"], OwnSpectraRatio(**stored["own_spectra"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,12 +103,13 @@ class Evidence:
     Attributes
     ----------
     raw
-        float64 (n_candidates, n_kinds), neither standardised nor weighted, columns in the order
-        of `EVIDENCE_KINDS`.
+        float64 (n_candidates, n_kinds), not weighted, columns in the order of `EVIDENCE_KINDS`.
     parts
-        The same, both standardised and weighted.
+        The same, weighted; that of the library with what the share of known compounds adds.
     scores
         float64 (n_candidates,): the sum of the parts, in nats.
+    measured
+        bool (n_candidates,): which candidates the library has comparable spectra of.
     analogues
         The nearest compounds of the library, the nearest first.
     """
@@ -93,6 +117,7 @@ class Evidence:
     raw: NDArray[np.float64]
     parts: NDArray[np.float64]
     scores: NDArray[np.float64]
+    measured: NDArray[np.bool_]
     analogues: tuple[Analogue, ...] = ()
 
     @classmethod
@@ -100,12 +125,23 @@ class Evidence:
         cls,
         raw: NDArray[np.float64],
         weights: Mapping[str, float],
+        measured: NDArray[np.bool_],
         analogues: tuple[Analogue, ...] = (),
+        share: float = 0.5,
     ) -> Evidence:
-        """Weight the `raw` evidence for all candidates of a query."""
-        parts = standardised_columns(raw) * np.array([weights[kind] for kind in EVIDENCE_KINDS])
+        """Weight the `raw` evidence for all candidates of a query.
+
+        `share` is that of known compounds among the queries of a run.
+        """
+        parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
+        parts[measured, EVIDENCE_KINDS.index("library")] += math.log(share) - math.log1p(-share)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
-        return cls(raw, parts, parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3], analogues)
+        scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
+        return cls(raw, parts, scores, measured, analogues)
+
+    def settled(self, weights: Mapping[str, float], share: float) -> Evidence:
+        """Return the same evidence for a run with another share of known compounds."""
+        return Evidence.from_raw(self.raw, weights, self.measured, self.analogues, share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +160,8 @@ class EvidencePool:
         Of fragments, by ion mode; in a mode without one there is no evidence of fragments.
     weights
         By kind of evidence.
+    own_spectra
+        Coefficients of the evidence of own spectra.
     fingerprint
         Layout by which analogues and candidates are compared.
     """
@@ -133,7 +171,8 @@ class EvidencePool:
     smiles: Sequence[str]
     fingerprints: NDArray[np.uint8]
     scorers: Mapping[str, FragmentScorer]
-    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(defaults().weights))
+    own_spectra: OwnSpectraRatio = field(default_factory=lambda: defaults().own_spectra)
     fingerprint: str = ANALOGUE_FINGERPRINT
 
     @classmethod
@@ -154,7 +193,12 @@ class EvidencePool:
         assert library.peaks is not None
         kept, compound = np.unique(library.compound[rows], return_inverse=True)
         return cls(
-            AnalogueIndex(library.peaks.select(rows), compound.astype(np.int64), ANALOGUE_BINS),
+            AnalogueIndex(
+                library.peaks.select(rows),
+                compound.astype(np.int64),
+                ANALOGUE_BINS,
+                library.signs[rows],
+            ),
             [library.molecules[i].first_block for i in kept],
             [library.molecules[i].smiles for i in kept],
             fingerprints[kept],
@@ -196,30 +240,48 @@ class EvidencePool:
         rule = AnalogueRule()
         nearest = np.argsort(-cosines, kind="stable")[: rule.n_nearest]
         compounds = self.index.compounds[nearest]
-        place = self._places
-        known = np.array([place.get(block, -1) for block in candidates.first_block])
+        own = self.own_compounds(query, candidates)
         votes = analogue_scores(
             cosines[nearest],
             self.fingerprints[compounds],
             packed,
             rule,
-            own=known[:, np.newaxis] == compounds,
+            own=own[:, np.newaxis] == compounds,
+            listed=np.isin(compounds, own),
         )
         columns = {
             "fingerprint": log_likelihoods,
-            "analogues": votes,
+            "analogues": np.log(votes + _FEWEST_VOTES),
             "fragments": fragment_scores,
-            "library": own_spectra_ratios(cosines, known),
+            "library": self._own_spectra_ratios(cosines, own),
         }
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
+            own >= 0,
             tuple(
                 Analogue(self.first_blocks[i], self.smiles[i], float(cosines[n]))
                 for i, n in zip(compounds.tolist(), nearest.tolist(), strict=True)
                 if cosines[n] > 0.0
             ),
         )
+
+    def own_compounds(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.int64]:
+        """Return the library's number of each candidate, int64 (n_candidates,).
+
+        It is -1 where the library has no spectrum that may be of the query's ion mode.
+        """
+        place = self._places
+        own = np.array([place.get(block, -1) for block in candidates.first_block], np.int64)
+        comparable = self.index.comparable(query.ion_mode)
+        return np.where((own >= 0) & comparable[own], own, -1)
+
+    def _own_spectra_ratios(
+        self, cosines: NDArray[np.float32], own: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        ratios = self.own_spectra(own_spectra_features(cosines, own))
+        # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
+        return ratios if self.index.knows_ion_modes else np.maximum(ratios, 0.0)
 
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain best, by m/z."""
@@ -250,26 +312,13 @@ class EvidencePool:
         return {block: number for number, block in enumerate(self.first_blocks)}
 
 
-def standardised_columns(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return raw evidence, (n_candidates, n_kinds), on scales that can be added.
-
-    All columns but the library's, whose ratios are in nats already, are standardised.
-    """
-    columns = [
-        column if kind == "library" else standardised(column)
-        for kind, column in zip(EVIDENCE_KINDS, raw.T, strict=True)
-    ]
-    return np.stack(columns, axis=1)
-
-
 def fit_weights(
     raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return the weights of the kinds of evidence that make the truths likeliest.
 
-    Maximises ``sum_q shares_q log softmax(sum_k w_k x_k)[truth_q]`` over weights of 0 or more, with
-    a small quadratic penalty. The library's weight stays at 1: compounds held out have no spectra
-    in the library, so that they cannot say what those are worth.
+    They are 0 or more; see `fit_listwise`. The library's weight stays at 1: compounds held out have
+    no spectra in the library, so that they cannot say what those are worth.
 
     Parameters
     ----------
@@ -280,28 +329,15 @@ def fit_weights(
     shares
         float64 (n_queries,): weight of each query.
     """
-    columns = [standardised_columns(of_query) for of_query in raw]
-    sizes = torch.tensor([len(of_query) for of_query in columns])
-    segment = torch.repeat_interleave(torch.arange(len(columns)), sizes)
-    x = torch.from_numpy(np.concatenate(columns))
-    place = torch.cumsum(sizes, 0) - sizes + torch.tensor(truth)
-    weight = torch.from_numpy(shares / shares.sum())
-
-    def weights(roots: Tensor) -> Tensor:
-        # Squares: weights below 0 would only fit noise.
-        return torch.cat([roots.square(), torch.ones(1, dtype=torch.double)])
-
-    def loss(roots: Tensor) -> Tensor:
-        scores = x @ weights(roots)
-        highest = torch.full((len(columns),), -torch.inf, dtype=torch.double)
-        highest = highest.scatter_reduce(0, segment, scores.detach(), "amax")
-        total = torch.zeros_like(highest).index_add(0, segment, (scores - highest[segment]).exp())
-        likely = scores[place] - highest - total.log()
-        return -(weight * likely).sum() + _WEIGHT_PENALTY * weights(roots).square().sum()
-
-    roots = minimise(loss, torch.ones(len(EVIDENCE_KINDS) - 1, dtype=torch.double))
-    fitted = weights(torch.tensor(roots, dtype=torch.double))
-    return dict(zip(EVIDENCE_KINDS, fitted.tolist(), strict=True))
+    library = EVIDENCE_KINDS.index("library")
+    fitted = fit_listwise(
+        [np.delete(of_query, library, axis=1) for of_query in raw],
+        truth,
+        shares,
+        fixed=[of_query[:, library] for of_query in raw],
+        n_positive=len(EVIDENCE_KINDS) - 1,
+    )
+    return {**dict(zip(EVIDENCE_KINDS, fitted, strict=False)), "library": 1.0}
 
 
 @lru_cache(maxsize=_TABLES_KEPT)

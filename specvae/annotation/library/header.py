@@ -202,6 +202,10 @@ class StoredEvidence:
         By kind of evidence.
     first_blocks, smiles
         Of the remembered compounds.
+    scale
+        What the weights are of; empty in checkpoints of evidence standardised over each list.
+    own_spectra
+        Coefficients of the evidence of own spectra.
     """
 
     bins: BinLayout
@@ -210,6 +214,8 @@ class StoredEvidence:
     weights: Mapping[str, float]
     first_blocks: tuple[str, ...]
     smiles: tuple[str, ...]
+    scale: str = ""
+    own_spectra: Mapping[str, float] = field(default_factory=dict)
     others: Mapping[str, Any] = settings.unknown_keys()
 
 

@@ -37,6 +37,8 @@ class Library:
         One per InChIKey first block, in order of first appearance.
     peaks
         The same spectra in a second layout, if one was asked for.
+    signs
+        int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known.
     """
 
     spectra: SparseMatrix
@@ -45,6 +47,7 @@ class Library:
     peaks: SparseMatrix | None = None
     ion_modes: Counter[str] = field(default_factory=Counter)
     adducts: Counter[str] = field(default_factory=Counter)
+    signs: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
 
     @classmethod
     def from_spectra(
@@ -83,6 +86,7 @@ class Library:
         second = _ChunkEncoder(peaks) if peaks is not None else None
         ion_modes: Counter[str] = Counter()
         adducts: Counter[str] = Counter()
+        signs: list[int] = []
         for spectrum, molecule in usable_pairs(
             spectra, wanted or SpectrumFilter(), report, on_spectrum
         ):
@@ -92,6 +96,7 @@ class Library:
             compound.append(index[molecule.first_block])
             ion_modes[spectrum.ion_mode or "unknown"] += 1
             adducts[spectrum.adduct or "unknown"] += 1
+            signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
             encoder.add(spectrum)
             if second is not None:
                 second.add(spectrum)
@@ -102,6 +107,7 @@ class Library:
             second.finish() if second is not None else None,
             ion_modes,
             adducts,
+            np.array(signs, dtype=np.int8),
         )
 
     def __len__(self) -> int:

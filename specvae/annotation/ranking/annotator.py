@@ -17,12 +17,12 @@ from specvae.annotation.evidence.fingerprint import (
 )
 from specvae.annotation.evidence.items import BitEvidence
 from specvae.annotation.evidence.list_features import LIST_FEATURES
-from specvae.annotation.evidence.memory import from_companions
+from specvae.annotation.evidence.memory import from_companions, is_outdated
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.header import AnnotatorHeader, LayoutIdentity
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
-from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.errors import CheckpointError, ConfigError
 from specvae.molecules.fingerprint import (
     FingerprintLayout,
@@ -74,6 +74,8 @@ class Annotator:
         features = LIST_FEATURES if evidence_pool is not None else ()
         stored = header.probability if whole else None
         self.probability = _probability_model(stored, features)
+        if stored is not None and header.experts is not None and is_outdated(header.experts):
+            self.probability = default_probability()
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
         )[0]

@@ -18,8 +18,10 @@ doi:10.1162/089976602753284446), and changing it shifts all log odds by the same
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from specvae.annotation.evidence.known_share import estimate_share, probability_at
 from specvae.annotation.evidence.minimise import minimise
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
@@ -191,22 +194,9 @@ class ProbabilityModel:
     def estimate_share(self, log_odds: Floats) -> float:
         """Return the share of lists that hold their truth, from their `log_odds_in_list` (n,).
 
-        The fixed point of the EM algorithm of Saerens et al. 2002
-        (doi:10.1162/089976602753284446, equation 4), with a Beta prior whose mode is
-        `default_share`: ``r = (sum_i sigma(o_i + logit r) + a) / (n + a + b)`` with
-        ``a = share_strength * default_share`` and ``a + b = share_strength``. The posterior is
-        log-concave in r, so there is but one, found by bisection.
+        See `specvae.annotation.evidence.known_share.estimate_share`.
         """
-        prior = self.share_strength * self.default_share
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            expected = prior + float(in_list_probability(log_odds, middle).sum())
-            if expected > middle * (len(log_odds) + self.share_strength):
-                low = middle
-            else:
-                high = middle
-        return (low + high) / 2
+        return estimate_share(log_odds, self.default_share, self.share_strength)
 
     def probabilities(
         self,
@@ -240,10 +230,16 @@ class ProbabilityModel:
 
 def in_list_probability(log_odds: Floats, share: float) -> Floats:
     """Return the chance (n,) that a list holds the truth, ``sigma(log_odds + logit share)``."""
-    with np.errstate(divide="ignore"):
-        prior = np.log(share) - np.log1p(-share)
-    # The logistic function by tanh, which overflows nowhere and takes an infinite prior.
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (log_odds + prior))))
+    return probability_at(log_odds, share)
+
+
+DEFAULT_FILE = Path(__file__).with_name("probability.json")
+"""Fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
+
+
+def default_probability() -> ProbabilityModel:
+    """Return the model that is used where none was fitted; see `DEFAULT_FILE`."""
+    return ProbabilityModel.from_json(json.loads(DEFAULT_FILE.read_text(encoding="utf-8")))
 
 
 def score_features(scores: Sequence[Floats]) -> Floats:

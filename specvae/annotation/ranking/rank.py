@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.known_share import settle
 from specvae.annotation.evidence.list_features import list_features
 from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.library.query import Assumptions, Query
@@ -88,16 +89,20 @@ def rank_spectra(
 ) -> Iterator[Ranked | Unranked]:
     """Rank the candidates of each query, in order; what is unranked already stays so.
 
+    The share of queries whose compound the library has is estimated from all queries so far, a few
+    hundred at a time (`specvae.annotation.evidence.known_share`).
+
     Parameters as in `rank_queries`.
     """
     progress = progress or Silence()
     n_done = 0
+    log_odds: list[float] = []
     for start in range(0, len(records), _CHUNK):
         chunk = [_listed(record, source, wanted) for record in records[start : start + _CHUNK]]
         if annotator.evidence_pool is not None:
             chunk = [_with_structures(record) for record in chunk]
         listed = [record for record in chunk if isinstance(record, _Listed)]
-        ranked = _ranked(annotator, listed, source, n_jobs, progress)
+        ranked = _ranked(annotator, listed, source, log_odds, n_jobs, progress)
         for record in chunk:
             yield record if isinstance(record, Unranked) else next(ranked)
             n_done += 1
@@ -136,29 +141,37 @@ def _ranked(
     annotator: Annotator,
     listed: Sequence[_Listed],
     source: CandidateSource,
+    log_odds: list[float],
     n_jobs: int | None,
     progress: Progress,
 ) -> Iterator[Ranked]:
-    """Rank what the model predicts at one go and compares with one table of fingerprints."""
+    """Rank what the model predicts at one go and compares with one table of fingerprints.
+
+    `log_odds` are of earlier queries, see `settle`; those of these queries are put beside them.
+    """
     sets = [candidates for _, candidates in listed]
     tables = source.packed(sets, n_jobs, progress)
     logits = annotator.predict([query.spectrum for query, _ in listed])
     pool = annotator.evidence_pool
-    compared: Sequence[NDArray[np.uint8] | None] = [None] * len(listed)
+    both = [
+        log_likelihoods(packed, np.stack([predicted, annotator.blind_logits]))
+        for packed, predicted in zip(tables, logits, strict=True)
+    ]
+    pooled: Sequence[Evidence | None] = [None] * len(listed)
     if pool is not None:
         compared = source.packed(sets, n_jobs, progress, pool.layout)
-    for (query, candidates), packed, predicted, other in zip(
-        listed, tables, logits, compared, strict=True
+        weighed = [
+            pool.weigh(query.spectrum, candidates, packed, scores[0])
+            for (query, candidates), packed, scores in zip(listed, compared, both, strict=True)
+        ]
+        pooled, log_odds[:] = settle(weighed, pool.weights, log_odds)
+    for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
+        listed, tables, logits, both, pooled, strict=True
     ):
-        both = np.stack([predicted, annotator.blind_logits])
-        scores, blind_scores = log_likelihoods(packed, both)
-        evidence = None
-        if pool is not None and other is not None:
-            evidence = pool.weigh(query.spectrum, candidates, other, scores)
-            scores = evidence.scores
-        probabilities = _probabilities(annotator, query, scores, evidence)
+        final = scores if evidence is None else evidence.scores
+        probabilities = _probabilities(annotator, query, final, evidence)
         yield Ranked(
-            query, candidates, packed, scores, blind_scores, predicted, evidence, probabilities
+            query, candidates, packed, final, blind_scores, predicted, evidence, probabilities
         )
 
 

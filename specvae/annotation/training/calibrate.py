@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
+from specvae.annotation.evidence.known_share import DEFAULT_SHARE, known_share, settle
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.pool import Evidence, fit_weights
 from specvae.annotation.library.header import CalibrationFigures
@@ -26,10 +25,6 @@ from specvae.spectra.spectrum import Spectrum
 
 PPM = 10.0
 FEWEST_COMPOUNDS = 30
-
-DEFAULT_FILE = Path(__file__).with_name("probability.json")
-"""Fitted to compounds of MassBank ([M+H]+) that the network and the library had not seen, though
-the fragment scorer had, each among all structures within 10 ppm."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +98,24 @@ def calibrate(
     raw = [_raw(ranked) for ranked, _ in lists]
     truth = [place for _, place in lists]
     weights = fit_weights(raw, truth, shares)
+    known = _known_share([ranked for ranked, _ in lists], weights)
     full = []
     examples: list[tuple[Evidence, int | None, int, float]] = []
     for (ranked, place), of_query, share in zip(lists, raw, shares.tolist(), strict=True):
         assert ranked.evidence is not None
         analogues, n_peaks = ranked.evidence.analogues, ranked.query.spectrum.n_peaks
-        full.append(Evidence.from_raw(of_query, weights, analogues))
+        measured = ranked.evidence.measured
+        full.append(Evidence.from_raw(of_query, weights, measured, analogues, known))
         examples.append((full[-1], place, n_peaks, share))
         # A list that the truth was alone in has nothing left to judge.
         if len(of_query) > 1:
-            without = Evidence.from_raw(np.delete(of_query, place, axis=0), weights, analogues)
+            without = Evidence.from_raw(
+                np.delete(of_query, place, axis=0),
+                weights,
+                np.delete(measured, place),
+                analogues,
+                known,
+            )
             examples.append((without, None, n_peaks, share))
     probability = ProbabilityModel.fit(
         [evidence.scores for evidence, *_ in examples],
@@ -135,9 +138,10 @@ def calibrate(
     return Calibration(weights, probability, figures)
 
 
-def default_probability() -> ProbabilityModel:
-    """Return the model that is used where none was fitted; see `DEFAULT_FILE`."""
-    return ProbabilityModel.from_json(json.loads(DEFAULT_FILE.read_text(encoding="utf-8")))
+def _known_share(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> float:
+    pooled = [query.evidence for query in ranked if query.evidence is not None]
+    _, log_odds = settle([e.settled(weights, DEFAULT_SHARE) for e in pooled], weights)
+    return known_share(log_odds)
 
 
 def _raw(ranked: Ranked) -> NDArray[np.float64]:

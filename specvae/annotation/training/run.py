@@ -26,12 +26,12 @@ from specvae.annotation.library.library import Library, read_many, usable_pairs
 from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.training.calibrate import (
     FEWEST_COMPOUNDS,
     PPM,
     Calibration,
     calibrate,
-    default_probability,
 )
 from specvae.annotation.training.inputs import (
     TrainFiles,

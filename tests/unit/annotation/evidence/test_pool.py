@@ -8,12 +8,10 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.evidence.fingerprint import standardised
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.pool import (
     ANALOGUE_FINGERPRINT,
-    DEFAULT_WEIGHTS,
     EVIDENCE_KINDS,
     Evidence,
     EvidencePool,
@@ -80,7 +78,7 @@ def test_the_score_is_the_weighted_sum_of_the_experts(pool: EvidencePool) -> Non
     np.testing.assert_allclose(result.scores, result.parts.sum(axis=1), atol=1e-12)
     np.testing.assert_allclose(
         result.parts[:, EVIDENCE_KINDS.index("fingerprint")],
-        DEFAULT_WEIGHTS["fingerprint"] * standardised(np.arange(3.0)),
+        pool.weights["fingerprint"] * np.arange(3.0),
     )
     nothing = replace(pool, weights=dict.fromkeys(EVIDENCE_KINDS, 0.0))
     np.testing.assert_array_equal(weigh(nothing, query, found).scores, np.zeros(3))
@@ -107,9 +105,9 @@ def test_a_measured_candidate_is_judged_by_its_own_spectra(pool: EvidencePool) -
     library_term = EVIDENCE_KINDS.index("library")
     found = candidates(CAFFEINE, THEOBROMINE)
     same = weigh(pool, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
-    assert same.parts[0, library_term] > 1.0
-    other = weigh(pool, spectrum_of(CAFFEINE, 55.0, 57.0, 91.0), found)
-    assert other.parts[0, library_term] < -1.0
+    assert same.parts[0, library_term] > 3.0
+    other = weigh(pool, spectrum_of(CAFFEINE, 55.0, 57.0, 83.0604, 91.0), found)
+    assert other.parts[0, library_term] < same.parts[0, library_term] - 2.0
     assert same.parts[1, library_term] == other.parts[1, library_term] == 0.0
 
 
@@ -131,11 +129,74 @@ def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(pool: EvidencePool)
     """Its one peak lies above the precursor."""
     query = spectrum_of(THEOBROMINE, 900.0)
     result = weigh(pool, query, candidates("Cn1cnc2c1c(=O)n(C)c(=O)[nH]2", THEOBROMINE))
-    np.testing.assert_array_equal(
-        result.scores, result.parts[:, EVIDENCE_KINDS.index("fingerprint")]
+    np.testing.assert_allclose(
+        np.diff(result.scores), np.diff(result.parts[:, EVIDENCE_KINDS.index("fingerprint")])
     )
     assert result.scores.argmax() == 1
     assert result.analogues == ()
+
+
+def negative(smiles: str, *mz: float) -> Spectrum:
+    spectrum = spectrum_of(smiles, *mz)
+    return replace(spectrum, adduct="[M-H]-", ion_mode="negative", charge=-1)
+
+
+def test_a_compound_measured_in_the_other_ion_mode_is_not_condemned(pool: EvidencePool) -> None:
+    """Caffeine's spectra are positive: of a negative query they say nothing."""
+    library_term = EVIDENCE_KINDS.index("library")
+    found = candidates(CAFFEINE, THEOBROMINE)
+    result = weigh(pool, negative(CAFFEINE, 55.0, 110.0713), found)
+    np.testing.assert_array_equal(result.parts[:, library_term], 0.0)
+    assert not result.measured.any()
+    assert result.analogues == ()
+
+
+def test_evidence_means_the_same_in_a_long_list(pool: EvidencePool) -> None:
+    """What speaks for one candidate and against another does not depend on all the others."""
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    short = weigh(pool, query, candidates(THEOPHYLLINE, THEOBROMINE))
+    many = candidates(THEOPHYLLINE, THEOBROMINE, "CCO", "CCCO", "CCN", "CCCN")
+    long = weigh(pool, query, many)
+    for kind in ("analogues", "fragments"):
+        column = EVIDENCE_KINDS.index(kind)
+        np.testing.assert_allclose(short.raw[:, column], long.raw[:2, column])
+
+
+def test_a_listed_compound_votes_for_others_by_what_its_spectra_leave_open(
+    pool: EvidencePool,
+) -> None:
+    """A measured compound that fits the query entirely must not be outvoted by its isomers."""
+    votes = EVIDENCE_KINDS.index("analogues")
+    query = spectrum_of(THEOPHYLLINE, 69.0447, 96.0556, 124.0505)
+    alone = weigh(pool, query, candidates(THEOBROMINE))
+    beside = weigh(pool, query, candidates(THEOBROMINE, THEOPHYLLINE))
+    assert beside.raw[0, votes] < alone.raw[0, votes]
+    assert beside.scores[1] > beside.scores[0]
+
+
+def test_the_share_of_known_compounds_moves_measured_candidates_only(pool: EvidencePool) -> None:
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    half = weigh(pool, query, candidates(THEOPHYLLINE, THEOBROMINE))
+    few = half.settled(pool.weights, 0.1)
+    np.testing.assert_allclose(few.scores - half.scores, [-np.log(9.0), 0.0], atol=1e-12)
+    assert half.measured.tolist() == [True, False]
+
+
+def test_a_library_stored_without_ion_modes_only_speaks_for_candidates(
+    pool: EvidencePool,
+) -> None:
+    """Its spectra may be of the other ion mode; the weights of then are replaced by today's."""
+    header, tensors = to_companions(pool)
+    del tensors["index.signs"]
+    weights = {"fingerprint": 0.4, "analogues": 0.8, "fragments": 1.4, "library": 1.0}
+    old = from_companions(replace(header, scale="", own_spectra={}, weights=weights), tensors)
+    assert old.weights == pool.weights
+    found = candidates(CAFFEINE, THEOBROMINE)
+    library_term = EVIDENCE_KINDS.index("library")
+    for peaks in ((55.0, 57.0, 83.0604, 91.0), (110.0713, 138.0662, 195.0877)):
+        ratios = weigh(old, spectrum_of(CAFFEINE, *peaks), found).raw[:, library_term]
+        assert ratios[0] >= 0.0
+        assert ratios[1] == 0.0
 
 
 def test_a_checkpoint_keeps_the_experts(pool: EvidencePool) -> None:

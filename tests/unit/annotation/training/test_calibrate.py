@@ -13,13 +13,13 @@ from specvae.annotation.evidence.pool import (
     EVIDENCE_KINDS,
     EvidencePool,
     fit_weights,
-    standardised_columns,
 )
 from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.training import calibrate as module
-from specvae.annotation.training.calibrate import calibrate, default_probability
+from specvae.annotation.training.calibrate import calibrate
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
@@ -36,7 +36,7 @@ def test_weights_are_found_that_made_the_truths() -> None:
     raw, truth = [], []
     for _ in range(3000):
         of_query = rng.normal(size=(8, len(EVIDENCE_KINDS)))
-        scores = standardised_columns(of_query) @ wanted
+        scores = of_query @ wanted
         p = np.exp(scores - scores.max())
         raw.append(of_query)
         truth.append(int(rng.choice(8, p=p / p.sum())))

@@ -1,6 +1,7 @@
 """A library of three laboratories, small enough to rank by hand."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from specvae_bench.laboratories import records as records_module
 from specvae_bench.laboratories.command import laboratories
-from specvae_bench.laboratories.comparison import rank_folds
+from specvae_bench.laboratories.comparison import Fold, rank_folds
 from specvae_bench.laboratories.folds import (
+    HALF,
     INSTRUMENTS,
     KNOWN,
     OTHER_ION,
@@ -17,16 +19,23 @@ from specvae_bench.laboratories.folds import (
     UNKNOWN,
     choose_queries,
     default_groups,
+    runs_of,
 )
 from specvae_bench.laboratories.lists import own_records
-from specvae_bench.laboratories.methods import LIBRARY_SEARCHES
+from specvae_bench.laboratories.methods import (
+    EVERYTHING,
+    LIBRARY_SEARCHES,
+    Listed,
+    packed_fingerprints,
+)
 from specvae_bench.laboratories.records import LABORATORY, group_of, read_records, read_structures
-from specvae_bench.laboratories.report import HALF, figures
+from specvae_bench.laboratories.report import Run, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
+from specvae.annotation.evidence.pool import DEFAULTS_FILE, defaults
+from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.spectrum import Spectrum
 
 # 1-propanol and 2-propanol are isomers; 1-butanol and 2-butanol too.
@@ -164,12 +173,17 @@ def test_only_laboratories_have_default_groups() -> None:
 
 def test_the_mixture_has_as_many_known_as_unknown_compounds() -> None:
     kinds = [KNOWN] * 3 + [UNKNOWN]
-    ranks = [TruthRank(f"{i:014d}", int(kind == UNKNOWN), 1, 2) for i, kind in enumerate(kinds)]
-    result = figures({"method": ranks}, kinds, ["here"] * 4, seed=0)
-    assert result[HALF]["all"]["method"]["n_queries"] == 2
-    assert result[HALF]["all"]["method"]["hit_at_1"] == 0.5
+    runs = runs_of("here", kinds, seed=0)
+    assert list(runs) == [KNOWN, UNKNOWN, HALF]
+    assert sorted(kinds[n] for n in runs[HALF]) == [KNOWN, UNKNOWN]
+    assert runs_of("here", [KNOWN], seed=0) == {KNOWN: [0]}
+
+
+def test_figures_are_of_all_and_of_each_laboratory() -> None:
+    ranks = [TruthRank("A" * 14, 0, 1, 2), TruthRank("B" * 14, 1, 1, 2)]
+    result = figures({KNOWN: Run(["here", "there"], {"method": ranks})}, seed=0)
+    assert result[KNOWN]["all"]["method"]["hit_at_1"] == 0.5
     assert result[KNOWN]["groups"]["here"]["method"]["hit_at_1"] == 1.0
-    assert OTHER_ION not in result
 
 
 def test_the_command_ranks_with_the_library_of_the_others(
@@ -211,21 +225,35 @@ def test_the_command_ranks_with_the_library_of_the_others(
     assert "| random |" in (output / "table.md").read_text()
 
 
-def test_a_query_without_candidates_is_missed(library: Path) -> None:
-    from specvae_bench.laboratories.comparison import Fold
-    from specvae_bench.laboratories.methods import Listed, method_names, packed_fingerprints
-
+def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -> None:
     records = read_records([library], LABORATORY, Console())
-    table = read_structures_of(library.parent)
-    listed = Listed(records.spectrum(0), table, np.empty((0, 512), np.uint8), np.empty(0), {})
+    table = read_structures([structures], Console())
+    bits = packed_fingerprints(table.smiles.tolist(), "morgan4096", 1, Console())
+    full = Listed(records.spectrum(0), table, bits, np.zeros(len(table)), {})
+    truth = str(table.first_block[0])
+    fold = Fold(
+        "Here", [KNOWN] * 2, ["A" * 14, truth], [None, 0], [full.cut(np.empty(0, np.int64)), full]
+    )
     packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
-    fold = Fold("Here", [KNOWN], ["A" * 14], [None], [listed])
-    ranks = rank_folds(records, packed, [fold], Console())
-    assert list(ranks) == method_names([])
-    assert all(of[0] == TruthRank("A" * 14, 0, 0, 0) for of in ranks.values())
+    (run,) = rank_folds(records, packed, [fold], 0, Console()).values()
+    assert run.groups == ["Here", "Here"]
+    assert all(of[0] == TruthRank("A" * 14, 0, 0, 0) for of in run.ranks.values())
+    assert run.ranks[EVERYTHING][1].is_found
 
 
-def read_structures_of(folder: Path) -> CandidateSet:
-    path = folder / "one.csv"
-    path.write_text(f"smiles\n{PROPANOL}\n")
-    return read_structures([path], Console()).select(np.empty(0, np.intp))
+def test_weights_are_fitted_to_laboratories(
+    library: Path, structures: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    arguments = [
+        "--spectra", library, "--structures", structures, "--structures", tmp_path / "extra.tsv",
+        "--group", "Here", "--group", "There", "--fit", "--jobs", 1, "-o", output,
+    ]  # fmt: skip
+    run = CliRunner().invoke(laboratories, list(map(str, arguments)))
+    assert run.exit_code == 0, run.output
+    fitted = json.loads((output / "evidence.json").read_text())
+    assert fitted.keys() == json.loads(DEFAULTS_FILE.read_text()).keys()
+    assert fitted["own_spectra"].keys() == asdict(defaults().own_spectra).keys()
+    assert fitted["weights"]["library"] == 1.0
+    probability = ProbabilityModel.from_json(json.loads((output / "probability.json").read_text()))
+    assert probability.feature_names == default_probability().feature_names

@@ -1,0 +1,191 @@
+"""`bench laboratories --fit`: weights of evidence and probabilities, fitted to laboratories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.known_share import DEFAULT_SHARE
+from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
+from specvae.annotation.evidence.listwise import fit_listwise
+from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
+from specvae.annotation.evidence.pool import (
+    ANALOGUE_FINGERPRINT,
+    EVIDENCE_KINDS,
+    Evidence,
+    EvidencePool,
+    defaults,
+)
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.cli.console import Console
+from specvae.errors import InputError
+from specvae_bench.laboratories.comparison import Fold, Plan, read_folds
+from specvae_bench.laboratories.folds import KNOWN, OTHER_ION, UNKNOWN
+from specvae_bench.laboratories.methods import Listed, Memory, packed_fingerprints
+from specvae_bench.laboratories.records import Records, read_records, read_structures
+
+# Known and unknown compounds count the same; those that are half known are few.
+_SHARES = {KNOWN: 0.45, OTHER_ION: 0.1, UNKNOWN: 0.45}
+_ALL = 1_000_000  # queries of a laboratory
+_DECIMALS = 3
+
+
+class _Example(NamedTuple):
+    """A query of the fit: its evidence, features of own spectra, place of the truth, and kind."""
+
+    query: Listed
+    evidence: Evidence
+    own_features: NDArray[np.float64]
+    place: int
+    kind: str
+
+
+def fit(
+    plan: Plan, model: Path | None, jobs: int | None, device: str, console: Console
+) -> dict[str, dict[str, Any]]:
+    """Return the contents of ``evidence.json`` and of ``probability.json``.
+
+    The weights of analogues and fragments and the coefficients of own spectra maximise the
+    probability of the truths of all queries of the plan, without a network. With a model, the
+    fingerprint's weight is fitted to the compounds that it was validated on, which it has not
+    learned from. Then the probabilities are fitted to the same queries, half of whose lists lack
+    their truth.
+
+    Parameters
+    ----------
+    plan
+        Laboratories, and how their queries are chosen.
+    model
+        Trained model; None keeps the fingerprint's weight as it is.
+    jobs, device, console
+        Processes that compute fingerprints, where the model computes, where progress is shown.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or a laboratory has no query.
+    """
+    records = read_records(plan.spectra, plan.by, console)
+    structures = read_structures(plan.structures, console)
+    packed = packed_fingerprints(records.smiles.tolist(), ANALOGUE_FINGERPRINT, jobs, console)
+    folds = read_folds(plan, records, structures, {}, jobs, console)
+    examples = _examples(records, packed, folds, None)
+    weights, own_spectra = _fit_library(examples)
+    if model is not None:
+        annotator = Annotator.load(model, device)
+        name = model.name
+        unseen = frozenset(annotator.header.compounds.get("val", ()))
+        wide = replace(plan, n_each=_ALL)
+        folds = read_folds(wide, records, structures, {name: annotator}, jobs, console, unseen)
+        examples = _examples(records, packed, folds, name)
+        console.log(f"fingerprint and probabilities: {len(examples):,} queries")
+        weights = {**weights, "fingerprint": _fit_fingerprint(examples, weights, own_spectra)}
+    evidence = {
+        "weights": {kind: round(weights[kind], _DECIMALS) for kind in EVIDENCE_KINDS},
+        "own_spectra": {
+            name: round(value, _DECIMALS) for name, value in asdict(own_spectra).items()
+        },
+    }
+    probability = _fit_probability(examples, weights, own_spectra)
+    return {"evidence.json": evidence, "probability.json": probability.to_json()}
+
+
+def _examples(
+    records: Records,
+    packed: NDArray[np.uint8],
+    folds: Sequence[Fold],
+    model: str | None,
+) -> list[_Example]:
+    """Return the queries whose truth is among their candidates, and which are not alone."""
+    examples = []
+    for fold in folds:
+        memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
+        for query, kind, place in zip(fold.queries, fold.kinds, fold.places, strict=True):
+            if place is None or len(query.candidates) < 2:
+                continue
+            evidence = dict(memory.evidence(query))
+            key = f"{model}, everything" if model else next(iter(evidence))
+            own = _own_features(memory.pool, query)
+            examples.append(_Example(query, evidence[key], own, place, kind))
+    if not examples:
+        raise InputError("no query to fit to has its truth and another structure as candidates")
+    return examples
+
+
+def _own_features(pool: EvidencePool, query: Listed) -> NDArray[np.float64]:
+    cosines = next(pool.index.cosines([query.spectrum]))
+    return own_spectra_features(cosines, pool.own_compounds(query.spectrum, query.candidates))
+
+
+def _shares(examples: Sequence[_Example]) -> NDArray[np.float64]:
+    counts = {kind: sum(e.kind == kind for e in examples) for kind in _SHARES}
+    return np.array([_SHARES[e.kind] / counts[e.kind] for e in examples])
+
+
+def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], OwnSpectraRatio]:
+    kinds = ("analogues", "fragments")
+    columns = [EVIDENCE_KINDS.index(kind) for kind in kinds]
+    fitted = fit_listwise(
+        [np.concatenate([e.evidence.raw[:, columns], e.own_features], axis=1) for e in examples],
+        [e.place for e in examples],
+        _shares(examples),
+        n_positive=len(kinds),
+    )
+    own = dict(zip([f.name for f in fields(OwnSpectraRatio)], fitted[len(kinds) :], strict=True))
+    weights = {**defaults().weights, **dict(zip(kinds, fitted, strict=False)), "library": 1.0}
+    return weights, OwnSpectraRatio(**own)
+
+
+def _raw(example: _Example, own_spectra: OwnSpectraRatio) -> NDArray[np.float64]:
+    raw = example.evidence.raw.copy()
+    raw[:, EVIDENCE_KINDS.index("library")] = own_spectra(example.own_features)
+    return raw
+
+
+def _fit_fingerprint(
+    examples: Sequence[_Example], weights: Mapping[str, float], own_spectra: OwnSpectraRatio
+) -> float:
+    column = EVIDENCE_KINDS.index("fingerprint")
+    others = np.array([0.0 if kind == "fingerprint" else weights[kind] for kind in EVIDENCE_KINDS])
+    (weight,) = fit_listwise(
+        [e.evidence.raw[:, [column]] for e in examples],
+        [e.place for e in examples],
+        _shares(examples),
+        fixed=[_raw(e, own_spectra) @ others for e in examples],
+        n_positive=1,
+    )
+    return weight
+
+
+def _fit_probability(
+    examples: Sequence[_Example], weights: Mapping[str, float], own_spectra: OwnSpectraRatio
+) -> ProbabilityModel:
+    lists: list[tuple[Evidence, int | None, int, float]] = []
+    for example, share in zip(examples, _shares(examples).tolist(), strict=True):
+        raw, place = _raw(example, own_spectra), example.place
+        n_peaks = example.query.spectrum.n_peaks
+        measured, analogues = example.evidence.measured, example.evidence.analogues
+        # As in a mixture, and as in a run of compounds of this kind alone.
+        for known in (DEFAULT_SHARE, 0.95 if example.kind == KNOWN else 0.05):
+            whole = Evidence.from_raw(raw, weights, measured, analogues, known)
+            without = Evidence.from_raw(
+                np.delete(raw, place, axis=0),
+                weights,
+                np.delete(measured, place),
+                analogues,
+                known,
+            )
+            lists += [(whole, place, n_peaks, share), (without, None, n_peaks, share)]
+    return ProbabilityModel.fit(
+        [evidence.scores for evidence, *_ in lists],
+        [place for _, place, *_ in lists],
+        np.array([share for *_, share in lists]),
+        np.array([list_features(evidence, n_peaks) for evidence, _, n_peaks, _ in lists]),
+        LIST_FEATURES,
+    )

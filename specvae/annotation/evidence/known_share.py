@@ -1,0 +1,104 @@
+"""The share of a run's queries whose compound the library has: a prior, estimated from the run.
+
+Whether a measured or an unmeasured candidate is right depends on how many of the queries are known
+compounds at all. That is one number of a run, which all its queries tell together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.pool import Evidence
+
+DEFAULT_SHARE = 0.5
+"""Share of known compounds where nothing is known, which the ratios of own spectra assume."""
+
+# Number of queries of known outcome that the default counts for.
+_STRENGTH = 5.0
+_LEAST = 0.01  # a run never shows that there is no known compound at all
+
+
+def log_odds_known(evidence: Evidence) -> float | None:
+    """Return the log odds that the truth is a measured candidate, at a share of one half.
+
+    The evidence must assume that share. None for a list of measured or of unmeasured candidates
+    alone, which leaves no choice.
+    """
+    measured = evidence.measured
+    if measured.all() or not measured.any():
+        return None
+    scores = evidence.scores
+    return _log_sum(scores[measured]) - _log_sum(scores[~measured])
+
+
+def known_share(log_odds: Sequence[float]) -> float:
+    """Return the share of known compounds of a run, from the `log_odds_known` of its queries."""
+    share = estimate_share(np.array(log_odds, dtype=np.float64), DEFAULT_SHARE, _STRENGTH)
+    return min(max(share, _LEAST), 1.0 - _LEAST)
+
+
+def settle(
+    evidence: Sequence[Evidence], weights: Mapping[str, float], earlier: Sequence[float] = ()
+) -> tuple[list[Evidence], list[float]]:
+    """Return the evidence of a run's queries for the share of known compounds that they show.
+
+    Parameters
+    ----------
+    evidence
+        Of each query, for a share of one half.
+    weights
+        Of the kinds of evidence.
+    earlier
+        `log_odds_known` of queries of the run that came before.
+
+    Returns
+    -------
+    The evidence, and the log odds of all queries of the run so far.
+    """
+    found = (log_odds_known(of_query) for of_query in evidence)
+    log_odds = [*earlier, *(odds for odds in found if odds is not None)]
+    share = known_share(log_odds)
+    return [of_query.settled(weights, share) for of_query in evidence], log_odds
+
+
+def estimate_share(log_odds: NDArray[np.float64], default: float, strength: float) -> float:
+    """Return the share of cases that are so, from each case's log odds at a share of one half.
+
+    The fixed point of the EM algorithm of Saerens et al. 2002 (doi:10.1162/089976602753284446,
+    equation 4), with a Beta prior whose mode is `default`:
+    ``r = (sum_i sigma(o_i + logit r) + strength * default) / (n + strength)``. The posterior is
+    log-concave in r, so there is but one, found by bisection.
+
+    Parameters
+    ----------
+    log_odds
+        float64 (n,).
+    default, strength
+        The share where nothing is known, and the number of cases of known outcome that it counts
+        for.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        expected = strength * default + float(probability_at(log_odds, middle).sum())
+        if expected > middle * (len(log_odds) + strength):
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def probability_at(log_odds: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return the chance (n,) that a case is so, ``sigma(log_odds + logit share)``."""
+    with np.errstate(divide="ignore"):
+        prior = np.log(share) - np.log1p(-share)
+    # The logistic function by tanh, which overflows nowhere and takes an infinite prior.
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (log_odds + prior))))
+
+
+def _log_sum(values: NDArray[np.float64]) -> float:
+    highest = values.max()
+    return float(highest + np.log(np.exp(values - highest).sum()))

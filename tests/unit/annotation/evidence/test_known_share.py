@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from specvae.annotation.evidence.known_share import known_share, log_odds_known
+from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+
+WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
+
+
+def evidence(scores: list[float], measured: list[bool]) -> Evidence:
+    raw = np.zeros((len(scores), len(EVIDENCE_KINDS)))
+    raw[:, 0] = scores
+    return Evidence.from_raw(raw, WEIGHTS, np.array(measured))
+
+
+def test_log_odds_are_of_measured_against_unmeasured_candidates() -> None:
+    odds = log_odds_known(evidence([0.0, 0.0, np.log(3.0)], [True, True, False]))
+    assert odds == pytest.approx(np.log(2.0 / 3.0))
+
+
+def test_a_list_without_a_choice_says_nothing() -> None:
+    assert log_odds_known(evidence([0.0, 1.0], [True, True])) is None
+    assert log_odds_known(evidence([0.0, 1.0], [False, False])) is None
+
+
+def test_a_run_shows_its_share_of_known_compounds() -> None:
+    assert known_share([]) == pytest.approx(0.5)
+    assert known_share([8.0] * 30 + [-8.0] * 70) == pytest.approx(0.31, abs=0.01)
+    assert known_share([50.0] * 100_000) == 0.99
+    assert known_share([-50.0] * 100_000) == 0.01
+
+
+def test_features_of_own_spectra() -> None:
+    cosines = np.array([0.5, 0.9, 0.8], dtype=np.float32)
+    found = own_spectra_features(cosines, np.array([1, 0, -1, -1]))
+    odds = np.log(cosines / (1 - cosines))
+    wanted = [
+        [1.0, 0.9, odds[1] - odds[2], 1.0, 0.0],
+        [1.0, 0.5, odds[0] - odds[1], 0.0, 0.0],
+        [0.0] * 5,
+        [0.0] * 5,
+    ]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    ratio = OwnSpectraRatio(1.0, 2.0, 0.0, 3.0, 0.0)
+    np.testing.assert_allclose(ratio(found), [5.8, 2.0, 0.0, 0.0], rtol=1e-6)
+
+
+def test_scarcity_is_of_measured_candidates() -> None:
+    few = own_spectra_features(np.array([0.5], dtype=np.float32), np.array([0] + [-1] * 9))
+    assert few[0, 4] == pytest.approx(np.log(10 / 2))
