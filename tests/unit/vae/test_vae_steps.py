@@ -12,7 +12,7 @@ import torch
 from vae_examples import random_rows, small_batch, small_model, small_source
 
 from specvae.errors import TrainingError
-from specvae.vae.data import PAIRED, PackedBits, Rows, TensorSource, TrainingData, draws
+from specvae.vae.data import PAIRED, PackedBits, Rows, Table, TensorSource, TrainingData, draws
 from specvae.vae.device import EXACT, CudaOptions, computing
 from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.steps import Lanes, Step, Tally, draw, is_recordable
@@ -74,19 +74,17 @@ def test_dense_rows_are_the_rows() -> None:
 
 
 def test_a_dense_source_gives_the_batches_of_its_source() -> None:
-    tables = {
-        "s": random_rows(12, 30),
-        "f": PackedBits(torch.randint(0, 256, (4, 2), dtype=torch.uint8), 13),
-    }
+    bits = PackedBits(torch.randint(0, 256, (4, 2), dtype=torch.uint8), 13)
+    tables: dict[str, Table] = {"s": random_rows(12, 30), "f": bits}
     index = {"f": torch.randint(4, (12,))}
     source = TensorSource(tables, index)
     dense = source.dense(CPU)
     rows = torch.tensor([7, 7, 1])
     wanted, found = source.batch(rows), dense.batch(Rows(rows, rows))
-    assert torch.equal(found["s"], wanted["s"].to_dense())  # type: ignore[union-attr]
+    assert torch.equal(found["s"], wanted["s"].to_dense())
     assert torch.equal(found["f"], wanted["f"])  # type: ignore[arg-type]
     assert (len(dense), dense.is_fixed) == (12, False)
-    plain = TensorSource({"f": tables["f"]}, index).dense(CPU)
+    plain = TensorSource({"f": bits}, index).dense(CPU)
     assert (len(plain), plain.is_fixed) == (12, True)
     assert isinstance(draw(plain, Rows(rows, rows), CPU), Rows)  # the step draws it itself
     assert not isinstance(draw(dense, Rows(rows, rows), CPU), Rows)
