@@ -51,16 +51,16 @@ def notes() -> Iterator[list[str]]:
         logger.setLevel(level)
 
 
-def spectra_experiment(width: int = 256) -> Experiment:
+def spectra_experiment(width: int = 256, bins: int = _BINS, bits: int = _BITS) -> Experiment:
     """Return a small experiment of the spectra's shapes: sparse bins and fingerprints."""
     layers = NetworkConfig((width, width), batch_norm=True)
     return Experiment(
         "spectra",
         (
-            Modality("spectrum", _BINS, layers, layers, likelihood="gaussian", sparse=True),
-            Modality("fingerprint", _BITS, layers, layers),
+            Modality("spectrum", bins, layers, layers, likelihood="gaussian", sparse=True),
+            Modality("fingerprint", bits, layers, layers),
         ),
-        n_latent=32,
+        n_latent=min(32, width),
         batch_size=_BATCH,
         epochs=2,
         learning_rate=1e-4,
@@ -84,7 +84,7 @@ def random_tables(experiment: Experiment, n: int, seed: int = 0) -> dict[str, Te
     for modality in experiment.modalities:
         n_columns = modality.n_features
         if modality.sparse:
-            lengths = torch.randint(5, 80, (n,), generator=generator)
+            lengths = torch.randint(5, min(80, n_columns), (n,), generator=generator)
             columns = [torch.randperm(n_columns, generator=generator)[:k] for k in lengths.tolist()]
             offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
             values = torch.rand(int(lengths.sum()), generator=generator)

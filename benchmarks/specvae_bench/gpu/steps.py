@@ -114,47 +114,61 @@ def describe_device(name: str) -> dict[str, Any]:
 def equality_step(plan: Plan, result: Result) -> None:
     """Losses, gradients, recorded steps and resumed runs against the CPU's."""
     device = pick_device(plan.device)
-    names = list(equality.EXPERIMENTS)[: plan.limit]
-    kinds = list(MODEL_KINDS)[: plan.limit]
     runs: dict[str, Any] = {}
     batches: dict[str, Any] = {}
     failures: dict[str, str] = {}
-    # What long runs rest on comes first, and one failure hides no other comparison.
-    cases: list[tuple[str, str, Callable[..., Any], dict[str, Any]]] = [
-        (name, kind, equality.compare_runs, runs)
-        for name, kind in (
-            ("mnist-split", "svae"),
-            ("spectra", "svae"),
-            ("mnist-split", "vaevae"),
-            ("spectra", "vaevae"),
-            ("mnist-split-3", "svae"),
-        )
-        if name in names
-    ]
-    cases += [(name, kind, equality.compare, batches) for kind in kinds for name in names]
-    cases += [
-        (name, kind, equality.compare_runs, runs)
-        for name, kind in (
-            ("mnist-split", "mmvae"),
-            ("mnist-split-3", "mvae"),
-            ("mnist-svhn", "svae"),
-            ("cub-captions", "vaevae"),
-        )
-        if name in names and plan.limit is None
-    ]
+    cases = _equality_cases(runs, batches, trial=plan.limit is not None)
     for name, kind, function, into in cases:
         if result.is_late():
             break
         label = f"{name}/{kind}"
         try:
             experiment = (
-                equality.spectra_experiment(8) if plan.limit else equality.EXPERIMENTS[name]()
+                equality.spectra_experiment(8, 40, 20)
+                if plan.limit
+                else equality.EXPERIMENTS[name]()
             )
             into[label] = function(experiment, kind, device)
         except Exception as error:
             failures[f"{label}/{function.__name__}"] = _told(error)
         result.write(batches=batches, runs=runs, failures=failures)
     result.write(done=len(batches) + len(runs) + len(failures) == len(cases))
+
+
+_RUNS = (
+    ("mnist-split", "svae"),
+    ("spectra", "svae"),
+    ("mnist-split", "vaevae"),
+    ("spectra", "vaevae"),
+    ("mnist-split-3", "svae"),
+)
+_MORE_RUNS = (
+    ("mnist-split", "mmvae"),
+    ("mnist-split-3", "mvae"),
+    ("mnist-svhn", "svae"),
+    ("cub-captions", "vaevae"),
+)
+
+
+def _equality_cases(
+    runs: dict[str, Any], batches: dict[str, Any], *, trial: bool
+) -> list[tuple[str, str, Callable[..., Any], dict[str, Any]]]:
+    """Return what is compared: experiment, model kind, how, and where the result goes.
+
+    What long runs rest on comes first.
+    """
+    if trial:
+        return [
+            ("spectra", "svae", equality.compare_runs, runs),
+            *(("spectra", kind, equality.compare, batches) for kind in ("svae", "vaevae", "mmvae")),
+        ]
+    names = list(equality.EXPERIMENTS)
+    of_batches = [(name, kind) for kind in MODEL_KINDS for name in names]
+    return [
+        *((name, kind, equality.compare_runs, runs) for name, kind in _RUNS),
+        *((name, kind, equality.compare, batches) for name, kind in of_batches),
+        *((name, kind, equality.compare_runs, runs) for name, kind in _MORE_RUNS),
+    ]
 
 
 def speed_step(plan: Plan, result: Result) -> None:
@@ -169,6 +183,8 @@ def speed_step(plan: Plan, result: Result) -> None:
         "tf32, not recorded": (CudaOptions(graphs=False), False),
         "float32": (exact, False),
     }
+    if plan.limit:
+        modes = {"tf32": modes["tf32"]}
     figures: dict[str, Any] = {}
     failures: dict[str, str] = {}
     for kind in prepared.kinds:
@@ -360,6 +376,7 @@ def mnist_step(
     task = _split_task(plan, result, three)
     if plan.epochs:
         runs = [replace(settings, epochs=plan.epochs) for settings in runs]
+    runs = runs[:1] if plan.limit else runs
     states: dict[str, Any] = {}
     failures: dict[str, str] = {}
     lock = threading.Lock()

@@ -33,13 +33,16 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 @settings_options
 @verbosity
 def report(folder: Path) -> None:
-    """Draw the table and the curves of all runs in a folder again.
+    """Draw the table and the curves of all runs in a folder again, or the tables of bench gpu.
 
     \b
     Example:
       specvae bench report sweep
     """
-    for path in write_report(folder):
+    from specvae_bench.gpu.report import is_gpu_folder, write_tables
+
+    paths = [write_tables(folder)] if is_gpu_folder(folder) else write_report(folder)
+    for path in paths:
         click.echo(f"{path}")
 
 

@@ -1,11 +1,9 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Steps that never ask a GPU: sums on the device, dense batches, lanes that give way."""
+"""Steps that never ask a GPU: sums on the device and dense batches."""
 
 from __future__ import annotations
 
 import math
-import threading
-import time
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from specvae.errors import TrainingError
 from specvae.vae.data import PAIRED, PackedBits, Rows, Table, TensorSource, TrainingData, draws
 from specvae.vae.device import EXACT, CudaOptions, computing
 from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.steps import Lanes, Step, Tally, draw, is_recordable
+from specvae.vae.steps import Step, Tally, draw, is_recordable
 from specvae.vae.training import OptimConfig, StateFile, fit
 
 CPU = torch.device("cpu")
@@ -154,30 +152,3 @@ def test_settings_of_a_gpu_are_undone_and_a_cpu_has_none() -> None:
         assert read() == before
         with computing(CPU, options):
             assert read() == before
-
-
-def test_a_lane_that_is_alone_finds_the_others_stopped() -> None:
-    lanes, alone, clashes = Lanes(), threading.Event(), []
-
-    def lane(number: int) -> None:
-        with lanes.entered():
-            for step in range(40):
-                lanes.give_way()
-                if alone.is_set():
-                    clashes.append(step)
-                time.sleep(1e-5)
-                if step == 10 * number:
-                    with lanes.alone():
-                        if alone.is_set():
-                            clashes.append(-step)
-                        alone.set()
-                        time.sleep(1e-3)
-                        alone.clear()
-
-    threads = [threading.Thread(target=lane, args=(number,), daemon=True) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert not any(thread.is_alive() for thread in threads)
-    assert clashes == []

@@ -1,0 +1,140 @@
+"""Markdown tables of what `bench gpu` measured, from the files that are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from specvae.files import atomic_text
+
+TABLES = "tables.md"
+
+
+def is_gpu_folder(folder: Path) -> bool:
+    """Whether a folder holds results of ``bench gpu``."""
+    return any((folder / f"{name}.json").is_file() for name in ("equality", "speed", "annotate"))
+
+
+def write_tables(folder: Path) -> Path:
+    """Write ``tables.md``: equality, speed, spectra, digits and annotation, as far as they went."""
+    parts = []
+    for name, title, table in (
+        ("equality", "The same numbers as on the CPU", _equality),
+        ("speed", "A training step of the paper's networks on spectra", _speed),
+        ("annotate", "Annotation by fingerprint", _annotate),
+    ):
+        if found := _read(folder / f"{name}.json"):
+            parts.append(_section(title, found, table(found)))
+    spectra = {
+        path.stem.removeprefix("spectra-"): _read(path)
+        for path in sorted(folder.glob("spectra-*.json"))
+    }
+    if runs := {name: found for name, found in spectra.items() if found.get("epochs")}:
+        parts.append(_section("Training on spectra", next(iter(runs.values())), _spectra(runs)))
+    for name in ("mnist-split", "supervision", "mnist-split-3"):
+        found = _read(folder / f"{name}.json")
+        if found.get("runs"):
+            parts.append(_section(name, found, _digits(found)))
+    path = folder / TABLES
+    with atomic_text(path) as stream:
+        stream.write("\n".join(parts))
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _section(title: str, found: Mapping[str, Any], lines: Iterable[str]) -> str:
+    where = f"{found['device']['name']}, {found['date']}"
+    return "\n".join([f"**{title}** ({where})", "", *lines, ""])
+
+
+def _table(header: str, rows: Iterable[Iterable[str]]) -> list[str]:
+    columns = header.split(", ")
+    return [
+        f"| {' | '.join(columns)} |",
+        "|" + "---|" * len(columns),
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def _equality(found: Mapping[str, Any]) -> list[str]:
+    """Return the largest differences of each experiment over the model kinds."""
+    batches: dict[str, list[Mapping[str, float]]] = {}
+    for label, figures in found.get("batches", {}).items():
+        batches.setdefault(label.partition("/")[0], []).append(figures)
+    names = ("loss", "gradient", "tf32_loss", "tf32_gradient", "bf16_loss", "bf16_gradient")
+    rows = [
+        [
+            experiment,
+            str(len(kinds)),
+            *(f"{max(of[name] for of in kinds):.0e}" if name in kinds[0] else "" for name in names),
+        ]
+        for experiment, kinds in batches.items()
+    ]
+    header = "shapes, kinds, loss, gradients, loss in TF32, gradients, loss in bfloat16, gradients"
+    runs = [
+        [label, *(f"{of[key]:.0e}" for key in ("recorded", "repeated", "resumed", "moved"))]
+        for label, of in found.get("runs", {}).items()
+    ]
+    return [
+        *_table(header, rows),
+        "",
+        *_table("short run, recorded, the same again, resumed, moved in all", runs),
+    ]
+
+
+def _speed(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            label,
+            f"{1000 * of['seconds_per_step']:.1f}",
+            f"{of['seconds_per_epoch']:.2f}",
+            f"{of['flop_per_second'] / 1e12:.0f}",
+            f"{of['peak_memory_gib']:.1f}" if "peak_memory_gib" in of else "",
+        ]
+        for label, of in found.get("figures", {}).items()
+    ]
+    return _table("kind and arithmetic, ms a step, s an epoch, TFLOP/s, GiB at most", rows)
+
+
+def _annotate(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [mode, f"{of['queries']:,}", str(of["candidates_each"]), f"{of['seconds']:.2f}"]
+        for mode in ("float32", "tf32")
+        if (of := found.get(mode))
+    ]
+    return _table("arithmetic, queries, candidates each, seconds", rows)
+
+
+def _spectra(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = []
+    for name, found in runs.items():
+        epochs = found["epochs"]
+        best = max(epochs, key=lambda epoch: float(epoch["validation"]))
+        seconds = sum(epoch["seconds"] for epoch in epochs)
+        bits = best["parts"]["reconstruction/fingerprint"]
+        ends = (str(best["epoch"]), f"{best['validation']:.3f}", f"{bits:.1f}")
+        rows.append([name, str(len(epochs)), f"{seconds:.0f}", *ends])
+    header = "kind, epochs, seconds, best epoch, validation MRR, reconstruction of bits (nats)"
+    return _table(header, rows)
+
+
+def _digits(found: Mapping[str, Any]) -> list[str]:
+    """Return accuracies on both halves of the test images and on all of them."""
+    rows = []
+    for label, of in found["runs"].items():
+        if "test" not in of:
+            continue
+        for name, second in of["test"].items():
+            first = of["validation"][name]
+            run, epochs = label.removesuffix("/seed-0"), f"{of['epoch']} of {of['wanted']}"
+            values = (first, second, (first + second) / 2)
+            rows.append([run, epochs, name, *(f"{value:.3f}" for value in values)])
+    return _table("run, epochs, given, images 0-4999, images 5000-9999, all", rows)
