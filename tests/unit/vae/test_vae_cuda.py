@@ -6,9 +6,11 @@ import copy
 
 import pytest
 import torch
+from specvae_bench.gpu import equality
 from vae_examples import gaussian, random_rows, small_model, small_source
 
 from specvae.vae.data import TrainingData
+from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig, loss
@@ -74,3 +76,25 @@ def test_bfloat16_loss_is_close() -> None:
             terms = loss(model, batch, {}, ObjectiveConfig(), generator=generator)
         losses.append(terms.total.item())
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.parametrize("kind", list(MODEL_KINDS))
+@pytest.mark.parametrize("name", list(equality.EXPERIMENTS))
+def test_losses_and_every_gradient_agree(name: str, kind: str) -> None:
+    found = equality.compare(equality.EXPERIMENTS[name](), kind, torch.device("cuda"))
+    assert found["loss"] < 1e-5
+    # Where the sign of a unit flips by rounding, a gradient of the captions' networks jumps.
+    assert found["gradient"] < (1e-2 if name == "cub-captions" else 1e-4)
+    assert found["tf32_loss"] < 1e-4
+    assert found["bf16_loss"] < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["svae", "vaevae"])
+@pytest.mark.parametrize("name", ["spectra", "mnist-split"])
+def test_recorded_and_resumed_runs_end_like_plain_ones(name: str, kind: str) -> None:
+    found = equality.compare_runs(equality.EXPERIMENTS[name](), kind, torch.device("cuda"))
+    assert found["notes"] == ["training step recorded as a CUDA graph"]
+    # Two plain runs differ too: convolutions add up in no fixed order.
+    allowed = 1e-5 * found["moved"] + 10.0 * found["repeated"]
+    assert found["recorded"] <= allowed
+    assert found["resumed"] <= allowed
