@@ -1,0 +1,268 @@
+"""What `import specvae` gives: read spectra, train a model, load it, annotate.
+
+The functions do what the commands of the same names do, and take the same settings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specvae.annotation.library.query import Assumptions, Query
+from specvae.annotation.output.cells import rows
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.in_list import settle_share
+from specvae.annotation.ranking.present import present
+from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.rank import rank_spectra
+from specvae.annotation.ranking.result import COLUMNS, Answer, Unranked
+from specvae.annotation.training.inputs import TrainFiles
+from specvae.annotation.training.record import MODEL_FILE
+from specvae.annotation.training.run import train as run_training
+from specvae.annotation.training.settings import preset_config
+from specvae.errors import ConfigError
+from specvae.report import ReadReport
+from specvae.settings import override
+from specvae.spectra.read import read_spectra as read_records
+from specvae.spectra.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+
+Files = str | Path | Iterable[str | Path]
+
+
+class Model:
+    """A trained model; `load` makes one.
+
+    Attributes
+    ----------
+    path
+        The file that it was loaded from.
+    annotator
+        The model with the layouts of its inputs and outputs.
+    """
+
+    def __init__(self, path: Path, annotator: Annotator) -> None:
+        self.path = path
+        self.annotator = annotator
+
+    def annotate(
+        self,
+        spectra: str | Path | Iterable[Spectrum],
+        candidates: str | Path,
+        ppm: float = 10.0,
+        *,
+        top: int | None = 10,
+        in_list: float | None = None,
+        assume_adduct: str | None = None,
+        assume_ion_mode: str | None = None,
+        n_jobs: int | None = None,
+    ) -> pd.DataFrame:
+        """Rank the candidates of each spectrum.
+
+        Parameters
+        ----------
+        spectra
+            A file, or spectra as `read_spectra` returns them.
+        candidates
+            A table of structures, or a pool (``.h5``).
+        ppm
+            Largest distance of a candidate's exact mass from the spectrum's neutral mass, where
+            the table has no column ``query_id``.
+        top
+            Most candidates of a spectrum; None: all.
+        in_list
+            Share of spectra whose candidates hold the right structure; None estimates it.
+        assume_adduct, assume_ion_mode
+            Of spectra that state none.
+        n_jobs
+            Processes that compute fingerprints; None for one per core.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per ranked candidate, in the columns of ``specvae annotate``; a spectrum that
+            could not be ranked has one row whose ``status`` says why. ``attrs`` holds what the
+            table was made from.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used.
+        ConfigError
+            If an adduct is unknown or a number is out of range.
+        """
+        import pandas as pd
+
+        if in_list is not None and not 0.0 <= in_list <= 1.0:
+            raise ConfigError(f"in_list: found {in_list}, wanted a share from 0 to 1")
+        if not ppm > 0.0:
+            raise ConfigError(f"ppm: found {ppm}, wanted a number above 0")
+        report = ReadReport()
+        settle = partial(
+            self.annotator.settle, assumed=Assumptions.parse(assume_adduct, assume_ion_mode)
+        )
+        records: list[Query | Unranked]
+        if isinstance(spectra, str | Path):
+            records = read_queries(Path(spectra), report, settle)
+        else:
+            records = [settle(spectrum) for spectrum in spectra]
+        with CandidateSource(
+            Path(candidates), self.annotator.layout, ppm, candidate_report := ReadReport()
+        ) as source:
+            outcomes = rank_spectra(self.annotator, records, source, QueryFilter(), n_jobs=n_jobs)
+            results = [present(self.annotator, outcome, top) for outcome in outcomes]
+        probability = self.annotator.probability
+        if probability is not None and any(isinstance(result, Answer) for result in results):
+            results, in_list = settle_share(probability, results, in_list)
+        _tell(report, "spectra")
+        _tell(candidate_report, "candidates")
+        table = pd.DataFrame(
+            [row for result in results for row in rows(result)], columns=list(COLUMNS)
+        )
+        table = table.astype({"rank": "Int64"})
+        table.attrs = {
+            "model": str(self.path),
+            "model digest": self.annotator.header.weights_sha256,
+            "candidates": str(candidates),
+            "share of lists with their truth": in_list,
+        }
+        return table
+
+    def predict(self, spectra: Iterable[Spectrum]) -> NDArray[np.float64]:
+        """Return the probability of each fingerprint bit, float64 (n_spectra, n_bits)."""
+        import numpy as np
+
+        logits = self.annotator.predict([self.annotator.settle(s).spectrum for s in spectra])
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+
+    def embed(self, spectra: Iterable[Spectrum]) -> NDArray[np.float32]:
+        """Return the latent mean of each spectrum, float32 (n_spectra, n_latent)."""
+        return self.annotator.embed([self.annotator.settle(s).spectrum for s in spectra])
+
+
+def load(path: str | Path, device: str = "auto") -> Model:
+    """Load a trained model.
+
+    Parameters
+    ----------
+    path
+        The folder that `train` wrote, or its ``model.safetensors``.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no whole model of this program.
+    ConfigError
+        If a GPU is asked for and there is none.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file /= MODEL_FILE
+    return Model(file, Annotator.load(file, device))
+
+
+def read_spectra(path: str | Path) -> list[Spectrum]:
+    """Read a file of spectra: MSP, MGF, mzML, mzXML or MassBank, also compressed by gzip.
+
+    Records that cannot be read are left out, and counted in a warning of the log ``specvae.face``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used.
+    """
+    report = ReadReport()
+    spectra = list(read_records(Path(path), report))
+    _tell(report, "spectra")
+    return spectra
+
+
+def annotate(
+    spectra: str | Path | Iterable[Spectrum],
+    candidates: str | Path,
+    model: str | Path | Model = "specvae-model",
+    ppm: float = 10.0,
+    **options: Any,  # noqa: ANN401 (those of Model.annotate)
+) -> pd.DataFrame:
+    """Rank the candidates of each spectrum with a model or the folder of one.
+
+    Parameters
+    ----------
+    spectra, candidates, ppm, options
+        As in `Model.annotate`.
+    model
+        A model, or where `load` finds it.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    return loaded.annotate(spectra, candidates, ppm, **options)
+
+
+def train(
+    spectra: Files,
+    output: str | Path = "specvae-model",
+    *,
+    preset: str = "small",
+    kind: str = "svae",
+    settings: Mapping[str, Any] | None = None,
+    exclude: Files = (),
+    structures: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    force: bool = False,
+) -> Model:
+    """Train a model on libraries of spectra with structures, write its folder, and load it.
+
+    Parameters
+    ----------
+    spectra
+        One library or several.
+    output
+        The folder that is written.
+    preset, kind
+        ``small`` or ``paper``; a name of ``specvae.vae.MODEL_KINDS``.
+    settings
+        Further settings by their flat keys: ``{"optim.epochs": 20}``.
+    exclude
+        Files of compounds that are not learned from.
+    structures
+        Table or pool of structures among which probabilities are fitted.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    resume, force
+        Go on with an interrupted run; replace a model that is in the folder.
+
+    Raises
+    ------
+    InputError, ConfigError, TrainingError
+        If a file cannot be used, a setting is unknown or out of range, or training fails.
+    """
+    config = override(preset_config(preset, kind), settings or {})
+    files = TrainFiles(
+        spectra=_paths(spectra),
+        output=Path(output),
+        exclude=_paths(exclude),
+        structures=None if structures is None else Path(structures),
+    )
+    run_training(config, files, device=device, resume=resume, force=force)
+    return load(output, device)
+
+
+def _paths(files: Files) -> tuple[Path, ...]:
+    return (Path(files),) if isinstance(files, str | Path) else tuple(Path(f) for f in files)
+
+
+def _tell(report: ReadReport, what: str) -> None:
+    if report.skips:
+        _log.warning("%s", report.summary(what))

@@ -1,0 +1,96 @@
+"""What `import specvae` gives, and what it does not load."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, tiny_config, write_library
+
+import specvae
+from specvae.annotation.ranking.result import COLUMNS
+from specvae.errors import CheckpointError, ConfigError, InputError
+from specvae.settings import flatten
+
+STRUCTURES = (CAFFEINE, ASPIRIN, "CCO", "c1ccccc1O", "CC(N)C(=O)O", "NCC(=O)O", "OCC(O)CO", "CCCCO")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("face")
+    write_library(folder / "library.msp", STRUCTURES, n_each=4)
+    lines = ["smiles", *STRUCTURES, "O=C(C)Oc1ccccc1C(O)=O"]
+    (folder / "cands.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> specvae.Model:
+    settings = {**flatten(tiny_config().to_json()), "split.validation": 0.3}
+    return specvae.train(folder / "library.msp", folder / "model", settings=settings)
+
+
+def test_a_table_has_the_columns_of_the_command(model: specvae.Model, folder: Path) -> None:
+    table = model.annotate(folder / "library.msp", folder / "cands.csv", ppm=10, n_jobs=1)
+    assert tuple(table.columns) == COLUMNS
+    assert set(table["query_id"]) == {f"c{i}-{k}" for i in range(len(STRUCTURES)) for k in range(4)}
+    assert (table["rank"] >= 1).all()
+    assert table.attrs["model digest"] == model.annotator.header.weights_sha256
+    again = specvae.annotate(
+        specvae.read_spectra(folder / "library.msp"), folder / "cands.csv", folder / "model",
+        n_jobs=1,
+    )  # fmt: skip
+    assert table.equals(again)
+
+
+def test_a_spectrum_without_candidates_keeps_its_row(model: specvae.Model, folder: Path) -> None:
+    (folder / "few.csv").write_text("smiles\nCCO\n", encoding="utf-8")
+    table = model.annotate(folder / "library.msp", folder / "few.csv")
+    unranked = table[table["rank"].isna()]
+    assert len(unranked) == 4 * (len(STRUCTURES) - 1)
+    assert set(unranked["status"]) == {"no candidates within 10 ppm"}
+
+
+def test_a_model_predicts_and_embeds(model: specvae.Model, folder: Path) -> None:
+    spectra = specvae.read_spectra(folder / "library.msp")[:3]
+    probabilities = model.predict(spectra)
+    assert probabilities.shape == (3, 4096)
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert model.embed(spectra).shape == (3, 4)
+    assert np.isfinite(model.embed(spectra)).all()
+
+
+def test_wrong_arguments_are_one_line(model: specvae.Model, folder: Path) -> None:
+    with pytest.raises(ConfigError, match="ppm: found 0"):
+        model.annotate(folder / "library.msp", folder / "cands.csv", ppm=0)
+    with pytest.raises(ConfigError, match="in_list: found 2"):
+        model.annotate(folder / "library.msp", folder / "cands.csv", in_list=2)
+    with pytest.raises(CheckpointError):
+        specvae.load(folder / "nothing")
+    with pytest.raises(InputError):
+        specvae.read_spectra(folder / "nothing.mgf")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        specvae.nothing  # noqa: B018
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "q.mgf"
+    path.write_text(
+        "BEGIN IONS\nTITLE=a\nPEPMASS=195.1\n50 1\nEND IONS\nBEGIN IONS\nTITLE=b\nEND IONS\n",
+        encoding="utf-8",
+    )
+    with caplog.at_level(logging.WARNING):
+        assert [spectrum.query_id for spectrum in specvae.read_spectra(path)] == ["a"]
+    assert "1 skipped" in caplog.text
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = "import sys, specvae; print(specvae.__all__, *sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "rdkit", "pandas", "numpy", "click", "specvae.face"}
+    assert heavy & set(run.stdout.split()) == set()
+    assert all(hasattr(specvae, name) for name in specvae.__all__)
