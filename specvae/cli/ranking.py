@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def tell_reading(console: Console, queries: ReadReport, candidates: ReadReport) -> None:
     """Say how many records of both files were read, and why others were not."""
     console.log(f"queries: {queries.summary()}")
-    if candidates.skips:
+    if candidates.skips or candidates.notes:
         console.log(f"candidates: {candidates.summary('candidates')}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -182,7 +184,11 @@ class CandidateSet:
         """Return the rows of one query in file order; all rows if the set has no query ids."""
         if self.query_id is None:
             return self
-        return self.select(self._by_query.get(query_id, np.empty(0, dtype=np.intp)))
+        rows = self._by_query.get(query_id)
+        if rows is None:
+            # A spreadsheet writes the query 1 as 1.0.
+            rows = self._by_number.get(_as_number(query_id), np.empty(0, dtype=np.intp))
+        return self.select(rows)
 
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
         """Keep one row of each first block: stereoisomers count as one candidate.
@@ -215,11 +221,21 @@ class CandidateSet:
         return self.exact_mass[self._by_mass]
 
     @cached_property
+    def _by_number(self) -> dict[float, NDArray[np.intp]]:
+        numbers = ((_as_number(query_id), rows) for query_id, rows in self._by_query.items())
+        return {number: rows for number, rows in numbers if not math.isnan(number)}
+
+    @cached_property
     def _by_query(self) -> dict[str, NDArray[np.intp]]:
         rows: dict[str, list[int]] = {}
         for row, query_id in enumerate(self.query_id if self.query_id is not None else ()):
             rows.setdefault(query_id, []).append(row)
         return {query_id: np.array(found, dtype=np.intp) for query_id, found in rows.items()}
+
+
+def _as_number(query_id: str) -> float:
+    """Return the number that an identifier is, not-a-number for any other."""
+    return float(query_id) if re.fullmatch(r"\d{1,15}(\.0*)?", query_id) else math.nan
 
 
 def _column(values: Iterable[object]) -> NDArray[np.object_]:

@@ -23,7 +23,7 @@ from rdkit import Chem
 from specvae.errors import ConfigError, SpecvaeError, nearest
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
-from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.molecule import STANDARD_VERSION, Molecule, quiet_rdkit
 from specvae.molecules.substructure import SubstructureMatcher
 
 __all__ = [
@@ -138,12 +138,14 @@ class FingerprintLayout:
 
         It differs where another version of RDKit or scikit-fingerprints gives other bits.
         """
-        return hashlib.sha256(self.compute(_PROBES).tobytes()).hexdigest()
+        # As written: a rule of ours for hydrogens must not look like another RDKit.
+        probes = [Molecule(Chem.MolFromSmiles(text)) for text in _PROBES]
+        return hashlib.sha256(self.compute(probes).tobytes()).hexdigest()
 
     @property
     def key(self) -> str:
-        """Name, version and probe digest in one word, for caches."""
-        return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}"
+        """Name, version, probe digest and version of standardisation in one word, for caches."""
+        return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}-s{STANDARD_VERSION}"
 
     def _bits(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         matcher, with_pattern, computed = self._plan

@@ -24,6 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.molecule import Molecule
 
@@ -176,20 +177,27 @@ class FragmentTable:
         Raises
         ------
         StructureError
-            If the SMILES cannot be parsed.
+            If the SMILES cannot be parsed, or the molecule cannot be broken.
         """
         if isinstance(molecule, str):
             molecule = Molecule.parse(molecule)
         mol = molecule.mol if isinstance(molecule, Molecule) else molecule
+        try:
+            return cls._of_mol(mol, n_steps, max(1, max_fragments))
+        except (ValueError, RuntimeError, OverflowError) as error:
+            # What RDKit raises where it finds no Kekule structure, and the like.
+            cause = str(error).strip().partition("\n")[0]
+            raise StructureError(f"it cannot be broken into fragments: {cause}") from None
+
+    @classmethod
+    def _of_mol(cls, mol: Chem.Mol, n_steps: int, max_fragments: int) -> FragmentTable:
         order = np.argsort(
             Chem.CanonicalRankAtoms(mol, includeChirality=False), kind="stable"
         ).astype(np.int16)
-        atoms, atom_masses = _atoms(mol)
-        atoms, atom_masses = atoms[order], atom_masses[order]
-        bonds, energies = _bonds(mol, order)
-        masks, steps = _enumerate(
-            len(atoms), bonds[:, :2], energies, n_steps, max(1, max_fragments)
-        )
+        ordered = Chem.RenumberAtoms(mol, order.tolist())
+        atoms, atom_masses = _atoms(ordered)
+        bonds, energies = _bonds(ordered)
+        masks, steps = _enumerate(len(atoms), bonds[:, :2], energies, n_steps, max_fragments)
         masses, cuts, costs, sizes, hydrogens, valences = _describe(
             masks, atoms, atom_masses + atoms[:, 1] * HYDROGEN_MASS, bonds, energies
         )
@@ -314,17 +322,16 @@ def _is_acyl(atom: Chem.Atom) -> bool:
     )
 
 
-def _bonds(
-    mol: Chem.Mol, order: NDArray[np.int16]
-) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
-    """Return the columns of `FragmentTable.bonds`, in canonical order, and the enthalpies."""
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
+def _bonds(mol: Chem.Mol) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    """Return the columns of `FragmentTable.bonds`, in canonical order, and the enthalpies.
+
+    Atoms are in canonical order: which of several Kekule structures RDKit takes depends on it.
+    """
     kekule = Chem.Mol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=False)
     rows = []
     for bond, plain in zip(mol.GetBonds(), kekule.GetBonds(), strict=True):
-        a, b = sorted((int(place[bond.GetBeginAtomIdx()]), int(place[bond.GetEndAtomIdx()])))
+        a, b = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
         kind = bond.GetBondTypeAsDouble()
         numbers = sorted((bond.GetBeginAtom().GetAtomicNum(), bond.GetEndAtom().GetAtomicNum()))
         default = _ENERGY_BY_ORDER.get(kind, 300.0)

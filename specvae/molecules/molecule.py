@@ -9,7 +9,12 @@ What is done with a structure, always in this order:
 2. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
    cation, betaine an inner salt.
-3. Radicals and isotopes are left as written.
+3. Mobile hydrogens are put in one place: an imidic acid becomes the amide
+   (`specvae.molecules.mobile_hydrogens`).
+4. Labels of the most common isotope, such as [12C] and [35Cl], are dropped. Other isotopes and
+   radicals are left as written.
+
+The result is written as SMILES and read again where it was changed: whatever is stored must parse.
 
 `exact_mass` is the sum of the masses of the atoms with all their electrons, also for an ion that
 stays charged: choline is 104.1075 Da, and its [M]+ is found an electron mass below that.
@@ -17,12 +22,14 @@ stays charged: choline is 104.1075 Da, and its [M]+ is found an electron mass be
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import lru_cache
+from typing import NamedTuple
 
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
@@ -30,6 +37,18 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
 from specvae.errors import StructureError
 from specvae.masses import ELECTRON_MASS
+from specvae.molecules.mobile_hydrogens import settle_hydrogens
+
+STANDARD_VERSION = 2
+"""Rises when the same text would give another structure; 2 since mobile hydrogens are settled."""
+
+LONGEST_TEXT = 10_000
+"""Characters of a SMILES or InChI: RDKit takes seconds and gigabytes for longer ones."""
+
+MOST_ATOMS = 1_000
+"""Heavy atoms of a structure."""
+
+INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 
 _LONGEST_SHOWN = 60
 _FIRST_BLOCK = 14  # letters of an InChIKey
@@ -37,6 +56,18 @@ _FIRST_BLOCK = 14  # letters of an InChIKey
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
+_SULFOXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+]-[OX1-]")
+_NOTHING = frozenset(
+    ("", "-", "--", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available")
+)
+_KEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
+_INCHI = re.compile(r"(?:InChI=)+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
+# Non-metals, and metals that are counter-ions rather than the centre of a complex.
+_NO_COMPLEX = frozenset(
+    {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
+    | {3, 11, 19, 37, 55, 20, 38, 56}
+)
+_LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
 
 
 class Molecule:
@@ -57,6 +88,10 @@ class Molecule:
     exact_mass
         Monoisotopic mass in Da with all electrons; None to compute it. Labelled atoms count with
         their isotope's mass.
+    written
+        The SMILES that was parsed, "" where it was an InChI.
+    notes
+        What was decided while it was parsed.
     """
 
     __slots__ = (
@@ -68,6 +103,8 @@ class Molecule:
         "charge",
         "exact_mass",
         "n_components",
+        "notes",
+        "written",
     )
 
     def __init__(
@@ -77,6 +114,8 @@ class Molecule:
         n_components: int = 1,
         inchikey: str = "",
         exact_mass: float | None = None,
+        written: str = "",
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._binary: bytes = mol.ToBinary()
         self._given_key = inchikey
@@ -86,14 +125,22 @@ class Molecule:
         self.exact_mass = exact_mass_of(mol) if exact_mass is None else exact_mass
         self.charge = Chem.GetFormalCharge(mol)
         self.n_components = n_components
+        self.written = written
+        self.notes = notes
 
     @classmethod
     def parse(
         cls, smiles: str | None = None, inchi: str | None = None, *, inchikey: str = ""
     ) -> Molecule:
         """Parse one structure; see `standard_mol` for its errors, and the class for `inchikey`."""
-        mol, n_components = standard_mol(smiles, inchi)
-        return cls(mol, n_components=n_components, inchikey=inchikey)
+        found = _standardised(smiles, inchi)
+        return cls(
+            found.mol,
+            n_components=found.n_components,
+            inchikey=inchikey,
+            written=found.written,
+            notes=found.notes,
+        )
 
     def with_key(self, inchikey: str) -> Molecule:
         """Return the same structure with another trusted key or first block; "" for none."""
@@ -181,45 +228,140 @@ def _component_order(component: Chem.Mol) -> tuple[bool, int, float, str]:
     )
 
 
+class _Standardised(NamedTuple):
+    mol: Chem.Mol
+    n_components: int
+    written: str
+    notes: tuple[str, ...]
+
+
 def standard_mol(smiles: str | None = None, inchi: str | None = None) -> tuple[Chem.Mol, int]:
     """Parse and standardise one structure; return RDKit's molecule and the number of components.
 
     Everything in this package that computes on a structure starts here, so that a salt and its
-    parent have one mass and one fingerprint.
+    parent have one mass and one fingerprint. Which of the two texts is a SMILES and which an InChI
+    is told by their shape. The SMILES is used where it can be parsed, else the InChI.
 
     Raises
     ------
     StructureError
-        If neither text is given, the text cannot be parsed, or a wildcard atom leaves the mass
-        open.
+        If no text is given or none can be parsed, a wildcard atom leaves the mass open, or the
+        structure is too large.
     """
-    text = (smiles or inchi or "").strip()
-    if not text:
+    found = _standardised(smiles, inchi)
+    return found.mol, found.n_components
+
+
+def _standardised(smiles: str | None, inchi: str | None) -> _Standardised:
+    texts = _texts(smiles, inchi)
+    if not texts:
         raise StructureError("no structure given: a SMILES or an InChI is wanted")
-    kind = "SMILES" if smiles else "InChI"
-    with quiet_rdkit():
-        mol = (
-            Chem.MolFromSmiles(text) if smiles else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
-        )
-        if mol is None:
-            raise StructureError(f"{kind} cannot be parsed: {_shown(text)}{_cause(text, kind)}")
-        if mol.GetNumAtoms() == 0:
-            raise StructureError(f"{kind} has no atoms: {_shown(text)}")
-        n_components = 1
-        # Text search first: splitting every molecule to find one component takes longer.
-        if "." in text:
-            components = Chem.GetMolFrags(mol, asMols=True)
-            n_components = len(components)
-            if n_components > 1:
-                mol = max(components, key=_component_order)
-        if mol.HasSubstructMatch(_WILDCARD):
-            raise StructureError(f"{kind} holds a wildcard atom: {_shown(text)}")
-        if mol.HasSubstructMatch(_CHARGED):
-            mol = rdMolStandardize.Uncharger().uncharge(mol)
-            # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
-            # neutral form had been written.
-            mol = Chem.MolFromSmiles(Chem.MolToSmiles(mol)) or mol
-    return mol, n_components
+    first_error: StructureError | None = None
+    for kind, text in texts:
+        try:
+            with quiet_rdkit():
+                mol, n_components, notes = _standard(kind, text)
+        except StructureError as error:
+            first_error = first_error or error
+            continue
+        written = text if kind == "SMILES" else ""
+        if first_error is not None:
+            notes = (*notes, INCHI_INSTEAD)
+        return _Standardised(mol, n_components, written, notes)
+    assert first_error is not None
+    raise first_error
+
+
+def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
+    """Return kind and text of what may be the structure, SMILES first."""
+    found = []
+    for text in (smiles or "", inchi or ""):
+        words = text.strip().strip("\"'").split()
+        if not words or text.strip().lower() in _NOTHING or _KEY.fullmatch(words[0]):
+            continue
+        shape = _INCHI.match(words[0])
+        if shape:
+            found.append(("InChI", f"InChI={words[0][shape.end() :]}"))
+        else:
+            # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms.
+            found.append(("SMILES", words[0]))
+    return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
+    mol = _parsed(kind, text)
+    n_components = 1
+    notes: tuple[str, ...] = ()
+    # Text search first: splitting every molecule to find one component takes longer.
+    if "." in text:
+        components = Chem.GetMolFrags(mol, asMols=True)
+        n_components = len(components)
+        if n_components > 1:
+            mol = max(components, key=_component_order)
+            notes = _notes_of_lost([part for part in components if part is not mol])
+    if mol.HasSubstructMatch(_WILDCARD):
+        raise StructureError(f"{kind} holds a wildcard atom: {_shown(text)}")
+    if _LABEL.search(text):
+        mol = _read_again(_without_common_labels(mol), text)
+    if mol.HasSubstructMatch(_CHARGED):
+        for sulfur, oxygen in mol.GetSubstructMatches(_SULFOXIDE):
+            _join_charges(mol, sulfur, oxygen)
+        # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
+        # neutral form had been written.
+        mol = _read_again(rdMolStandardize.Uncharger().uncharge(mol), text)
+    settled = settle_hydrogens(mol)
+    return (mol if settled is mol else _read_again(settled, text)), n_components, notes
+
+
+def _parsed(kind: str, text: str) -> Chem.Mol:
+    if len(text) > LONGEST_TEXT:
+        raise StructureError(f"{kind} of {len(text):,} characters, at most {LONGEST_TEXT:,}")
+    mol = (
+        Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
+    )
+    if mol is None:
+        raise StructureError(f"{kind} cannot be parsed: {_shown(text)}{_cause(text, kind)}")
+    if mol.GetNumAtoms() == 0:
+        raise StructureError(f"{kind} has no atoms: {_shown(text)}")
+    if mol.GetNumAtoms() > MOST_ATOMS:
+        raise StructureError(f"{mol.GetNumAtoms():,} atoms, at most {MOST_ATOMS:,}: {_shown(text)}")
+    return mol
+
+
+def _notes_of_lost(components: Sequence[Chem.Mol]) -> tuple[str, ...]:
+    """Return what is said of components that are left out."""
+    metals = {
+        atom.GetSymbol()
+        for component in components
+        for atom in component.GetAtoms()
+        if atom.GetAtomicNum() not in _NO_COMPLEX
+    }
+    if metals:
+        return (f"metal taken off: {', '.join(sorted(metals))}",)
+    return ("largest organic component of several kept",)
+
+
+def _read_again(mol: Chem.Mol, text: str) -> Chem.Mol:
+    again = Chem.MolFromSmiles(Chem.MolToSmiles(mol))
+    if again is None:
+        raise StructureError(f"its neutral form has no valid SMILES: {_shown(text)}")
+    return again
+
+
+def _join_charges(mol: Chem.Mol, positive: int, negative: int) -> None:
+    mol.GetBondBetweenAtoms(positive, negative).SetBondType(Chem.BondType.DOUBLE)
+    for atom in (positive, negative):
+        mol.GetAtomWithIdx(atom).SetFormalCharge(0)
+
+
+def _without_common_labels(mol: Chem.Mol) -> Chem.Mol:
+    """Return the molecule with plain atoms for those labelled as the most common isotope."""
+    table = Chem.GetPeriodicTable()
+    plain = Chem.Mol(mol)
+    for atom in plain.GetAtoms():
+        if atom.GetIsotope() == table.GetMostCommonIsotope(atom.GetAtomicNum()):
+            atom.SetIsotope(0)
+    return Chem.RemoveHs(plain)
 
 
 def _cause(text: str, kind: str) -> str:

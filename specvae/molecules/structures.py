@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +21,10 @@ from specvae.report import ReadReport, Reason
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
-# A quoted cell may hold line breaks, but one that is never closed swallows the rest of the file.
+# A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
 _LONGEST_CELL = 50  # lines
 
 
@@ -34,7 +37,7 @@ class Row:
     line
         Where it stands, counted from 1.
     smiles
-        As written; from InChI where no SMILES is given.
+        As written, without what stands behind a blank; from the InChI where that was used.
     molecule
         The structure, with the key or first block that the row gives.
     """
@@ -63,10 +66,12 @@ def open_text(path: Path) -> Iterator[TextIO]:
             start = stream.read(4096)
         if not start.strip():
             raise InputError(f"{path}: the file is empty")
-        if b"\0" in start:
+        is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if b"\0" in start and not is_utf16:
             raise InputError(f"{path}: not a text file; CSV, TSV or SMI is wanted")
+        encoding = "utf-16" if is_utf16 else "utf-8-sig"
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            yield io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+            yield io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -80,7 +85,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
 def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
     """Yield the usable structures of a CSV, TSV or SMI file in order.
 
-    A table needs a column ``smiles`` or ``inchi``; ``inchikey`` (or ``inchikey14``), ``name``,
+    A table needs a column ``smiles`` (also ``canonical_smiles``, ``isomeric_smiles``) or ``inchi``
+    (also ``standard_inchi``); ``inchikey`` (or ``inchikey14``), ``name``,
     ``id`` and ``query_id`` are used where they are there, in any case and order, others ignored.
     A given key is trusted, except for a structure of several components, of which one is kept. In
     an SMI file a line is a SMILES, then a name.
@@ -91,7 +97,7 @@ def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
         If the file is not of this kind; in a strict report also at the first bad structure.
     """
     with open_text(path) as stream:
-        cells = _smi_cells(stream) if _is_smi(path) else _table_cells(path, stream)
+        cells = _smi_cells(stream) if _is_smi(path) else _table_cells(path, stream, report)
         for line, (smiles, inchi, inchikey, name, id_, query_id) in cells:
             try:
                 molecule = Molecule.parse(smiles, inchi)
@@ -99,12 +105,12 @@ def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
                 record = id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
                 report.skip(str(path), line, record, Reason.BAD_STRUCTURE, str(error))
                 continue
-            if molecule.n_components > 1:
-                report.note("largest organic component of several kept")
-            elif _INCHIKEY.fullmatch(inchikey):
+            for note in molecule.notes:
+                report.note(note)
+            if molecule.n_components == 1 and _INCHIKEY.fullmatch(inchikey):
                 molecule = molecule.with_key(inchikey)
             report.n_read += 1
-            yield Row(line, smiles or molecule.smiles, molecule, name, id_, query_id)
+            yield Row(line, molecule.written or molecule.smiles, molecule, name, id_, query_id)
 
 
 def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecule]]:
@@ -135,6 +141,9 @@ def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecu
 
 Cells = tuple[str, str, str, str, str, str]
 
+# Lists of synonyms exceed the 131,072 characters that Python's reader takes for a cell.
+csv.field_size_limit(1 << 28)
+
 
 def _is_smi(path: Path) -> bool:
     name = path.name.lower().removesuffix(".gz")
@@ -154,45 +163,114 @@ def _smi_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
             yield number, (smiles, "", "", name.strip(), "", "")
 
 
-def _table_cells(path: Path, stream: TextIO) -> Iterator[tuple[int, Cells]]:
-    header_line = ""
-    for header_line in stream:
-        if header_line.strip():
-            break
-    delimiter = max(",\t;", key=header_line.count)
-    header = next(csv.reader([header_line], delimiter=delimiter))
+def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tuple[int, Cells]]:
+    header, rows = read_table(stream, report)
     place = _find_columns(path, header)
-    # The header is line 1 but for blank lines above it, which nobody counts.
-    reader = csv.reader(stream, delimiter=delimiter)
-    previous = 0
-    try:
-        for row in reader:
-            if reader.line_num - previous > _LONGEST_CELL:
-                raise InputError(f"{path}:{previous + 2}: a quotation mark is never closed")
-            previous = reader.line_num
-            if any(cell.strip() for cell in row):
-                cells = [row[i].strip() if 0 <= i < len(row) else "" for i in place]
-                yield reader.line_num + 1, tuple(cells)  # type: ignore[misc]
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num + 1}: not a table: {error}") from None
+    for line, row in rows:
+        yield line, tuple(row[i] if 0 <= i < len(row) else "" for i in place)  # type: ignore[misc]
+
+
+def read_table(
+    stream: TextIO, report: ReadReport | None = None
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the column names and the rows of a table, each with its last line, counted from 1.
+
+    Cells are separated by commas, tabs or semicolons, whichever the header has most of. They are
+    stripped, and control characters in them are blanks. Rows without any text are left out. A
+    quotation mark that is never closed is a character, and is noted.
+    """
+    lines = _Lines(stream)
+    header_line = next((line for line in lines if line.strip()), "")
+    delimiter = max(",\t;", key=header_line.count)
+    names = [
+        name.strip().strip("\"'").lower().replace(" ", "_")
+        for name in next(csv.reader([header_line], delimiter=delimiter), [])
+    ]
+    return names, _table_rows(lines, delimiter, len(names), report)
+
+
+def _table_rows(
+    lines: _Lines, delimiter: str, n_columns: int, report: ReadReport | None
+) -> Iterator[tuple[int, list[str]]]:
+    for line in lines:
+        row = line.split(delimiter)
+        if '"' in line:
+            quoted = lines.quoted(line, delimiter, n_columns)
+            if quoted is not None:
+                row = quoted
+            elif report is not None:
+                report.note("stray quotation mark taken as a character")
+        cells = [_CONTROL.sub(" ", cell).strip() for cell in row]
+        if any(cells):
+            yield lines.number, cells
+
+
+class _Lines:
+    """Lines of a table with their number; a row may take several of them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: deque[str] = deque()
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._waiting.popleft() if self._waiting else next(self._stream)
+        self.number += 1
+        return line.rstrip("\r\n")
+
+    def quoted(self, line: str, delimiter: str, n_columns: int) -> list[str] | None:
+        """Return the cells of a row with quotation marks, None if they are but characters.
+
+        A quoted cell may go on in the next lines. One that is never closed, or closes in the
+        middle of another row, is a stray mark: what follows must not be swallowed.
+        """
+        taken: list[str] = []
+        text = line
+        while True:
+            try:
+                (row,) = csv.reader([text], delimiter=delimiter, strict=True)
+            except (csv.Error, ValueError):
+                row = []
+            if row and (not taken or len(row) == n_columns):
+                self.number += len(taken)
+                return row
+            if text.count('"') % 2 == 0:  # it is closed, and more lines would not mend it
+                self._waiting.extendleft(reversed(taken))
+                return None
+            following = self._waiting.popleft() if self._waiting else next(self._stream, None)
+            if following is not None:
+                taken.append(following)
+            if following is None or len(taken) > _LONGEST_CELL:
+                self._waiting.extendleft(reversed(taken))
+                return None
+            text = f"{text}\n{following.rstrip(chr(13) + chr(10))}"
 
 
 def _find_columns(path: Path, header: Sequence[str]) -> list[int]:
     """Return where smiles, inchi, inchikey, name, id and query_id stand, -1 for absent."""
-    found = [name.strip().lower().replace(" ", "_") for name in header]
 
     def place(*names: str) -> int:
-        return next((found.index(name) for name in names if name in found), -1)
+        return next((header.index(name) for name in names if name in header), -1)
 
     columns = [
-        place("smiles"),
-        place("inchi"),
-        place("inchikey", "inchikey14", "first_block"),
+        place("smiles", "isomeric_smiles", "canonical_smiles", "smiles_isomeric"),
+        place("inchi", "standard_inchi"),
+        place(
+            "inchikey",
+            "inchikey14",
+            "first_block",
+            "inchi_key",
+            "standard_inchikey",
+            "standard_inchi_key",
+        ),
         place("name"),
         place("id"),
         place("query_id"),
     ]
     if columns[0] < 0 and columns[1] < 0:
-        shown = ", ".join(name.strip()[:20] for name in header[:8])
+        shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")
     return columns

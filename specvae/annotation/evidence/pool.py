@@ -48,6 +48,7 @@ from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.library.library import Library
+from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.fragments import FragmentTable
@@ -94,6 +95,10 @@ def defaults() -> Defaults:
     """Return the weights that come with the program; see `DEFAULTS_FILE`."""
     stored = json.loads(DEFAULTS_FILE.read_text(encoding="utf-8"))
     return Defaults(stored["weights"], OwnSpectraRatio(**stored["own_spectra"]))
+
+
+class UnusableCandidatesError(StructureError):
+    """Some candidates cannot be broken into fragments: see `EvidencePool.unbreakable`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,6 +238,11 @@ class EvidencePool:
             Of their predicted fingerprints, float64 (n_candidates,), nats.
         fragment_scores
             What `fragment_scores` returns for them, if it is known already; None computes it.
+
+        Raises
+        ------
+        UnusableCandidatesError
+            If some of the structures cannot be broken into fragments.
         """
         if fragment_scores is None:
             fragment_scores = self.fragment_scores(query, candidates)
@@ -305,7 +315,20 @@ class EvidencePool:
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return np.zeros(len(candidates))
-        return scorer.scores(peaks, map(_fragment_table, candidates.molecules))
+        try:
+            return scorer.scores(peaks, map(_fragment_table, candidates.molecules))
+        except StructureError as error:
+            raise UnusableCandidatesError(str(error)) from None
+
+    def unbreakable(self, candidates: CandidateSet) -> list[int]:
+        """Return the rows of the candidates that cannot be broken into fragments."""
+        rows = []
+        for row, molecule in enumerate(candidates.molecules):
+            try:
+                _fragment_table(molecule)
+            except StructureError:
+                rows.append(row)
+        return rows
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.structures import open_text
+from specvae.molecules.structures import open_text, read_table
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 
@@ -62,7 +61,7 @@ def read_truth(path: Path) -> dict[str, str]:
     """
     truth: dict[str, str] = {}
     for line, row in _rows(path, required="query_id"):
-        query_id = (row["query_id"] or "").strip()
+        query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
         block = _block_of_row(path, line, row)
@@ -99,9 +98,9 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     return blocks
 
 
-def _block_of_row(path: Path, line: int, row: Mapping[str, str | None]) -> str:
+def _block_of_row(path: Path, line: int, row: Mapping[str, str]) -> str:
     for column in _BLOCK_COLUMNS:
-        text = (row.get(column) or "").strip()
+        text = row.get(column, "")
         if text:
             return _block_of_text(path, line, text, column)
     raise InputError(f"{path}:{line}: no compound; wanted one of {', '.join(_BLOCK_COLUMNS)}")
@@ -127,21 +126,15 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
         ) from None
 
 
-def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """Yield (line number, row) with column names in lower case."""
+def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and row, by column names in lower case."""
     with open_text(path) as stream:
-        head = stream.readline()
-        delimiter = "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
-        names = [name.strip().lower() for name in next(csv.reader([head], delimiter=delimiter), [])]
+        names, rows = read_table(stream)
         if not set(names) & set(_BLOCK_COLUMNS) or (required and required not in names):
             wanted = f"{required} and one of " if required else "one of "
             raise InputError(
                 f"{path}:1: found columns {', '.join(names) or 'none'}; "
                 f"wanted {wanted}{', '.join(_BLOCK_COLUMNS)}"
             )
-        reader = csv.DictReader(stream, fieldnames=names, delimiter=delimiter)
-        try:
-            for row in reader:
-                yield reader.line_num + 1, row
-        except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num + 2}: not a table ({error})") from None
+        for line, cells in rows:
+            yield line, dict(zip(names, cells, strict=False))

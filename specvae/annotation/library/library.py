@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.errors import StructureError
-from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout, SparseMatrix
 from specvae.spectra.read import read_spectra
@@ -222,35 +222,27 @@ def join_rows(parts: Sequence[SparseMatrix], n_columns: int) -> SparseMatrix:
 class StructureParser:
     """Parses each distinct structure of a library once; libraries repeat them per spectrum.
 
-    Where a SMILES cannot be parsed, the InChI beside it counts; `report` is told so.
+    What was decided on a structure, such as to take the InChI, is noted in `report` per spectrum.
     """
 
     def __init__(self, report: ReadReport | None = None) -> None:
         self._report = report
-        self._known: dict[tuple[str | None, str | None], tuple[Molecule | str, bool]] = {}
+        self._known: dict[tuple[str | None, str | None], Molecule | str] = {}
 
     def __call__(self, spectrum: Spectrum) -> Molecule:
         """Return the spectrum's molecule, or raise a StructureError."""
         key = (spectrum.smiles, spectrum.inchi)
         if key not in self._known:
-            self._known[key] = _parse_either(*key)
-        found, is_inchi_instead = self._known[key]
+            try:
+                self._known[key] = parse_molecule(*key)
+            except StructureError as error:
+                self._known[key] = str(error)
+        found = self._known[key]
         if isinstance(found, str):
             raise StructureError(found)
-        if is_inchi_instead and self._report is not None:
-            self._report.note("InChI taken where the SMILES cannot be parsed")
+        if INCHI_INSTEAD in found.notes and self._report is not None:
+            self._report.note(INCHI_INSTEAD)
         return found
-
-
-def _parse_either(smiles: str | None, inchi: str | None) -> tuple[Molecule | str, bool]:
-    """Return the molecule or what is wrong, and whether the InChI stood in for the SMILES."""
-    try:
-        return parse_molecule(smiles=smiles, inchi=inchi), False
-    except StructureError as error:
-        if smiles and inchi:
-            with contextlib.suppress(StructureError):
-                return parse_molecule(inchi=inchi), True
-        return str(error), False
 
 
 class _ChunkEncoder:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.known_share import settle
 from specvae.annotation.evidence.list_features import list_features
-from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.evidence.pool import Evidence, UnusableCandidatesError
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -102,7 +102,12 @@ def rank_spectra(
         if annotator.evidence_pool is not None:
             chunk = [_with_structures(record) for record in chunk]
         listed = [record for record in chunk if isinstance(record, _Listed)]
-        ranked = _ranked(annotator, listed, source, log_odds, n_jobs, progress)
+        try:
+            ranked = iter(_ranked(annotator, listed, source, log_odds, n_jobs, progress))
+        except UnusableCandidatesError:
+            chunk = [_with_fragments(record, annotator) for record in chunk]
+            listed = [record for record in chunk if isinstance(record, _Listed)]
+            ranked = iter(_ranked(annotator, listed, source, log_odds, n_jobs, progress))
         for record in chunk:
             yield record if isinstance(record, Unranked) else next(ranked)
             n_done += 1
@@ -128,13 +133,28 @@ def _with_structures(record: _Listed | Unranked) -> _Listed | Unranked:
     """Leave out candidates that cannot be parsed, and say so: evidence needs the structures."""
     if isinstance(record, Unranked):
         return record
-    query, (candidates, unusable) = record.query, record.candidates.usable()
-    if not unusable:
+    candidates, unusable = record.candidates.usable()
+    said = "candidates left out whose structure cannot be parsed"
+    return _without(record, candidates, len(unusable), said)
+
+
+def _with_fragments(record: _Listed | Unranked, annotator: Annotator) -> _Listed | Unranked:
+    """Leave out candidates that cannot be broken into fragments, and say so."""
+    if isinstance(record, Unranked) or annotator.evidence_pool is None:
         return record
-    if not len(candidates):
+    lost = annotator.evidence_pool.unbreakable(record.candidates)
+    kept = record.candidates.select(np.delete(np.arange(len(record.candidates)), lost))
+    said = "candidates left out whose structure cannot be broken into fragments"
+    return _without(record, kept, len(lost), said)
+
+
+def _without(record: _Listed, kept: CandidateSet, n_lost: int, said: str) -> _Listed | Unranked:
+    query = record.query
+    if not n_lost:
+        return record
+    if not len(kept):
         return Unranked(query.query_id, Refusal(Cause.NONE_USABLE), query, query.remarks)
-    remark = f"candidates left out whose structure cannot be parsed: {len(unusable):,}"
-    return _Listed(replace(query, remarks=(*query.remarks, remark)), candidates)
+    return _Listed(replace(query, remarks=(*query.remarks, f"{said}: {n_lost:,}")), kept)
 
 
 def _ranked(
@@ -144,7 +164,7 @@ def _ranked(
     log_odds: list[float],
     n_jobs: int | None,
     progress: Progress,
-) -> Iterator[Ranked]:
+) -> list[Ranked]:
     """Rank what the model predicts at one go and compares with one table of fingerprints.
 
     `log_odds` are of earlier queries, see `settle`; those of these queries are put beside them.
@@ -165,14 +185,18 @@ def _ranked(
             for (query, candidates), packed, scores in zip(listed, compared, both, strict=True)
         ]
         pooled, log_odds[:] = settle(weighed, pool.weights, log_odds)
+    ranked = []
     for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
         listed, tables, logits, both, pooled, strict=True
     ):
         final = scores if evidence is None else evidence.scores
         probabilities = _probabilities(annotator, query, final, evidence)
-        yield Ranked(
-            query, candidates, packed, final, blind_scores, predicted, evidence, probabilities
+        ranked.append(
+            Ranked(
+                query, candidates, packed, final, blind_scores, predicted, evidence, probabilities
+            )
         )
+    return ranked
 
 
 def _probabilities(

@@ -14,7 +14,7 @@ from specvae.molecules.candidates import (
     read_candidates,
 )
 from specvae.molecules.fingerprint import fingerprints, get_layout
-from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
 from specvae.molecules.structures import read_molecules
 from specvae.report import ReadReport, Reason
 
@@ -121,7 +121,6 @@ def test_first_block_alone_is_completed_and_nonsense_replaced(write: Write) -> N
         (b"structure,mass\nCCO,46\n", "c.csv", "no column smiles or inchi among the columns str"),
         (b"BEGIN IONS\nTITLE=x\nEND IONS\n", "c.csv", "no column smiles or inchi"),
         (b"smiles\nCCO\n", "c.xlsx", "not known by its suffix"),
-        (b'smiles,name\nCCO,"a\n' + b"CO,b\n" * 200, "c.csv", "c.csv:2: a quotation mark"),
     ],
 )
 def test_unusable_files_are_one_line(write: Write, content: bytes, name: str, said: str) -> None:
@@ -293,3 +292,113 @@ def test_row_without_query_id_among_rows_with_one_is_counted(tmp_path: Path) -> 
     assert candidates.name.tolist() == ["one", "two"]
     assert report.n_read == 2
     assert [(s.line, s.record, s.reason) for s in report.skips] == [(3, "lost", Reason.BAD_FIELD)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_stray_quotation_mark_swallows_no_rows(write: Write, suffix: str) -> None:
+    separator = "," if suffix == "csv" else "\t"
+    rows = [
+        ["smiles", "name", "id"],
+        ["CCO", '"ethanol', "1"],
+        ["CO", '5"-methanol', "2"],
+        ["CCC", '"a quoted\nname, in ""two"" lines"', "3"],
+        ["CCN", '"amine" of ethyl', "4"],
+        *([f"C{'C' * n}Cl", "chloride", str(n)] for n in range(5, 80)),
+    ]
+    report = ReadReport()
+    text = "\n".join(separator.join(row) for row in rows) + "\n"
+    found = read_candidates(write(text, f"c.{suffix}"), report)
+    assert len(found) == 79
+    assert found.name[:2].tolist() == ['"ethanol', '5"-methanol']
+    assert found.name[2].split() == ["a", "quoted", "name,", "in", '"two"', "lines"]
+    assert found.id.tolist() == [str(n) for n in range(1, 80)]
+    assert report.skips == []
+    assert report.notes["stray quotation mark taken as a character"] == 2
+
+
+@pytest.mark.parametrize("smiles", ["N/A", "-", "NA", "null", "c1cc", "CC(", "*CC"])
+def test_an_inchi_stands_in_for_a_smiles_that_says_nothing(write: Write, smiles: str) -> None:
+    inchi = "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+    report = ReadReport()
+    found = read_candidates(write(f'SMILES,InChI\n{smiles},"{inchi}"\n'), report)
+    assert found.smiles.tolist() == ["CCO"]
+    noted = {} if smiles in ("N/A", "-", "NA", "null") else {INCHI_INSTEAD: 1}
+    assert report.notes == noted
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        '"InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3",',
+        ',"1S/C2H6O/c1-2-3/h3H,2H2,1H3"',
+        ',"InChI=InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"',
+        ",CCO",
+        "CCO,LFQSCWFLJHTTHZ-UHFFFAOYSA-N",
+    ],
+)
+def test_a_structure_is_told_by_its_shape(write: Write, cells: str) -> None:
+    assert read_candidates(write(f"smiles,inchi\n{cells}\n")).smiles.tolist() == ["CCO"]
+
+
+def test_extended_smiles_are_shown_without_their_tail(write: Write) -> None:
+    rows = ["CCO |c:1|", "CCN ethylamine", "CC* |$;;R1$|", "CC[C@H](N)O |broken"]
+    report = ReadReport()
+    found = read_candidates(write("smiles\n" + "\n".join(rows) + "\n"), report)
+    assert found.smiles.tolist() == ["CCO", "CCN", "CC[C@H](N)O"]
+    assert [skip.reason for skip in report.skips] == [Reason.BAD_STRUCTURE]
+
+
+def test_a_long_cell_and_other_column_names(write: Write) -> None:
+    for name in ("canonical_smiles", "Canonical SMILES", "Smiles", "isomeric_smiles"):
+        found = read_candidates(write(f"{name},synonyms\nCCO,{'x|' * 100_000}\nCO,y\n"))
+        assert found.smiles.tolist() == ["CCO", "CO"]
+    inchi = "InChI=1S/CH4O/c1-2/h2H,1H3"
+    assert read_candidates(write(f'INCHI\n"{inchi}"\n')).smiles.tolist() == ["CO"]
+    assert read_candidates(write(f'standard_inchi\n"{inchi}"\n')).smiles.tolist() == ["CO"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16(write: Write, encoding: str) -> None:
+    text = "smiles,name\nCCO,Äthanol\n"
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    assert read_candidates(write((mark + text).encode(encoding))).name.tolist() == ["Äthanol"]
+
+
+def test_a_metal_that_is_taken_off_is_said(write: Write) -> None:
+    report = ReadReport()
+    copper = "[Cu+2].NCC(=O)[O-].NCC(=O)[O-]"
+    read_candidates(write(f"smiles\n{copper}\nCC(=O)[O-].[Na+]\nCCO\n"), report)
+    assert report.notes == {
+        "metal taken off: Cu": 1,
+        "largest organic component of several kept": 1,
+    }
+
+
+def test_a_number_is_the_query_of_that_number(write: Write) -> None:
+    found = read_candidates(write("query_id,smiles\n1.0,CCO\n2.00,CO\nx1.0,CCC\n"))
+    assert found.for_query("1").smiles.tolist() == ["CCO"]
+    assert found.for_query("2.0").smiles.tolist() == ["CO"]
+    assert not len(found.for_query("x1"))
+
+
+def test_control_characters_of_a_name_are_blanks(write: Write) -> None:
+    found = read_candidates(write("smiles,name\nCCO,a\x07b\x1b[31mc\n"))
+    assert found.name.tolist() == ["a b [31mc"]
+
+
+@pytest.mark.parametrize("smiles", ["C" * 10_001, "C" * 1_001, "(" * 9_000, "[Na+]." * 1_500 + "C"])
+def test_structures_that_are_too_large_are_skipped(write: Write, smiles: str) -> None:
+    report = ReadReport()
+    found = read_candidates(write(f"smiles\n{smiles}\nCCO\n"), report)
+    assert found.smiles.tolist() == ["CCO"]
+    assert [skip.reason for skip in report.skips] == [Reason.BAD_STRUCTURE]
+
+
+def test_what_is_stored_must_parse_again(write: Write) -> None:
+    """A neutralised cyclopentadienyl was read, and ended the run in the fragmenter."""
+    report = ReadReport()
+    found = read_candidates(write("smiles\nOCCN(CC1=CCC=C1)C[c-]1cccc1.[K+]\nCCO\n"), report)
+    for smiles, molecule in zip(found.smiles, found.molecules, strict=True):
+        assert Chem.MolFromSmiles(smiles) is not None
+        assert Chem.MolFromSmiles(molecule.smiles) is not None
+    assert len(found) + len(report.skips) == 2

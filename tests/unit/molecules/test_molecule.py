@@ -98,7 +98,7 @@ def test_given_inchikey_is_trusted() -> None:
         ("C(C)(C)(C)(C)C", None, "valence"),
         ("c1cccc1", None, "kekulize"),
         ("*CC", None, "wildcard"),
-        ("N/A", None, "cannot be parsed"),
+        ("N/A", None, "no structure given"),
         (None, "InChI=1S/zz", "InChI cannot be parsed: InChI=1S/zz"),
         ("C" * 300 + "(", None, "..."),
     ],

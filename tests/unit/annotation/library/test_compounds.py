@@ -83,7 +83,7 @@ def test_damaged_compression_and_endless_cells_are_one_line(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"x\.csv\.gz: the gzip file is damaged"):
         read_excluded([tmp_path / "x.csv.gz"])
     endless = written(tmp_path / "x.csv", f'inchikey14\n{CAFFEINE}\n"{"x" * 200_000}\n')
-    with pytest.raises(InputError, match=r"x\.csv:\d+: not a table"):
+    with pytest.raises(InputError, match=r"x\.csv:3: SMILES of 200,000 characters, at most 10,000"):
         read_excluded([endless])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
 from ranking_examples import by_mass, mgf, ranked, said, table
+from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fingerprint import log_likelihoods
@@ -16,11 +17,14 @@ from specvae.annotation.ranking import rank as module
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
 
@@ -247,3 +251,36 @@ def test_unreadable_records_of_one_name(tmp_path: Path) -> None:
         mgf(tmp_path / "q.mgf", bad, good, *[bad] * 3), ReadReport(), Query.settle
     )
     assert [record.query_id for record in records] == ["a", "a#3", "a#2", "a#4", "a#5"]
+
+
+def test_an_unusable_candidate_ends_no_run(
+    annotator: Annotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 135,000 ended annotate after a minute, with nothing written."""
+    query = spectrum_of(CAFFEINE, 110.0713, 138.0662)
+    library = Library.from_spectra([query], ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    pool = EvidencePool.from_library(library, np.arange(1), packed)
+    monkeypatch.setattr(annotator, "evidence_pool", pool)
+    # No other test has had it broken, and kept the table.
+    broken = Molecule.parse("CC(=O)Nc1ccc(OCCCF)cc1")
+    fragments_of = FragmentTable._of_mol
+
+    def of_mol(mol: Chem.Mol, n_steps: int, max_fragments: int) -> FragmentTable:
+        if Chem.MolToSmiles(mol) == broken.smiles:
+            raise Chem.KekulizeException("Can't kekulize mol.")
+        return fragments_of(mol, n_steps, max_fragments)
+
+    monkeypatch.setattr(FragmentTable, "_of_mol", of_mol)
+    path = tmp_path / "candidates.csv"
+    rows = "".join(f"{query.query_id},{s},{s[:4]}\n" for s in (broken.smiles, CAFFEINE, "CCO"))
+    path.write_text(f"query_id,smiles,name\n{rows}", encoding="utf-8")
+    report = ReadReport()
+    with CandidateSource(path, annotator.layout, 10.0, report) as source:
+        for _ in range(2):
+            (outcome,) = rank_spectra(annotator, [annotator.settle(query)], source, QueryFilter())
+            assert isinstance(outcome, Ranked)
+            assert outcome.candidates.smiles.tolist() == [CAFFEINE, "CCO"]
+            assert len(outcome.scores) == len(outcome.packed) == len(outcome.blind_scores) == 2
+            left_out = "candidates left out whose structure cannot be broken into fragments: 1"
+            assert said(outcome) == f"ok; {left_out}"

@@ -1,0 +1,389 @@
+"""One form of mobile hydrogens, however a structure is written.
+
+An amide may be written as imidic acid (InChI gives it back so), 2-pyridone as 2-hydroxypyridine,
+and the hydrogen of an imidazole on either nitrogen. The InChIKey's first block is the same, but
+fingerprints and fragments are not. `settle_hydrogens` moves such hydrogens, and the double bonds
+between, to one place:
+
+1. *Sites* are neutral N, O, S and Se atoms that have room for a hydrogen or a double bond.
+2. A site is mobile where it shares a carbon or nitrogen that is double-bonded to one of them
+   (amide, amidine, guanidine, urea, triazene), lies in a conjugated ring of 5 or 6 atoms, or is
+   bound to such a ring one or three bonds from a nitrogen of it. That follows InChI's mobile
+   hydrogens (doi:10.1186/s13321-015-0068-4), without the rarer rules; a form that InChI calls
+   another compound is not taken.
+3. Of all places for a group's hydrogens that leave each other atom its double bond, the one with
+   the lowest cost is taken: C=O before C=S before C=N, lactam before lactim, amine before imine on
+   a ring, aromatic rings intact. Canonical ranks of the atoms without hydrogens decide ties.
+
+Keto and enol forms, whose hydrogens move to carbon, stay as they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+from math import comb
+
+from rdkit import Chem
+
+_SITES = {7: 3, 8: 2, 16: 2, 34: 2}  # atomic number -> valence
+_RING_SIZES = (5, 6)
+_MOST_PLACES = 5000  # of the hydrogens of a group; beyond, it stays as written
+_MOST_STEPS = 20_000  # of a search for double bonds
+_MOST_FORMS = 6  # of a group that are compared with the InChI as written
+
+# What is no atom of these patterns has its hydrogens where they belong.
+_SUSPECT = Chem.MolFromSmarts(
+    "[$([OX2H1,SX2H1,SeX2H1]-[#6,#7]=[#7,S,Se]),"
+    "$([#7X3;!H0;+0]-[#6,#7]=[#7X2;+0]),"
+    "$([OX2H1,SX2H1,SeX2H1]-c:[n;H1,X2]),"
+    "$([OX2H1,SX2H1,SeX2H1]-c:a:a:[n;H1,X2]),"
+    "$([#7X2;+0]=c)]"
+)
+_RING_HYDROGEN = Chem.MolFromSmarts("[nH]")
+_RING_PLACE = Chem.MolFromSmarts("[nX2;+0]")
+
+# Costs of a hydrogen at a site, or of a double bond to it.
+_OXYGEN_HYDROGEN = 5.0
+_SULFUR_HYDROGEN = 3.0
+_SIX_RING_HYDROGEN = 1.0
+_FIVE_RING_HYDROGEN = 0.3
+_BESIDE_FUSION = -0.1
+_BESIDE_CARBONYL = -0.1
+_TWO_NEIGHBOURS = 2.0  # hydrogens at two nitrogens of a ring that are bound to each other
+_IMINE_ON_RING = 2.0
+_SUBSTITUTED_IMINE = 0.3
+_RING_IMINE = -0.2
+_ACCEPTOR_IMINE = -0.5
+
+
+def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
+    """Return the molecule with its mobile hydrogens in their places; itself if they are there.
+
+    Parameters
+    ----------
+    mol
+        Sanitised, of one component; it is not changed.
+    """
+    if not mol.HasSubstructMatch(_SUSPECT) and not (
+        mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE)
+    ):
+        return mol
+    kekule = Chem.RWMol(mol)
+    Chem.Kekulize(kekule, clearAromaticFlags=True)
+    groups = [group for group in _Groups(kekule).find() if group.is_mobile]
+    if not groups:
+        return mol
+    ranks = _ranks(mol, groups)
+    best = [next(_forms(group, ranks), None) for group in groups]
+    if not any(best):
+        return mol
+    settled = _with_forms(kekule, zip(groups, best, strict=True))
+    wanted = _first_block(mol)
+    if _first_block(settled) == wanted:
+        return settled
+    # Some group of them is none by InChI's rules, at least not in that form.
+    chosen: list[tuple[_Group, _Form | None]] = []
+    for group in groups:
+        for form in islice(_forms(group, ranks), _MOST_FORMS):
+            if _first_block(_with_forms(kekule, [*chosen, (group, form)])) == wanted:
+                chosen.append((group, form))
+                break
+    return _with_forms(kekule, chosen) if chosen else mol
+
+
+def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]) -> Chem.Mol:
+    """Return a sanitised molecule with some groups in other forms."""
+    changed = Chem.RWMol(kekule)
+    for group, form in forms:
+        if form is not None:
+            _apply(changed, group, form)
+    settled = changed.GetMol()
+    Chem.SanitizeMol(settled)
+    Chem.AssignStereochemistry(settled, cleanIt=True, force=True)
+    return settled
+
+
+def _first_block(mol: Chem.Mol) -> str:
+    key: str = Chem.MolToInchiKey(mol)  # type: ignore[no-untyped-call]
+    return key[:14]
+
+
+# The partner in a double bond of each atom that has one.
+_Form = dict[int, int]
+
+
+@dataclass
+class _Group:
+    """Atoms that share mobile hydrogens.
+
+    Attributes
+    ----------
+    bonds
+        Partners of each atom, by bonds that may be single or double.
+    sites
+        Those that take a hydrogen or a double bond; all others need a double bond.
+    free
+        The sites that have no double bond as written.
+    cost
+        What a hydrogen costs at each site, less what a double bond there does.
+    """
+
+    bonds: dict[int, set[int]]
+    sites: set[int]
+    free: set[int]
+    cost: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def is_mobile(self) -> bool:
+        return 0 < len(self.free) < len(self.sites)
+
+
+class _Groups:
+    """Finds the groups of a molecule without aromatic bonds."""
+
+    def __init__(self, mol: Chem.Mol) -> None:
+        self._mol = mol
+        self._partner: dict[int, int] = {}
+        self._blocked: set[int] = set()
+        for bond in mol.GetBonds():
+            a, b = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            order = bond.GetBondTypeAsDouble()
+            if order == 2:
+                for one, other in ((a, b), (b, a)):
+                    if one in self._partner:
+                        self._blocked.add(one)  # two double bonds: cumulated, or hypervalent
+                    self._partner[one] = other
+            elif order != 1:
+                self._blocked |= {a, b}
+        self._sites = {atom.GetIdx() for atom in mol.GetAtoms() if self._is_site(atom)}
+        self._bonds: dict[int, set[int]] = {}
+        self._ring_atoms: set[int] = set()
+
+    def _is_site(self, atom: Chem.Atom) -> bool:
+        valence = _SITES.get(atom.GetAtomicNum())
+        return (
+            valence is not None
+            and atom.GetIdx() not in self._blocked
+            and atom.GetFormalCharge() == 0
+            and atom.GetNumRadicalElectrons() == 0
+            and atom.GetDegree() < valence
+            and atom.GetTotalValence() == valence
+        )
+
+    def find(self) -> Iterator[_Group]:
+        """Yield the groups, with the costs of their sites."""
+        self._add_rings()
+        self._add_centres()
+        self._close()
+        left = set(self._bonds)
+        while left:
+            waiting = [left.pop()]
+            atoms = set(waiting)
+            while waiting:
+                fresh = self._bonds[waiting.pop()] - atoms
+                atoms |= fresh
+                waiting += fresh
+            left -= atoms
+            sites = atoms & self._sites
+            free = {site for site in sites if site not in self._partner}
+            group = _Group({atom: self._bonds[atom] for atom in atoms}, sites, free)
+            group.cost = {site: self._cost(site, sites) for site in sites}
+            yield group
+
+    def _connect(self, a: int, b: int) -> None:
+        self._bonds.setdefault(a, set()).add(b)
+        self._bonds.setdefault(b, set()).add(a)
+
+    def _add_rings(self) -> None:
+        """Add conjugated rings with a nitrogen site, rings fused to them, and what is bound."""
+        rings = [
+            ring
+            for ring in self._mol.GetRingInfo().AtomRings()
+            if len(ring) in _RING_SIZES and all(map(self._is_conjugated, ring))
+        ]
+        systems: list[list[tuple[int, ...]]] = []
+        for ring in rings:
+            fused = [s for s in systems if any(len(set(ring) & set(other)) > 1 for other in s)]
+            systems = [s for s in systems if s not in fused]
+            systems.append([ring, *(other for system in fused for other in system)])
+        for system in systems:
+            atoms = {atom for ring in system for atom in ring}
+            if not atoms & self._sites:
+                continue
+            self._ring_atoms |= atoms
+            for ring in system:
+                for place, atom in enumerate(ring):
+                    self._connect(atom, ring[place - 1])
+                    self._add_bound(atom, place, ring, atoms)
+
+    def _is_conjugated(self, index: int) -> bool:
+        atom = self._mol.GetAtomWithIdx(index)
+        if index in self._blocked:
+            return False
+        if index in self._partner or index in self._sites:
+            return True
+        # Its lone pair takes part, though the atom itself keeps its bonds.
+        return atom.GetAtomicNum() in (7, 8, 16, 34) and atom.GetFormalCharge() == 0
+
+    def _add_bound(self, atom: int, place: int, ring: tuple[int, ...], system: set[int]) -> None:
+        size = len(ring)
+        distances = (1,) if size == 5 else (1, 3)
+        beside = {ring[(place + step * sign) % size] for step in distances for sign in (1, -1)}
+        if not beside & self._sites:
+            return
+        for neighbour in self._mol.GetAtomWithIdx(atom).GetNeighbors():
+            if neighbour.GetIdx() in self._sites - system and atom not in self._sites:
+                self._connect(atom, neighbour.GetIdx())
+
+    def _add_centres(self) -> None:
+        """Add carbons and nitrogens that are double-bonded to one site and bound to another."""
+        for site in self._sites:
+            centre = self._partner.get(site)
+            if centre is None or centre in self._ring_atoms or centre in self._blocked:
+                continue
+            atom = self._mol.GetAtomWithIdx(centre)
+            if atom.GetAtomicNum() not in (6, 7) or atom.GetFormalCharge():
+                continue
+            bound = [n.GetIdx() for n in atom.GetNeighbors() if n.GetIdx() in self._sites]
+            if len(bound) > 1:
+                for other in bound:
+                    self._connect(centre, other)
+
+    def _close(self) -> None:
+        """Leave out atoms whose double bond leads outside, and what cannot take one."""
+        while True:
+            lost = [
+                atom
+                for atom, bound in self._bonds.items()
+                if not bound
+                or (
+                    self._partner[atom] not in bound
+                    if atom in self._partner
+                    else atom not in self._sites
+                )
+            ]
+            if not lost:
+                return
+            for atom in lost:
+                for other in self._bonds.pop(atom):
+                    if other in self._bonds:
+                        self._bonds[other].discard(atom)
+
+    def _cost(self, site: int, group: set[int]) -> float:
+        atom = self._mol.GetAtomWithIdx(site)
+        number = atom.GetAtomicNum()
+        if number != 7:
+            return _OXYGEN_HYDROGEN if number == 8 else _SULFUR_HYDROGEN
+        info = self._mol.GetRingInfo()
+        neighbours = list(atom.GetNeighbors())
+        beside_carbonyl = sum(
+            any(n.GetIdx() in group and n.GetAtomicNum() != 7 for n in neighbour.GetNeighbors())
+            for neighbour in neighbours
+        )
+        if site in self._ring_atoms:
+            cost = _BESIDE_CARBONYL * beside_carbonyl
+            if not info.IsAtomInRingOfSize(site, 5):
+                return cost + _SIX_RING_HYDROGEN
+            fused = any(info.NumAtomRings(n.GetIdx()) > 1 for n in neighbours)
+            return cost + _FIVE_RING_HYDROGEN + (_BESIDE_FUSION if fused else 0.0)
+        # From here on costs are of the double bond, hence negative for the hydrogen.
+        cost = 0.0
+        if any(n.GetIdx() in self._ring_atoms for n in neighbours):
+            cost += _IMINE_ON_RING
+        if info.NumAtomRings(site):
+            cost += _RING_IMINE
+        elif len(neighbours) > 1:
+            cost += _SUBSTITUTED_IMINE
+        if any(_is_acceptor(n, site) for n in neighbours):
+            cost += _ACCEPTOR_IMINE
+        return -cost
+
+
+def _is_acceptor(atom: Chem.Atom, site: int) -> bool:
+    """Return whether an atom draws electrons: of a nitro, cyano or sulfonyl group."""
+    if atom.GetFormalCharge() > 0:
+        return True
+    orders = [
+        bond.GetBondTypeAsDouble()
+        for bond in atom.GetBonds()
+        if bond.GetOtherAtomIdx(atom.GetIdx()) != site
+    ]
+    return 3.0 in orders or orders.count(2.0) > 1
+
+
+def _ranks(mol: Chem.Mol, groups: list[_Group]) -> list[int]:
+    """Return canonical ranks of the atoms that no place of a mobile hydrogen changes."""
+    bare = Chem.RWMol(mol)
+    for group in groups:
+        for atom, bound in group.bonds.items():
+            here = bare.GetAtomWithIdx(atom)
+            here.SetIsAromatic(False)
+            here.SetNoImplicit(True)
+            here.SetNumExplicitHs(0)
+            for other in bound:
+                bond = bare.GetBondBetweenAtoms(atom, other)
+                bond.SetIsAromatic(False)
+                bond.SetBondType(Chem.BondType.SINGLE)
+                bond.SetStereo(Chem.BondStereo.STEREONONE)
+    bare.UpdatePropertyCache(strict=False)
+    return list(Chem.CanonicalRankAtoms(bare, includeChirality=False, includeIsotopes=False))
+
+
+def _forms(group: _Group, ranks: list[int]) -> Iterator[_Form]:
+    """Yield the forms that are better than the one as written, the best first."""
+    n = len(group.free)
+    if comb(len(group.sites), n) > _MOST_PLACES:
+        return
+    sites = sorted(group.sites, key=lambda site: ranks[site])
+
+    def cost(free: tuple[int, ...]) -> float:
+        pairs = sum(b in group.bonds[a] for a, b in combinations(free, 2))
+        return round(sum(group.cost[site] for site in free) + _TWO_NEIGHBOURS * pairs, 6)
+
+    for free in sorted(
+        combinations(sites, n), key=lambda free: (cost(free), [ranks[site] for site in free])
+    ):
+        if set(free) == group.free:
+            return
+        form = _paired(group.bonds, set(group.bonds) - set(free), ranks)
+        if form is not None:
+            yield form
+
+
+def _paired(bonds: dict[int, set[int]], atoms: set[int], ranks: list[int]) -> _Form | None:
+    """Return a partner for each of the atoms, None if some must stay alone."""
+    steps = 0
+
+    def search(left: frozenset[int]) -> _Form | None:
+        nonlocal steps
+        steps += 1
+        if not left:
+            return {}
+        if steps > _MOST_STEPS:
+            return None
+        # The atom with the fewest choices: mostly there is one, or none.
+        one = min(left, key=lambda atom: (len(bonds[atom] & left), ranks[atom]))
+        for other in sorted(bonds[one] & left, key=lambda atom: ranks[atom]):
+            rest = search(left - {one, other})
+            if rest is not None:
+                return rest | {one: other, other: one}
+        return None
+
+    return search(frozenset(atoms))
+
+
+def _apply(mol: Chem.RWMol, group: _Group, partner: _Form) -> None:
+    for atom, bound in group.bonds.items():
+        if atom in group.sites:
+            here = mol.GetAtomWithIdx(atom)
+            here.SetNoImplicit(False)
+            here.SetNumExplicitHs(0)
+        for other in bound:
+            bond = mol.GetBondBetweenAtoms(atom, other)
+            double = partner.get(atom) == other
+            wanted = Chem.BondType.DOUBLE if double else Chem.BondType.SINGLE
+            if bond.GetBondType() != wanted:
+                bond.SetBondType(wanted)
+                bond.SetStereo(Chem.BondStereo.STEREONONE)

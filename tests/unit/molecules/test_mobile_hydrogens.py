@@ -1,0 +1,141 @@
+"""The same compound has one structure, fingerprint and fragments, however it is written."""
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from shared_data import shared
+
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.mobile_hydrogens import settle_hydrogens
+from specvae.molecules.molecule import Molecule
+
+# The form that is wanted, and others of the same first block. Its InChI is tried, too.
+SPELLINGS = {
+    "glutathione": (
+        "NC(CCC(=O)NC(CS)C(=O)NCC(=O)O)C(=O)O",
+        "NC(CCC(O)=NC(CS)C(O)=NCC(=O)O)C(=O)O",
+        "NC(CCC(=O)NC(CS)C(O)=NCC(=O)O)C(=O)O",
+        "[NH3+]C(CCC(=O)NC(CS)C(=O)NCC(=O)[O-])C(=O)O",
+    ),
+    "tripeptide": ("CC(N)C(=O)NC(C)C(=O)NCC(N)=O", "CC(N)C(O)=NC(C)C(O)=NCC(=N)O"),
+    "urea": ("CNC(=O)NC", "CN=C(O)NC"),
+    "thiourea": ("CCNC(=S)NC", "CCNC(S)=NC", "CCN=C(S)NC"),
+    "thioamide": ("CC(N)=S", "CC(=N)S"),
+    "thioacid": ("CC(=O)S", "CC(O)=S"),
+    "carbamate": ("COC(N)=O", "COC(=N)O"),
+    "hydroxamic acid": ("CC(=O)NO", "CC(O)=NO"),
+    "hydrazide": ("CC(=O)NN", "CC(O)=NN"),
+    "semicarbazone": ("CC=NNC(N)=O", "CC=NNC(=N)O", "CC=NN=C(N)O"),
+    "guanidine": ("N=C(N)NCCCC(N)C(=O)O", "NC(N)=NCCCC(N)C(=O)O"),
+    "biguanide": ("CN(C)C(=N)NC(=N)N", "CN(C)C(N)=NC(=N)N", "CN(C)C(=N)N=C(N)N"),
+    "nitroguanidine": ("CNC(N)=N[N+](=O)[O-]", "CNC(=N)N[N+](=O)[O-]"),
+    "amidine": ("CCNC(C)=N", "CCN=C(C)N"),
+    "lactam": ("O=C1CCCN1", "OC1=NCCC1"),
+    "penicillin": (
+        "CC1(C)SC2C(NC(=O)Cc3ccccc3)C(=O)N2C1C(=O)O",
+        "CC1(C)SC2C(N=C(O)Cc3ccccc3)C(=O)N2C1C(=O)O",
+    ),
+    "barbiturate": ("CCC1(CC)C(=O)NC(=O)NC1=O", "CCC1(CC)C(O)=NC(=O)N=C1O"),
+    "hydantoin": ("O=C1CNC(=O)N1", "OC1=NC(O)=NC1"),
+    "saccharin": ("O=C1NS(=O)(=O)c2ccccc21", "OC1=NS(=O)(=O)c2ccccc21"),
+    "2-pyridone": ("O=c1cccc[nH]1", "Oc1ccccn1"),
+    "4-pyridone": ("O=c1cc[nH]cc1", "Oc1ccncc1"),
+    "2-aminopyridine": ("Nc1ccccn1", "N=c1cccc[nH]1"),
+    "uracil": ("O=c1cc[nH]c(=O)[nH]1", "Oc1ccnc(O)n1", "O=c1nccc(O)[nH]1"),
+    "cytosine": ("Nc1cc[nH]c(=O)n1", "N=c1ccnc(O)[nH]1", "N=c1cc[nH]c(=O)[nH]1", "Nc1ccnc(O)n1"),
+    "adenine": ("Nc1ncnc2[nH]cnc12", "Nc1ncnc2nc[nH]c12", "Nc1nc[nH]c2ncnc1-2"),
+    "guanine": ("Nc1nc2[nH]cnc2c(=O)[nH]1", "N=c1nc(O)c2nc[nH]c2[nH]1"),
+    "imidazole": ("Cc1cnc[nH]1", "Cc1c[nH]cn1"),
+    "tetrazole": ("Cc1nn[nH]n1", "Cc1nnn[nH]1"),
+    "benzimidazole": ("COc1ccc2[nH]cnc2c1", "COc1ccc2nc[nH]c2c1"),
+    "allopurinol": ("O=c1[nH]cnc2[nH]ncc12", "Oc1ncnc2n[nH]cc12", "O=c1ncnc2[nH][nH]cc1-2"),
+    "thiol of imidazole": ("Cn1cc[nH]c1=S", "Cn1ccnc1S"),
+    "triazene": ("CNN=Nc1ccccc1", "CN=NNc1ccccc1"),
+    "sulfoxide": ("CS(C)=O", "C[S+](C)[O-]"),
+    "common isotopes": ("CC(=O)NCl", "[12CH3]C(=O)N[35Cl]", "[1H]N(Cl)C(C)=O"),
+}
+# Two carbons, enol and keto, are two compounds; so are rings that InChI tells apart.
+KEPT = (
+    "CC(=O)CC(C)=O",
+    "CC(O)=CC(C)=O",
+    "O=C1C=C(O)C(=O)c2ccccc21",
+    "Oc1ccc2cccnc2c1",
+    "Oc1cccnc1",
+    "Nc1ccccc1",
+    "CC(=O)O",
+    "c1ccc(N=Nc2ccccc2)cc1",
+    "CN(C)C(C)=NC",
+    "COC=CC(=O)c1cc2cnc3c(=N)cc(NC(=O)C(C)C)c([nH]1)c23",
+)
+
+
+def without_stereo(molecule: Molecule) -> str:
+    return str(Chem.MolToSmiles(molecule.mol, isomericSmiles=False))
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_every_spelling_is_one_structure(name: str) -> None:
+    wanted, *others = (Molecule.parse(smiles) for smiles in SPELLINGS[name])
+    inchi = Chem.MolToInchi(wanted.mol)  # type: ignore[no-untyped-call]
+    for molecule in (*others, Molecule.parse(inchi=inchi)):
+        assert molecule.first_block == wanted.first_block
+        assert without_stereo(molecule) == without_stereo(wanted)
+        assert molecule.exact_mass == pytest.approx(wanted.exact_mass, abs=1e-9)
+        table, same = FragmentTable.of(wanted), FragmentTable.of(molecule)
+        np.testing.assert_array_equal(table.masses, same.masses)
+        np.testing.assert_array_equal(
+            np.unique(table.descriptors(), axis=0), np.unique(same.descriptors(), axis=0)
+        )
+        for layout in map(get_layout, ("morgan4096", "mixed2149")):
+            bits = layout.compute([wanted, molecule])
+            np.testing.assert_array_equal(bits[0], bits[1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["glutathione", "urea", "thioamide", "lactam", "2-pyridone", "barbiturate", "2-aminopyridine"],
+)
+def test_the_form_is_the_usual_one(name: str) -> None:
+    wanted = SPELLINGS[name][0]
+    usual = Chem.MolToSmiles(Chem.MolFromSmiles(wanted))
+    assert {Molecule.parse(smiles).smiles for smiles in SPELLINGS[name]} == {usual}
+
+
+@pytest.mark.parametrize("smiles", KEPT)
+def test_other_hydrogens_stay(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    assert settle_hydrogens(mol) is mol
+
+
+def test_a_structure_of_kekule_forms_has_one_table() -> None:
+    """Which double bonds were cut depended on the order of the atoms."""
+    mol = Chem.MolFromSmiles("Cc1ccc2cc(O)c(C(=O)NC)cc2c1Cl")
+    rng = np.random.default_rng(0)
+    tables = [
+        FragmentTable.of(Chem.RenumberAtoms(mol, rng.permutation(mol.GetNumAtoms()).tolist()))
+        for _ in range(6)
+    ]
+    for table in tables:
+        np.testing.assert_array_equal(table.valences, tables[0].valences)
+        np.testing.assert_array_equal(table.descriptors(), tables[0].descriptors())
+
+
+def test_genuine_structures_have_one_form() -> None:
+    """All but a few in a thousand: tropolones, nitrones and mesoionic rings are as written."""
+    path = shared("structures/structures.tsv.gz")
+    import gzip
+
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        lines = [line.rstrip("\n").split("\t")[4] for line in stream][1::1200]
+    n_compared, different = 0, []
+    for smiles in lines:
+        molecule = Molecule.parse(smiles)
+        other = Molecule.parse(inchi=Chem.MolToInchi(molecule.mol))  # type: ignore[no-untyped-call]
+        if molecule.charge or other.first_block != molecule.first_block:
+            continue
+        n_compared += 1
+        if without_stereo(molecule) != without_stereo(other):
+            different.append(smiles)
+    assert n_compared > 250
+    assert len(different) <= 2, different
