@@ -18,18 +18,22 @@ DEFAULT_SHARE = 0.5
 
 # Number of queries of known outcome that the default counts for.
 _STRENGTH = 5.0
+_NO_MEASURED = -50.0  # nats
 _LEAST = 0.01  # a run never shows that there is no known compound at all
 
 
 def log_odds_known(evidence: Evidence) -> float | None:
     """Return the log odds that the truth is a measured candidate, at a share of one half.
 
-    The evidence must assume that share. None for a list of measured or of unmeasured candidates
-    alone, which leaves no choice.
+    The evidence must assume that share. A known compound would be a measured candidate, so that a
+    list without any is of an unknown one. None for a list of measured candidates alone, which
+    leaves no choice.
     """
     measured = evidence.measured
-    if measured.all() or not measured.any():
+    if measured.all():
         return None
+    if not measured.any():
+        return _NO_MEASURED
     scores = evidence.scores
     return _log_sum(scores[measured]) - _log_sum(scores[~measured])
 

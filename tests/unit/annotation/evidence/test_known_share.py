@@ -21,9 +21,14 @@ def test_log_odds_are_of_measured_against_unmeasured_candidates() -> None:
     assert odds == pytest.approx(np.log(2.0 / 3.0))
 
 
-def test_a_list_without_a_choice_says_nothing() -> None:
+def test_a_list_of_measured_candidates_says_nothing() -> None:
     assert log_odds_known(evidence([0.0, 1.0], [True, True])) is None
-    assert log_odds_known(evidence([0.0, 1.0], [False, False])) is None
+
+
+def test_a_list_without_a_measured_candidate_is_of_an_unknown_compound() -> None:
+    odds = log_odds_known(evidence([0.0, 1.0], [False, False]))
+    assert odds is not None
+    assert known_share([odds] * 100) < 0.05
 
 
 def test_a_run_shows_its_share_of_known_compounds() -> None:
