@@ -57,7 +57,13 @@ demo: $(VENV)/.installed  ## Train, annotate and evaluate on the simulated demo 
 demo-data: $(VENV)/.installed  ## Write data/demo again
 	$(BIN)/python data/make_demo.py
 
-test: lint types pytest  ## Lint, types and all tests
+# The tests start beside mypy; what they say waits in the pipe until mypy is done, so that the output
+# ends with pytest's summary. Either one's failure is the goal's.
+test: lint  ## Lint, types and all tests
+	@code=$$(mktemp); \
+	{ $(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST_ARGS); echo $$? >"$$code"; } 2>&1 | \
+	{ $(BIN)/mypy </dev/null; types=$$?; cat; tests=$$(cat "$$code"); rm -f "$$code"; \
+	  [ "$$types" = 0 ] && [ "$$tests" = 0 ]; }
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format
 	$(BIN)/ruff check .

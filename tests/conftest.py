@@ -27,6 +27,13 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
     os.environ.setdefault(_name, "1")
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
+# Options of `train` for networks that learn the demo library in seconds.
+SMALL = (
+    "--set", "model.spectrum_encoder=[64]", "--set", "model.spectrum_decoder=[32]",
+    "--set", "model.fingerprint_encoder=[64]", "--set", "model.fingerprint_decoder=[64]",
+    "--set", "model.n_latent=64", "--set", "inputs.fine_bin_width=0",
+    "--set", "optim.batch_size=128", "--set", "optim.learning_rate=0.003",
+)  # fmt: skip
 
 
 def run_specvae(
@@ -135,6 +142,6 @@ def full_model(made_once: Callable[[str, Callable[[Path], None]], Path], own_cac
 
 def _train(folder: Path, *options: str) -> None:
     run_specvae(
-        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 12, "--seed", 1,
-        *options,
+        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 8, "--seed", 1,
+        *SMALL, *options,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path, PurePath
 
 import pytest
-from conftest import DEMO
+from conftest import DEMO, SMALL
 from image_files import write_mnist
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -29,12 +29,6 @@ from readme import readme_commands
 from spectra_files import mgf_record, msp_record, mzml_file, mzml_scan, mzxml_file, mzxml_scan
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = (
-    "--set", "model.spectrum_encoder=[16]", "--set", "model.spectrum_decoder=[16]",
-    "--set", "model.fingerprint_encoder=[16]", "--set", "model.fingerprint_decoder=[16]",
-    "--set", "inputs.fine_bin_width=0",
-)  # fmt: skip
-
 REFUSE = """
 import socket
 
@@ -144,8 +138,7 @@ def bare(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 def run(*command: object, cwd: Path, given: str = "") -> str:
-    # Fragments are few here: to compile their loops would take longer than to run them.
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    environment = dict(os.environ)
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, input=given, capture_output=True,

@@ -7,12 +7,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import DEMO, run_specvae
+from conftest import DEMO, SMALL, run_specvae
 from shared_data import shared
 from specvae_bench.folds.casmi import prepare
 
+from specvae.annotation.training import settings
+from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.errors import InputError
 from specvae.report import ReadReport
+from specvae.settings import override, parse_assignments
 from specvae.spectra.read import read_spectra
 
 CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
@@ -92,7 +95,13 @@ def test_casmi_merged_and_loose_files_rank_alike(
     assert results[0] == results[1]
 
 
-def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(tmp_path: Path) -> None:
+def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(preset: str, kind: str) -> TrainConfig:
+        return override(preset_config(preset, kind), parse_assignments(SMALL[1::2]))
+
+    monkeypatch.setattr(settings, "preset_config", small)
     folder, output = tmp_path / "data", tmp_path / "out"
     folder.mkdir()
     for name in ("queries.mgf", "truth.csv"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from image_files import write_mnist, write_svhn
 from PIL import Image
-from specvae_bench.paper import commands, images
+from specvae_bench.paper import commands, images, tasks
 from specvae_bench.paper.report import report
 
 from specvae.errors import ConfigError, InputError, TrainingError
@@ -28,6 +29,13 @@ def bench(command: click.Command, *arguments: object) -> str:
     done = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge 200 draws from the prior: the 10,000 of a published figure take half a minute."""
+    for name in ("DigitPairTask", "CaptionTask"):
+        monkeypatch.setattr(tasks, name, partial(getattr(tasks, name), n_prior=200))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from conftest import DEMO, run_specvae
+from conftest import DEMO, SMALL, run_specvae
 from image_files import write_mnist
 from readme import README, readme_commands
 
@@ -27,8 +27,8 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     }  # fmt: skip
     for command in found:
         assert command[0] == "specvae"
-        # Two epochs are enough to see that a command works.
-        extra = ["--epochs", "2"] if command[1] == "train" else []
+        # Two epochs of small networks are enough to see that a command works.
+        extra = ["--epochs", "2", *SMALL] if command[1] == "train" else []
         if command[1:3] == ["bench", "mnist-split"]:
             extra = ["--epochs", "1", "--oracle-epochs", "1", "--limit", "20"]
         run_specvae(*command[1:], *extra, cwd=tmp_path)
