@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
+from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
 
 LAYOUT_VERSION = 2
@@ -65,49 +66,6 @@ _CHUNK_SPECTRA = 4096
 _ABOVE_PRECURSOR = 1.5  # Th; isotope peaks of the precursor
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
-
-
-class SparseVector(NamedTuple):
-    """One encoded spectrum.
-
-    Parameters
-    ----------
-    columns
-        Columns that are not 0 (nnz,), int32, ascending, each once.
-    values
-        Their values (nnz,), float32.
-    """
-
-    columns: NDArray[np.int32]
-    values: NDArray[np.float32]
-
-
-class SparseMatrix(NamedTuple):
-    """Encoded spectra in compressed rows.
-
-    Parameters
-    ----------
-    offsets
-        Row i lies at ``offsets[i]:offsets[i + 1]`` of the other two (n + 1,), int64.
-    columns
-        (nnz,), int32, ascending within a row, each once.
-    values
-        (nnz,), float32.
-    n_columns
-        Width of the matrix.
-    """
-
-    offsets: NDArray[np.int64]
-    columns: NDArray[np.int32]
-    values: NDArray[np.float32]
-    n_columns: int
-
-    def select(self, rows: NDArray[np.int64]) -> SparseMatrix:
-        """Return some rows in the given order."""
-        counts = np.diff(self.offsets)[rows]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)
-        return SparseMatrix(offsets, self.columns[entries], self.values[entries], self.n_columns)
 
 
 class _Block(NamedTuple):

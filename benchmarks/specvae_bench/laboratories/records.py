@@ -26,7 +26,7 @@ from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.structures import open_text
 from specvae.report import ReadReport
-from specvae.spectra.binning import SparseMatrix
+from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 LABORATORY = "laboratory"

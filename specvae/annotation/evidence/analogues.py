@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.library.library import Library
 from specvae.errors import InputError
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 # Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from specvae.annotation.library.folds import fold_of
 from specvae.errors import StructureError
 from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
 from specvae.report import ReadReport, Reason
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
+from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 _CHUNK = 1024
@@ -206,19 +207,6 @@ def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
         yield from read_spectra(path, report)
 
 
-def join_rows(parts: Sequence[SparseMatrix], n_columns: int) -> SparseMatrix:
-    """Return the rows of several matrices of `n_columns` columns below one another."""
-    offsets = [np.zeros(1, dtype=np.int64)]
-    for part in parts:
-        offsets.append(part.offsets[1:] + offsets[-1][-1])
-    return SparseMatrix(
-        np.concatenate(offsets),
-        np.concatenate([part.columns for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        n_columns,
-    )
-
-
 class StructureParser:
     """Parses each distinct structure of a library once; libraries repeat them per spectrum.
 
@@ -261,7 +249,7 @@ class _ChunkEncoder:
     def finish(self) -> SparseMatrix:
         if self._waiting or not self._parts:
             self._flush()
-        return join_rows(self._parts, self._layout.n_columns)
+        return SparseMatrix.stack(self._parts, self._layout.n_columns)
 
     def _flush(self) -> None:
         self._parts.append(self._layout.encode_many(self._waiting))

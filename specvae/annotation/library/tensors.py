@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
 from specvae.vae.networks import SparseRows
 
 SPECTRUM = "spectrum"

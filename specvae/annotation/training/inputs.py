@@ -29,8 +29,9 @@ from specvae.molecules.molecule import Molecule
 from specvae.molecules.structures import read_molecules, read_rows
 from specvae.progress import Progress
 from specvae.report import ReadReport
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
+from specvae.spectra.sparse import SparseMatrix
 from specvae.vae.kinds import MODEL_KINDS
 
 _POOL_ROWS = 8192

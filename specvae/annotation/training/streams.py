@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specvae.annotation.library.library import Library, join_rows
+from specvae.annotation.library.library import Library
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM, sparse_rows
 from specvae.molecules.fingerprint import FingerprintLayout, unpack
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
 from specvae.vae.data import PackedBits, TensorSource, TrainingData, UnpairedPool
 from specvae.vae.networks import SparseRows
 
@@ -137,7 +138,7 @@ def training_data(
     matrix, table = library.spectra, packed
     pools = {SPECTRUM: spectra, FINGERPRINT: library.compound[structures]}
     if unpaired_spectra is not None and (n_more := len(unpaired_spectra.offsets) - 1):
-        matrix = join_rows([matrix, unpaired_spectra], matrix.n_columns)
+        matrix = SparseMatrix.stack([matrix, unpaired_spectra], matrix.n_columns)
         pools[SPECTRUM] = np.concatenate([pools[SPECTRUM], len(library) + np.arange(n_more)])
     if unpaired_packed is not None and (n_more := len(unpaired_packed)):
         table = np.concatenate([packed, unpaired_packed])

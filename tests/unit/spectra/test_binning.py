@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from specvae.errors import ConfigError
-from specvae.spectra.binning import BinLayout, SparseVector
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseVector
 from specvae.spectra.spectrum import Spectrum
 
 ALL = BinLayout(

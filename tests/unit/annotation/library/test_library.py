@@ -8,10 +8,11 @@ import pytest
 
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.library import Library, encode_unpaired_spectra, join_rows
+from specvae.annotation.library.library import Library, encode_unpaired_spectra
 from specvae.errors import ConfigError
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
@@ -188,7 +189,7 @@ def test_chunks_join_seamlessly() -> None:
     ]
     whole = layout.encode_many(spectra)
     parts = [layout.encode_many(spectra[i : i + 500]) for i in (0, 500, 1000)]
-    joined = join_rows(parts, layout.n_columns)
+    joined = SparseMatrix.stack(parts, layout.n_columns)
     through_library = encode_unpaired_spectra(spectra, layout, ReadReport(), SpectrumFilter())
     for name in ("offsets", "columns", "values"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))

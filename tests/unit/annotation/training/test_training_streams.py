@@ -15,7 +15,8 @@ from specvae.annotation.training.streams import (
 )
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
 from specvae.vae.data import UnpairedPool
 
 BINS = BinLayout(precursor=True)

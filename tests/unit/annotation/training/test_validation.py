@@ -13,7 +13,8 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.training import validation as module
 from specvae.annotation.training.validation import N_DECOYS, RetrievalValidation, few_per_group
 from specvae.molecules.molecule import Molecule
-from specvae.spectra.binning import BinLayout, SparseMatrix
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
 
 BINS = BinLayout()
 
