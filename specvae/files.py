@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gzip
 import hashlib
 import math
 import os
@@ -14,7 +15,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO, cast
+
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def rewindable(path: Path, suffix: str = "") -> Path:
@@ -44,6 +47,15 @@ def rewindable(path: Path, suffix: str = "") -> Path:
 
 # HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.
 _HDF5_CAUSE = re.compile(r"errno = (\d+), error message = '([^']*)'")
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, decompressing gzip whatever the file is called."""
+    stream = path.open("rb")
+    if stream.peek(2)[:2] != _GZIP_MAGIC:
+        return stream
+    stream.close()
+    return cast("BinaryIO", gzip.open(path, "rb"))
 
 
 @contextmanager

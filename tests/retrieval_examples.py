@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Problem, same_formula
 
+from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.molecule import parse_molecule
 from specvae.spectra.spectrum import Spectrum
@@ -24,15 +24,16 @@ def spectrum(query_id: str = "q", mz: tuple[float, ...] = (50.0,)) -> Spectrum:
     )
 
 
-def known() -> KnownSpectra:
+def known() -> Library:
     """Return two spectra of propanol and one of acetic acid."""
     propanol, acid = parse_molecule(PROPANOL), parse_molecule(ACETIC_ACID)
-    return KnownSpectra.of(
+    return Library.from_pairs(
         [
             (spectrum("a", (31.018, 43.054)), propanol),
             (spectrum("b", (43.018, 45.034)), acid),
             (spectrum("c", (41.039, 43.054)), propanol),
-        ]
+        ],
+        keep_records=True,
     )
 
 

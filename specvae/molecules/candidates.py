@@ -22,7 +22,7 @@ from specvae.molecules.fingerprint import (
     FingerprintLayout,
     fingerprints,
 )
-from specvae.molecules.molecule import Molecule
+from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.structures import Row, read_rows
 from specvae.report import ReadReport, Reason
 
@@ -405,6 +405,7 @@ class CandidatePool:
             "layout_version": layout.version,
             "n_bits": layout.n_bits,
             "probe_sha256": layout.probe_sha256,
+            "standard_version": STANDARD_VERSION,
             "n_structures": len(ordered),
             "n_duplicates": n_rows - len(ordered),
             "n_skipped": len(report.skips) - n_skipped,
@@ -444,6 +445,11 @@ class CandidatePool:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its fingerprints are of structures that were standardised as they are now."""
+        return int(self._file.attrs.get("standard_version", 1)) == STANDARD_VERSION
 
     def info(self) -> dict[str, Any]:
         """Return what the pool holds and was built from, ready for JSON."""
@@ -493,14 +499,15 @@ def _require_pool(path: Path, file: h5py.File, layout: FingerprintLayout | None)
         if len(file[column]) != n:
             raise InputError(f"{path}: the candidate pool is damaged")
     name, version = str(file.attrs["layout"]), int(file.attrs["layout_version"])
+    probe = str(file.attrs["probe_sha256"])
     if layout is None:
         return
-    if (name, version) != (layout.name, layout.version):
+    if layout.mismatch(name=name, version=version):
         raise InputError(
             f"{path}: fingerprints are {name} version {version}, "
             f"but {layout.name} version {layout.version} is wanted"
         )
-    if file.attrs["probe_sha256"] != layout.probe_sha256:
+    if layout.mismatch(probe_sha256=probe):
         raise InputError(
             f"{path}: {name} was computed with another version of RDKit, whose bits differ: "
             "build the pool again"

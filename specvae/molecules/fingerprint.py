@@ -142,6 +142,20 @@ class FingerprintLayout:
         probes = [Molecule(Chem.MolFromSmiles(text)) for text in _PROBES]
         return hashlib.sha256(self.compute(probes).tobytes()).hexdigest()
 
+    def mismatch(self, **stored: object) -> str | None:
+        """Return in which attribute fingerprints that were stored differ from these, or None.
+
+        Parameters
+        ----------
+        stored
+            Any of ``name``, ``version``, ``n_bits`` and ``probe_sha256`` as they were stored.
+        """
+        for attribute, found in stored.items():
+            here = getattr(self, attribute)
+            if found != here:
+                return f"{attribute} is {here} here, but {found} is stored"
+        return None
+
     @property
     def key(self) -> str:
         """Name, version, probe digest and version of standardisation in one word, for caches."""

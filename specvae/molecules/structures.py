@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TextIO
 
 from specvae.errors import InputError, StructureError
+from specvae.files import open_unpacked
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport, Reason
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
@@ -60,9 +60,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         If it is missing, a folder, empty, binary, or its compression is damaged.
     """
     try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == _GZIP_MAGIC
-        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        with open_unpacked(path) as stream:
             start = stream.read(4096)
         if not start.strip():
             raise InputError(f"{path}: the file is empty")
@@ -70,7 +68,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         if b"\0" in start and not is_utf16:
             raise InputError(f"{path}: not a text file; CSV, TSV or SMI is wanted")
         encoding = "utf-16" if is_utf16 else "utf-8-sig"
-        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        with open_unpacked(path) as stream:
             yield io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
+from specvae.files import open_unpacked
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
@@ -51,17 +52,13 @@ def open_bytes(path: Path) -> BinaryIO:
         If the file is missing, a directory, or may not be read.
     """
     try:
-        stream = path.open("rb")
+        return open_unpacked(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, wanted a file of spectra") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if stream.peek(2)[:2] == b"\x1f\x8b":
-        stream.close()
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return stream
 
 
 def read_head(path: Path) -> tuple[bytes, bool]:

@@ -55,6 +55,12 @@ class SparseMatrix(NamedTuple):
         return len(self.offsets) - 1
 
     @classmethod
+    def empty(cls, n_rows: int) -> SparseMatrix:
+        """Return rows without any column."""
+        offsets = np.zeros(n_rows + 1, np.int64)
+        return cls(offsets, np.empty(0, np.int32), np.empty(0, np.float32), 0)
+
+    @classmethod
     def stack(cls, parts: Sequence[SparseMatrix], n_columns: int) -> SparseMatrix:
         """Return the rows of several matrices of `n_columns` columns, one below the other."""
         offsets = [np.zeros(1, dtype=np.int64)]

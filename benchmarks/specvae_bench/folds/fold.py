@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import hashlib
 import time
 from collections.abc import Iterable
@@ -13,15 +12,16 @@ from typing import Any
 
 from specvae.annotation.library.compounds import read_excluded, read_truth
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
+from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.files import sha256_of
+from specvae.files import open_unpacked, sha256_of
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae_bench.folds.casmi import Challenges, prepare
-from specvae_bench.folds.known import KnownSpectra, read_known
+from specvae_bench.folds.known import read_known
 from specvae_bench.folds.options import FoldFiles
 from specvae_bench.retrieval.comparison import Problem, read_problems
 from specvae_bench.retrieval.methods import LAYOUTS
@@ -46,7 +46,7 @@ class Fold:
     """
 
     problems: list[Problem]
-    known: KnownSpectra
+    known: Library
     wanted: SpectrumFilter
     described: dict[str, dict[str, Any]]
     reading_seconds: float
@@ -109,7 +109,7 @@ def fold_digest(paths: Iterable[Path]) -> str:
     """Return the SHA-256 of files' contents one after the other, compressed or not."""
     digest = hashlib.sha256()
     for path in paths:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with open_unpacked(path) as stream:
             for block in iter(partial(stream.read, 1 << 20), b""):
                 digest.update(block)
     return digest.hexdigest()

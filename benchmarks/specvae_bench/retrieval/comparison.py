@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
 from specvae.annotation.evidence.known_share import settle
+from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -28,7 +29,6 @@ from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.folds.known import KnownSpectra
 
 # What models are combined with: of the look-ups the one that ranks best.
 PARTNER = "sum of 30, morgan4096"
@@ -157,7 +157,7 @@ class Comparison:
     def __init__(
         self,
         problems: Sequence[Problem],
-        known: KnownSpectra,
+        known: Library,
         jobs: int | None,
         console: Console,
     ) -> None:

@@ -15,9 +15,9 @@ from rdkit.Chem import rdFingerprintGenerator
 from rdkit.DataStructs import BulkTanimotoSimilarity, ExplicitBitVect
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits
+from specvae.annotation.library.library import Library
 from specvae.annotation.output.plots import line_style, save_png
 from specvae.molecules.molecule import Molecule, quiet_rdkit
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Problem
 
 # The bins' borders; the first and the last bin are open. A border belongs to the bin above it.
@@ -31,7 +31,7 @@ FINGERPRINT = "Morgan, radius 2, 2048 bits"
 _GENERATOR = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 
 
-def nearest_likeness(problems: Sequence[Problem], known: KnownSpectra) -> NDArray[np.float64]:
+def nearest_likeness(problems: Sequence[Problem], known: Library) -> NDArray[np.float64]:
     """Return the Tanimoto of each problem's truth to the library compound most like it, (n,).
 
     By `FINGERPRINT`; not-a-number where the truth is not among the candidates.

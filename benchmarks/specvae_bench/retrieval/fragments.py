@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragment_score import Example, FragmentFit, FragmentScorer
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
+from specvae.annotation.library.library import Library
 from specvae.molecules.fragments import FragmentTable
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 
@@ -42,7 +42,7 @@ def add_learned_fragments(comparison: Comparison, options: Options) -> None:
     comparison.add("fragments, learned", _scores(comparison, scorer.scores))
 
 
-def isobars(known: KnownSpectra, n_most: int) -> list[Example]:
+def isobars(known: Library, n_most: int) -> list[Example]:
     """Return the compounds that share their mass with others of the library, with these.
 
     Parameters
@@ -58,7 +58,7 @@ def isobars(known: KnownSpectra, n_most: int) -> list[Example]:
     first = np.searchsorted(mass[order], mass - width)
     end = np.searchsorted(mass[order], mass + width, side="right")
     spectra: dict[int, list[Peaks]] = {}
-    for spectrum, compound in zip(known.spectra, known.compound.tolist(), strict=True):
+    for spectrum, compound in zip(known.records, known.compound.tolist(), strict=True):
         spectra.setdefault(compound, []).append(Peaks.of(spectrum))
     table_of = lru_cache(_TABLES_KEPT)(FragmentTable.of)
     examples: list[Example] = []

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.library.library import Library
 from specvae.annotation.library.tensors import sparse_rows
 from specvae.annotation.training.networks import bin_layout
 from specvae.annotation.training.settings import TrainConfig
@@ -31,7 +32,6 @@ from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.device import pick_device
 from specvae.vae.networks import Input, SparseLinear, SparseRows
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 
@@ -55,7 +55,7 @@ class Learner(nn.Module, ABC):
 
     layout: ClassVar[str] = "morgan4096"
 
-    def __init__(self, known: KnownSpectra, packed: NDArray[np.uint8]) -> None:
+    def __init__(self, known: Library, packed: NDArray[np.uint8]) -> None:
         super().__init__()
         bits = unpack(packed, get_layout(self.layout).n_bits)
         self.register_buffer("bits", torch.from_numpy(bits), persistent=False)
@@ -122,11 +122,11 @@ class PlainNetwork(Learner):
 
     layout = "mixed2149"
 
-    def __init__(self, known: KnownSpectra, packed: NDArray[np.uint8]) -> None:
+    def __init__(self, known: Library, packed: NDArray[np.uint8]) -> None:
         super().__init__(known, packed)
         config = TrainConfig()
         bins = bin_layout(config)
-        filled = np.bincount(bins.encode_many(known.spectra).columns, minlength=bins.n_columns)
+        filled = np.bincount(bins.encode_many(known.records).columns, minlength=bins.n_columns)
         frequent = np.flatnonzero(filled >= config.inputs.min_column_count)
         self.bins = bins.restricted(frequent[frequent >= bins.n_bins])
         first, second = config.model.spectrum_encoder
@@ -173,7 +173,7 @@ class FingerprintFFN(Learner):
 
     n_hidden = 512
 
-    def __init__(self, known: KnownSpectra, packed: NDArray[np.uint8]) -> None:
+    def __init__(self, known: Library, packed: NDArray[np.uint8]) -> None:
         super().__init__(known, packed)
         self.bins = BinLayout(bin_width=1.0, max_mz=1005.0)
         self.layers = nn.Sequential(
@@ -211,7 +211,7 @@ class DeepSets(Learner):
     n_waves = 128
     n_hidden = 512
 
-    def __init__(self, known: KnownSpectra, packed: NDArray[np.uint8]) -> None:
+    def __init__(self, known: Library, packed: NDArray[np.uint8]) -> None:
         super().__init__(known, packed)
         waves = torch.logspace(-3.0, 3.0, self.n_waves, dtype=torch.float64)
         self.register_buffer("frequencies", 1.0 / waves, persistent=False)
@@ -273,7 +273,7 @@ class Contrastive(Learner):
     n_near = 10
     n_decoys = 4
 
-    def __init__(self, known: KnownSpectra, packed: NDArray[np.uint8]) -> None:
+    def __init__(self, known: Library, packed: NDArray[np.uint8]) -> None:
         super().__init__(known, packed)
         self.bins = BinLayout(bin_width=0.1, max_mz=1005.0)
         mass = np.array([molecule.exact_mass for molecule in known.molecules])
@@ -342,7 +342,7 @@ def relative_bins(spectra: Sequence[Spectrum], bins: BinLayout) -> SparseRows:
 
 def train(
     learner: Learner,
-    known: KnownSpectra,
+    known: Library,
     options: Options,
     comparison: Comparison | None = None,
     *,
@@ -372,7 +372,7 @@ def train(
     The best value; -infinity without `validate`.
     """
     device = next(learner.parameters()).device
-    inputs = learner.encode(known.spectra)
+    inputs = learner.encode(known.records)
     compound = torch.from_numpy(known.compound)
     weight = (torch.bincount(compound).double() ** -COMPOUND_BALANCE)[compound]
     optimiser = _optimiser(learner)

@@ -18,9 +18,9 @@ from specvae.annotation.evidence.analogues import (
     analogue_scores,
 )
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.library.library import Library
 from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import LAYOUTS, Options
 
@@ -54,7 +54,7 @@ def add_analogues(comparison: Comparison, options: Options) -> None:
     """Add the votes of compounds that are near by our cosine over peaks and neutral losses."""
     known = comparison.known
     start = time.perf_counter()
-    index = AnalogueIndex(ANALOGUE_BINS.encode_many(known.spectra), known.compound, ANALOGUE_BINS)
+    index = AnalogueIndex(ANALOGUE_BINS.encode_many(known.records), known.compound, ANALOGUE_BINS)
     n = len(comparison.problems)
     nearest = index.nearest(
         comparison.queries,
@@ -91,7 +91,7 @@ def frequency_logits(packed: NDArray[np.uint8], layout: str) -> NDArray[np.float
 
 
 def matchms_neighbours(
-    known: KnownSpectra, queries: Sequence[Spectrum], score_type: str, matching_mode: str
+    known: Library, queries: Sequence[Spectrum], score_type: str, matching_mode: str
 ) -> Neighbours:
     """Return the compounds that a matchms similarity puts nearest to each query.
 
@@ -125,7 +125,7 @@ def matchms_neighbours(
         ]
 
     def rows() -> Iterator[NDArray[np.float64]]:
-        library = converted(known.spectra)
+        library = converted(known.records)
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             block = converted(queries[start : start + _QUERIES_AT_ONCE])
             # It draws progress bars on stderr, unasked.
@@ -137,10 +137,27 @@ def matchms_neighbours(
     compound = np.empty((len(queries), k), dtype=np.int64)
     likeness = np.empty((len(queries), k), dtype=np.float32)
     for i, row in enumerate(rows()):
-        best = known.best_of_compounds(row)
+        best = best_of_compounds(known.compound, row)
         compound[i] = np.argsort(-best, kind="stable")[:k]
         likeness[i] = np.clip(best[compound[i]], 0.0, 1.0)
     return Neighbours(compound, likeness)
+
+
+def best_of_compounds(
+    compound: NDArray[np.int64], likeness: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the largest value of each compound, (n_compounds,).
+
+    Parameters
+    ----------
+    compound
+        int64 (n_spectra,): the compound of each spectrum.
+    likeness
+        A value of each spectrum (n_spectra,).
+    """
+    best = np.full(int(compound.max()) + 1, -np.inf)
+    np.maximum.at(best, compound, likeness)
+    return best
 
 
 def _add_matchms(comparison: Comparison, name: str, score_type: str, matching_mode: str) -> None:

@@ -46,7 +46,6 @@ from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.training import fit
 from specvae_bench.folds.fold import Fold
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.learners import Learner, PlainNetwork, predict, predict_encoded, train
 from specvae_bench.retrieval.methods import Options
@@ -118,7 +117,7 @@ def gather(
     """
     config = TrainConfig(seed=seed)
     library = Library.from_spectra(
-        fold.known.spectra, bin_layout(config), ReadReport(), fold.wanted
+        fold.known.records, bin_layout(config), ReadReport(), fold.wanted
     )
     # One row number stands for the same spectrum in both.
     assert np.array_equal(library.compound, fold.known.compound)
@@ -298,8 +297,9 @@ def _fit(
 
 def _train_plain(run: Run, material: Material, split: ChosenPairs, options: Options) -> _Trained:
     known = material.comparison.known
-    few = KnownSpectra.of(
-        (known.spectra[row], known.molecules[known.compound[row]]) for row in split.paired
+    few = Library.from_pairs(
+        ((known.records[row], known.molecules[known.compound[row]]) for row in split.paired),
+        keep_records=True,
     )
     # In order of first appearance, as `few` numbers its compounds.
     compounds = list(dict.fromkeys(known.compound[split.paired].tolist()))

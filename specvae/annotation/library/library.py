@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,8 @@ class Library:
         The same spectra in a second layout, if one was asked for.
     signs
         int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known.
+    records
+        The spectra as they were read, if they were asked for.
     """
 
     spectra: SparseMatrix
@@ -49,6 +51,7 @@ class Library:
     ion_modes: Counter[str] = field(default_factory=Counter)
     adducts: Counter[str] = field(default_factory=Counter)
     signs: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+    records: tuple[Spectrum, ...] = ()
 
     @classmethod
     def from_spectra(
@@ -80,17 +83,40 @@ class Library:
         peaks
             Layout of `Library.peaks`; None for none.
         """
+        pairs = usable_pairs(spectra, wanted or SpectrumFilter(), report, on_spectrum)
+        return cls.from_pairs(pairs, layout, peaks)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        pairs: Iterable[tuple[Spectrum, Molecule]],
+        layout: BinLayout | None = None,
+        peaks: BinLayout | None = None,
+        *,
+        keep_records: bool = False,
+    ) -> Library:
+        """Encode spectra of known structures; those of one first block are one compound.
+
+        Parameters
+        ----------
+        pairs
+            Consumed once.
+        layout
+            How a spectrum becomes columns; None for a matrix without any.
+        peaks
+            Layout of `Library.peaks`; None for none.
+        keep_records
+            Keep the spectra themselves, too, without their metadata.
+        """
         index: dict[str, int] = {}
         molecules: list[Molecule] = []
         compound: list[int] = []
-        encoder = _ChunkEncoder(layout)
-        second = _ChunkEncoder(peaks) if peaks is not None else None
+        encoders = [None if each is None else _ChunkEncoder(each) for each in (layout, peaks)]
         ion_modes: Counter[str] = Counter()
         adducts: Counter[str] = Counter()
         signs: list[int] = []
-        for spectrum, molecule in usable_pairs(
-            spectra, wanted or SpectrumFilter(), report, on_spectrum
-        ):
+        records: list[Spectrum] = []
+        for spectrum, molecule in pairs:
             if molecule.first_block not in index:
                 index[molecule.first_block] = len(molecules)
                 molecules.append(molecule)
@@ -98,17 +124,22 @@ class Library:
             ion_modes[spectrum.ion_mode or "unknown"] += 1
             adducts[spectrum.adduct or "unknown"] += 1
             signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
-            encoder.add(spectrum)
-            if second is not None:
-                second.add(spectrum)
+            for encoder in encoders:
+                if encoder is not None:
+                    encoder.add(spectrum)
+            if keep_records:
+                # Metadata of a whole library takes more memory than the peaks.
+                records.append(replace(spectrum, metadata={}))
+        encoded, second = (None if each is None else each.finish() for each in encoders)
         return cls(
-            encoder.finish(),
+            SparseMatrix.empty(len(compound)) if encoded is None else encoded,
             np.asarray(compound, dtype=np.int64),
             tuple(molecules),
-            second.finish() if second is not None else None,
+            second,
             ion_modes,
             adducts,
             np.array(signs, dtype=np.int8),
+            tuple(records),
         )
 
     def __len__(self) -> int:

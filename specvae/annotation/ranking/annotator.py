@@ -104,7 +104,7 @@ class Annotator:
             companions = load_companions(path)
             try:
                 pool = from_companions(header.experts, companions)
-                _require_probe(pool.layout, header.experts.probe_sha256)
+                _require_same(pool.layout, probe_sha256=header.experts.probe_sha256)
             except (KeyError, TypeError, ValueError, ConfigError) as error:
                 raise CheckpointError(
                     f"{path}: the evidence in the header makes no sense: {error!r}"
@@ -181,11 +181,12 @@ class Annotator:
         )
 
 
-def _require_probe(layout: FingerprintLayout, wanted: str) -> None:
-    if layout.probe_sha256 != wanted:
+def _require_same(layout: FingerprintLayout, **stored: object) -> None:
+    mismatch = layout.mismatch(**stored)
+    if mismatch is not None:
         raise CheckpointError(
-            f"fingerprint {layout.name}: probe_sha256 is {layout.probe_sha256} here, but the "
-            f"library was stored with {wanted}; install the versions that 'specvae info' lists"
+            f"fingerprint {layout.name}: {mismatch} in the model; install the versions that "
+            "'specvae info' lists"
         )
 
 
@@ -206,11 +207,7 @@ def _probability_model(stored: object, wanted: tuple[str, ...]) -> ProbabilityMo
 
 def _checked_layout(stored: LayoutIdentity) -> FingerprintLayout:
     layout = get_layout(stored.name)
-    for key in ("version", "n_bits", "probe_sha256"):
-        found, wanted = getattr(layout, key), getattr(stored, key)
-        if found != wanted:
-            raise CheckpointError(
-                f"fingerprint {layout.name}: {key} is {found} here, but the model was trained with "
-                f"{wanted}; install the versions that 'specvae info' lists"
-            )
+    _require_same(
+        layout, version=stored.version, n_bits=stored.n_bits, probe_sha256=stored.probe_sha256
+    )
     return layout

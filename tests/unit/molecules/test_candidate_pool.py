@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
+from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidatePool, read_candidates
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, get_layout
@@ -175,3 +176,24 @@ def test_every_pool_that_is_opened_is_closed() -> None:
             and node not in kept
         ]
     assert loose == []
+
+
+def test_a_pool_says_whether_its_structures_are_as_they_are_now(tmp_path: Path) -> None:
+    structures, path = tmp_path / "s.csv", tmp_path / "old.h5"
+    structures.write_text("smiles\nCCO\n", encoding="utf-8")
+    CandidatePool.build(structures, LAYOUT, path)
+    with CandidatePool.open(path) as pool:
+        assert pool.is_current
+    with h5py.File(path, "r+") as file:
+        del file.attrs["standard_version"]
+    with CandidatePool.open(path) as pool:
+        assert not pool.is_current
+    report = ReadReport()
+    with CandidateSource(path, LAYOUT, 10.0, report):
+        assert report.notes.total() == 1
+
+
+def test_stored_fingerprints_of_another_kind_are_named() -> None:
+    same = {"name": LAYOUT.name, "version": LAYOUT.version, "probe_sha256": LAYOUT.probe_sha256}
+    assert LAYOUT.mismatch(**same) is None
+    assert LAYOUT.mismatch(n_bits=3) == f"n_bits is {LAYOUT.n_bits} here, but 3 is stored"

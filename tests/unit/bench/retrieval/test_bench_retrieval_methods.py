@@ -12,7 +12,6 @@ import pytest
 import torch
 from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
 from retrieval_examples import spectrum as example
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval import learners
 from specvae_bench.retrieval.comparison import Comparison, Problem
 from specvae_bench.retrieval.falloff import (
@@ -33,11 +32,12 @@ from specvae_bench.retrieval.learners import (
     relative_bins,
     train,
 )
-from specvae_bench.retrieval.lookups import matchms_neighbours
+from specvae_bench.retrieval.lookups import best_of_compounds, matchms_neighbours
 from specvae_bench.retrieval.methods import METHODS, Options, chosen_methods, listing
 from specvae_bench.retrieval.report import best_peer, paired
 
 from specvae.annotation.evaluation.hits import TruthRank
+from specvae.annotation.library.library import Library
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
@@ -50,7 +50,7 @@ LEARNERS = [PlainNetwork, FingerprintFFN, DeepSets, Contrastive]
 STRUCTURES = ("CCCCCCO", "c1ccccc1Cl", "NCC(=O)O", "C1CCCCC1S", "CC(=O)Nc1ccc(O)cc1", "CN(C)C=O")
 
 
-def small_library() -> KnownSpectra:
+def small_library() -> Library:
     """Return five spectra of each of six compounds, by three peaks of their own."""
     rng = np.random.default_rng(0)
     pairs = []
@@ -60,7 +60,7 @@ def small_library() -> KnownSpectra:
             intensity = rng.uniform(0.5, 1.0, 3)
             of = Spectrum(mz=mz, intensity=intensity, query_id="s", precursor_mz=150.0 + number)
             pairs.append((of, parse_molecule(smiles)))
-    return KnownSpectra.of(pairs)
+    return Library.from_pairs(pairs, keep_records=True)
 
 
 def cosine(left: np.ndarray, right: np.ndarray) -> float:
@@ -100,8 +100,8 @@ def test_the_list_of_methods_is_light() -> None:
 def test_spectra_of_one_compound_stand_together() -> None:
     library = known()
     assert library.compound.tolist() == [0, 1, 0]
-    assert [m.smiles for m in library.molecules] == library.smiles == [PROPANOL, ACETIC_ACID]
-    best = library.best_of_compounds(np.array([0.1, 0.3, 0.7]))
+    assert [m.smiles for m in library.molecules] == [PROPANOL, ACETIC_ACID]
+    best = best_of_compounds(library.compound, np.array([0.1, 0.3, 0.7]))
     assert best.tolist() == [0.7, 0.3]
 
 
@@ -149,12 +149,12 @@ def test_every_network_learns_its_library(
 ) -> None:
     monkeypatch.setattr(learners, "BATCH", 32)
     library = small_library()
-    packed = get_layout(kind.layout).compute(library.smiles)
+    packed = get_layout(kind.layout).compute(library.molecules)
     torch.manual_seed(0)
     learner = kind(library, packed)
     train(learner, library, Options(steps=45))
     with torch.inference_mode():
-        predicted = predict(learner, library.spectra[::5])
+        predicted = predict(learner, library.records[::5])
         ranked = [int(np.argmax(learner.scores(of, packed))) for of in predicted]
         twice = learner.scores(predicted[0], packed[[2, 1, 2]])
         none = learner.scores(predicted[0], packed[:0])
@@ -166,7 +166,7 @@ def test_every_network_learns_its_library(
 def test_the_cosine_networks_rank_by_cosine() -> None:
     library = small_library()
     layout = get_layout(FingerprintFFN.layout)
-    packed = layout.compute(library.smiles)
+    packed = layout.compute(library.molecules)
     learner = FingerprintFFN(library, packed)
     bits = np.unpackbits(packed, axis=1, bitorder="little").astype(float)
     predicted = torch.from_numpy(np.random.default_rng(0).normal(size=layout.n_bits)).float()
@@ -179,8 +179,8 @@ def test_the_cosine_networks_rank_by_cosine() -> None:
 
 def test_the_order_of_peaks_is_nothing_to_deepsets_and_padding_too() -> None:
     library = small_library()
-    learner = DeepSets(library, get_layout(DeepSets.layout).compute(library.smiles)).eval()
-    peaks = learner.encode(library.spectra[:2])
+    learner = DeepSets(library, get_layout(DeepSets.layout).compute(library.molecules)).eval()
+    peaks = learner.encode(library.records[:2])
     assert isinstance(peaks, torch.Tensor)
     with torch.inference_mode():
         there, back = learner(peaks[:, :10]), learner(peaks.flip(1))
@@ -192,7 +192,7 @@ def test_the_order_of_peaks_is_nothing_to_deepsets_and_padding_too() -> None:
 
 def test_decoys_of_the_contrastive_network_are_near_in_mass() -> None:
     library = small_library()
-    learner = Contrastive(library, get_layout(Contrastive.layout).compute(library.smiles))
+    learner = Contrastive(library, get_layout(Contrastive.layout).compute(library.molecules))
     learner.n_near = 1
     mass = np.array([m.exact_mass for m in library.molecules])
     rank = np.argsort(np.argsort(mass))
@@ -284,7 +284,9 @@ def test_empty_bins_are_left_out_of_table_and_plot(tmp_path: Path) -> None:
 def test_rivals_in_fragments_share_the_mass() -> None:
     # Two isomers, a third structure of their nominal mass, and one alone.
     smiles = ("CCC(=O)OC", "CCOC(C)=O", "CC(N)C(N)=O", "CCCCCCO")
-    library = KnownSpectra.of([(example("q", (43.018,)), parse_molecule(s)) for s in smiles])
+    library = Library.from_pairs(
+        [(example("q", (43.018,)), parse_molecule(s)) for s in smiles], keep_records=True
+    )
     found = isobars(library, 10)
     assert [[table.smiles for table in of.tables] for of in found] == [
         [smiles[0], smiles[1]],

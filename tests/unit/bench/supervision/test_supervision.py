@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from retrieval_examples import ACETIC_ACID, PROPANOL, candidates, problem
 from retrieval_examples import spectrum as example
-from specvae_bench.folds.known import KnownSpectra
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.learners import Learner, PlainNetwork, train
 from specvae_bench.retrieval.methods import Options
@@ -185,7 +184,7 @@ def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Material:
         for n, name in [*enumerate(smiles)][::2] + [*enumerate(smiles)][1::2]
         for _ in range(3)
     ]
-    known = KnownSpectra.of(pairs)
+    known = Library.from_pairs(pairs, keep_records=True)
     found = candidates(tmp_path, PROPANOL, ACETIC_ACID)
     comparison = Comparison([problem(found, 0)], known, 1, Console())
     library = Library.from_spectra(
@@ -246,10 +245,10 @@ def test_a_training_sees_what_its_run_says_and_no_more(
 def test_the_plain_network_learns_each_spectrum_s_own_fingerprint(
     material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken: list[tuple[KnownSpectra, np.ndarray]] = []
+    taken: list[tuple[Library, np.ndarray]] = []
 
     class Spy(PlainNetwork):
-        def __init__(self, known: KnownSpectra, packed: np.ndarray) -> None:
+        def __init__(self, known: Library, packed: np.ndarray) -> None:
             taken.append((known, packed))
             super().__init__(known, packed)
 
@@ -258,7 +257,7 @@ def test_the_plain_network_learns_each_spectrum_s_own_fingerprint(
     ((known, packed),) = taken
     assert len(known) == round(0.3 * len(material.rows["train"]))
     assert not np.array_equal(known.compound, np.sort(known.compound)) or len(known.molecules) > 2
-    expected = fingerprints(known.smiles, get_layout("mixed2149"), FingerprintCache(), 1)
+    expected = fingerprints(known.molecules, get_layout("mixed2149"), FingerprintCache(), 1)
     np.testing.assert_array_equal(packed, expected)
 
 
