@@ -6,7 +6,8 @@ The format: MassBank consortium, *MassBank Record Format* 2.6.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
@@ -19,8 +20,9 @@ from specvae.spectra.fields import (
     parse_count,
     shown,
 )
-from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS, LineSource, decode
+from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import parse_peaks
+from specvae.spectra.records import RecordLines, read_or_skip
 from specvae.spectra.spectrum import Spectrum
 
 MASSBANK_STYLE = Style(id_fields=("accession",), name_fields=("name",), seconds_per_rt_unit=60.0)
@@ -41,14 +43,10 @@ _NAMES = {"CH$IUPAC": "InChI", "MODE": "ion mode", "COMMENT": "remark"}
 
 
 @dataclass(slots=True)
-class _Block:
+class _Block(RecordLines):
     """The lines of one record."""
 
-    line: int
-    header: list[bytes] = field(default_factory=list)
-    peaks: list[bytes] = field(default_factory=list)
     is_whole: bool = False  # ended by ``//``
-    is_too_large: bool = False
 
 
 class _Cutter:
@@ -80,14 +78,6 @@ class _Cutter:
         elif self._in_peaks:
             block.peaks.append(line)
 
-    def keep_small(self) -> None:
-        """Let go of the lines of a record that has too many."""
-        block = self.block
-        if block is not None and (len(block.peaks) > MAX_PEAKS or len(block.header) > MAX_FIELDS):
-            block.is_too_large = True
-            block.peaks.clear()
-            del block.header[100:]
-
 
 def _blocks(source: LineSource) -> Iterator[_Block]:
     """Cut a file into records."""
@@ -98,7 +88,8 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             if (block := cutter.take(number, line)) is not None:
                 yield block
                 begin = source.n_bytes
-        cutter.keep_small()
+        if cutter.block is not None:
+            cutter.block.keep_small()
         source.require_short(begin, number)
     if cutter.block is not None:
         yield cutter.block
@@ -117,11 +108,7 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
-    if block.is_too_large or len(block.header) > MAX_FIELDS:
-        detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
-        raise RejectedRecordError(Reason.TOO_LARGE, detail)
-    if b"\0" in b" ".join(block.header):
-        raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
+    block.require_sound()
     if not block.is_whole:
         raise RejectedRecordError(Reason.TRUNCATED, "// is missing")
     declared = record.fields.get("n_peaks")
@@ -146,12 +133,12 @@ def read_massbank(
     for ordinal, block in enumerate(_blocks(source), 1):
         record = collect(_pairs(block.header))
         query_id = identify(record, MASSBANK_STYLE, source.path.name, ordinal)
-        if record.is_survey and not every_level:
-            report.skip(path, block.line, query_id, Reason.MS_LEVEL)
-            continue
-        try:
-            spectrum = _spectrum(block, record, query_id, path)
-        except RejectedRecordError as error:
-            report.skip(path, block.line, query_id, error.reason, error.detail)
-            continue
-        yield spectrum
+        spectrum = read_or_skip(
+            record,
+            partial(_spectrum, block, record, query_id, path),
+            report,
+            (path, block.line, query_id),
+            every_level=every_level,
+        )
+        if spectrum is not None:
+            yield spectrum

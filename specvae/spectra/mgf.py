@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
@@ -16,8 +17,9 @@ from specvae.spectra.fields import (
     make_spectrum,
     parse_count,
 )
-from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS, LineSource, decode
+from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import parse_peaks
+from specvae.spectra.records import RecordLines, read_or_skip
 from specvae.spectra.spectrum import Spectrum
 
 MGF_STYLE = Style(
@@ -37,15 +39,11 @@ _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
 
 @dataclass(slots=True)
-class _Block:
+class _Block(RecordLines):
     """The lines between BEGIN IONS and END IONS, and what stood before them."""
 
-    line: int
     inherited: list[bytes] = field(default_factory=list)
-    header: list[bytes] = field(default_factory=list)
-    peaks: list[bytes] = field(default_factory=list)
     fault: str = ""  # why the record is incomplete
-    is_too_large: bool = False
 
 
 class _Cutter:
@@ -102,14 +100,6 @@ class _Cutter:
         self.block = self._stray = None
         return ended
 
-    def keep_small(self) -> None:
-        """Let go of the lines of a record that has too many."""
-        block = self.block
-        if block is not None and (len(block.peaks) > MAX_PEAKS or len(block.header) > MAX_FIELDS):
-            block.is_too_large = True
-            block.peaks.clear()
-            del block.header[100:]
-
 
 def _as_pair(line: bytes) -> bytes | None:
     """Return ``key=value`` if a line is that, or ``key: value`` with a key that is known."""
@@ -133,7 +123,8 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             elif (block := cutter.take(number, line.strip())) is not None:
                 yield block
                 begin = source.n_bytes
-        cutter.keep_small()
+        if cutter.block is not None:
+            cutter.block.keep_small()
         source.require_short(begin, number)
     if (block := cutter.finish("the file ends before END IONS")) is not None:
         yield block
@@ -152,11 +143,7 @@ def _record(block: _Block) -> Record:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
-    if block.is_too_large or len(block.header) > MAX_FIELDS:
-        detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
-        raise RejectedRecordError(Reason.TOO_LARGE, detail)
-    if b"\0" in b" ".join(block.header):
-        raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
+    block.require_sound()
     if block.fault:
         raise RejectedRecordError(Reason.TRUNCATED, block.fault)
     mz, intensity = parse_peaks(block.peaks, many_per_line=False)
@@ -181,15 +168,15 @@ def read_mgf(
         last = block
         record = _record(block)
         query_id = identify(record, MGF_STYLE, source.path.name, ordinal)
-        if record.is_survey and not every_level:
-            report.skip(path, block.line, query_id, Reason.MS_LEVEL)
-            continue
-        try:
-            spectrum = _spectrum(block, record, query_id, path)
-        except RejectedRecordError as error:
-            report.skip(path, block.line, query_id, error.reason, error.detail)
-            continue
-        yield spectrum
+        spectrum = read_or_skip(
+            record,
+            partial(_spectrum, block, record, query_id, path),
+            report,
+            (path, block.line, query_id),
+            every_level=every_level,
+        )
+        if spectrum is not None:
+            yield spectrum
     if source.truncated and (last is None or not last.fault):
         line = last.line if last else 1
         report.skip(path, line, "end of file", Reason.TRUNCATED, "compressed file is cut off")

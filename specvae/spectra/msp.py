@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
@@ -18,8 +18,9 @@ from specvae.spectra.fields import (
     parse_count,
     shown,
 )
-from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS, LineSource, decode
+from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
+from specvae.spectra.records import RecordLines, read_or_skip
 from specvae.spectra.spectrum import Spectrum
 
 MSP_STYLE = Style(
@@ -31,18 +32,14 @@ _BLANKS = " \t\v\f"
 
 
 @dataclass(slots=True)
-class _Block:
+class _Block(RecordLines):
     """The lines of one record, or what they say where that was told at once."""
 
-    line: int  # number of its first line, 1-based
-    header: list[bytes] = field(default_factory=list)
-    peaks: list[bytes] = field(default_factory=list)
     pairs: list[tuple[str, str]] | None = None  # instead of `header`
     parsed: Peaks | None = None  # instead of `peaks`
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
     in_peaks: bool = False  # the line with the number of peaks has gone by
-    is_too_large: bool = False
 
 
 class _Cutter:
@@ -82,14 +79,6 @@ class _Cutter:
             block.in_peaks = True
             if line.isascii():
                 self.n_peaks_key = line.partition(b":")[0]
-
-    def keep_small(self) -> None:
-        """Let go of the lines of a record that has too many."""
-        block = self.block
-        if block is not None and (len(block.peaks) > MAX_PEAKS or len(block.header) > MAX_FIELDS):
-            block.is_too_large = True
-            block.peaks.clear()
-            del block.header[100:]
 
 
 def _is_pair(line: bytes) -> bool:
@@ -140,7 +129,8 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             yield block
             begin = source.n_bytes
         number += rest.count(b"\n")
-        cutter.keep_small()
+        if cutter.block is not None:
+            cutter.block.keep_small()
         source.require_short(begin, number)
     if cutter.block is not None:
         cutter.block.at_end = True
@@ -195,11 +185,7 @@ def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
 
 
 def _spectrum(block: _Block, record: Record, query_id: str, path: str, cut: bool) -> Spectrum:
-    if block.is_too_large or len(block.pairs or block.header) > MAX_FIELDS:
-        detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
-        raise RejectedRecordError(Reason.TOO_LARGE, detail)
-    if b"\0" in b" ".join(block.header):
-        raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
+    block.require_sound(len(block.pairs or ()))
     if cut:
         raise RejectedRecordError(Reason.TRUNCATED, "the compressed file is cut off")
     declared = record.fields.get("n_peaks")
@@ -267,14 +253,14 @@ def read_msp(
         cut = block.at_end and source.truncated
         complete = not cut
         last_line = block.line
-        if record.is_survey and not every_level and not cut:
-            report.skip(path, block.line, query_id, Reason.MS_LEVEL)
-            continue
-        try:
-            spectrum = _spectrum(block, record, query_id, path, cut)
-        except RejectedRecordError as error:
-            report.skip(path, block.line, query_id, error.reason, error.detail)
-            continue
-        yield spectrum
+        spectrum = read_or_skip(
+            record,
+            partial(_spectrum, block, record, query_id, path, cut),
+            report,
+            (path, block.line, query_id),
+            every_level=every_level or cut,
+        )
+        if spectrum is not None:
+            yield spectrum
     if source.truncated and complete:
         report.skip(path, last_line, "end of file", Reason.TRUNCATED, "compressed file is cut off")

@@ -12,15 +12,13 @@ from specvae.report import ReadReport, Reason
 from specvae.spectra import lines
 from specvae.spectra.read import read_spectra
 
-MODULES = ("lines", "mgf", "msp", "massbank", "fields")
-
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that tests reach at once."""
     monkeypatch.setattr(lines, "MAX_LINE_BYTES", 50_000)
     monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 100_000)
-    for module in MODULES:
+    for module in ("records", "mzml", "fields"):
         for name, value in (("MAX_PEAKS", 1000), ("MAX_FIELDS", 100)):
             monkeypatch.setattr(f"specvae.spectra.{module}.{name}", value, raising=False)
 

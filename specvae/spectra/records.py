@@ -1,0 +1,92 @@
+"""What the readers of text files share: the lines of one record, their limits, skipped records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from specvae.report import ReadReport, Reason
+from specvae.spectra.fields import Record, RejectedRecordError
+from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS
+from specvae.spectra.spectrum import Spectrum
+
+
+@dataclass(slots=True)
+class RecordLines:
+    """The lines of one record.
+
+    Attributes
+    ----------
+    line
+        Number of the first, 1-based.
+    header
+        Those that are no peaks.
+    peaks
+        Those of peaks.
+    is_too_large
+        Whether there were more than the limits allow; some were let go of.
+    """
+
+    line: int
+    header: list[bytes] = field(default_factory=list)
+    peaks: list[bytes] = field(default_factory=list)
+    is_too_large: bool = False
+
+    def keep_small(self) -> None:
+        """Let go of the lines of a record that has too many."""
+        if len(self.peaks) > MAX_PEAKS or len(self.header) > MAX_FIELDS:
+            self.is_too_large = True
+            self.peaks.clear()
+            del self.header[100:]
+
+    def require_sound(self, n_fields: int | None = None) -> None:
+        """Reject a record beyond the limits, or with NUL bytes in its header.
+
+        Parameters
+        ----------
+        n_fields
+            Number of lines that are no peaks, if the header does not hold them.
+
+        Raises
+        ------
+        RejectedRecordError
+            With ``TOO_LARGE`` or ``BAD_ENCODING``.
+        """
+        if self.is_too_large or (n_fields or len(self.header)) > MAX_FIELDS:
+            detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
+            raise RejectedRecordError(Reason.TOO_LARGE, detail)
+        if b"\0" in b" ".join(self.header):
+            raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
+
+
+def read_or_skip(
+    record: Record,
+    read: Callable[[], Spectrum],
+    report: ReadReport,
+    place: tuple[str, int, str],
+    *,
+    every_level: bool,
+) -> Spectrum | None:
+    """Return the spectrum of a record; None, and an entry in `report`, if it is skipped.
+
+    Parameters
+    ----------
+    record
+        What the record says.
+    read
+        Makes the spectrum, or raises a RejectedRecordError.
+    report
+        Counts those that are skipped.
+    place
+        Path, line and identifier of the record.
+    every_level
+        Whether spectra of MS level 1 are read too.
+    """
+    if record.is_survey and not every_level:
+        report.skip(*place, Reason.MS_LEVEL)
+        return None
+    try:
+        return read()
+    except RejectedRecordError as error:
+        report.skip(*place, error.reason, error.detail)
+        return None
