@@ -87,6 +87,14 @@ class OneOf:
         return f"one of {', '.join(self.choices)}"
 
 
+# What many settings are.
+Count = Annotated[int, Range(1)]
+Positive = Annotated[float, Range(0.0, open_low=True)]
+Weight = Annotated[float, Range(0.0)]
+Share = Annotated[float, Range(0.0, 1.0, open_high=True)]
+Fraction = Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)]
+
+
 # --- JSON -----------------------------------------------------------------------------------------
 
 
@@ -160,11 +168,7 @@ def require_ranges(config: Any, place: str = "") -> None:  # noqa: ANN401 (any d
         If a value has the wrong type, lies outside its range, or is a number that is not finite.
     """
     for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
-        value = getattr(config, name)
-        if dataclasses.is_dataclass(value):
-            require_ranges(value, f"{place}{name}.")
-        else:
-            _value(hint, value, f"{place}{name}")
+        _value(hint, getattr(config, name), f"{place}{name}")
 
 
 def require_choice(place: str, value: object, choices: Collection[str]) -> None:
@@ -205,6 +209,9 @@ def _plain_value(hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 (dri
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type[Any], hint)):
+            require_ranges(value, f"{place}.")
+            return value
         return from_json(typing.cast(type[Any], hint), value, place)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(value, place)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the customary name)
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from specvae import settings
 from specvae.errors import ConfigError
+from specvae.settings import Count, Positive, Range
 from specvae.vae.distributions import (
     Bernoulli,
     Categorical,
@@ -72,12 +73,12 @@ class Modality:
     """
 
     name: str
-    n_features: int
+    n_features: Count
     encoder: NetworkConfig
     decoder: NetworkConfig
     likelihood: Literal["bernoulli", "gaussian", "laplace", "categorical"] = "bernoulli"
-    n_context: int = 0
-    scale: float = 1.0
+    n_context: Annotated[int, Range(0)] = 0
+    scale: Positive = 1.0
     sparse: bool = False
     joint_encoder: NetworkConfig | None = None
     n_classes: int = 0
@@ -86,13 +87,7 @@ class Modality:
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", self.name):
             raise ConfigError(f"modality name: wanted letters, digits and _, found '{self.name}'")
-        if self.n_features < 1 or self.n_context < 0:
-            raise ConfigError(
-                f"modality {self.name}: n_features must be positive and n_context not negative, "
-                f"found {self.n_features} and {self.n_context}"
-            )
-        if not self.scale > 0.0:
-            raise ConfigError(f"modality {self.name}: scale must be positive, found {self.scale}")
+        settings.require_ranges(self, f"modality {self.name}: ")
         categorical = self.likelihood == "categorical"
         if categorical != (self.n_classes > 1) or (categorical and self.n_context):
             raise ConfigError(
@@ -134,20 +129,19 @@ class ModelConfig:
     """
 
     modalities: tuple[Modality, ...]
-    n_latent: int
+    n_latent: Count
     posterior: PosteriorKind = "product"
     prior_expert: bool = True
     variance: Variance = "logvar"
     share_body: bool = False
     initial_logvar: float = 0.0
-    joint_hidden: int | None = None
+    joint_hidden: Annotated[int, Range(0)] | None = None
 
     def __post_init__(self) -> None:
         names = [modality.name for modality in self.modalities]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"modalities: names must be distinct, found {names}")
-        if self.n_latent < 1:
-            raise ConfigError(f"n_latent: must be positive, found {self.n_latent}")
+        settings.require_ranges(self)
         if self.share_body and any(modality.joint_encoder for modality in self.modalities):
             raise ConfigError("share_body: one network for each modality, but joint_encoder is set")
         if self.initial_logvar and self.variance != "logvar":

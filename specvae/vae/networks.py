@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the customary name)
 from torch import Tensor, nn
 
 from specvae.errors import ConfigError
+from specvae.settings import Count, Range, Share, require_ranges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,8 +232,8 @@ class ConvLayer:
         for axis, size in enumerate(shape[1:]):
             kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
             if transposed:
-                more = self.output_padding[axis]
-                sizes.append((size - 1) * stride - 2 * padding + kernel + more)
+                added = self.output_padding[axis]
+                sizes.append((size - 1) * stride - 2 * padding + kernel + added)
             else:
                 sizes.append((size + 2 * padding - kernel) // stride + 1)
         if min(sizes) < 1:
@@ -268,27 +269,21 @@ class NetworkConfig:
         Width of the vectors that stand for tokens (encoders of categorical modalities).
     """
 
-    hidden: tuple[int, ...]
+    hidden: tuple[Count, ...]
     batch_norm: bool = False
     activation: Literal["relu", "elu", "gelu", "silu", "tanh"] = "relu"
-    dropout: float = 0.0
-    input_dropout: float = 0.0
+    dropout: Share = 0.0
+    input_dropout: Share = 0.0
     convolutions: tuple[ConvLayer, ...] = ()
     shape: tuple[int, ...] = ()
-    embedding: int = 0
+    embedding: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise ConfigError(f"hidden: widths must be positive, found {list(self.hidden)}")
-        for name in ("dropout", "input_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name}: must lie in [0, 1), found {getattr(self, name)}")
+        require_ranges(self)
         if self.convolutions and len(self.shape) != 3:
             raise ConfigError(
                 f"shape: convolutions need channels, height and width, found {list(self.shape)}"
             )
-        if self.embedding < 0:
-            raise ConfigError(f"embedding: must not be negative, found {self.embedding}")
 
 
 class _InputDropout(nn.Module):

@@ -28,13 +28,14 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from specvae import settings
 from specvae.errors import ConfigError
+from specvae.settings import Count, Range, Weight
 from specvae.vae.distributions import (
     Posterior,
     kl_divergence,
@@ -78,21 +79,17 @@ class ObjectiveConfig:
     """
 
     loss: LossKind = "new"
-    modality_weights: Mapping[str, float] = field(default_factory=dict)
-    beta: float = 1.0
-    beta_warmup_epochs: float = 0.0
-    path_weights: Mapping[str, float] = field(default_factory=dict)
-    n_samples: int = 1
-    alpha: float = 1.0
-    n_random_subsets: int = 1
+    modality_weights: Mapping[str, Weight] = field(default_factory=dict)
+    beta: Weight = 1.0
+    beta_warmup_epochs: Weight = 0.0
+    path_weights: Mapping[str, Weight] = field(default_factory=dict)
+    n_samples: Count = 1
+    alpha: Weight = 1.0
+    n_random_subsets: Annotated[int, Range(0)] = 1
     subset_targets: Literal["given", "all"] = "given"
 
     def __post_init__(self) -> None:
-        if self.n_samples < 1:
-            raise ConfigError(f"n_samples: must be positive, found {self.n_samples}")
-        for name in ("beta", "beta_warmup_epochs", "alpha", "n_random_subsets"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}: must not be negative, found {getattr(self, name)}")
+        settings.require_ranges(self)
         for path in self.path_weights:
             _path_ends(path)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from specvae import settings
 from specvae.errors import ConfigError, TrainingError
-from specvae.settings import flatten
+from specvae.settings import Count, Fraction, Positive, Range, Share, Weight, flatten
 from specvae.vae.checkpoint import write_tensors
 from specvae.vae.data import BatchSource, DenseSource, TensorSource, TrainingData, draws
 from specvae.vae.device import CudaOptions, computing
@@ -66,33 +66,21 @@ class OptimConfig:
         Examples in a pass, whatever the sizes of the streams; None: those of the largest.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: Weight = 0.0
+    clip_norm: Positive | None = None
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
-    warmup: float = 0.0
+    warmup: Share = 0.0
     seed: int = 0
-    patience: int | None = None
-    weight_averaging: float | None = None
+    patience: Annotated[int, Range(0)] | None = None
+    weight_averaging: Fraction | None = None
     amp: bool = False
-    epoch_size: int | None = None
+    epoch_size: Count | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}: must be positive, found {getattr(self, name)}")
-        if self.epoch_size is not None and self.epoch_size < 1:
-            raise ConfigError(f"epoch_size: must be positive, found {self.epoch_size}")
-        if self.clip_norm is not None and not self.clip_norm > 0.0:
-            raise ConfigError(f"clip_norm: must be positive, found {self.clip_norm}")
-        if not 0.0 <= self.warmup < 1.0:
-            raise ConfigError(f"warmup: must lie in [0, 1), found {self.warmup}")
-        if self.weight_averaging is not None and not 0.0 < self.weight_averaging < 1.0:
-            raise ConfigError(
-                f"weight_averaging: must lie between 0 and 1, found {self.weight_averaging}"
-            )
+        settings.require_ranges(self)
 
     def rate_at(self, step: int, n_steps: int) -> float:
         """Return the learning rate of step `step` (0 first) of `n_steps`."""

@@ -1,4 +1,18 @@
-"""The networks, objective and optimiser that a run's settings ask for."""
+"""The networks, objective and optimiser that a run's settings ask for.
+
+Four groups of settings have a counterpart below: ``model``, ``inputs``, ``objective`` and ``optim``
+are what a user writes in TOML, `ModelConfig`, `BinLayout`, `ObjectiveConfig` and `OptimConfig` are
+what the libraries take. They are two types each because they say different things:
+
+- A user names two modalities, a spectrum and a fingerprint (``spectrum_weight``); a model has any
+  number, under any names (``modality_weights``), with the sizes that the data give.
+- The defaults of the settings are a preset tuned for annotation; those of the libraries are plain.
+- Settings hold what no optimiser knows (``compound_balance``, 0 epochs for `automatic_epochs`), and
+  the libraries what no user sets here (``patience``, the columns that training spectra fill).
+- TOML has no null, so "none" is 0 there and None here. This module alone translates between them.
+
+Their ranges are the same types, from `specvae.settings`.
+"""
 
 from __future__ import annotations
 

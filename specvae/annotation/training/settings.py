@@ -11,15 +11,25 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
 from specvae.errors import ConfigError
-from specvae.settings import OneOf, Range, flatten, require_choice, require_ranges, to_json
+from specvae.settings import (
+    Count,
+    Fraction,
+    OneOf,
+    Positive,
+    Range,
+    Share,
+    Weight,
+    flatten,
+    require_choice,
+    require_ranges,
+    to_json,
+)
 from specvae.vae.kinds import MODEL_KINDS
 
 PRESETS = ("small", "paper")
 
 _NARROWEST_BIN = 0.001  # Th
-_Share = Annotated[float, Range(0.0, 1.0, open_high=True)]
-_Weight = Annotated[float, Range(0.0)]
-_Widths = tuple[Annotated[int, Range(1)], ...]
+_Widths = tuple[Count, ...]
 
 
 @dataclass(frozen=True)
@@ -27,15 +37,15 @@ class ModelSettings:
     """Networks of both modalities; a tuple lists the widths of hidden layers, input side first."""
 
     kind: Annotated[str, OneOf(tuple(MODEL_KINDS))] = "svae"
-    n_latent: Annotated[int, Range(1)] = 128
+    n_latent: Count = 128
     spectrum_encoder: _Widths = (256, 512)
     spectrum_decoder: _Widths = (128,)
     fingerprint_encoder: _Widths = (512, 512)
     fingerprint_decoder: _Widths = (512,)
     batch_norm: bool = False
     fingerprint_batch_norm: bool = False
-    dropout: _Share = 0.3
-    input_dropout: _Share = 0.2
+    dropout: Share = 0.3
+    input_dropout: Share = 0.2
     variance: Literal["logvar", "softplus_var", "softplus_sd"] = "logvar"
     initial_logvar: float = -2.0
     start_at_means: bool = True
@@ -60,7 +70,7 @@ class InputSettings:
     collision_energy: bool = True
     adduct: bool = True
     instrument_type: bool = True
-    min_relative_intensity: _Share = 0.001
+    min_relative_intensity: Share = 0.001
     max_peaks: Annotated[int, Range(0, note="0 for all")] = 200
     drop_above_precursor: bool = True
 
@@ -75,12 +85,12 @@ class ObjectiveSettings:
     importance-weighted bounds of the ``mmvae`` kinds.
     """
 
-    spectrum_weight: _Weight = 0.1
-    fingerprint_weight: _Weight = 1.0
-    beta: _Weight = 0.2
-    beta_warmup_epochs: _Weight = 3.0
-    path_weight: _Weight = 1.0
-    n_samples: Annotated[int, Range(1)] = 1
+    spectrum_weight: Weight = 0.1
+    fingerprint_weight: Weight = 1.0
+    beta: Weight = 0.2
+    beta_warmup_epochs: Weight = 3.0
+    path_weight: Weight = 1.0
+    n_samples: Count = 1
 
 
 @dataclass(frozen=True)
@@ -94,11 +104,11 @@ class OptimSettings:
 
     epochs: Annotated[int, Range(0, note="0 for as many as it takes")] = 0
     batch_size: Annotated[int, Range(2)] = 256
-    learning_rate: Annotated[float, Range(0.0, open_low=True)] = 1e-3
-    weight_decay: _Weight = 0.0
+    learning_rate: Positive = 1e-3
+    weight_decay: Weight = 0.0
     clip_norm: Annotated[float, Range(0.0, note="0 for no clipping")] = 0.0
     schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
-    warmup: _Share = 0.03
+    warmup: Share = 0.03
     weight_averaging: Annotated[float, Range(0.0, 1.0, open_high=True, note="0 for none")] = 0.995
     compound_balance: Annotated[float, Range(0.0, 1.0)] = 0.5
     amp: bool = False
@@ -108,8 +118,8 @@ class OptimSettings:
 class SplitSettings:
     """Shares of compounds (InChIKey first blocks) held out of training."""
 
-    validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1
-    test: _Share = 0.0
+    validation: Fraction = 0.1
+    test: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,8 @@ class FilterSettings:
     ion_mode: Literal["", "positive", "negative"] = ""
     adducts: tuple[str, ...] = ()
     instrument_types: tuple[str, ...] = ()
-    min_peaks: Annotated[int, Range(1)] = 1
-    mass_tolerance_ppm: Annotated[float, Range(0.0, open_low=True)] = 20.0
+    min_peaks: Count = 1
+    mass_tolerance_ppm: Positive = 20.0
 
 
 @dataclass(frozen=True)

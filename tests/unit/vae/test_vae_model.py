@@ -389,7 +389,7 @@ def test_config_survives_json() -> None:
         ({"n_latent": "3"}, "n_latent: found '3', wanted a whole number"),
         ({"modalities": [{"name": "a"}]}, r"modalities\[0\]: key 'n_features' is missing"),
         ({"modalities": []}, "distinct"),
-        ({"n_latent": 0}, "positive"),
+        ({"n_latent": 0}, "n_latent: found 0, wanted 1 or more"),
     ],
 )
 def test_config_mistakes_are_named(change: dict[str, object], message: str) -> None:

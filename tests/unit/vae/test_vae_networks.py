@@ -97,7 +97,7 @@ def test_dropout_acts_in_training_only_and_on_sparse_inputs() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": (0,)}, "positive"),
+        ({"hidden": (0,)}, r"hidden\[0\]: found 0, wanted 1 or more"),
         ({"hidden": (3,), "dropout": 1.0}, "dropout"),
         ({"hidden": (3,), "convolutions": (ConvLayer(4, (2, 2)),)}, "channels, height and width"),
         ({"hidden": (3,), "embedding": -1}, "embedding"),

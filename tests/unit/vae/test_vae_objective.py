@@ -237,7 +237,7 @@ def test_configuration_mistakes_are_named() -> None:
         ObjectiveConfig.from_json({"bet": 1.0})
     with pytest.raises(ConfigError, match="n_samples"):
         ObjectiveConfig(n_samples=0)
-    with pytest.raises(ConfigError, match="negative"):
+    with pytest.raises(ConfigError, match=r"beta: found -1\.0, wanted 0 or more"):
         ObjectiveConfig(beta=-1.0)
     with pytest.raises(ConfigError, match="found neither"):
         loss(small_model(), None, {}, ObjectiveConfig())
