@@ -96,6 +96,7 @@ _ENERGY = {
     (8, 16, 2.0): 522.0,
     (16, 16, 1.0): 226.0,
 }
+_CONTACT_ENERGY = 200.0  # of a ligand and its metal, a typical value
 _ENERGY_BY_ORDER = {1.0: 300.0, 1.5: 450.0, 2.0: 550.0, 3.0: 800.0}
 
 _LOG = np.log1p(np.arange(512)).astype(np.float32)
@@ -167,7 +168,8 @@ class FragmentTable:
         Parameters
         ----------
         molecule
-            A molecule; a SMILES, which is parsed; or RDKit's molecule of one component.
+            A molecule; a SMILES, which is parsed; or RDKit's molecule of one component, or of a
+            metal complex.
         n_steps
             Number of steps. Pieces that one step yields are broken before those of two steps, and
             those whose cut bonds are weakest first.
@@ -338,9 +340,35 @@ def _bonds(mol: Chem.Mol) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
         energy = _ENERGY.get((numbers[0], numbers[1], kind), default)
         double = int(plain.GetBondTypeAsDouble())
         rows.append((a, b, _bond_class(bond, kind), double, energy))
+    rows += [(min(pair), max(pair), 0, 0, _CONTACT_ENERGY) for pair in _contacts(mol)]
     rows.sort()
     table = np.array(rows, np.float64).reshape(-1, 5)
     return table[:, :4].astype(np.int16), np.ascontiguousarray(table[:, 4])
+
+
+def _contacts(mol: Chem.Mol) -> list[tuple[int, int]]:
+    """Return the pairs of atoms that hold the components of a metal complex together.
+
+    Databases write a complex without bonds to its metal. Each other component touches the metal by
+    its negative atoms, else by a nitrogen, sulfur, phosphorus or oxygen, else by its first atom.
+    """
+    components = [sorted(component) for component in Chem.GetMolFrags(mol)]
+    if len(components) < 2:
+        return []
+    metal = max(range(mol.GetNumAtoms()), key=lambda a: _metal_order(mol.GetAtomWithIdx(a)))
+    pairs = []
+    for component in components:
+        if metal in component:
+            continue
+        atoms = [mol.GetAtomWithIdx(a) for a in component]
+        touching = [atom for atom in atoms if atom.GetFormalCharge() < 0]
+        touching = touching or [a for a in atoms if a.GetAtomicNum() in (7, 8, 15, 16)][:1]
+        pairs += [(metal, atom.GetIdx()) for atom in touching or atoms[:1]]
+    return pairs
+
+
+def _metal_order(atom: Chem.Atom) -> tuple[bool, int, int]:
+    return atom.GetAtomicNum() > 20, atom.GetFormalCharge(), -atom.GetIdx()
 
 
 def _bond_class(bond: Chem.Bond, kind: float) -> int:

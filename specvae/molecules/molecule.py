@@ -5,7 +5,8 @@ What is done with a structure, always in this order:
 1. Several components (a salt, a hydrate): the largest organic one is kept. Largest means most
    heavy atoms, then highest mass, then the last canonical SMILES in alphabetic order; a component
    without carbon is only kept when none has carbon. `Molecule.n_components` says how many there
-   were.
+   were. A metal complex (heme, ferrocene, cisplatin) is kept whole and as it is charged, although
+   databases write it in pieces; from a metal salt (zinc acetate) the metal is taken off.
 2. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
    cation, betaine an inner salt.
@@ -39,14 +40,17 @@ from specvae.errors import StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.mobile_hydrogens import settle_hydrogens
 
-STANDARD_VERSION = 2
-"""Rises when the same text would give another structure; 2 since mobile hydrogens are settled."""
+STANDARD_VERSION = 3
+"""Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
+since metal complexes are kept whole."""
 
 LONGEST_TEXT = 10_000
 """Characters of a SMILES or InChI: RDKit takes seconds and gigabytes for longer ones."""
 
 MOST_ATOMS = 1_000
 """Heavy atoms of a structure."""
+
+COMPLEX_KEPT = "metal complex kept whole"
 
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 
@@ -67,6 +71,12 @@ _NO_COMPLEX = frozenset(
     {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
     | {3, 11, 19, 37, 55, 20, 38, 56}
 )
+# Ions of these are complexes wherever they are met, ions of others where two nitrogens or carbons
+# bear their negative charges for them (porphyrins, cyclopentadienyls, cyanides, carbonyls), or one
+# beside three imines (corrins).
+_ALWAYS_COMPLEX = frozenset({43, 44, 45, 46, 75, 76, 77, 78, 79, *range(57, 72)})
+_LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+])]")
+_IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
 
 
@@ -82,7 +92,8 @@ class Molecule:
     mol
         As `standard_mol` returns it.
     n_components
-        Number of components in the structure as given; above 1 for salts and hydrates.
+        Number of components in the structure as given; above 1 for salts and hydrates, 1 for a
+        metal complex, which is kept whole.
     inchikey
         A key or first block that is trusted instead of being computed, which is the slowest step.
     exact_mass
@@ -290,12 +301,14 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
 
 def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
     mol = _parsed(kind, text)
-    n_components = 1
+    n_components, is_complex = 1, False
     notes: tuple[str, ...] = ()
     # Text search first: splitting every molecule to find one component takes longer.
     if "." in text:
         components = Chem.GetMolFrags(mol, asMols=True)
-        n_components = len(components)
+        if is_complex := _is_complex(mol, components):
+            notes = (COMPLEX_KEPT,)
+        n_components = 1 if is_complex else len(components)
         if n_components > 1:
             mol = max(components, key=_component_order)
             notes = _notes_of_lost([part for part in components if part is not mol])
@@ -303,7 +316,8 @@ def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
         raise StructureError(f"{kind} holds a wildcard atom: {_shown(text)}")
     if _LABEL.search(text):
         mol = _read_again(_without_common_labels(mol), text)
-    if mol.HasSubstructMatch(_CHARGED):
+    # The charges of a complex are balanced by each other, not by protons.
+    if not is_complex and mol.HasSubstructMatch(_CHARGED):
         for sulfur, oxygen in mol.GetSubstructMatches(_SULFOXIDE):
             _join_charges(mol, sulfur, oxygen)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
@@ -328,16 +342,27 @@ def _parsed(kind: str, text: str) -> Chem.Mol:
     return mol
 
 
+def _is_complex(mol: Chem.Mol, components: Sequence[Chem.Mol]) -> bool:
+    """Whether components belong together as the metal and the ligands of a complex."""
+    metals = {number for part in components for number in _metals(part)}
+    if len(components) < 2 or not metals:
+        return False
+    n_charges = len(mol.GetSubstructMatches(_LIGAND_CHARGE))
+    is_corrin = n_charges == 1 and len(mol.GetSubstructMatches(_IMINE)) > 2
+    return n_charges > 1 or is_corrin or bool(metals & _ALWAYS_COMPLEX)
+
+
+def _metals(component: Chem.Mol) -> set[int]:
+    return {atom.GetAtomicNum() for atom in component.GetAtoms()} - _NO_COMPLEX
+
+
 def _notes_of_lost(components: Sequence[Chem.Mol]) -> tuple[str, ...]:
     """Return what is said of components that are left out."""
-    metals = {
-        atom.GetSymbol()
-        for component in components
-        for atom in component.GetAtoms()
-        if atom.GetAtomicNum() not in _NO_COMPLEX
-    }
+    metals = {number for component in components for number in _metals(component)}
     if metals:
-        return (f"metal taken off: {', '.join(sorted(metals))}",)
+        table = Chem.GetPeriodicTable()
+        symbols = sorted(table.GetElementSymbol(number) for number in metals)
+        return (f"metal taken off: {', '.join(symbols)}",)
     return ("largest organic component of several kept",)
 
 

@@ -35,6 +35,7 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
             "name": annotation.name,
             "score": rounded(annotation.score),
             "probability": rounded(annotation.probability),
+            "status": "; ".join((status, *annotation.remarks)),
         }
         yield {column: (shared | own)[column] for column in COLUMNS}
 

@@ -7,6 +7,8 @@ import numpy as np
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import Annotation, Answer, Ranked, Unranked
+from specvae.errors import StructureError
+from specvae.molecules.molecule import Molecule
 
 _N_ANALOGUES = 3
 
@@ -39,6 +41,7 @@ def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -
                 None if probabilities is None else float(probabilities.given_in_list[order[i]])
             ),
             molecule=molecules[i],
+            remarks=_remarks(molecules[i], shown.smiles[i]),
         )
         for i, rank in enumerate(ranks)
     )
@@ -58,3 +61,13 @@ def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -
         peaks=peaks,
         log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
     )
+
+
+def _remarks(molecule: Molecule | None, smiles: str) -> tuple[str, ...]:
+    """Return what was decided about a structure when it was parsed."""
+    if molecule is None and "." in smiles:
+        try:
+            molecule = Molecule.parse(smiles)
+        except StructureError:  # from a pool, ranked by its stored fingerprint alone
+            return ()
+    return molecule.notes if molecule is not None else ()

@@ -177,6 +177,8 @@ class Annotation:
         Chance that this candidate is the right one; None unless the model is calibrated.
     molecule
         The structure, where ranking needed it.
+    remarks
+        What was decided about the structure, such as a metal that was taken off.
     """
 
     rank: int
@@ -186,6 +188,7 @@ class Annotation:
     score: float
     probability: float | None = None
     molecule: Molecule | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -66,6 +66,16 @@ def atom_sets(table: FragmentTable) -> dict[frozenset[int], int]:
     }
 
 
+def test_a_complex_breaks_into_ligands_and_metal() -> None:
+    """Written in pieces, it is held together by contacts of the metal with its ligands."""
+    table = FragmentTable.of("[cH-]1cccc1.[cH-]1cccc1.[Fe+2]")
+    iron, ring = 55.9349375, 5 * (12.0 + 1.00782503207)
+    for mass in (iron, ring, iron + ring, iron + 2 * ring):
+        assert np.abs(table.masses - mass).min() < 1e-4
+    same = FragmentTable.of("[Fe+2].c1ccc[cH-]1.c1cc[cH-]c1")
+    assert np.array_equal(table.masses, same.masses)
+
+
 @pytest.mark.parametrize(
     ("smiles", "n_steps"),
     [

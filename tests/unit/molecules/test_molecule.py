@@ -43,6 +43,47 @@ def test_parent_of_salts_and_zwitterions(given: str, parent: str, n_components: 
     assert molecule.exact_mass == parse_molecule(parent).exact_mass
 
 
+HEME = "Cc1c(C=C)c2[n-]c1cc1nc(cc3[n-]c(cc4nc(c2)C(C)=C4CCC(=O)O)c(C)c3C=C)C(C)=C1CCC(=O)O.[Fe+2]"
+
+
+@pytest.mark.parametrize(
+    ("smiles", "formula", "first_block"),
+    [
+        (HEME, "C34H32FeN4O4", None),
+        ("[cH-]1cccc1.[cH-]1cccc1.[Fe+2]", "C10H10Fe", "KTWOOEGAPBSYNW"),
+        ("[CH-]1C=CC=C1.[CH-]1C=CC=C1.[Fe+2]", "C10H10Fe", "KTWOOEGAPBSYNW"),
+        ("N.N.Cl[Pt]Cl", "H6Cl2N2Pt", "LXZZYRPGZAFOLE"),
+        ("[NH2-].[NH2-].C1CC(C1)(C(=O)O)C(=O)O.[Pt+2]", "C6H12N2O4Pt", "VSRXQHXAPYXROS"),
+        ("[C-]#[O+].[C-]#[O+].[C-]#[O+].[C-]#[O+].[Ni]", "C4NiO4", None),
+    ],
+)
+def test_a_metal_complex_is_kept_whole(smiles: str, formula: str, first_block: str | None) -> None:
+    molecule = parse_molecule(smiles)
+    assert (molecule.formula, molecule.charge, molecule.n_components) == (formula, 0, 1)
+    assert molecule.notes == ("metal complex kept whole",)
+    assert first_block in (None, molecule.first_block)
+    assert parse_molecule(molecule.smiles) == molecule
+
+
+def test_a_complex_from_its_inchi_is_the_same() -> None:
+    inchi = "InChI=1S/2C5H5.Fe/c2*1-2-4-5-3-1;/h2*1-5H;/q2*-1;+2"
+    assert parse_molecule(inchi=inchi) == parse_molecule("[cH-]1cccc1.[cH-]1cccc1.[Fe+2]")
+
+
+@pytest.mark.parametrize(
+    ("smiles", "parent", "metal"),
+    [
+        ("CC(=O)[O-].CC(=O)[O-].[Zn+2]", "CC(=O)O", "Zn"),
+        ("CN(C)C(=S)[S-].CN(C)C(=S)[S-].[Mn+2]", "CN(C)C(=S)S", "Mn"),
+        ("Nc1ccc(cc1)S(=O)(=O)[N-]c1ncccn1.[Ag+]", "Nc1ccc(S(=O)(=O)Nc2ncccn2)cc1", "Ag"),
+    ],
+)
+def test_a_metal_salt_loses_its_metal_and_says_so(smiles: str, parent: str, metal: str) -> None:
+    molecule = parse_molecule(smiles)
+    assert molecule.smiles == parent
+    assert molecule.notes == (f"metal taken off: {metal}",)
+
+
 def test_components_of_equal_size_do_not_depend_on_their_order() -> None:
     assert parse_molecule("CCO.CCN") == parse_molecule("CCN.CCO")
     assert parse_molecule("CC(C)O.CCCO") == parse_molecule("CCCO.CC(C)O")

@@ -3,6 +3,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_the_status_joins_what_was_decided() -> None:
         "ok; adduct taken as [M+H]+",
         "no candidates for this query_id; adduct taken as [M+H]+; a; b",
         "unreadable record: no peaks",
+    ]
+
+
+def test_the_status_says_what_was_decided_about_a_structure() -> None:
+    remarks = ("metal taken off: Zn",)
+    found = answer(spectrum("q"), replace(annotation(1, -1.0), remarks=remarks), annotation(2, -2))
+    assert [row["status"] for row in csv.DictReader(io.StringIO(written([found], "csv")))] == [
+        "ok; metal taken off: Zn",
+        "ok",
     ]
 
 

@@ -46,6 +46,14 @@ def scored(scores: list[float]) -> Ranked:
     )  # fmt: skip
 
 
+def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> None:
+    one = scored([-1.0, -2.0])
+    one.candidates.smiles[:] = ["CC(=O)[O-].CC(=O)[O-].[Zn+2]", "C"]
+    answer = present(annotator, one, None)
+    assert isinstance(answer, Answer)
+    assert [a.remarks for a in answer.annotations] == [("metal taken off: Zn",), ()]
+
+
 @pytest.mark.parametrize(
     ("top", "ranks", "first_letters"),
     [
