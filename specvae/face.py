@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.output.cells import rows
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.in_list import settle_share
-from specvae.annotation.ranking.present import present
-from specvae.annotation.ranking.queries import QueryFilter, read_queries
-from specvae.annotation.ranking.rank import rank_spectra
-from specvae.annotation.ranking.result import COLUMNS, Answer, Unranked
+from specvae.annotation.ranking.result import COLUMNS
+from specvae.annotation.ranking.run import RankingRun, RunOptions
 from specvae.annotation.training.inputs import TrainFiles
 from specvae.annotation.training.record import MODEL_FILE
 from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.settings import preset_config
-from specvae.errors import ConfigError
 from specvae.report import ReadReport
 from specvae.settings import override
 from specvae.spectra.read import read_spectra as read_records
@@ -103,38 +96,27 @@ class Model:
         """
         import pandas as pd
 
-        if in_list is not None and not 0.0 <= in_list <= 1.0:
-            raise ConfigError(f"in_list: found {in_list}, wanted a share from 0 to 1")
-        if not ppm > 0.0:
-            raise ConfigError(f"ppm: found {ppm}, wanted a number above 0")
-        report = ReadReport()
-        settle = partial(
-            self.annotator.settle, assumed=Assumptions.parse(assume_adduct, assume_ion_mode)
+        options = RunOptions(
+            candidates=Path(candidates),
+            ppm=ppm,
+            in_list=in_list,
+            assume_adduct=assume_adduct,
+            assume_ion_mode=assume_ion_mode,
+            n_jobs=n_jobs,
         )
-        records: list[Query | Unranked]
-        if isinstance(spectra, str | Path):
-            records = read_queries(Path(spectra), report, settle)
-        else:
-            records = [settle(spectrum) for spectrum in spectra]
-        with CandidateSource(
-            Path(candidates), self.annotator.layout, ppm, candidate_report := ReadReport()
-        ) as source:
-            outcomes = rank_spectra(self.annotator, records, source, QueryFilter(), n_jobs=n_jobs)
-            results = [present(self.annotator, outcome, top) for outcome in outcomes]
-        probability = self.annotator.probability
-        if probability is not None and any(isinstance(result, Answer) for result in results):
-            results, in_list = settle_share(probability, results, in_list)
-        _tell(report, "spectra")
-        _tell(candidate_report, "candidates")
+        run = RankingRun(self.annotator, options)
+        found = run.results(Path(spectra) if isinstance(spectra, str) else spectra, top=top)
+        _tell(run.queries, "spectra")
+        _tell(run.candidates, "candidates")
         table = pd.DataFrame(
-            [row for result in results for row in rows(result)], columns=list(COLUMNS)
+            [row for result in found.results for row in rows(result)], columns=list(COLUMNS)
         )
         table = table.astype({"rank": "Int64"})
         table.attrs = {
             "model": str(self.path),
             "model digest": self.annotator.header.weights_sha256,
             "candidates": str(candidates),
-            "share of lists with their truth": in_list,
+            "share of lists with their truth": found.share_in_list,
         }
         return table
 

@@ -11,23 +11,15 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import (
-    INPUT,
-    INPUT_FILE,
-    INPUT_TABLE,
-    assumption_options,
-    candidate_options,
-    device_option,
-    in_list_option,
-    model_file,
-    model_option,
-    query_filter_options,
-    require_calibrated,
-    seed_option,
-    strict_option,
-)
+from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
-from specvae.cli.ranking import ranking_summary, require_ranked, tell_reading
+from specvae.cli.ranking import (
+    RankingOptions,
+    ranking_options,
+    ranking_summary,
+    require_ranked,
+    tell_reading,
+)
 
 if TYPE_CHECKING:
     from specvae.annotation.evaluation.evaluate import Evaluation, Probabilities
@@ -40,16 +32,13 @@ _NAMES_SHOWN = 5
 
 @click.command()
 @click.argument("queries", type=INPUT_FILE)
-@candidate_options
+@ranking_options
 @click.option(
     "--truth",
     type=INPUT_TABLE,
     required=True,
     help="CSV with query_id and inchikey14, inchikey or smiles.",
 )
-@model_option
-@query_filter_options
-@assumption_options
 @click.option(
     "-o",
     "--output",
@@ -66,32 +55,18 @@ _NAMES_SHOWN = 5
     "--reliability", "reliability_path", type=INPUT, default=None,
     help="Draw how often probabilities come true, and risk against coverage (PNG).",
 )  # fmt: skip
-@in_list_option
 @seed_option
-@strict_option
-@device_option
 @settings_options
 @verbosity
 def evaluate(
     queries: Path,
-    candidates: Path,
-    ppm: float,
-    rank_by: str,
-    jobs: int | None,
+    ranking: RankingOptions,
     truth: Path,
-    model: Path,
-    ion_mode: str | None,
-    adducts: tuple[str, ...],
-    assume_adduct: str | None,
-    assume_ion_mode: str | None,
     output: Path | None,
     json_path: Path | None,
     plot_path: Path | None,
     reliability_path: Path | None,
-    in_list: float | None,
     seed: int,
-    strict: bool,
-    device: str,
 ) -> None:
     """Rank candidates and compare with the truth.
 
@@ -104,9 +79,8 @@ def evaluate(
     Example:
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
-    path = model_file(model)
     require_outputs(
-        {"QUERIES": queries, "--candidates": candidates, "--truth": truth, "--model": path},
+        {"QUERIES": queries, "--truth": truth, **ranking.inputs},
         {
             "--output": output,
             "--json": json_path,
@@ -119,59 +93,34 @@ def evaluate(
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.library.compounds import read_truth
-    from specvae.annotation.library.query import Assumptions
-    from specvae.annotation.ranking.annotator import Annotator
-    from specvae.annotation.ranking.candidates import CandidateSource
-    from specvae.annotation.ranking.queries import QueryFilter
-    from specvae.annotation.ranking.rank import rank_queries
-    from specvae.annotation.ranking.tally import Tally
-    from specvae.files import sha256_of
-    from specvae.report import ReadReport
-    from specvae.spectra.lines import sniff_format
 
-    # A wrong file of queries is refused before a long file of candidates is read.
-    sniff_format(queries)
-    console, tally = Console(), Tally()
-    wanted = QueryFilter.of(ion_mode, adducts)
-    assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
+    console = Console()
     answers = read_truth(truth)
-    annotator = Annotator.load(path, device, fingerprint_only=rank_by == "fingerprint")
-    for option, value in (("--reliability", reliability_path), ("--in-list", in_list)):
-        if value is not None:
-            require_calibrated(path, annotator.probability, option)
-    query_report, candidate_report = ReadReport(strict=strict), ReadReport(strict=strict)
-    with CandidateSource(candidates, annotator.layout, ppm, candidate_report) as source:
-        outcomes = rank_queries(
-            annotator,
-            queries,
-            source,
-            wanted,
-            query_report,
-            assumed=assumed,
-            n_jobs=jobs,
-            progress=console,
-        )
-        evaluation = compare(annotator, tally.counting(outcomes), answers, in_list)
-    _require_evaluated(evaluation, queries, truth, query_report)
-    tell_reading(console, query_report, candidate_report)
-    for line in (*ranking_summary(tally), *_notes(annotator, evaluation)):
+    run = ranking.open(console, reliability=reliability_path)
+    evaluation = compare(run.annotator, run.outcomes(queries), answers, ranking.in_list)
+    _require_evaluated(evaluation, queries, truth, run.queries)
+    tell_reading(console, run.queries, run.candidates)
+    for line in (*ranking_summary(run.tally), *_notes(run.annotator, evaluation)):
         console.log(line)
     figures = {
         **evaluation.figures(seed),
         "seed": seed,
-        "ppm": ppm,
-        "model": _described(path, annotator),
-        "files": {
-            name: {"name": file.name, "sha256": sha256_of(file)}
-            for name, file in (("queries", queries), ("candidates", candidates), ("truth", truth))
-        },
+        "ppm": ranking.ppm,
+        "model": _described(ranking.model_file, run.annotator),
+        "files": _digests(queries=queries, candidates=ranking.candidates, truth=truth),
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
     for written in (output, json_path):
-        write_skips(written, query_report, candidate_report)
+        write_skips(written, run.queries, run.candidates)
     with text_output(output) as stream:
         stream.write(_table(figures) + "\n")
-    require_ranked(queries, tally)
+    require_ranked(queries, run.tally)
+
+
+def _digests(**files: Path) -> dict[str, dict[str, str]]:
+    from specvae.files import sha256_of
+
+    return {name: {"name": file.name, "sha256": sha256_of(file)} for name, file in files.items()}
 
 
 def _require_evaluated(

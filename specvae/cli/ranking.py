@@ -1,16 +1,118 @@
-"""What commands that rank queries say of them."""
+"""What commands that rank queries share: their options, the run that these ask for, its summary."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from specvae.cli.options import (
+    assumption_options,
+    candidate_options,
+    device_option,
+    in_list_option,
+    model_file,
+    model_option,
+    query_filter_options,
+    require_calibrated,
+    strict_option,
+)
 from specvae.errors import InputError
 
 if TYPE_CHECKING:
+    from specvae.annotation.ranking.run import RankingRun
     from specvae.annotation.ranking.tally import Tally
     from specvae.cli.console import Console
     from specvae.report import ReadReport
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """The options of a command that ranks queries, as they were given."""
+
+    candidates: Path
+    ppm: float
+    rank_by: str
+    jobs: int | None
+    model: Path
+    ion_mode: str | None
+    adducts: tuple[str, ...]
+    assume_adduct: str | None
+    assume_ion_mode: str | None
+    in_list: float | None
+    strict: bool
+    device: str
+
+    @functools.cached_property
+    def model_file(self) -> Path:
+        """The checkpoint."""
+        return model_file(self.model)
+
+    @property
+    def inputs(self) -> dict[str, Path | tuple[Path, ...]]:
+        """The files that are read, by option."""
+        return {"--candidates": self.candidates, "--model": self.model_file}
+
+    def open(self, console: Console, **needed: object) -> RankingRun:
+        """Load the model and return the run.
+
+        Parameters
+        ----------
+        console
+            Where progress is shown.
+        needed
+            Options that need probabilities, by name; None where one is not given.
+
+        Raises
+        ------
+        CheckpointError
+            If the model has no probabilities and an option needs them.
+        """
+        from specvae.annotation.ranking.annotator import Annotator
+        from specvae.annotation.ranking.run import RankingRun, RunOptions
+
+        path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
+        annotator = Annotator.load(path, self.device, fingerprint_only=fingerprint_only)
+        for option, value in {**needed, "in_list": self.in_list}.items():
+            if value is not None:
+                name = "--" + option.replace("_", "-")
+                require_calibrated(path, annotator.probability, name)
+        options = RunOptions(
+            candidates=self.candidates,
+            ppm=self.ppm,
+            ion_mode=self.ion_mode,
+            adducts=self.adducts,
+            assume_adduct=self.assume_adduct,
+            assume_ion_mode=self.assume_ion_mode,
+            in_list=self.in_list,
+            strict=self.strict,
+            n_jobs=self.jobs,
+        )
+        return RankingRun(annotator, options, console)
+
+
+def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `RankingOptions`; the command gets them as its argument ``ranking``."""
+    names = [field.name for field in fields(RankingOptions)]
+
+    @functools.wraps(function)
+    def gathered(**values: Any) -> None:  # noqa: ANN401
+        given = {name: values.pop(name) for name in names}
+        function(ranking=RankingOptions(**given), **values)
+
+    for option in (
+        device_option,
+        strict_option,
+        in_list_option,
+        assumption_options,
+        query_filter_options,
+        model_option,
+        candidate_options,
+    ):
+        option(gathered)
+    return gathered
 
 
 def tell_reading(console: Console, queries: ReadReport, candidates: ReadReport) -> None:

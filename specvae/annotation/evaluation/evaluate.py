@@ -13,7 +13,7 @@ from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of
 from specvae.annotation.evaluation.reliability import summarise_probabilities
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
-from specvae.annotation.ranking.result import Ranked, Unranked
+from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
 from specvae.molecules.candidates import CandidateSet
 
 
@@ -115,47 +115,73 @@ def evaluate(
         Share of lists that hold their truth, for probabilities; None estimates it from all
         queries that are ranked, those without a row in `truth` included.
     """
-    ids: list[str] = []
-    ranks: list[TruthRank] = []
-    blind: list[TruthRank] = []
+    kept: list[_Kept] = []
+    lists: list[ListScores] = []
     unknown: list[str] = []
     seen: set[str] = set()
-    log_odds: list[float] = []
-    given: list[_Given] = []
     for outcome in ranked:
         seen.add(outcome.query_id)
         if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
             continue
-        probabilities = outcome.probabilities if isinstance(outcome, Ranked) else None
-        if probabilities is not None:
-            log_odds.append(probabilities.log_odds_in_list)
+        scores = outcome.list_scores if isinstance(outcome, Ranked) else None
+        if scores is not None:
+            lists.append(scores)
         block = truth.get(outcome.query_id)
         if block is None:
             unknown.append(outcome.query_id)
+        elif isinstance(outcome, Ranked):
+            place = _index_of(outcome.candidates, block)
+            blind = rank_of_truth(block, outcome.blind_scores, place)
+            kept.append(_Kept(outcome.query_id, block, scores, place, blind))
+        else:
+            missed = rank_of_truth(block, np.empty(0), None)
+            kept.append(_Kept(outcome.query_id, block, None, None, missed))
+    settlement = annotator.settlement
+    known = settlement.share_of_known(lists)
+    log_odds = np.array(
+        [
+            probabilities.log_odds_in_list
+            for scores in lists
+            if (probabilities := settlement.probabilities(settlement.settle(scores, known)))
+        ]
+    )
+    ranks: list[TruthRank] = []
+    given: list[_Given] = []
+    for query in kept:
+        if query.scores is None:
+            ranks.append(query.blind)
             continue
-        ids.append(outcome.query_id)
-        if isinstance(outcome, Unranked):
-            ranks.append(rank_of_truth(block, np.empty(0), None))
-            blind.append(ranks[-1])
-            continue
-        place = _index_of(outcome.candidates, block)
-        ranks.append(rank_of_truth(block, outcome.scores, place))
-        blind.append(rank_of_truth(block, outcome.blind_scores, place))
-        if probabilities is not None:
+        settled = settlement.settle(query.scores, known)
+        ranks.append(rank_of_truth(query.block, settled.scores, query.place))
+        if (probabilities := settlement.probabilities(settled)) is not None:
             chances = probabilities.given_in_list
-            chance = None if place is None else float(chances[place])
+            chance = None if query.place is None else float(chances[query.place])
             odds, best = probabilities.log_odds_in_list, float(chances.max())
             given.append(_Given(odds, best, chance, ranks[-1]))
     trained = annotator.training_compounds
     return Evaluation(
-        tuple(ids),
+        tuple(query.query_id for query in kept),
         tuple(ranks),
-        tuple(blind),
+        tuple(query.blind for query in kept),
         tuple(unknown),
         tuple(query_id for query_id in truth if query_id not in seen),
-        {i: truth[i] for i in ids if truth[i] in trained},
-        _probabilities(annotator.probability, np.array(log_odds), given, in_list),
+        {query.query_id: query.block for query in kept if query.block in trained},
+        _probabilities(annotator.probability, log_odds, given, in_list),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A query with a truth until the run's share of known compounds is settled.
+
+    `scores` is None where it has no candidates, `place` where the truth is not among them.
+    """
+
+    query_id: str
+    block: str
+    scores: ListScores | None
+    place: int | None
+    blind: TruthRank
 
 
 @dataclass(frozen=True, slots=True)

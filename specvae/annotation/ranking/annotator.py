@@ -23,6 +23,7 @@ from specvae.annotation.library.header import AnnotatorHeader, LayoutIdentity
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
+from specvae.annotation.ranking.settlement import Settlement
 from specvae.errors import CheckpointError, ConfigError
 from specvae.molecules.fingerprint import (
     FingerprintLayout,
@@ -124,6 +125,12 @@ class Annotator:
             f"by this model's own calibration, fitted to {fitted.n_queries:,} spectra of "
             f"{fitted.n_compounds:,} validation compounds"
         )
+
+    @property
+    def settlement(self) -> Settlement:
+        """What turns the evidence of a run's queries into final scores and probabilities."""
+        pool = self.evidence_pool
+        return Settlement(None if pool is None else pool.weights, self.probability)
 
     @property
     def training_compounds(self) -> frozenset[str]:

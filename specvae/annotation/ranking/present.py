@@ -2,72 +2,160 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from specvae.annotation.evidence.items import Analogue, PeakEvidence
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
+from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.result import Annotation, Answer, Ranked, Unranked
+from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
+from specvae.annotation.ranking.settlement import Settlement
 from specvae.errors import StructureError
 from specvae.molecules.molecule import Molecule
 
 _N_ANALOGUES = 3
 
 
-def present(annotator: Annotator, outcome: Ranked | Unranked, top: int | None) -> Answer | Unranked:
-    """Return the `top` best candidates of a ranked query (None: all), and what explains them.
+class Explanation(NamedTuple):
+    """What a report shows of a query's best candidate."""
 
-    Probabilities take it for sure that the list holds the truth; what all queries say of that is
-    for `specvae.annotation.ranking.in_list.settle_share` to add.
-    """
-    if isinstance(outcome, Unranked):
-        return outcome
-    candidates, scores, probabilities = outcome.candidates, outcome.scores, outcome.probabilities
-    # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
-    # candidates were listed must not decide which of them the user sees first.
-    order = np.lexsort((candidates.first_block, -scores))
-    ordered = scores[order]
-    ranks = np.searchsorted(-ordered, -ordered, side="right")[:top]
-    shown = candidates.select(order[:top])
-    # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
-    molecules = shown.molecules if shown.has_molecules else [None] * len(shown)
-    annotations = tuple(
-        Annotation(
-            rank=int(rank),
-            smiles=shown.smiles[i],
-            inchikey=shown.inchikey[i],
-            name=shown.name[i],
-            score=float(ordered[i]),
-            probability=(
-                None if probabilities is None else float(probabilities.given_in_list[order[i]])
-            ),
-            molecule=molecules[i],
-            remarks=_remarks(molecules[i], shown.smiles[i]),
-        )
-        for i, rank in enumerate(ranks)
-    )
-    best = order[0]
-    analogues: tuple[Analogue, ...] = ()
+    bits: tuple[BitEvidence, ...] = ()
     peaks: tuple[PeakEvidence, ...] = ()
-    if annotator.evidence_pool is not None and outcome.evidence is not None:
-        analogues = outcome.evidence.analogues[:_N_ANALOGUES]
-        spectrum = outcome.query.spectrum
-        peaks = annotator.evidence_pool.explain(spectrum, candidates.molecules[best])
-    return Answer(
-        outcome.query,
-        annotations,
-        n_candidates=len(scores),
-        bits=annotator.loudest_bits(outcome.logits, outcome.packed[best]),
-        analogues=analogues,
-        peaks=peaks,
-        log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A ranked query as it is kept until the run's share of known compounds is settled.
+
+    That share moves all measured candidates against all others, so that the best of either kind are
+    kept, with the scores of all.
+
+    Attributes
+    ----------
+    query
+        The spectrum and its ion.
+    lists
+        Scores of all candidates, at a share of one half.
+    rows
+        int64 (n_kept,): places in the list of those that may be shown, in order of their first
+        blocks.
+    annotations
+        The same without rank, score and probability.
+    top
+        How many are shown; None: all.
+    analogues
+        As in `Answer`.
+    explanations
+        By row, of each candidate that may be the best.
+    """
+
+    query: Query
+    lists: ListScores
+    rows: NDArray[np.int64]
+    annotations: tuple[Annotation, ...]
+    top: int | None
+    analogues: tuple[Analogue, ...] = ()
+    explanations: Mapping[int, Explanation] = field(default_factory=dict)
+
+    def answer(self, settlement: Settlement, share: float) -> Answer:
+        """Return what is shown, given the share of queries that the library knows.
+
+        Probabilities take it for sure that the list holds the truth; what all queries say of that
+        is for `specvae.annotation.ranking.in_list.settle_share` to add.
+        """
+        lists = settlement.settle(self.lists, share)
+        probabilities = settlement.probabilities(lists)
+        # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
+        # candidates were listed must not decide which of them the user sees first.
+        order = np.argsort(-lists.scores[self.rows], kind="stable")[: self.top]
+        rows = self.rows[order]
+        ranks = np.searchsorted(np.sort(-lists.scores), -lists.scores[rows], side="right")
+        shown = tuple(
+            replace(
+                self.annotations[place],
+                rank=int(rank),
+                score=float(lists.scores[row]),
+                probability=(
+                    None if probabilities is None else float(probabilities.given_in_list[row])
+                ),
+            )
+            for place, row, rank in zip(order, rows, ranks, strict=True)
+        )
+        best = self.explanations.get(int(rows[0]), Explanation())
+        return Answer(
+            self.query,
+            shown,
+            n_candidates=len(lists.scores),
+            bits=best.bits,
+            analogues=self.analogues,
+            peaks=best.peaks,
+            log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
+        )
+
+
+def draft(
+    annotator: Annotator, ranked: Ranked, top: int | None, *, explained: bool = True
+) -> Draft:
+    """Return what is kept of a ranked query, of which the `top` best are shown (None: all).
+
+    Parameters
+    ----------
+    annotator
+        The model that ranked.
+    ranked
+        The query.
+    top
+        How many candidates are shown; None: all.
+    explained
+        Whether a report is to explain the best candidate.
+    """
+    evidence, candidates = ranked.evidence, ranked.candidates
+    order = np.lexsort((candidates.first_block, -ranked.scores))
+    measured = np.zeros(len(order), np.bool_) if evidence is None else evidence.measured
+    kinds = [kind for kind in (order[measured[order]], order[~measured[order]]) if len(kind)]
+    kept = np.concatenate([kind[:top] for kind in kinds])
+    rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
+    shown = candidates.select(rows)
+    # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
+    molecules = shown.molecules if shown.has_molecules else map(_parsed, shown.smiles)
+    return Draft(
+        ranked.query,
+        ranked.list_scores,
+        rows,
+        tuple(
+            Annotation(
+                rank=0,
+                smiles=smiles,
+                inchikey=inchikey,
+                name=name,
+                score=0.0,
+                molecule=molecule,
+                remarks=molecule.notes if molecule is not None else (),
+            )
+            for smiles, inchikey, name, molecule in zip(
+                shown.smiles, shown.inchikey, shown.name, molecules, strict=True
+            )
+        ),
+        top,
+        () if evidence is None else evidence.analogues[:_N_ANALOGUES],
+        {int(kind[0]): _explain(annotator, ranked, int(kind[0])) for kind in kinds if explained},
     )
 
 
-def _remarks(molecule: Molecule | None, smiles: str) -> tuple[str, ...]:
-    """Return what was decided about a structure when it was parsed."""
-    if molecule is None and "." in smiles:
-        try:
-            molecule = Molecule.parse(smiles)
-        except StructureError:  # from a pool, ranked by its stored fingerprint alone
-            return ()
-    return molecule.notes if molecule is not None else ()
+def _parsed(smiles: str) -> Molecule | None:
+    try:
+        return Molecule.parse(smiles)
+    except StructureError:  # a pool may have been written by a version that accepted more
+        return None
+
+
+def _explain(annotator: Annotator, ranked: Ranked, row: int) -> Explanation:
+    peaks: tuple[PeakEvidence, ...] = ()
+    if annotator.evidence_pool is not None and ranked.evidence is not None:
+        molecule = ranked.candidates.molecules[row]
+        peaks = annotator.evidence_pool.explain(ranked.query.spectrum, molecule)
+    return Explanation(annotator.loudest_bits(ranked.logits, ranked.packed[row]), peaks)

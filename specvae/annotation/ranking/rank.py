@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.evidence.known_share import settle
-from specvae.annotation.evidence.list_features import list_features
 from specvae.annotation.evidence.pool import Evidence, UnusableCandidatesError
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
-from specvae.annotation.ranking.result import Cause, ListProbabilities, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -89,25 +86,24 @@ def rank_spectra(
 ) -> Iterator[Ranked | Unranked]:
     """Rank the candidates of each query, in order; what is unranked already stays so.
 
-    The share of queries whose compound the library has is estimated from all queries so far, a few
-    hundred at a time (`specvae.annotation.evidence.known_share`).
+    Their scores assume that the library knows half of the queries' compounds. What the run itself
+    shows of that is known at its end only: see `specvae.annotation.ranking.shares`.
 
     Parameters as in `rank_queries`.
     """
     progress = progress or Silence()
     n_done = 0
-    log_odds: list[float] = []
     for start in range(0, len(records), _CHUNK):
         chunk = [_listed(record, source, wanted) for record in records[start : start + _CHUNK]]
         if annotator.evidence_pool is not None:
             chunk = [_with_structures(record) for record in chunk]
         listed = [record for record in chunk if isinstance(record, _Listed)]
         try:
-            ranked = iter(_ranked(annotator, listed, source, log_odds, n_jobs, progress))
+            ranked = iter(_ranked(annotator, listed, source, n_jobs, progress))
         except UnusableCandidatesError:
             chunk = [_with_fragments(record, annotator) for record in chunk]
             listed = [record for record in chunk if isinstance(record, _Listed)]
-            ranked = iter(_ranked(annotator, listed, source, log_odds, n_jobs, progress))
+            ranked = iter(_ranked(annotator, listed, source, n_jobs, progress))
         for record in chunk:
             yield record if isinstance(record, Unranked) else next(ranked)
             n_done += 1
@@ -161,14 +157,10 @@ def _ranked(
     annotator: Annotator,
     listed: Sequence[_Listed],
     source: CandidateSource,
-    log_odds: list[float],
     n_jobs: int | None,
     progress: Progress,
 ) -> list[Ranked]:
-    """Rank what the model predicts at one go and compares with one table of fingerprints.
-
-    `log_odds` are of earlier queries, see `settle`; those of these queries are put beside them.
-    """
+    """Rank what the model predicts at one go and compares with one table of fingerprints."""
     sets = [candidates for _, candidates in listed]
     tables = source.packed(sets, n_jobs, progress)
     logits = annotator.predict([query.spectrum for query, _ in listed])
@@ -180,31 +172,22 @@ def _ranked(
     pooled: Sequence[Evidence | None] = [None] * len(listed)
     if pool is not None:
         compared = source.packed(sets, n_jobs, progress, pool.layout)
-        weighed = [
+        pooled = [
             pool.weigh(query.spectrum, candidates, packed, scores[0])
             for (query, candidates), packed, scores in zip(listed, compared, both, strict=True)
         ]
-        pooled, log_odds[:] = settle(weighed, pool.weights, log_odds)
-    ranked = []
-    for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
-        listed, tables, logits, both, pooled, strict=True
-    ):
-        final = scores if evidence is None else evidence.scores
-        probabilities = _probabilities(annotator, query, final, evidence)
-        ranked.append(
-            Ranked(
-                query, candidates, packed, final, blind_scores, predicted, evidence, probabilities
-            )
+    return [
+        Ranked(
+            query,
+            candidates,
+            packed,
+            ListScores(
+                scores if evidence is None else evidence.scores, query.spectrum.n_peaks, evidence
+            ),
+            blind_scores,
+            predicted,
         )
-    return ranked
-
-
-def _probabilities(
-    annotator: Annotator, query: Query, scores: NDArray[np.float64], evidence: Evidence | None
-) -> ListProbabilities | None:
-    if annotator.probability is None:
-        return None
-    features = [] if evidence is None else list_features(evidence, query.spectrum.n_peaks)
-    row = np.array([features], dtype=np.float64)
-    (given,) = annotator.probability.given_in_list([scores], row)
-    return ListProbabilities(given, float(annotator.probability.log_odds_in_list([scores], row)[0]))
+        for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
+            listed, tables, logits, both, pooled, strict=True
+        )
+    ]

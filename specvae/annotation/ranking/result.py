@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -93,6 +94,33 @@ class ListProbabilities:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ListScores:
+    """The scores of the candidates of one list.
+
+    Attributes
+    ----------
+    scores
+        float64 (n_candidates,), nats.
+    n_peaks
+        Peaks of the query.
+    evidence
+        All kinds of evidence for the candidates; None for a model that ranks by the predicted
+        fingerprint alone.
+    """
+
+    scores: NDArray[np.float64]
+    n_peaks: int
+    evidence: Evidence | None = None
+
+    def settled(self, weights: Mapping[str, float], share: float) -> ListScores:
+        """Return the same for a run with another share of queries that the library knows."""
+        if self.evidence is None:
+            return self
+        evidence = self.evidence.settled(weights, share)
+        return ListScores(evidence.scores, self.n_peaks, evidence)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
     """A query with its candidates, in the candidates' own order, and their scores.
 
@@ -104,27 +132,30 @@ class Ranked:
         One at least, one per InChIKey first block.
     packed
         Their fingerprints, uint8 (n_candidates, n_bytes).
-    scores
-        float64 (n_candidates,), nats.
+    list_scores
+        Their scores, which assume that the library knows half of the queries' compounds.
     blind_scores
-        The same for a spectrum in which nothing was measured.
+        float64 (n_candidates,), nats: scores for a spectrum in which nothing was measured.
     logits
         float64 (n_bits,) predicted for the query.
-    evidence
-        All kinds of evidence for the candidates; None for a model that ranks by the predicted
-        fingerprint alone.
-    probabilities
-        None unless the model is calibrated.
     """
 
     query: Query
     candidates: CandidateSet
     packed: NDArray[np.uint8]
-    scores: NDArray[np.float64]
+    list_scores: ListScores
     blind_scores: NDArray[np.float64]
     logits: NDArray[np.float64]
-    evidence: Evidence | None = None
-    probabilities: ListProbabilities | None = None
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """The scores, float64 (n_candidates,)."""
+        return self.list_scores.scores
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The evidence that they are the sum of."""
+        return self.list_scores.evidence
 
     @property
     def query_id(self) -> str:

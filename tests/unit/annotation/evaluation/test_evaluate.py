@@ -6,7 +6,7 @@ from annotation_examples import tiny_annotator
 
 from specvae.annotation.evaluation.evaluate import evaluate
 from specvae.annotation.library.query import Query
-from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.spectrum import Spectrum
 
@@ -26,7 +26,7 @@ def ranked_query(query_id: str, scores: dict[str, float], blind: float = 0.0) ->
     )
     return Ranked(
         settled(query_id), candidates, np.zeros((n, 1), np.uint8),
-        np.array(list(scores.values())), np.full(n, blind), np.zeros(8),
+        ListScores(np.array(list(scores.values())), 1), np.full(n, blind), np.zeros(8),
     )  # fmt: skip
 
 

@@ -8,18 +8,21 @@ import pytest
 from annotation_examples import tiny_annotator
 from ranking_examples import QUERY
 
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.present import present
+from specvae.annotation.ranking.present import draft
+from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
 from specvae.annotation.ranking.result import (
     Answer,
-    Cause,
-    ListProbabilities,
+    ListScores,
     Ranked,
-    Refusal,
-    Unranked,
 )
 from specvae.molecules.candidates import CandidateSet
+
+WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
+N = len(SCORE_FEATURES)
+FLAT = ProbabilityModel((), (0.0,) * N, (1.0,) * N, (0.0,) * (N + 1), (0.0,) * (N + 1))
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +44,27 @@ def scored(scores: list[float]) -> Ranked:
         strings[0], np.full(n, 16.0), inchikey=strings[1], name=strings[2], id=strings[2]
     )
     return Ranked(
-        Query.settle(QUERY), candidates, np.zeros((n, 512), np.uint8), np.array(scores),
-        blind_scores=np.zeros(n), logits=np.zeros(4096),
+        Query.settle(QUERY), candidates, np.zeros((n, 512), np.uint8),
+        ListScores(np.array(scores), 2), blind_scores=np.zeros(n), logits=np.zeros(4096),
     )  # fmt: skip
+
+
+def evidence(library: list[float], measured: list[bool]) -> Evidence:
+    """Return evidence of own spectra alone, at a share of one half."""
+    raw = np.zeros((len(library), len(EVIDENCE_KINDS)))
+    raw[:, EVIDENCE_KINDS.index("library")] = library
+    return Evidence.from_raw(raw, WEIGHTS, np.array(measured))
+
+
+def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
+    settlement = replace(annotator.settlement, weights=WEIGHTS)
+    return draft(annotator, ranked, top).answer(settlement, share)
 
 
 def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> None:
     one = scored([-1.0, -2.0])
     one.candidates.smiles[:] = ["CC(=O)[O-].CC(=O)[O-].[Zn+2]", "C"]
-    answer = present(annotator, one, None)
-    assert isinstance(answer, Answer)
+    answer = shown(annotator, one, None)
     assert [a.remarks for a in answer.annotations] == [("metal taken off: Zn",), ()]
 
 
@@ -65,8 +79,7 @@ def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> Non
 def test_ties_share_the_worst_rank_and_stand_in_order_of_keys(
     annotator: Annotator, top: int | None, ranks: list[int], first_letters: str
 ) -> None:
-    answer = present(annotator, scored([-2.0, -2.0, -1.0, -3.0, -2.0]), top)
-    assert isinstance(answer, Answer)
+    answer = shown(annotator, scored([-2.0, -2.0, -1.0, -3.0, -2.0]), top)
     rows = answer.annotations
     assert [row.rank for row in rows] == ranks
     assert "".join(row.inchikey[0] for row in rows) == first_letters
@@ -75,13 +88,39 @@ def test_ties_share_the_worst_rank_and_stand_in_order_of_keys(
 
 
 def test_probabilities_are_those_of_the_shown_candidates(annotator: Annotator) -> None:
-    chances = ListProbabilities(np.array([0.2, 0.5, 0.3]), 1.5)
-    answer = present(annotator, replace(scored([-2.0, -1.0, -1.5]), probabilities=chances), 2)
-    assert isinstance(answer, Answer)
-    assert [row.probability for row in answer.annotations] == [0.5, 0.3]
-    assert answer.log_odds_in_list == 1.5
+    settlement = replace(annotator.settlement, probability=FLAT)
+    ranked = scored([-2.0, -1.0, -1.5])
+    answer = draft(annotator, ranked, 2).answer(settlement, 0.5)
+    chances = settlement.probabilities(ranked.list_scores)
+    assert chances is not None
+    expected = chances.given_in_list[[1, 2]].tolist()
+    assert [row.probability for row in answer.annotations] == expected
+    assert answer.log_odds_in_list == chances.log_odds_in_list
 
 
-def test_a_query_that_is_not_ranked_stays_as_it_is(annotator: Annotator) -> None:
-    unranked = Unranked("q", Refusal(Cause.NO_PRECURSOR), Query.settle(QUERY))
-    assert present(annotator, unranked, 10) is unranked
+@pytest.mark.parametrize("top", [1, 2, None])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.7, 0.98])
+def test_a_draft_gives_what_settled_scores_give(
+    annotator: Annotator, top: int | None, share: float
+) -> None:
+    """However the share moves measured candidates, those that come to the top were kept."""
+    found = evidence([3.0, 0.0, -1.0, 0.0, 3.0, 0.0], [True, False, True, False, True, False])
+    raw = found.raw.copy()
+    raw[:, 0] += np.array([0.0, 2.0, 0.0, 2.0, 0.0, 1.0])
+    found = Evidence.from_raw(raw, WEIGHTS, found.measured)
+    listed = ListScores(found.scores, 2, found)
+    ranked = replace(scored([0.0] * 6), list_scores=listed)
+    answer = shown(annotator, ranked, top, share)
+    settled = listed.settled(WEIGHTS, share)
+    order = np.lexsort((ranked.candidates.first_block, -settled.scores))[:top]
+    keys = ranked.candidates.inchikey[order].tolist()
+    assert [row.inchikey for row in answer.annotations] == keys
+    assert [row.score for row in answer.annotations] == settled.scores[order].tolist()
+    worst = [(settled.scores >= score).sum() for score in settled.scores[order]]
+    assert [row.rank for row in answer.annotations] == worst
+
+
+def test_only_a_report_is_explained(annotator: Annotator) -> None:
+    ranked = scored([-2.0, -1.0])
+    assert shown(annotator, ranked, 1).bits
+    assert draft(annotator, ranked, 1, explained=False).explanations == {}

@@ -1,0 +1,228 @@
+"""One run of ranking: a model, candidates, rules for queries, and what becomes of a file of them.
+
+The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are each a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from specvae.annotation.library.query import Assumptions, Query
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
+from specvae.annotation.ranking.present import Draft, draft
+from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.rank import rank_spectra
+from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
+from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.tally import Tally
+from specvae.errors import ConfigError
+from specvae.progress import Progress, Silence
+from specvae.report import ReadReport
+from specvae.spectra.lines import sniff_format
+from specvae.spectra.spectrum import Spectrum
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a run is asked for.
+
+    Attributes
+    ----------
+    candidates
+        A table of structures, or a pool (``.h5``).
+    ppm
+        Largest distance of a candidate's exact mass from the query's neutral mass.
+    ion_mode, adducts
+        Only queries of these are ranked; None and an empty tuple let all pass.
+    assume_adduct, assume_ion_mode
+        Of queries that state none.
+    in_list
+        Share of lists that hold their truth; None estimates it.
+    strict
+        Make the first malformed record an error.
+    n_jobs
+        Processes that compute fingerprints; None for one per core.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    """
+
+    candidates: Path
+    ppm: float = 10.0
+    ion_mode: str | None = None
+    adducts: tuple[str, ...] = ()
+    assume_adduct: str | None = None
+    assume_ion_mode: str | None = None
+    in_list: float | None = None
+    strict: bool = False
+    n_jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.in_list is not None and not 0.0 <= self.in_list <= 1.0:
+            raise ConfigError(f"in_list: found {self.in_list}, wanted a share from 0 to 1")
+        if not self.ppm > 0.0:
+            raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What becomes of the queries of a run, and of all of them together.
+
+    Attributes
+    ----------
+    results
+        One for each record, in their order.
+    share_in_list
+        Share of lists that hold their truth, as estimated or given; None if no probabilities are.
+    lines
+        What the probabilities of all queries say together, as lines for the user.
+    """
+
+    results: list[QueryResult]
+    share_in_list: float | None = None
+    lines: tuple[str, ...] = ()
+
+
+class RankingRun:
+    """Ranks the queries of one run.
+
+    Parameters
+    ----------
+    annotator
+        The model.
+    options
+        What is asked for.
+    progress
+        Where progress is shown.
+
+    Attributes
+    ----------
+    queries, candidates
+        What was read of either file, and what was skipped.
+    tally
+        How many queries were ranked, and why the others were not.
+
+    Raises
+    ------
+    ConfigError
+        If an adduct is unknown.
+    """
+
+    def __init__(
+        self, annotator: Annotator, options: RunOptions, progress: Progress | None = None
+    ) -> None:
+        self.annotator = annotator
+        self.options = options
+        self.queries = ReadReport(strict=options.strict)
+        self.candidates = ReadReport(strict=options.strict)
+        self.tally = Tally()
+        self._progress = progress or Silence()
+        self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
+        assumed = Assumptions.parse(options.assume_adduct, options.assume_ion_mode)
+        self._settle = partial(annotator.settle, assumed=assumed)
+
+    def outcomes(self, spectra: Path | Iterable[Spectrum]) -> Iterator[Ranked | Unranked]:
+        """Yield what becomes of each query of a file, or of each spectrum, in their order.
+
+        Scores assume that the library knows half of the compounds: see `rank_spectra`.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used.
+        """
+        if isinstance(spectra, Path):
+            # A wrong file of queries is refused before a long file of candidates is read.
+            sniff_format(spectra)
+        options, annotator = self.options, self.annotator
+        with CandidateSource(
+            options.candidates, annotator.layout, options.ppm, self.candidates
+        ) as source:
+            records: list[Query | Unranked]
+            if isinstance(spectra, Path):
+                records = read_queries(spectra, self.queries, self._settle)
+            else:
+                records = [self._settle(spectrum) for spectrum in spectra]
+            ranked = rank_spectra(
+                annotator,
+                records,
+                source,
+                self._wanted,
+                n_jobs=options.n_jobs,
+                progress=self._progress,
+            )
+            yield from self.tally.counting(ranked)
+
+    def results(
+        self,
+        spectra: Path | Iterable[Spectrum],
+        *,
+        top: int | None = 10,
+        least: float | None = None,
+        explained: bool = False,
+    ) -> Results:
+        """Return the best candidates of each query, with probabilities if the model has them.
+
+        Parameters
+        ----------
+        spectra
+            A file, or spectra.
+        top
+            Most candidates of a query; None: all.
+        least
+            Candidates of a smaller probability are left out.
+        explained
+            Whether a report is to explain the best candidates.
+        """
+        drafts = [
+            draft(self.annotator, outcome, top, explained=explained)
+            if isinstance(outcome, Ranked)
+            else outcome
+            for outcome in self.outcomes(spectra)
+        ]
+        source = self.annotator.calibration_source
+        return finish(drafts, self.annotator.settlement, source, self.options.in_list, least)
+
+
+def finish(
+    drafts: Iterable[Draft | Unranked],
+    settlement: Settlement,
+    calibration_source: str,
+    in_list: float | None = None,
+    least: float | None = None,
+) -> Results:
+    """Return the final answers of a run from the drafts of all its queries.
+
+    Parameters
+    ----------
+    drafts
+        Of all queries, in their order.
+    settlement
+        Of the model that ranked them.
+    calibration_source
+        What its probabilities were fitted to, as a phrase.
+    in_list
+        Share of lists that hold their truth; None estimates it.
+    least
+        Candidates of a smaller probability are left out.
+    """
+    drafts = list(drafts)
+    known = settlement.share_of_known(d.lists for d in drafts if isinstance(d, Draft))
+    results: list[QueryResult] = [
+        d.answer(settlement, known) if isinstance(d, Draft) else d for d in drafts
+    ]
+    model = settlement.probability
+    if model is None or not any(isinstance(result, Answer) for result in results):
+        return Results(results)
+    results, share = settle_share(model, results, in_list)
+    lines = summary_lines(results, share, in_list is None, least)
+    if least is not None:
+        results = [keep_probable(result, least) for result in results]
+    return Results(results, share, (f"probabilities: {calibration_source}", *lines))

@@ -1,0 +1,99 @@
+"""What becomes of all queries of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.library.library import Library
+from specvae.annotation.output.cells import Cell, rows
+from specvae.annotation.ranking import rank as rank_module
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.probability import default_probability
+from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.errors import ConfigError
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
+
+THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
+THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
+REMEMBERED = (
+    spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877),
+    spectrum_of(THEOPHYLLINE, 69.0447, 96.0556, 124.0505),
+    spectrum_of(ASPIRIN, 121.0284, 163.039),
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def annotator() -> Annotator:
+    """Return an untrained model that remembers three compounds, with the shipped probabilities."""
+    annotator = tiny_annotator(("positive", "negative"))
+    library = Library.from_spectra(REMEMBERED, ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(len(library)), packed)
+    annotator.probability = default_probability()
+    return annotator
+
+
+@pytest.fixture
+def candidates(tmp_path: Path) -> Path:
+    path = tmp_path / "c.csv"
+    structures = (CAFFEINE, THEOPHYLLINE, THEOBROMINE, ASPIRIN, "Cn1cnc2c1c(=O)n(C)c(=O)[nH]2")
+    path.write_text("\n".join(("smiles", *structures)) + "\n", encoding="utf-8")
+    return path
+
+
+QUERIES = (
+    spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072),
+    spectrum_of(THEOPHYLLINE, 69.0447, 96.0556, 124.0505, 181.072),
+    spectrum_of(CAFFEINE, 110.0713, 138.0662),
+    spectrum_of("CCO", 29.0386),
+    spectrum_of(THEOPHYLLINE, 55.0, 57.0, 83.0604),
+)
+
+
+def table(
+    annotator: Annotator, candidates: Path, queries: tuple[Spectrum, ...]
+) -> list[dict[str, Cell]]:
+    run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1))
+    return [row for result in run.results(queries).results for row in rows(result)]
+
+
+def test_pieces_of_a_run_change_nothing(
+    annotator: Annotator, candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The share of known compounds was estimated from the queries so far, 256 at a time."""
+    whole = table(annotator, candidates, QUERIES)
+    monkeypatch.setattr(rank_module, "_CHUNK", 1)
+    for one, other in zip(whole, table(annotator, candidates, QUERIES), strict=True):
+        assert list(one) == list(other)
+        for a, b in zip(one.values(), other.values(), strict=True):
+            assert a == (pytest.approx(b, rel=1e-6) if isinstance(b, float) else b)
+
+
+def test_the_order_of_queries_changes_nothing(
+    annotator: Annotator, candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_module, "_CHUNK", 1)
+    forth = table(annotator, candidates, QUERIES)
+    back = table(annotator, candidates, QUERIES[::-1])
+    probability = {(row["query_id"], row["inchikey"], row["score"]) for row in forth}
+    assert probability == {(row["query_id"], row["inchikey"], row["score"]) for row in back}
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="ppm: found 0"):
+        RunOptions(candidates=Path("c.csv"), ppm=0.0)
+    with pytest.raises(ConfigError, match="in_list: found 2"):
+        RunOptions(candidates=Path("c.csv"), in_list=2.0)
