@@ -20,10 +20,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -31,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
@@ -122,18 +121,18 @@ def main() -> None:
 
 def read_rows(path: Path) -> tuple[list[str], Bits]:
     """Return SMILES and bits, shape (n_rows, 2149), of the published example rows."""
-    csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    bits = [[c == "1" for c in row["fp_short"] if c in "01"] for row in rows]
-    return [row["SMILES"] for row in rows], np.array(bits, dtype=bool)
+    rows = pd.read_csv(path, usecols=["SMILES", "fp_short"], dtype=str)
+    bits = [[c == "1" for c in text if c in "01"] for text in rows["fp_short"]]
+    return rows["SMILES"].tolist(), np.array(bits, dtype=bool)
 
 
 def draw(path: Path, n: int, seed: int) -> list[str]:
     """Return the SMILES of a random sample of a table's structures that can be parsed."""
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
-        delimiter = "\t" if ".tsv" in path.name else ","
-        smiles = [row["smiles"] for row in csv.DictReader(stream, delimiter=delimiter)]
+    table = pd.read_csv(
+        path, sep="\t" if ".tsv" in path.name else ",", usecols=["smiles"], dtype=str,
+        keep_default_na=False,
+    )  # fmt: skip
+    smiles = table["smiles"].tolist()
     drawn = random.Random(seed).sample(smiles, min(n, len(smiles)))
     return [text for text in drawn if _can_be_parsed(text)]
 

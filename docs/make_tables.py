@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from specvae_bench.folds.casmi import markdown_table
-from specvae_bench.paper.report import table
+from specvae_bench.markdown import table
+from specvae_bench.paper.report import table as experiment_report
 from specvae_bench.retrieval.report import markdown_tables
 from specvae_bench.supervision.report import markdown_table as supervision_table
 
@@ -43,10 +44,10 @@ def retrieval_tables() -> str:
         path = RESULTS / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
-            some = next(iter(result["models"].values()))
+            first = next(iter(result["models"].values()))
             blocks.append(
-                f"**{heading}**: {some['n_queries']} spectra of {some['n_molecules']} compounds, "
-                f"median {some['candidates_median']:.0f} candidates "
+                f"**{heading}**: {first['n_queries']} spectra of {first['n_molecules']} compounds, "
+                f"median {first['candidates_median']:.0f} candidates "
                 f"(`docs/results/{name}.json`, {result['date']}).\n\n"
                 + markdown_table(result["models"])
             )
@@ -65,7 +66,7 @@ def headline_table() -> str:
     """Return three rows of the comparison on held-out compounds: ours and the best of others."""
     path = RESULTS / "retrieval-massbank-fold.json"
     methods = json.loads(path.read_text(encoding="utf-8"))["tracks"]["mass"]
-    lines = ["| method | hit@1 | hit@5 | hit@20 |", "|---|---|---|---|"]
+    rows = []
     for name, heading in HEADLINE.items():
         figures = methods[name]
         cells = [
@@ -73,25 +74,23 @@ def headline_table() -> str:
             for k in ("hit_at_1", "hit_at_5", "hit_at_20")
             for low, high in [figures[f"{k}_ci95"]]
         ]
-        lines.append(f"| {heading} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((heading, *cells))
+    return table(("method", "hit@1", "hit@5", "hit@20"), rows)
 
 
 def training_table() -> str:
     """Return what training and evaluation of each model took, in minutes."""
     result = json.loads((RESULTS / "massbank-fold.json").read_text(encoding="utf-8"))
-    lines = [
-        "| model | spectra | reading | fingerprints | training | best epoch |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, figures in result["models"].items():
         minutes = [
             f"{figures['seconds'][step] / 60:.1f} min"
             for step in ("read", "fingerprints", "training")
         ]
-        cells = (name, f"{figures['n_training_spectra']:,}", *minutes, str(figures["best_epoch"]))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        n_spectra = f"{figures['n_training_spectra']:,}"
+        rows.append((name, n_spectra, *minutes, str(figures["best_epoch"])))
+    columns = ("model", "spectra", "reading", "fingerprints", "training", "best epoch")
+    return table(columns, rows)
 
 
 def speed_table() -> str:
@@ -99,33 +98,33 @@ def speed_table() -> str:
     result: dict[str, Any] = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
     read, layer, start = (result[key] for key in ("read_msp", "sparse_layer", "start"))
     ours, theirs = read["specvae"], read["matchms"]
-    return "\n".join(
-        [
-            "| what | specvae | peer | ratio |",
-            "|---|---|---|---|",
-            (
-                f"| reading {ours['n_spectra']:,} spectra (MSP) | {ours['seconds']:.1f} s, "
-                f"{ours['peak_mib']:.0f} MiB | matchms: {theirs['seconds']:.1f} s, "
-                f"{theirs['peak_mib']:.0f} MiB | {read['matchms_over_specvae']:.1f} |"
-            ),
-            (
-                f"| first layer on sparse spectra, forward and backward | "
-                f"{layer['sparse_ms']:.0f} ms | dense layer: {layer['dense_ms']:.0f} ms | "
-                f"{layer['dense_over_sparse']:.1f} |"
-            ),
-            (
-                f"| `specvae --help` | {start['help_seconds']:.2f} s | `import click`: "
-                f"{start['import_click_seconds']:.2f} s | {1 / start['help_over_click']:.2f} |"
-            ),
-            "",
-        ]
-    )
+    rows = [
+        (
+            f"reading {ours['n_spectra']:,} spectra (MSP)",
+            f"{ours['seconds']:.1f} s, {ours['peak_mib']:.0f} MiB",
+            f"matchms: {theirs['seconds']:.1f} s, {theirs['peak_mib']:.0f} MiB",
+            f"{read['matchms_over_specvae']:.1f}",
+        ),
+        (
+            "first layer on sparse spectra, forward and backward",
+            f"{layer['sparse_ms']:.0f} ms",
+            f"dense layer: {layer['dense_ms']:.0f} ms",
+            f"{layer['dense_over_sparse']:.1f}",
+        ),
+        (
+            "`specvae --help`",
+            f"{start['help_seconds']:.2f} s",
+            f"`import click`: {start['import_click_seconds']:.2f} s",
+            f"{1 / start['help_over_click']:.2f}",
+        ),
+    ]
+    return table(("task", "specvae", "peer", "ratio"), rows)
 
 
 def experiment_table(name: str) -> str:
     """Return the table of the stored runs of an image or text benchmark."""
     paths = sorted((RESULTS / name).glob("*.json"))
-    return table([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+    return experiment_report([json.loads(path.read_text(encoding="utf-8")) for path in paths])
 
 
 def method_tables() -> str:
@@ -152,18 +151,21 @@ def supervision_tables() -> str:
 def epoch_table() -> str:
     """Return seconds per epoch beside multivae's."""
     result = json.loads((RESULTS / "epoch-speed.json").read_text(encoding="utf-8"))["epochs"]
-    lines = [
-        (
-            "| kind | specvae | in bfloat16 | multivae's trainer | its objective in a bare loop | "
-            "trainer / specvae | bare loop / specvae |"
-        ),
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, of in result.items():
-        if not isinstance(of, dict):
+    columns = (
+        "kind",
+        "specvae",
+        "in bfloat16",
+        "multivae's trainer",
+        "its objective in a bare loop",
+        "trainer / specvae",
+        "bare loop / specvae",
+    )
+    rows = []
+    for name, figures in result.items():
+        if not isinstance(figures, dict):
             continue
         seconds = [
-            f"{of[key]:.2f} s" if key in of else ""
+            f"{figures[key]:.2f} s" if key in figures else ""
             for key in (
                 "specvae_seconds",
                 "specvae_bf16_seconds",
@@ -172,30 +174,27 @@ def epoch_table() -> str:
             )
         ]
         ratios = [
-            f"{of[key]:.2f}" if key in of else ""
+            f"{figures[key]:.2f}" if key in figures else ""
             for key in ("multivae_trainer_over_specvae", "multivae_loop_over_specvae")
         ]
-        lines.append(f"| {' | '.join((name, *seconds, *ratios))} |")
-    return "\n".join(lines) + "\n"
+        rows.append((name, *seconds, *ratios))
+    return table(columns, rows)
 
 
 def gpu_speed_table() -> str:
     """Return what a training step of the paper's networks takes on a GPU."""
     figures = json.loads((RESULTS / "gpu" / "speed.json").read_text(encoding="utf-8"))["figures"]
-    lines = [
-        "| kind, mode | ms a step | s an epoch | TFLOP/s | memory |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in figures.items():
-        cells = (
+    rows = [
+        (
             name,
-            f"{1e3 * row['seconds_per_step']:.1f}",
-            f"{row['seconds_per_epoch']:.2f}",
-            f"{row['flop_per_second'] / 1e12:.0f}",
-            f"{row['peak_memory_gib']:.1f} GiB",
+            f"{1e3 * mode['seconds_per_step']:.1f}",
+            f"{mode['seconds_per_epoch']:.2f}",
+            f"{mode['flop_per_second'] / 1e12:.0f}",
+            f"{mode['peak_memory_gib']:.1f} GiB",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        for name, mode in figures.items()
+    ]
+    return table(("kind, mode", "ms a step", "s an epoch", "TFLOP/s", "memory"), rows)
 
 
 # File -> what was evaluated.
@@ -208,19 +207,23 @@ CALIBRATED = {
 
 def probability_table() -> str:
     """Return how far the probabilities came true."""
-    lines = [
-        (
-            "| set | queries | right at rank 1 | ECE | Brier | lists with truth, estimated | wrong "
-            "at p of 0.5 or more: promised, found | wrong in the surest 40 %, 60 % |"
-        ),
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, what in CALIBRATED.items():
+    columns = (
+        "set",
+        "queries",
+        "right at rank 1",
+        "ECE",
+        "Brier",
+        "lists with truth, estimated",
+        "wrong at p of 0.5 or more: promised, found",
+        "wrong in the surest 40 %, 60 %",
+    )
+    rows = []
+    for name, evaluated in CALIBRATED.items():
         result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         half = next(row for row in result["false_discovery"] if row["threshold"] == 0.5)
         sure = [row["risk"] for row in result["risk_coverage"]]
         cells = (
-            f"{what} (`docs/results/{name}.json`)",
+            f"{evaluated} (`docs/results/{name}.json`)",
             str(result["n_with_probability"]),
             f"{result['hit_at_1']:.1%}",
             f"{result['ece']:.3f}",
@@ -229,8 +232,8 @@ def probability_table() -> str:
             f"{half['estimated']:.1%}, {half['true']:.1%}",
             f"{sure[3]:.1%}, {sure[5]:.1%}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return table(columns, rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
 import re
 import zlib
 from collections import deque
@@ -185,6 +186,22 @@ def read_table(
         for name in next(csv.reader([header_line], delimiter=delimiter), [])
     ]
     return names, _table_rows(lines, delimiter, len(names), report)
+
+
+def read_named_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table as column name -> cell, each with its last line; see `read_table`.
+
+    A cell that a row lacks is empty.
+
+    Raises
+    ------
+    InputError
+        See `open_text`.
+    """
+    with open_text(path) as stream:
+        names, rows = read_table(stream)
+        for line, row in rows:
+            yield line, dict(itertools.zip_longest(names, row[: len(names)], fillvalue=""))
 
 
 def _table_rows(

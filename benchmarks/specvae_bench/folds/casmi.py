@@ -20,6 +20,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, device_option, jobs_option, model_file
 from specvae.cli.outputs import require_writable
 from specvae.errors import InputError
+from specvae_bench.markdown import percent, table
 
 K_MAX = 100
 _CHALLENGE = re.compile(r"challenge[-_ ]?0*(\d+)", re.IGNORECASE)
@@ -231,18 +232,15 @@ def prepare(data: Path, output: Path) -> Challenges:
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the figures of several models as a Markdown table, in percent."""
-    lines = [
-        "| model | queries | hit@1 [95 %] | hit@5 [95 %] | hit@20 [95 %] | random@1 | blind@1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = (
+        "model", "queries", "hit@1 [95 %]", "hit@5 [95 %]", "hit@20 [95 %]", "random@1", "blind@1",
+    )  # fmt: skip
+    rows = []
     for name, figures in models.items():
-        hits = []
-        for k in (1, 5, 20):
-            low, high = figures[f"hit_at_{k}_ci95"]
-            hits.append(f"{100 * figures[f'hit_at_{k}']:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+        hits = [percent(figures, f"hit_at_{k}") for k in (1, 5, 20)]
         controls = [f"{100 * figures[f'{c}_hit_at_1']:.1f}" for c in ("random", "blind")]
-        lines.append(f"| {' | '.join((name, str(figures['n_queries']), *hits, *controls))} |")
-    return "\n".join(lines) + "\n"
+        rows.append((name, str(figures["n_queries"]), *hits, *controls))
+    return table(columns, rows)
 
 
 def _first(folder: Path, *names: str) -> Path | None:
@@ -256,22 +254,20 @@ def _number(text: str) -> int | None:
 
 def _read_solutions(path: Path) -> dict[str, dict[str, str]]:
     """Return challenge name -> inchikey, ion_mode and precursor_mz; 2016 and 2017 spell apart."""
-    from specvae.molecules.structures import open_text
+    from specvae.molecules.structures import read_named_rows
 
     solutions = {}
-    with open_text(path) as stream:
-        for line, row in enumerate(csv.DictReader(stream), start=2):
-            fields = {(key or "").strip().lower(): (value or "") for key, value in row.items()}
-            name = fields.get("challengename") or fields.get("challenge", "")
-            if not name or not fields.get("inchikey"):
-                raise InputError(
-                    f"{path}:{line}: wanted columns Challenge (or ChallengeName) and InChIKey"
-                )
-            solutions[name] = {
-                "inchikey": fields["inchikey"].strip(),
-                "ion_mode": fields.get("ion_mode", "").strip().lower(),
-                "precursor_mz": fields.get("precursor_mz", "").strip(),
-            }
+    for line, fields in read_named_rows(path):
+        name = fields.get("challengename") or fields.get("challenge", "")
+        if not name or not fields.get("inchikey"):
+            raise InputError(
+                f"{path}:{line}: wanted columns Challenge (or ChallengeName) and InChIKey"
+            )
+        solutions[name] = {
+            "inchikey": fields["inchikey"],
+            "ion_mode": fields.get("ion_mode", "").lower(),
+            "precursor_mz": fields.get("precursor_mz", ""),
+        }
     return solutions
 
 
@@ -327,19 +323,18 @@ def _precursor(path: Path, name: str, solution: Mapping[str, str]) -> float | No
 
 def _merge_candidates(data: Path, solutions: Mapping[str, Any], output: Path) -> Path:
     """Write one CSV of the per-challenge ones, with columns query_id and smiles or inchi."""
-    from specvae.molecules.structures import open_text
+    from specvae.molecules.structures import read_named_rows
 
     by_number = {_number(name): name for name in solutions}
     rows: list[tuple[str, str, str]] = []
     with _challenge_files(data, "candidates", ".csv") as files:
         for file in files:
             name = by_number.get(_number(file.name))
-            if name is None:
-                continue
-            with open_text(file) as stream:
-                for row in csv.DictReader(stream):
-                    fields = {(k or "").strip().lower(): (v or "") for k, v in row.items()}
-                    rows.append((name, fields.get("smiles", ""), fields.get("inchi", "")))
+            if name is not None:
+                rows += [
+                    (name, fields.get("smiles", ""), fields.get("inchi", ""))
+                    for _, fields in read_named_rows(file)
+                ]
     if not rows:
         raise InputError(f"{data}: neither candidates.csv nor a CSV per challenge lies in it")
     return _write_rows(output, ("query_id", "smiles", "inchi"), rows)

@@ -22,6 +22,7 @@ from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae_bench.files import write_result
 from specvae_bench.folds.casmi import K_MAX, prepare
+from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import read_problems
 
 _LOGITS = ".logits.npz"
@@ -45,28 +46,27 @@ def finish(
     }
     if not predicted:
         raise InputError(f"{output}: no *{_LOGITS} of 'bench gpu' lies in it")
-    lines = [
-        "| fold | model | epochs | queries | hit@1 | hit@5 | hit@20 | MRR | random@1 | blind@1 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for fold in folds:
-        lines += _of_fold(output, fold, predicted, console, ion_mode)
-    table = "\n".join(lines) + "\n"
+    columns = (
+        "fold", "model", "epochs", "queries", "hit@1", "hit@5", "hit@20", "MRR", "random@1",
+        "blind@1",
+    )  # fmt: skip
+    rows = [row for fold in folds for row in _of_fold(output, fold, predicted, console, ion_mode)]
+    text = table(columns, rows)
     with atomic_text(output / "hits.md") as stream:
-        stream.write(table)
-    return table
+        stream.write(text)
+    return text
 
 
 def _of_fold(
     output: Path, fold: Path, predicted: dict[str, Any], console: Console, ion_mode: str
-) -> list[str]:
+) -> list[list[str]]:
     challenges = prepare(fold, output)
     truth = read_truth(challenges.truth)
     position = {
         spectrum.query_id: row
         for row, spectrum in enumerate(read_spectra(challenges.queries, ReadReport()))
     }
-    lines: list[str] = []
+    rows: list[list[str]] = []
     results: dict[str, Any] = {}
     chance: list[float] = []
     sources: dict[str, Any] = {}
@@ -104,6 +104,6 @@ def _of_fold(
         rest = [f"{100 * float(figures[f'{c}_hit_at_1']):.1f}" for c in ("random", "blind")]  # type: ignore[arg-type]
         mrr = f"{figures['mrr']:.3f}"
         cells = [fold.name, name, str(len(run["epochs"])), str(figures["n_queries"])]
-        lines.append(f"| {' | '.join([*cells, *hits, mrr, *rest])} |")
+        rows.append([*cells, *hits, mrr, *rest])
     write_result(output / f"hits-{fold.name}.json", {"models": results, "random_top_k": chance})
-    return lines
+    return rows

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specvae.files import atomic_text
+from specvae_bench.markdown import table
 
 TABLES = "tables.md"
 
@@ -20,13 +21,13 @@ def is_gpu_folder(folder: Path) -> bool:
 def write_tables(folder: Path) -> Path:
     """Write ``tables.md``: equality, speed, spectra, digits and annotation, as far as they went."""
     parts = []
-    for name, title, table in (
+    for name, title, make in (
         ("equality", "The same numbers as on the CPU", _equality),
         ("speed", "A training step of the paper's networks on spectra", _speed),
         ("annotate", "Annotation by fingerprint", _annotate),
     ):
         if found := _read(folder / f"{name}.json"):
-            parts.append(_section(title, found, table(found)))
+            parts.append(_section(title, found, make(found)))
     spectra = {
         path.stem.removeprefix("spectra-"): _read(path)
         for path in sorted(folder.glob("spectra-*.json"))
@@ -50,21 +51,15 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _section(title: str, found: Mapping[str, Any], lines: Iterable[str]) -> str:
-    where = f"{found['device']['name']}, {found['date']}"
-    return "\n".join([f"**{title}** ({where})", "", *lines, ""])
+def _section(title: str, found: Mapping[str, Any], tables: str) -> str:
+    return f"**{title}** ({found['device']['name']}, {found['date']})\n\n{tables}"
 
 
-def _table(header: str, rows: Iterable[Iterable[str]]) -> list[str]:
-    columns = header.split(", ")
-    return [
-        f"| {' | '.join(columns)} |",
-        "|" + "---|" * len(columns),
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
+def _table(header: str, rows: Iterable[Iterable[str]]) -> str:
+    return table(header.split(", "), rows)
 
 
-def _equality(found: Mapping[str, Any]) -> list[str]:
+def _equality(found: Mapping[str, Any]) -> str:
     """Return the largest differences of each experiment over the model kinds."""
     batches: dict[str, list[Mapping[str, float]]] = {}
     for label, figures in found.get("batches", {}).items():
@@ -83,14 +78,11 @@ def _equality(found: Mapping[str, Any]) -> list[str]:
         [label, *(f"{of[key]:.0e}" for key in ("recorded", "repeated", "resumed", "moved"))]
         for label, of in found.get("runs", {}).items()
     ]
-    return [
-        *_table(header, rows),
-        "",
-        *_table("short run, recorded, the same again, resumed, moved in all", runs),
-    ]
+    short = _table("short run, recorded, the same again, resumed, moved in all", runs)
+    return f"{_table(header, rows)}\n{short}"
 
 
-def _speed(found: Mapping[str, Any]) -> list[str]:
+def _speed(found: Mapping[str, Any]) -> str:
     rows = [
         [
             label,
@@ -104,7 +96,7 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
     return _table("kind and arithmetic, ms a step, s an epoch, TFLOP/s, GiB at most", rows)
 
 
-def _annotate(found: Mapping[str, Any]) -> list[str]:
+def _annotate(found: Mapping[str, Any]) -> str:
     rows = [
         [mode, f"{of['queries']:,}", str(of["candidates_each"]), f"{of['seconds']:.2f}"]
         for mode in ("float32", "tf32")
@@ -113,7 +105,7 @@ def _annotate(found: Mapping[str, Any]) -> list[str]:
     return _table("arithmetic, queries, candidates each, seconds", rows)
 
 
-def _spectra(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _spectra(runs: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, found in runs.items():
         epochs = found["epochs"]
@@ -126,7 +118,7 @@ def _spectra(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return _table(header, rows)
 
 
-def _digits(found: Mapping[str, Any]) -> list[str]:
+def _digits(found: Mapping[str, Any]) -> str:
     """Return accuracies on both halves of the test images and on all of them."""
     rows = []
     for label, of in found["runs"].items():

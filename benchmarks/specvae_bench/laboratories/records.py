@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -24,7 +23,7 @@ from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, read_candidates
-from specvae.molecules.structures import open_text
+from specvae.molecules.structures import read_named_rows
 from specvae.report import ReadReport
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
@@ -200,11 +199,20 @@ def read_structures(paths: Sequence[Path], console: Console) -> CandidateSet:
 
 def _stated(path: Path) -> list[tuple[str, float, str]]:
     """Return SMILES, mass and first block as a table states them; nothing if it does not."""
-    with open_text(path) as stream:
-        rows = csv.DictReader(stream, dialect="excel-tab")
-        if not {"inchikey14", "monoisotopic_mass", "smiles"} <= set(rows.fieldnames or ()):
+    wanted = {"inchikey14", "monoisotopic_mass", "smiles"}
+    stated = []
+    for line, row in read_named_rows(path):
+        if not wanted <= row.keys():
             return []
-        return [(row["smiles"], float(row["monoisotopic_mass"]), row["inchikey14"]) for row in rows]
+        try:
+            mass = float(row["monoisotopic_mass"])
+        except ValueError:
+            raise InputError(
+                f"{path}:{line}: monoisotopic_mass: found '{row['monoisotopic_mass'][:40]}', "
+                "wanted a number (Da)"
+            ) from None
+        stated.append((row["smiles"], mass, row["inchikey14"]))
+    return stated
 
 
 def _computed(path: Path) -> Iterable[tuple[str, float, str]]:

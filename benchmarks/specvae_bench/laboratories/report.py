@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
 from specvae.annotation.output.plots import save_png
+from specvae_bench.markdown import percent, table
 
 _COLOURS = ("#1b6ca8", "#8fbcdb", "#d1495b", "#7a7a7a")
 
@@ -69,39 +70,31 @@ def markdown_tables(result: Mapping[str, Any]) -> str:
     kinds = result["kinds"]
     methods = list(next(iter(kinds.values()))["all"])
     heads = [f"{kind} ({_first(of['all'])['n_queries']:,})" for kind, of in kinds.items()]
-    lines = [
-        f"| hit@1 / hit@5 | {' | '.join(heads)} |",
-        "|---" * (len(heads) + 1) + "|",
-        *(
-            f"| {method} | {' | '.join(_cell(of['all'][method]) for of in kinds.values())} |"
-            for method in methods
-        ),
-    ]
+    by_kind = table(
+        ("hit@1 / hit@5", *heads),
+        ((method, *(_cell(of["all"][method]) for of in kinds.values())) for method in methods),
+    )
     groups = list(dict.fromkeys(group for of in kinds.values() for group in of["groups"]))
-    lines += [
-        "",
-        f"| hit@1, {' / '.join(kinds)} | {' | '.join(groups)} |",
-        "|---" * (len(groups) + 1) + "|",
-        *(
-            f"| {method} | "
-            + " | ".join(
-                " / ".join(_share(of["groups"].get(group), method) for of in kinds.values())
-                for group in groups
+    by_group = table(
+        (f"hit@1, {' / '.join(kinds)}", *groups),
+        (
+            (
+                method,
+                *(
+                    " / ".join(_share(of["groups"].get(group), method) for of in kinds.values())
+                    for group in groups
+                ),
             )
-            + " |"
             for method in methods
         ),
-    ]
-    return "\n".join(lines) + "\n"
+    )
+    return f"{by_kind}\n{by_group}"
 
 
 def list_table(lists: Mapping[str, Any]) -> str:
     """Return a table of hit@1 by library and length of list, in percent; see `bench`'s --lists."""
     lengths = list(next(iter(lists["libraries"].values())))
-    lines = [
-        f"| {lists['name']}, hit@1 / hit@5 | {' | '.join(lengths)} |",
-        "|---" * (len(lengths) + 1) + "|",
-    ]
+    rows = []
     for library, by_length in lists["libraries"].items():
         for method in by_length[lengths[0]]:
             cells = [
@@ -109,8 +102,8 @@ def list_table(lists: Mapping[str, Any]) -> str:
                 f"{100 * by_length[n][method]['hit_at_5']:.1f}"
                 for n in lengths
             ]
-            lines.append(f"| {library}: {method} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            rows.append((f"{library}: {method}", *cells))
+    return table((f"{lists['name']}, hit@1 / hit@5", *lengths), rows)
 
 
 def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
@@ -168,11 +161,7 @@ def _first(methods: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 
 def _cell(of_method: Mapping[str, Any]) -> str:
-    low, high = of_method["hit_at_1_ci95"]
-    return (
-        f"{100 * of_method['hit_at_1']:.1f} [{100 * low:.1f}, {100 * high:.1f}] / "
-        f"{100 * of_method['hit_at_5']:.1f}"
-    )
+    return f"{percent(of_method, 'hit_at_1')} / {100 * of_method['hit_at_5']:.1f}"
 
 
 def _share(methods: Mapping[str, Any] | None, method: str) -> str:

@@ -12,6 +12,7 @@ import click
 from specvae.cli.console import verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT
+from specvae_bench import markdown
 
 # At full supervision: experiment -> model kind -> figure -> value. MNIST-Split: the paper, table 1.
 # The others are those of Shi et al. (arXiv:1911.03393), as the multivae library and the MMVAE
@@ -177,13 +178,11 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         settings = result["settings"]
         key = (label, settings["supervision"], _epochs_of(result), result["n_pairs"])
         rows.setdefault(key, []).append(result)
-    lines = [
-        (
-            "| model | supervision | examples | epochs | seeds | figure | paper | ours | "
-            "difference | validation |"
-        ),
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = (
+        "model", "supervision", "examples", "epochs", "seeds", "figure", "paper", "ours",
+        "difference", "validation",
+    )  # fmt: skip
+    cells = []
     for (label, level, epochs, n_pairs), of in sorted(
         rows.items(), key=lambda row: (row[0][0], -row[0][1])
     ):
@@ -196,11 +195,9 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             paper = published.get(model, {}).get(name) if level == 1.0 else None
             theirs = "" if paper is None else f"{paper:.3f}{source}"
             difference = "" if paper is None else f"{mean - paper:+.3f}"
-            lines.append(
-                f"| {label} | {level:g} | {n_pairs:,} | {epochs} | {n_seeds} | {name} | {theirs} | "
-                f"{ours} | {difference} | {validation} |"
-            )
-    return "\n".join(lines) + "\n"
+            run = (label, f"{level:g}", f"{n_pairs:,}", epochs, str(n_seeds))
+            cells.append((*run, name, theirs, ours, difference, validation))
+    return markdown.table(columns, cells)
 
 
 def _epochs_of(result: Mapping[str, Any]) -> str:

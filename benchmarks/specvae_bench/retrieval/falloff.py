@@ -18,6 +18,7 @@ from specvae.annotation.evaluation.hits import TruthRank, expected_hits
 from specvae.annotation.library.library import Library
 from specvae.annotation.output.plots import line_style, save_png
 from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import Problem
 
 # The bins' borders; the first and the last bin are open. A border belongs to the bin above it.
@@ -86,15 +87,11 @@ def falloff(
 
 def falloff_table(result: Mapping[str, Any], track: str) -> str:
     """Return a Markdown table of hit@1 in percent, a row a method and a column a bin."""
-    lines = [
-        f"| Tanimoto to the nearest | {' | '.join(LABELS)} |",
-        "|---" * (len(LABELS) + 1) + "|",
-        f"| queries | {' | '.join(f'{n:,}' for n in result['n_queries'])} |",
-    ]
+    rows = [("queries", *(f"{n:,}" for n in result["n_queries"]))]
     for name, shares in result["hit_at_1"][track].items():
         cells = ["" if share is None else f"{100 * share:.1f}" for share in shares]
-        lines.append(f"| {' | '.join((name, *cells))} |")
-    return "\n".join(lines) + "\n"
+        rows.append((name, *cells))
+    return table(("Tanimoto to the nearest", *LABELS), rows)
 
 
 def plot_falloff(

@@ -15,6 +15,7 @@ from specvae.annotation.evaluation.hits import (
     top_k_curve,
 )
 from specvae.annotation.output.plots import plot_top_k
+from specvae_bench.markdown import percent, table
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.falloff import falloff_table, plot_falloff
 from specvae_bench.retrieval.methods import LAYOUTS
@@ -145,32 +146,22 @@ def _track_table(
         "hit@1 less the peer's [95 %]",
         "seconds",
     )
-    lines = [
-        (
-            f"**{heading}**: {first['n_queries']:,} queries of {first['n_molecules']:,} compounds, "
-            f"median {first['candidates_median']:.0f} candidates, truth absent from "
-            f"{first['n_truth_absent']:,}. Best peer: {difference['reference']}."
-        ),
-        "",
-        f"| {' | '.join(columns)} |",
-        "|---" * len(columns) + "|",
-    ]
+    caption = (
+        f"**{heading}**: {first['n_queries']:,} queries of {first['n_molecules']:,} compounds, "
+        f"median {first['candidates_median']:.0f} candidates, truth absent from "
+        f"{first['n_truth_absent']:,}. Best peer: {difference['reference']}."
+    )
+    rows = []
     for name, of_method in methods.items():
         low, high = of_method["mrr_ci95"]
         worst, best = of_method["hit_at_1_worst"], of_method["hit_at_1_best"]
         paired_by = difference["differences"].get(name)
         cells = [
-            *(_percent(of_method, f"hit_at_{k}") for k in (1, 5, 20)),
+            *(percent(of_method, f"hit_at_{k}") for k in (1, 5, 20)),
             f"{of_method['mrr']:.3f} [{low:.3f}, {high:.3f}]",
             f"{100 * worst:.1f} to {100 * best:.1f}",
-            "" if paired_by is None else _percent(paired_by, "hit_at_1", "+"),
+            "" if paired_by is None else percent(paired_by, "hit_at_1", "+"),
             f"{of_method['seconds']:.1f}",
         ]
-        lines.append(f"| {' | '.join((name, *cells))} |")
-    return "\n".join(lines) + "\n"
-
-
-def _percent(figures: Mapping[str, Any], name: str, sign: str = "") -> str:
-    low, high = figures[f"{name}_ci95"]
-    mean = f"{100 * figures[name]:{sign}.1f}"
-    return f"{mean} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+        rows.append((name, *cells))
+    return f"{caption}\n\n{table(columns, rows)}"

@@ -18,6 +18,7 @@ from specvae.annotation.evaluation.hits import (
     summarise,
 )
 from specvae.annotation.output.plots import line_style, save_png
+from specvae_bench.markdown import percent, table
 from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
 
 _MARKERS = {"none": "o", "spectra": "^", "molecules": "v", "both": "s"}
@@ -83,34 +84,24 @@ def markdown_table(result: Mapping[str, Any]) -> str:
     added = _with_both(result["gains"])
     levels = sorted({record["level"] for record in runs}, reverse=True)
     by_level = {record["level"]: record for record in runs}
-    head = [
-        f"| learner | learned from | {' | '.join(f'{100 * level:g} %' for level in levels)} |",
-        "|---" * (len(levels) + 2) + "|",
-    ]
-    pairs = " | ".join(
+    columns = ["learner", "learned from", *(f"{100 * level:g} %" for level in levels)]
+    pairs = [
         f"{by_level[level]['n_pairs']:,} ({by_level[level]['n_paired_compounds']:,})"
         for level in levels
-    )
+    ]
     heading = (
         f"**hit@1, %**, by the share of pairs that keep their structure: {runs[0]['n_queries']:,} "
         f"queries of {runs[0]['n_molecules']:,} compounds, {result['steps']:,} steps each."
     )
-    lines = [
-        heading,
-        "",
-        *head,
-        f"| pairs (compounds) | | {pairs} |",
-        *_rows({_key(record): _percent(record) for record in _with_both(runs)}, levels),
-    ]
+    shares = {_key(record): percent(record, "hit_at_1") for record in _with_both(runs)}
+    text = f"{heading}\n\n" + table(
+        columns, [["pairs (compounds)", "", *pairs], *_rows(shares, levels)]
+    )
     if added:
-        lines += [
-            "",
-            "**With unpaired examples less without**, on the same queries.",
-            "",
-            *head,
-            *_rows({_key(record): _percent(record, "+") for record in added}, levels),
-        ]
-    return "\n".join(lines) + "\n"
+        gains = {_key(record): percent(record, "hit_at_1", "+") for record in added}
+        text += "\n**With unpaired examples less without**, on the same queries.\n\n"
+        text += table(columns, _rows(gains, levels))
+    return text
 
 
 def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
@@ -181,17 +172,10 @@ def _key(record: Mapping[str, Any]) -> tuple[str, str, float]:
     return record["learner"], record["unpaired"], record["level"]
 
 
-def _rows(cells: Mapping[tuple[str, str, float], str], levels: Sequence[float]) -> list[str]:
+def _rows(cells: Mapping[tuple[str, str, float], str], levels: Sequence[float]) -> list[list[str]]:
     return [
-        f"| {learner} | {_ADDED[added]} | "
-        f"{' | '.join(cells.get((learner, added, level), '') for level in levels)} |"
+        [learner, _ADDED[added], *(cells.get((learner, added, level), "") for level in levels)]
         for learner in LEARNERS
         for added in UNPAIRED
         if any(key[:2] == (learner, added) for key in cells)
     ]
-
-
-def _percent(record: Mapping[str, Any], sign: str = "") -> str:
-    low, high = record["hit_at_1_ci95"]
-    mean = f"{100 * record['hit_at_1']:{sign}.1f}"
-    return f"{mean} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

@@ -257,3 +257,12 @@ def test_weights_are_fitted_to_laboratories(
     assert fitted["weights"]["library"] == 1.0
     probability = ProbabilityModel.from_json(json.loads((output / "probability.json").read_text()))
     assert probability.feature_names == default_probability().feature_names
+
+
+def test_a_stated_mass_that_is_no_number_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "structures.csv"
+    path.write_text(
+        'smiles,inchikey14,monoisotopic_mass\n"CCO",LFQSCWFLJHTTHZ,46.0419\nCC,OTMSDBZUPAUEDD,n/a\n'
+    )
+    with pytest.raises(InputError, match=r"structures\.csv:3: monoisotopic_mass: found 'n/a'"):
+        read_structures([path], Console())

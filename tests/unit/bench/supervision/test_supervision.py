@@ -101,7 +101,7 @@ def test_the_table_has_a_row_for_each_learner_and_a_column_for_each_level(tmp_pa
     lines = markdown_table(result).splitlines()
     assert "3 queries of 2 compounds, 1,234 steps" in lines[0]
     assert lines[2] == "| learner | learned from | 100 % | 1 % |"
-    assert lines[4] == "| pairs (compounds) | | 7 (5) | 7 (5) |"
+    assert lines[4] == "| pairs (compounds) |  | 7 (5) | 7 (5) |"
     assert lines[5].startswith("| svae | pairs only |  | 33.3 [0.0, ")
     assert lines[6] == "| svae | and both |  | 100.0 [100.0, 100.0] |"
     assert lines[7].startswith("| plain-network | pairs only | 66.7 [")
