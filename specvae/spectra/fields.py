@@ -6,6 +6,7 @@ and mzML writers call differently is settled here, once.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -93,6 +94,30 @@ _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 def field_of(key: str) -> str | None:
     """Return the field that a key means whatever its case and punctuation, None if it is none."""
     return _SPELLINGS.get(_NOT_LETTERS.sub("", key.lower()))
+
+
+def stated(spectrum: Spectrum, name: str) -> str | None:
+    """Return what a record says in a field, None if nothing.
+
+    Parameters
+    ----------
+    spectrum
+        The record.
+    name
+        An attribute of `Spectrum` or a field of the file; case and punctuation do not matter.
+    """
+    wanted = _NOT_LETTERS.sub("", name.lower())
+    for attribute in dataclasses.fields(spectrum):
+        if _NOT_LETTERS.sub("", attribute.name) == wanted and attribute.name not in _NO_TEXT:
+            value = getattr(spectrum, attribute.name)
+            return None if value is None else str(value)
+    for key, text in spectrum.metadata.items():
+        if _NOT_LETTERS.sub("", key.lower()) == wanted:
+            return given(text)
+    return None
+
+
+_NO_TEXT = frozenset({"mz", "intensity", "notes", "metadata"})
 
 
 def given(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.library import Library
+from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.sparse import SparseMatrix
@@ -66,6 +66,39 @@ class Neighbours(NamedTuple):
     cosine: NDArray[np.float32]
 
 
+class Likeness(NamedTuple):
+    """How like a query the library's spectra are.
+
+    Parameters
+    ----------
+    compounds
+        float32 (n_compounds,): of each compound's best spectrum, from 0 to 1.
+    rows
+        float64 (n_spectra,): of each spectrum; 0 for those of the other ion mode.
+    """
+
+    compounds: NDArray[np.float32]
+    rows: NDArray[np.float64]
+
+
+class RememberedPeaks(NamedTuple):
+    """The peaks of a library spectrum as far as they are remembered: binned.
+
+    Parameters
+    ----------
+    mz
+        float64 (n,): middles of the bins, Th, ascending.
+    relative_intensity
+        float64 (n,): sum of the bin, the highest at 1.
+    bin_width
+        Th.
+    """
+
+    mz: NDArray[np.float64]
+    relative_intensity: NDArray[np.float64]
+    bin_width: float
+
+
 class AnalogueIndex:
     """Spectra of known compounds, indexed by the bins that their peaks and losses fill.
 
@@ -80,6 +113,8 @@ class AnalogueIndex:
     signs
         int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known; None if
         it is not known of any. Spectra of the other ion mode are like no query.
+    labels
+        What the spectra are called (n_spectra,); None if it is not known.
 
     Raises
     ------
@@ -93,6 +128,7 @@ class AnalogueIndex:
         compound: NDArray[np.int64],
         bins: BinLayout,
         signs: NDArray[np.int8] | None = None,
+        labels: Sequence[SpectrumLabel] | None = None,
     ) -> None:
         if not len(compound):
             raise InputError("no library spectrum to look for analogues in")
@@ -106,6 +142,7 @@ class AnalogueIndex:
         n_filled = np.bincount(spectra.columns, minlength=spectra.n_columns)
         self._compound_of_row = compound[order]
         self._signs = np.zeros(len(compound), np.int8) if signs is None else signs[order]
+        self._labels = None if labels is None else [labels[i] for i in order.tolist()]
         self._rows = row[by_column].astype(np.int32)
         self._values = _unit_rows(spectra)[by_column]
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)])
@@ -117,13 +154,16 @@ class AnalogueIndex:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the index as arrays by name, to be stored; `bins` is not among them."""
-        return {
+        arrays: dict[str, NDArray[Any]] = {
             "compound": self._compound_of_row,
             "signs": self._signs,
             "rows": self._rows,
             "values": self._values,
             "starts": self._starts,
         }
+        if self._labels is not None:
+            arrays["labels"] = _text_array(self._labels)
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], bins: BinLayout) -> AnalogueIndex:
@@ -136,6 +176,9 @@ class AnalogueIndex:
         index._signs = arrays.get("signs", unknown)
         if len(index._signs) != len(unknown):
             raise ValueError("ion modes and spectra of the library differ in number")
+        index._labels = _labels(arrays["labels"]) if "labels" in arrays else None
+        if index._labels is not None and len(index._labels) != len(unknown):
+            raise ValueError("names and spectra of the library differ in number")
         index._rows = arrays["rows"]
         index._values = arrays["values"]
         index._starts = arrays["starts"]
@@ -213,11 +256,59 @@ class AnalogueIndex:
 
         See `nearest` for what the likeness is.
         """
+        for likeness in self._likeness_of_many(spectra):
+            yield likeness.compounds
+
+    def likeness(self, spectrum: Spectrum) -> Likeness:
+        """Return how like a query each compound and each spectrum is; see `nearest`."""
+        return next(self._likeness_of_many([spectrum]))
+
+    def _likeness_of_many(self, spectra: Sequence[Spectrum]) -> Iterator[Likeness]:
         encoded = self.bins.encode_many(spectra)
         values = _unit_rows(encoded)
         for spectrum, (start, end) in zip(spectra, pairwise(encoded.offsets.tolist()), strict=True):
             comparable = self._comparable_rows(spectrum.ion_mode)
-            yield self._best_of_compounds(encoded.columns[start:end], values[start:end], comparable)
+            yield self._likeness(encoded.columns[start:end], values[start:end], comparable)
+
+    def best_rows(self, likeness: Likeness, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the spectrum of each compound that is most like the query, int64 (n,).
+
+        `places` are indices into `compounds`. Of equally like ones the first is taken.
+        """
+        ends = np.append(self._first_row[1:], self._n_rows)
+        first, end = self._first_row[places], ends[places]
+        return np.array(
+            [a + int(np.argmax(likeness.rows[a:b])) for a, b in zip(first, end, strict=True)],
+            dtype=np.int64,
+        )
+
+    def shared_peaks(self, spectrum: Spectrum, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return in how many bins of peaks both a query and spectra of the library have one, (n,).
+
+        Neutral losses do not count.
+        """
+        columns = self.bins.encode(spectrum).columns
+        entries, _ = self._entries(columns[columns < self.bins.n_bins])
+        return np.bincount(self._rows[entries], minlength=self._n_rows)[rows]
+
+    def label(self, row: int) -> SpectrumLabel | None:
+        """Return what a spectrum is called; None for libraries stored before that was kept."""
+        return None if self._labels is None else self._labels[row]
+
+    def is_of_mode(self, rows: NDArray[np.int64], ion_mode: str | None) -> NDArray[np.bool_]:
+        """Return which spectra are known to be of this ion mode, (n,)."""
+        return np.asarray(self._signs[rows] == SIGNS.get(ion_mode or "", 2))
+
+    def peaks(self, row: int) -> RememberedPeaks:
+        """Return the peaks of a spectrum, as far as they are remembered."""
+        entries = np.flatnonzero(self._rows == row)
+        columns = np.searchsorted(self._starts, entries, side="right") - 1
+        is_peak = columns < self.bins.n_bins
+        values = self._values[entries[is_peak]].astype(np.float64)
+        relative = values / values.max(initial=1e-30)
+        width = self.bins.bin_width
+        mz = np.asarray((columns[is_peak] + 0.5) * width, np.float64)
+        return RememberedPeaks(mz, relative ** round(1.0 / INTENSITY_POWER), width)
 
     def comparable(self, ion_mode: str | None) -> NDArray[np.bool_]:
         """Return which compounds have a spectrum that may be of this ion mode, (n_compounds,)."""
@@ -233,22 +324,27 @@ class AnalogueIndex:
             return np.ones(self._n_rows, np.bool_)
         return np.asarray((self._signs == SIGNS[ion_mode]) | (self._signs == 0))
 
-    def _best_of_compounds(
+    def _likeness(
         self,
         columns: NDArray[np.int32],
         values: NDArray[np.float32],
         comparable: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
-        """Return each compound's largest cosine (n_compounds,) with one encoded query."""
+    ) -> Likeness:
+        """Return the cosines of spectra and compounds with one encoded query."""
+        entries, counts = self._entries(columns)
+        products = self._values[entries] * np.repeat(values, counts)
+        cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
+        rows = np.where(comparable, cosines, 0.0)
+        best = np.maximum.reduceat(rows, self._first_row)
+        return Likeness(np.minimum(best, 1.0).astype(np.float32), rows)
+
+    def _entries(self, columns: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the entries of some columns, one column after the other, and their numbers."""
         first = self._starts[columns]
         counts = self._starts[columns.astype(np.int64) + 1] - first
         # Entry j of the lists of all columns, one after the other, is number j less those before.
         before = np.cumsum(counts) - counts
-        entries = np.arange(counts.sum()) + np.repeat(first - before, counts)
-        products = self._values[entries] * np.repeat(values, counts)
-        cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
-        best = np.maximum.reduceat(np.where(comparable, cosines, 0.0), self._first_row)
-        return np.minimum(best, 1.0).astype(np.float32)
+        return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
 
 
 def tanimoto(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -313,6 +409,17 @@ def analogue_scores(
     votes = alike * strength
     # Row by row, not as a matrix product, whose rounding may hang on a row's place.
     return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
+
+
+def _text_array(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
+    """Return labels as UTF-8 text, a line each: what stands in the file beside the numbers."""
+    lines = ("\t".join(" ".join(part.split()) for part in label) for label in labels)
+    return np.frombuffer("\n".join(lines).encode("utf-8", "replace"), np.uint8).copy()
+
+
+def _labels(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
+    pairs = [line.partition("\t") for line in text.tobytes().decode("utf-8").split("\n")]
+    return [SpectrumLabel(query_id, adduct) for query_id, _, adduct in pairs]
 
 
 def _unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:

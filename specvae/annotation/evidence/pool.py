@@ -45,6 +45,7 @@ from specvae.annotation.evidence.analogues import (
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
+from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.library.library import Library
@@ -117,6 +118,8 @@ class Evidence:
         bool (n_candidates,): which candidates the library has comparable spectra of.
     analogues
         The nearest compounds of the library, the nearest first.
+    own
+        The candidates' own library spectra; None if they were not looked up.
     """
 
     raw: NDArray[np.float64]
@@ -124,6 +127,7 @@ class Evidence:
     scores: NDArray[np.float64]
     measured: NDArray[np.bool_]
     analogues: tuple[Analogue, ...] = ()
+    own: OwnSpectra | None = None
 
     @classmethod
     def from_raw(
@@ -133,6 +137,7 @@ class Evidence:
         measured: NDArray[np.bool_],
         analogues: tuple[Analogue, ...] = (),
         share: float = 0.5,
+        own: OwnSpectra | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
 
@@ -142,11 +147,24 @@ class Evidence:
         parts[measured, EVIDENCE_KINDS.index("library")] += math.log(share) - math.log1p(-share)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
         scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
-        return cls(raw, parts, scores, measured, analogues)
+        return cls(raw, parts, scores, measured, analogues, own)
 
     def settled(self, weights: Mapping[str, float], share: float) -> Evidence:
         """Return the same evidence for a run with another share of known compounds."""
-        return Evidence.from_raw(self.raw, weights, self.measured, self.analogues, share)
+        return Evidence.from_raw(self.raw, weights, self.measured, self.analogues, share, self.own)
+
+    def leading_kind(self, place: int) -> str | None:
+        """Return the kind of evidence that raises a candidate most, None if none does.
+
+        A term counts by how far it lies above its median over the list; that of the library by how
+        far it lies above 0, which candidates without own spectra have, at a share of one half of
+        known compounds. Of equal ones the first of library, fragments, analogues, fingerprint.
+        """
+        rise = self.parts[place] - np.median(self.parts, axis=0)
+        rise[EVIDENCE_KINDS.index("library")] = self.parts[place, EVIDENCE_KINDS.index("library")]
+        kinds = reversed(EVIDENCE_KINDS)
+        best = max(kinds, key=lambda kind: rise[EVIDENCE_KINDS.index(kind)])
+        return best if rise[EVIDENCE_KINDS.index(best)] > 0.0 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +221,7 @@ class EvidencePool:
                 compound.astype(np.int64),
                 ANALOGUE_BINS,
                 library.signs[rows],
+                [library.labels[row] for row in rows.tolist()],
             ),
             [library.molecules[i].first_block for i in kept],
             [library.molecules[i].smiles for i in kept],
@@ -246,7 +265,8 @@ class EvidencePool:
         """
         if fragment_scores is None:
             fragment_scores = self.fragment_scores(query, candidates)
-        cosines = next(self.index.cosines([query]))
+        likeness = self.index.likeness(query)
+        cosines = likeness.compounds
         rule = AnalogueRule()
         nearest = np.argsort(-cosines, kind="stable")[: rule.n_nearest]
         compounds = self.index.compounds[nearest]
@@ -274,6 +294,7 @@ class EvidencePool:
                 for i, n in zip(compounds.tolist(), nearest.tolist(), strict=True)
                 if cosines[n] > 0.0
             ),
+            own=OwnSpectra.find(self.index, likeness, own),
         )
 
     def own_compounds(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.int64]:

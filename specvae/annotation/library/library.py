@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,13 @@ from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 _CHUNK = 1024
+
+
+class SpectrumLabel(NamedTuple):
+    """What a spectrum of a library is called, and its ion; the adduct is empty if not known."""
+
+    query_id: str
+    adduct: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Library:
         The same spectra in a second layout, if one was asked for.
     signs
         int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known.
+    labels
+        Of the spectra (n_spectra,).
     records
         The spectra as they were read, if they were asked for.
     """
@@ -52,6 +62,7 @@ class Library:
     adducts: Counter[str] = field(default_factory=Counter)
     signs: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
     records: tuple[Spectrum, ...] = ()
+    labels: tuple[SpectrumLabel, ...] = ()
 
     @classmethod
     def from_spectra(
@@ -115,6 +126,7 @@ class Library:
         ion_modes: Counter[str] = Counter()
         adducts: Counter[str] = Counter()
         signs: list[int] = []
+        labels: list[SpectrumLabel] = []
         records: list[Spectrum] = []
         for spectrum, molecule in pairs:
             if molecule.first_block not in index:
@@ -124,6 +136,7 @@ class Library:
             ion_modes[spectrum.ion_mode or "unknown"] += 1
             adducts[spectrum.adduct or "unknown"] += 1
             signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
+            labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or ""))
             for encoder in encoders:
                 if encoder is not None:
                     encoder.add(spectrum)
@@ -140,6 +153,7 @@ class Library:
             adducts,
             np.array(signs, dtype=np.int8),
             tuple(records),
+            tuple(labels),
         )
 
     def __len__(self) -> int:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from specvae.annotation.ranking.result import COLUMNS, QueryResult, Unranked
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.result import (
+    COLUMNS,
+    LEADING_EVIDENCE,
+    TERM_COLUMNS,
+    Annotation,
+    QueryResult,
+    Unranked,
+)
+from specvae.spectra.fields import stated
 
 # Six decimals keep the order of scores that differ by as little as single-precision scores can.
 _DECIMALS = 6
@@ -22,6 +31,8 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
         "precursor_mz": rounded(query.precursor_mz) if query is not None else None,
         "adduct": query.adduct if query is not None else None,
         "status": status,
+        "retention_time": rounded(query.spectrum.retention_time) if query is not None else None,
+        "feature_id": feature_id(query),
     }
     if isinstance(result, Unranked):
         unnamed: dict[str, Cell] = {"smiles": "", "inchikey": "", "name": ""}
@@ -36,8 +47,37 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
             "score": rounded(annotation.score),
             "probability": rounded(annotation.probability),
             "status": "; ".join((status, *annotation.remarks)),
+            **reached_by(annotation),
+            "candidate_id": annotation.id,
+            "formula": annotation.molecule.formula if annotation.molecule is not None else None,
+            "error_ppm": rounded(error_ppm(result.query, annotation)),
         }
-        yield {column: (shared | own)[column] for column in COLUMNS}
+        yield {column: (shared | own).get(column) for column in COLUMNS}
+
+
+def reached_by(annotation: Annotation) -> dict[str, Cell]:
+    """Return the cells that say how an annotation was reached."""
+    match = annotation.match
+    return {
+        "evidence": LEADING_EVIDENCE[annotation.leading] if annotation.leading else None,
+        "library_match": match.query_id if match is not None else None,
+        "library_cosine": rounded(match.cosine) if match is not None else None,
+        "level": annotation.level,
+        **dict(zip(TERM_COLUMNS, map(rounded, annotation.terms), strict=False)),
+    }
+
+
+def feature_id(query: Query | None) -> str | None:
+    """Return the feature that a query's record names (``FEATURE_ID``); None if it names none."""
+    return None if query is None else stated(query.spectrum, "feature_id")
+
+
+def error_ppm(query: Query, annotation: Annotation) -> float | None:
+    """Return the query's precursor m/z less the candidate's, in parts per million of the latter."""
+    if query.ion is None or query.precursor_mz is None or annotation.exact_mass is None:
+        return None
+    expected = query.ion.precursor_mz(annotation.exact_mass)
+    return 1e6 * (query.precursor_mz - expected) / expected
 
 
 def status_of(result: QueryResult) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from specvae.annotation.evidence.analogues import RememberedPeaks
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import status_of
@@ -191,6 +192,7 @@ def _section(result: QueryResult, number: int, n_drawn: int) -> str:
         parts.append(_spectrum_svg(result.query.spectrum))
     if isinstance(result, Answer):
         parts.append(_candidates(result, n_drawn))
+        parts.append(_library_match(result))
     if result.analogues:
         parts.append(_analogues(result.analogues, are_drawn=n_drawn == N_DRAWN))
     if isinstance(result, Answer) and result.peaks:
@@ -252,7 +254,10 @@ def _candidate(annotation: Annotation, best_score: float, *, is_drawn: bool) -> 
     figures = [
         ("score", _signed(annotation.score)),
         ("to the best", _signed(annotation.score - best_score)),
+        ("level", annotation.level),
     ]
+    if annotation.match is not None:
+        figures.append(("library cosine", f"{annotation.match.cosine:.2f}"))
     if annotation.probability is not None:
         figures.append(("probability", f"{annotation.probability:.1%}"))
     terms = "".join(f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in figures)
@@ -267,6 +272,25 @@ def _candidate(annotation: Annotation, best_score: float, *, is_drawn: bool) -> 
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def _library_match(answer: Answer) -> str:
+    """Draw the query against the spectrum that the library has of the best candidate."""
+    match, remembered = answer.annotations[0].match, answer.remembered
+    if match is None or remembered is None:
+        return ""
+    facts = [
+        escape(match.query_id) or "name not kept by this model",
+        *([escape(match.adduct)] if match.adduct else []),
+        f"cosine {match.cosine:.2f}",
+        _counted(match.n_shared, "shared peak", "shared peaks"),
+        f"level {match.level}",
+    ]
+    return (
+        "<h3>The query and the best candidate's own spectrum in the library</h3>\n"
+        f'<p class="facts">{" · ".join(facts)}</p>\n'
+        f"{_mirror_svg(answer.query.spectrum, remembered)}"
+    )
 
 
 def _analogues(analogues: Sequence[Analogue], *, are_drawn: bool) -> str:
@@ -386,6 +410,45 @@ def _spectrum_svg(spectrum: Spectrum) -> str:
     return "".join(parts)
 
 
+def _mirror_svg(spectrum: Spectrum, remembered: RememberedPeaks) -> str:
+    """Draw the query's sticks upwards and the remembered ones downwards, relative to either's best.
+
+    The library's peaks are remembered by bins; the legend says how wide these are.
+    """
+    low, high, step = _axis(np.concatenate([spectrum.mz, remembered.mz]), spectrum.precursor_mz)
+    middle = (_HEIGHT - _BOTTOM + _TOP) / 2
+    half = (_HEIGHT - _TOP - _BOTTOM) / 2
+
+    def x(value: float) -> float:
+        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def sticks(mz: np.ndarray, relative: np.ndarray, sign: int) -> str:
+        order = np.argsort(-relative, kind="stable")[:N_STICKS]
+        return "".join(
+            f"M{x(mz[i]):.1f} {middle:.1f}V{middle - sign * half * relative[i]:.1f}" for i in order
+        )
+
+    floor = _HEIGHT - _BOTTOM
+    ours = sticks(spectrum.mz, spectrum.relative_intensity, 1)
+    theirs = sticks(remembered.mz, remembered.relative_intensity, -1)
+    ticks = "".join(
+        f'<path class="axis" d="M{x(value):.1f} {floor}v4"/>'
+        f'<text x="{x(value):.1f}" y="{floor + 17}" text-anchor="middle">{value:g}</text>'
+        for value in np.arange(np.ceil(low / step) * step, high + step / 100, step)
+    )
+    return (
+        f'<svg class="spectrum mirror" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(spectrum.query_id)} above, library spectrum below">{ticks}'
+        f'<path class="axis" d="M{_LEFT} {middle:.1f}H{_WIDTH - _RIGHT}"/>'
+        f'<path class="stick" d="{ours}"/>'
+        f'<path class="stick below" d="{theirs}"/>'
+        f'<text x="{_LEFT}" y="{_TOP - 6}">query</text>'
+        f'<text x="{_LEFT}" y="{_HEIGHT - 5}">library, peaks in bins of {remembered.bin_width:g} Th'
+        f'</text><text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 5}" text-anchor="end">m/z (Th)</text>'
+        "</svg>\n"
+    )
+
+
 def _axis(mz: np.ndarray, precursor_mz: float | None) -> tuple[float, float, float]:
     """Return the ends of the m/z axis (Th) and the distance of its ticks."""
     values = [*mz.tolist(), *([] if precursor_mz is None else [precursor_mz])]
@@ -496,7 +559,7 @@ stroke-width:3px}
 .spectrum path{fill:none}
 .grid{stroke:var(--line);stroke-width:.7}
 .axis{stroke:var(--soft)}
-.stick{stroke:var(--stick);stroke-width:1.6}
+.stick{stroke:var(--stick);stroke-width:1.6}.below{stroke:var(--good)}
 .precursor{stroke:var(--fair);stroke-dasharray:3 4;opacity:.6}
 .spectrum .marker{fill:var(--fair)}
 .candidates{list-style:none;margin:.6rem 0 0;padding:0}

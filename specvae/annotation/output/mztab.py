@@ -14,8 +14,8 @@ from typing import TextIO
 
 from specvae import __version__
 from specvae.annotation.library.query import Query
-from specvae.annotation.output.cells import one_line, rounded, status_of
-from specvae.annotation.ranking.result import Annotation, Answer, QueryResult
+from specvae.annotation.output.cells import one_line, reached_by, rounded, status_of
+from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, QueryResult
 from specvae.errors import StructureError
 from specvae.molecules.molecule import Molecule, parse_molecule
 from specvae.spectra.adducts import Adduct
@@ -76,7 +76,15 @@ _SME = (
     "id_confidence_measure[2]",
     "rank",
 )
-_SME_TAIL = ("opt_global_inchikey",)
+_SME_TAIL = (
+    "opt_global_inchikey",
+    "opt_global_candidate_id",
+    "opt_global_evidence",
+    "opt_global_library_match",
+    "opt_global_library_cosine",
+    "opt_global_level",
+    *(f"opt_global_{column}" for column in TERM_COLUMNS),
+)
 _DESCRIPTION = (
     "Candidates of each spectrum, ranked by the log-likelihood of their fingerprints under the "
     "prediction from the spectrum. Nothing was quantified."
@@ -90,8 +98,8 @@ _POLARITY = {
     "positive": "[MS, MS:1000130, positive scan, ]",
     "negative": "[MS, MS:1000129, negative scan, ]",
 }
-# Levels of MS:1002955: a tentative candidate, and an exact mass without one.
-_TENTATIVE, _EXACT_MASS = "3", "5"
+# Level of MS:1002955 of an exact mass without a candidate.
+_EXACT_MASS = "5"
 
 
 def write_mztab(
@@ -228,7 +236,9 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
     best = [a for a in ranked if a.score == ranked[0].score]
     ion = result.query.ion if result.query is not None else None
     molecules = [_molecule(a) for a in best]
-    reliability = _TENTATIVE if best else _EXACT_MASS if has_feature else None
+    # Of candidates that tie, none is identified better than the worst.
+    level = max((a.level for a in best), default=None)
+    reliability = level or (_EXACT_MASS if has_feature else None)
     return [
         number,
         number if has_feature else None,
@@ -272,7 +282,7 @@ def _evidence(
     number: int, annotation: Annotation, query: Query, ion: Adduct, run: int
 ) -> list[object]:
     """Return the cells of one ranked candidate."""
-    molecule = _molecule(annotation)
+    molecule, reached = _molecule(annotation), reached_by(annotation)
     return [
         number,
         query.query_id,
@@ -294,6 +304,12 @@ def _evidence(
         rounded(annotation.probability),
         annotation.rank,
         annotation.inchikey,
+        annotation.id,
+        reached["evidence"],
+        reached["library_match"],
+        reached["library_cosine"],
+        reached["level"],
+        *(reached.get(column) for column in TERM_COLUMNS),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from specvae.annotation.output.cells import one_line, rows
 from specvae.annotation.output.mztab import write_mztab
-from specvae.annotation.ranking.result import COLUMNS, QueryResult
+from specvae.annotation.ranking.result import COLUMNS, Answer, QueryResult
 from specvae.errors import ConfigError
 
 FORMATS = ("csv", "tsv", "jsonl", "mztab")
@@ -70,4 +70,11 @@ def _write_delimited(results: Iterable[QueryResult], stream: TextIO, delimiter: 
 
 def _write_json_lines(results: Iterable[QueryResult], stream: TextIO) -> None:
     for result in results:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(result))
+        # What a query says of the shares that are of the whole run, for whoever joins runs.
+        odds = {
+            "log_odds_known": result.log_odds_known if isinstance(result, Answer) else None,
+            "log_odds_in_list": result.log_odds_in_list if isinstance(result, Answer) else None,
+        }
+        stream.writelines(
+            json.dumps({**row, **odds}, ensure_ascii=False) + "\n" for row in rows(result)
+        )

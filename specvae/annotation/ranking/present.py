@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.analogues import RememberedPeaks
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.settlement import Settlement, log_odds_of
 from specvae.errors import StructureError
 from specvae.molecules.molecule import Molecule
 
@@ -25,6 +26,7 @@ class Explanation(NamedTuple):
 
     bits: tuple[BitEvidence, ...] = ()
     peaks: tuple[PeakEvidence, ...] = ()
+    remembered: RememberedPeaks | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +71,7 @@ class Draft:
         """
         lists = settlement.settle(self.lists, share)
         probabilities = settlement.probabilities(lists)
+        parts = None if lists.evidence is None else lists.evidence.parts
         # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
         # candidates were listed must not decide which of them the user sees first.
         order = np.argsort(-lists.scores[self.rows], kind="stable")[: self.top]
@@ -82,6 +85,7 @@ class Draft:
                 probability=(
                     None if probabilities is None else float(probabilities.given_in_list[row])
                 ),
+                terms=() if parts is None else tuple(parts[row].tolist()),
             )
             for place, row, rank in zip(order, rows, ranks, strict=True)
         )
@@ -93,7 +97,9 @@ class Draft:
             bits=best.bits,
             analogues=self.analogues,
             peaks=best.peaks,
+            remembered=best.remembered,
             log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
+            log_odds_known=log_odds_of(self.lists),
         )
 
 
@@ -121,25 +127,30 @@ def draft(
     rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
     shown = candidates.select(rows)
     # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
-    molecules = shown.molecules if shown.has_molecules else map(_parsed, shown.smiles)
+    molecules = shown.molecules if shown.has_molecules else [_parsed(text) for text in shown.smiles]
+    pool, spectrum = annotator.evidence_pool, ranked.query.spectrum
+    own = None if evidence is None else evidence.own
+    annotations = tuple(
+        Annotation(
+            rank=0,
+            smiles=shown.smiles[n],
+            inchikey=shown.inchikey[n],
+            name=shown.name[n],
+            score=0.0,
+            molecule=molecule,
+            remarks=molecule.notes if molecule is not None else (),
+            id=shown.id[n],
+            exact_mass=float(shown.exact_mass[n]),
+            leading=None if evidence is None else evidence.leading_kind(row),
+            match=(None if own is None or pool is None else own.match(pool.index, spectrum, row)),
+        )
+        for n, (row, molecule) in enumerate(zip(rows.tolist(), molecules, strict=True))
+    )
     return Draft(
         ranked.query,
         ranked.list_scores,
         rows,
-        tuple(
-            Annotation(
-                rank=0,
-                smiles=smiles,
-                inchikey=inchikey,
-                name=name,
-                score=0.0,
-                molecule=molecule,
-                remarks=molecule.notes if molecule is not None else (),
-            )
-            for smiles, inchikey, name, molecule in zip(
-                shown.smiles, shown.inchikey, shown.name, molecules, strict=True
-            )
-        ),
+        annotations,
         top,
         () if evidence is None else evidence.analogues[:_N_ANALOGUES],
         {int(kind[0]): _explain(annotator, ranked, int(kind[0])) for kind in kinds if explained},
@@ -154,8 +165,10 @@ def _parsed(smiles: str) -> Molecule | None:
 
 
 def _explain(annotator: Annotator, ranked: Ranked, row: int) -> Explanation:
-    peaks: tuple[PeakEvidence, ...] = ()
-    if annotator.evidence_pool is not None and ranked.evidence is not None:
-        molecule = ranked.candidates.molecules[row]
-        peaks = annotator.evidence_pool.explain(ranked.query.spectrum, molecule)
-    return Explanation(annotator.loudest_bits(ranked.logits, ranked.packed[row]), peaks)
+    bits = annotator.loudest_bits(ranked.logits, ranked.packed[row])
+    pool, evidence = annotator.evidence_pool, ranked.evidence
+    if pool is None or evidence is None:
+        return Explanation(bits)
+    peaks = pool.explain(ranked.query.spectrum, ranked.candidates.molecules[row])
+    own = -1 if evidence.own is None else int(evidence.own.row[row])
+    return Explanation(bits, peaks, None if own < 0 else pool.index.peaks(own))

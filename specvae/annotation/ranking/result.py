@@ -9,11 +9,19 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.analogues import RememberedPeaks
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
-from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
+
+TERM_COLUMNS = tuple(f"{kind}_nats" for kind in EVIDENCE_KINDS)
+"""Columns of the terms of the score."""
+
+LEADING_EVIDENCE = {kind: kind for kind in EVIDENCE_KINDS} | {"library": "library match"}
+"""What the column ``evidence`` calls each kind of evidence."""
 
 COLUMNS = (
     "query_id",
@@ -27,6 +35,16 @@ COLUMNS = (
     "precursor_mz",
     "adduct",
     "status",
+    "evidence",
+    "library_match",
+    "library_cosine",
+    "level",
+    *TERM_COLUMNS,
+    "candidate_id",
+    "formula",
+    "error_ppm",
+    "retention_time",
+    "feature_id",
 )
 """Columns of the ranked table."""
 
@@ -210,6 +228,17 @@ class Annotation:
         The structure, where ranking needed it.
     remarks
         What was decided about the structure, such as a metal that was taken off.
+    id
+        The candidate's identifier in its file; empty if it has none.
+    exact_mass
+        Da; None where unknown.
+    terms
+        Terms of the score in nats, in the order of `EVIDENCE_KINDS`; empty for a model that ranks
+        by the predicted fingerprint alone.
+    leading
+        The kind of evidence that raises the candidate most (`Evidence.leading_kind`).
+    match
+        The candidate's own library spectrum that is most like the query.
     """
 
     rank: int
@@ -220,6 +249,16 @@ class Annotation:
     probability: float | None = None
     molecule: Molecule | None = None
     remarks: tuple[str, ...] = ()
+    id: str = ""
+    exact_mass: float | None = None
+    terms: tuple[float, ...] = ()
+    leading: str | None = None
+    match: LibraryMatch | None = None
+
+    @property
+    def level(self) -> str:
+        """Level of identification of Schymanski et al. 2014 (doi:10.1021/es5002105)."""
+        return TENTATIVE_LEVEL if self.match is None else self.match.level
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,8 +280,13 @@ class Answer:
         Compounds of the library with like spectra, the nearest first.
     peaks
         The peaks that the best candidate's fragments explain best, by m/z.
+    remembered
+        Peaks of the best candidate's library match; None if it has none.
     log_odds_in_list
         As in `ListProbabilities`; None unless the model is calibrated.
+    log_odds_known
+        Log odds that the truth is a compound that the library knows, at a share of one half; None
+        where all candidates are, or the model ranks by the predicted fingerprint alone.
     """
 
     query: Query
@@ -251,7 +295,9 @@ class Answer:
     bits: tuple[BitEvidence, ...] = ()
     analogues: tuple[Analogue, ...] = ()
     peaks: tuple[PeakEvidence, ...] = ()
+    remembered: RememberedPeaks | None = None
     log_odds_in_list: float | None = None
+    log_odds_known: float | None = None
 
     @property
     def query_id(self) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specvae.annotation.evidence.analogues import RememberedPeaks
 from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
+from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.library.query import Query
 from specvae.annotation.output import html
 from specvae.annotation.output.html import write_report
@@ -141,6 +143,17 @@ def test_analogues_and_explained_peaks_are_shown(tmp_path: Path) -> None:
     for words in ("YAPQBXQYLJRXSA", "cosine 0.83", "138.0662", "C6H8N3O+", "\N{MINUS SIGN}1.25"):
         assert words in page.text
     assert page.count("svg", **{"aria-label": "Cn1cnc2c1c(=O)[nH]c(=O)n2C"}) == 1
+
+
+def test_the_query_is_drawn_against_the_spectrum_of_the_library(tmp_path: Path) -> None:
+    match = LibraryMatch("MSBNK-<1>", "[M+H]+", 0.912, 7, is_clear=True, row=3)
+    plain = result()
+    rows = (replace(plain.annotations[0], match=match), *plain.annotations[1:])
+    peaks = RememberedPeaks(np.array([110.07, 138.07]), np.array([0.2, 1.0]), 0.02)
+    page = Page(source([replace(plain, annotations=rows, remembered=peaks)], tmp_path))
+    assert "MSBNK-<1> · [M+H]+ · cosine 0.91 · 7 shared peaks · level 2a" in page.text
+    assert "library, peaks in bins of 0.02 Th" in page.text
+    assert page.count("svg", **{"class": "spectrum mirror"}) == 1
 
 
 def test_the_overview_links_to_every_query_and_tells_the_gap(tmp_path: Path) -> None:

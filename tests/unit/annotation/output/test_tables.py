@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.tables import FORMATS, write_annotations
 from specvae.annotation.ranking.result import (
@@ -21,6 +22,7 @@ from specvae.annotation.ranking.result import (
     Unranked,
 )
 from specvae.errors import ConfigError
+from specvae.molecules.molecule import parse_molecule
 from specvae.spectra.adducts import KNOWN_ADDUCTS
 from specvae.spectra.spectrum import Spectrum
 
@@ -81,8 +83,9 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
     assert tuple(rows[0]) == COLUMNS
     assert rows[1] == [
         "q1", "1", *CAFFEINE, "-1.5", "", "2", "195.0877", "[M+H]+", "ok",
+        "", "", "", "3", *[""] * 9,
     ]  # fmt: skip
-    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z"]
+    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 13]
     assert len(rows) == 4
 
 
@@ -116,12 +119,57 @@ def test_json_lines_hold_null_for_what_is_unknown() -> None:
             [ranked(), unranked("q2", "no candidates within 10 ppm")], "jsonl"
         ).splitlines()
     ]
-    assert [tuple(record) for record in records] == [COLUMNS] * 3
+    odds = ("log_odds_known", "log_odds_in_list")
+    assert [tuple(record) for record in records] == [(*COLUMNS, *odds)] * 3
     assert records[0]["score"] == -1.5
     assert records[0]["rank"] == 1
     assert records[0]["probability"] is None
     assert records[2]["rank"] is None
     assert records[2]["status"] == "no candidates within 10 ppm"
+
+
+MATCH = LibraryMatch("MSBNK-1", "[M+H]+", 0.91, 7, is_clear=True, row=3)
+
+
+def reached() -> Answer:
+    """Return a query with a candidate that the library knows, of an ion with retention time."""
+    found = spectrum("q", retention_time=61.5, metadata={"FEATURE_ID": "17"})
+    row = replace(
+        annotation(1, 6.25),
+        molecule=parse_molecule(CAFFEINE[0]),
+        id="HMDB1",
+        exact_mass=194.08037556,
+        terms=(-0.5, 1.25, 2.0, 3.5),
+        leading="library",
+        match=MATCH,
+    )
+    other = replace(annotation(2, -1.0, ISOCAFFEINE), leading="fragments", terms=(0.0,) * 4)
+    return replace(answer(found, row, other), log_odds_known=2.5, log_odds_in_list=-0.5)
+
+
+def test_rows_say_how_an_annotation_was_reached() -> None:
+    first, second = csv.DictReader(io.StringIO(written([reached()], "csv")))
+    assert {column: first[column] for column in COLUMNS[COLUMNS.index("status") + 1 :]} == {
+        "evidence": "library match",
+        "library_match": "MSBNK-1",
+        "library_cosine": "0.91",
+        "level": "2a",
+        "fingerprint_nats": "-0.5",
+        "analogues_nats": "1.25",
+        "fragments_nats": "2.0",
+        "library_nats": "3.5",
+        "candidate_id": "HMDB1",
+        "formula": "C8H10N4O2",
+        "error_ppm": "0.24598",
+        "retention_time": "61.5",
+        "feature_id": "17",
+    }
+    assert (second["evidence"], second["library_match"], second["level"]) == ("fragments", "", "3")
+
+
+def test_json_lines_keep_what_a_query_says_of_the_run() -> None:
+    record = json.loads(written([reached()], "jsonl").splitlines()[0])
+    assert (record["log_odds_known"], record["log_odds_in_list"]) == (2.5, -0.5)
 
 
 def test_scores_keep_their_order_where_six_digits_would_tie_them() -> None:
@@ -250,6 +298,20 @@ class MzTab:
 
 def mztab(results: Sequence[QueryResult]) -> MzTab:
     return MzTab(written(results, "mztab"))
+
+
+def test_mztab_has_the_level_and_the_match() -> None:
+    file = mztab([reached()])
+    assert file.rows["SML"][0]["reliability"] == "2a"
+    first, second = file.rows["SME"]
+    assert first["opt_global_evidence"] == "library match"
+    assert first["opt_global_library_match"] == "MSBNK-1"
+    assert first["opt_global_level"] == "2a"
+    assert first["opt_global_library_nats"] == "3.5"
+    assert (second["opt_global_library_match"], second["opt_global_level"]) == ("null", "3")
+    tied = reached()
+    tied = replace(tied, annotations=tuple(replace(a, score=1.0) for a in tied.annotations))
+    assert mztab([tied]).rows["SML"][0]["reliability"] == "3"
 
 
 def test_mztab_has_all_sections_columns_and_mandatory_metadata_in_order() -> None:

@@ -1,0 +1,111 @@
+"""The library spectrum that a candidate was recognised by, and how sure an identity that makes.
+
+A candidate's match is that of its own spectra of the query's ion mode that is most like the query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness
+from specvae.spectra.spectrum import Spectrum
+
+CLEAR_COSINE = 0.7
+"""Least cosine of a clear match."""
+
+CLEAR_PEAKS = 3
+"""Fewest peaks that a clear match shares with the query."""
+
+CLEAR_MARGIN = 0.1
+"""How far the cosine of a clear match lies above that of any other candidate's own spectra."""
+
+LIBRARY_LEVEL, TENTATIVE_LEVEL = "2a", "3"
+"""Levels of Schymanski et al. 2014 (doi:10.1021/es5002105): a probable structure by an unambiguous
+match with a library spectrum; a tentative candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryMatch:
+    """A candidate's own library spectrum that is most like the query.
+
+    Attributes
+    ----------
+    query_id, adduct
+        What the spectrum is called, and its ion; empty in models that did not keep it.
+    cosine
+        Likeness of the spectra, from 0 to 1 (`AnalogueIndex.nearest`).
+    n_shared
+        Peaks that both have.
+    is_clear
+        Whether it identifies the candidate at level 2a: the ion mode is the same; so is the adduct,
+        as far as both are known; and cosine, number of shared peaks and distance from the other
+        candidates reach `CLEAR_COSINE`, `CLEAR_PEAKS` and `CLEAR_MARGIN`.
+    row
+        Of the library.
+    """
+
+    query_id: str
+    adduct: str
+    cosine: float
+    n_shared: int
+    is_clear: bool
+    row: int
+
+    @property
+    def level(self) -> str:
+        """The level of identification that the match alone gives."""
+        return LIBRARY_LEVEL if self.is_clear else TENTATIVE_LEVEL
+
+
+class OwnSpectra(NamedTuple):
+    """The best own library spectrum of each candidate of a list.
+
+    Parameters
+    ----------
+    row
+        int64 (n_candidates,): of the library; -1 where there is none of the query's ion mode.
+    cosine
+        float64 (n_candidates,); 0 where there is none.
+    """
+
+    row: NDArray[np.int64]
+    cosine: NDArray[np.float64]
+
+    @classmethod
+    def find(cls, index: AnalogueIndex, likeness: Likeness, own: NDArray[np.int64]) -> OwnSpectra:
+        """Return the best spectra of candidates that are compound `own` of the index, or -1."""
+        row = np.full(len(own), -1, np.int64)
+        cosine = np.zeros(len(own))
+        measured = own >= 0
+        row[measured] = index.best_rows(likeness, own[measured])
+        cosine[measured] = likeness.compounds[own[measured]]
+        return cls(row, cosine)
+
+    def match(self, index: AnalogueIndex, query: Spectrum, place: int) -> LibraryMatch | None:
+        """Return the match of one candidate; None if it has no comparable spectrum."""
+        row, cosine = int(self.row[place]), float(self.cosine[place])
+        if row < 0:
+            return None
+        rows = self.row[place : place + 1]
+        n_shared = int(index.shared_peaks(query, rows)[0])
+        label = index.label(row)
+        same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
+        others = np.delete(self.cosine, place)
+        return LibraryMatch(
+            query_id=label.query_id if label else "",
+            adduct=label.adduct if label else "",
+            cosine=cosine,
+            n_shared=n_shared,
+            is_clear=(
+                bool(index.is_of_mode(rows, query.ion_mode)[0])
+                and same_ion
+                and cosine >= CLEAR_COSINE
+                and n_shared >= CLEAR_PEAKS
+                and cosine - float(others.max(initial=0.0)) >= CLEAR_MARGIN
+            ),
+            row=row,
+        )

@@ -1,0 +1,150 @@
+"""The library spectrum that a candidate was recognised by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.library_match import LibraryMatch
+from specvae.annotation.evidence.memory import from_companions, to_companions
+from specvae.annotation.evidence.pool import (
+    ANALOGUE_FINGERPRINT,
+    EVIDENCE_KINDS,
+    Evidence,
+    EvidencePool,
+)
+from specvae.annotation.library.library import Library
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.molecule import parse_molecule
+from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
+
+THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
+PEAKS = (69.0447, 83.0604, 110.0713, 138.0662)
+POOR = replace(spectrum_of(CAFFEINE, 42.0338, 55.0291, 138.0662), query_id="poor")
+GOOD = replace(spectrum_of(CAFFEINE, *PEAKS), query_id="good\tone")
+MINUS = replace(
+    spectrum_of(CAFFEINE, *PEAKS), query_id="minus", adduct="[M-H]-", ion_mode="negative"
+)
+
+
+def pool_of(*spectra: Spectrum) -> EvidencePool:
+    library = Library.from_pairs(
+        [(s, parse_molecule(s.smiles)) for s in spectra], peaks=ANALOGUE_BINS
+    )
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    return EvidencePool.from_library(library, np.arange(len(library)), packed)
+
+
+def candidates(*smiles: str) -> CandidateSet:
+    molecules = [parse_molecule(s) for s in smiles]
+    nothing = np.array([""] * len(smiles), dtype=object)
+    return CandidateSet(
+        np.array([m.smiles for m in molecules], dtype=object),
+        np.array([m.exact_mass for m in molecules]),
+        inchikey=np.array([m.inchikey for m in molecules], dtype=object),
+        name=nothing,
+        id=nothing,
+    )
+
+
+def weigh(pool: EvidencePool, query: Spectrum, *smiles: str) -> Evidence:
+    found = candidates(*smiles)
+    packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
+    return pool.weigh(query, found, packed, np.zeros(len(found)))
+
+
+def match(pool: EvidencePool, query: Spectrum, *smiles: str, place: int = 0) -> LibraryMatch | None:
+    own = weigh(pool, query, *smiles).own
+    assert own is not None
+    return own.match(pool.index, query, place)
+
+
+QUERY = spectrum_of(CAFFEINE, *PEAKS)
+
+
+def test_the_best_spectrum_of_the_ion_mode_is_named() -> None:
+    pool = pool_of(spectrum_of(ASPIRIN, 121.0284), POOR, MINUS, GOOD)
+    found = match(pool, QUERY, CAFFEINE, THEOPHYLLINE)
+    assert found is not None
+    assert (found.query_id, found.adduct, found.n_shared) == ("good\tone", "[M+H]+", 4)
+    assert found.cosine == pytest.approx(1.0, abs=1e-6)
+    assert (found.is_clear, found.level) == (True, "2a")
+    assert match(pool, QUERY, CAFFEINE, THEOPHYLLINE, place=1) is None
+    negative = replace(QUERY, adduct="[M-H]-", ion_mode="negative")
+    other = match(pool, negative, CAFFEINE)
+    assert other is not None
+    assert other.query_id == "minus"
+
+
+@pytest.mark.parametrize(
+    ("remembered", "query"),
+    [
+        (POOR, QUERY),  # low cosine
+        (replace(GOOD, adduct="[M+Na]+"), QUERY),  # another ion
+        (replace(GOOD, adduct=None, ion_mode=None), QUERY),  # perhaps of the other ion mode
+        (spectrum_of(CAFFEINE, *PEAKS[:2]), spectrum_of(CAFFEINE, *PEAKS[:2])),  # few peaks
+    ],
+)
+def test_a_match_that_is_not_clear_stays_tentative(remembered: Spectrum, query: Spectrum) -> None:
+    found = match(pool_of(remembered), query, CAFFEINE)
+    assert found is not None
+    assert found.level == "3"
+
+
+def test_a_match_as_good_as_that_of_an_isomer_is_not_clear() -> None:
+    isomer = replace(spectrum_of(THEOPHYLLINE, *PEAKS), precursor_mz=GOOD.precursor_mz)
+    pool = pool_of(GOOD, isomer)
+    alone = match(pool, QUERY, CAFFEINE)
+    beside = match(pool, QUERY, CAFFEINE, THEOPHYLLINE)
+    assert alone is not None
+    assert beside is not None
+    assert (alone.level, beside.level) == ("2a", "3")
+
+
+def test_a_checkpoint_keeps_names_and_one_without_them_loads() -> None:
+    pool = pool_of(spectrum_of(ASPIRIN, 121.0284), POOR, GOOD)
+    stored, tensors = to_companions(pool)
+    again = match(from_companions(stored, tensors), QUERY, CAFFEINE)
+    assert again is not None
+    assert (again.query_id, again.adduct) == ("good one", "[M+H]+")
+    del tensors["index.labels"]
+    nameless = match(from_companions(stored, tensors), QUERY, CAFFEINE)
+    assert nameless is not None
+    assert (nameless.query_id, nameless.adduct) == ("", "")
+    assert nameless.cosine == again.cosine
+
+
+def test_names_that_are_not_as_many_as_spectra_are_refused() -> None:
+    stored, tensors = to_companions(pool_of(POOR, GOOD))
+    tensors["index.labels"] = tensors["index.labels"][:4]
+    with pytest.raises(ValueError, match="names and spectra"):
+        from_companions(stored, tensors)
+
+
+def test_remembered_peaks_are_those_of_the_spectrum_by_bins() -> None:
+    pool = pool_of(spectrum_of(ASPIRIN, 121.0284), POOR, GOOD)
+    own = weigh(pool, QUERY, CAFFEINE).own
+    assert own is not None
+    peaks = pool.index.peaks(int(own.row[0]))
+    np.testing.assert_allclose(peaks.mz, PEAKS, atol=peaks.bin_width)
+    np.testing.assert_allclose(peaks.relative_intensity, GOOD.relative_intensity, rtol=1e-4)
+
+
+def test_the_kind_that_raises_a_candidate_most_leads() -> None:
+    raw = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 0.0], [0.0] * 4])
+    weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
+    found = Evidence.from_raw(raw, weights, np.array([False, True, False, False]))
+    assert [found.leading_kind(n) for n in range(4)] == ["analogues", "fragments", None, None]
+    lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5]]), weights, np.array([True]))
+    assert lone.leading_kind(0) == "library"
+
+
+def test_a_library_read_from_spectra_has_their_names() -> None:
+    library = Library.from_spectra([POOR, GOOD], ANALOGUE_BINS, ReadReport())
+    assert [label.query_id for label in library.labels] == ["poor", "good\tone"]
