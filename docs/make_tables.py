@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from specvae_bench.folds.casmi import markdown_table
+from specvae_bench.folds.topk import markdown_table
 from specvae_bench.markdown import table
 from specvae_bench.paper.report import table as experiment_report
 from specvae_bench.retrieval.report import markdown_tables

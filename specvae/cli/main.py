@@ -35,7 +35,7 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "Top-k curves on CASMI 2017 (figure 11 D).",
     ),
     "fragments": (
-        "specvae_bench.fragment_fit:fragments",
+        "specvae_bench.fragments.command:fragments",
         "Fit the weights of the fragment score.",
     ),
     "holdout": ("specvae_bench.folds.holdout:holdout", "Make a held-out fold of a library."),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, SMALL, run_specvae
 from shared_data import shared
-from specvae_bench.folds.casmi import prepare
+from specvae_bench.folds.contest import prepare
 
 from specvae.annotation.training import settings
 from specvae.annotation.training.settings import TrainConfig, preset_config
@@ -162,7 +162,7 @@ def test_casmi_does_not_guess_at_solutions(
 def test_real_contest_files_merge_to_the_merged_truth(
     year: str, model: Path, tmp_path: Path
 ) -> None:
-    from specvae_bench.folds.casmi import prepare
+    from specvae_bench.folds.contest import prepare
 
     folder = tmp_path / "data"
     folder.mkdir()

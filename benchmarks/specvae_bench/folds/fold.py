@@ -20,7 +20,7 @@ from specvae.errors import InputError
 from specvae.files import open_unpacked, sha256_of
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
-from specvae_bench.folds.casmi import Challenges, prepare
+from specvae_bench.folds.contest import Challenges, prepare
 from specvae_bench.folds.known import read_known
 from specvae_bench.folds.options import FoldFiles
 from specvae_bench.retrieval.comparison import Problem, read_problems

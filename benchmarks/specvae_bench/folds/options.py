@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, NumberRange, library_filter_options
+from specvae.cli.options import INPUT, library_filter_options
+from specvae_bench.options import exclude_option, library_option, ppm_option
 
 
 @dataclass(frozen=True)
@@ -50,28 +51,10 @@ def fold_options(function: Callable[..., None]) -> Callable[..., None]:
 
     command: Callable[..., None] = gathered
     for option in (
-        click.option(
-            "--ppm",
-            type=NumberRange(min=0.0, min_open=True),
-            default=10.0,
-            show_default=True,
-            help="Mass window, where candidates have no query_id.",
-        ),
-        click.option(
-            "--exclude",
-            type=INPUT,
-            multiple=True,
-            help="More compounds to keep out of the library (repeatable); the fold's own always "
-            "are.",
-        ),
+        ppm_option,
+        exclude_option,
         library_filter_options,
-        click.option(
-            "--spectra",
-            type=INPUT,
-            multiple=True,
-            required=True,
-            help="Library to look up and to learn from (repeatable).",
-        ),
+        library_option,
         click.option(
             "--data",
             type=INPUT,

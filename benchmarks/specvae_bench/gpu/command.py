@@ -15,6 +15,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, NumberRange, library_filter_options
 from specvae.cli.outputs import require_writable
+from specvae_bench.options import exclude_option
 
 if TYPE_CHECKING:
     from specvae_bench.gpu.steps import Plan
@@ -83,7 +84,7 @@ _LEAST = 8.0
     multiple=True,
     help="Folder of queries, truth and candidates, kept out of the library (repeatable).",
 )
-@click.option("--exclude", type=INPUT, multiple=True, help="More compounds to keep out.")
+@exclude_option
 @library_filter_options
 @settings_options
 @verbosity

@@ -21,7 +21,8 @@ from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae_bench.files import write_result
-from specvae_bench.folds.casmi import K_MAX, prepare
+from specvae_bench.folds.contest import prepare
+from specvae_bench.folds.topk import K_MAX
 from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import read_problems
 

@@ -8,12 +8,20 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, device_option, jobs_option, model_file
+from specvae.cli.options import INPUT, device_option, jobs_option
 from specvae.cli.outputs import require_writable
+from specvae_bench.options import (
+    library_option,
+    model_files,
+    models_option,
+    output_option,
+    ppm_option,
+    seed_option,
+)
 
 
 @click.command()
-@click.option("--spectra", type=INPUT, multiple=True, required=True, help="Library (repeatable).")
+@library_option
 @click.option(
     "--structures",
     type=INPUT,
@@ -52,7 +60,7 @@ from specvae.cli.outputs import require_writable
     show_default=True,
     help="Most queries of each kind and group.",
 )
-@click.option("--model", "models", type=INPUT, multiple=True, help="Trained model (repeatable).")
+@models_option("Trained model (repeatable).")
 @click.option(
     "--lists",
     type=INPUT,
@@ -67,10 +75,10 @@ from specvae.cli.outputs import require_writable
     help="Fit weights of evidence (with a --model the fingerprint's too) and probabilities to the "
     "laboratories for fitting: writes evidence.json and probability.json.",
 )
-@click.option("--ppm", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@ppm_option
+@seed_option("Of the choice of queries and of intervals.")
 @jobs_option
-@click.option("-o", "--output", type=INPUT, default=Path("laboratories"), show_default=True)
+@output_option("laboratories", "Folder for figures and plots.")
 @device_option
 @settings_options
 @verbosity
@@ -106,7 +114,7 @@ def laboratories(
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
     require_writable(output / ("evidence.json" if is_fit else "laboratories.json"))
-    paths = {path.name or str(path): model_file(path) for path in models}
+    paths = model_files(models)
 
     import json
 

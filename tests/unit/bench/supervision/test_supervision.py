@@ -14,7 +14,7 @@ from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.learners import Learner, PlainNetwork, train
 from specvae_bench.retrieval.methods import Options
 from specvae_bench.supervision import trainings
-from specvae_bench.supervision.command import _finished
+from specvae_bench.supervision.comparison import finished
 from specvae_bench.supervision.plan import LEARNERS, PLAIN, UNPAIRED, Run, n_checks, planned
 from specvae_bench.supervision.report import draw, gains, markdown_table, with_figures
 from specvae_bench.supervision.trainings import Material, carry_out, draw_molecules, learner_config
@@ -128,24 +128,24 @@ def test_checks_divide_the_steps(steps: int, n: int) -> None:
 
 
 def test_finished_trainings_count_unless_they_were_made_otherwise(tmp_path: Path) -> None:
-    assert _finished(tmp_path, SETTINGS) == {}
+    assert finished(tmp_path, SETTINGS) == {}
     run = Run("svae", 1.0, "none")
     kept = {"settings": {**SETTINGS, "ppm": None}, "run": record(run, True, False, True)}
     path = tmp_path / f"{run.name}.json"
     path.write_text(json.dumps(json_ready(kept)))
     # What JSON cannot hold comes back as null.
-    (found,) = _finished(tmp_path, {**SETTINGS, "ppm": float("inf")}).items()
+    (found,) = finished(tmp_path, {**SETTINGS, "ppm": float("inf")}).items()
     assert found == (run, json_ready(kept["run"]))
     with pytest.raises(InputError, match=r"made with other values of seed; remove it"):
-        _finished(tmp_path, {**SETTINGS, "seed": 1})
+        finished(tmp_path, {**SETTINGS, "seed": 1})
     other = tmp_path / "vaevae-1.0-none.json"
     other.write_text(path.read_text())
     with pytest.raises(InputError, match=r"training \(its record is one of svae-1\.0-none\)"):
-        _finished(tmp_path, SETTINGS)
+        finished(tmp_path, SETTINGS)
     for damaged in ("", "[]", '{"run": {}}', '{"settings": {"steps": 3, "seed": 0}, "run": {}}'):
         other.write_text(damaged)
         with pytest.raises(InputError, match=r"vaevae-1\.0-none\.json: not a finished training"):
-            _finished(tmp_path, SETTINGS)
+            finished(tmp_path, SETTINGS)
 
 
 @pytest.mark.parametrize("key", ["", "AAAAAAAAAAAAAA"])

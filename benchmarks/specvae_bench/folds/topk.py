@@ -1,0 +1,188 @@
+"""Figure 11 D of Kutuzova et al.: the share of challenges with the truth in the top k."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specvae.annotation.evaluation.evaluate import Evaluation, evaluate
+from specvae.annotation.evaluation.hits import random_curve, top_k_curve
+from specvae.annotation.library.compounds import read_truth
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.annotation.ranking.rank import rank_queries
+from specvae.annotation.training.inputs import TrainFiles
+from specvae.annotation.training.run import train
+from specvae.annotation.training.settings import TrainConfig, preset_config
+from specvae.cli.console import Console
+from specvae.errors import InputError
+from specvae.files import sha256_of
+from specvae.report import ReadReport
+from specvae.settings import override
+from specvae_bench.folds.contest import Challenges
+from specvae_bench.markdown import percent, table
+
+K_MAX = 100
+KINDS = ("svae", "vaevae")
+"""The model kinds of the figure."""
+_PPM = 10.0
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What the models of the figure are trained on and how; None: as the preset says."""
+
+    spectra: tuple[Path, ...]
+    exclude: tuple[Path, ...] = ()
+    preset: str = "small"
+    fingerprint: str | None = None
+    epochs: int | None = None
+
+    def config(self, kind: str, ion_mode: str, seed: int) -> TrainConfig:
+        """Return the settings of a model kind's training."""
+        values = {
+            "fingerprint": self.fingerprint,
+            "optim.epochs": self.epochs,
+            "seed": seed,
+            "filter.ion_mode": ion_mode,
+            "filter.adducts": ["[M+H]+" if ion_mode == "positive" else "[M-H]-"],
+        }
+        given = {key: value for key, value in values.items() if value is not None}
+        return override(preset_config(self.preset, kind), given)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and with what seed it is computed."""
+
+    device: str = "auto"
+    n_jobs: int | None = None
+    seed: int = 0
+
+
+def train_models(
+    trainings: Trainings,
+    challenges: Challenges,
+    ion_mode: str,
+    output: Path,
+    compute: Compute,
+    console: Console,
+) -> dict[str, Path]:
+    """Train the figure's models, resuming what was broken off; return their checkpoints by kind.
+
+    No compound of the contest is learned from.
+    """
+    paths = {}
+    for kind in KINDS:
+        console.log(f"training {kind}")
+        files = TrainFiles(
+            trainings.spectra, output / kind, exclude=(challenges.truth, *trainings.exclude)
+        )
+        train(
+            trainings.config(kind, ion_mode, compute.seed),
+            files,
+            device=compute.device,
+            resume=True,
+            n_jobs=compute.n_jobs,
+            progress=console,
+        )
+        paths[kind] = output / kind / "model.safetensors"
+    return paths
+
+
+def compare(
+    paths: Mapping[str, Path],
+    challenges: Challenges,
+    ion_mode: str,
+    compute: Compute,
+    console: Console,
+) -> dict[str, Any]:
+    """Rank the candidates of all challenges by each model.
+
+    Parameters
+    ----------
+    paths
+        Name -> checkpoint.
+
+    Returns
+    -------
+    ``data``: digests of the files; ``models``: by name, with figures and ``top_k``, the share of
+    challenges with the truth among the first k for k of 1 to `K_MAX`; ``random_top_k``; ``n``, the
+    challenges that were ranked.
+
+    Raises
+    ------
+    InputError
+        If no challenge of the ion mode has a truth.
+    """
+    truth = read_truth(challenges.truth)
+    models = {}
+    chance: list[float] = []
+    n_ranked = 0
+    for name, path in paths.items():
+        start = time.perf_counter()
+        annotator = Annotator.load(path, compute.device)
+        evaluation = _evaluate(annotator, challenges, ion_mode, truth, compute.n_jobs, console)
+        if evaluation.trained_on:
+            console.log(
+                f"warning: {name} has learned from the truth of {len(evaluation.trained_on)} "
+                "queries; its figures flatter it"
+            )
+        header = annotator.header
+        models[name] = {
+            "kind": header.config.model.kind,
+            "preset": header.config.preset,
+            "fingerprint": annotator.layout.name,
+            "weights_sha256": header.weights_sha256,
+            "best_epoch": header.best_epoch,
+            "n_training_spectra": header.provenance.n_spectra_by_fold["train"],
+            "seconds": {**header.seconds, "evaluation": round(time.perf_counter() - start, 1)},
+            **evaluation.figures(compute.seed),
+            "top_k": top_k_curve(evaluation.ranks, K_MAX),
+        }
+        # The queries and their candidates, and so the ranks by chance, are those of every model.
+        chance, n_ranked = random_curve(evaluation.ranks, K_MAX), len(evaluation.ranks)
+    return {
+        "data": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
+        "models": models,
+        "random_top_k": chance,
+        "n": n_ranked,
+    }
+
+
+def _evaluate(
+    annotator: Annotator,
+    challenges: Challenges,
+    ion_mode: str,
+    truth: Mapping[str, str],
+    n_jobs: int | None,
+    console: Console,
+) -> Evaluation:
+    report = ReadReport()
+    with CandidateSource(challenges.candidates, annotator.layout, _PPM, report) as source:
+        ranked = rank_queries(
+            annotator, challenges.queries, source, QueryFilter(ion_mode), report,
+            n_jobs=n_jobs, progress=console,
+        )  # fmt: skip
+        evaluation = evaluate(annotator, ranked, truth)
+    if not evaluation.ranks:
+        raise InputError(f"{challenges.queries}: no {ion_mode} challenge that has a truth")
+    return evaluation
+
+
+def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the figures of several models as a Markdown table, in percent."""
+    columns = (
+        "model", "queries", "hit@1 [95 %]", "hit@5 [95 %]", "hit@20 [95 %]", "random@1", "blind@1",
+    )  # fmt: skip
+    rows = []
+    for name, figures in models.items():
+        hits = [percent(figures, f"hit_at_{k}") for k in (1, 5, 20)]
+        controls = [f"{100 * figures[f'{c}_hit_at_1']:.1f}" for c in ("random", "blind")]
+        rows.append((name, str(figures["n_queries"]), *hits, *controls))
+    return table(columns, rows)
