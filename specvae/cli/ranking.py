@@ -124,16 +124,9 @@ def tell_reading(console: Console, queries: ReadReport, candidates: ReadReport) 
 
 def ranking_summary(tally: Tally) -> list[str]:
     """Return how many queries were ranked, why the others were not, and what would help."""
-    from specvae.annotation.ranking.result import Cause
-
     lines = [str(tally)]
     lines += [f"{remark}: {n:,} of the ranked" for remark, n in tally.remarks.most_common()]
-    if tally.causes[Cause.NO_ION]:
-        lines.append(
-            f"{tally.causes[Cause.NO_ION]:,} queries state no ion: --assume-ion-mode positive or "
-            "--assume-adduct '[M+H]+' says what they are"
-        )
-    return lines
+    return [*lines, *tally.advice()]
 
 
 def require_ranked(queries: Path, tally: Tally) -> None:

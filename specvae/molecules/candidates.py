@@ -180,6 +180,10 @@ class CandidateSet:
         first, end = _mass_window(self._sorted_mass, neutral_mass, ppm)
         return self.select(np.sort(self._by_mass[first:end]))
 
+    def nearest_ppm(self, neutral_mass: float) -> float:
+        """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
+        return _nearest_ppm(self._sorted_mass, neutral_mass)
+
     def for_query(self, query_id: str) -> CandidateSet:
         """Return the rows of one query in file order; all rows if the set has no query ids."""
         if self.query_id is None:
@@ -253,6 +257,12 @@ def _mass_window(
     first = np.searchsorted(sorted_mass, neutral_mass - width, side="left")
     end = np.searchsorted(sorted_mass, neutral_mass + width, side="right")
     return int(first), int(end)
+
+
+def _nearest_ppm(sorted_mass: NDArray[np.float64], neutral_mass: float) -> float:
+    place = int(np.searchsorted(sorted_mass, neutral_mass))
+    beside = sorted_mass[max(place - 1, 0) : place + 1]
+    return float(np.abs(beside - neutral_mass).min() / abs(neutral_mass) * 1e6)
 
 
 def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSet:
@@ -464,6 +474,10 @@ class CandidatePool:
     def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
         """Return the structures whose exact mass is at most `ppm` away, by rising mass."""
         return self.slice(*_mass_window(self.exact_mass, neutral_mass, ppm))
+
+    def nearest_ppm(self, neutral_mass: float) -> float:
+        """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
+        return _nearest_ppm(self.exact_mass, neutral_mass)
 
     def slice(self, first: int, end: int) -> CandidateSet:
         """Return the structures of a range of rows, with fingerprints.

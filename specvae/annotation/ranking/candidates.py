@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -64,6 +65,13 @@ class CandidateSource:
         if self._pool is not None:
             self._pool.close()
 
+    @property
+    def listed_ids(self) -> tuple[str, ...]:
+        """The first identifiers of queries that the table names; none for candidates by mass."""
+        if self._table is None or self._table.query_id is None:
+            return ()
+        return tuple(islice(dict.fromkeys(self._table.query_id.tolist()), 3))
+
     def find(self, query: Query) -> CandidateSet | Refusal:
         """Return a query's candidates, one per first block, or why there are none."""
         if query.spectrum.ms_level not in (2, None):
@@ -82,7 +90,8 @@ class CandidateSource:
         assert source is not None
         found = source.within(mass, self.ppm)
         if not len(found):
-            return Refusal(Cause.NONE_WITHIN, f"no candidates within {self.ppm:g} ppm")
+            text = f"no candidates within {self.ppm:g} ppm"
+            return Refusal(Cause.NONE_WITHIN, text, source.nearest_ppm(mass))
         return found.deduplicate()
 
     def packed(

@@ -76,10 +76,13 @@ class Refusal:
     text
         The same with what is particular to the query, as the status words it; if empty, the
         cause's own words.
+    nearest_ppm
+        For want of candidates of this mass: how far the nearest one is, in ppm of the neutral mass.
     """
 
     cause: Cause
     text: str = ""
+    nearest_ppm: float | None = None
 
     def __str__(self) -> str:
         return self.text or self.cause

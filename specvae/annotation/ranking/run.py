@@ -145,6 +145,7 @@ class RankingRun:
         with CandidateSource(
             options.candidates, annotator.layout, options.ppm, self.candidates
         ) as source:
+            self.tally.listed_ids = source.listed_ids
             records: list[Query | Unranked]
             if isinstance(spectra, Path):
                 records = read_queries(spectra, self.queries, self._settle)

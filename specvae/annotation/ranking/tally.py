@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TypeVar
 
-from specvae.annotation.ranking.result import Answer, Cause, Ranked, Unranked
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
+from specvae.errors import printable
+
+_TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
+_LONGEST_ID = 40  # characters shown
 
 Counted = TypeVar("Counted", Ranked | Unranked, Answer | Unranked)
 
@@ -27,6 +33,14 @@ class Tally:
     remarks
         Ranked queries by what was assumed of them; the notes of the reader are counted by a
         `ReadReport`.
+    nearest_ppm
+        How far the nearest candidate is from each query without one of its mass.
+    unlisted
+        Queries that the table of candidates does not name.
+    listed_ids
+        Some that it does name.
+    n_precursors, n_rough
+        Queries with a precursor m/z, and those of them with two decimals or fewer.
     """
 
     n_queries: int = 0
@@ -34,20 +48,75 @@ class Tally:
     causes: Counter[Cause] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
+    nearest_ppm: list[float] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+    listed_ids: tuple[str, ...] = ()
+    n_precursors: int = 0
+    n_rough: int = 0
 
     def counting(self, outcomes: Iterable[Counted]) -> Iterator[Counted]:
         """Yield the outcomes as they come, each counted."""
         for outcome in outcomes:
             self.n_queries += 1
+            self._count_precursor(outcome.query)
             if isinstance(outcome, Unranked):
-                self.causes[outcome.refusal.cause] += 1
-                self.reasons[outcome.refusal.counted_as] += 1
+                self._count_refusal(outcome.query_id, outcome.refusal)
             else:
                 self.n_ranked += 1
                 self.remarks.update(outcome.query.assumed)
             yield outcome
 
+    def advice(self) -> list[str]:
+        """Return what would help queries that were not ranked, a line for each kind."""
+        lines = []
+        if self.nearest_ppm:
+            lines.append(self._advice_on_masses())
+        if self.unlisted and self.listed_ids:
+            lines.append(
+                f"{len(self.unlisted):,} queries are not named in the candidates' column query_id: "
+                f"queries are called {_quoted(self.unlisted[:3])}, there {_quoted(self.listed_ids)}"
+            )
+        if n := self.causes[Cause.NO_ION]:
+            lines.append(
+                f"{n:,} without polarity: state it with --assume-ion-mode positive or "
+                "--assume-adduct '[M+H]+'"
+            )
+        return lines
+
+    def _advice_on_masses(self) -> str:
+        middle = median(self.nearest_ppm)
+        found = (
+            f"{len(self.nearest_ppm):,} without candidates of their mass; nearest: median "
+            f"{middle:,.3g} ppm"
+        )
+        wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
+        if self.n_rough:
+            found += (
+                f", and {self.n_rough:,} of {self.n_precursors:,} precursors have two decimals or "
+                "fewer"
+            )
+        if wider is None:
+            return f"{found}: the compounds are not listed, or the ion species is another"
+        return f"{found}: try --ppm {wider}"
+
+    def _count_precursor(self, query: Query | None) -> None:
+        if query is not None and query.precursor_mz is not None:
+            self.n_precursors += 1
+            self.n_rough += round(query.precursor_mz, 2) == query.precursor_mz
+
+    def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
+        self.causes[refusal.cause] += 1
+        self.reasons[refusal.counted_as] += 1
+        if refusal.nearest_ppm is not None:
+            self.nearest_ppm.append(refusal.nearest_ppm)
+        if refusal.cause is Cause.NOT_LISTED:
+            self.unlisted.append(query_id)
+
     def __str__(self) -> str:
         counted = f"{self.n_ranked:,} of {self.n_queries:,} queries ranked"
         reasons = (f"{n:,} {reason}" for reason, n in self.reasons.most_common())
         return "; ".join((counted, *reasons))
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{printable(name[:_LONGEST_ID])}'" for name in names)

@@ -1,0 +1,83 @@
+"""What is said of queries that were not ranked, and what would help them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from annotation_examples import CAFFEINE
+from ranking_examples import QUERY, table
+
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.result import Refusal, Unranked
+from specvae.annotation.ranking.tally import Tally
+from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.fingerprint import get_layout
+from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
+
+
+def tallied(source: CandidateSource, *spectra: Spectrum) -> Tally:
+    """Count what a source says of queries that it has no candidates for."""
+    tally = Tally(listed_ids=source.listed_ids)
+    outcomes = []
+    for spectrum in spectra:
+        query = Query.settle(spectrum)
+        found = source.find(query)
+        assert isinstance(found, Refusal)
+        outcomes.append(Unranked(query.query_id, found, query))
+    assert list(tally.counting(outcomes)) == outcomes
+    return tally
+
+
+@pytest.fixture(params=["table", "pool"])
+def caffeine(request: pytest.FixtureRequest, tmp_path: Path) -> CandidateSource:
+    """Caffeine (194.0804 Da) alone, as a table and as a pool."""
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    if request.param == "pool":
+        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        path = tmp_path / "c.h5"
+    return CandidateSource(path, layout, 10.0, ReadReport())
+
+
+def test_a_rough_precursor_asks_for_a_wider_window(caffeine: CandidateSource) -> None:
+    # 195.0877 Th: 195.08 is 40 ppm of the neutral mass below, 195.0950 38 above.
+    tally = tallied(
+        caffeine, *(replace(QUERY, precursor_mz=mz) for mz in (195.08, 195.08, 195.0951))
+    )
+    assert tally.advice() == [
+        (
+            "3 without candidates of their mass; nearest: median 39.4 ppm, and 2 of 3 precursors have "
+            "two decimals or fewer: try --ppm 50"
+        )
+    ]
+
+
+def test_masses_that_no_window_reaches_are_of_other_compounds(caffeine: CandidateSource) -> None:
+    tally = tallied(caffeine, replace(QUERY, precursor_mz=301.1234))
+    (line,) = tally.advice()
+    assert line.endswith("ppm: the compounds are not listed, or the ion species is another")
+    assert "--ppm" not in line
+    assert "decimals" not in line
+
+
+def test_queries_without_an_ion_can_be_told_theirs(caffeine: CandidateSource) -> None:
+    tally = tallied(caffeine, replace(QUERY, adduct=None, ion_mode=None))
+    assert tally.advice() == [
+        "1 without polarity: state it with --assume-ion-mode positive or --assume-adduct '[M+H]+'"
+    ]
+
+
+def test_names_that_do_not_fit_are_shown_side_by_side(tmp_path: Path) -> None:
+    source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\nA-1,CCO\nA-2,CCO\n")
+    tally = tallied(source, *(replace(QUERY, query_id=name) for name in ("a1", "a2", "a3", "a4")))
+    assert tally.advice() == [
+        (
+            "4 queries are not named in the candidates' column query_id: queries are called 'a1', "
+            "'a2', 'a3', there 'A-1', 'A-2'"
+        )
+    ]
