@@ -56,6 +56,7 @@ class Model:
         *,
         top: int | None = 10,
         in_list: float | None = None,
+        known: float | None = None,
         assume_adduct: str | None = None,
         assume_ion_mode: str | None = None,
         n_jobs: int | None = None,
@@ -74,7 +75,10 @@ class Model:
         top
             Most candidates of a spectrum; None: all.
         in_list
-            Share of spectra whose candidates hold the right structure; None estimates it.
+            Share of spectra whose candidates hold the right structure; None estimates it from all
+            spectra together.
+        known
+            Share of spectra whose compound the model's library knows; None estimates it likewise.
         assume_adduct, assume_ion_mode
             Of spectra that state none.
         n_jobs
@@ -100,6 +104,7 @@ class Model:
             candidates=Path(candidates),
             ppm=ppm,
             in_list=in_list,
+            known=known,
             assume_adduct=assume_adduct,
             assume_ion_mode=assume_ion_mode,
             n_jobs=n_jobs,

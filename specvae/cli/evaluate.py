@@ -97,7 +97,9 @@ def evaluate(
     console = Console()
     answers = read_truth(truth)
     run = ranking.open(console, reliability=reliability_path)
-    evaluation = compare(run.annotator, run.outcomes(queries), answers, ranking.in_list)
+    evaluation = compare(
+        run.annotator, run.outcomes(queries), answers, ranking.in_list, ranking.known
+    )
     _require_evaluated(evaluation, queries, truth, run.queries)
     tell_reading(console, run.queries, run.candidates)
     for line in (*ranking_summary(run.tally), *_notes(run.annotator, evaluation)):

@@ -206,8 +206,16 @@ def candidate_options(function: Decorated) -> Decorated:
     return function
 
 
-def in_list_option(function: Decorated) -> Decorated:
-    """Add ``--in-list``."""
+def share_options(function: Decorated) -> Decorated:
+    """Add ``--in-list`` and ``--known``."""
+    function = click.option(
+        "--known",
+        type=NumberRange(min=0.0, max=1.0),
+        default=None,
+        metavar="SHARE",
+        help="Share of queries whose compound the model's library has spectra of; scores and "
+        "probabilities depend on it.  [default: estimated from all queries]",
+    )(function)
     return click.option(
         "--in-list",
         type=NumberRange(min=0.0, max=1.0),

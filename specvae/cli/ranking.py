@@ -12,11 +12,11 @@ from specvae.cli.options import (
     assumption_options,
     candidate_options,
     device_option,
-    in_list_option,
     model_file,
     model_option,
     query_filter_options,
     require_calibrated,
+    share_options,
     strict_option,
 )
 from specvae.errors import InputError
@@ -42,6 +42,7 @@ class RankingOptions:
     assume_adduct: str | None
     assume_ion_mode: str | None
     in_list: float | None
+    known: float | None
     strict: bool
     device: str
 
@@ -87,6 +88,7 @@ class RankingOptions:
             assume_adduct=self.assume_adduct,
             assume_ion_mode=self.assume_ion_mode,
             in_list=self.in_list,
+            known=self.known,
             strict=self.strict,
             n_jobs=self.jobs,
         )
@@ -105,7 +107,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
         device_option,
         strict_option,
-        in_list_option,
+        share_options,
         assumption_options,
         query_filter_options,
         model_option,

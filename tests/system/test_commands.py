@@ -73,6 +73,28 @@ def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
     assert "Peaks that are fragments of the best candidate" in page
 
 
+def test_both_shares_given_make_a_query_independent_of_the_others(
+    full_model: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.mgf"
+    records = QUERIES.read_text().split("END IONS\n")
+    few.write_text("END IONS\n".join(records[:3]) + "END IONS\n")
+    shares = ("--in-list", "0.8", "--known", "0.1")
+
+    def probabilities(queries: Path, *options: str) -> dict[tuple[str, str], str]:
+        done = run_specvae(
+            "annotate", queries, "--candidates", CANDIDATES, "--model", full_model, *options
+        )
+        assert ("depend on the other queries" in done.stderr) != bool(options)
+        rows = rows_of(done.stdout)
+        return {(r["query_id"], r["inchikey"]): f"{r['score']} {r['probability']}" for r in rows}
+
+    alone = probabilities(few, *shares)
+    assert len({query for query, _ in alone}) == 3
+    assert alone.items() <= probabilities(QUERIES, *shares).items()
+    assert not probabilities(few).items() <= probabilities(QUERIES).items()
+
+
 def test_structures_calibrate_the_model(full_model: Path) -> None:
     told = run_specvae("info", full_model).stdout
     assert "validation compounds among candidates.csv" in told

@@ -97,6 +97,7 @@ def evaluate(
     ranked: Iterable[Ranked | Unranked],
     truth: Mapping[str, str],
     in_list: float | None = None,
+    known: float | None = None,
 ) -> Evaluation:
     """Find each query's truth among its ranked candidates.
 
@@ -114,6 +115,8 @@ def evaluate(
     in_list
         Share of lists that hold their truth, for probabilities; None estimates it from all
         queries that are ranked, those without a row in `truth` included.
+    known
+        Share of queries whose compound the library knows; None estimates it likewise.
     """
     kept: list[_Kept] = []
     lists: list[ListScores] = []
@@ -137,7 +140,7 @@ def evaluate(
             missed = rank_of_truth(block, np.empty(0), None)
             kept.append(_Kept(outcome.query_id, block, None, None, missed))
     settlement = annotator.settlement
-    known = settlement.share_of_known(lists)
+    known = settlement.share_of_known(lists, known)
     log_odds = np.array(
         [
             probabilities.log_odds_in_list

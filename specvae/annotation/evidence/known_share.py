@@ -41,6 +41,11 @@ def log_odds_known(evidence: Evidence) -> float | None:
 def known_share(log_odds: Sequence[float]) -> float:
     """Return the share of known compounds of a run, from the `log_odds_known` of its queries."""
     share = estimate_share(np.array(log_odds, dtype=np.float64), DEFAULT_SHARE, _STRENGTH)
+    return within_limits(share)
+
+
+def within_limits(share: float) -> float:
+    """Return a share that excludes neither known nor unknown compounds."""
     return min(max(share, _LEAST), 1.0 - _LEAST)
 
 

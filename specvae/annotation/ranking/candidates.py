@@ -50,6 +50,8 @@ class CandidateSource:
         self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
         if self._pool is not None and not self._pool.is_current:
             report.note("pool of an earlier version, whose structures may differ: build it again")
+        if self._pool is not None and not self._pool.has_checksums:
+            report.note("pool without checksums, whose damage is not noticed: build it again")
         self._table = None if self._pool else read_candidates(path, report)
         if self._table is not None and not len(self._table):
             raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,6 +121,25 @@ def summary_lines(
         f"lists that hold the truth: {share:.1%} ({origin})",
         *(describe_selection(selection_at(p, threshold)) for threshold in thresholds),
     ]
+
+
+def dependence_lines(estimated: Mapping[str, float]) -> list[str]:
+    """Return what is said of probabilities that depend on the other queries of a file.
+
+    Parameters
+    ----------
+    estimated
+        Option -> the share that was estimated, for want of it, from all queries.
+    """
+    if not estimated:
+        return []
+    options = " ".join(f"{option} {share:.3g}" for option, share in estimated.items())
+    verb = "keeps" if len(estimated) == 1 else "keep"
+    line = (
+        "probabilities depend on the other queries of the file, from which shares are estimated: "
+        f"{options} {verb} them fixed"
+    )
+    return [line]
 
 
 def _answers(results: Iterable[QueryResult]) -> Iterator[Answer]:

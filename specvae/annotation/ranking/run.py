@@ -13,7 +13,12 @@ from pathlib import Path
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
+from specvae.annotation.ranking.in_list import (
+    dependence_lines,
+    keep_probable,
+    settle_share,
+    summary_lines,
+)
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
@@ -43,6 +48,8 @@ class RunOptions:
         Of queries that state none.
     in_list
         Share of lists that hold their truth; None estimates it.
+    known
+        Share of queries whose compound the library knows; None estimates it.
     strict
         Make the first malformed record an error.
     n_jobs
@@ -61,12 +68,14 @@ class RunOptions:
     assume_adduct: str | None = None
     assume_ion_mode: str | None = None
     in_list: float | None = None
+    known: float | None = None
     strict: bool = False
     n_jobs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.in_list is not None and not 0.0 <= self.in_list <= 1.0:
-            raise ConfigError(f"in_list: found {self.in_list}, wanted a share from 0 to 1")
+        for name, share in (("in_list", self.in_list), ("known", self.known)):
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise ConfigError(f"{name}: found {share}, wanted a share from 0 to 1")
         if not self.ppm > 0.0:
             raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
 
@@ -188,8 +197,9 @@ class RankingRun:
             else outcome
             for outcome in self.outcomes(spectra)
         ]
-        source = self.annotator.calibration_source
-        return finish(drafts, self.annotator.settlement, source, self.options.in_list, least)
+        source, options = self.annotator.calibration_source, self.options
+        settlement = self.annotator.settlement
+        return finish(drafts, settlement, source, options.in_list, options.known, least)
 
 
 def finish(
@@ -197,6 +207,7 @@ def finish(
     settlement: Settlement,
     calibration_source: str,
     in_list: float | None = None,
+    known: float | None = None,
     least: float | None = None,
 ) -> Results:
     """Return the final answers of a run from the drafts of all its queries.
@@ -211,19 +222,25 @@ def finish(
         What its probabilities were fitted to, as a phrase.
     in_list
         Share of lists that hold their truth; None estimates it.
+    known
+        Share of queries whose compound the library knows; None estimates it.
     least
         Candidates of a smaller probability are left out.
     """
     drafts = list(drafts)
-    known = settlement.share_of_known(d.lists for d in drafts if isinstance(d, Draft))
+    of_known = settlement.share_of_known((d.lists for d in drafts if isinstance(d, Draft)), known)
     results: list[QueryResult] = [
-        d.answer(settlement, known) if isinstance(d, Draft) else d for d in drafts
+        d.answer(settlement, of_known) if isinstance(d, Draft) else d for d in drafts
     ]
     model = settlement.probability
     if model is None or not any(isinstance(result, Answer) for result in results):
         return Results(results)
     results, share = settle_share(model, results, in_list)
     lines = summary_lines(results, share, in_list is None, least)
+    estimated = {} if in_list is not None else {"--in-list": share}
+    if known is None and settlement.weights is not None:
+        estimated["--known"] = of_known
+    lines += dependence_lines(estimated)
     if least is not None:
         results = [keep_probable(result, least) for result in results]
     return Results(results, share, (f"probabilities: {calibration_source}", *lines))

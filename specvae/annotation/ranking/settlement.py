@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specvae.annotation.evidence.known_share import DEFAULT_SHARE, known_share, log_odds_known
+from specvae.annotation.evidence.known_share import (
+    DEFAULT_SHARE,
+    known_share,
+    log_odds_known,
+    within_limits,
+)
 from specvae.annotation.evidence.list_features import list_features
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
@@ -32,8 +37,13 @@ class Settlement:
     weights: Mapping[str, float] | None
     probability: ProbabilityModel | None
 
-    def share_of_known(self, lists: Iterable[ListScores]) -> float:
-        """Return the share of queries whose compound the library knows, from all of a run."""
+    def share_of_known(self, lists: Iterable[ListScores], given: float | None = None) -> float:
+        """Return the share of queries whose compound the library knows, from all of a run.
+
+        `given` is taken in its place, so that a query does not depend on the others of its run.
+        """
+        if given is not None:
+            return within_limits(given)
         found = (log_odds_of(scores) for scores in lists)
         log_odds = [odds for odds in found if odds is not None]
         return DEFAULT_SHARE if self.weights is None else known_share(log_odds)

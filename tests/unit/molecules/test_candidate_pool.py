@@ -145,6 +145,98 @@ def test_unusable_files_are_refused(pool_path: Path, tmp_path: Path) -> None:
     assert "damaged" in refusal(path)
 
 
+def everything_in(path: Path) -> list[object]:
+    """Return all that a pool gives to a ranking, read in two parts."""
+    with CandidatePool.open(path, LAYOUT) as pool:
+        parts = [pool.slice(0, 600), pool.slice(500, len(pool))]
+        masses = pool.exact_mass.tolist()
+    columns = ("smiles", "name", "id", "inchikey", "packed")
+    return [masses, *(getattr(part, name).tolist() for part in parts for name in columns)]
+
+
+@pytest.fixture(scope="module")
+def long_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a pool of two chunks."""
+    path = tmp_path_factory.mktemp("long") / "x.csv"
+    rows = (f"{'C' * (i % 30)}{'O' * (i // 30)}N,n{i},{i}" for i in range(30 * 20))
+    path.write_text("smiles,name,id\n" + "\n".join(rows) + "\n")
+    assert CandidatePool.build(path, LAYOUT, path.with_suffix(".h5"), n_jobs=1) == 600
+    return path.with_suffix(".h5")
+
+
+def test_flipped_bits_never_change_an_answer(long_pool: Path, tmp_path: Path) -> None:
+    whole, sound = long_pool.read_bytes(), everything_in(long_pool)
+    rng, path = np.random.default_rng(0), tmp_path / "x.h5"
+    n_noticed = 0
+    for place, bit in zip(rng.integers(0, len(whole), 150), rng.integers(0, 8, 150), strict=True):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << bit
+        path.write_bytes(broken)
+        try:
+            found = everything_in(path)
+        except InputError:
+            n_noticed += 1
+        else:
+            assert found == sound, f"byte {place}, bit {bit}"
+    assert n_noticed > 20
+
+
+def test_changed_columns_are_noticed(long_pool: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    for column, row, value in (
+        ("smiles", 599, b"C"), ("name", 0, b""), ("id", 3, b"4"),
+        ("inchikey", 512, b"A" * 27), ("packed", 0, np.zeros(512, np.uint8)),
+    ):  # fmt: skip
+        path.write_bytes(long_pool.read_bytes())
+        with h5py.File(path, "r+") as file:
+            file[column][row] = value
+        with CandidatePool.open(path, LAYOUT) as pool:
+            with pytest.raises(InputError, match="the candidate pool is damaged"):
+                pool.slice(row, row + 1)
+            other = 0 if row >= 512 else 512
+            assert len(pool.slice(other, other + 1)) == 1  # a sound chunk can be used
+
+
+@pytest.mark.parametrize("change", ["mass", "unsorted", "checksum", "layout", "narrow", "link"])
+def test_a_changed_whole_is_refused(long_pool: Path, tmp_path: Path, change: str) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(long_pool.read_bytes())
+    with h5py.File(path, "r+") as file:
+        if change == "mass":
+            file["exact_mass"][0] = 1.0
+        elif change == "unsorted":
+            file["exact_mass"][0] = 1e5
+        elif change == "checksum":
+            del file["checksum"]
+        elif change == "layout":
+            file.attrs["n_skipped"] = 7
+        elif change == "narrow":
+            narrow = file["packed"][:, :100]
+            del file["packed"]
+            file["packed"] = narrow
+        else:
+            del file["name"]
+            file["name"] = h5py.ExternalLink(str(long_pool), "name")
+    assert "the candidate pool is damaged" in refusal(path, LAYOUT)
+
+
+def test_a_pool_of_the_first_format_is_read_and_said_to_have_no_checksums(
+    long_pool: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(long_pool.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["checksum"]
+        del file.attrs["digest"]
+        file.attrs["format_version"] = 1
+    report = ReadReport()
+    with CandidateSource(path, LAYOUT, 10.0, report):
+        assert everything_in(path) == everything_in(long_pool)
+    assert list(report.notes) == [
+        "pool without checksums, whose damage is not noticed: build it again"
+    ]
+
+
 def test_every_pool_that_is_opened_is_closed() -> None:
     """Files of pools stayed open until the program ended."""
     root = Path(__file__).parents[3]
@@ -185,12 +277,13 @@ def test_a_pool_says_whether_its_structures_are_as_they_are_now(tmp_path: Path) 
     with CandidatePool.open(path) as pool:
         assert pool.is_current
     with h5py.File(path, "r+") as file:
-        del file.attrs["standard_version"]
+        del file["checksum"], file.attrs["standard_version"]
+        file.attrs["format_version"] = 1
     with CandidatePool.open(path) as pool:
         assert not pool.is_current
     report = ReadReport()
     with CandidateSource(path, LAYOUT, 10.0, report):
-        assert report.notes.total() == 1
+        assert "pool of an earlier version" in next(iter(report.notes))
 
 
 def test_stored_fingerprints_of_another_kind_are_named() -> None:

@@ -7,7 +7,12 @@ import pytest
 
 from specvae.annotation.evidence.items import BitEvidence
 from specvae.annotation.library.query import Query
-from specvae.annotation.ranking.in_list import keep_probable, settle_share, summary_lines
+from specvae.annotation.ranking.in_list import (
+    dependence_lines,
+    keep_probable,
+    settle_share,
+    summary_lines,
+)
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
 from specvae.annotation.ranking.result import (
     Annotation,
@@ -81,6 +86,13 @@ def test_query_without_a_probable_candidate_says_so() -> None:
     # What was said of the query is said still.
     assert dropped.remarks == ("adduct taken as [M+H]+",)
     assert (dropped.query_id, dropped.n_candidates, dropped.query) == ("q", 2, QUERY)
+
+
+def test_what_would_keep_probabilities_fixed_is_said() -> None:
+    assert dependence_lines({}) == []
+    (line,) = dependence_lines({"--in-list": 0.91234, "--known": 0.5})
+    assert line.startswith("probabilities depend on the other queries of the file")
+    assert line.endswith(": --in-list 0.912 --known 0.5 keep them fixed")
 
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:

@@ -51,8 +51,8 @@ def test_a_rough_precursor_asks_for_a_wider_window(caffeine: CandidateSource) ->
     )
     assert tally.advice() == [
         (
-            "3 without candidates of their mass; nearest: median 39.4 ppm, and 2 of 3 precursors have "
-            "two decimals or fewer: try --ppm 50"
+            "3 without candidates of their mass; nearest: median 39.4 ppm, and 2 of 3 precursors "
+            "have two decimals or fewer: try --ppm 50"
         )
     ]
 
