@@ -59,6 +59,8 @@ class Model:
         known: float | None = None,
         assume_adduct: str | None = None,
         assume_ion_mode: str | None = None,
+        library: Files = (),
+        use_library: bool = True,
         n_jobs: int | None = None,
     ) -> pd.DataFrame:
         """Rank the candidates of each spectrum.
@@ -81,6 +83,11 @@ class Model:
             Share of spectra whose compound the model's library knows; None estimates it likewise.
         assume_adduct, assume_ion_mode
             Of spectra that state none.
+        library
+            Files of spectra with structures, or of ``specvae library build``, that are remembered
+            for this call beside the model's own.
+        use_library
+            Whether the model's own library counts.
         n_jobs
             Processes that compute fingerprints; None for one per core.
 
@@ -107,12 +114,15 @@ class Model:
             known=known,
             assume_adduct=assume_adduct,
             assume_ion_mode=assume_ion_mode,
+            library=_paths(library),
+            use_library=use_library,
             n_jobs=n_jobs,
         )
         run = RankingRun(self.annotator, options)
         found = run.results(Path(spectra) if isinstance(spectra, str) else spectra, top=top)
         _tell(run.queries, "spectra")
         _tell(run.candidates, "candidates")
+        _tell(run.library, "spectra of the library")
         table = pd.DataFrame(
             [row for result in found.results for row in rows(result)], columns=list(COLUMNS)
         )

@@ -107,8 +107,8 @@ def annotate(
 
         title = f"Annotations of {queries.name}"
         write_report(found.results, report, title=title, provenance=provenance, summary=lines)
-    write_skips(output, run.queries, run.candidates)
-    tell_reading(console, run.queries, run.candidates)
+    write_skips(output, run.queries, run.candidates, run.library)
+    tell_reading(console, run)
     for line in lines:
         console.log(line)
     require_ranked(queries, run.tally)
@@ -122,4 +122,6 @@ def _provenance(queries: Path, ranking: RankingOptions, run: RankingRun) -> dict
         "model": str(ranking.model_file),
         "model digest": header.weights_sha256,
         "program": header.program or "unknown",
+        **({"library": ", ".join(map(str, ranking.library))} if ranking.library else {}),
+        **({"library of the model": "not used"} if ranking.no_library else {}),
     }

@@ -20,6 +20,7 @@ from specvae.cli.ranking import (
     require_ranked,
     tell_reading,
 )
+from specvae.files import sha256_of
 
 if TYPE_CHECKING:
     from specvae.annotation.evaluation.evaluate import Evaluation, Probabilities
@@ -101,7 +102,7 @@ def evaluate(
         run.annotator, run.outcomes(queries), answers, ranking.in_list, ranking.known
     )
     _require_evaluated(evaluation, queries, truth, run.queries)
-    tell_reading(console, run.queries, run.candidates)
+    tell_reading(console, run)
     for line in (*ranking_summary(run.tally), *_notes(run.annotator, evaluation)):
         console.log(line)
     figures = {
@@ -110,18 +111,17 @@ def evaluate(
         "ppm": ranking.ppm,
         "model": _described(ranking.model_file, run.annotator),
         "files": _digests(queries=queries, candidates=ranking.candidates, truth=truth),
+        "library": [{"name": f.name, "sha256": sha256_of(f)} for f in ranking.library],
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
     for written in (output, json_path):
-        write_skips(written, run.queries, run.candidates)
+        write_skips(written, run.queries, run.candidates, run.library)
     with text_output(output) as stream:
         stream.write(_table(figures) + "\n")
     require_ranked(queries, run.tally)
 
 
 def _digests(**files: Path) -> dict[str, dict[str, str]]:
-    from specvae.files import sha256_of
-
     return {name: {"name": file.name, "sha256": sha256_of(file)} for name, file in files.items()}
 
 

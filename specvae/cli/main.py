@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "embed": ("specvae.cli.embed:embed", "Write latent means of spectra or molecules."),
     "fingerprint": ("specvae.cli.fingerprint:fingerprint", "Compute fingerprints of molecules."),
     "check": ("specvae.cli.check:check", "Tell what is understood of spectra or candidates."),
+    "library": ("specvae.cli.library:library", "Encode spectra for --library, and inspect them."),
     "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
     "info": ("specvae.cli.info:info", "Show what a model is and what it was trained on."),
     "download": ("specvae.cli.download:download", "Fetch a public data set."),

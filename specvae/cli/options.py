@@ -123,6 +123,23 @@ def assumption_options(function: Decorated) -> Decorated:
     )(function)
 
 
+def library_options(function: Decorated) -> Decorated:
+    """Add ``--library`` and ``--no-library``."""
+    function = click.option(
+        "--no-library",
+        is_flag=True,
+        help="Forget the spectra that the model remembers; those of --library count.",
+    )(function)
+    return click.option(
+        "--library",
+        type=INPUT_FILE,
+        multiple=True,
+        metavar="FILE",
+        help="Spectra with structures that are remembered for this run beside the model's own: "
+        ".msp, .mgf, .mzML, or .h5 of 'specvae library build' (repeatable).",
+    )(function)
+
+
 class NumberRange(click.FloatRange):
     """A number in a range; unlike click's own, not-a-number is none."""
 

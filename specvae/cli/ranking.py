@@ -12,6 +12,7 @@ from specvae.cli.options import (
     assumption_options,
     candidate_options,
     device_option,
+    library_options,
     model_file,
     model_option,
     query_filter_options,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
     from specvae.annotation.ranking.tally import Tally
     from specvae.cli.console import Console
-    from specvae.report import ReadReport
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class RankingOptions:
     assume_ion_mode: str | None
     in_list: float | None
     known: float | None
+    library: tuple[Path, ...]
+    no_library: bool
     strict: bool
     device: str
 
@@ -54,7 +56,11 @@ class RankingOptions:
     @property
     def inputs(self) -> dict[str, Path | tuple[Path, ...]]:
         """The files that are read, by option."""
-        return {"--candidates": self.candidates, "--model": self.model_file}
+        return {
+            "--candidates": self.candidates,
+            "--model": self.model_file,
+            "--library": self.library,
+        }
 
     def open(self, console: Console, **needed: object) -> RankingRun:
         """Load the model and return the run.
@@ -88,6 +94,8 @@ class RankingOptions:
             assume_adduct=self.assume_adduct,
             assume_ion_mode=self.assume_ion_mode,
             in_list=self.in_list,
+            library=self.library,
+            use_library=not self.no_library,
             known=self.known,
             strict=self.strict,
             n_jobs=self.jobs,
@@ -108,6 +116,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
         device_option,
         strict_option,
         share_options,
+        library_options,
         assumption_options,
         query_filter_options,
         model_option,
@@ -117,11 +126,15 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
     return gathered
 
 
-def tell_reading(console: Console, queries: ReadReport, candidates: ReadReport) -> None:
-    """Say how many records of both files were read, and why others were not."""
-    console.log(f"queries: {queries.summary()}")
-    if candidates.skips or candidates.notes:
-        console.log(f"candidates: {candidates.summary('candidates')}")
+def tell_reading(console: Console, run: RankingRun) -> None:
+    """Say how many records of each file were read, and why others were not."""
+    if run.options.library and (run.library.n_read or run.library.skips):
+        console.log(f"library: {run.library.summary()}")
+    for note in run.notes:
+        console.log(note)
+    console.log(f"queries: {run.queries.summary()}")
+    if run.candidates.skips or run.candidates.notes:
+        console.log(f"candidates: {run.candidates.summary('candidates')}")
 
 
 def ranking_summary(tally: Tally) -> list[str]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import rank_of_truth
 from specvae.annotation.evidence.known_share import settle
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, Evidence
+from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.files import sha256_of

@@ -14,13 +14,8 @@ from specvae.annotation.evidence.known_share import DEFAULT_SHARE
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
-from specvae.annotation.evidence.pool import (
-    ANALOGUE_FINGERPRINT,
-    EVIDENCE_KINDS,
-    Evidence,
-    EvidencePool,
-    defaults,
-)
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool, defaults
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.cli.console import Console

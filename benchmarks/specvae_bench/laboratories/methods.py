@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, Evidence, EvidencePool
+from specvae.annotation.evidence.pool import Evidence, EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.molecules.candidates import CandidateSet

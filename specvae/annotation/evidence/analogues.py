@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
 from specvae.spectra.binning import BinLayout
-from specvae.spectra.sparse import SparseMatrix
+from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
 
 # Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.
@@ -144,7 +144,7 @@ class AnalogueIndex:
         self._signs = np.zeros(len(compound), np.int8) if signs is None else signs[order]
         self._labels = None if labels is None else [labels[i] for i in order.tolist()]
         self._rows = row[by_column].astype(np.int32)
-        self._values = _unit_rows(spectra)[by_column]
+        self._values = unit_rows(spectra)[by_column]
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)])
         self._number_compounds()
 
@@ -162,7 +162,7 @@ class AnalogueIndex:
             "starts": self._starts,
         }
         if self._labels is not None:
-            arrays["labels"] = _text_array(self._labels)
+            arrays["labels"] = text_of(self._labels)
         return arrays
 
     @classmethod
@@ -176,7 +176,7 @@ class AnalogueIndex:
         index._signs = arrays.get("signs", unknown)
         if len(index._signs) != len(unknown):
             raise ValueError("ion modes and spectra of the library differ in number")
-        index._labels = _labels(arrays["labels"]) if "labels" in arrays else None
+        index._labels = labels_of(arrays["labels"]) if "labels" in arrays else None
         if index._labels is not None and len(index._labels) != len(unknown):
             raise ValueError("names and spectra of the library differ in number")
         index._rows = arrays["rows"]
@@ -184,6 +184,74 @@ class AnalogueIndex:
         index._starts = arrays["starts"]
         index._number_compounds()
         return index
+
+    @classmethod
+    def empty(cls, bins: BinLayout = ANALOGUE_BINS) -> AnalogueIndex:
+        """Return an index without any spectrum, to be extended."""
+        nothing: dict[str, NDArray[Any]] = {
+            "compound": np.empty(0, np.int64),
+            "signs": np.empty(0, np.int8),
+            "rows": np.empty(0, np.int32),
+            "values": np.empty(0, np.float32),
+            "starts": np.zeros(bins.n_columns + 1, np.int64),
+        }
+        index = cls.from_arrays(nothing, bins)
+        index._labels = []
+        return index
+
+    def extended(
+        self,
+        spectra: SparseMatrix,
+        compound: NDArray[np.int64],
+        signs: NDArray[np.int8],
+        labels: Sequence[SpectrumLabel],
+    ) -> AnalogueIndex:
+        """Return an index of these spectra too; arguments as for a new one.
+
+        It is the same index as one that was made of all spectra at once.
+        """
+        if not len(compound):
+            return self
+        n_old = self._n_rows
+        everything = np.concatenate([self._compound_of_row, compound])
+        order = np.argsort(everything, kind="stable")
+        place = np.empty(len(everything), dtype=np.int64)
+        place[order] = np.arange(len(everything))
+        row = n_old + np.repeat(np.arange(len(compound)), np.diff(spectra.offsets))
+        by_column = np.argsort(spectra.columns, kind="stable")
+        # Behind the old entries of the same column.
+        at = self._starts[spectra.columns[by_column].astype(np.int64) + 1]
+        n_filled = np.bincount(spectra.columns, minlength=len(self._starts) - 1)
+        old_labels = self._labels if self._labels is not None else [SpectrumLabel("", "")] * n_old
+        joined = [*old_labels, *labels]
+        index = type(self).__new__(type(self))
+        index.bins = self.bins
+        index._compound_of_row = everything[order]
+        index._signs = np.concatenate([self._signs, signs])[order]
+        index._labels = [joined[i] for i in order.tolist()]
+        index._rows = np.insert(place[self._rows], at, place[row[by_column]]).astype(np.int32)
+        index._values = np.insert(self._values, at, unit_rows(spectra)[by_column])
+        index._starts = self._starts + np.concatenate([[0], np.cumsum(n_filled)])
+        index._number_compounds()
+        return index
+
+    def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:
+        """Return the remembered spectra of some compounds (numbers of the library), by compound.
+
+        Values are those that are compared, each spectrum of length 1.
+        """
+        wanted = np.isin(self._compound_of_row, compounds)
+        entries = np.flatnonzero(wanted[self._rows])
+        columns = np.searchsorted(self._starts, entries, side="right") - 1
+        rows = self._rows[entries]
+        order = np.argsort(rows, kind="stable")
+        ends = np.flatnonzero(np.diff(rows[order])) + 1
+        found: dict[int, list[SparseVector]] = {}
+        for part in np.split(order, ends) if len(order) else []:
+            compound = int(self._compound_of_row[rows[part[0]]])
+            vector = SparseVector(columns[part].astype(np.int32), self._values[entries[part]])
+            found.setdefault(compound, []).append(vector)
+        return found
 
     @classmethod
     def from_library(
@@ -207,6 +275,9 @@ class AnalogueIndex:
         if rows is None:
             return cls(library.spectra, library.compound, bins)
         return cls(library.spectra.select(rows), library.compound[rows], bins)
+
+    def __len__(self) -> int:
+        return self._n_rows
 
     @property
     def n_compounds(self) -> int:
@@ -265,7 +336,7 @@ class AnalogueIndex:
 
     def _likeness_of_many(self, spectra: Sequence[Spectrum]) -> Iterator[Likeness]:
         encoded = self.bins.encode_many(spectra)
-        values = _unit_rows(encoded)
+        values = unit_rows(encoded)
         for spectrum, (start, end) in zip(spectra, pairwise(encoded.offsets.tolist()), strict=True):
             comparable = self._comparable_rows(spectrum.ion_mode)
             yield self._likeness(encoded.columns[start:end], values[start:end], comparable)
@@ -312,6 +383,8 @@ class AnalogueIndex:
 
     def comparable(self, ion_mode: str | None) -> NDArray[np.bool_]:
         """Return which compounds have a spectrum that may be of this ion mode, (n_compounds,)."""
+        if not self._n_rows:
+            return np.empty(0, np.bool_)
         return np.asarray(np.maximum.reduceat(self._comparable_rows(ion_mode), self._first_row))
 
     @property
@@ -331,6 +404,8 @@ class AnalogueIndex:
         comparable: NDArray[np.bool_],
     ) -> Likeness:
         """Return the cosines of spectra and compounds with one encoded query."""
+        if not self._n_rows:
+            return Likeness(np.empty(0, np.float32), np.empty(0))
         entries, counts = self._entries(columns)
         products = self._values[entries] * np.repeat(values, counts)
         cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
@@ -411,18 +486,19 @@ def analogue_scores(
     return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
 
 
-def _text_array(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
+def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
     """Return labels as UTF-8 text, a line each: what stands in the file beside the numbers."""
     lines = ("\t".join(" ".join(part.split()) for part in label) for label in labels)
     return np.frombuffer("\n".join(lines).encode("utf-8", "replace"), np.uint8).copy()
 
 
-def _labels(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
+def labels_of(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
+    """Return the labels that `text_of` wrote."""
     pairs = [line.partition("\t") for line in text.tobytes().decode("utf-8").split("\n")]
     return [SpectrumLabel(query_id, adduct) for query_id, _, adduct in pairs]
 
 
-def _unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:
+def unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:
     """Return the values (nnz,) that stand for compressed intensities, each row of length 1."""
     # Layouts store log(1 + x) of intensities x that sum to percent of the base peak.
     values = np.expm1(matrix.values.astype(np.float64)) ** INTENSITY_POWER

@@ -28,8 +28,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +38,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import (
-    ANALOGUE_BINS,
     AnalogueIndex,
     AnalogueRule,
     analogue_scores,
+    unit_rows,
 )
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
@@ -48,12 +49,14 @@ from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, Remembered
 from specvae.annotation.library.library import Library
-from specvae.errors import StructureError
+from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.molecule import Molecule
+from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
@@ -66,11 +69,8 @@ SCALE = "nats"
 """Of the weights in a checkpoint. Those written before it was named are of evidence that was
 standardised over each list, and are replaced by the defaults."""
 
-# Analogues are compared by atom environments, whose likeness falls off faster with each change of
-# the structure than that of the bits that can be predicted from a spectrum.
-ANALOGUE_FINGERPRINT = "morgan4096"
-
 _TABLES_KEPT = 512
+_SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
 _PEAKS_SHOWN = 12
 # Votes below this count as none: their logarithm is the evidence.
 _FEWEST_VOTES = 0.01
@@ -213,21 +213,93 @@ class EvidencePool:
         fingerprints
             Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`.
         """
-        assert library.peaks is not None
-        kept, compound = np.unique(library.compound[rows], return_inverse=True)
+        remembered = Remembered.from_library(library, rows, fingerprints)
         return cls(
             AnalogueIndex(
-                library.peaks.select(rows),
-                compound.astype(np.int64),
-                ANALOGUE_BINS,
-                library.signs[rows],
-                [library.labels[row] for row in rows.tolist()],
+                remembered.spectra,
+                remembered.compound,
+                remembered.bins,
+                remembered.signs,
+                remembered.labels,
             ),
-            [library.molecules[i].first_block for i in kept],
-            [library.molecules[i].smiles for i in kept],
-            fingerprints[kept],
+            remembered.first_blocks,
+            remembered.smiles,
+            remembered.fingerprints,
             standard_scorers(),
         )
+
+    def forgetting(self) -> EvidencePool:
+        """Return the same pool without its library."""
+        return replace(
+            self,
+            index=AnalogueIndex.empty(self.index.bins),
+            first_blocks=[],
+            smiles=[],
+            fingerprints=self.fingerprints[:0],
+        )
+
+    def remembering(self, added: Remembered) -> tuple[EvidencePool, int]:
+        """Return a pool that remembers more spectra, and how many of them it remembered already.
+
+        Spectra of one compound whose peaks agree are one.
+
+        Raises
+        ------
+        ConfigError
+            If they are encoded in another way than this pool's.
+        """
+        if added.bins != self.index.bins or added.fingerprint != self.fingerprint:
+            raise ConfigError(
+                "the spectra of the library are encoded in another way than the model's: build "
+                "the library again, or train the model again"
+            )
+        places = dict(self._places)
+        for block in added.first_blocks:
+            places.setdefault(block, len(places))
+        number = np.array([places[block] for block in added.first_blocks], np.int64)
+        compound = number[added.compound]
+        fresh = np.flatnonzero(~self._knows(added.spectra, compound))
+        # A compound of which no spectrum is new needs no row of its own.
+        kept = np.unique(compound[fresh])
+        new = np.array(
+            [n for n, block in enumerate(added.first_blocks) if places[block] in kept], np.int64
+        )
+        new = new[number[new] >= len(self.first_blocks)]
+        renumbered = np.arange(len(places))
+        renumbered[number[new]] = len(self.first_blocks) + np.arange(len(new))
+        index = self.index.extended(
+            added.spectra.select(fresh),
+            renumbered[compound[fresh]],
+            added.signs[fresh],
+            [added.labels[row] for row in fresh.tolist()],
+        )
+        return (
+            replace(
+                self,
+                index=index,
+                first_blocks=[*self.first_blocks, *(added.first_blocks[n] for n in new)],
+                smiles=[*self.smiles, *(added.smiles[n] for n in new)],
+                fingerprints=np.concatenate([self.fingerprints, added.fingerprints[new]]),
+            ),
+            len(added) - len(fresh),
+        )
+
+    def _knows(self, spectra: SparseMatrix, compound: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some encoded spectra of compounds are remembered already, (n,)."""
+        seen: dict[tuple[int, bytes], list[NDArray[np.float32]]] = {}
+        for number, rows in self.index.rows_of(np.unique(compound)).items():
+            for columns, values in rows:
+                seen.setdefault((number, columns.tobytes()), []).append(values)
+        values_of = unit_rows(spectra)
+        known = np.zeros(len(compound), np.bool_)
+        for row, (start, end) in enumerate(pairwise(spectra.offsets.tolist())):
+            key = int(compound[row]), spectra.columns[start:end].tobytes()
+            ours = values_of[start:end]
+            others = seen.setdefault(key, [])
+            known[row] = any(np.allclose(ours, o, rtol=0.0, atol=_SAME_VALUE) for o in others)
+            if not known[row]:
+                others.append(ours)
+        return known
 
     @property
     def layout(self) -> FingerprintLayout:
@@ -303,6 +375,8 @@ class EvidencePool:
         It is -1 where the library has no spectrum that may be of the query's ion mode.
         """
         place = self._places
+        if not place:
+            return np.full(len(candidates), -1, np.int64)
         own = np.array([place.get(block, -1) for block in candidates.first_block], np.int64)
         comparable = self.index.comparable(query.ion_mode)
         return np.where((own >= 0) & comparable[own], own, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,12 @@ class Annotator:
                     f"{path}: the evidence in the header makes no sense: {error!r}"
                 ) from None
         return cls(model, header, torch_device, pool)
+
+    def with_evidence(self, pool: EvidencePool) -> Annotator:
+        """Return the same model with other evidence beside predicted fingerprints."""
+        changed = copy(self)
+        changed.evidence_pool = pool
+        return changed
 
     @property
     def calibration_source(self) -> str:

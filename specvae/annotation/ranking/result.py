@@ -260,8 +260,11 @@ class Annotation:
 
     @property
     def level(self) -> str:
-        """Level of identification of Schymanski et al. 2014 (doi:10.1021/es5002105)."""
-        return TENTATIVE_LEVEL if self.match is None else self.match.level
+        """Level of identification of Schymanski et al. 2014 (doi:10.1021/es5002105).
+
+        A clear match identifies the candidate only if no other ranks beside or above it.
+        """
+        return TENTATIVE_LEVEL if self.match is None or self.rank > 1 else self.match.level
 
 
 @dataclass(frozen=True, slots=True, eq=False)

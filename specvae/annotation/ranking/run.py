@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from specvae.annotation.evidence.remembered import read_library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -50,6 +51,10 @@ class RunOptions:
         Share of lists that hold their truth; None estimates it.
     known
         Share of queries whose compound the library knows; None estimates it.
+    library
+        Files of spectra, or of encoded ones (``.h5``), that are remembered for this run.
+    use_library
+        Whether the model's own library counts.
     strict
         Make the first malformed record an error.
     n_jobs
@@ -69,6 +74,8 @@ class RunOptions:
     assume_ion_mode: str | None = None
     in_list: float | None = None
     known: float | None = None
+    library: tuple[Path, ...] = ()
+    use_library: bool = True
     strict: bool = False
     n_jobs: int | None = None
 
@@ -113,29 +120,59 @@ class RankingRun:
 
     Attributes
     ----------
-    queries, candidates
-        What was read of either file, and what was skipped.
+    queries, candidates, library
+        What was read of these files, and what was skipped.
+    notes
+        What is to be said of the library, as lines for the user.
     tally
         How many queries were ranked, and why the others were not.
 
     Raises
     ------
+    InputError
+        If a file of the library cannot be used.
     ConfigError
-        If an adduct is unknown.
+        If an adduct is unknown, or the model cannot use a library.
     """
 
     def __init__(
         self, annotator: Annotator, options: RunOptions, progress: Progress | None = None
     ) -> None:
-        self.annotator = annotator
         self.options = options
         self.queries = ReadReport(strict=options.strict)
         self.candidates = ReadReport(strict=options.strict)
+        self.library = ReadReport(strict=options.strict)
         self.tally = Tally()
         self._progress = progress or Silence()
+        self.annotator, self.notes = self._with_library(annotator)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(options.assume_adduct, options.assume_ion_mode)
         self._settle = partial(annotator.settle, assumed=assumed)
+
+    def _with_library(self, annotator: Annotator) -> tuple[Annotator, tuple[str, ...]]:
+        """Return the model with what it remembers in this run, and what the user is told of it."""
+        options, pool = self.options, annotator.evidence_pool
+        if pool is None:
+            if options.library:
+                raise ConfigError(
+                    "the model ranks by the predicted fingerprint alone, which needs no library"
+                )
+            return annotator, ()
+        notes = []
+        if not options.use_library:
+            pool = pool.forgetting()
+            notes.append("library: the model's own is not used")
+        for added in read_library(
+            options.library, self.library, n_jobs=options.n_jobs, progress=self._progress
+        ):
+            n_before = len(pool.first_blocks)
+            pool, n_known = pool.remembering(added)
+            notes.append(
+                f"library: {len(added) - n_known:,} spectra added ({n_known:,} more are remembered "
+                f"already), {len(pool.first_blocks) - n_before:,} compounds new; "
+                f"{len(pool.index):,} spectra of {len(pool.first_blocks):,} compounds in all"
+            )
+        return annotator.with_evidence(pool), tuple(notes)
 
     def outcomes(self, spectra: Path | Iterable[Spectrum]) -> Iterator[Ranked | Unranked]:
         """Yield what becomes of each query of a file, or of each spectrum, in their order.

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from specvae import __version__
 from specvae.annotation.evidence.memory import to_companions
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.header import (
     AnnotatorHeader,

@@ -9,7 +9,8 @@ from annotation_examples import CAFFEINE, spectrum_of, tiny_annotator
 from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from annotation_examples import spectrum_of
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import (
@@ -11,9 +12,10 @@ from specvae.annotation.evidence.analogues import (
     analogue_scores,
     tanimoto,
 )
-from specvae.annotation.library.library import Library
+from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
 from specvae.report import ReadReport
+from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
 PRECURSOR = 400.0
@@ -169,3 +171,38 @@ def test_equal_fingerprints_tie_exactly() -> None:
     for i in range(40):
         assert len(np.unique(scores[order == i])) == 1
     assert len(np.unique(scores)) == len(np.unique(order))
+
+
+def test_an_extended_index_is_that_of_all_spectra_at_once() -> None:
+    rng = np.random.default_rng(0)
+    spectra = [
+        spectrum_of("CCO", *np.sort(rng.choice(np.arange(50.0, 80.0, 1.7), 4, replace=False)))
+        for _ in range(12)
+    ]
+    compound = rng.integers(0, 5, 12)
+    compound[:5] = np.arange(5)
+    signs = rng.choice(np.array([-1, 0, 1], np.int8), 12)
+    labels = [SpectrumLabel(f"s{i}", "[M+H]+") for i in range(12)]
+    encoded = ANALOGUE_BINS.encode_many(spectra)
+
+    def part(rows: slice) -> tuple[SparseMatrix, np.ndarray, np.ndarray, list[SpectrumLabel]]:
+        return encoded.select(np.arange(12)[rows]), compound[rows], signs[rows], labels[rows]
+
+    whole = AnalogueIndex(encoded, compound, ANALOGUE_BINS, signs, labels)
+    grown = AnalogueIndex.empty()
+    for rows in (slice(0, 5), slice(5, 6), slice(6, 12)):
+        grown = grown.extended(*part(rows))
+    for query in spectra:
+        np.testing.assert_array_equal(
+            grown.likeness(query).compounds, whole.likeness(query).compounds
+        )
+        np.testing.assert_array_equal(grown.likeness(query).rows, whole.likeness(query).rows)
+    assert [grown.label(i) for i in range(12)] == [whole.label(i) for i in range(12)]
+    np.testing.assert_array_equal(grown.compounds, whole.compounds)
+
+
+def test_an_empty_index_is_like_nothing() -> None:
+    index = AnalogueIndex.empty()
+    assert len(index) == 0
+    assert index.likeness(spectrum_of("CCO", 50.0)).compounds.size == 0
+    assert index.comparable("positive").size == 0

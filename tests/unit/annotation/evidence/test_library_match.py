@@ -11,12 +11,8 @@ from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.evidence.memory import from_companions, to_companions
-from specvae.annotation.evidence.pool import (
-    ANALOGUE_FINGERPRINT,
-    EVIDENCE_KINDS,
-    Evidence,
-    EvidencePool,
-)
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout

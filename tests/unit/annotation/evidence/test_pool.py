@@ -10,12 +10,8 @@ from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.memory import from_companions, to_companions
-from specvae.annotation.evidence.pool import (
-    ANALOGUE_FINGERPRINT,
-    EVIDENCE_KINDS,
-    Evidence,
-    EvidencePool,
-)
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.header import StoredEvidence
 from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet

@@ -10,7 +10,8 @@ from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking import rank as module

@@ -9,7 +9,8 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.evidence.pool import ANALOGUE_FINGERPRINT, EvidencePool
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
 from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.ranking import rank as rank_module

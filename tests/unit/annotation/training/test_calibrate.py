@@ -8,12 +8,8 @@ from annotation_examples import spectrum_of, tiny_annotator
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.list_features import LIST_FEATURES
-from specvae.annotation.evidence.pool import (
-    ANALOGUE_FINGERPRINT,
-    EVIDENCE_KINDS,
-    EvidencePool,
-    fit_weights,
-)
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, EvidencePool, fit_weights
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource

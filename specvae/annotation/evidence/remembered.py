@@ -1,0 +1,319 @@
+"""Encoded spectra of known compounds that a library consists of, in memory and in a file.
+
+A file is HDF5, written whole or not at all; a digest of its arrays is checked when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae import __version__
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, SIGNS, labels_of, text_of
+from specvae.annotation.library.filter import SpectrumFilter
+from specvae.annotation.library.library import (
+    Library,
+    SpectrumLabel,
+    read_many,
+    usable_pairs,
+)
+from specvae.errors import ConfigError, InputError
+from specvae.files import atomic_path, sha256_of
+from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
+from specvae.molecules.molecule import STANDARD_VERSION
+from specvae.progress import Progress, Silence
+from specvae.report import ReadReport
+from specvae.spectra.binning import BinLayout
+from specvae.spectra.sparse import SparseMatrix
+
+# Analogues are compared by atom environments, whose likeness falls off faster with each change of
+# the structure than that of the bits that can be predicted from a spectrum.
+ANALOGUE_FINGERPRINT = "morgan4096"
+
+_KIND = "specvae library"
+_FORMAT_VERSION = 1
+_SUFFIX = ".h5"
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """Encoded spectra with their compounds.
+
+    Attributes
+    ----------
+    spectra
+        Encoded by `bins`, a row each.
+    compound
+        int64 (n_spectra,): index into the three last.
+    signs
+        int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known.
+    labels
+        Of the spectra.
+    first_blocks, smiles
+        Of the compounds.
+    fingerprints
+        Of the compounds, packed, uint8 (n_compounds, n_bytes), in the layout `fingerprint`.
+    bins, fingerprint
+        How spectra and compounds are encoded.
+    """
+
+    spectra: SparseMatrix
+    compound: NDArray[np.int64]
+    signs: NDArray[np.int8]
+    labels: Sequence[SpectrumLabel]
+    first_blocks: Sequence[str]
+    smiles: Sequence[str]
+    fingerprints: NDArray[np.uint8]
+    bins: BinLayout = ANALOGUE_BINS
+    fingerprint: str = ANALOGUE_FINGERPRINT
+
+    def __len__(self) -> int:
+        return len(self.compound)
+
+    @classmethod
+    def from_library(
+        cls, library: Library, rows: NDArray[np.int64], fingerprints: NDArray[np.uint8]
+    ) -> Remembered:
+        """Return some spectra of a library.
+
+        Parameters
+        ----------
+        library
+            With `Library.peaks`.
+        rows
+            int64 (n,): the spectra.
+        fingerprints
+            Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`.
+        """
+        assert library.peaks is not None
+        kept, compound = np.unique(library.compound[rows], return_inverse=True)
+        return cls(
+            library.peaks.select(rows),
+            compound.astype(np.int64),
+            library.signs[rows],
+            [library.labels[row] for row in rows.tolist()],
+            [library.molecules[i].first_block for i in kept],
+            [library.molecules[i].smiles for i in kept],
+            fingerprints[kept],
+        )
+
+    @classmethod
+    def read_spectra(
+        cls,
+        paths: Iterable[Path],
+        report: ReadReport,
+        *,
+        n_jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Remembered:
+        """Encode the spectra of some files whose structure fits their precursor, as training does.
+
+        Parameters
+        ----------
+        paths
+            Files of spectra in any format.
+        report
+            Where the other spectra are counted.
+        n_jobs, progress
+            Processes that compute fingerprints, and where progress is shown.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used, or not one spectrum of them all.
+        """
+        progress = progress or Silence()
+        listed = list(paths)
+        pairs = usable_pairs(
+            read_many(listed, report),
+            SpectrumFilter(),
+            report,
+            lambda n: progress.progress("reading the library", n),
+        )
+        library = Library.from_pairs(pairs, peaks=ANALOGUE_BINS)
+        if not len(library):
+            raise InputError(
+                f"{', '.join(map(str, listed))}: no usable spectrum ({report.summary()})"
+            )
+        packed = fingerprints(
+            library.molecules,
+            get_layout(ANALOGUE_FINGERPRINT),
+            FingerprintCache(),
+            n_jobs,
+            lambda done, total: progress.progress("computing fingerprints", done, total),
+        )
+        return cls.from_library(library, np.arange(len(library)), packed)
+
+    @classmethod
+    def read(cls, path: Path) -> Remembered:
+        """Read a file that `write` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, no library, damaged, newer than this program, or encoded in
+            another way.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        try:
+            with h5py.File(path, "r") as file:
+                return _checked(path, file)
+        except (KeyError, OSError, RuntimeError, ValueError, ConfigError) as error:
+            raise InputError(f"{path}: no whole library of encoded spectra ({error})") from None
+
+    def write(self, path: Path, sources: Sequence[Path], report: ReadReport) -> None:
+        """Write the spectra as a file that appears whole or not at all.
+
+        Parameters
+        ----------
+        path
+            The HDF5 file.
+        sources
+            The files that they were read from, whose names and digests are kept.
+        report
+            What was skipped.
+        """
+        arrays = self._arrays()
+        layout = get_layout(self.fingerprint)
+        attributes = {
+            "kind": _KIND,
+            "format_version": _FORMAT_VERSION,
+            "program": f"specvae {__version__}",
+            "bins": json.dumps(self.bins.to_json()),
+            "fingerprint": layout.name,
+            "fingerprint_version": layout.version,
+            "probe_sha256": layout.probe_sha256,
+            "standard_version": STANDARD_VERSION,
+            "n_columns": self.spectra.n_columns,
+            "n_skipped": len(report.skips),
+            "sources": json.dumps([{"file": p.name, "sha256": sha256_of(p)} for p in sources]),
+            "sha256": _digest(arrays),
+        }
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(attributes)
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array, compression="gzip", compression_opts=1)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            "offsets": self.spectra.offsets,
+            "columns": self.spectra.columns,
+            "values": self.spectra.values,
+            "compound": self.compound,
+            "signs": self.signs,
+            "labels": text_of(self.labels),
+            "compounds": text_of(
+                [
+                    SpectrumLabel(block, smiles)
+                    for block, smiles in zip(self.first_blocks, self.smiles, strict=True)
+                ]
+            ),
+            "fingerprints": self.fingerprints,
+        }
+
+    def counts(self) -> dict[str, Any]:
+        """Return how many spectra, compounds, ion modes and adducts there are, as JSON values."""
+        modes = {sign: mode for mode, sign in SIGNS.items()}
+        return {
+            "n_spectra": len(self),
+            "n_compounds": len(self.first_blocks),
+            "ion_modes": dict(
+                Counter(modes.get(s, "unknown") for s in self.signs.tolist()).most_common()
+            ),
+            "adducts": dict(
+                Counter(label.adduct or "unknown" for label in self.labels).most_common()
+            ),
+        }
+
+
+def read_library(
+    paths: Iterable[Path],
+    report: ReadReport,
+    *,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> list[Remembered]:
+    """Return the spectra of files of either kind: of spectra, or of encoded ones (``.h5``).
+
+    Parameters as in `Remembered.read_spectra`.
+    """
+    listed = list(paths)
+    plain = [path for path in listed if path.suffix != _SUFFIX]
+    found = [Remembered.read(path) for path in listed if path.suffix == _SUFFIX]
+    if plain:
+        spectra = Remembered.read_spectra(plain, report, n_jobs=n_jobs, progress=progress)
+        found.append(spectra)
+    return found
+
+
+def describe_library(path: Path) -> dict[str, Any]:
+    """Return what a file of encoded spectra holds and was made from, as JSON values.
+
+    Raises
+    ------
+    InputError
+        As `Remembered.read`.
+    """
+    counts = Remembered.read(path).counts()
+    with h5py.File(path, "r") as file:
+        attributes = {
+            name: value.item() if hasattr(value, "item") else value
+            for name, value in file.attrs.items()
+        }
+    del attributes["bins"], attributes["n_columns"]
+    return {**attributes, "sources": json.loads(attributes["sources"]), **counts}
+
+
+def _checked(path: Path, file: h5py.File) -> Remembered:
+    if file.attrs.get("kind") != _KIND:
+        raise InputError(f"{path}: an HDF5 file, but no library (see specvae library build)")
+    version = int(file.attrs["format_version"])
+    if version > _FORMAT_VERSION:
+        raise InputError(
+            f"{path}: library format {version}, but this program knows up to {_FORMAT_VERSION}"
+        )
+    layout = get_layout(str(file.attrs["fingerprint"]))
+    mismatch = layout.mismatch(
+        version=int(file.attrs["fingerprint_version"]), probe_sha256=str(file.attrs["probe_sha256"])
+    )
+    if mismatch or int(file.attrs["standard_version"]) != STANDARD_VERSION:
+        cause = mismatch or "structures were standardised by another version"
+        raise InputError(f"{path}: {cause}; build the library again")
+    names = (
+        "offsets", "columns", "values", "compound", "signs", "labels", "compounds", "fingerprints",
+    )  # fmt: skip
+    arrays: dict[str, NDArray[Any]] = {name: file[name][:] for name in names}
+    if _digest(arrays) != file.attrs["sha256"]:
+        raise InputError(f"{path}: damaged: the arrays differ from their recorded SHA-256")
+    compounds = labels_of(arrays["compounds"])
+    return Remembered(
+        SparseMatrix(
+            arrays["offsets"], arrays["columns"], arrays["values"], int(file.attrs["n_columns"])
+        ),
+        arrays["compound"],
+        arrays["signs"],
+        labels_of(arrays["labels"]),
+        [block for block, _ in compounds],
+        [smiles for _, smiles in compounds],
+        arrays["fingerprints"],
+        BinLayout.from_json(json.loads(str(file.attrs["bins"]))),
+        layout.name,
+    )
+
+
+def _digest(arrays: dict[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""`specvae library`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from specvae.cli.console import Console, echo, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, INPUT_FILE, jobs_option, strict_option
+from specvae.cli.outputs import require_outputs, skips_path, write_skips
+
+
+@click.group()
+def library() -> None:
+    """Build and inspect libraries: encoded spectra of known compounds for --library.
+
+    \b
+    Example:
+      specvae library build standards.msp -o standards.h5
+      specvae annotate query.mgf --candidates cands.csv --library standards.h5
+    """
+
+
+@library.command()
+@click.argument("spectra", type=INPUT_FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=INPUT, default=Path("library.h5"), show_default=True)
+@jobs_option
+@strict_option
+@settings_options
+@verbosity
+def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: bool) -> None:
+    """Encode the spectra of .msp, .mgf, .mzML, .mzXML or MassBank files, also .gz.
+
+    A spectrum counts if it is of MS level 2 and has a structure that its precursor m/z fits; the
+    others are counted, and listed beside the output.
+
+    \b
+    Example:
+      specvae library build monday.msp tuesday.mgf -o standards.h5
+    """
+    require_outputs(
+        {"SPECTRA": spectra}, {"--output": output, "its list of skips": skips_path(output)}
+    )
+
+    from specvae.annotation.evidence.remembered import Remembered
+    from specvae.report import ReadReport
+
+    if output.suffix != ".h5":
+        raise click.UsageError(f"{output}: wanted a name that ends in .h5")
+    console, report = Console(), ReadReport(strict=strict)
+    remembered = Remembered.read_spectra(spectra, report, n_jobs=jobs, progress=console)
+    remembered.write(output, spectra, report)
+    write_skips(output, report)
+    console.log(report.summary())
+    click.echo(
+        f"{len(remembered):,} spectra of {len(remembered.first_blocks):,} compounds in {output}"
+    )
+
+
+@library.command()
+@click.argument("path", metavar="LIBRARY", type=INPUT)
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@settings_options
+@verbosity
+def info(path: Path, as_json: bool) -> None:
+    """Show what a library holds, by ion mode and adduct.
+
+    \b
+    Example:
+      specvae library info standards.h5
+    """
+    from specvae.annotation.evidence.remembered import describe_library
+
+    described = describe_library(path)
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    for name, value in described.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {n:,}" for key, n in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(source["file"] for source in value)
+        echo(f"{name:<20}{value}")

@@ -1,0 +1,211 @@
+"""`specvae library`, and what --library and --no-library do to a ranking."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
+from click.testing import CliRunner, Result
+
+import specvae
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.memory import to_companions
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.remembered import (
+    ANALOGUE_FINGERPRINT,
+    Remembered,
+    describe_library,
+)
+from specvae.annotation.library.library import Library
+from specvae.cli.annotate import annotate
+from specvae.cli.evaluate import evaluate
+from specvae.cli.library import library
+from specvae.errors import ConfigError, InputError
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.report import ReadReport
+from specvae.vae.checkpoint import save_checkpoint
+
+THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
+THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
+PARAXANTHINE = "Cn1cnc2c1c(=O)n(C)c(=O)[nH]2"
+# Of no fragment of any: only a library can tell whose they are.
+PEAKS = (61.3, 77.4, 99.2, 121.6)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+def msp(path: Path, *records: tuple[str, str, tuple[float, ...]]) -> Path:
+    """Write records of name, structure and peaks as [M+H]+."""
+    with path.open("w", encoding="utf-8") as stream:
+        for name, smiles, peaks in records:
+            spectrum = spectrum_of(smiles, *peaks)
+            stream.write(
+                f"NAME: {name}\nPRECURSORMZ: {spectrum.precursor_mz:.5f}\nPRECURSORTYPE: [M+H]+\n"
+                f"IONMODE: positive\nSMILES: {smiles}\nNum Peaks: {len(peaks)}\n"
+                + "".join(
+                    f"{m} {h}\n" for m, h in zip(spectrum.mz, spectrum.intensity, strict=True)
+                )
+                + "\n"
+            )
+    return path
+
+
+REMEMBERED = ("caffeine", CAFFEINE, (110.0713, 138.0662)), ("aspirin", ASPIRIN, (121.0284,))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a model that remembers two compounds, candidates, a query and files."""
+    folder = tmp_path_factory.mktemp("library")
+    tiny = tiny_annotator()
+    msp(folder / "remembered.msp", *REMEMBERED)
+    spectra = specvae.read_spectra(folder / "remembered.msp")
+    remembered = Library.from_spectra(spectra, tiny.bins, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(remembered.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    pool = EvidencePool.from_library(remembered, np.arange(len(remembered)), packed)
+    stored, companions = to_companions(pool)
+    header = replace(tiny.header, experts=stored, program="specvae")
+    save_checkpoint(folder / "model.safetensors", tiny.model, header, companions)
+    save_checkpoint(folder / "plain.safetensors", tiny.model, tiny.header)
+    lines = "\n".join(("smiles", THEOPHYLLINE, THEOBROMINE, PARAXANTHINE, CAFFEINE))
+    (folder / "c.csv").write_text(lines + "\n", encoding="utf-8")
+    msp(folder / "query.msp", ("q", PARAXANTHINE, (*PEAKS, 140.1)))
+    msp(
+        folder / "today.msp",
+        ("today-1", PARAXANTHINE, PEAKS),
+        ("caffeine again", CAFFEINE, (110.0713, 138.0662)),
+    )
+    return folder
+
+
+def run(folder: Path, *options: object, model: str = "model") -> Result:
+    arguments = [
+        folder / "query.msp", "--candidates", folder / "c.csv", "--jobs", 1,
+        "--model", folder / f"{model}.safetensors", *options,
+    ]  # fmt: skip
+    return CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+
+
+def best(done: Result) -> dict[str, str]:
+    assert done.exception is None, done.output
+    return next(csv.DictReader(io.StringIO(done.stdout)))
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_todays_standard_is_found_by_its_own_spectrum(
+    folder: Path, tmp_path: Path, encoded: bool
+) -> None:
+    file = folder / "today.msp"
+    if encoded:
+        built = CliRunner().invoke(library, ["build", str(file), "-o", str(tmp_path / "t.h5")])
+        assert built.exception is None, built.output
+        file = tmp_path / "t.h5"
+    assert best(run(folder))["library_match"] == ""
+    done = run(folder, "--library", file)
+    row = best(done)
+    assert row["inchikey"].startswith("QUNWUDVFRNGTCO")
+    assert (row["evidence"], row["library_match"], row["level"]) == (
+        "library match", "today-1", "2a",
+    )  # fmt: skip
+    assert (
+        "library: 1 spectra added (1 more are remembered already), 1 compounds new; "
+        "3 spectra of 3 compounds in all"
+    ) in done.stderr
+
+
+def test_a_model_can_forget_its_library(folder: Path) -> None:
+    done = run(folder, "--no-library", "--library", folder / "today.msp")
+    assert best(done)["library_match"] == "today-1"
+    assert "the model's own is not used" in done.stderr
+    assert "2 spectra of 2 compounds in all" in done.stderr
+    nothing = run(folder, "--no-library")
+    rows = list(csv.DictReader(io.StringIO(nothing.stdout)))
+    assert nothing.exception is None
+    assert {row["library_nats"] for row in rows} == {"0.0"}
+
+
+def test_evaluate_and_python_remember_too(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"query_id,smiles\nq,{PARAXANTHINE}\n", encoding="utf-8")
+    arguments = [
+        folder / "query.msp", "--candidates", folder / "c.csv", "--truth", tmp_path / "t.csv",
+        "--model", folder / "model.safetensors", "--library", folder / "today.msp", "--jobs", 1,
+        "--json", tmp_path / "f.json",
+    ]  # fmt: skip
+    done = CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+    assert done.exception is None, done.output
+    figures = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert figures["hit_at_1"] == 1.0
+    assert figures["library"][0]["name"] == "today.msp"
+    model = specvae.load(folder / "model.safetensors")
+    files = folder / "query.msp", folder / "c.csv"
+    found = model.annotate(*files, library=folder / "today.msp", n_jobs=1)
+    assert found.loc[0, "library_match"] == "today-1"
+    assert model.annotate(*files, n_jobs=1).loc[0, "library_match"] != "today-1"
+
+
+def test_a_model_without_other_evidence_refuses_a_library(folder: Path) -> None:
+    done = run(folder, "--library", folder / "today.msp", model="plain")
+    assert isinstance(done.exception, ConfigError)
+    assert "ranks by the predicted fingerprint alone" in str(done.exception)
+
+
+def test_a_library_says_what_it_holds(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "t.h5"
+    both = [str(folder / name) for name in ("today.msp", "remembered.msp")]
+    built = CliRunner().invoke(library, ["build", *both, "-o", str(output)])
+    assert f"4 spectra of 3 compounds in {output}" in built.stdout
+    told = CliRunner().invoke(library, ["info", str(output), "--json"]).stdout
+    described = json.loads(told)
+    assert described["n_spectra"] == 4
+    assert described["ion_modes"] == {"positive": 4}
+    assert described["adducts"] == {"[M+H]+": 4}
+    assert [source["file"] for source in described["sources"]] == ["today.msp", "remembered.msp"]
+    assert "[M+H]+ 4" in CliRunner().invoke(library, ["info", str(output)]).stdout
+
+
+def test_an_output_never_replaces_an_input(folder: Path, tmp_path: Path) -> None:
+    file = msp(tmp_path / "x.msp", *REMEMBERED)
+    done = CliRunner().invoke(library, ["build", str(file), "-o", str(file)])
+    assert "an output never replaces an input" in str(done.exception)
+    done = run(folder, "--library", file, "-o", file)
+    assert "an output never replaces an input" in str(done.exception)
+
+
+def test_damaged_newer_and_foreign_files_are_refused(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.h5"
+    Remembered.read_spectra([folder / "today.msp"], ReadReport(), n_jobs=1).write(
+        path, [folder / "today.msp"], ReadReport()
+    )
+    with h5py.File(path, "r+") as file:
+        file["values"][0] += 1.0
+    with pytest.raises(InputError, match="damaged"):
+        describe_library(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 99
+    with pytest.raises(InputError, match="library format 99"):
+        describe_library(path)
+    with h5py.File(path, "w") as file:
+        file.attrs["kind"] = "else"
+    with pytest.raises(InputError, match="no library"):
+        describe_library(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="no whole library"):
+        describe_library(path)
+    with pytest.raises(InputError, match="no usable spectrum"):
+        Remembered.read_spectra([_without_structure(tmp_path)], ReadReport())
+
+
+def _without_structure(tmp_path: Path) -> Path:
+    path = tmp_path / "bare.msp"
+    path.write_text("NAME: a\nPRECURSORMZ: 100\nNum Peaks: 1\n50 1\n\n", encoding="utf-8")
+    return path
