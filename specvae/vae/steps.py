@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -172,7 +171,9 @@ class StepRecorder:
 
     Every size of batches has a recording of its own. What is recorded does the same operations in
     the same order on the same random numbers as the step itself. Where a step cannot be recorded,
-    the log says so and why, and training goes on without.
+    the log says so and why, and training goes on without. A step cannot be recorded while another
+    thread uses the device: threads that train side by side take turns, for instance in `on_step`
+    of :func:`~specvae.vae.training.fit`.
 
     Parameters
     ----------
@@ -185,8 +186,6 @@ class StepRecorder:
     # Kernels are chosen and buffers made in steps that run as usual.
     WARM_UP = 3
     MOST_GRAPHS = 8
-    # Recording a step is not allowed while another thread waits for the whole device.
-    _recording = threading.Lock()
 
     def __init__(self, step: Step, stream: torch.cuda.Stream) -> None:
         self._step = step
@@ -228,11 +227,8 @@ class StepRecorder:
         self._step.optimizer.zero_grad()
         try:
             graph.register_generator_state(self._step.noise)
-            with (
-                self._recording,
-                torch.cuda.graph(
-                    graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"
-                ),
+            with torch.cuda.graph(
+                graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"
             ):
                 self._step(held, beta)
         except Exception as error:
