@@ -13,8 +13,9 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -137,7 +138,7 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
     where = f"{place}: " if place else ""
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}wanted a table of {kind.__name__}, found {shortened(data)}")
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(typing.cast(Any, kind))
     fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
     unknown = _field_of_unknown(kind)
     others: dict[str, Any] = {}
@@ -167,8 +168,14 @@ def require_ranges(config: Any, place: str = "") -> None:  # noqa: ANN401 (any d
     ConfigError
         If a value has the wrong type, lies outside its range, or is a number that is not finite.
     """
-    for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
+    for name, hint in _hints(typing.cast(Any, type(config))).items():
         _value(hint, getattr(config, name), f"{place}{name}")
+
+
+@cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, which take long to be worked out."""
+    return typing.get_type_hints(typing.cast(type[Any], kind), include_extras=True)
 
 
 def require_choice(place: str, value: object, choices: Collection[str]) -> None:

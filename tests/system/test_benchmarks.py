@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, SMALL, run_specvae
 from shared_data import shared
+from specvae_bench.folds import topk
 from specvae_bench.folds.contest import prepare
 
-from specvae.annotation.training import settings
 from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.errors import InputError
 from specvae.report import ReadReport
@@ -101,7 +101,7 @@ def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(
     def small(preset: str, kind: str) -> TrainConfig:
         return override(preset_config(preset, kind), parse_assignments(SMALL[1::2]))
 
-    monkeypatch.setattr(settings, "preset_config", small)
+    monkeypatch.setattr(topk, "preset_config", small)
     folder, output = tmp_path / "data", tmp_path / "out"
     folder.mkdir()
     for name in ("queries.mgf", "truth.csv"):

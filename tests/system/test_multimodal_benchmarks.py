@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from image_files import write_mnist, write_svhn
 from PIL import Image
-from specvae_bench.paper import commands, images, tasks
+from specvae_bench.paper import commands, images, pictures, tasks
 from specvae_bench.paper.report import report
 
 from specvae.errors import ConfigError, InputError, TrainingError
@@ -31,11 +31,19 @@ def bench(command: click.Command, *arguments: object) -> str:
     return done.output
 
 
+@pytest.fixture
+def with_pictures() -> None:
+    """Have the pictures of a run drawn; see `little`."""
+
+
 @pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge 200 draws from the prior: the 10,000 of a published figure take half a minute."""
+def little(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Judge 200 draws from the prior instead of 10,000; draw no pictures unless they are tested."""
     for name in ("DigitPairTask", "CaptionTask"):
         monkeypatch.setattr(tasks, name, partial(getattr(tasks, name), n_prior=200))
+    if "with_pictures" not in request.fixturenames:
+        monkeypatch.setattr(tasks.SplitTask, "draw", lambda *_: None)
+        monkeypatch.setattr(pictures, "draw_epochs", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +66,7 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.usefixtures("with_pictures")
 @pytest.mark.parametrize(
     ("command", "folder", "figures"),
     [

@@ -12,16 +12,36 @@ from torch import Tensor
 
 from specvae.files import atomic_path
 
+_GAP = 0.05  # inches around an image
 
-def _show(axes: Axes, image: Tensor) -> None:
-    """Draw one image (channels, height, width) in [0, 1]."""
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure with one pair of axes over all of it, in inches from the upper left.
+
+    Axes of their own for each image would take most of the time of a short run.
+    """
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.set_autoscale_on(False)
+    axes.set(xlim=(0.0, width), ylim=(height, 0.0))
+    return figure, axes
+
+
+def _show(axes: Axes, image: Tensor, left: float, top: float, size: float) -> None:
+    """Draw one image (channels, height, width) in [0, 1] within a square of `size` inches."""
     pixels = image.cpu().clamp(0.0, 1.0).permute(1, 2, 0).numpy()
-    if pixels.shape[2] == 1:
-        axes.imshow(pixels[:, :, 0], cmap="gray", vmin=0.0, vmax=1.0)
-    else:
-        axes.imshow(pixels)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    height, width = pixels.shape[:2]
+    scale = (size - 2 * _GAP) / max(height, width)
+    x, y = left + (size - scale * width) / 2, top + (size - scale * height) / 2
+    axes.imshow(
+        pixels[:, :, 0] if pixels.shape[2] == 1 else pixels,
+        cmap="gray",
+        vmin=0.0,
+        vmax=1.0,
+        extent=(x, x + scale * width, y + scale * height, y),
+        aspect="auto",
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -40,12 +60,12 @@ def draw_reconstructions(path: Path, rows: Mapping[str, Tensor]) -> None:
         By label: (n_examples, channels, height, width) in [0, 1]; sizes may differ between rows.
     """
     n_columns = len(next(iter(rows.values())))
-    figure = Figure(figsize=(0.7 * n_columns + 1.2, 0.7 * len(rows)))
-    grid = figure.subplots(len(rows), n_columns, squeeze=False)
-    for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
-        for axes, image in zip(axes_row, images, strict=True):
-            _show(axes, image)
-        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    size, margin = 0.7, 1.2
+    figure, axes = _canvas(size * n_columns + margin, size * len(rows))
+    for row, (label, images) in enumerate(rows.items()):
+        for column, image in enumerate(images):
+            _show(axes, image, margin + size * column, size * row, size)
+        axes.text(margin - _GAP, size * (row + 0.5), label, ha="right", va="center", fontsize=8)
     _save(figure, path)
 
 
@@ -67,19 +87,14 @@ def draw_digits(
     """
     n_modalities, n_samples = len(images), len(images[0])
     n_rows = -(-n_samples // n_columns)
-    figure = Figure(figsize=(1.1 * n_columns * n_modalities, 0.9 * n_rows))
-    grid = figure.subplots(n_rows, n_columns * n_modalities, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    size, step = 0.9, 1.1
+    figure, axes = _canvas(step * n_columns * n_modalities, size * n_rows)
     for number in range(n_samples):
         row, column = divmod(number, n_columns)
         for m in range(n_modalities):
-            axes = grid[row, column * n_modalities + m]
-            axes.set_axis_on()
-            _show(axes, images[m][number])
-            axes.text(
-                1.05, 0.5, classes[m][number], transform=axes.transAxes, va="center", fontsize=10
-            )
+            left, top = step * (column * n_modalities + m), size * row
+            _show(axes, images[m][number], left, top, size)
+            axes.text(left + size, top + size / 2, classes[m][number], va="center", fontsize=10)
     _save(figure, path)
 
 
@@ -98,7 +113,7 @@ def draw_captions(path: Path, lines: Mapping[str, Sequence[str]]) -> None:
     axes = figure.subplots()
     axes.set_axis_off()
     text = "\n\n".join(
-        "\n".join(f"{label}: {of[number]}" for label, of in lines.items())
+        "\n".join(f"{label}: {texts[number]}" for label, texts in lines.items())
         for number in range(n_examples)
     )
     # No mathematics: a caption may hold dollar signs.
