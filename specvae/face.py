@@ -61,6 +61,7 @@ class Model:
         assume_ion_mode: str | None = None,
         library: Files = (),
         use_library: bool = True,
+        merge_by: str | None = None,
         n_jobs: int | None = None,
     ) -> pd.DataFrame:
         """Rank the candidates of each spectrum.
@@ -88,6 +89,8 @@ class Model:
             for this call beside the model's own.
         use_library
             Whether the model's own library counts.
+        merge_by
+            Field by which spectra are of one feature and get one answer, such as ``FEATURE_ID``.
         n_jobs
             Processes that compute fingerprints; None for one per core.
 
@@ -116,6 +119,7 @@ class Model:
             assume_ion_mode=assume_ion_mode,
             library=_paths(library),
             use_library=use_library,
+            merge_by=merge_by,
             n_jobs=n_jobs,
         )
         run = RankingRun(self.annotator, options)

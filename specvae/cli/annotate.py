@@ -54,6 +54,13 @@ class TopType(click.ParamType[int | str]):
     help="Leave out candidates that are less probable; a query of which none is left says so.",
 )
 @click.option(
+    "--merge-by",
+    metavar="FIELD",
+    default=None,
+    help="One answer for all spectra that agree in this field, e.g. FEATURE_ID: spectra of several "
+    "collision energies.  [default: one for each spectrum]",
+)
+@click.option(
     "--format",
     "output_format",
     type=click.Choice(["csv", "tsv", "jsonl", "mztab"]),
@@ -69,6 +76,7 @@ def annotate(
     ranking: RankingOptions,
     top: int | str,
     min_probability: float | None,
+    merge_by: str | None,
     output_format: str,
     output: Path | None,
     report: Path | None,
@@ -95,7 +103,7 @@ def annotate(
     from specvae.annotation.output.tables import write_annotations
 
     console = Console()
-    run = ranking.open(console, min_probability=min_probability)
+    run = ranking.open(console, merge_by=merge_by, min_probability=min_probability)
     shown = None if top == "all" else int(top)
     found = run.results(queries, top=shown, least=min_probability, explained=report is not None)
     lines = [*ranking_summary(run.tally), *found.lines]

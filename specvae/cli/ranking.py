@@ -62,13 +62,17 @@ class RankingOptions:
             "--library": self.library,
         }
 
-    def open(self, console: Console, **needed: object) -> RankingRun:
+    def open(
+        self, console: Console, *, merge_by: str | None = None, **needed: object
+    ) -> RankingRun:
         """Load the model and return the run.
 
         Parameters
         ----------
         console
             Where progress is shown.
+        merge_by
+            Field by which spectra are of one feature.
         needed
             Options that need probabilities, by name; None where one is not given.
 
@@ -96,6 +100,7 @@ class RankingOptions:
             in_list=self.in_list,
             library=self.library,
             use_library=not self.no_library,
+            merge_by=merge_by,
             known=self.known,
             strict=self.strict,
             n_jobs=self.jobs,
@@ -133,6 +138,8 @@ def tell_reading(console: Console, run: RankingRun) -> None:
     for note in run.notes:
         console.log(note)
     console.log(f"queries: {run.queries.summary()}")
+    if run.merging:
+        console.log(run.merging)
     if run.candidates.skips or run.candidates.notes:
         console.log(f"candidates: {run.candidates.summary('candidates')}")
 

@@ -107,17 +107,21 @@ def stated(spectrum: Spectrum, name: str) -> str | None:
         An attribute of `Spectrum` or a field of the file; case and punctuation do not matter.
     """
     wanted = _NOT_LETTERS.sub("", name.lower())
-    for attribute in dataclasses.fields(spectrum):
-        if _NOT_LETTERS.sub("", attribute.name) == wanted and attribute.name not in _NO_TEXT:
-            value = getattr(spectrum, attribute.name)
-            return None if value is None else str(value)
+    if wanted in _ATTRIBUTES:
+        value = getattr(spectrum, _ATTRIBUTES[wanted])
+        return None if value is None else str(value)
     for key, text in spectrum.metadata.items():
         if _NOT_LETTERS.sub("", key.lower()) == wanted:
             return given(text)
     return None
 
 
-_NO_TEXT = frozenset({"mz", "intensity", "notes", "metadata"})
+# Spelling without punctuation -> attribute of a spectrum.
+_ATTRIBUTES = {
+    _NOT_LETTERS.sub("", attribute.name): attribute.name
+    for attribute in dataclasses.fields(Spectrum)
+    if attribute.name not in ("mz", "intensity", "notes", "metadata")
+}
 
 
 def given(text: str | None) -> str | None:

@@ -20,10 +20,13 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         ("truth.csv", "truth.csv"),
     ):
         shutil.copy(DEMO / ours, tmp_path / theirs)
+    records = (DEMO / "library.msp").read_text(encoding="utf-8").split("\n\n")[:50]
+    (tmp_path / "standards.msp").write_text("\n\n".join(records) + "\n\n", encoding="utf-8")
     write_mnist(tmp_path / "data/cache/mnist")
     found = readme_commands()
     assert {command[1] for command in found} >= {
-        "train", "annotate", "evaluate", "predict", "embed", "pool", "info", "bench",
+        "train", "annotate", "evaluate", "predict", "embed", "pool", "library", "info",
+        "bench",
     }  # fmt: skip
     for command in found:
         assert command[0] == "specvae"

@@ -5,6 +5,7 @@ A candidate's match is that of its own spectra of the query's ion mode that is m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,20 +71,38 @@ class OwnSpectra(NamedTuple):
         int64 (n_candidates,): of the library; -1 where there is none of the query's ion mode.
     cosine
         float64 (n_candidates,); 0 where there is none.
+    n_shared
+        int64 (n_candidates,): peaks that it shares with the query.
     """
 
     row: NDArray[np.int64]
     cosine: NDArray[np.float64]
+    n_shared: NDArray[np.int64]
 
     @classmethod
-    def find(cls, index: AnalogueIndex, likeness: Likeness, own: NDArray[np.int64]) -> OwnSpectra:
+    def find(
+        cls, index: AnalogueIndex, query: Spectrum, likeness: Likeness, own: NDArray[np.int64]
+    ) -> OwnSpectra:
         """Return the best spectra of candidates that are compound `own` of the index, or -1."""
         row = np.full(len(own), -1, np.int64)
         cosine = np.zeros(len(own))
+        n_shared = np.zeros(len(own), np.int64)
         measured = own >= 0
-        row[measured] = index.best_rows(likeness, own[measured])
-        cosine[measured] = likeness.compounds[own[measured]]
-        return cls(row, cosine)
+        if measured.any():
+            row[measured] = index.best_rows(likeness, own[measured])
+            cosine[measured] = likeness.compounds[own[measured]]
+            n_shared[measured] = index.shared_peaks(query, row[measured])
+        return cls(row, cosine, n_shared)
+
+    def select(self, rows: NDArray[np.int64]) -> OwnSpectra:
+        """Return those of some candidates."""
+        return OwnSpectra(self.row[rows], self.cosine[rows], self.n_shared[rows])
+
+    @classmethod
+    def best(cls, of_queries: Sequence[OwnSpectra]) -> OwnSpectra:
+        """Return, of what several queries found for the same candidates, what is most like."""
+        best = np.argmax([found.cosine for found in of_queries], axis=0)
+        return cls(*(np.choose(best, columns) for columns in zip(*of_queries, strict=True)))
 
     def match(self, index: AnalogueIndex, query: Spectrum, place: int) -> LibraryMatch | None:
         """Return the match of one candidate; None if it has no comparable spectrum."""
@@ -91,7 +110,7 @@ class OwnSpectra(NamedTuple):
         if row < 0:
             return None
         rows = self.row[place : place + 1]
-        n_shared = int(index.shared_peaks(query, rows)[0])
+        n_shared = int(self.n_shared[place])
         label = index.label(row)
         same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
         others = np.delete(self.cosine, place)

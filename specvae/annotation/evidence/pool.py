@@ -366,7 +366,7 @@ class EvidencePool:
                 for i, n in zip(compounds.tolist(), nearest.tolist(), strict=True)
                 if cosines[n] > 0.0
             ),
-            own=OwnSpectra.find(self.index, likeness, own),
+            own=OwnSpectra.find(self.index, query, likeness, own),
         )
 
     def own_compounds(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.int64]:

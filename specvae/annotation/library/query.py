@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from specvae.errors import ConfigError
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
+from specvae.spectra.fields import stated
 from specvae.spectra.spectrum import Spectrum
 
 
@@ -70,12 +71,15 @@ class Query:
         ``positive``, ``negative`` or None.
     remarks
         Each decision that changed what is ranked, as the status words it.
+    feature_id
+        The feature that the record says it is of; None if it does not say.
     """
 
     spectrum: Spectrum
     ion: Adduct | None
     ion_mode: str | None
     remarks: tuple[str, ...] = ()
+    feature_id: str | None = None
 
     @classmethod
     def settle(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
@@ -91,9 +95,15 @@ class Query:
             ion = _assumed_ion(ion_mode, spectrum.charge, assumed.adduct)
             if ion is not None:
                 remarks.append(f"adduct taken as {ion.name}")
-        if ion is None:
-            return cls(_with_ion(spectrum, None, ion_mode), None, ion_mode, tuple(remarks))
-        return cls(_with_ion(spectrum, ion, ion.ion_mode), ion, ion.ion_mode, tuple(remarks))
+        if ion is not None:
+            ion_mode = ion.ion_mode
+        return cls(
+            _with_ion(spectrum, ion, ion_mode),
+            ion,
+            ion_mode,
+            tuple(remarks),
+            stated(spectrum, "feature_id"),
+        )
 
     @property
     def query_id(self) -> str:

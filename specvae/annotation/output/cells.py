@@ -14,7 +14,6 @@ from specvae.annotation.ranking.result import (
     QueryResult,
     Unranked,
 )
-from specvae.spectra.fields import stated
 
 # Six decimals keep the order of scores that differ by as little as single-precision scores can.
 _DECIMALS = 6
@@ -32,7 +31,7 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
         "adduct": query.adduct if query is not None else None,
         "status": status,
         "retention_time": rounded(query.spectrum.retention_time) if query is not None else None,
-        "feature_id": feature_id(query),
+        "feature_id": query.feature_id if query is not None else None,
     }
     if isinstance(result, Unranked):
         unnamed: dict[str, Cell] = {"smiles": "", "inchikey": "", "name": ""}
@@ -65,11 +64,6 @@ def reached_by(annotation: Annotation) -> dict[str, Cell]:
         "level": annotation.level,
         **dict(zip(TERM_COLUMNS, map(rounded, annotation.terms), strict=False)),
     }
-
-
-def feature_id(query: Query | None) -> str | None:
-    """Return the feature that a query's record names (``FEATURE_ID``); None if it names none."""
-    return None if query is None else stated(query.spectrum, "feature_id")
 
 
 def error_ppm(query: Query, annotation: Annotation) -> float | None:

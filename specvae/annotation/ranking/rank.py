@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,20 +81,25 @@ def rank_spectra(
     source: CandidateSource,
     wanted: QueryFilter,
     *,
+    listed_as: Mapping[str, Query] | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Ranked | Unranked]:
     """Rank the candidates of each query, in order; what is unranked already stays so.
 
     Their scores assume that the library knows half of the queries' compounds. What the run itself
-    shows of that is known at its end only: see `specvae.annotation.ranking.shares`.
+    shows of that is known at its end only: see `specvae.annotation.ranking.settlement`.
 
-    Parameters as in `rank_queries`.
+    Parameters as in `rank_queries`, and `listed_as`: by identifier of a query, another one whose
+    candidates it has.
     """
     progress = progress or Silence()
     n_done = 0
     for start in range(0, len(records), _CHUNK):
-        chunk = [_listed(record, source, wanted) for record in records[start : start + _CHUNK]]
+        chunk = [
+            _listed(record, source, wanted, listed_as or {})
+            for record in records[start : start + _CHUNK]
+        ]
         if annotator.evidence_pool is not None:
             chunk = [_with_structures(record) for record in chunk]
         listed = [record for record in chunk if isinstance(record, _Listed)]
@@ -111,7 +116,10 @@ def rank_spectra(
 
 
 def _listed(
-    record: Query | Unranked, source: CandidateSource, wanted: QueryFilter
+    record: Query | Unranked,
+    source: CandidateSource,
+    wanted: QueryFilter,
+    listed_as: Mapping[str, Query],
 ) -> _Listed | Unranked:
     """Return a query with its candidates, or why it has none."""
     if isinstance(record, Unranked):
@@ -119,7 +127,7 @@ def _listed(
     refusal = wanted.reject(record)
     if refusal is not None:
         return Unranked(record.query_id, refusal, record)
-    found = source.find(record)
+    found = source.find(listed_as.get(record.query_id, record))
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
     return _Listed(record, found)

@@ -5,7 +5,7 @@ The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from specvae.annotation.evidence.remembered import read_library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
     keep_probable,
@@ -55,6 +56,8 @@ class RunOptions:
         Files of spectra, or of encoded ones (``.h5``), that are remembered for this run.
     use_library
         Whether the model's own library counts.
+    merge_by
+        Field by which spectra are of one feature and get one answer; None: each gets its own.
     strict
         Make the first malformed record an error.
     n_jobs
@@ -76,6 +79,7 @@ class RunOptions:
     known: float | None = None
     library: tuple[Path, ...] = ()
     use_library: bool = True
+    merge_by: str | None = None
     strict: bool = False
     n_jobs: int | None = None
 
@@ -124,6 +128,8 @@ class RankingRun:
         What was read of these files, and what was skipped.
     notes
         What is to be said of the library, as lines for the user.
+    merging
+        What is to be said of spectra that are of one feature, as a line; empty if there are none.
     tally
         How many queries were ranked, and why the others were not.
 
@@ -143,6 +149,7 @@ class RankingRun:
         self.candidates = ReadReport(strict=options.strict)
         self.library = ReadReport(strict=options.strict)
         self.tally = Tally()
+        self.merging = ""
         self._progress = progress or Silence()
         self.annotator, self.notes = self._with_library(annotator)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
@@ -197,15 +204,22 @@ class RankingRun:
                 records = read_queries(spectra, self.queries, self._settle)
             else:
                 records = [self._settle(spectrum) for spectrum in spectra]
+            groups = [[record] for record in records]
+            by_field = group_by(records, options.merge_by or "FEATURE_ID", options.ppm)
+            if options.merge_by is not None:
+                groups = by_field
+            self.merging = _merging(options.merge_by, by_field)
             ranked = rank_spectra(
                 annotator,
-                records,
+                [record for group in groups for record in group],
                 source,
                 self._wanted,
+                listed_as=listed_as(groups),
                 n_jobs=options.n_jobs,
                 progress=self._progress,
             )
-            yield from self.tally.counting(ranked)
+            weights = annotator.settlement.weights
+            yield from self.tally.counting(merge_outcomes(ranked, groups, weights))
 
     def results(
         self,
@@ -237,6 +251,20 @@ class RankingRun:
         source, options = self.annotator.calibration_source, self.options
         settlement = self.annotator.settlement
         return finish(drafts, settlement, source, options.in_list, options.known, least)
+
+
+def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
+    """Return what is to be said of spectra that agree in a field, or else in FEATURE_ID."""
+    several = [group for group in groups if len(group) > 1]
+    n_spectra = sum(map(len, several))
+    if field is None and several:
+        return (
+            f"note: {n_spectra:,} spectra are of {len(several):,} features (FEATURE_ID); "
+            "--merge-by FEATURE_ID gives one answer for each feature"
+        )
+    if field is None:
+        return ""
+    return f"{n_spectra:,} spectra merged by {field} into {len(several):,} features"
 
 
 def finish(

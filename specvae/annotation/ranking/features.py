@@ -1,0 +1,155 @@
+"""Several spectra of one feature: which belong together, and what they say together.
+
+The spectra of a feature, of several collision energies as a rule, are scored one by one against the
+same candidates, and their evidence is merged: the mean of what predicted fingerprints, analogues
+and fragments say, and the best own spectrum of the library. The spectra are of one molecule and not
+independent of each other, so that sums would promise too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.library_match import OwnSpectra
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
+from specvae.spectra.fields import stated
+
+_LIBRARY = EVIDENCE_KINDS.index("library")
+_LONGEST_LIST = 3
+
+
+def group_by(
+    records: Sequence[Query | Unranked], field: str, ppm: float
+) -> list[list[Query | Unranked]]:
+    """Return the records that are of one feature together, features by their first record.
+
+    They state the same value in the field, the same ion, ion mode and MS level, and precursors
+    within `ppm` of the first one's. A record without the field is a feature of its own.
+    """
+    groups: list[list[Query | Unranked]] = []
+    found: dict[tuple[object, ...], list[tuple[Query, list[Query | Unranked]]]] = {}
+    for record in records:
+        value = stated(record.spectrum, field) if isinstance(record, Query) else None
+        if isinstance(record, Unranked) or not value:
+            groups.append([record])
+            continue
+        record = replace(record, feature_id=value)
+        key = (value, record.adduct, record.ion_mode, record.spectrum.ms_level)
+        for first, group in found.get(key, ()):
+            if _is_near(first.precursor_mz, record.precursor_mz, ppm):
+                group.append(record)
+                break
+        else:
+            groups.append([record])
+            found.setdefault(key, []).append((record, groups[-1]))
+    return groups
+
+
+def listed_as(groups: Iterable[Sequence[Query | Unranked]]) -> dict[str, Query]:
+    """Return, by identifier, the query whose candidates those of one feature share: the first."""
+    return {
+        record.query_id: group[0]
+        for group in groups
+        if len(group) > 1 and isinstance(group[0], Query)
+        for record in group
+    }
+
+
+def merge_outcomes(
+    outcomes: Iterator[Ranked | Unranked],
+    groups: Iterable[Sequence[Query | Unranked]],
+    weights: Mapping[str, float] | None,
+) -> Iterator[Ranked | Unranked]:
+    """Yield one outcome for each feature; a spectrum that could not be ranked keeps its own.
+
+    Parameters
+    ----------
+    outcomes
+        Of the records of all groups, one group after the other.
+    groups
+        See `group_by`.
+    weights
+        Of the kinds of evidence; None for a model that ranks by the predicted fingerprint alone.
+    """
+    for group in groups:
+        found = [next(outcomes) for _ in group]
+        ranked = [outcome for outcome in found if isinstance(outcome, Ranked)]
+        if ranked:
+            yield merged(ranked, weights)
+        yield from (outcome for outcome in found if isinstance(outcome, Unranked))
+
+
+def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ranked:
+    """Return what several spectra say together of the candidates that all of them have.
+
+    The query is the first spectrum; its status says which others were merged with it.
+    """
+    first, *others = members
+    if not others:
+        return first
+    blocks = set(first.candidates.first_block)
+    for other in others:
+        blocks &= set(other.candidates.first_block)
+    # Of each member the same candidates in the same order: one may have lost some on the way.
+    kept = [np.flatnonzero([b in blocks for b in m.candidates.first_block]) for m in members]
+    evidence = [m.evidence for m in members if m.evidence is not None]
+    n_peaks = max(m.list_scores.n_peaks for m in members)
+    if evidence and weights is not None:
+        pooled = _merged_evidence(evidence, kept, weights)
+        lists = ListScores(pooled.scores, n_peaks, pooled)
+    else:
+        scores = [m.scores[rows] for m, rows in zip(members, kept, strict=True)]
+        lists = ListScores(np.mean(scores, axis=0), n_peaks)
+    return Ranked(
+        _merged_query([m.query for m in members]),
+        first.candidates.select(kept[0]),
+        first.packed[kept[0]],
+        lists,
+        first.blind_scores[kept[0]],
+        np.mean([m.logits for m in members], axis=0),
+    )
+
+
+def _merged_query(queries: Sequence[Query]) -> Query:
+    first = queries[0]
+    names = [query.query_id for query in queries[1:]]
+    shown = ", ".join(names[:_LONGEST_LIST])
+    if len(names) > _LONGEST_LIST:
+        shown += f" and {len(names) - _LONGEST_LIST:,} more"
+    note = f"merged with {shown}"
+    spectrum = replace(first.spectrum, notes=(*first.spectrum.notes, note))
+    remarks = dict.fromkeys(remark for query in queries for remark in query.remarks)
+    return replace(first, spectrum=spectrum, remarks=(*remarks, note))
+
+
+def _merged_evidence(
+    evidence: Sequence[Evidence], kept: Sequence[NDArray[np.int64]], weights: Mapping[str, float]
+) -> Evidence:
+    pairs = list(zip(evidence, kept, strict=True))
+    raw = np.stack([e.raw[rows] for e, rows in pairs])
+    pooled = raw.mean(axis=0)
+    pooled[:, _LIBRARY] = raw[:, :, _LIBRARY].max(axis=0)
+    nearest: dict[str, Analogue] = {}
+    for analogue in sorted((a for e in evidence for a in e.analogues), key=lambda a: -a.cosine):
+        nearest.setdefault(analogue.first_block, analogue)
+    own = [e.own.select(rows) for e, rows in pairs if e.own is not None]
+    return Evidence.from_raw(
+        pooled,
+        weights,
+        np.any([e.measured[rows] for e, rows in pairs], axis=0),
+        tuple(nearest.values()),
+        own=OwnSpectra.best(own) if own else None,
+    )
+
+
+def _is_near(one: float | None, other: float | None, ppm: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= ppm * 1e-6 * one

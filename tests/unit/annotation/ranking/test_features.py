@@ -1,0 +1,158 @@
+"""Several spectra of one feature."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import CAFFEINE, spectrum_of, tiny_annotator
+from click.testing import CliRunner
+from ranking_examples import mgf
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.library.library import Library
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.features import group_by
+from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.cli.annotate import annotate
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.report import ReadReport
+from specvae.spectra.fields import stated
+from specvae.vae.checkpoint import save_checkpoint
+
+THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
+THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def annotator() -> Annotator:
+    annotator = tiny_annotator()
+    spectra = [
+        spectrum_of(THEOPHYLLINE, 69.0447, 96.0556, 124.0505),
+        spectrum_of(THEOBROMINE, 110.0713, 138.0662),
+    ]
+    library = Library.from_spectra(spectra, ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(2), packed)
+    return annotator
+
+
+def query(query_id: str, *mz: float, feature: str | None = "7", **changes: object) -> Query:
+    metadata = {} if feature is None else {"Feature_ID": feature}
+    spectrum = replace(
+        spectrum_of(THEOPHYLLINE, *mz or (69.0447,)), query_id=query_id, metadata=metadata,
+        **changes,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return Query.settle(spectrum)
+
+
+def test_spectra_of_one_feature_agree_in_field_ion_and_precursor() -> None:
+    unread = Unranked("u", Refusal(Cause.UNREADABLE))
+    records: list[Query | Unranked] = [
+        query("a"),
+        query("b", feature="8"),
+        query("c"),
+        unread,
+        query("d", feature=None),
+        query("e", precursor_mz=181.1),
+        query("f", adduct="[M+Na]+"),
+        query("g", feature=None),
+        query("h", precursor_mz=181.0721),
+    ]
+    groups = group_by(records, "FEATURE_ID", 10.0)
+    assert [[record.query_id for record in group] for group in groups] == [
+        ["a", "c", "h"], ["b"], ["u"], ["d"], ["e"], ["f"], ["g"],
+    ]  # fmt: skip
+    assert [len(group) for group in group_by(records, "no such field", 10.0)] == [1] * 9
+
+
+def test_a_field_is_found_however_it_is_written() -> None:
+    spectrum = replace(
+        spectrum_of("CCO", 50.0), name="n", metadata={"Cluster Index": " 12 ", "other": "N/A"}
+    )
+    assert stated(spectrum, "cluster_index") == "12"
+    assert stated(spectrum, "NAME") == "n"
+    assert stated(spectrum, "other") is None
+    assert stated(spectrum, "absent") is None
+
+
+def run_of(annotator: Annotator, tmp_path: Path, merge_by: str | None) -> RankingRun:
+    path = tmp_path / "c.csv"
+    lines = ("smiles,id", f"{THEOPHYLLINE},1", f"{THEOBROMINE},2", f"{CAFFEINE},3")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return RankingRun(annotator, RunOptions(candidates=path, merge_by=merge_by, n_jobs=1))
+
+
+def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path: Path) -> None:
+    low = query("low", 124.0505, 181.072).spectrum
+    high = query("high", 69.0447, 96.0556).spectrum
+    spectra = [low, query("lone", 69.0447, feature=None).spectrum, high]
+    first, _, last = run_of(annotator, tmp_path, None).outcomes(spectra)
+    run = run_of(annotator, tmp_path, "feature id")
+    both, other = run.outcomes(spectra)
+    assert [o.query_id for o in (both, other)] == ["low", "lone"]
+    assert run.merging == "2 spectra merged by feature id into 1 features"
+    assert run.tally.n_queries == 2
+    assert isinstance(both, Ranked)
+    assert both.query.feature_id == "7"
+    assert both.query.remarks == ("merged with high",)
+    pooled, one, two = evidence_of(both), evidence_of(first), evidence_of(last)
+    library = EVIDENCE_KINDS.index("library")
+    raw = np.stack([one.raw, two.raw])
+    np.testing.assert_allclose(pooled.raw[:, :library], raw[:, :, :library].mean(axis=0))
+    np.testing.assert_array_equal(pooled.raw[:, library], raw[:, :, library].max(axis=0))
+    assert pooled.own is not None
+    assert one.own is not None
+    assert two.own is not None
+    best = np.maximum(one.own.cosine, two.own.cosine)
+    np.testing.assert_array_equal(pooled.own.cosine, best)
+
+
+def evidence_of(outcome: Ranked | Unranked) -> Evidence:
+    assert isinstance(outcome, Ranked)
+    assert outcome.evidence is not None
+    return outcome.evidence
+
+
+def test_a_spectrum_that_cannot_be_ranked_keeps_its_row(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    spectra = [query("a").spectrum, query("b").spectrum, query("bad", ms_level=3).spectrum]
+    results = run_of(annotator, tmp_path, "FEATURE_ID").results(spectra).results
+    assert [(r.query_id, isinstance(r, Answer)) for r in results] == [("a", True), ("bad", False)]
+
+
+def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
+    tiny = tiny_annotator()
+    save_checkpoint(tmp_path / "m.safetensors", tiny.model, tiny.header)
+    (tmp_path / "c.csv").write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    record = "FEATURE_ID=4\nPEPMASS=195.0877\nADDUCT=[M+H]+\nRTINSECONDS=60\n{} 10"
+    queries = mgf(tmp_path / "q.mgf", record.format(138.066), record.format(110.071))
+
+    def rows(*options: str) -> tuple[list[list[str]], str]:
+        arguments = [
+            queries, "--candidates", tmp_path / "c.csv", "--model", tmp_path / "m.safetensors",
+            "--jobs", 1, *options,
+        ]  # fmt: skip
+        done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+        assert done.exception is None, done.output
+        return [line.split(",") for line in done.stdout.splitlines()[1:]], done.stderr
+
+    apart, said = rows()
+    assert [row[0] for row in apart] == ["4", "4#2"]
+    assert "note: 2 spectra are of 1 features (FEATURE_ID); --merge-by FEATURE_ID" in said
+    together, said = rows("--merge-by", "FEATURE_ID")
+    assert [row[0] for row in together] == ["4"]
+    assert (together[0][10], together[0][-2:]) == ("ok; merged with 4#2", ["60.0", "4"])
+    assert "2 spectra merged by FEATURE_ID into 1 features" in said
