@@ -16,13 +16,15 @@ from specvae.settings import from_json, to_json
 from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Rises when the same options would give other columns or values.
 
 Version 1 dropped the peaks above the precursor of ions with several charges too, which are their
-fragments with fewer charges. Models that were trained so still encode queries so.
+fragments with fewer charges. Versions 1 and 2 began the bins of neutral losses at 0, so that a
+rounding error of the precursor's own peak took it out of them. Models that were trained so still
+encode queries so.
 """
-_KNOWN_VERSIONS = (1, 2)
+_KNOWN_VERSIONS = (1, 2, 3)
 
 ADDUCTS: tuple[str, ...] = (
     "[M+H]+",
@@ -66,6 +68,13 @@ _CHUNK_SPECTRA = 4096
 _ABOVE_PRECURSOR = 1.5  # Th; isotope peaks of the precursor
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
+SOFT_EDGE = 0.002
+"""Th; `BinLayout.soft_edge` of look-ups and of the default preset. At m/z 400 it is 5 ppm, what
+instruments are accurate to."""
+
+# Of intensity with a peak's share in a bin. Look-ups compare fourth roots of intensities, which
+# are then linear in the share.
+_SHARE_POWER = 4
 
 
 class _Block(NamedTuple):
@@ -84,7 +93,8 @@ class BinLayout:
         Peaks: with the base peak at 100 the intensities are summed per bin of `bin_width`, then
         log(1 + x). This is the only block that a model reconstructs.
     ``neutral_losses``
-        The same for precursor m/z minus peak m/z, from 0 up to `max_loss`.
+        The same for precursor m/z minus peak m/z, from 0 up to `max_loss`. The bins are centred on
+        the multiples of their width: a peak of the precursor itself is at the centre of its bin.
     ``fine_bins``, ``fine_neutral_losses``
         Both again in steps of `fine_bin_width`, which tell apart what 0.1 Th throws together.
     ``precursor``
@@ -103,6 +113,11 @@ class BinLayout:
         Th; None for no fine blocks.
     max_loss
         Upper end of the neutral losses in Th; None for `max_mz`.
+    soft_edge
+        Th; a peak within this distance of a bin's border belongs to both bins, with shares whose
+        squares sum to 1: sine and cosine of an angle that goes from 0 to pi / 2 across the border.
+        Its intensity counts times the fourth power of the share. So a small error of m/z changes no
+        value by a jump. At most a quarter of the bin's width is used; 0 for hard borders.
     min_relative_intensity
         Peaks below this share of the highest one are left out.
     max_peaks
@@ -128,6 +143,7 @@ class BinLayout:
     fine_bin_width: float | None = None
     neutral_losses: bool = False
     max_loss: float | None = None
+    soft_edge: float = 0.0
     precursor: bool = False
     collision_energy: bool = False
     adduct: bool = False
@@ -150,6 +166,8 @@ class BinLayout:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"bin layout: {name} must be a positive number, not {value}")
+        if not 0 <= self.soft_edge < math.inf:
+            raise ConfigError(f"bin layout: soft_edge must be at least 0, not {self.soft_edge}")
         if not 0 <= self.min_relative_intensity < 1:
             raise ConfigError(
                 "bin layout: min_relative_intensity must lie in [0, 1), "
@@ -251,10 +269,11 @@ class BinLayout:
         if name in _PEAK_BLOCKS:
             width = self.fine_bin_width if name.startswith("fine_") else self.bin_width
             assert width is not None
-            low, high = i * width, (i + 1) * width
+            shift = self._shift(name)
+            low, high = (i - shift) * width, (i + 1 - shift) * width
             if name.endswith("bins"):
                 return f"peak at m/z {low:g} to {high:g}"
-            return f"neutral loss of {low:g} to {high:g} Da"
+            return f"neutral loss of {max(low, 0.0):g} to {high:g} Da"
         if name == "precursor":
             return self._describe_precursor(i)
         if name == "collision_energy":
@@ -346,7 +365,8 @@ class BinLayout:
         mz = np.concatenate([mz for mz, _ in peaks])
         intensity = np.concatenate([intensity for _, intensity in peaks])
         precursor = np.array([s.precursor_mz or np.nan for s in spectra])
-        loss = np.nan_to_num(precursor[rows] - mz, nan=-1.0)
+        # Where there is no precursor, a loss that no bin has.
+        loss = np.nan_to_num(precursor[rows] - mz, nan=-1e9)
         keys: list[NDArray[np.int64]] = []
         amounts: list[NDArray[np.float64]] = []
         for name, start, size in self.blocks:
@@ -354,11 +374,11 @@ class BinLayout:
                 continue
             step = self.fine_bin_width if name.startswith("fine_") else self.bin_width
             assert step is not None
-            position = loss if name.endswith("losses") else mz
-            bins = np.floor(position / step + _BIN_SLACK).astype(np.int64)
-            used = (bins >= 0) & (bins < size) & (intensity > 0)
-            keys.append(rows[used] * width + start + bins[used])
-            amounts.append(intensity[used])
+            position = (loss if name.endswith("losses") else mz) / step + self._shift(name)
+            for bins, share in self._shares(position, step):
+                used = (bins >= 0) & (bins < size) & (intensity > 0) & (share > 0)
+                keys.append(rows[used] * width + start + bins[used])
+                amounts.append(intensity[used] * share[used] ** _SHARE_POWER)
         columns, values = _sum_by_key(np.concatenate(keys), np.concatenate(amounts))
         values = np.log1p(values)
         if any(block.name not in _PEAK_BLOCKS for block in self.blocks):
@@ -374,6 +394,36 @@ class BinLayout:
         columns, kept = self._renumbered(columns)
         counts = np.bincount(of_row[kept], minlength=n).astype(np.int64)
         return counts, columns.astype(np.int32), values[kept].astype(np.float32)
+
+    def _shift(self, block: str) -> float:
+        """Return by which part of a bin a block's first bin begins below 0."""
+        return 0.5 if self.version > 2 and block.endswith("losses") else 0.0
+
+    def _shares(
+        self, position: NDArray[np.float64], step: float, slack: float = _BIN_SLACK
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Return bins (n,) and shares (n,) in them: the peaks' own bins, then their neighbours.
+
+        Parameters
+        ----------
+        position
+            float64 (n,), in bins.
+        step
+            Width of a bin in Th.
+        slack
+            Bins; a position so little below a border is above it.
+        """
+        home = np.floor(position + slack).astype(np.int64)
+        if self.soft_edge == 0:
+            return [(home, np.ones(home.size))]
+        edge = min(self.soft_edge / step, 0.25)
+        above = position - home  # from the lower border, 0 to 1 but for the slack
+        is_low = above < 0.5
+        distance = np.where(is_low, above, 1.0 - above)
+        angle = np.pi / 4 * (1.0 + np.clip(distance / edge, 0.0, 1.0))
+        # cos(pi / 2) is not quite 0.
+        neighbour = np.where(distance < edge, np.cos(angle), 0.0)
+        return [(home, np.sin(angle)), (np.where(is_low, home - 1, home + 1), neighbour)]
 
     def _renumbered(
         self, columns: NDArray[np.int64]
@@ -401,9 +451,11 @@ class BinLayout:
             if name in _PEAK_BLOCKS:
                 continue
             if name == "precursor":
-                steps = self._precursor_columns(spectrum.precursor_mz if spectrum else None)
-                columns.extend(start + step for step in steps)
-                values.extend(1.0 for _ in steps)
+                for step, value in self._precursor_columns(
+                    spectrum.precursor_mz if spectrum else None
+                ):
+                    columns.append(start + step)
+                    values.append(value)
             elif name == "collision_energy":
                 for step, value in _energy_columns(spectrum):
                     columns.append(start + step)
@@ -416,13 +468,23 @@ class BinLayout:
                 values.append(1.0)
         return columns, values
 
-    def _precursor_columns(self, precursor_mz: float | None) -> list[int]:
+    def _precursor_columns(self, precursor_mz: float | None) -> list[tuple[int, float]]:
+        """Return steps and values: shares in the Th and in the steps of the fractional part."""
         n = self._n_precursor_steps
         if precursor_mz is None:
-            return [n + _MASS_DEFECT_STEPS]
-        whole = math.floor(precursor_mz)
-        step = int((precursor_mz - whole) * _MASS_DEFECT_STEPS)
-        return [min(whole, n - 1), n + min(step, _MASS_DEFECT_STEPS - 1)]
+            return [(n + _MASS_DEFECT_STEPS, 1.0)]
+        found: dict[int, float] = {}
+        whole = self._shares(np.array([precursor_mz]), 1.0, slack=0.0)
+        steps = (precursor_mz - math.floor(precursor_mz)) * _MASS_DEFECT_STEPS
+        fraction = self._shares(np.array([steps]), 1 / _MASS_DEFECT_STEPS, slack=0.0)
+        for bins, share in whole:
+            column = min(max(int(bins[0]), 0), n - 1)
+            found[column] = found.get(column, 0.0) + float(share[0])
+        for bins, share in fraction:
+            # Fractional parts are a circle: after 0.99 comes 0.
+            column = n + int(bins[0]) % _MASS_DEFECT_STEPS
+            found[column] = found.get(column, 0.0) + float(share[0])
+        return [(column, share) for column, share in sorted(found.items()) if share > 0]
 
     # ------------------------------------------------------------------ JSON
 

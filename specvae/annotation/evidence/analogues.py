@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
-from specvae.spectra.binning import BinLayout
+from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
 
@@ -20,6 +20,7 @@ from specvae.spectra.spectrum import Spectrum
 ANALOGUE_BINS = BinLayout(
     bin_width=0.02,
     neutral_losses=True,
+    soft_edge=SOFT_EDGE,
     min_relative_intensity=0.001,
     max_peaks=200,
     drop_above_precursor=True,
@@ -354,11 +355,11 @@ class AnalogueIndex:
         )
 
     def shared_peaks(self, spectrum: Spectrum, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return in how many bins of peaks both a query and spectra of the library have one, (n,).
+        """Return in how many bins of a query's peaks spectra of the library have one too, (n,).
 
-        Neutral losses do not count.
+        Neutral losses do not count. A peak of the query counts once, at a border of bins too.
         """
-        columns = self.bins.encode(spectrum).columns
+        columns = replace(self.bins, soft_edge=0.0).encode(spectrum).columns
         entries, _ = self._entries(columns[columns < self.bins.n_bins])
         return np.bincount(self._rows[entries], minlength=self._n_rows)[rows]
 
@@ -371,15 +372,29 @@ class AnalogueIndex:
         return np.asarray(self._signs[rows] == SIGNS.get(ion_mode or "", 2))
 
     def peaks(self, row: int) -> RememberedPeaks:
-        """Return the peaks of a spectrum, as far as they are remembered."""
+        """Return the peaks of a spectrum, as far as they are remembered.
+
+        Where borders of bins are soft, peaks in neighbouring bins are taken for one at the border.
+        """
         entries = np.flatnonzero(self._rows == row)
         columns = np.searchsorted(self._starts, entries, side="right") - 1
         is_peak = columns < self.bins.n_bins
-        values = self._values[entries[is_peak]].astype(np.float64)
+        columns, values = columns[is_peak], self._values[entries[is_peak]].astype(np.float64)
+        centre = columns + 0.5
+        if self.bins.soft_edge > 0 and len(columns):
+            follows = np.concatenate([[False], np.diff(columns) == 1])
+            # Of a series of filled bins the first two are one peak, the next two another.
+            start = np.maximum.accumulate(np.where(follows, 0, np.arange(len(columns))))
+            is_second = (np.arange(len(columns)) - start) % 2 == 1
+            first = np.flatnonzero(is_second) - 1
+            values[first] = np.hypot(values[first], values[first + 1])
+            centre[first] += 0.5
+            centre, values = centre[~is_second], values[~is_second]
         relative = values / values.max(initial=1e-30)
         width = self.bins.bin_width
-        mz = np.asarray((columns[is_peak] + 0.5) * width, np.float64)
-        return RememberedPeaks(mz, relative ** round(1.0 / INTENSITY_POWER), width)
+        return RememberedPeaks(
+            np.asarray(centre * width, np.float64), relative ** round(1.0 / INTENSITY_POWER), width
+        )
 
     def comparable(self, ion_mode: str | None) -> NDArray[np.bool_]:
         """Return which compounds have a spectrum that may be of this ion mode, (n_compounds,)."""

@@ -33,6 +33,7 @@ def bin_layout(config: TrainConfig) -> BinLayout:
     return BinLayout(
         fine_bin_width=inputs.fine_bin_width or None,
         neutral_losses=inputs.neutral_losses,
+        soft_edge=inputs.soft_edge,
         precursor=inputs.precursor,
         collision_energy=inputs.collision_energy,
         adduct=inputs.adduct,

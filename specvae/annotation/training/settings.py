@@ -57,7 +57,9 @@ class ModelSettings:
 class InputSettings:
     """What the spectrum encoder is shown beside the bins, and how peaks are tidied.
 
-    `fine_bin_width` (Th, 0 for none) adds the peaks and losses once more in finer steps. A column
+    `fine_bin_width` (Th, 0 for none) adds the peaks and losses once more in finer steps. Within
+    `soft_edge` (Th) of a border a peak is in both bins, so that a small error of m/z changes
+    nothing by a jump. A column
     behind the bins is only used if at least `min_column_count` training spectra fill it. Peaks
     below `min_relative_intensity`, all but the `max_peaks` highest (0: all are kept), and those
     more than 1.5 Th above the precursor are left out.
@@ -65,6 +67,7 @@ class InputSettings:
 
     neutral_losses: bool = True
     fine_bin_width: Annotated[float, Range(0.0, note="0 for none")] = 0.02
+    soft_edge: Weight = 0.002
     min_column_count: Annotated[int, Range(0)] = 3
     precursor: bool = True
     collision_energy: bool = True
@@ -233,6 +236,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
         inputs=InputSettings(
             neutral_losses=False,
             fine_bin_width=0.0,
+            soft_edge=0.0,
             min_column_count=0,
             precursor=False,
             collision_energy=False,

@@ -86,19 +86,90 @@ def test_a_spectrum_whose_peaks_are_all_dropped_is_empty() -> None:
 def test_neutral_losses() -> None:
     layout = BinLayout(neutral_losses=True, max_loss=200.0)
     assert layout.n_columns == 11000 + 2000
-    vector = layout.encode(spectrum([82.01, 99.95, 105.0], [50.0, 100.0, 50.0], precursor_mz=100.0))
+    vector = layout.encode(spectrum([82.01, 99.96, 105.0], [50.0, 100.0, 50.0], precursor_mz=100.0))
     assert as_dict(vector) == pytest.approx(
         {
             820: np.log(51),
             999: np.log(101),
             1050: np.log(51),
-            11000: np.log(101),  # a loss of 0.05; the peak above the precursor has none
-            11179: np.log(51),  # 17.99
+            11000: np.log(101),  # a loss of 0.04; the peak above the precursor has none
+            11180: np.log(51),  # 17.99
         }
     )
-    assert layout.describe(11179) == "neutral loss of 17.9 to 18 Da"
+    assert layout.describe(11000) == "neutral loss of 0 to 0.05 Da"
+    assert layout.describe(11180) == "neutral loss of 17.95 to 18.05 Da"
     blind = layout.encode(spectrum([82.01], [50.0]))
     assert blind.columns.tolist() == [820]
+
+
+@pytest.mark.parametrize("error", [-0.001, -1e-6, 0.0, 1e-6, 0.001])
+def test_the_precursors_own_peak_is_a_loss_of_0(error: float) -> None:
+    layout = BinLayout(bin_width=0.02, neutral_losses=True, max_loss=200.0)
+    vector = layout.encode(spectrum([100.003 + error], [1.0], precursor_mz=100.003))
+    assert layout.n_bins in vector.columns
+    # Models that were trained without it go on without it.
+    old = replace(layout, version=2).encode(spectrum([100.004], [1.0], precursor_mz=100.003))
+    assert old.columns.tolist() == [5000]
+
+
+def test_a_peak_at_a_soft_border_is_in_both_bins() -> None:
+    layout = BinLayout(bin_width=0.02, soft_edge=0.002)
+
+    def shares(mz: float) -> dict[int, float]:
+        # Of look-ups: fourth roots of intensities.
+        found = as_dict(layout.encode(spectrum([mz], [1.0])))
+        return {column: float((np.expm1(value) / 100) ** 0.25) for column, value in found.items()}
+
+    assert shares(100.01) == pytest.approx({5000: 1.0})
+    assert shares(100.021) == pytest.approx({5000: 0.3827, 5001: 0.9239}, abs=1e-4)
+    assert shares(100.02) == pytest.approx({5000: 0.7071, 5001: 0.7071}, abs=1e-4)
+    assert shares(100.019) == pytest.approx({5000: 0.9239, 5001: 0.3827}, abs=1e-4)
+
+
+def test_soft_borders_of_the_precursor() -> None:
+    layout = BinLayout(precursor=True, soft_edge=0.002)
+
+    def of(mz: float) -> dict[str, float]:
+        found = described(layout, layout.encode(spectrum([50.05], [1.0], precursor_mz=mz)))
+        return {name: value for name, value in found.items() if "precursor" in name}
+
+    assert of(181.07) == {
+        "precursor m/z 181 to 182": 1.0,
+        "fractional part of precursor m/z 0.06 to 0.08": 1.0,
+    }
+    assert of(181.999) == pytest.approx(
+        {
+            "precursor m/z 181 to 182": 0.9239,
+            "precursor m/z 182 to 183": 0.3827,
+            "fractional part of precursor m/z 0.98 to 1.00": 0.9239,
+            "fractional part of precursor m/z 0.00 to 0.02": 0.3827,
+        },
+        abs=1e-4,
+    )
+
+
+def test_a_small_error_changes_no_value_by_a_jump() -> None:
+    layout = replace(ALL, fine_bin_width=0.02, soft_edge=0.002)
+    rng = np.random.default_rng(5)
+    mz = np.sort(rng.uniform(40, 500, 200))
+    mz[:50] = np.round(mz[:50], 2)  # on the borders
+    mz = np.sort(mz)
+
+    def dense(ppm: float) -> np.ndarray[Any, Any]:
+        shifted = (mz * (1 + ppm * 1e-6)).tolist()
+        vector = layout.encode(
+            spectrum(shifted, [1.0] * 200, precursor_mz=500.0 * (1 + ppm * 1e-6))
+        )
+        row = np.zeros(layout.n_columns)
+        row[vector.columns] = vector.values
+        return row
+
+    largest = [np.abs(dense(-ppm) - dense(0.0)).max() for ppm in (0.01, 0.1, 1.0)]
+    # The change goes with the error; a hard border changes a value by log(101) at once.
+    assert largest[0] < 0.1 * largest[2] < 0.1 * np.log(101)
+    assert largest[0] < 0.2 * largest[1]
+    layout = replace(layout, soft_edge=0.0)
+    assert np.abs(dense(-0.01) - dense(0.0)).max() > 1.0
 
 
 def test_conditions() -> None:
@@ -114,7 +185,7 @@ def test_conditions() -> None:
     assert described(ALL, ALL.encode(known)) == pytest.approx(
         {
             "peak at m/z 50 to 50.1": np.log(101),
-            "neutral loss of 131 to 131.1 Da": np.log(101),
+            "neutral loss of 131.05 to 131.15 Da": np.log(101),
             "precursor m/z 181 to 182": 1.0,
             "fractional part of precursor m/z 0.06 to 0.08": 1.0,
             "collision energy in eV / 100": 0.35,
@@ -221,8 +292,9 @@ def test_json_there_and_back(layout: BinLayout) -> None:
         ({"bin_width": "wide"}, "bin_width: found 'wide', wanted a number"),
         ({"max_mz": float("inf")}, "max_mz: found inf, wanted a finite number"),
         ({"min_relative_intensity": 1.0}, r"must lie in \[0, 1\)"),
+        ({"soft_edge": -0.001}, "soft_edge must be at least 0, not -0.001"),
         ({"max_peaks": 0}, "max_peaks must be at least 1"),
-        ({"version": 99}, "version 99, this program knows 1 to 2"),
+        ({"version": 99}, "version 99, this program knows 1 to 3"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(change: dict[str, Any], message: str) -> None:

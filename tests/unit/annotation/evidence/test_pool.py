@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
+from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fragment_score import standard_scorers
@@ -226,3 +227,22 @@ def test_evidence_that_makes_no_sense_is_refused(
     stored, tensors = to_companions(pool)
     with pytest.raises((KeyError, ValueError)):
         from_companions(replace(stored, **change), tensors)  # type: ignore[arg-type]
+
+
+def test_scores_do_not_jump_with_the_error_of_the_instrument(pool: EvidencePool) -> None:
+    found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
+    query = spectrum_of(THEOBROMINE, 69.0447, 96.0556, 110.0713, 138.0662, 181.072)
+    precursor_mz = query.precursor_mz
+    assert precursor_mz is not None
+
+    def scores(ppm: float, precursor_error: float = 0.0) -> NDArray[np.float64]:
+        mz = query.mz * (1 + 1e-6 * ppm)
+        mz[-1] = precursor_mz + precursor_error
+        return weigh(pool, replace(query, mz=mz), found).scores
+
+    exact = scores(0.0)
+    # The precursor's own peak a rounding error above its stated m/z is the loss of nothing, still.
+    np.testing.assert_allclose(scores(0.0, 1e-6), exact, atol=1e-3)
+    np.testing.assert_allclose(scores(0.0, -1e-6), exact, atol=1e-3)
+    for ppm in (-1.0, -0.1, 0.1, 1.0):
+        np.testing.assert_allclose(scores(ppm, ppm * 1e-4), exact, atol=0.15 * abs(ppm) + 1e-3)
