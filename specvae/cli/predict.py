@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,17 +18,28 @@ from specvae.cli.options import (
     NumberRange,
     assumption_options,
     device_option,
+    library_options,
     model_file,
     model_option,
     strict_option,
 )
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
+if TYPE_CHECKING:
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.spectra.spectrum import Spectrum
+
+_COLUMNS = (
+    "query_id", "bit", "probability", "meaning", "library_match", "library_cosine", "library_bit",
+)  # fmt: skip
+_CHUNK = 256
+
 
 @click.command()
 @click.argument("queries", type=INPUT_FILE)
 @model_option
 @assumption_options
+@library_options
 @click.option(
     "--min-probability",
     type=NumberRange(0.0, 1.0),
@@ -44,6 +57,8 @@ def predict(
     model: Path,
     assume_adduct: str | None,
     assume_ion_mode: str | None,
+    library: tuple[Path, ...],
+    no_library: bool,
     min_probability: float,
     output: Path | None,
     strict: bool,
@@ -52,7 +67,9 @@ def predict(
     """Predict the fingerprint bits of each query spectrum.
 
     Writes a CSV with columns query_id, bit, probability and meaning: a key's name, a SMARTS or an
-    atom environment. Bits of one query stand in order of falling probability.
+    atom environment. Bits of one query stand in order of falling probability. Beside them stand
+    the library's spectrum that is most like the query (of its ion mode, and whatever mass), the
+    cosine, and whether the compound that it is of has the bit (1 or 0).
 
     \b
     Example:
@@ -60,39 +77,56 @@ def predict(
     """
     path = model_file(model)
     require_outputs(
-        {"QUERIES": queries, "--model": path},
+        {"QUERIES": queries, "--model": path, "--library": library},
         {"--output": output, "its list of skips": skips_path(output)},
     )
 
-    import numpy as np
-
     from specvae.annotation.library.query import Assumptions
     from specvae.annotation.ranking.annotator import Annotator
+    from specvae.annotation.ranking.library import with_library
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
     from specvae.spectra.read import read_spectra
 
     sniff_format(queries)
-    report = ReadReport(strict=strict)
-    annotator = Annotator.load(path, device)
+    console, report, of_library = Console(), ReadReport(strict=strict), ReadReport(strict=strict)
+    annotator, notes = with_library(
+        Annotator.load(path, device), library, of_library, use_own=not no_library, progress=console
+    )
     assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
     found = [annotator.settle(spectrum, assumed) for spectrum in read_spectra(queries, report)]
-    meanings = [annotator.layout.meaning(bit) for bit in range(annotator.layout.n_bits)]
     with text_output(output) as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["query_id", "bit", "probability", "meaning"])
-        for start in range(0, len(found), 256):
-            chunk = [query.spectrum for query in found[start : start + 256]]
-            for spectrum, logits in zip(chunk, annotator.predict(chunk), strict=True):
-                probabilities = 1.0 / (1.0 + np.exp(-logits))
-                order = np.argsort(-probabilities, kind="stable")
-                writer.writerows(
-                    (spectrum.query_id, bit, f"{probabilities[bit]:.6f}", meanings[bit])
-                    for bit in order.tolist()
-                    if probabilities[bit] >= min_probability
-                )
-    write_skips(output, report)
-    console = Console()
-    console.log(report.summary())
+        writer.writerow(_COLUMNS)
+        spectra = [query.spectrum for query in found]
+        for start in range(0, len(spectra), _CHUNK):
+            chunk = spectra[start : start + _CHUNK]
+            writer.writerows(_rows(annotator, chunk, min_probability))
+    write_skips(output, report, of_library)
+    for line in (*notes, report.summary()):
+        console.log(line)
     for remark, n in Counter(remark for query in found for remark in query.assumed).most_common():
         console.log(f"{remark}: {n:,} of the spectra")
+
+
+def _rows(
+    annotator: Annotator, spectra: Sequence[Spectrum], least: float
+) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of some queries, each query's by falling probability."""
+    import numpy as np
+
+    from specvae.annotation.ranking.library import nearest_in_library
+
+    meanings = [annotator.layout.meaning(bit) for bit in range(annotator.layout.n_bits)]
+    for spectrum, logits, nearest in zip(
+        spectra, annotator.predict(spectra), nearest_in_library(annotator, spectra), strict=True
+    ):
+        probabilities = 1.0 / (1.0 + np.exp(-logits))
+        match = ("", "") if nearest is None else (nearest.query_id, f"{nearest.cosine:.6f}")
+        for bit in np.argsort(-probabilities, kind="stable").tolist():
+            if probabilities[bit] < least:
+                break
+            has = "" if nearest is None else int(nearest.bits[bit])
+            yield (
+                spectrum.query_id, bit, f"{probabilities[bit]:.6f}", meanings[bit], *match, has,
+            )  # fmt: skip

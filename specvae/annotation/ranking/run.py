@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from specvae.annotation.evidence.remembered import read_library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -21,6 +20,7 @@ from specvae.annotation.ranking.in_list import (
     settle_share,
     summary_lines,
 )
+from specvae.annotation.ranking.library import with_library
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
@@ -151,35 +151,17 @@ class RankingRun:
         self.tally = Tally()
         self.merging = ""
         self._progress = progress or Silence()
-        self.annotator, self.notes = self._with_library(annotator)
+        self.annotator, self.notes = with_library(
+            annotator,
+            options.library,
+            self.library,
+            use_own=options.use_library,
+            n_jobs=options.n_jobs,
+            progress=self._progress,
+        )
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(options.assume_adduct, options.assume_ion_mode)
         self._settle = partial(annotator.settle, assumed=assumed)
-
-    def _with_library(self, annotator: Annotator) -> tuple[Annotator, tuple[str, ...]]:
-        """Return the model with what it remembers in this run, and what the user is told of it."""
-        options, pool = self.options, annotator.evidence_pool
-        if pool is None:
-            if options.library:
-                raise ConfigError(
-                    "the model ranks by the predicted fingerprint alone, which needs no library"
-                )
-            return annotator, ()
-        notes = []
-        if not options.use_library:
-            pool = pool.forgetting()
-            notes.append("library: the model's own is not used")
-        for added in read_library(
-            options.library, self.library, n_jobs=options.n_jobs, progress=self._progress
-        ):
-            n_before = len(pool.first_blocks)
-            pool, n_known = pool.remembering(added)
-            notes.append(
-                f"library: {len(added) - n_known:,} spectra added ({n_known:,} more are remembered "
-                f"already), {len(pool.first_blocks) - n_before:,} compounds new; "
-                f"{len(pool.index):,} spectra of {len(pool.first_blocks):,} compounds in all"
-            )
-        return annotator.with_evidence(pool), tuple(notes)
 
     def outcomes(self, spectra: Path | Iterable[Spectrum]) -> Iterator[Ranked | Unranked]:
         """Yield what becomes of each query of a file, or of each spectrum, in their order.

@@ -27,6 +27,7 @@ from specvae.annotation.library.library import Library
 from specvae.cli.annotate import annotate
 from specvae.cli.evaluate import evaluate
 from specvae.cli.library import library
+from specvae.cli.predict import predict
 from specvae.errors import ConfigError, InputError
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
@@ -151,6 +152,27 @@ def test_evaluate_and_python_remember_too(folder: Path, tmp_path: Path) -> None:
     found = model.annotate(*files, library=folder / "today.msp", n_jobs=1)
     assert found.loc[0, "library_match"] == "today-1"
     assert model.annotate(*files, n_jobs=1).loc[0, "library_match"] != "today-1"
+
+
+def test_predictions_stand_beside_the_nearest_spectrum(folder: Path) -> None:
+    arguments = [folder / "query.msp", "--model", folder / "model.safetensors"]
+
+    def rows(*options: object) -> list[dict[str, str]]:
+        done = CliRunner().invoke(predict, [str(a) for a in (*arguments, *options)])
+        assert done.exception is None, done.output
+        return list(csv.DictReader(io.StringIO(done.stdout)))
+
+    told = rows("--library", folder / "today.msp")
+    assert {row["library_match"] for row in told} == {"today-1"}
+    assert float(told[0]["library_cosine"]) > 0.5
+    packed = fingerprints([PARAXANTHINE], get_layout("morgan4096"), n_jobs=1)
+    bits = np.unpackbits(packed[0], bitorder="big")
+    n_set = sum(int(row["library_bit"]) for row in told)
+    assert n_set == int(bits.sum()) > 0
+    bare = rows("--no-library")
+    assert {row["library_match"] + row["library_bit"] for row in bare} == {""}
+    same = ("query_id", "bit", "probability", "meaning")
+    assert [[row[c] for c in same] for row in told] == [[row[c] for c in same] for row in bare]
 
 
 def test_a_model_without_other_evidence_refuses_a_library(folder: Path) -> None:
