@@ -13,15 +13,15 @@ class RemoteFile:
     Parameters
     ----------
     name
-        What it is called on disk.
+        Its name on disk.
     url
         Its public address.
     checksum
-        ``md5:...`` or ``sha256:...`` of its bytes as published, or None where none is published:
-        files that their owners update, and archives that are packed anew for each request.
+        ``md5:...`` or ``sha256:...``, as published. None where none is published: for files that
+        their owners update, and for archives that are packed anew for each request.
     origin
-        Where the address comes from. None of the addresses could be tried when the catalogue was
-        written; those with a checksum cannot deliver another file unnoticed.
+        Where the address comes from. The addresses were not tried when the catalogue was written;
+        where there is a checksum, a wrong file is noticed.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Dataset:
     source
         Where it is described.
     licence
-        Under which terms it may be used.
+        The terms of use.
     files
         In the order in which they are fetched.
     note
-        What to do with the files, or what they are not.
+        What to do with the files, or what they lack.
     """
 
     title: str

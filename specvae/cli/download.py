@@ -61,9 +61,9 @@ class _InterruptedError(Exception):
 def download(name: str | None, output: Path, list_only: bool) -> None:
     """Fetch a public data set: mona, casmi2017, mnist, svhn or cub.
 
-    The paths of the files are printed. An interrupted download goes on where it stopped when the
-    command is given again. Files are verified by their published checksum; where none is
-    published, the SHA-256 of the download is kept beside the file and verified from then on.
+    Prints the paths of the files. An interrupted download continues when the command is run again.
+    Files are checked against their published checksum. Where none is published, the SHA-256 of the
+    download is kept beside the file and checked from then on.
 
     \b
     Example:
@@ -102,19 +102,19 @@ def _described(key: str, dataset: Dataset) -> str:
 
 
 def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
-    """Bring one file into `directory` unless it is there, and verify it.
+    """Fetch one file into `directory` unless it is there, and verify it.
 
-    Bytes are gathered in ``NAME.part``, which a later call continues; the final name is given to
-    a complete and verified file only.
+    Bytes are collected in ``NAME.part``, which a later call continues. Only a complete and verified
+    file gets the final name.
 
     Parameters
     ----------
     file
         What to fetch.
     directory
-        Made if need be; holds ``SHA256SUMS`` for files without a published checksum.
+        Created if it is missing; holds ``SHA256SUMS`` for files without a published checksum.
     console
-        Gets progress and log lines.
+        Shows progress and log lines.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
     ------
     DownloadError
         If the server refuses, the connection keeps breaking, or the bytes are not the published
-        ones (the file that arrived is removed then; one that was there is left alone).
+        ones. A wrong file that has just arrived is removed; one that was there before is kept.
     """
     path = directory / file.name
     with _one_line_errors(path):
@@ -149,7 +149,7 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Part:
-    """An incomplete file, and the server's name for the version that its bytes are from."""
+    """An incomplete file, and the server's name for the version that its bytes belong to."""
 
     path: Path  # of the complete file
 
@@ -198,7 +198,7 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
     DownloadError
         If the server refuses the request.
     """
-    # Without the server's name for the version, bytes of two versions might be mixed.
+    # Without the name of the version, bytes of two versions could be mixed.
     done = part.size if part.tag else 0
     headers = {"User-Agent": f"specvae/{__version__}", "Accept-Encoding": "identity"}
     if done:
@@ -235,7 +235,7 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
 
 
 def _refusal(error: urllib.error.HTTPError, url: str, part: _Part) -> Exception:
-    """Return what to raise: an interruption where another try may help, else the final error."""
+    """Return the error to raise: an interruption where another try may help, else a final one."""
     if error.code == 416:  # nothing at that offset: the part is of another version
         part.remove()
         return _InterruptedError("the server has another file than before")
@@ -251,7 +251,7 @@ def _copy(
     total: int | None,
     on_progress: Progress,
 ) -> int:
-    """Append the answer's bytes; return the size reached."""
+    """Append the bytes of the response; return the size of the file."""
     while True:
         try:
             chunk = response.read(_CHUNK)
@@ -267,14 +267,14 @@ def _copy(
 
 
 def _start(response: http.client.HTTPResponse) -> int | None:
-    """Return the first byte's offset in an answer's ``Content-Range: bytes 5-9/10``."""
+    """Return the offset of the first byte in ``Content-Range: bytes 5-9/10``."""
     text = (response.headers.get("Content-Range") or "").removeprefix("bytes ")
     first = text.partition("-")[0]
     return int(first) if first.isdigit() else None
 
 
 def _is_complete(content_range: str | None, size: int) -> bool:
-    """Return whether ``Content-Range: bytes */10`` says that `size` bytes are all."""
+    """Return whether `size` is the full size in ``Content-Range: bytes */10``."""
     total = (content_range or "").rpartition("/")[2]
     return total.isdigit() and int(total) == size
 
@@ -289,7 +289,7 @@ def _cause(error: object) -> str:
 
 
 def _accept(file: RemoteFile, part: _Part, console: Console) -> None:
-    """Give a complete part its final name if its checksum is the published one."""
+    """Rename a complete part to its final name if its checksum is the published one."""
     sha256 = sha256_of(part.file)
     if file.checksum is not None:
         found = _digest(part.file, file.checksum)
@@ -307,7 +307,7 @@ def _accept(file: RemoteFile, part: _Part, console: Console) -> None:
 
 
 def _verify_present(file: RemoteFile, path: Path, console: Console) -> None:
-    """Check a file that is already there against the published or the remembered checksum."""
+    """Check a file that is already there against its published or stored checksum."""
     wanted = file.checksum
     if wanted is None:
         remembered = _remembered(path.parent).get(path.name)

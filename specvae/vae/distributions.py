@@ -1,8 +1,8 @@
 """Diagonal Gaussians over the latent space, their product, and the likelihoods of the modalities.
 
-Everything that decides about stability is here: products never exponentiate a log-precision,
-an absent expert is one of infinite variance, and all of it runs in at least float32, whatever
-``torch.autocast`` is set to.
+Numerical stability is settled here. Products never exponentiate a log-precision, an absent expert
+has infinite variance, and everything runs in at least float32, whatever ``torch.autocast`` is set
+to.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def at_least_float32(x: Tensor) -> Tensor:
 def bounded_logvar(logvar: Tensor) -> Tensor:
     """Return log-variances whose exponentials and their ratios stay finite in float32.
 
-    The identity within +-20; beyond, the slope drops to 0.01, so that a runaway encoder still gets
-    a gradient that leads back (a hard clamp would give none).
+    Values within +-20 are unchanged. Beyond, the slope is 0.01: an encoder that has run away still
+    gets a gradient, where a hard clamp would give none.
     """
     inside = logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
     return inside + _LOGVAR_LEAK * (logvar - inside)
@@ -46,7 +46,7 @@ class Normal:
     mean
         (..., batch, n_latent), float.
     logvar
-        Same shape: natural logarithm of the variance; ``+inf`` in an expert that says nothing.
+        Same shape: natural logarithm of the variance; ``+inf`` in an absent expert.
     """
 
     mean: Tensor
@@ -54,7 +54,7 @@ class Normal:
 
     @property
     def components(self) -> tuple[Normal, ...]:
-        """The Gaussian itself: what a mixture of one has."""
+        """The Gaussian itself, as the only component of a mixture."""
         return (self,)
 
     def detach(self) -> Normal:
@@ -64,7 +64,8 @@ class Normal:
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Return reparameterised samples, (n_samples, ..., batch, n_latent).
 
-        The noise is drawn where the generator is: one on the CPU gives a GPU the CPU's samples.
+        The noise is drawn on the generator's device: with one on the CPU, samples are the same on a
+        GPU.
         """
         device = self.mean.device if generator is None else generator.device
         shape = (n_samples, *self.mean.shape)
@@ -97,9 +98,9 @@ class MixtureOfNormals:
         return torch.stack([component.mean for component in self.components]).mean(0)
 
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Return samples, (n_samples, ..., batch, n_latent), each of a component drawn by chance.
+        """Return samples, (n_samples, ..., batch, n_latent), each from a component drawn at random.
 
-        The choice of the component has no gradient; objectives go through the components instead.
+        The choice of a component has no gradient; objectives use each component instead.
         """
         samples = torch.stack([c.sample(n_samples, generator) for c in self.components])
         shape = samples.shape[1:-1]
@@ -125,7 +126,7 @@ def standard_normal(like: Tensor) -> Normal:
 
 
 def absent_expert(like: Tensor) -> Normal:
-    """Return the expert that says nothing: mean 0, infinite variance."""
+    """Return an expert without information: mean 0, infinite variance."""
     return Normal(torch.zeros_like(like), torch.full_like(like, math.inf))
 
 
@@ -144,8 +145,8 @@ def product(experts: Sequence[Normal], prior_expert: bool) -> Normal:
     experts
         At least one; all of shape (batch, n_latent). An absent one has ``logvar = +inf``.
     prior_expert
-        Multiply N(0, I) in once more. Without it, a coordinate of which every expert is absent has
-        no answer (NaN); callers see to it that at least one expert speaks.
+        Multiply by N(0, I) too. Without it, a coordinate is NaN if all its experts are absent;
+        callers make sure that one is there.
     """
     means = [at_least_float32(expert.mean) for expert in experts]
     log_precisions = [-at_least_float32(expert.logvar) for expert in experts]
@@ -186,7 +187,7 @@ class Likelihood(Protocol):
         ...
 
     def split(self, shapes: Sequence[tuple[int, ...]]) -> Sequence[Likelihood]:
-        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        """Split a flat batch into consecutive parts of these shapes, (..., batch)."""
         ...
 
 
@@ -223,7 +224,7 @@ class Bernoulli:
         return (x * self.logits + F.logsigmoid(-self.logits)).sum(-1)
 
     def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Bernoulli]:
-        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        """Split a flat batch into consecutive parts of these shapes, (..., batch)."""
         return [Bernoulli(part) for part in _split(self.logits, shapes)]
 
 
@@ -249,7 +250,7 @@ class Gaussian:
         return _gaussian_log_density(squared, n_features, self.scale)
 
     def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Gaussian]:
-        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        """Split a flat batch into consecutive parts of these shapes, (..., batch)."""
         return [Gaussian(part, self.scale) for part in _split(self.mean, shapes)]
 
 
@@ -275,7 +276,7 @@ class Laplace:
         return -deviation / self.scale - n_features * math.log(2.0 * self.scale)
 
     def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Laplace]:
-        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        """Split a flat batch into consecutive parts of these shapes, (..., batch)."""
         return [Laplace(part, self.scale) for part in _split(self.mean, shapes)]
 
 
@@ -288,7 +289,7 @@ class Categorical:
     logits
         (..., batch, n_features, n_classes), log-odds up to a constant at each place.
     ignored
-        Target class that counts nothing (padding); None: all count.
+        Target class that adds nothing to the likelihood, such as padding; None: all count.
     """
 
     logits: Tensor
@@ -316,7 +317,7 @@ class Categorical:
         return values.sum(-1)
 
     def split(self, shapes: Sequence[tuple[int, ...]]) -> list[Categorical]:
-        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        """Split a flat batch into consecutive parts of these shapes, (..., batch)."""
         return [Categorical(part, self.ignored) for part in _split(self.logits, shapes)]
 
 
@@ -334,8 +335,8 @@ class SparseGaussian:
     .. math:: |x - o|^2 = |x|^2 - 2 \sum_{j: x_j \neq 0} x_j (W_j \cdot h + b_j) + |o|^2,
               \qquad |o|^2 = h^T (W^T W) h + 2 h \cdot W^T b + |b|^2 .
 
-    A product with the Gram matrix's size, n_features * n_hidden**2, costs the same whatever the
-    batch, one with the outputs batch * n_features * n_hidden; the cheaper way is taken.
+    The Gram matrix costs n_features * n_hidden**2 whatever the size of the batch, the outputs cost
+    batch * n_features * n_hidden. The cheaper way is taken.
 
     Attributes
     ----------
@@ -394,7 +395,7 @@ class SparseGaussian:
         return _gaussian_log_density(squared, n_features, self.scale)
 
     def split(self, shapes: Sequence[tuple[int, ...]]) -> list[SparseGaussian]:
-        """Cut a flat batch into consecutive parts and give each its shape, (..., batch)."""
+        """Split a flat batch into consecutive parts of these shapes, (..., batch)."""
         hidden = _split(self.hidden, shapes)
         norms = _split(self.squared_norm, shapes)
         return [

@@ -33,14 +33,14 @@ def log_likelihood(
               z_k \sim q(z | x_G)
 
     (Burda et al., arXiv:1509.00519, eq 8). Its expectation lies below log p(x_T) and rises with K.
-    Codes may come from the posterior given other modalities than the targets. It should rather be
-    wider than p(z | x_T) than narrower: one that is given more than the targets misses codes that
-    count, and the estimate stays low for any affordable K.
+    The codes may come from a posterior given other modalities than the targets. A posterior that is
+    narrower than p(z | x_T), because it is given more than the targets, misses codes that matter:
+    the estimate then stays too low for any affordable K.
 
     Parameters
     ----------
     model
-        Evaluated in evaluation mode, whatever its mode is; without gradients.
+        Run in evaluation mode and without gradients; its own mode is restored.
     x
         By modality name: (batch, columns).
     targets
@@ -52,7 +52,7 @@ def log_likelihood(
     generator
         Source of the codes; None: torch's global one.
     chunk
-        Codes that are decoded at once (at least one for each example): bounds the memory.
+        Codes that are decoded at once, at least one for each example; limits the memory.
 
     Raises
     ------
@@ -83,9 +83,9 @@ def conditional_log_likelihood(
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^K p(x_t | z_k), \qquad z_k \sim q(z | x_G)
 
-    This is the predictive density of the model as it generates, with q(z | x_G) in place of
-    p(z | x_G): for K to infinity it is the true conditional only where q is the exact posterior,
-    and then from below in expectation.
+    This is the density by which the model predicts: q(z | x_G) takes the place of p(z | x_G). For
+    large K it approaches the true conditional, from below in expectation, only where q is the exact
+    posterior.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def _log_mean(
         wanted = {name: _reconstructed(model, x[name], name) for name in targets}
         n_rows = len(q.mean)
         at_once = max(chunk // max(n_rows, 1), 1)
-        # Log-likelihoods of thousands of features leave float32 too few digits for the sum.
+        # Log-likelihoods of thousands of features are too large for sums in float32.
         total = q.mean.new_full((n_rows,), -math.inf, dtype=torch.float64)
         for start in range(0, n_samples, at_once):
             z = q.sample(min(at_once, n_samples - start), generator)

@@ -52,7 +52,7 @@ class Modality:
     n_features
         Columns that are reconstructed: the first ones of the input. Of tokens: their number.
     n_context
-        Further input columns that the encoders see and nothing reconstructs.
+        Further input columns, which the encoders see and no decoder reconstructs.
     likelihood
         ``bernoulli`` (from logits; grey targets allowed), ``gaussian``, ``laplace``, or
         ``categorical`` (the input is int64, one class in each column).
@@ -69,7 +69,7 @@ class Modality:
     n_classes
         Classes of the categorical likelihood.
     ignored_class
-        Class that counts nothing when it is the target, such as padding; None: all count.
+        Target class that adds nothing to the likelihood, such as padding; None: all count.
     """
 
     name: str
@@ -214,7 +214,7 @@ class PosteriorNetwork(nn.Module):
         self.heads[key] = GaussianHead(n_inputs, self.config)
 
     def _add_expert(self, source: Modality, target: str) -> None:
-        """Create the network that reads `source` and speaks for `target`."""
+        """Create the network that reads `source` and stands for `target`."""
         width = self._add_body(source, target, source.encoder)
         self._add_head(f"{source.name}->{target}", width)
 
@@ -224,9 +224,9 @@ class PosteriorNetwork(nn.Module):
 
 
 class Encoded:
-    """The encodings of one batch: each network runs at most once, whatever asks for it.
+    """The encodings of one batch; each network runs at most once.
 
-    Made by :meth:`MultimodalVAE.encode` for one evaluation with fixed weights and then dropped.
+    :meth:`MultimodalVAE.encode` makes it for one evaluation, while the weights do not change.
     """
 
     def __init__(self, network: PosteriorNetwork, x: Mapping[str, Input]) -> None:
@@ -271,8 +271,8 @@ class Encoded:
 class ProductPosterior(PosteriorNetwork):
     """Products of experts: SVAE, and VAEVAE (a) and MVAE where the substitutes q* are left out.
 
-    An expert ``i->j`` reads modality i and speaks for modality j: ``i->i`` is q_i, the others are
-    the q*_j(. | x_i) that stand in for an absent modality; n**2 networks in all.
+    An expert ``i->j`` reads modality i and stands for modality j: ``i->i`` is q_i, the others are
+    the substitutes q*_j(. | x_i) for an absent modality. There are n**2 networks.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -285,9 +285,9 @@ class ProductPosterior(PosteriorNetwork):
     def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
         """Return the product of q_i, i given, and of q*_j for each absent j.
 
-        Any of the given modalities can be the one that speaks for the absent ones. If there are
-        several, the answer is the mixture of the products of all choices: the paper sums its
-        objectives over them, f(q_ij) = f(q^i_ij) + f(q^j_ij) (eqs 36-38).
+        Any given modality can stand in for the absent ones. If several are given, the result is the
+        mixture of the products over all choices: the paper sums its objectives over them,
+        f(q_ij) = f(q^i_ij) + f(q^j_ij) (eqs 36-38).
         """
         names = self.config.names
         experts = [encoded.expert(name, name) for name in names if name in given]
@@ -296,21 +296,21 @@ class ProductPosterior(PosteriorNetwork):
             return product(experts, self.config.prior_expert)
         products = [
             product(
-                experts + [encoded.expert(speaker, target) for target in absent],
+                experts + [encoded.expert(stand_in, target) for target in absent],
                 self.config.prior_expert,
             )
-            for speaker in names
-            if speaker in given
+            for stand_in in names
+            if stand_in in given
         ]
         return products[0] if len(products) == 1 else MixtureOfNormals(tuple(products))
 
 
 class JointPosterior(PosteriorNetwork):
-    """A network of its own for subsets of the modalities: VAEVAE (b), and JMVAE.
+    """Separate networks for subsets of the modalities: VAEVAE (b) and JMVAE.
 
-    VAEVAE (b) has one for each non-empty subset, JMVAE (Suzuki et al., arXiv:1611.01891) for single
-    modalities and for all of them. The network of several modalities is one body for each of
-    them, concatenated, then a linear layer with ReLU, then the head.
+    VAEVAE (b) has one for each non-empty subset, JMVAE (Suzuki et al., arXiv:1611.01891) one for
+    each modality and one for all together. The network of several modalities has a body for each,
+    whose features are concatenated; then come a linear layer with ReLU and the head.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -348,7 +348,7 @@ class JointPosterior(PosteriorNetwork):
         key = "+".join(names)
         if key not in self.heads:
             singles = [encoded.posterior([name]) for name in names]
-            # Posteriors, not likelihoods: the prior is in each of them already.
+            # Each posterior already contains the prior.
             return product(cast("list[Normal]", singles), prior_expert=False)
         features = [encoded.features(name, key) for name in names]
         hidden = self.joins[key](torch.cat(features, dim=-1)) if len(names) > 1 else features[0]
@@ -456,8 +456,8 @@ class Decoder(nn.Module):
         if modality.likelihood == "gaussian" and modality.sparse:
             layer = cast(nn.Linear, self.output)
             if hidden.is_cuda:
-                # A GPU makes all outputs faster than it gathers rows of the weight. Never in
-                # bfloat16, which would round them by more than most peaks are high.
+                # A GPU computes all outputs faster than it gathers rows of the weight. Not in
+                # bfloat16, whose rounding exceeds the height of most peaks.
                 with torch.autocast("cuda", enabled=False):
                     mean = F.linear(hidden.to(layer.weight.dtype), layer.weight, layer.bias)
                 return Gaussian(mean, modality.scale)
@@ -507,7 +507,7 @@ class MultimodalVAE(nn.Module):
 
     @property
     def n_parameters(self) -> int:
-        """Number of trained numbers, all networks included."""
+        """Number of trainable parameters in all networks."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def modality(self, name: str) -> Modality:
@@ -518,13 +518,13 @@ class MultimodalVAE(nn.Module):
         raise ConfigError(f"no modality '{name}'; the model has {', '.join(self.config.names)}")
 
     def start_at(self, means: Mapping[str, Tensor]) -> None:
-        """Let untrained decoders give the data's mean, by modality name: (n_features,)."""
+        """Set untrained decoders to the mean of the data, by modality name: (n_features,)."""
         for name, mean in means.items():
             self.modality(name)
             cast(Decoder, self.decoders[name]).start_at(mean)
 
     def encode(self, x: Mapping[str, Input]) -> Encoded:
-        """Return the encodings of a batch, computed when asked for and at most once.
+        """Return the encodings of a batch, which are computed when they are first needed.
 
         Parameters
         ----------

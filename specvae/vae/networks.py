@@ -342,12 +342,12 @@ def _conv_layers(
         before, n_channels = shape, shape[0]
         shape = conv.output_shape(shape, transposed)
         kernel, stride = _pair(conv.kernel), _pair(conv.stride)
-        padding, more = _pair(conv.padding), _pair(conv.output_padding)
+        padding, added = _pair(conv.padding), _pair(conv.output_padding)
         if transposed:
-            point = before[1:] == (1, 1) and (padding, more) == ((0, 0), (0, 0))
+            point = before[1:] == (1, 1) and (padding, added) == ((0, 0), (0, 0))
             layers.append(
                 (_FromPoint if point else nn.ConvTranspose2d)(
-                    n_channels, conv.channels, kernel, stride, padding, more, bias=conv.bias
+                    n_channels, conv.channels, kernel, stride, padding, added, bias=conv.bias
                 )
             )
         else:
@@ -362,8 +362,8 @@ def _conv_layers(
     return layers, math.prod(shape)
 
 
-def _pair(of: tuple[int, ...]) -> tuple[int, int]:
-    height, width = of
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    height, width = sizes
     return height, width
 
 

@@ -378,7 +378,9 @@ def fit(
         raise ConfigError("training data is empty: there are neither pairs nor unpaired examples")
     for name in data.unpaired:
         model.modality(name)
-    objective.check(model.config.names, [name for name, of in data.unpaired.items() if len(of)])
+    objective.check(
+        model.config.names, [name for name, source in data.unpaired.items() if len(source)]
+    )
     model.to(device)
     description: dict[str, Any] = {}
     if state is not None:

@@ -60,11 +60,11 @@ def test_files_without_end(tmp_path: Path, kind: str, endless: str, compressed: 
 
 @pytest.mark.usefixtures("small_limits")
 @pytest.mark.parametrize("kind", ["mgf", "msp"])
-@pytest.mark.parametrize("what", ["peaks", "fields"])
-def test_a_record_beyond_the_limits_costs_no_other(tmp_path: Path, kind: str, what: str) -> None:
+@pytest.mark.parametrize("limit", ["peaks", "fields"])
+def test_a_record_beyond_the_limits_costs_no_other(tmp_path: Path, kind: str, limit: str) -> None:
     sign = "=" if kind == "mgf" else ": "
     make = mgf_record if kind == "mgf" else msp_record
-    if what == "fields":
+    if limit == "fields":
         bad = make("bad", *(f"a{i}{sign}1" for i in range(5000)))
     elif kind == "mgf":
         bad = mgf_record("bad", peaks="50 1\n" * 10_000)

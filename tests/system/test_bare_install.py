@@ -64,10 +64,10 @@ def required(found: Distribution, extras: Sequence[str] = ()) -> Iterator[Requir
             yield wanted
 
 
-def runtime_distributions(of: Distribution) -> dict[str, Distribution]:
+def runtime_distributions(found: Distribution) -> dict[str, Distribution]:
     """Return by name what a distribution requires, and what that requires in turn."""
     closure: dict[str, Distribution] = {}
-    pending = list(required(of))
+    pending = list(required(found))
     while pending:
         wanted = pending.pop()
         name = canonicalize_name(wanted.name)

@@ -175,7 +175,7 @@ def test_a_finished_run_can_be_prolonged(data: Path, cache: Path, tmp_path: Path
     bench(commands.mnist_split, *arguments, "-o", tmp_path / "a", "--epochs", 3)
     bench(commands.mnist_split, *arguments, "-o", tmp_path / "b", "--epochs", 3)
     prolonged, at_once = read(tmp_path / "a"), read(tmp_path / "b")
-    totals = [[epoch["total"] for epoch in of["epochs"]] for of in (prolonged, at_once)]
+    totals = [[epoch["total"] for epoch in result["epochs"]] for result in (prolonged, at_once)]
     assert totals[0] == totals[1]
     assert len(totals[0]) == 3
     assert prolonged["test"] == at_once["test"]
@@ -218,8 +218,8 @@ def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
     (tmp_path / "e").mkdir()
     other = {**result, "benchmark": "mnist-svhn"}
     (tmp_path / "e" / "result.json").write_text(json.dumps(other))
-    for command, more in ((report, ()), (commands.mnist_split, (*arguments, "-o"))):
-        done = CliRunner().invoke(command, [*map(str, more), str(tmp_path)])
+    for command, options in ((report, ()), (commands.mnist_split, (*arguments, "-o"))):
+        done = CliRunner().invoke(command, [*map(str, options), str(tmp_path)])
         assert isinstance(done.exception, InputError)
         assert "those of mnist-split, mnist-svhn" in str(done.exception)
     (tmp_path / "e" / "result.json").write_text('{"benchmark": "casmi2017"}')
@@ -230,8 +230,8 @@ def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
 def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
 
-    def refused(*more: str) -> Exception:
-        done = CliRunner().invoke(commands.mnist_split, [*map(str, arguments), *more])
+    def refused(*options: str) -> Exception:
+        done = CliRunner().invoke(commands.mnist_split, [*map(str, arguments), *options])
         assert isinstance(done.exception, Exception)
         return done.exception
 

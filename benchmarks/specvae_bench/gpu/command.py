@@ -220,7 +220,9 @@ def _summary(name: str, found: Mapping[str, Any]) -> list[str]:
     lines = [f"  {name} FAILED {key}: {text}" for key, text in found.get("failures", {}).items()]
     for key in ("batches", "runs", "figures", "tf32", "float32"):
         if isinstance(found.get(key), dict):
-            lines += [f"  {key} {label}: {_short(of)}" for label, of in found[key].items()]
+            lines += [
+                f"  {key} {label}: {_short(figures)}" for label, figures in found[key].items()
+            ]
     if found.get("epochs"):
         last = found["epochs"][-1]
         lines.append(f"  {len(found['epochs'])} epochs, last {_short(last)}")

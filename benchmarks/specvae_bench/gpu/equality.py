@@ -217,16 +217,16 @@ def compare_runs(experiment: Experiment, kind: str, device: torch.device) -> dic
     config, objective = _configs(experiment, kind)
     tables = random_tables(experiment, _STEPS * _BATCH + 5)
     pairs = TensorSource(tables)
-    unpaired = {name: TensorSource({name: of}) for name, of in tables.items()}
+    unpaired = {name: TensorSource({name: table}) for name, table in tables.items()}
     data = TrainingData(pairs, unpaired if MODEL_KINDS[kind].learns_from_unpaired else {})
     optim = OptimConfig(epochs=2, batch_size=_BATCH, learning_rate=1e-3, clip_norm=1e4)
     torch.manual_seed(0)
     begun = MultimodalVAE(config)
 
-    def trained(options: CudaOptions, **more: Any) -> tuple[dict[str, Tensor], float]:  # noqa: ANN401
+    def trained(options: CudaOptions, **flags: Any) -> tuple[dict[str, Tensor], float]:  # noqa: ANN401
         model = copy.deepcopy(begun)
-        how = replace(optim, amp=more.pop("amp", False))
-        history = fit(model, data, how, objective, device=device, cuda=options, **more)
+        how = replace(optim, amp=flags.pop("amp", False))
+        history = fit(model, data, how, objective, device=device, cuda=options, **flags)
         return {n: t.double().cpu() for n, t in model.state_dict().items()}, history.epochs[
             -1
         ].total

@@ -69,14 +69,17 @@ def _equality(found: Mapping[str, Any]) -> str:
         [
             experiment,
             str(len(kinds)),
-            *(f"{max(of[name] for of in kinds):.0e}" if name in kinds[0] else "" for name in names),
+            *(
+                f"{max(figures[name] for figures in kinds):.0e}" if name in kinds[0] else ""
+                for name in names
+            ),
         ]
         for experiment, kinds in batches.items()
     ]
     header = "shapes, kinds, loss, gradients, loss in TF32, gradients, loss in bfloat16, gradients"
     runs = [
-        [label, *(f"{of[key]:.0e}" for key in ("recorded", "repeated", "resumed", "moved"))]
-        for label, of in found.get("runs", {}).items()
+        [label, *(f"{figures[key]:.0e}" for key in ("recorded", "repeated", "resumed", "moved"))]
+        for label, figures in found.get("runs", {}).items()
     ]
     short = _table("short run, recorded, the same again, resumed, moved in all", runs)
     return f"{_table(header, rows)}\n{short}"
@@ -86,21 +89,26 @@ def _speed(found: Mapping[str, Any]) -> str:
     rows = [
         [
             label,
-            f"{1000 * of['seconds_per_step']:.1f}",
-            f"{of['seconds_per_epoch']:.2f}",
-            f"{of['flop_per_second'] / 1e12:.0f}",
-            f"{of['peak_memory_gib']:.1f}" if "peak_memory_gib" in of else "",
+            f"{1000 * figures['seconds_per_step']:.1f}",
+            f"{figures['seconds_per_epoch']:.2f}",
+            f"{figures['flop_per_second'] / 1e12:.0f}",
+            f"{figures['peak_memory_gib']:.1f}" if "peak_memory_gib" in figures else "",
         ]
-        for label, of in found.get("figures", {}).items()
+        for label, figures in found.get("figures", {}).items()
     ]
     return _table("kind and arithmetic, ms a step, s an epoch, TFLOP/s, GiB at most", rows)
 
 
 def _annotate(found: Mapping[str, Any]) -> str:
     rows = [
-        [mode, f"{of['queries']:,}", str(of["candidates_each"]), f"{of['seconds']:.2f}"]
+        [
+            mode,
+            f"{figures['queries']:,}",
+            str(figures["candidates_each"]),
+            f"{figures['seconds']:.2f}",
+        ]
         for mode in ("float32", "tf32")
-        if (of := found.get(mode))
+        if (figures := found.get(mode))
     ]
     return _table("arithmetic, queries, candidates each, seconds", rows)
 
@@ -121,12 +129,15 @@ def _spectra(runs: Mapping[str, Mapping[str, Any]]) -> str:
 def _digits(found: Mapping[str, Any]) -> str:
     """Return accuracies on both halves of the test images and on all of them."""
     rows = []
-    for label, of in found["runs"].items():
-        if "test" not in of:
+    for label, figures in found["runs"].items():
+        if "test" not in figures:
             continue
-        for name, second in of["test"].items():
-            first = of["validation"][name]
-            run, epochs = label.removesuffix("/seed-0"), f"{of['epoch']} of {of['wanted']}"
+        for name, second in figures["test"].items():
+            first = figures["validation"][name]
+            run, epochs = (
+                label.removesuffix("/seed-0"),
+                f"{figures['epoch']} of {figures['wanted']}",
+            )
             values = (first, second, (first + second) / 2)
             rows.append([run, epochs, name, *(f"{value:.3f}" for value in values)])
     return _table("run, epochs, given, images 0-4999, images 5000-9999, all", rows)

@@ -438,7 +438,7 @@ def mnist_step(
         else:
             for settings in runs:
                 turns.run(partial(lane, settings))
-    ended = [of.get("epoch", 0) >= of.get("wanted", 1e9) for of in states.values()]
+    ended = [state.get("epoch", 0) >= state.get("wanted", 1e9) for state in states.values()]
     result.write(
         notes=sorted(set(logged)),
         settings=[asdict(settings) for settings in runs],

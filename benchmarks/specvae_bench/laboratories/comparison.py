@@ -219,8 +219,8 @@ def rank_folds(
         for kind, members in runs_of(fold.group, fold.kinds, seed).items():
             ranked = [n for n in members if len(fold.queries[n].candidates)]
             settled = {}
-            for method, of in evidence.items():
-                of_run, _ = settle([of[n] for n in ranked], memory.pool.weights)
+            for method, weighed in evidence.items():
+                of_run, _ = settle([weighed[n] for n in ranked], memory.pool.weights)
                 settled[method] = dict(zip(ranked, (e.scores for e in of_run), strict=True))
             run = runs.setdefault(kind, Run([], {}))
             run.groups.extend([fold.group] * len(members))

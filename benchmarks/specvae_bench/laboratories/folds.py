@@ -166,8 +166,8 @@ def fold_query(
     truth = str(records.first_blocks[records.compound[row]])
     mass = spectrum.neutral_mass
     assert mass is not None, "records of the library have a precursor and an adduct"
-    near = structures.within(mass, ppm).deduplicate()
-    found = near.select(np.flatnonzero([_can_be_parsed(text) for text in near.smiles]))
+    within = structures.within(mass, ppm).deduplicate()
+    found = within.select(np.flatnonzero([_can_be_parsed(text) for text in within.smiles]))
     places = np.flatnonzero(np.asarray(found.first_block) == truth)
     place = int(places[0]) if len(places) else None
     return FoldQuery(row, group, kind, spectrum, truth, found, place)

@@ -94,15 +94,15 @@ def long_lists(
                 for method, pooled in memory.evidence(short):
                     evidence.setdefault(method, []).append(pooled)
                 console.progress(f"{name}, {length or 'all'}", number + 1, len(listed))
-            for method, of in evidence.items():
+            for method, weighed in evidence.items():
                 ranks[method] = [
                     rank_of_truth(truth, settled.scores, now)
                     for truth, settled, now in zip(
-                        truths, settle(of, memory.pool.weights)[0], at, strict=True
+                        truths, settle(weighed, memory.pool.weights)[0], at, strict=True
                     )
                 ]
             figures[name][str(length or "all")] = {
-                method: without_controls(of, seed) for method, of in ranks.items()
+                method: without_controls(found, seed) for method, found in ranks.items()
             }
     return {
         "name": folder.name,

@@ -54,10 +54,11 @@ def figures(runs: Mapping[str, Run], seed: int) -> dict[str, dict[str, Any]]:
             for group in dict.fromkeys(run.groups)
         }
         result[kind] = {
-            "all": {method: without_controls(of, seed) for method, of in run.ranks.items()},
+            "all": {method: without_controls(found, seed) for method, found in run.ranks.items()},
             "groups": {
                 group: {
-                    method: _short([of[n] for n in members]) for method, of in run.ranks.items()
+                    method: _short([found[n] for n in members])
+                    for method, found in run.ranks.items()
                 }
                 for group, members in rows.items()
             },
@@ -69,19 +70,24 @@ def markdown_tables(result: Mapping[str, Any]) -> str:
     """Return hit@1 and hit@5 by kind, and hit@1 by laboratory, in percent with 95 % intervals."""
     kinds = result["kinds"]
     methods = list(next(iter(kinds.values()))["all"])
-    heads = [f"{kind} ({_first(of['all'])['n_queries']:,})" for kind, of in kinds.items()]
+    heads = [f"{kind} ({_first(figures['all'])['n_queries']:,})" for kind, figures in kinds.items()]
     by_kind = table(
         ("hit@1 / hit@5", *heads),
-        ((method, *(_cell(of["all"][method]) for of in kinds.values())) for method in methods),
+        (
+            (method, *(_cell(figures["all"][method]) for figures in kinds.values()))
+            for method in methods
+        ),
     )
-    groups = list(dict.fromkeys(group for of in kinds.values() for group in of["groups"]))
+    groups = list(dict.fromkeys(group for figures in kinds.values() for group in figures["groups"]))
     by_group = table(
         (f"hit@1, {' / '.join(kinds)}", *groups),
         (
             (
                 method,
                 *(
-                    " / ".join(_share(of["groups"].get(group), method) for of in kinds.values())
+                    " / ".join(
+                        _share(figures["groups"].get(group), method) for figures in kinds.values()
+                    )
                     for group in groups
                 ),
             )
@@ -114,15 +120,15 @@ def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
     axes = figure.subplots()
     height = 0.8 / len(kinds)
     places = np.arange(len(methods))
-    for i, (kind, of) in enumerate(kinds.items()):
-        values = np.array([of["all"][method]["hit_at_1"] for method in methods])
-        ends = np.array([of["all"][method]["hit_at_1_ci95"] for method in methods])
+    for i, (kind, figures) in enumerate(kinds.items()):
+        values = np.array([figures["all"][method]["hit_at_1"] for method in methods])
+        ends = np.array([figures["all"][method]["hit_at_1_ci95"] for method in methods])
         axes.barh(
             places + (i - (len(kinds) - 1) / 2) * height,
             values,
             height,
             xerr=np.clip([values - ends[:, 0], ends[:, 1] - values], 0.0, None),
-            label=f"{kind} ({_first(of['all'])['n_queries']:,})",
+            label=f"{kind} ({_first(figures['all'])['n_queries']:,})",
             color=_COLOURS[i % len(_COLOURS)],
             error_kw={"lw": 0.8, "ecolor": "0.3"},
         )

@@ -175,8 +175,8 @@ class Captions:
     def first(self, n_captions: int) -> Captions:
         """Return the same with only the first captions of each fold."""
         folds = (
-            CaptionSet(of.tokens[:n_captions], of.features, of.image_of[:n_captions])
-            for of in (self.train, self.val, self.test)
+            CaptionSet(fold.tokens[:n_captions], fold.features, fold.image_of[:n_captions])
+            for fold in (self.train, self.val, self.test)
         )
         return Captions(self.vocabulary, *folds)
 

@@ -215,7 +215,7 @@ def _split_task(request: _Request, name: str) -> Task:
     half = len(test) // 2
     first, second = test.take(slice(half)), test.take(slice(half, None))
     if request.limit:
-        train, first, second = (of.take(slice(request.limit)) for of in (train, first, second))
+        train, first, second = (fold.take(slice(request.limit)) for fold in (train, first, second))
     return SplitTask(experiment, train, first, second, oracle)
 
 
@@ -228,15 +228,17 @@ def _pair_task(request: _Request) -> Task:
         experiments.MNIST: read_mnist(request.data / "mnist"),
         experiments.SVHN: read_svhn(request.data / "svhn"),
     }
-    oracles = {name: request.oracle("digit-net", name.upper(), *of) for name, of in sets.items()}
+    oracles = {
+        name: request.oracle("digit-net", name.upper(), *pair) for name, pair in sets.items()
+    }
     if request.limit:
         part = slice(request.limit)
         sets = {name: (train.take(part), test.take(part)) for name, (train, test) in sets.items()}
-    train = {name: of[0] for name, of in sets.items()}
-    test = {name: of[1] for name, of in sets.items()}
+    train = {name: pair[0] for name, pair in sets.items()}
+    test = {name: pair[1] for name, pair in sets.items()}
     pairs = {
-        fold: pair_by_class(of[experiments.MNIST].labels, of[experiments.SVHN].labels)
-        for fold, of in (("train", train), ("test", test))
+        fold: pair_by_class(pair[experiments.MNIST].labels, pair[experiments.SVHN].labels)
+        for fold, pair in (("train", train), ("test", test))
     }
     for fold, (index, _) in pairs.items():
         if not len(index):
@@ -308,7 +310,7 @@ def _execute(load: Loader, options: Mapping[str, Any]) -> None:
         )
     }
     runs = _runs(kinds or ("svae",), options["levels"], options["seeds"], shared)
-    folders = [output / of.folder if len(runs) > 1 else output for of in runs]
+    folders = [output / run.folder if len(runs) > 1 else output for run in runs]
     device = pick_device(options["device"])
     output.mkdir(parents=True, exist_ok=True)  # if it cannot be made, no oracle is trained first
     cache = options["cache"] or output / "oracles"

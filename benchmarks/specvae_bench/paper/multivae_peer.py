@@ -113,8 +113,8 @@ def peer_model(model: MultimodalVAE, objective: ObjectiveConfig) -> nn.Module:
     if objective.loss == "jmvae":
         alpha = objective.alpha * objective.beta
         settings |= {"alpha": alpha, "beta": objective.beta, "warmup": 0}
-        of = peers.JMVAEConfig(**settings)
-        built = peers.JMVAE(of, encoders, decoders, peers.JointEncoder(model.posteriors))
+        config = peers.JMVAEConfig(**settings)
+        built = peers.JMVAE(config, encoders, decoders, peers.JointEncoder(model.posteriors))
     elif objective.loss == "mvae":
         settings |= {"use_subsampling": True, "k": 0, "beta": objective.beta, "warmup": 0}
         built = peers.MVAE(peers.MVAEConfig(**settings), encoders, decoders)
@@ -157,9 +157,9 @@ def require_counterpart(config: ModelConfig, objective: ObjectiveConfig) -> None
             for modality in config.modalities
         ),
     }
-    for what, present in refused.items():
+    for asked, present in refused.items():
         if present:
-            raise ConfigError(f"multivae has no counterpart: {what}")
+            raise ConfigError(f"multivae has no counterpart: {asked}")
 
 
 @contextlib.contextmanager

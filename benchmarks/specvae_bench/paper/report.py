@@ -127,26 +127,26 @@ def _model(settings: Mapping[str, Any]) -> str:
     return str(kind) if trainer == "specvae" else f"{kind} by {trainer}"
 
 
-def _labels(results: Sequence[Mapping[str, Any]], more: Sequence[str] = ()) -> list[str]:
+def _labels(results: Sequence[Mapping[str, Any]], shown: Sequence[str] = ()) -> list[str]:
     """Return the model of each result, with the settings in which runs of that model differ.
 
     Parameters
     ----------
     results
         Of one benchmark.
-    more
+    shown
         Settings that count beside those that have no column in the table.
     """
     labels = []
     settings = [{**result["settings"], "n_pairs": result["n_pairs"]} for result in results]
-    columns = {"kind", "trainer", "supervision", "seed", "epochs", "n_pairs"} - set(more)
+    columns = {"kind", "trainer", "supervision", "seed", "epochs", "n_pairs"} - set(shown)
     for own in settings:
         model = _model(own)
-        alike = [of for of in settings if _model(of) == model]
+        alike = [other for other in settings if _model(other) == model]
         differing = [
             f"{key} {value}"
             for key, value in own.items()
-            if key not in columns and any(of.get(key) != value for of in alike)
+            if key not in columns and any(other.get(key) != value for other in alike)
         ]
         labels.append(", ".join([model, *differing]))
     return labels
@@ -183,14 +183,14 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         "difference", "validation",
     )  # fmt: skip
     cells = []
-    for (label, level, epochs, n_pairs), of in sorted(
+    for (label, level, epochs, n_pairs), repeats in sorted(
         rows.items(), key=lambda row: (row[0][0], -row[0][1])
     ):
-        model = _model(of[0]["settings"])
-        n_seeds = len({result["settings"]["seed"] for result in of})
-        for name in of[0]["test"]:
-            mean, ours = _mean([float(result["test"][name]) for result in of])
-            validated = [r["validation"][name] for r in of if name in r.get("validation", {})]
+        model = _model(repeats[0]["settings"])
+        n_seeds = len({result["settings"]["seed"] for result in repeats})
+        for name in repeats[0]["test"]:
+            mean, ours = _mean([float(result["test"][name]) for result in repeats])
+            validated = [r["validation"][name] for r in repeats if name in r.get("validation", {})]
             _, validation = _mean(validated) if validated else (0.0, "")
             paper = published.get(model, {}).get(name) if level == 1.0 else None
             theirs = "" if paper is None else f"{paper:.3f}{source}"

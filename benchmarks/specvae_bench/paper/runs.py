@@ -322,7 +322,7 @@ def _train_by_peer(
     x = cast("dict[str, Tensor]", pairs.batch(torch.arange(len(pairs))))
     seconds = peer_epoch_seconds(peer_model(model, objective), x, optim, "trainer")
     model.eval()
-    return [{"epoch": epoch, "seconds": of} for epoch, of in enumerate(seconds, 1)]
+    return [{"epoch": epoch, "seconds": duration} for epoch, duration in enumerate(seconds, 1)]
 
 
 def _n_pairs(task: Task) -> int:

@@ -106,7 +106,7 @@ def decoded(
         z = model.posterior(source.batch(rows)).sample(1, generator)[0]
         for name in targets:
             parts[name].append(_shown(model.likelihood(z, name)))
-    return {name: torch.cat(of) for name, of in parts.items()}
+    return {name: torch.cat(tensors) for name, tensors in parts.items()}
 
 
 @torch.no_grad()
@@ -196,8 +196,8 @@ class SplitTask:
             figures[label] = self.oracle.accuracy(shown, images.labels)
         if len(self._names) == 3:
             for label, size in (("one", 1), ("two", 2)):
-                of = [figures[name] for name, given in subsets.items() if len(given) == size]
-                figures[label] = sum(of) / len(of)
+                alike = [figures[name] for name, given in subsets.items() if len(given) == size]
+                figures[label] = sum(alike) / len(alike)
         return figures
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
@@ -252,21 +252,23 @@ class DigitPairTask:
         self.oracles = oracles
         self._names = tuple(modality.name for modality in experiment.modalities)
         self._train, self._test, self._n_prior = train, test, n_prior
-        self._pairs = {fold: dict(zip(self._names, of, strict=True)) for fold, of in pairs.items()}
+        self._pairs = {
+            fold: dict(zip(self._names, images, strict=True)) for fold, images in pairs.items()
+        }
         self.index: dict[str, Tensor] = self._pairs["train"]
         self.tables: dict[str, Table] = {
             name: GreyLevels(images.pixels.flatten(1)) for name, images in train.items()
         }
-        self._levels = {name: GreyLevels(of.pixels.flatten(1)) for name, of in test.items()}
+        self._levels = {name: GreyLevels(images.pixels.flatten(1)) for name, images in test.items()}
 
     def describe(self) -> dict[str, object]:
         """Return sizes and digests of the data and the oracles' cards, as JSON values."""
         data: dict[str, object] = {
-            f"{name}/{fold}": {"n": len(of[name]), "sha256": of[name].sha256}
-            for fold, of in (("train", self._train), ("test", self._test))
+            f"{name}/{fold}": {"n": len(images[name]), "sha256": images[name].sha256}
+            for fold, images in (("train", self._train), ("test", self._test))
             for name in self._names
         }
-        data["pairs"] = {fold: len(of[self._names[0]]) for fold, of in self._pairs.items()}
+        data["pairs"] = {fold: len(paired[self._names[0]]) for fold, paired in self._pairs.items()}
         cards = {name: oracle.card.to_json() for name, oracle in self.oracles.items()}
         return {"data": data, "oracles": cards}
 
@@ -302,8 +304,8 @@ class DigitPairTask:
                 where = {name: index[name][rows] for name in given}
                 for name, images in decoded(model, x, targets, generator, where).items():
                     classes[name].append(self._classes(images, name))
-            for name, of in classes.items():
-                figures[f"{label}{name}"] = float((torch.cat(of) == labels).double().mean())
+            for name, found in classes.items():
+                figures[f"{label}{name}"] = float((torch.cat(found) == labels).double().mean())
         return figures
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
@@ -328,8 +330,8 @@ class DigitPairTask:
         samples = drawn(model, 30, self._names, generator)
         images = [self._images(samples[name], name) for name in self._names]
         classes = [
-            [str(digit) for digit in self.oracles[name].predict(of).tolist()]
-            for name, of in zip(self._names, images, strict=True)
+            [str(digit) for digit in self.oracles[name].predict(digits).tolist()]
+            for name, digits in zip(self._names, images, strict=True)
         ]
         draw_digits(folder / "samples.png", images, classes)
 
@@ -364,19 +366,22 @@ class CaptionTask:
         self.tables, self.index = self._fold(captions.train)
 
     @staticmethod
-    def _fold(of: CaptionSet) -> tuple[dict[str, Table], dict[str, Tensor]]:
+    def _fold(captions: CaptionSet) -> tuple[dict[str, Table], dict[str, Tensor]]:
         tables: dict[str, Table] = {
-            IMAGE: torch.from_numpy(of.features),
-            TEXT: torch.from_numpy(of.tokens),
+            IMAGE: torch.from_numpy(captions.features),
+            TEXT: torch.from_numpy(captions.tokens),
         }
-        return tables, {IMAGE: torch.from_numpy(of.image_of), TEXT: torch.arange(len(of))}
+        return tables, {
+            IMAGE: torch.from_numpy(captions.image_of),
+            TEXT: torch.arange(len(captions)),
+        }
 
     def describe(self) -> dict[str, object]:
         """Return sizes and digests of the data and the metric's origin, as JSON values."""
         captions = self._captions
         folds = {"train": captions.train, "validation": captions.val, "test": captions.test}
         return {
-            "data": {name: {"n": len(of), "sha256": of.digest} for name, of in folds.items()},
+            "data": {name: {"n": len(fold), "sha256": fold.digest} for name, fold in folds.items()},
             "vocabulary": {
                 "n_words": len(captions.vocabulary),
                 "sha256": captions.vocabulary.digest,
@@ -399,11 +404,13 @@ class CaptionTask:
         pairs = TensorSource(tables, index).batch(torch.arange(len(self._captions.test)))
         features, tokens = cast(Tensor, pairs[IMAGE]), cast(Tensor, pairs[TEXT])
         for given, target in ((IMAGE, TEXT), (TEXT, IMAGE)):
-            of = decoded(model, {given: tables[given]}, (target,), generator, {given: index[given]})
+            made = decoded(
+                model, {given: tables[given]}, (target,), generator, {given: index[given]}
+            )
             figures[f"{given}->{target}"] = (
-                self._correlation(features, of[TEXT])
+                self._correlation(features, made[TEXT])
                 if target == TEXT
-                else self._correlation(of[IMAGE], tokens)
+                else self._correlation(made[IMAGE], tokens)
             )
         figures["ground-truth"] = self._correlation(features, tokens)
         return figures
@@ -420,8 +427,8 @@ class CaptionTask:
         lines: dict[str, list[str]] = {"original": self._words(cast(Tensor, tables[TEXT])[rows])}
         for label, given in (("both", (IMAGE, TEXT)), ("image", (IMAGE,)), ("text", (TEXT,))):
             where = {name: index[name][rows] for name in given}
-            of = decoded(model, {n: tables[n] for n in given}, (TEXT,), generator, where)
-            lines[f"from {label}"] = self._words(of[TEXT])
+            made = decoded(model, {n: tables[n] for n in given}, (TEXT,), generator, where)
+            lines[f"from {label}"] = self._words(made[TEXT])
         draw_captions(folder / "reconstructions.png", lines)
         samples = drawn(model, 12, (IMAGE, TEXT), generator)
         likeness = self._metric.cosines(samples[IMAGE].cpu().numpy(), samples[TEXT].cpu().numpy())

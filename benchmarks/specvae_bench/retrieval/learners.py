@@ -320,8 +320,8 @@ class Contrastive(Learner):
         assert isinstance(by_mass, Tensor)
         assert isinstance(place, Tensor)
         steps = torch.randint(-self.n_near, self.n_near + 1, (len(compound), self.n_decoys))
-        near = place[compound][:, np.newaxis] + steps.to(compound.device)
-        return by_mass[near.clamp(0, len(by_mass) - 1)].flatten()
+        around = place[compound][:, np.newaxis] + steps.to(compound.device)
+        return by_mass[around.clamp(0, len(by_mass) - 1)].flatten()
 
     def _after_linear(self) -> list[nn.Module]:
         return [nn.GELU(), nn.Dropout(0.25), nn.LayerNorm(self.n_hidden)]

@@ -166,12 +166,12 @@ def _read_plain(path: Path, repeats: int, console: Console) -> dict[str, Any]:
             runs[name].append((int(n), float(seconds), float(kib) / 1024))
     figures: dict[str, Any] = {
         name: {
-            "n_spectra": of[0][0],
-            "seconds": statistics.median(seconds for _, seconds, _ in of),
-            "peak_mib": max(mib for _, _, mib in of),
+            "n_spectra": repeats[0][0],
+            "seconds": statistics.median(seconds for _, seconds, _ in repeats),
+            "peak_mib": max(mib for _, _, mib in repeats),
         }
-        for name, of in runs.items()
-        if of
+        for name, repeats in runs.items()
+        if repeats
     }
     if len(figures) == len(readers):
         figures["matchms_over_specvae"] = (
@@ -267,4 +267,4 @@ def _medians(tasks: dict[str, Callable[[], None]], repeats: int) -> dict[str, fl
             task()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(of) for name, of in seconds.items()}
+    return {name: statistics.median(repeats) for name, repeats in seconds.items()}

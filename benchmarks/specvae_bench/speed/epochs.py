@@ -165,14 +165,16 @@ def _summary(label: str, rounds: list[dict[tuple[str, str], float]]) -> dict[str
     seconds = {
         name: [one[case, name] for one in rounds] for case, name in rounds[0] if case == label
     }
-    figures = {f"{name}_seconds": statistics.median(of) for name, of in seconds.items()}
+    figures = {
+        f"{name}_seconds": statistics.median(durations) for name, durations in seconds.items()
+    }
 
     def ratio(above: list[float], below: list[float]) -> float:
         return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
-    for name, of in seconds.items():
+    for name, durations in seconds.items():
         if name != "specvae":
-            figures[f"{name}_over_specvae"] = ratio(of, seconds["specvae"])
+            figures[f"{name}_over_specvae"] = ratio(durations, seconds["specvae"])
     reference = (_REFERENCE, "multivae_loop")
     if label in _ALONE and reference in rounds[0]:
         loop = [one[reference] for one in rounds]

@@ -64,8 +64,8 @@ def planned(learners: Sequence[str], levels: Iterable[float], unpaired: Iterable
     """
     asked = set(unpaired)
     runs = (
-        Run(learner, level, "molecules" if level == 1.0 and what == "both" else what)
-        for level, what, learner in itertools.product(
+        Run(learner, level, "molecules" if level == 1.0 and added == "both" else added)
+        for level, added, learner in itertools.product(
             sorted(set(levels), reverse=True), [u for u in UNPAIRED if u in asked], learners
         )
     )

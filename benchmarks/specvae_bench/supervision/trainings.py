@@ -288,7 +288,7 @@ def _fit(
         optim,
         objective_config(config),
         validate=lambda trained: validation.mean_reciprocal_rank(trained, device),
-        on_step=lambda epoch, step, of: progress(f"epoch {epoch}, step", step, of),
+        on_step=lambda epoch, step, n_steps: progress(f"epoch {epoch}, step", step, n_steps),
         device=device,
     )
     assert history.best.validation is not None

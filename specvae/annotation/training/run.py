@@ -296,7 +296,9 @@ class _Run:
             ),
             on_epoch=epochs,
             state=replace(state, settings=settings),
-            on_step=lambda epoch, step, of: progress.progress(f"epoch {epoch}, step", step, of),
+            on_step=lambda epoch, step, n_steps: progress.progress(
+                f"epoch {epoch}, step", step, n_steps
+            ),
             resume=resume,
             device=self.device,
         )

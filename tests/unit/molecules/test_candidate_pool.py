@@ -22,8 +22,8 @@ def structures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pool") / "structures.csv"
     rows = [f"{smiles},n{i},{i}" for i, smiles in enumerate([*ETHERS, *ALKANOLS])]
     # Stereoisomers, of which the first is kept, a salt of what is there already, and a bad row.
-    more = ["C[C@H](N)C(=O)O,l,l", "C[C@@H](N)C(=O)O,d,d", "CCO.Cl,salt,s", "c1cc,bad,b"]
-    path.write_text("\n".join(["smiles,name,id", *rows, *more]) + "\n")
+    added = ["C[C@H](N)C(=O)O,l,l", "C[C@@H](N)C(=O)O,d,d", "CCO.Cl,salt,s", "c1cc,bad,b"]
+    path.write_text("\n".join(["smiles,name,id", *rows, *added]) + "\n")
     return path
 
 
@@ -59,9 +59,9 @@ def test_within_equals_brute_force(pool_path: Path, ppm: float) -> None:
         masses = [*pool.exact_mass, *rng.uniform(10, 200, 20)]
         for mass in masses:
             found = pool.within(mass, ppm)
-            near = np.abs(everything.exact_mass - mass) <= mass * ppm * 1e-6
-            assert found.smiles.tolist() == everything.smiles[near].tolist()
-            assert found.packed.shape == (near.sum(), LAYOUT.n_bytes)
+            within = np.abs(everything.exact_mass - mass) <= mass * ppm * 1e-6
+            assert found.smiles.tolist() == everything.smiles[within].tolist()
+            assert found.packed.shape == (within.sum(), LAYOUT.n_bytes)
 
 
 def test_info(pool_path: Path, structures: Path) -> None:
@@ -87,7 +87,7 @@ def test_several_files_and_progress(tmp_path: Path) -> None:
         [first, second],
         LAYOUT,
         output,
-        progress=lambda n, of: steps.append((n, of)),
+        progress=lambda n, total: steps.append((n, total)),
         cache=FingerprintCache(tmp_path / "cache"),
     )
     assert steps[-1] == (3, 3)

@@ -197,10 +197,10 @@ def test_fingerprints_only_of_the_rows_asked_for(
     with pytest.raises(SpecvaeError, match="no fingerprints"):
         _ = found.packed
     layout = get_layout("morgan4096")
-    near = found.within(parse_molecule("CCO").exact_mass, 10).with_fingerprints(layout)
+    within = found.within(parse_molecule("CCO").exact_mass, 10).with_fingerprints(layout)
     assert asked == [["CCO", "COC"]]
-    np.testing.assert_array_equal(near.packed, layout.compute(["CCO", "COC"]))
-    np.testing.assert_array_equal(near.select(np.array([1])).packed, layout.compute(["COC"]))
+    np.testing.assert_array_equal(within.packed, layout.compute(["CCO", "COC"]))
+    np.testing.assert_array_equal(within.select(np.array([1])).packed, layout.compute(["COC"]))
 
 
 def test_keys_are_computed_only_of_the_rows_asked_for(
@@ -216,11 +216,11 @@ def test_keys_are_computed_only_of_the_rows_asked_for(
 
     monkeypatch.setattr(Chem, "MolToInchiKey", counted)
     found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
-    near = found.within(methanol.exact_mass, 10)
+    within = found.within(methanol.exact_mass, 10)
     assert asked == []
-    assert near.inchikey.tolist() == [methanol.inchikey]
+    assert within.inchikey.tolist() == [methanol.inchikey]
     assert asked == ["CO"]
-    assert near.select(np.array([0])).inchikey.tolist() == near.inchikey.tolist()
+    assert within.select(np.array([0])).inchikey.tolist() == within.inchikey.tolist()
     assert asked == ["CO"]
 
 

@@ -247,7 +247,10 @@ def test_fingerprints_computes_each_molecule_once(
     wanted = [*SMILES, SMILES[0], SMILES[3]]
     steps: list[tuple[int, int]] = []
     first = fingerprints(
-        wanted, layout, FingerprintCache(tmp_path), progress=lambda n, of: steps.append((n, of))
+        wanted,
+        layout,
+        FingerprintCache(tmp_path),
+        progress=lambda n, total: steps.append((n, total)),
     )
     assert counting.computed == [parse_molecule(smiles).smiles for smiles in SMILES]
     assert steps[-1] == (6, 6)

@@ -50,28 +50,28 @@ def bound(model: MultimodalVAE, objective: ObjectiveConfig, unpaired: dict[str, 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 def test_each_kind_reaches_the_evidence(kind: str) -> None:
-    of = MODEL_KINDS[kind]
+    member = MODEL_KINDS[kind]
     torch.manual_seed(1)
-    model = linear_model(EXACT, of.posterior)
+    model = linear_model(EXACT, member.posterior)
     for name in "ab":  # decoders are learned, too
         model.get_submodule(f"decoders.{name}.output").reset_parameters()  # type: ignore[operator]
     # JMVAE's ELBO is only at its maximum for alpha to 0, its loss in alpha is of second order.
     objective = ObjectiveConfig(
-        of.loss, n_samples=10 if of.posterior == "mixture" else 1, alpha=0.02
+        member.loss, n_samples=10 if member.posterior == "mixture" else 1, alpha=0.02
     )
     source = TensorSource({"a": X1, "b": X2})
     # VAEVAE's loss learns log p(x1) and log p(x2) from the unpaired streams only.
-    unpaired = {"a": source, "b": source} if of.loss == "vaevae" else {}
+    unpaired = {"a": source, "b": source} if member.loss == "vaevae" else {}
     start = bound(model, objective, dict(X) if unpaired else {})
     fit(model, TrainingData(source, unpaired), OPTIM, objective)
     reached = bound(model, objective, dict(X) if unpaired else {})
     pair, single = evidence("ab"), evidence("a") + evidence("b")
-    if of.loss in ("new", "vaevae"):
+    if member.loss in ("new", "vaevae"):
         # R1 + R2 - KL - KL = 2 log p(x1, x2) - log p(x1) - log p(x2), and U1 + U2 the rest (eq 27)
         expected = 2 * pair
-    elif of.loss == "mvae":
+    elif member.loss == "mvae":
         expected = pair + single
-    elif of.loss == "jmvae":
+    elif member.loss == "jmvae":
         terms = loss(model, X, {}, ObjectiveConfig("jmvae", alpha=0.0, n_samples=20)).parts
         of_elbo = ("reconstruction/a", "reconstruction/b", "kl/joint-prior")
         reached, expected = -sum(terms[name].item() for name in of_elbo), pair
@@ -79,8 +79,10 @@ def test_each_kind_reaches_the_evidence(kind: str) -> None:
         # A mixture of posteriors that each saw one half: below the evidence, for 10 samples.
         expected = pair
         assert reached < pair
-        more = -loss(model, X, {}, ObjectiveConfig("iwae", n_samples=300), generator=noise()).total
-        assert reached < more.item() < pair + NOISE
+        tighter = -loss(
+            model, X, {}, ObjectiveConfig("iwae", n_samples=300), generator=noise()
+        ).total
+        assert reached < tighter.item() < pair + NOISE
     assert start < expected - 3.0
     assert reached == pytest.approx(expected, abs=1.5 * NOISE)
     # The model itself, whatever it was trained by.

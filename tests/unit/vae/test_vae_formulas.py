@@ -338,8 +338,8 @@ def test_mmvae_is_the_mean_of_importance_weighted_bounds(n_samples: int) -> None
     ):
         expected = importance_bound(model, x, n_samples)
         # Experts of modalities that were not observed weigh 0: the bound of the one alone.
-        for name, of in unpaired.items():
-            expected = expected + importance_bound(model, {name: of}, n_samples)
+        for name, batch in unpaired.items():
+            expected = expected + importance_bound(model, {name: batch}, n_samples)
         terms = loss(model, x, unpaired, config)
         same_with_gradients(model, -terms.total, expected)
         assert set(terms.parts) == {"importance/paired"} | {

@@ -39,8 +39,8 @@ OPTIM = OptimConfig(
 
 
 def data() -> TrainingData:
-    pairs, more = small_source(20, 1), small_source(33, 2)
-    return TrainingData(pairs, {"a": more, "b": small_source(9, 4)})
+    pairs, singles = small_source(20, 1), small_source(33, 2)
+    return TrainingData(pairs, {"a": singles, "b": small_source(9, 4)})
 
 
 class Recorder:
@@ -93,8 +93,8 @@ def test_grey_levels_are_shares_of_255() -> None:
     batch = source.to("cpu").batch(rows)
     assert torch.equal(batch["a"], found)  # type: ignore[arg-type]
     digests = {
-        TensorSource({"a": of}).sha256()
-        for of in (levels, GreyLevels(table.flip(0)), GreyLevels(table.view(4, 64)), table)
+        TensorSource({"a": each}).sha256()
+        for each in (levels, GreyLevels(table.flip(0)), GreyLevels(table.view(4, 64)), table)
     }
     assert len(digests) == 4
     assert TensorSource({"a": GreyLevels(table.clone())}).sha256() in digests
@@ -175,21 +175,21 @@ def test_streams_are_shuffled_independently_and_short_ones_restart() -> None:
 
 def test_an_epoch_can_have_a_size_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # 5 steps of 8 whatever the streams hold; each still goes through all its rows in turn.
-    pairs, more = Recorder(small_source(20, 1)), Recorder(small_source(100, 2))
+    pairs, singles = Recorder(small_source(20, 1)), Recorder(small_source(100, 2))
     optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, epoch_size=36)
     steps: list[tuple[int, int, int]] = []
     fit(
         small_model(),
-        TrainingData(pairs, {"a": more}),
+        TrainingData(pairs, {"a": singles}),
         optim,
         ObjectiveConfig(),
         on_step=lambda *step: steps.append(step),
     )
     assert steps == [(epoch, step, 5) for epoch in (1, 2) for step in (1, 2, 3, 4, 5)]
-    assert len(pairs.drawn) == len(more.drawn) == 10
+    assert len(pairs.drawn) == len(singles.drawn) == 10
     first = list(itertools.chain(*pairs.drawn[:3]))
     assert sorted(first) == list(range(20))
-    assert len(set(itertools.chain(*more.drawn[:5]))) == sum(map(len, more.drawn[:5]))
+    assert len(set(itertools.chain(*singles.drawn[:5]))) == sum(map(len, singles.drawn[:5]))
 
 
 def test_jmvae_refuses_unpaired_streams_before_a_step() -> None:

@@ -178,10 +178,10 @@ def set_linear_head(
 
     With `prior` 0 it is the expert p(x_i | z) of one modality instead.
     """
-    of = ["ab".index(name) for name in names]
-    scaled = [exact.weights[i] / exact.scales[i] ** 2 for i in of]
+    chosen = ["ab".index(name) for name in names]
+    scaled = [exact.weights[i] / exact.scales[i] ** 2 for i in chosen]
     precision = torch.full((3,), prior, dtype=torch.float64)
-    for i, part in zip(of, scaled, strict=True):
+    for i, part in zip(chosen, scaled, strict=True):
         precision = precision + (exact.weights[i] * part).sum(0)
     weight = model.get_parameter(f"posteriors.heads.{head}.linear.weight")
     bias = model.get_parameter(f"posteriors.heads.{head}.linear.bias")

@@ -39,8 +39,8 @@ def dense(spectra: list[Spectrum]) -> NDArray[np.float64]:
     """Return spectra as unit vectors of intensity ** 0.25 by the definition, peak by peak."""
     n_bins = 55_000
     table = np.zeros((len(spectra), 2 * n_bins))
-    for row, of in zip(table, spectra, strict=True):
-        for mz, intensity in zip(of.mz, of.relative_intensity, strict=True):
+    for row, spectrum in zip(table, spectra, strict=True):
+        for mz, intensity in zip(spectrum.mz, spectrum.relative_intensity, strict=True):
             row[int(mz / 0.02 + 1e-7)] += 100 * intensity
             row[n_bins + int((PRECURSOR - mz) / 0.02 + 1e-7)] += 100 * intensity
     table = table**0.25

@@ -133,7 +133,7 @@ def test_split_keeps_compounds_together() -> None:
     library = Library.from_spectra(spectra, BinLayout(), ReadReport())
     blocks = [molecule.first_block for molecule in library.molecules]
     rows = library.split({blocks[0]: "val", blocks[1]: "train"})
-    assert {name: of.tolist() for name, of in rows.items()} == {
+    assert {name: members.tolist() for name, members in rows.items()} == {
         "train": [3, 4, 5],
         "val": [0, 1, 2],
         "test": [],

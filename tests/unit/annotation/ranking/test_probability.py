@@ -55,8 +55,8 @@ def test_probabilities_are_a_softmax_with_one_more_outcome() -> None:
 def test_zero_of_the_scores_does_not_matter_even_far_away() -> None:
     scores = np.array([0.0, -2.0, 5.0])
     model = replace(plain(), in_list=(0.1, 0.2, 0.3, 0.4, 0.5))
-    near, far = model.probabilities([scores, scores - 1024.0], share=0.6)
-    np.testing.assert_allclose(near, far, rtol=1e-12)
+    close, far = model.probabilities([scores, scores - 1024.0], share=0.6)
+    np.testing.assert_allclose(close, far, rtol=1e-12)
 
 
 def test_score_features_in_closed_form() -> None:
@@ -136,11 +136,11 @@ def test_fit_recovers_temperature_and_log_odds() -> None:
 def test_probabilities_come_true_on_lists_that_were_not_fitted() -> None:
     scores, truth, feature = simulated(4000, 2)
     model = ProbabilityModel.fit(scores, truth, np.ones(len(scores)), feature, ("f",))
-    fresh, answers, more = simulated(4000, 7)
+    fresh, answers, extra = simulated(4000, 7)
     held = np.array([place is not None for place in answers])
-    share = model.estimate_share(model.log_odds_in_list(fresh, more))
+    share = model.estimate_share(model.log_odds_in_list(fresh, extra))
     assert share == pytest.approx(held.mean(), abs=0.05)
-    p = model.probabilities(fresh, more)
+    p = model.probabilities(fresh, extra)
     best = [int(q.argmax()) for q in p]
     promised = np.array([q.max() for q in p])
     right = np.array([b == a for b, a in zip(best, answers, strict=True)])

@@ -118,9 +118,9 @@ def test_much_measured_compounds_are_held_back() -> None:
         weights[balance] = data.paired.weights
     assert weights[0.0] is None
     for balance in (0.5, 1.0):
-        of = weights[balance]
-        assert of is not None
-        np.testing.assert_allclose(of, np.array([3, 3, 3, 2, 2, 1.0]) ** -balance)
+        found = weights[balance]
+        assert found is not None
+        np.testing.assert_allclose(found, np.array([3, 3, 3, 2, 2, 1.0]) ** -balance)
 
 
 def test_a_higher_share_has_all_pairs_of_a_lower_one_and_none_sees_more() -> None:

@@ -237,7 +237,7 @@ def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -
     packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
     (run,) = rank_folds(records, packed, [fold], 0, Console()).values()
     assert run.groups == ["Here", "Here"]
-    assert all(of[0] == TruthRank("A" * 14, 0, 0, 0) for of in run.ranks.values())
+    assert all(ranks[0] == TruthRank("A" * 14, 0, 0, 0) for ranks in run.ranks.values())
     assert run.ranks[EVERYTHING][1].is_found
 
 

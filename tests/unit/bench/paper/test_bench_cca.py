@@ -115,9 +115,9 @@ def test_independent_views_correlate_on_no_other_pairs() -> None:
 def test_columns_that_depend_on_others_are_no_direction() -> None:
     x, y = views(RHO, 200, 6, 4)
     x_more = np.hstack([x, x @ np.random.default_rng(5).normal(size=(6, 30)), np.ones((200, 2))])
-    plain, more = fit_cca(x, y, np.arange(200), 3), fit_cca(x_more, y, np.arange(200), 3)
-    np.testing.assert_allclose(more[4], plain[4], atol=1e-8)
-    assert mean_cosine(x_more, y, more) == pytest.approx(mean_cosine(x, y, plain), abs=1e-6)
+    plain, wider = fit_cca(x, y, np.arange(200), 3), fit_cca(x_more, y, np.arange(200), 3)
+    np.testing.assert_allclose(wider[4], plain[4], atol=1e-8)
+    assert mean_cosine(x_more, y, wider) == pytest.approx(mean_cosine(x, y, plain), abs=1e-6)
 
 
 @pytest.mark.parametrize(("n_x", "view"), [(30, "image features"), (300, "caption vectors")])

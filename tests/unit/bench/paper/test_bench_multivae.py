@@ -129,7 +129,7 @@ def test_peer_trains_our_modules() -> None:
 
 @needs_multivae
 @pytest.mark.parametrize(
-    ("kind", "objective", "what"),
+    ("kind", "objective", "lacking"),
     [
         ("svae", ObjectiveConfig("new"), "loss 'new' on posterior 'product'"),
         ("jmvae", ObjectiveConfig("jmvae", n_samples=2), "several samples"),
@@ -137,8 +137,10 @@ def test_peer_trains_our_modules() -> None:
         ("mvae", ObjectiveConfig("mvae", beta_warmup_epochs=1.0), "beta warm-up"),
     ],
 )
-def test_what_multivae_lacks_is_refused(kind: str, objective: ObjectiveConfig, what: str) -> None:
-    with pytest.raises(ConfigError, match=f"multivae has no counterpart: {what}"):
+def test_what_multivae_lacks_is_refused(
+    kind: str, objective: ObjectiveConfig, lacking: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"multivae has no counterpart: {lacking}"):
         peer_model(_model(kind), objective)
 
 

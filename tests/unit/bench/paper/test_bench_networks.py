@@ -95,20 +95,20 @@ def test_encoders_of_the_split_experiments_in_all() -> None:
 def test_each_kind_takes_a_batch_of_each_experiment(
     experiment: Callable[[], Experiment], kind: str
 ) -> None:
-    of = experiment()
+    chosen = experiment()
     torch.manual_seed(0)
-    vae = MultimodalVAE(of.model_config(kind))
+    vae = MultimodalVAE(chosen.model_config(kind))
     x = {
         modality.name: torch.randint(0, modality.n_classes, (3, modality.n_features))
         if modality.n_classes
         else torch.rand(3, modality.n_features)
-        for modality in of.modalities
+        for modality in chosen.modalities
     }
-    objective = ObjectiveConfig(MODEL_KINDS[kind].loss, of.modality_weights)
+    objective = ObjectiveConfig(MODEL_KINDS[kind].loss, chosen.modality_weights)
     terms = loss(vae, x, {}, objective)
     assert bool(terms.total.isfinite())
-    z = vae.eval().posterior(x, [of.modalities[0].name]).mean
-    assert z.shape == (3, of.n_latent)
-    for modality in of.modalities:
+    z = vae.eval().posterior(x, [chosen.modalities[0].name]).mean
+    assert z.shape == (3, chosen.n_latent)
+    for modality in chosen.modalities:
         mean = vae.likelihood(z, modality.name).mean
         assert mean.shape[:2] == (3, modality.n_features)

@@ -37,11 +37,11 @@ def test_same_formula_is_told_from_same_mass(tmp_path: Path) -> None:
 
 def test_ranks_in_the_formula_track_count_its_candidates_only(tmp_path: Path) -> None:
     found = candidates(tmp_path, ACETIC_ACID, PROPANOL, ISOPROPANOL)
-    of = problem(found, 2)
+    ranked = problem(found, 2)
     scores = np.array([3.0, 1.0, 2.0])
-    whole = of.rank(scores[of.rows("mass")], "mass")
+    whole = ranked.rank(scores[ranked.rows("mass")], "mass")
     assert (whole.n_better, whole.n_tied, whole.n_candidates) == (1, 1, 3)
-    part = of.rank(scores[of.rows("formula")], "formula")
+    part = ranked.rank(scores[ranked.rows("formula")], "formula")
     assert (part.n_better, part.n_tied, part.n_candidates) == (0, 1, 2)
     absent = problem(found, None)
     for track, n in (("mass", 3), ("formula", 0)):
@@ -115,8 +115,8 @@ def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
     queries = tmp_path / "queries.mgf"
     queries.write_text(
         "".join(
-            f"BEGIN IONS\nTITLE={name}\nPEPMASS={mz}\n{more}30.03 1\nEND IONS\n"
-            for name, (mz, more) in fields.items()
+            f"BEGIN IONS\nTITLE={name}\nPEPMASS={mz}\n{lines}30.03 1\nEND IONS\n"
+            for name, (mz, lines) in fields.items()
         )
     )
     listed = candidates(tmp_path, PROPANOL, ACETIC_ACID)

@@ -58,8 +58,10 @@ def small_library() -> Library:
         mz = np.array([41.0, 55.0, 69.0]) + 3.0 * number
         for _ in range(5):
             intensity = rng.uniform(0.5, 1.0, 3)
-            of = Spectrum(mz=mz, intensity=intensity, query_id="s", precursor_mz=150.0 + number)
-            pairs.append((of, parse_molecule(smiles)))
+            spectrum = Spectrum(
+                mz=mz, intensity=intensity, query_id="s", precursor_mz=150.0 + number
+            )
+            pairs.append((spectrum, parse_molecule(smiles)))
     return Library.from_pairs(pairs, keep_records=True)
 
 
@@ -110,15 +112,15 @@ def test_matchms_similarities_are_those_of_the_formulas() -> None:
     library = known()
     # All peaks of the query but one are those of the second compound.
     query = example("q", (43.018, 45.034, 47.0))
-    near = matchms_neighbours(library, [query], "cosine", "hybrid")
-    assert near.compound[0].tolist() == [1, 0]
+    found = matchms_neighbours(library, [query], "cosine", "hybrid")
+    assert found.compound[0].tolist() == [1, 0]
     # The precursors are the same, so shifted peaks are no other than unshifted ones.
     expected = (1 * 1 + 2 * 2) / np.sqrt((1 + 4 + 16) * (1 + 4))
-    assert near.cosine[0, 0] == pytest.approx(expected, abs=1e-5)
-    assert near.cosine[0, 1] == 0.0
-    near = matchms_neighbours(library, [query], "spectral_entropy", "fragment")
-    assert near.compound[0].tolist() == [1, 0]
-    assert near.cosine[0, 0] == pytest.approx(entropy_similarity([1, 2, 4], [1, 2, 0]), abs=1e-5)
+    assert found.cosine[0, 0] == pytest.approx(expected, abs=1e-5)
+    assert found.cosine[0, 1] == 0.0
+    found = matchms_neighbours(library, [query], "spectral_entropy", "fragment")
+    assert found.compound[0].tolist() == [1, 0]
+    assert found.cosine[0, 0] == pytest.approx(entropy_similarity([1, 2, 4], [1, 2, 0]), abs=1e-5)
 
 
 def entropy_similarity(left: list[float], right: list[float]) -> float:
@@ -155,7 +157,7 @@ def test_every_network_learns_its_library(
     train(learner, library, Options(steps=45))
     with torch.inference_mode():
         predicted = predict(learner, library.records[::5])
-        ranked = [int(np.argmax(learner.scores(of, packed))) for of in predicted]
+        ranked = [int(np.argmax(learner.scores(logits, packed))) for logits in predicted]
         twice = learner.scores(predicted[0], packed[[2, 1, 2]])
         none = learner.scores(predicted[0], packed[:0])
     assert ranked == list(range(len(STRUCTURES)))
@@ -170,7 +172,7 @@ def test_the_cosine_networks_rank_by_cosine() -> None:
     learner = FingerprintFFN(library, packed)
     bits = np.unpackbits(packed, axis=1, bitorder="little").astype(float)
     predicted = torch.from_numpy(np.random.default_rng(0).normal(size=layout.n_bits)).float()
-    expected = [cosine(of, predicted.double().numpy()) for of in bits]
+    expected = [cosine(bit, predicted.double().numpy()) for bit in bits]
     np.testing.assert_allclose(learner.scores(predicted, packed), expected, atol=1e-6)
     compound = torch.tensor([0, 3])
     loss = learner.loss(torch.stack([predicted, predicted]), compound)
@@ -288,11 +290,11 @@ def test_rivals_in_fragments_share_the_mass() -> None:
         [(example("q", (43.018,)), parse_molecule(s)) for s in smiles], keep_records=True
     )
     found = isobars(library, 10)
-    assert [[table.smiles for table in of.tables] for of in found] == [
+    assert [[table.smiles for table in each.tables] for each in found] == [
         [smiles[0], smiles[1]],
         [smiles[1], smiles[0]],
     ]
-    assert all(len(of.spectra) == 1 for of in found)
+    assert all(len(each.spectra) == 1 for each in found)
     assert len(isobars(library, 1)) == 1
 
 

@@ -62,7 +62,7 @@ def test_each_combination_that_differs_is_trained_once() -> None:
     assert planned([PLAIN], (0.1,), ("both",)) == planned(["svae"], (1.0,), ("spectra",)) == []
     assert len({run.name for run in planned(["svae"], (0.1, 0.1000001), ("none",))}) == 2
     assert runs[0].level == 1.0
-    assert {Run("svae", 0.1, what).has_spectra for what in UNPAIRED} == {True, False}
+    assert {Run("svae", 0.1, added).has_spectra for added in UNPAIRED} == {True, False}
 
 
 def test_only_ours_has_the_term_of_the_path() -> None:
@@ -212,9 +212,9 @@ def test_a_training_sees_what_its_run_says_and_no_more(
     seen: dict[str, Any] = {}
 
     def spy(name: str, function: Any, place: int) -> Any:  # noqa: ANN401 (any function)
-        def wrapped(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401
+        def wrapped(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
             seen[name] = arguments[place]
-            return function(*arguments, **more)
+            return function(*arguments, **options)
 
         return wrapped
 
@@ -266,8 +266,8 @@ def test_the_best_of_the_validated_weights_are_kept(material: Material) -> None:
     learner = PlainNetwork(known, material.packed)
     kept: list[Any] = []
 
-    def validate(of: Learner) -> float:
-        kept.append(next(of.parameters()).detach().clone())
+    def validate(learner: Learner) -> float:
+        kept.append(next(learner.parameters()).detach().clone())
         return (0.1, 0.3, 0.2)[len(kept) - 1]
 
     best = train(learner, known, Options(3), validate=validate, n_checks=3)
