@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
+from specvae_bench.laboratories.calibration import LISTED, LISTS, STRUCK, Promises, struck
 from specvae_bench.laboratories.folds import (
     FITTING,
     HALF,
@@ -207,29 +208,78 @@ def rank_folds(
     runs: dict[str, Run] = {}
     for fold in folds:
         memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
-        numbers = [n for n, query in enumerate(fold.queries) if len(query.candidates)]
-        scores: dict[str, dict[int, Scores]] = {}
-        evidence: dict[str, dict[int, Evidence]] = {}
-        for n_done, n in enumerate(numbers, start=1):
-            for method, of_query in memory.scores(fold.queries[n]):
-                scores.setdefault(method, {})[n] = of_query
-            for method, pooled in memory.evidence(fold.queries[n]):
-                evidence.setdefault(method, {})[n] = pooled
-            console.progress(f"ranking {fold.group}", n_done, len(numbers))
+        scored = _score(fold, memory, struck(fold.kinds, seed, fold.group), console)
         for kind, members in runs_of(fold.group, fold.kinds, seed).items():
             ranked = [n for n in members if len(fold.queries[n].candidates)]
+            run = runs.setdefault(kind, Run([], {}, {}))
             settled = {}
-            for method, weighed in evidence.items():
-                of_run, _ = settle([weighed[n] for n in ranked], memory.pool.weights)
+            for method, evidence in scored.evidence.items():
+                of_run, _ = settle([evidence[n] for n in ranked], memory.pool.weights)
                 settled[method] = dict(zip(ranked, (e.scores for e in of_run), strict=True))
-            run = runs.setdefault(kind, Run([], {}))
+                cut = scored.cut.get(method, {})
+                _promise(run, method, fold, ranked, evidence, cut, memory)
             run.groups.extend([fold.group] * len(members))
-            for method, found in {**scores, **settled}.items():
+            for method, found in {**scored.scores, **settled}.items():
                 run.ranks.setdefault(method, []).extend(
                     rank_of_truth(fold.truths[n], found.get(n, np.empty(0)), fold.places[n])
                     for n in members
                 )
     return {kind: runs[kind] for kind in (*KINDS, HALF) if kind in runs}
+
+
+class _Scored(NamedTuple):
+    """Method -> query -> what it gives.
+
+    Scores are of methods that pool no evidence; `cut` is evidence for the candidates without the
+    truth, of queries whose truth is struck.
+    """
+
+    scores: dict[str, dict[int, Scores]]
+    evidence: dict[str, dict[int, Evidence]]
+    cut: dict[str, dict[int, Evidence]]
+
+
+def _score(fold: Fold, memory: Memory, without_truth: frozenset[int], console: Console) -> _Scored:
+    scored = _Scored({}, {}, {})
+    numbers = [n for n, query in enumerate(fold.queries) if len(query.candidates)]
+    for n_done, n in enumerate(numbers, start=1):
+        query = fold.queries[n]
+        for method, scores in memory.scores(query):
+            scored.scores.setdefault(method, {})[n] = scores
+        for method, evidence in memory.evidence(query):
+            scored.evidence.setdefault(method, {})[n] = evidence
+        if n in without_truth and (shorter := _without(query, fold.places[n])):
+            for method, evidence in memory.evidence(shorter):
+                scored.cut.setdefault(method, {})[n] = evidence
+        console.progress(f"ranking {fold.group}", n_done, len(numbers))
+    return scored
+
+
+def _promise(
+    run: Run,
+    method: str,
+    fold: Fold,
+    ranked: Sequence[int],
+    evidence: Mapping[int, Evidence],
+    cut: Mapping[int, Evidence],
+    memory: Memory,
+) -> None:
+    """Add what a method promises of a run: with all truths that are listed, and without some."""
+    promises = run.promises.setdefault(method, {name: Promises() for name in LISTS})
+    n_peaks = [fold.queries[n].spectrum.n_peaks for n in ranked]
+    for name, shorter in ((LISTED, {}), (STRUCK, cut)):
+        promises[name].add(
+            [shorter.get(n, evidence[n]) for n in ranked],
+            n_peaks,
+            [None if n in shorter else fold.places[n] for n in ranked],
+            memory.pool.weights,
+        )
+
+
+def _without(query: Listed, place: int | None) -> Listed | None:
+    """Return a query without its truth; None if it has none, or nothing else."""
+    n = len(query.candidates)
+    return None if place is None or n < 2 else query.cut(np.delete(np.arange(n), place))
 
 
 def _described(plan: Plan) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
 from specvae.annotation.output.plots import save_png
+from specvae_bench.laboratories.calibration import Promises
 from specvae_bench.markdown import percent, table
 
 _COLOURS = ("#1b6ca8", "#8fbcdb", "#d1495b", "#7a7a7a")
@@ -26,10 +27,13 @@ class Run(NamedTuple):
         Laboratory of each query.
     ranks
         Method -> where the truth of each query stands.
+    promises
+        Method that gives probabilities -> kind of lists (`LISTS`) -> what they promise.
     """
 
     groups: list[str]
     ranks: dict[str, list[TruthRank]]
+    promises: dict[str, dict[str, Promises]]
 
 
 def figures(runs: Mapping[str, Run], seed: int) -> dict[str, dict[str, Any]]:
@@ -44,8 +48,8 @@ def figures(runs: Mapping[str, Run], seed: int) -> dict[str, dict[str, Any]]:
 
     Returns
     -------
-    Kind -> ``all`` -> method -> figures as of `summarise`, and ``groups`` -> group -> method ->
-    shares of hits.
+    Kind -> ``all`` -> method -> figures as of `summarise`, ``groups`` -> group -> method ->
+    shares of hits, and ``probabilities`` -> method -> lists -> figures as of `Promises.figures`.
     """
     result: dict[str, dict[str, Any]] = {}
     for kind, run in runs.items():
@@ -61,6 +65,10 @@ def figures(runs: Mapping[str, Run], seed: int) -> dict[str, dict[str, Any]]:
                     for method, found in run.ranks.items()
                 }
                 for group, members in rows.items()
+            },
+            "probabilities": {
+                method: {lists: promises.figures() for lists, promises in by_lists.items()}
+                for method, by_lists in run.promises.items()
             },
         }
     return result
@@ -94,7 +102,24 @@ def markdown_tables(result: Mapping[str, Any]) -> str:
             for method in methods
         ),
     )
-    return f"{by_kind}\n{by_group}"
+    return f"{by_kind}\n{by_group}\n{probability_table(result)}"
+
+
+def probability_table(result: Mapping[str, Any]) -> str:
+    """Return the expected calibration error by kind of query and of lists."""
+    kinds = result["kinds"]
+    methods = next(iter(kinds.values()))["probabilities"]
+    return table(
+        ("expected calibration error (promised / right, %)", *kinds),
+        (
+            (
+                f"{method}, {lists}",
+                *(_promised(of["probabilities"][method][lists]) for of in kinds.values()),
+            )
+            for method, by_lists in methods.items()
+            for lists in by_lists
+        ),
+    )
 
 
 def list_table(lists: Mapping[str, Any]) -> str:
@@ -168,6 +193,11 @@ def _first(methods: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 def _cell(of_method: Mapping[str, Any]) -> str:
     return f"{percent(of_method, 'hit_at_1')} / {100 * of_method['hit_at_5']:.1f}"
+
+
+def _promised(figures: Mapping[str, Any]) -> str:
+    promised, right = 100 * figures["mean_probability"], 100 * figures["hit_at_1"]
+    return f"{figures['ece']:.3f} ({promised:.0f} / {right:.0f})"
 
 
 def _share(methods: Mapping[str, Any] | None, method: str) -> str:

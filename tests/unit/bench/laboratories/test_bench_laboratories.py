@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from specvae_bench.laboratories import records as records_module
+from specvae_bench.laboratories.calibration import LISTED, STRUCK, Promises, struck
 from specvae_bench.laboratories.command import laboratories
 from specvae_bench.laboratories.comparison import Fold, rank_folds
 from specvae_bench.laboratories.folds import (
@@ -26,6 +27,7 @@ from specvae_bench.laboratories.methods import (
     EVERYTHING,
     LIBRARY_SEARCHES,
     Listed,
+    Memory,
     packed_fingerprints,
 )
 from specvae_bench.laboratories.records import LABORATORY, group_of, read_records, read_structures
@@ -181,7 +183,7 @@ def test_the_mixture_has_as_many_known_as_unknown_compounds() -> None:
 
 def test_figures_are_of_all_and_of_each_laboratory() -> None:
     ranks = [TruthRank("A" * 14, 0, 1, 2), TruthRank("B" * 14, 1, 1, 2)]
-    result = figures({KNOWN: Run(["here", "there"], {"method": ranks})}, seed=0)
+    result = figures({KNOWN: Run(["here", "there"], {"method": ranks}, {})}, seed=0)
     assert result[KNOWN]["all"]["method"]["hit_at_1"] == 0.5
     assert result[KNOWN]["groups"]["here"]["method"]["hit_at_1"] == 1.0
 
@@ -211,6 +213,17 @@ def test_the_command_ranks_with_the_library_of_the_others(
     assert known["random"]["hit_at_1"] == 0.5
     assert result["kinds"][UNKNOWN]["all"]["random"]["n_queries"] == 1
     assert result["candidates_median"] == 2
+    promises = result["kinds"][KNOWN]["probabilities"][EVERYTHING]
+    # One query: its truth is first where it is listed, and cannot be where it was struck.
+    assert {name: found["hit_at_1"] for name, found in promises.items()} == {
+        LISTED: 1.0,
+        STRUCK: 0.0,
+    }
+    assert all(
+        found["ece"] == pytest.approx(abs(found["hit_at_1"] - found["mean_probability"]))
+        for found in promises.values()
+    )
+    assert 0.0 < promises[STRUCK]["mean_probability"] < promises[LISTED]["mean_probability"] < 1.0
     libraries = result["lists"]["libraries"]
     assert result["lists"]["n_own_records"] == 1
     assert result["lists"]["n_library_spectra"] == {
@@ -222,7 +235,9 @@ def test_the_command_ranks_with_the_library_of_the_others(
     assert libraries["other laboratories"]["all"][LIBRARY_SEARCHES[0]]["hit_at_1"] == 1.0
     assert (output / "truth.csv").read_text().splitlines()[0] == "query_id,inchikey14"
     assert (output / "laboratories.png").stat().st_size > 0
-    assert "| random |" in (output / "table.md").read_text()
+    written = (output / "table.md").read_text()
+    assert "| random |" in written
+    assert f"| {EVERYTHING}, {STRUCK} |" in written
 
 
 def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -> None:
@@ -239,6 +254,36 @@ def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -
     assert run.groups == ["Here", "Here"]
     assert all(ranks[0] == TruthRank("A" * 14, 0, 0, 0) for ranks in run.ranks.values())
     assert run.ranks[EVERYTHING][1].is_found
+
+
+def test_every_other_truth_of_each_kind_is_struck() -> None:
+    kinds = [KNOWN] * 6 + [UNKNOWN] * 5
+    found = struck(kinds, 0, "Here")
+    assert sum(n < 6 for n in found) == 3
+    assert sum(n >= 6 for n in found) == 3
+    assert found == struck(kinds, 0, "Here") != struck(kinds, 1, "Here")
+
+
+def test_what_a_run_promises(library: Path, structures: Path) -> None:
+    records = read_records([library], LABORATORY, Console())
+    table = read_structures([structures], Console())
+    bits = packed_fingerprints(table.smiles.tolist(), "morgan4096", 1, Console())
+    query = Listed(records.spectrum(0), table, bits, np.zeros(len(table)), {})
+    packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
+    memory = Memory(records, np.flatnonzero(records.group != "Here"), packed)
+    (evidence,) = dict(memory.evidence(query)).values()
+    place = int(np.flatnonzero(table.smiles == PROPANOL)[0])
+    promises = Promises()
+    for truth in (place, None):
+        promises.add([evidence], [2], [truth], memory.pool.weights)
+    assert promises.right == [1.0, 0.0]
+    assert promises.probability[0] == promises.probability[1]
+    # The truth is the best candidate; "not listed" has what no candidate has, this one at most.
+    assert promises.outcome[0] == promises.probability[0]
+    assert 0.0 < promises.outcome[1] <= 1.0 - promises.probability[1] + 1e-12
+    figures = promises.figures()
+    assert figures["n_with_probability"] == 2
+    assert len(figures["share_known"]) == len(figures["share_in_list"]) == 2
 
 
 def test_weights_are_fitted_to_laboratories(

@@ -1,0 +1,102 @@
+"""Whether probabilities keep what they promise on runs of known, unknown and mixed compounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
+from specvae.annotation.evaluation.reliability import summarise_probabilities
+from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.ranking.probability import default_probability, in_list_probability
+from specvae.annotation.ranking.result import ListScores
+from specvae.annotation.ranking.settlement import Settlement
+
+LISTED, STRUCK = "all truths listed", "half of the truths struck"
+LISTS = (LISTED, STRUCK)
+"""The lists as they are, and the same where every other truth is taken out."""
+
+
+@dataclass(frozen=True)
+class Promises:
+    """Probabilities of the best candidates of queries, and what came of them.
+
+    Attributes
+    ----------
+    probability
+        Of each query's best candidate.
+    right
+        Whether it is the truth; 1/m among m of equal score.
+    outcome
+        Probability of what turned out to be true, "not listed" included.
+    share_in_list, share_known
+        What each run estimated, in the order of the runs.
+    """
+
+    probability: list[float] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
+    outcome: list[float] = field(default_factory=list)
+    share_in_list: list[float] = field(default_factory=list)
+    share_known: list[float] = field(default_factory=list)
+
+    def add(
+        self,
+        evidence: Sequence[Evidence],
+        n_peaks: Sequence[int],
+        places: Sequence[int | None],
+        weights: Mapping[str, float],
+    ) -> None:
+        """Add the queries of a run, with the shares that they show and the program's probabilities.
+
+        Parameters
+        ----------
+        evidence
+            Of each query, at a share of known compounds of one half.
+        n_peaks, places
+            Number of peaks, and index of the truth among the candidates; None where it is absent.
+        weights
+            Of the kinds of evidence.
+        """
+        model = default_probability()
+        settlement = Settlement(weights, model)
+        lists = [ListScores(e.scores, n, e) for e, n in zip(evidence, n_peaks, strict=True)]
+        known = settlement.share_of_known(lists)
+        settled = [settlement.settle(of_query, known) for of_query in lists]
+        found = [settlement.probabilities(of_query) for of_query in settled]
+        log_odds = np.array([of_query.log_odds_in_list for of_query in found if of_query])
+        share = model.estimate_share(log_odds)
+        held = in_list_probability(log_odds, share).tolist()
+        self.share_known.append(known)
+        self.share_in_list.append(share)
+        for of_query, given, q, place in zip(settled, found, held, places, strict=True):
+            assert given is not None, "the model of probabilities is there"
+            best = float(q * given.given_in_list.max())
+            rank = rank_of_truth("", of_query.scores, place)
+            self.probability.append(best)
+            self.right.append(float(expected_hits([rank], 1)[0]))
+            self.outcome.append(1.0 - q if place is None else float(q * given.given_in_list[place]))
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as JSON values; see `summarise_probabilities`."""
+        values = (self.probability, self.right, self.outcome)
+        summary = summarise_probabilities(*(np.array(column) for column in values))
+        kept = ("n_with_probability", "ece", "brier", "log_loss", "mean_probability", "reliability")
+        return {
+            **{name: summary[name] for name in kept},
+            "hit_at_1": float(np.mean(self.right)) if self.right else float("nan"),
+            "share_in_list": self.share_in_list,
+            "share_known": self.share_known,
+        }
+
+
+def struck(kinds: Sequence[str], seed: int, group: str) -> frozenset[int]:
+    """Return the queries of a laboratory whose truth is struck: every other one of each kind."""
+    rng = np.random.default_rng([seed, 1, *group.encode()])
+    chosen: set[int] = set()
+    for kind in dict.fromkeys(kinds):
+        of_kind = [n for n, found in enumerate(kinds) if found == kind]
+        chosen.update(rng.permutation(of_kind)[::2].tolist())
+    return frozenset(chosen)
