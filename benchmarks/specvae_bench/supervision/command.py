@@ -90,15 +90,15 @@ def supervision(
 ) -> None:
     """Train with few pairs, with and without unpaired examples, and rank.
 
-    --data is a folder as 'bench holdout --structures' writes it. Only a share of the library's
-    pairs keep their structures; the spectra of the others, and structures without spectra, are
-    learned from unpaired or not at all. All rank by the predicted fingerprint alone, all take the
-    same number of steps, and the best of five moments by the validation compounds counts; these
-    keep their structures at all levels.
+    --data is a folder that 'bench holdout --structures' has written. Only a share of the library's
+    pairs keep their structures. The spectra of the others, and structures without spectra, are
+    learned from as unpaired examples, or not at all. All trainings take the same number of steps
+    and rank by the predicted fingerprint alone. Each is validated up to five times, and the best
+    weights are kept; validation compounds keep their structures at all levels.
 
-    Writes runs/NAME.json for each training, and supervision.json, table.md and supervision.png
-    of all that stand there. What stands there is not trained again: the command can be broken off
-    and given again, with more learners or levels too, and run several times at once.
+    Writes runs/NAME.json for each training; supervision.json, table.md and supervision.png for all
+    trainings in the folder. A finished training is not repeated: the command can be stopped and run
+    again, also with more learners or levels, and run several times at once.
 
     \b
     Example:

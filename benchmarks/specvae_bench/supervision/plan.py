@@ -1,4 +1,4 @@
-"""Which trainings `bench supervision` makes; light, so that ``--help`` can list them."""
+"""The trainings of `bench supervision`; imports little, as ``--help`` lists them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Run:
     level
         Share of the pairs that keep their structure.
     unpaired
-        What else is learned from: ``none``; the ``spectra`` of the other pairs; ``molecules``,
-        structures without spectra; or ``both``.
+        Unpaired examples that are learned from: ``none``; the ``spectra`` of the other pairs;
+        ``molecules``, structures without spectra; or ``both``.
     """
 
     learner: str
@@ -78,7 +78,7 @@ def planned(learners: Sequence[str], levels: Iterable[float], unpaired: Iterable
 
 
 def n_checks(steps: int) -> int:
-    """Return how often a training is validated: five times, or as often as divides its steps."""
+    """Return how often a training is validated: at most five times, in equal parts of its steps."""
     return next(n for n in range(_MOST_CHECKS, 0, -1) if steps % n == 0)
 
 

@@ -52,7 +52,7 @@ def with_figures(
 
 
 def gains(records: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Return hit@1 with unpaired examples less hit@1 without, of the same learner and level.
+    """Return the gain in hit@1 by unpaired examples, for the same learner and level.
 
     Intervals: 95 %, percentile bootstrap of the differences over molecules.
     """
@@ -99,7 +99,7 @@ def markdown_table(result: Mapping[str, Any]) -> str:
     )
     if added:
         gains = {_key(record): percent(record, "hit_at_1", "+") for record in added}
-        text += "\n**With unpaired examples less without**, on the same queries.\n\n"
+        text += "\n**Gain by unpaired examples**, on the same queries.\n\n"
         text += table(columns, _rows(gains, levels))
     return text
 

@@ -1,4 +1,4 @@
-"""Trainings with few pairs, with and without unpaired examples, ranked on the same fold."""
+"""Train on few pairs, with or without unpaired examples, and rank the same fold."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from specvae_bench.supervision.plan import PLAIN, Run, n_checks
 
 
 def learner_config(name: str, seed: int, *, amp: bool) -> TrainConfig:
-    """Return the settings of a model kind under the paper's objective, or of ``ours``.
+    """Return the settings of a model kind with the paper's objective, or of ``ours``.
 
-    All are those of the preset `small`, with its weights of modalities and KL, the latter rising
-    over the first of the parts after which it is validated; only ``ours`` has the path's term.
+    All use the preset `small` and its weights of modalities and KL. The KL weight rises until the
+    first validation. Only ``ours`` has the term for the path.
     """
     ours = name == "ours"
     values = {"seed": seed, "optim.amp": amp, "objective.beta_warmup_epochs": 1.0}
@@ -108,7 +108,7 @@ def gather(
 ) -> Material:
     """Encode the library, split it, and draw the structures without spectra.
 
-    Compounds of the fold, excluded ones and the validation fold's are none of them.
+    They are no compounds of the fold or of the validation fold, and none that are excluded.
 
     Raises
     ------
@@ -148,10 +148,10 @@ def draw_molecules(
     seed: int,
     console: Console,
 ) -> list[Molecule]:
-    """Return at most `n` structures of files, drawn at random.
+    """Return at most `n` structures from files, drawn at random.
 
-    Compounds in `left_out` (first blocks that are excluded, and held out) are none of them, whether
-    a row's key or its structure says so. What cannot be read is skipped and counted on stderr.
+    None is in `left_out` (first blocks that are excluded, and held out), neither by the key in its
+    row nor by its structure. Rows that cannot be read are skipped and counted on stderr.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def draw_molecules(
         if len(drawn) == n:
             break
         path, row = rows[i]
-        # A key takes longer than all else about a structure: no more are computed than wanted.
+        # Computing a key takes the most time, so keys are computed for drawn structures only.
         blocks = [row.molecule.first_block, row.molecule.with_key("").first_block]
         if not all(blocks):
             name = row.id or row.name or row.smiles[:40]
@@ -189,8 +189,8 @@ class Outcome:
     ranks
         Where the truth of each query stands.
     described
-        What was learned from, the validation figure, and the seconds that training, validating and
-        predicting took.
+        Sizes of the training data, the validation figure, and the seconds for training, validation
+        and prediction.
     """
 
     ranks: list[TruthRank]
@@ -244,8 +244,8 @@ def _train_vae(
     model = MultimodalVAE(model_config(config, bins, layout)).to(device)
     if config.model.start_at_means:
         model.start_at(training_means(library, split.paired, material.packed, bins, layout))
-    # VAEVAE's objective has no term for the single posteriors on pairs: there, the pairs stream
-    # as singles too, as they do in the authors' code.
+    # VAEVAE's objective trains the single posteriors on unpaired examples only. As in the authors'
+    # code, the pairs are streamed as such too.
     needs_singles = MODEL_KINDS[config.model.kind].loss == "vaevae"
     own = split.paired if needs_singles else split.paired[:0]
     molecules = material.molecules if run.has_molecules else material.molecules[:0]
@@ -297,13 +297,13 @@ def _fit(
 
 def _train_plain(run: Run, material: Material, split: ChosenPairs, options: Options) -> _Trained:
     known = material.comparison.known
-    few = Library.from_pairs(
+    library = Library.from_pairs(
         ((known.records[row], known.molecules[known.compound[row]]) for row in split.paired),
         keep_records=True,
     )
-    # In order of first appearance, as `few` numbers its compounds.
+    # In order of first appearance, as `library` numbers its compounds.
     compounds = list(dict.fromkeys(known.compound[split.paired].tolist()))
-    learner = PlainNetwork(few, material.packed[compounds]).to(pick_device(options.device))
+    learner = PlainNetwork(library, material.packed[compounds]).to(pick_device(options.device))
     validation = material.validation(learner.bins, options.seed)
 
     def measure(learner: Learner) -> float:
@@ -312,7 +312,7 @@ def _train_plain(run: Run, material: Material, split: ChosenPairs, options: Opti
 
     reached = train(
         learner,
-        few,
+        library,
         options,
         material.comparison,
         validate=measure,
