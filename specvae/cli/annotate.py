@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,23 @@ class TopType(click.ParamType[int | str]):
         return int(text)
 
 
+class ShardType(click.ParamType[tuple[int, int]]):
+    """A part and the number of all parts: ``3/10``."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return both numbers."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", str(value).strip())
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            self.fail(
+                f"{value!r} is no part of a whole, such as 1/10, 2/10, ... 10/10.", param, ctx
+            )
+        return int(found[1]), int(found[2])
+
+
 @click.command()
 @click.argument("queries", type=INPUT_FILE)
 @ranking_options
@@ -61,6 +79,12 @@ class TopType(click.ParamType[int | str]):
     "collision energies.  [default: one for each spectrum]",
 )
 @click.option(
+    "--shard",
+    type=ShardType(),
+    default=None,
+    help="Rank the I-th of N parts of QUERIES (I from 1) and write what 'specvae merge' joins.",
+)
+@click.option(
     "--format",
     "output_format",
     type=click.Choice(["csv", "tsv", "jsonl", "mztab"]),
@@ -77,6 +101,7 @@ def annotate(
     top: int | str,
     min_probability: float | None,
     merge_by: str | None,
+    shard: tuple[int, int] | None,
     output_format: str,
     output: Path | None,
     report: Path | None,
@@ -103,8 +128,14 @@ def annotate(
     from specvae.annotation.output.tables import write_annotations
 
     console = Console()
-    run = ranking.open(console, merge_by=merge_by, min_probability=min_probability)
+    run = ranking.open(console, merge_by=merge_by, shard=shard, min_probability=min_probability)
     shown = None if top == "all" else int(top)
+    if shard is not None:
+        if report is not None:
+            raise click.UsageError("--report is of a whole run; a part has none")
+        _write_part(queries, ranking, run, shown, min_probability, output)
+        _tell_part(console, run, output)
+        return
     found = run.results(queries, top=shown, least=min_probability, explained=report is not None)
     lines = [*ranking_summary(run.tally), *found.lines]
     provenance = _provenance(queries, ranking, run)
@@ -120,6 +151,56 @@ def annotate(
     for line in lines:
         console.log(line)
     require_ranked(queries, run.tally)
+
+
+def _write_part(
+    queries: Path,
+    ranking: RankingOptions,
+    run: RankingRun,
+    top: int | None,
+    least: float | None,
+    output: Path | None,
+) -> None:
+    """Write what this part of the queries gives, with what it is a part of."""
+    from specvae.annotation.output.parts import PartHeader, write_part
+    from specvae.files import sha256_of
+
+    options, annotator = run.options, run.annotator
+    assert options.shard is not None
+    asked = {
+        "queries": sha256_of(queries),
+        "candidates": sha256_of(options.candidates),
+        "model": annotator.header.weights_sha256,
+        "library": [sha256_of(path) for path in options.library],
+        "rank_by": ranking.rank_by,
+        "top": top,
+        "min_probability": least,
+        "adducts": list(options.adducts),
+        **{
+            name: getattr(options, name)
+            for name in (
+                "ppm", "ion_mode", "assume_adduct", "assume_ion_mode", "in_list", "known",
+                "use_library", "merge_by",
+            )
+        },
+    }  # fmt: skip
+    header = PartHeader(
+        *options.shard,
+        asked,
+        _provenance(queries, ranking, run),
+        annotator.settlement,
+        annotator.calibration_source,
+    )
+    with text_output(output) as stream:
+        write_part(run.drafts(queries, top=top), stream, header)
+
+
+def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
+    write_skips(output, run.queries, run.candidates, run.library)
+    tell_reading(console, run)
+    for line in ranking_summary(run.tally):
+        console.log(line)
+    console.log("one part of a run: specvae merge joins all of them")
 
 
 def _provenance(queries: Path, ranking: RankingOptions, run: RankingRun) -> dict[str, str]:

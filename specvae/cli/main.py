@@ -19,6 +19,7 @@ from specvae.errors import SpecvaeError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("specvae.cli.train:train", "Train a model on a spectral library."),
     "annotate": ("specvae.cli.annotate:annotate", "Rank candidate structures for each query."),
+    "merge": ("specvae.cli.merge:merge", "Join the parts of a run that annotate --shard wrote."),
     "evaluate": ("specvae.cli.evaluate:evaluate", "Rank candidates and compare with the truth."),
     "predict": ("specvae.cli.predict:predict", "Predict fingerprint bits of each query."),
     "embed": ("specvae.cli.embed:embed", "Write latent means of spectra or molecules."),

@@ -63,7 +63,12 @@ class RankingOptions:
         }
 
     def open(
-        self, console: Console, *, merge_by: str | None = None, **needed: object
+        self,
+        console: Console,
+        *,
+        merge_by: str | None = None,
+        shard: tuple[int, int] | None = None,
+        **needed: object,
     ) -> RankingRun:
         """Load the model and return the run.
 
@@ -73,6 +78,8 @@ class RankingOptions:
             Where progress is shown.
         merge_by
             Field by which spectra are of one feature.
+        shard
+            Number of the part, from 1, and of all parts.
         needed
             Options that need probabilities, by name; None where one is not given.
 
@@ -101,6 +108,7 @@ class RankingOptions:
             library=self.library,
             use_library=not self.no_library,
             merge_by=merge_by,
+            shard=shard,
             known=self.known,
             strict=self.strict,
             n_jobs=self.jobs,

@@ -48,7 +48,7 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
             "status": "; ".join((status, *annotation.remarks)),
             **reached_by(annotation),
             "candidate_id": annotation.id,
-            "formula": annotation.molecule.formula if annotation.molecule is not None else None,
+            "formula": annotation.formula,
             "error_ppm": rounded(error_ppm(result.query, annotation)),
         }
         yield {column: (shared | own).get(column) for column in COLUMNS}

@@ -66,8 +66,8 @@ def merge_outcomes(
     outcomes: Iterator[Ranked | Unranked],
     groups: Iterable[Sequence[Query | Unranked]],
     weights: Mapping[str, float] | None,
-) -> Iterator[Ranked | Unranked]:
-    """Yield one outcome for each feature; a spectrum that could not be ranked keeps its own.
+) -> Iterator[list[Ranked | Unranked]]:
+    """Yield the outcome of each feature, and those of its spectra that could not be ranked.
 
     Parameters
     ----------
@@ -81,9 +81,8 @@ def merge_outcomes(
     for group in groups:
         found = [next(outcomes) for _ in group]
         ranked = [outcome for outcome in found if isinstance(outcome, Ranked)]
-        if ranked:
-            yield merged(ranked, weights)
-        yield from (outcome for outcome in found if isinstance(outcome, Unranked))
+        together: list[Ranked | Unranked] = [merged(ranked, weights)] if ranked else []
+        yield [*together, *(outcome for outcome in found if isinstance(outcome, Unranked))]
 
 
 def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ranked:

@@ -141,6 +141,7 @@ def draft(
             remarks=molecule.notes if molecule is not None else (),
             id=shown.id[n],
             exact_mass=float(shown.exact_mass[n]),
+            formula=molecule.formula if molecule is not None else None,
             leading=None if evidence is None else evidence.leading_kind(row),
             match=(None if own is None or pool is None else own.match(pool.index, spectrum, row)),
         )

@@ -22,6 +22,7 @@ from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 
 _CHUNK = 256
+_FEWEST_ROWS = 64
 
 
 class _Listed(NamedTuple):
@@ -171,7 +172,11 @@ def _ranked(
     """Rank what the model predicts at one go and compares with one table of fingerprints."""
     sets = [candidates for _, candidates in listed]
     tables = source.packed(sets, n_jobs, progress)
-    logits = annotator.predict([query.spectrum for query, _ in listed])
+    spectra = [query.spectrum for query, _ in listed]
+    # Products of few rows are computed in other orders than those of many, and the last digits of
+    # a query's prediction would depend on how many others there are.
+    padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
+    logits = annotator.predict([*spectra, *padding])[: len(spectra)]
     pool = annotator.evidence_pool
     both = [
         log_likelihoods(packed, np.stack([predicted, annotator.blind_logits]))

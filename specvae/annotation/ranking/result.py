@@ -235,6 +235,8 @@ class Annotation:
         The candidate's identifier in its file; empty if it has none.
     exact_mass
         Da; None where unknown.
+    formula
+        As standardised; None where the structure is not known.
     terms
         Terms of the score in nats, in the order of `EVIDENCE_KINDS`; empty for a model that ranks
         by the predicted fingerprint alone.
@@ -254,6 +256,7 @@ class Annotation:
     remarks: tuple[str, ...] = ()
     id: str = ""
     exact_mass: float | None = None
+    formula: str | None = None
     terms: tuple[float, ...] = ()
     leading: str | None = None
     match: LibraryMatch | None = None

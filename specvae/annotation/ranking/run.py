@@ -33,6 +33,11 @@ from specvae.report import ReadReport
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 
+Place = tuple[int, int]
+"""Where in a whole run an outcome stands: number of the feature, and within it."""
+
+Placed = tuple[Place, Draft | Unranked]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -58,6 +63,9 @@ class RunOptions:
         Whether the model's own library counts.
     merge_by
         Field by which spectra are of one feature and get one answer; None: each gets its own.
+    shard
+        Number, from 1, and number of the parts of which this run is one; None: it is whole. Each
+        has every n-th feature; identifiers are given over the whole file.
     strict
         Make the first malformed record an error.
     n_jobs
@@ -80,6 +88,7 @@ class RunOptions:
     library: tuple[Path, ...] = ()
     use_library: bool = True
     merge_by: str | None = None
+    shard: tuple[int, int] | None = None
     strict: bool = False
     n_jobs: int | None = None
 
@@ -87,6 +96,8 @@ class RunOptions:
         for name, share in (("in_list", self.in_list), ("known", self.known)):
             if share is not None and not 0.0 <= share <= 1.0:
                 raise ConfigError(f"{name}: found {share}, wanted a share from 0 to 1")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ConfigError(f"shard: found {self.shard}, wanted a number from 1 to that of parts")
         if not self.ppm > 0.0:
             raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
 
@@ -173,6 +184,11 @@ class RankingRun:
         InputError
             If a file cannot be used.
         """
+        return (outcome for _, outcome in self._placed(spectra))
+
+    def _placed(
+        self, spectra: Path | Iterable[Spectrum]
+    ) -> Iterator[tuple[Place, Ranked | Unranked]]:
         if isinstance(spectra, Path):
             # A wrong file of queries is refused before a long file of candidates is read.
             sniff_format(spectra)
@@ -191,6 +207,11 @@ class RankingRun:
             if options.merge_by is not None:
                 groups = by_field
             self.merging = _merging(options.merge_by, by_field)
+            first, step = (
+                (0, 1) if options.shard is None else (options.shard[0] - 1, options.shard[1])
+            )
+            numbers = range(first, len(groups), step)
+            groups = groups[first::step]
             ranked = rank_spectra(
                 annotator,
                 [record for group in groups for record in group],
@@ -201,7 +222,20 @@ class RankingRun:
                 progress=self._progress,
             )
             weights = annotator.settlement.weights
-            yield from self.tally.counting(merge_outcomes(ranked, groups, weights))
+            outcomes = merge_outcomes(ranked, groups, weights)
+            for number, found in zip(numbers, outcomes, strict=True):
+                for within, outcome in enumerate(self.tally.counting(found)):
+                    yield (number, within), outcome
+
+    def drafts(
+        self, spectra: Path | Iterable[Spectrum], *, top: int | None = 10, explained: bool = False
+    ) -> Iterator[Placed]:
+        """Yield what is kept of each query until all have been ranked; arguments as `results`."""
+        for place, outcome in self._placed(spectra):
+            if isinstance(outcome, Ranked):
+                yield place, draft(self.annotator, outcome, top, explained=explained)
+            else:
+                yield place, outcome
 
     def results(
         self,
@@ -224,12 +258,7 @@ class RankingRun:
         explained
             Whether a report is to explain the best candidates.
         """
-        drafts = [
-            draft(self.annotator, outcome, top, explained=explained)
-            if isinstance(outcome, Ranked)
-            else outcome
-            for outcome in self.outcomes(spectra)
-        ]
+        drafts = [found for _, found in self.drafts(spectra, top=top, explained=explained)]
         source, options = self.annotator.calibration_source, self.options
         settlement = self.annotator.settlement
         return finish(drafts, settlement, source, options.in_list, options.known, least)

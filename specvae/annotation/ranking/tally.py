@@ -9,13 +9,14 @@ from statistics import median
 from typing import TypeVar
 
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
 from specvae.errors import printable
 
 _TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
 _LONGEST_ID = 40  # characters shown
 
-Counted = TypeVar("Counted", Ranked | Unranked, Answer | Unranked)
+Counted = TypeVar("Counted", Ranked | Unranked, Draft | Unranked, Answer | Unranked)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,285 @@
+"""Parts of a run: what a shard found, and the whole that parts make.
+
+A part is a file of JSON lines. The first says of which run it is; each other one holds a query with
+its evidence, as it is kept until the shares that all queries tell together are known. So the parts
+of a run give what the run in one piece gives, byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.library_match import LibraryMatch
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.present import Draft
+from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.annotation.ranking.result import (
+    Annotation,
+    Cause,
+    ListScores,
+    Refusal,
+    Unranked,
+)
+from specvae.annotation.ranking.run import Placed
+from specvae.annotation.ranking.settlement import Settlement
+from specvae.errors import ConfigError, InputError
+from specvae.files import open_unpacked
+from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.spectrum import Spectrum
+
+_KIND = "specvae part"
+_FORMAT_VERSION = 1
+_SPECTRUM = (
+    "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
+    "path", "line",
+)  # fmt: skip
+_ANNOTATION = ("smiles", "inchikey", "name", "remarks", "id", "exact_mass", "formula", "leading")
+
+
+@dataclass(frozen=True)
+class PartHeader:
+    """Of which run a part is.
+
+    Attributes
+    ----------
+    shard, n_shards
+        The part's number, from 1, and how many there are.
+    run
+        What the run was asked for, with digests of what it read: the same in all its parts.
+    provenance
+        What made the result, as text.
+    settlement
+        Of the model that ranked.
+    calibration_source
+        What its probabilities were fitted to.
+    """
+
+    shard: int
+    n_shards: int
+    run: Mapping[str, Any]
+    provenance: Mapping[str, str]
+    settlement: Settlement
+    calibration_source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as JSON values."""
+        probability, weights = self.settlement.probability, self.settlement.weights
+        return {
+            "kind": _KIND,
+            "format_version": _FORMAT_VERSION,
+            "shard": self.shard,
+            "n_shards": self.n_shards,
+            "run": self.run,
+            "provenance": self.provenance,
+            "weights": None if weights is None else dict(weights),
+            "probability": None if probability is None else probability.to_json(),
+            "calibration_source": self.calibration_source,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PartHeader:
+        """Return the header that `to_json` described."""
+        probability = data["probability"]
+        return cls(
+            int(data["shard"]),
+            int(data["n_shards"]),
+            data["run"],
+            data["provenance"],
+            Settlement(
+                data["weights"],
+                None if probability is None else ProbabilityModel.from_json(probability),
+            ),
+            data["calibration_source"],
+        )
+
+
+def write_part(placed: Iterable[Placed], stream: TextIO, header: PartHeader) -> None:
+    """Write a part; its queries as they come."""
+    stream.write(json.dumps(header.to_json()) + "\n")
+    n_written = 0
+    for place, outcome in placed:
+        kept = _of_draft(outcome) if isinstance(outcome, Draft) else _of_unranked(outcome)
+        stream.write(json.dumps({"place": place, **kept}) + "\n")
+        n_written += 1
+    # A part that was cut off behind a line must not look whole.
+    stream.write(json.dumps({"end": n_written}) + "\n")
+
+
+def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked]]:
+    """Return the run that parts are of, and what became of all its queries, in their order.
+
+    Raises
+    ------
+    InputError
+        If a file is no whole part, parts are of different runs, or one is missing or there twice.
+    """
+    headers: list[PartHeader] = []
+    placed: list[Placed] = []
+    for path in paths:
+        try:
+            header, found = _read_part(path)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise InputError(f"{path}: no whole part of a run ({error!r})") from None
+        headers.append(header)
+        placed.extend(found)
+        _require_same_run(headers[0], header, paths[0], path)
+    n_shards = headers[0].n_shards
+    numbers = [header.shard for header in headers]
+    if sorted(numbers) != list(range(1, n_shards + 1)):
+        missing = sorted(set(range(1, n_shards + 1)) - set(numbers))
+        said = f"missing: {', '.join(map(str, missing))}" if missing else "one is there twice"
+        raise InputError(
+            f"{paths[0]}: found {len(numbers)} parts of {n_shards}, wanted each once ({said})"
+        )
+    return headers[0], [outcome for _, outcome in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _read_part(path: Path) -> tuple[PartHeader, list[Placed]]:
+    with open_unpacked(path) as stream:
+        lines = iter(stream)
+        header = _header(path, json.loads(next(lines, b"null")))
+        rows = [json.loads(line) for line in lines]
+    if not rows or rows[-1].get("end") != len(rows) - 1:
+        raise ValueError("its end is missing")
+    return header, [_placed(row, header.settlement.weights) for row in rows[:-1]]
+
+
+def _require_same_run(first: PartHeader, other: PartHeader, first_path: Path, path: Path) -> None:
+    asked = {**other.run, "number of shards": other.n_shards}
+    wanted = {**first.run, "number of shards": first.n_shards}
+    for key, value in asked.items():
+        if wanted.get(key) != value:
+            raise InputError(
+                f"{path}: {key} is {value!r}, but {wanted.get(key)!r} in {first_path}: "
+                "the parts are of different runs"
+            )
+
+
+def _header(path: Path, data: object) -> PartHeader:
+    if not isinstance(data, dict) or data.get("kind") != _KIND:
+        raise InputError(f"{path}: no part of a run (see specvae annotate --shard)")
+    if data["format_version"] > _FORMAT_VERSION:
+        raise InputError(
+            f"{path}: part format {data['format_version']}, but this program knows up to "
+            f"{_FORMAT_VERSION}"
+        )
+    return PartHeader.from_json(data)
+
+
+def _placed(data: dict[str, Any], weights: Mapping[str, float] | None) -> Placed:
+    first, second = data["place"]
+    is_ranked = "annotations" in data
+    return (first, second), _to_draft(data, weights) if is_ranked else _to_unranked(data)
+
+
+def _of_draft(draft: Draft) -> dict[str, Any]:
+    evidence = draft.lists.evidence
+    return {
+        "query": _of_query(draft.query),
+        "top": draft.top,
+        "n_peaks": draft.lists.n_peaks,
+        "scores": _packed(draft.lists.scores) if evidence is None else None,
+        "raw": None if evidence is None else _packed(evidence.raw),
+        "measured": None if evidence is None else _packed(evidence.measured.astype(np.uint8)),
+        "rows": draft.rows.tolist(),
+        "analogues": [asdict(analogue) for analogue in draft.analogues],
+        "annotations": [
+            {
+                **{name: getattr(a, name) for name in _ANNOTATION},
+                "match": None if a.match is None else asdict(a.match),
+            }
+            for a in draft.annotations
+        ],
+    }
+
+
+def _to_annotation(data: dict[str, Any]) -> Annotation:
+    match = data["match"]
+    return Annotation(
+        **{name: data[name] for name in _ANNOTATION if name != "remarks"},
+        rank=0,
+        score=0.0,
+        remarks=tuple(data["remarks"]),
+        match=None if match is None else LibraryMatch(**match),
+    )
+
+
+def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draft:
+    analogues = tuple(Analogue(**analogue) for analogue in data["analogues"])
+    annotations = tuple(map(_to_annotation, data["annotations"]))
+    if data["raw"] is None or weights is None:
+        lists = ListScores(_unpacked(data["scores"], np.float64), data["n_peaks"])
+    else:
+        raw = _unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
+        measured = _unpacked(data["measured"], np.uint8).astype(np.bool_)
+        evidence = Evidence.from_raw(raw, weights, measured, analogues)
+        lists = ListScores(evidence.scores, data["n_peaks"], evidence)
+    query = _to_query(data["query"])
+    rows = np.array(data["rows"], np.int64)
+    return Draft(query, lists, rows, annotations, data["top"], analogues)
+
+
+def _of_unranked(unranked: Unranked) -> dict[str, Any]:
+    return {
+        "query": None if unranked.query is None else _of_query(unranked.query),
+        "query_id": unranked.query_id,
+        "cause": unranked.refusal.cause.name,
+        "text": unranked.refusal.text,
+        "nearest_ppm": unranked.refusal.nearest_ppm,
+        "remarks": list(unranked.remarks),
+    }
+
+
+def _to_unranked(data: dict[str, Any]) -> Unranked:
+    query = data["query"]
+    return Unranked(
+        data["query_id"],
+        Refusal(Cause[data["cause"]], data["text"], data["nearest_ppm"]),
+        None if query is None else _to_query(query),
+        tuple(data["remarks"]),
+    )
+
+
+def _of_query(query: Query) -> dict[str, Any]:
+    spectrum = query.spectrum
+    return {
+        **{name: getattr(spectrum, name) for name in _SPECTRUM},
+        "mz": spectrum.mz.tolist(),
+        "intensity": spectrum.intensity.tolist(),
+        "notes": list(spectrum.notes),
+        "ion": None if query.ion is None else query.ion.name,
+        "remarks": list(query.remarks),
+        "feature_id": query.feature_id,
+    }
+
+
+def _to_query(data: dict[str, Any]) -> Query:
+    spectrum = Spectrum(
+        mz=np.array(data["mz"]),
+        intensity=np.array(data["intensity"]),
+        notes=tuple(data["notes"]),
+        **{name: data[name] for name in _SPECTRUM},
+    )
+    ion = None if data["ion"] is None else parse_adduct(data["ion"], spectrum.ion_mode)
+    remarks = tuple(data["remarks"])
+    return Query(spectrum, ion, spectrum.ion_mode, remarks, data["feature_id"])
+
+
+def _packed(array: NDArray[Any]) -> str:
+    little = array.astype(array.dtype.newbyteorder("<"))
+    return base64.b64encode(little.tobytes()).decode()
+
+
+def _unpacked(text: str, dtype: type[Any]) -> NDArray[Any]:
+    little = np.dtype(dtype).newbyteorder("<")
+    return np.frombuffer(base64.b64decode(text), little).astype(dtype)

@@ -1,0 +1,161 @@
+"""The parts of a run make what the run in one piece makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
+from click.testing import CliRunner
+
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.memory import to_companions
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.library.library import Library
+from specvae.annotation.ranking.probability import default_probability
+from specvae.cli.annotate import annotate
+from specvae.cli.merge import merge
+from specvae.errors import InputError
+from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.report import ReadReport
+from specvae.vae.checkpoint import save_checkpoint
+
+STRUCTURES = (
+    CAFFEINE,
+    ASPIRIN,
+    "Cn1c2nc[nH]c2c(=O)n(C)c1=O",
+    "Cn1cnc2c1c(=O)[nH]c(=O)n2C",
+    "Cn1cnc2c1c(=O)n(C)c(=O)[nH]2",
+    "COc1ccc(C(=O)O)cc1C=O",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a calibrated model that has a library, queries and candidates."""
+    folder = tmp_path_factory.mktemp("shards")
+    tiny = tiny_annotator()
+    known = [
+        spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877),
+        spectrum_of(STRUCTURES[2], 69.0447, 96.0556, 124.0505),
+        spectrum_of(ASPIRIN, 121.0284, 163.039),
+    ]
+    library = Library.from_spectra(known, tiny.bins, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    pool = EvidencePool.from_library(library, np.arange(len(library)), packed)
+    stored, companions = to_companions(pool)
+    header = replace(
+        tiny.header,
+        experts=stored,
+        program="specvae",
+        probability=default_probability().to_json(),
+    )
+    save_checkpoint(folder / "m.safetensors", tiny.model, header, companions)
+    rows = "".join(f"{smiles},id{n},a|b {n}\n" for n, smiles in enumerate(STRUCTURES))
+    (folder / "c.csv").write_text(f"smiles,id,name\n{rows}", encoding="utf-8")
+    rng = np.random.default_rng(3)
+    records = []
+    for n in range(11):
+        mz = (195.0877, 181.0720, 181.0495, 500.0)[n % 4]
+        peaks = "\n".join(f"{p:.4f} {h:.1f}" for p, h in _peaks(rng))
+        records.append(
+            f"BEGIN IONS\nFEATURE_ID={n // 2 if n < 6 else 7}\nPEPMASS={mz}\nADDUCT=[M+H]+\n"
+            f"RTINSECONDS={n}\n{peaks}\nEND IONS\n"
+        )
+    records.insert(4, "BEGIN IONS\nTITLE=bad\nPEPMASS=x\n50 1\nEND IONS\n")
+    (folder / "q.mgf").write_text("\n".join(records), encoding="utf-8")
+    return folder
+
+
+def _peaks(rng: np.random.Generator) -> list[tuple[float, float]]:
+    known = np.array([69.0447, 96.0556, 110.0713, 121.0284, 124.0505, 138.0662, 163.039])
+    mz = np.sort(rng.choice(known, 3, replace=False))
+    return list(zip(mz.tolist(), rng.uniform(1.0, 100.0, 3).tolist(), strict=True))
+
+
+@pytest.fixture
+def run(folder: Path, tmp_path: Path) -> Callable[..., Path]:
+    def ranked(name: str, *options: object) -> Path:
+        arguments = [
+            folder / "q.mgf", "--candidates", folder / "c.csv", "--jobs", 1, "--model",
+            folder / "m.safetensors", "-o", tmp_path / name, *options,
+        ]  # fmt: skip
+        done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+        assert done.exception is None, done.output
+        return tmp_path / name
+
+    return ranked
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "mztab"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--merge-by", "FEATURE_ID", "--top", "2"), ("--min-probability", "0.2"),
+     ("--rank-by", "fingerprint")],
+)  # fmt: skip
+def test_parts_make_the_bytes_of_one_run(
+    run: Callable[..., Path],
+    tmp_path: Path,
+    suffix: str,
+    options: tuple[str, ...],
+) -> None:
+    whole = run(f"whole.{suffix}", "--format", suffix, *options)
+    parts = [run(f"part-{i}.jsonl", "--shard", f"{i}/3", *options) for i in (3, 1, 2)]
+    output = tmp_path / f"all.{suffix}"
+    done = CliRunner().invoke(merge, [*map(str, parts), "-o", str(output)])
+    assert done.exception is None, done.output
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_merging_says_what_one_run_says(run: Callable[..., Path], tmp_path: Path) -> None:
+    parts = [str(run(f"part-{i}.jsonl", "--shard", f"{i}/2")) for i in (1, 2)]
+    done = CliRunner().invoke(merge, [*parts, "-o", str(tmp_path / "all.csv")])
+    assert (
+        "9 of 12 queries ranked; 2 no candidates within 10 ppm; 1 unreadable record" in done.stderr
+    )
+    assert "lists that hold the truth" in done.stderr
+
+
+def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_path: Path) -> None:
+    one, two = (run(f"part-{i}.jsonl", "--shard", f"{i}/2") for i in (1, 2))
+    other = run("other.jsonl", "--shard", "2/2", "--top", "3")
+
+    def said(*parts: Path) -> str:
+        done = CliRunner().invoke(merge, [*map(str, parts), "-o", str(tmp_path / "all.csv")])
+        assert isinstance(done.exception, InputError)
+        return str(done.exception)
+
+    assert "top is 3, but 10 in" in said(one, other)
+    assert "found 1 parts of 2, wanted each once (missing: 2)" in said(one)
+    assert "one is there twice" in said(one, two, two)
+    lines = two.read_text(encoding="utf-8").splitlines(keepends=True)
+    two.write_text("".join(lines)[:-30], encoding="utf-8")
+    assert "no whole part of a run" in said(one, two)
+    two.write_text("".join(lines[:-1]), encoding="utf-8")
+    assert "its end is missing" in said(one, two)
+    two.write_text(json.dumps({"kind": "else"}), encoding="utf-8")
+    assert "no part of a run" in said(one, two)
+    with one.open("a", encoding="utf-8") as stream:
+        stream.write("\n")
+    assert "an output never replaces an input" in str(
+        CliRunner().invoke(merge, [str(one), "-o", str(one)]).exception
+    )
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b"])
+def test_a_shard_is_a_part_of_a_whole(folder: Path, shard: str) -> None:
+    done = CliRunner().invoke(
+        annotate, [str(folder / "q.mgf"), "--candidates", str(folder / "c.csv"), "--shard", shard]
+    )
+    assert done.exit_code == 2
+    assert "is no part of a whole" in done.stderr
