@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specvae.annotation.evidence.fragment_score import Example, FragmentScorer, scorer_arrays
+from specvae.annotation.evidence.fragment_score import FragmentScorer, scorer_arrays
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.library import read_many, usable_pairs
@@ -21,6 +21,7 @@ from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.vae.checkpoint import write_tensors
+from specvae_bench.fragments.network import Example, fit_scorer
 
 _SPECTRA_OF_ONE = 6
 
@@ -85,7 +86,7 @@ def fit_scorers(
         for mode in sorted({mode for mode, _ in measured.peaks}):
             examples = _examples(measured, mode, source, wanted.excluded, draws, rng, console)
             console.log(f"{mode}: fitting to {len(examples):,} compounds")
-            scorers[mode] = FragmentScorer.fit(examples, seed=draws.seed)
+            scorers[mode] = fit_scorer(examples, seed=draws.seed)
     return scorers
 
 

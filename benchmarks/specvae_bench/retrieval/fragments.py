@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragment_score import Example, FragmentFit, FragmentScorer
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.annotation.library.library import Library
 from specvae.molecules.fragments import FragmentTable
+from specvae_bench.fragments.network import Example, FragmentFit, fit_scorer
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 
@@ -34,7 +34,7 @@ def add_learned_fragments(comparison: Comparison, options: Options) -> None:
     with comparison.timed("training learned fragments"):
         settings = FragmentFit()
         examples = isobars(comparison.known, options.steps * settings.batch_size)
-        scorer = FragmentScorer.fit(examples, settings, seed=options.seed)
+        scorer = fit_scorer(examples, settings, seed=options.seed)
     comparison.console.log(
         f"learned fragments: {len(examples):,} compounds in "
         f"{comparison.steps['training learned fragments']:.0f} s"

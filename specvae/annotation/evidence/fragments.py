@@ -7,6 +7,7 @@ height, divided by the strength of the bonds that its fragment costs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
-from specvae.molecules.fragments import FragmentTable, compiled
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import compiled
 from specvae.spectra.spectrum import Spectrum
 
 SHIFTS = np.arange(-4, 3)
@@ -163,60 +165,20 @@ def match_peaks(
     `SHIFTS`: never with fewer than no hydrogens, nor with more than its cut bonds leave room for.
     A peak and an ion agree within the larger of both tolerances.
     """
-    found, n = _match(
-        table.masses,
-        table.n_hydrogens,
-        table.valences,
-        peaks.mz,
-        peaks.sign,
-        tolerance_ppm * 1e-6,
-        float(tolerance_da),  # an integer would have it compiled again
-    )
-    return Matches(*found[:, :n].copy())
-
-
-@compiled
-def _match(
-    masses: NDArray[np.float64],
-    hydrogens: NDArray[np.int16],
-    valences: NDArray[np.uint8],
-    mz: NDArray[np.float64],
-    sign: int,
-    relative: float,
-    absolute: float,
-) -> tuple[NDArray[np.int64], int]:
-    """Return peak, fragment and shift of each match, (3, at least n), and their number n."""
-    room = 256
-    n = 0
-    out = np.empty((3, room), np.int64)
-    for p in range(len(mz)):
-        width = max(absolute, relative * mz[p])
-        for s in range(len(SHIFTS)):
-            gained = SHIFTS[s] + sign
-            neutral = mz[p] + sign * ELECTRON_MASS - gained * HYDROGEN_MASS
-            f = 0
-            end = len(masses)
-            while f < end:
-                middle = (f + end) // 2
-                if masses[middle] < neutral - width:
-                    f = middle + 1
-                else:
-                    end = middle
-            while f < len(masses) and masses[f] <= neutral + width:
-                if SHIFTS[s] <= valences[f] and hydrogens[f] + gained >= 0:
-                    if n == room:
-                        room *= 2
-                        wider = np.empty((3, room), np.int64)
-                        for i in range(n):
-                            for k in range(3):
-                                wider[k, i] = out[k, i]
-                        out = wider
-                    out[0, n] = p
-                    out[1, n] = f
-                    out[2, n] = s
-                    n += 1
-                f += 1
-    return out, n
+    by_mass = np.argsort(table.masses, kind="stable")
+    masses = table.masses[by_mass]
+    gained = SHIFTS + peaks.sign
+    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)[:, None]
+    neutral = (peaks.mz + peaks.sign * ELECTRON_MASS)[:, None] - gained * HYDROGEN_MASS
+    first = np.searchsorted(masses, neutral - widths).ravel()
+    n_found = np.searchsorted(masses, neutral + widths, side="right").ravel() - first
+    pair = np.repeat(np.arange(len(first)), n_found)
+    peak, shift = np.divmod(pair, len(SHIFTS))
+    fragment = by_mass[
+        np.arange(len(pair)) + np.repeat(first - np.cumsum(n_found) + n_found, n_found)
+    ]
+    can_be = possible(table, peaks.sign)[fragment, shift]
+    return Matches(peak[can_be], fragment[can_be], shift[can_be])
 
 
 def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
@@ -227,45 +189,50 @@ def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
     )
 
 
+Composition = tuple[tuple[float, int], ...]
+
+
+def composition(table: FragmentTable) -> Composition:
+    """Return the mass (Da) and number of each kind of atom of a molecule, hydrogens last.
+
+    A labelled atom is a kind of its own, with its isotope's mass.
+    """
+    heavy = Counter(table.graph.masses.tolist())
+    return (*sorted(heavy.items()), (HYDROGEN_MASS, int(table.graph.atoms[:, 1].sum())))
+
+
 def has_subformula(
-    table: FragmentTable,
+    kinds: Composition,
     peaks: Peaks,
     *,
     tolerance_ppm: float = TOLERANCE_PPM,
     tolerance_da: float = TOLERANCE_DA,
 ) -> NDArray[np.bool_]:
-    """Return which peaks some part of the molecule's formula has the mass of, bool (n_peaks,).
+    """Return which peaks some part of a formula has the mass of, bool (n_peaks,).
 
-    A labelled atom is a kind of atom of its own, with its isotope's mass.
+    `kinds` is the `composition` of a molecule.
     """
-    half, other_half = _subformula_halves(_composition(table))
+    half, other_half = _subformula_halves(kinds)
     widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
     return np.asarray(
         _any_sum_fits(half, other_half, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
     )
 
 
-def _composition(table: FragmentTable) -> tuple[tuple[float, int], ...]:
-    """Return the mass (Da) and number of each kind of atom of a molecule, hydrogens last."""
-    masses, counts = np.unique(table.atom_masses, return_counts=True)
-    heavy = zip(masses.tolist(), counts.tolist(), strict=True)
-    return (*heavy, (HYDROGEN_MASS, int(table.atoms[:, 1].sum())))
-
-
 @lru_cache(maxsize=256)
 def _subformula_halves(
-    composition: tuple[tuple[float, int], ...],
+    kinds: Composition,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return two ascending arrays of masses whose sums are the masses of all parts of a formula.
 
     Each array is of the selections from some of the kinds of atoms. There are only about as many
     as the root of the number of parts, which runs into millions for a large peptide.
     """
-    *heavy, (mass, count) = composition
+    *heavy, (mass, count) = kinds
     # One hydrogen more than the molecule has: its protonated form.
-    kinds = [*heavy, (mass, count + 1)]
+    protonated = [*heavy, (mass, count + 1)]
     halves = [np.zeros(1), np.zeros(1)]
-    for mass, count in sorted(kinds, key=lambda kind: -kind[1]):
+    for mass, count in sorted(protonated, key=lambda kind: -kind[1]):
         smaller = 0 if len(halves[0]) <= len(halves[1]) else 1
         steps = np.arange(count + 1) * mass
         halves[smaller] = (halves[smaller][:, None] + steps).ravel()
@@ -348,14 +315,14 @@ def explain(
     explanations: list[Explanation | None] = [None] * len(peaks.mz)
     for peak, match in zip(explained.tolist(), order[first].tolist(), strict=True):
         fragment, shift = int(found.fragment[match]), int(shifts[match])
-        composition = table.composition(fragment)
-        composition["H"] += shift + peaks.sign
+        counts = table.composition(fragment)
+        counts["H"] += shift + peaks.sign
         explanations[peak] = Explanation(
             mz=float(peaks.mz[peak]),
             intensity=float(peaks.intensity[peak]),
             fragment=fragment,
             shift=shift,
-            formula=hill_formula(composition) + ("+" if peaks.sign > 0 else "-"),
+            formula=hill_formula(counts) + ("+" if peaks.sign > 0 else "-"),
             error=float(peaks.mz[peak]) - float(_ion_mz(table.masses[fragment], shift, peaks.sign)),
             gain=float(gains[peak]),
         )

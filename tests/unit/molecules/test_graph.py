@@ -1,0 +1,84 @@
+"""Graphs against what RDKit says when each atom and bond is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
+
+MOLECULES = (
+    "CC(=O)C=CC(=O)NC(C)C",
+    "Cn1c(=O)c2c(ncn2C)n(C)c1=O",
+    "O=S(=O)(NC1CCCCC1)c1ccc([N+](=O)[O-])cc1",
+    "C=CC1=CC(C#N)OC1OP(=O)(O)OCC#CC=C",
+    "[2H]C([2H])([2H])c1ccccc1-c1ccccc1",
+    "C[CH]C=C",
+    "FC(Cl)(Br)I",
+    "OB(O)c1ccc(N=Nc2ccccc2)cc1",
+    "[CH2-]C(C)=O",
+    "C",
+)
+
+
+@pytest.mark.parametrize("smiles", MOLECULES)
+def test_bonds_are_as_rdkit_has_them(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    graph = Graph.take(Chem.Mol(mol))
+    found = {(a, b): BOND_CLASSES[kind] for a, b, kind in graph.bonds[:, :3].tolist()}
+    assert len(found) == mol.GetNumBonds()
+    for bond in mol.GetBonds():
+        ends = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
+        order = bond.GetBondTypeAsDouble()
+        expected = {1.0: "single", 1.5: "aromatic", 2.0: "double", 3.0: "triple"}[order]
+        if bond.IsInRing() and order != 1.5:
+            expected = "ring" if order == 1 else "ring, unsaturated"
+        elif order == 1 and bond.GetIsConjugated():
+            expected = "conjugated"
+        assert found[ends[0], ends[1]] == expected
+
+
+@pytest.mark.parametrize("smiles", MOLECULES)
+def test_atoms_are_as_rdkit_has_them(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    graph = Graph.take(Chem.Mol(mol))
+    table = Chem.GetPeriodicTable()
+    for atom, row, mass in zip(mol.GetAtoms(), graph.atoms.tolist(), graph.masses, strict=True):
+        number = atom.GetAtomicNum()
+        assert row[:2] == [number, atom.GetTotalNumHs()]
+        assert row[3] == atom.GetFormalCharge()
+        isotope = atom.GetIsotope() or table.GetMostCommonIsotope(number)
+        assert mass == pytest.approx(table.GetMassForIsotope(number, isotope))
+        if number == 6 and not atom.GetIsAromatic():
+            saturated = atom.GetHybridization() == Chem.HybridizationType.SP3
+            assert saturated == (ATOM_CLASSES[row[2]] not in ("carbonyl C", "unsaturated C"))
+
+
+@pytest.mark.parametrize(
+    ("smiles", "classes"),
+    [
+        ("CCC=C", ["saturated C", "C beside unsaturated C", "unsaturated C", "unsaturated C"]),
+        ("CC(=O)O", ["C beside unsaturated C", "carbonyl C", "=O", "acylated O"]),
+        ("CNC=O", ["C beside heteroatom", "acylated N", "carbonyl C", "=O"]),
+        ("CN(C)N", ["C beside heteroatom", "other N", "C beside heteroatom", "other N"]),
+        ("CNC", ["C beside heteroatom", "amine N", "C beside heteroatom"]),
+        ("COS", ["C beside heteroatom", "other O", "S"]),
+        ("Oc1ccccc1", ["aromatic or aryl O", *["aromatic C"] * 6]),
+        ("c1ccoc1", ["aromatic C"] * 3 + ["aromatic or aryl O", "aromatic C"]),
+        ("CP(Cl)[SiH3]", ["C beside heteroatom", "P", "halogen", "other"]),
+    ],
+)
+def test_classes_of_atoms(smiles: str, classes: list[str]) -> None:
+    graph = Graph.take(Chem.MolFromSmiles(smiles))
+    assert [ATOM_CLASSES[kind] for kind in graph.atoms[:, 2]] == classes
+
+
+def test_bonds_have_enthalpies_and_orders_of_one_kekule_structure() -> None:
+    graph = Graph.take(Chem.MolFromSmiles("c1ccccc1C(=O)Cl"))
+    ring = graph.bonds[:, 2] == BOND_CLASSES.index("aromatic")
+    assert np.sort(graph.bonds[ring, 3]).tolist() == [1, 1, 1, 2, 2, 2]
+    assert set(graph.bonds[ring, 4].tolist()) == {518}
+    others = {tuple(bond) for bond in graph.bonds[~ring, :2].tolist()}
+    assert others == {(5, 6), (6, 7), (6, 8)}
+    assert sorted(graph.bonds[~ring, 4].tolist()) == [327, 346, 745]
