@@ -125,6 +125,21 @@ def made_once(common_folder: Path) -> Callable[[str, Callable[[Path], None]], Pa
 
 
 @pytest.fixture(scope="session")
+def library(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Return the demo library's first compound and every third, which are enough to learn from."""
+
+    def fill(folder: Path) -> None:
+        records = (DEMO / "library.msp").read_text().rstrip("\n").split("\n\n")
+        names = [record.partition("\n")[0] for record in records]
+        kept = set(list(dict.fromkeys(names))[::3])
+        folder.mkdir()
+        chosen = [record for record, name in zip(records, names, strict=True) if name in kept]
+        (folder / "library.msp").write_text("\n\n".join(chosen) + "\n\n")
+
+    return made_once("library", fill) / "library.msp"
+
+
+@pytest.fixture(scope="session")
 def model(made_once: Callable[[str, Callable[[Path], None]], Path], own_cache: None) -> Path:
     """Return the folder of a model, trained for a few epochs, that ranks by fingerprint alone.
 

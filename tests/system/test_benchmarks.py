@@ -96,7 +96,7 @@ def test_casmi_merged_and_loose_files_rank_alike(
 
 
 def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def small(preset: str, kind: str) -> TrainConfig:
         return override(preset_config(preset, kind), parse_assignments(SMALL[1::2]))
@@ -114,7 +114,7 @@ def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(
     with (DEMO / "candidates.csv").open() as source, (folder / "candidates.csv").open("w") as out:
         out.writelines(source)
     run_specvae(
-        "bench", "casmi2017", "--data", folder, "--spectra", DEMO / "library.msp",
+        "bench", "casmi2017", "--data", folder, "--spectra", library,
         "--epochs", 1, "--fingerprint", "morgan4096", "-o", output,
     )  # fmt: skip
     result = json.loads((output / "result.json").read_text())

@@ -304,12 +304,12 @@ def test_compressed_input_gives_the_same(model: Path, tmp_path: Path) -> None:
     )
 
 
-def test_same_seed_same_weights(tmp_path: Path) -> None:
+def test_same_seed_same_weights(library: Path, tmp_path: Path) -> None:
     digests = []
     # Once after other commands, once in a process of its own.
     for name, run in (("a", run_specvae), ("b", run_process)):
         run(
-            "train", "--spectra", DEMO / "library.msp", "-o", tmp_path / name, "--epochs", 1,
+            "train", "--spectra", library, "-o", tmp_path / name, "--epochs", 1,
             *SMALL,
         )  # fmt: skip
         digests.append(AnnotatorHeader.read(tmp_path / name / "model.safetensors").weights_sha256)
@@ -336,8 +336,7 @@ def test_a_finished_model_keeps_its_record_when_a_run_is_refused(tmp_path: Path)
     assert abs((folder / "training.png").stat().st_size - curves) < 0.05 * curves
 
 
-def test_exclude_and_supervision(tmp_path: Path) -> None:
-    library = DEMO / "library.msp"
+def test_exclude_and_supervision(library: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     excluded = tmp_path / "exclude.txt"
     excluded.write_text("RYYVLZVUVIJVGH\n")
@@ -474,8 +473,8 @@ def test_settings_come_from_file_and_set_in_every_command(model: Path, tmp_path:
     config.write_text(f'model = "{model}"\ntop = 2\nformat = "jsonl"\nadduct = ["[M+H]+"]\n')
     common = ("annotate", QUERIES, "--candidates", CANDIDATES, "--config", config)
 
-    def most_rows(*more: object) -> int:
-        text = run_specvae(*common, *more).stdout
+    def most_rows(*options: object) -> int:
+        text = run_specvae(*common, *options).stdout
         return max(Counter(json.loads(line)["query_id"] for line in text.splitlines()).values())
 
     assert most_rows() == 2

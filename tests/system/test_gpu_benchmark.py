@@ -22,10 +22,10 @@ from specvae.vae.model import MultimodalVAE
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prepared") / "spectra.npz"
     done = run_specvae(
-        "bench", "gpu", "--prepare", "--spectra", DEMO / "library.msp", "--fold", DEMO, "-o", path
+        "bench", "gpu", "--prepare", "--spectra", library, "--fold", DEMO, "-o", path
     )
     assert "spectra to learn from" in done.stdout
     # The paper's networks have half a billion weights; these have some thousands.
@@ -94,7 +94,7 @@ def test_every_step_runs_on_little_and_hits_are_counted(prepared: Path, tmp_path
         assert not found.get("failures"), (name, found)
     equal = result(output, "equality")
     assert equal["runs"]["spectra/svae"]["recorded"] == 0.0
-    assert all(of["gradient"] < 1e-4 for of in equal["batches"].values())
+    assert all(batch["gradient"] < 1e-4 for batch in equal["batches"].values())
     assert set(result(output, "mnist-split")["runs"]) >= {"svae/supervision-1/seed-0"}
     again = run_specvae(
         "bench", "gpu", "--device", "cpu", "--prepared", prepared, "--step", "annotate",
