@@ -153,18 +153,23 @@ class Evidence:
         """Return the same evidence for a run with another share of known compounds."""
         return Evidence.from_raw(self.raw, weights, self.measured, self.analogues, share, self.own)
 
-    def leading_kind(self, place: int) -> str | None:
-        """Return the kind of evidence that raises a candidate most, None if none does.
+    def leading_kinds(self) -> list[str | None]:
+        """Return the kind of evidence that raises each candidate most, None where none does.
 
         A term counts by how far it lies above its median over the list; that of the library by how
         far it lies above 0, which candidates without own spectra have, at a share of one half of
         known compounds. Of equal ones the first of library, fragments, analogues, fingerprint.
         """
-        rise = self.parts[place] - np.median(self.parts, axis=0)
-        rise[EVIDENCE_KINDS.index("library")] = self.parts[place, EVIDENCE_KINDS.index("library")]
-        kinds = reversed(EVIDENCE_KINDS)
-        best = max(kinds, key=lambda kind: rise[EVIDENCE_KINDS.index(kind)])
-        return best if rise[EVIDENCE_KINDS.index(best)] > 0.0 else None
+        library = EVIDENCE_KINDS.index("library")
+        rise = self.parts - np.median(self.parts, axis=0)
+        rise[:, library] = self.parts[:, library]
+        # The first of equal ones is taken, so that the order is turned round.
+        best = len(EVIDENCE_KINDS) - 1 - np.argmax(rise[:, ::-1], axis=1)
+        highest = rise.max(axis=1)
+        return [
+            EVIDENCE_KINDS[kind] if high > 0.0 else None
+            for kind, high in zip(best.tolist(), highest.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)

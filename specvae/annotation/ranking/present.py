@@ -130,6 +130,7 @@ def draft(
     molecules = shown.molecules if shown.has_molecules else [_parsed(text) for text in shown.smiles]
     pool, spectrum = annotator.evidence_pool, ranked.query.spectrum
     own = None if evidence is None else evidence.own
+    leading = [] if evidence is None else evidence.leading_kinds()
     annotations = tuple(
         Annotation(
             rank=0,
@@ -142,7 +143,7 @@ def draft(
             id=shown.id[n],
             exact_mass=float(shown.exact_mass[n]),
             formula=molecule.formula if molecule is not None else None,
-            leading=None if evidence is None else evidence.leading_kind(row),
+            leading=leading[row] if leading else None,
             match=(None if own is None or pool is None else own.match(pool.index, spectrum, row)),
         )
         for n, (row, molecule) in enumerate(zip(rows.tolist(), molecules, strict=True))

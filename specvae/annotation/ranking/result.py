@@ -241,7 +241,7 @@ class Annotation:
         Terms of the score in nats, in the order of `EVIDENCE_KINDS`; empty for a model that ranks
         by the predicted fingerprint alone.
     leading
-        The kind of evidence that raises the candidate most (`Evidence.leading_kind`).
+        The kind of evidence that raises the candidate most (`Evidence.leading_kinds`).
     match
         The candidate's own library spectrum that is most like the query.
     """

@@ -270,12 +270,12 @@ def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) ->
     n_spectra = sum(map(len, several))
     if field is None and several:
         return (
-            f"note: {n_spectra:,} spectra are of {len(several):,} features (FEATURE_ID); "
-            "--merge-by FEATURE_ID gives one answer for each feature"
+            f"note: features (FEATURE_ID) with several spectra: {len(several):,}, of {n_spectra:,} "
+            "spectra; --merge-by FEATURE_ID gives one answer for each feature"
         )
     if field is None:
         return ""
-    return f"{n_spectra:,} spectra merged by {field} into {len(several):,} features"
+    return f"features with several spectra (by {field}): {len(several):,}, of {n_spectra:,} spectra"
 
 
 def finish(

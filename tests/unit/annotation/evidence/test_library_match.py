@@ -136,9 +136,9 @@ def test_the_kind_that_raises_a_candidate_most_leads() -> None:
     raw = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 0.0], [0.0] * 4])
     weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
     found = Evidence.from_raw(raw, weights, np.array([False, True, False, False]))
-    assert [found.leading_kind(n) for n in range(4)] == ["analogues", "fragments", None, None]
+    assert found.leading_kinds() == ["analogues", "fragments", None, None]
     lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5]]), weights, np.array([True]))
-    assert lone.leading_kind(0) == "library"
+    assert lone.leading_kinds() == ["library"]
 
 
 def test_a_library_read_from_spectra_has_their_names() -> None:

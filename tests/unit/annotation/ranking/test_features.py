@@ -102,7 +102,7 @@ def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path
     run = run_of(annotator, tmp_path, "feature id")
     both, other = run.outcomes(spectra)
     assert [o.query_id for o in (both, other)] == ["low", "lone"]
-    assert run.merging == "2 spectra merged by feature id into 1 features"
+    assert run.merging == "features with several spectra (by feature id): 1, of 2 spectra"
     assert run.tally.n_queries == 2
     assert isinstance(both, Ranked)
     assert both.query.feature_id == "7"
@@ -151,8 +151,10 @@ def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
 
     apart, said = rows()
     assert [row[0] for row in apart] == ["4", "4#2"]
-    assert "note: 2 spectra are of 1 features (FEATURE_ID); --merge-by FEATURE_ID" in said
+    assert (
+        "features (FEATURE_ID) with several spectra: 1, of 2 spectra; --merge-by FEATURE_ID" in said
+    )
     together, said = rows("--merge-by", "FEATURE_ID")
     assert [row[0] for row in together] == ["4"]
     assert (together[0][10], together[0][-2:]) == ("ok; merged with 4#2", ["60.0", "4"])
-    assert "2 spectra merged by FEATURE_ID into 1 features" in said
+    assert "features with several spectra (by FEATURE_ID): 1, of 2 spectra" in said
