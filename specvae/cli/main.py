@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
     "info": ("specvae.cli.info:info", "Show what a model is and what it was trained on."),
     "download": ("specvae.cli.download:download", "Fetch a public data set."),
+    "doctor": ("specvae.cli.doctor:doctor", "Check the installation, the machine and a model."),
     "bench": ("specvae.cli.main:bench", "Run experiments and comparisons with peers."),
 }
 BENCHMARKS: Mapping[str, tuple[str, str]] = {
@@ -152,9 +153,9 @@ def main() -> None:
     logging.lastResort = None
     use_utf8()
     try:
-        cli.main(prog_name="specvae", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Commands return nothing; where one raises Exit, click returns its code.
+        if code := cli.main(prog_name="specvae", standalone_mode=False):
+            sys.exit(code)
     except click.UsageError as error:
         error.show()
         sys.exit(2)

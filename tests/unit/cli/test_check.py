@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 from click.testing import CliRunner, Result
+from conftest import run_specvae
 from spectra_files import mgf_record
 
 from specvae.cli.check import check
@@ -89,3 +90,7 @@ def test_a_file_that_cannot_be_used_costs_no_other(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "none.mgf: no such file" in result.stderr
     assert lines(result)["spectra"] == "1"
+
+
+def test_a_file_that_cannot_be_used_is_told_by_the_exit_code(tmp_path: Path) -> None:
+    assert "nowhere.mgf" in run_specvae("check", tmp_path / "nowhere.mgf", code=1).stderr

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from conftest import run_specvae
+
+from specvae.cli.doctor import parse_requirements
+
+
+@pytest.fixture
+def few_packages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of what is required, which a test may add to."""
+    required = ["click>=8.1"]
+    monkeypatch.setattr(metadata, "requires", lambda name: required)
+    return required
+
+
+def diagnosis(*arguments: object, cwd: Path, code: int = 0) -> dict[str, object]:
+    text = run_specvae("doctor", "--json", *arguments, cwd=cwd, code=code).stdout
+    found: dict[str, object] = json.loads(text)
+    return found
+
+
+def test_requirements_are_told_apart() -> None:
+    texts = ["torch>=2.3", "click", 'matchms>=0.33; extra == "bench"', "a-b.c (>=1.2,<3)"]
+    needed, optional = parse_requirements(texts)
+    assert needed == {"torch": "2.3", "click": "", "a-b.c": "1.2"}
+    assert optional == {"bench": ["matchms"]}
+
+
+def test_a_sound_installation(few_packages: list[str], tmp_path: Path) -> None:
+    done = run_specvae("doctor", "--device", "cpu", cwd=tmp_path)
+    for text in ("specvae", "python", "click", "threads of torch", "to clear it", "none here"):
+        assert text in done.stdout, text
+    assert not (found := diagnosis(cwd=tmp_path))["problems"]
+    assert found["ok"] is True
+    assert found["packages"] == {"click": metadata.version("click")}
+
+
+@pytest.mark.parametrize(
+    ("required", "found", "advice"),
+    [
+        ("click>=999.1", "wanted 999.1 or newer", "pip install 'click>=999.1'"),
+        ("no-such-thing>=1", "no-such-thing is not installed", "pip install 'no-such-thing>=1'"),
+    ],
+)
+def test_packages_that_are_old_or_missing(
+    few_packages: list[str], tmp_path: Path, required: str, found: str, advice: str
+) -> None:
+    few_packages[:] = [required]
+    text = run_specvae("doctor", cwd=tmp_path, code=1).stdout
+    assert "BROKEN" in text
+    assert found in text
+    assert advice in text
+
+
+def test_a_package_that_cannot_be_imported(
+    few_packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    (folder / "half_there-1.0.dist-info").mkdir(parents=True)
+    (folder / "half_there-1.0.dist-info/METADATA").write_text("Name: half-there\nVersion: 1.0\n")
+    (folder / "half_there.py").write_text("raise ImportError('libXyz.so.1: cannot open')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    few_packages[:] = ["half-there"]
+    assert "libXyz.so.1" in str(diagnosis(cwd=tmp_path, code=1)["problems"])
+
+
+def test_a_model_that_cannot_be_used(few_packages: list[str], tmp_path: Path) -> None:
+    (tmp_path / "specvae-model").mkdir()
+    (tmp_path / "specvae-model/model.safetensors").write_bytes(b"not a model")
+    found = diagnosis(cwd=tmp_path, code=1)
+    assert found["ok"] is False
+    assert "model.safetensors" in str(found["problems"])
+    assert diagnosis("--model", "nowhere", cwd=tmp_path, code=1)["ok"] is False
+
+
+def test_a_cache_that_cannot_be_written_is_a_note(
+    few_packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "file"))
+    found = diagnosis(cwd=tmp_path)
+    assert "SPECVAE_CACHE" in str(found["problems"])
