@@ -62,6 +62,7 @@ class Model:
         library: Files = (),
         use_library: bool = True,
         merge_by: str | None = None,
+        rescore: int | None = None,
         n_jobs: int | None = None,
     ) -> pd.DataFrame:
         """Rank the candidates of each spectrum.
@@ -91,8 +92,11 @@ class Model:
             Whether the model's own library counts.
         merge_by
             Field by which spectra are of one feature and get one answer, such as ``FEATURE_ID``.
+        rescore
+            Only so many candidates of a spectrum, the best by all other evidence, and those with
+            own spectra are broken into fragments; None: all.
         n_jobs
-            Processes that compute fingerprints; None for one per core.
+            Processes that parse long tables and compute fingerprints; None for one per core.
 
         Returns
         -------
@@ -120,6 +124,7 @@ class Model:
             library=_paths(library),
             use_library=use_library,
             merge_by=merge_by,
+            rescore=rescore,
             n_jobs=n_jobs,
         )
         run = RankingRun(self.annotator, options)

@@ -162,7 +162,7 @@ def jobs_option(function: Decorated) -> Decorated:
         "--jobs",
         type=click.IntRange(min=1),
         default=None,
-        help="Processes that compute fingerprints.  [default: one per core]",
+        help="Processes that parse long tables and compute fingerprints.  [default: one per core]",
     )(function)
 
 
@@ -193,9 +193,18 @@ def library_filter_options(function: Decorated) -> Decorated:
 
 
 def candidate_options(function: Decorated) -> Decorated:
-    """Add ``--candidates``, ``--ppm``, ``--rank-by`` and ``--jobs``."""
+    """Add ``--candidates``, ``--ppm``, ``--rank-by``, ``--rescore`` and ``--jobs``."""
     function = jobs_option(function)
     for option in (
+        click.option(
+            "--rescore",
+            type=click.IntRange(min=1),
+            default=None,
+            metavar="N",
+            help="Break into fragments only the N candidates of a query that are best by all other "
+            "evidence, and those with spectra in the library; the others keep their order below "
+            "them. For long lists.  [default: all]",
+        ),
         click.option(
             "--rank-by",
             type=click.Choice(["everything", "fingerprint"]),

@@ -35,6 +35,7 @@ class RankingOptions:
     candidates: Path
     ppm: float
     rank_by: str
+    rescore: int | None
     jobs: int | None
     model: Path
     ion_mode: str | None
@@ -111,6 +112,7 @@ class RankingOptions:
             shard=shard,
             known=self.known,
             strict=self.strict,
+            rescore=self.rescore,
             n_jobs=self.jobs,
         )
         return RankingRun(annotator, options, console)

@@ -272,7 +272,9 @@ def _nearest_ppm(sorted_mass: NDArray[np.float64], neutral_mass: float) -> float
     return float(np.abs(beside - neutral_mass).min() / abs(neutral_mass) * 1e6)
 
 
-def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSet:
+def read_candidates(
+    path: Path, report: ReadReport | None = None, n_jobs: int | None = 1
+) -> CandidateSet:
     """Read a table of candidates.
 
     Parameters
@@ -282,6 +284,8 @@ def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSe
     report
         Where rows without a usable structure are counted, and rows without a ``query_id`` in a
         table that has them, which are candidates of no query.
+    n_jobs
+        Processes that parse a long table, None for one per core.
 
     Raises
     ------
@@ -289,7 +293,7 @@ def read_candidates(path: Path, report: ReadReport | None = None) -> CandidateSe
         If the file cannot be used.
     """
     report = report if report is not None else ReadReport()
-    rows = list(read_rows(path, report))
+    rows = list(read_rows(path, report, n_jobs))
     has_query_ids = any(row.query_id for row in rows)
     if has_query_ids:
         for row in rows:
@@ -409,7 +413,7 @@ class CandidatePool:
         kept: dict[tuple[str, float], tuple[str, Row]] = {}
         n_rows = 0
         for path in paths:
-            for row in read_rows(path, report):
+            for row in read_rows(path, report, n_jobs):
                 n_rows += 1
                 molecule = row.molecule
                 key = molecule.given_key or molecule.inchikey

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -20,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from specvae.errors import ConfigError, SpecvaeError, nearest
+from specvae.errors import ConfigError, nearest
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule, quiet_rdkit
 from specvae.molecules.substructure import SubstructureMatcher
+from specvae.molecules.workers import processes, usable_cores
 
 __all__ = [
     "LAYOUT_NAMES",
@@ -356,42 +352,15 @@ def _computed(
 ) -> Iterator[tuple[Sequence[Molecule], NDArray[np.uint8]]]:
     """Yield chunks of molecules with their fingerprints, in any order."""
     chunks = [molecules[start : start + _CHUNK] for start in range(0, len(molecules), _CHUNK)]
-    n_processes = min(n_jobs or _usable_cores(), len(molecules) // _WORTH_A_PROCESS)
+    n_processes = min(n_jobs or usable_cores(), len(molecules) // _WORTH_A_PROCESS)
     if n_processes <= 1:
         for chunk in chunks:
             yield chunk, layout.compute(chunk)
         return
-    # Spawned, because a forked copy of a process with threads (torch, OpenMP) may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes, mp_context=context, initializer=_end_with_parent) as pool:
+    with processes(n_processes, "compute fingerprints") as pool:
         futures = {pool.submit(_compute_chunk, layout, chunk): chunk for chunk in chunks}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            raise SpecvaeError(
-                f"one of {n_processes} processes that compute fingerprints was ended by the "
-                "system: run again with fewer, or in a script with a __main__ guard"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is gone, even if that was killed."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            multiprocessing.connection.wait([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _usable_cores() -> int:
-    # sched_getaffinity knows about containers and batch queues, but only exists on Linux.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _compute_chunk(layout: FingerprintLayout, molecules: Sequence[Molecule]) -> NDArray[np.uint8]:

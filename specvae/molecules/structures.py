@@ -19,6 +19,7 @@ from typing import TextIO
 from specvae.errors import InputError, StructureError
 from specvae.files import open_unpacked
 from specvae.molecules.molecule import Molecule
+from specvae.molecules.workers import in_order, usable_cores
 from specvae.report import ReadReport, Reason
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
@@ -27,6 +28,12 @@ _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
 _LONGEST_CELL = 50  # lines
+_BATCH = 500
+# Starting a process costs as much as parsing some thousand structures.
+_WORTH_PROCESSES = 10_000
+
+
+Cells = tuple[str, str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
+def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterator[Row]:
     """Yield the usable structures of a CSV, TSV or SMI file in order.
 
     A table needs a column ``smiles`` (also ``canonical_smiles``, ``isomeric_smiles``) or ``inchi``
@@ -90,19 +97,31 @@ def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
     A given key is trusted, except for a structure of several components, of which one is kept. In
     an SMI file a line is a SMILES, then a name.
 
+    Parameters
+    ----------
+    path
+        The file.
+    report
+        Where rows without a usable structure are counted.
+    n_jobs
+        Processes that parse a long file, None for one per core; see
+        `specvae.molecules.workers.processes`.
+
     Raises
     ------
     InputError
         If the file is not of this kind; in a strict report also at the first bad structure.
+    SpecvaeError
+        If the system ends one of the processes.
     """
     with open_text(path) as stream:
         cells = _smi_cells(stream) if _is_smi(path) else _table_cells(path, stream, report)
-        for line, (smiles, inchi, inchikey, name, id_, query_id) in cells:
-            try:
-                molecule = Molecule.parse(smiles, inchi)
-            except StructureError as error:
+        for (line, (smiles, inchi, inchikey, name, id_, query_id)), molecule in _parsed(
+            cells, n_jobs
+        ):
+            if isinstance(molecule, str):
                 record = id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
-                report.skip(str(path), line, record, Reason.BAD_STRUCTURE, str(error))
+                report.skip(str(path), line, record, Reason.BAD_STRUCTURE, molecule)
                 continue
             for note in molecule.notes:
                 report.note(note)
@@ -110,6 +129,44 @@ def read_rows(path: Path, report: ReadReport) -> Iterator[Row]:
                 molecule = molecule.with_key(inchikey)
             report.n_read += 1
             yield Row(line, molecule.written or molecule.smiles, molecule, name, id_, query_id)
+
+
+def _parsed(
+    rows: Iterator[tuple[int, Cells]], n_jobs: int | None
+) -> Iterator[tuple[tuple[int, Cells], Molecule | str]]:
+    """Yield rows with their molecules, or why a row has none."""
+    n_processes = n_jobs or usable_cores()
+    head = list(itertools.islice(rows, _WORTH_PROCESSES if n_processes > 1 else 0))
+    waiting: deque[list[tuple[int, Cells]]] = deque()
+
+    def batches() -> Iterator[list[tuple[str, str]]]:
+        following = itertools.chain(head, rows)
+        while batch := list(itertools.islice(following, _BATCH)):
+            waiting.append(batch)
+            yield [(smiles, inchi) for _, (smiles, inchi, *_) in batch]
+
+    found: Iterator[list[Molecule | str]]
+    if len(head) < _WORTH_PROCESSES:
+        found = map(_parse_batch, batches())
+    else:
+        found = in_order(_parse_batch, batches(), n_processes, "parse structures")
+    for parsed in found:
+        yield from zip(waiting.popleft(), parsed, strict=True)
+
+
+def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
+    """Return molecules of SMILES and InChI, or why there is none."""
+    return [_parse(smiles, inchi) for smiles, inchi in texts]
+
+
+def _parse(smiles: str, inchi: str) -> Molecule | str:
+    try:
+        molecule = Molecule.parse(smiles, inchi)
+    except StructureError as error:
+        return str(error)
+    if not molecule.written:
+        _ = molecule.smiles  # computed here, where there may be several processes
+    return molecule
 
 
 def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecule]]:
@@ -137,8 +194,6 @@ def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecu
                 "no InChIKey can be computed for it",
             )
 
-
-Cells = tuple[str, str, str, str, str, str]
 
 # Lists of synonyms exceed the 131,072 characters that Python's reader takes for a cell.
 csv.field_size_limit(1 << 28)

@@ -72,6 +72,7 @@ standardised over each list, and are replaced by the defaults."""
 _TABLES_KEPT = 512
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
 _PEAKS_SHOWN = 12
+_BELOW = 1e-6  # nats, so that rounding makes no ties
 # Votes below this count as none: their logarithm is the evidence.
 _FEWEST_VOTES = 0.01
 
@@ -319,6 +320,7 @@ class EvidencePool:
         log_likelihoods: NDArray[np.float64],
         *,
         fragment_scores: NDArray[np.float64] | None = None,
+        rescore: int | None = None,
     ) -> Evidence:
         """Return the evidence for a query's candidates.
 
@@ -334,14 +336,15 @@ class EvidencePool:
             Of their predicted fingerprints, float64 (n_candidates,), nats.
         fragment_scores
             What `fragment_scores` returns for them, if it is known already; None computes it.
+        rescore
+            Only so many candidates, the best by all other evidence, and those with own spectra are
+            broken into fragments; None: all. The others keep their order below them.
 
         Raises
         ------
         UnusableCandidatesError
             If some of the structures cannot be broken into fragments.
         """
-        if fragment_scores is None:
-            fragment_scores = self.fragment_scores(query, candidates)
         likeness = self.index.likeness(query)
         cosines = likeness.compounds
         rule = AnalogueRule()
@@ -359,9 +362,15 @@ class EvidencePool:
         columns = {
             "fingerprint": log_likelihoods,
             "analogues": np.log(votes + _FEWEST_VOTES),
-            "fragments": fragment_scores,
+            "fragments": np.zeros(len(candidates)),
             "library": self._own_spectra_ratios(cosines, own),
         }
+        if fragment_scores is None:
+            others = np.zeros(len(candidates))
+            for kind in EVIDENCE_KINDS:
+                others += self.weights[kind] * columns[kind]
+            fragment_scores = self._cascade(query, candidates, others, own >= 0, rescore)
+        columns["fragments"] = fragment_scores
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
@@ -419,6 +428,38 @@ class EvidencePool:
             return scorer.scores(peaks, map(_fragment_table, candidates.molecules))
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None
+
+    def has_fragments(self, query: Spectrum) -> bool:
+        """Return whether fragments are evidence for a query of this ion mode."""
+        return Peaks.of(query).ion_mode in self.scorers
+
+    def _cascade(
+        self,
+        query: Spectrum,
+        candidates: CandidateSet,
+        others: NDArray[np.float64],
+        measured: NDArray[np.bool_],
+        rescore: int | None,
+    ) -> NDArray[np.float64]:
+        """Return fragment scores, those of the best by the `others` computed.
+
+        All the rest have one score, which leaves them below the best and in their order.
+        """
+        if rescore is None or rescore >= len(candidates) or not self.has_fragments(query):
+            return self.fragment_scores(query, candidates)
+        # Of candidates that tie at the border, all are compared.
+        chosen = measured | (others >= -np.partition(-others, rescore - 1)[rescore - 1])
+        scores = np.zeros(len(candidates))
+        found = self.fragment_scores(query, candidates.select(np.flatnonzero(chosen)))
+        scores[chosen] = found
+        weight = self.weights["fragments"]
+        if not chosen.all():
+            lowest = float(found.min())
+            if weight > 0.0:
+                border = float((others[chosen] + weight * found).min() - others[~chosen].max())
+                lowest = min(lowest, border / weight - _BELOW)
+            scores[~chosen] = lowest
+        return scores
 
     def unbreakable(self, candidates: CandidateSet) -> list[int]:
         """Return the rows of the candidates that cannot be broken into fragments."""

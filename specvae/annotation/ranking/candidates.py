@@ -34,6 +34,8 @@ class CandidateSource:
         Largest distance of a candidate's exact mass from the query's neutral mass.
     report
         Where unusable rows are counted.
+    n_jobs
+        Processes that parse a long table, None for one per core.
 
     Raises
     ------
@@ -42,7 +44,12 @@ class CandidateSource:
     """
 
     def __init__(
-        self, path: Path, layout: FingerprintLayout, ppm: float, report: ReadReport
+        self,
+        path: Path,
+        layout: FingerprintLayout,
+        ppm: float,
+        report: ReadReport,
+        n_jobs: int | None = 1,
     ) -> None:
         self.ppm = ppm
         self._layout = layout
@@ -52,7 +59,7 @@ class CandidateSource:
             report.note("pool of an earlier version, whose structures may differ: build it again")
         if self._pool is not None and not self._pool.has_checksums:
             report.note("pool without checksums, whose damage is not noticed: build it again")
-        self._table = None if self._pool else read_candidates(path, report)
+        self._table = None if self._pool else read_candidates(path, report, n_jobs)
         if self._table is not None and not len(self._table):
             raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.evidence.pool import Evidence, UnusableCandidatesError
+from specvae.annotation.evidence.pool import Evidence, EvidencePool, UnusableCandidatesError
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -83,6 +83,7 @@ def rank_spectra(
     wanted: QueryFilter,
     *,
     listed_as: Mapping[str, Query] | None = None,
+    rescore: int | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Ranked | Unranked]:
@@ -92,7 +93,7 @@ def rank_spectra(
     shows of that is known at its end only: see `specvae.annotation.ranking.settlement`.
 
     Parameters as in `rank_queries`, and `listed_as`: by identifier of a query, another one whose
-    candidates it has.
+    candidates it has; `rescore`: see `EvidencePool.weigh`.
     """
     progress = progress or Silence()
     n_done = 0
@@ -105,11 +106,11 @@ def rank_spectra(
             chunk = [_with_structures(record) for record in chunk]
         listed = [record for record in chunk if isinstance(record, _Listed)]
         try:
-            ranked = iter(_ranked(annotator, listed, source, n_jobs, progress))
+            ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
         except UnusableCandidatesError:
             chunk = [_with_fragments(record, annotator) for record in chunk]
             listed = [record for record in chunk if isinstance(record, _Listed)]
-            ranked = iter(_ranked(annotator, listed, source, n_jobs, progress))
+            ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
         for record in chunk:
             yield record if isinstance(record, Unranked) else next(ranked)
             n_done += 1
@@ -166,6 +167,7 @@ def _ranked(
     annotator: Annotator,
     listed: Sequence[_Listed],
     source: CandidateSource,
+    rescore: int | None,
     n_jobs: int | None,
     progress: Progress,
 ) -> list[Ranked]:
@@ -186,12 +188,12 @@ def _ranked(
     if pool is not None:
         compared = source.packed(sets, n_jobs, progress, pool.layout)
         pooled = [
-            pool.weigh(query.spectrum, candidates, packed, scores[0])
+            pool.weigh(query.spectrum, candidates, packed, scores[0], rescore=rescore)
             for (query, candidates), packed, scores in zip(listed, compared, both, strict=True)
         ]
     return [
         Ranked(
-            query,
+            _said(query, len(candidates), pool, rescore),
             candidates,
             packed,
             ListScores(
@@ -204,3 +206,11 @@ def _ranked(
             listed, tables, logits, both, pooled, strict=True
         )
     ]
+
+
+def _said(query: Query, n: int, pool: EvidencePool | None, rescore: int | None) -> Query:
+    """Return a query that says so if not all of its `n` candidates are broken into fragments."""
+    if rescore is None or n <= rescore or pool is None or not pool.has_fragments(query.spectrum):
+        return query
+    said = f"fragments compared for the best {rescore:,} candidates only"
+    return replace(query, remarks=(*query.remarks, said))

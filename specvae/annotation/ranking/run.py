@@ -66,10 +66,13 @@ class RunOptions:
     shard
         Number, from 1, and number of the parts of which this run is one; None: it is whole. Each
         has every n-th feature; identifiers are given over the whole file.
+    rescore
+        Only so many candidates of a query, the best by all other evidence, and those with own
+        spectra are broken into fragments; None: all.
     strict
         Make the first malformed record an error.
     n_jobs
-        Processes that compute fingerprints; None for one per core.
+        Processes that parse long tables and compute fingerprints; None for one per core.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class RunOptions:
     use_library: bool = True
     merge_by: str | None = None
     shard: tuple[int, int] | None = None
+    rescore: int | None = None
     strict: bool = False
     n_jobs: int | None = None
 
@@ -98,6 +102,8 @@ class RunOptions:
                 raise ConfigError(f"{name}: found {share}, wanted a share from 0 to 1")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError(f"shard: found {self.shard}, wanted a number from 1 to that of parts")
+        if self.rescore is not None and self.rescore < 1:
+            raise ConfigError(f"rescore: found {self.rescore}, wanted 1 or more")
         if not self.ppm > 0.0:
             raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
 
@@ -194,7 +200,7 @@ class RankingRun:
             sniff_format(spectra)
         options, annotator = self.options, self.annotator
         with CandidateSource(
-            options.candidates, annotator.layout, options.ppm, self.candidates
+            options.candidates, annotator.layout, options.ppm, self.candidates, options.n_jobs
         ) as source:
             self.tally.listed_ids = source.listed_ids
             records: list[Query | Unranked]
@@ -218,6 +224,7 @@ class RankingRun:
                 source,
                 self._wanted,
                 listed_as=listed_as(groups),
+                rescore=options.rescore,
                 n_jobs=options.n_jobs,
                 progress=self._progress,
             )

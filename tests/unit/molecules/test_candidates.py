@@ -9,6 +9,7 @@ from shared_data import shared
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.molecules import candidates as module
+from specvae.molecules import structures
 from specvae.molecules.candidates import (
     CandidateSet,
     read_candidates,
@@ -402,3 +403,22 @@ def test_what_is_stored_must_parse_again(write: Write) -> None:
         assert Chem.MolFromSmiles(smiles) is not None
         assert Chem.MolFromSmiles(molecule.smiles) is not None
     assert len(found) + len(report.skips) == 2
+
+
+def test_processes_read_a_table_as_one_does(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{'C' * (1 + n % 9)}O,q{n % 3},{n}" for n in range(40)]
+    rows[7], rows[23] = "C1CC,q1,broken", "[Na+].CC(=O)[O-],q2,salt"
+    path = write("smiles,query_id,id\n" + "\n".join(rows) + "\n")
+    alone, together = ReadReport(), ReadReport()
+    expected = read_candidates(path, alone, 1)
+    monkeypatch.setattr(structures, "_WORTH_PROCESSES", 10)
+    monkeypatch.setattr(structures, "_BATCH", 6)
+    found = read_candidates(path, together, 2)
+    for name in ("smiles", "exact_mass", "id", "query_id", "molecules", "first_block"):
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+    assert (together.skips, together.notes, together.n_read) == (
+        alone.skips,
+        alone.notes,
+        alone.n_read,
+    )
+    assert len(together.skips) == 1

@@ -322,6 +322,8 @@ def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ENDLESS = """
+import multiprocessing
+
 from specvae.molecules import fingerprint as module
 from specvae.molecules.fingerprint import fingerprints, get_layout
 
@@ -332,7 +334,7 @@ if __name__ == "__main__":
 
     def show(done: int, total: int) -> None:
         if done:
-            print(module.multiprocessing.active_children()[0].pid, flush=True)
+            print(multiprocessing.active_children()[0].pid, flush=True)
 
     fingerprints(smiles, get_layout("morgan4096"), n_jobs=2, progress=show)
 """

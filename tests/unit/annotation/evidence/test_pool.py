@@ -246,3 +246,46 @@ def test_scores_do_not_jump_with_the_error_of_the_instrument(pool: EvidencePool)
     np.testing.assert_allclose(scores(0.0, -1e-6), exact, atol=1e-3)
     for ppm in (-1.0, -0.1, 0.1, 1.0):
         np.testing.assert_allclose(scores(ppm, ppm * 1e-4), exact, atol=0.15 * abs(ppm) + 1e-3)
+
+
+def test_a_cascade_breaks_the_best_and_the_measured_only(
+    pool: EvidencePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = ("Cc1nc2c(c(=O)[nH]1)ncn2C", "CC(C)Cc1ccc(C)cc1", "CCCCOC(=O)c1ccccc1", "NCCCCC(N)CO")
+    found = candidates(THEOPHYLLINE, *others, CAFFEINE)
+    packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
+    query = spectrum_of("CCO", 110.0713, 138.0662, 181.072)
+    best_first = np.array([-900.0, 0.0, -3.0, -6.0, -9.0, -900.0])
+    whole = pool.weigh(query, found, packed, best_first)
+    broken: list[str] = []
+    fragment_scores = EvidencePool.fragment_scores
+
+    def counted(self: EvidencePool, query: Spectrum, some: CandidateSet) -> NDArray[np.float64]:
+        broken.extend(some.smiles)
+        return fragment_scores(self, query, some)
+
+    monkeypatch.setattr(EvidencePool, "fragment_scores", counted)
+    only = replace(pool, weights={**pool.weights, "analogues": 0.0})
+    part = only.weigh(query, found, packed, best_first, rescore=2)
+    # The first and the last are the worst, but the library has spectra of them.
+    assert whole.measured.tolist() == [True, *[False] * 4, True]
+    chosen = np.array([True, True, True, False, False, True])
+    assert broken == found.smiles[chosen].tolist()
+    place = EVIDENCE_KINDS.index("fragments")
+    np.testing.assert_array_equal(part.raw[chosen, place], whole.raw[chosen, place])
+    assert part.scores[~chosen].max() < part.scores[chosen].min()
+    assert np.all(np.diff(part.scores[~chosen]) < 0)
+    broken.clear()
+    everything = pool.weigh(query, found, packed, best_first, rescore=6)
+    np.testing.assert_array_equal(everything.scores, whole.scores)
+    assert len(broken) == 6
+
+
+def test_a_cascade_parts_no_candidates_that_tie(pool: EvidencePool) -> None:
+    found = candidates("CC(C)Cc1ccc(C)cc1", "CCCCOC(=O)c1ccccc1", "NCCCCC(N)CO")
+    packed = np.zeros((3, pool.layout.n_bytes), np.uint8)
+    query = spectrum_of("CCO", 110.0713, 138.0662)
+    scores = np.array([0.0, -1.0, 0.0])
+    one = pool.weigh(query, found, packed, scores, rescore=1)
+    two = pool.weigh(query, found, packed, scores, rescore=2)
+    np.testing.assert_array_equal(one.scores, two.scores)

@@ -285,3 +285,24 @@ def test_an_unusable_candidate_ends_no_run(
             assert len(outcome.scores) == len(outcome.packed) == len(outcome.blind_scores) == 2
             left_out = "candidates left out whose structure cannot be broken into fragments: 1"
             assert said(outcome) == f"ok; {left_out}"
+
+
+def test_a_cascade_is_said(
+    annotator: Annotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = spectrum_of(CAFFEINE, 110.0713, 138.0662)
+    library = Library.from_spectra([query], ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    pool = EvidencePool.from_library(library, np.arange(1), packed)
+    monkeypatch.setattr(annotator, "evidence_pool", pool)
+    rows = "".join(f"{query.query_id},{s}\n" for s in ("CCCO", CAFFEINE, "CCO"))
+    source = table(tmp_path / "c.csv", f"query_id,smiles\n{rows}")
+    settled = [annotator.settle(query)]
+    for rescore, status in (
+        (None, "ok"),
+        (3, "ok"),
+        (2, "ok; fragments compared for the best 2 candidates only"),
+    ):
+        (outcome,) = rank_spectra(annotator, settled, source, QueryFilter(), rescore=rescore)
+        assert isinstance(outcome, Ranked)
+        assert said(outcome) == status

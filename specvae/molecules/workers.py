@@ -1,0 +1,86 @@
+"""Processes that share long work over molecules, and end with the one that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from specvae.errors import SpecvaeError
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+_AHEAD = 3  # batches that wait for each process
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    # sched_getaffinity knows about containers and batch queues, but only exists on Linux.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
+    """Give `n` new processes, which are ended on leaving.
+
+    They are spawned, because a forked copy of a process with threads (torch, OpenMP) may hang: a
+    script that comes here needs the ``if __name__ == "__main__"`` guard.
+
+    Raises
+    ------
+    SpecvaeError
+        If the system ends one of them; `purpose` is what they do, in the plural.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n, mp_context=context, initializer=_end_with_parent) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool:
+            raise SpecvaeError(
+                f"one of {n} processes that {purpose} was ended by the system: run again with "
+                "fewer, or in a script with a __main__ guard"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def in_order(
+    function: Callable[[_T], _R], batches: Iterable[_T], n: int, purpose: str
+) -> Iterator[_R]:
+    """Yield what a function returns for each batch, in their order, computed by `n` processes.
+
+    No more than a few batches are taken ahead: a long file is never held as a whole.
+
+    Raises
+    ------
+    SpecvaeError
+        See `processes`.
+    """
+    waiting: deque[Future[_R]] = deque()
+    with processes(n, purpose) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(function, batch))
+            if len(waiting) > _AHEAD * n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, even if that was killed."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
