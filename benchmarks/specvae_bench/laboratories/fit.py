@@ -28,7 +28,6 @@ from specvae_bench.laboratories.records import Records, read_records, read_struc
 # Known and unknown compounds count the same; those that are half known are few.
 _SHARES = {KNOWN: 0.45, OTHER_ION: 0.1, UNKNOWN: 0.45}
 _ALL = 1_000_000  # queries of a laboratory
-_DECIMALS = 3
 
 
 class _Example(NamedTuple):
@@ -47,10 +46,10 @@ def fit(
     """Return the contents of ``evidence.json`` and of ``probability.json``.
 
     The weights of analogues and fragments and the coefficients of own spectra maximise the
-    probability of the truths of all queries of the plan, without a network. With a model, the
+    probability of the truths of all queries of the plan, without a network. The probabilities are
+    fitted to the same queries, half of whose lists lack their truth. With a model, the
     fingerprint's weight is fitted to the compounds that it was validated on, which it has not
-    learned from. Then the probabilities are fitted to the same queries, half of whose lists lack
-    their truth.
+    learned from.
 
     Parameters
     ----------
@@ -72,6 +71,7 @@ def fit(
     folds = read_folds(plan, records, structures, {}, jobs, console)
     examples = _examples(records, packed, folds, None)
     weights, own_spectra = _fit_library(examples)
+    probability = _fit_probability(examples, weights, own_spectra)
     if model is not None:
         annotator = Annotator.load(model, device)
         name = model.name
@@ -79,15 +79,12 @@ def fit(
         wide = replace(plan, n_each=_ALL)
         folds = read_folds(wide, records, structures, {name: annotator}, jobs, console, unseen)
         examples = _examples(records, packed, folds, name)
-        console.log(f"fingerprint and probabilities: {len(examples):,} queries")
+        console.log(f"fingerprint: {len(examples):,} queries")
         weights = {**weights, "fingerprint": _fit_fingerprint(examples, weights, own_spectra)}
     evidence = {
-        "weights": {kind: round(weights[kind], _DECIMALS) for kind in EVIDENCE_KINDS},
-        "own_spectra": {
-            name: round(value, _DECIMALS) for name, value in asdict(own_spectra).items()
-        },
+        "weights": {kind: _rounded(weights[kind]) for kind in EVIDENCE_KINDS},
+        "own_spectra": {name: _rounded(value) for name, value in asdict(own_spectra).items()},
     }
-    probability = _fit_probability(examples, weights, own_spectra)
     return {"evidence.json": evidence, "probability.json": probability.to_json()}
 
 
@@ -116,6 +113,11 @@ def _examples(
 def _own_features(pool: EvidencePool, query: Listed) -> NDArray[np.float64]:
     cosines = next(pool.index.cosines([query.spectrum]))
     return own_spectra_features(cosines, pool.own_compounds(query.spectrum, query.candidates))
+
+
+def _rounded(value: float) -> float:
+    """Return a number with four significant digits: a weight of log-likelihoods may be small."""
+    return float(f"{value:.4g}")
 
 
 def _shares(examples: Sequence[_Example]) -> NDArray[np.float64]:
@@ -148,14 +150,18 @@ def _fit_fingerprint(
 ) -> float:
     column = EVIDENCE_KINDS.index("fingerprint")
     others = np.array([0.0 if kind == "fingerprint" else weights[kind] for kind in EVIDENCE_KINDS])
+    raw = [e.evidence.raw[:, [column]] for e in examples]
+    # The search begins at a weight of 1, which must be of the right order: log-likelihoods of
+    # thousands of bits differ by hundreds of nats.
+    spread = float(np.mean([values.std() for values in raw])) or 1.0
     (weight,) = fit_listwise(
-        [e.evidence.raw[:, [column]] for e in examples],
+        [values / spread for values in raw],
         [e.place for e in examples],
         _shares(examples),
         fixed=[_raw(e, own_spectra) @ others for e in examples],
         n_positive=1,
     )
-    return weight
+    return weight / spread
 
 
 def _fit_probability(

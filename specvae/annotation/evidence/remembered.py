@@ -81,14 +81,18 @@ class Remembered:
 
     @classmethod
     def from_library(
-        cls, library: Library, rows: NDArray[np.int64], fingerprints: NDArray[np.uint8]
+        cls,
+        library: Library,
+        rows: NDArray[np.int64],
+        fingerprints: NDArray[np.uint8],
+        bins: BinLayout = ANALOGUE_BINS,
     ) -> Remembered:
         """Return some spectra of a library.
 
         Parameters
         ----------
         library
-            With `Library.peaks`.
+            With `Library.peaks`, encoded by `bins`.
         rows
             int64 (n,): the spectra.
         fingerprints
@@ -104,6 +108,7 @@ class Remembered:
             [library.molecules[i].first_block for i in kept],
             [library.molecules[i].smiles for i in kept],
             fingerprints[kept],
+            bins,
         )
 
     @classmethod
@@ -112,6 +117,7 @@ class Remembered:
         paths: Iterable[Path],
         report: ReadReport,
         *,
+        bins: BinLayout = ANALOGUE_BINS,
         n_jobs: int | None = None,
         progress: Progress | None = None,
     ) -> Remembered:
@@ -123,6 +129,8 @@ class Remembered:
             Files of spectra in any format.
         report
             Where the other spectra are counted.
+        bins
+            How they are encoded.
         n_jobs, progress
             Processes that compute fingerprints, and where progress is shown.
 
@@ -139,7 +147,7 @@ class Remembered:
             report,
             lambda n: progress.progress("reading the library", n),
         )
-        library = Library.from_pairs(pairs, peaks=ANALOGUE_BINS)
+        library = Library.from_pairs(pairs, peaks=bins)
         if not len(library):
             raise InputError(
                 f"{', '.join(map(str, listed))}: no usable spectrum ({report.summary()})"
@@ -151,7 +159,7 @@ class Remembered:
             n_jobs,
             lambda done, total: progress.progress("computing fingerprints", done, total),
         )
-        return cls.from_library(library, np.arange(len(library)), packed)
+        return cls.from_library(library, np.arange(len(library)), packed, bins)
 
     @classmethod
     def read(cls, path: Path) -> Remembered:
@@ -240,10 +248,13 @@ def read_library(
     paths: Iterable[Path],
     report: ReadReport,
     *,
+    bins: BinLayout = ANALOGUE_BINS,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> list[Remembered]:
     """Return the spectra of files of either kind: of spectra, or of encoded ones (``.h5``).
+
+    `bins` is how plain spectra are encoded: as the model's own, which may be an older one's.
 
     Parameters as in `Remembered.read_spectra`.
     """
@@ -251,7 +262,9 @@ def read_library(
     plain = [path for path in listed if path.suffix != _SUFFIX]
     found = [Remembered.read(path) for path in listed if path.suffix == _SUFFIX]
     if plain:
-        spectra = Remembered.read_spectra(plain, report, n_jobs=n_jobs, progress=progress)
+        spectra = Remembered.read_spectra(
+            plain, report, bins=bins, n_jobs=n_jobs, progress=progress
+        )
         found.append(spectra)
     return found
 

@@ -60,7 +60,9 @@ def with_library(
     if not use_own:
         pool = pool.forgetting()
         notes.append("library: the model's own is not used")
-    for added in read_library(files, report, n_jobs=n_jobs, progress=progress or Silence()):
+    progress = progress or Silence()
+    bins = pool.index.bins
+    for added in read_library(files, report, bins=bins, n_jobs=n_jobs, progress=progress):
         n_before = len(pool.first_blocks)
         pool, n_known = pool.remembering(added)
         notes.append(

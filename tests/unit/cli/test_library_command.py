@@ -15,7 +15,7 @@ from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
 from click.testing import CliRunner, Result
 
 import specvae
-from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.memory import to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import (
@@ -122,6 +122,30 @@ def test_todays_standard_is_found_by_its_own_spectrum(
         "library: 1 spectra added (1 more are remembered already), 1 compounds new; "
         "3 spectra of 3 compounds in all"
     ) in done.stderr
+
+
+def test_a_model_that_encodes_as_before_remembers_spectra_too(folder: Path, tmp_path: Path) -> None:
+    tiny = tiny_annotator()
+    old = replace(ANALOGUE_BINS, version=2, soft_edge=0.0)
+    spectra = specvae.read_spectra(folder / "remembered.msp")
+    remembered = Library.from_spectra(spectra, tiny.bins, ReadReport(), peaks=old)
+    packed = fingerprints(remembered.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    encoded = Remembered.from_library(remembered, np.arange(len(remembered)), packed, old)
+    pool = EvidencePool.from_library(remembered, np.arange(len(remembered)), packed)
+    empty = AnalogueIndex.empty(old)
+    pool, _ = replace(pool.forgetting(), index=empty).remembering(encoded)
+    stored, companions = to_companions(pool)
+    header = replace(tiny.header, experts=stored, program="specvae")
+    save_checkpoint(folder / "old.safetensors", tiny.model, header, companions)
+    assert best(run(folder, "--library", folder / "today.msp", model="old"))["level"] == "2a"
+    # What is encoded already is not encoded again.
+    built = CliRunner().invoke(
+        library, ["build", str(folder / "today.msp"), "-o", str(tmp_path / "t.h5")]
+    )
+    assert built.exception is None, built.output
+    done = run(folder, "--library", tmp_path / "t.h5", model="old")
+    assert done.exit_code == 1
+    assert "encoded in another way than the model's" in str(done.exception or done.output)
 
 
 def test_a_model_can_forget_its_library(folder: Path) -> None:
