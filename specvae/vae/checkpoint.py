@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from specvae.errors import CheckpointError, ConfigError
 from specvae.files import atomic_path
-from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, read_header
+from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, read_header, signed_text
 from specvae.vae.model import ModelConfig, MultimodalVAE
 
 # Begins the names of tensors in a checkpoint that are no weights of its model.
@@ -96,7 +95,7 @@ def save_checkpoint(
         weights_sha256=weights_sha256(model),
         companions_sha256=tensors_sha256(others) if others else None,
     )
-    text = json.dumps(complete.to_json(), allow_nan=False)
+    text = signed_text(complete.to_json())
     write_tensors(Path(path), {**model.state_dict(), **others}, {METADATA_KEY: text})
 
 

@@ -6,6 +6,7 @@ table, then the tensors. The table's ``__metadata__`` maps ``specvae`` to our ow
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from specvae.errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 2
 METADATA_KEY = "specvae"
+_DIGEST_KEY = "header_sha256"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,16 @@ def migrate(header: dict[str, Any], path: Path) -> dict[str, Any]:
     return header
 
 
+def signed_text(header: Mapping[str, Any]) -> str:
+    """Return a header as JSON, with a key that holds the SHA-256 of all others."""
+    return json.dumps({**header, _DIGEST_KEY: _sha256(header)}, allow_nan=False)
+
+
+def _sha256(header: Mapping[str, Any]) -> str:
+    # What is parsed from this text is written as this text again.
+    return hashlib.sha256(json.dumps(header).encode()).hexdigest()
+
+
 def read_table(path: Path) -> tuple[dict[str, Any], int]:
     """Return the JSON table of a safetensors file and the offset at which the tensors begin.
 
@@ -148,7 +160,9 @@ def read_table(path: Path) -> tuple[dict[str, Any], int]:
         table = json.loads(text)
         ends = [entry["data_offsets"][1] for key, entry in table.items() if key != "__metadata__"]
         wanted = 8 + length + int(max(ends, default=0))
-    except (ValueError, AttributeError, KeyError, IndexError, TypeError):
+    except (
+        ValueError, AttributeError, KeyError, IndexError, TypeError, OverflowError, RecursionError,
+    ):  # fmt: skip
         message = f"{path}: not a specvae checkpoint (unreadable safetensors header)"
         raise CheckpointError(message) from None
     if size < wanted:
@@ -174,17 +188,21 @@ def read_header(path: Path) -> Header:
     table, _ = read_table(path)
     metadata = table.get("__metadata__")
     text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
-    if text is None:
+    if not isinstance(metadata, dict) or not isinstance(text, str):
         raise CheckpointError(
             f"{path}: a safetensors file of another program: metadata key '{METADATA_KEY}' is "
             "missing"
         )
     try:
         header = json.loads(text)
-    except (ValueError, TypeError):
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: metadata key '{METADATA_KEY}' is no JSON table")
+    # Files of earlier versions have no digest of the header.
+    recorded = header.pop(_DIGEST_KEY, None)
+    if recorded is not None and recorded != _sha256(header):
+        raise CheckpointError(f"{path}: damaged: the header differs from its recorded SHA-256")
     try:
         return Header.from_json(migrate(header, path))
     except ConfigError as error:
