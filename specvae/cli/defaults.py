@@ -30,7 +30,7 @@ def settings_options(function: Decorated) -> Decorated:
         elif param.name == "assignments":
             values = parse_assignments(cast("tuple[str, ...]", value))
         given = ctx.meta.setdefault("specvae.settings", {})
-        given[param.name] = _option_defaults(ctx.command, values)
+        given[param.name] = option_defaults(ctx.command, values)
         ctx.default_map = {**given.get("config_file", {}), **given.get("assignments", {})}
 
     for option in (
@@ -58,7 +58,7 @@ def settings_options(function: Decorated) -> Decorated:
     return function
 
 
-def _option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+def option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     """Return values by parameter name, as the text that the command line would give."""
     names = {
         long.removeprefix("--"): param

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError, StructureError
-from specvae.files import atomic_path, sha256_of
+from specvae.files import sha256_of
 from specvae.molecules.fingerprint import (
     FingerprintCache,
     FingerprintLayout,
     fingerprints,
 )
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
+from specvae.molecules.pool_file import PoolFile, write_pool
 from specvae.molecules.structures import Row, read_rows
 from specvae.report import ReadReport, Reason
 
-_KIND = "specvae candidate pool"
-_FORMAT_VERSION = 2  # since chunks have checksums
 _FIRST_BLOCK = 14
-_CHUNK_ROWS = 512
-_COLUMNS = ("exact_mass", "inchikey", "smiles", "name", "id", "packed")
-# What h5py raises where a file's bytes make no sense.
-_DAMAGE = (
-    AttributeError, KeyError, MemoryError, OSError, OverflowError, RuntimeError, TypeError,
-    ValueError,
-)  # fmt: skip
 
 Strings = NDArray[np.object_]
 Molecules = NDArray[np.object_]
@@ -326,16 +316,10 @@ class CandidatePool:
     Use `build` to make one and `open` to use it, also as a context manager.
     """
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path = path
+    def __init__(self, file: PoolFile) -> None:
+        self.path = file.path
+        self.exact_mass = file.exact_mass
         self._file = file
-        self.exact_mass: NDArray[np.float64] = file["exact_mass"][:]
-        self._checksums: list[bytes] | None = None
-        self._checked: set[int] = set()
-        if "checksum" in file:
-            self._checksums = [bytes(value) for value in file["checksum"][:]]
-        elif int(file.attrs["format_version"]) >= 2:
-            raise KeyError("checksum")
 
     @classmethod
     def open(cls, path: Path, layout: FingerprintLayout | None = None) -> CandidatePool:
@@ -354,25 +338,13 @@ class CandidatePool:
             If the file is missing, truncated, no pool, newer than this program, or has other
             fingerprints.
         """
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
+        file = PoolFile(path)
         try:
-            file = h5py.File(path, "r")
-        except OSError:
-            raise InputError(
-                f"{path}: not a complete HDF5 file; a candidate pool is wanted"
-            ) from None
-        try:
-            _require_pool(path, file, layout)
-            pool = cls(path, file)
-            pool._require_whole()
-        except _DAMAGE:
-            file.close()
-            raise InputError(f"{path}: the candidate pool is damaged") from None
+            _require_layout(path, file.attributes, layout)
         except InputError:
             file.close()
             raise
-        return pool
+        return cls(file)
 
     @classmethod
     def build(
@@ -428,9 +400,7 @@ class CandidatePool:
         ordered = sorted(kept.values(), key=lambda pair: pair[1].molecule.exact_mass)
         molecules = [row.molecule for _, row in ordered]
         packed = fingerprints(molecules, layout, cache, n_jobs, progress)
-        attributes = {
-            "kind": _KIND,
-            "format_version": _FORMAT_VERSION,
+        attributes: dict[str, str | int] = {
             "layout": layout.name,
             "layout_version": layout.version,
             "n_bits": layout.n_bits,
@@ -441,28 +411,14 @@ class CandidatePool:
             "n_skipped": len(report.skips) - n_skipped,
             "sources": json.dumps([{"file": p.name, "sha256": sha256_of(p)} for p in paths]),
         }
-        with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs.update(attributes)
-            file["exact_mass"] = np.array([molecule.exact_mass for molecule in molecules])
-            file["inchikey"] = np.array([key.encode() for key, _ in ordered], dtype="S27")
-            text = h5py.string_dtype()
-            for column in ("smiles", "name", "id"):
-                values = [getattr(row, column) for _, row in ordered]
-                file.create_dataset(column, data=values, dtype=text)
-            file.create_dataset(
-                "packed",
-                data=packed,
-                chunks=(min(_CHUNK_ROWS, len(packed)), packed.shape[1]),
-                compression="gzip",
-                compression_opts=1,
-            )
-            checksums = [
-                _digest(_column_bytes(_read(file, first, first + _CHUNK_ROWS)))
-                for first in range(0, len(ordered), _CHUNK_ROWS)
-            ]
-            file["checksum"] = np.array(checksums, dtype=f"V{_DIGEST_SIZE}")
-            masses = np.array([molecule.exact_mass for molecule in molecules])
-            file.attrs["digest"] = _digest_of_whole(file, masses, checksums).hex()
+        texts = {
+            "inchikey": [key for key, _ in ordered],
+            "smiles": [row.smiles for _, row in ordered],
+            "name": [row.name for _, row in ordered],
+            "id": [row.id for _, row in ordered],
+        }
+        masses = np.array([molecule.exact_mass for molecule in molecules])
+        write_pool(output, attributes, masses, texts, packed)
         return len(ordered)
 
     def __len__(self) -> int:
@@ -486,19 +442,16 @@ class CandidatePool:
     @property
     def is_current(self) -> bool:
         """Whether its fingerprints are of structures that were standardised as they are now."""
-        return int(self._file.attrs.get("standard_version", 1)) == STANDARD_VERSION
+        return int(self._file.attributes.get("standard_version", 1)) == STANDARD_VERSION
 
     @property
     def has_checksums(self) -> bool:
         """Whether damage is noticed: pools of the first format have none."""
-        return self._checksums is not None
+        return self._file.has_checksums
 
     def info(self) -> dict[str, Any]:
         """Return what the pool holds and was built from, ready for JSON."""
-        attributes = {
-            name: value.item() if hasattr(value, "item") else value
-            for name, value in self._file.attrs.items()
-        }
+        attributes = dict(self._file.attributes)
         attributes["sources"] = json.loads(attributes["sources"])
         attributes["mass_range"] = [float(self.exact_mass[0]), float(self.exact_mass[-1])]
         return attributes
@@ -519,98 +472,23 @@ class CandidatePool:
         InputError
             If the file is damaged there.
         """
-        first, end = max(first, 0), min(end, len(self))
-        begin = first // _CHUNK_ROWS * _CHUNK_ROWS
-        try:
-            columns = _read(self._file, begin, -(-end // _CHUNK_ROWS) * _CHUNK_ROWS)
-            self._require_checksums(begin, columns)
-            rows = slice(first - begin, max(end, first) - begin)
-            return CandidateSet(
-                _column(_decoded(columns["smiles"][rows])),
-                self.exact_mass[first:end],
-                inchikey=_column(_decoded(columns["inchikey"][rows])),
-                name=_column(_decoded(columns["name"][rows])),
-                id=_column(_decoded(columns["id"][rows])),
-                fingerprint=columns["packed"][rows],
-            )
-        except _DAMAGE:
-            raise InputError(f"{self.path}: the candidate pool is damaged") from None
-
-    def _require_whole(self) -> None:
-        """Compare the digest of what is said of the whole, the masses and the checksums."""
-        if self._checksums is None:
-            return
-        found = _digest_of_whole(self._file, self.exact_mass, self._checksums).hex()
-        n_chunks = -(-len(self) // _CHUNK_ROWS)
-        if found != self._file.attrs["digest"] or len(self._checksums) != n_chunks:
-            raise ValueError("digest")
-
-    def _require_checksums(self, begin: int, columns: Mapping[str, NDArray[Any]]) -> None:
-        if self._checksums is None:
-            return
-        for offset in range(0, len(columns["packed"]), _CHUNK_ROWS):
-            number = (begin + offset) // _CHUNK_ROWS
-            if number in self._checked:
-                continue
-            rows = slice(offset, offset + _CHUNK_ROWS)
-            chunk = {name: values[rows] for name, values in columns.items()}
-            if _digest(_column_bytes(chunk)) != self._checksums[number]:
-                raise ValueError("checksum")
-            self._checked.add(number)
-
-
-_DIGEST_SIZE = 16  # bytes
-
-
-def _digest(parts: Iterable[bytes]) -> bytes:
-    """Return a checksum of some texts, each with its length: BLAKE2b."""
-    found = hashlib.blake2b(digest_size=_DIGEST_SIZE)
-    for part in parts:
-        found.update(len(part).to_bytes(8, "little"))
-        found.update(part)
-    return found.digest()
-
-
-def _digest_of_whole(
-    file: h5py.File, masses: NDArray[np.float64], checksums: Sequence[bytes]
-) -> bytes:
-    attributes = {
-        name: value.item() if hasattr(value, "item") else value
-        for name, value in file.attrs.items()
-        if name != "digest"
-    }
-    described = json.dumps(attributes, sort_keys=True).encode()
-    return _digest([described, masses.tobytes(), *checksums])
-
-
-def _read(file: h5py.File, first: int, end: int) -> dict[str, NDArray[Any]]:
-    return {name: file[name][first:end] for name in _COLUMNS}
-
-
-def _column_bytes(columns: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:
-    for name in _COLUMNS:
-        values = columns[name]
-        if values.dtype == object:
-            yield from values
-        else:
-            yield np.ascontiguousarray(values).tobytes()
-
-
-def _decoded(values: NDArray[Any]) -> Iterator[str]:
-    return (bytes(value).decode() for value in values)
-
-
-def _require_pool(path: Path, file: h5py.File, layout: FingerprintLayout | None) -> None:
-    if file.attrs.get("kind") != _KIND:
-        raise InputError(f"{path}: an HDF5 file, but no candidate pool (see specvae pool build)")
-    found = int(file.attrs["format_version"])
-    if found > _FORMAT_VERSION:
-        raise InputError(
-            f"{path}: pool format {found}, but this program knows up to {_FORMAT_VERSION}"
+        end = min(end, len(self))
+        texts, packed = self._file.rows(first, max(first, end))
+        return CandidateSet(
+            _column(texts["smiles"]),
+            self.exact_mass[first:end],
+            inchikey=_column(texts["inchikey"]),
+            name=_column(texts["name"]),
+            id=_column(texts["id"]),
+            fingerprint=packed,
         )
-    _require_columns(file)
-    name, version = str(file.attrs["layout"]), int(file.attrs["layout_version"])
-    probe = str(file.attrs["probe_sha256"])
+
+
+def _require_layout(
+    path: Path, attributes: Mapping[str, Any], layout: FingerprintLayout | None
+) -> None:
+    name, version = str(attributes["layout"]), int(attributes["layout_version"])
+    probe = str(attributes["probe_sha256"])
     if layout is None:
         return
     if layout.mismatch(name=name, version=version):
@@ -623,20 +501,3 @@ def _require_pool(path: Path, file: h5py.File, layout: FingerprintLayout | None)
             f"{path}: {name} was computed with another version of RDKit, whose bits differ: "
             "build the pool again"
         )
-
-
-def _require_columns(file: h5py.File) -> None:
-    """Fail with a ValueError if the columns are not those of a pool, or lie outside the file."""
-    n, width = len(file["exact_mass"]), (int(file.attrs["n_bits"]) + 7) // 8
-    shapes = dict.fromkeys(_COLUMNS, (n,)) | {"packed": (n, width)}
-    kinds = {"exact_mass": "f", "packed": "u", "inchikey": "S"}
-    for column, shape in shapes.items():
-        values = file[column]
-        is_inside = isinstance(file.get(column, getlink=True), h5py.HardLink)
-        if not is_inside or values.external or values.is_virtual:
-            raise ValueError(f"{column} is stored elsewhere")
-        if values.shape != shape or values.dtype.kind != kinds.get(column, "O"):
-            raise ValueError(f"{column} is of another kind")
-    masses = file["exact_mass"][:]
-    if not n or not np.isfinite(masses).all() or (np.diff(masses) < 0).any():
-        raise ValueError("masses are not sorted")
