@@ -66,6 +66,7 @@ _ENERGY_STEP = 10.0
 _N_ENERGY_STEPS = 16
 _CHUNK_SPECTRA = 4096
 _ABOVE_PRECURSOR = 1.5  # Th; isotope peaks of the precursor
+_MOST_BINS = 100_000_000  # of one block: a layout with more is a damaged one
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
 SOFT_EDGE = 0.002
@@ -166,6 +167,7 @@ class BinLayout:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"bin layout: {name} must be a positive number, not {value}")
+        self._require_bins()
         if not 0 <= self.soft_edge < math.inf:
             raise ConfigError(f"bin layout: soft_edge must be at least 0, not {self.soft_edge}")
         if not 0 <= self.min_relative_intensity < 1:
@@ -189,6 +191,14 @@ class BinLayout:
         object.__setattr__(self, "instrument_types", tuple(self.instrument_types))
 
     # ------------------------------------------------------------------ columns
+
+    def _require_bins(self) -> None:
+        highest = max(self.max_mz, self.max_loss or 0.0)
+        step = min(self.bin_width, self.fine_bin_width or math.inf)
+        if highest / step > _MOST_BINS:
+            raise ConfigError(
+                f"bin layout: bins of {step:g} Th up to {highest:g} Th, at most {_MOST_BINS:,}"
+            )
 
     @property
     def n_bins(self) -> int:

@@ -293,6 +293,7 @@ def test_json_there_and_back(layout: BinLayout) -> None:
         ({"max_mz": float("inf")}, "max_mz: found inf, wanted a finite number"),
         ({"min_relative_intensity": 1.0}, r"must lie in \[0, 1\)"),
         ({"soft_edge": -0.001}, "soft_edge must be at least 0, not -0.001"),
+        ({"max_mz": 1e308}, "bins of 0.1 Th up to 1e\\+308 Th, at most 100,000,000"),
         ({"max_peaks": 0}, "max_peaks must be at least 1"),
         ({"version": 99}, "version 99, this program knows 1 to 3"),
     ],
