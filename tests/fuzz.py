@@ -94,7 +94,7 @@ SOUND: dict[str, str] = {
 CANDIDATES = (
     "query_id,smiles,inchi,inchikey,name,id\n"
     'q1,CCO,,LFQSCWFLJHTTHZ-UHFFFAOYSA-N,"ethanol, pure",1\n'
-    "q1,,InChI=1S/C2H6O/c1-2-3/h3H2,2H2,1H3,,x,2\n"
+    "q1,,InChI=1S/C6H6/c1-2-4-6-5-3-1/h1-6H,,x,2\n"
     "q2,CC(=O)[O-].[Na+],,,salt,3\n"
 )
 
@@ -110,8 +110,8 @@ spectrum_encoder = [64, 32]
 [optim]
 epochs = 2
 learning_rate = 1e-3
-[data]
-ion_modes = ["positive"]
+[filter]
+ion_mode = "positive"
 """
 OPTIONS = """ppm = 5.0
 top = "all"
@@ -483,10 +483,11 @@ def kinds(folder: Path) -> dict[str, Kind]:
     return found
 
 
-def mutations(seed: int, wanted: Mapping[str, Kind]) -> Iterator[tuple[int, str, bytes]]:
+def mutations(
+    seed: int, wanted: Mapping[str, Kind], number: int = 0
+) -> Iterator[tuple[int, str, bytes]]:
     """Yield number, file name and bytes of broken files without end; the seed decides them all."""
     names = list(wanted)
-    number = 0
     while True:
         name = names[number % len(names)]
         rng = random.Random(f"{seed}:{number}")
@@ -516,6 +517,7 @@ def main() -> int:
     """Try as many as are wanted, and tell what went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=10_000, help="of broken files")
+    parser.add_argument("--first", type=int, default=0, help="number at which it begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="one kind of file, by its name")
     parser.add_argument("--json", type=Path, help="where the counts are written")
@@ -525,7 +527,9 @@ def main() -> int:
     failures: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         known = kinds(Path(folder))
-        for number, name, data in islice(mutations(options.seed, known), options.number):
+        for number, name, data in islice(
+            mutations(options.seed, known, options.first), options.number - options.first
+        ):
             if options.only not in ("", name):
                 continue
             # What hangs in a library's C code ends the run, with the place.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fuzz import SOUND, Kind, kinds, mutations, tried
 
-_N = 300
+_N = 200
 _NAMES = (
     *SOUND,
     "x.csv",
