@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-PosteriorKind = Literal["product", "product_own", "joint", "joint_full", "mixture", "bridge"]
-LossKind = Literal["new", "vaevae", "jmvae", "mvae", "iwae", "dreg"]
+PosteriorKind = Literal[
+    "product", "product_own", "joint", "joint_full", "mixture", "mixture_of_products", "bridge"
+]
+LossKind = Literal["new", "vaevae", "jmvae", "mvae", "mvtcae", "elbo", "iwae", "dreg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +44,7 @@ MODEL_KINDS: Mapping[str, Kind] = {
     "mvae": Kind("product_own", "mvae"),
     "mmvae": Kind("mixture", "dreg", n_samples=10),
     "mmvae-iwae": Kind("mixture", "iwae", n_samples=10),
+    "mopoe": Kind("mixture_of_products", "elbo"),
+    "mvtcae": Kind("product_own", "mvtcae", learns_from_unpaired=False),
     "bridged": Kind("bridge", "vaevae"),
 }

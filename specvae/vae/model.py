@@ -111,10 +111,12 @@ class ModelConfig:
         ``product`` (SVAE): q(z|x1,x2) = q1 q2 / Z and q(z|x1) = q1 q*2(.|x1) / Z; ``product_own``
         (VAEVAE (a), MVAE): the same with q* = 1; ``joint`` (VAEVAE (b)): one network for each
         subset; ``joint_full`` (JMVAE): one for each modality and one for all, products of the
-        single ones in between; ``mixture`` (MMVAE): single networks and their mixtures; ``bridge``:
-        single networks and a linear layer over what those of a subset give.
+        single ones in between; ``mixture`` (MMVAE): single networks and their mixtures;
+        ``mixture_of_products`` (MoPoE): single networks and the mixture of the products of all
+        subsets; ``bridge``: single networks and a linear layer over what those of a subset give.
     prior_expert
-        Multiply N(0, I) into each product of experts (``product`` and ``product_own``).
+        Multiply N(0, I) into each product of experts (``product``, ``product_own`` and
+        ``mixture_of_products``).
     variance
         What a network's second half of outputs is: ``logvar``; ``softplus_var``, variance =
         softplus; ``softplus_sd``, standard deviation = softplus.
@@ -369,6 +371,23 @@ class MixturePosterior(PosteriorNetwork):
         return experts[0] if len(experts) == 1 else MixtureOfNormals(tuple(experts))
 
 
+class MixtureOfProductsPosterior(ProductPosterior):
+    """Mixtures of products of the single posteriors: MoPoE (Sutter et al., arXiv:2105.02470)."""
+
+    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+        """Return the mixture, with equal weights, of the products of all subsets of `given`.
+
+        There are 2**k - 1 of them for k modalities, those of single ones first.
+        """
+        names = [name for name in self.config.names if name in given]
+        products = [
+            product([encoded.expert(name, name) for name in subset], self.config.prior_expert)
+            for size in range(1, len(names) + 1)
+            for subset in combinations(names, size)
+        ]
+        return products[0] if len(products) == 1 else MixtureOfNormals(tuple(products))
+
+
 class BridgePosterior(PosteriorNetwork):
     """Single networks and a linear layer over their codes: after Yadav et al. (WACV 2020).
 
@@ -400,6 +419,7 @@ _POSTERIORS: dict[PosteriorKind, type[PosteriorNetwork]] = {
     "joint": JointPosterior,
     "joint_full": JointPosterior,
     "mixture": MixturePosterior,
+    "mixture_of_products": MixtureOfProductsPosterior,
     "bridge": BridgePosterior,
 }
 

@@ -11,12 +11,18 @@ in S, minus the KLs of q_S to the posteriors of S without one and, if S is not a
 
     jmvae:   R1(q12) + R2(q12) - KL(q12 || N(0, I)) - alpha [KL(q12 || q1) + KL(q12 || q2)]
     mvae:    the ELBOs of all modalities, of each alone, and of random subsets in between
+    mvtcae:  (1 - alpha/n) [R1(q12) + R2(q12)] - (1 - alpha) KL(q12 || N(0, I))
+             - alpha/n [KL(q12 || q1) + KL(q12 || q2)], n = 2
+    elbo:    R1(q12) + R2(q12) - KL(q12 || N(0, I)) + U1(x1') + U2(x2'), for a mixture q12 the
+             mean over its components
     iwae:    mean over modalities m of E_{z_1..z_K ~ q_m} log 1/K sum_k p(x, z_k) / q(z_k | x)
     dreg:    the value of iwae with a doubly reparameterised gradient, unbiased as iwae's is
 
 (JMVAE: Suzuki et al., arXiv:1611.01891, eq 2 of Kutuzova et al. MVAE: Wu and Goodman,
-arXiv:1802.05335. IWAE for mixtures: Shi et al., arXiv:1911.03393, eq 3. DReG: Tucker et al.,
-arXiv:1810.04152; for mixtures and beta, docs/models.md.)
+arXiv:1802.05335. MVTCAE: Hwang et al., NeurIPS 2021, its objective with the weight beta on both
+KLs. The ELBO of a mixture, for MoPoE: Sutter et al., arXiv:2105.02470, whose KL of the mixture is
+bounded by the mean of its components' KLs. IWAE for mixtures: Shi et al., arXiv:1911.03393, eq 3.
+DReG: Tucker et al., arXiv:1810.04152; for mixtures and beta, docs/models.md.)
 
 Here their negatives are minimised. Expectations that are over the same posterior share its samples,
 every input is encoded once, and each modality is decoded in one call for all of them.
@@ -27,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Annotated, Any, Literal, cast
 
@@ -57,7 +64,8 @@ class ObjectiveConfig:
     ----------
     loss
         ``new`` (SVAE, VAEVAE*) adds U_i on the paired samples to ``vaevae`` (VAEVAE, SVAE*);
-        ``jmvae``, ``mvae``, and ``iwae`` or ``dreg`` (MMVAE) are those of other models.
+        ``jmvae``, ``mvae``, ``mvtcae``, ``elbo`` (MoPoE), and ``iwae`` or ``dreg`` (MMVAE) are
+        those of other models.
     modality_weights
         Weight of each reconstruction of a modality; 1 where not given.
     beta
@@ -70,7 +78,8 @@ class ObjectiveConfig:
     n_samples
         Samples of z for each expectation; K of ``iwae`` and ``dreg``.
     alpha
-        Weight of KL(q || q_i) beside beta (``jmvae`` only).
+        Weight of KL(q || q_i) beside beta (``jmvae``; None: 1), or the share of the conditional
+        information bottlenecks, from 0 to 1 (``mvtcae``; None: 0.9).
     n_random_subsets
         Subsets of 2 to n - 1 modalities drawn in each step (``mvae`` with n > 2 only).
     subset_targets
@@ -84,7 +93,7 @@ class ObjectiveConfig:
     beta_warmup_epochs: Weight = 0.0
     path_weights: Mapping[str, Weight] = field(default_factory=dict)
     n_samples: Count = 1
-    alpha: Weight = 1.0
+    alpha: Weight | None = None
     n_random_subsets: Annotated[int, Range(0)] = 1
     subset_targets: Literal["given", "all"] = "given"
 
@@ -92,6 +101,17 @@ class ObjectiveConfig:
         settings.require_ranges(self)
         for path in self.path_weights:
             _path_ends(path)
+        if self.loss == "mvtcae" and self.share_of_singles > 1.0:
+            raise ConfigError(
+                f"alpha: of loss mvtcae a share from 0 to 1, found {self.share_of_singles:g}"
+            )
+
+    @property
+    def share_of_singles(self) -> float:
+        """`alpha`, or what the loss takes for it where it is None."""
+        if self.alpha is not None:
+            return self.alpha
+        return 0.9 if self.loss == "mvtcae" else 1.0
 
     def beta_at(self, epoch: float) -> float:
         """Return beta after `epoch` epochs, fractions included."""
@@ -223,22 +243,40 @@ class Evaluation:
         self._weights[part] = weight
 
     def add_reconstruction(
-        self, part: str, stream: str, given: tuple[str, ...], target: str, weight: float
+        self,
+        part: str,
+        stream: str,
+        given: tuple[str, ...],
+        target: str,
+        weight: float,
+        *,
+        average: bool = False,
     ) -> None:
-        """Add -E_q[log p(x_target|z)] for each component q of q(z|x_given).
+        """Add -E_q[log p(x_target|z)], q the components of q(z|x_given): their sum or average.
 
         A part of weight 0 is left out.
         """
         if weight != 0.0:
             self._weights[part] = weight  # keeps the parts in the order of the terms
-            for codes in self.samples(stream, *given):
-                self.decode(stream, target, codes, lambda v: self.add(part, -v, weight))
+            components = self.samples(stream, *given)
+            n = len(components) if average else 1
+            for codes in components:
+                self.decode(stream, target, codes, lambda v: self.add(part, -v / n, weight))
 
-    def add_kl(self, part: str, q: Posterior, p: Posterior | None, weight: float) -> None:
-        """Add KL(q || p), p None the prior, for each pair of their components."""
-        for ours in q.components:
-            for theirs in (None,) if p is None else p.components:
-                self.add(part, kl_divergence(ours, theirs), weight)
+    def add_kl(
+        self,
+        part: str,
+        q: Posterior,
+        p: Posterior | None,
+        weight: float,
+        *,
+        average: bool = False,
+    ) -> None:
+        """Add KL(q || p), p None the prior, over the pairs of their components: sum or average."""
+        pairs = [(a, b) for a in q.components for b in ((None,) if p is None else p.components)]
+        n = len(pairs) if average else 1
+        for ours, theirs in pairs:
+            self.add(part, kl_divergence(ours, theirs) / n, weight)
 
     def decode(
         self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
@@ -288,27 +326,46 @@ class Evaluation:
 
 
 Term = Callable[[Evaluation], None]
+# What a loss puts on a term: a function of alpha and the number of modalities.
+Factor = Callable[[float, int], float]
 
 
-def joint_reconstruction(evaluation: Evaluation) -> None:
-    """Add -R_i(q) for each modality, q given all of them, on the pairs."""
+def _one(alpha: float, n: int) -> float:
+    return 1.0
+
+
+def _factor(evaluation: Evaluation, factor: Factor) -> float:
+    return factor(evaluation.config.share_of_singles, len(evaluation.names))
+
+
+def joint_reconstruction(evaluation: Evaluation, factor: Factor = _one) -> None:
+    """Add -R_i(q) for each modality, q given all of them, on the pairs.
+
+    Of a mixture, the average over its components, which is the expectation over q.
+    """
     if _PAIRED in evaluation.streams:
+        share = _factor(evaluation, factor)
         for name in evaluation.names:
-            weight = evaluation.modality_weight(name)
-            evaluation.add_reconstruction(f"reconstruction/{name}", _PAIRED, (), name, weight)
+            weight = share * evaluation.modality_weight(name)
+            evaluation.add_reconstruction(
+                f"reconstruction/{name}", _PAIRED, (), name, weight, average=True
+            )
 
 
-def joint_to_prior_kl(evaluation: Evaluation) -> None:
-    """Add KL(q || N(0, I)), q given all modalities, on the pairs."""
+def joint_to_prior_kl(evaluation: Evaluation, factor: Factor = _one) -> None:
+    """Add KL(q || N(0, I)), q given all modalities, on the pairs.
+
+    Of a mixture, the average over its components, which is at least its own divergence.
+    """
     if _PAIRED in evaluation.streams:
-        q = evaluation.posterior(_PAIRED)
-        evaluation.add_kl("kl/joint-prior", q, None, evaluation.beta)
+        q, weight = evaluation.posterior(_PAIRED), evaluation.beta * _factor(evaluation, factor)
+        evaluation.add_kl("kl/joint-prior", q, None, weight, average=True)
 
 
-def joint_to_single_kl(evaluation: Evaluation) -> None:
-    """Add alpha KL(q || q(z|x_i)) for each modality, q given all of them, on the pairs."""
+def joint_to_single_kl(evaluation: Evaluation, factor: Factor) -> None:
+    """Add KL(q || q(z|x_i)) for each modality, q given all of them, on the pairs."""
     if _PAIRED in evaluation.streams:
-        q, weight = evaluation.posterior(_PAIRED), evaluation.beta * evaluation.config.alpha
+        q, weight = evaluation.posterior(_PAIRED), evaluation.beta * _factor(evaluation, factor)
         for name in evaluation.names:
             evaluation.add_kl(f"kl/joint-{name}", q, evaluation.posterior(_PAIRED, name), weight)
 
@@ -490,7 +547,19 @@ _VAEVAE = (joint_reconstruction, joint_to_smaller_kl, paired_subsets, unpaired_s
 LOSSES: Mapping[LossKind, tuple[Term, ...]] = {
     "vaevae": (*_VAEVAE, paths),
     "new": (*_VAEVAE, paired_singles, paths),
-    "jmvae": (joint_reconstruction, joint_to_prior_kl, joint_to_single_kl, paths),
+    "jmvae": (
+        joint_reconstruction,
+        joint_to_prior_kl,
+        partial(joint_to_single_kl, factor=lambda alpha, n: alpha),
+        paths,
+    ),
+    "mvtcae": (
+        partial(joint_reconstruction, factor=lambda alpha, n: 1.0 - alpha / n),
+        partial(joint_to_prior_kl, factor=lambda alpha, n: 1.0 - alpha),
+        partial(joint_to_single_kl, factor=lambda alpha, n: alpha / n),
+        paths,
+    ),
+    "elbo": (joint_reconstruction, joint_to_prior_kl, unpaired_singles, paths),
     "mvae": (
         joint_reconstruction,
         joint_to_prior_kl,

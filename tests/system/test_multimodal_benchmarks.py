@@ -135,7 +135,7 @@ def test_a_run_writes_what_it_promises(
 
 
 # One of each posterior; the unit tests let every kind take a batch of every experiment.
-@pytest.mark.parametrize("kind", ["vaevae", "jmvae", "mvae", "mmvae", "bridged"])
+@pytest.mark.parametrize("kind", ["vaevae", "jmvae", "mvae", "mmvae", "mopoe", "bridged"])
 def test_kinds_run_on_thirds(kind: str, data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
     bench(commands.mnist_split_3, *arguments, "--model-kind", kind, "--n-samples", 2)

@@ -71,7 +71,7 @@ class Experiment:
             1 / scale for the precision) and ``softplus_sd`` elsewhere.
         """
         posterior = MODEL_KINDS[kind].posterior
-        is_product = posterior in ("product", "product_own")
+        is_product = posterior in ("product", "product_own", "mixture_of_products")
         return ModelConfig(
             modalities=self.modalities,
             n_latent=self.n_latent,

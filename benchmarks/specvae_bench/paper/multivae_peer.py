@@ -111,7 +111,7 @@ def peer_model(model: MultimodalVAE, objective: ObjectiveConfig) -> nn.Module:
     decoders = {name: peers.Decoder(model.decoders[name]) for name in modalities}
     built: nn.Module
     if objective.loss == "jmvae":
-        alpha = objective.alpha * objective.beta
+        alpha = objective.share_of_singles * objective.beta
         settings |= {"alpha": alpha, "beta": objective.beta, "warmup": 0}
         config = peers.JMVAEConfig(**settings)
         built = peers.JMVAE(config, encoders, decoders, peers.JointEncoder(model.posteriors))

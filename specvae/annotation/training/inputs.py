@@ -164,7 +164,7 @@ def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:
         if is_asked:
             raise ConfigError(
                 f"model kind {kind} learns from pairs only; found {found} (other kinds: "
-                f"{', '.join(name for name in MODEL_KINDS if name != kind)})"
+                f"{', '.join(n for n, other in MODEL_KINDS.items() if other.learns_from_unpaired)})"
             )
 
 

@@ -214,7 +214,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             objective=ObjectiveSettings(n_samples=family.n_samples),
         )
     # Where experts are only ever multiplied, 1/scale was their precision in the authors' code.
-    multiplied = family.posterior in ("product", "product_own")
+    multiplied = family.posterior in ("product", "product_own", "mixture_of_products")
     return TrainConfig(
         preset="paper",
         fingerprint="svae2149",

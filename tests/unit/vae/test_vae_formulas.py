@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributions
 from vae_examples import small_batch, small_model, three_batch, three_model
 
+from specvae.errors import ConfigError
 from specvae.vae.distributions import Bernoulli, Laplace, Normal
 from specvae.vae.kinds import LossKind
 from specvae.vae.model import MultimodalVAE
@@ -109,7 +110,7 @@ def singles(model: MultimodalVAE, x: Batch, n_samples: int = 1) -> dict[str, dis
     hand, names = ByHand(model, x, n_samples), model.config.names
     if model.config.posterior == "product":
         return {i: times(*(hand.expert(i, j) for j in names)) for i in x}
-    if model.config.posterior == "product_own":
+    if model.config.posterior in ("product_own", "mixture_of_products"):
         return {i: times(hand.expert(i, i)) for i in x}
     if model.config.posterior in ("mixture", "bridge"):
         return {i: hand.expert(i, i) for i in x}
@@ -311,6 +312,98 @@ def test_mvae_of_three_draws_pairs_by_chance() -> None:
     assert drawn == {0, 1, 2}
 
 
+def test_mopoe_is_the_mean_of_the_elbos_of_all_subsets() -> None:
+    for model, x, unpaired in (
+        (small_model("mixture_of_products").double(), TWO, TWO_UNPAIRED),
+        (three_model("mixture_of_products"), THREE, THREE_UNPAIRED),
+    ):
+        hand = ByHand(model, x)
+        elbos = []
+        for size in range(1, len(x) + 1):
+            for subset in combinations(x, size):
+                q = times(*(hand.expert(i, i) for i in subset))
+                # Whatever the subset saw, all is reconstructed.
+                elbos.append(sum((hand.r(q, i) for i in x), -hand.kl(q)))
+        assert len(elbos) == 2 ** len(x) - 1
+        # Of an incomplete example the subsets of what was observed are left: the one modality.
+        expected = torch.stack(elbos).mean() + unpaired_terms(model, unpaired)
+        terms = loss(model, x, unpaired, ObjectiveConfig("elbo"))
+        same_with_gradients(model, -terms.total, expected)
+        weighted = loss(model, x, unpaired, ObjectiveConfig("elbo", {"b": 0.3}, beta=0.5))
+        torch.testing.assert_close(
+            weighted.total,
+            terms.total
+            - 0.7 * (terms.parts["reconstruction/b"] + terms.parts["unpaired-reconstruction/b"])
+            - 0.5 * sum(value for name, value in terms.parts.items() if "kl/" in name),
+        )
+
+
+def test_the_kl_of_mopoe_is_at_least_that_of_the_mixture() -> None:
+    model = three_model("mixture_of_products")
+    q = model.posterior(THREE)
+    part = loss(model, THREE, {}, ObjectiveConfig("elbo")).parts["kl/joint-prior"]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(20000, 5, 3, generator=generator, dtype=torch.float64)
+    drawn = [c.mean + torch.exp(0.5 * c.logvar) * noise for c in q.components]
+    prior = distributions.Normal(torch.zeros_like(noise), 1.0)
+    log_ratios = [q.log_prob(z) - prior.log_prob(z).sum(-1) for z in drawn]
+    of_mixture = torch.stack(log_ratios).mean()
+    assert 0.0 < of_mixture.item() < part.item() - 0.01
+
+
+def mvtcae_by_hand(hand: ByHand, x: Batch, alpha: float, beta: float, prior: bool) -> Tensor:
+    """Hwang et al.: conditional information bottlenecks beside the ELBO."""
+    n, own = len(x), {i: hand.expert(i, i) for i in x}
+    if prior:
+        full, q = times(*own.values()), {i: times(own[i]) for i in x}
+    else:
+        precision = torch.stack([e.variance.reciprocal() for e in own.values()]).sum(0)
+        mean = torch.stack([e.mean / e.variance for e in own.values()]).sum(0) / precision
+        full, q = distributions.Normal(mean, precision.rsqrt()), own
+    likelihoods = torch.stack([hand.r(full, i) for i in x]).sum()
+    conditional = torch.stack([hand.kl(full, q[i]) for i in x]).sum()
+    value = (n - alpha) / n * likelihoods
+    return value - beta * ((1 - alpha) * hand.kl(full) + alpha / n * conditional)
+
+
+@pytest.mark.parametrize("prior", [True, False])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.9, 1.0), (0.25, 2.5), (1.0, 1.0), (0.0, 1.0)])
+def test_mvtcae_is_its_formula(alpha: float, beta: float, prior: bool) -> None:
+    for model, x in (
+        (small_model("product_own", prior_expert=prior).double(), TWO),
+        (three_model("product_own", prior_expert=prior), THREE),
+    ):
+        expected = mvtcae_by_hand(ByHand(model, x), x, alpha, beta, prior)
+        ours = loss(model, x, {}, ObjectiveConfig("mvtcae", alpha=alpha, beta=beta)).total
+        same_with_gradients(model, -ours, expected)
+    default = loss(model, x, {}, ObjectiveConfig("mvtcae")).total
+    torch.testing.assert_close(-default, mvtcae_by_hand(ByHand(model, x), x, 0.9, 1.0, prior))
+
+
+def test_mvtcae_lies_between_the_elbo_and_half_of_vaevae() -> None:
+    # (1 - alpha) ELBO + alpha / 2 [R1 + R2 - KL(q || q1) - KL(q || q2)] for two modalities.
+    model = small_model("product_own").double()
+
+    def value(kind: LossKind, alpha: float | None = None) -> Tensor:
+        return loss(model, TWO, {}, ObjectiveConfig(kind, alpha=alpha)).total
+
+    ends = value("elbo"), 0.5 * value("vaevae")
+    torch.testing.assert_close(value("mvtcae", 0.0), ends[0])
+    torch.testing.assert_close(value("mvtcae", 1.0), ends[1])
+    torch.testing.assert_close(value("mvtcae", 0.3), 0.7 * ends[0] + 0.3 * ends[1])
+
+
+def test_what_mvtcae_cannot_take_is_refused() -> None:
+    model = small_model("product_own").double()
+    with pytest.raises(
+        ConfigError, match=r"loss 'mvtcae' learns from pairs only, found .* of a, b"
+    ):
+        loss(model, TWO, TWO_UNPAIRED, ObjectiveConfig("mvtcae"))
+    with pytest.raises(ConfigError, match=r"alpha: of loss mvtcae a share from 0 to 1, found 1\.5"):
+        ObjectiveConfig("mvtcae", alpha=1.5)
+    assert ObjectiveConfig("jmvae", alpha=1.5).share_of_singles == 1.5
+
+
 def importance_bound(
     model: MultimodalVAE, x: Batch, n_samples: int, beta: float = 1.0, weight_of_b: float = 1.0
 ) -> Tensor:
@@ -440,12 +533,18 @@ def test_doubly_reparameterised_encoder_gradients_are_those_of_tucker_et_al(beta
         ("mixture", "iwae"),
         ("mixture", "dreg"),
         ("bridge", "vaevae"),
+        ("mixture_of_products", "elbo"),
+        ("product_own", "mvtcae"),
     ],
 )
 def test_bfloat16_autocast_keeps_every_objective_in_float32(posterior: str, kind: LossKind) -> None:
     model = three_model(posterior).float()
     x = {name: value.float() for name, value in THREE.items()}
-    unpaired = {} if kind == "jmvae" else {n: value.float() for n, value in THREE_UNPAIRED.items()}
+    unpaired = (
+        {}
+        if kind in ("jmvae", "mvtcae")
+        else {n: value.float() for n, value in THREE_UNPAIRED.items()}
+    )
     config = ObjectiveConfig(kind, n_samples=3)
 
     def seeded() -> torch.Generator:

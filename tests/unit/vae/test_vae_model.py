@@ -92,7 +92,8 @@ def test_networks_and_parameters_grow_as_n_squared_and_n_times_two_to_the_n_minu
         return len(nets.bodies), len(nets.heads), n_numbers(nets)
 
     assert sizes("product") == (n * n, n * n, n * n * single)
-    assert sizes("product_own") == sizes("mixture") == (n, n, n * single)
+    for posterior in ("product_own", "mixture", "mixture_of_products"):
+        assert sizes(posterior) == (n, n, n * single)
     # A subset of k has k bodies, a layer that joins them (unless k is 1), and a head.
     joins = [k * 4 * 4 + 4 for k in range(n + 1)]
     n_subsets = [math.comb(n, k) for k in range(n + 1)]
@@ -133,13 +134,35 @@ def test_any_subset_of_three_can_be_given(kind: str) -> None:
             for target, n in (("a", 6), ("b", 4), ("c", 3)):
                 out = model.generate(x, target, given, n_samples=2)
                 assert out.mean.shape == (2, 5, n)
-            expected = {"product": {1: 1, 2: 2, 3: 1}, "mixture": {1: 1, 2: 2, 3: 3}}
+            expected = {
+                "product": {1: 1, 2: 2, 3: 1},
+                "mixture": {1: 1, 2: 2, 3: 3},
+                "mixture_of_products": {1: 1, 2: 3, 3: 7},
+            }
             n_components = expected.get(posterior, {}).get(size, 1)
             assert len(q.components) == n_components
             z = q.sample(2)
             assert z.shape == (2, 5, 3)
             assert q.log_prob(z).shape == (2, 5)
             assert isinstance(q, Normal if n_components == 1 else MixtureOfNormals)
+
+
+@pytest.mark.parametrize("prior_expert", [True, False])
+def test_mixture_of_products_has_the_product_of_every_subset(prior_expert: bool) -> None:
+    model = three_model("mixture_of_products", prior_expert=prior_expert)
+    x = three_batch()
+    own = {name: model.encode(x).expert(name, name) for name in "abc"}
+    for given in ("abc", "ac", "b"):
+        subsets = [s for size in (1, 2, 3) for s in combinations(given, size)]
+        q = model.posterior(x, given)
+        for subset, found in zip(subsets, q.components, strict=True):
+            precision = sum(own[name].logvar.neg().exp() for name in subset) + prior_expert
+            mean = sum(own[name].mean * own[name].logvar.neg().exp() for name in subset) / precision
+            torch.testing.assert_close(found.mean, mean)
+            torch.testing.assert_close(found.logvar.neg().exp(), precision)
+        z = q.sample(3)
+        each = torch.stack([component.log_prob(z) for component in q.components])
+        torch.testing.assert_close(q.log_prob(z).exp(), each.exp().mean(0))
 
 
 def test_subsets_without_a_network_are_products_of_single_posteriors() -> None:

@@ -56,16 +56,16 @@ def test_presets_of_the_kinds() -> None:
         samples = {kind: config.objective.n_samples for kind, config in configs.items()}
         assert {kind for kind, n in samples.items() if n > 1} == {"mmvae", "mmvae-iwae"}
         # A kind that cannot use unpaired samples must not be given any by default.
-        assert configs["jmvae"].unpaired_pool == "rest"
+        assert {configs[kind].unpaired_pool for kind in ("jmvae", "mvtcae")} == {"rest"}
         pools = {kind for kind, config in configs.items() if config.unpaired_pool == "all"}
         if preset == "small":
             assert pools == {"svae-star", "vaevae", "vaevae-a", "bridged"}
         else:
-            assert pools == set(MODEL_KINDS) - {"jmvae"}
+            assert pools == set(MODEL_KINDS) - {"jmvae", "mvtcae"}
             variances = {kind: config.model.variance for kind, config in configs.items()}
             assert variances == {
                 kind: "softplus_var"
-                if kind in ("svae", "svae-star", "vaevae-a", "mvae")
+                if kind in ("svae", "svae-star", "vaevae-a", "mvae", "mopoe", "mvtcae")
                 else "softplus_sd"
                 for kind in MODEL_KINDS
             }
