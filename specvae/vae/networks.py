@@ -145,22 +145,19 @@ def gather_rows(x: SparseRows, weight: Tensor) -> Tensor:
     )
 
 
-# About what a binned spectrum fills.
-_FILLED_COLUMNS = 128
-
-
 class SparseLinear(nn.Module):
     """Linear layer on sparse rows: gathers weight rows instead of multiplying all columns.
 
     Same function as ``nn.Linear`` on the dense input; the weight is stored transposed, (n_columns,
     n_outputs), so that what is gathered is contiguous. Weights start as ``nn.Linear`` would start
-    them for an input of `_FILLED_COLUMNS`: only so many of a sparse row's columns add up, and a
-    bound by the full width would start with outputs close to zero.
+    them for an input of `n_filled` columns: only so many of a sparse row's columns add up, and a
+    bound by the full width would start with outputs close to zero. 0 is the full width, as
+    ``nn.Linear`` itself starts.
     """
 
-    def __init__(self, n_columns: int, n_outputs: int) -> None:
+    def __init__(self, n_columns: int, n_outputs: int, n_filled: int = 128) -> None:
         super().__init__()
-        bound = 1.0 / math.sqrt(min(n_columns, _FILLED_COLUMNS))
+        bound = 1.0 / math.sqrt(min(n_columns, n_filled or n_columns))
         self.weight = nn.Parameter(torch.empty(n_columns, n_outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n_outputs).uniform_(-bound, bound))
 
@@ -267,6 +264,9 @@ class NetworkConfig:
         (channels, height, width) that the first convolution reads from its flat input.
     embedding
         Width of the vectors that stand for tokens (encoders of categorical modalities).
+    filled_columns
+        Columns that a sparse row is expected to fill, by which the first layer's weights start; 0:
+        all of them, as torch's own layer.
     """
 
     hidden: tuple[Count, ...]
@@ -277,6 +277,7 @@ class NetworkConfig:
     convolutions: tuple[ConvLayer, ...] = ()
     shape: tuple[int, ...] = ()
     embedding: Annotated[int, Range(0)] = 0
+    filled_columns: Annotated[int, Range(0)] = 128
 
     def __post_init__(self) -> None:
         require_ranges(self)
@@ -304,8 +305,10 @@ def _dense_layers(
     layers: list[nn.Module] = []
     width = n_inputs
     for position, n_outputs in enumerate(config.hidden):
-        layer = SparseLinear if sparse and position == 0 else nn.Linear
-        layers.append(layer(width, n_outputs))
+        if sparse and position == 0:
+            layers.append(SparseLinear(width, n_outputs, config.filled_columns))
+        else:
+            layers.append(nn.Linear(width, n_outputs))
         if config.batch_norm:
             layers.append(nn.BatchNorm1d(n_outputs))
         layers.append(_ACTIVATIONS[config.activation]())

@@ -52,6 +52,8 @@ from specvae.vae.kinds import LossKind
 from specvae.vae.model import Encoded, MultimodalVAE
 from specvae.vae.networks import Input, SparseRows
 
+SubsetTargets = Literal["given", "all"]
+
 _PAIRED = "paired"
 _UNPAIRED = "unpaired-{}"
 
@@ -95,7 +97,7 @@ class ObjectiveConfig:
     n_samples: Count = 1
     alpha: Weight | None = None
     n_random_subsets: Annotated[int, Range(0)] = 1
-    subset_targets: Literal["given", "all"] = "given"
+    subset_targets: SubsetTargets = "given"
 
     def __post_init__(self) -> None:
         settings.require_ranges(self)

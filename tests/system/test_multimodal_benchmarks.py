@@ -141,6 +141,28 @@ def test_kinds_run_on_thirds(kind: str, data: Path, cache: Path, tmp_path: Path)
     bench(commands.mnist_split_3, *arguments, "--model-kind", kind, "--n-samples", 2)
 
 
+def test_two_thirds_reconstruct_themselves_or_all(data: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
+    subset = "subset-reconstruction/top+middle:"
+    bench(commands.mnist_split_3, *arguments)
+    (epoch,) = read(tmp_path)["epochs"]
+    parts = epoch["parts"].keys()
+    assert {f"{subset}top", f"{subset}middle"} == {p for p in parts if p.startswith(subset)}
+    with pytest.raises(ConfigError, match="its subset_targets is given, wanted all"):
+        bench(commands.mnist_split_3, *arguments, "--subset-targets", "all")
+    # A result of before there was the option is one of the given.
+    result = read(tmp_path)
+    del result["settings"]["subset_targets"]
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    bench(commands.mnist_split_3, *arguments)
+    assert "subset_targets" not in read(tmp_path)["settings"]
+    (tmp_path / "all").mkdir()
+    arguments = ("--data", data / "mnist", "-o", tmp_path / "all", "--cache", cache, *QUICK)
+    bench(commands.mnist_split_3, *arguments, "--subset-targets", "all")
+    (epoch,) = read(tmp_path / "all")["epochs"]
+    assert f"{subset}bottom" in epoch["parts"]
+
+
 def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Path) -> None:
     sweep = (
         *("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK),

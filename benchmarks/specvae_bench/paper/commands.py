@@ -126,6 +126,14 @@ _OPTIONS = (
         default=None,
         help="What encoders give for the variance.  [default: as the paper's code]",
     ),
+    click.option(
+        "--subset-targets",
+        type=click.Choice(["given", "all"]),
+        default="given",
+        show_default=True,
+        help="What two of three parts reconstruct: themselves, as the paper's eq 30, or all parts, "
+        "as its code.",
+    ),
     click.option("--amp", is_flag=True, help="Matrix products in bfloat16."),
     click.option(
         "--trainer",
@@ -306,6 +314,7 @@ def _execute(load: Loader, options: Mapping[str, Any]) -> None:
             "prior_expert",
             "variance",
             "amp",
+            "subset_targets",
             "trainer",
         )
     }

@@ -22,7 +22,7 @@ from specvae.vae.device import CudaOptions
 from specvae.vae.header import Header
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE, Variance
-from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.objective import ObjectiveConfig, SubsetTargets
 from specvae.vae.training import EpochRecord, History, OptimConfig, StateFile, fit
 from specvae_bench.files import write_result
 from specvae_bench.paper.experiments import Experiment
@@ -60,6 +60,9 @@ class RunSettings:
         Instead of the experiment's.
     amp
         Matrix products in bfloat16.
+    subset_targets
+        What two of three parts reconstruct; see
+        :class:`~specvae.vae.objective.ObjectiveConfig`.
     trainer
         ``specvae``, or ``multivae``: its objective and its training loop on our networks, pairs
         only, and the last epoch is kept.
@@ -76,6 +79,7 @@ class RunSettings:
     batch_size: int | None = None
     learning_rate: float | None = None
     amp: bool = False
+    subset_targets: SubsetTargets = "given"
     trainer: Trainer = "specvae"
 
     def filled(self, task: Task) -> RunSettings:
@@ -121,6 +125,7 @@ class RunSettings:
             loss=MODEL_KINDS[self.kind].loss,
             modality_weights=experiment.modality_weights,
             n_samples=self.n_samples or MODEL_KINDS[self.kind].n_samples,
+            subset_targets=self.subset_targets,
         )
 
     @property
@@ -145,6 +150,8 @@ def read_result(path: Path) -> dict[str, Any]:
     for key in ("benchmark", "settings", "n_pairs", "validation", "test", "epochs"):
         if not isinstance(result, dict) or key not in result:
             raise InputError(f"{path}: not the result of an experiment: key '{key}' is missing")
+    # Results of before the option have none.
+    result["settings"].setdefault("subset_targets", "given")
     return cast("dict[str, Any]", result)
 
 

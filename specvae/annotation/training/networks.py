@@ -63,6 +63,7 @@ def model_config(
                     batch_norm=norm,
                     dropout=dropout,
                     input_dropout=settings.input_dropout,
+                    filled_columns=settings.filled_columns,
                 ),
                 decoder=NetworkConfig(hidden=settings.spectrum_decoder, batch_norm=norm),
                 sparse=True,

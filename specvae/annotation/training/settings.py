@@ -46,6 +46,7 @@ class ModelSettings:
     fingerprint_batch_norm: bool = False
     dropout: Share = 0.3
     input_dropout: Share = 0.2
+    filled_columns: Annotated[int, Range(0, note="0 for all")] = 128
     variance: Literal["logvar", "softplus_var", "softplus_sd"] = "logvar"
     initial_logvar: float = -2.0
     start_at_means: bool = True
@@ -229,6 +230,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             batch_norm=True,
             dropout=0.0,
             input_dropout=0.0,
+            filled_columns=0,
             initial_logvar=0.0,
             start_at_means=False,
             variance="softplus_var" if multiplied else "softplus_sd",

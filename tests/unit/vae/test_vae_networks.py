@@ -76,6 +76,11 @@ def test_sparse_linear_starts_for_the_columns_that_are_filled() -> None:
     for row in x:
         row[torch.randperm(30_000)[:128]] = 1.0
     assert wide(x).std().item() == pytest.approx(3**-0.5, rel=0.1)
+    # Unless it is asked to start as torch's layer does.
+    like_torch = SparseLinear(30_000, 50, n_filled=0)
+    assert like_torch.weight.abs().max().item() == pytest.approx(30_000**-0.5, rel=1e-3)
+    body = encoder_body(30_000, NetworkConfig((5,), filled_columns=0), sparse=True)
+    assert next(body.parameters()).abs().max().item() < 1.001 * 30_000**-0.5
 
 
 def test_batch_normalisation_takes_samples_and_batch_as_one_dimension() -> None:

@@ -36,6 +36,7 @@ def test_paper_preset_is_the_paper() -> None:
     assert config.model.fingerprint_encoder == (1024, 1000)
     assert config.model.fingerprint_decoder == (500, 1024)
     assert config.model.n_latent == 300
+    assert config.model.filled_columns == 0  # its layers start as torch's own
     assert config.objective.path_weight == 0.0
     assert config.objective.spectrum_weight == 1.0
     assert config.fingerprint == "svae2149"
