@@ -209,7 +209,7 @@ def test_holdout_keeps_structures_out_of_queries(tmp_path: Path) -> None:
 
 def test_speed_reports_ratios(tmp_path: Path) -> None:
     output = tmp_path / "speed.json"
-    parts = ("start", "read_msp", "sparse_layer", "fingerprints")
+    parts = ("start", "read_msp", "sparse_layer", "fingerprints", "fragments")
     chosen = [argument for part in parts for argument in ("--part", part)]
     spectra = ("--spectra", DEMO / "library.msp")
     run_specvae("bench", "speed", *spectra, *chosen, "--repeats", 1, "-o", output)
@@ -218,4 +218,6 @@ def test_speed_reports_ratios(tmp_path: Path) -> None:
     assert result["sparse_layer"]["dense_over_sparse"] > 0
     assert result["start"]["help_over_click"] > 0
     assert result["fingerprints"]["morgan4096_per_second"] > 0
+    assert result["fragments"]["candidate_ms"] > 0
+    assert result["fragments"]["largest_difference"] < 1e-4
     assert result["threads"] == 1

@@ -42,7 +42,7 @@ n = sum(1 for _ in load_from_msp(sys.argv[1]))
 """
 
 
-PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "epochs")
+PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "fragments", "epochs")
 
 
 @click.command()
@@ -54,6 +54,12 @@ PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "epochs")
     help="What to measure (repeatable).  [default: all]",
 )
 @click.option("--spectra", type=INPUT, default=None, help="An .msp or .msp.gz, for read_msp.")
+@click.option(
+    "--candidates",
+    type=INPUT,
+    default=None,
+    help="Table of structures, for fragments.  [default: 64 made-up molecules]",
+)
 @click.option(
     "--mnist",
     type=INPUT,
@@ -80,6 +86,7 @@ PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "epochs")
 def speed(
     parts: tuple[str, ...],
     spectra: Path | None,
+    candidates: Path | None,
     mnist: Path | None,
     repeats: int,
     read_repeats: int,
@@ -88,13 +95,16 @@ def speed(
     """Measure speed against the peers, interleaved on one thread; ratios of medians.
 
     Reading: an MSP file against matchms (if it is installed), with peak memory. Layers: the sparse
-    first layer against the dense one. Fingerprints: molecules per second of each layout. Start:
+    first layer against the dense one. Fingerprints: molecules per second of each layout.
+    Fragments: milliseconds of a core a candidate, beside the network that the weights are learned
+    by. Start:
     'specvae --help' against importing click. Epochs: our training against that of the multivae
     library, if it is installed (extra 'peers'), on halves of digits.
 
     \b
     Example:
       specvae bench speed --spectra mona.msp.gz -o speed.json
+      specvae bench speed --part fragments --candidates candidates.csv.gz -o fragments.json
       specvae bench speed --part epochs --mnist data/cache/mnist -o epochs.json
     """
     chosen = parts or PARTS
@@ -117,6 +127,7 @@ def speed(
         "start": lambda: _start(repeats + 2),
         "sparse_layer": lambda: _sparse_layer(repeats),
         "fingerprints": _fingerprints,
+        "fragments": lambda: _fragments(repeats, candidates),
         "epochs": lambda: _epochs(repeats, mnist),
     }
     if spectra is not None:
@@ -228,6 +239,16 @@ def _fingerprints() -> dict[str, float]:
         layout.compute(smiles)
         rates[f"{name}_per_second"] = len(smiles) / (time.perf_counter() - start)
     return rates
+
+
+def _fragments(repeats: int, candidates: Path | None) -> dict[str, Any]:
+    from specvae.files import sha256_of
+    from specvae_bench.speed.fragments import drug_sized, fragment_speed, some_molecules
+
+    if candidates is None:
+        return fragment_speed(drug_sized(), repeats)
+    file = {"name": candidates.name, "sha256": sha256_of(candidates)}
+    return {"file": file, **fragment_speed(some_molecules(candidates), repeats)}
 
 
 def _epochs(repeats: int, mnist: Path | None) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""What the fragment evidence of a candidate takes, beside the network that it is learned by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from specvae.annotation.evidence.fragment_score import standard_scorers
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.structures import read_named_rows
+from specvae_bench.fragments.network import FragmentNetwork
+
+_N_MOLECULES = 200
+_N_PEAKS = 40
+
+
+def drug_sized() -> list[Molecule]:
+    """Return molecules of varied make, for want of a list of candidates."""
+    return [
+        Molecule.parse(
+            f"C{'C' * n}C(=O)Nc1ccc(cc1)S(=O)(=O)N{'C' * m}c2ccncc2",
+        )
+        for n in range(8)
+        for m in range(8)
+    ]
+
+
+def some_molecules(table: Path) -> list[Molecule]:
+    """Return molecules from all over a table with a column smiles or inchi.
+
+    Raises
+    ------
+    StructureError
+        If one of their rows has no structure that can be parsed.
+    """
+    rows = [(row.get("smiles"), row.get("inchi")) for _, row in read_named_rows(table)]
+    places = np.linspace(0, len(rows) - 1, min(_N_MOLECULES, len(rows))).astype(int)
+    return [Molecule.parse(*rows[place]) for place in places]
+
+
+def fragment_speed(molecules: Sequence[Molecule], repeats: int) -> dict[str, Any]:
+    """Return milliseconds of a core a candidate of each step, medians over rounds.
+
+    ``breaking`` is from the parsed molecule to its fragments, ``scoring`` from these to the score;
+    ``network`` is the score by the table of descriptors and the network with gradients, on the same
+    fragments. The spectrum is of ions of the first molecule.
+    """
+    torch.set_num_threads(1)
+    scorer = standard_scorers()["positive"]
+    network = FragmentNetwork.of_scorer(scorer)
+    first = FragmentTable.of(molecules[0])
+    chosen = np.unique(np.round(first.masses[: 4 * _N_PEAKS], 4))[-_N_PEAKS:]
+    peaks = Peaks.highest(chosen, np.linspace(1.0, 0.1, len(chosen)), float(first.masses[0]) + 1.0)
+    tables = [FragmentTable.of(molecule) for molecule in molecules]
+    scores = scorer.scores(peaks, tables)
+    seconds: dict[str, list[float]] = {"breaking": [], "scoring": [], "network": []}
+    by_network = np.zeros(len(tables))
+
+    def break_all() -> None:
+        for molecule in molecules:
+            FragmentTable.of(molecule)
+
+    def run_network() -> None:
+        with torch.inference_mode():
+            for n, table in enumerate(tables):
+                # Made anew: a table keeps what it has computed once.
+                fresh = FragmentTable(table.masks, table.steps, table.atom_order, table.graph)
+                by_network[n] = network(network.prepare([fresh]), [fresh], peaks).item()
+
+    tasks: dict[str, Callable[[], object]] = {
+        "breaking": break_all,
+        "scoring": lambda: scorer.scores(peaks, tables),
+        "network": run_network,
+    }
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            start = time.process_time()
+            task()
+            seconds[name].append(time.process_time() - start)
+    figures = {f"{name}_ms": 1e3 * median(s) / len(tables) for name, s in seconds.items()}
+    return {
+        "n_candidates": len(tables),
+        "fragments_mean": float(np.mean([len(table) for table in tables])),
+        **figures,
+        "candidate_ms": figures["breaking_ms"] + figures["scoring_ms"],
+        "network_over_scoring": figures["network_ms"] / figures["scoring_ms"],
+        "largest_difference": float(np.abs(scores - by_network).max()),
+    }
