@@ -15,7 +15,7 @@ PYTEST_WORKERS ?= -n logical --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo demo-data test lint types pytest format clean distclean
+.PHONY: help install install-dev demo demo-data demo-model test lint types pytest format clean distclean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ demo: $(VENV)/.installed  ## Train, annotate and evaluate on the simulated demo 
 
 demo-data: $(VENV)/.installed  ## Write data/demo again
 	$(BIN)/python data/make_demo.py
+
+demo-model: $(VENV)/.installed  ## Write specvae/demo again, what 'specvae demo' shows
+	$(BIN)/python data/make_demo_model.py
 
 # The tests start beside mypy; what they say waits in the pipe until mypy is done, so that the output
 # ends with pytest's summary. Either one's failure is the goal's.

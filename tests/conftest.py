@@ -6,6 +6,7 @@ makes it, and the others wait for it.
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import subprocess
@@ -27,6 +28,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
     os.environ.setdefault(_name, "1")
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
+# What `specvae demo` shows; its model takes no time to make (see the fixture `demo_model`).
+SHIPPED = Path(__file__).resolve().parents[1] / "specvae" / "demo"
 # Options of `train` for networks that learn the demo library in seconds.
 SMALL = (
     "--set", "model.spectrum_encoder=[64]", "--set", "model.spectrum_decoder=[32]",
@@ -137,6 +140,14 @@ def library(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         (folder / "library.msp").write_text("\n\n".join(chosen) + "\n\n")
 
     return made_once("library", fill) / "library.msp"
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of the model that `specvae demo` ships, which ranks by all that it knows."""
+    path = tmp_path_factory.mktemp("demo-model") / "model.safetensors"
+    path.write_bytes(gzip.decompress((SHIPPED / "model.safetensors.gz").read_bytes()))
+    return path
 
 
 @pytest.fixture(scope="session")

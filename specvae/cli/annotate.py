@@ -11,7 +11,15 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, INPUT_FILE, NumberRange
-from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
+from specvae.cli.outputs import (
+    TABLE_FORMATS,
+    format_of,
+    provenance_path,
+    require_outputs,
+    skips_path,
+    text_output,
+    write_skips,
+)
 from specvae.cli.ranking import (
     RankingOptions,
     ranking_options,
@@ -87,11 +95,18 @@ class ShardType(click.ParamType[tuple[int, int]]):
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["csv", "tsv", "jsonl", "mztab"]),
-    default="csv",
-    show_default=True,
+    type=click.Choice(TABLE_FORMATS),
+    default=None,
+    help="[default: by the suffix of --output, else csv]",
 )
 @click.option("-o", "--output", type=INPUT, default=None, help="Where to write.  [default: stdout]")
+@click.option(
+    "--summary",
+    type=INPUT,
+    default=None,
+    metavar="FILE",
+    help="Also write one row for each query: .csv, .tsv or .jsonl.",
+)
 @click.option("--report", type=INPUT, default=None, help="Also write a report as one HTML page.")
 @settings_options
 @verbosity
@@ -102,8 +117,9 @@ def annotate(
     min_probability: float | None,
     merge_by: str | None,
     shard: tuple[int, int] | None,
-    output_format: str,
+    output_format: str | None,
     output: Path | None,
+    summary: Path | None,
     report: Path | None,
 ) -> None:
     """Rank candidate structures for each query spectrum.
@@ -112,6 +128,9 @@ def annotate(
     without a query_id column are matched by mass. Every record of QUERIES but those of MS level 1
     has at least one row in the output; where nothing could be ranked, the column status says why.
     Scores are in nats: differences within a query mean something, values across queries do not.
+
+    Beside the file of --output, FILE.json tells what made it: digests of all that was read,
+    options, versions, date.
 
     The column probability is the chance that a candidate is the right one; it takes into account
     that the right one may not be listed. It stays empty if the model is not calibrated.
@@ -122,17 +141,27 @@ def annotate(
     """
     require_outputs(
         {"QUERIES": queries, **ranking.inputs},
-        {"--output": output, "--report": report, "its list of skips": skips_path(output)},
+        {
+            "--output": output,
+            "--summary": summary,
+            "--report": report,
+            "its list of skips": skips_path(output),
+            "its provenance": provenance_path(output),
+        },
     )
+    if summary is not None and format_of(summary) == "mztab":
+        raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")
 
-    from specvae.annotation.output.tables import write_annotations
+    from specvae.annotation.output.provenance import provenance as made_by
+    from specvae.annotation.output.provenance import write_provenance
+    from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
     run = ranking.open(console, merge_by=merge_by, shard=shard, min_probability=min_probability)
     shown = None if top == "all" else int(top)
     if shard is not None:
-        if report is not None:
-            raise click.UsageError("--report is of a whole run; a part has none")
+        if report is not None or summary is not None:
+            raise click.UsageError("--report and --summary are of a whole run; a part has none")
         _write_part(queries, ranking, run, shown, min_probability, output)
         _tell_part(console, run, output)
         return
@@ -140,13 +169,24 @@ def annotate(
     lines = [*ranking_summary(run.tally), *found.lines]
     provenance = _provenance(queries, ranking, run)
     with text_output(output) as stream:
-        write_annotations(found.results, stream, output_format, provenance=provenance)
+        chosen = format_of(output, output_format)
+        write_annotations(found.results, stream, chosen, provenance=provenance)
+    if summary is not None:
+        with text_output(summary) as stream:
+            write_summary(found.results, stream, format_of(summary))
     if report is not None:
         from specvae.annotation.output.html import write_report
 
         title = f"Annotations of {queries.name}"
         write_report(found.results, report, title=title, provenance=provenance, summary=lines)
     write_skips(output, run.queries, run.candidates, run.library)
+    if (beside := provenance_path(output)) is not None:
+        asked = {"top": shown, "min_probability": min_probability, "rank_by": ranking.rank_by}
+        made = made_by(
+            run.options, run.annotator.header, queries=queries, model=ranking.model_file, **asked
+        )
+        outputs = {"table": output, "summary": summary, "report": report}
+        write_provenance(beside, made, outputs, lines)
     tell_reading(console, run)
     for line in lines:
         console.log(line)

@@ -107,6 +107,7 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
             ),
         ),
         *(("file read", f"{file.name}, sha256 {file.sha256}") for file in provenance.files),
+        ("licences", _counts(provenance.licences) or "not recorded"),
         ("skipped", _counts(provenance.skipped) or "nothing"),
         ("settings", f"seed {header.seed}, supervision {config.supervision:g}"),
         ("best epoch", f"{header.best_epoch} of {config.optim.epochs}"),

@@ -28,7 +28,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "library": ("specvae.cli.library:library", "Encode spectra for --library, and inspect them."),
     "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
     "info": ("specvae.cli.info:info", "Show what a model is and what it was trained on."),
+    "package-model": (
+        "specvae.cli.package_model:package_model",
+        "Pack a model, its card and checksums for others.",
+    ),
     "download": ("specvae.cli.download:download", "Fetch a public data set."),
+    "demo": ("specvae.cli.demo:demo", "Annotate spectra that come with the program."),
     "doctor": ("specvae.cli.doctor:doctor", "Check the installation, the machine and a model."),
     "bench": ("specvae.cli.main:bench", "Run experiments and comparisons with peers."),
 }

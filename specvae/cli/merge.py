@@ -9,10 +9,14 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, INPUT_FILE
-from specvae.cli.outputs import require_outputs, text_output
+from specvae.cli.outputs import (
+    TABLE_FORMATS,
+    format_of,
+    provenance_path,
+    require_outputs,
+    text_output,
+)
 from specvae.cli.ranking import ranking_summary, require_ranked
-
-_FORMATS = ("csv", "tsv", "jsonl", "mztab")
 
 
 @click.command()
@@ -21,7 +25,7 @@ _FORMATS = ("csv", "tsv", "jsonl", "mztab")
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(TABLE_FORMATS),
     default=None,
     help="[default: by the suffix of --output, else csv]",
 )
@@ -39,15 +43,16 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
       specvae annotate query.mgf --candidates cands.csv --shard 2/2 -o part-2.jsonl
       specvae merge part-1.jsonl part-2.jsonl -o all.csv
     """
-    require_outputs({"PARTS": parts}, {"--output": output})
+    require_outputs(
+        {"PARTS": parts}, {"--output": output, "its provenance": provenance_path(output)}
+    )
 
     from specvae.annotation.output.parts import read_parts
+    from specvae.annotation.output.provenance import provenance_of_parts, write_provenance
     from specvae.annotation.output.tables import write_annotations
     from specvae.annotation.ranking.run import finish
     from specvae.annotation.ranking.tally import Tally
 
-    suffix = output.suffix.removeprefix(".").lower() if output is not None else ""
-    chosen = output_format or (suffix if suffix in _FORMATS else "csv")
     header, drafts = read_parts(parts)
     run, tally = header.run, Tally()
     found = finish(
@@ -58,9 +63,13 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
         run["known"],
         run["min_probability"],
     )
+    chosen = format_of(output, output_format)
     with text_output(output) as stream:
         write_annotations(found.results, stream, chosen, provenance=header.provenance)
+    lines = [*ranking_summary(tally), *found.lines]
+    if (beside := provenance_path(output)) is not None:
+        write_provenance(beside, provenance_of_parts(parts, run), {"table": output}, lines)
     console = Console()
-    for line in (*ranking_summary(tally), *found.lines):
+    for line in lines:
         console.log(line)
     require_ranked(parts[0], tally)

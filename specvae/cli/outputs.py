@@ -20,6 +20,9 @@ from specvae.report import ReadReport
 CONFIG_PATH = "specvae.config_path"
 """Key of a click context's ``meta``: the path that ``--config`` names, if any."""
 
+TABLE_FORMATS = ("csv", "tsv", "jsonl", "mztab")
+"""Formats of a ranked table; each is also the suffix of its files."""
+
 Paths = Mapping[str, Path | Iterable[Path] | None]
 
 
@@ -93,6 +96,22 @@ def require_outputs(inputs: Paths, outputs: Paths) -> None:
                 )
     for _, path in written:
         require_writable(path)
+
+
+def format_of(path: Path | None, chosen: str | None = None) -> str:
+    """Return the format of a table: what was chosen, else by the file's suffix, else CSV."""
+    suffix = path.suffix.removeprefix(".").lower() if path is not None else ""
+    return chosen or (suffix if suffix in TABLE_FORMATS else "csv")
+
+
+def provenance_path(output: Path | None) -> Path | None:
+    """Return where is told what made an output; None beside stdout or a device.
+
+    ``ranked.csv.json`` beside ``ranked.csv``.
+    """
+    if output is None or _is_stream(output):
+        return None
+    return output.with_name(f"{output.name}.json")
 
 
 def skips_path(output: Path | None) -> Path | None:

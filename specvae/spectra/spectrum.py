@@ -17,6 +17,8 @@ MAX_MZ = 1e6
 LOWEST_SCALE = 1e-100
 """The highest peak of a spectrum is not lower than this, and not higher than its inverse."""
 
+# As MoNA's MSP writes it: "license=CC BY-SA", the quotation marks around both or around the terms.
+_LICENCE = re.compile(r"""(?i)licen[sc]e=(?:["']([^"']+)|([^"';]+))""")
 _FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
 
 
@@ -105,6 +107,17 @@ class Spectrum:
         intensity.setflags(write=False)
         object.__setattr__(self, "mz", mz)
         object.__setattr__(self, "intensity", intensity)
+
+    @property
+    def licence(self) -> str | None:
+        """Terms of use that the record states: a field LICENSE, or ``license=`` in its comments."""
+        for key, value in self.metadata.items():
+            if key.lower() in ("license", "licence"):
+                return value.strip() or None
+        for key, value in self.metadata.items():
+            if key.lower() in ("comment", "comments") and (found := _LICENCE.search(value)):
+                return (found[1] or found[2]).strip() or None
+        return None
 
     @property
     def n_peaks(self) -> int:

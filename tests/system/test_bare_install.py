@@ -208,7 +208,10 @@ def test_the_readme_and_every_format_of_spectra(bare: Path, tmp_path: Path) -> N
         )  # fmt: skip
     run(bare / "python", "-c", DRIVER, cwd=tmp_path, given=json.dumps(commands))
 
-    for name in ("ranked.csv", "report.html", "from-pool.csv", "bits.csv", "latent.parquet"):
+    for name in (
+        "ranked.csv", "report.html", "from-pool.csv", "bits.csv", "latent.parquet", "my-model.zip",
+        "first-look/ranked.csv", "first-look/report.html",
+    ):  # fmt: skip
         assert (tmp_path / name).stat().st_size > 0, name
     rankings = {}
     for name in files:

@@ -60,6 +60,10 @@ class EpochSettings:
     others: Mapping[str, Any] = settings.unknown_keys()
 
 
+NO_LICENCE = "not stated"
+"""What stands for the terms of use of records that state none."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """The settings of a training, as far as they are told afterwards.
@@ -110,6 +114,8 @@ class Provenance:
         Training spectra that kept their structures; None in older files.
     ion_modes, adducts
         Spectra of each; ``unknown`` where a spectrum states none.
+    licences
+        Spectra by the terms of use that their records state, or `NO_LICENCE`; empty in older files.
     skipped
         Records by the name of their ``Reason``.
     split_sha256
@@ -127,6 +133,7 @@ class Provenance:
     n_pairs: int | None = None
     ion_modes: Mapping[str, int] = field(default_factory=dict)
     adducts: Mapping[str, int] = field(default_factory=dict)
+    licences: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     split_sha256: str | None = None
     device: str | None = None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
+from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
 from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
 from specvae.report import ReadReport, Reason
@@ -52,6 +53,8 @@ class Library:
         Of the spectra (n_spectra,).
     records
         The spectra as they were read, if they were asked for.
+    licences
+        Spectra by the terms of use that their records state, or `NO_LICENCE`.
     """
 
     spectra: SparseMatrix
@@ -63,6 +66,7 @@ class Library:
     signs: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
     records: tuple[Spectrum, ...] = ()
     labels: tuple[SpectrumLabel, ...] = ()
+    licences: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def from_spectra(
@@ -125,6 +129,7 @@ class Library:
         encoders = [None if each is None else _ChunkEncoder(each) for each in (layout, peaks)]
         ion_modes: Counter[str] = Counter()
         adducts: Counter[str] = Counter()
+        licences: Counter[str] = Counter()
         signs: list[int] = []
         labels: list[SpectrumLabel] = []
         records: list[Spectrum] = []
@@ -135,6 +140,7 @@ class Library:
             compound.append(index[molecule.first_block])
             ion_modes[spectrum.ion_mode or "unknown"] += 1
             adducts[spectrum.adduct or "unknown"] += 1
+            licences[spectrum.licence or NO_LICENCE] += 1
             signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
             labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or ""))
             for encoder in encoders:
@@ -154,6 +160,7 @@ class Library:
             np.array(signs, dtype=np.int8),
             tuple(records),
             tuple(labels),
+            licences,
         )
 
     def __len__(self) -> int:

@@ -18,6 +18,9 @@ from specvae.annotation.ranking.result import (
 # Six decimals keep the order of scores that differ by as little as single-precision scores can.
 _DECIMALS = 6
 
+_BEGINS_FORMULA = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
 Cell = str | int | float | None
 
 
@@ -85,6 +88,18 @@ def rounded(value: float | None) -> float | None:
     # float() turns a numpy scalar, whose repr names its type, into a plain number.
     # Adding zero turns -0.0, which rounding can make, into 0.0.
     return None if value is None else round(float(value), _DECIMALS) + 0.0
+
+
+def harmless(value: object) -> str:
+    """Return text that a spreadsheet does not take for a formula.
+
+    Text that begins with ``=``, ``+``, ``-`` or ``@``, or with a tab or line break before one, gets
+    an apostrophe in front. A number stays as it is.
+    """
+    text = str(value)
+    if not isinstance(value, str) or not text.lstrip().startswith(_BEGINS_FORMULA):
+        return text
+    return text if _NUMBER.fullmatch(text) else f"'{text}"
 
 
 def one_line(value: object) -> str:

@@ -4,15 +4,49 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
-from specvae.annotation.output.cells import one_line, rows
+from specvae.annotation.output.cells import Cell, harmless, one_line, rounded, rows
 from specvae.annotation.output.mztab import write_mztab
 from specvae.annotation.ranking.result import COLUMNS, Answer, QueryResult
 from specvae.errors import ConfigError
 
 FORMATS = ("csv", "tsv", "jsonl", "mztab")
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+# Column of the summary, by its name in SIRIUS' table, -> column of the ranked table.
+_SUMMARISED = {
+    "structurePerIdRank": "rank",
+    "molecularFormula": "formula",
+    "ionMass": "precursor_mz",
+    "retentionTimeInSeconds": "retention_time",
+    "mappingFeatureId": "feature_id",
+}
+SUMMARY_COLUMNS = (
+    "query_id",
+    "structurePerIdRank",
+    "molecularFormula",
+    "adduct",
+    "InChIkey2D",
+    "name",
+    "smiles",
+    "ionMass",
+    "retentionTimeInSeconds",
+    "mappingFeatureId",
+    "score",
+    "lead_nats",
+    "probability",
+    "n_candidates",
+    "evidence",
+    "library_match",
+    "library_cosine",
+    "level",
+    "error_ppm",
+    "candidate_id",
+    "status",
+)
+"""Columns of the table with one row for each query."""
 
 
 def write_annotations(
@@ -46,10 +80,9 @@ def write_annotations(
     ConfigError
         If the format is unknown.
     """
-    if format == "csv":
-        _write_delimited(results, stream, ",")
-    elif format == "tsv":
-        _write_delimited(results, stream, "\t")
+    if format in _DELIMITERS:
+        cells = (row for result in results for row in rows(result))
+        _write_rows(cells, COLUMNS, stream, _DELIMITERS[format])
     elif format == "jsonl":
         _write_json_lines(results, stream)
     elif format == "mztab":
@@ -58,14 +91,63 @@ def write_annotations(
         raise ConfigError(f"format is {format!r}, wanted one of {', '.join(FORMATS)}")
 
 
-def _write_delimited(results: Iterable[QueryResult], stream: TextIO, delimiter: str) -> None:
+def write_summary(
+    results: Iterable[QueryResult],
+    stream: TextIO,
+    format: str,  # noqa: A002 - the option's name
+) -> None:
+    """Write one row for each query: its best candidate, or why it has none.
+
+    Where a column means the same as one of SIRIUS' ``structure_identifications.tsv``, it has its
+    name.
+
+    Parameters
+    ----------
+    results
+        One entry per query.
+    stream
+        Text stream, opened with ``newline=""`` if it is a file.
+    format
+        ``csv``, ``tsv`` or ``jsonl``.
+
+    Raises
+    ------
+    ConfigError
+        If the format is another one.
+    """
+    summaries = map(_summary, results)
+    if format in _DELIMITERS:
+        _write_rows(summaries, SUMMARY_COLUMNS, stream, _DELIMITERS[format])
+    elif format == "jsonl":
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in summaries)
+    else:
+        raise ConfigError(f"a summary cannot be {format}, wanted csv, tsv or jsonl")
+
+
+def _summary(result: QueryResult) -> dict[str, Cell]:
+    best = next(rows(result))
+    own: dict[str, Cell] = {}
+    if isinstance(result, Answer):
+        own["InChIkey2D"] = result.annotations[0].inchikey[:14]
+        # The list may be longer than what is shown of it; where one is shown, nothing is known.
+        if len(result.annotations) > 1:
+            first, second = result.annotations[:2]
+            own["lead_nats"] = rounded(first.score - second.score)
+    return {
+        column: own.get(column, best.get(_SUMMARISED.get(column, column)))
+        for column in SUMMARY_COLUMNS
+    }
+
+
+def _write_rows(
+    cells: Iterable[Mapping[str, Cell]], columns: Sequence[str], stream: TextIO, delimiter: str
+) -> None:
     # Most readers of TSV split at every tab and newline, quoted or not.
     clean = one_line if delimiter == "\t" else str
     writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for result in results:
-        for row in rows(result):
-            writer.writerow(["" if value is None else clean(value) for value in row.values()])
+    writer.writerow(columns)
+    for row in cells:
+        writer.writerow(["" if value is None else clean(harmless(value)) for value in row.values()])
 
 
 def _write_json_lines(results: Iterable[QueryResult], stream: TextIO) -> None:

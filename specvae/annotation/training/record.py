@@ -182,6 +182,7 @@ def provenance(
         n_spectra_by_fold={fold: len(rows) for fold, rows in inputs.rows.items()},
         ion_modes=dict(library.ion_modes.most_common()),
         adducts=dict(library.adducts.most_common()),
+        licences=dict(library.licences.most_common()),
         skipped={reason.name: n for reason, n in report.counts.most_common()},
         split_sha256=sha256_of(folder / SPLIT_FILE),
         versions={

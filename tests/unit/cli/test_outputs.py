@@ -14,7 +14,13 @@ from specvae.cli.annotate import annotate
 from specvae.cli.embed import embed
 from specvae.cli.evaluate import evaluate
 from specvae.cli.fingerprint import fingerprint
-from specvae.cli.outputs import require_outputs, skips_path, write_skips
+from specvae.cli.outputs import (
+    format_of,
+    provenance_path,
+    require_outputs,
+    skips_path,
+    write_skips,
+)
 from specvae.cli.pool import build
 from specvae.cli.predict import predict
 from specvae.errors import InputError
@@ -23,7 +29,9 @@ from specvae.report import ReadReport, Reason
 # Command -> its inputs and its outputs, an argument as "".
 PATHS: dict[str, tuple[click.Command, list[str], list[str]]] = {
     "annotate": (
-        annotate, ["", "--candidates", "--model", "--config"], ["--output", "--report"],
+        annotate,
+        ["", "--candidates", "--model", "--config"],
+        ["--output", "--report", "--summary"],
     ),
     "evaluate": (
         evaluate,
@@ -147,3 +155,30 @@ def test_the_list_of_an_earlier_run_does_not_stay(tmp_path: Path) -> None:
     write_skips(output, clean, clean)
     assert not (tmp_path / "a.skipped.csv").exists()
     assert (tmp_path / "b.skipped.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "chosen", "wanted"),
+    [
+        (None, None, "csv"),
+        ("a.tsv", None, "tsv"),
+        ("a.b.JSONL", None, "jsonl"),
+        ("a.mztab", None, "mztab"),
+        ("a.txt", None, "csv"),
+        ("-", None, "csv"),
+        ("a.tsv", "mztab", "mztab"),
+        (None, "tsv", "tsv"),
+    ],
+)
+def test_the_suffix_tells_the_format_unless_one_is_chosen(
+    path: str | None, chosen: str | None, wanted: str
+) -> None:
+    assert format_of(None if path is None else Path(path), chosen) == wanted
+
+
+def test_provenance_lies_beside_files_only(tmp_path: Path) -> None:
+    assert provenance_path(tmp_path / "a.csv") == tmp_path / "a.csv.json"
+    assert provenance_path(tmp_path / "a.tsv") == tmp_path / "a.tsv.json"
+    assert provenance_path(None) is None
+    assert provenance_path(Path("-")) is None
+    assert provenance_path(Path(os.devnull)) is None

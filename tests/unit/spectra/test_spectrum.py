@@ -95,3 +95,19 @@ def test_peaks_are_checked(mz: list[float], intensity: list[float], message: str
 def test_precursor_is_checked(precursor_mz: float) -> None:
     with pytest.raises(ValueError, match="precursor"):
         replace(GLUCOSE, precursor_mz=precursor_mz)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licence"),
+    [
+        ({"LICENSE": "CC BY-SA"}, "CC BY-SA"),
+        ({"Comments": '"SMILES=C" "license=CC BY-NC-SA" "x=1"'}, "CC BY-NC-SA"),
+        ({"comment": 'a=1; License="CC0"; b=2'}, "CC0"),
+        ({"comment": "license=dl-de/by-2-0; b=2", "Licence": "CC BY"}, "CC BY"),
+        ({"comment": "license=dl-de/by-2-0; b=2"}, "dl-de/by-2-0"),
+        ({"Comments": "no terms"}, None),
+        ({"LICENSE": " "}, None),
+    ],
+)
+def test_licence_of_the_record(metadata: dict[str, str], licence: str | None) -> None:
+    assert replace(GLUCOSE, metadata=metadata).licence == licence

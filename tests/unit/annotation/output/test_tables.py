@@ -11,7 +11,13 @@ import pytest
 
 from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.library.query import Query
-from specvae.annotation.output.tables import FORMATS, write_annotations
+from specvae.annotation.output.cells import harmless
+from specvae.annotation.output.tables import (
+    FORMATS,
+    SUMMARY_COLUMNS,
+    write_annotations,
+    write_summary,
+)
 from specvae.annotation.ranking.result import (
     COLUMNS,
     Annotation,
@@ -220,6 +226,74 @@ def test_rows_are_written_as_they_come(format: str) -> None:  # noqa: A002
 
     write_annotations(results(), stream, format, provenance={})
     assert seen == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("-5", "-5"),
+        ("+1.5e-3", "+1.5e-3"),
+        ("(-)-menthol", "(-)-menthol"),
+        ("[M+H]+", "[M+H]+"),
+        (-1.5, "-1.5"),
+    ],
+)
+def test_no_text_of_a_cell_is_a_formula(value: str | float, wanted: str) -> None:
+    assert harmless(value) == wanted
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv"])
+def test_names_and_identifiers_are_no_formulas(format: str) -> None:  # noqa: A002
+    text = written([answer(spectrum("=A1"), annotation(1, -1.5, (*CAFFEINE[:2], "@x")))], format)
+    row = next(csv.DictReader(io.StringIO(text), delimiter="\t" if format == "tsv" else ","))
+    assert (row["query_id"], row["name"], row["score"]) == ("'=A1", "'@x", "-1.5")
+    unchanged = json.loads(written([ranked("=A1")], "jsonl").splitlines()[0])
+    assert unchanged["query_id"] == "=A1"
+
+
+def summary(results: Sequence[QueryResult], format: str) -> str:  # noqa: A002
+    stream = io.StringIO(newline="")
+    write_summary(results, stream, format)
+    return stream.getvalue()
+
+
+def test_the_summary_has_one_row_for_each_query() -> None:
+    found: list[QueryResult] = [
+        ranked(),
+        unranked("q2", "no precursor m/z"),
+        answer(spectrum("q3"), annotation(1, 2.0)),
+    ]
+    rows = list(csv.DictReader(io.StringIO(summary(found, "tsv")), delimiter="\t"))
+    assert tuple(rows[0]) == SUMMARY_COLUMNS
+    assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
+    wanted = {
+        "structurePerIdRank": "1",
+        "InChIkey2D": "RYYVLZVUVIJVGH",
+        "smiles": CAFFEINE[0],
+        "name": "caffeine",
+        "adduct": "[M+H]+",
+        "ionMass": "195.0877",
+        "score": "-1.5",
+        "lead_nats": "1.75",
+        "n_candidates": "2",
+        "status": "ok",
+    }
+    assert {key: rows[0][key] for key in wanted} == wanted
+    assert rows[1]["status"] == "no precursor m/z"
+    assert rows[1]["InChIkey2D"] == rows[1]["lead_nats"] == rows[2]["lead_nats"] == ""
+    first = json.loads(summary(found, "jsonl").splitlines()[0])
+    assert tuple(first) == SUMMARY_COLUMNS
+    assert first["lead_nats"] == 1.75
+
+
+def test_a_summary_is_no_mztab() -> None:
+    with pytest.raises(ConfigError, match="csv, tsv or jsonl"):
+        summary([ranked()], "mztab")
 
 
 def test_an_unknown_format_is_refused_by_name() -> None:

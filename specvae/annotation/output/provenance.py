@@ -1,0 +1,113 @@
+"""What made a result: digests of what was read, options, versions, date."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from specvae import __version__
+from specvae.annotation.ranking.run import RunOptions
+from specvae.files import atomic_text, json_ready, sha256_of
+from specvae.vae.header import Header
+
+_LIBRARIES = ("numpy", "rdkit", "scikit-fingerprints", "torch")
+_ASKED = (
+    "ppm", "ion_mode", "adducts", "assume_adduct", "assume_ion_mode", "in_list", "known",
+    "use_library", "merge_by",
+)  # fmt: skip
+
+
+def provenance(
+    options: RunOptions,
+    header: Header,
+    *,
+    queries: Path | None,
+    model: Path,
+    **asked: object,
+) -> dict[str, Any]:
+    """Return what a run of ranking depends on, as JSON values.
+
+    Parameters
+    ----------
+    options
+        Of the run.
+    header
+        Of the model.
+    queries
+        The file of spectra; None if they are in memory.
+    model
+        The model's file.
+    asked
+        Further options by name, such as ``top``.
+    """
+    return {
+        **_here_and_now(),
+        "inputs": {
+            "queries": None if queries is None else _file(queries),
+            "candidates": _file(options.candidates),
+            "library": [_file(path) for path in options.library],
+            "model": {
+                "path": str(model),
+                "weights_sha256": header.weights_sha256,
+                "program": header.program,
+            },
+        },
+        "options": {**{name: getattr(options, name) for name in _ASKED}, **asked},
+    }
+
+
+def provenance_of_parts(parts: Sequence[Path], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for the parts of a run; `run` is what their headers say of it."""
+    return {
+        **_here_and_now(),
+        "inputs": {"parts": [_file(path) for path in parts]},
+        "options": dict(run),
+    }
+
+
+def write_provenance(
+    path: Path,
+    made_by: Mapping[str, Any],
+    outputs: Mapping[str, Path | None],
+    summary: Sequence[str] = (),
+) -> None:
+    """Write it as JSON, with the outputs' digests and what was said of the whole run.
+
+    Parameters
+    ----------
+    path
+        Written whole or not at all.
+    made_by
+        What `provenance` returned.
+    outputs
+        By what they are; None for one that was not asked for.
+    summary
+        Lines for the user.
+    """
+    written = {name: _file(file) for name, file in outputs.items() if file is not None}
+    content = {**made_by, "outputs": written, "summary": list(summary)}
+    with atomic_text(path) as stream:
+        json.dump(json_ready(content), stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": sha256_of(path)}
+
+
+def _here_and_now() -> dict[str, Any]:
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {
+        "program": f"specvae {__version__}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": found,
+    }

@@ -1,0 +1,141 @@
+"""`specvae demo`."""
+
+from __future__ import annotations
+
+import gzip
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from specvae.cli.console import Console, echo, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, device_option
+from specvae.cli.outputs import text_output
+from specvae.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from specvae.annotation.ranking.result import Answer, QueryResult
+
+_FILES = ("queries.mgf", "candidates.csv", "truth.csv")
+_MODEL = "model.safetensors"
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=INPUT,
+    default=Path("specvae-demo"),
+    show_default=True,
+    help="Folder for what is written.",
+)
+@device_option
+@settings_options
+@verbosity
+def demo(output: Path, device: str) -> None:
+    """Annotate queries that come with the program, by a small model that comes with it too.
+
+    Writes the ranked table and the report into a folder, with the queries, candidates and model
+    that they were made from, and says what to look at. The spectra are simulated: figures reached
+    on them say nothing about real ones.
+
+    \b
+    Example:
+      specvae demo -o first-look
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file, wanted a folder to write into")
+    model = output / "model" / _MODEL
+    model.parent.mkdir(parents=True, exist_ok=True)
+    shipped = resources.files("specvae") / "demo"
+    for name in _FILES:
+        (output / name).write_bytes((shipped / name).read_bytes())
+    model.write_bytes(gzip.decompress((shipped / f"{_MODEL}.gz").read_bytes()))
+
+    from specvae.annotation.library.compounds import read_truth
+    from specvae.annotation.output.html import write_report
+    from specvae.annotation.output.tables import write_annotations
+    from specvae.annotation.ranking.annotator import Annotator
+    from specvae.annotation.ranking.run import RankingRun, RunOptions
+
+    console = Console()
+    queries, candidates = output / "queries.mgf", output / "candidates.csv"
+    annotator = Annotator.load(model, device)
+    run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1), console)
+    found = run.results(queries, explained=True)
+    provenance = {
+        "queries": str(queries),
+        "candidates": str(candidates),
+        "model": str(model),
+        "model digest": annotator.header.weights_sha256,
+        "program": annotator.header.program or "unknown",
+    }
+    with text_output(output / "ranked.csv") as stream:
+        write_annotations(found.results, stream, "csv", provenance=provenance)
+    write_report(
+        found.results,
+        output / "report.html",
+        title="Annotations of simulated spectra (specvae demo)",
+        provenance=provenance,
+        summary=[str(run.tally), *found.lines],
+    )
+    for line in _told(output, found.results, read_truth(output / "truth.csv")):
+        echo(line)
+
+
+def _told(output: Path, results: Sequence[QueryResult], truth: Mapping[str, str]) -> Iterator[str]:
+    """Yield what came of it, and what to look at."""
+    from specvae.annotation.ranking.result import Answer
+
+    answers = [result for result in results if isinstance(result, Answer)]
+    right = [answer for answer in answers if _is_right(answer, truth)]
+    by_chance = sum(1.0 / answer.n_candidates for answer in answers)
+    yield (
+        f"{len(right)} of {len(results)} queries have the right structure first (by chance: "
+        f"{by_chance:.0f}). The spectra are simulated: this says nothing about real ones."
+    )
+    yield ""
+    yield f"{output / 'report.html'}   open it in a browser"
+    yield f"{output / 'ranked.csv'}    the same as a table, one row per candidate"
+    yield ""
+    yield "Look at"
+    for answer, text in _worth_a_look(answers, right):
+        best = answer.annotations[0]
+        probability = f", {best.probability:.0%}" if best.probability is not None else ""
+        yield f"  {answer.query_id:<10} {best.name or best.smiles}{probability}: {text}"
+    yield ""
+    yield "Then change something:"
+    yield (
+        f"  specvae annotate {output / 'queries.mgf'} --candidates {output / 'candidates.csv'} "
+        f"--model {output / 'model'} --top 3"
+    )
+    yield "and train on your own library: specvae train --spectra LIBRARY"
+
+
+def _worth_a_look(
+    answers: Sequence[Answer], right: Sequence[Answer]
+) -> Iterator[tuple[Answer, str]]:
+    """Yield one query each of what can happen, with what it shows."""
+    recognised = [a for a in right if a.annotations[0].leading == "library"]
+    reasoned = [a for a in right if a.annotations[0].match is None and a.n_candidates > 1]
+    wrong = [a for a in answers if a not in right]
+    if recognised:
+        best = max(recognised, key=_probability)
+        yield best, "recognised by its own library spectrum (columns library_match, level)"
+    if reasoned:
+        best = max(reasoned, key=_probability)
+        yield best, "not in the library; right by its fragments and by similar compounds"
+    if wrong:
+        yield max(wrong, key=_probability), "wrong; see what spoke for it"
+
+
+def _probability(answer: Answer) -> float:
+    return answer.annotations[0].probability or 0.0
+
+
+def _is_right(answer: Answer, truth: Mapping[str, str]) -> bool:
+    return answer.annotations[0].inchikey[:14] == truth.get(answer.query_id)

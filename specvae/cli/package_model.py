@@ -1,0 +1,90 @@
+"""`specvae package-model`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+import click
+
+from specvae.cli.console import Console, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT, model_file
+from specvae.cli.outputs import require_outputs
+from specvae.errors import ConfigError
+from specvae.files import atomic_path
+
+CARD = "MODEL_CARD.md"
+SUMS = "SHA256SUMS"
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same archive
+
+
+@click.command("package-model")
+@click.argument("model", type=INPUT)
+@click.option(
+    "-o", "--output", type=INPUT, required=True, help="The archive to write, a file .zip."
+)
+@click.option(
+    "--licence",
+    metavar="TEXT",
+    default=None,
+    help='Terms under which you give the model away, e.g. "CC BY-SA 4.0"; stands in its card.',
+)
+@settings_options
+@verbosity
+def package_model(model: Path, output: Path, licence: str | None) -> None:
+    """Pack a model for others: the model, its card and checksums in one archive.
+
+    MODEL is a model folder or its model.safetensors. The state for resuming, the split and the
+    record of the epochs are left out. The card tells the data with the licences that their records
+    state, figures, settings, versions and the digest. A model remembers the spectra and structures
+    that it was trained on: it may be given away only as its data may be.
+
+    \b
+    Example:
+      specvae package-model my-model -o my-model.zip --licence "CC BY-SA 4.0"
+    """
+    path = model_file(model)
+    if output.suffix.lower() != ".zip" or not re.fullmatch(r"[\w.+-]+", output.stem):
+        raise ConfigError(
+            f"-o {output}: wanted NAME.zip, where NAME has letters, digits and . _ + - only"
+        )
+    require_outputs({"MODEL": path}, {"--output": output})
+
+    from specvae.annotation.output.card import licence_remarks, model_card
+    from specvae.annotation.ranking.annotator import Annotator
+
+    header = Annotator.load(path, "cpu").header  # compares the digests of what is packed
+    card = model_card(header, output.stem, licence).encode()
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    sums = f"{digest}  {path.name}\n{hashlib.sha256(card).hexdigest()}  {CARD}\n"
+    with (
+        atomic_path(output) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        _add(archive, f"{output.stem}/{path.name}", path)
+        _add(archive, f"{output.stem}/{CARD}", card)
+        _add(archive, f"{output.stem}/{SUMS}", sums.encode())
+    console = Console()
+    console.log(f"{output}: {output.stem}/ with {path.name}, {CARD} and {SUMS}")
+    for text, n in header.provenance.licences.items():
+        console.log(f"licence {text}: {n:,} spectra")
+    for remark in licence_remarks(header):
+        console.log(f"note: {remark}")
+    click.echo(str(output))
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: Path | bytes) -> None:
+    entry = zipfile.ZipInfo(name, _DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    if isinstance(content, bytes):
+        archive.writestr(entry, content)
+        return
+    entry.file_size = content.stat().st_size
+    with content.open("rb") as source, archive.open(entry, "w") as target:
+        while block := source.read(1 << 20):
+            target.write(block)

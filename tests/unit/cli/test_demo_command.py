@@ -1,0 +1,94 @@
+"""What `specvae demo` shows, and the files that it ships."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import DEMO, SHIPPED, run_specvae
+
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS
+from specvae.annotation.library.header import AnnotatorHeader
+from specvae.vae.header import read_header
+
+
+@pytest.fixture(scope="module")
+def header(demo_model: Path) -> AnnotatorHeader:
+    return AnnotatorHeader.of_model(read_header(demo_model), demo_model)
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    path = DEMO.parent / "make_demo_model.py"
+    spec = importlib.util.spec_from_file_location("make_demo_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
+    said = run_specvae("demo", "-o", tmp_path / "first", "--device", "cpu").stdout
+    folder = tmp_path / "first"
+    for name in ("report.html", "ranked.csv"):
+        assert f"{folder / name} " in said
+        assert (folder / name).stat().st_size > 10_000
+    rows = rows_of(folder / "ranked.csv")
+    truth = {row["query_id"]: row["inchikey14"] for row in rows_of(SHIPPED / "truth.csv")}
+    assert {row["query_id"] for row in rows} == set(truth)
+    assert {row["status"] for row in rows} == {"ok"}
+    best = {row["query_id"]: row for row in reversed(rows)}
+    n_right = sum(row["inchikey"][:14] == truth[name] for name, row in best.items())
+    assert f"{n_right} of {len(truth)} queries have the right structure first" in said
+    assert n_right > len(truth) / 2
+    # What is to be looked at, and that each kind of evidence leads somewhere.
+    assert said.count("known-") == 1
+    assert said.count("query-") == 2
+    assert {"fragments", "library match"} <= {row["evidence"] for row in best.values()}
+    assert {row["level"] for row in best.values()} == {"2a", "3"}
+    for kind in EVIDENCE_KINDS:
+        assert any(abs(float(row[f"{kind}_nats"])) > 0.1 for row in rows), kind
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    assert "wanted a folder" in run_specvae("demo", "-o", tmp_path / "x", code=1).stderr
+
+
+def test_every_kind_of_evidence_has_a_say(header: AnnotatorHeader) -> None:
+    assert header.experts is not None
+    assert set(header.experts.weights) == set(EVIDENCE_KINDS)
+    assert all(weight > 0.05 for weight in header.experts.weights.values())
+    assert header.probability is not None
+
+
+def test_what_is_shipped_stays_small() -> None:
+    assert (SHIPPED / "model.safetensors.gz").stat().st_size <= 2_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 2_200_000
+
+
+def test_what_is_shipped_is_what_the_script_makes(
+    maker: ModuleType, header: AnnotatorHeader, tmp_path: Path
+) -> None:
+    library, known = maker.split_library((DEMO / "library.msp").read_text(encoding="utf-8"))
+    assert len(known) == maker.N_KNOWN
+    maker.write_queries(known, tmp_path)
+    for name in ("queries.mgf", "truth.csv"):
+        assert (tmp_path / name).read_bytes() == (SHIPPED / name).read_bytes()
+    assert (SHIPPED / "candidates.csv").read_bytes() == (DEMO / "candidates.csv").read_bytes()
+    text = ("\n\n".join(library) + "\n\n").encode()
+    learned_from = {file.name: file.sha256 for file in header.provenance.files}
+    assert learned_from["demo-library.msp"] == hashlib.sha256(text).hexdigest()
+    blocks = {maker.first_block(record) for record in known}
+    assert header.experts is not None
+    assert blocks <= set(header.experts.first_blocks)
