@@ -214,7 +214,7 @@ def rank_folds(
             run = runs.setdefault(kind, Run([], {}, {}))
             settled = {}
             for method, evidence in scored.evidence.items():
-                of_run, _ = settle([evidence[n] for n in ranked], memory.pool.weights)
+                of_run = settle([evidence[n] for n in ranked], memory.pool.weights)
                 settled[method] = dict(zip(ranked, (e.scores for e in of_run), strict=True))
                 cut = scored.cut.get(method, {})
                 _promise(run, method, fold, ranked, evidence, cut, memory)

@@ -98,7 +98,7 @@ def long_lists(
                 ranks[method] = [
                     rank_of_truth(truth, settled.scores, now)
                     for truth, settled, now in zip(
-                        truths, settle(weighed, memory.pool.weights)[0], at, strict=True
+                        truths, settle(weighed, memory.pool.weights), at, strict=True
                     )
                 ]
             figures[name][str(length or "all")] = {

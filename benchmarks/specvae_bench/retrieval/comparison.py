@@ -243,7 +243,7 @@ class Comparison:
                 if problem.candidates is not None
             }
             # The queries are one run, which shows how many of them the library knows.
-            pooled, _ = settle(list(weighed.values()), pool.weights)
+            pooled = settle(list(weighed.values()), pool.weights)
             settled = dict(zip(weighed, (evidence.scores for evidence in pooled), strict=True))
             self.add(
                 f"{name}, everything",

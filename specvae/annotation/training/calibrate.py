@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
-from specvae.annotation.evidence.known_share import DEFAULT_SHARE, known_share, settle
+from specvae.annotation.evidence.known_share import DEFAULT_SHARE, share_of_known
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.pool import Evidence, fit_weights
 from specvae.annotation.library.header import CalibrationFigures
@@ -139,9 +139,8 @@ def calibrate(
 
 
 def _known_share(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> float:
-    pooled = [query.evidence for query in ranked if query.evidence is not None]
-    _, log_odds = settle([e.settled(weights, DEFAULT_SHARE) for e in pooled], weights)
-    return known_share(log_odds)
+    pooled = (query.evidence for query in ranked if query.evidence is not None)
+    return share_of_known(e.settled(weights, DEFAULT_SHARE) for e in pooled)
 
 
 def _raw(ranked: Ranked) -> NDArray[np.float64]:
