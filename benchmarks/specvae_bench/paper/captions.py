@@ -36,7 +36,7 @@ TEST_CAPTIONS, TEST_FEATURES = "text_testclasses.txt", "test_features.npy"
 N_TOKENS = 32
 N_FEATURES = 2048
 CAPTIONS_PER_IMAGE = 10
-MIN_COUNT = 3
+MIN_COUNT = 4  # The study keeps words that occur more than three times.
 
 SPECIAL_WORDS = ("<exc>", "<pad>", "<eos>")
 EXC, PAD, EOS = range(3)
@@ -73,13 +73,10 @@ class Vocabulary:
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], min_count: int = MIN_COUNT) -> Vocabulary:
-        """Return the words that occur at least `min_count` times, the most frequent first.
-
-        Equally frequent words stand in alphabetical order.
-        """
+        """Return the words that occur at least `min_count` times, in the order of the text."""
         counts = Counter(word for caption in captions for word in split_words(caption))
         kept = [word for word, n in counts.items() if n >= min_count]
-        return cls((*SPECIAL_WORDS, *sorted(kept, key=lambda word: (-counts[word], word))))
+        return cls((*SPECIAL_WORDS, *kept))
 
     def encode(self, captions: Sequence[str]) -> NDArray[np.int64]:
         """Return tokens, int64 (n, 32): words, cut to 31, then ``<eos>``, then ``<pad>``."""

@@ -3,8 +3,10 @@
 A caption becomes a vector by the smooth inverse frequency mean of its words' FastText vectors
 (Arora, Liang and Ma, ICLR 2017; Bojanowski et al. 2017, doi:10.1162/tacl_a_00051). Canonical
 correlation analysis (Hotelling 1936, doi:10.1093/biomet/28.3-4.321) of training images and captions
-gives the projections, and the metric is the mean cosine of projected pairs, as in the study of
-Shi et al. (2019), doi:10.48550/arXiv.1911.03393. Projections of different fits give figures that
+gives the projections, and the metric is the mean cosine of projected pairs, as in the published
+evaluation of Shi et al. (2019), doi:10.48550/arXiv.1911.03393, which that of Kutuzova et al. uses
+too. What a cosine is depends on how long the directions are; here they are as long as there: a pair
+of directions (w_x, w_y) is one vector of length 1. Projections of different fits give figures that
 cannot be compared, so a fit is stored and used again.
 """
 
@@ -26,7 +28,7 @@ from specvae.vae.header import read_table
 from specvae_bench.paper.captions import EOS, N_FEATURES, PAD, CaptionSet, Vocabulary
 
 METADATA_KEY = "specvae_bench"
-FORMAT = "caption-metric 1"
+FORMAT = "caption-metric 2"
 
 N_COMPONENTS = 40
 SIF_A = 1e-3
@@ -40,6 +42,9 @@ WORD_EPOCHS = 10
 WORD_BUCKETS = 1 << 16
 
 Matrix = NDArray[np.float64]
+
+# What <exc>, <pad> and <eos> have in place of word vectors, as in the published evaluation.
+_SPECIAL_VALUES = np.array([[-1.0], [0.0], [1.0]])
 
 # Arrays of the metric and their shapes; n stands for words, d for the word dimension, k for
 # components.
@@ -74,11 +79,12 @@ class CaptionMetric:
     Parameters
     ----------
     word_vectors
-        (n_words, dimension); rows of ``<exc>``, ``<pad>`` and ``<eos>`` are zero.
+        (n_words, dimension); ``<exc>`` has -1 everywhere, ``<pad>`` 0 and ``<eos>`` 1.
     word_weights
-        (n_words,), a / (a + frequency); zero for the three special words.
+        (n_words,), a / (a + frequency); zero for ``<pad>`` and ``<eos>``.
     common
-        (dimension,), unit vector: the first principal component of the training captions' means.
+        (dimension,), unit vector: the first principal component of the training captions' means,
+        about their mean.
     image_mean, text_mean
         (2048,), (dimension,): means over the training pairs.
     image_projection, text_projection
@@ -139,11 +145,12 @@ class CaptionMetric:
         vectors = np.array(word_vectors, dtype=np.float64)
         if vectors.ndim != 2 or len(vectors) != len(vocabulary):
             raise ValueError(f"word vectors of shape {vectors.shape} for {len(vocabulary)} words")
-        vectors[: EOS + 1] = 0.0
+        vectors[: EOS + 1] = _SPECIAL_VALUES
         weights = sif_weights(train.tokens, len(vocabulary))
 
         means = sif_means(train.tokens, vectors, weights)
-        common = np.linalg.eigh(means.T @ means)[1][:, -1]
+        centred = means - means.mean(axis=0)
+        common = np.linalg.eigh(centred.T @ centred)[1][:, -1]
         text = means - np.outer(means @ common, common)
         image_mean, text_mean, image_projection, text_projection, correlations = fit_cca(
             train.features.astype(np.float64), text, train.image_of, n_components
@@ -252,31 +259,30 @@ class CaptionMetric:
 
 
 def sif_weights(tokens: NDArray[np.int64], n_words: int) -> Matrix:
-    """Return a / (a + frequency) for each word, (n_words,), with a = 1e-3; special words have 0.
+    """Return a / (a + frequency) for each word, (n_words,), with a = 1e-3.
 
-    The frequency is a word's share of all words in `tokens` (n, 32), special words left out.
+    The frequency is a word's share of all words in `tokens` (n, 32). ``<exc>`` counts as a word
+    that is as frequent as all rare words together; ``<pad>`` and ``<eos>`` have weight 0.
     """
     counts = np.bincount(tokens.ravel(), minlength=n_words).astype(np.float64)
-    counts[: EOS + 1] = 0.0
+    counts[[PAD, EOS]] = 0.0
     weights: Matrix = SIF_A / (SIF_A + counts / max(counts.sum(), 1.0))
-    weights[: EOS + 1] = 0.0
+    weights[[PAD, EOS]] = 0.0
     return weights
 
 
 def sif_means(tokens: NDArray[np.int64], vectors: Matrix, weights: Matrix) -> Matrix:
-    """Return the mean of weight times vector over each caption's words, (n, dimension).
+    """Return the mean of weight times vector over each caption's tokens, (n, dimension).
 
-    Words are the tokens before the first ``<eos>`` except ``<exc>`` and ``<pad>``, which have no
-    vector; a caption without words is zero.
+    A caption ends with its first ``<eos>``, which counts as a token; without one it has all 32.
     """
-    ended = np.cumsum(tokens == EOS, axis=1) > 0
-    words = np.where(ended, PAD, tokens)
+    ends = tokens == EOS
+    behind = np.cumsum(ends, axis=1) - ends > 0
     weighted = vectors * weights[:, None]
     total = np.zeros((len(tokens), vectors.shape[1]))
-    for column in words.T:
-        total += weighted[column]
-    n_words = (words > EOS).sum(axis=1)
-    total /= np.maximum(n_words, 1)[:, None]
+    for column, is_behind in zip(tokens.T, behind.T, strict=True):
+        total += np.where(is_behind[:, None], 0.0, weighted[column])
+    total /= (~behind).sum(axis=1)[:, None]
     return total
 
 
@@ -289,8 +295,9 @@ def fit_cca(
     covariances of the views with 1e-12 on their diagonals. The same directions come from the
     singular vectors of the cross-covariance of whitened views, and that is how they are computed:
     B is singular wherever a view has fewer dimensions than columns, and those columns' directions,
-    which carry rounding errors only, are left out of the whitening. Directions have unit variance
-    in each view.
+    which carry rounding errors only, are left out of the whitening. The views have equal variances
+    along a pair of directions, and (w_x, w_y) together has length 1, as an eigenvector v has in the
+    published evaluation: the cosines depend on it.
 
     Parameters
     ----------
@@ -332,13 +339,9 @@ def fit_cca(
     left, correlations, right = np.linalg.svd(
         x_basis.T @ (scale * (x.T @ y_sums)) @ y_basis, full_matrices=False
     )
-    return (
-        x_mean,
-        y_mean,
-        x_basis @ left[:, :n_components],
-        y_basis @ right[:n_components].T,
-        correlations[:n_components].copy(),
-    )
+    w_x, w_y = x_basis @ left[:, :n_components], y_basis @ right[:n_components].T
+    lengths = np.sqrt(np.square(w_x).sum(axis=0) + np.square(w_y).sum(axis=0))
+    return x_mean, y_mean, w_x / lengths, w_y / lengths, correlations[:n_components].copy()
 
 
 def _whitening(covariance: Matrix) -> Matrix:

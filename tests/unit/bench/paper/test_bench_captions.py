@@ -74,8 +74,10 @@ def test_words_are_lower_case_with_punctuation_apart() -> None:
 
 def test_rare_words_have_no_index_of_their_own() -> None:
     lines = ["b a a c", "b c a", "b d d"]
-    assert Vocabulary.from_captions(lines, 3).words == ("<exc>", "<pad>", "<eos>", "a", "b")
-    assert Vocabulary.from_captions(lines, 2).words[3:] == ("a", "b", "c", "d")
+    assert Vocabulary.from_captions(lines, 3).words == ("<exc>", "<pad>", "<eos>", "b", "a")
+    assert Vocabulary.from_captions(lines, 2).words[3:] == ("b", "a", "c", "d")
+    # As in the study, more than three times by default.
+    assert Vocabulary.from_captions(["c b b b b", "a a a"]).words[3:] == ("b",)
 
 
 def test_captions_are_cut_and_filled_to_32_tokens() -> None:
@@ -96,12 +98,12 @@ def test_generated_tokens_are_decoded_up_to_the_first_end() -> None:
 
 
 def test_a_vocabulary_survives_its_file(tmp_path: Path) -> None:
-    vocabulary = Vocabulary.from_captions(["é é é b b b ' ' '"])
+    vocabulary = Vocabulary.from_captions(["é é é é b b b b ' ' ' '"])
     vocabulary.save(tmp_path / "vocabulary.json")
     again = Vocabulary.load(tmp_path / "vocabulary.json")
     assert again == vocabulary
     assert again.digest == vocabulary.digest
-    assert Vocabulary.from_captions(["é é é b b b"]).digest != vocabulary.digest
+    assert Vocabulary.from_captions(["é é é é b b b b"]).digest != vocabulary.digest
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def _latin1_in_line_3(path: Path) -> None:
         (TRAIN_FEATURES, _save(np.zeros((12, 2048), int)), ": int64 array of shape .*, wanted fl"),
         (TRAIN_FEATURES, _not_a_number, ": image 5 has a feature that is no number"),
         (TEST_FEATURES, _save(np.zeros((7, 2048)) + 1e39), ": image 1 has a feature that is no n"),
-        (TRAIN_CAPTIONS, _write(b"\n".join([b"%d" % i for i in range(120)])), ": no word occurs 3"),
+        (TRAIN_CAPTIONS, _write(b"\n".join([b"%d" % i for i in range(120)])), ": no word occurs 4"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")

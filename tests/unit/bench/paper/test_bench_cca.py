@@ -56,13 +56,15 @@ def test_known_correlations_are_found() -> None:
     x, y = views(RHO, 500, 6, 4)
     fit = fit_cca(x, y, np.arange(500), 4)
     np.testing.assert_allclose(fit[4], [*RHO, 0.0], atol=1e-9)
+    np.testing.assert_allclose((fit[2] ** 2).sum(0) + (fit[3] ** 2).sum(0), np.ones(4))
     u, v = x @ fit[2], y @ fit[3]
-    np.testing.assert_allclose(u.T @ u / 499, np.eye(4), atol=1e-6)
-    np.testing.assert_allclose(v.T @ v / 499, np.eye(4), atol=1e-6)
-    np.testing.assert_allclose(u.T @ v / 499, np.diag([*RHO, 0.0]), atol=1e-6)
+    variances = np.diag(u.var(axis=0, ddof=1))
+    np.testing.assert_allclose(u.T @ u / 499, variances, atol=1e-6)
+    np.testing.assert_allclose(v.T @ v / 499, variances, atol=1e-6)
+    np.testing.assert_allclose(u.T @ v / 499, variances * [*RHO, 0.0], atol=1e-6)
 
 
-def test_invertible_maps_and_shifts_of_a_view_change_nothing() -> None:
+def test_rotations_and_shifts_of_a_view_change_nothing_and_other_maps_no_correlation() -> None:
     rng = np.random.default_rng(1)
     x, y = views(RHO, 400, 6, 4)
     mapped_x = x @ rng.normal(size=(6, 6)) * 50 + 3.0
@@ -70,12 +72,15 @@ def test_invertible_maps_and_shifts_of_a_view_change_nothing() -> None:
     pairs = np.arange(400)
     plain, mapped = fit_cca(x, y, pairs, 3), fit_cca(mapped_x, mapped_y, pairs, 3)
     np.testing.assert_allclose(mapped[4], plain[4], atol=1e-8)
-    assert mean_cosine(mapped_x, mapped_y, mapped) == pytest.approx(
+    turned_x, turned_y = x @ np.linalg.qr(rng.normal(size=(6, 6)))[0] + 3.0, y - 7.0
+    turned = fit_cca(turned_x, turned_y, pairs, 3)
+    assert mean_cosine(turned_x, turned_y, turned) == pytest.approx(
         mean_cosine(x, y, plain), abs=1e-6
     )
 
 
 def test_it_solves_the_generalised_eigenproblem() -> None:
+    """The published evaluation, worked out from A v = l B v: directions, lengths and cosines."""
     linalg = pytest.importorskip("scipy.linalg")
     rng = np.random.default_rng(2)
     x = rng.normal(size=(300, 8))
@@ -85,12 +90,30 @@ def test_it_solves_the_generalised_eigenproblem() -> None:
     a, b = cov.copy(), cov.copy()
     a[:8, :8], a[8:, 8:] = 0.0, 0.0
     b[:8, 8:], b[8:, :8] = 0.0, 0.0
-    values, vectors = linalg.eigh(a, b + RIDGE * np.eye(14))
-    np.testing.assert_allclose(correlations, values[::-1][:4], rtol=1e-9)
-    # The eigenvectors are ours up to sign, and have variance 1/2 in each view where ours have 1.
-    ours = np.vstack([w_x, w_y]) / np.sqrt(2)
-    np.testing.assert_allclose(np.abs(ours), np.abs(vectors[:, ::-1][:, :4]), rtol=1e-6)
+    # The general solver gives eigenvectors of length 1; that for symmetric matrices would not.
+    values, vectors = linalg.eig(a + RIDGE * np.eye(14), b + RIDGE * np.eye(14))
+    best = values.real.argsort()[::-1][:4]
+    np.testing.assert_allclose(correlations, values.real[best], rtol=1e-9)
+    theirs, ours = vectors.real[:, best], np.vstack([w_x, w_y])
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), rtol=1e-6)
+    wanted = mean_cosine(x, y, (x_mean, y_mean, theirs[:8], theirs[8:]))
+    found = mean_cosine(x, y, (x_mean, y_mean, w_x, w_y))
+    assert found == pytest.approx(wanted, abs=1e-9)
+    # Directions of unit variance, as other programs give them, have other cosines.
+    scale = (x @ w_x).std(axis=0)
+    assert abs(mean_cosine(x, y, (x_mean, y_mean, w_x / scale, w_y / scale)) - wanted) > 0.005
     np.testing.assert_allclose([x_mean[3], y_mean[2]], [x[:, 3].mean(), y[:, 2].mean()])
+
+
+def test_unit_variance_directions_are_those_of_scikit_learn() -> None:
+    decomposition = pytest.importorskip("sklearn.cross_decomposition")
+    x, y = views(RHO, 300, 5, 4)
+    _, _, w_x, w_y, _ = fit_cca(x, y, np.arange(300), 3)
+    peer = decomposition.CCA(n_components=3, scale=False, max_iter=5000, tol=1e-12).fit(x, y)
+    for ours, theirs in zip((x @ w_x, y @ w_y), peer.transform(x, y), strict=True):
+        found = ours / np.linalg.norm(ours, axis=0)
+        wanted = theirs / np.linalg.norm(theirs, axis=0)
+        np.testing.assert_allclose(np.abs((found * wanted).sum(axis=0)), np.ones(3), atol=1e-5)
 
 
 def test_pairs_that_share_an_image_count_each() -> None:
@@ -117,7 +140,10 @@ def test_columns_that_depend_on_others_are_no_direction() -> None:
     x_more = np.hstack([x, x @ np.random.default_rng(5).normal(size=(6, 30)), np.ones((200, 2))])
     plain, wider = fit_cca(x, y, np.arange(200), 3), fit_cca(x_more, y, np.arange(200), 3)
     np.testing.assert_allclose(wider[4], plain[4], atol=1e-8)
-    assert mean_cosine(x_more, y, wider) == pytest.approx(mean_cosine(x, y, plain), abs=1e-6)
+    # The directions are other vectors then, of other lengths, but see the same in the images.
+    seen = [(x @ plain[2]).T, ((x_more - wider[0]) @ wider[2]).T]
+    found, wanted = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in seen)
+    np.testing.assert_allclose(np.abs((found * wanted).sum(axis=1)), np.ones(3), atol=1e-6)
 
 
 @pytest.mark.parametrize(("n_x", "view"), [(30, "image features"), (300, "caption vectors")])
@@ -138,17 +164,18 @@ def tokens_of(*rows: list[int]) -> NDArray[np.int64]:
 def test_sif_by_hand() -> None:
     tokens = tokens_of([3, 3, 4, EOS], [3, EXC, PAD, 4, EOS, 3])
     weights = sif_weights(tokens, 6)
-    # 4 of 6 words are word 3, and 2 of 6 word 4; word 5 does not occur.
-    np.testing.assert_allclose(
-        weights, [0, 0, 0, 1e-3 / (1e-3 + 4 / 6), 1e-3 / (1e-3 + 2 / 6), 1.0], rtol=1e-12
-    )
-    vectors = np.array([[9, 9], [9, 9], [9, 9], [1, 0], [0, 2], [5, 5]], dtype=float)
+    # Of 7 words 4 are word 3, 2 are word 4 and one is rare; word 5 does not occur.
+    frequencies = np.array([1, 4, 2, 0]) / 7
+    np.testing.assert_allclose(weights[[0, 3, 4, 5]], 1e-3 / (1e-3 + frequencies), rtol=1e-12)
+    np.testing.assert_array_equal(weights[[PAD, EOS]], 0.0)
+    vectors = np.array([[-1, -1], [0, 0], [1, 1], [1, 0], [0, 2], [5, 5]], dtype=float)
     means = sif_means(tokens, vectors, weights)
-    first = [2 * weights[3] / 3, 2 * weights[4] / 3]
-    second = [weights[3] / 2, 2 * weights[4] / 2]  # The word behind <eos> does not count.
+    # <eos> counts as a token, and so does padding before it; the word behind it does not.
+    first = [2 * weights[3] / 4, 2 * weights[4] / 4]
+    second = [(weights[3] - weights[EXC]) / 5, (2 * weights[4] - weights[EXC]) / 5]
     np.testing.assert_allclose(means, [first, second], rtol=1e-12)
-    empty = sif_means(tokens_of([EOS, 3], [EXC, EXC]), vectors, weights)
-    np.testing.assert_array_equal(empty, np.zeros((2, 2)))
+    others = sif_means(tokens_of([EOS, 3], [EXC, EXC]), vectors, weights)
+    np.testing.assert_allclose(others, [[0, 0], 2 * [-2 * weights[EXC] / 32]], rtol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +192,7 @@ def metric(captions: Captions) -> CaptionMetric:
 def test_the_common_component_is_removed(captions: Captions, metric: CaptionMetric) -> None:
     train = captions.train
     means = sif_means(train.tokens, metric.word_vectors, metric.word_weights)
-    top = np.linalg.svd(means, full_matrices=False)[2][0]
+    top = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)[2][0]
     assert abs(top @ metric.common) == pytest.approx(1.0, abs=1e-9)
     embedded = metric.embed(captions.test.tokens)
     other = sif_means(captions.test.tokens, metric.word_vectors, metric.word_weights)
@@ -242,7 +269,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
     ("old", "new", "complaint"),
     [
         ("specvae_bench", "another", "no caption metric"),
-        ("caption-metric 1", "caption-metric 9", "format 'caption-metric 9', this program reads"),
+        ("caption-metric 2", "caption-metric 9", "format 'caption-metric 9', this program reads"),
         ("train_sha256", "trained_on", "no caption metric"),
         ('"common"', '"mean"', "array common is missing or of another kind"),
         ('"shape":[60]', '"shape":[60,1]', "is missing or of another kind"),
