@@ -14,11 +14,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from specvae.face import Model, annotate, load, read_spectra, train
+    from specvae.face import (
+        Model,
+        annotate,
+        from_matchms,
+        load,
+        read_spectra,
+        to_matchms,
+        train,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "__version__", "annotate", "load", "read_spectra", "train"]
+__all__ = [
+    "Model",
+    "__version__",
+    "annotate",
+    "from_matchms",
+    "load",
+    "read_spectra",
+    "to_matchms",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -6,11 +6,14 @@ The functions do what the commands of the same names do, and take the same setti
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from specvae.annotation.output.cells import rows
+from specvae.annotation.output.provenance import provenance
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import COLUMNS
 from specvae.annotation.ranking.run import RankingRun, RunOptions
@@ -18,19 +21,35 @@ from specvae.annotation.training.inputs import TrainFiles
 from specvae.annotation.training.record import MODEL_FILE
 from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.settings import preset_config
+from specvae.errors import InputError
 from specvae.report import ReadReport
 from specvae.settings import override
+from specvae.spectra.exchange import from_matchms, to_matchms
 from specvae.spectra.read import read_spectra as read_records
+from specvae.spectra.read import with_unique_ids
 from specvae.spectra.spectrum import Spectrum
 
 if TYPE_CHECKING:
+    import matchms
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
+__all__ = [
+    "Model",
+    "annotate",
+    "from_matchms",
+    "load",
+    "read_spectra",
+    "to_matchms",
+    "train",
+]
+
 _log = logging.getLogger(__name__)
 
 Files = str | Path | Iterable[str | Path]
+Spectra: TypeAlias = "str | Path | Iterable[Spectrum | matchms.Spectrum]"
+Candidates: TypeAlias = "str | Path | pd.DataFrame | Iterable[str]"
 
 
 class Model:
@@ -50,8 +69,8 @@ class Model:
 
     def annotate(
         self,
-        spectra: str | Path | Iterable[Spectrum],
-        candidates: str | Path,
+        spectra: Spectra,
+        candidates: Candidates,
         ppm: float = 10.0,
         *,
         top: int | None = 10,
@@ -70,9 +89,10 @@ class Model:
         Parameters
         ----------
         spectra
-            A file, or spectra as `read_spectra` returns them.
+            A file, or spectra: as `read_spectra` returns them, or of matchms.
         candidates
-            A table of structures, or a pool (``.h5``).
+            A file of structures, or a pool (``.h5``); a DataFrame with the columns of such a file
+            (``smiles`` or ``inchi``, and if there ``query_id``, ``name``, ``id``); or SMILES.
         ppm
             Largest distance of a candidate's exact mass from the spectrum's neutral mass, where
             the table has no column ``query_id``.
@@ -103,32 +123,52 @@ class Model:
         pandas.DataFrame
             One row per ranked candidate, in the columns of ``specvae annotate``; a spectrum that
             could not be ranked has one row whose ``status`` says why. ``attrs`` holds what the
-            table was made from.
+            table was made from: under ``provenance`` digests, options, versions and date, as in
+            the JSON file that ``specvae annotate`` writes.
 
         Raises
         ------
         InputError
-            If a file cannot be used.
+            If a file, a spectrum or the candidates cannot be used.
         ConfigError
             If an adduct is unknown or a number is out of range.
         """
+        with _candidates_file(candidates) as path:
+            return self._annotate(
+                spectra,
+                path,
+                isinstance(candidates, str | Path),
+                top,
+                ppm=ppm,
+                in_list=in_list,
+                known=known,
+                assume_adduct=assume_adduct,
+                assume_ion_mode=assume_ion_mode,
+                library=_paths(library),
+                use_library=use_library,
+                merge_by=merge_by,
+                n_jobs=n_jobs,
+            )
+
+    def _annotate(
+        self,
+        spectra: Spectra,
+        candidates: Path,
+        is_named: bool,
+        top: int | None,
+        **asked: Any,  # noqa: ANN401 (those of RunOptions)
+    ) -> pd.DataFrame:
+        """Rank; `is_named` says whether the file of candidates is the user's."""
         import pandas as pd
 
-        options = RunOptions(
-            candidates=Path(candidates),
-            ppm=ppm,
-            in_list=in_list,
-            known=known,
-            assume_adduct=assume_adduct,
-            assume_ion_mode=assume_ion_mode,
-            library=_paths(library),
-            use_library=use_library,
-            merge_by=merge_by,
-            rescore=rescore,
-            n_jobs=n_jobs,
-        )
+        options = RunOptions(candidates=candidates, **asked)
         run = RankingRun(self.annotator, options)
-        found = run.results(Path(spectra) if isinstance(spectra, str) else spectra, top=top)
+        queries: Path | None = None
+        if isinstance(spectra, str | Path):
+            queries = Path(spectra)
+            found = run.results(queries, top=top)
+        else:
+            found = run.results(_ours(spectra), top=top)
         _tell(run.queries, "spectra")
         _tell(run.candidates, "candidates")
         _tell(run.library, "spectra of the library")
@@ -136,24 +176,30 @@ class Model:
             [row for result in found.results for row in rows(result)], columns=list(COLUMNS)
         )
         table = table.astype({"rank": "Int64"})
+        made_by = provenance(
+            options, self.annotator.header, queries=queries, model=self.path, top=top
+        )
+        if not is_named:
+            made_by["inputs"]["candidates"]["path"] = None
         table.attrs = {
             "model": str(self.path),
             "model digest": self.annotator.header.weights_sha256,
-            "candidates": str(candidates),
+            "candidates": str(candidates) if is_named else "in memory",
+            "provenance": made_by,
             "share of lists with their truth": found.share_in_list,
         }
         return table
 
-    def predict(self, spectra: Iterable[Spectrum]) -> NDArray[np.float64]:
+    def predict(self, spectra: Iterable[Spectrum | matchms.Spectrum]) -> NDArray[np.float64]:
         """Return the probability of each fingerprint bit, float64 (n_spectra, n_bits)."""
         import numpy as np
 
-        logits = self.annotator.predict([self.annotator.settle(s).spectrum for s in spectra])
+        logits = self.annotator.predict([self.annotator.settle(s).spectrum for s in _ours(spectra)])
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
-    def embed(self, spectra: Iterable[Spectrum]) -> NDArray[np.float32]:
+    def embed(self, spectra: Iterable[Spectrum | matchms.Spectrum]) -> NDArray[np.float32]:
         """Return the latent mean of each spectrum, float32 (n_spectra, n_latent)."""
-        return self.annotator.embed([self.annotator.settle(s).spectrum for s in spectra])
+        return self.annotator.embed([self.annotator.settle(s).spectrum for s in _ours(spectra)])
 
 
 def load(path: str | Path, device: str = "auto") -> Model:
@@ -196,8 +242,8 @@ def read_spectra(path: str | Path) -> list[Spectrum]:
 
 
 def annotate(
-    spectra: str | Path | Iterable[Spectrum],
-    candidates: str | Path,
+    spectra: Spectra,
+    candidates: Candidates,
     model: str | Path | Model = "specvae-model",
     ppm: float = 10.0,
     **options: Any,  # noqa: ANN401 (those of Model.annotate)
@@ -263,6 +309,41 @@ def train(
     )
     run_training(config, files, device=device, resume=resume, force=force)
     return load(output, device)
+
+
+def _ours(spectra: Iterable[Spectrum | matchms.Spectrum]) -> list[Spectrum]:
+    """Return spectra of either kind as ours; those of matchms each under a name of its own."""
+    given = list(spectra)
+    if all(isinstance(spectrum, Spectrum) for spectrum in given):
+        return [spectrum for spectrum in given if isinstance(spectrum, Spectrum)]
+    return list(
+        with_unique_ids(
+            spectrum if isinstance(spectrum, Spectrum) else from_matchms(spectrum, number)
+            for number, spectrum in enumerate(given, start=1)
+        )
+    )
+
+
+@contextmanager
+def _candidates_file(candidates: Candidates) -> Iterator[Path]:
+    """Yield the file of candidates; those in memory are written to a temporary one.
+
+    So they are read by the rules of files, and what is wrong with a row is told in the same words.
+    """
+    if isinstance(candidates, str | Path):
+        yield Path(candidates)
+        return
+    import pandas as pd
+
+    if not isinstance(candidates, pd.DataFrame):
+        listed = list(candidates)
+        if not all(isinstance(smiles, str) for smiles in listed):
+            raise InputError("candidates: wanted a path, a DataFrame or SMILES as text")
+        candidates = pd.DataFrame({"smiles": listed})
+    with tempfile.TemporaryDirectory(prefix="specvae-") as folder:
+        path = Path(folder) / "candidates.csv"
+        candidates.to_csv(path, index=False)
+        yield path
 
 
 def _paths(files: Files) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_config, write_library
 
@@ -94,3 +95,33 @@ def test_import_loads_nothing_heavy() -> None:
     heavy = {"torch", "rdkit", "pandas", "numpy", "click", "specvae.face"}
     assert heavy & set(run.stdout.split()) == set()
     assert all(hasattr(specvae, name) for name in specvae.__all__)
+
+
+def test_candidates_and_spectra_may_be_in_memory(model: specvae.Model, folder: Path) -> None:
+    spectra = specvae.read_spectra(folder / "library.msp")[:6]
+    wanted = model.annotate(spectra, folder / "cands.csv", n_jobs=1)
+    smiles = pd.read_csv(folder / "cands.csv")
+    for candidates in (smiles, smiles["smiles"].tolist()):
+        table = model.annotate(spectra, candidates, n_jobs=1)
+        assert table.equals(wanted)
+        made_by = table.attrs["provenance"]
+        assert made_by["inputs"]["candidates"]["path"] is None
+        assert table.attrs["candidates"] == "in memory"
+    made_by = wanted.attrs["provenance"]
+    assert made_by["options"]["ppm"] == 10.0
+    assert made_by["inputs"]["queries"] is None
+    assert len(made_by["inputs"]["candidates"]["sha256"]) == 64
+    with pytest.raises(InputError, match="SMILES as text"):
+        model.annotate(spectra, [1, 2])  # type: ignore[list-item]
+
+
+def test_spectra_of_matchms_are_ranked_like_ours(model: specvae.Model, folder: Path) -> None:
+    pytest.importorskip("matchms", reason="matchms is not installed")
+    ours = specvae.read_spectra(folder / "library.msp")[:4]
+    theirs = [specvae.to_matchms(spectrum) for spectrum in ours]
+    columns = ["rank", "smiles", "score", "precursor_mz", "adduct"]
+    wanted = model.annotate(ours, folder / "cands.csv", n_jobs=1)[columns]
+    assert model.annotate(theirs, folder / "cands.csv", n_jobs=1)[columns].equals(wanted)
+    assert np.allclose(model.embed(theirs), model.embed(ours))
+    twice = model.annotate([theirs[0], theirs[0]], folder / "cands.csv", n_jobs=1)
+    assert twice["query_id"].nunique() == 2

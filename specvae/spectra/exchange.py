@@ -1,0 +1,94 @@
+"""Spectra of matchms, to and from ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from specvae.errors import InputError
+from specvae.spectra.fields import RejectedRecordError, collect, identify, make_spectrum
+from specvae.spectra.mgf import MGF_STYLE
+from specvae.spectra.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import matchms
+
+# Our field -> the key that matchms gives it.
+_KEYS = {
+    "query_id": "spectrum_id",
+    "name": "compound_name",
+    "precursor_mz": "precursor_mz",
+    "adduct": "adduct",
+    "charge": "charge",
+    "ion_mode": "ionmode",
+    "ms_level": "ms_level",
+    "collision_energy_text": "collision_energy",
+    "retention_time": "retention_time",
+    "instrument": "instrument",
+    "instrument_type": "instrument_type",
+    "smiles": "smiles",
+    "inchi": "inchi",
+    "inchikey": "inchikey",
+    "formula": "formula",
+}
+# What matchms puts where a charge, an ion mode or a text is not known.
+_UNKNOWN = ("", "n/a", "0")
+
+
+def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
+    """Return a spectrum of matchms as ours; its metadata are read as those of an MGF record.
+
+    Parameters
+    ----------
+    spectrum
+        With peaks and metadata.
+    ordinal
+        Names the spectrum where it has no identifier: ``matchms#1``.
+
+    Raises
+    ------
+    InputError
+        If it is no such spectrum, or has no peaks or an impossible precursor or charge.
+    """
+    metadata = getattr(spectrum, "metadata", None)
+    if not isinstance(metadata, dict) or not hasattr(spectrum, "peaks"):
+        raise InputError(
+            f"spectrum {ordinal}: found {type(spectrum).__name__}, wanted a Spectrum of specvae or "
+            "matchms"
+        )
+    record = collect(
+        (key, str(value))
+        for key, value in metadata.items()
+        if isinstance(value, str | int | float) and str(value) not in _UNKNOWN
+    )
+    query_id = identify(record, MGF_STYLE, "matchms", ordinal)
+    mz = np.asarray(spectrum.peaks.mz, np.float64)
+    intensity = np.asarray(spectrum.peaks.intensities, np.float64)
+    try:
+        return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, "matchms", ordinal)
+    except RejectedRecordError as error:
+        raise InputError(
+            f"spectrum {ordinal} ({query_id}): {error.reason}: {error.detail}"
+        ) from None
+
+
+def to_matchms(spectrum: Spectrum) -> matchms.Spectrum:
+    """Return a spectrum for matchms, with its metadata under the keys that matchms uses.
+
+    Raises
+    ------
+    InputError
+        If matchms is not installed.
+    """
+    try:
+        import matchms
+    except ImportError:
+        raise InputError("matchms is not installed: pip install matchms") from None
+    named = {key: getattr(spectrum, name) for name, key in _KEYS.items()}
+    metadata: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    others = {key: value for key, value in spectrum.metadata.items() if key.lower() not in metadata}
+    return matchms.Spectrum(
+        mz=np.array(spectrum.mz), intensities=np.array(spectrum.intensity),
+        metadata={**others, **metadata},
+    )  # fmt: skip
