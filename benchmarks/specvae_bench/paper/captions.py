@@ -7,6 +7,8 @@ The folder holds what the study of Shi et al. (2019), doi:10.48550/arXiv.1911.03
 ``train_features.npy``       float (n_images, 2048): the images' ResNet-101 features, same order
 ``text_testclasses.txt``     the same for the images of the test classes
 ``test_features.npy``        the same for the images of the test classes
+``train_images.npy``         uint8 (n_images, height, width, 3): the training images themselves,
+                             small, for pictures; may be missing
 ========================== =====================================================================
 
 The training fold is the first pair of files. The second pair is halved by images: the first half
@@ -23,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,7 @@ from specvae.errors import InputError
 from specvae.files import atomic_text
 
 TRAIN_CAPTIONS, TRAIN_FEATURES = "text_trainvalclasses.txt", "train_features.npy"
+TRAIN_PICTURES = "train_images.npy"
 TEST_CAPTIONS, TEST_FEATURES = "text_testclasses.txt", "test_features.npy"
 
 N_TOKENS = 32
@@ -162,12 +166,16 @@ class CaptionSet:
 
 @dataclass(frozen=True, eq=False)
 class Captions:
-    """The three folds of a folder, and the vocabulary that the training captions make."""
+    """The three folds of a folder, and the vocabulary that the training captions make.
+
+    `pictures` are the training images, uint8 (n_images, height, width, 3), where there are any.
+    """
 
     vocabulary: Vocabulary
     train: CaptionSet
     val: CaptionSet
     test: CaptionSet
+    pictures: NDArray[np.uint8] | None = None
 
     def first(self, n_captions: int) -> Captions:
         """Return the same with only the first captions of each fold."""
@@ -175,7 +183,7 @@ class Captions:
             CaptionSet(fold.tokens[:n_captions], fold.features, fold.image_of[:n_captions])
             for fold in (self.train, self.val, self.test)
         )
-        return Captions(self.vocabulary, *folds)
+        return Captions(self.vocabulary, *folds, pictures=self.pictures)
 
 
 def read_captions(folder: Path, min_count: int = MIN_COUNT) -> Captions:
@@ -211,6 +219,7 @@ def read_captions(folder: Path, min_count: int = MIN_COUNT) -> Captions:
         train=_caption_set(vocabulary, train_lines, train_features),
         val=_caption_set(vocabulary, test_lines[:cut], test_features[:half]),
         test=_caption_set(vocabulary, test_lines[cut:], test_features[half:]),
+        pictures=_read_pictures(folder / TRAIN_PICTURES, len(train_features)),
     )
 
 
@@ -244,7 +253,20 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
 
 
-def _read_features(path: Path) -> NDArray[np.float32]:
+def _read_pictures(path: Path, n_images: int) -> NDArray[np.uint8] | None:
+    if not path.exists():
+        return None
+    found = _load_array(path)
+    shape = found.shape
+    if found.dtype != np.uint8 or len(shape) != 4 or (shape[0], shape[3]) != (n_images, 3):
+        raise InputError(
+            f"{path}: {found.dtype} array of shape {shape}, "
+            f"wanted uint8 ({n_images}, height, width, 3)"
+        )
+    return found
+
+
+def _load_array(path: Path) -> NDArray[Any]:
     try:
         found = np.load(path)
     except (ValueError, EOFError):
@@ -253,6 +275,11 @@ def _read_features(path: Path) -> NDArray[np.float32]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not isinstance(found, np.ndarray):
         raise InputError(f"{path}: an archive of arrays, wanted a single .npy array")
+    return found
+
+
+def _read_features(path: Path) -> NDArray[np.float32]:
+    found = _load_array(path)
     if found.dtype.kind != "f" or found.ndim != 2 or found.shape[1] != N_FEATURES or not len(found):
         raise InputError(
             f"{path}: {found.dtype} array of shape {found.shape}, "

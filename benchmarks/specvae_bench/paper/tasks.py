@@ -419,26 +419,60 @@ class CaptionTask:
         return self._metric.correlation(features.cpu().numpy(), tokens.cpu().numpy())
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
-        """Write captions as pictures; images come as features and cannot be shown."""
+        """Write captions, and for image features the training image that is nearest.
+
+        Of that image, its first caption; and itself, in ``images.png``, where the images are there.
+        """
         test = self._captions.test
         tables, index = self._fold(test)
         n_shown = min(8, len(test))
         rows = torch.linspace(0, len(test) - 1, n_shown).long()
         lines: dict[str, list[str]] = {"original": self._words(cast(Tensor, tables[TEXT])[rows])}
+        features = cast(Tensor, tables[IMAGE])[index[IMAGE][rows]]
+        nearest = {"original": self.nearest(features)}
         for label, given in (("both", (IMAGE, TEXT)), ("image", (IMAGE,)), ("text", (TEXT,))):
             where = {name: index[name][rows] for name in given}
-            made = decoded(model, {n: tables[n] for n in given}, (TEXT,), generator, where)
+            x = {name: tables[name] for name in given}
+            made = decoded(model, x, (IMAGE, TEXT), generator, where)
             lines[f"from {label}"] = self._words(made[TEXT])
+            nearest[f"from {label}"] = self.nearest(made[IMAGE])
+            lines[f"nearest image, from {label}"] = self._first_captions(nearest[f"from {label}"])
         draw_captions(folder / "reconstructions.png", lines)
         samples = drawn(model, 12, (IMAGE, TEXT), generator)
+        drawn_near = self.nearest(samples[IMAGE])
+        if (pictures := self._captions.pictures) is not None:
+            for name, shown in (("images", nearest), ("sampled-images", {"drawn": drawn_near})):
+                draw_reconstructions(
+                    folder / f"{name}.png",
+                    {
+                        label: torch.from_numpy(pictures[found.numpy()]).permute(0, 3, 1, 2) / 255
+                        for label, found in shown.items()
+                    },
+                )
         likeness = self._metric.cosines(samples[IMAGE].cpu().numpy(), samples[TEXT].cpu().numpy())
         draw_captions(
             folder / "samples.png",
             {
                 "drawn": self._words(samples[TEXT]),
+                "nearest image": self._first_captions(drawn_near),
                 "correlation with the drawn image": [f"{value:.3f}" for value in likeness],
             },
         )
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """Return the training images whose features are nearest to (n, 2048), (n,), int64.
+
+        By the Euclidean distance, among the images that have captions.
+        """
+        train = self._captions.train
+        images = torch.from_numpy(train.image_of).unique()
+        table = torch.from_numpy(train.features)[images]
+        return images[torch.cdist(features.cpu().float(), table).argmin(1)]
+
+    def _first_captions(self, images: Tensor) -> list[str]:
+        train = self._captions.train
+        first = [int((train.image_of == image).argmax()) for image in images.tolist()]
+        return self._words(torch.from_numpy(train.tokens[first]))
 
     def _words(self, tokens: Tensor) -> list[str]:
         return self._captions.vocabulary.decode(tokens.cpu().numpy())

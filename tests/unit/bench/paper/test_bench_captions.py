@@ -1,13 +1,15 @@
 """Captions and features are read as they stand in the files, or refused in one line."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from caption_files import ATTRIBUTES, write_captions
 from numpy.typing import ArrayLike
+from specvae_bench.paper import tasks
 from specvae_bench.paper.captions import (
     EOS,
     EXC,
@@ -17,12 +19,16 @@ from specvae_bench.paper.captions import (
     TEST_FEATURES,
     TRAIN_CAPTIONS,
     TRAIN_FEATURES,
+    TRAIN_PICTURES,
     Vocabulary,
     read_captions,
     split_words,
 )
+from specvae_bench.paper.cca import CaptionMetric
+from specvae_bench.paper.experiments import cub_captions
 
 from specvae.errors import InputError
+from specvae.vae.model import MultimodalVAE
 
 
 @pytest.fixture
@@ -224,6 +230,55 @@ def test_one_image_cannot_be_both_validation_and_test(tmp_path: Path) -> None:
     captions = read_captions(tmp_path)
     assert (len(captions.val), len(captions.test)) == (10, 10)
     assert not np.array_equal(captions.val.features, captions.test.features)
+
+
+def test_decoded_features_are_shown_by_the_nearest_training_image(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    written = rng.integers(0, 256, size=(12, 4, 5, 3), dtype=np.uint8)
+    assert read_captions(folder).pictures is None
+    np.save(folder / TRAIN_PICTURES, written)
+    captions = read_captions(folder)
+    vectors = rng.normal(size=(len(captions.vocabulary), 8))
+    metric = CaptionMetric.fit(
+        captions.train, captions.vocabulary, n_components=2, word_vectors=vectors
+    )
+    experiment = cub_captions(len(captions.vocabulary))
+    task = tasks.CaptionTask(experiment, captions, metric)
+    features = captions.train.features
+    near = torch.from_numpy(features[[7, 2]]) + 0.01
+    assert task.nearest(near).tolist() == [7, 2]
+    few = tasks.CaptionTask(experiment, captions.first(30), metric)  # of three images
+    assert set(few.nearest(torch.from_numpy(features)).tolist()) == {0, 1, 2}
+    texts: dict[str, Mapping[str, list[str]]] = {}
+    images: dict[str, Mapping[str, torch.Tensor]] = {}
+    monkeypatch.setattr(
+        tasks, "draw_captions", lambda path, lines: texts.update({path.stem: lines})
+    )
+    monkeypatch.setattr(
+        tasks, "draw_reconstructions", lambda path, rows: images.update({path.stem: rows})
+    )
+    model = MultimodalVAE(experiment.model_config("svae")).eval()
+    task.draw(model, folder, torch.Generator().manual_seed(0))
+    assert images.keys() == {"images", "sampled-images"}
+    assert list(images["images"]) == ["original", "from both", "from image", "from text"]
+    n_shown = 8
+    test = captions.test
+    rows = torch.linspace(0, len(test) - 1, n_shown).long().numpy()
+    distances = np.linalg.norm(
+        test.features[test.image_of[rows]][:, None].astype(float) - features[None], axis=2
+    )
+    wanted = written[distances.argmin(1)].transpose(0, 3, 1, 2) / 255
+    np.testing.assert_allclose(images["images"]["original"].numpy(), wanted, atol=1e-6)
+    told = set(captions.vocabulary.decode(captions.train.tokens[::10]))
+    assert set(texts["samples"]["nearest image"]) <= told
+    assert set(texts["reconstructions"]["nearest image, from text"]) <= told
+    np.save(folder / TRAIN_PICTURES, written[1:])
+    with pytest.raises(
+        InputError, match=r"uint8 array of shape \(11, 4, 5, 3\), wanted uint8 \(12"
+    ):
+        read_captions(folder)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing(folder: Path) -> None:
