@@ -23,7 +23,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +179,11 @@ class Captions:
 
     def first(self, n_captions: int) -> Captions:
         """Return the same with only the first captions of each fold."""
-        folds = (
+        train, val, test = (
             CaptionSet(fold.tokens[:n_captions], fold.features, fold.image_of[:n_captions])
             for fold in (self.train, self.val, self.test)
         )
-        return Captions(self.vocabulary, *folds, pictures=self.pictures)
+        return replace(self, train=train, val=val, test=test)
 
 
 def read_captions(folder: Path, min_count: int = MIN_COUNT) -> Captions:

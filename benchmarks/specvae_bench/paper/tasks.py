@@ -465,9 +465,10 @@ class CaptionTask:
         By the Euclidean distance, among the images that have captions.
         """
         train = self._captions.train
-        images = torch.from_numpy(train.image_of).unique()
+        images = torch.unique(torch.from_numpy(train.image_of))
         table = torch.from_numpy(train.features)[images]
-        return images[torch.cdist(features.cpu().float(), table).argmin(1)]
+        rows: Tensor = torch.cdist(features.cpu().float(), table).argmin(1)
+        return cast(Tensor, images[rows])
 
     def _first_captions(self, images: Tensor) -> list[str]:
         train = self._captions.train
