@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from specvae.cli.options import INPUT, NumberRange, model_file
+from specvae.cli.outputs import require_outputs
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -65,6 +66,34 @@ def output_option(default: str, about: str) -> Callable[[Decorated], Decorated]:
     return click.option(
         "-o", "--output", type=INPUT, default=Path(default), show_default=True, help=about
     )
+
+
+def require_results(*results: Path, reads: Iterable[Path] = ()) -> None:
+    """Fail before the work if a result cannot be written, or would replace what is read.
+
+    What the command at hand reads is every path among its arguments and options but ``--output``.
+
+    Parameters
+    ----------
+    results
+        Files that it writes.
+    reads
+        Files that it reads without their being named: those within a folder.
+
+    Raises
+    ------
+    InputError
+        Naming both files.
+    """
+    context = click.get_current_context()
+    inputs = {
+        param.opts[-1]: value if isinstance(value, tuple) else (value,)
+        for param in context.command.params
+        if isinstance(param.type, click.Path)
+        and param.name not in ("output", "config_file")
+        and (value := context.params.get(param.name or "")) is not None
+    }
+    require_outputs({**inputs, "the command": reads}, {"--output": results})
 
 
 def model_files(models: Sequence[Path]) -> dict[str, Path]:

@@ -12,7 +12,7 @@ import click
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, device_option
-from specvae.cli.outputs import text_output
+from specvae.cli.outputs import require_outputs, text_output
 from specvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FILES = ("queries.mgf", "candidates.csv", "truth.csv")
 _MODEL = "model.safetensors"
+FILES = (*_FILES, f"model/{_MODEL}", "ranked.csv", "report.html")
+"""All that is written into the folder."""
 
 
 @click.command()
@@ -49,12 +51,18 @@ def demo(output: Path, device: str) -> None:
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file, wanted a folder to write into")
+    require_outputs({}, {"--output": [output / name for name in FILES]})
     model = output / "model" / _MODEL
-    model.parent.mkdir(parents=True, exist_ok=True)
     shipped = resources.files("specvae") / "demo"
-    for name in _FILES:
-        (output / name).write_bytes((shipped / name).read_bytes())
-    model.write_bytes(gzip.decompress((shipped / f"{_MODEL}.gz").read_bytes()))
+    contents = {output / name: (shipped / name).read_bytes() for name in _FILES}
+    contents[model] = gzip.decompress((shipped / f"{_MODEL}.gz").read_bytes())
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise InputError(
+                f"{path}: is there already and not the demo's; -o names another folder"
+            )
+    for path, content in contents.items():
+        path.write_bytes(content)
 
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report

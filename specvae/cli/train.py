@@ -180,7 +180,7 @@ def train(
     # Before hours of work, not after them.
     require_free(output, resume=resume, force=force)
     require_outputs(
-        {**files.inputs, "--config": config_file}, {"-o": [output / name for name in FILES]}
+        {**files.inputs, "--config": config_file}, {"--output": [output / name for name in FILES]}
     )
     settings = {
         "preset": preset,

@@ -10,14 +10,16 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, device_option, jobs_option
-from specvae.cli.outputs import require_writable
 from specvae_bench.options import (
     exclude_option,
     model_files,
     models_option,
     output_option,
+    require_results,
     seed_option,
 )
+
+FILES = ("result.json", "table.md", "topk.png")
 
 
 @click.command()
@@ -79,7 +81,7 @@ def casmi2017(
     """
     if not models and not spectra:
         raise click.UsageError("name trained models with --model, or a library with --spectra")
-    require_writable(output / "result.json")
+    require_results(*(output / name for name in FILES))
     paths = model_files(models)
 
     from specvae.annotation.output.plots import plot_top_k

@@ -9,14 +9,16 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, library_filter_options
-from specvae.cli.outputs import require_writable
 from specvae_bench.options import (
     exclude_option,
     library_option,
     output_option,
     ppm_option,
+    require_results,
     seed_option,
 )
+
+FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
 
 
 @click.command()
@@ -73,7 +75,7 @@ def holdout(
       specvae train --spectra mona.msp --exclude fold/truth.csv
       specvae evaluate fold/queries.mgf --candidates fold/candidates.csv --truth fold/truth.csv
     """
-    require_writable(output / "queries.mgf")
+    require_results(*(output / name for name in FILES))
 
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts

@@ -9,12 +9,12 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, library_filter_options
-from specvae.cli.outputs import require_writable
 from specvae_bench.options import (
     exclude_option,
     library_option,
     output_option,
     ppm_option,
+    require_results,
     seed_option,
 )
 
@@ -64,7 +64,7 @@ def fragments(
     Example:
       specvae bench fragments --spectra mona.msp --structures structures.tsv -o weights.safetensors
     """
-    require_writable(output)
+    require_results(output)
 
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts

@@ -14,8 +14,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, NumberRange, library_filter_options
-from specvae.cli.outputs import require_writable
-from specvae_bench.options import exclude_option
+from specvae_bench.options import exclude_option, require_results
 
 if TYPE_CHECKING:
     from specvae_bench.gpu.steps import Plan
@@ -125,7 +124,7 @@ def gpu(
     if preparing:
         if not spectra:
             raise click.UsageError("--prepare needs a library, --spectra")
-        require_writable(output)
+        require_results(output)
         from specvae_bench.gpu.prepare import prepare
 
         made = prepare(
@@ -136,15 +135,18 @@ def gpu(
         click.echo(f"{output}: {len(made.train):,} spectra to learn from, {size:.1f} MB")
         return
     if finishing:
+        require_results(output / "hits.md", *(output / f"hits-{fold.name}.json" for fold in folds))
         from specvae_bench.gpu.finish import finish
 
         click.echo(finish(output, folds, console), nl=False)
         return
+    limits = _limits(steps)
+    require_results(*(output / f"{name}.json" for name in limits))
     from specvae_bench.gpu.steps import Plan
 
     plan = Plan(output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp)
     output.mkdir(parents=True, exist_ok=True)
-    run_all(plan, budget, _limits(steps), again, console)
+    run_all(plan, budget, limits, again, console)
 
 
 def _limits(steps: Sequence[str]) -> dict[str, float]:

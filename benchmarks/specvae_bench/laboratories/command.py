@@ -9,15 +9,19 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, device_option, jobs_option
-from specvae.cli.outputs import require_writable
 from specvae_bench.options import (
     library_option,
     model_files,
     models_option,
     output_option,
     ppm_option,
+    require_results,
     seed_option,
 )
+
+FILES = ("laboratories.json", "table.md", "laboratories.png", "truth.csv")
+LIST_FILES = ("queries.mgf", "truth.csv", "candidates.csv", "candidates.csv.gz")
+FIT_FILES = ("evidence.json", "probability.json")
 
 
 @click.command()
@@ -113,7 +117,10 @@ def laboratories(
     Example:
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
-    require_writable(output / ("evidence.json" if is_fit else "laboratories.json"))
+    require_results(
+        *(output / name for name in (FIT_FILES if is_fit else FILES)),
+        reads=() if lists is None else (lists / name for name in LIST_FILES),
+    )
     paths = model_files(models)
 
     import json

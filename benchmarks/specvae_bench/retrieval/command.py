@@ -10,16 +10,18 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import device_option, jobs_option
-from specvae.cli.outputs import require_writable
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import (
     model_files,
     models_option,
     output_option,
+    require_results,
     seed_option,
     title_option,
 )
 from specvae_bench.retrieval.methods import ALL, METHODS, Options, chosen_methods, listing
+
+FILES = ("retrieval.json", "table.md", "topk.png", "topk-formula.png", "falloff.png")
 
 
 @click.command(epilog=f"\b\nMethods:\n{listing()}")
@@ -75,8 +77,8 @@ def retrieval(
       specvae bench retrieval --data fold --spectra mona.msp --model svae
       specvae bench retrieval --data fold --spectra mona.msp --method all
     """
+    require_results(*(output / name for name in FILES))
     paths = model_files(models)
-    require_writable(output / "retrieval.json")
 
     from specvae.files import atomic_text
     from specvae_bench.files import write_result

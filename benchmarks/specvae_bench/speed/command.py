@@ -19,7 +19,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT
-from specvae.cli.outputs import require_writable
+from specvae_bench.options import require_results
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
 _READ = """
@@ -112,7 +112,7 @@ def speed(
         if parts:
             raise click.UsageError("--part read_msp needs a file: --spectra FILE.")
         chosen = tuple(part for part in PARTS if part != "read_msp")
-    require_writable(output)
+    require_results(output)
 
     from specvae.files import sha256_of
     from specvae_bench.files import write_result

@@ -10,12 +10,12 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, NumberRange, device_option, jobs_option
-from specvae.cli.outputs import require_writable
 from specvae_bench.folds.options import FoldFiles, fold_options
-from specvae_bench.options import output_option, seed_option, title_option
+from specvae_bench.options import output_option, require_results, seed_option, title_option
 from specvae_bench.supervision.plan import LEARNERS, LEVELS, UNPAIRED, listing, planned
 
 RESULT = "supervision.json"
+FILES = (RESULT, "table.md", "supervision.png")
 
 
 @click.command(epilog=f"\b\nLearners:\n{listing()}")
@@ -105,7 +105,7 @@ def supervision(
       specvae bench supervision --data fold --spectra mona.msp \\
           --unpaired-molecules structures.tsv -o supervision
     """
-    require_writable(output / RESULT)
+    require_results(*(output / name for name in FILES))
 
     unpaired = unpaired or (("none", "both") if molecules else ("none", "spectra"))
     if not molecules and {"molecules", "both"} & set(unpaired):

@@ -9,10 +9,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 from conftest import DEMO, SHIPPED, run_specvae
 
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS
 from specvae.annotation.library.header import AnnotatorHeader
+from specvae.cli.demo import demo
+from specvae.errors import InputError
 from specvae.vae.header import read_header
 
 
@@ -92,3 +95,14 @@ def test_what_is_shipped_is_what_the_script_makes(
     blocks = {maker.first_block(record) for record in known}
     assert header.experts is not None
     assert blocks <= set(header.experts.first_blocks)
+
+
+@pytest.mark.parametrize("name", ["queries.mgf", "model/model.safetensors"])
+def test_files_of_a_user_stay(name: str, tmp_path: Path) -> None:
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("mine", encoding="utf-8")
+    run = CliRunner().invoke(demo, ["-o", str(tmp_path)])
+    assert isinstance(run.exception, InputError)
+    assert f"{own}: is there already" in str(run.exception)
+    assert own.read_text(encoding="utf-8") == "mine"

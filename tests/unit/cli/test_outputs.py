@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from specvae_bench.folds import casmi, holdout
+from specvae_bench.laboratories import command as laboratories
+from specvae_bench.retrieval import command as retrieval
+from specvae_bench.supervision import command as supervision
 
-from specvae.cli.annotate import annotate
-from specvae.cli.embed import embed
-from specvae.cli.evaluate import evaluate
+from specvae.annotation.training import record
+from specvae.cli import demo
 from specvae.cli.fingerprint import fingerprint
+from specvae.cli.main import cli
 from specvae.cli.outputs import (
     format_of,
     provenance_path,
@@ -21,72 +27,185 @@ from specvae.cli.outputs import (
     skips_path,
     write_skips,
 )
-from specvae.cli.pool import build
 from specvae.cli.predict import predict
 from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
 
-# Command -> its inputs and its outputs, an argument as "".
-PATHS: dict[str, tuple[click.Command, list[str], list[str]]] = {
-    "annotate": (
-        annotate,
-        ["", "--candidates", "--model", "--config"],
-        ["--output", "--report", "--summary"],
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of a command, by option; an argument is "".
+
+    Attributes
+    ----------
+    files
+        What it writes into the folder that its output names; empty if the output is a file.
+    needed
+        Other arguments.
+    inside
+        What it reads from a folder among its inputs: option -> names.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ("--output",)
+    files: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    inside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_FOLD = ("--data", "--spectra", "--exclude")
+PATHS: dict[str, Paths] = {
+    "annotate": Paths(
+        ("", "--candidates", "--model", "--library", "--config"),
+        ("--output", "--report", "--summary"),
     ),
-    "evaluate": (
-        evaluate,
-        ["", "--candidates", "--truth", "--model", "--config"],
-        ["--output", "--json", "--plot", "--reliability"],
+    "evaluate": Paths(
+        ("", "--candidates", "--truth", "--model", "--library", "--config"),
+        ("--output", "--json", "--plot", "--reliability"),
     ),
-    "predict": (predict, ["", "--model", "--config"], ["--output"]),
-    "embed": (embed, ["", "--model", "--config"], ["--output"]),
-    "embed molecules": (embed, ["--molecules", "--model", "--config"], ["--output"]),
-    "fingerprint": (fingerprint, ["", "--config"], ["--output"]),
-    "pool build": (build, ["", "--config"], ["--output"]),
+    "predict": Paths(("", "--model", "--library", "--config")),
+    "embed": Paths(("", "--model", "--config")),
+    "embed molecules": Paths(("--molecules", "--model", "--config")),
+    "fingerprint": Paths(("", "--config")),
+    "merge": Paths(("", "--config")),
+    "package-model": Paths(("", "--config")),
+    "demo": Paths(("--config",), files=demo.FILES),
+    "library build": Paths(("", "--config")),
+    "pool build": Paths(("", "--config")),
+    "train": Paths(
+        ("--spectra", "--unpaired-spectra", "--unpaired-molecules", "--structures", "--exclude",
+         "--config"),
+        files=record.FILES,
+        needed=("--force",),
+    ),
+    "bench casmi2017": Paths((*_FOLD, "--model", "--config"), files=casmi.FILES),
+    "bench fragments": Paths(("--spectra", "--structures", "--exclude", "--config")),
+    "bench holdout": Paths(
+        ("--spectra", "--structures", "--exclude", "--config"), files=holdout.FILES
+    ),
+    "bench laboratories": Paths(
+        ("--spectra", "--structures", "--model", "--config"),
+        files=laboratories.FILES,
+        inside={"--lists": laboratories.LIST_FILES},
+    ),
+    "bench laboratories fit": Paths(
+        ("--spectra", "--structures", "--model", "--config"),
+        files=laboratories.FIT_FILES,
+        needed=("--fit",),
+    ),
+    "bench retrieval": Paths((*_FOLD, "--model", "--config"), files=retrieval.FILES),
+    "bench supervision": Paths(
+        (*_FOLD, "--unpaired-molecules", "--config"), files=supervision.FILES
+    ),
+    "bench speed": Paths(("--spectra", "--mnist", "--config")),
+    "bench gpu": Paths(("--prepared", "--data", "--config"), files=("speed.json",)),
+    "bench gpu prepare": Paths(
+        ("--spectra", "--exclude", "--config"), needed=("--prepare",)
+    ),
+    "bench gpu finish": Paths(
+        ("--fold", "--config"), files=("hits.md",), needed=("--finish",)
+    ),
+}  # fmt: skip
+# Commands that read folders alone, whose files have other names than what is written.
+FOLDERS_ONLY = {
+    "download", "bench mnist-split", "bench mnist-split-3", "bench mnist-svhn",
+    "bench cub-captions",
 }  # fmt: skip
 PAIRS = [
-    (command, output, other)
-    for command, (_, inputs, outputs) in PATHS.items()
-    for output, other in [
-        *((o, i) for o in outputs for i in inputs),
-        *combinations(outputs, 2),
-    ]
+    (command, output, other, name)
+    for command, paths in PATHS.items()
+    for output in paths.outputs
+    for other in paths.inputs
+    for name in paths.files or ("",)
+] + [
+    (command, output, other, "")
+    for command, paths in PATHS.items()
+    for output, other in combinations(paths.outputs, 2)
 ]
 
 
-def run(command: str, folder: Path, output: str, other: str, path: Path) -> str:
-    """Run a command whose inputs exist, `output` and `other` being `path`; return the refusal."""
-    function, inputs, outputs = PATHS[command]
-    files = {name: folder / f"input{number}" for number, name in enumerate(inputs)}
-    for file in files.values():
-        file.write_text("", encoding="utf-8")
-    files |= {name: folder / f"output{number}" for number, name in enumerate(outputs)}
-    files |= {output: path} if other in inputs else {output: path, other: path}
-    if other in inputs and not path.exists():
-        os.link(files[other], path)
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command within a group, by its words."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+COMMANDS = dict(commands(cli))
+
+
+def command_of(case: str) -> click.Command:
+    """Return the command of a case, whose name may have a word more."""
+    return COMMANDS[case] if case in COMMANDS else COMMANDS[case.rsplit(" ", 1)[0]]
+
+
+def refusal_of(case: str, folder: Path, given: Mapping[str, Path]) -> str:
+    """Run a command with some of its paths given, the others sound; return its refusal."""
+    paths = PATHS[case]
+    files = {name: folder / f"input{number}" for number, name in enumerate(paths.inputs)}
+    files |= {name: folder / f"output{number}" for number, name in enumerate(paths.outputs)}
+    files |= given
+    for name in (*paths.inputs, *paths.inside):
+        if name in files and not files[name].exists():
+            files[name].parent.mkdir(parents=True, exist_ok=True)
+            files[name].write_text("", encoding="utf-8")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     arguments = [text for name, file in files.items() for text in filter(None, (name, str(file)))]
-    before = {file: file.read_bytes() for file in folder.iterdir()}
-    done = CliRunner().invoke(function, arguments)
-    assert isinstance(done.exception, InputError), done.output
-    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+    done = CliRunner().invoke(command_of(case), [*arguments, *paths.needed])
+    assert isinstance(done.exception, InputError), (done.output, done.exception)
+    after = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert after == before
     return str(done.exception)
 
 
-@pytest.mark.parametrize(("command", "output", "other"), PAIRS)
+def test_every_command_that_writes_is_here() -> None:
+    writing = {
+        name
+        for name, command in COMMANDS.items()
+        if any(param.name == "output" for param in command.params)
+    }
+    known = {name for case in PATHS for name in (case, case.rsplit(" ", 1)[0]) if name in COMMANDS}
+    assert writing - known - FOLDERS_ONLY == set()
+    for case, paths in PATHS.items():
+        of_command = {
+            option
+            for param in command_of(case).params
+            if isinstance(param, click.Option) and isinstance(param.type, click.Path)
+            for option in param.opts
+        }
+        assert {*paths.inputs, *paths.outputs, *paths.inside} - {""} <= of_command
+
+
+@pytest.mark.parametrize(("case", "output", "other", "name"), PAIRS)
 def test_no_output_is_an_input_or_another_output(
-    command: str, output: str, other: str, tmp_path: Path
+    case: str, output: str, other: str, name: str, tmp_path: Path
 ) -> None:
-    inputs = PATHS[command][1]
-    path = tmp_path / (f"input{inputs.index(other)}" if other in inputs else "shared")
-    refusal = run(command, tmp_path, output, other, path)
-    assert refusal.startswith(f"{path}: ")
+    path = tmp_path / "shared.zip"
+    refusal = refusal_of(case, tmp_path, {output: path, other: path / name if name else path})
+    assert refusal.startswith(f"{path / name if name else path}: ")
     assert output in refusal
-    assert other in refusal
+    assert (other or "what") in refusal
     assert "\n" not in refusal
 
 
+@pytest.mark.parametrize("name", ["truth.csv"])
+def test_no_output_replaces_a_file_of_a_folder_that_is_read(name: str, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / name).write_text("", encoding="utf-8")
+    refusal = refusal_of("bench laboratories", tmp_path, {"--lists": lists, "--output": lists})
+    assert refusal.startswith(f"{lists / name}: is what --output writes and what the command reads")
+
+
 def test_a_hard_link_to_an_input_is_the_input(tmp_path: Path) -> None:
-    refusal = run("annotate", tmp_path, "--report", "--candidates", tmp_path / "link")
+    (tmp_path / "table").write_text("", encoding="utf-8")
+    os.link(tmp_path / "table", tmp_path / "link")
+    given = {"--report": tmp_path / "link", "--candidates": tmp_path / "table"}
+    refusal = refusal_of("annotate", tmp_path, given)
     assert "never replaces an input" in refusal
 
 
