@@ -20,7 +20,7 @@ from PIL import Image
 from specvae_bench.paper import commands, images, pictures, tasks
 from specvae_bench.paper.report import report
 
-from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.errors import CheckpointError, ConfigError, InputError, TrainingError
 
 QUICK = ("--limit", "20", "--epochs", "1", "--oracle-epochs", "1", "--device", "cpu")
 
@@ -139,6 +139,15 @@ def test_a_run_writes_what_it_promises(
 def test_kinds_run_on_thirds(kind: str, data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
     bench(commands.mnist_split_3, *arguments, "--model-kind", kind, "--n-samples", 2)
+
+
+def test_a_caption_metric_that_cannot_be_read_asks_for_another_cache(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "caption-metric.safetensors").write_bytes(b"of another program")
+    arguments = ("--data", data / "cub", "-o", tmp_path / "run", "--cache", tmp_path, *QUICK)
+    with pytest.raises(CheckpointError, match=r"caption-metric.safetensors: .*another --cache"):
+        bench(commands.cub_captions, *arguments)
 
 
 def test_two_thirds_reconstruct_themselves_or_all(data: Path, cache: Path, tmp_path: Path) -> None:

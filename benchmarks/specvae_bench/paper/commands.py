@@ -263,7 +263,10 @@ def _caption_task(request: _Request) -> Task:
     captions = read_captions(request.data)
     path = request.cache / "caption-metric.safetensors"
     if path.exists():
-        metric = CaptionMetric.load(path)
+        try:
+            metric = CaptionMetric.load(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; choose another --cache") from None
         try:
             metric.require_fitted_on(captions.train, captions.vocabulary)
         except CheckpointError as error:
