@@ -24,6 +24,7 @@ PAGES = (
     DOCS / "results.md",
     DOCS / "benchmarks.md",
     DOCS / "evaluation.md",
+    DOCS / "reliability.md",
 )
 
 # File -> heading; a file that is not there has no table.
@@ -252,6 +253,38 @@ def probability_table() -> str:
     return table(columns, rows)
 
 
+# File of tests/fuzz.py -> what it is.
+BROKEN = {
+    "x.mgf": "MGF",
+    "x.msp": "MSP",
+    "x.txt": "MassBank records",
+    "x.mzML": "mzML",
+    "x.mzXML": "mzXML",
+    "x.csv": "candidates, CSV",
+    "x.tsv": "candidates, TSV",
+    "truth.csv": "truths",
+    "settings.toml": "settings of a training",
+    "options.toml": "options of a command",
+    "pool.h5": "candidate pool",
+    "model.safetensors": "model, damaged",
+    "header.safetensors": "model with a header of other types",
+}
+
+
+def mutation_table() -> str:
+    """Return what became of broken files of each kind."""
+    result = json.loads((RESULTS / "reliability.json").read_text(encoding="utf-8"))
+    columns = ("tried", "refused", "in part", "read", "badly")
+    rows = [
+        (BROKEN[name], *(f"{counts.get(column, 0):,}" for column in columns))
+        for name, counts in result["kinds"].items()
+    ]
+    sums = [sum(counts.get(c, 0) for counts in result["kinds"].values()) for c in columns]
+    rows.append(("all", *(f"{n:,}" for n in sums)))
+    head = f"`docs/results/reliability.json`, {result['date']}, seed {result['seed']}.\n\n"
+    return head + table(("kind", *columns), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline_table,
     "results": retrieval_tables,
@@ -263,6 +296,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fragment-speed": fragment_speed_table,
     "epoch-speed": epoch_table,
     "gpu-speed": gpu_speed_table,
+    "mutations": mutation_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
 }
 

@@ -1,7 +1,7 @@
 """Break sound files of every kind in seeded ways, and see that nothing worse happens than a clear
 line, a skipped record or the same answer.
 
-    python tests/fuzz.py --number 100000 --seed 1 --json docs/results/reliability.json
+    python tests/fuzz.py --number 10000 --seed 1 --json docs/results/reliability.json
 
 Each failure is told with the seed and number that repeat it. Not part of ``make test``, which tries
 a few thousand in tests/unit/spectra/test_mutations.py. docs/reliability.md has what came of it.
@@ -503,12 +503,12 @@ def tried(
 ) -> Outcome:
     """Write one broken file and read it; `seconds` is the longest that it may take."""
     path.write_bytes(data)
-    start = time.monotonic()
+    start = time.process_time()  # of this process: others must not make it look slow
     try:
         outcome = check(path)
     except Exception:  # what this is looking for
         return Outcome("refused", traceback.format_exc().strip().splitlines()[-1][:200])
-    if seconds is not None and time.monotonic() - start > seconds:
+    if seconds is not None and time.process_time() - start > seconds:
         return Outcome(outcome.kind, "took longer than it may")
     return outcome
 
