@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from specvae_bench.folds.topk import markdown_table
+from specvae_bench.laboratories.report import list_table
+from specvae_bench.laboratories.report import markdown_tables as laboratory_tables
 from specvae_bench.markdown import table
 from specvae_bench.paper.report import table as experiment_report
 from specvae_bench.retrieval.report import markdown_tables
@@ -29,6 +31,8 @@ PAGES = (
 
 # File -> heading; a file that is not there has no table.
 SETS = {
+    "massbank-fold-nats": "MassBank compounds held out, evidence as it is weighed now",
+    "casmi2016-nats": "CASMI 2016, positive challenges, evidence as it is weighed now",
     "massbank-fold": "MassBank compounds held out",
     "massbank-negative": "MassBank compounds held out, [M-H]-",
     "massbank-sodium": "MassBank compounds held out, [M+Na]+",
@@ -285,6 +289,20 @@ def mutation_table() -> str:
     return head + table(("kind", *columns), rows)
 
 
+def known_and_unknown() -> str:
+    """Return the figures of known, unknown and mixed queries, and how probabilities came true."""
+    path = RESULTS / "laboratories.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return f"`docs/results/{path.name}`, {result['date']}.\n\n" + laboratory_tables(result)
+
+
+def long_lists() -> str:
+    """Return hit rates on lists of contest length, by library and length."""
+    path = RESULTS / "laboratories-lists.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return f"`docs/results/{path.name}`, {result['date']}.\n\n" + list_table(result["lists"])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline_table,
     "results": retrieval_tables,
@@ -292,6 +310,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "retrieval": method_tables,
     "supervision": supervision_tables,
     "probability": probability_table,
+    "laboratories": known_and_unknown,
+    "long-lists": long_lists,
     "speed": speed_table,
     "fragment-speed": fragment_speed_table,
     "epoch-speed": epoch_table,
