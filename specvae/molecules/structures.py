@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from specvae.errors import InputError, StructureError
 from specvae.files import open_unpacked
@@ -28,6 +28,8 @@ _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
 _LONGEST_CELL = 50  # lines
+# Lists of synonyms take a million; beyond is what a small gzip file can be blown up to.
+_LONGEST_LINE = 10_000_000  # characters
 _BATCH = 500
 # Starting a process costs as much as parsing some thousand structures.
 _WORTH_PROCESSES = 10_000
@@ -58,6 +60,27 @@ class Row:
     query_id: str
 
 
+class _ShortLines(io.TextIOWrapper):
+    """Text whose lines are read one by one, and refused where one has no end in sight."""
+
+    def __init__(self, stream: BinaryIO, path: Path, encoding: str) -> None:
+        super().__init__(stream, encoding=encoding, errors="replace", newline="")
+        self._path = path
+        self._n_lines = 0
+
+    def __next__(self) -> str:  # type: ignore[override]  # bytes is of the base of all streams
+        line = self.readline(_LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self._n_lines += 1
+        if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
+            raise InputError(
+                f"{self._path}:{self._n_lines}: found a line of more than {_LONGEST_LINE:,} "
+                "characters, wanted one structure in each"
+            )
+        return line
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
     """Open a text file for reading, unpacked if it is gzip-compressed, without a byte order mark.
@@ -65,7 +88,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
     Raises
     ------
     InputError
-        If it is missing, a folder, empty, binary, or its compression is damaged.
+        If it is missing, a folder, empty, binary, or its compression is damaged; when it is read
+        line by line, also if a line has more than `_LONGEST_LINE` characters.
     """
     try:
         with open_unpacked(path) as stream:
@@ -77,7 +101,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
             raise InputError(f"{path}: not a text file; CSV, TSV or SMI is wanted")
         encoding = "utf-16" if is_utf16 else "utf-8-sig"
         with open_unpacked(path) as stream:
-            yield io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
+            yield _ShortLines(stream, path, encoding)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
