@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_SOURCES: dict[str, str] = {}
+"""Stored copy of what a pipe brought -> what the user calls it."""
 
 
 def rewindable(path: Path, suffix: str = "") -> Path:
@@ -42,7 +44,18 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         copy = folder / (name if path.suffix else f"{name}{suffix}")
         with copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
+    _SOURCES[str(copy)] = "stdin" if path == Path("/dev/stdin") else str(path)
     return copy
+
+
+def is_stored_copy(path: Path | str) -> bool:
+    """Return whether a file is but the copy of what a pipe brought; see `rewindable`."""
+    return str(path) in _SOURCES
+
+
+def name_of_source(path: Path | str) -> str:
+    """Return what the user calls a file: ``stdin`` or the pipe's name for a stored copy."""
+    return _SOURCES.get(str(path), str(path))
 
 
 # HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.

@@ -27,6 +27,7 @@ from specvae.cli.ranking import (
     require_ranked,
     tell_reading,
 )
+from specvae.files import name_of_source
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
@@ -149,8 +150,7 @@ def annotate(
             "its provenance": provenance_path(output),
         },
     )
-    if summary is not None and format_of(summary) == "mztab":
-        raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")
+    _require_sense(shard, output, summary, report)
 
     from specvae.annotation.output.provenance import provenance as made_by
     from specvae.annotation.output.provenance import write_provenance
@@ -160,8 +160,6 @@ def annotate(
     run = ranking.open(console, merge_by=merge_by, shard=shard, min_probability=min_probability)
     shown = None if top == "all" else int(top)
     if shard is not None:
-        if report is not None or summary is not None:
-            raise click.UsageError("--report and --summary are of a whole run; a part has none")
         _write_part(queries, ranking, run, shown, min_probability, output)
         _tell_part(console, run, output)
         return
@@ -177,7 +175,7 @@ def annotate(
     if report is not None:
         from specvae.annotation.output.html import write_report
 
-        title = f"Annotations of {queries.name}"
+        title = f"Annotations of {Path(name_of_source(queries)).name}"
         write_report(found.results, report, title=title, provenance=provenance, summary=lines)
     write_skips(output, run.queries, run.candidates, run.library)
     if (beside := provenance_path(output)) is not None:
@@ -191,6 +189,21 @@ def annotate(
     for line in lines:
         console.log(line)
     require_ranked(queries, run.tally)
+
+
+def _require_sense(
+    shard: tuple[int, int] | None, output: Path | None, summary: Path | None, report: Path | None
+) -> None:
+    """Refuse outputs that cannot be, before anything is read."""
+    format_of(output)
+    if summary is not None and format_of(summary) == "mztab":
+        raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")
+    if shard is not None and (report is not None or summary is not None):
+        raise click.UsageError("--report and --summary are of a whole run; a part has none")
+    if report is not None and str(report) == "-":
+        raise click.UsageError("--report is a page in a file; stdout is for the table")
+    if summary is not None and str(summary) == "-" and (output is None or str(output) == "-"):
+        raise click.UsageError("--summary and --output both go to stdout; one needs a file")
 
 
 def _write_part(
@@ -215,15 +228,9 @@ def _write_part(
         "rank_by": ranking.rank_by,
         "top": top,
         "min_probability": least,
+        **options.asked(),
         "adducts": list(options.adducts),
-        **{
-            name: getattr(options, name)
-            for name in (
-                "ppm", "ion_mode", "assume_adduct", "assume_ion_mode", "in_list", "known",
-                "use_library", "merge_by",
-            )
-        },
-    }  # fmt: skip
+    }
     header = PartHeader(
         *options.shard,
         asked,
@@ -246,8 +253,8 @@ def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
 def _provenance(queries: Path, ranking: RankingOptions, run: RankingRun) -> dict[str, str]:
     header = run.annotator.header
     return {
-        "queries": str(queries),
-        "candidates": str(ranking.candidates),
+        "queries": name_of_source(queries),
+        "candidates": name_of_source(ranking.candidates),
         "model": str(ranking.model_file),
         "model digest": header.weights_sha256,
         "program": header.program or "unknown",

@@ -99,8 +99,19 @@ def require_outputs(inputs: Paths, outputs: Paths) -> None:
 
 
 def format_of(path: Path | None, chosen: str | None = None) -> str:
-    """Return the format of a table: what was chosen, else by the file's suffix, else CSV."""
+    """Return the format of a table: what was chosen, else by the file's suffix, else CSV.
+
+    Raises
+    ------
+    InputError
+        If the file is called as if it were compressed.
+    """
     suffix = path.suffix.removeprefix(".").lower() if path is not None else ""
+    if suffix == "gz":
+        raise InputError(
+            f"{path}: tables are written without compression; wanted a name that ends in "
+            f"{', '.join(f'.{name}' for name in TABLE_FORMATS)}"
+        )
     return chosen or (suffix if suffix in TABLE_FORMATS else "csv")
 
 

@@ -101,8 +101,13 @@ class OwnSpectra(NamedTuple):
     @classmethod
     def best(cls, of_queries: Sequence[OwnSpectra]) -> OwnSpectra:
         """Return, of what several queries found for the same candidates, what is most like."""
-        best = np.argmax([found.cosine for found in of_queries], axis=0)
-        return cls(*(np.choose(best, columns) for columns in zip(*of_queries, strict=True)))
+        best = np.argmax([found.cosine for found in of_queries], axis=0)[np.newaxis]
+        return cls(
+            *(
+                np.take_along_axis(np.stack(columns), best, axis=0)[0]
+                for columns in zip(*of_queries, strict=True)
+            )
+        )
 
     def match(self, index: AnalogueIndex, query: Spectrum, place: int) -> LibraryMatch | None:
         """Return the match of one candidate; None if it has no comparable spectrum."""

@@ -256,8 +256,8 @@ class EvidencePool:
         """
         if added.bins != self.index.bins or added.fingerprint != self.fingerprint:
             raise ConfigError(
-                "the spectra of the library are encoded in another way than the model's: build "
-                "the library again, or train the model again"
+                "the spectra of the library are encoded in another way than the model's: give "
+                "--library the spectra themselves (.msp, .mgf, .mzML)"
             )
         places = dict(self._places)
         for block in added.first_blocks:

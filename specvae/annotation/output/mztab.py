@@ -17,6 +17,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import one_line, reached_by, rounded, status_of
 from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, QueryResult
 from specvae.errors import StructureError
+from specvae.files import is_stored_copy
 from specvae.molecules.molecule import Molecule, parse_molecule
 from specvae.spectra.adducts import Adduct
 
@@ -179,7 +180,9 @@ class _Runs:
     def metadata(self) -> Iterator[tuple[str, str]]:
         """Yield the lines that describe the files."""
         for path, number in self.numbers.items():
-            yield f"ms_run[{number}]-location", Path(path).absolute().as_uri()
+            # What a pipe brought lies nowhere.
+            location = "null" if is_stored_copy(path) else Path(path).absolute().as_uri()
+            yield f"ms_run[{number}]-location", location
             for i, polarity in enumerate(sorted(self.polarities.get(path, ()), reverse=True), 1):
                 yield f"ms_run[{number}]-scan_polarity[{i}]", _POLARITY[polarity]
         if not self.numbers:

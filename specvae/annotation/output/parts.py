@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,7 +129,18 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
     for path in paths:
         try:
             header, found = _read_part(path)
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (
+            AttributeError,
+            ConfigError,
+            EOFError,
+            KeyError,
+            OSError,
+            TypeError,
+            ValueError,
+            zlib.error,
+        ) as error:
             raise InputError(f"{path}: no whole part of a run ({error!r})") from None
         headers.append(header)
         placed.extend(found)

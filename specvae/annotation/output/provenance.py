@@ -13,14 +13,10 @@ from typing import Any
 
 from specvae import __version__
 from specvae.annotation.ranking.run import RunOptions
-from specvae.files import atomic_text, json_ready, sha256_of
+from specvae.files import atomic_text, json_ready, name_of_source, sha256_of
 from specvae.vae.header import Header
 
 _LIBRARIES = ("numpy", "rdkit", "scikit-fingerprints", "torch")
-_ASKED = (
-    "ppm", "ion_mode", "adducts", "assume_adduct", "assume_ion_mode", "in_list", "known",
-    "use_library", "merge_by",
-)  # fmt: skip
 
 
 def provenance(
@@ -58,7 +54,7 @@ def provenance(
                 "program": header.program,
             },
         },
-        "options": {**{name: getattr(options, name) for name in _ASKED}, **asked},
+        "options": {**options.asked(), **asked},
     }
 
 
@@ -90,7 +86,12 @@ def write_provenance(
     summary
         Lines for the user.
     """
-    written = {name: _file(file) for name, file in outputs.items() if file is not None}
+    # A digest of stdout or of a device there is not: to read it would take what was written.
+    written = {
+        name: _file(file) if file.is_file() else {"path": str(file)}
+        for name, file in outputs.items()
+        if file is not None
+    }
     content = {**made_by, "outputs": written, "summary": list(summary)}
     with atomic_text(path) as stream:
         json.dump(json_ready(content), stream, indent=2, ensure_ascii=False)
@@ -98,7 +99,7 @@ def write_provenance(
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"path": str(path), "sha256": sha256_of(path)}
+    return {"path": name_of_source(path), "sha256": sha256_of(path)}
 
 
 def _here_and_now() -> dict[str, Any]:

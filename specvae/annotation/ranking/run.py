@@ -6,9 +6,10 @@ The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are ea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -106,6 +107,15 @@ class RunOptions:
             raise ConfigError(f"rescore: found {self.rescore}, wanted 1 or more")
         if not self.ppm > 0.0:
             raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
+
+    def asked(self) -> dict[str, Any]:
+        """Return the options that what comes out depends on, files and parts apart, by name."""
+        apart = {"candidates", "library", "shard", "strict", "n_jobs"}
+        return {
+            option.name: getattr(self, option.name)
+            for option in fields(self)
+            if option.name not in apart
+        }
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -145,6 +146,13 @@ def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_pa
     assert "its end is missing" in said(one, two)
     two.write_text(json.dumps({"kind": "else"}), encoding="utf-8")
     assert "no part of a run" in said(one, two)
+    two.write_text(f"{lines[0]}[1]\n", encoding="utf-8")
+    assert "no whole part of a run" in said(one, two)
+    cut = two.with_suffix(".jsonl.gz")
+    cut.write_bytes(gzip.compress("".join(lines).encode())[:-40])
+    assert "no whole part of a run" in said(one, cut)
+    rescored = run("rescored.jsonl", "--shard", "2/2", "--rescore", 1)
+    assert "rescore is 1, but None in" in said(one, rescored)
     with one.open("a", encoding="utf-8") as stream:
         stream.write("\n")
     assert "an output never replaces an input" in str(
@@ -159,3 +167,27 @@ def test_a_shard_is_a_part_of_a_whole(folder: Path, shard: str) -> None:
     )
     assert done.exit_code == 2
     assert "is no part of a whole" in done.stderr
+
+
+def test_outputs_that_cannot_be_are_refused_before_anything_is_read(
+    folder: Path, tmp_path: Path
+) -> None:
+    def said(*options: object) -> str:
+        arguments = [folder / "q.mgf", "--candidates", folder / "c.csv", *options]
+        done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+        assert done.exception is not None
+        return done.output + str(done.exception)
+
+    model = ("--model", folder / "m.safetensors")
+    assert "a part has none" in said(*model, "--shard", "1/2", "--report", tmp_path / "r.html")
+    assert "--report is a page in a file" in said(*model, "--report", "-")
+    assert "both go to stdout" in said(*model, "--summary", "-")
+    assert "tables are written without compression" in said(*model, "-o", tmp_path / "x.tsv.gz")
+
+
+def test_what_made_a_result_names_options_and_no_file_of_a_stream(run: Callable[..., Path]) -> None:
+    table = run("x.csv", "--rescore", 2, "--summary", "-")
+    made_by = json.loads(table.with_name("x.csv.json").read_text(encoding="utf-8"))
+    assert made_by["options"]["rescore"] == 2
+    assert made_by["outputs"]["summary"] == {"path": "-"}
+    assert made_by["outputs"]["table"]["sha256"]

@@ -9,7 +9,7 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.evidence.library_match import LibraryMatch
+from specvae.annotation.evidence.library_match import LibraryMatch, OwnSpectra
 from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
@@ -144,3 +144,13 @@ def test_the_kind_that_raises_a_candidate_most_leads() -> None:
 def test_a_library_read_from_spectra_has_their_names() -> None:
     library = Library.from_spectra([POOR, GOOD], ANALOGUE_BINS, ReadReport())
     assert [label.query_id for label in library.labels] == ["poor", "good\tone"]
+
+
+def test_the_best_of_a_hundred_spectra_of_a_feature() -> None:
+    found = [
+        OwnSpectra(np.array([n, -1]), np.array([0.5 + 0.001 * (n % 70), 0.0]), np.array([n, 0]))
+        for n in range(100)
+    ]
+    best = OwnSpectra.best(found)
+    assert (best.row.tolist(), best.n_shared.tolist()) == ([69, -1], [69, 0])
+    assert best.cosine.tolist() == pytest.approx([0.569, 0.0])
