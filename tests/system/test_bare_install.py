@@ -21,11 +21,10 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path, PurePath
 
 import pytest
-from conftest import DEMO, SMALL
-from image_files import write_mnist
+from conftest import SMALL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from readme import readme_commands
+from readme import readme_commands, write_readme_files
 from spectra_files import mgf_record, msp_record, mzml_file, mzml_scan, mzxml_file, mzxml_scan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,20 +170,7 @@ except OSError as error:
 
 
 def test_the_readme_and_every_format_of_spectra(bare: Path, tmp_path: Path) -> None:
-    few = {"library.msp": 90, "queries.mgf": 4}
-    for name, n_records in few.items():
-        records = (DEMO / name).read_text().split("\n\n")[:n_records]
-        (tmp_path / name).write_text("\n\n".join(records) + "\n\n")
-    (tmp_path / "library.msp").rename(tmp_path / "mona.msp")
-    (tmp_path / "queries.mgf").rename(tmp_path / "query.mgf")
-    for name in ("cands.csv", "structures.csv"):
-        shutil.copy(DEMO / "candidates.csv", tmp_path / name)
-    names = re.findall("^TITLE=(.*)$", (tmp_path / "query.mgf").read_text(), re.M)
-    truth = (DEMO / "truth.csv").read_text().splitlines()
-    kept = [line for line in truth[1:] if line.split(",")[0] in names]
-    assert len(kept) == few["queries.mgf"]
-    (tmp_path / "truth.csv").write_text("\n".join([truth[0], *kept]) + "\n")
-    write_mnist(tmp_path / "data/cache/mnist")
+    write_readme_files(tmp_path, n_library=90, n_queries=4)
     commands = readme_commands()
     for command in commands:
         if command[1] == "train":

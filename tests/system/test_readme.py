@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
-from conftest import DEMO, SMALL, run_specvae
-from image_files import write_mnist
-from readme import README, readme_commands
+from conftest import SMALL, run_specvae
+from readme import README, readme_commands, write_readme_files
 
 
 def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
-    for ours, theirs in (
-        ("library.msp", "mona.msp"),
-        ("queries.mgf", "query.mgf"),
-        ("candidates.csv", "cands.csv"),
-        ("candidates.csv", "structures.csv"),
-        ("truth.csv", "truth.csv"),
-    ):
-        shutil.copy(DEMO / ours, tmp_path / theirs)
-    records = (DEMO / "library.msp").read_text(encoding="utf-8").split("\n\n")[:50]
-    (tmp_path / "standards.msp").write_text("\n\n".join(records) + "\n\n", encoding="utf-8")
-    write_mnist(tmp_path / "data/cache/mnist")
+    write_readme_files(tmp_path)
     found = readme_commands()
     assert {command[1] for command in found} >= {
         "train", "annotate", "evaluate", "predict", "embed", "pool", "library", "info",
