@@ -19,6 +19,10 @@ DEFAULT_SHARE = 0.5
 # Number of queries of known outcome that the default counts for. With 5, runs of a hundred unknown
 # compounds were taken for one known in twenty, and lost a point of hit@1 (docs/research.md).
 _STRENGTH = 1.0
+FEWEST_QUERIES = 20
+"""Runs of fewer queries do not show their share: scores of a few queries must not hang on which
+others are in the file, and so few would tell little."""
+
 _NO_MEASURED = -50.0  # nats
 _LEAST = 0.01  # a run never shows that there is no known compound at all
 
@@ -40,7 +44,12 @@ def log_odds_known(evidence: Evidence) -> float | None:
 
 
 def known_share(log_odds: Sequence[float]) -> float:
-    """Return the share of known compounds of a run, from the `log_odds_known` of its queries."""
+    """Return the share of known compounds of a run, from the `log_odds_known` of its queries.
+
+    `DEFAULT_SHARE` for fewer than `FEWEST_QUERIES`.
+    """
+    if len(log_odds) < FEWEST_QUERIES:
+        return DEFAULT_SHARE
     share = estimate_share(np.array(log_odds, dtype=np.float64), DEFAULT_SHARE, _STRENGTH)
     return within_limits(share)
 
