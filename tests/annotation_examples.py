@@ -17,6 +17,7 @@ from specvae.annotation.library.header import (
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.training.networks import bin_layout, model_config
 from specvae.annotation.training.settings import TrainConfig, preset_config
+from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.settings import from_json, override
@@ -91,4 +92,17 @@ def spectrum_of(smiles: str, *mz: float) -> Spectrum:
         ion_mode="positive",
         ms_level=2,
         smiles=smiles,
+    )
+
+
+def candidates(*smiles: str) -> CandidateSet:
+    """Return structures as candidates of any query, without names."""
+    molecules = [parse_molecule(s) for s in smiles]
+    nothing = np.array([""] * len(smiles), dtype=object)
+    return CandidateSet(
+        np.array([m.smiles for m in molecules], dtype=object),
+        np.array([m.exact_mass for m in molecules]),
+        inchikey=np.array([m.inchikey for m in molecules], dtype=object),
+        name=nothing,
+        id=nothing,
     )

@@ -13,8 +13,8 @@ import numpy as np
 
 from specvae.annotation.evidence.known_share import (
     DEFAULT_SHARE,
-    known_share,
     log_odds_known,
+    share_of_known,
     within_limits,
 )
 from specvae.annotation.evidence.list_features import list_features
@@ -44,9 +44,9 @@ class Settlement:
         """
         if given is not None:
             return within_limits(given)
-        found = (log_odds_of(scores) for scores in lists)
-        log_odds = [odds for odds in found if odds is not None]
-        return DEFAULT_SHARE if self.weights is None else known_share(log_odds)
+        if self.weights is None:
+            return DEFAULT_SHARE
+        return share_of_known(each.evidence for each in lists if each.evidence is not None)
 
     def settle(self, lists: ListScores, share: float) -> ListScores:
         """Return a query's scores for the share of known compounds that the run shows."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
+from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.library_match import LibraryMatch, OwnSpectra
@@ -14,7 +14,6 @@ from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
-from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
@@ -35,18 +34,6 @@ def pool_of(*spectra: Spectrum) -> EvidencePool:
     )
     packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
     return EvidencePool.from_library(library, np.arange(len(library)), packed)
-
-
-def candidates(*smiles: str) -> CandidateSet:
-    molecules = [parse_molecule(s) for s in smiles]
-    nothing = np.array([""] * len(smiles), dtype=object)
-    return CandidateSet(
-        np.array([m.smiles for m in molecules], dtype=object),
-        np.array([m.exact_mass for m in molecules]),
-        inchikey=np.array([m.inchikey for m in molecules], dtype=object),
-        name=nothing,
-        id=nothing,
-    )
 
 
 def weigh(pool: EvidencePool, query: Spectrum, *smiles: str) -> Evidence:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of
+from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
@@ -49,18 +49,6 @@ def pool(library: Library) -> EvidencePool:
         [m.smiles for m in library.molecules], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1
     )
     return EvidencePool.from_library(library, np.arange(len(library)), packed)
-
-
-def candidates(*smiles: str) -> CandidateSet:
-    molecules = [parse_molecule(s) for s in smiles]
-    nothing = np.array([""] * len(smiles), dtype=object)
-    return CandidateSet(
-        np.array([m.smiles for m in molecules], dtype=object),
-        np.array([m.exact_mass for m in molecules]),
-        inchikey=np.array([m.inchikey for m in molecules], dtype=object),
-        name=nothing,
-        id=nothing,
-    )
 
 
 def weigh(pool: EvidencePool, query: Spectrum, found: CandidateSet) -> Evidence:
