@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from specvae.annotation.library.compounds import read_excluded
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
@@ -28,10 +30,17 @@ from specvae.annotation.training.validation import (
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
-from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
+from specvae.molecules.fingerprint import (
+    FingerprintCache,
+    FingerprintLayout,
+    fingerprints,
+    get_layout,
+)
 from specvae.report import ReadReport
+from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.vae.data import PackedBits
+from specvae.vae.networks import SparseRows
 from specvae_bench.gpu.prepared import Prepared, write_prepared
 
 KINDS = ("svae", "vaevae")
@@ -73,24 +82,14 @@ def prepare(
     """
     config = preset_config(preset, KINDS[0])
     bins, layout = bin_layout(config), get_layout(config.fingerprint)
-    truths = [fold / "truth.csv" for fold in folds]
+    kept_out = [*(fold / "truth.csv" for fold in folds), *exclude]
     wanted = SpectrumFilter(
         ion_mode=ion_mode,
         adducts=canonical_adducts(tuple(adducts)),
         instrument_types=tuple(instrument_types),
-        excluded=read_excluded((*truths, *exclude)),
+        excluded=read_excluded(kept_out),
     )
-    report = ReadReport()
-    library = Library.from_spectra(
-        read_many(spectra, report),
-        bins,
-        report,
-        wanted,
-        lambda n: console.progress("reading spectra", n),
-    )
-    console.log(f"{report.summary()}; kept {len(library):,} of {len(library.molecules):,}")
-    if not len(library):
-        raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")
+    library = _read_library(spectra, bins, wanted, console)
     packed = fingerprints(
         [molecule.smiles for molecule in library.molecules],
         layout,
@@ -98,49 +97,85 @@ def prepare(
         jobs,
         lambda done, total: console.progress("computing fingerprints", done, total),
     )
-    rows = library.split(library.folds(_VALIDATION, 0.0, seed))
-    val = few_per_group(rows["val"], library.compound[rows["val"]], MAX_SPECTRA_PER_COMPOUND, seed)
-    val = np.sort(val[:MAX_QUERIES])
-    if not len(val) or not len(rows["train"]):
+    train, val = _training_and_validation(library, seed)
+    if not len(val) or not len(train):
         raise InputError(f"{spectra[0]}: too few compounds for a training and a validation fold")
-    masses = np.array([molecule.exact_mass for molecule in library.molecules])
-    nearest = []
-    for compound in library.compound[val].tolist():
-        distance = np.abs(masses - masses[compound])
-        distance[compound] = -1.0
-        nearest.append(np.argsort(distance, kind="stable")[: N_DECOYS + 1])
-    queries = {}
-    for fold in folds:
-        of_fold = list(read_spectra(fold / "queries.mgf", ReadReport()))
-        queries[fold.name] = sparse_rows(bins.encode_many(of_fold))
-    kinds = {}
-    for kind in KINDS:
-        of_kind = preset_config(preset, kind)
-        kinds[kind] = {
-            "config": of_kind.to_json(),
-            "model": model_config(of_kind, bins, layout).to_json(),
-            "objective": objective_config(of_kind).to_json(),
-            "optim": optim_config(of_kind).to_json(),
-        }
     prepared = Prepared(
         sparse_rows(library.spectra),
         torch.from_numpy(library.compound),
         PackedBits(torch.from_numpy(packed), layout.n_bits),
-        torch.from_numpy(rows["train"]),
+        torch.from_numpy(train),
         torch.from_numpy(val),
-        torch.from_numpy(np.stack(nearest)),
-        queries,
+        torch.from_numpy(_nearest_by_mass(library, val)),
+        {fold.name: _encoded_queries(fold, bins) for fold in folds},
         {
-            "kinds": kinds,
+            "kinds": {kind: _settings_of_kind(preset, kind, bins, layout) for kind in KINDS},
             "fingerprint": layout.name,
             "seed": seed,
             "files": [{"name": path.name, "sha256": sha256_of(path)} for path in spectra],
             "kept_out": [
                 {"name": f"{path.parent.name}/{path.name}", "sha256": sha256_of(path)}
-                for path in [*truths, *exclude]
+                for path in kept_out
             ],
             "queries": {fold.name: sha256_of(fold / "queries.mgf") for fold in folds},
         },
     )
     write_prepared(output, prepared)
     return prepared
+
+
+def _read_library(
+    paths: Sequence[Path], bins: BinLayout, wanted: SpectrumFilter, console: Console
+) -> Library:
+    report = ReadReport()
+    library = Library.from_spectra(
+        read_many(paths, report),
+        bins,
+        report,
+        wanted,
+        lambda n: console.progress("reading spectra", n),
+    )
+    console.log(f"{report.summary()}; kept {len(library):,} of {len(library.molecules):,}")
+    if not len(library):
+        raise InputError(f"{paths[0]}: no spectrum to learn from ({report.summary()})")
+    return library
+
+
+def _training_and_validation(
+    library: Library, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the spectra that are learned from and those that pick the best epoch."""
+    rows = library.split(library.folds(_VALIDATION, 0.0, seed))
+    val = few_per_group(rows["val"], library.compound[rows["val"]], MAX_SPECTRA_PER_COMPOUND, seed)
+    return rows["train"], np.sort(val[:MAX_QUERIES])
+
+
+def _nearest_by_mass(library: Library, spectra: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each spectrum's compound and the compounds nearest to it in mass, (n, N_DECOYS + 1).
+
+    The spectrum's own compound is the first; a library of fewer compounds has fewer columns.
+    """
+    masses = np.array([molecule.exact_mass for molecule in library.molecules])
+    nearest = []
+    for compound in library.compound[spectra].tolist():
+        distance = np.abs(masses - masses[compound])
+        distance[compound] = -1.0
+        nearest.append(np.argsort(distance, kind="stable")[: N_DECOYS + 1])
+    return np.stack(nearest)
+
+
+def _encoded_queries(fold: Path, bins: BinLayout) -> SparseRows:
+    queries = list(read_spectra(fold / "queries.mgf", ReadReport()))
+    return sparse_rows(bins.encode_many(queries))
+
+
+def _settings_of_kind(
+    preset: str, kind: str, bins: BinLayout, layout: FingerprintLayout
+) -> dict[str, Any]:
+    config = preset_config(preset, kind)
+    return {
+        "config": config.to_json(),
+        "model": model_config(config, bins, layout).to_json(),
+        "objective": objective_config(config).to_json(),
+        "optim": optim_config(config).to_json(),
+    }

@@ -377,73 +377,100 @@ def mnist_step(
     if plan.epochs:
         runs = [replace(settings, epochs=plan.epochs) for settings in runs]
     runs = runs[:1] if plan.limit else runs
-    states: dict[str, Any] = {}
-    failures: dict[str, str] = {}
-    lock = threading.Lock()
-    turns = Turns()
-
-    def lane(settings: RunSettings) -> None:
-        where = plan.output / folder / settings.folder
-        label = settings.folder
-        try:
-            found = finished(task, settings, where)
-            if found is None:
-
-                def on_epoch(record: EpochRecord, measured: Mapping[str, float]) -> None:
-                    with lock:
-                        states[label] = {
-                            "epoch": record.epoch,
-                            "seconds": record.seconds,
-                            "validation_seconds": record.validation_seconds,
-                            "loss": record.total,
-                            **measured,
-                        }
-                        result.write(runs=states, failures=failures)
-
-                found = run(
-                    task,
-                    settings,
-                    where,
-                    device=device,
-                    on_epoch=on_epoch,
-                    on_step=lambda *_: turns.pass_on(),
-                    stop=result.is_late,
-                )
-            with lock:
-                states[label] = {
-                    "epoch": len(found["epochs"]),
-                    "wanted": found["settings"]["epochs"],
-                    "best_epoch": found["best_epoch"],
-                    "seconds_per_epoch": found["seconds_per_epoch"],
-                    "validation": found["validation"],
-                    "test": found["test"],
-                }
-        except Exception as error:
-            with lock:
-                failures[label] = _told(error)
-        with lock:
-            result.write(runs=states, failures=failures)
-
+    lanes = _Lanes(task, plan.output / folder, device, result)
     # Lanes share what torch is set to; whoever ends first must not reset it for the others.
     with computing(device, CudaOptions()), equality.notes() as logged:
-        if device.type == "cuda":
-            lanes = [
-                threading.Thread(target=turns.run, args=(partial(lane, settings),))
-                for settings in runs
-            ]
-            for each in lanes:
-                each.start()
-            for each in lanes:
-                each.join()
-        else:
-            for settings in runs:
-                turns.run(partial(lane, settings))
-    ended = [state.get("epoch", 0) >= state.get("wanted", 1e9) for state in states.values()]
+        lanes.run(runs)
+    ended = [state.get("epoch", 0) >= state.get("wanted", 1e9) for state in lanes.states.values()]
     result.write(
         notes=sorted(set(logged)),
         settings=[asdict(settings) for settings in runs],
         done=len(ended) == len(runs) and all(ended),
     )
+
+
+class _Lanes:
+    """Runs of one task, on a GPU side by side in threads; what each has is written as it comes.
+
+    Attributes
+    ----------
+    states, failures
+        By the folder of a run: its last epoch, or its figures once it has ended; why it failed.
+    """
+
+    def __init__(self, task: SplitTask, folder: Path, device: torch.device, result: Result) -> None:
+        self._task = task
+        self._folder = folder
+        self._device = device
+        self._result = result
+        self._lock = threading.Lock()
+        self._turns = Turns()
+        self.states: dict[str, Any] = {}
+        self.failures: dict[str, str] = {}
+
+    def run(self, runs: Sequence[RunSettings]) -> None:
+        """Do all runs."""
+        lanes = [partial(self._turns.run, partial(self._lane, settings)) for settings in runs]
+        if self._device.type != "cuda":
+            for lane in lanes:
+                lane()
+            return
+        threads = [threading.Thread(target=lane) for lane in lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _lane(self, settings: RunSettings) -> None:
+        label, folder = settings.folder, self._folder / settings.folder
+        try:
+            found = finished(self._task, settings, folder)
+            if found is None:
+                found = run(
+                    self._task,
+                    settings,
+                    folder,
+                    device=self._device,
+                    on_epoch=partial(self._after_epoch, label),
+                    on_step=lambda *_: self._turns.pass_on(),
+                    stop=self._result.is_late,
+                )
+        except Exception as error:
+            with self._lock:
+                self.failures[label] = _told(error)
+                self._write()
+            return
+        self._note(
+            label,
+            {
+                "epoch": len(found["epochs"]),
+                "wanted": found["settings"]["epochs"],
+                "best_epoch": found["best_epoch"],
+                "seconds_per_epoch": found["seconds_per_epoch"],
+                "validation": found["validation"],
+                "test": found["test"],
+            },
+        )
+
+    def _after_epoch(self, label: str, record: EpochRecord, measured: Mapping[str, float]) -> None:
+        self._note(
+            label,
+            {
+                "epoch": record.epoch,
+                "seconds": record.seconds,
+                "validation_seconds": record.validation_seconds,
+                "loss": record.total,
+                **measured,
+            },
+        )
+
+    def _note(self, label: str, state: dict[str, Any]) -> None:
+        with self._lock:
+            self.states[label] = state
+            self._write()
+
+    def _write(self) -> None:
+        self._result.write(runs=self.states, failures=self.failures)
 
 
 def _split_task(plan: Plan, result: Result, three: bool) -> SplitTask:

@@ -26,7 +26,7 @@ from specvae.vae.objective import ObjectiveConfig, SubsetTargets
 from specvae.vae.training import EpochRecord, History, OptimConfig, StateFile, fit
 from specvae_bench.files import write_result
 from specvae_bench.paper.experiments import Experiment
-from specvae_bench.paper.tasks import Task
+from specvae_bench.paper.tasks import Fold, Task
 
 Trainer = Literal["specvae", "multivae"]
 
@@ -231,13 +231,9 @@ def run(
     settings = settings.filled(task)
     require_own(task, settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    experiment = task.experiment
     if settings.trainer == "multivae":
         device = "cpu"
-    config = experiment.model_config(settings.kind, settings.prior_expert, settings.variance)
-    with _BEGINNING:
-        torch.manual_seed(settings.seed)
-        model = MultimodalVAE(config)
+    model = _new_model(task, settings)
     data = TrainingData.from_pairs(
         task.tables,
         task.index,
@@ -245,43 +241,25 @@ def run(
         unpaired=settings.unpaired or "all",
         seed=settings.seed,
     )
-    objective = settings.objective(experiment)
-    optim = OptimConfig(
-        epochs=settings.epochs or experiment.epochs,
-        batch_size=settings.batch_size or experiment.batch_size,
-        learning_rate=settings.learning_rate or experiment.learning_rate,
-        seed=settings.seed,
-        amp=settings.amp,
-        epoch_size=_n_pairs(task),
-    )
-
-    def generator() -> torch.Generator:
-        return torch.Generator(device).manual_seed(settings.seed)
-
-    measured: dict[str, float] = {}
-
-    def validate(trained: MultimodalVAE) -> float:
-        measured.clear()
-        measured.update(task.measure(trained, "validation", generator()))
-        return measured[task.criterion]
-
+    objective, optim = settings.objective(task.experiment), _optim_config(task, settings)
+    measurement = _Measurement(task, settings.seed, device)
     log = _EpochLog(folder / _EPOCHS)
-
-    def record(epoch: EpochRecord) -> None:
-        log.add({**epoch.to_json(), "measured": dict(measured)})
-        if on_epoch is not None:
-            on_epoch(epoch, measured)
-
     if settings.trainer == "multivae":
         log.rows = _train_by_peer(model, data, optim, objective)
         best_epoch = optim.epochs
     else:
+
+        def record(epoch: EpochRecord) -> None:
+            log.add({**epoch.to_json(), "measured": dict(measurement.latest)})
+            if on_epoch is not None:
+                on_epoch(epoch, measurement.latest)
+
         history = fit(
             model,
             data,
             optim,
             objective,
-            validate=validate,
+            validate=measurement.validate,
             on_epoch=record,
             on_step=on_step,
             state=StateFile(folder / _STATE),
@@ -292,31 +270,92 @@ def run(
         )
         best_epoch = history.best.epoch
         log.finish(history, task.criterion)
-    seconds = [epoch["seconds"] for epoch in log.rows]
     result = {
-        "benchmark": experiment.name,
-        "date": time.strftime("%Y-%m-%d"),
-        "settings": asdict(settings),
-        **task.describe(),
-        "model": model.config.to_json(),
-        "objective": objective.to_json(),
-        "optim": optim.to_json(),
-        "n_pairs": _n_pairs(task),
-        "n_parameters": model.n_parameters,
+        **_description(task, settings, model, optim),
         "device": str(device),
         "threads": torch.get_num_threads(),
         "criterion": task.criterion,
         "best_epoch": best_epoch,
-        "validation": task.measure(model, "validation", generator()),
-        "test": task.measure(model, "test", generator()),
-        "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
+        "validation": measurement.of_fold(model, "validation"),
+        "test": measurement.of_fold(model, "test"),
+        "seconds_per_epoch": _upper_median([epoch["seconds"] for epoch in log.rows]),
         "epochs": log.rows,
     }
-    header = Header(program=f"specvae {__version__}", others={"benchmark": experiment.name})
+    header = Header(program=f"specvae {__version__}", others={"benchmark": task.experiment.name})
     save_checkpoint(folder / "model.safetensors", model, header)
-    task.draw(model, folder, generator())
+    task.draw(model, folder, measurement.generator())
     write_result(folder / RESULT, result)
     return result
+
+
+def _new_model(task: Task, settings: RunSettings) -> MultimodalVAE:
+    config = task.experiment.model_config(settings.kind, settings.prior_expert, settings.variance)
+    with _BEGINNING:
+        torch.manual_seed(settings.seed)
+        return MultimodalVAE(config)
+
+
+def _optim_config(task: Task, settings: RunSettings) -> OptimConfig:
+    experiment = task.experiment
+    return OptimConfig(
+        epochs=settings.epochs or experiment.epochs,
+        batch_size=settings.batch_size or experiment.batch_size,
+        learning_rate=settings.learning_rate or experiment.learning_rate,
+        seed=settings.seed,
+        amp=settings.amp,
+        epoch_size=_n_pairs(task),
+    )
+
+
+class _Measurement:
+    """The task's figures of merit, each time with the same random numbers.
+
+    Attributes
+    ----------
+    latest
+        The figures of the validation fold after the last epoch.
+    """
+
+    def __init__(self, task: Task, seed: int, device: torch.device | str) -> None:
+        self._task = task
+        self._seed = seed
+        self._device = device
+        self.latest: dict[str, float] = {}
+
+    def generator(self) -> torch.Generator:
+        """Return a generator of random numbers at its beginning."""
+        return torch.Generator(self._device).manual_seed(self._seed)
+
+    def of_fold(self, model: MultimodalVAE, fold: Fold) -> dict[str, float]:
+        """Return the figures of a fold."""
+        return self._task.measure(model, fold, self.generator())
+
+    def validate(self, model: MultimodalVAE) -> float:
+        """Return the figure that the best epoch is chosen by; keep all."""
+        self.latest.clear()
+        self.latest.update(self.of_fold(model, "validation"))
+        return self.latest[self._task.criterion]
+
+
+def _description(
+    task: Task, settings: RunSettings, model: MultimodalVAE, optim: OptimConfig
+) -> dict[str, Any]:
+    """Return what was trained, and how, as ``result.json`` says it."""
+    return {
+        "benchmark": task.experiment.name,
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": asdict(settings),
+        **task.describe(),
+        "model": model.config.to_json(),
+        "objective": settings.objective(task.experiment).to_json(),
+        "optim": optim.to_json(),
+        "n_pairs": _n_pairs(task),
+        "n_parameters": model.n_parameters,
+    }
+
+
+def _upper_median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 def _train_by_peer(
