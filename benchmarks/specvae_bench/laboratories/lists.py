@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.laboratories.methods import Memory, list_candidates
+from specvae_bench.laboratories.methods import Listed, Memory, list_candidates
 from specvae_bench.laboratories.records import Records, cached_arrays, candidate_set
 from specvae_bench.laboratories.report import without_controls
 
@@ -65,43 +67,23 @@ def long_lists(
         If a file is missing or cannot be used.
     """
     spectra, truths, candidates = _read(folder, console)
-    listed = list_candidates(spectra, candidates, models, jobs, console)
-    places = [_place(found, truth) for found, truth in zip(candidates, truths, strict=True)]
+    queries = [
+        _Query(listed, truth, _place(listed.candidates, truth), seed + number)
+        for number, (listed, truth) in enumerate(
+            zip(list_candidates(spectra, candidates, models, jobs, console), truths, strict=True)
+        )
+    ]
     own = own_records(records, spectra, truths)
-    of_compound = np.isin(records.first_blocks[records.compound], truths)
-    libraries = {
-        "whole library": np.arange(len(records)),
-        "without own records": np.setdiff1d(np.arange(len(records)), own),
-        "other laboratories": np.flatnonzero(~np.isin(records.group, records.group[own])),
-        "without their compounds": np.flatnonzero(~of_compound),
-    }
+    libraries = _libraries(records, own, truths)
     figures: dict[str, dict[str, dict[str, Any]]] = {}
     for name, rows in libraries.items():
         memory = Memory(records, rows, packed)
         figures[name] = {}
         for length in LENGTHS:
-            ranks: dict[str, list[TruthRank]] = {}
-            at: list[int | None] = []
-            evidence: dict[str, list[Evidence]] = {}
-            for number, (query, truth, place) in enumerate(
-                zip(listed, truths, places, strict=True)
-            ):
-                kept = _cut(len(query.candidates), place, length, seed + number)
-                short = query if length is None else query.cut(kept)
-                at.append(None if place is None else int(np.searchsorted(kept, place)))
-                for method, scores in memory.scores(short):
-                    ranks.setdefault(method, []).append(rank_of_truth(truth, scores, at[-1]))
-                for method, pooled in memory.evidence(short):
-                    evidence.setdefault(method, []).append(pooled)
-                console.progress(f"{name}, {length or 'all'}", number + 1, len(listed))
-            for method, weighed in evidence.items():
-                ranks[method] = [
-                    rank_of_truth(truth, settled.scores, now)
-                    for truth, settled, now in zip(
-                        truths, settle(weighed, memory.pool.weights), at, strict=True
-                    )
-                ]
-            figures[name][str(length or "all")] = {
+            cut = [query.cut(length) for query in queries]
+            label = str(length or "all")
+            ranks = _ranks(memory, cut, partial(console.progress, f"{name}, {label}"))
+            figures[name][label] = {
                 method: without_controls(found, seed) for method, found in ranks.items()
             }
     return {
@@ -112,6 +94,73 @@ def long_lists(
         "n_library_spectra": {name: len(rows) for name, rows in libraries.items()},
         "libraries": figures,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Query:
+    """A query with its candidates.
+
+    Attributes
+    ----------
+    listed, truth
+        The query; first block of its compound.
+    place
+        Row of the truth among the candidates; None if it is not there.
+    seed
+        Of the order in which other candidates are left out.
+    """
+
+    listed: Listed
+    truth: str
+    place: int | None
+    seed: int
+
+    def cut(self, length: int | None) -> _Query:
+        """Return the query with `length` candidates, the truth among them; None: all."""
+        if length is None:
+            return self
+        kept = _kept(len(self.listed.candidates), self.place, length, self.seed)
+        place = None if self.place is None else int(np.searchsorted(kept, self.place))
+        return replace(self, listed=self.listed.cut(kept), place=place)
+
+    def rank(self, scores: NDArray[np.float64]) -> TruthRank:
+        """Return where the truth stands by `scores`, (n_candidates,)."""
+        return rank_of_truth(self.truth, scores, self.place)
+
+
+def _libraries(
+    records: Records, own: NDArray[np.int64], truths: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each library; `own` are the rows that are queries themselves."""
+    every = np.arange(len(records))
+    of_compound = np.isin(records.first_blocks[records.compound], truths)
+    return {
+        "whole library": every,
+        "without own records": np.setdiff1d(every, own),
+        "other laboratories": np.flatnonzero(~np.isin(records.group, records.group[own])),
+        "without their compounds": np.flatnonzero(~of_compound),
+    }
+
+
+def _ranks(
+    memory: Memory, queries: Sequence[_Query], progress: Callable[[int, int], None]
+) -> dict[str, list[TruthRank]]:
+    """Return where each method ranks the truths of all queries."""
+    ranks: dict[str, list[TruthRank]] = {}
+    evidence: dict[str, list[Evidence]] = {}
+    for n_done, query in enumerate(queries, start=1):
+        for method, scores in memory.scores(query.listed):
+            ranks.setdefault(method, []).append(query.rank(scores))
+        for method, pooled in memory.evidence(query.listed):
+            evidence.setdefault(method, []).append(pooled)
+        progress(n_done, len(queries))
+    # The program's own scores depend on the share of known compounds, which all queries tell.
+    for method, pooled_of_all in evidence.items():
+        settled = settle(pooled_of_all, memory.pool.weights)
+        ranks[method] = [
+            query.rank(each.scores) for query, each in zip(queries, settled, strict=True)
+        ]
+    return ranks
 
 
 def own_records(
@@ -186,10 +235,9 @@ def _place(candidates: CandidateSet, truth: str) -> int | None:
     return int(places[0]) if len(places) else None
 
 
-def _cut(n: int, place: int | None, length: int | None, seed: int) -> NDArray[np.int64]:
+def _kept(n: int, place: int | None, length: int, seed: int) -> NDArray[np.int64]:
     """Return the indices (ascending) of the candidates that are kept; the shorter in the longer."""
     others = np.random.default_rng(seed).permutation([i for i in range(n) if i != place])
     if place is None:
         return np.sort(others[:length]).astype(np.int64)
-    n_others = None if length is None else length - 1
-    return np.sort(np.append(others[:n_others], place)).astype(np.int64)
+    return np.sort(np.append(others[: length - 1], place)).astype(np.int64)
