@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from specvae.annotation.output.cells import rows
 from specvae.annotation.output.provenance import provenance
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import COLUMNS
-from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.annotation.ranking.run import RankingRun
 from specvae.annotation.training.inputs import TrainFiles
 from specvae.annotation.training.record import MODEL_FILE
 from specvae.annotation.training.run import train as run_training

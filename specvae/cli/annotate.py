@@ -21,7 +21,7 @@ from specvae.cli.outputs import (
     write_skips,
 )
 from specvae.cli.ranking import (
-    RankingOptions,
+    Ranking,
     ranking_options,
     ranking_summary,
     require_ranked,
@@ -113,11 +113,9 @@ class ShardType(click.ParamType[tuple[int, int]]):
 @verbosity
 def annotate(
     queries: Path,
-    ranking: RankingOptions,
+    ranking: Ranking,
     top: int | str,
     min_probability: float | None,
-    merge_by: str | None,
-    shard: tuple[int, int] | None,
     output_format: str | None,
     output: Path | None,
     summary: Path | None,
@@ -150,16 +148,17 @@ def annotate(
             "its provenance": provenance_path(output),
         },
     )
-    _require_sense(shard, output, summary, report)
+    is_part = ranking.options.shard is not None
+    _require_sense(is_part, output, summary, report)
 
     from specvae.annotation.output.provenance import provenance as made_by
     from specvae.annotation.output.provenance import write_provenance
     from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
-    run = ranking.open(console, merge_by=merge_by, shard=shard, min_probability=min_probability)
+    run = ranking.open(console, min_probability=min_probability)
     shown = None if top == "all" else int(top)
-    if shard is not None:
+    if is_part:
         _write_part(queries, ranking, run, shown, min_probability, output)
         _tell_part(console, run, output)
         return
@@ -192,13 +191,13 @@ def annotate(
 
 
 def _require_sense(
-    shard: tuple[int, int] | None, output: Path | None, summary: Path | None, report: Path | None
+    is_part: bool, output: Path | None, summary: Path | None, report: Path | None
 ) -> None:
     """Refuse outputs that cannot be, before anything is read."""
     format_of(output)
     if summary is not None and format_of(summary) == "mztab":
         raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")
-    if shard is not None and (report is not None or summary is not None):
+    if is_part and (report is not None or summary is not None):
         raise click.UsageError("--report and --summary are of a whole run; a part has none")
     if report is not None and str(report) == "-":
         raise click.UsageError("--report is a page in a file; stdout is for the table")
@@ -208,7 +207,7 @@ def _require_sense(
 
 def _write_part(
     queries: Path,
-    ranking: RankingOptions,
+    ranking: Ranking,
     run: RankingRun,
     top: int | None,
     least: float | None,
@@ -250,14 +249,14 @@ def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
     console.log("one part of a run: specvae merge joins all of them")
 
 
-def _provenance(queries: Path, ranking: RankingOptions, run: RankingRun) -> dict[str, str]:
-    header = run.annotator.header
+def _provenance(queries: Path, ranking: Ranking, run: RankingRun) -> dict[str, str]:
+    header, options = run.annotator.header, run.options
     return {
         "queries": name_of_source(queries),
-        "candidates": name_of_source(ranking.candidates),
+        "candidates": name_of_source(options.candidates),
         "model": str(ranking.model_file),
         "model digest": header.weights_sha256,
         "program": header.program or "unknown",
-        **({"library": ", ".join(map(str, ranking.library))} if ranking.library else {}),
-        **({"library of the model": "not used"} if ranking.no_library else {}),
+        **({"library": ", ".join(map(str, options.library))} if options.library else {}),
+        **({"library of the model": "not used"} if not options.use_library else {}),
     }

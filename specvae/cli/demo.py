@@ -68,7 +68,8 @@ def demo(output: Path, device: str) -> None:
     from specvae.annotation.output.html import write_report
     from specvae.annotation.output.tables import write_annotations
     from specvae.annotation.ranking.annotator import Annotator
-    from specvae.annotation.ranking.run import RankingRun, RunOptions
+    from specvae.annotation.ranking.options import RunOptions
+    from specvae.annotation.ranking.run import RankingRun
 
     console = Console()
     queries, candidates = output / "queries.mgf", output / "candidates.csv"

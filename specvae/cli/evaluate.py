@@ -14,7 +14,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 from specvae.cli.ranking import (
-    RankingOptions,
+    Ranking,
     ranking_options,
     ranking_summary,
     require_ranked,
@@ -61,7 +61,7 @@ _NAMES_SHOWN = 5
 @verbosity
 def evaluate(
     queries: Path,
-    ranking: RankingOptions,
+    ranking: Ranking,
     truth: Path,
     output: Path | None,
     json_path: Path | None,
@@ -98,8 +98,9 @@ def evaluate(
     console = Console()
     answers = read_truth(truth)
     run = ranking.open(console, reliability=reliability_path)
+    options = run.options
     evaluation = compare(
-        run.annotator, run.outcomes(queries), answers, ranking.in_list, ranking.known
+        run.annotator, run.outcomes(queries), answers, options.in_list, options.known
     )
     _require_evaluated(evaluation, queries, truth, run.queries)
     tell_reading(console, run)
@@ -108,10 +109,10 @@ def evaluate(
     figures = {
         **evaluation.figures(seed),
         "seed": seed,
-        "ppm": ranking.ppm,
+        "ppm": options.ppm,
         "model": _described(ranking.model_file, run.annotator),
-        "files": _digests(queries=queries, candidates=ranking.candidates, truth=truth),
-        "library": [{"name": f.name, "sha256": sha256_of(f)} for f in ranking.library],
+        "files": _digests(queries=queries, candidates=options.candidates, truth=truth),
+        "library": [{"name": f.name, "sha256": sha256_of(f)} for f in options.library],
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
     for written in (output, json_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specvae.annotation.ranking.options import RunOptions
 from specvae.cli.options import (
     assumption_options,
     candidate_options,
@@ -29,24 +30,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RankingOptions:
-    """The options of a command that ranks queries, as they were given."""
+class Ranking:
+    """What a command that ranks queries was asked for.
 
-    candidates: Path
-    ppm: float
-    rank_by: str
-    rescore: int | None
-    jobs: int | None
+    Attributes
+    ----------
+    options
+        Of the run.
+    model
+        A folder of `train`, or a checkpoint.
+    rank_by
+        ``everything`` or ``fingerprint``.
+    device
+        Where the networks compute.
+    """
+
+    options: RunOptions
     model: Path
-    ion_mode: str | None
-    adducts: tuple[str, ...]
-    assume_adduct: str | None
-    assume_ion_mode: str | None
-    in_list: float | None
-    known: float | None
-    library: tuple[Path, ...]
-    no_library: bool
-    strict: bool
+    rank_by: str
     device: str
 
     @functools.cached_property
@@ -58,29 +59,18 @@ class RankingOptions:
     def inputs(self) -> dict[str, Path | tuple[Path, ...]]:
         """The files that are read, by option."""
         return {
-            "--candidates": self.candidates,
+            "--candidates": self.options.candidates,
             "--model": self.model_file,
-            "--library": self.library,
+            "--library": self.options.library,
         }
 
-    def open(
-        self,
-        console: Console,
-        *,
-        merge_by: str | None = None,
-        shard: tuple[int, int] | None = None,
-        **needed: object,
-    ) -> RankingRun:
+    def open(self, console: Console, **needed: object) -> RankingRun:
         """Load the model and return the run.
 
         Parameters
         ----------
         console
             Where progress is shown.
-        merge_by
-            Field by which spectra are of one feature.
-        shard
-            Number of the part, from 1, and of all parts.
         needed
             Options that need probabilities, by name; None where one is not given.
 
@@ -90,42 +80,33 @@ class RankingOptions:
             If the model has no probabilities and an option needs them.
         """
         from specvae.annotation.ranking.annotator import Annotator
-        from specvae.annotation.ranking.run import RankingRun, RunOptions
+        from specvae.annotation.ranking.run import RankingRun
 
         path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
         annotator = Annotator.load(path, self.device, fingerprint_only=fingerprint_only)
-        for option, value in {**needed, "in_list": self.in_list}.items():
+        for option, value in {**needed, "in_list": self.options.in_list}.items():
             if value is not None:
                 name = "--" + option.replace("_", "-")
                 require_calibrated(path, annotator.probability, name)
-        options = RunOptions(
-            candidates=self.candidates,
-            ppm=self.ppm,
-            ion_mode=self.ion_mode,
-            adducts=self.adducts,
-            assume_adduct=self.assume_adduct,
-            assume_ion_mode=self.assume_ion_mode,
-            in_list=self.in_list,
-            library=self.library,
-            use_library=not self.no_library,
-            merge_by=merge_by,
-            shard=shard,
-            known=self.known,
-            strict=self.strict,
-            rescore=self.rescore,
-            n_jobs=self.jobs,
-        )
-        return RankingRun(annotator, options, console)
+        return RankingRun(annotator, self.options, console)
 
 
 def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of `RankingOptions`; the command gets them as its argument ``ranking``."""
-    names = [field.name for field in fields(RankingOptions)]
+    """Add the options of a run; the command gets them as its argument ``ranking``.
+
+    Options of the command's own that are named like a field of `RunOptions` are also part of it.
+    """
 
     @functools.wraps(function)
     def gathered(**values: Any) -> None:  # noqa: ANN401
-        given = {name: values.pop(name) for name in names}
-        function(ranking=RankingOptions(**given), **values)
+        values |= {"n_jobs": values.pop("jobs"), "use_library": not values.pop("no_library")}
+        asked = {
+            field.name: values.pop(field.name)
+            for field in fields(RunOptions)
+            if field.name in values
+        }
+        model = {name: values.pop(name) for name in ("model", "rank_by", "device")}
+        function(ranking=Ranking(RunOptions(**asked), **model), **values)
 
     for option in (
         device_option,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from specvae import __version__
-from specvae.annotation.ranking.run import RunOptions
+from specvae.annotation.ranking.options import RunOptions
 from specvae.files import atomic_text, json_ready, name_of_source, sha256_of
 from specvae.vae.header import Header
 

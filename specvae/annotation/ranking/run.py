@@ -6,10 +6,9 @@ The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are ea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -22,13 +21,13 @@ from specvae.annotation.ranking.in_list import (
     summary_lines,
 )
 from specvae.annotation.ranking.library import with_library
+from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.annotation.ranking.tally import Tally
-from specvae.errors import ConfigError
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.lines import sniff_format
@@ -38,84 +37,6 @@ Place = tuple[int, int]
 """Where in a whole run an outcome stands: number of the feature, and within it."""
 
 Placed = tuple[Place, Draft | Unranked]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What a run is asked for.
-
-    Attributes
-    ----------
-    candidates
-        A table of structures, or a pool (``.h5``).
-    ppm
-        Largest distance of a candidate's exact mass from the query's neutral mass.
-    ion_mode, adducts
-        Only queries of these are ranked; None and an empty tuple let all pass.
-    assume_adduct, assume_ion_mode
-        Of queries that state none.
-    in_list
-        Share of lists that hold their truth; None estimates it.
-    known
-        Share of queries whose compound the library knows; None estimates it.
-    library
-        Files of spectra, or of encoded ones (``.h5``), that are remembered for this run.
-    use_library
-        Whether the model's own library counts.
-    merge_by
-        Field by which spectra are of one feature and get one answer; None: each gets its own.
-    shard
-        Number, from 1, and number of the parts of which this run is one; None: it is whole. Each
-        has every n-th feature; identifiers are given over the whole file.
-    rescore
-        Only so many candidates of a query, the best by all other evidence, and those with own
-        spectra are broken into fragments; None: all.
-    strict
-        Make the first malformed record an error.
-    n_jobs
-        Processes that parse long tables and compute fingerprints; None for one per core.
-
-    Raises
-    ------
-    ConfigError
-        If a number is out of range.
-    """
-
-    candidates: Path
-    ppm: float = 10.0
-    ion_mode: str | None = None
-    adducts: tuple[str, ...] = ()
-    assume_adduct: str | None = None
-    assume_ion_mode: str | None = None
-    in_list: float | None = None
-    known: float | None = None
-    library: tuple[Path, ...] = ()
-    use_library: bool = True
-    merge_by: str | None = None
-    shard: tuple[int, int] | None = None
-    rescore: int | None = None
-    strict: bool = False
-    n_jobs: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, share in (("in_list", self.in_list), ("known", self.known)):
-            if share is not None and not 0.0 <= share <= 1.0:
-                raise ConfigError(f"{name}: found {share}, wanted a share from 0 to 1")
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise ConfigError(f"shard: found {self.shard}, wanted a number from 1 to that of parts")
-        if self.rescore is not None and self.rescore < 1:
-            raise ConfigError(f"rescore: found {self.rescore}, wanted 1 or more")
-        if not self.ppm > 0.0:
-            raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
-
-    def asked(self) -> dict[str, Any]:
-        """Return the options that what comes out depends on, files and parts apart, by name."""
-        apart = {"candidates", "library", "shard", "strict", "n_jobs"}
-        return {
-            option.name: getattr(self, option.name)
-            for option in fields(self)
-            if option.name not in apart
-        }
 
 
 @dataclass(frozen=True)

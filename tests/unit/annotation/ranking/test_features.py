@@ -18,8 +18,9 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.features import group_by
+from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
-from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.annotation.ranking.run import RankingRun
 from specvae.cli.annotate import annotate
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport

@@ -15,8 +15,9 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.ranking import rank as rank_module
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.probability import default_probability
-from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.annotation.ranking.run import RankingRun
 from specvae.errors import ConfigError
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
