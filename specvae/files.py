@@ -11,11 +11,14 @@ import re
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
+
+from specvae.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _SOURCES: dict[str, str] = {}
@@ -98,6 +101,64 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(folder: Path, refusal: str) -> Iterator[None]:
+    """Keep a folder for this process alone; it is made, and stays if there is something in it.
+
+    The system gives it up when the process ends, however it ends.
+
+    Raises
+    ------
+    InputError
+        With `refusal` and the other's number, if another process has it, and where the folder
+        cannot be made or written to.
+    """
+    lock = folder / "lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    with stream:
+        # One who has just finished may have removed the file that was opened.
+        if not _taken(stream) or not _is_still(lock, stream):
+            stream.seek(0)
+            other = stream.read().strip()
+            raise InputError(f"{refusal}{f' (process {other})' if other else ''}")
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        try:
+            yield
+        finally:
+            if folder.is_dir() and [path.name for path in folder.iterdir()] == [lock.name]:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_still(path: Path, stream: TextIO) -> bool:
+    """Return whether an open file is what a path leads to."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _taken(stream: TextIO) -> bool:
+    """Take the lock of an open file if nobody has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _host() -> str:

@@ -28,24 +28,40 @@ def pool() -> None:
 @click.option("-o", "--output", type=INPUT, default=Path("pool.h5"), show_default=True)
 @click.option(
     "--fingerprint",
-    "layout_name",
+    "layout_names",
     metavar="LAYOUT",
-    default="mixed2149",
+    multiple=True,
+    default=("mixed2149",),
     show_default=True,
-    help="The layout of the model that will rank: see 'specvae info'.",
+    help="The layout of the model that will rank, see 'specvae info'; a pool can hold several "
+    "(repeatable).",
 )
+@click.option("--append", is_flag=True, help="Add to the pool that is there.")
 @jobs_option
 @strict_option
 @settings_options
 @verbosity
 def build(
-    structures: tuple[Path, ...], output: Path, layout_name: str, jobs: int | None, strict: bool
+    structures: tuple[Path, ...],
+    output: Path,
+    layout_names: tuple[str, ...],
+    append: bool,
+    jobs: int | None,
+    strict: bool,
 ) -> None:
-    """Build a pool from .csv, .tsv or .smi files of structures, also .gz.
+    """Build a pool from .csv, .tsv, .smi or .sdf files of structures, also .gz.
+
+    Columns may be called as PubChem, COCONUT, HMDB and MetFrag call them; PubChem's list
+    CID-SMILES.gz is taken as it is. Of structures that differ in stereochemistry only, the first is
+    kept, with the identifiers of all.
+
+    What is computed is kept in the folder POOL.building until the pool is written: a build that was
+    interrupted goes on where it was if the same command is given again.
 
     \b
     Example:
       specvae pool build structures.tsv -o pool.h5 --fingerprint mixed2149
+      specvae pool build more.sdf -o pool.h5 --append
     """
     require_outputs(
         {"STRUCTURES": structures},
@@ -53,19 +69,19 @@ def build(
     )
 
     from specvae.molecules.candidates import CandidatePool
-    from specvae.molecules.fingerprint import FingerprintCache, get_layout
+    from specvae.molecules.fingerprint import get_layout
     from specvae.report import ReadReport
 
     console = Console()
     report = ReadReport(strict=strict)
     n = CandidatePool.build(
         structures,
-        get_layout(layout_name),
+        [get_layout(name) for name in dict.fromkeys(layout_names)],
         output,
+        append=append,
         report=report,
-        cache=FingerprintCache(),
         n_jobs=jobs,
-        progress=lambda done, total: console.progress("computing fingerprints", done, total),
+        progress=console,
     )
     write_skips(output, report)
     console.log(report.summary("structures"))
@@ -74,17 +90,21 @@ def build(
 
 @pool.command()
 @click.argument("path", metavar="POOL", type=INPUT)
+@click.option("--check", is_flag=True, help="Compare the whole file with its checksums.")
 @settings_options
 @verbosity
-def info(path: Path) -> None:
+def info(path: Path, check: bool) -> None:
     """Show what a pool holds.
 
     \b
     Example:
-      specvae pool info pool.h5
+      specvae pool info pool.h5 --check
     """
     from specvae.molecules.candidates import CandidatePool
 
     with CandidatePool.open(path) as opened:
         for name, value in opened.info().items():
             echo(f"{name:<18}{value}")
+        if check:
+            opened.check(Console())
+            echo("every row agrees with its checksum" if opened.has_checksums else "no checksums")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError, StructureError
-from specvae.files import sha256_of
 from specvae.molecules.fingerprint import (
     FingerprintCache,
     FingerprintLayout,
     fingerprints,
 )
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
-from specvae.molecules.pool_file import PoolFile, write_pool
+from specvae.molecules.pool_build import build_pool
+from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.structures import Row, read_rows
+from specvae.molecules.workers import LocalEngine
+from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
 
 _FIRST_BLOCK = 14
+_CHECKED_ROWS = 16_384
 
 Strings = NDArray[np.object_]
 Molecules = NDArray[np.object_]
@@ -49,6 +52,8 @@ class CandidateSet:
         Which query each row belongs to, or None if rows go by mass.
     fingerprint
         Packed fingerprints, shape (n, n_bytes), or None if there are none yet.
+    pool_row
+        Where each stands in the pool that it comes from, shape (n,), or None.
     """
 
     def __init__(
@@ -59,8 +64,10 @@ class CandidateSet:
         inchikey: Strings,
         name: Strings,
         id: Strings,  # noqa: A002
+        formula: Strings | None = None,
         query_id: Strings | None = None,
         fingerprint: NDArray[np.uint8] | None = None,
+        pool_row: NDArray[np.int64] | None = None,
         molecules: Molecules | None = None,
     ) -> None:
         self.smiles = smiles
@@ -69,7 +76,10 @@ class CandidateSet:
         self.id = id
         self.query_id = query_id
         self.fingerprint = fingerprint
+        self.pool_row = pool_row
         self._given_key = inchikey  # a key, a first block, or nothing
+        if formula is not None:
+            self.formula = formula
         if molecules is not None:
             self.molecules = molecules
 
@@ -113,6 +123,11 @@ class CandidateSet:
         chosen = self.select(np.delete(np.arange(len(self)), lost)) if lost else self
         chosen.molecules = _column(molecules)
         return chosen, unusable
+
+    @cached_property
+    def formula(self) -> Strings:
+        """Formulas in Hill order: as stored, else computed; shape (n,)."""
+        return _column(molecule.formula for molecule in self.molecules)
 
     @cached_property
     def inchikey(self) -> Strings:
@@ -160,15 +175,17 @@ class CandidateSet:
 
     def select(self, rows: NDArray[np.intp]) -> CandidateSet:
         """Return the given rows in the given order."""
-        molecules = self.__dict__.get("molecules")
+        molecules, formula = self.__dict__.get("molecules"), self.__dict__.get("formula")
         return CandidateSet(
             self.smiles[rows],
             self.exact_mass[rows],
             inchikey=self._given_key[rows],
             name=self.name[rows],
             id=self.id[rows],
+            formula=None if formula is None else formula[rows],
             query_id=None if self.query_id is None else self.query_id[rows],
             fingerprint=None if self.fingerprint is None else self.fingerprint[rows],
+            pool_row=None if self.pool_row is None else self.pool_row[rows],
             molecules=None if molecules is None else molecules[rows],
         )
 
@@ -310,16 +327,18 @@ def _columns(rows: Sequence[Row], has_query_ids: bool) -> CandidateSet:
 class CandidatePool:
     """Structures with fingerprints in one HDF5 file, sorted by exact mass.
 
-    Only the masses are held in memory; a query reads the rows of its mass window, in chunks whose
-    checksums are compared when they are first read: a damaged file never changes an answer.
+    Of the masses, the first of each chunk is held in memory; a query reads the rows of its mass
+    window, in chunks whose checksums are compared when they are first read: a damaged file never
+    changes an answer.
 
     Use `build` to make one and `open` to use it, also as a context manager.
     """
 
-    def __init__(self, file: PoolFile) -> None:
+    def __init__(self, file: PoolFile, layout: str) -> None:
         self.path = file.path
         self.exact_mass = file.exact_mass
         self._file = file
+        self._layout = layout
 
     @classmethod
     def open(cls, path: Path, layout: FingerprintLayout | None = None) -> CandidatePool:
@@ -330,7 +349,7 @@ class CandidatePool:
         path
             The file.
         layout
-            The layout that its fingerprints must have; None to take any.
+            The layout of the fingerprints that are wanted; None for the pool's first.
 
         Raises
         ------
@@ -340,86 +359,38 @@ class CandidatePool:
         """
         file = PoolFile(path)
         try:
-            _require_layout(path, file.attributes, layout)
+            _require_layout(file, layout)
         except InputError:
             file.close()
             raise
-        return cls(file)
+        return cls(file, file.layouts[0].name if layout is None else layout.name)
 
     @classmethod
     def build(
         cls,
         structures: Path | Sequence[Path],
-        layout: FingerprintLayout,
+        layouts: FingerprintLayout | Sequence[FingerprintLayout],
         output: Path,
+        *,
+        append: bool = False,
         n_jobs: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         report: ReadReport | None = None,
-        cache: FingerprintCache | None = None,
     ) -> int:
         """Write a pool of the structures of some files and return how many it holds.
 
-        Of structures with the same first block and mass the first one is kept.
-
-        Parameters
-        ----------
-        structures
-            CSV, TSV or SMI files, see `specvae.molecules.structures.read_rows`.
-        layout
-            The fingerprints to store.
-        output
-            The HDF5 file; it appears whole or not at all.
-        n_jobs, progress, cache
-            See `specvae.molecules.fingerprint.fingerprints`.
-        report
-            Where rows without a usable structure are counted.
-
-        Raises
-        ------
-        InputError
-            If a file cannot be used or there is no structure in all of them.
+        See `specvae.molecules.pool_build.build_pool`, also for errors; `n_jobs` is how many
+        processes compute, None for one per core.
         """
-        paths = [structures] if isinstance(structures, Path) else list(structures)
-        report = report if report is not None else ReadReport()
-        n_skipped = len(report.skips)
-        kept: dict[tuple[str, float], tuple[str, Row]] = {}
-        n_rows = 0
-        for path in paths:
-            for row in read_rows(path, report, n_jobs):
-                n_rows += 1
-                molecule = row.molecule
-                key = molecule.given_key or molecule.inchikey
-                if not key:
-                    record = row.id or row.name or row.smiles
-                    cause = "no InChIKey can be computed for it"
-                    report.skip(str(path), row.line, record, Reason.BAD_STRUCTURE, cause)
-                    continue
-                kept.setdefault((key[:_FIRST_BLOCK], round(molecule.exact_mass, 4)), (key, row))
-        if not kept:
-            raise InputError(f"{', '.join(map(str, paths))}: no usable structure")
-        ordered = sorted(kept.values(), key=lambda pair: pair[1].molecule.exact_mass)
-        molecules = [row.molecule for _, row in ordered]
-        packed = fingerprints(molecules, layout, cache, n_jobs, progress)
-        attributes: dict[str, str | int] = {
-            "layout": layout.name,
-            "layout_version": layout.version,
-            "n_bits": layout.n_bits,
-            "probe_sha256": layout.probe_sha256,
-            "standard_version": STANDARD_VERSION,
-            "n_structures": len(ordered),
-            "n_duplicates": n_rows - len(ordered),
-            "n_skipped": len(report.skips) - n_skipped,
-            "sources": json.dumps([{"file": p.name, "sha256": sha256_of(p)} for p in paths]),
-        }
-        texts = {
-            "inchikey": [key for key, _ in ordered],
-            "smiles": [row.smiles for _, row in ordered],
-            "name": [row.name for _, row in ordered],
-            "id": [row.id for _, row in ordered],
-        }
-        masses = np.array([molecule.exact_mass for molecule in molecules])
-        write_pool(output, attributes, masses, texts, packed)
-        return len(ordered)
+        return build_pool(
+            [structures] if isinstance(structures, Path) else list(structures),
+            [layouts] if isinstance(layouts, FingerprintLayout) else list(layouts),
+            output,
+            append=append,
+            report=report,
+            engine=LocalEngine(n_jobs, "compute fingerprints"),
+            progress=progress,
+        )
 
     def __len__(self) -> int:
         return len(self.exact_mass)
@@ -449,20 +420,56 @@ class CandidatePool:
         """Whether damage is noticed: pools of the first format have none."""
         return self._file.has_checksums
 
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Names of its fingerprints."""
+        return tuple(layout.name for layout in self._file.layouts)
+
+    def has(self, layout: FingerprintLayout) -> bool:
+        """Return whether the pool holds fingerprints of a layout."""
+        return _difference(self._file, layout) is None
+
+    def packed(self, layout: FingerprintLayout, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return fingerprints of rows that stand close together, (n, n_bytes); see `has`."""
+        first = int(rows.min(initial=len(self) - 1))
+        end = int(rows.max(initial=first)) + 1
+        return self._file.packed(layout.name, first, end)[rows - first]
+
     def info(self) -> dict[str, Any]:
         """Return what the pool holds and was built from, ready for JSON."""
         attributes = dict(self._file.attributes)
+        for key in ("layout", "layout_version", "n_bits", "probe_sha256"):
+            attributes.pop(key, None)
+        attributes["layouts"] = [layout.to_json() for layout in self._file.layouts]
         attributes["sources"] = json.loads(attributes["sources"])
-        attributes["mass_range"] = [float(self.exact_mass[0]), float(self.exact_mass[-1])]
+        n = len(self)
+        low, high = self._file.masses(0, 1)[0], self._file.masses(n - 1, n)[0]
+        attributes["mass_range"] = [float(low), float(high)]
+        attributes["n_bytes"] = self.path.stat().st_size
         return attributes
+
+    def check(self, progress: Progress | None = None) -> None:
+        """Compare all of the file with its checksums.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged.
+        """
+        for first in range(0, len(self), _CHECKED_ROWS):
+            end = min(first + _CHECKED_ROWS, len(self))
+            self._file.rows(first, end)
+            if progress is not None:
+                progress.progress("checking the pool", end, len(self))
 
     def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
         """Return the structures whose exact mass is at most `ppm` away, by rising mass."""
-        return self.slice(*_mass_window(self.exact_mass, neutral_mass, ppm))
+        width = abs(neutral_mass) * ppm * 1e-6
+        return self.slice(*self._file.window(neutral_mass - width, neutral_mass + width))
 
     def nearest_ppm(self, neutral_mass: float) -> float:
         """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
-        return _nearest_ppm(self.exact_mass, neutral_mass)
+        return abs(self._file.nearest(neutral_mass) - neutral_mass) / abs(neutral_mass) * 1e6
 
     def slice(self, first: int, end: int) -> CandidateSet:
         """Return the structures of a range of rows, with fingerprints.
@@ -472,32 +479,35 @@ class CandidatePool:
         InputError
             If the file is damaged there.
         """
-        end = min(end, len(self))
-        texts, packed = self._file.rows(first, max(first, end))
+        end = max(first, min(end, len(self)))
+        texts = self._file.texts(first, end)
         return CandidateSet(
             _column(texts["smiles"]),
-            self.exact_mass[first:end],
+            self._file.masses(first, end),
             inchikey=_column(texts["inchikey"]),
             name=_column(texts["name"]),
             id=_column(texts["id"]),
-            fingerprint=packed,
+            formula=_column(texts["formula"]) if "formula" in texts else None,
+            fingerprint=self._file.packed(self._layout, first, end),
+            pool_row=np.arange(first, end),
         )
 
 
-def _require_layout(
-    path: Path, attributes: Mapping[str, Any], layout: FingerprintLayout | None
-) -> None:
-    name, version = str(attributes["layout"]), int(attributes["layout_version"])
-    probe = str(attributes["probe_sha256"])
-    if layout is None:
-        return
-    if layout.mismatch(name=name, version=version):
-        raise InputError(
-            f"{path}: fingerprints are {name} version {version}, "
-            f"but {layout.name} version {layout.version} is wanted"
-        )
-    if layout.mismatch(probe_sha256=probe):
-        raise InputError(
-            f"{path}: {name} was computed with another version of RDKit, whose bits differ: "
+def _require_layout(file: PoolFile, layout: FingerprintLayout | None) -> None:
+    difference = None if layout is None else _difference(file, layout)
+    if difference is not None:
+        raise InputError(f"{file.path}: {difference}")
+
+
+def _difference(file: PoolFile, layout: FingerprintLayout) -> str | None:
+    """Return why a pool has no fingerprints of a layout, None if it has."""
+    found = next((stored for stored in file.layouts if stored.name == layout.name), None)
+    if found is None or layout.mismatch(version=found.version):
+        held = ", ".join(f"{stored.name} version {stored.version}" for stored in file.layouts)
+        return f"fingerprints are {held}, but {layout.name} version {layout.version} is wanted"
+    if layout.mismatch(probe_sha256=found.probe_sha256):
+        return (
+            f"{layout.name} was computed with another version of RDKit, whose bits differ: "
             "build the pool again"
         )
+    return None

@@ -28,6 +28,7 @@ __all__ = [
     "FingerprintLayout",
     "fingerprints",
     "get_layout",
+    "in_this_process",
     "unpack",
 ]
 
@@ -364,12 +365,16 @@ def _computed(
 
 
 def _compute_chunk(layout: FingerprintLayout, molecules: Sequence[Molecule]) -> NDArray[np.uint8]:
-    return _in_this_process(layout.name, layout.version, layout.columns).compute(molecules)
+    return in_this_process(layout).compute(molecules)
+
+
+def in_this_process(layout: FingerprintLayout) -> FingerprintLayout:
+    """Return the one layout of its kind in this process, whose patterns are prepared only once."""
+    return _in_this_process(layout.name, layout.version, layout.columns)
 
 
 @cache
 def _in_this_process(
     name: str, version: int, columns: tuple[tuple[str, int], ...]
 ) -> FingerprintLayout:
-    """Return one layout per process, so that its patterns are prepared only once."""
     return FingerprintLayout(name, version, columns)

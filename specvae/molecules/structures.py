@@ -1,4 +1,4 @@
-"""Files of structures: CSV, TSV and SMI, plain or gzip-compressed, read row by row."""
+"""Files of structures: CSV, TSV, SMI and SDF, plain or gzip-compressed, read row by row."""
 
 from __future__ import annotations
 
@@ -10,20 +10,49 @@ import itertools
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
+
+from rdkit import Chem
 
 from specvae.errors import InputError, StructureError
 from specvae.files import open_unpacked
-from specvae.molecules.molecule import Molecule
+from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.workers import in_order, usable_cores
 from specvae.report import ReadReport, Reason
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# By field of `Cells`: column names, of those that are there the first is taken. They are ours, then
+# those of PubChem (tables, SD files), COCONUT, HMDB and MetFrag.
+_COLUMNS = {
+    "smiles": (
+        "smiles", "isomeric_smiles", "canonical_smiles", "smiles_isomeric", "isosmiles",
+        "pubchem_smiles", "pubchem_openeye_iso_smiles", "pubchem_openeye_can_smiles",
+        "canonicalsmiles", "unique_smiles",
+    ),
+    "inchi": ("inchi", "standard_inchi", "pubchem_iupac_inchi", "inchi_identifier"),
+    "inchikey": (
+        "inchikey", "inchikey14", "first_block", "inchi_key", "standard_inchikey",
+        "standard_inchi_key", "pubchem_iupac_inchikey",
+    ),
+    "name": (
+        "name", "compound_name", "compoundname", "cmpdname", "generic_name", "common_name",
+        "pubchem_iupac_name",
+    ),
+    "id": (
+        "id", "identifier", "coconut_id", "accession", "database_id", "hmdb_id", "cid",
+        "compound_cid", "pubchem_cid", "pubchem_compound_cid",
+    ),
+    "query_id": ("query_id",),
+}  # fmt: skip
+# PubChem's CID-SMILES and CID-InChI-Key.
+_CID_LINE = re.compile(r"(?P<cid>\d+)\t(?P<text>[^\t]+)(?:\t(?P<key>[A-Z]{14}-[A-Z]{10}-[A-Z]))?")
+_SDF_NAME = re.compile(r">.*?<([^>]*)>")
+_SDF_SUFFIXES = (".sdf", ".sd")
 _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
@@ -35,7 +64,15 @@ _BATCH = 500
 _WORTH_PROCESSES = 10_000
 
 
-Cells = tuple[str, str, str, str, str, str]
+class Cells(NamedTuple):
+    """What a row states, as text."""
+
+    smiles: str = ""
+    inchi: str = ""
+    inchikey: str = ""
+    name: str = ""
+    id: str = ""
+    query_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +150,13 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterator[Row]:
-    """Yield the usable structures of a CSV, TSV or SMI file in order.
+    """Yield the usable structures of a CSV, TSV, SMI or SDF file in order.
 
-    A table needs a column ``smiles`` (also ``canonical_smiles``, ``isomeric_smiles``) or ``inchi``
-    (also ``standard_inchi``); ``inchikey`` (or ``inchikey14``), ``name``,
-    ``id`` and ``query_id`` are used where they are there, in any case and order, others ignored.
-    A given key is trusted, except for a structure of several components, of which one is kept. In
-    an SMI file a line is a SMILES, then a name.
+    A table needs a column ``smiles`` or ``inchi``; ``inchikey``, ``name``, ``id`` and ``query_id``
+    are used where they are there, in any case and order, others ignored. The columns may be called
+    as PubChem, COCONUT, HMDB and MetFrag call them; PubChem's ``CID-SMILES`` has no names of
+    columns. A given key is trusted, except for a structure of several components, of which one is
+    kept. In an SMI file a line is a SMILES, then a name.
 
     Parameters
     ----------
@@ -138,21 +175,42 @@ def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterato
     SpecvaeError
         If the system ends one of the processes.
     """
+    cells = read_cells(path, report)
+    for (line, row), molecule in _parsed(cells, n_jobs):
+        if isinstance(molecule, str):
+            report.skip(str(path), line, record_of(row), Reason.BAD_STRUCTURE, molecule)
+            continue
+        for note in molecule.notes:
+            report.note(note)
+        report.n_read += 1
+        written = molecule.written or molecule.smiles
+        yield Row(line, written, molecule, row.name, row.id, row.query_id)
+
+
+def read_cells(path: Path, report: ReadReport) -> Iterator[tuple[int, Cells]]:
+    """Yield line and cells of each row of a file of structures, before any is parsed.
+
+    Parameters
+    ----------
+    path
+        See `read_rows`, also for errors.
+    report
+        Where it is noted how a row was read.
+    """
+    kind = _kind_of(path)
     with open_text(path) as stream:
-        cells = _smi_cells(stream) if _is_smi(path) else _table_cells(path, stream, report)
-        for (line, (smiles, inchi, inchikey, name, id_, query_id)), molecule in _parsed(
-            cells, n_jobs
-        ):
-            if isinstance(molecule, str):
-                record = id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
-                report.skip(str(path), line, record, Reason.BAD_STRUCTURE, molecule)
-                continue
-            for note in molecule.notes:
-                report.note(note)
-            if molecule.n_components == 1 and _INCHIKEY.fullmatch(inchikey):
-                molecule = molecule.with_key(inchikey)
-            report.n_read += 1
-            yield Row(line, molecule.written or molecule.smiles, molecule, name, id_, query_id)
+        if kind == "smi":
+            yield from _smi_cells(stream)
+        elif kind == "sdf":
+            yield from _sdf_cells(stream)
+        else:
+            yield from _table_cells(path, stream, report)
+
+
+def record_of(cells: Cells) -> str:
+    """Return what a row is called in a list of skipped ones."""
+    smiles, inchi, _, name, id_, query_id = cells
+    return id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
 
 
 def _parsed(
@@ -163,11 +221,11 @@ def _parsed(
     head = list(itertools.islice(rows, _WORTH_PROCESSES if n_processes > 1 else 0))
     waiting: deque[list[tuple[int, Cells]]] = deque()
 
-    def batches() -> Iterator[list[tuple[str, str]]]:
+    def batches() -> Iterator[list[Cells]]:
         following = itertools.chain(head, rows)
         while batch := list(itertools.islice(following, _BATCH)):
             waiting.append(batch)
-            yield [(smiles, inchi) for _, (smiles, inchi, *_) in batch]
+            yield [cells for _, cells in batch]
 
     found: Iterator[list[Molecule | str]]
     if len(head) < _WORTH_PROCESSES:
@@ -178,18 +236,24 @@ def _parsed(
         yield from zip(waiting.popleft(), parsed, strict=True)
 
 
-def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
-    """Return molecules of SMILES and InChI, or why there is none."""
-    return [_parse(smiles, inchi) for smiles, inchi in texts]
+def _parse_batch(rows: Sequence[Cells]) -> list[Molecule | str]:
+    """Return molecules of rows, or why there is none."""
+    return [parse_cells(cells) for cells in rows]
 
 
-def _parse(smiles: str, inchi: str) -> Molecule | str:
+def parse_cells(cells: Cells) -> Molecule | str:
+    """Return the structure of a row, or why there is none.
+
+    A given key is trusted, except for a structure of several components, of which one is kept.
+    """
     try:
-        molecule = Molecule.parse(smiles, inchi)
+        molecule = Molecule.parse(cells.smiles, cells.inchi)
     except StructureError as error:
         return str(error)
     if not molecule.written:
         _ = molecule.smiles  # computed here, where there may be several processes
+    if molecule.n_components == 1 and _INCHIKEY.fullmatch(cells.inchikey):
+        return molecule.with_key(cells.inchikey)
     return molecule
 
 
@@ -223,13 +287,19 @@ def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecu
 csv.field_size_limit(1 << 28)
 
 
-def _is_smi(path: Path) -> bool:
+def _kind_of(path: Path) -> str:
+    """Return ``smi``, ``sdf`` or ``table``, by the file's name.
+
+    PubChem's lists of all compounds have no suffix: ``CID-SMILES.gz``.
+    """
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(_SMI_SUFFIXES):
-        return True
-    if name.endswith(_TABLE_SUFFIXES):
-        return False
-    wanted = ", ".join((*_SMI_SUFFIXES[:1], *_TABLE_SUFFIXES[:2]))
+        return "smi"
+    if name.endswith(_SDF_SUFFIXES):
+        return "sdf"
+    if name.endswith(_TABLE_SUFFIXES) or name.startswith("cid-"):
+        return "table"
+    wanted = ", ".join((*_SMI_SUFFIXES[:1], *_TABLE_SUFFIXES[:2], *_SDF_SUFFIXES[:1]))
     raise InputError(f"{path}: not known by its suffix; {wanted} (also .gz) are wanted")
 
 
@@ -238,18 +308,81 @@ def _smi_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
         smiles, _, name = line.strip().replace("\t", " ").partition(" ")
         is_header = number == 1 and smiles.lower() == "smiles"
         if smiles and not smiles.startswith("#") and not is_header:
-            yield number, (smiles, "", "", name.strip(), "", "")
+            yield number, Cells(smiles, name=name.strip())
 
 
 def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tuple[int, Cells]]:
-    header, rows = read_table(stream, report)
+    leading: list[str] = []
+    for line in stream:
+        leading.append(line)
+        if line.strip():
+            break
+    lines = itertools.chain(leading, stream)
+    if leading and _cells_without_header(leading[-1]):
+        # A list of PubChem: CID, then SMILES, or InChI and InChIKey, and no names of columns.
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, _cells_without_header(line) or Cells(line.strip())
+        return
+    header, rows = read_table(lines, report)
     place = _find_columns(path, header)
-    for line, row in rows:
-        yield line, tuple(row[i] if 0 <= i < len(row) else "" for i in place)  # type: ignore[misc]
+    for number, row in rows:
+        yield number, Cells(*(row[i] if 0 <= i < len(row) else "" for i in place))
+
+
+def _cells_without_header(line: str) -> Cells | None:
+    """Return the cells of a line of PubChem's lists; None for any other."""
+    found = _CID_LINE.fullmatch(line.strip())
+    if found is None:
+        return None
+    text, key = found["text"], found["key"] or ""
+    if text.startswith("InChI="):
+        return Cells(inchi=text, inchikey=key, id=found["cid"])
+    return Cells(text, inchikey=key, id=found["cid"])
+
+
+def _sdf_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
+    """Yield the records of an SD file, each with its first line.
+
+    A structure that is stated as SMILES or InChI among the data is taken before the drawing, which
+    states stereochemistry less clearly.
+    """
+    begin, record = 1, list[str]()
+    for number, line in enumerate(stream, start=1):
+        if line.startswith("$$$$"):
+            yield begin, _cells_of_record(record)
+            begin, record = number + 1, []
+        else:
+            record.append(line.rstrip("\r\n"))
+    if any(line.strip() for line in record):
+        yield begin, _cells_of_record(record)
+
+
+def _cells_of_record(record: Sequence[str]) -> Cells:
+    data: dict[str, str] = {}
+    end = next((n for n, line in enumerate(record) if line.startswith("M  END")), len(record) - 1)
+    name = ""
+    for line in record[end + 1 :]:
+        if found := _SDF_NAME.match(line):
+            name = found[1].strip().lower().replace(" ", "_")
+        elif name and line.strip():
+            data.setdefault(name, _CONTROL.sub(" ", line).strip())
+    title = record[0].strip() if record else ""
+    stated = {
+        field: next((data[name] for name in names if data.get(name)), "")
+        for field, names in _COLUMNS.items()
+    }
+    if not stated["smiles"] and not stated["inchi"]:
+        with quiet_rdkit():
+            mol = Chem.MolFromMolBlock("\n".join(record[: end + 1]) + "\n")
+            stated["smiles"] = "" if mol is None else Chem.MolToSmiles(mol)
+    if not stated["id"]:
+        stated["id"] = title
+    return Cells(**{**stated, "query_id": ""})
 
 
 def read_table(
-    stream: TextIO, report: ReadReport | None = None
+    stream: Iterable[str], report: ReadReport | None = None
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the column names and the rows of a table, each with its last line, counted from 1.
 
@@ -302,8 +435,8 @@ def _table_rows(
 class _Lines:
     """Lines of a table with their number; a row may take several of them."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: Iterable[str]) -> None:
+        self._stream = iter(stream)
         self._waiting: deque[str] = deque()
         self.number = 0
 
@@ -346,24 +479,10 @@ class _Lines:
 def _find_columns(path: Path, header: Sequence[str]) -> list[int]:
     """Return where smiles, inchi, inchikey, name, id and query_id stand, -1 for absent."""
 
-    def place(*names: str) -> int:
+    def place(names: Iterable[str]) -> int:
         return next((header.index(name) for name in names if name in header), -1)
 
-    columns = [
-        place("smiles", "isomeric_smiles", "canonical_smiles", "smiles_isomeric"),
-        place("inchi", "standard_inchi"),
-        place(
-            "inchikey",
-            "inchikey14",
-            "first_block",
-            "inchi_key",
-            "standard_inchikey",
-            "standard_inchi_key",
-        ),
-        place("name"),
-        place("id"),
-        place("query_id"),
-    ]
+    columns = [place(names) for names in _COLUMNS.values()]
     if columns[0] < 0 and columns[1] < 0:
         shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")

@@ -11,12 +11,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Protocol, TypeVar
 
 from specvae.errors import SpecvaeError
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+class Engine(Protocol):
+    """What shares long work: processes of this computer, or workers of a scheduler."""
+
+    def in_order(self, function: Callable[[_T], _R], batches: Iterable[_T]) -> Iterator[_R]:
+        """Yield what a function returns for each batch, in their order."""
+
 
 _AHEAD = 3  # batches that wait for each process
 
@@ -72,6 +82,31 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Processes of this computer; one batch, or one process, is dealt with here.
+
+    Attributes
+    ----------
+    n_jobs
+        How many; None for one per core.
+    purpose
+        What they do, in the plural.
+    """
+
+    n_jobs: int | None
+    purpose: str
+
+    def in_order(self, function: Callable[[_T], _R], batches: Iterable[_T]) -> Iterator[_R]:
+        """Yield what a function returns for each batch, in their order; see `in_order`."""
+        n = self.n_jobs or usable_cores()
+        rest = iter(batches)
+        head = list(islice(rest, 2)) if n > 1 else []
+        if len(head) < 2:
+            return map(function, chain(head, rest))
+        return in_order(function, chain(head, rest), n, self.purpose)
 
 
 def _end_with_parent() -> None:

@@ -116,6 +116,12 @@ class CandidateSource:
         """
         if self._pool is not None and layout is None:
             return [candidates.packed for candidates in sets]
+        if self._pool is not None and layout is not None and self._pool.has(layout):
+            return [
+                self._pool.packed(layout, candidates.pool_row)
+                for candidates in sets
+                if candidates.pool_row is not None
+            ]
         table = fingerprints(
             [molecule for candidates in sets for molecule in candidates.molecules],
             layout or self._layout,

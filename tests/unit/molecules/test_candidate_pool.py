@@ -8,8 +8,9 @@ import pytest
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidatePool, read_candidates
-from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, get_layout
+from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import parse_molecule
+from specvae.progress import Silence
 from specvae.report import ReadReport
 
 ALKANOLS = [f"{'C' * n}O" for n in range(1, 9)]
@@ -67,30 +68,35 @@ def test_within_equals_brute_force(pool_path: Path, ppm: float) -> None:
 def test_info(pool_path: Path, structures: Path) -> None:
     with CandidatePool.open(pool_path) as pool:
         info = pool.info()
-    assert info["layout"] == "morgan4096"
+    assert [layout["name"] for layout in info["layouts"]] == ["morgan4096"]
     assert info["n_structures"] == 16
     assert info["n_duplicates"] == 2
     assert info["n_skipped"] == 1
-    assert info["n_bits"] == 4096
-    assert info["probe_sha256"] == LAYOUT.probe_sha256
+    assert info["layouts"][0]["n_bits"] == 4096
+    assert info["layouts"][0]["probe_sha256"] == LAYOUT.probe_sha256
     assert [source["file"] for source in info["sources"]] == [structures.name]
     assert info["mass_range"][0] == pytest.approx(parse_molecule("CO").exact_mass)
+
+
+class Told(Silence):
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, int]] = []
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+    def progress(self, stage: str, done: int, total: int | None = None) -> None:
+        self.steps.append((stage, done))
 
 
 def test_several_files_and_progress(tmp_path: Path) -> None:
     first, second = tmp_path / "a.smi", tmp_path / "b.tsv"
     first.write_text("CCO a\nCO b\n")
     second.write_text("smiles\tid\nOCC\tagain\nCOC\tc\n")
-    steps: list[tuple[int, int]] = []
-    output = tmp_path / "pool.h5"
-    CandidatePool.build(
-        [first, second],
-        LAYOUT,
-        output,
-        progress=lambda n, total: steps.append((n, total)),
-        cache=FingerprintCache(tmp_path / "cache"),
-    )
-    assert steps[-1] == (3, 3)
+    output, told = tmp_path / "pool.h5", Told()
+    CandidatePool.build([first, second], LAYOUT, output, progress=told)
+    assert told.steps[-1] == ("writing the pool", 3)
     with CandidatePool.open(output, LAYOUT) as pool:
         found = pool.slice(0, 3)
     assert found.smiles.tolist() == ["CO", "CCO", "COC"]
@@ -141,7 +147,7 @@ def test_unusable_files_are_refused(pool_path: Path, tmp_path: Path) -> None:
     assert "pool format 99" in refusal(path)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
-        del file["packed"]
+        del file["packed_morgan4096"]
     assert "damaged" in refusal(path)
 
 
@@ -158,8 +164,12 @@ def as_first_format(pool: Path, path: Path) -> None:
     """Write a pool as it was written before it had checksums."""
     with CandidatePool.open(pool) as opened, h5py.File(path, "w") as file:
         found = opened.slice(0, len(opened))
-        attributes = {k: v for k, v in opened.info().items() if k not in ("digest", "mass_range")}
-        attributes |= {"format_version": 1, "sources": "[]"}
+        dropped = ("digest", "mass_range", "layouts", "n_bytes")
+        attributes = {k: v for k, v in opened.info().items() if k not in dropped}
+        attributes |= {
+            "format_version": 1, "sources": "[]", "layout": LAYOUT.name, "layout_version": 1,
+            "n_bits": LAYOUT.n_bits, "probe_sha256": LAYOUT.probe_sha256,
+        }  # fmt: skip
         file.attrs.update(attributes)
         file["exact_mass"] = opened.exact_mass
         file["inchikey"] = np.array([key.encode() for key in found.inchikey], dtype="S27")
@@ -200,7 +210,7 @@ def test_changed_columns_are_noticed(long_pool: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     for column, place, value, row in (
         ("smiles_text", -1, 33, 599), ("name_text", 0, 33, 0), ("id_end", 599, 1, 599),
-        ("inchikey_text", 513 * 27, 33, 513), ("packed", 0, np.zeros(512, np.uint8), 0),
+        ("inchikey_text", 513 * 27, 33, 513), ("packed_morgan4096", 0, np.zeros(512, np.uint8), 0),
     ):  # fmt: skip
         path.write_bytes(long_pool.read_bytes())
         with h5py.File(path, "r+") as file:
@@ -218,17 +228,17 @@ def test_a_changed_whole_is_refused(long_pool: Path, tmp_path: Path, change: str
     path.write_bytes(long_pool.read_bytes())
     with h5py.File(path, "r+") as file:
         if change == "mass":
-            file["exact_mass"][0] = 1.0
+            file["first_mass"][0] = 1.0
         elif change == "unsorted":
-            file["exact_mass"][0] = 1e5
+            file["first_mass"][0] = 1e5
         elif change == "checksum":
-            del file["checksum"]
+            del file["checksum_text"]
         elif change == "layout":
             file.attrs["n_skipped"] = 7
         elif change == "narrow":
-            narrow = file["packed"][:, :100]
-            del file["packed"]
-            file["packed"] = narrow
+            narrow = file["packed_morgan4096"][:, :100]
+            del file["packed_morgan4096"]
+            file["packed_morgan4096"] = narrow
         else:
             del file["name_text"]
             file["name_text"] = h5py.ExternalLink(str(long_pool), "name_text")
