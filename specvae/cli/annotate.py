@@ -224,6 +224,7 @@ def _write_part(
         "candidates": sha256_of(options.candidates),
         "model": annotator.header.weights_sha256,
         "library": [sha256_of(path) for path in options.library],
+        "exclude": [sha256_of(path) for path in options.exclude],
         "rank_by": ranking.rank_by,
         "top": top,
         "min_probability": least,

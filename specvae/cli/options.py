@@ -193,9 +193,29 @@ def library_filter_options(function: Decorated) -> Decorated:
 
 
 def candidate_options(function: Decorated) -> Decorated:
-    """Add ``--candidates``, ``--ppm``, ``--rank-by``, ``--rescore`` and ``--jobs``."""
+    """Add ``--candidates``, what of them is ranked and by what, and ``--jobs``."""
     function = jobs_option(function)
     for option in (
+        click.option(
+            "--exclude",
+            type=INPUT_FILE,
+            multiple=True,
+            metavar="FILE",
+            help="Compounds whose InChIKey first block stands in this .csv .txt .mgf or .msp are "
+            "no candidates (repeatable).",
+        ),
+        click.option(
+            "--elements",
+            default=None,
+            metavar="CHNOPS",
+            help="Only candidates without other elements.",
+        ),
+        click.option(
+            "--formula",
+            default=None,
+            metavar="FORMULA",
+            help="Only candidates of this formula, e.g. C9H8O4.",
+        ),
         click.option(
             "--rescore",
             type=click.IntRange(min=1),

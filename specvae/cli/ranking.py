@@ -62,6 +62,7 @@ class Ranking:
             "--candidates": self.options.candidates,
             "--model": self.model_file,
             "--library": self.options.library,
+            "--exclude": self.options.exclude,
         }
 
     def open(self, console: Console, **needed: object) -> RankingRun:

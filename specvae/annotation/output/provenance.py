@@ -48,6 +48,7 @@ def provenance(
             "queries": None if queries is None else _file(queries),
             "candidates": _file(options.candidates),
             "library": [_file(path) for path in options.library],
+            "exclude": [_file(path) for path in options.exclude],
             "model": {
                 "path": str(model),
                 "weights_sha256": header.weights_sha256,

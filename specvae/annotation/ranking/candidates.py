@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
@@ -36,6 +37,8 @@ class CandidateSource:
         Where unusable rows are counted.
     n_jobs
         Processes that parse a long table, None for one per core.
+    restriction
+        Which of them are ranked; None: all.
 
     Raises
     ------
@@ -50,8 +53,10 @@ class CandidateSource:
         ppm: float,
         report: ReadReport,
         n_jobs: int | None = 1,
+        restriction: Restriction | None = None,
     ) -> None:
         self.ppm = ppm
+        self._restriction = restriction or Restriction()
         self._layout = layout
         self._cache = FingerprintCache()
         self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
@@ -88,7 +93,7 @@ class CandidateSource:
         mass = query.neutral_mass
         if self._table is not None and self._table.has_query_ids:
             found = self._table.for_query(query.query_id)
-            return found.deduplicate(mass) if len(found) else Refusal(Cause.NOT_LISTED)
+            return self._liked(found, mass) if len(found) else Refusal(Cause.NOT_LISTED)
         if query.precursor_mz is None:
             return Refusal(Cause.NO_PRECURSOR)
         if mass is None:
@@ -101,7 +106,12 @@ class CandidateSource:
         if not len(found):
             text = f"no candidates within {self.ppm:g} ppm"
             return Refusal(Cause.NONE_WITHIN, text, source.nearest_ppm(mass))
-        return found.deduplicate()
+        return self._liked(found)
+
+    def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
+        """Return those that the user asks for, one per first block."""
+        liked = self._restriction.select(found)
+        return liked.deduplicate(mass) if len(liked) else Refusal(Cause.NONE_LIKE_THAT)
 
     def packed(
         self,

@@ -36,6 +36,10 @@ class RunOptions:
     shard
         Number, from 1, and number of the parts of which this run is one; None: it is whole. Each
         has every n-th feature; identifiers are given over the whole file.
+    formula, elements
+        Only candidates of this formula (``C9H8O4``), and of these elements (``CHNOPS``); None: any.
+    exclude
+        Files that name compounds, which are no candidates.
     rescore
         Only so many candidates of a query, the best by all other evidence, and those with own
         spectra are broken into fragments; None: all.
@@ -62,6 +66,9 @@ class RunOptions:
     use_library: bool = True
     merge_by: str | None = None
     shard: tuple[int, int] | None = None
+    formula: str | None = None
+    elements: str | None = None
+    exclude: tuple[Path, ...] = ()
     rescore: int | None = None
     strict: bool = False
     n_jobs: int | None = None
@@ -79,7 +86,7 @@ class RunOptions:
 
     def asked(self) -> dict[str, Any]:
         """Return the options that what comes out depends on, files and parts apart, by name."""
-        apart = {"candidates", "library", "shard", "strict", "n_jobs"}
+        apart = {"candidates", "library", "exclude", "shard", "strict", "n_jobs"}
         return {
             option.name: getattr(self, option.name)
             for option in fields(self)

@@ -61,6 +61,7 @@ class Cause(StrEnum):
     NO_ION = "no adduct and no ion mode"
     NOT_LISTED = "no candidates for this query_id"
     NONE_WITHIN = "no candidates of this mass"
+    NONE_LIKE_THAT = "no candidate of the formula, elements or compounds asked for"
     NONE_USABLE = "no candidate with a structure that can be parsed"
     IMPROBABLE = "no candidate of the probability"
 

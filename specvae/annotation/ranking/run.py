@@ -25,6 +25,7 @@ from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
+from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.annotation.ranking.tally import Tally
@@ -107,6 +108,7 @@ class RankingRun:
             n_jobs=options.n_jobs,
             progress=self._progress,
         )
+        self._restriction = Restriction.of(options.formula, options.elements, options.exclude)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(options.assume_adduct, options.assume_ion_mode)
         self._settle = partial(annotator.settle, assumed=assumed)
@@ -131,7 +133,12 @@ class RankingRun:
             sniff_format(spectra)
         options, annotator = self.options, self.annotator
         with CandidateSource(
-            options.candidates, annotator.layout, options.ppm, self.candidates, options.n_jobs
+            options.candidates,
+            annotator.layout,
+            options.ppm,
+            self.candidates,
+            options.n_jobs,
+            self._restriction,
         ) as source:
             self.tally.listed_ids = source.listed_ids
             records: list[Query | Unranked]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,8 +12,9 @@ from ranking_examples import QUERY, by_mass, table
 
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
-from specvae.errors import InputError
+from specvae.errors import ConfigError, InputError
 from specvae.molecules.candidates import CandidatePool, CandidateSet
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
@@ -91,3 +93,47 @@ def test_a_pool_is_closed_with_its_source(tmp_path: Path) -> None:
     # HDF5 opens no file for writing that is open for reading.
     with h5py.File(path, "r+"):
         pass
+
+
+@pytest.mark.parametrize("as_pool", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({}, ["caffeine", "acid", "thio"]),
+        ({"formula": "C8H10N4O2"}, ["caffeine", "acid"]),
+        ({"formula": "O2N4H10C8"}, ["caffeine", "acid"]),
+        ({"formula": "C8H10N4O"}, []),
+        ({"elements": "CHNO"}, ["caffeine", "acid"]),
+        ({"elements": "CHNOSP"}, ["caffeine", "acid", "thio"]),
+        ({"elements": "CH"}, []),
+        ({"exclude": True}, ["acid", "thio"]),
+    ],
+)
+def test_candidates_by_formula_elements_and_compound(
+    tmp_path: Path, asked: dict[str, Any], names: list[str], as_pool: bool
+) -> None:
+    path = tmp_path / "c.csv"
+    others = "NC(=O)Nc1cc(C(=N)N)ccc1O,acid\nNC(=NO)c1cccc(NSCCCC)c1,thio\n"
+    path.write_text(f"smiles,name\n{CAFFEINE},caffeine\n{others}", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    if as_pool:
+        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        path = tmp_path / "c.h5"
+    if asked.get("exclude"):
+        (tmp_path / "no.txt").write_text(f"{CAFFEINE}\n", encoding="utf-8")
+        asked = {"exclude": [tmp_path / "no.txt"]}
+    with CandidateSource(path, layout, 1e6, ReadReport(), 1, Restriction.of(**asked)) as source:
+        found = source.find(Query.settle(QUERY))
+    if names:
+        assert isinstance(found, CandidateSet)
+        assert sorted(found.name.tolist()) == sorted(names)
+    else:
+        assert found == Refusal(Cause.NONE_LIKE_THAT)
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("formula", "C9x"), ("elements", "CHQ"), ("formula", "")]
+)
+def test_what_is_no_formula_is_refused(option: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option}: found '{text}', wanted"):
+        Restriction.of(**{option: text})  # type: ignore[arg-type]

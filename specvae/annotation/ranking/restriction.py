@@ -1,0 +1,95 @@
+"""Which candidates are ranked, beside those of a query's mass: by formula, elements, compound."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from specvae.annotation.library.compounds import read_excluded
+from specvae.errors import ConfigError
+from specvae.masses import ISOTOPE_MASSES
+from specvae.molecules.candidates import CandidateSet
+
+_TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
+# Deuterium and tritium are hydrogen to whoever names elements.
+_OTHER_NAMES = {"D": "H", "T": "H"}
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """What candidates must be like.
+
+    Attributes
+    ----------
+    formula
+        Number of atoms by element; None: any.
+    elements
+        Candidates have no others; None: any.
+    excluded
+        First blocks of compounds that are left out.
+    """
+
+    formula: tuple[tuple[str, int], ...] | None = None
+    elements: frozenset[str] | None = None
+    excluded: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        formula: str | None = None,
+        elements: str | None = None,
+        exclude: Iterable[Path] = (),
+    ) -> Restriction:
+        """Return what a user asks for: ``C9H8O4``, ``CHNOPS``, files that name compounds.
+
+        Raises
+        ------
+        ConfigError
+            If a text is no formula, or holds what is no element.
+        InputError
+            See `specvae.annotation.library.compounds.read_excluded`.
+        """
+        return cls(
+            None if formula is None else _parsed("formula", formula),
+            None if elements is None else frozenset(n for n, _ in _parsed("elements", elements)),
+            read_excluded(exclude),
+        )
+
+    def select(self, candidates: CandidateSet) -> CandidateSet:
+        """Return the candidates that are like that, in their order."""
+        kept = np.ones(len(candidates), np.bool_)
+        if self.excluded:
+            kept &= [block not in self.excluded for block in candidates.first_block]
+        if self.formula is not None or self.elements is not None:
+            kept &= [self._allows(formula) for formula in candidates.formula]
+        return candidates if kept.all() else candidates.select(np.flatnonzero(kept))
+
+    def _allows(self, formula: str) -> bool:
+        found = _counted(formula)
+        if self.formula is not None and found != self.formula:
+            return False
+        return self.elements is None or all(name in self.elements for name, _ in found)
+
+
+def _parsed(option: str, text: str) -> tuple[tuple[str, int], ...]:
+    found = _counted(text)
+    unknown = [name for name, _ in found if name not in ISOTOPE_MASSES]
+    if not found or unknown or not re.fullmatch(rf"({_TERM.pattern})+", text):
+        wanted = "one like 'C9H8O4'" if option == "formula" else "symbols like 'CHNOPSCl'"
+        raise ConfigError(f"{option}: found {text!r}, wanted {wanted}")
+    return found
+
+
+@lru_cache(maxsize=1 << 16)
+def _counted(formula: str) -> tuple[tuple[str, int], ...]:
+    """Return the atoms of a formula by element, in alphabetic order; its charge is left out."""
+    counts: Counter[str] = Counter()
+    for name, number in _TERM.findall(formula):
+        counts[_OTHER_NAMES.get(name, name)] += int(number or 1)
+    return tuple(sorted(counts.items()))
