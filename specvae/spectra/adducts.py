@@ -130,6 +130,8 @@ _ALIASES: Mapping[str, str] = {
     "isoprop": "C3H8O",
     "dmso": "C2H6OS",
     "tfa": "C2HF3O2",
+    "formate": "CHO2",
+    "acetate": "C2H3O2",
     "hex": "C6H10O5",
 }
 
@@ -157,12 +159,20 @@ _GROUP_CHARGES: Mapping[str, int] = {
     **dict.fromkeys(("F", "Cl", "Br", "I", "HO", "CHO2", "C2H3O2", "C2F3O2", "NO3"), -1),
 }
 
+# Acids that are added as their anions: [M+FA]- is what others write as [M+HCOO]-.
+_ACIDS = frozenset({"CH2O2", "C2H4O2", "C2HF3O2"})
+
 _SPECIES = re.compile(r"(\d*)M((?:[+-]\d*[A-Za-z][A-Za-z0-9]*)*)")
 _GROUP = re.compile(r"([+-])(\d*)([A-Za-z][A-Za-z0-9]*)")
 _BRACKETED = re.compile(r"\[([^\[\]]+)\](.*)|\(([^\[\]]+)\)([^()]*)")
 _CHARGE = re.compile(r"(\d*)([+-]+)(\d*)")
 _PARENTHESES = re.compile(r"(\d*)\(([A-Za-z][A-Za-z0-9]*)\)(\d*)")
 _ELECTRON = re.compile(r"([+-])(\d*)e-?(?![A-Za-z])")
+_LOSS_BEHIND = re.compile(r"([\[(])(.*?)([\])])([+-]?\d*[+-]?)[\[(]([+-]\d*[A-Z]\w*)[\])]")
+_MARKED_GROUP = re.compile(r"(?<=\w)[+-](?=[+-])")
+_MARKED_END = re.compile(r"(?<=\w)[+-]+$")
+_JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
+_MOST_OF_A_GROUP = 9  # but for protons: "+13C" is a label and not 13 atoms
 _LONG_NUMBER = re.compile(r"\d{4}")
 _LONGEST = 80  # characters of an ion species
 _DROPPED = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))
@@ -175,10 +185,16 @@ _TAGS = re.compile(r"</?su[bp]>", re.IGNORECASE)
 
 
 def plain_signs(text: str) -> str:
-    """Return text with digits and signs of ASCII for superscripts, subscripts and dashes."""
+    """Return text with digits and signs of ASCII for superscripts, subscripts and dashes.
+
+    Tags of such (``<sup>``) and characters without width are dropped.
+    """
+    if "<" in text:
+        text = _TAGS.sub("", text)
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", text).translate(_DASHES)
+    plain = unicodedata.normalize("NFKC", text).translate(_DASHES)
+    return "".join(c for c in plain if unicodedata.category(c) != "Cf")
 
 
 def _parse_charge(text: str) -> int | None:
@@ -201,7 +217,10 @@ def _parse_groups(text: str) -> list[tuple[int, str]] | None:
             formula = hill_formula(parse_formula(_ALIASES.get(token.lower(), token)))
         except ValueError:
             return None
-        groups.append(((-1 if sign == "-" else 1) * int(count or 1), formula))
+        size = int(count or 1)
+        if size > _MOST_OF_A_GROUP and formula != "H":
+            return None
+        groups.append(((-1 if sign == "-" else 1) * size, formula))
     return groups
 
 
@@ -253,17 +272,11 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Adduct or None
         None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
-    text = _TAGS.sub("", plain_signs(text)).translate(_DROPPED)
+    text = plain_signs(text).translate(_DROPPED)
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
-    bracketed = _BRACKETED.fullmatch(text)
-    body, suffix = text, ""
-    if bracketed is not None:
-        body, suffix = (part for part in bracketed.groups() if part is not None)
-    if not bracketed and body[-1:] in ("+", "-"):
-        # "M+H+": the sign at the end is the charge of the whole.
-        stem = body.rstrip("+-")
-        body, suffix = stem, body[len(stem) :]
+    text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"
+    body, suffix, inner = _parts(text)
     body, n_electrons = _without_electrons(_PARENTHESES.sub(_opened, body))
     match = _SPECIES.fullmatch(body)
     groups = _parse_groups(match.group(2)) if match else None
@@ -273,13 +286,43 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     if suffix.strip("()"):
         charge = _parse_charge(suffix.strip("()"))
     else:
-        charge = sum(count * _GROUP_CHARGES.get(formula, 0) for count, formula in groups)
-        charge -= n_electrons
+        charge = _charge_of(groups) - n_electrons or _parse_charge(inner) or 0
         if charge == 0:
             charge = {"positive": 1, "negative": -1}.get(ion_mode or "", 0)
     if not charge or not n_m:
         return None
+    if charge == -1 and _charge_of(groups) == 0 and any(f in _ACIDS for n, f in groups if n > 0):
+        groups.append((-1, "H"))
     return _make(n_m, groups, charge)
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """Return what an ion species is made of, its charge, and the charge inside its brackets."""
+    bracketed = _BRACKETED.fullmatch(text)
+    body, suffix = text, ""
+    if bracketed is not None:
+        body, suffix = (part for part in bracketed.groups() if part is not None)
+    # "M+H+", "[M+Na+]+": signs behind a group are charges of it, or of the whole.
+    end = _MARKED_END.search(body)
+    body, inner = (body[: end.start()], end.group()) if end is not None else (body, "")
+    if not bracketed:
+        suffix = inner
+    body = _MARKED_GROUP.sub("", body)
+    if body.startswith("Cat"):  # NIST's name for a molecule that is a cation
+        body = f"M{body[3:]}"
+    if "-" not in suffix + inner:
+        body = _JOINED_GROUP.sub(_taken_apart, body)
+    return body, suffix, inner
+
+
+def _charge_of(groups: list[tuple[int, str]]) -> int:
+    return sum(count * _GROUP_CHARGES.get(formula, 0) for count, formula in groups)
+
+
+def _taken_apart(match: re.Match[str]) -> str:
+    """Return ``M+2H`` for ``MH2``."""
+    n_m, group, count = match.groups()
+    return f"{n_m}M+{count}{group}"
 
 
 def _opened(match: re.Match[str]) -> str:

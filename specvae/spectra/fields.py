@@ -38,6 +38,7 @@ _SPELLINGS: Mapping[str, str] = {
     "precursorionmz": "precursor_mz",
     "selectedionmz": "precursor_mz",
     "pepmass": "precursor_mz",
+    "isolationwindowtargetmz": "window_mz",
     "precursortype": "adduct",
     "precursoriontype": "adduct",
     "adduct": "adduct",
@@ -59,6 +60,8 @@ _SPELLINGS: Mapping[str, str] = {
     "ce": "collision_energy",
     "retentiontime": "retention_time",
     "rt": "retention_time",
+    "rtime": "rt_seconds",
+    "rtseconds": "rt_seconds",
     "rtinseconds": "rt_seconds",
     "rtinminutes": "rt_minutes",
     "instrument": "instrument",
@@ -66,14 +69,22 @@ _SPELLINGS: Mapping[str, str] = {
     "sourceinstrument": "instrument_type",
     "smilesinchi": "structure",
     "smiles": "smiles",
+    "canonicalsmiles": "smiles",
+    "isomericsmiles": "smiles",
+    "structuresmiles": "smiles",
     "computedsmiles": "computed_smiles",
     "inchi": "inchi",
     "computedinchi": "computed_inchi",
     "metbinchi": "inchi",
+    "standardinchi": "inchi",
     "inchikey": "inchikey",
     "inchiaux": "inchikey",
     "computedinchikey": "computed_inchikey",
     "metbinchikey": "inchikey",
+    "standardinchikey": "inchikey",
+    "inchikeysmiles": "inchikey",
+    "inchikeyinchi": "inchikey",
+    "inchikey14": "inchikey",
     "formula": "formula",
     "molecularformula": "formula",
     "chemicalformula": "formula",
@@ -170,8 +181,12 @@ class Precursor(NamedTuple):
 
 
 _MOST_PRECURSORS = 4  # more numbers are a list of peaks
-_BETWEEN = re.compile(r"\s*[,;/|]\s*")
-_ONE_CHARGE = r"(?:\d{1,2}[+-]|[+-]\d{1,2})"
+_BETWEEN = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
+_UNIT_OF_MZ = re.compile(r"\b(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
+_UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
+# What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
+_TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
+_ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
 _CHARGES_BEHIND = re.compile(rf"(?<=\d)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
 _COUNT_BEHIND = re.compile(r"^(\S+\s+\S+)\s+(\d{1,2})$")
 _WITH_THOUSANDS = re.compile(
@@ -180,13 +195,21 @@ _WITH_THOUSANDS = re.compile(
 
 
 @lru_cache(maxsize=4096)
-def parse_precursor(text: str | None) -> Precursor:
+def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     """Read the field of the precursor m/z, which may hold more than one number.
 
     ``70.04 31836872 1+`` is m/z, intensity and charge (MGF). In ``866.59/792.13`` the first is the
     ion of the intact molecule, the rest are the stages of an MSn experiment; of that and of other
     short lists the first is taken, with a note. ``1 181.07`` has a thousands separator. Empty,
     ``N/A`` and 0 mean that there is none.
+
+    Parameters
+    ----------
+    text
+        The field's value.
+    is_pepmass
+        Whether this is MGF's ``PEPMASS``, where an intensity may stand behind the m/z. In other
+        fields a second number may be another m/z.
 
     Raises
     ------
@@ -196,7 +219,7 @@ def parse_precursor(text: str | None) -> Precursor:
     whole = given(text)
     if whole is None:
         return Precursor(None)
-    body = plain_signs(whole)
+    body = _plain_mz(plain_signs(whole)) if len(whole) <= _LONGEST_VALUE else ""
     charge: str | None = None
     notes: tuple[str, ...] = ()
     if len(whole) > _LONGEST_VALUE:
@@ -226,9 +249,24 @@ def parse_precursor(text: str | None) -> Precursor:
     value = float(first.split()[0]) if _is_number(first.split()[0]) else float("nan")
     if not 0 <= value <= MAX_MZ:
         raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
-    if value and (others or len(numbers) > 2 or (len(numbers) == 2 and _look_alike(*numbers))):
+    if value and (
+        others
+        or len(numbers) > 2
+        or (len(numbers) == 2 and _look_alike(*numbers, is_pepmass=is_pepmass))
+    ):
         notes = (*notes, Note.FIRST_PRECURSOR.about(whole))
     return Precursor(value or None, charge, notes)
+
+
+def _plain_mz(text: str) -> str:
+    """Return the numbers of a precursor's field without units, uncertainties and brackets."""
+    text = _UNCERTAINTY.sub("", _UNIT_OF_MZ.sub("", text)).strip()
+    if (match := _TUPLE.fullmatch(text)) is None:
+        return text
+    values = [value.strip() for value in match["values"].split(",")]
+    # A tuple holds m/z and intensity, as the line of an MGF does; a list holds several m/z.
+    between = " " if match["open"] == "(" else ", "
+    return between.join(value for value in values if given(value) is not None)
 
 
 _LONGEST_VALUE = 200  # characters of a field that is a number or a few words
@@ -241,19 +279,24 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _look_alike(mz: str, second: str) -> bool:
+def _look_alike(mz: str, second: str, *, is_pepmass: bool) -> bool:
     """Whether a second number is written like an m/z, and not like an intensity."""
-    decimals = len(mz.partition(".")[2])
-    return decimals > 1 and decimals == len(second.partition(".")[2]) and float(second) < 3000
+    decimals, others = (len(text.partition(".")[2]) for text in (mz, second))
+    is_alike = decimals > 1 and decimals == others if is_pepmass else others > 0
+    return is_alike and 0 < float(second) < _HIGHEST_USUAL_MZ
+
+
+_HIGHEST_USUAL_MZ = 3000  # Th, of a second number in the field
 
 
 _NO_MODE = _ABSENT - {"-"}
 _MODE = re.compile(
-    r"(?:(?:lc|gc|hplc|uplc|uhplc|nano|n)?[-_ ]*"
-    r"(?:h?esi|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|ms)(?:[-_ ]?ms)?[-_ ]*)?"
-    r"\(?(?:ion(?:i[sz]ation)?[-_ ]*mode[-_ :=]*)?"
-    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+|1\+|\+1|1"
-    r"|n|neg|nega|negat|negativ|negative|negatif|minus|-|1-|0)\)?\.?"
+    r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|n)?[-_/ ]*"
+    r"(?:h?esi|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|photoioni[sz]ation|ms)"
+    r"(?:[-_/ ]?ms)?[-_,; ]*)?"
+    r"\(?(?:(?:ion(?:i[sz]ation)?[-_ ]*mode|polarity)[-_ :=]*)?"
+    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+|1\+|\+1|1(?:\.0)?"
+    r"|n|neg|nega|negat|negativ|negative|negatif|minus|-|1-|0(?:\.0)?)\)?\.?"
     r"(?:[-_ ]*(?:h?esi|apci|appi|nsi|maldi|electrospray))?"
     r"(?:[-_ ]*(?:ions?|ioni[sz]ation|polarity))?(?:[-_ ]*(?:mode|scans?|polarity))?\.?"
 )
@@ -271,11 +314,13 @@ def parse_ion_mode(text: str) -> str | None:
     if match is None:
         return None
     sign = match["sign"]
-    is_negative = sign[0] in _NEGATIVE_SIGNS or sign.endswith("-")
+    is_negative = sign[0] in _NEGATIVE_SIGNS or "-" in sign
     return "negative" if is_negative else "positive"
 
 
-_MS_LEVEL = re.compile(r"(?:ms)?\s*([1-9])", re.IGNORECASE)
+_MS_LEVEL = re.compile(
+    r"(?:full\s+)?(?:ms[\s_-]*(?:level)?[\s_^(:=-]*)?([1-9])(?:\.0+)?\)?", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=256)
@@ -311,7 +356,9 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
     whole = given(text)
     if whole is None or _is_open_charge(whole):
         return 0, False
-    word = plain_signs(whole).replace(" ", "")
+    word = plain_signs(whole).replace(" ", "").lower().removeprefix("z=").strip("()[]{};")
+    if word == "?" or (word.strip("+-0123456789.") and parse_ion_mode(word) is not None):
+        return 0, False  # "positive" tells the ion mode alone, see `_mode_of_charge`
     if _SIGNS.fullmatch(word) is not None:
         word = f"{len(word)}{word[0]}"
     match = _CHARGE.fullmatch(word)
@@ -320,6 +367,14 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
         raise RejectedRecordError(Reason.BAD_CHARGE, f"found {shown(whole)}")
     size = int(match[2])
     return (-size if signs == {"-"} else size), bool(signs and size)
+
+
+def _mode_of_charge(text: str) -> str | None:
+    """Return the ion mode of a charge without a size: ``-0`` (MZmine) or ``negative``."""
+    word = plain_signs(text).strip("()[]{}; ")
+    if word.strip("+-") == "0":
+        return {"+": "positive", "-": "negative"}.get(word.strip("0")[:1])
+    return None if any(map(str.isdigit, word)) else parse_ion_mode(word)
 
 
 def _is_open_charge(text: str) -> bool:
@@ -331,7 +386,11 @@ _LONGEST_TIME = 1e9  # s
 _ISO_TIME = re.compile(
     rf"P(?:\d+D)?T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?", re.IGNORECASE
 )
-_SECONDS = re.compile(rf"\s*({_NUMBER})(.*)", re.DOTALL)
+_SECONDS = re.compile(
+    rf"[\s(\[]*((?:{_NUMBER})(?:e[+-]?\d{{1,2}})?)(.*)", re.DOTALL | re.IGNORECASE
+)
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d*)?)")
+_UNCLEAR_COMMA = re.compile(r"\d+,\d+\D*")  # a decimal comma, or two times
 _UNIT = re.compile(r"\b(min|m\b|sec|s\b)|^(?:\s*)(M|S)$", re.IGNORECASE)
 
 
@@ -340,11 +399,14 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
     """Return a retention time in seconds.
 
     A unit in the text (``7.4 min``, ``35 sec``) decides; else `seconds_per_unit` does.
-    ``PT2M1.25S`` is a duration of ISO 8601. Of several times (``8.1, 8.9 min``, ``120.5-122``) the
-    first is taken. Negative and unreadable values give None.
+    ``PT2M1.25S`` is a duration of ISO 8601, ``2:01.25`` one of a clock. Of several times (``8.1,
+    8.9 min``, ``120.5-122``) the first is taken. Negative and unreadable values give None, and so
+    does ``121,25``, which may be a decimal comma or two times.
     """
     text = text[:_LONGEST_VALUE]
-    iso = _ISO_TIME.fullmatch(text.strip())
+    if _UNCLEAR_COMMA.fullmatch(text.strip()) is not None:
+        return None
+    iso = _ISO_TIME.fullmatch(text.strip()) or _CLOCK.fullmatch(text.strip())
     match = _SECONDS.match(text)
     if iso is not None and any(iso.groups()):
         hours, minutes, seconds = (float(part or 0) for part in iso.groups())
@@ -518,6 +580,8 @@ def settle_polarity(
     if mode is None and ion_mode_text and given(ion_mode_text) is not None:
         notes.append(Note.MODE_NOT_UNDERSTOOD.about(ion_mode_text))
     charge, signed = parse_charge(charge_text)
+    if mode is None and charge_text and not charge:
+        mode = _mode_of_charge(charge_text)
     if charge_text and _is_open_charge(charge_text):
         notes.append(Note.SEVERAL_CHARGES.about(charge_text))
     ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
@@ -557,15 +621,16 @@ def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> 
     if text is None:
         return None
     # MSn records list the species of each stage, as their precursor m/z does.
-    stages = _BETWEEN.split(text[:_LONGEST_VALUE])
+    stages = _BETWEEN_SPECIES.split(plain_signs(text[:_LONGEST_VALUE]))
     ion = parse_adduct(stages[0], ion_mode)
     if ion is not None and len(stages) > 1:
         notes.append(Note.FIRST_SPECIES.about(text))
     return ion
 
 
+_BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
 _UNKNOWN_SPECIES = re.compile(
-    r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
+    r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
 )
 
 
@@ -638,8 +703,8 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             comments.append(value)
         elif name == "ms_level" and parse_ms_level(value) is None:
             metadata[key] = value  # "Spectrum_type: Centroid" is no level
-        elif name == "precursor_mz" and _is_other_precursor(fields.get(name), value):
-            notes.append(Note.FIRST_PRECURSOR.about(f"{fields[name]}, {value}"))
+        elif name == "precursor_mz":
+            _keep_precursor(fields, key, value, notes)
         else:
             _keep_first(fields, name, value)
     for key, values in repeated.items():
@@ -665,6 +730,19 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
                 _keep_first(fields, name, value)
     if not has_precursor and "precursor_mz" in fields and not _means_none(fields["precursor_mz"]):
         notes.append(Note.COMMENT_PRECURSOR.about(fields["precursor_mz"]))
+
+
+def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[str]) -> None:
+    """Store the precursor m/z and whether it is MGF's PEPMASS, or note a second one."""
+    if _is_other_precursor(fields.get("precursor_mz"), value):
+        notes.append(Note.FIRST_PRECURSOR.about(f"{fields['precursor_mz']}, {value}"))
+        return
+    before = fields.get("precursor_mz")
+    _keep_first(fields, "precursor_mz", value)
+    if fields.get("precursor_mz") != before:
+        fields.pop("pepmass", None)
+        if "pep" in key.lower():
+            fields["pepmass"] = key
 
 
 def _is_other_precursor(first: str | None, second: str) -> bool:
@@ -722,13 +800,13 @@ def _first(fields: Mapping[str, str], names: Iterable[str]) -> str | None:
     return None
 
 
-_COUNT = re.compile(r"[0-9]{1,9}")
+_COUNT = re.compile(r"([0-9]{1,9}|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.0+)?")
 
 
 def parse_count(text: str) -> int | None:
     """Return the number of peaks that a record declares, None if the text is no such number."""
     match = _COUNT.fullmatch(text.strip())
-    return int(match.group()) if match is not None else None
+    return int(match[1].replace(",", "")) if match is not None else None
 
 
 def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
@@ -786,7 +864,11 @@ def make_spectrum(
     if mz.size > MAX_PEAKS:
         raise RejectedRecordError(Reason.TOO_LARGE, f"more than {MAX_PEAKS:,} peaks")
     fields = record.fields
-    precursor = parse_precursor(fields.get("precursor_mz"))
+    precursor = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
+    if precursor.mz is None and "window_mz" in fields:
+        window = parse_precursor(fields["window_mz"])
+        told = Note.WINDOW_TARGET.about("no precursor m/z")
+        precursor = window._replace(charge=precursor.charge, notes=(*window.notes, told))
     charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
     polarity = settle_polarity(fields.get("adduct"), charge, fields.get("ion_mode"))
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
@@ -854,7 +936,11 @@ def _charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tupl
     return beside, (Note.CHARGE_OVERRULED_BY_PRECURSOR.about(f"{stated}, {beside}"),)
 
 
-_INCHI = re.compile(r"(?:InChI=\s*)*(1S?/.+)", re.IGNORECASE | re.DOTALL)
+_INCHI = re.compile(r"['\"]?(?:InChI\s*[=:]\s*)*(1S?/.+?)['\"]?", re.IGNORECASE | re.DOTALL)
+# An InChI that lost its version: formula, then connections.
+_HEADLESS_INCHI = re.compile(
+    r"(?:InChI\s*[=:]\s*)?S?/?((?:[A-Z][a-z]?\d*)+(?:\.\w+)*/c\d.*)", re.DOTALL
+)
 _INCHIKEY = re.compile(r"(?:InChIKey=)?\s*([A-Z]{14}-[A-Z]{10}-[A-Z])", re.IGNORECASE)
 _SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:./\\%*~]+")
 _STRUCTURES = ("smiles", "inchi", "structure", "computed_smiles", "computed_inchi")
@@ -874,6 +960,8 @@ def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, 
             continue
         if (match := _INCHI.fullmatch(text)) is not None:
             inchi = inchi or f"InChI={match[1]}"
+        elif (match := _HEADLESS_INCHI.fullmatch(text)) is not None:
+            inchi = inchi or f"InChI=1S/{match[1]}"
         elif (match := _INCHIKEY.fullmatch(text)) is not None:
             key = key or match[1].upper()
         elif "inchi" not in name or _SMILES.fullmatch(text) is not None:

@@ -40,15 +40,24 @@ class _Block(RecordLines):
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
     in_peaks: bool = False  # the line with the number of peaks has gone by
+    is_waiting: bool = False  # a blank line has gone by, and peaks have not
+
+    @property
+    def declares_none(self) -> bool:
+        """Whether the record says that it has no peaks."""
+        return self.in_peaks and any(
+            _field(line) == "n_peaks" and parse_count(decode(line.partition(b":")[2])) == 0
+            for line in self.header
+        )
 
 
 class _Cutter:
     """Cuts lines into records.
 
-    A record ends at a blank line, or where a ``Key:`` line follows its peaks, or its name comes a
-    second time. The declared number of peaks is no border, so that a wrong one harms no neighbour.
-    Fields between the number of peaks and the peaks belong to the record, unless no peak is
-    declared or the field has been there already.
+    A record ends at a blank line behind its peaks, or where its name comes a second time, or, once
+    its peaks have begun, a field that has been there already. The declared number of peaks is no
+    border, so that a wrong one harms no neighbour. Other fields behind the number of peaks belong
+    to the record, unless no peak is declared.
     """
 
     def __init__(self) -> None:
@@ -59,9 +68,11 @@ class _Cutter:
         """Take whole lines, the first of the given number; yield the records that they end."""
         for n, raw in enumerate(text.splitlines(), number):
             line = raw.strip()
-            if self.block is not None and (not line or _ends(self.block, line)):
+            if self.block is not None and _ends(self.block, line):
                 yield self.block
                 self.block = None
+            if self.block is not None:
+                self.block.is_waiting = not line
             if line and not line.startswith(b"#"):
                 self.block = self.block or _Block(n)
                 self._add(self.block, line)
@@ -91,17 +102,19 @@ def _field(line: bytes) -> str | None:
 
 
 def _ends(block: _Block, line: bytes) -> bool:
-    """Whether the line belongs to the next record already."""
-    if not (block.in_peaks or block.peaks or block.has_name) or not _is_pair(line):
+    """Whether a record is over before a line."""
+    if not line:
+        # Some writers leave a line blank between the fields and the peaks.
+        return bool(block.peaks) or block.declares_none
+    has_body = bool(block.peaks) or block.in_peaks or block.is_waiting
+    if not _is_pair(line) or not (has_body or block.has_name):
         return False
-    if block.peaks or (block.has_name and _field(line) == "name"):
+    if _field(line) == "name":
         return True
-    if not block.in_peaks:
+    if not has_body:
         return False
-    before = dict(_pairs(block.header))
     key = decode(line.partition(b":")[0]).strip()
-    none_declared = any(field_of(k) == "n_peaks" and v == "0" for k, v in before.items())
-    return none_declared or key in before
+    return block.declares_none or key in dict(_pairs(block.header))
 
 
 def _blocks(source: LineSource) -> Iterator[_Block]:
@@ -133,7 +146,7 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             cutter.block.keep_small()
         source.require_short(begin, number)
     if cutter.block is not None:
-        cutter.block.at_end = True
+        cutter.block.at_end = not cutter.block.is_waiting
         yield cutter.block
 
 

@@ -18,6 +18,8 @@ _OF_NUMBERS = b"0123456789.+-eE"
 _QUOTED = re.compile(r'"[^"]*"?')
 _SEPARATOR = re.compile(r";|,(?=\s|$)|(?<=\s),")
 _COLON = re.compile(r"\s*:\s*")
+_OPENING = ("(", "[", "{")
+_AROUND_PAIRS = str.maketrans(dict.fromkeys("()[]{}", ";"))  # NIST
 _THOUSANDS = re.compile(r"[1-9] \d{3}(?:\.\d+)? ")
 
 
@@ -66,8 +68,8 @@ def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
     if b"\0" in line:
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes among the peaks")
     text = _QUOTED.sub(" ", decode(line))
-    if many_per_line and text.lstrip().startswith("("):
-        text = text.replace("(", ";").replace(")", ";")
+    if many_per_line and text.lstrip()[:1] in _OPENING:
+        text = text.translate(_AROUND_PAIRS)
     if ":" in text:
         text = _COLON.sub(":", text)
     try:

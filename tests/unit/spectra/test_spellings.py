@@ -1,0 +1,262 @@
+"""More ways to write the fields of a record: each is read rightly, or refused and said."""
+
+from pathlib import Path
+
+import pytest
+from spectra_files import mgf_record, msp_record, read_bytes
+
+from specvae.report import Reason
+from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.fields import (
+    parse_charge,
+    parse_ion_mode,
+    parse_ms_level,
+    parse_precursor,
+    parse_retention_time,
+    settle_polarity,
+    sort_structures,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("MH+", "[M+H]+"),
+        ("[MH]+", "[M+H]+"),
+        ("[MH2]2+", "[M+2H]2+"),
+        ("[MNa]+", "[M+Na]+"),
+        ("[M+H+]", "[M+H]+"),
+        ("[M+H+]+", "[M+H]+"),
+        ("[M+NH4+]+", "[M+NH4]+"),
+        ("[M+Na+H]2+", "[M+H+Na]2+"),
+        ("[M+Cl-]-", "[M+Cl]-"),
+        ("[M+HCOO-]", "[M+HCOO]-"),
+        ("[M+2Na+-H]+", "[M+2Na-H]+"),
+        ("[M.+]", "[M]+"),
+        ("[Cat]+", "[M]+"),
+        ("[Cat-H2O]+", "[M-H2O]+"),
+        ("(M+H)+[-H2O]", "[M+H-H2O]+"),
+        ("[M+H]+(-H2O)", "[M+H-H2O]+"),
+        ("[M+H]\u200b+", "[M+H]+"),
+        ("[M+formate]-", "[M+HCOO]-"),
+        ("[M+Acetate]-", "[M+CH3COO]-"),
+        ("[M+FA]-", "[M+HCOO]-"),
+        ("[M+HAc]-", "[M+CH3COO]-"),
+        ("[M+TFA]-", "[M+CF3COO]-"),
+        ("[M+HCOOH+H]+", "[M+H+HCOOH]+"),
+    ],
+)
+def test_spellings_of_ion_species(text: str, name: str) -> None:
+    found = parse_adduct(text)
+    wanted = parse_adduct(name)
+    assert found is not None
+    assert wanted is not None
+    assert (found.name, found.charge) == (wanted.name, wanted.charge)
+    assert found.mass_shift == pytest.approx(wanted.mass_shift, abs=1e-12)
+
+
+@pytest.mark.parametrize("text", ["[M+13C+H]+", "[M+H+37Cl]+", "[MH]-", "[M+H+1]+", "Category"])
+def test_isotopes_and_nonsense_are_no_ion_species(text: str) -> None:
+    """``+13C`` is a label and not 13 atoms of carbon."""
+    assert parse_adduct(text) is None
+
+
+@pytest.mark.parametrize("text", ["[M+H]+ [M+Na]+", "[M+H]+ or [M+Na]+", "[M+H]<sup>+</sup>/M+Na"])
+def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
+    polarity = settle_polarity(text, None, None)
+    assert (polarity.adduct, polarity.charge) == ("[M+H]+", 1)
+    assert polarity.notes == (f"first of several ion species taken ({text})",)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("-0", "negative"),
+        ("0-", "negative"),
+        ("+0", "positive"),
+        ("0", None),
+        ("neg", "negative"),
+        ("positive", "positive"),
+        ("?", None),
+    ],
+)
+def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None) -> None:
+    assert settle_polarity(None, text, None)[1:] == (None, mode, ())
+    # The field for the ion mode says it outright.
+    assert settle_polarity(None, text, "positive").ion_mode == "positive"
+
+
+@pytest.mark.parametrize("text", ["(2+)", "[2+]", "2+;", "z=2+", "+2+", "2 +"])
+def test_charges_in_brackets(text: str) -> None:
+    assert parse_charge(text) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("POLARITY_POSITIVE", "positive"),
+        ("polarity: negative", "negative"),
+        ("Photoionisation, positive", "positive"),
+        ("LC/ESI-", "negative"),
+        ("1.0", "positive"),
+        ("0.0", "negative"),
+        ("photoionization", None),
+        ("positive and negative", None),
+        ("neutral", None),
+        ("no", None),
+    ],
+)
+def test_ion_modes(text: str, mode: str | None) -> None:
+    assert parse_ion_mode(text) == mode
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(195.0877, None)",
+        "(195.0877, 1000.0)",
+        "[195.0877]",
+        "c(195.0877)",
+        "195.0877 m/z",
+        "m/z 195.0877",
+        "195.0877 Da",
+        "195.0877 \u00b1 0.5",
+        "195.0877 +/- 0.01",
+    ],
+)
+def test_one_precursor_in_other_words(text: str) -> None:
+    assert parse_precursor(text)[0::2] == (195.0877, ())
+
+
+@pytest.mark.parametrize(
+    "text", ["195.0877->138.06", "195.0877 \u2192 138.06", "[195.0877, 391.2]"]
+)
+def test_several_precursors_in_other_words(text: str) -> None:
+    assert parse_precursor(text)[0::2] == (
+        195.0877,
+        (f"first of several precursors taken ({text})",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "charge"), [("195.0877 1000 -1-", "-1-"), ("195.0877 (1+)", "(1+)")]
+)
+def test_charges_behind_a_precursor(text: str, charge: str) -> None:
+    assert parse_precursor(text).charge == charge
+
+
+def test_a_second_number_is_an_intensity_in_pepmass_alone(tmp_path: Path) -> None:
+    line = "195.0877 391.2"
+    content = mgf_record("a").replace("PEPMASS=181.07", f"PEPMASS={line}")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.precursor_mz, spectrum.notes) == (195.0877, ())
+    content = msp_record("a").replace("PrecursorMZ: 181.07", f"PrecursorMZ: {line}")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", content)
+    assert spectrum.precursor_mz == 195.0877
+    assert spectrum.notes == (f"first of several precursors taken ({line})",)
+
+
+def test_an_isolation_window_alone(tmp_path: Path) -> None:
+    content = mgf_record("a").replace("PEPMASS=181.07", "isolationWindowTargetMz=181.07")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert spectrum.precursor_mz == 181.07
+    (note,) = spectrum.notes
+    assert note.startswith("isolation window's target taken as precursor m/z")
+    content = mgf_record("a", "isolationWindowTargetMz=999")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.precursor_mz, spectrum.notes) == (181.07, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1.2125E2", 121.25),
+        ("2:01.25", 121.25),
+        ("00:02:01", 121.0),
+        ("(121.25, 's')", 121.25),
+        ("121,25", None),  # a decimal comma, or two times
+        ("120.5,122.0", 120.5),
+    ],
+)
+def test_retention_times(text: str, seconds: float | None) -> None:
+    assert parse_retention_time(text, 1.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("1.0", 1),
+        ("2.0", 2),
+        ("MS (1)", 1),
+        ("ms level 1", 1),
+        ("MS^2", 2),
+        ("Full ms2", 2),
+        ("-1", None),
+        ("12", None),
+        ("MSn", None),
+    ],
+)
+def test_ms_levels(text: str, level: int | None) -> None:
+    assert parse_ms_level(text) == level
+
+
+def test_a_survey_scan_whose_level_is_a_decimal_is_none(tmp_path: Path) -> None:
+    """R and pandas write whole numbers as 1.0."""
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", "MSLEVEL=1.0"))
+    assert spectra == []
+    assert [skip.reason for skip in skips] == [Reason.MS_LEVEL]
+
+
+INCHI = "1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"'InChI={INCHI}'", f"InChI: {INCHI}", f"InChI = {INCHI}", INCHI[1:], INCHI[3:], INCHI[2:]],
+)
+def test_damaged_heads_of_inchis(text: str) -> None:
+    assert sort_structures({"inchi": text}) == (None, f"InChI={INCHI}", None)
+
+
+@pytest.mark.parametrize("key", ["canonical_smiles", "Isomeric SMILES", "structure_smiles"])
+def test_keys_of_smiles(tmp_path: Path, key: str) -> None:
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", msp_record("a", f"{key}: CCO"))
+    assert spectrum.smiles == "CCO"
+
+
+@pytest.mark.parametrize("key", ["INCHIKEY_SMILES", "InChIKey14", "Standard InChIKey"])
+def test_keys_of_inchikeys(tmp_path: Path, key: str) -> None:
+    lines = f"{key}: LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", msp_record("a", lines))
+    assert spectrum.first_block == "LFQSCWFLJHTTHZ"
+
+
+# --------------------------------------------------------------------------- borders of MSP records
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "Name: a\nPrecursorMZ: 181.07\nNum Peaks: 2\n\n50.5 10\n60.25 100\nSMILES: CCO\n",
+        "Name: a\nPrecursorMZ: 181.07\n\nSMILES: CCO\nNum Peaks: 2\n50.5 10\n60.25 100\n",
+        "Name: a\nPrecursorMZ: 181.07\nNum Peaks: 2\nSMILES: CCO\n\n50.5 10\n60.25 100\n",
+        "Name: a\nPrecursorMZ: 181.07\nNum Peaks: 2\n50.5 10\nSMILES: CCO\n60.25 100\n",
+        "Name: a\nPrecursorMZ: 181.07\nSMILES: CCO\nNum Peaks: 2.0\n{50.5 10}\n[60.25,100]\n",
+    ],
+)
+@pytest.mark.parametrize("gap", ["\n", ""])
+def test_blank_lines_and_late_fields(tmp_path: Path, record: str, gap: str) -> None:
+    content = record + gap + record.replace("Name: a", "Name: b")
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", content)
+    assert skips == []
+    assert [spectrum.query_id for spectrum in spectra] == ["a", "b"]
+    for spectrum in spectra:
+        assert (spectrum.precursor_mz, spectrum.smiles) == (181.07, "CCO")
+        assert spectrum.mz.tolist() == [50.5, 60.25]
+
+
+@pytest.mark.parametrize("head", ["Name: a\n", "PrecursorMZ: 99\nFormula: C\n", "Num Peaks: 3\n"])
+def test_a_record_without_peaks_takes_nothing_from_the_next(tmp_path: Path, head: str) -> None:
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", f"{head}\n{msp_record('b', 'SMILES: CCO')}")
+    assert [(spectrum.query_id, spectrum.precursor_mz) for spectrum in spectra] == [("b", 181.07)]
+    assert len(skips) == 1
