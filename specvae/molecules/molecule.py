@@ -62,10 +62,12 @@ _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
 _SULFOXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+]-[OX1-]")
 _NOTHING = frozenset(
-    ("", "-", "--", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available")
+    {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
+    | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
+    | {"no structure"}
 )
 _KEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
-_INCHI = re.compile(r"(?:InChI=)+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
+_INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
 # Non-metals, and metals that are counter-ions rather than the centre of a complex.
 _NO_COMPLEX = frozenset(
     {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}

@@ -10,7 +10,7 @@ import itertools
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,29 +26,6 @@ from specvae.report import ReadReport, Reason
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# By field of `Cells`: column names, of those that are there the first is taken. They are ours, then
-# those of PubChem (tables, SD files), COCONUT, HMDB and MetFrag.
-_COLUMNS = {
-    "smiles": (
-        "smiles", "isomeric_smiles", "canonical_smiles", "smiles_isomeric", "isosmiles",
-        "pubchem_smiles", "pubchem_openeye_iso_smiles", "pubchem_openeye_can_smiles",
-        "canonicalsmiles", "unique_smiles",
-    ),
-    "inchi": ("inchi", "standard_inchi", "pubchem_iupac_inchi", "inchi_identifier"),
-    "inchikey": (
-        "inchikey", "inchikey14", "first_block", "inchi_key", "standard_inchikey",
-        "standard_inchi_key", "pubchem_iupac_inchikey",
-    ),
-    "name": (
-        "name", "compound_name", "compoundname", "cmpdname", "generic_name", "common_name",
-        "pubchem_iupac_name",
-    ),
-    "id": (
-        "id", "identifier", "coconut_id", "accession", "database_id", "hmdb_id", "cid",
-        "compound_cid", "pubchem_cid", "pubchem_compound_cid",
-    ),
-    "query_id": ("query_id",),
-}  # fmt: skip
 # PubChem's CID-SMILES and CID-InChI-Key.
 _CID_LINE = re.compile(r"(?P<cid>\d+)\t(?P<text>[^\t]+)(?:\t(?P<key>[A-Z]{14}-[A-Z]{10}-[A-Z]))?")
 _SDF_NAME = re.compile(r">.*?<([^>]*)>")
@@ -59,6 +36,41 @@ _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 _LONGEST_CELL = 50  # lines
 # Lists of synonyms take a million; beyond is what a small gzip file can be blown up to.
 _LONGEST_LINE = 10_000_000  # characters
+_LONGEST_RECORD = 100_000  # lines of a record of an SD file
+_LONGEST_DRAWING = 5_000  # lines: atoms and bonds
+_ZIP = b"PK\x03\x04"
+_EXTENSION = re.compile(r"\|[^|]*\|\s*")  # ChemAxon's, behind a SMILES
+
+# By field of `Cells`: column names without punctuation, of those that are there the first is taken.
+# They are ours, then those of PubChem (tables, SD files), COCONUT, HMDB, MetFrag, LOTUS, NORMAN and
+# CompTox, whose MS-ready structures lack salts and stereochemistry.
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "smiles": (
+        "smiles", "isomericsmiles", "smilesisomeric", "isosmiles", "canonicalsmiles",
+        "smilescanonical", "pubchemsmiles", "pubchemopeneyeisosmiles", "pubchemopeneyecansmiles",
+        "uniquesmiles", "structuresmiles", "compoundsmiles", "moldbsmiles", "msreadysmiles",
+        "qsarreadysmiles",
+    ),
+    "inchi": (
+        "inchi", "standardinchi", "stdinchi", "pubchemiupacinchi", "inchiidentifier", "inchistring",
+        "inchicode", "structureinchi", "compoundinchi", "moldbinchi",
+    ),
+    "inchikey": (
+        "inchikey", "inchikey14", "firstblock", "inchikeyfirstblock", "standardinchikey",
+        "stdinchikey", "pubchemiupacinchikey", "structureinchikey", "compoundinchikey",
+        "moldbinchikey",
+    ),
+    "name": (
+        "name", "compoundname", "cmpdname", "genericname", "commonname", "preferredname",
+        "pubchemiupacname",
+    ),
+    "id": (
+        "id", "identifier", "coconutid", "accession", "databaseid", "hmdbid", "cid", "compoundcid",
+        "pubchemcid", "pubchemcompoundcid", "dtxsid", "compoundid",
+    ),
+    "query_id": ("queryid",),
+}  # fmt: skip
+_NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _BATCH = 500
 # Starting a process costs as much as parsing some thousand structures.
 _WORTH_PROCESSES = 10_000
@@ -133,6 +145,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
             start = stream.read(4096)
         if not start.strip():
             raise InputError(f"{path}: the file is empty")
+        if start.startswith(_ZIP):
+            raise InputError(f"{path}: an Excel workbook or zip archive; CSV, TSV or SMI is wanted")
         is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         if b"\0" in start and not is_utf16:
             raise InputError(f"{path}: not a text file; CSV, TSV or SMI is wanted")
@@ -152,11 +166,11 @@ def open_text(path: Path) -> Iterator[TextIO]:
 def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterator[Row]:
     """Yield the usable structures of a CSV, TSV, SMI or SDF file in order.
 
-    A table needs a column ``smiles`` or ``inchi``; ``inchikey``, ``name``, ``id`` and ``query_id``
-    are used where they are there, in any case and order, others ignored. The columns may be called
-    as PubChem, COCONUT, HMDB and MetFrag call them; PubChem's ``CID-SMILES`` has no names of
-    columns. A given key is trusted, except for a structure of several components, of which one is
-    kept. In an SMI file a line is a SMILES, then a name.
+    A table needs a column ``smiles`` or ``inchi``; ``inchikey`` (or ``inchikey14``), ``name``,
+    ``id`` and ``query_id`` are used where they are there, in any case and order, others ignored.
+    Databases' names for them are known (see `column_meaning`); PubChem's ``CID-SMILES`` has no
+    names of columns. A given key is trusted, except for a structure of several components, of which
+    one is kept. In an SMI file a line is a SMILES, then a name.
 
     Parameters
     ----------
@@ -202,7 +216,7 @@ def read_cells(path: Path, report: ReadReport) -> Iterator[tuple[int, Cells]]:
         if kind == "smi":
             yield from _smi_cells(stream)
         elif kind == "sdf":
-            yield from _sdf_cells(stream)
+            yield from _sdf_cells(path, stream)
         else:
             yield from _table_cells(path, stream, report)
 
@@ -308,7 +322,7 @@ def _smi_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
         smiles, _, name = line.strip().replace("\t", " ").partition(" ")
         is_header = number == 1 and smiles.lower() == "smiles"
         if smiles and not smiles.startswith("#") and not is_header:
-            yield number, Cells(smiles, name=name.strip())
+            yield number, Cells(smiles, name=_EXTENSION.sub("", name.strip(), count=1))
 
 
 def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tuple[int, Cells]]:
@@ -326,7 +340,19 @@ def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tup
         return
     header, rows = read_table(lines, report)
     place = _find_columns(path, header)
+    first = min(i for i in place[:2] if i >= 0)
     for number, row in rows:
+        if len(row) > len(header) and any(row[len(header) :]):
+            if first > 0:
+                # The cells behind the odd separator are not those of their columns.
+                detail = (
+                    f"found {len(row)} cells, wanted {len(header)} as in the header: quotation "
+                    "marks are missing around a cell"
+                )
+                record = " ".join(row)[:40]
+                report.skip(str(path), number, record, Reason.BAD_STRUCTURE, detail)
+                continue
+            report.note("row with more cells than the header has")
         yield number, Cells(*(row[i] if 0 <= i < len(row) else "" for i in place))
 
 
@@ -341,7 +367,7 @@ def _cells_without_header(line: str) -> Cells | None:
     return Cells(text, inchikey=key, id=found["cid"])
 
 
-def _sdf_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
+def _sdf_cells(path: Path, stream: TextIO) -> Iterator[tuple[int, Cells]]:
     """Yield the records of an SD file, each with its first line.
 
     A structure that is stated as SMILES or InChI among the data is taken before the drawing, which
@@ -354,6 +380,11 @@ def _sdf_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
             begin, record = number + 1, []
         else:
             record.append(line.rstrip("\r\n"))
+            if len(record) > _LONGEST_RECORD:
+                raise InputError(
+                    f"{path}:{begin}: found more than {_LONGEST_RECORD:,} lines without the end of "
+                    "a record, $$$$"
+                )
     if any(line.strip() for line in record):
         yield begin, _cells_of_record(record)
 
@@ -364,7 +395,7 @@ def _cells_of_record(record: Sequence[str]) -> Cells:
     name = ""
     for line in record[end + 1 :]:
         if found := _SDF_NAME.match(line):
-            name = found[1].strip().lower().replace(" ", "_")
+            name = _NOT_LETTERS.sub("", found[1].lower())
         elif name and line.strip():
             data.setdefault(name, _CONTROL.sub(" ", line).strip())
     title = record[0].strip() if record else ""
@@ -372,7 +403,7 @@ def _cells_of_record(record: Sequence[str]) -> Cells:
         field: next((data[name] for name in names if data.get(name)), "")
         for field, names in _COLUMNS.items()
     }
-    if not stated["smiles"] and not stated["inchi"]:
+    if not stated["smiles"] and not stated["inchi"] and end < _LONGEST_DRAWING:
         with quiet_rdkit():
             mol = Chem.MolFromMolBlock("\n".join(record[: end + 1]) + "\n")
             stated["smiles"] = "" if mol is None else Chem.MolToSmiles(mol)
@@ -391,13 +422,37 @@ def read_table(
     quotation mark that is never closed is a character, and is noted.
     """
     lines = _Lines(stream)
-    header_line = next((line for line in lines if line.strip()), "")
+    header_line = next((line for line in lines if not _is_preface(line)), "").lstrip("#")
     delimiter = max(",\t;", key=header_line.count)
     names = [
         name.strip().strip("\"'").lower().replace(" ", "_")
         for name in next(csv.reader([header_line], delimiter=delimiter), [])
     ]
-    return names, _table_rows(lines, delimiter, len(names), report)
+    rows = _table_rows(lines, delimiter, len(names), report)
+    head = list(itertools.islice(rows, 2))
+    if head and all(
+        len(row) == len(names) + 1 and row[0] == str(number) and row[-1]
+        for number, (_, row) in enumerate(head, start=1)
+    ):
+        names.insert(0, "")  # R numbers the rows, without a name for the column
+    return names, itertools.chain(head, rows)
+
+
+def _is_preface(line: str) -> bool:
+    """Whether a line stands before a table's header: blank, a comment, Excel's ``sep=;``."""
+    if line.startswith("#"):
+        return not any(column_meaning(name) for name in re.split(r"[,\t;]", line))
+    return not line.strip() or re.fullmatch(r"sep=.", line.strip()) is not None
+
+
+def column_meaning(name: str) -> str:
+    """Return ``smiles``, ``inchi``, ``inchikey``, ``name``, ``id`` or ``query_id``, "" for none.
+
+    Databases' names for these columns are known, such as ``CanonicalSMILES``, ``isosmiles``,
+    ``StdInChIKey``, ``CompoundName`` or ``Identifier``; case and punctuation do not matter.
+    """
+    word = _NOT_LETTERS.sub("", name.lower())
+    return next((field for field, spellings in _COLUMNS.items() if word in spellings), "")
 
 
 def read_named_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -461,6 +516,9 @@ class _Lines:
                 (row,) = csv.reader([text], delimiter=delimiter, strict=True)
             except (csv.Error, ValueError):
                 row = []
+            lines = text.split("\n")
+            if len(lines) > 1 and all(len(each.split(delimiter)) == n_columns for each in lines):
+                row = []  # whole rows, of which two have a stray mark
             if row and (not taken or len(row) == n_columns):
                 self.number += len(taken)
                 return row
@@ -478,11 +536,11 @@ class _Lines:
 
 def _find_columns(path: Path, header: Sequence[str]) -> list[int]:
     """Return where smiles, inchi, inchikey, name, id and query_id stand, -1 for absent."""
-
-    def place(names: Iterable[str]) -> int:
-        return next((header.index(name) for name in names if name in header), -1)
-
-    columns = [place(names) for names in _COLUMNS.values()]
+    words = [_NOT_LETTERS.sub("", name) for name in header]
+    columns = [
+        next((words.index(name) for name in spellings if name in words), -1)
+        for spellings in _COLUMNS.values()
+    ]
     if columns[0] < 0 and columns[1] < 0:
         shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")

@@ -939,7 +939,7 @@ def _charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tupl
 _INCHI = re.compile(r"['\"]?(?:InChI\s*[=:]\s*)*(1S?/.+?)['\"]?", re.IGNORECASE | re.DOTALL)
 # An InChI that lost its version: formula, then connections.
 _HEADLESS_INCHI = re.compile(
-    r"(?:InChI\s*[=:]\s*)?S?/?((?:[A-Z][a-z]?\d*)+(?:\.\w+)*/c\d.*)", re.DOTALL
+    r"(?:InChI\s*[=:]\s*)?S?/?((?:[A-Z][a-z]?\d*)+(?:\.\w+)*/c\d+[-(,].*/h.*)", re.DOTALL
 )
 _INCHIKEY = re.compile(r"(?:InChIKey=)?\s*([A-Z]{14}-[A-Z]{10}-[A-Z])", re.IGNORECASE)
 _SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:./\\%*~]+")

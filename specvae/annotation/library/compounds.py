@@ -10,22 +10,27 @@ from pathlib import Path
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.structures import open_text, read_table
+from specvae.molecules.structures import column_meaning, open_text, read_table
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 
-_KEY = re.compile(r"([A-Z]{14})(?:-|$)")
+_KEY = re.compile(r"(?:InChIKey\s*[=:]\s*)?([A-Z]{14})(?:-[A-Z]{10}-[A-Z])?(?=$|[\s,;|-])")
+_WHOLE_KEYS = re.compile(r"(?<![A-Za-z])([A-Z]{14})-[A-Z]{10}-[A-Z](?![A-Za-z])", re.IGNORECASE)
+_NOTHING = frozenset(("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available"))
 _ATOMS = set("BCFHINOPS")
-_BLOCK_COLUMNS = ("inchikey14", "first_block", "inchikey", "smiles", "inchi")
-_SPECTRUM_SUFFIXES = ("mgf", "msp", "mzml", "mzxml")
+_BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
+_WANTED = "inchikey14, first_block, inchikey, smiles, inchi"
+_SPECTRUM_SUFFIXES = ("mgf", "msp", "mat", "mzml", "mzxml")
+_LIST_SUFFIXES = ("txt", "smi", "smiles", "ism")
 
 
 def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> frozenset[str]:
     """Return the InChIKey first blocks that stand in exclusion files.
 
     A ``.csv`` or ``.tsv`` gives them in a column ``inchikey14``, ``first_block``, ``inchikey``,
-    ``smiles`` or ``inchi``; a ``.txt`` one InChIKey, first block or SMILES a line; a file of
-    spectra by their structures or InChIKeys. Malformed records of a file of spectra are counted in
+    ``smiles`` or ``inchi``; a ``.txt`` or ``.smi`` InChIKeys, a first block or a SMILES a line; a
+    file of spectra by their structures or InChIKeys. Where a row has a key and a structure, both
+    count: better one compound too many. Malformed records of a file of spectra are counted in
     `report`; a spectrum that states neither structure nor key names no compound.
 
     Raises
@@ -64,7 +69,7 @@ def read_truth(path: Path) -> dict[str, str]:
         query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
-        block = _block_of_row(path, line, row)
+        block = next(_blocks_of_row(path, line, row))
         if truth.setdefault(query_id, block) != block:
             raise InputError(
                 f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and {block}"
@@ -78,11 +83,18 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix in _SPECTRUM_SUFFIXES:
         return _blocks_of_spectra(path, report)
-    if suffix == "txt":
+    if suffix in _LIST_SUFFIXES:
         with open_text(path) as stream:
             lines = [line.strip() for line in stream]
-        return {_block_of_text(path, n, text) for n, text in enumerate(lines, start=1) if text}
-    return {_block_of_row(path, line, row) for line, row in _rows(path)}
+        if lines[0].startswith("ACCESSION:"):
+            return _blocks_of_spectra(path, report)
+        return {
+            block
+            for n, text in enumerate(lines, start=1)
+            if text and not text.startswith("#") and not (n == 1 and column_meaning(text))
+            for block in _blocks_of_line(path, n, text)
+        }
+    return {block for line, row in _rows(path) for block in _blocks_of_row(path, line, row)}
 
 
 def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
@@ -98,12 +110,33 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     return blocks
 
 
-def _block_of_row(path: Path, line: int, row: Mapping[str, str]) -> str:
+def _blocks_of_line(path: Path, line: int, text: str, column: str = "") -> Iterable[str]:
+    """Return the first blocks that a text names: all of its InChIKeys, else what it begins with."""
+    keys = _WHOLE_KEYS.findall(text)
+    return map(str.upper, keys) if keys else (_block_of_text(path, line, text, column),)
+
+
+def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[str]:
+    """Yield the first blocks that the cells of a row name, the key's before the structures'."""
+    errors = []
+    n_found = 0
     for column in _BLOCK_COLUMNS:
         text = row.get(column, "")
-        if text:
-            return _block_of_text(path, line, text, column)
-    raise InputError(f"{path}:{line}: no compound; wanted one of {', '.join(_BLOCK_COLUMNS)}")
+        if text.lower() in _NOTHING:
+            continue
+        try:
+            found = list(_blocks_of_line(path, line, text, column))
+        except InputError as error:
+            errors.append(error)
+            continue
+        n_found += len(found)
+        yield from found
+    if not n_found:
+        raise (
+            errors[0]
+            if errors
+            else InputError(f"{path}:{line}: no compound; wanted one of {_WANTED}")
+        )
 
 
 def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
@@ -112,8 +145,9 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
     A chain such as CCCCCCCCCCCCCN has the shape of a first block: letters that are all atoms are
     taken as one only in a column of keys.
     """
+    text = text.strip("\"'")
     found = _KEY.match(text)
-    is_key_column = column in _BLOCK_COLUMNS[:3]
+    is_key_column = column == "inchikey"
     if found and column != "smiles" and (is_key_column or set(found[1]) - _ATOMS):
         return found[1]
     try:
@@ -130,11 +164,16 @@ def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[s
     """Yield line number and row, by column names in lower case."""
     with open_text(path) as stream:
         names, rows = read_table(stream)
-        if not set(names) & set(_BLOCK_COLUMNS) or (required and required not in names):
+        # The first of two columns of one meaning that says something counts.
+        fields = [column_meaning(name) or name for name in names]
+        if not set(fields) & set(_BLOCK_COLUMNS) or (required and required not in fields):
             wanted = f"{required} and one of " if required else "one of "
             raise InputError(
-                f"{path}:1: found columns {', '.join(names) or 'none'}; "
-                f"wanted {wanted}{', '.join(_BLOCK_COLUMNS)}"
+                f"{path}:1: found columns {', '.join(names) or 'none'}; wanted {wanted}{_WANTED}"
             )
         for line, cells in rows:
-            yield line, dict(zip(names, cells, strict=False))
+            row: dict[str, str] = {}
+            for field, cell in zip(fields, cells, strict=False):
+                if row.get(field, "").lower() in _NOTHING:
+                    row[field] = cell
+            yield line, row

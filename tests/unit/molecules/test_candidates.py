@@ -422,3 +422,83 @@ def test_processes_read_a_table_as_one_does(write: Write, monkeypatch: pytest.Mo
         alone.n_read,
     )
     assert len(together.skips) == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "CompoundName,CanonicalSMILES,Identifier",  # MetFrag
+        "PREFERRED_NAME,MS_READY_SMILES,DTXSID",  # CompTox
+        "cmpdname,isosmiles,cid",  # PubChem
+        "Common Name,SMILES (Canonical),Compound ID",
+        "name,structure_smiles,id",  # LOTUS
+    ],
+)
+def test_columns_as_databases_call_them(write: Write, header: str) -> None:
+    found = read_candidates(write(f"{header}\nethanol,CCO,17\n"))
+    assert (found.smiles[0], found.name[0], found.id[0]) == ("CCO", "ethanol", "17")
+
+
+def test_keys_and_inchis_as_databases_call_them(write: Write) -> None:
+    inchi = "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+    found = read_candidates(write(f'StdInChI,StdInChIKey\n"{inchi}",{ETHANOL}\n'))
+    assert found.molecules[0].given_key == ETHANOL
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nsmiles;name\nCCO;a\nCCN;b\n",  # Excel
+        "# exported today\n\nsmiles,name\nCCO,a\nCCN,b\n",
+        "#smiles\tname\nCCO\ta\nCCN\tb\n",
+        '"smiles","name"\n"1","CCO","a"\n"2","CCN","b"\n',  # R's write.csv with row names
+    ],
+)
+def test_what_stands_around_a_table(write: Write, text: str) -> None:
+    report = ReadReport()
+    found = read_candidates(write(text), report)
+    assert found.smiles.tolist() == ["CCO", "CCN"]
+    assert found.name.tolist() == ["a", "b"]
+    assert report.skips == []
+
+
+def test_a_cell_that_lacks_its_quotation_marks_is_no_other_structure(write: Write) -> None:
+    """``vitamin B, C`` would make methane of the row, and the name its end."""
+    report = ReadReport()
+    found = read_candidates(write("name,smiles\nvitamin B, C,CCO\nok,CCN\nend,CCC,\n"), report)
+    assert found.smiles.tolist() == ["CCN", "CCC"]
+    assert [skip.line for skip in report.skips] == [2]
+    assert "found 3 cells, wanted 2" in report.skips[0].detail
+
+
+def test_cells_beyond_the_header_are_noted(write: Write) -> None:
+    report = ReadReport()
+    found = read_candidates(write("smiles,name\nCCO,a, b\n"), report)
+    assert found.smiles.tolist() == ["CCO"]
+    assert report.notes == {"row with more cells than the header has": 1}
+
+
+def test_two_stray_quotation_marks_swallow_no_rows(write: Write) -> None:
+    report = ReadReport()
+    found = read_candidates(write('name,smiles\n"a,CCO\nb,CCN\nc",CCC\nd,CCCC\n'), report)
+    assert found.smiles.tolist() == ["CCO", "CCN", "CCC", "CCCC"]
+    assert report.notes
+
+
+@pytest.mark.parametrize("text", ["n.a.", "#N/A", "\\N", "(none)", "No structure", "0", "missing"])
+def test_more_words_for_no_structure(write: Write, text: str) -> None:
+    report = ReadReport()
+    inchi = "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+    found = read_candidates(write(f'smiles,inchi\n{text},"{inchi}"\n'), report)
+    assert found.smiles.tolist() == ["CCO"]
+    assert not report.notes
+
+
+def test_names_behind_extended_smiles_in_smi_files(write: Write) -> None:
+    found = read_candidates(write("CCO |$;;$| ethanol\nC[C@H](N)O |&1:1|\tx y\n", "x.smi"))
+    assert found.name.tolist() == ["ethanol", "x y"]
+
+
+def test_a_workbook_is_told(write: Write) -> None:
+    with pytest.raises(InputError, match="an Excel workbook or zip archive"):
+        read_candidates(write(b"PK\x03\x04" + b"\0" * 100))

@@ -123,3 +123,52 @@ def test_spectra_of_every_ms_level_name_excluded_compounds(tmp_path: Path) -> No
         f"BEGIN IONS\nMSLEVEL=2\nINCHIAUX={ASPIRIN}-UHFFFAOYSA-N\n121.03 5\nEND IONS\n"
     )
     assert read_excluded([written(tmp_path / "x.mgf", text)]) == {CAFFEINE, ASPIRIN}
+
+
+KEY = f"{CAFFEINE}-UHFFFAOYSA-N"
+SMILES = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", f"Standard InChIKey\nInChIKey={KEY}\n"),
+        ("a.csv", f"StdInChIKey,name\n{KEY.lower()},x\n"),
+        ("a.csv", f"CanonicalSMILES\n{SMILES}\n"),
+        ("a.csv", f"inchikey,smiles\nN/A,{SMILES}\n"),
+        ("a.csv", f"inchikey14,inchikey\n,{KEY}\n"),
+        ("a.txt", f"InChIKey\n# those of the contest\nInChIKey={KEY}\n"),
+        ("a.txt", f"{CAFFEINE} caffeine\n"),
+        ("a.smi", f"{SMILES} caffeine\n"),
+        ("a.mgf", f"BEGIN IONS\nPEPMASS=195.08\nINCHIAUX=InChIKey={KEY}\n50 1\nEND IONS\n"),
+        ("a.msp", f"Name: x\nInChIKey_smiles: {KEY}\nNum Peaks: 1\n50 1\n"),
+        ("a.mat", f"NAME: x\nINCHIKEY: {KEY}\nMSTYPE: MS1\nNum Peaks: 1\n50 1\n"),
+        (
+            "a.txt",
+            (
+                f"ACCESSION: X\nRECORD_TITLE: x\nCH$LINK: INCHIKEY {KEY}\nPK$NUM_PEAK: 1\n"
+                "PK$PEAK: m/z\n  50 1 1\n//\n"
+            ),
+        ),
+    ],
+)
+def test_every_spelling_of_a_compound(tmp_path: Path, name: str, text: str) -> None:
+    assert read_excluded([written(tmp_path / name, text)]) == {CAFFEINE}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", f"{KEY}, {ASPIRIN}-UHFFFAOYSA-N\n"),
+        ("a.csv", f"inchikey\n{KEY}; {ASPIRIN}-UHFFFAOYSA-N\n"),
+        # A key and a structure that disagree: better one compound too many.
+        ("a.csv", f"inchikey,smiles\n{ASPIRIN}-UHFFFAOYSA-N,{SMILES}\n"),
+    ],
+)
+def test_all_compounds_of_a_row_are_excluded(tmp_path: Path, name: str, text: str) -> None:
+    assert read_excluded([written(tmp_path / name, text)]) == {CAFFEINE, ASPIRIN}
+
+
+def test_truths_under_other_names_of_their_columns(tmp_path: Path) -> None:
+    path = written(tmp_path / "truth.csv", f"Query ID,InChIKey (first block)\nq1,{CAFFEINE}\n")
+    assert read_truth(path) == {"q1": CAFFEINE}
