@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -34,7 +34,7 @@ def bounded_logvar(logvar: Tensor) -> Tensor:
     gets a gradient, where a hard clamp would give none.
     """
     inside = logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
-    return inside + _LOGVAR_LEAK * (logvar - inside)
+    return torch.lerp(inside, logvar, _LOGVAR_LEAK)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +51,18 @@ class Normal:
 
     mean: Tensor
     logvar: Tensor
+    _bounded: Tensor | None = field(default=None, init=False, repr=False)
+
+    @property
+    def bounded_logvar(self) -> Tensor:
+        """:func:`bounded_logvar` of `logvar` in at least float32, computed once."""
+        if self._bounded is not None:
+            return self._bounded
+        bounded = bounded_logvar(at_least_float32(self.logvar))
+        # What is computed without gradients is of no use to who wants them later.
+        if bounded.requires_grad == self.logvar.requires_grad and not bounded.is_inference():
+            object.__setattr__(self, "_bounded", bounded)
+        return bounded
 
     @property
     def components(self) -> tuple[Normal, ...]:
@@ -71,11 +83,11 @@ class Normal:
         shape = (n_samples, *self.mean.shape)
         noise = torch.randn(shape, generator=generator, device=device, dtype=self.mean.dtype)
         noise = noise.to(self.mean.device)
-        return self.mean + torch.exp(0.5 * bounded_logvar(self.logvar)) * noise
+        return self.mean + torch.exp(0.5 * self.bounded_logvar) * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z) summed over the latent dimensions, (..., batch), in nats."""
-        logvar = bounded_logvar(self.logvar)
+        logvar = self.bounded_logvar
         squared = (z - self.mean).square() * torch.exp(-logvar)
         return -0.5 * (squared + logvar + math.log(2 * math.pi)).sum(-1)
 
@@ -149,11 +161,12 @@ def product(experts: Sequence[Normal], prior_expert: bool) -> Normal:
         callers make sure that one is there.
     """
     means = [at_least_float32(expert.mean) for expert in experts]
-    log_precisions = [-at_least_float32(expert.logvar) for expert in experts]
+    logvars = [at_least_float32(expert.logvar) for expert in experts]
     if prior_expert:
-        means.append(torch.zeros_like(means[0]))
-        log_precisions.append(torch.zeros_like(means[0]))
-    t = torch.stack(log_precisions)  # (n_experts, batch, n_latent)
+        zero = torch.zeros_like(means[0])
+        means.append(zero)
+        logvars.append(zero)
+    t = -torch.stack(logvars)  # (n_experts, batch, n_latent)
     mean = (torch.softmax(t, dim=0) * torch.stack(means)).sum(0)
     return Normal(mean, -torch.logsumexp(t, dim=0))
 
@@ -166,10 +179,10 @@ def kl_divergence(q: Normal, p: Normal | None = None) -> Tensor:
     q, p
         Gaussians of equal shape; `p` None is the prior N(0, I).
     """
-    mean, logvar = at_least_float32(q.mean), bounded_logvar(at_least_float32(q.logvar))
+    mean, logvar = at_least_float32(q.mean), q.bounded_logvar
     if p is None:
         return 0.5 * (logvar.exp() + mean.square() - 1.0 - logvar).sum(-1)
-    other = bounded_logvar(at_least_float32(p.logvar))
+    other = p.bounded_logvar
     squared = (mean - at_least_float32(p.mean)).square() * torch.exp(-other)
     return 0.5 * (other - logvar + torch.exp(logvar - other) + squared - 1.0).sum(-1)
 

@@ -8,7 +8,7 @@ and for more (eqs 29-38); other kinds name their source where they are defined.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any, Literal, cast
@@ -36,7 +36,14 @@ from specvae.vae.distributions import (
     standard_normal,
 )
 from specvae.vae.kinds import PosteriorKind
-from specvae.vae.networks import Input, NetworkConfig, SparseRows, decoder_body, encoder_body
+from specvae.vae.networks import (
+    Body,
+    Input,
+    NetworkConfig,
+    SparseRows,
+    decoder_body,
+    encoder_body,
+)
 
 Variance = Literal["logvar", "softplus_var", "softplus_sd"]
 
@@ -225,32 +232,87 @@ class PosteriorNetwork(nn.Module):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """What a body made of the rows of one or several batches.
+
+    Attributes
+    ----------
+    readers
+        The batches, in the order of their rows.
+    sizes
+        Rows of each.
+    features
+        (sum of sizes, width).
+    """
+
+    readers: tuple[Encoded, ...]
+    sizes: list[int]
+    features: Tensor
+
+    def split(self, x: Tensor) -> Sequence[Tensor]:
+        """Return the rows of each batch, of `x` with a row for each of `features`."""
+        return [x] if len(self.sizes) == 1 else torch.split_with_sizes(x, self.sizes)
+
+    def part(self, reader: Encoded) -> Tensor:
+        """Return the features of one of the batches."""
+        return self.split(self.features)[self.readers.index(reader)]
+
+
+def _is_dense(x: Input | None) -> bool:
+    return isinstance(x, Tensor) and x.dim() == 2
+
+
 class Encoded:
     """The encodings of one batch; each network runs at most once.
 
     :meth:`MultimodalVAE.encode` makes it for one evaluation, while the weights do not change.
+    Several batches that are encoded together (:meth:`MultimodalVAE.encode_together`) share the
+    calls of the networks that read a modality on its own.
     """
 
     def __init__(self, network: PosteriorNetwork, x: Mapping[str, Input]) -> None:
         self.x = x
         self._network = network
-        self._features: dict[str, Tensor] = {}
-        self._experts: dict[str, Normal] = {}
+        self._together: Sequence[Encoded] = (self,)
+        self._bodies: dict[str, _Reading] = {}
+        self._heads: dict[str, Normal] = {}
         self._posteriors: dict[frozenset[str], Posterior] = {}
 
     def features(self, source: str, use: str) -> Tensor:
         """Return the hidden features of modality `source` for `use`, (batch, width)."""
-        key = self._network._body_key(source, use)
-        if key not in self._features:
-            self._features[key] = self._network.bodies[key](self.x[source])
-        return self._features[key]
+        return self._body(source, use).part(self)
 
     def expert(self, source: str, target: str) -> Normal:
         """Return q_i (`source` = `target`) or q*_j(. | x_i), for the products."""
-        key = f"{source}->{target}"
-        if key not in self._experts:
-            self._experts[key] = self._network.heads[key](self.features(source, target))
-        return self._experts[key]
+        return self.head(f"{source}->{target}", source, target)
+
+    def head(self, key: str, source: str, use: str) -> Normal:
+        """Return what the head `key` makes of the features of `source` for `use`."""
+        if key not in self._heads:
+            reading = self._body(source, use)
+            q = self._network.heads[key](reading.features)
+            means, logvars = reading.split(q.mean), reading.split(q.logvar)
+            for reader, mean, logvar in zip(reading.readers, means, logvars, strict=True):
+                reader._heads[key] = Normal(mean, logvar)
+        return self._heads[key]
+
+    def _body(self, source: str, use: str) -> _Reading:
+        key = self._network._body_key(source, use)
+        if key not in self._bodies:
+            body = cast(Body, self._network.bodies[key])
+            readers: list[Encoded] = [self]
+            # A network of several modalities has nothing to read in a batch of one of them.
+            if body.takes_rows_one_by_one and use in self._network.config.names:
+                readers = [each for each in self._together if _is_dense(each.x.get(source))]
+                readers = readers if self in readers else [self]
+            inputs = [each.x[source] for each in readers]
+            whole = inputs[0] if len(inputs) == 1 else torch.cat(cast("list[Tensor]", inputs))
+            sizes = [len(x) for x in inputs]
+            reading = _Reading(tuple(readers), sizes, body(whole))
+            for each in readers:
+                each._bodies[key] = reading
+        return self._bodies[key]
 
     def posterior(self, given: Collection[str] | None = None) -> Posterior:
         """Return q(z | x_given), (batch, n_latent); `given` defaults to all of the batch.
@@ -352,9 +414,10 @@ class JointPosterior(PosteriorNetwork):
             singles = [encoded.posterior([name]) for name in names]
             # Each posterior already contains the prior.
             return product(cast("list[Normal]", singles), prior_expert=False)
+        if len(names) == 1:
+            return encoded.head(key, names[0], key)
         features = [encoded.features(name, key) for name in names]
-        hidden = self.joins[key](torch.cat(features, dim=-1)) if len(names) > 1 else features[0]
-        return cast(Normal, self.heads[key](hidden))
+        return cast(Normal, self.heads[key](self.joins[key](torch.cat(features, dim=-1))))
 
 
 class MixturePosterior(PosteriorNetwork):
@@ -558,6 +621,24 @@ class MultimodalVAE(nn.Module):
             if found != wanted:
                 raise ConfigError(f"modality {name}: found {found} columns, wanted {wanted}")
         return Encoded(self.posteriors, x)
+
+    def encode_together(self, batches: Mapping[str, Mapping[str, Input]]) -> dict[str, Encoded]:
+        """Return the encodings of several batches, which may differ in size and modalities.
+
+        The same as :meth:`encode` of each, but a network that treats rows one by one (without batch
+        normalisation) reads the dense rows of all of them in one call, which a GPU does in the time
+        of one.
+
+        Parameters
+        ----------
+        batches
+            By any name: what :meth:`encode` takes.
+        """
+        encoded = {name: self.encode(x) for name, x in batches.items()}
+        together = tuple(encoded.values())
+        for each in together:
+            each._together = together
+        return encoded
 
     def posterior(self, x: Mapping[str, Input], given: Collection[str] | None = None) -> Posterior:
         """Return q(z | x_given), (batch, n_latent); `given` defaults to every modality in `x`."""

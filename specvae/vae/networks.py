@@ -354,9 +354,13 @@ def _conv_layers(
                 )
             )
         else:
+            point = False
             layers.append(
                 nn.Conv2d(n_channels, conv.channels, kernel, stride, padding, bias=conv.bias)
             )
+        if not point:
+            # Spares a GPU the conversion of every input and gradient; a CPU, of some.
+            layers[-1].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if conv.batch_norm:
             layers.append(nn.BatchNorm2d(conv.channels))
         if conv.activation:
@@ -377,6 +381,10 @@ class Body(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
         self.n_outputs = n_outputs
+        # Batch normalisation alone looks at several rows at once.
+        self.takes_rows_one_by_one = not any(
+            isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.modules()
+        )
 
     def forward(self, x: Input) -> Tensor:
         """Return (..., batch, n_outputs) of an input (..., batch, n_inputs)."""

@@ -49,7 +49,7 @@ from specvae.vae.distributions import (
     standard_normal,
 )
 from specvae.vae.kinds import LossKind
-from specvae.vae.model import Encoded, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input, SparseRows
 
 SubsetTargets = Literal["given", "all"]
@@ -211,12 +211,11 @@ class Evaluation:
         self.beta = beta
         self.generator = generator
         self.names = model.config.names
-        self.streams: dict[str, Encoded] = {}
-        if paired is not None:
-            self.streams[_PAIRED] = model.encode(paired)
+        batches = {} if paired is None else {_PAIRED: paired}
         for name in self.names:
             if name in unpaired:
-                self.streams[_UNPAIRED.format(name)] = model.encode({name: unpaired[name]})
+                batches[_UNPAIRED.format(name)] = {name: unpaired[name]}
+        self.streams = model.encode_together(batches)
         self._model = model
         self._samples: dict[tuple[str, frozenset[str]], tuple[Tensor, ...]] = {}
         self._requests: list[_Request] = []
@@ -263,7 +262,7 @@ class Evaluation:
             components = self.samples(stream, *given)
             n = len(components) if average else 1
             for codes in components:
-                self.decode(stream, target, codes, lambda v: self.add(part, -v / n, weight))
+                self.decode(stream, target, codes, lambda v: self.add(part, _share(-v, n), weight))
 
     def add_kl(
         self,
@@ -278,7 +277,7 @@ class Evaluation:
         pairs = [(a, b) for a in q.components for b in ((None,) if p is None else p.components)]
         n = len(pairs) if average else 1
         for ours, theirs in pairs:
-            self.add(part, kl_divergence(ours, theirs) / n, weight)
+            self.add(part, _share(kl_divergence(ours, theirs), n), weight)
 
     def decode(
         self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
@@ -303,7 +302,7 @@ class Evaluation:
         for action in self._last:
             action()
         parts = {name: self._parts[name] for name in self._weights}
-        weighted = [self._weights[name] * value for name, value in parts.items()]
+        weighted = [_weighted(value, self._weights[name]) for name, value in parts.items()]
         return LossParts(torch.stack(weighted).sum(), parts, self._weights)
 
     def _decode_all(self, name: str, asked: list[_Request]) -> None:
@@ -325,6 +324,15 @@ class Evaluation:
             values = piece.log_prob(target).split_with_sizes(sizes)
             for request, value in zip(requests, values, strict=True):
                 request.take(value)
+
+
+def _share(value: Tensor, n: int) -> Tensor:
+    # Every operation is a kernel that a GPU has to start, forward and backward.
+    return value if n == 1 else value / n
+
+
+def _weighted(value: Tensor, weight: float) -> Tensor:
+    return value if weight == 1.0 else weight * value
 
 
 Term = Callable[[Evaluation], None]

@@ -58,7 +58,8 @@ class Tally:
             places = [self._places.setdefault(name, len(self._places)) for name in names]
             self._indices[key] = torch.tensor(places, device=self._sums.device)
         index = self._indices[key]
-        found = torch.stack([value.detach().double() for value in values])
+        dtype = values[0].dtype
+        found = torch.stack([value.detach().to(dtype) for value in values]).double()
         self._step += 1
         self._sums.index_add_(0, index, found)
         earlier = self._bad_step[index]
