@@ -60,6 +60,13 @@ _LEAST = 8.0
 )
 @click.option("--amp", is_flag=True, help="Train on spectra with products in bfloat16.")
 @click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help="Of the runs on digits, side by side, only this model kind (repeatable).  [default: all]",
+)
+@click.option(
     "--epochs", type=click.IntRange(min=1), default=None, help="Of every training; for a trial."
 )
 @click.option(
@@ -97,6 +104,7 @@ def gpu(
     again: bool,
     keep_state: bool,
     amp: bool,
+    kinds: tuple[str, ...],
     epochs: int | None,
     limit: int | None,
     oracle_epochs: int | None,
@@ -144,7 +152,9 @@ def gpu(
     require_results(*(output / f"{name}.json" for name in limits))
     from specvae_bench.gpu.steps import Plan
 
-    plan = Plan(output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp)
+    plan = Plan(
+        output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds
+    )
     output.mkdir(parents=True, exist_ok=True)
     run_all(plan, budget, limits, again, console)
 

@@ -60,6 +60,8 @@ class Plan:
         Keep the state of the spectra's networks too, 16 bytes a weight, so that they can go on.
     bfloat16
         Train the spectra's networks with products in bfloat16.
+    kinds
+        Only these model kinds of those that a step on digits trains side by side; empty: all.
     """
 
     output: Path
@@ -71,6 +73,7 @@ class Plan:
     oracle_epochs: int | None = None
     keep_state: bool = False
     bfloat16: bool = False
+    kinds: tuple[str, ...] = ()
 
 
 class Result:
@@ -374,6 +377,8 @@ def mnist_step(
     """
     device = pick_device(plan.device)
     task = _split_task(plan, result, three)
+    if plan.kinds:
+        runs = [settings for settings in runs if settings.kind in plan.kinds]
     if plan.epochs:
         runs = [replace(settings, epochs=plan.epochs) for settings in runs]
     runs = runs[:1] if plan.limit else runs
