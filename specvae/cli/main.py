@@ -64,6 +64,14 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "specvae_bench.paper.commands:cub_captions",
         "Birds and their captions (figure 9).",
     ),
+    "mnist-colour": (
+        "specvae_bench.paper.commands:mnist_colour",
+        "A stand-in for mnist-svhn, made from MNIST.",
+    ),
+    "mnist-captions": (
+        "specvae_bench.paper.commands:mnist_captions",
+        "A stand-in for cub-captions, made from MNIST.",
+    ),
     "retrieval": (
         "specvae_bench.retrieval.command:retrieval",
         "Compare methods of ranking candidates on a fold.",

@@ -80,7 +80,7 @@ def test_every_step_runs_on_little_and_hits_are_counted(prepared: Path, tmp_path
     write_mnist(tmp_path / "mnist")
     output = tmp_path / "gpu"
     output.mkdir()
-    plan = Plan(output, "cpu", tmp_path / "mnist", prepared, epochs=1, limit=10, oracle_epochs=1)
+    plan = Plan(output, "cpu", tmp_path / "mnist", prepared, epochs=1, limit=20, oracle_epochs=1)
     for name in STEPS:
         if name != "annotate":
             run_step(name, plan, 600.0)
@@ -103,8 +103,12 @@ def test_every_step_runs_on_little_and_hits_are_counted(prepared: Path, tmp_path
     assert "annotate: done before" in again.stderr
     run_specvae("bench", "report", output)
     tables = (output / "tables.md").read_text()
-    for title in ("The same numbers", "A training step", "Training on spectra", "mnist-split-3"):
+    for title in (
+        "The same numbers", "A training step", "Training on spectra", "mnist-split-3",
+        "mnist-colour",
+    ):  # fmt: skip
         assert title in tables
+    assert "| run | epochs | joint | joint-digit | image->text |" in tables
     assert "| svae/supervision-1 | 1 of 1 | top |" in tables
     done = run_specvae("bench", "gpu", "--finish", "--fold", DEMO, "-o", output)
     assert done.stdout.count("| spectra-svae |") == done.stdout.count("| spectra-vaevae |") == 1

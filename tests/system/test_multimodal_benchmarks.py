@@ -38,9 +38,8 @@ def with_pictures() -> None:
 
 @pytest.fixture(autouse=True)
 def little(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Judge 200 draws from the prior instead of 10,000; draw no pictures unless they are tested."""
-    for name in ("DigitPairTask", "CaptionTask"):
-        monkeypatch.setattr(tasks, name, partial(getattr(tasks, name), n_prior=200))
+    """Judge 200 captions drawn from the prior; draw no pictures unless they are tested."""
+    monkeypatch.setattr(tasks, "CaptionTask", partial(tasks.CaptionTask, n_prior=200))
     if "with_pictures" not in request.fixturenames:
         monkeypatch.setattr(tasks.SplitTask, "draw", lambda *_: None)
         monkeypatch.setattr(pictures, "draw_epochs", lambda *_: None)
@@ -96,8 +95,29 @@ def read(path: Path) -> dict[str, Any]:
             "cub",
             ("joint", "image->text", "text->image", "ground-truth"),
         ),
+        (
+            commands.mnist_colour,
+            "mnist",
+            ("joint", "mnist->colour", "colour->mnist", "both->mnist", "both->colour"),
+        ),
+        (
+            commands.mnist_captions,
+            "mnist",
+            tuple(
+                f"{name}{end}"
+                for name in ("joint", "image->text", "text->image", "ground-truth")
+                for end in ("", "-digit")
+            ),
+        ),
     ],
-    ids=["mnist-split", "mnist-split-3", "mnist-svhn", "cub-captions"],
+    ids=[
+        "mnist-split",
+        "mnist-split-3",
+        "mnist-svhn",
+        "cub-captions",
+        "mnist-colour",
+        "mnist-captions",
+    ],
 )
 def test_a_run_writes_what_it_promises(
     command: click.Command,
@@ -337,6 +357,9 @@ def test_the_peer_trains_our_networks(data: Path, cache: Path, tmp_path: Path) -
 
 
 def test_help_has_an_example() -> None:
-    for name in ("mnist-split", "mnist-split-3", "mnist-svhn", "cub-captions"):
+    for name in (
+        "mnist-split", "mnist-split-3", "mnist-svhn", "cub-captions", "mnist-colour",
+        "mnist-captions",
+    ):  # fmt: skip
         shown = run_specvae("bench", name, "--help").stdout
         assert f"specvae bench {name} --data" in shown

@@ -12,14 +12,18 @@ from specvae_bench.markdown import table
 
 TABLES = "tables.md"
 
+_DIGITS = ("mnist-split", "supervision", "mnist-split-3")
+_STAND_INS = ("mnist-colour", "mnist-captions")
+_MARKS = ("equality", "speed", "annotate", "mnist-split", *_STAND_INS)
+
 
 def is_gpu_folder(folder: Path) -> bool:
     """Whether a folder holds results of ``bench gpu``."""
-    return any((folder / f"{name}.json").is_file() for name in ("equality", "speed", "annotate"))
+    return any((folder / f"{name}.json").is_file() for name in _MARKS)
 
 
 def write_tables(folder: Path) -> Path:
-    """Write ``tables.md``: equality, speed, spectra, digits and annotation, as far as they went."""
+    """Write ``tables.md`` of the steps of ``bench gpu``, as far as they went."""
     parts = []
     for name, title, make in (
         ("equality", "The same numbers as on the CPU", _equality),
@@ -34,10 +38,14 @@ def write_tables(folder: Path) -> Path:
     }
     if runs := {name: found for name, found in spectra.items() if found.get("epochs")}:
         parts.append(_section("Training on spectra", next(iter(runs.values())), _spectra(runs)))
-    for name in ("mnist-split", "supervision", "mnist-split-3"):
+    for name in _DIGITS:
         found = _read(folder / f"{name}.json")
         if found.get("runs"):
             parts.append(_section(name, found, _digits(found)))
+    for name in _STAND_INS:
+        found = _read(folder / f"{name}.json")
+        if found.get("runs"):
+            parts.append(_section(name, found, _coherence(found)))
     path = folder / TABLES
     with atomic_text(path) as stream:
         stream.write("\n".join(parts))
@@ -141,3 +149,18 @@ def _digits(found: Mapping[str, Any]) -> str:
             values = (first, second, (first + second) / 2)
             rows.append([run, epochs, name, *(f"{value:.3f}" for value in values)])
     return _table("run, epochs, given, images 0-4999, images 5000-9999, all", rows)
+
+
+def _coherence(found: Mapping[str, Any]) -> str:
+    """Return what is coherent in draws and across modalities, of the runs that have ended."""
+    ended = {label: run for label, run in found["runs"].items() if "test" in run}
+    names = list(dict.fromkeys(name for run in ended.values() for name in run["test"]))
+    rows = [
+        [
+            label.removesuffix("/seed-0"),
+            f"{run['epoch']} of {run['wanted']}",
+            *(f"{run['test'][name]:.3f}" for name in names),
+        ]
+        for label, run in ended.items()
+    ]
+    return table(["run", "epochs", *names], rows)

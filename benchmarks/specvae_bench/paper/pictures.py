@@ -98,6 +98,29 @@ def draw_digits(
     _save(figure, path)
 
 
+def draw_told(path: Path, blocks: Mapping[str, tuple[Tensor, Sequence[str]]]) -> None:
+    """Draw images with a sentence beside each, those of one example under each other.
+
+    Parameters
+    ----------
+    path
+        A .png to write.
+    blocks
+        By label: images (n_examples, channels, height, width) in [0, 1], and their sentences.
+    """
+    n_examples = len(next(iter(blocks.values()))[0])
+    size, gap, margin = 0.4, 0.15, 1.0
+    block = size * len(blocks) + gap
+    figure, axes = _canvas(margin + 5.5, block * n_examples)
+    for number in range(n_examples):
+        for row, (label, (images, texts)) in enumerate(blocks.items()):
+            top = block * number + size * row
+            _show(axes, images[number], margin, top, size)
+            axes.text(margin - _GAP, top + size / 2, label, ha="right", va="center", fontsize=7)
+            axes.text(margin + size + _GAP, top + size / 2, texts[number], va="center", fontsize=7)
+    _save(figure, path)
+
+
 def draw_captions(path: Path, lines: Mapping[str, Sequence[str]]) -> None:
     """Draw texts under each other, one block for each example.
 
@@ -121,6 +144,17 @@ def draw_captions(path: Path, lines: Mapping[str, Sequence[str]]) -> None:
     _save(figure, path)
 
 
+def _panels(n_panels: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many pairs of axes, at most four in a row."""
+    n_columns = min(4, n_panels)
+    n_rows = -(-n_panels // n_columns)
+    figure = Figure(figsize=(4.2 * n_columns, 3.6 * n_rows), layout="constrained")
+    grid = [axes for row in figure.subplots(n_rows, n_columns, squeeze=False) for axes in row]
+    for axes in grid[n_panels:]:
+        axes.set_axis_off()
+    return figure, grid[:n_panels]
+
+
 def draw_supervision(
     path: Path, curves: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]]
 ) -> None:
@@ -133,8 +167,7 @@ def draw_supervision(
     curves
         Figure -> model kind -> supervision level -> its values, one for each seed.
     """
-    figure = Figure(figsize=(4.2 * len(curves), 3.4))
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    figure, panels = _panels(len(curves))
     for axes, (name, by_kind) in zip(panels, curves.items(), strict=True):
         for kind, levels in by_kind.items():
             x = sorted(levels)
@@ -160,8 +193,7 @@ def draw_epochs(path: Path, curves: Mapping[str, Mapping[str, Sequence[float]]])
     curves
         Figure -> label of the run -> value after each epoch, the first epoch first.
     """
-    figure = Figure(figsize=(4.2 * len(curves), 3.4))
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    figure, panels = _panels(len(curves))
     for axes, (name, runs) in zip(panels, curves.items(), strict=True):
         for label, values in runs.items():
             axes.plot(range(1, len(values) + 1), values, marker=".", label=label)

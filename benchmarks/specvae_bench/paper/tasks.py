@@ -25,7 +25,13 @@ from specvae_bench.paper.images import (
     thirds,
 )
 from specvae_bench.paper.oracles import Oracle
-from specvae_bench.paper.pictures import draw_captions, draw_digits, draw_reconstructions
+from specvae_bench.paper.pictures import (
+    draw_captions,
+    draw_digits,
+    draw_reconstructions,
+    draw_told,
+)
+from specvae_bench.paper.sentences import VOCABULARY, ToldDigits, described, read_back
 
 Fold = Literal["validation", "test"]
 
@@ -217,7 +223,7 @@ class SplitTask:
 
 
 class DigitPairTask:
-    """MNIST and SVHN digits of the same class, and whether what one shows agrees with the other.
+    """Grey digits and others of their class in colour: whether they agree in what they show.
 
     Joint coherence is the share of 10,000 draws from the prior whose two images the two oracles
     call the same; ``mnist->svhn`` the share of test pairs whose SVHN image, decoded from one code
@@ -226,7 +232,7 @@ class DigitPairTask:
     Parameters
     ----------
     experiment
-        With modalities ``mnist`` and ``svhn``.
+        With modalities ``mnist`` and ``svhn``, or what stands in for it.
     train, test
         By modality.
     pairs
@@ -334,6 +340,109 @@ class DigitPairTask:
             for name, digits in zip(self._names, images, strict=True)
         ]
         draw_digits(folder / "samples.png", images, classes)
+
+
+class SentenceTask:
+    """Digits and sentences about them: whether one says what the other shows.
+
+    Joint coherence is the share of attributes in which the sentence and the picture of a draw from
+    the prior agree, ``image->text`` the share in which a sentence decoded from one code of a test
+    image is right, ``text->image`` the share that a picture decoded from a test sentence has;
+    ``ground-truth`` that of the test pairs themselves. What ends in ``-digit`` is of the digit
+    alone, which an oracle names; the other attributes are measured. What a sentence does not say,
+    or says in two ways, counts as wrong.
+
+    Parameters
+    ----------
+    experiment
+        With modalities ``image`` and ``text``.
+    train, test
+        Digits with their sentences.
+    oracle
+        Classifier of these digits.
+    n_prior
+        Draws from the prior.
+    """
+
+    index = None
+    criterion = "joint"
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        train: ToldDigits,
+        test: ToldDigits,
+        oracle: Oracle,
+        n_prior: int = 2000,
+    ) -> None:
+        self.experiment = experiment
+        self.oracle = oracle
+        self._train, self._test, self._n_prior = train, test, n_prior
+        self.tables = self._tables_of(train)
+
+    @staticmethod
+    def _tables_of(digits: ToldDigits) -> dict[str, Table]:
+        return {IMAGE: GreyLevels(digits.images.pixels.flatten(1)), TEXT: digits.tokens}
+
+    def describe(self) -> dict[str, object]:
+        """Return sizes and digests of the data and the oracle's card, as JSON values."""
+        folds = {"train": self._train, "test": self._test}
+        return {
+            "data": {name: {"n": len(fold), "sha256": fold.sha256} for name, fold in folds.items()},
+            "vocabulary": {"n_words": len(VOCABULARY), "sha256": VOCABULARY.digest},
+            "oracles": {IMAGE: self.oracle.card.to_json()},
+        }
+
+    def measure(
+        self, model: MultimodalVAE, fold: Fold, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Return joint coherence; on the test fold also cross-coherence and the ground truth."""
+        # The joint figures come last: on other draws than those that picked the best epoch.
+        figures: dict[str, float] = {}
+        if fold == "test":
+            truth, tables = self._test.values, self._tables_of(self._test)
+            text = decoded(model, {IMAGE: tables[IMAGE]}, (TEXT,), generator)[TEXT]
+            figures |= _agreement("image->text", read_back(text), truth)
+            image = decoded(model, {TEXT: tables[TEXT]}, (IMAGE,), generator)[IMAGE]
+            figures |= _agreement("text->image", self._seen(image), truth)
+            shown = self._seen(self._test.images.floats())
+            figures |= _agreement("ground-truth", shown, read_back(self._test.tokens))
+        samples = drawn(model, self._n_prior, (IMAGE, TEXT), generator)
+        joint = _agreement("joint", read_back(samples[TEXT]), self._seen(samples[IMAGE]))
+        return {**joint, **figures}
+
+    def _seen(self, images: Tensor) -> Tensor:
+        pixels = _squares(images)
+        return described(pixels, self.oracle.predict(pixels))
+
+    def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
+        """Write the pictures with their sentences: one of each digit, and draws from the prior."""
+        labels = self._test.images.labels
+        first = [int((labels == digit).nonzero()[0]) for digit in torch.unique(labels)]
+        chosen = self._test.take(torch.tensor(first))
+        tables = self._tables_of(chosen)
+        blocks = {"original": (chosen.images.floats(), VOCABULARY.decode(chosen.tokens.numpy()))}
+        for label, given in (("both", (IMAGE, TEXT)), ("image", (IMAGE,)), ("text", (TEXT,))):
+            made = decoded(model, {n: tables[n] for n in given}, (IMAGE, TEXT), generator)
+            blocks[f"from {label}"] = self._shown(made)
+        draw_told(folder / "reconstructions.png", blocks)
+        samples = drawn(model, 24, (IMAGE, TEXT), generator)
+        draw_told(folder / "samples.png", {"drawn": self._shown(samples)})
+
+    @staticmethod
+    def _shown(made: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:
+        return _squares(made[IMAGE]), VOCABULARY.decode(made[TEXT].cpu().numpy())
+
+
+def _squares(images: Tensor) -> Tensor:
+    """Return flat or square images of MNIST's size as (n, 1, 28, 28)."""
+    return images.reshape(len(images), 1, 28, 28)
+
+
+def _agreement(name: str, found: Tensor, wanted: Tensor) -> dict[str, float]:
+    """Return the share of all attributes that agree, and of the digit, which is the first."""
+    same = (found == wanted).double()
+    return {name: float(same.mean()), f"{name}-digit": float(same[:, 0].mean())}
 
 
 class CaptionTask:

@@ -109,7 +109,7 @@ PATHS: dict[str, Paths] = {
 # Commands that read folders alone, whose files have other names than what is written.
 FOLDERS_ONLY = {
     "download", "bench mnist-split", "bench mnist-split-3", "bench mnist-svhn",
-    "bench cub-captions",
+    "bench cub-captions", "bench mnist-colour", "bench mnist-captions",
 }  # fmt: skip
 PAIRS = [
     (command, output, other, name)

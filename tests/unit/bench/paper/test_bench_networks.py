@@ -9,6 +9,8 @@ import torch
 from specvae_bench.paper.experiments import (
     Experiment,
     cub_captions,
+    mnist_captions,
+    mnist_colour,
     mnist_split,
     mnist_split_3,
     mnist_svhn,
@@ -25,6 +27,10 @@ def captions() -> Experiment:
 
 def small_captions() -> Experiment:
     return cub_captions(30)
+
+
+def small_sentences() -> Experiment:
+    return mnist_captions(30)
 
 
 def model(experiment: Experiment, kind: str) -> MultimodalVAE:
@@ -90,8 +96,19 @@ def test_encoders_of_the_split_experiments_in_all() -> None:
     assert sizes == [4_463_104, 4_396_928, 10_041_984, 13_058_432]
 
 
+def test_stand_ins_have_the_networks_of_what_they_stand_for() -> None:
+    svhn, colour = mnist_svhn(), mnist_colour()
+    assert [m.encoder for m in colour.modalities] == [m.encoder for m in svhn.modalities]
+    assert n_numbers(model(colour, "svae")) == n_numbers(model(svhn, "svae"))
+    ours, theirs = mnist_captions(70).modalities[1], cub_captions(70).modalities[1]
+    assert ours == theirs
+    assert mnist_captions(70).modalities[0].encoder == svhn.modalities[0].encoder
+
+
 @pytest.mark.parametrize("kind", MODEL_KINDS)
-@pytest.mark.parametrize("experiment", [mnist_split, mnist_split_3, mnist_svhn, small_captions])
+@pytest.mark.parametrize(
+    "experiment", [mnist_split, mnist_split_3, mnist_svhn, small_captions, small_sentences]
+)
 def test_each_kind_takes_a_batch_of_each_experiment(
     experiment: Callable[[], Experiment], kind: str
 ) -> None:
