@@ -368,3 +368,13 @@ def test_likelihood_experts_times_one_prior_are_exact_and_posteriors_count_it_tw
     singles = [model.posterior((x1, 0)), model.posterior((x2, 1))]
     twice = product(singles, prior_expert=False)
     assert bool((twice.logvar < exact.logvar).all())
+
+
+def test_a_look_without_gradients_leaves_the_gradient_of_a_later_one() -> None:
+    logvar = torch.tensor([[0.5, -1.0]], requires_grad=True)
+    q = Normal(torch.zeros(1, 2), logvar)
+    with torch.no_grad():
+        kl_divergence(q)
+    (found,) = torch.autograd.grad(kl_divergence(q).sum(), logvar)
+    torch.testing.assert_close(found, 0.5 * (logvar.detach().exp() - 1.0))
+    assert q.bounded_logvar is q.bounded_logvar

@@ -479,3 +479,34 @@ def test_the_papers_networks_for_spectra_have_their_sizes() -> None:
     sizes[2] += heads[1]
     assert sizes == [171_520_544, 175_965_000, 3_827_200, 2_866_249]
     assert model.n_parameters == 2 * (sizes[0] + sizes[2]) + sizes[1] + sizes[3]
+
+
+@pytest.mark.parametrize(
+    "posterior", ["product", "product_own", "joint", "joint_full", "mixture", "bridge"]
+)
+def test_batches_encoded_together_have_the_posteriors_of_each_alone(posterior: str) -> None:
+    model = small_model(posterior)
+    batches = {"pairs": small_batch(5), "a": {"a": small_batch(3, seed=2)["a"]}}
+    calls: dict[str, int] = {}
+    for key, body in model.posteriors.bodies.items():
+        body.register_forward_hook(lambda *_, key=key: calls.update({key: calls.get(key, 0) + 1}))
+    together = model.encode_together(batches)
+    found = {
+        (name, given): together[name].posterior(given)
+        for name, given in (("pairs", ("a",)), ("a", ("a",)), ("pairs", ("a", "b")))
+    }
+    assert max(calls.values()) == 1
+    for (name, given), q in found.items():
+        alone = model.encode(batches[name]).posterior(given)
+        for ours, theirs in zip(q.components, alone.components, strict=True):
+            torch.testing.assert_close(ours.mean, theirs.mean)
+            torch.testing.assert_close(ours.logvar, theirs.logvar)
+
+
+def test_batch_normalisation_sees_one_batch_at_a_time() -> None:
+    layers = NetworkConfig((7,), batch_norm=True)
+    modalities = (Modality("a", 6, layers, layers), Modality("b", 5, layers, layers))
+    model = small_model(modalities=modalities)
+    pairs, single = small_batch(5), {"a": small_batch(3, seed=2)["a"]}
+    found = model.encode_together({"pairs": pairs, "a": single})["pairs"].posterior(["a"])
+    torch.testing.assert_close(found.mean, gaussian(model, pairs, ["a"]).mean)
