@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -151,8 +151,8 @@ def annotate(
     is_part = ranking.options.shard is not None
     _require_sense(is_part, output, summary, report)
 
+    from specvae.annotation.output.provenance import described, write_provenance
     from specvae.annotation.output.provenance import provenance as made_by
-    from specvae.annotation.output.provenance import write_provenance
     from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
@@ -164,9 +164,16 @@ def annotate(
         return
     found = run.results(queries, top=shown, least=min_probability, explained=report is not None)
     lines = [*ranking_summary(run.tally), *found.lines]
-    provenance = _provenance(queries, ranking, run)
+    beside = provenance_path(output)
+    made: dict[str, Any] = {}
+    if beside is not None or report is not None:  # digests of long files take their time
+        asked = {"top": shown, "min_probability": min_probability, "rank_by": ranking.rank_by}
+        made = made_by(
+            run.options, run.annotator.header, queries=queries, model=ranking.model_file, **asked
+        )
     with text_output(output) as stream:
         chosen = format_of(output, output_format)
+        provenance = _provenance(queries, ranking, run)
         write_annotations(found.results, stream, chosen, provenance=provenance)
     if summary is not None:
         with text_output(summary) as stream:
@@ -175,13 +182,9 @@ def annotate(
         from specvae.annotation.output.html import write_report
 
         title = f"Annotations of {Path(name_of_source(queries)).name}"
-        write_report(found.results, report, title=title, provenance=provenance, summary=lines)
+        write_report(found.results, report, title=title, provenance=described(made), summary=lines)
     write_skips(output, run.queries, run.candidates, run.library)
-    if (beside := provenance_path(output)) is not None:
-        asked = {"top": shown, "min_probability": min_probability, "rank_by": ranking.rank_by}
-        made = made_by(
-            run.options, run.annotator.header, queries=queries, model=ranking.model_file, **asked
-        )
+    if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
         write_provenance(beside, made, outputs, lines)
     tell_reading(console, run)

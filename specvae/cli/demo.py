@@ -66,6 +66,8 @@ def demo(output: Path, device: str) -> None:
 
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report
+    from specvae.annotation.output.provenance import described
+    from specvae.annotation.output.provenance import provenance as made_by
     from specvae.annotation.output.tables import write_annotations
     from specvae.annotation.ranking.annotator import Annotator
     from specvae.annotation.ranking.options import RunOptions
@@ -76,6 +78,7 @@ def demo(output: Path, device: str) -> None:
     annotator = Annotator.load(model, device)
     run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1), console)
     found = run.results(queries, explained=True)
+    made = made_by(run.options, annotator.header, queries=queries, model=model, top=10)
     provenance = {
         "queries": str(queries),
         "candidates": str(candidates),
@@ -89,7 +92,7 @@ def demo(output: Path, device: str) -> None:
         found.results,
         output / "report.html",
         title="Annotations of simulated spectra (specvae demo)",
-        provenance=provenance,
+        provenance=described(made),
         summary=[str(run.tally), *found.lines],
     )
     for line in _told(output, found.results, read_truth(output / "truth.csv")):

@@ -50,9 +50,18 @@ class Block:
         """Say in one line what a bit stands for."""
         raise NotImplementedError
 
+    def title(self, index: int) -> str:
+        """Return what a bit is called beside the atoms of a molecule that set it."""
+        return self.meaning(index)
+
     def pattern(self, index: int) -> Chem.Mol | None:
         """Return the bit's substructure, or None if `compute` gives it."""
         return None
+
+    def places(self, index: int, mol: Chem.Mol) -> list[tuple[int, ...]]:
+        """Return the atoms of each part of a molecule that sets a bit; none where it is a count."""
+        pattern = self.pattern(index)
+        return [] if pattern is None else list(mol.GetSubstructMatches(pattern))
 
     def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         """Return the block's bits, shape (n_bits,); those with a pattern are False."""
@@ -73,6 +82,10 @@ class SmartsBlock(Block):
         if not smarts:
             return f"{name}: two or more components, a cation and an anion"
         return smarts if name == smarts else f"{name}: {smarts}"
+
+    def title(self, index: int) -> str:
+        """Return the name."""
+        return self._patterns[index][0]
 
     def pattern(self, index: int) -> Chem.Mol | None:
         """Return the bit's substructure."""
@@ -178,6 +191,22 @@ class MaccsBlock(Block):
         text = special.get(index, smarts)
         return f"MACCS key {index + 1}: {text}" + (f", more than {more_than}" if more_than else "")
 
+    def title(self, index: int) -> str:
+        """Return the number of a key that is a SMARTS, else what the key is."""
+        return self.meaning(index) if self._pattern(index) is None else f"MACCS key {index + 1}"
+
+    def places(self, index: int, mol: Chem.Mol) -> list[tuple[int, ...]]:
+        """Return the matches of the key's SMARTS; RDKit computes the others by their own rules."""
+        pattern = self._pattern(index)
+        return [] if pattern is None else list(mol.GetSubstructMatches(pattern))
+
+    @staticmethod
+    def _pattern(index: int) -> Chem.Mol | None:
+        from rdkit.Chem import MACCSkeys
+
+        smarts, _ = MACCSkeys.smartsPatts.get(index + 1, ("?", 0))
+        return None if smarts == "?" else Chem.MolFromSmarts(smarts)
+
     def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         """Return RDKit's MACCS keys without its unused bit 0."""
         keys = rdMolDescriptors.GetMACCSKeysFingerprint(mol)
@@ -203,10 +232,33 @@ class MorganBlock(Block):
         text = f"Morgan environment up to radius {MORGAN_RADIUS}, folded index {index}"
         return f"{text}; most often {example}" if example else text
 
+    def title(self, index: int) -> str:
+        """Return the folded index; the environment is the molecule's own."""
+        return f"Morgan environment {index}"
+
+    def places(self, index: int, mol: Chem.Mol) -> list[tuple[int, ...]]:
+        """Return the atoms of the environments that are folded to a bit in this molecule."""
+        output = rdFingerprintGenerator.AdditionalOutput()
+        output.AllocateBitInfoMap()
+        self._generator.GetFingerprint(mol, additionalOutput=output)
+        return [
+            _environment(mol, centre, radius)
+            for centre, radius in output.GetBitInfoMap().get(index, ())
+        ]
+
     def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         """Return the folded environments."""
         bits: NDArray[np.bool_] = self._generator.GetFingerprintAsNumPy(mol).astype(bool)
         return bits
+
+
+def _environment(mol: Chem.Mol, centre: int, radius: int) -> tuple[int, ...]:
+    atoms = {centre}
+    if radius:
+        for number in Chem.FindAtomEnvironmentOfRadiusN(mol, radius, centre):
+            bond = mol.GetBondWithIdx(number)
+            atoms |= {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()}
+    return tuple(sorted(atoms))
 
 
 @cache

@@ -105,6 +105,17 @@ class FingerprintLayout:
         block, index = self.columns[bit]
         return get_block(block).meaning(index)
 
+    def title(self, bit: int) -> str:
+        """Say what a bit is called beside the atoms of a molecule that set it."""
+        block, index = self.columns[bit]
+        return get_block(block).title(index)
+
+    def places(self, bit: int, mol: Chem.Mol) -> list[tuple[int, ...]]:
+        """Return the atoms of each part of a molecule that sets a bit; none where it is a count."""
+        block, index = self.columns[bit]
+        with quiet_rdkit():
+            return get_block(block).places(index, mol)
+
     def compute(self, molecules: Sequence[str | Molecule]) -> NDArray[np.uint8]:
         """Compute fingerprints in this process, without any cache.
 

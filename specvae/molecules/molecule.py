@@ -210,6 +210,13 @@ class Molecule:
         return f"Molecule({self.smiles!r})"
 
 
+def fragment_smiles(mol: Chem.Mol, atoms: Sequence[int]) -> str:
+    """Return some of a molecule's atoms, with the bonds between them, as SMILES."""
+    with quiet_rdkit():
+        text: str = Chem.MolFragmentToSmiles(mol, list(atoms))
+    return text
+
+
 @contextmanager
 def quiet_rdkit() -> Iterator[None]:
     """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands.

@@ -18,6 +18,7 @@ from conftest import DEMO, SMALL, run_process, run_specvae
 
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.ranking.result import COLUMNS
+from specvae.files import sha256_of
 
 QUERIES, CANDIDATES, TRUTH = DEMO / "queries.mgf", DEMO / "candidates.csv", DEMO / "truth.csv"
 
@@ -69,8 +70,11 @@ def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
             assert 0.0 <= float(row["probability"]) <= 1.0
         assert sum(float(row["probability"]) for row in of_query) <= 1.0 + 1e-4
     page = report.read_text(encoding="utf-8")
-    assert page.count("Compounds of the library with like spectra") == n_queries
-    assert "Peaks that are fragments of the best candidate" in page
+    assert page.count('type="application/json" id="d') == n_queries + 1  # and the drawings
+    for part in ('"why":"', '"first":{', '"second":{', '"library":{', '"bits":[{'):
+        assert part in page
+    for digest in (sha256_of(QUERIES), sha256_of(CANDIDATES)):
+        assert digest in page
 
 
 def test_both_shares_given_make_a_query_independent_of_the_others(

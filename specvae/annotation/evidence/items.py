@@ -1,30 +1,42 @@
-"""Single items of evidence that a report shows: bits, analogues, peaks."""
+"""Single items of evidence that a report shows: bits, analogues, peaks, a library spectrum."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from specvae.annotation.evidence.analogues import RememberedPeaks
+
 
 @dataclass(frozen=True, slots=True)
 class BitEvidence:
-    """What one predicted bit says about the best candidate.
+    """What one predicted bit says for the first candidate against the second, of which one has it.
 
     Attributes
     ----------
     bit
         Index in the fingerprint.
-    meaning
-        The bit's SMARTS, key name or atom environment.
+    title
+        What the bit is called: its name, its SMARTS, or the number of a Morgan environment.
     probability
         Predicted chance that the bit is set.
-    present
-        Whether the candidate has it.
+    first_has_it
+        Whether the first candidate has it, and not the second.
+    gain
+        Nats by which it raises the first candidate's score over the second's; negative if it lowers
+        it.
+    fragment
+        The first place's atoms as SMILES; empty where the bit is a count.
+    places
+        Atoms of each part of the candidate that has it, as indices into its molecule.
     """
 
     bit: int
-    meaning: str
+    title: str
     probability: float
-    present: bool
+    first_has_it: bool
+    gain: float
+    fragment: str = ""
+    places: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +49,19 @@ class Analogue:
         The compound.
     cosine
         Likeness of the spectra, from 0 to 1.
+    row
+        The spectrum's row of the library; -1 where it was not kept.
     """
 
     first_block: str
     smiles: str
     cosine: float
+    row: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class PeakEvidence:
-    """A peak of the query as a fragment of the best candidate.
+    """A peak of the query as a fragment of a candidate.
 
     Attributes
     ----------
@@ -60,6 +75,8 @@ class PeakEvidence:
         m/z of the peak less the ion's, in parts per million of the ion's.
     gain
         By how many nats the candidate's fragments raise the log-odds of the peak.
+    atoms
+        Of the fragment, ascending indices into the candidate's molecule.
     """
 
     mz: float
@@ -67,3 +84,34 @@ class PeakEvidence:
     formula: str
     error_ppm: float
     gain: float
+    atoms: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LibrarySpectrum:
+    """The library spectrum that a query is shown against.
+
+    Attributes
+    ----------
+    query_id, adduct
+        What it is called, and its ion; empty in models that did not keep it.
+    smiles, first_block
+        The compound.
+    cosine
+        Likeness of the spectra, from 0 to 1.
+    n_shared
+        Peaks that both have.
+    is_own
+        Whether the compound is the first candidate; else it is its nearest analogue's.
+    peaks
+        As far as they are remembered.
+    """
+
+    query_id: str
+    adduct: str
+    smiles: str
+    first_block: str
+    cosine: float
+    n_shared: int
+    is_own: bool
+    peaks: RememberedPeaks

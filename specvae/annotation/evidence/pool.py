@@ -71,7 +71,8 @@ standardised over each list, and are replaced by the defaults."""
 
 _TABLES_KEPT = 512
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
-_PEAKS_SHOWN = 12
+# Ions farther from a peak are no explanation that a reader would accept, whatever is scored.
+_FAR_PPM, _FAR_DA = 10.0, 0.001
 _BELOW = 1e-6  # nats, so that rounding makes no ties
 # Votes below this count as none: their logarithm is the evidence.
 _FEWEST_VOTES = 0.01
@@ -371,13 +372,16 @@ class EvidencePool:
                 others += self.weights[kind] * columns[kind]
             fragment_scores = self._cascade(query, candidates, others, own >= 0, rescore)
         columns["fragments"] = fragment_scores
+        rows = self.index.best_rows(likeness, nearest)
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
             own >= 0,
             tuple(
-                Analogue(self.first_blocks[i], self.smiles[i], float(cosines[n]))
-                for i, n in zip(compounds.tolist(), nearest.tolist(), strict=True)
+                Analogue(self.first_blocks[i], self.smiles[i], float(cosines[n]), row)
+                for i, n, row in zip(
+                    compounds.tolist(), nearest.tolist(), rows.tolist(), strict=True
+                )
                 if cosines[n] > 0.0
             ),
             own=OwnSpectra.find(self.index, query, likeness, own),
@@ -403,16 +407,28 @@ class EvidencePool:
         return ratios if self.index.knows_ion_modes else np.maximum(ratios, 0.0)
 
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
-        """Return the peaks that a candidate's fragments explain best, by m/z."""
+        """Return the peaks that a candidate's fragments explain, by m/z.
+
+        They raise the log-odds of the peak, and lie within 10 ppm or 1 mTh of it.
+        """
         peaks = Peaks.of(query)
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return ()
-        found = [e for e in explain(_fragment_table(molecule), peaks, scorer) if e is not None]
-        found = sorted(found, key=lambda e: -e.gain * e.intensity**0.5)[:_PEAKS_SHOWN]
+        table = _fragment_table(molecule)
         return tuple(
-            PeakEvidence(e.mz, e.intensity, e.formula, 1e6 * e.error / (e.mz - e.error), e.gain)
-            for e in sorted(found, key=lambda e: e.mz)
+            PeakEvidence(
+                e.mz,
+                e.intensity,
+                e.formula,
+                1e6 * e.error / (e.mz - e.error),
+                e.gain,
+                table.atom_indices(e.fragment),
+            )
+            for e in explain(table, peaks, scorer)
+            if e is not None
+            and e.gain > 0.0
+            and abs(e.error) <= max(_FAR_DA, _FAR_PPM * 1e-6 * e.mz)
         )
 
     def fragment_scores(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:

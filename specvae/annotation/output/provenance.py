@@ -68,6 +68,38 @@ def provenance_of_parts(parts: Sequence[Path], run: Mapping[str, Any]) -> dict[s
     }
 
 
+def described(made_by: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `provenance` returned as lines of text by what they are, for a reader."""
+    inputs = made_by["inputs"]
+    model = inputs["model"]
+    files = {
+        "queries": [inputs["queries"]] if inputs["queries"] else [],
+        "candidates": [inputs["candidates"]],
+        "library": inputs["library"],
+    }
+    lines = {
+        name: "; ".join(f"{file['path']}, SHA-256 {file['sha256']}" for file in listed)
+        for name, listed in files.items()
+        if listed
+    }
+    lines["model"] = f"{model['path']}, SHA-256 of its weights {model['weights_sha256']}"
+    lines["model trained by"] = model["program"] or "a version that did not say"
+    lines["ranked by"] = f"{made_by['program']}; " + ", ".join(
+        f"{name} {number}" for name, number in made_by["versions"].items()
+    )
+    lines["options"] = ", ".join(
+        f"{name} {_worded(value)}" for name, value in made_by["options"].items()
+    )
+    lines["date"] = made_by["date"]
+    return lines
+
+
+def _worded(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "any"
+    return "not given" if value is None else str(value)
+
+
 def write_provenance(
     path: Path,
     made_by: Mapping[str, Any],

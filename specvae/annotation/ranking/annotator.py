@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,10 +32,14 @@ from specvae.molecules.fingerprint import (
     get_layout,
     unpack,
 )
+from specvae.molecules.molecule import Molecule, fragment_smiles
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import load_checkpoint, load_companions
 from specvae.vae.device import pick_device
 from specvae.vae.model import MultimodalVAE
+
+LEAST_SAY = 0.02
+"""Nats: what moves a difference of scores by less had no say in it."""
 
 _N_BITS = 12
 
@@ -171,28 +176,47 @@ class Annotator:
         """Return latent means of molecules, float32 (n, n_latent), from packed fingerprints."""
         return fingerprint_means(self.model, unpack(packed, self.layout.n_bits), self.device)
 
-    def loudest_bits(
-        self, logits: NDArray[np.float64], packed: NDArray[np.uint8]
+    def telling_bits(
+        self,
+        logits: NDArray[np.floating[Any]],
+        packed: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        molecules: tuple[Molecule, Molecule],
     ) -> tuple[BitEvidence, ...]:
-        """Return the bits that tell the candidate `packed` (n_bytes,) best from a blind guess.
+        """Return the bits that tell two candidates apart, those that say most first.
 
-        Bits are ordered by how far the spectrum moved the candidate's log-likelihood: the
-        difference of the bit's term under the prediction and under the blind prediction.
+        A bit's log-likelihoods of being set and not set differ by its logit. Bits that move the
+        score, in which the fingerprint has its weight, by less than `LEAST_SAY` nats are left out.
+
+        Parameters
+        ----------
+        logits
+            Predicted, (n_bits,).
+        packed
+            Fingerprints of both candidates, (n_bytes,) each.
+        molecules
+            The candidates.
         """
-        bits = unpack(packed[np.newaxis], self.layout.n_bits)[0].astype(bool)
-
-        def terms(predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(-np.logaddexp(0.0, np.where(bits, -predicted, predicted)))
-
-        gain = np.abs(terms(logits) - terms(self.blind_logits))
-        order = np.argsort(-gain, kind="stable")[:_N_BITS]
-        probabilities = 1.0 / (1.0 + np.exp(-logits))
-        return tuple(
-            BitEvidence(
-                int(bit), self.layout.meaning(int(bit)), float(probabilities[bit]), bool(bits[bit])
+        both = unpack(np.stack(packed), self.layout.n_bits).astype(np.int8)
+        weight = 1.0 if self.evidence_pool is None else self.evidence_pool.weights["fingerprint"]
+        gains = weight * logits.astype(np.float64) * (both[0] - both[1])
+        order = np.argsort(-np.abs(gains), kind="stable")[:_N_BITS]
+        found = []
+        for bit in order[np.abs(gains[order]) >= LEAST_SAY].tolist():
+            first_has_it = bool(both[0, bit])
+            mol = molecules[0 if first_has_it else 1].mol
+            places = self.layout.places(bit, mol)
+            found.append(
+                BitEvidence(
+                    bit,
+                    self.layout.title(bit),
+                    float(1.0 / (1.0 + np.exp(-float(logits[bit])))),
+                    first_has_it,
+                    float(gains[bit]),
+                    fragment_smiles(mol, places[0]) if places else "",
+                    tuple(places),
+                )
             )
-            for bit in order
-        )
+        return tuple(found)
 
 
 def _require_same(layout: FingerprintLayout, **stored: object) -> None:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import RememberedPeaks
-from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
+from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
 from specvae.annotation.ranking.settlement import Settlement, log_odds_of
 from specvae.errors import StructureError
 from specvae.molecules.molecule import Molecule
 
 _N_ANALOGUES = 3
-
-
-class Explanation(NamedTuple):
-    """What a report shows of a query's best candidate."""
-
-    bits: tuple[BitEvidence, ...] = ()
-    peaks: tuple[PeakEvidence, ...] = ()
-    remembered: RememberedPeaks | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +41,8 @@ class Draft:
         How many are shown; None: all.
     analogues
         As in `Answer`.
-    explanations
-        By row, of each candidate that may be the best.
+    explainer
+        What a report needs to explain the best candidate; None if there is no report.
     """
 
     query: Query
@@ -61,7 +51,7 @@ class Draft:
     annotations: tuple[Annotation, ...]
     top: int | None
     analogues: tuple[Analogue, ...] = ()
-    explanations: Mapping[int, Explanation] = field(default_factory=dict)
+    explainer: Explainer | None = None
 
     def answer(self, settlement: Settlement, share: float) -> Answer:
         """Return what is shown, given the share of queries that the library knows.
@@ -74,7 +64,7 @@ class Draft:
         parts = None if lists.evidence is None else lists.evidence.parts
         # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
         # candidates were listed must not decide which of them the user sees first.
-        order = np.argsort(-lists.scores[self.rows], kind="stable")[: self.top]
+        order = np.argsort(-lists.scores[self.rows], kind="stable")
         rows = self.rows[order]
         ranks = np.searchsorted(np.sort(-lists.scores), -lists.scores[rows], side="right")
         shown = tuple(
@@ -89,15 +79,16 @@ class Draft:
             )
             for place, row, rank in zip(order, rows, ranks, strict=True)
         )
-        best = self.explanations.get(int(rows[0]), Explanation())
+        explanation = None
+        if self.explainer is not None:
+            two = order[:2].tolist()
+            explanation = self.explainer.explain(self.query, shown[:2], two, self.analogues)
         return Answer(
             self.query,
-            shown,
+            shown[: self.top],
             n_candidates=len(lists.scores),
-            bits=best.bits,
             analogues=self.analogues,
-            peaks=best.peaks,
-            remembered=best.remembered,
+            explanation=explanation,
             log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
             log_odds_known=log_odds_of(self.lists),
         )
@@ -123,7 +114,9 @@ def draft(
     order = np.lexsort((candidates.first_block, -ranked.scores))
     measured = np.zeros(len(order), np.bool_) if evidence is None else evidence.measured
     kinds = [kind for kind in (order[measured[order]], order[~measured[order]]) if len(kind)]
-    kept = np.concatenate([kind[:top] for kind in kinds])
+    # The best is explained against the second, which may not be shown itself.
+    n_kept = None if top is None else max(top, 2) if explained else top
+    kept = np.concatenate([kind[:n_kept] for kind in kinds])
     rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
     shown = candidates.select(rows)
     # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
@@ -155,7 +148,7 @@ def draft(
         annotations,
         top,
         () if evidence is None else evidence.analogues[:_N_ANALOGUES],
-        {int(kind[0]): _explain(annotator, ranked, int(kind[0])) for kind in kinds if explained},
+        Explainer.of(annotator, ranked, rows) if explained else None,
     )
 
 
@@ -164,13 +157,3 @@ def _parsed(smiles: str) -> Molecule | None:
         return Molecule.parse(smiles)
     except StructureError:  # a pool may have been written by a version that accepted more
         return None
-
-
-def _explain(annotator: Annotator, ranked: Ranked, row: int) -> Explanation:
-    bits = annotator.loudest_bits(ranked.logits, ranked.packed[row])
-    pool, evidence = annotator.evidence_pool, ranked.evidence
-    if pool is None or evidence is None:
-        return Explanation(bits)
-    peaks = pool.explain(ranked.query.spectrum, ranked.candidates.molecules[row])
-    own = -1 if evidence.own is None else int(evidence.own.row[row])
-    return Explanation(bits, peaks, None if own < 0 else pool.index.peaks(own))

@@ -9,8 +9,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import RememberedPeaks
-from specvae.annotation.evidence.items import Analogue, BitEvidence, PeakEvidence
+from specvae.annotation.evidence.items import (
+    Analogue,
+    BitEvidence,
+    LibrarySpectrum,
+    PeakEvidence,
+)
 from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
@@ -272,6 +276,30 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """Why the first candidate of a query is first.
+
+    Attributes
+    ----------
+    second
+        The candidate that it is compared with, whether or not it is shown; None for a lone one.
+    peaks, second_peaks
+        The peaks that the fragments of either explain, by m/z.
+    bits
+        Those that tell the two apart and had a say, the loudest first.
+    library
+        The library spectrum that the query is shown against: the first candidate's own, else that
+        of the nearest analogue.
+    """
+
+    second: Annotation | None = None
+    peaks: tuple[PeakEvidence, ...] = ()
+    second_peaks: tuple[PeakEvidence, ...] = ()
+    bits: tuple[BitEvidence, ...] = ()
+    library: LibrarySpectrum | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """The best candidates of a query, with what a report needs to explain them.
 
@@ -284,14 +312,10 @@ class Answer:
     n_candidates
         Distinct candidates (by InChIKey first block) that were ranked, those beyond the best
         included.
-    bits
-        The bits that speak loudest for or against the best candidate.
     analogues
         Compounds of the library with like spectra, the nearest first.
-    peaks
-        The peaks that the best candidate's fragments explain best, by m/z.
-    remembered
-        Peaks of the best candidate's library match; None if it has none.
+    explanation
+        For a report; None if there is none.
     log_odds_in_list
         As in `ListProbabilities`; None unless the model is calibrated.
     log_odds_known
@@ -302,10 +326,8 @@ class Answer:
     query: Query
     annotations: tuple[Annotation, ...]
     n_candidates: int
-    bits: tuple[BitEvidence, ...] = ()
     analogues: tuple[Analogue, ...] = ()
-    peaks: tuple[PeakEvidence, ...] = ()
-    remembered: RememberedPeaks | None = None
+    explanation: Explanation | None = None
     log_odds_in_list: float | None = None
     log_odds_known: float | None = None
 

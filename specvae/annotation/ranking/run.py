@@ -39,6 +39,9 @@ Place = tuple[int, int]
 
 Placed = tuple[Place, Draft | Unranked]
 
+MOST_EXPLAINED = 2_500
+"""Queries that a report explains, the first of the run: what this takes is kept to the end."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -176,9 +179,10 @@ class RankingRun:
         self, spectra: Path | Iterable[Spectrum], *, top: int | None = 10, explained: bool = False
     ) -> Iterator[Placed]:
         """Yield what is kept of each query until all have been ranked; arguments as `results`."""
-        for place, outcome in self._placed(spectra):
+        for number, (place, outcome) in enumerate(self._placed(spectra)):
             if isinstance(outcome, Ranked):
-                yield place, draft(self.annotator, outcome, top, explained=explained)
+                told = explained and number < MOST_EXPLAINED
+                yield place, draft(self.annotator, outcome, top, explained=told)
             else:
                 yield place, outcome
 

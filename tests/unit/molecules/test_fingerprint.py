@@ -34,6 +34,34 @@ SMILES = [
 ]
 
 
+@pytest.mark.parametrize("name", LAYOUT_NAMES)
+def test_a_bit_is_found_in_the_molecule_that_has_it(name: str) -> None:
+    """Each bit that is no count has its atoms, and only where it is set."""
+    layout = get_layout(name)
+    mol = Chem.MolFromSmiles(SMILES[5])
+    set_bits = np.flatnonzero(bits_of(layout, SMILES[5]))
+    n_found = 0
+    for bit in set_bits[:200].tolist():
+        places = layout.places(bit, mol)
+        n_found += bool(places)
+        assert all(0 <= atom < mol.GetNumAtoms() for atoms in places for atom in atoms)
+    assert n_found > 0.6 * len(set_bits[:200])
+    absent = np.flatnonzero(bits_of(layout, SMILES[5]) == 0)
+    morgan = [bit for bit in absent.tolist() if layout.columns[bit][0] == "morgan"]
+    assert not any(layout.places(bit, mol) for bit in morgan[:50])
+
+
+def test_a_folded_bit_has_the_environment_of_the_molecule_at_hand() -> None:
+    layout = get_layout("morgan4096")
+    mol = Chem.MolFromSmiles("CCO")
+    found = {
+        Chem.MolFragmentToSmiles(mol, list(layout.places(bit, mol)[0]))
+        for bit in np.flatnonzero(bits_of(layout, "CCO")).tolist()
+    }
+    assert found == {"C", "O", "CC", "CO", "CCO"}
+    assert layout.title(7) == "Morgan environment 7"
+
+
 def bits_of(layout: FingerprintLayout, smiles: str) -> NDArray[np.uint8]:
     bits: NDArray[np.uint8] = unpack(layout.compute([smiles]), layout.n_bits)[0]
     return bits

@@ -72,7 +72,10 @@ def test_the_score_is_the_weighted_sum_of_the_experts(pool: EvidencePool) -> Non
 def test_analogues_come_with_their_likeness_nearest_first(pool: EvidencePool) -> None:
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 195.0877)
     result = weigh(pool, query, candidates(THEOBROMINE))
-    assert result.analogues[0].first_block == parse_molecule(CAFFEINE).first_block
+    nearest = result.analogues[0]
+    assert nearest.first_block == parse_molecule(CAFFEINE).first_block
+    # The spectrum that it was found by, of the two that caffeine has.
+    assert pool.index.peaks(nearest.row).mz == pytest.approx([110.07, 138.07, 195.09], abs=0.01)
     cosines = [analogue.cosine for analogue in result.analogues]
     assert cosines == sorted(cosines, reverse=True)
     assert all(cosine > 0 for cosine in cosines)
@@ -203,6 +206,20 @@ def test_peaks_are_explained_by_the_candidates_fragments(pool: EvidencePool) -> 
     formulas = {round(peak.mz, 4): peak.formula for peak in told}
     assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
     assert all(abs(peak.error_ppm) < 10 for peak in told)
+    mol = parse_molecule(PHENACETIN).mol
+    for peak in told:
+        elements = [mol.GetAtomWithIdx(atom).GetSymbol() for atom in peak.atoms]
+        assert f"C{elements.count('C')}H" in peak.formula
+
+
+@pytest.mark.parametrize(("mz", "is_shown"), [(110.0609, True), (110.0620, False)])
+def test_a_fragment_far_off_in_mass_is_no_explanation(
+    pool: EvidencePool, mz: float, is_shown: bool
+) -> None:
+    """It may be within the score's tolerance of 3 mTh, but no reader would believe it."""
+    query = spectrum_of(PHENACETIN, mz, 138.0913, 180.1019)
+    told = pool.explain(query, parse_molecule(PHENACETIN))
+    assert (round(mz, 4) in {round(peak.mz, 4) for peak in told}) == is_shown
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ import pytest
 import torch
 from annotation_examples import tiny_annotator, tiny_config
 from ranking_examples import QUERY
+from rdkit import Chem
 
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.training.networks import bin_layout
 from specvae.errors import CheckpointError
+from specvae.molecules.fingerprint import unpack
+from specvae.molecules.molecule import Molecule
 from specvae.vae.checkpoint import save_checkpoint
 
 
@@ -36,15 +39,31 @@ def test_a_query_without_ion_mode_is_explained_in_the_mode_that_the_model_knows(
     assert Peaks.of(query.spectrum).sign == -1
 
 
-def test_the_loudest_bits_are_what_the_spectrum_moved(annotator: Annotator) -> None:
-    logits = annotator.blind_logits.copy()
-    logits[7] += 5.0
-    logits[11] -= 2.0
-    bits = np.zeros(4096, np.uint8)
-    bits[7] = 1
-    loudest = annotator.loudest_bits(logits, np.packbits(bits, bitorder="little"))
-    assert {(e.bit, e.present) for e in loudest[:2]} == {(7, True), (11, False)}
-    assert loudest[0].probability == pytest.approx(1 / (1 + np.exp(-logits[loudest[0].bit])))
+def test_bits_that_tell_two_candidates_apart_are_named_by_their_own_atoms(
+    annotator: Annotator,
+) -> None:
+    molecules = Molecule.parse("CCO"), Molecule.parse("CCN")
+    packed = annotator.layout.compute(molecules)
+    only = unpack(packed, annotator.layout.n_bits)
+    first_alone, second_alone, both = (
+        np.flatnonzero((only == np.array([[a], [b]])).all(axis=0))
+        for a, b in ((1, 0), (0, 1), (1, 1))
+    )
+    logits = np.zeros(annotator.layout.n_bits)
+    logits[first_alone[0]], logits[first_alone[1]], logits[second_alone[0]] = 3.0, -1.0, -2.0
+    logits[both[0]] = 9.0  # says the same of both
+    found = annotator.telling_bits(logits, (packed[0], packed[1]), molecules)
+    assert [(e.bit, e.first_has_it) for e in found] == [
+        (first_alone[0], True), (second_alone[0], False), (first_alone[1], True),
+    ]  # fmt: skip
+    # A bit that is not predicted speaks for the candidate without it.
+    assert [e.gain for e in found] == pytest.approx([3.0, 2.0, -1.0])
+    assert found[0].probability == pytest.approx(1 / (1 + np.exp(-3.0)))
+    for bit in found:
+        mol = molecules[0 if bit.first_has_it else 1].mol
+        assert bit.places
+        assert bit.fragment == Chem.MolFragmentToSmiles(mol, list(bit.places[0]))
+        assert bit.title == f"Morgan environment {bit.bit}"
 
 
 def test_other_fingerprints_are_refused() -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from specvae.annotation.evidence.items import BitEvidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
@@ -18,6 +17,7 @@ from specvae.annotation.ranking.result import (
     Annotation,
     Answer,
     Cause,
+    Explanation,
     QueryResult,
     Refusal,
     Unranked,
@@ -27,7 +27,7 @@ from specvae.spectra.spectrum import Spectrum
 N = len(SCORE_FEATURES)
 NONE = (0.0,) * N
 MODEL = ProbabilityModel((), NONE, (1.0,) * N, (0.0, *NONE), (0.0, *NONE))
-BITS = (BitEvidence(3, "C=O", 0.9, True),)
+EXPLANATION = Explanation()
 
 
 QUERY = Query.settle(
@@ -44,7 +44,7 @@ UNRANKED = Unranked("u", Refusal(Cause.NO_PRECURSOR))
 
 def result(*given: float, log_odds: float = 0.0) -> Answer:
     rows = tuple(Annotation(i + 1, "C", "K", "", -float(i), p) for i, p in enumerate(given))
-    return Answer(QUERY, rows, len(given), BITS, log_odds_in_list=log_odds)
+    return Answer(QUERY, rows, len(given), explanation=EXPLANATION, log_odds_in_list=log_odds)
 
 
 def probabilities(result: QueryResult) -> list[float | None]:
@@ -74,7 +74,7 @@ def test_improbable_candidates_are_left_out() -> None:
     kept = keep_probable(result(0.5, 0.3, 0.1), 0.3)
     assert isinstance(kept, Answer)
     assert probabilities(kept) == [0.5, 0.3]
-    assert kept.bits == BITS
+    assert kept.explanation is EXPLANATION
     assert keep_probable(UNRANKED, 0.5) is UNRANKED
 
 

@@ -122,5 +122,21 @@ def test_a_draft_gives_what_settled_scores_give(
 
 def test_only_a_report_is_explained(annotator: Annotator) -> None:
     ranked = scored([-2.0, -1.0])
-    assert shown(annotator, ranked, 1).bits
-    assert draft(annotator, ranked, 1, explained=False).explanations == {}
+    assert draft(annotator, ranked, 1, explained=False).explainer is None
+    answer = shown(annotator, ranked, 1)
+    assert answer.explanation is not None
+
+
+def test_the_first_is_explained_against_the_second_though_one_is_shown(
+    annotator: Annotator,
+) -> None:
+    ranked = scored([-2.0, -1.0, -1.5])
+    answer = shown(annotator, ranked, 1)
+    assert len(answer.annotations) == 1
+    assert answer.explanation is not None
+    assert answer.explanation.second is not None
+    assert answer.explanation.second.inchikey == ranked.candidates.inchikey[2]
+    assert answer.explanation.second.rank == 2
+    lone = shown(annotator, scored([-2.0]), 1)
+    assert lone.explanation is not None
+    assert lone.explanation.second is None

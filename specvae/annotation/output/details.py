@@ -1,0 +1,302 @@
+"""What a report shows of one query when it is opened, as compact JSON values.
+
+The page draws it: see ``page/report.js``, which names the same keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS
+from specvae.annotation.library.query import Query
+from specvae.annotation.output.cells import error_ppm
+from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
+from specvae.annotation.ranking.result import (
+    LEADING_EVIDENCE,
+    Annotation,
+    Answer,
+    QueryResult,
+    Unranked,
+)
+
+N_LISTED = 25
+"""Candidates listed for one query."""
+
+N_STICKS = 200
+"""Peaks drawn of one spectrum, the highest."""
+
+LEAST_SAY = 0.05
+"""Nats: a term that differs by less between two candidates had no say in their order."""
+
+TERM_NAMES = {
+    "fingerprint": "predicted fingerprint",
+    "analogues": "similar compounds of the library",
+    "fragments": "fragments",
+    "library": "own library spectra",
+}
+"""What the report calls the kinds of evidence."""
+
+_N_BITS = 8
+_N_PLACES = 4  # of one bit that are marked
+
+
+def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, Any]:
+    """Return what is shown of a query when it is opened.
+
+    Parameters
+    ----------
+    result
+        What became of it.
+    drawings
+        Where structures are drawn once for the whole page.
+    n_drawn
+        Candidates that are drawn; the first and the one that it is compared with always are.
+    """
+    shown: dict[str, Any] = {"id": result.query_id}
+    if result.query is not None:
+        shown["facts"] = facts(result)
+        shown["query"] = _sticks(result.query)
+    if isinstance(result, Unranked):
+        shown["why"] = f"Not ranked: {result.refusal}."
+        shown["near"] = _analogues(result, drawings)
+        return shown
+    explanation = result.explanation
+    shown["why"] = why_first(result)
+    shown["candidates"] = [
+        _candidate(result, annotation, drawings, is_drawn=place < n_drawn)
+        for place, annotation in enumerate(result.annotations[:N_LISTED])
+    ]
+    shown["below"] = result.n_candidates - min(len(result.annotations), N_LISTED)
+    shown["near"] = _analogues(result, drawings)
+    if explanation is None:
+        return shown
+    first, second = result.annotations[0], explanation.second
+    shown["terms"] = _terms(first, second)
+    shown["first"] = _explained(first, explanation.peaks, result.query, drawings)
+    if second is not None:
+        shown["rival"] = _candidate(result, second, drawings, is_drawn=True)
+        shown["second"] = _explained(second, explanation.second_peaks, result.query, drawings)
+        shown["bits"] = [
+            _bit(bit, first if bit.first_has_it else second, drawings)
+            for bit in explanation.bits[:_N_BITS]
+        ]
+    if explanation.library is not None:
+        shown["library"] = _library(explanation.library, result, drawings)
+    return shown
+
+
+def facts(result: QueryResult) -> list[str]:
+    """Return what is known of a query's ion and acquisition, and how many candidates it has."""
+    query = result.query
+    found: list[str] = []
+    if query is not None:
+        spectrum = query.spectrum
+        if query.precursor_mz is not None:
+            found.append(f"precursor m/z {query.precursor_mz:.4f}")
+        if query.adduct:
+            found.append(query.adduct)
+        if spectrum.name and spectrum.name != spectrum.query_id:
+            found.append(spectrum.name)
+        if spectrum.collision_energy is not None:
+            found.append(f"{spectrum.collision_energy:g} eV")
+        if spectrum.retention_time is not None:
+            found.append(f"{spectrum.retention_time:.1f} s")
+        found.append(counted(spectrum.n_peaks, "peak", "peaks"))
+    found.append(counted(result.n_candidates, "candidate", "candidates"))
+    return found
+
+
+def counted(n: int, singular: str, plural: str) -> str:
+    """Return a number with its noun."""
+    return f"{n:,} {singular if n == 1 else plural}"
+
+
+def signed(value: float) -> str:
+    """Return nats with their sign, as print writes minus."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def why_first(answer: Answer) -> str:
+    """Return in a sentence or two what puts the first candidate before the second."""
+    first = answer.annotations[0]
+    n_tied = sum(a.score == first.score for a in answer.annotations)
+    if n_tied > 1:
+        return (
+            f"{n_tied} candidates tie for the first place: nothing that was looked at tells them "
+            "apart."
+        )
+    second = _second(answer)
+    if second is None:
+        return "The only candidate of this query: it is compared with nothing."
+    gap = first.score - second.score
+    name = second.name or second.inchikey or second.smiles
+    lead = f"Ahead of {name} by {gap:.2f} nats"
+    if not first.terms or not second.terms:
+        return f"{lead}, by the predicted fingerprint, which alone is ranked by."
+    moved = {
+        kind: a - b
+        for kind, a, b in zip(EVIDENCE_KINDS, first.terms, second.terms, strict=True)
+        if abs(a - b) >= LEAST_SAY
+    }
+    told = ", ".join(
+        f"{TERM_NAMES[kind]} {signed(value)}"
+        for kind, value in sorted(moved.items(), key=lambda item: -abs(item[1]))
+    )
+    silent = [TERM_NAMES[kind] for kind in EVIDENCE_KINDS if kind not in moved]
+    said = f"{lead}: {told}." if told else f"{lead}: every kind of evidence moves it by little."
+    if silent and told:
+        said += f" No say: {', '.join(silent)}."
+    return said
+
+
+def _second(answer: Answer) -> Annotation | None:
+    if answer.explanation is not None:
+        return answer.explanation.second
+    return answer.annotations[1] if len(answer.annotations) > 1 else None
+
+
+def _sticks(query: Query) -> dict[str, Any]:
+    spectrum = query.spectrum
+    mz, height = _highest(spectrum.mz, spectrum.relative_intensity)
+    return {"mz": mz, "height": height, "precursor": _rounded(query.precursor_mz, 4)}
+
+
+def _highest(
+    mz: NDArray[np.float64], relative: NDArray[np.float64]
+) -> tuple[list[float], list[float]]:
+    """Return m/z (Th) and heights (percent of the highest) of the peaks that are drawn, by m/z."""
+    kept = np.sort(np.argsort(-relative, kind="stable")[:N_STICKS])
+    return np.round(mz[kept], 4).tolist(), np.round(100 * relative[kept], 1).tolist()
+
+
+def _candidate(
+    answer: Answer, annotation: Annotation, drawings: Drawings, *, is_drawn: bool
+) -> dict[str, Any]:
+    values = {
+        "rank": annotation.rank,
+        "name": annotation.name,
+        "key": annotation.inchikey,
+        "smiles": annotation.smiles,
+        "formula": annotation.formula,
+        "ppm": _rounded(error_ppm(answer.query, annotation), 2),
+        "score": _rounded(annotation.score, 2),
+        "gap": _rounded(annotation.score - answer.annotations[0].score, 2),
+        "p": _rounded(annotation.probability, 4),
+        "level": annotation.level,
+        "evidence": LEADING_EVIDENCE[annotation.leading] if annotation.leading else None,
+        "cosine": None if annotation.match is None else _rounded(annotation.match.cosine, 2),
+        "id": annotation.id,
+        "remarks": list(annotation.remarks),
+    }
+    number = drawings.number(drawn_smiles(annotation)) if is_drawn else None
+    kept = {key: value for key, value in values.items() if value not in (None, "", [])}
+    if number is not None:
+        kept["drawing"] = number
+        del kept["smiles"]
+    return kept
+
+
+def _terms(first: Annotation, second: Annotation | None) -> list[list[Any]]:
+    """Return a row for each kind of evidence: name, terms of both in nats, whether it had a say."""
+    rows = []
+    for n, kind in enumerate(EVIDENCE_KINDS):
+        if not first.terms:
+            break
+        ours = round(first.terms[n], 4)
+        theirs = round(second.terms[n], 4) if second is not None and second.terms else None
+        has_say = theirs is not None and abs(first.terms[n] - second.terms[n]) >= LEAST_SAY  # type: ignore[union-attr]
+        rows.append([TERM_NAMES[kind], ours, theirs, has_say])
+    return rows
+
+
+def _explained(
+    annotation: Annotation, peaks: Sequence[PeakEvidence], query: Query, drawings: Drawings
+) -> dict[str, Any]:
+    """Return the peaks that a candidate explains, and its fragments, each once.
+
+    ``peaks`` holds index of the peak among those that are drawn, formula, error (ppm), gain (nats)
+    and number of the fragment; ``fragments`` the atoms of each in the drawing.
+    """
+    places = drawn_atoms(annotation)
+    drawn_mz, _ = _highest(query.spectrum.mz, query.spectrum.relative_intensity)
+    index = {mz: n for n, mz in enumerate(drawn_mz)}
+    fragments: dict[tuple[int, ...], int] = {}
+    rows = []
+    for peak in peaks:
+        stick = index.get(round(peak.mz, 4))
+        if stick is None:
+            continue
+        atoms = _moved(peak.atoms, places)
+        number = fragments.setdefault(atoms, len(fragments))
+        rows.append([stick, peak.formula, round(peak.error_ppm, 1), _rounded(peak.gain, 2), number])
+    return {
+        "drawing": drawings.number(drawn_smiles(annotation)),
+        "peaks": rows,
+        "fragments": [list(atoms) for atoms in fragments],
+    }
+
+
+def _bit(bit: BitEvidence, owner: Annotation, drawings: Drawings) -> dict[str, Any]:
+    places = drawn_atoms(owner)
+    marked = [_moved(atoms, places) for atoms in bit.places[:_N_PLACES]]
+    return {
+        "title": bit.title,
+        "fragment": bit.fragment,
+        "n": len(bit.places),
+        "p": round(bit.probability, 3),
+        "first": bit.first_has_it,
+        "gain": round(bit.gain, 2),
+        "drawing": drawings.number(drawn_smiles(owner)),
+        "atoms": [list(atoms) for atoms in marked],
+    }
+
+
+def _moved(atoms: Sequence[int], places: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(sorted(places[atom] for atom in atoms if atom in places))
+
+
+def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> dict[str, Any]:
+    mz, height = _highest(library.peaks.mz, library.peaks.relative_intensity)
+    return {
+        "own": library.is_own,
+        "id": library.query_id,
+        "adduct": library.adduct,
+        "name": _name_of(library.first_block, answer),
+        "key": library.first_block,
+        "cosine": round(library.cosine, 2),
+        "shared": library.n_shared,
+        "drawing": drawings.number(library.smiles),
+        "mz": mz,
+        "height": height,
+        "width": library.peaks.bin_width,
+    }
+
+
+def _analogues(result: QueryResult, drawings: Drawings) -> list[dict[str, Any]]:
+    return [
+        {
+            "key": analogue.first_block,
+            "name": _name_of(analogue.first_block, result),
+            "cosine": round(analogue.cosine, 2),
+            "drawing": drawings.number(analogue.smiles),
+            "smiles": analogue.smiles,
+        }
+        for analogue in result.analogues
+    ]
+
+
+def _name_of(first_block: str, result: QueryResult) -> str:
+    """Return what the candidates call a compound; empty if it is none of those shown."""
+    if isinstance(result, Unranked):
+        return ""
+    return next((a.name for a in result.annotations if a.inchikey[:14] == first_block), "")
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None or math.isnan(value) else round(float(value), decimals) + 0.0

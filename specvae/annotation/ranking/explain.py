@@ -1,0 +1,125 @@
+"""Why a query's first candidate is first: what tells it from the second, and its library spectrum.
+
+This is done once the order is final, for the two candidates of the report alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.items import (
+    Analogue,
+    BitEvidence,
+    LibrarySpectrum,
+    PeakEvidence,
+)
+from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.result import Annotation, Explanation, Ranked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explainer:
+    """What is kept of a ranked query to explain the best of its candidates later.
+
+    Attributes
+    ----------
+    annotator
+        The model that ranked.
+    logits
+        float32 (n_bits,), predicted for the query.
+    packed
+        Fingerprints of the candidates that may be shown, uint8 (n_kept, n_bytes).
+    """
+
+    annotator: Annotator
+    logits: NDArray[np.float32]
+    packed: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, annotator: Annotator, ranked: Ranked, rows: NDArray[np.int64]) -> Self:
+        """Return what explains a ranked query, of whose candidates `rows` may be shown."""
+        return cls(annotator, ranked.logits.astype(np.float32), ranked.packed[rows])
+
+    def explain(
+        self,
+        query: Query,
+        best: Sequence[Annotation],
+        places: Sequence[int],
+        analogues: Sequence[Analogue],
+    ) -> Explanation:
+        """Return why the first of the one or two `best` candidates is first.
+
+        Parameters
+        ----------
+        query
+            The spectrum and its ion.
+        best
+            The first candidate, and the second if there is one.
+        places
+            Their rows of `packed`.
+        analogues
+            Compounds of the library with like spectra, the nearest first.
+        """
+        pool = self.annotator.evidence_pool
+        peaks = [self._peaks(query, candidate) for candidate in best]
+        return Explanation(
+            best[1] if len(best) > 1 else None,
+            peaks[0],
+            peaks[1] if len(best) > 1 else (),
+            self._bits(best, places),
+            None if pool is None else _library_spectrum(pool, query, best[0], analogues),
+        )
+
+    def _peaks(self, query: Query, candidate: Annotation) -> tuple[PeakEvidence, ...]:
+        pool = self.annotator.evidence_pool
+        if pool is None or candidate.molecule is None:
+            return ()
+        return pool.explain(query.spectrum, candidate.molecule)
+
+    def _bits(self, best: Sequence[Annotation], places: Sequence[int]) -> tuple[BitEvidence, ...]:
+        molecules = [candidate.molecule for candidate in best]
+        if len(molecules) < 2 or molecules[0] is None or molecules[1] is None:
+            return ()
+        first, second = places
+        return self.annotator.telling_bits(
+            self.logits, (self.packed[first], self.packed[second]), (molecules[0], molecules[1])
+        )
+
+
+def _library_spectrum(
+    pool: EvidencePool, query: Query, best: Annotation, analogues: Sequence[Analogue]
+) -> LibrarySpectrum | None:
+    match = best.match
+    if match is not None:
+        return LibrarySpectrum(
+            match.query_id,
+            match.adduct,
+            best.smiles,
+            best.inchikey[:14],
+            match.cosine,
+            match.n_shared,
+            is_own=True,
+            peaks=pool.index.peaks(match.row),
+        )
+    if not analogues or analogues[0].row < 0:
+        return None
+    nearest = analogues[0]
+    label = pool.index.label(nearest.row)
+    (n_shared,) = pool.index.shared_peaks(query.spectrum, np.array([nearest.row])).tolist()
+    return LibrarySpectrum(
+        label.query_id if label else "",
+        label.adduct if label else "",
+        nearest.smiles,
+        nearest.first_block,
+        nearest.cosine,
+        n_shared,
+        is_own=False,
+        peaks=pool.index.peaks(nearest.row),
+    )
