@@ -19,6 +19,7 @@ from image_files import write_mnist, write_svhn
 from PIL import Image
 from specvae_bench.paper import commands, images, pictures, tasks
 from specvae_bench.paper.report import report
+from specvae_bench.paper.report import table as report_table
 
 from specvae.errors import CheckpointError, ConfigError, InputError, TrainingError
 
@@ -149,6 +150,13 @@ def test_a_run_writes_what_it_promises(
     if folder != "cub":
         cards = result["oracles"].values()
         assert all(0.0 <= card["test_accuracy"] <= 1.0 for card in cards)
+    in_training = result.get("oracle_in_training")
+    assert (in_training is not None) == ("mnist-split" in str(command.name))
+    if in_training is not None:
+        assert {fold: set(found) for fold, found in in_training.items()} == {
+            "validation": set(figures),
+            "test": set(figures),
+        }
     # The validation fold is not the test fold.
     digests = {name: fold["sha256"] for name, fold in result["data"].items() if name != "pairs"}
     assert len(set(digests.values())) == len(digests)
@@ -213,6 +221,12 @@ def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Pat
     table = (tmp_path / "table.md").read_text()
     assert table.count("| vaevae | 1 | 20 | 1 | 2 |") == 3
     assert "| both | 0.956 |" in table  # the paper's, and only at full supervision
+    # Both folds together, from the paper's; the last column is by oracles in training mode.
+    result = read(tmp_path / "vaevae" / "supervision-0.1" / "seed-1")
+    result["validation"]["top"], result["test"]["top"] = 0.25, 0.75
+    result["oracle_in_training"]["validation"]["top"] = 1.0
+    result["oracle_in_training"]["test"]["top"] = 0.5
+    assert "| top |  | 0.750 | 0.250 | 0.500 | 0.750 |" in report_table([result])
     assert table.count("0.956") == 1
     drawn = tmp_path / "supervision.png"
     drawn.unlink()

@@ -140,15 +140,18 @@ def _digits(found: Mapping[str, Any]) -> str:
     for label, figures in found["runs"].items():
         if "test" not in figures:
             continue
+        run = label.removesuffix("/seed-0")
+        epochs = f"{figures['epoch']} of {figures['wanted']}"
+        adapting = figures.get("oracle_in_training")
         for name, second in figures["test"].items():
             first = figures["validation"][name]
-            run, epochs = (
-                label.removesuffix("/seed-0"),
-                f"{figures['epoch']} of {figures['wanted']}",
-            )
-            values = (first, second, (first + second) / 2)
-            rows.append([run, epochs, name, *(f"{value:.3f}" for value in values)])
-    return _table("run, epochs, given, images 0-4999, images 5000-9999, all", rows)
+            values = [first, second, (first + second) / 2]
+            if adapting is not None:
+                values.append((adapting["validation"][name] + adapting["test"][name]) / 2)
+            texts = [f"{value:.3f}" for value in values]
+            rows.append([run, epochs, name, *texts, *[""] * (4 - len(texts))])
+    ends = "images 0-4999, images 5000-9999, all"
+    return table([*f"run, epochs, given, {ends}".split(", "), "all, oracle in training mode"], rows)
 
 
 def _coherence(found: Mapping[str, Any]) -> str:

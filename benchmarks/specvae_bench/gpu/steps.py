@@ -444,17 +444,14 @@ class _Lanes:
                 self.failures[label] = _told(error)
                 self._write()
             return
-        self._note(
-            label,
-            {
-                "epoch": len(found["epochs"]),
-                "wanted": found["settings"]["epochs"],
-                "best_epoch": found["best_epoch"],
-                "seconds_per_epoch": found["seconds_per_epoch"],
-                "validation": found["validation"],
-                "test": found["test"],
-            },
-        )
+        state = {
+            "epoch": len(found["epochs"]),
+            "wanted": found["settings"]["epochs"],
+            "best_epoch": found["best_epoch"],
+            "seconds_per_epoch": found["seconds_per_epoch"],
+        }
+        figures = ("validation", "test", "oracle_in_training")
+        self._note(label, state | {name: found[name] for name in figures if name in found})
 
     def _after_epoch(self, label: str, record: EpochRecord, measured: Mapping[str, float]) -> None:
         self._note(

@@ -1,4 +1,4 @@
-"""Digit classifiers that judge generated images: trained here, always asked in evaluation mode.
+"""Digit classifiers that judge generated images: trained here, asked in evaluation mode.
 
 Training minimises the cross entropy of logits. Batch normalisation and dropout never act on what
 is judged, so an image's class does not depend on the other images of its batch.
@@ -6,11 +6,12 @@ is judged, so an image's class does not depend on the other images of its batch.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -228,19 +229,35 @@ class Oracle:
 
     def accuracy(self, images: Tensor, labels: Tensor) -> float:
         """Return the share of images, as `predict` takes them, whose class is the label."""
-        return float((self.predict(images) == labels.cpu()).double().mean())
+        return _share_right(self.predict(images), labels)
+
+    def accuracy_in_training(self, images: Tensor, labels: Tensor, batch_size: int = 100) -> float:
+        """Return the same of an oracle that was left in training mode, as in the published code.
+
+        Its batch normalisation takes mean and variance from the batch that it judges, and so adapts
+        to how decoded images differ from real ones. The oracle itself is not changed.
+        """
+        if len(images) < 2:  # a batch of one image has no variance
+            return self.accuracy(images, labels)
+        network = copy.deepcopy(self.network).train()
+        n_batches = max(1, len(images) // batch_size)
+        return _share_right(_classes(network, images.tensor_split(n_batches)), labels)
+
+
+def _share_right(classes: Tensor, labels: Tensor) -> float:
+    return float((classes == labels.cpu()).double().mean())
+
+
+def _classify(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    if not len(images):
+        return torch.empty(0, dtype=torch.int64)
+    return _classes(network.eval(), torch.split(images, batch_size))
 
 
 @torch.no_grad()
-def _classify(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    network.eval()
+def _classes(network: nn.Module, batches: Sequence[Tensor]) -> Tensor:
     device = next(network.parameters()).device
-    if not len(images):
-        return torch.empty(0, dtype=torch.int64)
-    classes = [
-        network(unit_floats(batch.to(device))).argmax(1)
-        for batch in torch.split(images, batch_size)
-    ]
+    classes = [network(unit_floats(batch.to(device))).argmax(1) for batch in batches]
     return torch.cat(classes).cpu()
 
 

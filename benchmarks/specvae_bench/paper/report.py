@@ -167,8 +167,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
     Runs that differ in nothing but the seed share a row; ours is then the mean, with the standard
     deviation behind it. What has no column and sets runs of a model apart stands behind its name.
-    A run that was stopped early says how many of its epochs it has. The last column is of the fold
-    that chose the epoch.
+    A run that was stopped early says how many of its epochs it has. ``validation`` is of the fold
+    that chose the epoch; where that fold has all figures of the test fold, ``both folds`` is of
+    their examples together, and the difference is that of ``both folds`` from the paper's. The last
+    column has ``both folds`` by oracles in training mode, as in the published code.
     """
     name_of_all = results[0]["benchmark"]
     published = PUBLISHED.get(name_of_all, {})
@@ -180,7 +182,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         rows.setdefault(key, []).append(result)
     columns = (
         "model", "supervision", "examples", "epochs", "seeds", "figure", "paper", "ours",
-        "difference", "validation",
+        "validation", "both folds", "difference", "oracle in training mode",
     )  # fmt: skip
     cells = []
     for (label, level, epochs, n_pairs), repeats in sorted(
@@ -188,16 +190,40 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     ):
         model = _model(repeats[0]["settings"])
         n_seeds = len({result["settings"]["seed"] for result in repeats})
+        run = (label, f"{level:g}", f"{n_pairs:,}", epochs, str(n_seeds))
         for name in repeats[0]["test"]:
-            mean, ours = _mean([float(result["test"][name]) for result in repeats])
-            validated = [r["validation"][name] for r in repeats if name in r.get("validation", {})]
-            _, validation = _mean(validated) if validated else (0.0, "")
+            test = [float(result["test"][name]) for result in repeats]
+            together = [_of_both_folds(result, result, name) for result in repeats]
+            in_training = [
+                _of_both_folds(result, result.get("oracle_in_training", {}), name)
+                for result in repeats
+            ]
             paper = published.get(model, {}).get(name) if level == 1.0 else None
             theirs = "" if paper is None else f"{paper:.3f}{source}"
-            difference = "" if paper is None else f"{mean - paper:+.3f}"
-            run = (label, f"{level:g}", f"{n_pairs:,}", epochs, str(n_seeds))
-            cells.append((*run, name, theirs, ours, difference, validation))
-    return markdown.table(columns, cells)
+            ours = [value for value in together if value is not None] or test
+            difference = "" if paper is None else f"{sum(ours) / len(ours) - paper:+.3f}"
+            validation = [result["validation"].get(name) for result in repeats]
+            means = (_mean(test), _mean(validation), _mean(together))
+            cells.append((*run, name, theirs, *means, difference, _mean(in_training)))
+    used = [i for i, name in enumerate(columns) if i < 8 or any(row[i] for row in cells)]
+    return markdown.table(
+        [columns[i] for i in used], [tuple(row[i] for i in used) for row in cells]
+    )
+
+
+def _of_both_folds(
+    result: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]], name: str
+) -> float | None:
+    """Return a figure of the validation and the test examples together; None: one fold lacks it.
+
+    Figures of draws are of no examples: a validation fold that lacks some of the test's figures has
+    no examples either.
+    """
+    if set(result["validation"]) != set(result["test"]) or not figures:
+        return None
+    n = {fold: result["data"][fold]["n"] for fold in ("validation", "test")}
+    right = sum(n[fold] * float(figures[fold][name]) for fold in n)
+    return float(right / sum(n.values()))
 
 
 def _epochs_of(result: Mapping[str, Any]) -> str:
@@ -206,8 +232,11 @@ def _epochs_of(result: Mapping[str, Any]) -> str:
     return str(wanted) if done >= wanted else f"{done} of {wanted}"
 
 
-def _mean(values: Sequence[float]) -> tuple[float, str]:
-    """Return the mean, and its text with the standard deviation of several values behind it."""
-    mean = sum(values) / len(values)
-    spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
-    return mean, f"{mean:.3f}" + (f" ± {spread:.3f}" if len(values) > 1 else "")
+def _mean(values: Sequence[float | None]) -> str:
+    """Return the mean of what there is, with the standard deviation of several behind it."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return ""
+    mean = sum(known) / len(known)
+    spread = (sum((value - mean) ** 2 for value in known) / len(known)) ** 0.5
+    return f"{mean:.3f}" + (f" ± {spread:.3f}" if len(known) > 1 else "")

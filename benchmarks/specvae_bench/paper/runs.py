@@ -278,6 +278,7 @@ def run(
         "best_epoch": best_epoch,
         "validation": measurement.of_fold(model, "validation"),
         "test": measurement.of_fold(model, "test"),
+        **task.compare(model, measurement.generator()),
         "seconds_per_epoch": _upper_median([epoch["seconds"] for epoch in log.rows]),
         "epochs": log.rows,
     }

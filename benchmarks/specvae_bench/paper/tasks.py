@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor
@@ -70,6 +70,10 @@ class Task(Protocol):
         self, model: MultimodalVAE, fold: Fold, generator: torch.Generator
     ) -> dict[str, float]:
         """Return the figures of a model in evaluation mode, by name."""
+        ...
+
+    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
+        """Return figures for comparison with others' ways of judging, as JSON values, if any."""
         ...
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
@@ -192,6 +196,24 @@ class SplitTask:
 
         With three bands, ``one`` and ``two`` are the means over the subsets of those sizes.
         """
+        return self._accuracies(model, fold, generator, self.oracle.accuracy)
+
+    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
+        """Return the accuracies on both folds by the oracle in training mode."""
+        start, figures = generator.get_state(), {}
+        for fold in get_args(Fold):
+            generator.set_state(start)  # the codes of the plain figures
+            judge = self.oracle.accuracy_in_training
+            figures[fold] = self._accuracies(model, fold, generator, judge)
+        return {"oracle_in_training": figures}
+
+    def _accuracies(
+        self,
+        model: MultimodalVAE,
+        fold: Fold,
+        generator: torch.Generator,
+        judge: Callable[[Tensor, Tensor], float],
+    ) -> dict[str, float]:
         images = self._folds[fold]
         bands = self._bands(images.pixels)
         subsets = self._subsets()
@@ -199,7 +221,7 @@ class SplitTask:
         for label, given in subsets.items():
             x = {name: bands[name] for name in given}
             shown = self._joined(decoded(model, x, self._names, generator))
-            figures[label] = self.oracle.accuracy(shown, images.labels)
+            figures[label] = judge(shown, images.labels)
         if len(self._names) == 3:
             for label, size in (("one", 1), ("two", 2)):
                 alike = [figures[name] for name, given in subsets.items() if len(given) == size]
@@ -314,6 +336,10 @@ class DigitPairTask:
                 figures[f"{label}{name}"] = float((torch.cat(found) == labels).double().mean())
         return figures
 
+    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
+        """Return nothing: there is one way of judging."""
+        return {}
+
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write the pictures: one pair of each class, and draws from the prior."""
         index = self._pairs["test"]
@@ -414,6 +440,10 @@ class SentenceTask:
     def _seen(self, images: Tensor) -> Tensor:
         pixels = _squares(images)
         return described(pixels, self.oracle.predict(pixels))
+
+    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
+        """Return nothing: there is one way of judging."""
+        return {}
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write the pictures with their sentences: one of each digit, and draws from the prior."""
@@ -526,6 +556,10 @@ class CaptionTask:
 
     def _correlation(self, features: Tensor, tokens: Tensor) -> float:
         return self._metric.correlation(features.cpu().numpy(), tokens.cpu().numpy())
+
+    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
+        """Return nothing: there is one way of judging."""
+        return {}
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write captions, and for image features the training image that is nearest.

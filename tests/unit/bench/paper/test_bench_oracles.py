@@ -12,6 +12,7 @@ from specvae_bench.paper.images import ImageSet
 from specvae_bench.paper.oracles import (
     DigitNet,
     Oracle,
+    OracleCard,
     OracleSettings,
     load_oracle,
     one_cycle,
@@ -147,6 +148,26 @@ def test_an_image_is_judged_alone() -> None:
     assert any("running_mean" in name for name in before)
     for name, buffer in oracle.network.named_buffers():
         assert torch.equal(buffer, before[name])
+
+
+def test_an_oracle_in_training_mode_adapts_and_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Flatten())
+    card = OracleCard(SMALL, (1, 1, 2), "", "", 1.0, 0.0)
+    oracle = Oracle(network, card)
+    before = weights_sha256(network)
+    # Far to one side of what batch normalisation remembers (mean 0): all of class 0, unless the
+    # batch's own mean is taken. Each image shows its class by its brighter pixel, however dim.
+    images = 5.0 + torch.tensor([[2.0, 1.0], [1.0, 2.0]]).repeat(150, 1).view(300, 1, 1, 2)
+    labels = torch.tensor([0, 1]).repeat(150)
+    assert oracle.accuracy_in_training(images, labels) == 1.0
+    assert oracle.accuracy_in_training(images[:1], labels[:1]) == 1.0
+    limited = torch.nn.Sequential(*network, torch.nn.Hardtanh(-1.5, 1.5))
+    adapting = Oracle(limited, card)
+    assert adapting.accuracy(images, labels) == 0.5  # beyond the limit all pixels are alike
+    assert adapting.accuracy_in_training(images, labels) == 1.0
+    assert weights_sha256(network) == before
+    assert not network.training
 
 
 def test_training_leaves_the_callers_random_numbers_alone(oracle: Oracle) -> None:
