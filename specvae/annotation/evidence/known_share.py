@@ -24,6 +24,7 @@ FEWEST_QUERIES = 20
 others are in the file, and so few would tell little."""
 
 _NO_MEASURED = -50.0  # nats
+_GRID = 400  # shares that an interval is read off
 _LEAST = 0.01  # a run never shows that there is no known compound at all
 
 
@@ -104,6 +105,30 @@ def estimate_share(log_odds: NDArray[np.float64], default: float, strength: floa
         else:
             high = middle
     return (low + high) / 2
+
+
+def share_interval(
+    log_odds: NDArray[np.float64], default: float, strength: float, level: float = 0.95
+) -> tuple[float, float]:
+    """Return between which shares the true one lies with a probability of `level`.
+
+    The posterior of the share r is proportional to
+    ``r ^ (strength default) (1 - r) ^ (strength (1 - default)) prod_i (1 - r + r exp(o_i))``; its
+    equal-tailed interval is read off a grid. Arguments as in `estimate_share`. It takes the log
+    odds as they are: where these are wrong, the interval does not know.
+    """
+    steps = (np.arange(_GRID) + 0.5) / _GRID
+    density = np.array(
+        [
+            strength * (default * np.log(r) + (1.0 - default) * np.log1p(-r))
+            + np.logaddexp(np.log1p(-r), np.log(r) + log_odds).sum()
+            for r in steps.tolist()
+        ]
+    )
+    below = np.cumsum(np.exp(density - density.max()))
+    tail = (1.0 - level) / 2
+    low, high = np.searchsorted(below, [tail * below[-1], (1.0 - tail) * below[-1]])
+    return float(steps[low]), float(steps[high])
 
 
 def probability_at(log_odds: NDArray[np.float64], share: float) -> NDArray[np.float64]:

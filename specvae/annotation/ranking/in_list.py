@@ -14,6 +14,11 @@ from specvae.annotation.ranking.probability import (
 )
 from specvae.annotation.ranking.result import Answer, Cause, QueryResult, Refusal, Unranked
 
+FEW_QUERIES = 100
+"""Fewer ranked queries than that hardly show the share of lists that hold their truth."""
+
+_SHORT_LIST = 2  # candidates
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -68,8 +73,7 @@ def settle_share(
         Share of lists that hold their truth; None estimates it from all results.
     """
     if share is None:
-        log_odds = [a.log_odds_in_list for a in _answers(results) if a.log_odds_in_list is not None]
-        share = model.estimate_share(np.array(log_odds, dtype=np.float64))
+        share = model.estimate_share(_log_odds(results))
     return [_with_share(result, share) for result in results], share
 
 
@@ -111,16 +115,47 @@ def describe_selection(selection: Selection) -> str:
 
 
 def summary_lines(
-    results: Sequence[QueryResult], share: float, is_estimated: bool, least: float | None
+    model: ProbabilityModel,
+    results: Sequence[QueryResult],
+    share: float,
+    is_estimated: bool,
+    least: float | None,
 ) -> list[str]:
     """Return what the probabilities of all queries say together, as lines for the user."""
     p = best_probabilities(results)
-    origin = f"estimated from {len(p):,} queries" if is_estimated else "as given"
+    origin, doubt = "as given", []
+    if is_estimated:
+        low, high = model.share_interval(_log_odds(results))
+        number = "1 query" if len(p) == 1 else f"{len(p):,} queries"
+        origin = f"estimated from {number}; 95% interval {low:.0%} to {high:.0%}"
+        doubt = _doubts(model, results)
     thresholds = [0.0] if least is None else [0.0, least]
     return [
         f"lists that hold the truth: {share:.1%} ({origin})",
+        *doubt,
         *(describe_selection(selection_at(p, threshold)) for threshold in thresholds),
     ]
+
+
+def _doubts(model: ProbabilityModel, results: Sequence[QueryResult]) -> list[str]:
+    """Return why an estimated share says little, if so, and what helps."""
+    sizes = [answer.n_candidates for answer in _answers(results)]
+    n_short = sum(size <= _SHORT_LIST for size in sizes)
+    reasons = []
+    if len(sizes) < FEW_QUERIES:
+        reasons.append(f"fewer than {FEW_QUERIES} queries are ranked")
+    if n_short > len(sizes) / 2:
+        reasons.append(
+            f"{n_short:,} of {len(sizes):,} lists have one or two candidates, which hardly show "
+            "whether the right one is among them"
+        )
+    if not reasons:
+        return []
+    line = (
+        f"probabilities lean on a prior, that {model.default_share:.0%} of lists hold the truth: "
+        f"{' and '.join(reasons)}; who knows the share better states it, such as --in-list 0.5"
+    )
+    return [line]
 
 
 def dependence_lines(estimated: Mapping[str, float]) -> list[str]:
@@ -140,6 +175,11 @@ def dependence_lines(estimated: Mapping[str, float]) -> list[str]:
         f"{options} {verb} them fixed"
     )
     return [line]
+
+
+def _log_odds(results: Iterable[QueryResult]) -> Floats:
+    found = (answer.log_odds_in_list for answer in _answers(results))
+    return np.array([odds for odds in found if odds is not None], dtype=np.float64)
 
 
 def _answers(results: Iterable[QueryResult]) -> Iterator[Answer]:

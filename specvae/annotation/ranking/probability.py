@@ -29,7 +29,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specvae.annotation.evidence.known_share import estimate_share, probability_at
+from specvae.annotation.evidence.known_share import (
+    estimate_share,
+    probability_at,
+    share_interval,
+)
 from specvae.annotation.evidence.minimise import minimise
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
@@ -197,6 +201,10 @@ class ProbabilityModel:
         See `specvae.annotation.evidence.known_share.estimate_share`.
         """
         return estimate_share(log_odds, self.default_share, self.share_strength)
+
+    def share_interval(self, log_odds: Floats) -> tuple[float, float]:
+        """Return the 95 % interval of that share; see `known_share.share_interval`."""
+        return share_interval(log_odds, self.default_share, self.share_strength)
 
     def probabilities(
         self,

@@ -97,18 +97,40 @@ def test_what_would_keep_probabilities_fixed_is_said() -> None:
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
     results: list[QueryResult] = [result(0.9, 0.05), result(0.7), result(0.2), UNRANKED]
-    lines = summary_lines(results, 0.912, True, 0.5)
-    assert lines[0] == "lists that hold the truth: 91.2% (estimated from 3 queries)"
-    assert lines[1] == (
+    lines = summary_lines(MODEL, results, 0.912, True, 0.5)
+    assert lines[0].startswith("lists that hold the truth: 91.2% (estimated from 3 queries; 95% ")
+    assert lines[1].startswith("probabilities lean on a prior, that 90% of lists hold the truth: ")
+    assert lines[1].endswith("such as --in-list 0.5")
+    assert lines[2] == (
         "best candidates: 3, of which about 1.8 are right; estimated false-discovery rate 40.0%"
     )
-    assert lines[2] == (
+    assert lines[3] == (
         "best candidates of probability 0.5 or more: 2, of which about 1.6 are right; estimated "
         "false-discovery rate 20.0%"
     )
-    assert summary_lines(results, 0.9, False, 0.95)[-1] == (
-        "best candidates of probability 0.95 or more: none"
-    )
+    given = summary_lines(MODEL, results, 0.9, False, 0.95)
+    assert given[0] == "lists that hold the truth: 90.0% (as given)"
+    assert given[-1] == "best candidates of probability 0.95 or more: none"
+    assert len(given) == 3
+
+
+@pytest.mark.parametrize(
+    ("n", "n_candidates", "said"),
+    [
+        (99, 9, "fewer than 100 queries are ranked"),
+        (100, 9, None),
+        (100, 2, "100 of 100 lists have one or two candidates"),
+        (99, 1, "fewer than 100 queries are ranked and 99 of 99 lists"),
+    ],
+)
+def test_probabilities_that_lean_on_the_prior_say_so(
+    n: int, n_candidates: int, said: str | None
+) -> None:
+    one = replace(result(0.9), n_candidates=n_candidates)
+    lines = summary_lines(MODEL, [one] * n, 0.9, True, None)
+    doubts = [line for line in lines if "lean on a prior" in line]
+    assert len(doubts) == (said is not None)
+    assert said is None or said in doubts[0]
 
 
 def test_uncalibrated_rows_are_untouched() -> None:
