@@ -76,6 +76,21 @@ CATALOGUE: Mapping[str, Dataset] = {
         ),
         note="unzip it, then train with --spectra on the .msp inside; the export changes over time",
     ),
+    "massbank": Dataset(
+        title="MassBank 2026.03, all records (MSP)",
+        source="https://github.com/MassBank/MassBank-data",
+        licence="per record: CC0, CC BY, CC BY-SA, some CC BY-NC (stated in each record)",
+        files=(
+            RemoteFile(
+                name="MassBank_NISTformat.msp",
+                url="https://github.com/MassBank/MassBank-data/releases/download/2026.03/"
+                "MassBank_NISTformat.msp",
+                checksum=None,
+                origin="the release's asset, as several public projects fetch it; not tried",
+            ),
+        ),
+        note="train with --spectra on it; a model that is given away may hold no record under NC",
+    ),
     "casmi2017": Dataset(
         title="CASMI 2017 challenges as MGF files, with solutions (and other years')",
         source="http://casmi-contest.org/2017/index.shtml",

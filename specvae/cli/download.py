@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import IO
+from urllib.parse import urlsplit
 
 import click
 
@@ -20,12 +23,15 @@ from specvae.cli import datasets
 from specvae.cli.console import Console, verbosity
 from specvae.cli.datasets import Dataset, RemoteFile
 from specvae.cli.defaults import settings_options
+from specvae.cli.package_model import unpack_model
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text, sha256_of
 
 SUMS = "SHA256SUMS"
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = 30.0  # s without a byte
+_MODEL = "model"
+_ARCHIVE = re.compile(r"[\w.+-]+\.zip")
 PAUSES = (1.0, 3.0, 9.0)  # s before each further try
 
 # What urllib lets through unwrapped when a connection fails.
@@ -47,6 +53,7 @@ class _InterruptedError(Exception):
 
 @click.command()
 @click.argument("name", required=False)
+@click.argument("url", required=False)
 @click.option(
     "-o",
     "--output",
@@ -55,35 +62,92 @@ class _InterruptedError(Exception):
     show_default=True,
     help="Folder for data sets; each gets a folder of its own in it.",
 )
+@click.option(
+    "--mirror",
+    metavar="URL",
+    default=None,
+    help="Fetch each file from this address with its name behind it, instead of the published one.",
+)
+@click.option(
+    "--sha256",
+    metavar="HEX",
+    default=None,
+    help="With 'model': what the archive's SHA-256 must be.",
+)
 @click.option("--list", "list_only", is_flag=True, help="List the data sets and exit.")
 @settings_options
 @verbosity
-def download(name: str | None, output: Path, list_only: bool) -> None:
-    """Fetch a public data set: mona, casmi2017, mnist, svhn or cub.
+def download(
+    name: str | None,
+    url: str | None,
+    output: Path,
+    mirror: str | None,
+    sha256: str | None,
+    list_only: bool,
+) -> None:
+    """Fetch a public data set (massbank, mona, casmi2017, mnist, svhn, cub), or a model.
 
     Prints the paths of the files. An interrupted download continues when the command is run again.
     Files are checked against their published checksum. Where none is published, the SHA-256 of the
-    download is kept beside the file and checked from then on.
+    download is kept beside the file and checked from then on. A proxy is taken from the environment
+    (https_proxy, http_proxy).
+
+    'model' takes the address of an archive that 'specvae package-model' wrote, checks what is in it
+    and unpacks it into a folder of its name.
 
     \b
     Example:
-      specvae download mnist
+      specvae download massbank
+      specvae download model https://example.org/my-model.zip -o .
     """
     if list_only:
         for key, dataset in datasets.CATALOGUE.items():
             click.echo(_described(key, dataset))
         return
+    if name == _MODEL:
+        _download_model(url, output, sha256)
+        return
+    if url is not None or sha256 is not None:
+        raise click.UsageError("an address and --sha256 go with 'model' only.")
     if name is None or name not in datasets.CATALOGUE:
         found = "no data set is named" if name is None else f"{name!r} is not a known data set"
-        raise click.UsageError(f"{found}; known are {', '.join(datasets.CATALOGUE)}.")
+        raise click.UsageError(f"{found}; known are {', '.join(datasets.CATALOGUE)} and {_MODEL}.")
     console = Console()
     dataset = datasets.CATALOGUE[name]
     console.log(f"{dataset.title}\nlicence: {dataset.licence}; see {dataset.source}")
     for file in dataset.files:
+        if mirror is not None:
+            file = replace(file, url=f"{mirror.rstrip('/')}/{file.name}")
         path = fetch(file, output / name, console)
         click.echo(str(path))
     if dataset.note:
         console.log(f"note: {dataset.note}")
+
+
+def _download_model(url: str | None, output: Path, sha256: str | None) -> None:
+    """Fetch an archive, unpack it beside its own place, and remove it."""
+    name = PurePosixPath(urlsplit(url or "").path).name
+    if url is None or not _ARCHIVE.fullmatch(name):
+        raise click.UsageError(
+            "download model takes the address of an archive, such as "
+            "https://example.org/my-model.zip."
+        )
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise click.UsageError(f"--sha256 is {sha256!r}; wanted 64 hexadecimal digits.")
+    folder = output / name.removesuffix(".zip")
+    if folder.exists():
+        raise DownloadError(f"{folder}: is there already; -o names another folder for the model")
+    checksum = None if sha256 is None else f"sha256:{sha256.lower()}"
+    console = Console()
+    store = output / f".{name}.download"
+    archive = fetch(RemoteFile(name, url, checksum, "as given"), store, console)
+    try:
+        path = unpack_model(archive, folder)
+    finally:
+        archive.unlink(missing_ok=True)
+        (store / SUMS).unlink(missing_ok=True)
+        store.rmdir()
+    click.echo(str(path))
 
 
 def _described(key: str, dataset: Dataset) -> str:
@@ -207,6 +271,7 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
         with urllib.request.urlopen(
             urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
         ) as response:
+            _require_no_page(response, url)
             is_rest = response.status == 206 and _start(response) == done
             if response.status == 206 and not is_rest:
                 part.remove()
@@ -232,6 +297,15 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
         raise _InterruptedError(f"gave no answer ({_cause(error)})") from None
     if total is not None and done < total:
         raise _InterruptedError(f"connection ended after {done:,} of {total:,} bytes")
+
+
+def _require_no_page(response: http.client.HTTPResponse, url: str) -> None:
+    """Refuse a web page in place of the file: a login, a consent, or word that it has moved."""
+    if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+        raise DownloadError(
+            f"{url}: the server answered with a web page, not with the file; "
+            "see whether a browser can fetch it, or name another place by --mirror"
+        )
 
 
 def _refusal(error: urllib.error.HTTPError, url: str, part: _Part) -> Exception:
@@ -289,7 +363,10 @@ def _cause(error: object) -> str:
 
 
 def _accept(file: RemoteFile, part: _Part, console: Console) -> None:
-    """Rename a complete part to its final name if its checksum is the published one."""
+    """Rename a complete part to its final name if its checksum is the published one.
+
+    Without one, an archive that is cut off is noticed at least: a server may lie about the length.
+    """
     sha256 = sha256_of(part.file)
     if file.checksum is not None:
         found = _digest(part.file, file.checksum)
@@ -300,6 +377,9 @@ def _accept(file: RemoteFile, part: _Part, console: Console) -> None:
             )
         console.log(f"{file.name}: {file.checksum.partition(':')[0]} verified")
     else:
+        if part.path.suffix == ".zip" and not zipfile.is_zipfile(part.file):
+            part.remove()
+            raise DownloadError(f"{file.url}: is no whole zip archive; the file was not kept")
         _remember(part.path, sha256)
         console.log(f"{file.name}: no checksum is published; sha256 {sha256} kept in {SUMS}")
     part.file.replace(part.path)

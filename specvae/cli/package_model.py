@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from pathlib import Path
+import zlib
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -13,11 +15,13 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, model_file
 from specvae.cli.outputs import require_outputs
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path
 
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
+MODEL_FILE = "model.safetensors"
+_PACKED = (MODEL_FILE, CARD, SUMS)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same archive
 
 
@@ -75,6 +79,52 @@ def package_model(model: Path, output: Path, licence: str | None) -> None:
     for remark in licence_remarks(header):
         console.log(f"note: {remark}")
     click.echo(str(output))
+
+
+def unpack_model(archive: Path, folder: Path) -> Path:
+    """Unpack what `package-model` packed; return the model's file.
+
+    Nothing is written unless the archive holds a model, its card and checksums, and nothing else,
+    and the checksums are right.
+
+    Raises
+    ------
+    InputError
+        If it is no such archive, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            entries = {PurePosixPath(name).name: name for name in opened.namelist()}
+            if len(opened.namelist()) != len(_PACKED) or set(entries) != set(_PACKED):
+                raise InputError(
+                    f"{archive}: found {', '.join(sorted(opened.namelist())[:5])}, wanted "
+                    f"{', '.join(_PACKED)} in one folder: no archive of specvae package-model"
+                )
+            sums = opened.read(entries[SUMS]).decode("utf-8").splitlines()
+            wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
+                for name in (CARD, MODEL_FILE):
+                    found = _unpack(opened, entries[name], Path(temporary) / name)
+                    if found != wanted.get(name):
+                        raise InputError(
+                            f"{archive}: {name} has the SHA-256 {found}, wanted {wanted.get(name)}"
+                        )
+                folder.mkdir()
+                for name in (CARD, MODEL_FILE):
+                    (Path(temporary) / name).replace(folder / name)
+    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
+        raise InputError(f"{archive}: no whole archive of a model ({error})") from None
+    return folder / MODEL_FILE
+
+
+def _unpack(archive: zipfile.ZipFile, name: str, target: Path) -> str:
+    digest = hashlib.sha256()
+    with archive.open(name) as source, target.open("wb") as stream:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            stream.write(block)
+    return digest.hexdigest()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: Path | bytes) -> None:

@@ -1,5 +1,8 @@
 import hashlib
+import io
 import threading
+import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +15,8 @@ from specvae.cli import datasets
 from specvae.cli import download as download_module
 from specvae.cli.datasets import CATALOGUE, Dataset, RemoteFile
 from specvae.cli.download import SUMS, DownloadError, download
+from specvae.cli.package_model import CARD
+from specvae.cli.package_model import SUMS as ARCHIVE_SUMS
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -28,7 +33,10 @@ class Server:
     statuses: list[int] = field(default_factory=list)  # answered first, one per request
     cut_after: list[int] = field(default_factory=list)  # bytes before the connection is cut
     without_ranges: bool = False
+    content_type: str = "application/octet-stream"
+    said_length: int | None = None  # in place of the true one
     ranges: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -39,7 +47,8 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             if server.statuses:
                 self.send_error(server.statuses.pop(0))
                 return
-            if self.path != "/file.bin":
+            server.paths.append(self.path)
+            if not self.path.endswith((".bin", ".zip")):
                 self.send_error(404)
                 return
             first = 0
@@ -60,7 +69,9 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             if first:
                 self.send_header("Content-Range", f"bytes {first}-{total - 1}/{total}")
             self.send_header("ETag", server.tag)
-            self.send_header("Content-Length", str(total - first))
+            length = total - first if server.said_length is None else server.said_length
+            self.send_header("Content-Length", str(length))
+            self.send_header("Content-Type", server.content_type)
             self.end_headers()
             body = server.content[first:]
             self.wfile.write(body[: server.cut_after.pop(0)] if server.cut_after else body)
@@ -304,7 +315,7 @@ def test_an_error_of_the_disk_leaves_no_file_under_the_final_name(
 def test_an_unknown_name_is_a_usage_error_that_lists_the_known() -> None:
     result = CliRunner().invoke(download, ["imagenet"])
     assert result.exit_code == 2
-    assert "mona, casmi2017, mnist, svhn, cub" in result.stderr
+    assert "mona, massbank, casmi2017, mnist, svhn, cub and model" in result.stderr
     assert CliRunner().invoke(download, []).exit_code == 2
 
 
@@ -336,3 +347,128 @@ def test_checksums_in_the_catalogue_have_the_length_of_their_kind() -> None:
                 kind, _, digest = file.checksum.partition(":")
                 assert len(digest) == lengths[kind]
                 assert set(digest) <= set("0123456789abcdef")
+
+
+def test_a_web_page_is_not_taken_for_the_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, checksum=None)
+    server.content, server.content_type = b"<html>please log in</html>", "text/html; charset=utf-8"
+    result = run(tmp_path)
+    assert isinstance(result.exception, DownloadError)
+    assert "answered with a web page" in str(result.exception)
+    assert names(tmp_path / "tiny") == []
+
+
+def test_a_server_that_promises_more_than_it_sends_is_asked_for_the_rest(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Asked for what is missing, it says that there is no more: the file is whole."""
+    offer(monkeypatch, server, checksum=None)
+    server.said_length = len(CONTENT) + 5
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert server.ranges == [None, f"bytes={len(CONTENT)}-"]
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_promises_less_is_found_out_by_the_checksum(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.said_length = len(CONTENT) - 5
+    result = run(tmp_path)
+    assert isinstance(result.exception, DownloadError)
+    assert "checksum is" in str(result.exception)
+
+
+def test_a_mirror_gives_the_same_file_or_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, path="/gone")
+    mirror = f"{server.address}/mirror/"
+    arguments = ["tiny", "-o", str(tmp_path), "--mirror", mirror]
+    result = CliRunner().invoke(download, arguments)
+    assert result.exit_code == 0, result.output
+    assert server.paths == ["/mirror/tiny.bin"]
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
+    server.content = b"another file"
+    arguments[2] = str(tmp_path / "other")
+    result = CliRunner().invoke(download, arguments)
+    assert "checksum is" in str(result.exception)
+
+
+def test_a_proxy_of_the_environment_is_asked(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which remembers that there is none
+    monkeypatch.setenv("http_proxy", server.address)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    offer(monkeypatch, server)
+    file = RemoteFile("tiny.bin", "http://nowhere.invalid/tiny.bin", MD5, "this test")
+    entry = Dataset("a tiny set", "https://example.org", "CC0", (file,))
+    monkeypatch.setattr(datasets, "CATALOGUE", {**CATALOGUE, "tiny": entry})
+    assert run(tmp_path).exit_code == 0
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    assert server.paths == ["http://nowhere.invalid/tiny.bin"]
+
+
+def archive(**files: bytes) -> bytes:
+    """Return a model's archive; `files` replace some of what is in it."""
+    contents = {"model.safetensors": b"weights", CARD: b"# my-model"} | files
+    listed = {name: content for name, content in contents.items() if name != ARCHIVE_SUMS}
+    digests = (f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in listed.items())
+    contents.setdefault(ARCHIVE_SUMS, "\n".join(digests).encode())
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as opened:
+        for name, content in contents.items():
+            opened.writestr(f"my-model/{name}", content)
+    return packed.getvalue()
+
+
+def fetch_model(server: Server, folder: Path, *options: str) -> Result:
+    url = f"{server.address}/models/my-model.zip"
+    return CliRunner().invoke(download, ["model", url, "-o", str(folder), *options])
+
+
+def test_a_model_is_fetched_checked_and_unpacked(server: Server, tmp_path: Path) -> None:
+    server.content = archive()
+    server.cut_after = [50]
+    sha256 = hashlib.sha256(server.content).hexdigest()
+    result = fetch_model(server, tmp_path, "--sha256", sha256)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'my-model' / 'model.safetensors'}\n"
+    assert names(tmp_path) == ["my-model"]
+    assert names(tmp_path / "my-model") == [CARD, "model.safetensors"]
+    again = fetch_model(server, tmp_path)
+    assert "is there already" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (archive(**{ARCHIVE_SUMS: b"0  model.safetensors"}), "has the SHA-256"),
+        (archive(**{"../escape": b"x"}), "no archive of specvae package-model"),
+        (archive()[:-30], "no whole zip archive"),
+        (b"PK" * 40, "no whole zip archive"),
+    ],
+)
+def test_a_damaged_or_foreign_archive_leaves_no_model(
+    server: Server, tmp_path: Path, content: bytes, said: str
+) -> None:
+    server.content = content
+    result = fetch_model(server, tmp_path)
+    assert result.exit_code == 1
+    assert said in str(result.exception)
+    assert not (tmp_path / "my-model").exists()
+    assert not (tmp_path / "escape").exists()
+
+
+def test_the_wrong_digest_of_a_model_is_refused(server: Server, tmp_path: Path) -> None:
+    server.content = archive()
+    result = fetch_model(server, tmp_path, "--sha256", "0" * 64)
+    assert "checksum is" in str(result.exception)
+    assert fetch_model(server, tmp_path, "--sha256", "short").exit_code == 2
+    for arguments in (["model"], ["model", "https://example.org/"], ["tiny", "https://x.org/a"]):
+        assert CliRunner().invoke(download, arguments).exit_code == 2
