@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from specvae.errors import CheckpointError, InputError
@@ -18,8 +19,9 @@ from specvae_bench.paper.images import ImageSet
 from specvae_bench.paper.oracles import Oracle
 from specvae_bench.paper.sentences import VOCABULARY, ToldDigits
 
-# Rounds in which digits are paired with those in colour: an epoch is 469 steps.
+# Rounds in which digits are paired with those in colour: an epoch is 468 steps.
 _COLOUR_PAIRINGS = 2
+_COLOUR_BATCH = experiments.mnist_colour().batch_size
 # Draws from the prior for joint coherence; a trial with few examples has ten for each.
 _N_DRAWS = 10_000
 _N_SENTENCES = 2000
@@ -85,7 +87,12 @@ def others_of_class(labels: Tensor, labels_again: Tensor) -> tuple[Tensor, Tenso
     """Pair each digit with others of its class; by chance it would meet itself now and then."""
     first, second = images.pair_by_class(labels, labels_again, _COLOUR_PAIRINGS)
     apart = first != second
-    return first[apart], second[apart]
+    first, second = first[apart], second[apart]
+    # As many as fill whole batches, some left out here and there: on a GPU a batch of another size
+    # is recorded anew.
+    n_whole = len(first) // _COLOUR_BATCH * _COLOUR_BATCH or len(first)
+    kept = torch.linspace(0, max(len(first) - 1, 0), n_whole).long()
+    return first[kept], second[kept]
 
 
 def _pair_task(

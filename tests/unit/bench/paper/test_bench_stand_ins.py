@@ -95,6 +95,11 @@ def test_no_digit_is_paired_with_itself() -> None:
     assert torch.equal(labels[first], labels[second])
     assert not (first == second).any()
     assert len(first) > 40
+    many = torch.arange(700) % 10
+    first, second = loaders.others_of_class(many, many)
+    assert len(first) == 5 * 256  # whole batches of some 1,400 pairs
+    assert torch.equal(many[first], many[second])
+    assert not (first == second).any()
 
 
 def test_measures_are_what_their_names_say() -> None:
