@@ -1,0 +1,170 @@
+"""Take structures of a table through every step of a ranking, and see that none ends it.
+
+    python tests/every_structure.py TABLE MODEL --sample 20000 --seed 1 --json FILE
+
+Each is read, standardised, fingerprinted in the layouts of the model and of its evidence, broken
+into fragments, looked up in the model's library, ranked and drawn. What is wrong: anything raised,
+a row that is neither ranked nor skipped with its reason, a score that is no finite number, a
+structure that cannot be drawn, a batch that takes long. Not part of ``make test``.
+docs/reliability.md has what came of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import faulthandler
+import json
+import logging
+import math
+import random
+import re
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from specvae.annotation.output import html
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.result import Answer
+from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.molecules.structures import read_named_rows
+from specvae.spectra.spectrum import Spectrum
+
+_BATCH = 100
+_LONGEST_BATCH = 60.0  # s of this process's own time
+_COLUMNS = ("smiles", "inchi")
+# Peaks at many nominal masses, so that pieces of every size are looked for.
+_QUERY = Spectrum(
+    mz=np.arange(41.0, 601.0, 8.0) + 0.04,
+    intensity=np.linspace(1.0, 100.0, 70),
+    query_id="q",
+    precursor_mz=650.3,
+    adduct="[M+H]+",
+    charge=1,
+    ion_mode="positive",
+)
+
+
+@dataclass
+class Outcome:
+    """What became of the structures of a table."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def fail(self, what: str, rows: Sequence[dict[str, str]]) -> None:
+        """Note a failure of a batch, with its first structure."""
+        self.counts["badly"] += 1
+        first = next((row[c] for row in rows for c in _COLUMNS if row.get(c)), "")
+        self.failures.append(f"{what}: {first[:120]}")
+        print(self.failures[-1], flush=True)  # noqa: T201
+
+
+def sampled(path: Path, first: int, sample: int, seed: int) -> list[dict[str, str]]:
+    """Return the rows from `first` on, or so many of them, drawn at random, in their order."""
+    rows = [
+        {column: row[column] for column in _COLUMNS if column in row}
+        for number, (_, row) in enumerate(read_named_rows(path))
+        if number >= first
+    ]
+    if not sample or sample >= len(rows):
+        return rows
+    return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), sample))]
+
+
+def try_batch(
+    annotator: Annotator, folder: Path, rows: Sequence[dict[str, str]], outcome: Outcome
+) -> None:
+    """Rank the structures of a batch for one spectrum, and draw them."""
+    table = folder / "batch.csv"
+    with table.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ("query_id", *_COLUMNS))
+        writer.writeheader()
+        writer.writerows({"query_id": "q", **row} for row in rows)
+    run = RankingRun(annotator, RunOptions(candidates=table, n_jobs=1))
+    (result,) = run.results([_QUERY], top=None).results
+    annotations = result.annotations if isinstance(result, Answer) else ()
+    outcome.counts["ranked"] += len(annotations)
+    outcome.counts["skipped"] += len(run.candidates.skips)
+    for skip in run.candidates.skips:
+        outcome.reasons[re.sub(r"[:(].*|[\d,]+ ", "", skip.detail).strip()] += 1
+    for note, n in run.candidates.notes.items():
+        outcome.reasons[note] += n
+    for annotation in annotations:
+        if not math.isfinite(annotation.score):
+            outcome.fail(f"score {annotation.score}", [{"smiles": annotation.smiles}])
+        if html._structure_svg(annotation.smiles) is None:
+            outcome.fail("not drawn", [{"smiles": annotation.smiles}])
+    html._structure_svg.cache_clear()
+
+
+def walk(annotator: Annotator, rows: Sequence[dict[str, str]], outcome: Outcome) -> Iterator[int]:
+    """Try all rows batch by batch; yield how many were tried."""
+    with tempfile.TemporaryDirectory() as folder:
+        following = iter(rows)
+        while batch := tuple(islice(following, _BATCH)):
+            # What ends the process itself, in a library's C code, is told with its place.
+            faulthandler.dump_traceback_later(600, exit=True)
+            start = time.process_time()
+            try:
+                try_batch(annotator, Path(folder), batch, outcome)
+            except Exception:  # what this is looking for
+                outcome.fail(traceback.format_exc().strip().splitlines()[-1][:200], batch)
+            seconds = time.process_time() - start
+            if seconds > _LONGEST_BATCH:
+                outcome.fail(f"{seconds:.0f} s for {len(batch)} structures", batch)
+            outcome.counts["tried"] += len(batch)
+            yield outcome.counts["tried"]
+
+
+def main() -> int:
+    """Try a table, and tell what went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("model", type=Path, help="the checkpoint of a model, as demo writes one")
+    parser.add_argument("--first", type=int, default=0, help="row at which it begins")
+    parser.add_argument("--sample", type=int, default=0, help="so many rows, drawn at random")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so long")
+    parser.add_argument("--json", type=Path, help="where the counts are written")
+    options = parser.parse_args()
+    logging.getLogger("specvae").setLevel(logging.ERROR)
+    faulthandler.enable()
+    annotator = Annotator.load(options.model, "cpu")
+    rows = sampled(options.table, options.first, options.sample, options.seed)
+    # A shuffled order makes what was tried when time runs out a sample of all.
+    random.Random(options.seed).shuffle(rows)
+    outcome = Outcome()
+    start = time.monotonic()
+    for n_tried in walk(annotator, rows, outcome):
+        if n_tried % 5000 == 0:
+            print(f"{n_tried:,} of {len(rows):,}", flush=True)  # noqa: T201
+        if time.monotonic() - start > options.seconds:
+            break
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "table": options.table.name,
+        "rows": len(rows),
+        "first": options.first,
+        "seed": options.seed,
+        **outcome.counts,
+        "reasons": dict(outcome.reasons.most_common()),
+        "failures": outcome.failures,
+    }
+    print(json.dumps(result, indent=1))  # noqa: T201
+    if options.json is not None:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 1 if outcome.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
