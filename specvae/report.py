@@ -10,6 +10,7 @@ from pathlib import Path
 
 from specvae.errors import InputError, printable
 from specvae.files import atomic_text
+from specvae.limits import limits
 
 _LONGEST_NAME = 100  # characters of a record's name in a message
 
@@ -114,12 +115,17 @@ class ReadReport:
         Raises
         ------
         InputError
-            If the report is strict and the record is malformed.
+            If the report is strict and the record is malformed, or too many are skipped.
         """
         skip = Skip(path, line, printable(record), reason, printable(detail))
         if self.strict and reason.is_malformed:
             raise InputError(str(skip))
         self.skips.append(skip)
+        if len(self.skips) > (most := limits().skipped):
+            raise InputError(
+                f"{path}:{line}: more than {most:,} records cannot be used (skipped), the last: "
+                f"{reason}"
+            )
 
     @property
     def counts(self) -> Counter[Reason]:

@@ -314,19 +314,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a TOML file ({reason})") from None
 
 
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(assignments: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """Parse ``key=value`` texts; a value is TOML, or a bare string if it is not.
 
     Raises
     ------
     ConfigError
-        If a text has no ``=``.
+        If a text has no ``=``; the message names the option.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {shortened(assignment)}: wanted key=value")
+            raise ConfigError(f"{option} {shortened(assignment)}: wanted key=value")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):

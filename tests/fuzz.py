@@ -507,7 +507,7 @@ def tried(
     try:
         outcome = check(path)
     except Exception:  # what this is looking for
-        return Outcome("refused", traceback.format_exc().strip().splitlines()[-1][:200])
+        return Outcome("refused", traceback.format_exception_only(*sys.exc_info()[:2])[-1][:200])
     if seconds is not None and time.process_time() - start > seconds:
         return Outcome(outcome.kind, "took longer than it may")
     return outcome

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.console import verbosity
+from specvae.cli.console import echo, one_line, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT_TABLE
+from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.errors import InputError, SpecvaeError
 from specvae.report import ReadReport
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from specvae.spectra.overview import Overview
     from specvae.spectra.spectrum import Spectrum
 
-_TABLES = (".csv", ".tsv", ".tab", ".txt", ".smi", ".smiles", ".ism")
+_TABLES = (".csv", ".tsv", ".tab", ".txt", ".smi", ".smiles", ".ism", ".sdf", ".sd")
 _FORMATS = {
     "msp": "MSP",
     "mgf": "MGF",
@@ -29,6 +29,7 @@ _FORMATS = {
     "massbank": "MassBank records",
 }
 _N_WORDS = 6  # of a counter
+_LONGEST_SHOWN = 60  # characters of a name or a structure
 _N_SKIPS = 3  # of a reason
 
 Lines = Iterator[tuple[str, str]]
@@ -36,6 +37,7 @@ Lines = Iterator[tuple[str, str]]
 
 @click.command()
 @click.argument("files", metavar="FILE...", type=INPUT_TABLE, nargs=-1, required=True)
+@limit_option
 @settings_options
 @verbosity
 def check(files: tuple[Path, ...]) -> None:
@@ -43,7 +45,8 @@ def check(files: tuple[Path, ...]) -> None:
 
     Spectra: how many, their precursors, ion species and modes, units of energy, MS levels; what was
     decided about records; which were skipped, and why; the first three. Candidates: how many, their
-    masses, what was skipped. The exit code is 1 if a file cannot be used.
+    masses, what was skipped. Truths (query_id and inchikey): of how many queries. The exit code is
+    1 if a file cannot be used.
 
     \b
     Example:
@@ -55,10 +58,10 @@ def check(files: tuple[Path, ...]) -> None:
             click.echo()
         try:
             for name, value in _described(path):
-                click.echo(f"{name:<16}{value}".rstrip())
+                echo(f"{name:<16}{value}".rstrip())
         except SpecvaeError as error:
             n_bad += 1
-            click.echo(f"specvae: {error}", err=True)
+            click.echo(f"specvae: {one_line(str(error))}", err=True)
     if n_bad:
         raise click.exceptions.Exit(1)
 
@@ -73,7 +76,7 @@ def _described(path: Path) -> Lines:
     except InputError:
         if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
             raise
-        return _candidates(path)
+        return _truths(path) or _candidates(path)
     return _spectra(path, _FORMATS[kind])
 
 
@@ -121,7 +124,7 @@ def _decisions(report: ReadReport) -> Lines:
         skips = (skip for skip in report.skips if skip.reason is reason)
         for skip in islice(skips, _N_SKIPS):
             detail = f": {skip.detail}" if skip.detail else ""
-            yield "", f"  line {skip.line:,}, {skip.record}{detail}"
+            yield "", f"  line {skip.line:,}, {_short(skip.record)}{detail}"
 
 
 def _example(spectrum: Spectrum) -> str:
@@ -130,7 +133,7 @@ def _example(spectrum: Spectrum) -> str:
     base = spectrum.mz[spectrum.intensity.argmax()]
     noun = "peak" if spectrum.n_peaks == 1 else "peaks"
     parts = [
-        spectrum.query_id,
+        _short(spectrum.query_id),
         "no precursor m/z" if mz is None else f"m/z {mz:.4f}",
         ion.name if ion else spectrum.adduct or "ion species not known",
         spectrum.ion_mode or "ion mode not known",
@@ -144,7 +147,7 @@ def _candidates(path: Path) -> Lines:
     from specvae.molecules.candidates import read_candidates
 
     report = ReadReport()
-    found = read_candidates(path, report)
+    found = read_candidates(path, report, None)
     yield "file", str(path)
     yield "format", "table of candidates"
     yield "candidates", f"{len(found):,}"
@@ -164,7 +167,31 @@ def _candidates(path: Path) -> Lines:
 
 def _shown(smiles: Iterable[str], names: Iterable[str]) -> Lines:
     for number, (text, name) in enumerate(zip(smiles, names, strict=True)):
-        yield ("" if number else "examples"), f"{text[:80]} {name}".strip()
+        yield ("" if number else "examples"), f"{_short(text)} {_short(name)}".strip()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def _truths(path: Path) -> Lines | None:
+    """Describe a table of truths, which has a query_id, and a key in the place of a structure."""
+    from specvae.annotation.library.compounds import read_truth
+    from specvae.molecules.structures import column_meaning, open_text, read_table
+
+    with open_text(path) as stream:
+        columns = set(map(column_meaning, read_table(stream)[0]))
+    if not {"query_id", "inchikey"} <= columns or columns & {"smiles", "inchi"}:
+        return None
+    truth = read_truth(path)
+    lines = [
+        ("file", str(path)),
+        ("format", "table of truths, for evaluate --truth"),
+        ("queries", f"{len(truth):,}"),
+        ("compounds", f"{len(set(truth.values())):,}"),
+    ]
+    shown = [f"{_short(query)} {block}" for query, block in islice(truth.items(), _N_SKIPS)]
+    return iter([*lines, *zip(["examples", "", ""], shown, strict=False)])
 
 
 def _pool(path: Path) -> Lines:

@@ -11,6 +11,7 @@ import click
 
 from specvae.errors import CheckpointError, InputError
 from specvae.files import rewindable
+from specvae.limits import changed_limits
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.probability import ProbabilityModel
@@ -82,10 +83,28 @@ def model_option(function: Decorated) -> Decorated:
 
 
 def strict_option(function: Decorated) -> Decorated:
-    """Add ``--strict``."""
+    """Add ``--strict`` and ``--limit``."""
     return click.option("--strict", is_flag=True, help="Make the first malformed record an error.")(
-        function
+        limit_option(function)
     )
+
+
+def limit_option(function: Decorated) -> Decorated:
+    """Add ``--limit``, which holds while the command runs."""
+
+    def change(ctx: click.Context, _: click.Parameter, assignments: tuple[str, ...]) -> None:
+        if assignments:
+            ctx.with_resource(changed_limits(assignments))
+
+    return click.option(
+        "--limit",
+        multiple=True,
+        metavar="NAME=VALUE",
+        expose_value=False,
+        callback=change,
+        help="Let a line, record, table or structure be larger, e.g. structure_atoms=2000; names "
+        "in docs/reliability.md (repeatable).",
+    )(function)
 
 
 def query_filter_options(function: Decorated) -> Decorated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError, StructureError
+from specvae.limits import limits
 from specvae.molecules.fingerprint import (
     FingerprintCache,
     FingerprintLayout,
@@ -297,10 +299,16 @@ def read_candidates(
     Raises
     ------
     InputError
-        If the file cannot be used.
+        If the file cannot be used, or has more structures than the limit `table_rows`.
     """
     report = report if report is not None else ReadReport()
-    rows = list(read_rows(path, report, n_jobs))
+    most = limits().table_rows
+    rows = list(itertools.islice(read_rows(path, report, n_jobs), most + 1))
+    if len(rows) > most:
+        raise InputError(
+            f"{path}: more than {most:,} structures (table_rows), which are held in memory; "
+            "'specvae pool build' makes a pool of any number"
+        )
     has_query_ids = any(row.query_id for row in rows)
     if has_query_ids:
         for row in rows:

@@ -37,18 +37,13 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
 from specvae.errors import StructureError
+from specvae.limits import limits
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.mobile_hydrogens import settle_hydrogens
 
 STANDARD_VERSION = 3
 """Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
 since metal complexes are kept whole."""
-
-LONGEST_TEXT = 10_000
-"""Characters of a SMILES or InChI: RDKit takes seconds and gigabytes for longer ones."""
-
-MOST_ATOMS = 1_000
-"""Heavy atoms of a structure."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 
@@ -337,8 +332,19 @@ def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
 
 
 def _parsed(kind: str, text: str) -> Chem.Mol:
-    if len(text) > LONGEST_TEXT:
-        raise StructureError(f"{kind} of {len(text):,} characters, at most {LONGEST_TEXT:,}")
+    # RDKit takes seconds and gigabytes for long texts and many components.
+    most = limits()
+    if len(text) > most.structure_characters:
+        raise StructureError(
+            f"{kind} of {len(text):,} characters, at most {most.structure_characters:,} "
+            "(structure_characters)"
+        )
+    n_components = 1 + text.count(".")
+    if n_components > most.structure_components:
+        raise StructureError(
+            f"{n_components:,} components, at most {most.structure_components:,} "
+            f"(structure_components): {_shown(text)}"
+        )
     mol = (
         Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
     )
@@ -346,8 +352,11 @@ def _parsed(kind: str, text: str) -> Chem.Mol:
         raise StructureError(f"{kind} cannot be parsed: {_shown(text)}{_cause(text, kind)}")
     if mol.GetNumAtoms() == 0:
         raise StructureError(f"{kind} has no atoms: {_shown(text)}")
-    if mol.GetNumAtoms() > MOST_ATOMS:
-        raise StructureError(f"{mol.GetNumAtoms():,} atoms, at most {MOST_ATOMS:,}: {_shown(text)}")
+    if mol.GetNumAtoms() > most.structure_atoms:
+        raise StructureError(
+            f"{mol.GetNumAtoms():,} atoms, at most {most.structure_atoms:,} (structure_atoms): "
+            f"{_shown(text)}"
+        )
     return mol
 
 

@@ -20,6 +20,7 @@ from rdkit import Chem
 
 from specvae.errors import InputError, StructureError
 from specvae.files import open_unpacked
+from specvae.limits import limits
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.workers import in_order, usable_cores
 from specvae.report import ReadReport, Reason
@@ -34,8 +35,6 @@ _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
 _LONGEST_CELL = 50  # lines
-# Lists of synonyms take a million; beyond is what a small gzip file can be blown up to.
-_LONGEST_LINE = 10_000_000  # characters
 _LONGEST_RECORD = 100_000  # lines of a record of an SD file
 _LONGEST_DRAWING = 5_000  # lines: atoms and bonds
 _ZIP = b"PK\x03\x04"
@@ -110,22 +109,33 @@ class Row:
 
 
 class _ShortLines(io.TextIOWrapper):
-    """Text whose lines are read one by one, and refused where one has no end in sight."""
+    """Text whose lines are read one by one, and refused where one has no end in sight.
+
+    So are endless empty lines. Both are what a small gzip file can be blown up to.
+    """
 
     def __init__(self, stream: BinaryIO, path: Path, encoding: str) -> None:
         super().__init__(stream, encoding=encoding, errors="replace", newline="")
         self._path = path
-        self._n_lines = 0
+        self._n_lines = self._n_empty = 0
+        self._limits = limits()
 
     def __next__(self) -> str:  # type: ignore[override]  # bytes is of the base of all streams
-        line = self.readline(_LONGEST_LINE)
+        most = self._limits.table_line
+        line = self.readline(most)
         if not line:
             raise StopIteration
         self._n_lines += 1
-        if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
+        if len(line) == most and not line.endswith(("\n", "\r")):
             raise InputError(
-                f"{self._path}:{self._n_lines}: found a line of more than {_LONGEST_LINE:,} "
-                "characters, wanted one structure in each"
+                f"{self._path}:{self._n_lines}: found a line of more than {most:,} characters "
+                "(table_line), wanted one structure in each"
+            )
+        self._n_empty = 0 if len(line) > 2 or line.strip() else self._n_empty + 1
+        if self._n_empty > self._limits.table_gap:
+            raise InputError(
+                f"{self._path}:{self._n_lines}: found more than {self._limits.table_gap:,} empty "
+                "lines (table_gap), wanted one structure in each"
             )
         return line
 
@@ -138,7 +148,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
     ------
     InputError
         If it is missing, a folder, empty, binary, or its compression is damaged; when it is read
-        line by line, also if a line has more than `_LONGEST_LINE` characters.
+        line by line, also if a line is longer, or empty lines are more, than `Limits` allow.
     """
     try:
         with open_unpacked(path) as stream:

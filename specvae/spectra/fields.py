@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import printable
+from specvae.limits import limits
 from specvae.report import Reason
 from specvae.spectra.adducts import Adduct, parse_adduct, plain_signs
-from specvae.spectra.lines import MAX_PEAKS
 from specvae.spectra.notes import Note
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
@@ -861,8 +861,8 @@ def make_spectrum(
     RejectedRecordError
         If peaks, precursor m/z or charge are malformed.
     """
-    if mz.size > MAX_PEAKS:
-        raise RejectedRecordError(Reason.TOO_LARGE, f"more than {MAX_PEAKS:,} peaks")
+    if mz.size > (most := limits().record_peaks):
+        raise RejectedRecordError(Reason.TOO_LARGE, f"more than {most:,} peaks (record_peaks)")
     fields = record.fields
     precursor = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
     if precursor.mz is None and "window_mz" in fields:

@@ -12,21 +12,10 @@ from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
 from specvae.files import open_unpacked
+from specvae.limits import limits
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
-MAX_LINE_BYTES = 1 << 22
-"""Longest line of a text file of spectra; a longer one ends the reading with an error."""
-
-MAX_RECORD_BYTES = 1 << 25
-"""Longest record (or stretch without any) of a file of spectra; a longer one ends the reading."""
-
-MAX_PEAKS = 1_000_000
-"""Most peaks of a record; one with more is skipped as `Reason.TOO_LARGE`."""
-
-MAX_FIELDS = 10_000
-"""Most lines before the peaks of a record; one with more is skipped as `Reason.TOO_LARGE`."""
-
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed by bzip2",
@@ -156,6 +145,7 @@ class LineSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.truncated = False
+        self._limits = limits()
         self.n_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -170,7 +160,7 @@ class LineSource:
         Raises
         ------
         InputError
-            If a line is longer than `MAX_LINE_BYTES`.
+            If a line is longer than the limit `line_bytes`.
         """
         with open_bytes(self.path) as stream:
             rest = b""
@@ -181,26 +171,26 @@ class LineSource:
                 blank = text.rfind(b"\n\n")
                 end = blank + 2 if blank >= 0 else text.rfind(b"\n") + 1
                 rest = text[end:] + chunk[len(whole) :]
-                if len(rest) > MAX_LINE_BYTES and b"\n" not in rest:
+                if len(rest) > self._limits.line_bytes and b"\n" not in rest:
                     raise InputError(
-                        f"{self.path}: a line is longer than {MAX_LINE_BYTES:,} bytes, at byte "
-                        f"{self.n_bytes + end:,}; wanted a file of spectra"
+                        f"{self.path}: a line is longer than {self._limits.line_bytes:,} bytes "
+                        f"(line_bytes), at byte {self.n_bytes + end:,}; wanted a file of spectra"
                     )
                 yield self._handed_out(text[:end])
             yield self._handed_out(_with_lf(rest))
 
     def require_short(self, begin: int, where: int) -> None:
-        """Fail if more than `MAX_RECORD_BYTES` were handed out since `begin`.
+        """Fail if more than the limit `record_bytes` were handed out since `begin`.
 
         Raises
         ------
         InputError
             Naming the line `where`.
         """
-        if self.n_bytes - begin > MAX_RECORD_BYTES:
+        if self.n_bytes - begin > self._limits.record_bytes:
             raise InputError(
-                f"{self.path}:{where}: {MAX_RECORD_BYTES:,} bytes without the end of a record; "
-                "wanted a file of spectra"
+                f"{self.path}:{where}: {self._limits.record_bytes:,} bytes (record_bytes) without "
+                "the end of a record; wanted a file of spectra"
             )
 
     def _handed_out(self, text: bytes) -> bytes:

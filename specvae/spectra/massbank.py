@@ -84,6 +84,10 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
     cutter = _Cutter()
     begin = number = 0
     for text in source.texts():
+        if text.isspace():
+            number += text.count(b"\n")
+            source.require_short(begin, number)
+            continue
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
             if (block := cutter.take(number, line)) is not None:
                 yield block

@@ -117,6 +117,10 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
     number = 0
     begin = 0  # what had been read when the last record ended
     for text in source.texts():
+        if text.isspace():
+            number += text.count(b"\n")
+            source.require_short(begin, number)
+            continue
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
             if cutter.block is not None and line[:1].isdigit():
                 cutter.block.peaks.append(line)

@@ -67,6 +67,10 @@ class _Cutter:
     def take(self, text: bytes, number: int) -> Iterator[_Block]:
         """Take whole lines, the first of the given number; yield the records that they end."""
         for n, raw in enumerate(text.splitlines(), number):
+            if self.block is not None and self.block.in_peaks and raw[:1].isdigit():
+                self.block.peaks.append(raw)  # what most lines are
+                self.block.is_waiting = False
+                continue
             line = raw.strip()
             if self.block is not None and _ends(self.block, line):
                 yield self.block
@@ -123,7 +127,7 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
     number = 1  # of the next line
     begin = 0  # what had been read when the last record ended
     for text in source.texts():
-        if cutter.block is None and text.isspace():
+        if text.isspace() and (cutter.block is None or cutter.block.is_waiting):
             number += text.count(b"\n")
             source.require_short(begin, number)
             continue

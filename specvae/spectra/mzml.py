@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, printable
+from specvae.limits import limits
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
     SAME_MZ,
@@ -27,8 +28,6 @@ from specvae.spectra.fields import (
     shown,
 )
 from specvae.spectra.lines import (
-    MAX_PEAKS,
-    MAX_RECORD_BYTES,
     TRUNCATION_ERRORS,
     open_bytes,
     read_piece,
@@ -117,10 +116,10 @@ def _elements(
     n_scans = n_bytes = 0
     for n_more, events in _events(stream):
         n_bytes += n_more
-        if n_bytes > MAX_RECORD_BYTES:
+        if n_bytes > (most := limits().record_bytes):
             raise InputError(
-                f"{path}: scan {n_scans} is longer than {MAX_RECORD_BYTES:,} bytes; wanted shorter "
-                "ones"
+                f"{path}: scan {n_scans} is longer than {most:,} bytes (record_bytes); wanted "
+                "shorter ones"
             )
         for event, element in events:
             name = _tag(element)
@@ -406,12 +405,13 @@ def _from_base64(text: str) -> bytes:
 def _unzip(data: bytes) -> bytes:
     unzip = zlib.decompressobj()
     try:
-        numbers = unzip.decompress(data, 8 * MAX_PEAKS + 1) if data else b""
+        most = limits().record_peaks
+        numbers = unzip.decompress(data, 8 * most + 1) if data else b""
     except zlib.error as error:
         raise RejectedRecordError(Reason.BAD_ENCODING, f"zlib: {error}") from None
     if data and not unzip.eof:
-        if len(numbers) > 8 * MAX_PEAKS:
-            raise RejectedRecordError(Reason.TOO_LARGE, f"more than {MAX_PEAKS:,} peaks")
+        if len(numbers) > 8 * most:
+            raise RejectedRecordError(Reason.TOO_LARGE, f"more than {most:,} peaks (record_peaks)")
         raise RejectedRecordError(Reason.BAD_ENCODING, "zlib: the data are cut off")
     return numbers
 

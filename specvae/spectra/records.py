@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from specvae.limits import limits
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record, RejectedRecordError
-from specvae.spectra.lines import MAX_FIELDS, MAX_PEAKS
 from specvae.spectra.spectrum import Spectrum
 
 
@@ -34,7 +34,8 @@ class RecordLines:
 
     def keep_small(self) -> None:
         """Let go of the lines of a record that has too many."""
-        if len(self.peaks) > MAX_PEAKS or len(self.header) > MAX_FIELDS:
+        most = limits()
+        if len(self.peaks) > most.record_peaks or len(self.header) > most.record_fields:
             self.is_too_large = True
             self.peaks.clear()
             del self.header[100:]
@@ -52,8 +53,12 @@ class RecordLines:
         RejectedRecordError
             With ``TOO_LARGE`` or ``BAD_ENCODING``.
         """
-        if self.is_too_large or (n_fields or len(self.header)) > MAX_FIELDS:
-            detail = f"more than {MAX_PEAKS:,} peaks or {MAX_FIELDS:,} other lines"
+        most = limits()
+        if self.is_too_large or (n_fields or len(self.header)) > most.record_fields:
+            detail = (
+                f"more than {most.record_peaks:,} peaks (record_peaks) or "
+                f"{most.record_fields:,} other lines (record_fields)"
+            )
             raise RejectedRecordError(Reason.TOO_LARGE, detail)
         if b"\0" in b" ".join(self.header):
             raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")

@@ -119,8 +119,13 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Mul
         for name, tensor in _read_tensors(path).items()
         if not name.startswith(_COMPANION)
     }
-    with torch.device("meta"):
-        model = MultimodalVAE(config)
+    try:
+        with torch.device("meta"):
+            model = MultimodalVAE(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Sizes beyond what torch can count; its message goes on with where in its code.
+        reason = " ".join(str(error).partition("\n")[0].split())[:200]
+        raise CheckpointError(f"{path}: model configuration: {reason}") from None
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):

@@ -9,18 +9,14 @@ from spectra_files import mgf_record, msp_record, read_bytes
 
 from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
-from specvae.spectra import lines
 from specvae.spectra.read import read_spectra
 
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that tests reach at once."""
-    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 50_000)
-    monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 100_000)
-    for module in ("records", "mzml", "fields"):
-        for name, value in (("MAX_PEAKS", 1000), ("MAX_FIELDS", 100)):
-            monkeypatch.setattr(f"specvae.spectra.{module}.{name}", value, raising=False)
+    small = "line_bytes=50000,record_bytes=100000,record_peaks=1000,record_fields=100"
+    monkeypatch.setenv("SPECVAE_LIMITS", small)
 
 
 HEADS = {

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-BASE = {"errors", "report", "files", "masses", "settings", "progress"}
+BASE = {"errors", "report", "files", "limits", "masses", "settings", "progress"}
 ISLANDS = {"spectra", "molecules", "vae"}
 # Part of specvae -> the parts that it may import.
 MAY_IMPORT = {
@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "progress": set(),
     "files": {"errors"},
     "settings": {"errors"},
-    "report": {"errors", "files"},
+    "limits": {"errors", "settings"},
+    "report": {"errors", "files", "limits"},
     **{island: BASE | {island} for island in ISLANDS},
     "annotation": BASE | ISLANDS | {"annotation"},
     "face": BASE | ISLANDS | {"annotation"},

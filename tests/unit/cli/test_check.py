@@ -7,6 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 from conftest import run_specvae
+from rdkit import Chem
 from spectra_files import mgf_record
 
 from specvae.cli.check import check
@@ -94,3 +95,27 @@ def test_a_file_that_cannot_be_used_costs_no_other(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_used_is_told_by_the_exit_code(tmp_path: Path) -> None:
     assert "nowhere.mgf" in run_specvae("check", tmp_path / "nowhere.mgf", code=1).stderr
+
+
+def test_truths_and_sd_files(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.csv"
+    truth.write_text(
+        "query_id,inchikey14\nq1,RYYVLZVUVIJVGH\nq2,RYYVLZVUVIJVGH\n", encoding="utf-8"
+    )
+    drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
+    (tmp_path / "x.sdf").write_text(f"{drawing}\n$$$$\n", encoding="utf-8")
+    done = CliRunner().invoke(check, [str(truth), str(tmp_path / "x.sdf")])
+    assert done.exit_code == 0, done.output
+    assert (
+        "table of truths, for evaluate --truth\nqueries         2\ncompounds       1" in done.output
+    )
+    assert "candidates      1\n" in done.output
+
+
+def test_long_names_and_structures_are_shortened(tmp_path: Path) -> None:
+    table = tmp_path / "c.csv"
+    table.write_text(f"smiles,name\n{'C' * 900},{'n' * 900}\n{'C' * 1001},x\n", encoding="utf-8")
+    queries = tmp_path / "q.mgf"
+    queries.write_text(f"BEGIN IONS\nTITLE={'t' * 900}\n50 1\nEND IONS\n", encoding="utf-8")
+    done = CliRunner().invoke(check, [str(table), str(queries)])
+    assert max(map(len, done.output.splitlines())) < 250

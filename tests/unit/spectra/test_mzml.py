@@ -311,7 +311,7 @@ def test_a_broken_scan_costs_no_other(
 
 
 def test_more_peaks_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specvae.spectra.mzml.MAX_PEAKS", 2)
+    monkeypatch.setenv("SPECVAE_LIMITS", "record_peaks=2")
     zipped = arrays(
         zlib.compress(doubles(MZ)), zlib.compress(doubles(HEIGHTS)), "1000523", "1000574"
     )
@@ -339,7 +339,7 @@ def test_encodings_that_are_not_known(tmp_path: Path, encoding: str) -> None:
 
 
 def test_a_scan_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specvae.spectra.mzml.MAX_RECORD_BYTES", 3 * lines._CHUNK_BYTES)
+    monkeypatch.setenv("SPECVAE_LIMITS", f"record_bytes={3 * lines._CHUNK_BYTES}")
     path = tmp_path / "x.mzML"
     path.write_text(
         mzml_file([scan(name="sound"), scan().replace("<binary>", "<binary>" + " " * 10**6)])

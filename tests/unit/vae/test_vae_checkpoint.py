@@ -252,6 +252,8 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(path: Path) -> 
     refused(path, r"has shape .*none")
     rewrite(path, model={**config, "n_latens": 4})
     refused(path, "model configuration: unknown key 'n_latens'.*'n_latent'")
+    rewrite(path, model={**config, "n_latent": 10**30})  # beyond what torch can count
+    refused(path, r"model configuration: [^\n]{10,200}$")
     rewrite(path, model=None)
     refused(path, "header: model: found None, wanted a list or table")
 
