@@ -31,10 +31,11 @@ from pathlib import Path
 
 import numpy as np
 
-from specvae.annotation.output import html
+from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import Answer
-from specvae.annotation.ranking.run import RankingRun, RunOptions
+from specvae.annotation.ranking.run import RankingRun
 from specvae.molecules.structures import read_named_rows
 from specvae.spectra.spectrum import Spectrum
 
@@ -99,12 +100,13 @@ def try_batch(
         outcome.reasons[re.sub(r"[:(].*|[\d,]+ ", "", skip.detail).strip()] += 1
     for note, n in run.candidates.notes.items():
         outcome.reasons[note] += n
+    drawings = Drawings()
     for annotation in annotations:
         if not math.isfinite(annotation.score):
             outcome.fail(f"score {annotation.score}", [{"smiles": annotation.smiles}])
-        if html._structure_svg(annotation.smiles) is None:
+        is_drawn = drawings.number(drawn_smiles(annotation)) is not None
+        if not is_drawn or len(drawn_atoms(annotation)) == 0:
             outcome.fail("not drawn", [{"smiles": annotation.smiles}])
-    html._structure_svg.cache_clear()
 
 
 def walk(annotator: Annotator, rows: Sequence[dict[str, str]], outcome: Outcome) -> Iterator[int]:

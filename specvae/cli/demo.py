@@ -14,6 +14,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, device_option
 from specvae.cli.outputs import require_outputs, text_output
 from specvae.errors import InputError
+from specvae.files import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,8 @@ def demo(output: Path, device: str) -> None:
                 f"{path}: is there already and not the demo's; -o names another folder"
             )
     for path, content in contents.items():
-        path.write_bytes(content)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
 
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report

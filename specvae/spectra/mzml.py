@@ -179,7 +179,8 @@ _POSITIVE, _NEGATIVE = "MS:1000130", "MS:1000129"
 _CENTROID, _PROFILE = "MS:1000127", "MS:1000128"
 _START_TIME = "MS:1000016"
 _TARGET, _LOWER, _UPPER = "MS:1000827", "MS:1000828", "MS:1000829"
-_SELECTED_MZ, _CHARGE = "MS:1000744", "MS:1000041"
+_SELECTED_MZ = ("MS:1000744", "MS:1000040")  # the second is that of mzML 1.0
+_CHARGE = "MS:1000041"
 _ENERGY, _PERCENT = "MS:1000045", "MS:1000138"
 _MZ_ARRAY, _INTENSITY_ARRAY, _WAVELENGTH_ARRAY = "MS:1000514", "MS:1000515", "MS:1000617"
 _OTHER_SPECTRA = frozenset(
@@ -223,6 +224,9 @@ _OTHER_COMPRESSIONS: Mapping[str, str] = {
 }
 
 
+_UNITS = {"UO:0000010": "second", "UO:0000028": "millisecond", "UO:0000031": "minute"}
+
+
 class _Terms:
     """The terms of a controlled vocabulary that an element holds, also by reference to a group."""
 
@@ -255,7 +259,9 @@ class _Terms:
     def unit(self, accession: str) -> str:
         """Return the name of a term's unit."""
         term = self._values.get(accession)
-        return "" if term is None else term.get("unitName", "").lower()
+        if term is None:
+            return ""
+        return _UNITS.get(term.get("unitAccession", ""), term.get("unitName", "").lower())
 
 
 def _number(text: str, what_for: str) -> float:
@@ -327,7 +333,7 @@ def _mzml_precursor(
         for precursor in precursors
         for ion in _children(_find(precursor, "selectedIonList"), "selectedIon")
     ]
-    masses = [mass for ion in ions if (mass := ion.number(_SELECTED_MZ))]
+    masses = [mass for ion in ions if (mass := _selected_mz(ion))]
     window = _Terms(_find(precursors[0], "isolationWindow"), groups)
     notes: list[str] = []
     mz = masses[0] if masses else None
@@ -352,6 +358,10 @@ def _mzml_precursor(
         ),
     }
     return fields, tuple(notes)
+
+
+def _selected_mz(ion: _Terms) -> float | None:
+    return next((mz for name in _SELECTED_MZ if (mz := ion.number(name))), None)
 
 
 def _is_inside(mz: float, target: float, window: _Terms) -> bool:

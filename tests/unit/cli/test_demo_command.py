@@ -106,3 +106,15 @@ def test_files_of_a_user_stay(name: str, tmp_path: Path) -> None:
     assert isinstance(run.exception, InputError)
     assert f"{own}: is there already" in str(run.exception)
     assert own.read_text(encoding="utf-8") == "mine"
+
+
+def test_no_half_of_a_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, content: bytes) -> int:
+        with path.open("wb") as stream:
+            stream.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    run = CliRunner().invoke(demo, ["-o", str(tmp_path / "d")])
+    assert isinstance(run.exception, OSError)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

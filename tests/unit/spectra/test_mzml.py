@@ -359,3 +359,23 @@ def test_no_network_and_no_library_of_vocabularies(
     content = mzml_file([mzml_scan(0, 2, [50.5], [1.0], negative=False)])
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mzML", content)
     assert spectrum.precursor_mz == 181.07
+
+
+def test_selected_ions_of_mzml_1_0(tmp_path: Path) -> None:
+    given = precursor(195.0877).replace("1000744", "1000040")
+    assert one(tmp_path, scan(precursor=given)).precursor_mz == 195.0877
+
+
+@pytest.mark.parametrize(
+    ("unit", "seconds"),
+    [
+        ('unitAccession="UO:0000010"', 90.0),
+        ('unitAccession="UO:0000031"', 5400.0),
+        ('unitName="second"', 90.0),
+        ('unitAccession="UO:0000031" unitName="minute"', 5400.0),
+    ],
+)
+def test_units_of_a_time_by_their_accession(tmp_path: Path, unit: str, seconds: float) -> None:
+    time = f'<scanList><scan><cvParam accession="MS:1000016" value="90" {unit}/></scan></scanList>'
+    content = scan(term("1000511", 2) + term("1000130") + time)
+    assert one(tmp_path, content).retention_time == pytest.approx(seconds)

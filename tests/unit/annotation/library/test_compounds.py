@@ -172,3 +172,9 @@ def test_all_compounds_of_a_row_are_excluded(tmp_path: Path, name: str, text: st
 def test_truths_under_other_names_of_their_columns(tmp_path: Path) -> None:
     path = written(tmp_path / "truth.csv", f"Query ID,InChIKey (first block)\nq1,{CAFFEINE}\n")
     assert read_truth(path) == {"q1": CAFFEINE}
+
+
+@pytest.mark.parametrize("cell", ["'", "''", "'\"'"])
+def test_quotation_marks_alone_are_no_compound(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(InputError, match=r"truth\.csv:2"):
+        read_truth(written(tmp_path / "truth.csv", f"query_id\tinchikey14\nq1\t{cell}\n"))
