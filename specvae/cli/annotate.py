@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, INPUT_FILE, NumberRange
+from specvae.cli.options import INPUT, INPUT_FILE, NumberRange, engine_of, scheduler_option
 from specvae.cli.outputs import (
     TABLE_FORMATS,
     format_of,
@@ -30,7 +31,8 @@ from specvae.cli.ranking import (
 from specvae.files import name_of_source
 
 if TYPE_CHECKING:
-    from specvae.annotation.ranking.run import RankingRun
+    from specvae.annotation.ranking.run import Placed, RankingRun
+    from specvae.molecules.workers import Engine
 
 
 class TopType(click.ParamType[int | str]):
@@ -93,6 +95,7 @@ class ShardType(click.ParamType[tuple[int, int]]):
     default=None,
     help="Rank the I-th of N parts of QUERIES (I from 1) and write what 'specvae merge' joins.",
 )
+@scheduler_option
 @click.option(
     "--format",
     "output_format",
@@ -116,6 +119,7 @@ def annotate(
     ranking: Ranking,
     top: int | str,
     min_probability: float | None,
+    scheduler: str | None,
     output_format: str | None,
     output: Path | None,
     summary: Path | None,
@@ -150,6 +154,7 @@ def annotate(
     )
     is_part = ranking.options.shard is not None
     _require_sense(is_part, output, summary, report)
+    engine = engine_of(scheduler, "rank queries")
 
     from specvae.annotation.output.provenance import described, write_provenance
     from specvae.annotation.output.provenance import provenance as made_by
@@ -158,11 +163,12 @@ def annotate(
     console = Console()
     run = ranking.open(console, min_probability=min_probability)
     shown = None if top == "all" else int(top)
+    drafts = _drafts(queries, ranking, run, shown, report is not None, engine, console)
     if is_part:
-        _write_part(queries, ranking, run, shown, min_probability, output)
+        _write_part(queries, ranking, run, drafts, shown, min_probability, output)
         _tell_part(console, run, output)
         return
-    found = run.results(queries, top=shown, least=min_probability, explained=report is not None)
+    found = run.finish(drafts, min_probability)
     lines = [*ranking_summary(run.tally), *found.lines]
     beside = provenance_path(output)
     made: dict[str, Any] = {}
@@ -208,10 +214,38 @@ def _require_sense(
         raise click.UsageError("--summary and --output both go to stdout; one needs a file")
 
 
+def _drafts(
+    queries: Path,
+    ranking: Ranking,
+    run: RankingRun,
+    top: int | None,
+    explained: bool,
+    engine: Engine | None,
+    console: Console,
+) -> Iterator[Placed]:
+    """Return what becomes of the queries, ranked here or by an engine's processes."""
+    if engine is None:
+        return run.drafts(queries, top=top, explained=explained)
+    from specvae.annotation.ranking.pieces import Job, drafts_in_pieces
+
+    job = Job(
+        run.options,
+        ranking.model_file,
+        ranking.rank_by == "fingerprint",
+        ranking.device,
+        queries,
+        top,
+        explained,
+        Path.cwd(),
+    )
+    return drafts_in_pieces(run, job, engine, console)
+
+
 def _write_part(
     queries: Path,
     ranking: Ranking,
     run: RankingRun,
+    drafts: Iterator[Placed],
     top: int | None,
     least: float | None,
     output: Path | None,
@@ -242,7 +276,7 @@ def _write_part(
         annotator.calibration_source,
     )
     with text_output(output) as stream:
-        write_part(run.drafts(queries, top=top), stream, header)
+        write_part(drafts, stream, header)
 
 
 def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from specvae.errors import CheckpointError, InputError
+from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.files import rewindable
 from specvae.limits import changed_limits
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.probability import ProbabilityModel
+    from specvae.molecules.workers import Engine
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -183,6 +184,35 @@ def jobs_option(function: Decorated) -> Decorated:
         default=None,
         help="Processes that parse long tables and compute fingerprints.  [default: one per core]",
     )(function)
+
+
+def scheduler_option(function: Decorated) -> Decorated:
+    """Add ``--scheduler``."""
+    return click.option(
+        "--scheduler",
+        default=None,
+        metavar="tcp://HOST:PORT|local:N",
+        help="Share the work among the workers of a Dask scheduler, or N processes here; the "
+        "result is the same. See docs/scale.md.",
+    )(function)
+
+
+def engine_of(scheduler: str | None, purpose: str) -> Engine | None:
+    """Return what ``--scheduler`` asks for, None if it is not given.
+
+    Raises
+    ------
+    click.UsageError
+        If it makes no sense.
+    """
+    if scheduler is None:
+        return None
+    from specvae.molecules.scheduler import parse_scheduler
+
+    try:
+        return parse_scheduler(scheduler, purpose)
+    except ConfigError as error:
+        raise click.UsageError(f"--{error}") from None
 
 
 def library_filter_options(function: Decorated) -> Decorated:

@@ -8,8 +8,17 @@ import click
 
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, INPUT_TABLE, jobs_option, strict_option
+from specvae.cli.options import (
+    INPUT,
+    INPUT_TABLE,
+    engine_of,
+    jobs_option,
+    scheduler_option,
+    strict_option,
+)
 from specvae.cli.outputs import require_outputs, skips_path, write_skips
+
+_PURPOSE = "compute fingerprints"
 
 
 @click.group()
@@ -37,6 +46,7 @@ def pool() -> None:
     "(repeatable).",
 )
 @click.option("--append", is_flag=True, help="Add to the pool that is there.")
+@scheduler_option
 @jobs_option
 @strict_option
 @settings_options
@@ -46,6 +56,7 @@ def build(
     output: Path,
     layout_names: tuple[str, ...],
     append: bool,
+    scheduler: str | None,
     jobs: int | None,
     strict: bool,
 ) -> None:
@@ -67,20 +78,22 @@ def build(
         {"STRUCTURES": structures},
         {"--output": output, "its list of skips": skips_path(output)},
     )
+    engine = engine_of(scheduler, _PURPOSE)
 
-    from specvae.molecules.candidates import CandidatePool
     from specvae.molecules.fingerprint import get_layout
+    from specvae.molecules.pool_build import build_pool
+    from specvae.molecules.workers import LocalEngine
     from specvae.report import ReadReport
 
     console = Console()
     report = ReadReport(strict=strict)
-    n = CandidatePool.build(
+    n = build_pool(
         structures,
         [get_layout(name) for name in dict.fromkeys(layout_names)],
         output,
         append=append,
         report=report,
-        n_jobs=jobs,
+        engine=engine or LocalEngine(jobs, _PURPOSE),
         progress=console,
     )
     write_skips(output, report)

@@ -24,6 +24,11 @@ _R = TypeVar("_R")
 class Engine(Protocol):
     """What shares long work: processes of this computer, or workers of a scheduler."""
 
+    @property
+    def n_workers(self) -> int:
+        """How many batches are dealt with at a time."""
+        ...
+
     def in_order(self, function: Callable[[_T], _R], batches: Iterable[_T]) -> Iterator[_R]:
         """Yield what a function returns for each batch, in their order."""
 
@@ -99,9 +104,14 @@ class LocalEngine:
     n_jobs: int | None
     purpose: str
 
+    @property
+    def n_workers(self) -> int:
+        """How many batches are dealt with at a time."""
+        return self.n_jobs or usable_cores()
+
     def in_order(self, function: Callable[[_T], _R], batches: Iterable[_T]) -> Iterator[_R]:
         """Yield what a function returns for each batch, in their order; see `in_order`."""
-        n = self.n_jobs or usable_cores()
+        n = self.n_workers
         rest = iter(batches)
         head = list(islice(rest, 2)) if n > 1 else []
         if len(head) < 2:

@@ -50,8 +50,16 @@ MUST_NOT_IMPORT = {
     "cli": set(),
 }
 MUST_NOT_IMPORT_BY_MODULE = {"specvae.vae.header": {"torch"}}
-MAY_IMPORT_CLICK = ("specvae.cli", "specvae_bench")
-MAY_IMPORT_MATCHMS = ("specvae_bench", "specvae.spectra.exchange", "specvae.face")
+# Library -> the modules that may import it, and why no other.
+ONLY_IN = {
+    "click": (("specvae.cli", "specvae_bench"), "click belongs to the command lines"),
+    "matchms": (
+        ("specvae_bench", "specvae.spectra.exchange", "specvae.face"),
+        "matchms is a baseline, and its spectra are exchanged, only",
+    ),
+    "dask": (("specvae.molecules.scheduler",), "schedulers are met in one place"),
+    "distributed": (("specvae.molecules.scheduler",), "schedulers are met in one place"),
+}
 # Packages with names at their top, which are imported when they are first asked for.
 FACES = {"specvae", "specvae.vae"}
 PICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
@@ -86,10 +94,9 @@ def why_not(module: str, name: str) -> str | None:
     part = module.split(".")[1] if module.startswith("specvae.") else None
     if top in PICKLERS:
         return "no pickle"
-    if top == "click" and not is_within(module, MAY_IMPORT_CLICK):
-        return "click belongs to the command lines"
-    if top == "matchms" and not is_within(module, MAY_IMPORT_MATCHMS):
-        return "matchms is a baseline, and its spectra are exchanged, only"
+    places, reason = ONLY_IN.get(top, ((module,), ""))
+    if not is_within(module, places):
+        return reason
     if (top, rest.partition(".")[0]) in PICKLING_CALLS:
         return "no pickle"
     if module == "specvae":

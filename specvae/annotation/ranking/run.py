@@ -6,6 +6,7 @@ The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are ea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,27 @@ Placed = tuple[Place, Draft | Unranked]
 
 MOST_EXPLAINED = 2_500
 """Queries that a report explains, the first of the run: what this takes is kept to the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a run reads, opened.
+
+    Attributes
+    ----------
+    source
+        The candidates.
+    groups
+        The queries; those of one feature together.
+    """
+
+    source: CandidateSource
+    groups: list[list[Query | Unranked]]
+
+    @property
+    def n_records(self) -> int:
+        """Number of queries."""
+        return sum(map(len, self.groups))
 
 
 @dataclass(frozen=True)
@@ -131,6 +153,18 @@ class RankingRun:
     def _placed(
         self, spectra: Path | Iterable[Spectrum]
     ) -> Iterator[tuple[Place, Ranked | Unranked]]:
+        with self.opened(spectra) as opened:
+            yield from self._ranked(opened, self.options.shard or (1, 1))
+
+    @contextmanager
+    def opened(self, spectra: Path | Iterable[Spectrum]) -> Iterator[Opened]:
+        """Open the candidates and read the queries; leaving closes the candidates.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used.
+        """
         if isinstance(spectra, Path):
             # A wrong file of queries is refused before a long file of candidates is read.
             sniff_format(spectra)
@@ -154,34 +188,45 @@ class RankingRun:
             if options.merge_by is not None:
                 groups = by_field
             self.merging = _merging(options.merge_by, by_field)
-            first, step = (
-                (0, 1) if options.shard is None else (options.shard[0] - 1, options.shard[1])
-            )
-            numbers = range(first, len(groups), step)
-            groups = groups[first::step]
-            ranked = rank_spectra(
-                annotator,
-                [record for group in groups for record in group],
-                source,
-                self._wanted,
-                listed_as=listed_as(groups),
-                rescore=options.rescore,
-                n_jobs=options.n_jobs,
-                progress=self._progress,
-            )
-            weights = annotator.settlement.weights
-            outcomes = merge_outcomes(ranked, groups, weights)
-            for number, found in zip(numbers, outcomes, strict=True):
-                for within, outcome in enumerate(self.tally.counting(found)):
-                    yield (number, within), outcome
+            yield Opened(source, groups)
+
+    def _ranked(
+        self, opened: Opened, shard: tuple[int, int]
+    ) -> Iterator[tuple[Place, Ranked | Unranked]]:
+        options, annotator = self.options, self.annotator
+        numbers = range(shard[0] - 1, len(opened.groups), shard[1])
+        groups = opened.groups[shard[0] - 1 :: shard[1]]
+        ranked = rank_spectra(
+            annotator,
+            [record for group in groups for record in group],
+            opened.source,
+            self._wanted,
+            listed_as=listed_as(groups),
+            rescore=options.rescore,
+            n_jobs=options.n_jobs,
+            progress=self._progress,
+        )
+        weights = annotator.settlement.weights
+        outcomes = merge_outcomes(ranked, groups, weights)
+        for number, found in zip(numbers, outcomes, strict=True):
+            for within, outcome in enumerate(self.tally.counting(found)):
+                yield (number, within), outcome
 
     def drafts(
         self, spectra: Path | Iterable[Spectrum], *, top: int | None = 10, explained: bool = False
     ) -> Iterator[Placed]:
         """Yield what is kept of each query until all have been ranked; arguments as `results`."""
-        for number, (place, outcome) in enumerate(self._placed(spectra)):
+        with self.opened(spectra) as opened:
+            shard = self.options.shard or (1, 1)
+            yield from self.drafts_of(opened, shard, top=top, explained=explained)
+
+    def drafts_of(
+        self, opened: Opened, shard: tuple[int, int], *, top: int | None, explained: bool
+    ) -> Iterator[Placed]:
+        """Yield the same of a part of the queries; `shard` as in `RunOptions`."""
+        for place, outcome in self._ranked(opened, shard):
             if isinstance(outcome, Ranked):
-                told = explained and number < MOST_EXPLAINED
+                told = explained and place[0] < MOST_EXPLAINED
                 yield place, draft(self.annotator, outcome, top, explained=told)
             else:
                 yield place, outcome
@@ -207,7 +252,11 @@ class RankingRun:
         explained
             Whether a report is to explain the best candidates.
         """
-        drafts = [found for _, found in self.drafts(spectra, top=top, explained=explained)]
+        return self.finish(self.drafts(spectra, top=top, explained=explained), least)
+
+    def finish(self, placed: Iterable[Placed], least: float | None = None) -> Results:
+        """Return the final answers, given what is kept of all queries in their order."""
+        drafts = [found for _, found in placed]
         source, options = self.annotator.calibration_source, self.options
         settlement = self.annotator.settlement
         return finish(drafts, settlement, source, options.in_list, options.known, least)

@@ -1,0 +1,248 @@
+"""A run of ranking in pieces, which processes of this or other computers deal with.
+
+A piece is every n-th feature of the queries. Each process reads the files itself, once, so that
+they must lie where it can reach them under the same path. What comes back is what is kept of each
+query until the shares of the whole run are settled, so that the pieces give what one process gives.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.present import Draft
+from specvae.annotation.ranking.result import Unranked
+from specvae.annotation.ranking.run import Opened, Placed, RankingRun
+from specvae.errors import InputError
+from specvae.files import is_stored_copy
+from specvae.molecules.workers import Engine
+from specvae.progress import Progress, Silence
+from specvae.report import ReadReport
+
+_PIECES_OF_WORKER = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all pieces of a run have in common.
+
+    Attributes
+    ----------
+    options
+        Of the run.
+    model
+        The model's file.
+    fingerprint_only, device
+        As of `Annotator.load`.
+    queries
+        The file of spectra.
+    top, explained
+        As of `RankingRun.results`.
+    folder
+        Where relative paths begin.
+    sizes
+        Of the files in bytes, where the run was started.
+    is_first
+        Whether its piece says what was read.
+    """
+
+    options: RunOptions
+    model: Path
+    fingerprint_only: bool
+    device: str
+    queries: Path
+    top: int | None
+    explained: bool
+    folder: Path
+    sizes: tuple[int, ...] = ()
+    is_first: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that is read."""
+        options = self.options
+        return self.model, self.queries, options.candidates, *options.library, *options.exclude
+
+    def measured(self) -> Job:
+        """Return the same with the sizes of the files as they are here."""
+        return replace(self, sizes=tuple(path.stat().st_size for path in self.files))
+
+    def here(self) -> Job:
+        """Return the same with paths that hold in this process."""
+        if Path.cwd() == self.folder:
+            return self
+        options = replace(
+            self.options,
+            candidates=self.folder / self.options.candidates,
+            library=tuple(self.folder / path for path in self.options.library),
+            exclude=tuple(self.folder / path for path in self.options.exclude),
+        )
+        return replace(
+            self,
+            options=options,
+            model=self.folder / self.model,
+            queries=self.folder / self.queries,
+        )
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a process returns.
+
+    Attributes
+    ----------
+    placed
+        What becomes of its queries, each with its place in the whole run.
+    n_records
+        Queries of all pieces.
+    reading
+        Of the first piece: what was read of queries and candidates; the same for all.
+    merging, listed_ids
+        As of `RankingRun` and its tally.
+    """
+
+    placed: list[Placed]
+    n_records: int
+    reading: tuple[ReadReport, ReadReport] | None
+    merging: str
+    listed_ids: tuple[str, ...]
+
+
+def drafts_in_pieces(
+    run: RankingRun, job: Job, engine: Engine, progress: Progress | None = None
+) -> Iterator[Placed]:
+    """Yield what `RankingRun.drafts` yields, as an engine's processes find it.
+
+    Parameters
+    ----------
+    run
+        Takes what is to be said of the files, and counts the queries.
+    job
+        The run.
+    engine
+        What ranks.
+    progress
+        Where progress is shown.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or is another one where a process reads it.
+    SpecvaeError
+        If the engine fails.
+    """
+    progress = progress or Silence()
+    for path in job.files:
+        if is_stored_copy(path):
+            raise InputError(f"{path}: what a pipe brings is here only; --scheduler wants files")
+    job = job.measured()
+    first, step = job.options.shard or (1, 1)
+    n = _PIECES_OF_WORKER * engine.n_workers
+    tasks = [
+        replace(
+            job,
+            options=replace(job.options, shard=(first + number * step, n * step)),
+            is_first=number == 0,
+        )
+        for number in range(n)
+    ]
+    placed: list[Placed] = []
+    for piece in engine.in_order(rank_piece, tasks):
+        placed += piece.placed
+        if piece.reading is not None:
+            run.queries, run.candidates = piece.reading
+            run.merging = piece.merging
+            run.tally.listed_ids = piece.listed_ids
+        progress.progress("ranking queries", len(placed), piece.n_records)
+    placed.sort(key=lambda found: found[0])
+    places = [place for place, _ in placed]
+    yield from zip(places, run.tally.counting(found for _, found in placed), strict=True)
+
+
+class _Session:
+    """A model and files that a process has opened for the pieces of one run."""
+
+    def __init__(self, job: Job) -> None:
+        self._stack = ExitStack()
+        annotator = Annotator.load(job.model, job.device, fingerprint_only=job.fingerprint_only)
+        self.run = RankingRun(annotator, replace(job.options, n_jobs=1))
+        self.opened: Opened = self._stack.enter_context(self.run.opened(job.queries))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+
+
+# A worker gets piece after piece of the same run, and may have threads.
+_turn = threading.Lock()
+_sessions: dict[object, _Session] = {}
+
+
+def rank_piece(job: Job) -> Piece:
+    """Rank the queries of a piece; runs in any process that can read the files."""
+    shard = job.options.shard or (1, 1)
+    there = job.here()
+    with _turn:
+        session = _session_for(there)
+        placed: list[Placed] = [
+            (place, _named(outcome, there.queries, job.queries))
+            for place, outcome in session.run.drafts_of(
+                session.opened, shard, top=job.top, explained=job.explained
+            )
+        ]
+        reading = _reading(session.run, there, job) if job.is_first else None
+        return Piece(
+            placed,
+            session.opened.n_records,
+            reading,
+            session.run.merging,
+            session.opened.source.listed_ids,
+        )
+
+
+def _session_for(job: Job) -> _Session:
+    """Return the session of a run; that of another run, or of files that were changed, is ended."""
+    found = [path.stat() for path in job.files]
+    for path, size, here in zip(job.files, job.sizes, found, strict=True):
+        if here.st_size != size:
+            raise InputError(
+                f"{path}: {here.st_size:,} bytes where it is ranked, but {size:,} where the run "
+                "was started; wanted the same file"
+            )
+    whole = replace(job, options=replace(job.options, shard=None), is_first=False)
+    key = whole, tuple(each.st_mtime_ns for each in found)
+    if key not in _sessions:
+        for other in _sessions.values():
+            other.close()
+        _sessions.clear()
+        torch.set_num_threads(1)
+        _sessions[key] = _Session(whole)
+    return _sessions[key]
+
+
+def _named(outcome: Draft | Unranked, there: Path, given: Path) -> Draft | Unranked:
+    """Return an outcome that names the file of queries as it was given."""
+    if there == given or outcome.query is None:
+        return outcome
+    spectrum = replace(outcome.query.spectrum, path=str(given))
+    return replace(outcome, query=replace(outcome.query, spectrum=spectrum))
+
+
+def _reading(run: RankingRun, there: Job, given: Job) -> tuple[ReadReport, ReadReport]:
+    names = {
+        str(there.queries): str(given.queries),
+        str(there.options.candidates): str(given.options.candidates),
+    }
+    reports = (run.queries, run.candidates)
+    for report in reports:
+        report.skips = [
+            replace(skip, path=names.get(skip.path, skip.path)) for skip in report.skips
+        ]
+    return reports
