@@ -166,6 +166,7 @@ def train(
     Example:
       specvae train --spectra mona.msp --ion-mode positive --adduct "[M+H]+" \\
           --exclude truth.csv -o specvae-model
+      torchrun --nproc-per-node 2 --no-python specvae train --spectra mona.msp
     """
     if resume and force:
         raise click.UsageError("--resume goes on with a training and --force starts anew.")
@@ -174,7 +175,9 @@ def train(
     from specvae.annotation.training.record import FILES, require_free
     from specvae.annotation.training.run import train as run
     from specvae.annotation.training.settings import preset_config
+    from specvae.progress import Silence
     from specvae.settings import override, parse_assignments, read_toml
+    from specvae.vae.parallel import started_by_torchrun
 
     files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
     # Before hours of work, not after them.
@@ -199,7 +202,9 @@ def train(
     # The preset comes first, and some of its settings depend on the kind; both may be set anywhere.
     start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
     config = override(start, values)
-    console = Console()
+    # Of processes that torchrun started, one speaks.
+    is_first = started_by_torchrun().is_first
+    progress = Console() if is_first else Silence()
     header = run(
         config,
         files,
@@ -210,8 +215,10 @@ def train(
         keep_state=keep_state,
         strict=strict,
         n_jobs=jobs,
-        progress=console,
+        progress=progress,
     )
+    if not is_first:
+        return
     took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in header.seconds.items())
-    console.log(f"took: {took}")
+    progress.log(f"took: {took}")
     click.echo(f"model: {output / 'model.safetensors'}")

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 (the customary name)
 from torch import Tensor
 
 from specvae.vae.networks import SparseRows, gather_rows
+from specvae.vae.parallel import BatchPart
 
 _LOGVAR_LIMIT = 20.0
 _LOGVAR_LEAK = 0.01
@@ -73,15 +74,23 @@ class Normal:
         """Return the same Gaussian without gradients to its parameters."""
         return Normal(self.mean.detach(), self.logvar.detach())
 
-    def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n_samples: int = 1,
+        generator: torch.Generator | None = None,
+        part: BatchPart | None = None,
+    ) -> Tensor:
         """Return reparameterised samples, (n_samples, ..., batch, n_latent).
 
         The noise is drawn on the generator's device: with one on the CPU, samples are the same on a
-        GPU.
+        GPU. With `part`, the rows are those of a larger batch, whose noise is drawn as a whole.
         """
         device = self.mean.device if generator is None else generator.device
-        shape = (n_samples, *self.mean.shape)
+        *others, n_rows, n_latent = self.mean.shape
+        shape = (n_samples, *others, n_rows if part is None else part.n_rows, n_latent)
         noise = torch.randn(shape, generator=generator, device=device, dtype=self.mean.dtype)
+        if part is not None:
+            noise = noise[..., part.first : part.end, :]
         noise = noise.to(self.mean.device)
         return self.mean + torch.exp(0.5 * self.bounded_logvar) * noise
 

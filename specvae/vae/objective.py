@@ -51,6 +51,7 @@ from specvae.vae.distributions import (
 from specvae.vae.kinds import LossKind
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input, SparseRows
+from specvae.vae.parallel import BatchPart
 
 SubsetTargets = Literal["given", "all"]
 
@@ -206,7 +207,11 @@ class Evaluation:
         config: ObjectiveConfig,
         beta: float,
         generator: torch.Generator | None,
+        parts: Mapping[str, BatchPart],
+        n_processes: int,
     ) -> None:
+        self._parts_of = parts
+        self._n_processes = n_processes
         self.config = config
         self.beta = beta
         self.generator = generator
@@ -232,14 +237,17 @@ class Evaluation:
         key = (stream, frozenset(given or self.streams[stream].x))
         if key not in self._samples:
             self._samples[key] = tuple(
-                q.sample(self.config.n_samples, self.generator)
+                q.sample(self.config.n_samples, self.generator, self._parts_of.get(stream))
                 for q in self.posterior(stream, *given).components
             )
         return self._samples[key]
 
-    def add(self, part: str, value: Tensor, weight: float) -> None:
+    def add(self, part: str, value: Tensor, weight: float, stream: str = _PAIRED) -> None:
         """Add to a part: a scalar, or a value for each example, (..., batch), to be averaged."""
         value = value.mean()
+        if (rows := self._parts_of.get(stream)) is not None:
+            # The mean over the processes is then the mean over the whole batch.
+            value = value * (rows.share * self._n_processes)
         self._parts[part] = self._parts[part] + value if part in self._parts else value
         self._weights[part] = weight
 
@@ -262,7 +270,12 @@ class Evaluation:
             components = self.samples(stream, *given)
             n = len(components) if average else 1
             for codes in components:
-                self.decode(stream, target, codes, lambda v: self.add(part, _share(-v, n), weight))
+                self.decode(
+                    stream,
+                    target,
+                    codes,
+                    lambda v: self.add(part, _share(-v, n), weight, stream),
+                )
 
     def add_kl(
         self,
@@ -272,12 +285,13 @@ class Evaluation:
         weight: float,
         *,
         average: bool = False,
+        stream: str = _PAIRED,
     ) -> None:
         """Add KL(q || p), p None the prior, over the pairs of their components: sum or average."""
         pairs = [(a, b) for a in q.components for b in ((None,) if p is None else p.components)]
         n = len(pairs) if average else 1
         for ours, theirs in pairs:
-            self.add(part, _share(kl_divergence(ours, theirs), n), weight)
+            self.add(part, _share(kl_divergence(ours, theirs), n), weight, stream)
 
     def decode(
         self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
@@ -438,7 +452,7 @@ def _single(evaluation: Evaluation, prefix: str, stream: str, name: str) -> None
     part = f"{prefix}-reconstruction/{name}"
     evaluation.add_reconstruction(part, stream, (name,), name, weight)
     q = evaluation.posterior(stream, name)
-    evaluation.add_kl(f"{prefix}-kl/{name}", q, None, evaluation.beta)
+    evaluation.add_kl(f"{prefix}-kl/{name}", q, None, evaluation.beta, stream=stream)
 
 
 def paired_singles(evaluation: Evaluation) -> None:
@@ -495,7 +509,7 @@ def _importance_bound(evaluation: Evaluation, stream: str, names: tuple[str, ...
                 by_code = _path_gradient(z, log_weight, membership, evaluation.beta)
                 surrogate = surrogate + (by_code * codes).sum((1, 3))
             bound = bound.detach() + surrogate - surrogate.detach()
-        evaluation.add(f"importance/{stream}", -bound, 1.0)
+        evaluation.add(f"importance/{stream}", -bound, 1.0, stream)
 
     evaluation.at_end(finish)
 
@@ -591,6 +605,8 @@ def loss(
     *,
     beta: float | None = None,
     generator: torch.Generator | None = None,
+    parts: Mapping[str, BatchPart] | None = None,
+    n_processes: int = 1,
 ) -> LossParts:
     """Evaluate the objective on one batch of each stream.
 
@@ -608,6 +624,11 @@ def loss(
         Weight of the KL divergences, if not the configured one (during its warm-up).
     generator
         Source of the samples of z; None: torch's global one.
+    parts
+        By stream (``paired``, ``unpaired-NAME``): which rows of a larger batch these are, if
+        several processes share it.
+    n_processes
+        How many do.
 
     Raises
     ------
@@ -619,7 +640,14 @@ def loss(
     if paired is None and not unpaired:
         raise ConfigError("the objective needs a paired or an unpaired batch, found neither")
     evaluation = Evaluation(
-        model, paired, unpaired, config, config.beta if beta is None else beta, generator
+        model,
+        paired,
+        unpaired,
+        config,
+        config.beta if beta is None else beta,
+        generator,
+        parts or {},
+        n_processes,
     )
     for term in LOSSES[config.loss]:
         term(evaluation)

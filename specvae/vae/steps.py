@@ -20,6 +20,7 @@ from specvae.vae.data import PAIRED, BatchSource, DenseSource, Rows
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input
 from specvae.vae.objective import ObjectiveConfig, loss
+from specvae.vae.parallel import ALONE, BatchPart, Processes
 
 Batch = Mapping[str, Input]
 # What a stream gives to a step: a batch, or the rows of one that the step draws itself.
@@ -38,7 +39,8 @@ class Tally:
     Every number is checked; the first step at which one is not finite is remembered.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self._places: dict[str, int] = {}
         self._indices: dict[tuple[str, ...], Tensor] = {}
         self._sums = torch.zeros(_ROOM, dtype=torch.float64, device=device)
@@ -68,7 +70,7 @@ class Tally:
         self._bad_value.index_copy_(0, index, torch.where(first, found, self._bad_value[index]))
 
     def read(self, epoch: int) -> dict[str, float]:
-        """Return the sums by name; waits for the device.
+        """Return the sums by name, of several processes their mean; waits for the device.
 
         Raises
         ------
@@ -76,8 +78,13 @@ class Tally:
             If a number was not finite; the message names the first step and what it was.
         """
         n = len(self._places)
+        together = self._processes
         table = torch.stack(
-            [self._sums[:n], self._bad_step[:n].double(), self._bad_value[:n]]
+            [
+                together.mean(self._sums[:n].clone()),
+                together.highest(self._bad_step[:n].double()),
+                together.mean(self._bad_value[:n].clone()),
+            ]
         ).tolist()
         sums, steps, values = (dict(zip(self._places, row, strict=True)) for row in table)
         if any(steps.values()):
@@ -114,6 +121,8 @@ class Step:
         As in :class:`~specvae.vae.training.OptimConfig`.
     tally
         What each step adds its numbers to.
+    shared
+        The loss, as several processes compute it together; None: this one is alone.
     """
 
     model: MultimodalVAE
@@ -124,9 +133,15 @@ class Step:
     clip_norm: float | None
     amp: bool
     tally: Tally
+    shared: torch.nn.Module | None = None
 
-    def __call__(self, inputs: Mapping[str, StepInput], beta: float) -> None:
-        """Train on one batch of each stream."""
+    def __call__(
+        self,
+        inputs: Mapping[str, StepInput],
+        beta: float,
+        parts_of: Mapping[str, BatchPart] | None = None,
+    ) -> None:
+        """Train on one batch of each stream, or on this process's part of it."""
         device = self.noise.device
         batches = {name: self._batch(name, given) for name, given in inputs.items()}
         paired = batches.pop(PAIRED, None)
@@ -136,15 +151,17 @@ class Step:
             unpaired[modality] = batch[modality]
         amp = torch.autocast(device.type, torch.bfloat16) if self.amp else contextlib.nullcontext()
         with amp:
-            terms = loss(
-                self.model, paired, unpaired, self.objective, beta=beta, generator=self.noise
-            )
+            if self.shared is None:
+                terms = loss(
+                    self.model, paired, unpaired, self.objective, beta=beta, generator=self.noise
+                )
+                total, parts = terms.total, dict(terms.parts)
+            else:
+                total, parts = self.shared(paired, unpaired, beta, self.noise, parts_of)
         self.optimizer.zero_grad()
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(total)
         norm = clip_gradients(list(self.model.parameters()), self.clip_norm)
-        self.tally.add(
-            [_TOTAL, *terms.parts, _GRADIENT], [terms.total, *terms.parts.values(), norm]
-        )
+        self.tally.add([_TOTAL, *parts, _GRADIENT], [total, *parts.values(), norm])
         self.optimizer.step()
 
     def _batch(self, name: str, given: StepInput) -> Batch:
@@ -153,6 +170,44 @@ class Step:
         source = self.sources[name]
         assert isinstance(source, DenseSource)
         return source.batch(given)
+
+
+class SharedLoss(torch.nn.Module):
+    """The objective as a module, which `DistributedDataParallel` calls.
+
+    Parameters
+    ----------
+    model, objective
+        As of :class:`Step`.
+    n_processes
+        How many processes share a batch.
+    """
+
+    def __init__(self, model: MultimodalVAE, objective: ObjectiveConfig, n_processes: int) -> None:
+        super().__init__()
+        self.model = model
+        self._objective, self._n_processes = objective, n_processes
+
+    def forward(
+        self,
+        paired: Batch | None,
+        unpaired: Batch,
+        beta: float,
+        noise: torch.Generator,
+        parts_of: Mapping[str, BatchPart],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts; their means over all processes are of the whole batch."""
+        terms = loss(
+            self.model,
+            paired,
+            unpaired,
+            self._objective,
+            beta=beta,
+            generator=noise,
+            parts=parts_of,
+            n_processes=self._n_processes,
+        )
+        return terms.total, dict(terms.parts)
 
 
 def clip_gradients(parameters: Sequence[torch.nn.Parameter], clip_norm: float | None) -> Tensor:

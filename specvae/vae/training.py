@@ -16,16 +16,26 @@ from typing import Annotated, Any, Literal, cast
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from specvae import settings
 from specvae.errors import ConfigError, TrainingError
 from specvae.settings import Count, Fraction, Positive, Range, Share, Weight, flatten
 from specvae.vae.checkpoint import write_tensors
-from specvae.vae.data import BatchSource, DenseSource, TensorSource, TrainingData, draws
+from specvae.vae.data import BatchSource, DenseSource, Rows, TensorSource, TrainingData, draws
 from specvae.vae.device import CudaOptions, computing
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.steps import Step, StepRecorder, Tally, draw, is_recordable, side_stream
+from specvae.vae.parallel import ALONE, Processes
+from specvae.vae.steps import (
+    SharedLoss,
+    Step,
+    StepRecorder,
+    Tally,
+    draw,
+    is_recordable,
+    side_stream,
+)
 
 _STATE_KEY = "specvae-state"
 # Steps between two looks at what a GPU has summed; looking on a CPU costs nothing.
@@ -330,6 +340,7 @@ def fit(
     device: torch.device | str = "cpu",
     cuda: CudaOptions | None = None,
     stop: Callable[[], bool] | None = None,
+    processes: Processes = ALONE,
 ) -> History:
     """Train `model` in place; it ends with the weights of its best epoch, in evaluation mode.
 
@@ -363,6 +374,10 @@ def fit(
         What a GPU may do to be fast; None: all of it.
     stop
         Asked after each epoch; True ends the run there, and it can be resumed.
+    processes
+        Those that train together, each called with the same arguments: see
+        `specvae.vae.parallel`. The first one validates, and writes the state, from which any
+        number of processes can go on.
 
     Raises
     ------
@@ -393,14 +408,17 @@ def fit(
         if state is not None and resume and state.path.exists():
             run.load(state.path, description, optim.epochs, device)
         sources = {name: _moved(source, device) for name, source in streams.items()}
-        epochs = _Epochs(run, sources, optim, objective, device)
+        epochs = _Epochs(run, sources, optim, objective, device, processes)
         if (
-            stream is not None
+            processes.n == 1
+            and stream is not None
             and cuda.graphs
             and is_recordable(sources, objective, len(model.config.names))
         ):
             epochs.step = StepRecorder(epochs.plain_step, stream)
-        save = None if state is None else partial(run.save, state.path, description)
+        save = None
+        if state is not None and processes.is_first:
+            save = partial(run.save, state.path, description)
         save_every = 0.0 if state is None else state.every
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             epochs.run_all(validate, on_step, on_epoch, save, save_every, stop)
@@ -453,8 +471,10 @@ class _Epochs:
         optim: OptimConfig,
         objective: ObjectiveConfig,
         device: torch.device,
+        processes: Processes,
     ) -> None:
         self._run, self._sources, self._device = run, sources, device
+        self._processes = processes
         self._optim, self._objective = optim, objective
         n_examples = optim.epoch_size or max(len(source) for source in sources.values())
         self._n_steps = math.ceil(n_examples / optim.batch_size)
@@ -466,7 +486,8 @@ class _Epochs:
             torch.Generator(device),
             optim.clip_norm,
             optim.amp,
-            Tally(device),
+            Tally(device, processes),
+            _shared(run.model, objective, device, processes),
         )
         self.step: Step | StepRecorder = self.plain_step
         self._rate: float | None = None
@@ -490,7 +511,7 @@ class _Epochs:
                 n_saved, saved_at = len(records), time.monotonic()
             if on_epoch is not None:
                 on_epoch(records[-1])
-            stopped = stop is not None and stop()
+            stopped = bool(self._processes.from_first(float(stop()), self._device) if stop else 0.0)
         if save is not None and len(records) > n_saved:
             save()
 
@@ -508,7 +529,7 @@ class _Epochs:
         started = time.perf_counter()
         sums, rate = self._train(on_step)
         trained = time.perf_counter()
-        value = _validate(run.kept, validate)
+        value = self._validated(validate)
         top = max((r.validation for r in run.records if r.validation is not None), default=None)
         best = value is None or top is None or value > top
         if best:
@@ -526,6 +547,11 @@ class _Epochs:
             validation_seconds=time.perf_counter() - trained,
         )
 
+    def _validated(self, validate: Callable[[MultimodalVAE], float] | None) -> float | None:
+        """Return what the first process finds, so that all agree on the best epoch."""
+        value = _validate(self._run.kept, validate) if self._processes.is_first else None
+        return self._processes.from_first(value, self._device)
+
     def _train(
         self, on_step: Callable[[int, int, int], None] | None
     ) -> tuple[dict[str, float], float]:
@@ -542,19 +568,18 @@ class _Epochs:
             for name, source in self._sources.items()
         }
         step_of_run.noise.manual_seed(_derived_seed(optim.seed, done, "noise"))
-        torch.manual_seed(_derived_seed(optim.seed, done, "dropout"))
+        rank = self._processes.rank
+        torch.manual_seed(_derived_seed(optim.seed, done, f"dropout{rank or ''}"))
         step_of_run.tally.reset()
-        look_every = 1 if self._device.type == "cpu" else _LOOK_EVERY
+        is_free = self._device.type == "cpu" and self._processes.n == 1
+        look_every = 1 if is_free else _LOOK_EVERY
         rate = 0.0
         run.model.train()
         for step in range(n_steps):
-            inputs = {
-                name: draw(source, next(rows[name]), self._device)
-                for name, source in self._sources.items()
-            }
+            drawn = {name: next(rows[name]) for name in self._sources}
             rate = optim.rate_at(done * n_steps + step, optim.epochs * n_steps)
             self._set_rate(rate)
-            self.step(inputs, self._objective.beta_at(done + step / n_steps))
+            self._step(drawn, self._objective.beta_at(done + step / n_steps))
             if run.averaged is not None and optim.weight_averaging is not None:
                 _average(run.averaged, run.model, optim.weight_averaging, done * n_steps + step)
             if (step + 1) % look_every == 0:
@@ -562,6 +587,20 @@ class _Epochs:
             if on_step is not None:
                 on_step(done + 1, step + 1, n_steps)
         return step_of_run.tally.read(done + 1), rate
+
+    def _step(self, drawn: Mapping[str, Rows], beta: float) -> None:
+        """Train on one batch of each stream, of which several processes have a part each."""
+        if self._processes.n == 1:
+            inputs = {n: draw(self._sources[n], rows, self._device) for n, rows in drawn.items()}
+            self.step(inputs, beta)
+            return
+        parts = {name: self._processes.part(len(rows)) for name, rows in drawn.items()}
+        ours = {
+            name: Rows(rows.here[part.first : part.end], rows.there[part.first : part.end])
+            for (name, rows), part in zip(drawn.items(), parts.values(), strict=True)
+        }
+        inputs = {n: draw(self._sources[n], rows, self._device) for n, rows in ours.items()}
+        self.plain_step(inputs, beta, parts)
 
     def _set_rate(self, rate: float) -> None:
         if rate == self._rate:
@@ -572,6 +611,17 @@ class _Epochs:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
+
+
+def _shared(
+    model: MultimodalVAE, objective: ObjectiveConfig, device: torch.device, processes: Processes
+) -> torch.nn.Module | None:
+    if processes.n == 1:
+        return None
+    shared = SharedLoss(model, objective, processes.n)
+    devices = [device] if device.type == "cuda" else None
+    # Not every objective uses all weights.
+    return DistributedDataParallel(shared, device_ids=devices, find_unused_parameters=True)
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -85,6 +87,7 @@ from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.device import pick_device
 from specvae.vae.model import MultimodalVAE
+from specvae.vae.parallel import ALONE, Processes, joined, local_device
 from specvae.vae.training import History, StateFile, fit
 
 
@@ -104,7 +107,8 @@ def train(
     """Train a model and write its folder; see the module's docstring for the steps.
 
     Every input is opened and checked before the training begins. The model is written when it is
-    trained, and once more when weights of evidence and probabilities are fitted.
+    trained, and once more when weights of evidence and probabilities are fitted. Of processes that
+    torchrun started, each reads the files and has a part of every batch; the first one writes.
 
     Parameters
     ----------
@@ -147,20 +151,37 @@ def train(
     progress = progress or Silence()
     require_free(files.output, resume=resume, force=force)
     layout = get_layout(config.fingerprint)
-    with require_usable(config, files, layout) as structures:
+    torch_device = local_device(pick_device(device))
+    with require_usable(config, files, layout) as structures, joined(torch_device) as processes:
         if resume and (header := finished_header(config, files)) is not None:
             progress.log(f"{files.output / MODEL_FILE}: this training has finished already")
             return header
         state = StateFile(files.output / STATE_FILE, state_every)
         if state.path.exists() and not resume:
             progress.log("note: the state of an earlier run is not used; --resume goes on from it")
-        run = _Run(config, files, layout, pick_device(device), n_jobs, progress)
-        torch.manual_seed(config.seed)
-        inputs = run.read(strict)
-        header = run.finish(inputs, run.fit(inputs, state, resume), structures)
+        # Nothing is written before all processes have looked at the folder.
+        processes.wait()
+        with _folder_of(processes, files) as own_files:
+            run = _Run(config, own_files, layout, torch_device, n_jobs, progress, processes)
+            torch.manual_seed(config.seed)
+            inputs = run.read(strict)
+            trained = run.fit(inputs, state, resume)
+            if not processes.is_first:
+                return run.header(inputs, trained)
+            header = run.finish(inputs, trained, structures)
     if not keep_state:
         state.path.unlink(missing_ok=True)
     return header
+
+
+@contextmanager
+def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
+    """Yield the files of a process: all but the first write where nobody looks."""
+    if processes.is_first:
+        yield files
+        return
+    with TemporaryDirectory(prefix="specvae-") as folder:
+        yield replace(files, output=Path(folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +225,7 @@ class _Run:
     device: torch.device
     n_jobs: int | None
     progress: Progress
+    processes: Processes = ALONE
     report: ReadReport = field(default_factory=ReadReport)
     digests: list[tuple[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -301,6 +323,7 @@ class _Run:
             ),
             resume=resume,
             device=self.device,
+            processes=self.processes,
         )
         record()
         epochs.finish(history)
@@ -338,7 +361,7 @@ class _Run:
                 if trained.validation
                 else None
             )
-        header = self._header(inputs, trained, figures)
+        header = self.header(inputs, trained, figures)
         pool = trained_pool = None
         with self.clock("evidence"):
             if inputs.library.peaks is not None:
@@ -368,9 +391,10 @@ class _Run:
             return written
         return self._save(trained, header, pool, calibration)
 
-    def _header(
-        self, inputs: TrainInputs, trained: _Trained, figures: ValidationFigures | None
+    def header(
+        self, inputs: TrainInputs, trained: _Trained, figures: ValidationFigures | None = None
     ) -> AnnotatorHeader:
+        """Return what the checkpoint says of the model."""
         origin = provenance(inputs, self.digests, self.report, self.files.output)
         return AnnotatorHeader(
             program=f"specvae {__version__}",

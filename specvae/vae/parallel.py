@@ -1,0 +1,132 @@
+"""Training by several processes, each with a part of every batch, as torchrun starts them.
+
+All processes draw the same batches and the same noise, and each takes its rows. Gradients are
+averaged over all of them (`torch.nn.parallel.DistributedDataParallel`), so that a run with two
+processes is the run with one, but for rounding, dropout, and batch normalisation, whose statistics
+are of a process's own rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed
+
+from specvae.errors import ConfigError
+
+
+class BatchPart(NamedTuple):
+    """The rows of a batch that one process has: from `first` to before `end` of `n_rows`."""
+
+    first: int
+    end: int
+    n_rows: int
+
+    @property
+    def share(self) -> float:
+        """The part's share of the batch."""
+        return (self.end - self.first) / self.n_rows
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, and which of them this is.
+
+    Attributes
+    ----------
+    rank
+        Number of this one; 0 writes the files.
+    n
+        How many there are.
+    """
+
+    rank: int = 0
+    n: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes, validates and tells."""
+        return self.rank == 0
+
+    def part(self, n_rows: int) -> BatchPart:
+        """Return which rows of a batch this process has; the first processes have one more.
+
+        Raises
+        ------
+        ConfigError
+            If there are fewer rows than processes.
+        """
+        if n_rows < self.n:
+            raise ConfigError(
+                f"a batch of {n_rows} examples for {self.n} processes: wanted one example for each "
+                "at least"
+            )
+        size, rest = divmod(n_rows, self.n)
+        first = self.rank * size + min(self.rank, rest)
+        return BatchPart(first, first + size + (self.rank < rest), n_rows)
+
+    def from_first(self, value: float | None, device: torch.device) -> float | None:
+        """Return what the first process has; the value of others counts for nothing."""
+        if self.n == 1:
+            return value
+        held = torch.tensor(
+            [0.0 if value is None else value, value is not None], dtype=torch.float64, device=device
+        )
+        distributed.broadcast(held, 0)
+        number, is_given = held.tolist()
+        return number if is_given else None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over all processes."""
+        if self.n > 1:
+            distributed.all_reduce(values)
+            values = values / self.n
+        return values
+
+    def highest(self, values: Tensor) -> Tensor:
+        """Return the highest values of all processes."""
+        if self.n > 1:
+            distributed.all_reduce(values, distributed.ReduceOp.MAX)
+        return values
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.n > 1:
+            distributed.barrier()
+
+
+ALONE = Processes()
+
+
+def started_by_torchrun(environment: Mapping[str, str] | None = None) -> Processes:
+    """Return which process this is, by the variables that torchrun sets."""
+    found = os.environ if environment is None else environment
+    return Processes(int(found.get("RANK", "0")), int(found.get("WORLD_SIZE", "1")))
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Return the GPU of this process, if a GPU is meant."""
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that torchrun started, if it did: by gloo on a CPU, by NCCL on GPUs."""
+    processes = started_by_torchrun()
+    if processes.n == 1:
+        yield processes
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield processes
+    finally:
+        distributed.destroy_process_group()

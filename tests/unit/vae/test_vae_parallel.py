@@ -1,0 +1,146 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Processes that train together give what one process gives on the same batches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from vae_examples import small_batch, small_model, small_source
+
+from specvae.errors import ConfigError
+from specvae.vae.data import TrainingData
+from specvae.vae.distributions import Normal
+from specvae.vae.kinds import LossKind
+from specvae.vae.objective import LOSSES, ObjectiveConfig, loss
+from specvae.vae.parallel import BatchPart, Processes, joined, started_by_torchrun
+from specvae.vae.training import OptimConfig, StateFile, fit
+
+
+def train(name: str, epochs: int, state: Path | None = None) -> dict[str, Any]:
+    """Train a small model; return its epochs and weights. Also what the processes run."""
+    # Batches of 7, 7, 6 pairs and of 9 or fewer singles: parts of unlike sizes.
+    unpaired = {"a": small_source(33, 2), "b": small_source(9, 4)}
+    model = small_model()
+    optim = OptimConfig(
+        epochs, 7, 0.01, clip_norm=2.0, weight_averaging=0.9, seed=3, schedule="constant"
+    )
+    with joined(torch.device("cpu")) as processes:
+        history = fit(
+            model,
+            TrainingData(small_source(20, 1), unpaired),
+            optim,
+            ObjectiveConfig(loss=name, n_samples=2),  # type: ignore[arg-type]
+            # What the first process finds counts, whatever the others would.
+            validate=lambda m: float(next(m.parameters()).sum()) + 100.0 * processes.rank,
+            state=None if state is None else StateFile(state, 0.0),
+            resume=True,
+            processes=processes,
+        )
+    epochs_of = [record.to_json() for record in history.epochs]
+    for record in epochs_of:
+        del record["seconds"], record["validation_seconds"]
+    return {
+        "rank": processes.rank,
+        "epochs": epochs_of,
+        "weights": [p.flatten().tolist() for p in model.parameters()],
+    }
+
+
+def by_processes(n: int, folder: Path, *arguments: object) -> dict[str, Any]:
+    code = (
+        f"import json, sys; sys.path[:0] = {sys.path!r}\n"
+        "from pathlib import Path\n"
+        "from test_vae_parallel import train\n"
+        "found = train(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))\n"
+        "Path(sys.argv[3]).with_name(f'rank{found[\"rank\"]}.json').write_text(json.dumps(found))\n"
+    )
+    script = folder / "train.py"
+    script.write_text(code, encoding="utf-8")
+    line = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n),
+        str(script), *map(str, arguments), str(folder / "state.safetensors"),
+    ]  # fmt: skip
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    of_ranks = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(n)]
+    assert all(each["weights"] == of_ranks[0]["weights"] for each in of_ranks)
+    found: dict[str, Any] = of_ranks[0]
+    return found
+
+
+def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert len(found["epochs"]) == len(wanted["epochs"])
+    for ours, theirs in zip(found["epochs"], wanted["epochs"], strict=True):
+        parts, other_parts = ours.pop("parts"), theirs.pop("parts")
+        assert parts == pytest.approx(other_parts, rel=1e-4)
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    for a, b in zip(found["weights"], wanted["weights"], strict=True):
+        torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_give_the_loss_curve_of_one_which_goes_on_where_they_were(
+    tmp_path: Path,
+) -> None:
+    assert_same(by_processes(2, tmp_path, "new", 2), train("new", 2))
+    assert_same(train("new", 4, tmp_path / "state.safetensors"), train("new", 4))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_parts_of_a_batch_have_the_loss_of_the_whole(name: LossKind) -> None:
+    model = small_model("mixture" if name in ("iwae", "dreg", "elbo") else "product")
+    config = ObjectiveConfig(loss=name, n_samples=2, path_weights={"a->b": 0.5})
+    batches: dict[str, dict[str, Tensor]] = {"paired": small_batch(7, 1)}
+    if name not in ("jmvae", "mvtcae"):
+        batches["unpaired-a"] = {"a": small_batch(6, 2)["a"]}
+        batches["unpaired-b"] = {"b": small_batch(5, 4)["b"]}
+
+    def parts_of(rank: int, n: int) -> dict[str, float]:
+        part = {s: Processes(rank, n).part(len(next(iter(x.values())))) for s, x in batches.items()}
+        cut = {
+            s: {m: v[part[s].first : part[s].end] for m, v in x.items()} for s, x in batches.items()
+        }
+        unpaired = {s.removeprefix("unpaired-"): x for s, x in cut.items() if s != "paired"}
+        found = loss(
+            model,
+            cut["paired"],
+            {m: x[m] for m, x in unpaired.items()},
+            config,
+            generator=torch.Generator().manual_seed(5),
+            parts=part,
+            n_processes=n,
+        )
+        return {key: value.item() for key, value in found.parts.items()}
+
+    whole, both = parts_of(0, 1), [parts_of(rank, 2) for rank in range(2)]
+    assert {key: sum(p[key] for p in both) / 2 for key in whole} == pytest.approx(whole, rel=1e-5)
+
+
+def test_parts_are_all_rows_once() -> None:
+    for n_rows in (3, 7, 12):
+        parts = [Processes(rank, 3).part(n_rows) for rank in range(3)]
+        rows = [row for part in parts for row in range(part.first, part.end)]
+        assert rows == list(range(n_rows))
+        assert sum(part.share for part in parts) == pytest.approx(1.0)
+    with pytest.raises(ConfigError, match="a batch of 2 examples for 3 processes"):
+        Processes(0, 3).part(2)
+
+
+def test_a_part_s_noise_is_that_of_the_whole() -> None:
+    whole = Normal(torch.zeros(7, 2), torch.zeros(7, 2))
+    part = Normal(torch.zeros(3, 2), torch.zeros(3, 2))
+    noise = [torch.Generator().manual_seed(1) for _ in range(2)]
+    wanted = whole.sample(4, noise[0])[:, 2:5]
+    assert torch.equal(part.sample(4, noise[1], BatchPart(2, 5, 7)), wanted)
+
+
+def test_a_process_alone_is_the_first() -> None:
+    assert started_by_torchrun({}) == Processes(0, 1)
+    assert started_by_torchrun({"RANK": "1", "WORLD_SIZE": "4"}) == Processes(1, 4)
+    assert Processes().from_first(None, torch.device("cpu")) is None
