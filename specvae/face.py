@@ -6,7 +6,7 @@ The functions do what the commands of the same names do, and take the same setti
 from __future__ import annotations
 
 import logging
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from specvae.annotation.training.record import MODEL_FILE
 from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.settings import preset_config
 from specvae.errors import InputError
+from specvae.files import temporary_folder
 from specvae.report import ReadReport
 from specvae.settings import override
 from specvae.spectra.exchange import from_matchms, to_matchms
@@ -341,10 +342,13 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
         if not all(isinstance(smiles, str) for smiles in listed):
             raise InputError("candidates: wanted a path, a DataFrame or SMILES as text")
         candidates = pd.DataFrame({"smiles": listed})
-    with tempfile.TemporaryDirectory(prefix="specvae-") as folder:
-        path = Path(folder) / "candidates.csv"
+    folder = temporary_folder()
+    try:
+        path = folder / "candidates.csv"
         candidates.to_csv(path, index=False)
         yield path
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _paths(files: Files) -> tuple[Path, ...]:

@@ -38,17 +38,37 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         return path  # whoever opens it says what is wrong
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return path
+    called = "stdin" if path == Path("/dev/stdin") else str(path)
     with path.open("rb") as source:
         if stat.S_ISCHR(mode) and not source.isatty():
             return path  # /dev/null
-        folder = Path(tempfile.mkdtemp(prefix="specvae-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder = temporary_folder()
         name = f"fd{path.name}" if path.name.isdecimal() else path.name
         copy = folder / (name if path.suffix else f"{name}{suffix}")
         with copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
-    _SOURCES[str(copy)] = "stdin" if path == Path("/dev/stdin") else str(path)
+            is_empty = target.tell() == 0
+    if is_empty and called in _SOURCES.values():
+        raise InputError(f"{called}: was read already, as it can be but once; wanted one input -")
+    _SOURCES[str(copy)] = called
     return copy
+
+
+def temporary_folder() -> Path:
+    """Return a new folder in the system's place for temporary files, removed at the end.
+
+    Those of killed processes of this computer are removed now.
+    """
+    place = Path(tempfile.gettempdir())
+    abandoned = re.compile(rf"specvae-{_host()}-(\d+)-\w+")
+    if os.name == "posix":
+        with suppress(OSError):
+            for folder in place.iterdir():
+                if (found := abandoned.fullmatch(folder.name)) and not _runs(int(found[1])):
+                    shutil.rmtree(folder, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=f"specvae-{_host()}-{os.getpid()}-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def is_stored_copy(path: Path | str) -> bool:
@@ -59,6 +79,13 @@ def is_stored_copy(path: Path | str) -> bool:
 def name_of_source(path: Path | str) -> str:
     """Return what the user calls a file: ``stdin`` or the pipe's name for a stored copy."""
     return _SOURCES.get(str(path), str(path))
+
+
+def with_sources(text: str) -> str:
+    """Return a text for the user with the names of pipes in place of those of their copies."""
+    for copy, called in _SOURCES.items():
+        text = text.replace(copy, called)
+    return text
 
 
 # HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.

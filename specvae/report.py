@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from specvae.errors import InputError, printable
-from specvae.files import atomic_text
+from specvae.files import atomic_text, name_of_source
 from specvae.limits import limits
 
 _LONGEST_NAME = 100  # characters of a record's name in a message
@@ -117,7 +117,7 @@ class ReadReport:
         InputError
             If the report is strict and the record is malformed, or too many are skipped.
         """
-        skip = Skip(path, line, printable(record), reason, printable(detail))
+        skip = Skip(name_of_source(path), line, printable(record), reason, printable(detail))
         if self.strict and reason.is_malformed:
             raise InputError(str(skip))
         self.skips.append(skip)

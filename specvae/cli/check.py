@@ -14,6 +14,7 @@ from specvae.cli.console import echo, one_line, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.errors import InputError, SpecvaeError
+from specvae.files import with_sources
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def check(files: tuple[Path, ...]) -> None:
             click.echo()
         try:
             for name, value in _described(path):
-                echo(f"{name:<16}{value}".rstrip())
+                echo(with_sources(f"{name:<16}{value}".rstrip()))
         except SpecvaeError as error:
             n_bad += 1
-            click.echo(f"specvae: {one_line(str(error))}", err=True)
+            click.echo(f"specvae: {one_line(with_sources(str(error)))}", err=True)
     if n_bad:
         raise click.exceptions.Exit(1)
 

@@ -75,7 +75,9 @@ class TerminalText:
 
 def echo(text: str) -> None:
     """Write a line to stdout, escaped if that is a terminal."""
-    click.echo(printable(text) if sys.stdout.isatty() else text)
+    # There is no stdout where the caller has closed it.
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    click.echo(printable(text) if is_terminal else text)
 
 
 class _PrintableFormatter(logging.Formatter):

@@ -13,6 +13,7 @@ import click
 from specvae import __version__
 from specvae.cli.console import one_line, use_utf8
 from specvae.errors import SpecvaeError
+from specvae.files import with_sources
 
 # Command -> (where it is defined, its line in the table of commands). Commands are imported when
 # they run: torch alone takes seconds, and --help must not wait for it.
@@ -179,7 +180,7 @@ def main() -> None:
         click.echo("specvae: interrupted", err=True)
         sys.exit(130)
     except SpecvaeError as error:
-        click.echo(f"specvae: {one_line(str(error))}", err=True)
+        click.echo(f"specvae: {one_line(with_sources(str(error)))}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our output, such as head(1), has gone: not an error, but nothing more can

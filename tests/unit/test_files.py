@@ -20,7 +20,15 @@ import pytest
 import torch
 
 from specvae.errors import InputError, SpecvaeError
-from specvae.files import atomic_path, atomic_text, json_ready, rewindable, sha256_of
+from specvae.files import (
+    atomic_path,
+    atomic_text,
+    json_ready,
+    rewindable,
+    sha256_of,
+    temporary_folder,
+    with_sources,
+)
 from specvae.report import ReadReport, Reason, Skip
 from specvae.vae.checkpoint import write_tensors
 
@@ -243,3 +251,45 @@ def test_files_folders_and_devices_are_read_where_they_are(tmp_path: Path) -> No
     file.write_text("x")
     for path in (file, tmp_path, Path("/dev/null"), tmp_path / "none"):
         assert rewindable(path) == path
+
+
+def test_a_pipe_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "spectra"
+    os.mkfifo(pipe)
+    thread = feed(pipe, b"all of it")
+    copy = rewindable(pipe)
+    thread.join()
+    feed(pipe, b"").join(0.1)
+    with pytest.raises(InputError, match=rf"^{pipe}: was read already"):
+        rewindable(pipe)
+    # Messages name the pipe, not where its content is stored.
+    assert with_sources(f"{copy}:3: what it says") == f"{pipe}:3: what it says"
+    report = ReadReport()
+    report.skip(str(copy), 3, "x", Reason.NO_PEAKS)
+    assert report.skips[0].path == str(pipe)
+
+
+ABANDON_FOLDER = """
+import os
+from specvae.files import temporary_folder
+print(temporary_folder(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_folders_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    subprocess.run([sys.executable, "-c", ABANDON_FOLDER], check=False, capture_output=True)
+    (abandoned,) = tmp_path.iterdir()
+    others = [
+        tmp_path / abandoned.name.replace(abandoned.name.split("-")[-2], str(os.getppid())),
+        tmp_path / "specvae-of-a-user",
+    ]
+    for folder in others:
+        folder.mkdir()
+    assert set(tmp_path.iterdir()) == {abandoned, *others}
+    made = temporary_folder()
+    assert set(tmp_path.iterdir()) == {made, *others}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specvae.cli.console import Console, one_line, printable
+from specvae.cli.console import Console, echo, one_line, printable
 from specvae.cli.outputs import text_output
 
 HOSTILE = "caf\u00e9\x1b[2J\x07\u202etxt\r\x9b1m\ttab"
@@ -78,3 +78,8 @@ def test_other_locales_get_utf8(tmp_path: Path, settings: dict[str, str]) -> Non
     assert refused.returncode == 1
     assert b"\x1b" not in refused.stderr
     assert b"Traceback" not in refused.stderr
+
+
+def test_a_closed_stdout_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    echo("nobody hears this")
