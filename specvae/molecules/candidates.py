@@ -207,7 +207,7 @@ class CandidateSet:
         rows = self._by_query.get(query_id)
         if rows is None:
             # A spreadsheet writes the query 1 as 1.0.
-            rows = self._by_number.get(_as_number(query_id), np.empty(0, dtype=np.intp))
+            rows = self._by_number.get(number_of(query_id), np.empty(0, dtype=np.intp))
         return self.select(rows)
 
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
@@ -242,7 +242,7 @@ class CandidateSet:
 
     @cached_property
     def _by_number(self) -> dict[float, NDArray[np.intp]]:
-        numbers = ((_as_number(query_id), rows) for query_id, rows in self._by_query.items())
+        numbers = ((number_of(query_id), rows) for query_id, rows in self._by_query.items())
         return {number: rows for number, rows in numbers if not math.isnan(number)}
 
     @cached_property
@@ -253,7 +253,7 @@ class CandidateSet:
         return {query_id: np.array(found, dtype=np.intp) for query_id, found in rows.items()}
 
 
-def _as_number(query_id: str) -> float:
+def number_of(query_id: str) -> float:
     """Return the number that an identifier is, not-a-number for any other."""
     return float(query_id) if re.fullmatch(r"\d{1,15}(\.0*)?", query_id) else math.nan
 

@@ -30,6 +30,16 @@ def ranked_query(query_id: str, scores: dict[str, float], blind: float = 0.0) ->
     )  # fmt: skip
 
 
+def test_a_number_is_the_query_of_that_number() -> None:
+    """A spreadsheet writes the query 1 as 1.0."""
+    ranked = [ranked_query(name, {CAFFEINE: -1.0}) for name in ("1", "2.0", "x", "y1.0")]
+    truth = {"1.0": CAFFEINE, "2": CAFFEINE, "y1": CAFFEINE}
+    found = evaluate(tiny_annotator(), iter(ranked), truth)
+    assert found.query_ids == ("1", "2.0")
+    assert found.unknown_queries == ("x", "y1.0")
+    assert found.missing_queries == ("y1",)
+
+
 def test_each_query_is_counted_once_in_its_place() -> None:
     ranked: list[Ranked | Unranked] = [
         ranked_query("first", {CAFFEINE: -1.0, ETHANOL: -2.0}),
