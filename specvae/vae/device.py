@@ -26,6 +26,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products run in hardware; where they are emulated they only cost time."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and probe is not None and bool(probe())
+
+
 @dataclass(frozen=True)
 class CudaOptions:
     """What a GPU may do to be fast. A CPU heeds none of it.

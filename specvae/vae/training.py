@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from specvae.errors import ConfigError, TrainingError
 from specvae.settings import Count, Fraction, Positive, Range, Share, Weight, flatten
 from specvae.vae.checkpoint import write_tensors
 from specvae.vae.data import BatchSource, DenseSource, Rows, TensorSource, TrainingData, draws
-from specvae.vae.device import CudaOptions, computing
+from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.parallel import ALONE, Processes
@@ -40,6 +41,8 @@ from specvae.vae.steps import (
 _STATE_KEY = "specvae-state"
 # Steps between two looks at what a GPU has summed; looking on a CPU costs nothing.
 _LOOK_EVERY = 50
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -396,6 +399,12 @@ def fit(
     objective.check(
         model.config.names, [name for name, source in data.unpaired.items() if len(source)]
     )
+    if optim.amp and not has_fast_bfloat16(device):
+        _log.warning(
+            "products in bfloat16 are emulated on this %s, many times slower than in float32; "
+            "leave bfloat16 out",
+            "GPU" if device.type == "cuda" else "processor",
+        )
     model.to(device)
     description: dict[str, Any] = {}
     if state is not None:

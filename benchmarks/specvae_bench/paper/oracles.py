@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from specvae.errors import CheckpointError, ConfigError, TrainingError, nearest
 from specvae.vae.checkpoint import weights_sha256, write_tensors
+from specvae.vae.device import has_fast_bfloat16
 from specvae_bench.paper.images import ImageSet, unit_floats
 
 _METADATA_KEY = "specvae_oracle"
@@ -388,7 +389,7 @@ def _train_epoch(
             group["lr"] = settings.learning_rate * one_cycle(progress)
         batch = order[step * batch_size : (step + 1) * batch_size]
         x = unit_floats(shift_randomly(pixels[batch], settings.max_shift))
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=_has_fast_bfloat16(x.device)):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=has_fast_bfloat16(x.device)):
             logits = network(x)
         loss = functional.cross_entropy(logits.float(), labels[batch])
         optimizer.zero_grad()
@@ -396,14 +397,6 @@ def _train_epoch(
         optimizer.step()
         total += loss.detach()
     return float(total) / n_steps
-
-
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products run in hardware; where they are emulated they only cost time."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and probe is not None and bool(probe())
 
 
 def save_oracle(path: Path, oracle: Oracle) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vae_examples import NONE, linear_gaussian, random_rows, small_batch, small_model, small_source
 
 from specvae.errors import ConfigError, TrainingError
+from specvae.vae import training
 from specvae.vae.checkpoint import weights_sha256
 from specvae.vae.data import GreyLevels, PackedBits, Table, TensorSource, TrainingData
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
@@ -512,10 +513,17 @@ def test_learning_rates_of_the_schedules() -> None:
     assert max(rates(schedule="onecycle", warmup=0.5)) == rates(schedule="onecycle", warmup=0.5)[50]
 
 
-def test_mixed_precision_trains() -> None:
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_mixed_precision_trains_and_says_where_it_is_slow(
+    is_fast: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(training, "has_fast_bfloat16", lambda _: is_fast)
     optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, amp=True)
     history = fit(dropout_model(), data(), optim, ObjectiveConfig())
     assert history.epochs[1].total < history.epochs[0].total
+    assert ("bfloat16 are emulated on this processor" in caplog.text) != is_fast
+    fit(dropout_model(), data(), replace(optim, amp=False), ObjectiveConfig())
+    assert caplog.text.count("emulated") == (not is_fast)
 
 
 @pytest.mark.parametrize(
