@@ -22,7 +22,11 @@ from specvae_bench.options import (
 @click.command()
 @library_option
 @click.option(
-    "--structures", type=INPUT, required=True, help="Table or pool with structures of like mass."
+    "--structures",
+    type=INPUT,
+    multiple=True,
+    required=True,
+    help="Table or pool with structures of like mass; may be given again.",
 )
 @library_filter_options
 @exclude_option
@@ -34,7 +38,7 @@ from specvae_bench.options import (
     help="Most compounds.",
 )
 @click.option(
-    "--decoys", type=click.IntRange(min=1), default=6, show_default=True, help="Of each compound."
+    "--decoys", type=click.IntRange(min=1), default=16, show_default=True, help="Of each compound."
 )
 @ppm_option
 @seed_option("Of draws and of fitting.")
@@ -43,7 +47,7 @@ from specvae_bench.options import (
 @verbosity
 def fragments(
     spectra: tuple[Path, ...],
-    structures: Path,
+    structures: tuple[Path, ...],
     ion_mode: str | None,
     adducts: tuple[str, ...],
     instrument_types: tuple[str, ...],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Draws:
     """
 
     compounds: int = 2000
-    decoys: int = 6
+    decoys: int = 16
     ppm: float = 10.0
     seed: int = 0
 
@@ -58,7 +58,7 @@ class _Measured:
 
 def fit_scorers(
     spectra: Sequence[Path],
-    structures: Path,
+    structures: Sequence[Path],
     wanted: SpectrumFilter,
     draws: Draws,
     console: Console,
@@ -70,7 +70,7 @@ def fit_scorers(
     spectra
         The library.
     structures
-        Table or pool with structures of like mass; excluded compounds are none of them.
+        Tables or pools with structures of like mass; excluded compounds are none of them.
     wanted
         Which spectra are learned from.
 
@@ -82,9 +82,10 @@ def fit_scorers(
     measured = _read(spectra, wanted, console)
     rng = np.random.default_rng(draws.seed)
     scorers = {}
-    with _opened(structures) as source:
+    with ExitStack() as opened:
+        sources = [opened.enter_context(_opened(path)) for path in structures]
         for mode in sorted({mode for mode, _ in measured.peaks}):
-            examples = _examples(measured, mode, source, wanted.excluded, draws, rng, console)
+            examples = _examples(measured, mode, sources, wanted.excluded, draws, rng, console)
             console.log(f"{mode}: fitting to {len(examples):,} compounds")
             scorers[mode] = fit_scorer(examples, seed=draws.seed)
     return scorers
@@ -123,7 +124,7 @@ def _opened(structures: Path) -> Iterator[CandidatePool | CandidateSet]:
 def _examples(
     measured: _Measured,
     mode: str,
-    source: CandidatePool | CandidateSet,
+    sources: Sequence[CandidatePool | CandidateSet],
     excluded: frozenset[str],
     draws: Draws,
     rng: np.random.Generator,
@@ -136,12 +137,7 @@ def _examples(
     for position in rng.permutation(len(blocks)):
         block = blocks[position]
         molecule = measured.molecules[block]
-        alike = source.within(molecule.exact_mass, draws.ppm).deduplicate()
-        others = [
-            other
-            for other, other_block in zip(alike.molecules, alike.first_block, strict=True)
-            if other_block != block and other_block not in excluded
-        ]
+        others = _others_alike(molecule, sources, draws.ppm, excluded)
         if not others:
             continue
         chosen = rng.permutation(len(others))[: draws.decoys]
@@ -155,3 +151,19 @@ def _examples(
         if len(examples) == draws.compounds:
             break
     return examples
+
+
+def _others_alike(
+    molecule: Molecule,
+    sources: Sequence[CandidatePool | CandidateSet],
+    ppm: float,
+    excluded: frozenset[str],
+) -> list[Molecule]:
+    """Return the other structures of a molecule's mass, one for each first block."""
+    found: dict[str, Molecule] = {}
+    for source in sources:
+        alike = source.within(molecule.exact_mass, ppm).deduplicate()
+        for block, other in zip(alike.first_block, alike.molecules, strict=True):
+            if block != molecule.first_block and block not in excluded:
+                found.setdefault(block, other)
+    return list(found.values())

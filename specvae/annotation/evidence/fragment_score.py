@@ -1,8 +1,8 @@
 """A score of candidates by their fragments that is learned from explained peaks.
 
 A small network gives every ion, that is a fragment with a number of hydrogens gained or lost, a
-weight ``exp(u)``: from the atoms and bonds at its cuts, from what it keeps and lacks, and from how
-far the spectrum as a whole is broken down. The log-odds of a peak are
+weight ``exp(u)``: from the atoms and bonds at its cuts and their surroundings, from what it keeps
+and lacks, and from how far the spectrum as a whole is broken down. The log-odds of a peak are
 
     log(exp(b) + sum over ions at the peak of exp(u)) - g log(sum over all ions of exp(u)),
 
@@ -35,6 +35,7 @@ from specvae.annotation.evidence.fragments import (
     has_subformula,
 )
 from specvae.annotation.evidence.ion_weights import Layers, Windows, add_weights
+from specvae.annotation.evidence.surroundings import PREFIX, surroundings_shapes
 from specvae.errors import CheckpointError
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
 from specvae.spectra.binning import ION_MODES
@@ -91,6 +92,7 @@ class FragmentScorer:
             self._arrays["hidden.weight"] / spread,
             self._arrays["direct.weight"] / spread,
             self._arrays["output.weight"],
+            {name: array for name, array in self._arrays.items() if name.startswith(PREFIX)},
         )
 
     def scores(self, peaks: Peaks, tables: Iterable[FragmentTable]) -> NDArray[np.float64]:
@@ -109,7 +111,7 @@ class FragmentScorer:
                 add_weights(table, self._layers, query.constants, query.windows, at_peaks)
             )
             explained.append(at_peaks)
-            has_part.append(query.has_part(composition(table)))
+            has_part.append(query.has_part(composition(table.graph)))
         if not totals:
             return np.zeros(0)
         odds = np.log(np.stack(explained) + np.exp(query.background(np.stack(has_part))))
@@ -130,7 +132,7 @@ class FragmentScorer:
         weights = np.zeros((len(table), len(SHIFTS)), np.float32)
         explained = np.zeros(len(peaks.mz))
         add_weights(table, self._layers, query.constants, query.windows, explained, weights=weights)
-        background = query.background(query.has_part(composition(table)))
+        background = query.background(query.has_part(composition(table.graph)))
         matched = weights[found.fragment, found.shift].astype(np.float64)
         return matched, np.log1p(explained / np.exp(background))
 
@@ -147,7 +149,11 @@ class FragmentScorer:
         CheckpointError
             If an array is missing, unknown, or of another shape.
         """
-        wanted = shapes(len(arrays["hidden.bias"]) if "hidden.bias" in arrays else 1)
+        states = arrays.get(f"{PREFIX}atom.bias")
+        wanted = shapes(
+            len(arrays["hidden.bias"]) if "hidden.bias" in arrays else 1,
+            None if states is None else len(states),
+        )
         given = {name: value.shape for name, value in arrays.items()}
         for name in sorted(wanted | given):
             if wanted.get(name) != given.get(name):
@@ -158,17 +164,19 @@ class FragmentScorer:
         return cls(arrays)
 
 
-def shapes(n_hidden: int) -> dict[str, tuple[int, ...]]:
+def shapes(n_hidden: int, n_states: int | None) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all that is learned, by name.
 
     ``centre`` and ``spread`` standardise the descriptors; ``direct``, ``hidden`` and ``output`` are
     the network's layers; those that end in ``_condition`` act on `condition_of` the spectrum;
     ``background`` is b by whether a part of the formula fits and by height; ``peak_weight`` the
     logarithm of a peak's weight by height and place; ``share`` is g, ``scale`` the logarithm of
-    what the sum is multiplied by.
+    what the sum is multiplied by. What is learned of cut bonds' surroundings comes after, with
+    `n_states` numbers for each atom; None for scores that know nothing of them.
     """
     n_shifts = len(SHIFTS)
     heights = len(HEIGHT_EDGES) + 1
+    surroundings = {} if n_states is None else surroundings_shapes(n_states, n_hidden + n_shifts)
     return {
         "centre": (N_DESCRIPTORS,),
         "spread": (N_DESCRIPTORS,),
@@ -185,6 +193,7 @@ def shapes(n_hidden: int) -> dict[str, tuple[int, ...]]:
         "peak_weight": (heights, len(PLACE_EDGES) + 1),
         "share": (),
         "scale": (),
+        **surroundings,
     }
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
 from specvae.molecules.fragments import FragmentTable
-from specvae.molecules.graph import compiled
+from specvae.molecules.graph import Graph, compiled
 from specvae.spectra.spectrum import Spectrum
 
 SHIFTS = np.arange(-4, 3)
@@ -192,13 +192,13 @@ def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
 Composition = tuple[tuple[float, int], ...]
 
 
-def composition(table: FragmentTable) -> Composition:
+def composition(graph: Graph) -> Composition:
     """Return the mass (Da) and number of each kind of atom of a molecule, hydrogens last.
 
     A labelled atom is a kind of its own, with its isotope's mass.
     """
-    heavy = Counter(table.graph.masses.tolist())
-    return (*sorted(heavy.items()), (HYDROGEN_MASS, int(table.graph.atoms[:, 1].sum())))
+    heavy = Counter(graph.masses.tolist())
+    return (*sorted(heavy.items()), (HYDROGEN_MASS, int(graph.atoms[:, 1].sum())))
 
 
 def has_subformula(

@@ -11,6 +11,7 @@ tabled for each byte of its mask.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragments import SHIFTS, Peaks
+from specvae.annotation.evidence.surroundings import Surroundings, add_cut_rows, atom_features
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.fragments import (
     N_DESCRIPTORS,
@@ -66,10 +68,14 @@ class Layers(NamedTuple):
         units are filled up with zeros to a multiple of `_BLOCK`, shifts to `_LANES`.
     outputs
         O, float32 (n_shifts, n_hidden).
+    surroundings
+        What cut bonds add to H x and D x by their surroundings, with outputs in the columns of
+        `inputs`; None where nothing was learned of them.
     """
 
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
+    surroundings: Surroundings | None
 
     @classmethod
     def fold(
@@ -77,15 +83,22 @@ class Layers(NamedTuple):
         hidden: NDArray[np.float32],
         direct: NDArray[np.float32],
         outputs: NDArray[np.float32],
+        surroundings: Mapping[str, NDArray[np.float32]],
     ) -> Layers:
-        """Return layers of weights (n_hidden, N_DESCRIPTORS), (n_shifts, N_DESCRIPTORS), O."""
+        """Return layers of weights (n_hidden, N_DESCRIPTORS), (n_shifts, N_DESCRIPTORS), O.
+
+        The outputs of the surroundings are of the hidden units, then of the shifts.
+        """
         n_hidden = -(-len(hidden) // _BLOCK) * _BLOCK
         inputs = np.zeros((N_DESCRIPTORS, n_hidden + _LANES), np.float32)
         inputs[:, : len(hidden)] = hidden.T
         inputs[:, n_hidden : n_hidden + _N_SHIFTS] = direct.T
         padded = np.zeros((_N_SHIFTS, n_hidden), np.float32)
         padded[:, : len(hidden)] = outputs
-        return cls(inputs, padded)
+        if not surroundings:
+            return cls(inputs, padded, None)
+        columns = np.append(np.arange(len(hidden)), n_hidden + np.arange(_N_SHIFTS))
+        return cls(inputs, padded, Surroundings.of(surroundings, columns))
 
     def constants(
         self,
@@ -168,6 +181,8 @@ def add_weights(
     graph = table.graph
     words = words_of(graph)
     rows, sums, places = _rows(graph.atoms, graph.masses, graph.bonds, layers.inputs, constants)
+    if layers.surroundings is not None:
+        add_cut_rows(atom_features(graph), graph.bonds, layers.surroundings, rows[places[4] :])
     wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
     return _add(
         words,

@@ -7,7 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from rdkit import Chem
-from specvae_bench.fragments.network import Example, FragmentFit, FragmentNetwork, fit_scorer
+from specvae_bench.fragments.network import (
+    Example,
+    FragmentFit,
+    FragmentNetwork,
+    Pieces,
+    fit_scorer,
+)
 
 from specvae.annotation.evidence import fragment_score
 from specvae.annotation.evidence.fragment_score import (
@@ -25,9 +31,11 @@ from specvae.annotation.evidence.fragments import (
     metfrag_scores,
 )
 from specvae.annotation.evidence.ion_weights import Layers, Windows, add_weights
+from specvae.annotation.evidence.surroundings import atom_features
 from specvae.errors import CheckpointError, TrainingError
 from specvae.masses import ELECTRON_MASS, formula_mass
 from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import ATOM_CLASSES, Graph
 from specvae.spectra.spectrum import Spectrum
 
 HYDROGEN = formula_mass("H")
@@ -70,7 +78,7 @@ def examples() -> list[Example]:
 
 @pytest.fixture(scope="module")
 def scorer(examples: list[Example]) -> FragmentScorer:
-    return fit_scorer(examples, FragmentFit(n_hidden=4, n_epochs=8, batch_size=4))
+    return fit_scorer(examples, FragmentFit(n_hidden=4, n_states=8, n_epochs=8, batch_size=4))
 
 
 def test_benzyl_cation_by_hand() -> None:
@@ -126,7 +134,7 @@ def test_part_of_the_formula_without_a_fragment() -> None:
     table = FragmentTable.of("FCCCCCCCCl")
     query = peaks(ion("FCl"), ion("C7H13F"), ion("C8H2F"))
     assert [e is not None for e in explain(table, query)] == [False, True, False]
-    assert has_subformula(composition(table), query).tolist() == [True, True, False]
+    assert has_subformula(composition(table.graph), query).tolist() == [True, True, False]
 
 
 def test_metfrag_score_by_hand() -> None:
@@ -153,6 +161,32 @@ def test_peaks_of_a_spectrum() -> None:
     assert (found.precursor_mz, found.sign) == (100.0, -1)
 
 
+def cuts_by_loops(
+    arrays: dict[str, NDArray[np.float32]], graph: Graph
+) -> list[NDArray[np.float32]]:
+    """Return what each cut adds by its surroundings, bond by bond as the formulas stand."""
+    learned = {name.removeprefix("surroundings."): array for name, array in arrays.items()}
+    bonds = graph.bonds[:, :3].tolist()
+    ends = [*((a, b, kind) for a, b, kind in bonds), *((b, a, kind) for a, b, kind in bonds)]
+    states = [
+        np.maximum(learned["atom.weight"] @ x + learned["atom.bias"], 0)
+        for x in atom_features(graph)
+    ]
+    for n in "01":
+        taken = [learned[f"own.{n}.weight"] @ h + learned[f"own.{n}.bias"] for h in states]
+        for a, b, kind in ends:
+            said = learned[f"message.{n}.weight"] @ states[b] + learned[f"bond.{n}.weight"][kind]
+            taken[a] = taken[a] + np.maximum(said, 0)
+        states = [h + np.maximum(t, 0) for h, t in zip(states, taken, strict=True)]
+    rows = []
+    for a, b, kind in bonds:
+        for kept, lost in ((a, b), (b, a)):
+            end = learned["kept.weight"] @ states[kept] + learned["kept.bias"]
+            end = end + learned["lost.weight"] @ states[lost] + learned["cut.weight"][kind]
+            rows.append(learned["output.weight"] @ np.maximum(end, 0))
+    return rows
+
+
 def by_loops(
     arrays: dict[str, NDArray[np.float32]], query: Peaks, table: FragmentTable
 ) -> tuple[float, list[float]]:
@@ -172,10 +206,17 @@ def by_loops(
         len(query.mz) / 60,
     ]
     total, explained = 0.0, np.zeros(len(query.mz))
+    rows = cuts_by_loops(arrays, table.graph)
+    n_hidden = len(arrays["hidden.bias"])
     for f, row in enumerate((table.descriptors() - arrays["centre"]) / arrays["spread"]):
-        hidden = arrays["hidden.weight"] @ row + arrays["hidden.bias"]
+        kept = [(int(table.masks[f, 0]) >> a) & 1 for a in range(len(table.graph.atoms))]
+        added = np.zeros(n_hidden + len(SHIFTS))
+        for bond, (a, b) in enumerate(table.graph.bonds[:, :2].tolist()):
+            if kept[a] != kept[b]:
+                added += rows[2 * bond + kept[b]]
+        hidden = arrays["hidden.weight"] @ row + arrays["hidden.bias"] + added[:n_hidden]
         hidden = np.maximum(hidden + arrays["hidden_condition.weight"] @ condition, 0)
-        u = arrays["direct.weight"] @ row + arrays["direct.bias"]
+        u = arrays["direct.weight"] @ row + arrays["direct.bias"] + added[n_hidden:]
         u = u + arrays["output.weight"] @ hidden + arrays["shift_condition.weight"] @ condition
         for s, shift in enumerate(SHIFTS):
             gained = shift + query.sign
@@ -188,7 +229,7 @@ def by_loops(
             for p, at in enumerate(query.mz):
                 if abs(at - mz) <= max(0.003, 1e-5 * at):
                     explained[p] += exp_u
-    known = has_subformula(composition(table), query).astype(int)
+    known = has_subformula(composition(table.graph), query).astype(int)
     height = np.searchsorted([0.01, 0.05, 0.25], query.intensity)
     lift = arrays["background_condition.weight"] @ condition + arrays["background_condition.bias"]
     background = np.exp(arrays["background"][known, height] + lift[known])
@@ -221,14 +262,15 @@ def test_one_pass_gives_the_scores_of_the_network(smiles: str, sign: int) -> Non
     table = FragmentTable.of(smiles)
     chosen = np.unique(table.masses[np.random.default_rng(0).permutation(len(table))[:30]])
     query = peaks(*(chosen + 1e-4).tolist(), sign=sign, precursor_mz=float(chosen[-1]) + 1.0)
+    pieces = Pieces.of(table)
     with torch.inference_mode():
-        expected = network(network.prepare([table]), [table], query).numpy()
+        expected = network(network.prepare([pieces]), [pieces], query).numpy()
     assert scorer.scores(query, [table]) == pytest.approx(expected, abs=1e-4)
     found = match_peaks(table, query)
     weights, _ = scorer.weigh(table, query, found)
     with torch.inference_mode():
         condition = torch.from_numpy(condition_of(query))
-        by_network = network.weights(network.prepare([table]), condition).numpy()
+        by_network = network.weights(network.prepare([pieces]), condition).numpy()
     assert weights == pytest.approx(by_network[found.fragment, found.shift], rel=1e-4)
 
 
@@ -242,6 +284,38 @@ def test_scores_and_gains_are_those_of_the_formulas(scorer: FragmentScorer, sign
     assert [0.0 if e is None else e.gain for e in found] == pytest.approx(gains, rel=1e-4)
     assert found[2] is not None
     assert found[3] is None
+
+
+def test_atoms_are_described_by_what_they_are_and_what_is_around_them() -> None:
+    graph = FragmentTable.of("C[N+](C)(C)CC1CCC1Br").graph
+    of_element = {6: 0, 7: 1, 35: 7}
+    expected = []
+    for a, (number, hydrogens, kind, charge) in enumerate(graph.atoms.tolist()):
+        n_neighbours = int((graph.bonds[:, :2] == a).sum())
+        columns = {kind, 18 + hydrogens, 22 + of_element[number], 35 + n_neighbours}
+        expected.append(columns | ({40} if charge > 0 else set()))
+    features = atom_features(graph)
+    assert len(ATOM_CLASSES) == 18
+    assert features.shape == (len(expected), 43)
+    assert features[:, 42].sum() == 4
+    for row, columns in zip(features[:, :42], expected, strict=True):
+        assert set(np.flatnonzero(row).tolist()) == columns
+
+
+def test_weights_without_surroundings_are_still_read(scorer: FragmentScorer) -> None:
+    earlier = {
+        name: array
+        for name, array in scorer.to_arrays().items()
+        if not name.startswith("surroundings.")
+    }
+    table = FragmentTable.of("CC(=O)OCc1ccccc1")
+    without = FragmentScorer.from_arrays(earlier).scores(simulated(table), [table])
+    nothing = {
+        name: np.zeros_like(array) if name == "surroundings.output.weight" else array
+        for name, array in scorer.to_arrays().items()
+    }
+    assert without == FragmentScorer.from_arrays(nothing).scores(simulated(table), [table])
+    assert without != scorer.scores(simulated(table), [table])
 
 
 def test_the_likeliest_fragment_explains(scorer: FragmentScorer) -> None:
@@ -328,7 +402,7 @@ def test_arrays_come_back(scorer: FragmentScorer, examples: list[Example]) -> No
 
 
 def test_a_fit_can_be_repeated(scorer: FragmentScorer, examples: list[Example]) -> None:
-    settings = FragmentFit(n_hidden=4, n_epochs=1, batch_size=4)
+    settings = FragmentFit(n_hidden=4, n_states=8, n_epochs=1, batch_size=4)
     runs = [fit_scorer(examples, settings, seed=seed).to_arrays() for seed in (3, 3, 4)]
     same = [
         all(np.array_equal(runs[0][name], other[name]) for name in runs[0]) for other in runs[1:]
