@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,7 +31,12 @@ def default_cache_directory() -> Path:
     own = os.environ.get("SPECVAE_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "specvae"
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "specvae"
+    try:
+        return Path.home() / ".cache" / "specvae"
+    except RuntimeError:  # a user without a home, as in a container
+        return Path(tempfile.gettempdir()) / "specvae-cache"
 
 
 def _key(smiles: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -94,13 +94,30 @@ _AROMATIC = 1.5
 _CONJUGATED = BOND_CLASSES.index("conjugated")
 
 
-def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Compile a function over arrays, once for all processes to come.
+def compiled_with(
+    **options: Any,  # noqa: ANN401 (those of numba.njit)
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Return what compiles a function over arrays, once for all processes to come.
+
+    Where neither the program's folder nor the user's can be written to, as in a container that runs
+    as another user, each process compiles for itself.
 
     Loops over single numbers compile in a tenth of the time of sums, copies and sorts of arrays,
     for which a new user waits.
     """
-    return cast("Callable[_P, _R]", njit(cache=True)(function))
+
+    def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        try:
+            return cast("Callable[_P, _R]", njit(cache=True, **options)(function))
+        except RuntimeError:  # "no locator available"
+            return cast("Callable[_P, _R]", njit(**options)(function))
+
+    return compile_
+
+
+def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a function over arrays; see `compiled_with`."""
+    return compiled_with()(function)
 
 
 def _energies() -> NDArray[np.int16]:

@@ -6,10 +6,10 @@ from typing import cast
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
+from specvae.molecules.graph import compiled_with
 from specvae.vae.distributions import Bernoulli
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
@@ -113,7 +113,7 @@ def _byte_tables(logits: NDArray[np.float64], n_bytes: int) -> NDArray[np.float6
     return np.asarray((padded.reshape(n_bytes, 8) @ _BITS_OF_BYTE).reshape(-1))
 
 
-@njit(cache=True, nogil=True)
+@compiled_with(nogil=True)
 def _add_up(
     words: NDArray[np.uint64],
     n_words: np.uint64,

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragments import SHIFTS, Peaks
@@ -30,7 +29,7 @@ from specvae.molecules.fragments import (
     lowest_bit,
     words_of,
 )
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, compiled
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, compiled, compiled_with
 
 LIMIT = 12.0
 """Of |u|, beyond which a weight exp(u) changes no more: u is ``LIMIT tanh(v / LIMIT)``."""
@@ -372,7 +371,7 @@ def _fill_counts(
 
 
 # Sums may be taken in any order, so that eight numbers are added at once.
-_fast = njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+_fast = compiled_with(fastmath={"reassoc", "contract", "nsz"})
 
 
 @_fast

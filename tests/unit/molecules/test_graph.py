@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled_with
 
 MOLECULES = (
     "CC(=O)C=CC(=O)NC(C)C",
@@ -82,3 +82,13 @@ def test_bonds_have_enthalpies_and_orders_of_one_kekule_structure() -> None:
     others = {tuple(bond) for bond in graph.bonds[~ring, :2].tolist()}
     assert others == {(5, 6), (6, 7), (6, 8)}
     assert sorted(graph.bonds[~ring, 4].tolist()) == [327, 346, 745]
+
+
+def test_functions_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that runs as another user may have no folder to write to."""
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+
+    def twice(number: float) -> float:
+        return 2.0 * number
+
+    assert compiled_with(fastmath=True)(twice)(3.0) == 6.0
