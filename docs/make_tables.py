@@ -289,6 +289,23 @@ def mutation_table() -> str:
     return head + table(("kind", *columns), rows)
 
 
+def structures_table() -> str:
+    """Return what became of the structures of tables, and why some were skipped."""
+    results = json.loads((RESULTS / "structures.json").read_text(encoding="utf-8"))
+    columns = ("tried", "ranked", "skipped", "badly")
+    rows = [
+        (
+            f"`{result['table']}`",
+            f"{result['rows']:,}",
+            *(f"{result.get(column, 0):,}" for column in columns),
+            "; ".join(f"{reason} {n:,}" for reason, n in result["reasons"].items()),
+        )
+        for result in results
+    ]
+    head = f"`docs/results/structures.json`, {results[0]['date']}.\n\n"
+    return head + table(("table", "rows", *columns, "reasons and notes"), rows)
+
+
 def known_and_unknown() -> str:
     """Return the figures of known, unknown and mixed queries, and how probabilities came true."""
     path = RESULTS / "laboratories.json"
@@ -317,6 +334,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "epoch-speed": epoch_table,
     "gpu-speed": gpu_speed_table,
     "mutations": mutation_table,
+    "structures": structures_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
 }
 

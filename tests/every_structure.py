@@ -1,6 +1,6 @@
 """Take structures of a table through every step of a ranking, and see that none ends it.
 
-    python tests/every_structure.py TABLE MODEL --sample 20000 --seed 1 --json FILE
+    python tests/every_structure.py TABLE MODEL --sample 20000 --json docs/results/structures.json
 
 Each is read, standardised, fingerprinted in the layouts of the model and of its evidence, broken
 into fragments, looked up in the model's library, ranked and drawn. What is wrong: anything raised,
@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0, help="so many rows, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so long")
-    parser.add_argument("--json", type=Path, help="where the counts are written")
+    parser.add_argument("--json", type=Path, help="where the counts stand, by table")
     options = parser.parse_args()
     logging.getLogger("specvae").setLevel(logging.ERROR)
     faulthandler.enable()
@@ -164,7 +164,10 @@ def main() -> int:
     }
     print(json.dumps(result, indent=1))  # noqa: T201
     if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        results = json.loads(options.json.read_text("utf-8")) if options.json.exists() else []
+        results = [other for other in results if other["table"] != result["table"]]
+        text = json.dumps([*results, result], indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 1 if outcome.failures else 0
 
 

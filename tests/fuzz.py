@@ -1,8 +1,9 @@
 """Break sound files of every kind in seeded ways, and see that nothing worse happens than a clear
 line, a skipped record or the same answer.
 
-    python tests/fuzz.py --number 10000 --seed 1 --json docs/results/reliability.json
+    python tests/fuzz.py --number 100000 --seed 1 --json docs/results/reliability.json
 
+In portions: ``--first 0 --number 10000``, then ``--first 10000 --number 20000 --add`` and so on.
 Each failure is told with the seed and number that repeat it. Not part of ``make test``, which tries
 a few thousand in tests/unit/spectra/test_mutations.py. docs/reliability.md has what came of it.
 """
@@ -521,6 +522,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="one kind of file, by its name")
     parser.add_argument("--json", type=Path, help="where the counts are written")
+    parser.add_argument("--add", action="store_true", help="to those that stand there")
     options = parser.parse_args()
     faulthandler.enable()
     counts: dict[str, Counter[str]] = {}
@@ -547,6 +549,9 @@ def main() -> int:
         print(f"{name}: {dict(count)}")  # noqa: T201
     if options.json is not None:
         result = {"date": time.strftime("%Y-%m-%d"), "seed": options.seed, "number": options.number}
+        before = json.loads(options.json.read_text(encoding="utf-8")) if options.add else {}
+        for name, found in before.get("kinds", {}).items():
+            counts.setdefault(name, Counter()).update(found)
         result["kinds"] = {name: dict(count) for name, count in counts.items()}
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 1 if failures else 0

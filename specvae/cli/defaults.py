@@ -63,7 +63,7 @@ def option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str,
     names = {
         long.removeprefix("--"): param
         for param in command.params
-        if isinstance(param, click.Option) and param.expose_value
+        if isinstance(param, click.Option) and (param.expose_value or param.name == "limit")
         for long in param.opts
         if long.startswith("--")
     }

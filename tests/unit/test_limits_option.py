@@ -63,6 +63,17 @@ def test_structures_beyond_a_limit(tmp_path: Path, smiles: str, limit: str) -> N
     assert limits() == Limits()
 
 
+@pytest.mark.parametrize("how", ["--config", "--set"])
+def test_limits_may_stand_in_a_file_of_options(tmp_path: Path, how: str) -> None:
+    table, config = tmp_path / "c.csv", tmp_path / "o.toml"
+    table.write_text(f"smiles\n{'C' * 1001}\n", encoding="utf-8")
+    config.write_text('limit = ["structure_atoms=1001"]\n', encoding="utf-8")
+    given = str(config) if how == "--config" else "limit=structure_atoms=1001"
+    done = CliRunner().invoke(check, [str(table), how, given])
+    assert "candidates      1" in done.output, (done.output, done.exception)
+    assert limits() == Limits()
+
+
 def test_components_are_counted_before_they_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specvae.molecules.molecule.Chem", None)
     with (
