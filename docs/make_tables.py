@@ -16,6 +16,7 @@ from specvae_bench.laboratories.report import list_table
 from specvae_bench.laboratories.report import markdown_tables as laboratory_tables
 from specvae_bench.markdown import table
 from specvae_bench.paper.report import table as experiment_report
+from specvae_bench.paper.report import wide_table
 from specvae_bench.retrieval.report import markdown_tables
 from specvae_bench.supervision.report import markdown_table as supervision_table
 
@@ -144,8 +145,17 @@ def speed_table() -> str:
 
 def experiment_table(name: str) -> str:
     """Return the table of the stored runs of an image or text benchmark."""
+    return experiment_report(_stored(name))
+
+
+def stand_in_table(name: str) -> str:
+    """Return the figures of the stored runs of a stand-in, a row for each run."""
+    return wide_table(_stored(name))
+
+
+def _stored(name: str) -> list[dict[str, Any]]:
     paths = sorted((RESULTS / name).glob("*.json"))
-    return experiment_report([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def method_tables() -> str:
@@ -336,6 +346,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "mutations": mutation_table,
     "structures": structures_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
+    "mnist-colour": partial(stand_in_table, "mnist-colour"),
+    "mnist-captions": partial(stand_in_table, "mnist-captions"),
 }
 
 

@@ -18,7 +18,7 @@ from conftest import run_specvae
 from image_files import write_mnist, write_svhn
 from PIL import Image
 from specvae_bench.paper import commands, images, pictures, tasks
-from specvae_bench.paper.report import report
+from specvae_bench.paper.report import report, wide_table
 from specvae_bench.paper.report import table as report_table
 
 from specvae.errors import CheckpointError, ConfigError, InputError, TrainingError
@@ -228,6 +228,9 @@ def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Pat
     result["oracle_in_training"]["test"]["top"] = 0.5
     assert "| top |  | 0.750 | 0.250 | 0.500 | 0.750 |" in report_table([result])
     assert table.count("0.956") == 1
+    wide = wide_table([read(path.parent) for path in paths])
+    assert wide.startswith("| model | supervision | epochs | both | top | bottom |")
+    assert [wide.count(f"| {kind} | 0.1 | 1 |") for kind in ("vaevae", "jmvae")] == [1, 1]
     drawn = tmp_path / "supervision.png"
     drawn.unlink()
     bench(report, tmp_path)

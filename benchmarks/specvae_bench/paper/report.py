@@ -211,6 +211,26 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def wide_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown table of the test fold's figures, a row for each model and supervision.
+
+    Runs that differ in nothing but the seed share a row: the mean, with the standard deviation
+    behind it.
+    """
+    rows: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
+    for label, result in zip(_labels(results), results, strict=True):
+        key = (label, result["settings"]["supervision"], _epochs_of(result))
+        rows.setdefault(key, []).append(result)
+    names = list(results[0]["test"])
+    cells = []
+    for (label, level, epochs), repeats in sorted(
+        rows.items(), key=lambda row: (-row[0][1], row[0][0])
+    ):
+        means = (_mean([result["test"].get(name) for result in repeats]) for name in names)
+        cells.append((label, f"{level:g}", epochs, *means))
+    return markdown.table(("model", "supervision", "epochs", *names), cells)
+
+
 def _of_both_folds(
     result: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]], name: str
 ) -> float | None:
