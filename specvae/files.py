@@ -121,8 +121,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        if type(error) not in (OSError, RuntimeError) or getattr(error, "strerror", None):
-            raise
         if found := _HDF5_CAUSE.search(str(error)):
             raise OSError(int(found[1]), found[2], str(path)) from error
         raise

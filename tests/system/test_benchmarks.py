@@ -209,8 +209,17 @@ def test_holdout_keeps_structures_out_of_queries(tmp_path: Path) -> None:
 
 def test_speed_reports_ratios(tmp_path: Path) -> None:
     output = tmp_path / "speed.json"
-    parts = ("start", "read_msp", "sparse_layer", "fingerprints", "fragments")
+    parts = (
+        "start",
+        "read_msp",
+        "sparse_layer",
+        "fingerprints",
+        "fragments",
+        "comparisons",
+        "pools",
+    )
     chosen = [argument for part in parts for argument in ("--part", part)]
+    chosen += ["--pool-rows", "2000", "--pool-queries", "5"]
     spectra = ("--spectra", DEMO / "library.msp")
     run_specvae("bench", "speed", *spectra, *chosen, "--repeats", 1, "-o", output)
     result = json.loads(output.read_text())
@@ -221,3 +230,8 @@ def test_speed_reports_ratios(tmp_path: Path) -> None:
     assert result["fragments"]["candidate_ms"] > 0
     assert result["fragments"]["largest_difference"] < 1e-4
     assert result["threads"] == 1
+    assert 0 < result["comparisons"]["share_of_reading"] < 1
+    (made,), (searched,) = result["pools"]["made"], result["pools"]["searched"]
+    assert (made["rows"], searched["rows"], searched["queries"]) == (2000, 2000, 5)
+    assert searched["peak_mib"] > 0
+    assert output.with_suffix(".png").stat().st_size > 0

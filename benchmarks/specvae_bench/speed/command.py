@@ -19,6 +19,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT
+from specvae.errors import InputError
 from specvae_bench.options import require_results
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
@@ -42,7 +43,11 @@ n = sum(1 for _ in load_from_msp(sys.argv[1]))
 """
 
 
-PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "fragments", "epochs")
+PARTS = (
+    "start", "read_msp", "sparse_layer", "fingerprints", "comparisons", "fragments", "epochs",
+    "pools",
+)  # fmt: skip
+_ASKED_FOR = ("read_msp", "pools")  # need a file, or gigabytes
 
 
 @click.command()
@@ -67,6 +72,23 @@ PARTS = ("start", "read_msp", "sparse_layer", "fingerprints", "fragments", "epoc
     help="Folder with MNIST, for epochs.  [default: random pictures]",
 )
 @click.option(
+    "--pool-rows",
+    type=click.IntRange(min=100),
+    multiple=True,
+    default=(10_000, 100_000, 1_000_000),
+    show_default=True,
+    help="Sizes of the made-up pools, for pools (repeatable); ten million rows take 1.5 GB.",
+)
+@click.option(
+    "--pool-queries",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(10, 100, 1000),
+    show_default=True,
+    help="Numbers of queries that search them (repeatable).",
+)
+@click.option("--keep-pool", type=INPUT, default=None, help="Leave the largest pool here.")
+@click.option(
     "--repeats",
     type=click.IntRange(min=1),
     default=3,
@@ -88,6 +110,9 @@ def speed(
     spectra: Path | None,
     candidates: Path | None,
     mnist: Path | None,
+    pool_rows: tuple[int, ...],
+    pool_queries: tuple[int, ...],
+    keep_pool: Path | None,
     repeats: int,
     read_repeats: int,
     output: Path,
@@ -96,6 +121,9 @@ def speed(
 
     Reading: an MSP file against matchms (if it is installed), with peak memory. Layers: the sparse
     first layer against the dense one. Fingerprints: molecules per second of each layout.
+    Comparisons: candidates of 2149 bits that a core compares in a second, and could read. Pools
+    (only if asked for): what made-up pools take to make and to search by 'annotate --rank-by
+    fingerprint', with a plot beside the output.
     Fragments: milliseconds of a core a candidate, beside the network that the weights are learned
     by. Start:
     'specvae --help' against importing click. Epochs: our training against that of the multivae
@@ -105,14 +133,18 @@ def speed(
     Example:
       specvae bench speed --spectra mona.msp.gz -o speed.json
       specvae bench speed --part fragments --candidates candidates.csv.gz -o fragments.json
+      specvae bench speed --part pools --pool-rows 10000000 --keep-pool pool.h5 -o pools.json
       specvae bench speed --part epochs --mnist data/cache/mnist -o epochs.json
     """
     chosen = parts or PARTS
-    if spectra is None and "read_msp" in chosen:
-        if parts:
-            raise click.UsageError("--part read_msp needs a file: --spectra FILE.")
-        chosen = tuple(part for part in PARTS if part != "read_msp")
-    require_results(output)
+    if spectra is None and "read_msp" in parts:
+        raise click.UsageError("--part read_msp needs a file: --spectra FILE.")
+    if not parts:
+        left_out = _ASKED_FOR if spectra is None else ("pools",)
+        chosen = tuple(part for part in PARTS if part not in left_out)
+    require_results(output, output.with_suffix(".png"))
+    if keep_pool is not None and keep_pool.exists():
+        raise InputError(f"{keep_pool}: is there already; --keep-pool names a new file")
 
     from specvae.files import sha256_of
     from specvae_bench.files import write_result
@@ -127,7 +159,9 @@ def speed(
         "start": lambda: _start(repeats + 2),
         "sparse_layer": lambda: _sparse_layer(repeats),
         "fingerprints": _fingerprints,
+        "comparisons": lambda: _comparisons(repeats),
         "fragments": lambda: _fragments(repeats, candidates),
+        "pools": lambda: _pools(pool_rows, pool_queries, keep_pool, output.with_suffix(".png")),
         "epochs": lambda: _epochs(repeats, mnist),
     }
     if spectra is not None:
@@ -249,6 +283,22 @@ def _fragments(repeats: int, candidates: Path | None) -> dict[str, Any]:
         return fragment_speed(drug_sized(), repeats)
     file = {"name": candidates.name, "sha256": sha256_of(candidates)}
     return {"file": file, **fragment_speed(some_molecules(candidates), repeats)}
+
+
+def _comparisons(repeats: int) -> dict[str, Any]:
+    from specvae_bench.speed.pools import fingerprint_speed
+
+    return fingerprint_speed(repeats)
+
+
+def _pools(
+    n_rows: tuple[int, ...], n_queries: tuple[int, ...], keep: Path | None, plot: Path
+) -> dict[str, Any]:
+    from specvae_bench.speed.pools import plot_growth, pool_growth
+
+    figures = pool_growth(n_rows, n_queries, keep)
+    plot_growth(figures, plot)
+    return figures
 
 
 def _epochs(repeats: int, mnist: Path | None) -> dict[str, Any]:

@@ -1,0 +1,266 @@
+"""How fast fingerprints are compared, and a made-up pool of any size that is searched."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.files import atomic_path
+from specvae.masses import ISOTOPE_MASSES
+from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import STANDARD_VERSION, Molecule
+from specvae.molecules.pool_file import PoolRows, PoolWriter, StoredLayout
+from specvae.spectra.spectrum import Spectrum
+from specvae_bench.files import write_mgf
+
+_LAYOUT = "mixed2149"  # of the demo's model, which searches
+_BLOCK = 8192
+_PROTON = ISOTOPE_MASSES["H"] - 5.485799090441e-4
+_ELEMENTS = ("C", "H", "N", "O", "S")
+_PPM = 10.0
+
+# The command in a process of its own; prints seconds, processor time and peak memory (KiB).
+_RUN = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(done.returncode, time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+
+
+def fingerprint_speed(repeats: int, n_rows: int = 400_000) -> dict[str, Any]:
+    """Return how many candidates of 2149 bits a core compares in a second.
+
+    ``read_per_second`` is how many it could read from memory in that time, 8 bytes at a time.
+    Processor time of one thread, medians.
+    """
+    rng = np.random.default_rng(0)
+    packed = rng.integers(0, 256, (n_rows, 269), dtype=np.uint8)
+    logits = rng.normal(size=2149)
+    words = packed.reshape(-1)[: packed.size // 8 * 8].view(np.uint64)
+    log_likelihoods(packed[:100], logits)  # compiled, or read from the cache
+    compared, read = [], []
+    for _ in range(repeats):
+        start = time.process_time()
+        log_likelihoods(packed, logits)
+        compared.append(n_rows / (time.process_time() - start))
+        start = time.process_time()
+        words.sum()
+        read.append(n_rows / (time.process_time() - start))
+    return {
+        "bits": 2149,
+        "candidates_per_second": median(compared),
+        "read_per_second": median(read),
+        "share_of_reading": median(compared) / median(read),
+    }
+
+
+def write_synthetic_pool(path: Path, n_rows: int, seed: int = 0) -> None:
+    """Write a pool of made-up rows: masses of random formulas, texts and bits of real sizes.
+
+    Structures repeat, but each row has a key of its own, so that all are candidates.
+    """
+    layout = get_layout(_LAYOUT)
+    stored = StoredLayout(layout.name, layout.version, layout.n_bits, layout.probe_sha256)
+    rng = np.random.default_rng(seed)
+    masses = np.sort(_formula_masses(rng, n_rows))
+    molecules = _molecules()
+    packed = layout.compute(molecules)
+    smiles = [molecule.smiles.encode() for molecule in molecules]
+    formulas = [molecule.formula.encode() for molecule in molecules]
+    with (
+        atomic_path(path) as temporary,
+        tempfile.TemporaryFile(dir=path.parent) as spool,
+        PoolWriter(temporary, [stored], spool) as writer,
+    ):
+        for first in range(0, n_rows, _BLOCK):
+            of_block = masses[first : first + _BLOCK]
+            chosen = rng.integers(0, len(molecules), len(of_block))
+            # Some bits differ, so that no two fingerprints need be the same.
+            bits = packed[chosen]
+            bits[np.arange(len(bits)), rng.integers(0, 268, len(bits))] ^= np.left_shift(
+                1, chosen % 8
+            ).astype(np.uint8)
+            numbers = np.arange(first, first + len(of_block))
+            texts = {
+                "inchikey": _keys(numbers),
+                "smiles": [smiles[row] for row in chosen.tolist()],
+                "name": [b"made up %d" % number for number in numbers.tolist()],
+                "id": [b"X%d" % number for number in numbers.tolist()],
+                "formula": [formulas[row] for row in chosen.tolist()],
+            }
+            writer.append(PoolRows(of_block, texts, {layout.name: bits}))
+        writer.finish(
+            {
+                "standard_version": STANDARD_VERSION,
+                "sources": "[]",
+                "n_duplicates": 0,
+                "n_skipped": 0,
+            }
+        )
+
+
+def _formula_masses(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """Return masses of CHNOS formulas, as crowded as those of small molecules are."""
+    carbon = np.clip(rng.normal(21.0, 7.0, n).round(), 4, 60)
+    counts = np.stack(
+        [
+            carbon,
+            2 * np.clip((carbon * rng.uniform(0.35, 1.0, n)).round(), 1, None),
+            rng.poisson(2.6, n),
+            rng.poisson(3.2, n),
+            rng.poisson(0.3, n),
+        ]
+    )
+    return np.asarray(np.array([ISOTOPE_MASSES[name] for name in _ELEMENTS]) @ counts)
+
+
+def _molecules() -> list[Molecule]:
+    return [
+        Molecule.parse(f"C{'C' * n}C(=O)Nc1ccc(cc1)S(=O)(=O)N{'C' * m}c2c{group}ccn2")
+        for n in range(8)
+        for m in range(8)
+        for group in ("c", "c(F)", "c(OC)", "c(Cl)")
+    ]
+
+
+def _keys(numbers: NDArray[np.int64]) -> list[bytes]:
+    """Return an InChIKey for each number."""
+    letters = 65 + numbers[:, np.newaxis] // 26 ** np.arange(13, -1, -1) % 26
+    return [row.tobytes() + b"-UHFFFAOYSA-N" for row in letters.astype(np.uint8)]
+
+
+def search_speed(pool: Path, n_queries: int, folder: Path) -> dict[str, Any]:
+    """Return what ``annotate --rank-by fingerprint`` takes, from the start of its process.
+
+    Queries are made-up spectra of masses that the pool has; the model is the demo's.
+    """
+    model, queries, output = folder / "model.safetensors", folder / "q.mgf", folder / "ranked.csv"
+    shipped = resources.files("specvae") / "demo" / "model.safetensors.gz"
+    model.write_bytes(gzip.decompress(shipped.read_bytes()))
+    rng = np.random.default_rng(1)
+    layout = get_layout(_LAYOUT)
+    with CandidatePool.open(pool, layout) as opened:
+        rows = np.sort(rng.integers(0, len(opened), n_queries))
+        masses = opened.exact_mass[rows]
+        sizes = [len(opened.within(float(mass), _PPM)) for mass in masses[:: n_queries // 50 + 1]]
+        n_rows = len(opened)
+    write_mgf((_spectrum(n, float(mass), rng) for n, mass in enumerate(masses)), queries)
+    line = [
+        sys.executable, "-m", "specvae.cli.main", "annotate", str(queries), "--candidates",
+        str(pool), "--model", str(model), "--rank-by", "fingerprint", "--jobs", "1",
+        "-o", str(output), "-q", "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *line], capture_output=True, text=True, check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    code, seconds, cpu_seconds, kib = done.stdout.split()
+    if code != "0":
+        raise RuntimeError(done.stderr.strip())
+    return {
+        "rows": n_rows,
+        "queries": n_queries,
+        "candidates_of_a_query": median(sizes),
+        "seconds": float(seconds),
+        "cpu_seconds": float(cpu_seconds),
+        "peak_mib": float(kib) / 1024,
+    }
+
+
+def _spectrum(number: int, mass: float, rng: np.random.Generator) -> Spectrum:
+    mz = np.sort(rng.uniform(50.0, max(mass, 60.0), 20))
+    return Spectrum(
+        mz=mz,
+        intensity=rng.uniform(1.0, 100.0, 20),
+        query_id=f"q{number}",
+        precursor_mz=mass + _PROTON,
+        adduct="[M+H]+",
+        ion_mode="positive",
+    )
+
+
+def pool_growth(
+    n_rows: Sequence[int], n_queries: Sequence[int], keep: Path | None = None
+) -> dict[str, Any]:
+    """Return what pools of several sizes take to make and to search, by numbers of queries.
+
+    Parameters
+    ----------
+    n_rows
+        Sizes of the pools.
+    n_queries
+        Numbers of queries; the smallest pool and the largest are searched by each of them, those
+        between by the first.
+    keep
+        Where the largest pool is left; None: nowhere.
+    """
+    made, searched = [], []
+    with tempfile.TemporaryDirectory(dir=None if keep is None else keep.parent) as room:
+        folder = Path(room)
+        for n in sorted(n_rows):
+            path = folder / "pool.h5"
+            start, start_cpu = time.perf_counter(), time.process_time()
+            write_synthetic_pool(path, n)
+            made.append(
+                {
+                    "rows": n,
+                    "seconds": time.perf_counter() - start,
+                    "cpu_seconds": time.process_time() - start_cpu,
+                    "bytes": path.stat().st_size,
+                    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                }
+            )
+            is_end = n in (min(n_rows), max(n_rows))
+            searched += [
+                search_speed(path, q, folder) for q in (n_queries if is_end else n_queries[:1])
+            ]
+        if keep is not None:
+            path.replace(keep)
+    return {"layout": _LAYOUT, "ppm": _PPM, "made": made, "searched": searched}
+
+
+def plot_growth(figures: dict[str, Any], path: Path) -> None:
+    """Draw processor time against rows and against queries, both axes logarithmic, as PNG."""
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    made, searched = figures["made"], figures["searched"]
+    first = min(each["queries"] for each in searched)
+    left.plot([m["rows"] for m in made], [m["cpu_seconds"] for m in made], "o-", label="made")
+    of_first = [s for s in searched if s["queries"] == first]
+    left.plot(
+        [s["rows"] for s in of_first],
+        [s["cpu_seconds"] for s in of_first],
+        "s-",
+        label=f"{first:,} queries",
+    )
+    left.set_xlabel("rows of the pool")
+    for n in sorted({each["rows"] for each in searched}):
+        curve = [s for s in searched if s["rows"] == n]
+        if len(curve) > 1:
+            seconds = [s["cpu_seconds"] for s in curve]
+            right.plot([s["queries"] for s in curve], seconds, "s-", label=f"{n:,} rows")
+    right.set_xlabel("queries")
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", ylabel="seconds of a core")
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,135 @@
+"""What goes wrong on long runs: one line, nothing half-written, and the same command goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DEMO, run_process, run_specvae
+from shard_examples import write_run
+
+from specvae.annotation.ranking import rank
+from specvae.errors import SpecvaeError
+from specvae.molecules import pool_build
+from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.workers import LocalEngine
+
+CANDIDATES = DEMO / "candidates.csv"
+BUILD = ("pool", "build", CANDIDATES, "--fingerprint", "morgan4096", "--jobs", 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "pool.h5"
+    run_specvae(*BUILD, "-o", path)
+    return path.read_bytes()
+
+
+def one_line(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.startswith("specvae: ")]
+    assert len(lines) == 1, stderr
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+def annotate(folder: Path, output: object, candidates: Path | None = None) -> tuple[object, ...]:
+    return (
+        "annotate", folder / "q.mgf", "--candidates", candidates or folder / "c.csv",
+        "--model", folder / "m.safetensors", "--jobs", 1, "--device", "cpu", "-o", output,
+    )  # fmt: skip
+
+
+def test_a_full_disk_ends_a_build_which_goes_on_when_there_is_room(
+    tmp_path: Path, whole: bytes
+) -> None:
+    output = tmp_path / "pool.h5"
+    limit = len(whole) - 1000  # no file may be longer
+    done = subprocess.run(
+        [sys.executable, "-m", "specvae.cli.main", *map(str, BUILD), "-o", str(output)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1
+    assert "File too large" in one_line(done.stderr)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pool.h5.building"]
+    run_specvae(*BUILD, "-o", output)
+    assert output.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pool.h5"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_ends_a_ranking(folder: Path) -> None:
+    done = run_process(*annotate(folder, "/dev/full"), code=1)
+    assert "No space left on device" in one_line(done.stderr)
+
+
+def test_ctrl_c_ends_a_build_which_goes_on(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "pool.h5"
+    monkeypatch.setattr(pool_build, "_PIECE_ROWS", 100)
+    add = pool_build._Spool.add
+    added: list[pool_build._Piece] = []
+
+    def interrupted(spool: pool_build._Spool, piece: pool_build._Piece) -> None:
+        if len(added) == 2:
+            raise KeyboardInterrupt
+        added.append(piece)
+        add(spool, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_build._Spool, "add", interrupted)
+        done = run_specvae(*BUILD, "-o", output, code=130)
+    assert one_line(done.stderr) == "specvae: interrupted"
+    assert not output.exists()
+    done = run_specvae(*BUILD, "-o", output)
+    assert "200 rows are done" in done.stderr
+    assert output.read_bytes() == whole
+
+
+def test_ctrl_c_ends_a_ranking_without_a_table(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rank, "log_likelihoods", interrupted)
+    done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=130)
+    assert one_line(done.stderr) == "specvae: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_is_killed_is_one_line() -> None:
+    engine = LocalEngine(2, "compute fingerprints")
+    with pytest.raises(SpecvaeError, match="one of 2 processes that compute fingerprints"):
+        list(engine.in_order(os._exit, [9, 9, 9]))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that takes no files")
+def test_a_folder_that_takes_no_files(folder: Path) -> None:
+    for command in ((*BUILD, "-o", "/proc/pool.h5"), annotate(folder, "/proc/out.csv")):
+        done = run_specvae(*command, code=1)
+        assert "cannot be written" in one_line(done.stderr)
+
+
+def test_a_pool_that_was_cut_off_ranks_nothing(folder: Path, tmp_path: Path) -> None:
+    pool = folder / "pool.h5"
+    CandidatePool.build(folder / "c.csv", get_layout("morgan4096"), pool, n_jobs=1)
+    content = pool.read_bytes()
+    for share in (0.2, 0.6, 0.99):
+        pool.write_bytes(content[: int(share * len(content))])
+        done = run_specvae(*annotate(folder, tmp_path / "out.csv", pool), code=1)
+        assert "not a complete HDF5 file; a candidate pool is wanted" in one_line(done.stderr)
+    assert not list(tmp_path.iterdir())
