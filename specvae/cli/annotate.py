@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from specvae.cli.outputs import (
     require_outputs,
     skips_path,
     text_output,
+    unfinished_path,
     write_skips,
 )
 from specvae.cli.ranking import (
@@ -26,11 +28,13 @@ from specvae.cli.ranking import (
     ranking_options,
     ranking_summary,
     require_ranked,
+    spectra_files,
     tell_reading,
 )
 from specvae.files import name_of_source
 
 if TYPE_CHECKING:
+    from specvae.annotation.output.journal import RunJournal
     from specvae.annotation.ranking.run import Placed, RankingRun
     from specvae.molecules.workers import Engine
 
@@ -70,7 +74,7 @@ class ShardType(click.ParamType[tuple[int, int]]):
 
 
 @click.command()
-@click.argument("queries", type=INPUT_FILE)
+@click.argument("queries", type=INPUT_FILE, nargs=-1, required=True)
 @ranking_options
 @click.option(
     "--top", type=TopType(), default="10", show_default=True, help="Candidates shown per query."
@@ -112,10 +116,16 @@ class ShardType(click.ParamType[tuple[int, int]]):
     help="Also write one row for each query: .csv, .tsv or .jsonl.",
 )
 @click.option("--report", type=INPUT, default=None, help="Also write a report as one HTML page.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep what is ranked in OUTPUT.unfinished as the run goes, and go on from there if an "
+    "earlier run was ended.",
+)
 @settings_options
 @verbosity
 def annotate(
-    queries: Path,
+    queries: tuple[Path, ...],
     ranking: Ranking,
     top: int | str,
     min_probability: float | None,
@@ -124,13 +134,16 @@ def annotate(
     output: Path | None,
     summary: Path | None,
     report: Path | None,
+    resume: bool,
 ) -> None:
     """Rank candidate structures for each query spectrum.
 
-    QUERIES is an .msp, .mgf, .mzML, .mzXML or MassBank file, also .gz; - is stdin. Candidates
-    without a query_id column are matched by mass. Every record of QUERIES but those of MS level 1
-    has at least one row in the output; where nothing could be ranked, the column status says why.
-    Scores are in nats: differences within a query mean something, values across queries do not.
+    QUERIES is an .msp, .mgf, .mzML, .mzXML or MassBank file, also .gz; - is stdin. Several files
+    are ranked together, and a column 'file' says which a query is of; of a folder, all .msp, .mgf,
+    .mzML and .mzXML files in it and below are taken. Candidates without a query_id column are
+    matched by mass. Every record of QUERIES but those of MS level 1 has at least one row in the
+    output; where nothing could be ranked, the column status says why. Scores are in nats:
+    differences within a query mean something, values across queries do not.
 
     Beside the file of --output, FILE.json tells what made it: digests of all that was read,
     options, versions, date.
@@ -142,17 +155,21 @@ def annotate(
     Example:
       specvae annotate query.mgf --candidates cands.csv --top 5 -o ranked.csv --report report.html
     """
+    files = spectra_files(queries)
+    journal_path = unfinished_path(output) if resume else None
+    is_part = ranking.options.shard is not None
+    _require_one_process(is_part, scheduler, files, resume, journal_path)
     require_outputs(
-        {"QUERIES": queries, **ranking.inputs},
+        {"QUERIES": files, **ranking.inputs},
         {
             "--output": output,
             "--summary": summary,
             "--report": report,
             "its list of skips": skips_path(output),
             "its provenance": provenance_path(output),
+            "--resume": journal_path,
         },
     )
-    is_part = ranking.options.shard is not None
     _require_sense(is_part, output, summary, report)
     engine = engine_of(scheduler, "rank queries")
 
@@ -163,40 +180,119 @@ def annotate(
     console = Console()
     run = ranking.open(console, min_probability=min_probability)
     shown = None if top == "all" else int(top)
-    drafts = _drafts(queries, ranking, run, shown, report is not None, engine, console)
     if is_part:
-        _write_part(queries, ranking, run, drafts, shown, min_probability, output)
+        drafts = _drafts(files, ranking, run, shown, False, engine, console)
+        _write_part(files[0], ranking, run, drafts, shown, min_probability, output)
         _tell_part(console, run, output)
         return
-    found = run.finish(drafts, min_probability)
+    with _journal(console, journal_path, files, ranking, run, shown, report) as journal:
+        drafts = _drafts(files, ranking, run, shown, report is not None, engine, console, journal)
+        found = run.finish(drafts, min_probability)
+    names = [name_of_source(file) for file in files]
+    of_file = [names[n] for n in found.file_numbers] if _are_several(queries) else None
     lines = [*ranking_summary(run.tally), *found.lines]
     beside = provenance_path(output)
     made: dict[str, Any] = {}
     if beside is not None or report is not None:  # digests of long files take their time
         asked = {"top": shown, "min_probability": min_probability, "rank_by": ranking.rank_by}
+        read = files if _are_several(queries) else files[0]
         made = made_by(
-            run.options, run.annotator.header, queries=queries, model=ranking.model_file, **asked
+            run.options, run.annotator.header, queries=read, model=ranking.model_file, **asked
         )
     with text_output(output) as stream:
         chosen = format_of(output, output_format)
-        provenance = _provenance(queries, ranking, run)
-        write_annotations(found.results, stream, chosen, provenance=provenance)
+        provenance = _provenance(files, ranking, run)
+        write_annotations(found.results, stream, chosen, provenance=provenance, files=of_file)
     if summary is not None:
         with text_output(summary) as stream:
-            write_summary(found.results, stream, format_of(summary))
+            write_summary(found.results, stream, format_of(summary), of_file)
     if report is not None:
         from specvae.annotation.output.html import write_report
 
-        title = f"Annotations of {Path(name_of_source(queries)).name}"
-        write_report(found.results, report, title=title, provenance=described(made), summary=lines)
+        named = Path(names[0]).name if len(files) == 1 else f"{len(files):,} files"
+        write_report(
+            found.results,
+            report,
+            title=f"Annotations of {named}",
+            provenance=described(made),
+            summary=lines,
+            files=of_file,
+        )
     write_skips(output, run.queries, run.candidates, run.library)
     if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
         write_provenance(beside, made, outputs, lines)
+    if journal_path is not None:
+        journal_path.unlink(missing_ok=True)
     tell_reading(console, run)
     for line in lines:
         console.log(line)
-    require_ranked(queries, run.tally)
+    require_ranked(files, run.tally)
+
+
+def _require_one_process(
+    is_part: bool,
+    scheduler: str | None,
+    files: Sequence[Path],
+    resume: bool,
+    journal_path: Path | None,
+) -> None:
+    """Refuse to divide what is kept in one file, or several files of queries."""
+    if resume and journal_path is None:
+        raise click.UsageError("--resume keeps what is ranked beside --output, which is no file")
+    if (len(files) > 1 or resume) and (is_part or scheduler is not None):
+        option = "--shard" if is_part else "--scheduler"
+        raise click.UsageError(f"{option} takes one file of queries, and no --resume")
+
+
+def _are_several(queries: tuple[Path, ...]) -> bool:
+    """Return whether the table says which file a query is of: so much as one folder was given."""
+    return len(queries) > 1 or queries[0].is_dir()
+
+
+@contextmanager
+def _journal(
+    console: Console,
+    path: Path | None,
+    files: Sequence[Path],
+    ranking: Ranking,
+    run: RankingRun,
+    top: int | None,
+    report: Path | None,
+) -> Iterator[RunJournal | None]:
+    """Open what an earlier run left, if the user asks for that; None if not."""
+    if path is None:
+        yield None
+        return
+    from specvae.annotation.output.journal import RunJournal
+    from specvae.files import sha256_of
+
+    asked = {
+        **_asked(ranking, run, top),
+        "queries": [sha256_of(file) for file in files],
+        "report": report is not None,
+    }
+    with RunJournal(path, asked, run.annotator.settlement.weights) as journal:
+        if journal.kept:
+            console.log(f"{path}: {len(journal.kept):,} queries are ranked already; going on")
+        yield journal
+
+
+def _asked(ranking: Ranking, run: RankingRun, top: int | None) -> dict[str, Any]:
+    """Return what a part of a run depends on, its queries apart, as JSON values."""
+    from specvae.files import sha256_of
+
+    options = run.options
+    return {
+        "candidates": sha256_of(options.candidates),
+        "model": run.annotator.header.weights_sha256,
+        "library": [sha256_of(path) for path in options.library],
+        "exclude": [sha256_of(path) for path in options.exclude],
+        "rank_by": ranking.rank_by,
+        "top": top,
+        **options.asked(),
+        "adducts": list(options.adducts),
+    }
 
 
 def _require_sense(
@@ -215,17 +311,18 @@ def _require_sense(
 
 
 def _drafts(
-    queries: Path,
+    queries: Sequence[Path],
     ranking: Ranking,
     run: RankingRun,
     top: int | None,
     explained: bool,
     engine: Engine | None,
     console: Console,
+    journal: RunJournal | None = None,
 ) -> Iterator[Placed]:
     """Return what becomes of the queries, ranked here or by an engine's processes."""
     if engine is None:
-        return run.drafts(queries, top=top, explained=explained)
+        return run.drafts(queries, top=top, explained=explained, journal=journal)
     from specvae.annotation.ranking.pieces import Job, drafts_in_pieces
 
     job = Job(
@@ -233,7 +330,7 @@ def _drafts(
         ranking.model_file,
         ranking.rank_by == "fingerprint",
         ranking.device,
-        queries,
+        queries[0],
         top,
         explained,
         Path.cwd(),
@@ -258,20 +355,13 @@ def _write_part(
     assert options.shard is not None
     asked = {
         "queries": sha256_of(queries),
-        "candidates": sha256_of(options.candidates),
-        "model": annotator.header.weights_sha256,
-        "library": [sha256_of(path) for path in options.library],
-        "exclude": [sha256_of(path) for path in options.exclude],
-        "rank_by": ranking.rank_by,
-        "top": top,
+        **_asked(ranking, run, top),
         "min_probability": least,
-        **options.asked(),
-        "adducts": list(options.adducts),
     }
     header = PartHeader(
         *options.shard,
         asked,
-        _provenance(queries, ranking, run),
+        _provenance([queries], ranking, run),
         annotator.settlement,
         annotator.calibration_source,
     )
@@ -287,10 +377,10 @@ def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
     console.log("one part of a run: specvae merge joins all of them")
 
 
-def _provenance(queries: Path, ranking: Ranking, run: RankingRun) -> dict[str, str]:
+def _provenance(queries: Sequence[Path], ranking: Ranking, run: RankingRun) -> dict[str, str]:
     header, options = run.annotator.header, run.options
     return {
-        "queries": name_of_source(queries),
+        "queries": ", ".join(map(name_of_source, queries)),
         "candidates": name_of_source(options.candidates),
         "model": str(ranking.model_file),
         "model digest": header.weights_sha256,

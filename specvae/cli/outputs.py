@@ -125,6 +125,13 @@ def provenance_path(output: Path | None) -> Path | None:
     return output.with_name(f"{output.name}.json")
 
 
+def unfinished_path(output: Path | None) -> Path | None:
+    """Return where a run keeps what it has ranked so far; None beside stdout or a device."""
+    if output is None or _is_stream(output):
+        return None
+    return output.with_name(f"{output.name}.unfinished")
+
+
 def skips_path(output: Path | None) -> Path | None:
     """Return where the records that were skipped are listed; None beside stdout or a device.
 

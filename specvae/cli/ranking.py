@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
     from specvae.annotation.ranking.tally import Tally
     from specvae.cli.console import Console
+
+
+_SPECTRA = (".msp", ".mgf", ".mzml", ".mzxml")
+"""Names of the files of a folder that are taken for spectra, in lower case and without .gz."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,40 @@ def ranking_summary(tally: Tally) -> list[str]:
     return [*lines, *tally.advice()]
 
 
-def require_ranked(queries: Path, tally: Tally) -> None:
+def spectra_files(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Return files of spectra, in place of each folder those in it and below, in order of name.
+
+    Raises
+    ------
+    InputError
+        If a folder has none, or a file is there twice.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.rglob("*") if _is_spectra(file))
+        if not inside:
+            raise InputError(
+                f"{path}: no file {', '.join(_SPECTRA)} in this folder or below; name other files"
+            )
+        found += inside
+    seen = set()
+    for path in found:
+        place = path.resolve()
+        if place in seen:
+            raise InputError(f"{path}: is there twice among the files of queries")
+        seen.add(place)
+    return tuple(found)
+
+
+def _is_spectra(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(_SPECTRA) and path.is_file() and not path.name.startswith(".")
+
+
+def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:
     """Fail if not one query was ranked, after all that there is to say has been written.
 
     Raises
@@ -152,4 +189,5 @@ def require_ranked(queries: Path, tally: Tally) -> None:
         With the reasons.
     """
     if tally.n_queries and not tally.n_ranked:
-        raise InputError(f"{queries}: warning: {tally}")
+        named = queries if isinstance(queries, Path) else ", ".join(map(str, queries[:3]))
+        raise InputError(f"{named}: warning: {tally}")

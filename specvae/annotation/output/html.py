@@ -44,6 +44,7 @@ def write_report(
     title: str,
     provenance: Mapping[str, str],
     summary: Sequence[str] = (),
+    files: Sequence[str] | None = None,
 ) -> None:
     """Write the report; it needs no network and no other file to be read.
 
@@ -60,6 +61,8 @@ def write_report(
     summary
         What is to be known of all queries together, a sentence each: why some are not ranked, and
         what is expected of the probabilities.
+    files
+        The file that each query is of; None if all are of one.
     """
     drawings = Drawings()
     n_drawn = max(1, min(N_DRAWN, N_DRAWN_IN_ALL // max(1, len(results))))
@@ -72,7 +75,7 @@ def write_report(
         unranked=_causes(results),
         selections=_selections(results),
         is_calibrated=bool(len(best_probabilities(results))),
-        rows=_rows(results, drawings),
+        rows=_rows(results, drawings, files),
         n_queries=len(results),
         n_detailed=N_DETAILED,
         # Made and written one after the other; drawings come last, when all have been asked for.
@@ -146,6 +149,7 @@ class _Row:
     kind: str  # ranked as is, with a remark, or not ranked
     status: str
     n_candidates: int
+    file: str = ""
     probability: float | None = None
     drawing: int | None = None
     name: str = ""
@@ -159,7 +163,9 @@ class _Row:
     gap: float | None = None
 
 
-def _rows(results: Sequence[QueryResult], drawings: Drawings) -> Iterator[_Row]:
+def _rows(
+    results: Sequence[QueryResult], drawings: Drawings, files: Sequence[str] | None
+) -> Iterator[_Row]:
     """Yield the rows of the overview, the most probable first; those without, in file order."""
     numbered = list(enumerate(results, start=1))
 
@@ -170,14 +176,15 @@ def _rows(results: Sequence[QueryResult], drawings: Drawings) -> Iterator[_Row]:
         return False, -(result.annotations[0].probability or 0.0)
 
     for number, result in sorted(numbered, key=order):
-        yield _row(number, result, drawings)
+        yield _row(number, result, drawings, "" if files is None else files[number - 1])
 
 
-def _row(number: int, result: QueryResult, drawings: Drawings) -> _Row:
+def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Row:
     query = result.query
     shared: dict[str, Any] = {
         "number": number,
         "query_id": result.query_id,
+        "file": file,
         "status": status_of(result),
         "n_candidates": result.n_candidates,
         "mz": query.precursor_mz if query is not None else None,

@@ -109,8 +109,7 @@ def write_part(placed: Iterable[Placed], stream: TextIO, header: PartHeader) -> 
     stream.write(json.dumps(header.to_json()) + "\n")
     n_written = 0
     for place, outcome in placed:
-        kept = _of_draft(outcome) if isinstance(outcome, Draft) else _of_unranked(outcome)
-        stream.write(json.dumps({"place": place, **kept}) + "\n")
+        stream.write(json.dumps({"place": place, **outcome_to_json(outcome)}) + "\n")
         n_written += 1
     # A part that was cut off behind a line must not look whole.
     stream.write(json.dumps({"end": n_written}) + "\n")
@@ -189,9 +188,21 @@ def _header(path: Path, data: object) -> PartHeader:
 
 
 def _placed(data: dict[str, Any], weights: Mapping[str, float] | None) -> Placed:
-    first, second = data["place"]
-    is_ranked = "annotations" in data
-    return (first, second), _to_draft(data, weights) if is_ranked else _to_unranked(data)
+    # Parts written before there were several files have no number of the file.
+    *file, feature, within = data["place"]
+    return (file[0] if file else 0, feature, within), outcome_from_json(data, weights)
+
+
+def outcome_to_json(outcome: Draft | Unranked) -> dict[str, Any]:
+    """Return what became of a query as JSON values, without what a report needs."""
+    return _of_draft(outcome) if isinstance(outcome, Draft) else _of_unranked(outcome)
+
+
+def outcome_from_json(
+    data: dict[str, Any], weights: Mapping[str, float] | None
+) -> Draft | Unranked:
+    """Return what `outcome_to_json` described; `weights` are those of the kinds of evidence."""
+    return _to_draft(data, weights) if "annotations" in data else _to_unranked(data)
 
 
 def _of_draft(draft: Draft) -> dict[str, Any]:
@@ -200,9 +211,9 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "query": _of_query(draft.query),
         "top": draft.top,
         "n_peaks": draft.lists.n_peaks,
-        "scores": _packed(draft.lists.scores) if evidence is None else None,
-        "raw": None if evidence is None else _packed(evidence.raw),
-        "measured": None if evidence is None else _packed(evidence.measured.astype(np.uint8)),
+        "scores": packed(draft.lists.scores) if evidence is None else None,
+        "raw": None if evidence is None else packed(evidence.raw),
+        "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
         "annotations": [
@@ -230,10 +241,10 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     analogues = tuple(Analogue(**analogue) for analogue in data["analogues"])
     annotations = tuple(map(_to_annotation, data["annotations"]))
     if data["raw"] is None or weights is None:
-        lists = ListScores(_unpacked(data["scores"], np.float64), data["n_peaks"])
+        lists = ListScores(unpacked(data["scores"], np.float64), data["n_peaks"])
     else:
-        raw = _unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
-        measured = _unpacked(data["measured"], np.uint8).astype(np.bool_)
+        raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
+        measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
         evidence = Evidence.from_raw(raw, weights, measured, analogues)
         lists = ListScores(evidence.scores, data["n_peaks"], evidence)
     query = _to_query(data["query"])
@@ -287,11 +298,13 @@ def _to_query(data: dict[str, Any]) -> Query:
     return Query(spectrum, ion, spectrum.ion_mode, remarks, data["feature_id"])
 
 
-def _packed(array: NDArray[Any]) -> str:
+def packed(array: NDArray[Any]) -> str:
+    """Return the numbers of an array as text."""
     little = array.astype(array.dtype.newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode()
 
 
-def _unpacked(text: str, dtype: type[Any]) -> NDArray[Any]:
+def unpacked(text: str, dtype: type[Any]) -> NDArray[Any]:
+    """Return the numbers, (n,), of `packed`."""
     little = np.dtype(dtype).newbyteorder("<")
     return np.frombuffer(base64.b64decode(text), little).astype(dtype)

@@ -23,7 +23,7 @@ def provenance(
     options: RunOptions,
     header: Header,
     *,
-    queries: Path | None,
+    queries: Path | Sequence[Path] | None,
     model: Path,
     **asked: object,
 ) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def provenance(
     header
         Of the model.
     queries
-        The file of spectra; None if they are in memory.
+        The file of spectra, or several; None if they are in memory.
     model
         The model's file.
     asked
@@ -45,7 +45,13 @@ def provenance(
     return {
         **_here_and_now(),
         "inputs": {
-            "queries": None if queries is None else _file(queries),
+            "queries": (
+                None
+                if queries is None
+                else _file(queries)
+                if isinstance(queries, Path)
+                else [_file(path) for path in queries]
+            ),
             "candidates": _file(options.candidates),
             "library": [_file(path) for path in options.library],
             "exclude": [_file(path) for path in options.exclude],
@@ -71,9 +77,9 @@ def provenance_of_parts(parts: Sequence[Path], run: Mapping[str, Any]) -> dict[s
 def described(made_by: Mapping[str, Any]) -> dict[str, str]:
     """Return what `provenance` returned as lines of text by what they are, for a reader."""
     inputs = made_by["inputs"]
-    model = inputs["model"]
+    model, queries = inputs["model"], inputs["queries"]
     files = {
-        "queries": [inputs["queries"]] if inputs["queries"] else [],
+        "queries": queries if isinstance(queries, list) else [queries] if queries else [],
         "candidates": [inputs["candidates"]],
         "library": inputs["library"],
     }

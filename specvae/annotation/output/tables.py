@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from specvae.annotation.output.cells import Cell, harmless, one_line, rounded, rows
@@ -23,6 +23,9 @@ _SUMMARISED = {
     "retentionTimeInSeconds": "retention_time",
     "mappingFeatureId": "feature_id",
 }
+FILE_COLUMN = "file"
+"""Last column of a table of several files: the file that a query is of."""
+
 SUMMARY_COLUMNS = (
     "query_id",
     "structurePerIdRank",
@@ -55,6 +58,7 @@ def write_annotations(
     format: str,  # noqa: A002 - the option's name
     *,
     provenance: Mapping[str, str],
+    files: Iterable[str] | None = None,
 ) -> None:
     """Write all rows of all queries, in the given order.
 
@@ -74,6 +78,9 @@ def write_annotations(
         What made the result (model, digests, options), as text. Written by ``mztab`` only, as
         software settings; its key ``candidates``, if there, is taken as the path of the candidate
         file. The other formats hold the contract's columns and nothing else.
+    files
+        The file that each query is of, for a last column ``file``; None leaves it out. ``mztab``
+        names the files anyway.
 
     Raises
     ------
@@ -81,10 +88,10 @@ def write_annotations(
         If the format is unknown.
     """
     if format in _DELIMITERS:
-        cells = (row for result in results for row in rows(result))
-        _write_rows(cells, COLUMNS, stream, _DELIMITERS[format])
+        columns = COLUMNS if files is None else (*COLUMNS, FILE_COLUMN)
+        _write_rows(_with_file(results, files), columns, stream, _DELIMITERS[format])
     elif format == "jsonl":
-        _write_json_lines(results, stream)
+        _write_json_lines(results, stream, files)
     elif format == "mztab":
         write_mztab(results, stream, provenance)
     else:
@@ -95,6 +102,7 @@ def write_summary(
     results: Iterable[QueryResult],
     stream: TextIO,
     format: str,  # noqa: A002 - the option's name
+    files: Iterable[str] | None = None,
 ) -> None:
     """Write one row for each query: its best candidate, or why it has none.
 
@@ -109,15 +117,21 @@ def write_summary(
         Text stream, opened with ``newline=""`` if it is a file.
     format
         ``csv``, ``tsv`` or ``jsonl``.
+    files
+        As in `write_annotations`.
 
     Raises
     ------
     ConfigError
         If the format is another one.
     """
-    summaries = map(_summary, results)
+    columns = SUMMARY_COLUMNS if files is None else (*SUMMARY_COLUMNS, FILE_COLUMN)
+    summaries = (
+        _summary(result) | ({} if file is None else {FILE_COLUMN: file})
+        for result, file in _paired(results, files)
+    )
     if format in _DELIMITERS:
-        _write_rows(summaries, SUMMARY_COLUMNS, stream, _DELIMITERS[format])
+        _write_rows(summaries, columns, stream, _DELIMITERS[format])
     elif format == "jsonl":
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in summaries)
     else:
@@ -150,13 +164,32 @@ def _write_rows(
         writer.writerow(["" if value is None else clean(harmless(value)) for value in row.values()])
 
 
-def _write_json_lines(results: Iterable[QueryResult], stream: TextIO) -> None:
-    for result in results:
+def _paired(
+    results: Iterable[QueryResult], files: Iterable[str] | None
+) -> Iterator[tuple[QueryResult, str | None]]:
+    if files is None:
+        return ((result, None) for result in results)
+    return zip(results, files, strict=True)
+
+
+def _with_file(
+    results: Iterable[QueryResult], files: Iterable[str] | None
+) -> Iterator[dict[str, Cell]]:
+    for result, file in _paired(results, files):
+        for row in rows(result):
+            yield row if file is None else {**row, FILE_COLUMN: file}
+
+
+def _write_json_lines(
+    results: Iterable[QueryResult], stream: TextIO, files: Iterable[str] | None
+) -> None:
+    for result, file in _paired(results, files):
         # What a query says of the shares that are of the whole run, for whoever joins runs.
         odds = {
             "log_odds_known": result.log_odds_known if isinstance(result, Answer) else None,
             "log_odds_in_list": result.log_odds_in_list if isinstance(result, Answer) else None,
         }
+        named = {} if file is None else {FILE_COLUMN: file}
         stream.writelines(
-            json.dumps({**row, **odds}, ensure_ascii=False) + "\n" for row in rows(result)
+            json.dumps({**row, **odds, **named}, ensure_ascii=False) + "\n" for row in rows(result)
         )

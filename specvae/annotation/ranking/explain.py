@@ -30,25 +30,23 @@ class Explainer:
 
     Attributes
     ----------
-    annotator
-        The model that ranked.
     logits
         float32 (n_bits,), predicted for the query.
     packed
         Fingerprints of the candidates that may be shown, uint8 (n_kept, n_bytes).
     """
 
-    annotator: Annotator
     logits: NDArray[np.float32]
     packed: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, annotator: Annotator, ranked: Ranked, rows: NDArray[np.int64]) -> Self:
+    def of(cls, ranked: Ranked, rows: NDArray[np.int64]) -> Self:
         """Return what explains a ranked query, of whose candidates `rows` may be shown."""
-        return cls(annotator, ranked.logits.astype(np.float32), ranked.packed[rows])
+        return cls(ranked.logits.astype(np.float32), ranked.packed[rows])
 
     def explain(
         self,
+        annotator: Annotator,
         query: Query,
         best: Sequence[Annotation],
         places: Sequence[int],
@@ -58,6 +56,8 @@ class Explainer:
 
         Parameters
         ----------
+        annotator
+            The model that ranked.
         query
             The spectrum and its ion.
         best
@@ -67,30 +67,34 @@ class Explainer:
         analogues
             Compounds of the library with like spectra, the nearest first.
         """
-        pool = self.annotator.evidence_pool
-        peaks = [self._peaks(query, candidate) for candidate in best]
+        pool = annotator.evidence_pool
+        peaks = [_peaks(pool, query, candidate) for candidate in best]
         return Explanation(
             best[1] if len(best) > 1 else None,
             peaks[0],
             peaks[1] if len(best) > 1 else (),
-            self._bits(best, places),
+            self._bits(annotator, best, places),
             None if pool is None else _library_spectrum(pool, query, best[0], analogues),
         )
 
-    def _peaks(self, query: Query, candidate: Annotation) -> tuple[PeakEvidence, ...]:
-        pool = self.annotator.evidence_pool
-        if pool is None or candidate.molecule is None:
-            return ()
-        return pool.explain(query.spectrum, candidate.molecule)
-
-    def _bits(self, best: Sequence[Annotation], places: Sequence[int]) -> tuple[BitEvidence, ...]:
+    def _bits(
+        self, annotator: Annotator, best: Sequence[Annotation], places: Sequence[int]
+    ) -> tuple[BitEvidence, ...]:
         molecules = [candidate.molecule for candidate in best]
         if len(molecules) < 2 or molecules[0] is None or molecules[1] is None:
             return ()
         first, second = places
-        return self.annotator.telling_bits(
+        return annotator.telling_bits(
             self.logits, (self.packed[first], self.packed[second]), (molecules[0], molecules[1])
         )
+
+
+def _peaks(
+    pool: EvidencePool | None, query: Query, candidate: Annotation
+) -> tuple[PeakEvidence, ...]:
+    if pool is None or candidate.molecule is None:
+        return ()
+    return pool.explain(query.spectrum, candidate.molecule)
 
 
 def _library_spectrum(

@@ -53,7 +53,9 @@ class Draft:
     analogues: tuple[Analogue, ...] = ()
     explainer: Explainer | None = None
 
-    def answer(self, settlement: Settlement, share: float) -> Answer:
+    def answer(
+        self, settlement: Settlement, share: float, annotator: Annotator | None = None
+    ) -> Answer:
         """Return what is shown, given the share of queries that the library knows.
 
         Probabilities take it for sure that the list holds the truth; what all queries say of that
@@ -80,9 +82,10 @@ class Draft:
             for place, row, rank in zip(order, rows, ranks, strict=True)
         )
         explanation = None
-        if self.explainer is not None:
-            two = order[:2].tolist()
-            explanation = self.explainer.explain(self.query, shown[:2], two, self.analogues)
+        if self.explainer is not None and annotator is not None:
+            explanation = self.explainer.explain(
+                annotator, self.query, shown[:2], order[:2].tolist(), self.analogues
+            )
         return Answer(
             self.query,
             shown[: self.top],
@@ -148,7 +151,7 @@ def draft(
         annotations,
         top,
         () if evidence is None else evidence.analogues[:_N_ANALOGUES],
-        Explainer.of(annotator, ranked, rows) if explained else None,
+        Explainer.of(ranked, rows) if explained else None,
     )
 
 

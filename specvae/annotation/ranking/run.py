@@ -5,11 +5,13 @@ The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
+from typing import Protocol, cast
 
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -35,8 +37,11 @@ from specvae.report import ReadReport
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 
-Place = tuple[int, int]
-"""Where in a whole run an outcome stands: number of the feature, and within it."""
+Place = tuple[int, int, int]
+"""Where in a whole run an outcome stands: numbers of the file and of the feature, and within it."""
+
+Sources = Path | Sequence[Path] | Iterable[Spectrum]
+"""A file of queries, several, or spectra."""
 
 Placed = tuple[Place, Draft | Unranked]
 
@@ -54,10 +59,13 @@ class Opened:
         The candidates.
     groups
         The queries; those of one feature together.
+    numbers
+        For each group those of its file, and of the feature in that.
     """
 
     source: CandidateSource
     groups: list[list[Query | Unranked]]
+    numbers: list[tuple[int, int]]
 
     @property
     def n_records(self) -> int:
@@ -77,11 +85,25 @@ class Results:
         Share of lists that hold their truth, as estimated or given; None if no probabilities are.
     lines
         What the probabilities of all queries say together, as lines for the user.
+    file_numbers
+        For each result the number of its file, from 0; empty if that is not known.
     """
 
     results: list[QueryResult]
     share_in_list: float | None = None
     lines: tuple[str, ...] = ()
+    file_numbers: tuple[int, ...] = ()
+
+
+class Journal(Protocol):
+    """Keeps what was ranked, feature by feature, so that a run that was ended can go on."""
+
+    @property
+    def kept(self) -> Mapping[tuple[int, int], Sequence[Draft | Unranked]]:
+        """What is kept, by the numbers of the file and of the feature."""
+
+    def add(self, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
+        """Keep what became of one feature."""
 
 
 class RankingRun:
@@ -138,8 +160,8 @@ class RankingRun:
         assumed = Assumptions.parse(options.assume_adduct, options.assume_ion_mode)
         self._settle = partial(annotator.settle, assumed=assumed)
 
-    def outcomes(self, spectra: Path | Iterable[Spectrum]) -> Iterator[Ranked | Unranked]:
-        """Yield what becomes of each query of a file, or of each spectrum, in their order.
+    def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
+        """Yield what becomes of each query of the files, or of each spectrum, in their order.
 
         Scores assume that the library knows half of the compounds: see `rank_spectra`.
 
@@ -148,16 +170,12 @@ class RankingRun:
         InputError
             If a file cannot be used.
         """
-        return (outcome for _, outcome in self._placed(spectra))
-
-    def _placed(
-        self, spectra: Path | Iterable[Spectrum]
-    ) -> Iterator[tuple[Place, Ranked | Unranked]]:
         with self.opened(spectra) as opened:
-            yield from self._ranked(opened, self.options.shard or (1, 1))
+            for _, found in self._ranked(opened, self.options.shard or (1, 1), {}):
+                yield from self.tally.counting(found)
 
     @contextmanager
-    def opened(self, spectra: Path | Iterable[Spectrum]) -> Iterator[Opened]:
+    def opened(self, spectra: Sources) -> Iterator[Opened]:
         """Open the candidates and read the queries; leaving closes the candidates.
 
         Raises
@@ -165,9 +183,11 @@ class RankingRun:
         InputError
             If a file cannot be used.
         """
-        if isinstance(spectra, Path):
-            # A wrong file of queries is refused before a long file of candidates is read.
-            sniff_format(spectra)
+        sources = _listed(spectra)
+        for queries in sources:
+            if isinstance(queries, Path):
+                # A wrong file of queries is refused before a long file of candidates is read.
+                sniff_format(queries)
         options, annotator = self.options, self.annotator
         with CandidateSource(
             options.candidates,
@@ -178,88 +198,141 @@ class RankingRun:
             self._restriction,
         ) as source:
             self.tally.listed_ids = source.listed_ids
-            records: list[Query | Unranked]
-            if isinstance(spectra, Path):
-                records = read_queries(spectra, self.queries, self._settle)
-            else:
-                records = [self._settle(spectrum) for spectrum in spectra]
-            groups = [[record] for record in records]
-            by_field = group_by(records, options.merge_by or "FEATURE_ID", options.ppm)
-            if options.merge_by is not None:
-                groups = by_field
-            self.merging = _merging(options.merge_by, by_field)
-            yield Opened(source, groups)
+            found = Opened(source, [], [])
+            by_fields: list[list[Query | Unranked]] = []
+            for number, queries in enumerate(sources):
+                groups, by_field = self._grouped(queries)
+                found.groups.extend(groups)
+                found.numbers.extend((number, feature) for feature in range(len(groups)))
+                by_fields += by_field
+            self.merging = _merging(options.merge_by, by_fields)
+            yield found
+
+    def _grouped(
+        self, queries: Path | Iterable[Spectrum]
+    ) -> tuple[list[list[Query | Unranked]], list[list[Query | Unranked]]]:
+        """Return the queries of a file as they are ranked together, and by what they state."""
+        records: list[Query | Unranked]
+        if isinstance(queries, Path):
+            records = read_queries(queries, self.queries, self._settle)
+        else:
+            records = [self._settle(spectrum) for spectrum in queries]
+        options = self.options
+        by_field = group_by(records, options.merge_by or "FEATURE_ID", options.ppm)
+        alone: list[list[Query | Unranked]] = [[record] for record in records]
+        return (alone if options.merge_by is None else by_field), by_field
 
     def _ranked(
-        self, opened: Opened, shard: tuple[int, int]
-    ) -> Iterator[tuple[Place, Ranked | Unranked]]:
-        options, annotator = self.options, self.annotator
-        numbers = range(shard[0] - 1, len(opened.groups), shard[1])
-        groups = opened.groups[shard[0] - 1 :: shard[1]]
-        ranked = rank_spectra(
-            annotator,
-            [record for group in groups for record in group],
-            opened.source,
-            self._wanted,
-            listed_as=listed_as(groups),
-            rescore=options.rescore,
-            n_jobs=options.n_jobs,
-            progress=self._progress,
-        )
-        weights = annotator.settlement.weights
-        outcomes = merge_outcomes(ranked, groups, weights)
-        for number, found in zip(numbers, outcomes, strict=True):
-            for within, outcome in enumerate(self.tally.counting(found)):
-                yield (number, within), outcome
+        self,
+        opened: Opened,
+        shard: tuple[int, int],
+        kept: Mapping[tuple[int, int], Sequence[Draft | Unranked]],
+    ) -> Iterator[tuple[tuple[int, int], list[Ranked | Unranked]]]:
+        """Yield numbers and outcomes of each feature; of what is kept already the numbers alone."""
+        pairs = list(zip(opened.numbers, opened.groups, strict=True))[shard[0] - 1 :: shard[1]]
+        # File by file: identifiers are those of one file.
+        for _, of_file in groupby(pairs, key=lambda pair: pair[0][0]):
+            features = list(of_file)
+            fresh = [group for numbers, group in features if numbers not in kept]
+            ranked = rank_spectra(
+                self.annotator,
+                [record for group in fresh for record in group],
+                opened.source,
+                self._wanted,
+                listed_as=listed_as(fresh),
+                rescore=self.options.rescore,
+                n_jobs=self.options.n_jobs,
+                progress=self._progress,
+            )
+            outcomes = merge_outcomes(ranked, fresh, self.annotator.settlement.weights)
+            for numbers, _ in features:
+                yield numbers, [] if numbers in kept else next(outcomes)
 
     def drafts(
-        self, spectra: Path | Iterable[Spectrum], *, top: int | None = 10, explained: bool = False
+        self,
+        spectra: Sources,
+        *,
+        top: int | None = 10,
+        explained: bool = False,
+        journal: Journal | None = None,
     ) -> Iterator[Placed]:
         """Yield what is kept of each query until all have been ranked; arguments as `results`."""
         with self.opened(spectra) as opened:
             shard = self.options.shard or (1, 1)
-            yield from self.drafts_of(opened, shard, top=top, explained=explained)
+            yield from self.drafts_of(opened, shard, top=top, explained=explained, journal=journal)
 
     def drafts_of(
-        self, opened: Opened, shard: tuple[int, int], *, top: int | None, explained: bool
+        self,
+        opened: Opened,
+        shard: tuple[int, int],
+        *,
+        top: int | None,
+        explained: bool,
+        journal: Journal | None = None,
     ) -> Iterator[Placed]:
         """Yield the same of a part of the queries; `shard` as in `RunOptions`."""
-        for place, outcome in self._ranked(opened, shard):
-            if isinstance(outcome, Ranked):
-                told = explained and place[0] < MOST_EXPLAINED
-                yield place, draft(self.annotator, outcome, top, explained=told)
-            else:
-                yield place, outcome
+        kept = {} if journal is None else journal.kept
+        place_of = {numbers: place for place, numbers in enumerate(opened.numbers)}
+        for numbers, outcomes in self._ranked(opened, shard, kept):
+            found = kept.get(numbers)
+            if found is None:
+                told = explained and place_of[numbers] < MOST_EXPLAINED
+                found = [
+                    draft(self.annotator, outcome, top, explained=told)
+                    if isinstance(outcome, Ranked)
+                    else outcome
+                    for outcome in outcomes
+                ]
+                if journal is not None:
+                    journal.add(*numbers, found)
+            for within, one in enumerate(self.tally.counting(found)):
+                yield (*numbers, within), one
 
     def results(
         self,
-        spectra: Path | Iterable[Spectrum],
+        spectra: Sources,
         *,
         top: int | None = 10,
         least: float | None = None,
         explained: bool = False,
+        journal: Journal | None = None,
     ) -> Results:
         """Return the best candidates of each query, with probabilities if the model has them.
 
         Parameters
         ----------
         spectra
-            A file, or spectra.
+            A file, several, or spectra.
         top
             Most candidates of a query; None: all.
         least
             Candidates of a smaller probability are left out.
         explained
             Whether a report is to explain the best candidates.
+        journal
+            What was ranked already, and where it is kept as it is ranked; None: nowhere.
         """
-        return self.finish(self.drafts(spectra, top=top, explained=explained), least)
+        drafts = self.drafts(spectra, top=top, explained=explained, journal=journal)
+        return self.finish(drafts, least)
 
     def finish(self, placed: Iterable[Placed], least: float | None = None) -> Results:
         """Return the final answers, given what is kept of all queries in their order."""
+        placed = list(placed)
         drafts = [found for _, found in placed]
         source, options = self.annotator.calibration_source, self.options
         settlement = self.annotator.settlement
-        return finish(drafts, settlement, source, options.in_list, options.known, least)
+        found = finish(
+            drafts, settlement, source, options.in_list, options.known, least, self.annotator
+        )
+        return replace(found, file_numbers=tuple(file for (file, _, _), _ in placed))
+
+
+def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
+    if isinstance(spectra, Path):
+        return [spectra]
+    if isinstance(spectra, Sequence) and spectra and isinstance(spectra[0], Path):
+        return [path for path in spectra if isinstance(path, Path)]
+    return [cast("Iterable[Spectrum]", spectra)]
 
 
 def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
@@ -283,6 +356,7 @@ def finish(
     in_list: float | None = None,
     known: float | None = None,
     least: float | None = None,
+    annotator: Annotator | None = None,
 ) -> Results:
     """Return the final answers of a run from the drafts of all its queries.
 
@@ -300,11 +374,13 @@ def finish(
         Share of queries whose compound the library knows; None estimates it.
     least
         Candidates of a smaller probability are left out.
+    annotator
+        Explains the best candidates, where the drafts have what that takes; None: nothing does.
     """
     drafts = list(drafts)
     of_known = settlement.share_of_known((d.lists for d in drafts if isinstance(d, Draft)), known)
     results: list[QueryResult] = [
-        d.answer(settlement, of_known) if isinstance(d, Draft) else d for d in drafts
+        d.answer(settlement, of_known, annotator) if isinstance(d, Draft) else d for d in drafts
     ]
     model = settlement.probability
     if model is None or not any(isinstance(result, Answer) for result in results):

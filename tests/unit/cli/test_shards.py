@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from shard_examples import write_run
 
+from specvae.annotation.output.journal import RunJournal
+from specvae.annotation.ranking.present import Draft
+from specvae.annotation.ranking.result import Unranked
 from specvae.cli.annotate import annotate
 from specvae.cli.merge import merge
 from specvae.errors import InputError
@@ -133,3 +139,137 @@ def test_what_made_a_result_names_options_and_no_file_of_a_stream(run: Callable[
     assert made_by["options"]["rescore"] == 2
     assert made_by["outputs"]["summary"] == {"path": "-"}
     assert made_by["outputs"]["table"]["sha256"]
+
+
+class Killed(BaseException):
+    """What ends a process, as a signal does."""
+
+
+def ended_after(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """End the next run when it has kept `n` queries."""
+    add = RunJournal.add
+    n_kept = 0
+
+    def kept(self: RunJournal, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
+        nonlocal n_kept
+        if n_kept == n:
+            raise Killed
+        n_kept += 1
+        add(self, file, feature, found)
+
+    monkeypatch.setattr(RunJournal, "add", kept)
+
+
+def annotated(folder: Path, output: Path, *options: object) -> Result:
+    arguments = [
+        folder / "q.mgf", "--candidates", folder / "c.csv", "--jobs", 1, "--model",
+        folder / "m.safetensors", "-o", output, *options,
+    ]  # fmt: skip
+    return CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+
+
+def without_date(page: Path) -> str:
+    return re.sub(r"<dt>date</dt><dd>[^<]*</dd>", "", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("n_kept", [0, 1, 5, 11])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("r.csv", ("--merge-by", "FEATURE_ID")), ("r.mztab", ()), ("r.jsonl", ("--top", 1))],
+)
+def test_a_run_that_was_ended_goes_on_and_gives_the_bytes_of_a_whole_one(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_kept: int,
+    name: str,
+    options: tuple[object, ...],
+) -> None:
+    whole, report = tmp_path / "whole" / name, tmp_path / "r.html"
+    assert annotated(folder, whole, "--report", report, *options).exception is None
+    wanted = without_date(report)
+    output, unfinished = tmp_path / name, tmp_path / f"{name}.unfinished"
+    again = (*options, "--report", report, "--resume")
+    with monkeypatch.context() as patch:
+        ended_after(patch, n_kept)
+        with suppress(Killed):
+            annotated(folder, output, *again)
+    was_ended = unfinished.exists()  # else the run has fewer features than that
+    if was_ended:
+        assert not output.exists()
+        assert unfinished.read_bytes().count(b"\n") == 1 + n_kept
+        with unfinished.open("ab") as stream:
+            stream.write(b'{"place": [0, ')  # cut off in the middle of a line
+    done = annotated(folder, output, *again)
+    assert done.exception is None, done.output
+    assert (f"{n_kept} queries are ranked already" in done.stderr) == (was_ended and n_kept > 0)
+    assert output.read_bytes() == whole.read_bytes()
+    assert without_date(report) == wanted
+    assert not unfinished.exists()
+
+
+def test_another_run_does_not_go_on_from_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "r.csv"
+    with monkeypatch.context() as patch:
+        ended_after(patch, 3)
+        with suppress(Killed):
+            annotated(folder, output, "--resume")
+    done = annotated(folder, output, "--resume", "--ppm", 20)
+    assert isinstance(done.exception, InputError)
+    assert "ppm is 10.0, but it is 20.0 in this one" in str(done.exception)
+    (tmp_path / "r.csv.unfinished").write_text("mine\n", encoding="utf-8")
+    done = annotated(folder, output, "--resume")
+    assert "is no unfinished run" in str(done.exception)
+    assert CliRunner().invoke(
+        annotate,
+        [str(folder / "q.mgf"), "--candidates", str(folder / "c.csv"), "--resume"],
+    ).exit_code == 2  # fmt: skip
+
+
+def test_several_files_are_ranked_together(folder: Path, tmp_path: Path) -> None:
+    records = (folder / "q.mgf").read_text().split("END IONS\n")
+    below = tmp_path / "run" / "below"
+    below.mkdir(parents=True)
+    for path, some in ((tmp_path / "run" / "b.mgf", records[:6]), (below / "a.mgf", records[6:12])):
+        path.write_text("END IONS\n".join([*some, ""]), encoding="utf-8")
+    (tmp_path / "run" / "notes.csv").write_text("x\n", encoding="utf-8")
+    output, summary, report = (tmp_path / name for name in ("r.csv", "s.tsv", "r.html"))
+    arguments = [
+        tmp_path / "run", "--candidates", folder / "c.csv", "--jobs", 1, "--model",
+        folder / "m.safetensors", "-o", output, "--summary", summary, "--report", report,
+    ]  # fmt: skip
+    done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+    assert done.exception is None, done.output
+    with output.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    files = list(dict.fromkeys(row["file"] for row in rows))
+    assert files == [str(tmp_path / "run" / "b.mgf"), str(below / "a.mgf")]
+    whole = tmp_path / "whole.csv"
+    assert annotated(folder, whole).exception is None
+    with whole.open(newline="") as stream:
+        wanted = list(csv.DictReader(stream))
+    assert "file" not in wanted[0]  # one file: the contract's columns
+    # The shares are those of all files together.
+    same = ("rank", "smiles", "score", "probability", "precursor_mz")
+    assert [[row[key] for key in same] for row in rows] == [
+        [row[key] for key in same] for row in wanted
+    ]
+    assert summary.read_text().splitlines()[0].endswith("\tfile")
+    assert report.read_text().count(str(below / "a.mgf")) > 3
+    inputs = json.loads((tmp_path / "r.csv.json").read_text())["inputs"]
+    assert [file["path"] for file in inputs["queries"]] == files
+
+
+def test_folders_without_spectra_and_files_named_twice_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for paths, said in (
+        ([tmp_path / "empty"], "no file .msp, .mgf, .mzml, .mzxml in this folder"),
+        ([folder / "q.mgf", folder], "is there twice"),
+    ):
+        arguments = [*paths, "--candidates", folder / "c.csv", "--model", folder / "m.safetensors"]
+        done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+        assert said in str(done.exception)

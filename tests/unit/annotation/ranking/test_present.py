@@ -58,7 +58,7 @@ def evidence(library: list[float], measured: list[bool]) -> Evidence:
 
 def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
     settlement = replace(annotator.settlement, weights=WEIGHTS)
-    return draft(annotator, ranked, top).answer(settlement, share)
+    return draft(annotator, ranked, top).answer(settlement, share, annotator)
 
 
 def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> None:

@@ -1,0 +1,156 @@
+"""What a run has ranked so far, in a file: a run that was ended goes on where it stopped.
+
+The file is of JSON lines. The first says of which run it is; each other one holds what became of a
+feature, written when it was ranked. The shares that all queries tell together are not in it, so
+that the end of the run is the same with and without an interruption, byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from rdkit import Chem
+
+from specvae.annotation.output.parts import (
+    outcome_from_json,
+    outcome_to_json,
+    packed,
+    unpacked,
+)
+from specvae.annotation.ranking.explain import Explainer
+from specvae.annotation.ranking.present import Draft
+from specvae.annotation.ranking.result import Unranked
+from specvae.errors import InputError
+from specvae.molecules.molecule import Molecule
+
+_KIND = "specvae unfinished run"
+
+
+class RunJournal:
+    """A file that keeps what was ranked.
+
+    Parameters
+    ----------
+    path
+        The file; it is made if it is missing.
+    run
+        What the run was asked for, with digests of what it reads, as JSON values.
+    weights
+        Of the kinds of evidence of the model; None where it ranks by the fingerprint alone.
+
+    Attributes
+    ----------
+    kept
+        What an earlier run left, by the numbers of the file and of the feature.
+
+    Raises
+    ------
+    InputError
+        If the file is of another run, or something else.
+    """
+
+    def __init__(
+        self, path: Path, run: Mapping[str, Any], weights: Mapping[str, float] | None
+    ) -> None:
+        self._weights = weights
+        self.kept: dict[tuple[int, int], list[Draft | Unranked]] = {}
+        head = json.loads(json.dumps({"kind": _KIND, **run}))
+        n_bytes = self._read(path, head) if path.exists() else 0
+        self._stream = path.open("r+b" if n_bytes else "wb")
+        # What was cut off in the middle of a line is ranked again.
+        self._stream.truncate(n_bytes)
+        self._stream.seek(n_bytes)
+        if not n_bytes:
+            self._write(head)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+    def add(self, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
+        """Keep what became of one feature, so that it outlives the process."""
+        outcomes = [{**outcome_to_json(one), **_of_explainer(one)} for one in found]
+        self._write({"place": [file, feature], "outcomes": outcomes})
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps(values).encode() + b"\n")
+        self._stream.flush()
+
+    def _read(self, path: Path, head: Mapping[str, Any]) -> int:
+        """Fill `kept`; return the length of what is whole."""
+        n_bytes = 0
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream):
+                values: Any = None
+                with suppress(ValueError):
+                    values = json.loads(line)
+                if number == 0:
+                    _require_same(path, values, head)
+                elif not line.endswith(b"\n") or not isinstance(values, dict):
+                    break
+                else:
+                    file, feature = values["place"]
+                    self.kept[file, feature] = [self._outcome(one) for one in values["outcomes"]]
+                n_bytes += len(line)
+        return n_bytes
+
+    def _outcome(self, data: dict[str, Any]) -> Draft | Unranked:
+        outcome = outcome_from_json(data, self._weights)
+        if isinstance(outcome, Unranked) or "explainer" not in data:
+            return outcome
+        kept = data["explainer"]
+        molecules = [_molecule(text) for text in kept["molecules"]]
+        return replace(
+            outcome,
+            annotations=tuple(
+                replace(annotation, molecule=molecule)
+                for annotation, molecule in zip(outcome.annotations, molecules, strict=True)
+            ),
+            explainer=Explainer(
+                unpacked(kept["logits"], np.float32),
+                unpacked(kept["packed"], np.uint8).reshape(len(molecules), -1),
+            ),
+        )
+
+
+def _require_same(path: Path, found: object, wanted: Mapping[str, Any]) -> None:
+    if not isinstance(found, dict) or found.get("kind") != _KIND:
+        raise InputError(f"{path}: is no unfinished run; remove it, or name another --output")
+    for key in {**wanted, **found}:
+        if found.get(key) != wanted.get(key):
+            raise InputError(
+                f"{path}: was left by a run in which {key} is {found.get(key)!r}, but it is "
+                f"{wanted.get(key)!r} in this one; remove the file to begin anew"
+            )
+
+
+def _of_explainer(outcome: Draft | Unranked) -> dict[str, Any]:
+    """Return what a report needs beside the outcome itself."""
+    if isinstance(outcome, Unranked) or outcome.explainer is None:
+        return {}
+    molecules = [
+        None if a.molecule is None else base64.b64encode(a.molecule.mol.ToBinary()).decode()
+        for a in outcome.annotations
+    ]
+    explainer = outcome.explainer
+    kept = {"logits": packed(explainer.logits), "packed": packed(explainer.packed)}
+    return {"explainer": {**kept, "molecules": molecules}}
+
+
+def _molecule(text: str | None) -> Molecule | None:
+    return None if text is None else Molecule(Chem.Mol(base64.b64decode(text)))  # type: ignore[call-overload]
