@@ -143,6 +143,33 @@ def library(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Return a folder of the demo's first twelve queries, their truths and their candidates."""
+
+    def fill(folder: Path) -> None:
+        from specvae.molecules.molecule import parse_molecule
+        from specvae.report import ReadReport
+        from specvae.spectra.read import read_spectra
+
+        folder.mkdir()
+        records = (DEMO / "queries.mgf").read_text().split("END IONS\n")[:12]
+        (folder / "queries.mgf").write_text("END IONS\n".join([*records, ""]))
+        masses = [s.neutral_mass for s in read_spectra(folder / "queries.mgf", ReadReport())]
+        head, *rows = (DEMO / "candidates.csv").read_text().splitlines(keepends=True)
+        near = [
+            row
+            for row in rows
+            for mass in [parse_molecule(smiles=row.split(",")[0]).exact_mass]
+            if any(m is not None and abs(m - mass) <= 1e-5 * m for m in masses)
+        ]
+        (folder / "candidates.csv").write_text(head + "".join(near))
+        truths = (DEMO / "truth.csv").read_text().splitlines(keepends=True)
+        (folder / "truth.csv").write_text("".join(truths[:13]))
+
+    return made_once("few", fill)
+
+
+@pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of the model that `specvae demo` ships, which ranks by all that it knows."""
     path = tmp_path_factory.mktemp("demo-model") / "model.safetensors"
@@ -168,6 +195,6 @@ def full_model(made_once: Callable[[str, Callable[[Path], None]], Path], own_cac
 
 def _train(folder: Path, *options: str) -> None:
     run_specvae(
-        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 8, "--seed", 1,
-        *SMALL, *options,
+        "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 5, "--seed", 1,
+        "--jobs", 1, *SMALL, *options,
     )  # fmt: skip

@@ -33,11 +33,33 @@ def groups(rows: list[dict[str, str]]) -> Iterator[tuple[str, list[dict[str, str
         yield name, [row for row in rows if row["query_id"] == name]
 
 
+def annotated(
+    few: Path,
+    model: Path,
+    *options: object,
+    queries: Path | None = None,
+    candidates: Path | None = None,
+    code: int = 0,
+) -> subprocess.CompletedProcess[str]:
+    """Annotate the few queries with their candidates, or other files in their place."""
+    return run_specvae(
+        "annotate", queries or few / "queries.mgf",
+        "--candidates", candidates or few / "candidates.csv", "--model", model, *options, code=code,
+    )  # fmt: skip
+
+
+def first_spectra(n: int, folder: Path) -> Path:
+    """Write the first `n` spectra of the demo library, three of each compound."""
+    records = (DEMO / "library.msp").read_text().split("\n\n")[:n]
+    (folder / "library.msp").write_text("\n\n".join([*records, ""]))
+    return folder / "library.msp"
+
+
 def test_train_writes_its_record(model: Path) -> None:
     for name in ("model.safetensors", "epochs.jsonl", "split.csv", "skipped.csv", "training.png"):
         assert (model / name).stat().st_size > 0
     epochs = [json.loads(line) for line in (model / "epochs.jsonl").read_text().splitlines()]
-    assert [epoch["epoch"] for epoch in epochs] == list(range(1, 9))
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, 6))
     assert epochs[-1]["loss"] < epochs[0]["loss"]
     folds = Counter(row["fold"] for row in rows_of((model / "split.csv").read_text()))
     assert folds["train"] > 5 * folds["val"] > 0
@@ -108,8 +130,8 @@ def test_structures_calibrate_the_model(full_model: Path) -> None:
     assert header["experts"]["weights"]["library"] == 1.0
 
 
-def test_a_model_that_ranks_by_fingerprint_has_no_probabilities(model: Path) -> None:
-    done = run_specvae("annotate", QUERIES, "--candidates", CANDIDATES, "--model", model)
+def test_a_model_that_ranks_by_fingerprint_has_no_probabilities(model: Path, few: Path) -> None:
+    done = annotated(few, model)
     assert {row["probability"] for row in rows_of(done.stdout)} == {""}
 
 
@@ -141,14 +163,15 @@ def test_evaluate_agrees_with_annotate(model: Path, tmp_path: Path) -> None:
     assert "warning" not in done.stderr
 
 
-def test_training_on_the_truth_is_told(model: Path, tmp_path: Path) -> None:
+def test_training_on_the_truth_is_told(model: Path, few: Path, tmp_path: Path) -> None:
     block = AnnotatorHeader.read(model / "model.safetensors").compounds["train"][0]
     query = rows_of(TRUTH.read_text())[0]["query_id"]
     truth = tmp_path / "truth.csv"
     truth.write_text(f"query_id,inchikey14\n{query},{block}\n")
     done = run_specvae(
-        "evaluate", QUERIES, "--candidates", CANDIDATES, "--truth", truth, "--model", model
-    )
+        "evaluate", few / "queries.mgf", "--candidates", few / "candidates.csv", "--truth", truth,
+        "--model", model,
+    )  # fmt: skip
     assert "warning" in done.stderr
     assert block in done.stderr
     assert "1 of 1 queries" in done.stderr
@@ -206,10 +229,10 @@ def test_mass_matching_needs_precursor_and_candidates(model: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("output_format", ["tsv", "jsonl", "mztab"])
-def test_formats_hold_the_same_ranking(model: Path, tmp_path: Path, output_format: str) -> None:
-    common = ("annotate", QUERIES, "--candidates", CANDIDATES, "--model", model, "--top", 1)
-    first = {row["query_id"]: row["inchikey"] for row in rows_of(run_specvae(*common).stdout)}
-    text = run_specvae(*common, "--format", output_format).stdout
+def test_formats_hold_the_same_ranking(model: Path, few: Path, output_format: str) -> None:
+    common = (few, model, "--top", 1)
+    first = {row["query_id"]: row["inchikey"] for row in rows_of(annotated(*common).stdout)}
+    text = annotated(*common, "--format", output_format).stdout
     if output_format == "tsv":
         found = {
             r["query_id"]: r["inchikey"] for r in csv.DictReader(StringIO(text), delimiter="\t")
@@ -223,52 +246,46 @@ def test_formats_hold_the_same_ranking(model: Path, tmp_path: Path, output_forma
         assert text.count("\nSML\t") == len(first)
 
 
-def test_report_is_one_page(model: Path, tmp_path: Path) -> None:
+def test_report_is_one_page(model: Path, few: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
-    run_specvae(
-        "annotate", QUERIES, "--candidates", CANDIDATES, "--model", model,
-        "-o", tmp_path / "x.csv", "--report", report,
-    )  # fmt: skip
+    annotated(few, model, "-o", tmp_path / "x.csv", "--report", report)
     page = report.read_text()
     assert page.lstrip().lower().startswith("<!doctype html>")
-    for query in rows_of(TRUTH.read_text()):
+    for query in rows_of((few / "truth.csv").read_text()):
         assert query["query_id"] in page
 
 
-def test_pool_gives_the_ranking_of_its_table(model: Path, tmp_path: Path) -> None:
+def test_pool_gives_the_ranking_of_its_table(model: Path, few: Path, tmp_path: Path) -> None:
     pool = tmp_path / "pool.h5"
-    run_specvae("pool", "build", CANDIDATES, "-o", pool, "--fingerprint", "mixed2149")
+    run_specvae("pool", "build", few / "candidates.csv", "-o", pool, "--fingerprint", "mixed2149")
     info = run_specvae("pool", "info", pool).stdout
     assert "mixed2149" in info
     by_table, by_pool = (
-        rows_of(
-            run_specvae(
-                "annotate", QUERIES, "--candidates", source, "--model", model, "--top", "all"
-            ).stdout
-        )
-        for source in (CANDIDATES, pool)
+        rows_of(annotated(few, model, "--top", "all", candidates=source).stdout)
+        for source in (few / "candidates.csv", pool)
     )
     key = [(row["query_id"], row["rank"], row["inchikey"]) for row in by_table]
     assert sorted(key) == sorted((row["query_id"], row["rank"], row["inchikey"]) for row in by_pool)
 
 
-def test_predict_embed_fingerprint(model: Path, tmp_path: Path) -> None:
-    bits = rows_of(run_specvae("predict", QUERIES, "--model", model).stdout)
+def test_predict_embed_fingerprint(model: Path, few: Path, tmp_path: Path) -> None:
+    queries = few / "queries.mgf"
+    bits = rows_of(run_specvae("predict", queries, "--model", model).stdout)
     n_bits = AnnotatorHeader.read(model / "model.safetensors").fingerprint.n_bits
-    n_queries = QUERIES.read_text().count("BEGIN IONS")
+    n_queries = queries.read_text().count("BEGIN IONS")
     assert len(bits) == n_bits * n_queries
     assert all(0.0 <= float(row["probability"]) <= 1.0 and row["meaning"] for row in bits)
     likely = rows_of(
-        run_specvae("predict", QUERIES, "--model", model, "--min-probability", 0.9).stdout
+        run_specvae("predict", queries, "--model", model, "--min-probability", 0.9).stdout
     )
     assert len(likely) == sum(float(row["probability"]) >= 0.9 for row in bits)
 
     latent = tmp_path / "latent.h5"
-    run_specvae("embed", QUERIES, "--model", model, "-o", latent)
+    run_specvae("embed", queries, "--model", model, "-o", latent)
     with h5py.File(latent) as file:
         vectors, ids = file["latent"][:], file["id"][:]
     parquet = tmp_path / "latent.parquet"
-    run_specvae("embed", QUERIES, "--model", model, "-o", parquet)
+    run_specvae("embed", queries, "--model", model, "-o", parquet)
     table = pd.read_parquet(parquet)
     np.testing.assert_allclose(table.drop(columns="id").to_numpy(), vectors)
     assert [name.decode() for name in ids] == table["id"].tolist()
@@ -298,22 +315,20 @@ def test_info(model: Path) -> None:
     assert header["seed"] == 1
 
 
-def test_compressed_input_gives_the_same(model: Path, tmp_path: Path) -> None:
+def test_compressed_input_gives_the_same(model: Path, few: Path, tmp_path: Path) -> None:
     zipped = tmp_path / "queries.mgf.gz"
-    zipped.write_bytes(gzip.compress(QUERIES.read_bytes()))
-    common = ("--candidates", CANDIDATES, "--model", model, "--top", 1)
-    assert (
-        run_specvae("annotate", zipped, *common).stdout
-        == run_specvae("annotate", QUERIES, *common).stdout
-    )
+    zipped.write_bytes(gzip.compress((few / "queries.mgf").read_bytes()))
+    found = annotated(few, model, queries=zipped)
+    assert found.stdout == annotated(few, model).stdout
 
 
-def test_same_seed_same_weights(library: Path, tmp_path: Path) -> None:
+def test_same_seed_same_weights(tmp_path: Path) -> None:
+    library = first_spectra(150, tmp_path)
     digests = []
     # Once after other commands, once in a process of its own.
     for name, run in (("a", run_specvae), ("b", run_process)):
         run(
-            "train", "--spectra", library, "-o", tmp_path / name, "--epochs", 1,
+            "train", "--spectra", library, "-o", tmp_path / name, "--epochs", 1, "--jobs", 1,
             *SMALL,
         )  # fmt: skip
         digests.append(AnnotatorHeader.read(tmp_path / name / "model.safetensors").weights_sha256)
@@ -321,10 +336,8 @@ def test_same_seed_same_weights(library: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_model_keeps_its_record_when_a_run_is_refused(tmp_path: Path) -> None:
-    library, folder = tmp_path / "few.msp", tmp_path / "m"
-    records = (DEMO / "library.msp").read_text().split("\n\n")
-    library.write_text("\n\n".join(records[:120]) + "\n\n")
-    start = ("train", "--spectra", library, "-o", folder, "--epochs", 2, "--keep-state")
+    library, folder = first_spectra(120, tmp_path), tmp_path / "m"
+    start = ("train", "--spectra", library, "-o", folder, "--epochs", 2, "--keep-state", *SMALL)
     run_specvae(*start)
     names = ("split.csv", "skipped.csv", "epochs.jsonl", "training.png")
     record = {name: (folder / name).read_bytes() for name in names}
@@ -340,14 +353,15 @@ def test_a_finished_model_keeps_its_record_when_a_run_is_refused(tmp_path: Path)
     assert abs((folder / "training.png").stat().st_size - curves) < 0.05 * curves
 
 
-def test_exclude_and_supervision(library: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "m"
+def test_exclude_and_supervision(few: Path, tmp_path: Path) -> None:
+    library, folder = first_spectra(300, tmp_path), tmp_path / "m"
     excluded = tmp_path / "exclude.txt"
     excluded.write_text("RYYVLZVUVIJVGH\n")
     run_specvae(
         "train", "--spectra", library, "-o", folder, "--epochs", 1, "--exclude", excluded,
-        "--supervision", 0.5, "--unpaired-spectra", QUERIES, "--unpaired-molecules", CANDIDATES,
-        "--model-kind", "vaevae", "--fingerprint", "morgan4096", *SMALL,
+        "--supervision", 0.5, "--unpaired-spectra", few / "queries.mgf",
+        "--unpaired-molecules", few / "candidates.csv", "--model-kind", "vaevae",
+        "--fingerprint", "morgan4096", *SMALL,
     )  # fmt: skip
     header = AnnotatorHeader.read(folder / "model.safetensors")
     everything = {block for blocks in header.compounds.values() for block in blocks}
@@ -427,12 +441,12 @@ def test_damaged_model_is_one_line(model: Path, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_strict_stops_at_the_first_malformed_record(model: Path, tmp_path: Path) -> None:
+def test_strict_stops_at_the_first_malformed_record(model: Path, few: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.mgf"
-    bad.write_text(QUERIES.read_text() + "\nBEGIN IONS\nTITLE=x\nPEPMASS=100\n50 a\nEND IONS\n")
-    arguments = ("annotate", bad, "--candidates", CANDIDATES, "--model", model)
-    run_specvae(*arguments)
-    assert "bad.mgf" in run_specvae(*arguments, "--strict", code=1).stderr
+    good = (few / "queries.mgf").read_text()
+    bad.write_text(good + "\nBEGIN IONS\nTITLE=x\nPEPMASS=100\n50 a\nEND IONS\n")
+    annotated(few, model, queries=bad)
+    assert "bad.mgf" in annotated(few, model, "--strict", queries=bad, code=1).stderr
 
 
 def test_every_command_has_help_with_an_example() -> None:
@@ -472,10 +486,13 @@ def test_a_reader_that_closes_early_is_no_error(model: Path) -> None:
     assert "Broken pipe" not in errors
 
 
-def test_settings_come_from_file_and_set_in_every_command(model: Path, tmp_path: Path) -> None:
+def test_settings_come_from_file_and_set_in_every_command(
+    model: Path, few: Path, tmp_path: Path
+) -> None:
     config = tmp_path / "run.toml"
     config.write_text(f'model = "{model}"\ntop = 2\nformat = "jsonl"\nadduct = ["[M+H]+"]\n')
-    common = ("annotate", QUERIES, "--candidates", CANDIDATES, "--config", config)
+    candidates = ("--candidates", few / "candidates.csv")
+    common = ("annotate", few / "queries.mgf", *candidates, "--config", config)
 
     def most_rows(*options: object) -> int:
         text = run_specvae(*common, *options).stdout
@@ -491,23 +508,20 @@ def test_settings_come_from_file_and_set_in_every_command(model: Path, tmp_path:
     assert run_specvae("info", model, "--set", "json=true").stdout.startswith("{")
 
 
-def test_evaluation_can_be_written_to_a_file(model: Path, tmp_path: Path) -> None:
+def test_evaluation_can_be_written_to_a_file(model: Path, few: Path, tmp_path: Path) -> None:
     output = tmp_path / "figures.txt"
     done = run_specvae(
-        "evaluate", QUERIES, "--candidates", CANDIDATES, "--truth", TRUTH, "--model", model,
-        "-o", output,
+        "evaluate", few / "queries.mgf", "--candidates", few / "candidates.csv",
+        "--truth", few / "truth.csv", "--model", model, "-o", output,
     )  # fmt: skip
     assert done.stdout == ""
     assert "hit_at_1" in output.read_text()
 
 
 def test_a_library_of_one_compound_trains(tmp_path: Path) -> None:
-    library = tmp_path / "one.msp"
-    records = (DEMO / "library.msp").read_text().split("\n\n")
-    library.write_text("\n\n".join(records[:3]) + "\n")
     done = run_specvae(
-        "train", "--spectra", library, "-o", tmp_path / "m", "--epochs", 1,
-        "--fingerprint", "morgan4096",
+        "train", "--spectra", first_spectra(3, tmp_path), "-o", tmp_path / "m", "--epochs", 1,
+        "--fingerprint", "morgan4096", *SMALL,
     )  # fmt: skip
     assert "validation" in done.stderr
     assert AnnotatorHeader.read(tmp_path / "m" / "model.safetensors").validation is None

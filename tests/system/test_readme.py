@@ -10,7 +10,7 @@ from readme import README, readme_commands, write_readme_files
 
 
 def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
-    write_readme_files(tmp_path)
+    write_readme_files(tmp_path, n_library=300, n_queries=12)
     found = readme_commands()
     assert {command[1] for command in found} >= {
         "train", "annotate", "evaluate", "predict", "embed", "pool", "library", "info",

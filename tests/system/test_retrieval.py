@@ -38,11 +38,13 @@ def model(full_model: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def compared(
+    model: Path, library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
     """Compare all methods on the demo queries; return the folder and what was said on stderr."""
     output = tmp_path_factory.mktemp("retrieval")
     done = run_specvae(
-        "bench", "retrieval", "--data", DEMO, "--spectra", DEMO / "library.msp", "--model", model,
+        "bench", "retrieval", "--data", DEMO, "--spectra", library, "--model", model,
         "--ion-mode", "positive", "--adduct", "[M+H]+", "--jobs", 1, "-o", output,
         "--steps", 2, *(part for name in INSTALLED for part in ("--method", name)),
     )  # fmt: skip
@@ -133,28 +135,28 @@ def test_differences_and_likeness_are_told_of_every_method(
             assert hits / sum(n_queries) == pytest.approx(figures[name]["hit_at_1"])
 
 
-def test_compounds_of_the_fold_are_never_in_the_library(tmp_path: Path) -> None:
+def test_compounds_of_the_fold_are_never_in_the_library(library: Path, tmp_path: Path) -> None:
     fold, output = tmp_path / "fold", tmp_path / "out"
     select = ("--adduct", "[M+H]+")
     run_specvae(
-        "bench", "holdout", "--spectra", DEMO / "library.msp", "--share", 0.1, *select,
+        "bench", "holdout", "--spectra", library, "--share", 0.1, *select,
         "--structures", DEMO / "candidates.csv", "-o", fold,
     )  # fmt: skip
     held = json.loads((fold / "holdout.json").read_text())
     left_out = tmp_path / "more.txt"
     left_out.write_text("CN1C=NC2=C1C(=O)N(C(=O)N2C)C\n")
     run_specvae(
-        "bench", "retrieval", "--data", fold, "--spectra", DEMO / "library.msp", *select,
+        "bench", "retrieval", "--data", fold, "--spectra", library, *select,
         "--exclude", left_out, "--jobs", 1, "-o", output, "--method", "random", "--method", "blind",
         "--method", "analogues",
     )  # fmt: skip
     result = json.loads((output / "retrieval.json").read_text())
-    library = result["library"]
-    n_excluded = library["skipped"]["compound is in an exclusion file"]
-    whole = (DEMO / "library.msp").read_text().lower().count("num peaks: ")
+    found = result["library"]
+    n_excluded = found["skipped"]["compound is in an exclusion file"]
+    whole = library.read_text().lower().count("num peaks: ")
     assert n_excluded > held["n_queries"]
-    assert library["n_spectra"] + sum(library["skipped"].values()) == whole
-    assert [file["name"] for file in library["excluded"]] == ["more.txt"]
+    assert found["n_spectra"] + sum(found["skipped"].values()) == whole
+    assert [file["name"] for file in found["excluded"]] == ["more.txt"]
     assert result["models"] == {}
     assert list(result["tracks"]["mass"]) == [*CONTROLS, *LOOK_UPS]
     # The truths are in the library: had they stayed there, they would all be found.

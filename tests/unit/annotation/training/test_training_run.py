@@ -48,6 +48,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def small_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write something in place of the curves, which take half of the time of a tiny training."""
+    monkeypatch.setattr(module, "plot_training", lambda _, path: path.write_bytes(b"curves"))
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> TrainFiles:
     library = write_library(tmp_path / "library.msp", ALCOHOLS)
@@ -260,7 +266,10 @@ def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) 
         run(tiny_config(objective__beta=0.5), files, resume=True)
 
 
-def test_a_finished_run_needs_no_state(files: TrainFiles, tmp_path: Path) -> None:
+def test_a_finished_run_needs_no_state(
+    files: TrainFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "automatic_epochs", lambda *_: 2)
     config = tiny_config(optim__epochs=0)
     first = run(config, files)
     assert not (files.output / STATE_FILE).exists()
@@ -270,7 +279,7 @@ def test_a_finished_run_needs_no_state(files: TrainFiles, tmp_path: Path) -> Non
     assert again.config == first.config
     assert (files.output / MODEL_FILE).read_bytes() == before
     for other, named in (
-        (tiny_config(optim__epochs=3), r"optim\.epochs 100 \(now 3\)"),
+        (tiny_config(optim__epochs=3), r"optim\.epochs 2 \(now 3\)"),
         (tiny_config(optim__epochs=0, model__n_latent=5), r"model\.n_latent 4 \(now 5\)"),
     ):
         with pytest.raises(TrainingError, match=named):
