@@ -49,9 +49,9 @@ def models_option(about: str) -> Callable[[Decorated], Decorated]:
 
 def title_option(function: Decorated) -> Decorated:
     """Add ``--title``."""
-    return click.option("--title", default=None, help="Of the plot.  [default: the folder's name]")(
-        function
-    )
+    return click.option(
+        "--title", default=None, help="Title of the plot.  [default: the folder's name]"
+    )(function)
 
 
 def seed_option(about: str) -> Callable[[Decorated], Decorated]:

@@ -84,20 +84,20 @@ class ShardType(click.ParamType[tuple[int, int]]):
     type=NumberRange(min=0.0, max=1.0),
     default=None,
     metavar="P",
-    help="Leave out candidates that are less probable; a query of which none is left says so.",
+    help="Leave out less probable candidates; a query with none left says so in its status.",
 )
 @click.option(
     "--merge-by",
     metavar="FIELD",
     default=None,
-    help="One answer for all spectra that agree in this field, e.g. FEATURE_ID: spectra of several "
-    "collision energies.  [default: one for each spectrum]",
+    help="Give one answer for all spectra with the same value of this field, e.g. FEATURE_ID for "
+    "several collision energies.  [default: one answer for each spectrum]",
 )
 @click.option(
     "--shard",
     type=ShardType(),
     default=None,
-    help="Rank the I-th of N parts of QUERIES (I from 1) and write what 'specvae merge' joins.",
+    help="Rank only the I-th of N parts of QUERIES (I from 1); 'specvae merge' joins the parts.",
 )
 @scheduler_option
 @click.option(
@@ -138,18 +138,18 @@ def annotate(
 ) -> None:
     """Rank candidate structures for each query spectrum.
 
-    QUERIES is an .msp, .mgf, .mzML, .mzXML or MassBank file, also .gz; - is stdin. Several files
-    are ranked together, and a column 'file' says which a query is of; of a folder, all .msp, .mgf,
-    .mzML and .mzXML files in it and below are taken. Candidates without a query_id column are
-    matched by mass. Every record of QUERIES but those of MS level 1 has at least one row in the
-    output; where nothing could be ranked, the column status says why. Scores are in nats:
-    differences within a query mean something, values across queries do not.
+    QUERIES is an .msp, .mgf, .mzML, .mzXML or MassBank file, also .gz; - is stdin. A folder stands
+    for all .msp, .mgf, .mzML and .mzXML files in it and below. Several files are ranked together,
+    and the column file names the file of each query. Candidates without a query_id column are
+    matched by mass. Every record of QUERIES except those of MS level 1 has at least one row in the
+    output; if a query cannot be ranked, the column status says why. Scores are in nats: compare
+    them within a query, not between queries.
 
-    Beside the file of --output, FILE.json tells what made it: digests of all that was read,
-    options, versions, date.
+    The column probability is the chance that a candidate is the right one. It takes into account
+    that the right structure may not be listed, and is empty if the model is not calibrated.
 
-    The column probability is the chance that a candidate is the right one; it takes into account
-    that the right one may not be listed. It stays empty if the model is not calibrated.
+    FILE.json beside the file of --output records how it was made: digests of everything that was
+    read, options, versions and date.
 
     \b
     Example:

@@ -42,7 +42,7 @@ Lines = Iterator[tuple[str, str]]
 @settings_options
 @verbosity
 def check(files: tuple[Path, ...]) -> None:
-    """Tell what is understood of files of spectra or candidates, before a long run.
+    """Show how files of spectra or candidates are understood, before a long run.
 
     Spectra: how many, their precursors, ion species and modes, units of energy, MS levels; what was
     decided about records; which were skipped, and why; the first three. Candidates: how many, their

@@ -109,7 +109,7 @@ def verbosity(function: Decorated) -> Decorated:
             count=True,
             expose_value=False,
             callback=configure,
-            help="Say more on stderr.",
+            help="Print more on stderr.",
         ),
         click.option(
             "-q",
@@ -117,7 +117,7 @@ def verbosity(function: Decorated) -> Decorated:
             is_flag=True,
             expose_value=False,
             callback=configure,
-            help="Say only errors.",
+            help="Print only errors.",
         ),
     ):
         function = option(function)

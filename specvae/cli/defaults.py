@@ -42,7 +42,7 @@ def settings_options(function: Decorated) -> Decorated:
             is_eager=True,
             expose_value=False,
             callback=remember,
-            help="Give an option, e.g. ppm=5 (repeatable).",
+            help="Set one option, e.g. ppm=5 (repeatable).",
         ),
         click.option(
             "--config",

@@ -40,11 +40,11 @@ FILES = (*_FILES, f"model/{_MODEL}", "ranked.csv", "report.html")
 @settings_options
 @verbosity
 def demo(output: Path, device: str) -> None:
-    """Annotate queries that come with the program, by a small model that comes with it too.
+    """Annotate example spectra with a small model; both come with the program.
 
-    Writes the ranked table and the report into a folder, with the queries, candidates and model
-    that they were made from, and says what to look at. The spectra are simulated: figures reached
-    on them say nothing about real ones.
+    Writes the ranked table and the report into a folder, together with the queries, candidates and
+    model, and says what to look at. The spectra are simulated: figures on them say nothing about
+    real spectra.
 
     \b
     Example:

@@ -110,15 +110,15 @@ class Diagnosis:
     default=None,
     help="Model folder or model.safetensors file.  [default: specvae-model, if there is one]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @device_option
 @settings_options
 @verbosity
 def doctor(model: Path | None, as_json: bool, device: str) -> None:
-    """Tell what is installed, where it computes and stores, and what is wrong with it.
+    """Show what is installed, which device and cache are used, and what is wrong.
 
-    Checks versions, device, threads, cache and model. The exit code is 1 if something is broken;
-    what is wrong comes last, with what to do.
+    Checks versions, device, threads, cache and model. Problems come last, with what to do about
+    them. The exit code is 1 if something is broken.
 
     \b
     Example:

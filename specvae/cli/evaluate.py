@@ -50,11 +50,11 @@ _NAMES_SHOWN = 5
 @click.option("--json", "json_path", type=INPUT, default=None, help="Write the figures as JSON.")
 @click.option(
     "--plot", "plot_path", type=INPUT, default=None,
-    help="Draw the share of queries with the truth in the top k (PNG).",
+    help="Plot the share of queries with the truth in the top k (PNG).",
 )  # fmt: skip
 @click.option(
     "--reliability", "reliability_path", type=INPUT, default=None,
-    help="Draw how often probabilities come true, and risk against coverage (PNG).",
+    help="Plot how often probabilities come true, and risk against coverage (PNG).",
 )  # fmt: skip
 @seed_option
 @settings_options
@@ -73,8 +73,8 @@ def evaluate(
 
     Prints hit@k (expected under random tie-breaking), intervals resampled by molecule, and two
     controls: random order, and the same model given an empty spectrum (blind). A query whose truth
-    is not among its candidates counts as missed. With a calibrated model, also how far the
-    probabilities of the best candidates come true.
+    is not among its candidates counts as a miss. With a calibrated model, it also prints how often
+    the probabilities of the best candidates come true.
 
     \b
     Example:

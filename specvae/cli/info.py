@@ -30,13 +30,13 @@ _OF_MEMORY = ("first_blocks", "smiles")
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the header as JSON; of compounds (split.csv names them) and of kept columns their "
-    "number.",
+    help="Print the header as JSON, with counts in place of the lists of compounds (see split.csv) "
+    "and of kept columns.",
 )
 @settings_options
 @verbosity
 def info(model: Path, as_json: bool) -> None:
-    """Tell what a model is, what it was trained on, and what it reached.
+    """Show what a model is, what it was trained on, and its figures.
 
     \b
     Example:

@@ -34,7 +34,7 @@ def library() -> None:
 def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: bool) -> None:
     """Encode the spectra of .msp, .mgf, .mzML, .mzXML or MassBank files, also .gz.
 
-    A spectrum counts if it is of MS level 2 and has a structure that its precursor m/z fits; the
+    A spectrum is used if it is of MS level 2 and has a structure that fits its precursor m/z. The
     others are counted, and listed beside the output.
 
     \b

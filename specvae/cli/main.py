@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("specvae.cli.predict:predict", "Predict fingerprint bits of each query."),
     "embed": ("specvae.cli.embed:embed", "Write latent means of spectra or molecules."),
     "fingerprint": ("specvae.cli.fingerprint:fingerprint", "Compute fingerprints of molecules."),
-    "check": ("specvae.cli.check:check", "Tell what is understood of spectra or candidates."),
+    "check": ("specvae.cli.check:check", "Show how spectra or candidates are understood."),
     "library": ("specvae.cli.library:library", "Encode spectra for --library, and inspect them."),
     "pool": ("specvae.cli.pool:pool", "Build and inspect candidate pools."),
     "info": ("specvae.cli.info:info", "Show what a model is and what it was trained on."),
@@ -86,7 +86,7 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "Draw tables and curves of finished runs again.",
     ),
     "speed": ("specvae_bench.speed.command:speed", "Measure speed against the peers."),
-    "gpu": ("specvae_bench.gpu.command:gpu", "Everything that wants a GPU, within a time."),
+    "gpu": ("specvae_bench.gpu.command:gpu", "Everything that needs a GPU, within a time limit."),
 }
 
 

@@ -34,8 +34,8 @@ from specvae.cli.ranking import ranking_summary, require_ranked
 def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | None) -> None:
     """Join the parts of a run that 'annotate --shard' wrote.
 
-    The shares that all queries tell together (of compounds that the library knows, of lists that
-    hold their truth) are estimated from all parts, so that the result is that of one run.
+    The shares of compounds that the library knows, and of lists that contain the truth, are
+    estimated from all parts, so the result is the same as that of a single run.
 
     \b
     Example:

@@ -57,7 +57,7 @@ def device_option(function: Decorated) -> Decorated:
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="Where torch computes; auto takes a GPU if there is one.",
+        help="Device that torch uses; auto takes a GPU if there is one.",
     )(function)
 
 
@@ -131,8 +131,8 @@ def assumption_options(function: Decorated) -> Decorated:
         "--assume-ion-mode",
         type=click.Choice(["positive", "negative"]),
         default=None,
-        help="Ion mode of queries that state neither that nor an adduct.  [default: that of the "
-        "model, if it was trained on one only]",
+        help="Ion mode of queries that state neither an ion mode nor an adduct.  [default: that of "
+        "the model, if it was trained on one only]",
     )(function)
     return click.option(
         "--assume-adduct",
@@ -148,15 +148,15 @@ def library_options(function: Decorated) -> Decorated:
     function = click.option(
         "--no-library",
         is_flag=True,
-        help="Forget the spectra that the model remembers; those of --library count.",
+        help="Ignore the spectra that the model remembers; those of --library still count.",
     )(function)
     return click.option(
         "--library",
         type=INPUT_FILE,
         multiple=True,
         metavar="FILE",
-        help="Spectra with structures that are remembered for this run beside the model's own: "
-        ".msp, .mgf, .mzML, or .h5 of 'specvae library build' (repeatable).",
+        help="Spectra with structures to use in this run, beside those that the model remembers: "
+        ".msp, .mgf, .mzML, or .h5 from 'specvae library build' (repeatable).",
     )(function)
 
 
@@ -250,14 +250,14 @@ def candidate_options(function: Decorated) -> Decorated:
             type=INPUT_FILE,
             multiple=True,
             metavar="FILE",
-            help="Compounds whose InChIKey first block stands in this .csv .txt .mgf or .msp are "
-            "no candidates (repeatable).",
+            help="Leave out candidates whose InChIKey first block is in this .csv .txt .mgf or "
+            ".msp (repeatable).",
         ),
         click.option(
             "--elements",
             default=None,
             metavar="CHNOPS",
-            help="Only candidates without other elements.",
+            help="Only candidates made of these elements.",
         ),
         click.option(
             "--formula",
@@ -270,25 +270,26 @@ def candidate_options(function: Decorated) -> Decorated:
             type=click.IntRange(min=1),
             default=None,
             metavar="N",
-            help="Break into fragments only the N candidates of a query that are best by all other "
-            "evidence, and those with spectra in the library; the others keep their order below "
-            "them. For long lists.  [default: all]",
+            help="For long lists: compute fragments only for the N candidates that are best by all "
+            "other evidence, and for those with spectra in the library. The others keep their "
+            "order below them.  [default: all]",
         ),
         click.option(
             "--rank-by",
             type=click.Choice(["everything", "fingerprint"]),
             default="everything",
             show_default=True,
-            help="All that the model knows (predicted fingerprint, analogues in its library, the "
-            "candidates' fragments and own spectra in the library), or the predicted fingerprint's "
-            "cross entropy alone.",
+            help="everything: the predicted fingerprint, analogues in the library, the candidates' "
+            "fragments, and their own spectra in the library. fingerprint: only the likelihood of "
+            "the candidate's fingerprint.",
         ),
         click.option(
             "--ppm",
             type=NumberRange(min=0.0, min_open=True),
             default=10.0,
             show_default=True,
-            help="Candidates' exact masses lie this close to the query's neutral mass.",
+            help="Largest difference between a candidate's exact mass and the query's neutral "
+            "mass.",
         ),
         click.option(
             "--candidates",
@@ -308,7 +309,7 @@ def share_options(function: Decorated) -> Decorated:
         type=NumberRange(min=0.0, max=1.0),
         default=None,
         metavar="SHARE",
-        help="Share of queries whose compound the model's library has spectra of; scores and "
+        help="Share of queries whose compound has spectra in the library; scores and "
         "probabilities depend on it.  [default: estimated from all queries]",
     )(function)
     return click.option(

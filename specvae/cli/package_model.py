@@ -27,14 +27,12 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same archive
 
 @click.command("package-model")
 @click.argument("model", type=INPUT)
-@click.option(
-    "-o", "--output", type=INPUT, required=True, help="The archive to write, a file .zip."
-)
+@click.option("-o", "--output", type=INPUT, required=True, help="Archive to write, a .zip file.")
 @click.option(
     "--licence",
     metavar="TEXT",
     default=None,
-    help='Terms under which you give the model away, e.g. "CC BY-SA 4.0"; stands in its card.',
+    help='Terms under which you give the model away, e.g. "CC BY-SA 4.0"; written to its card.',
 )
 @settings_options
 @verbosity
@@ -42,9 +40,9 @@ def package_model(model: Path, output: Path, licence: str | None) -> None:
     """Pack a model for others: the model, its card and checksums in one archive.
 
     MODEL is a model folder or its model.safetensors. The state for resuming, the split and the
-    record of the epochs are left out. The card tells the data with the licences that their records
-    state, figures, settings, versions and the digest. A model remembers the spectra and structures
-    that it was trained on: it may be given away only as its data may be.
+    record of the epochs are left out. The card lists the data, the licences stated in their
+    records, figures, settings, versions and the digest. A model remembers the spectra and
+    structures that it was trained on: give it away only if you may give away its data.
 
     \b
     Example:

@@ -42,10 +42,10 @@ def pool() -> None:
     multiple=True,
     default=("mixed2149",),
     show_default=True,
-    help="The layout of the model that will rank, see 'specvae info'; a pool can hold several "
+    help="Layout of the model that will rank, see 'specvae info'; a pool can hold several "
     "(repeatable).",
 )
-@click.option("--append", is_flag=True, help="Add to the pool that is there.")
+@click.option("--append", is_flag=True, help="Add the structures to an existing pool.")
 @scheduler_option
 @jobs_option
 @strict_option
@@ -62,12 +62,12 @@ def build(
 ) -> None:
     """Build a pool from .csv, .tsv, .smi or .sdf files of structures, also .gz.
 
-    Columns may be called as PubChem, COCONUT, HMDB and MetFrag call them; PubChem's list
-    CID-SMILES.gz is taken as it is. Of structures that differ in stereochemistry only, the first is
+    Columns may have the names that PubChem, COCONUT, HMDB and MetFrag use; PubChem's list
+    CID-SMILES.gz is read as it is. Of structures that differ only in stereochemistry, the first is
     kept, with the identifiers of all.
 
-    What is computed is kept in the folder POOL.building until the pool is written: a build that was
-    interrupted goes on where it was if the same command is given again.
+    Results are kept in the folder POOL.building until the pool is written. An interrupted build
+    continues where it stopped when the same command is run again.
 
     \b
     Example:

@@ -66,10 +66,10 @@ def predict(
 ) -> None:
     """Predict the fingerprint bits of each query spectrum.
 
-    Writes a CSV with columns query_id, bit, probability and meaning: a key's name, a SMARTS or an
-    atom environment. Bits of one query stand in order of falling probability. Beside them stand
-    the library's spectrum that is most like the query (of its ion mode, and whatever mass), the
-    cosine, and whether the compound that it is of has the bit (1 or 0).
+    Writes a CSV with columns query_id, bit, probability and meaning (a key's name, a SMARTS or an
+    atom environment). The bits of a query are sorted by falling probability. Further columns name
+    the library spectrum of the same ion mode that is most similar to the query, at any mass, with
+    its cosine, and say whether its compound has the bit (1 or 0).
 
     \b
     Example:

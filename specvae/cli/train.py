@@ -54,9 +54,9 @@ from specvae.vae.kinds import MODEL_KINDS
     "--structures",
     type=INPUT_TABLE,
     default=None,
-    help="Table or pool (.h5) of structures like those that you will search: how much "
-    "each kind of evidence counts, and the probabilities, are fitted to validation compounds among "
-    "them.  [default: as fitted to MassBank]",
+    help="Table or pool (.h5) of structures like those that you will search. The weights of the "
+    "evidence and the probabilities are fitted to validation compounds among them.  [default: as "
+    "fitted to MassBank]",
 )
 @click.option(
     "--model-kind",
@@ -68,8 +68,8 @@ from specvae.vae.kinds import MODEL_KINDS
     "--preset",
     type=click.Choice(["small", "paper"]),
     default=None,
-    help="small: a laptop's CPU, minutes; paper: the paper's networks, 0.5 billion parameters, a "
-    "GPU.  [default: small]",
+    help="small: minutes on a laptop's CPU; paper: the paper's networks, 0.5 billion parameters, "
+    "for a GPU.  [default: small]",
 )
 @click.option(
     "--fingerprint",
@@ -82,14 +82,14 @@ from specvae.vae.kinds import MODEL_KINDS
     "--exclude",
     type=INPUT_FILE,
     multiple=True,
-    help="No compound whose InChIKey first block stands in this .csv .txt .mgf or .msp is learned "
-    "from (repeatable).",
+    help="Leave out compounds whose InChIKey first block is in this .csv .txt .mgf or .msp "
+    "(repeatable).",
 )
 @click.option(
     "--supervision",
     type=click.FloatRange(0.0, 1.0, min_open=True),
     default=None,
-    help="Share of pairs that are kept paired; the rest is learned from unpaired.  [default: 1.0]",
+    help="Share of pairs that stay paired; the others are used as unpaired.  [default: 1.0]",
 )
 @click.option(
     "--epochs",
@@ -118,21 +118,21 @@ from specvae.vae.kinds import MODEL_KINDS
     help="Change one setting, e.g. optim.learning_rate=3e-4 (repeatable); docs/settings.md "
     "lists them.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
-@click.option("--force", is_flag=True, help="Replace a model that is in the folder.")
+@click.option("--resume", is_flag=True, help="Continue from the state in the folder.")
+@click.option("--force", is_flag=True, help="Replace the model in the folder.")
 @click.option(
     "--state-every",
     type=NumberRange(min=0.0),
     default=5.0,
     show_default=True,
     metavar="MINUTES",
-    help="Write the state for --resume at most so often; 0: after each epoch. It is also written "
-    "after the last epoch.",
+    help="Shortest time between two writes of the state for --resume; 0: write it after each "
+    "epoch. It is always written after the last epoch.",
 )
 @click.option(
     "--keep-state",
     is_flag=True,
-    help="Keep that state when the run has finished, to go on with more epochs.",
+    help="Keep the state when the run has finished, to continue with more epochs.",
 )
 @jobs_option
 @strict_option
@@ -169,7 +169,7 @@ def train(
       torchrun --nproc-per-node 2 --no-python specvae train --spectra mona.msp
     """
     if resume and force:
-        raise click.UsageError("--resume goes on with a training and --force starts anew.")
+        raise click.UsageError("--resume continues a training and --force starts anew.")
 
     from specvae.annotation.training.inputs import TrainFiles
     from specvae.annotation.training.record import FILES, require_free

@@ -18,6 +18,7 @@ from conftest import DEMO, SMALL, run_process, run_specvae
 
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.ranking.result import COLUMNS
+from specvae.cli.main import BENCHMARKS, COMMANDS
 from specvae.files import sha256_of
 
 QUERIES, CANDIDATES, TRUTH = DEMO / "queries.mgf", DEMO / "candidates.csv", DEMO / "truth.csv"
@@ -451,13 +452,13 @@ def test_strict_stops_at_the_first_malformed_record(model: Path, few: Path, tmp_
 
 def test_every_command_has_help_with_an_example() -> None:
     for command in (
-        ("train",), ("annotate",), ("evaluate",), ("predict",), ("embed",), ("fingerprint",),
-        ("pool",), ("pool", "build"), ("pool", "info"), ("info",), ("download",), ("bench",),
-        ("bench", "casmi2017"), ("bench", "holdout"), ("bench", "speed"),
+        *((name,) for name in COMMANDS), *(("bench", name) for name in BENCHMARKS),
+        ("pool", "build"), ("pool", "info"), ("library", "build"), ("library", "info"),
     ):  # fmt: skip
         text = run_specvae(*command, "--help").stdout
-        assert "Example:" in text, command
-        assert "specvae " + command[0] in text
+        # The example has lines of its own.
+        assert "\n  Example:\n    specvae " in text, command
+        assert f"\n    specvae {' '.join(command)} " in text, command
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")

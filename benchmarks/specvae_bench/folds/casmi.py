@@ -32,8 +32,12 @@ FILES = ("result.json", "table.md", "topk.png")
     help="Library to train on where no model is given (repeatable).",
 )
 @click.option("--preset", type=click.Choice(["small", "paper"]), default="small", show_default=True)
-@click.option("--fingerprint", default=None, metavar="LAYOUT", help="Of the models to train.")
-@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Of the models to train.")
+@click.option(
+    "--fingerprint", default=None, metavar="LAYOUT", help="Layout of the models to train."
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=None, help="Epochs of the models to train."
+)
 @click.option(
     "--ion-mode",
     type=click.Choice(["positive", "negative"]),
@@ -42,9 +46,9 @@ FILES = ("result.json", "table.md", "topk.png")
     help="Challenges of this ion mode.",
 )
 @exclude_option
-@click.option("--title", default=None, help="Of the plot.")
+@click.option("--title", default=None, help="Title of the plot.")
 @jobs_option
-@seed_option("Of training and intervals.")
+@seed_option("Seed of training and intervals.")
 @output_option("casmi2017", "Folder for models, figures and merged files.")
 @device_option
 @settings_options

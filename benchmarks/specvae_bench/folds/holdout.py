@@ -35,7 +35,7 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Most spectra of one compound.",
+    help="Largest number of spectra of one compound.",
 )
 @library_filter_options
 @exclude_option
@@ -46,7 +46,7 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
     help="Also write candidates.csv: the structures of this table within --ppm of each query.",
 )
 @ppm_option
-@seed_option("Of the choice of compounds.")
+@seed_option("Seed of the choice of compounds.")
 @output_option("holdout", "Folder for the fold.")
 @settings_options
 @verbosity
@@ -63,11 +63,11 @@ def holdout(
     seed: int,
     output: Path,
 ) -> None:
-    """Hold a fold of a library's compounds out: queries, their truth, and the fold's digest.
+    """Hold out a fold of a library's compounds: queries, their truth, and the fold's digest.
 
-    A compound's fold depends on its InChIKey first block and the seed alone, so the same compounds
-    are held out of every library. Writes queries.mgf (no structures in it), truth.csv, which also
-    serves 'specvae train --exclude', and holdout.json.
+    A compound's fold depends only on its InChIKey first block and the seed, so the same compounds
+    are held out of every library. Writes queries.mgf (without structures), truth.csv, which
+    'specvae train --exclude' reads too, and holdout.json.
 
     \b
     Example:

@@ -35,13 +35,17 @@ from specvae_bench.options import (
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Most compounds.",
+    help="Largest number of compounds.",
 )
 @click.option(
-    "--decoys", type=click.IntRange(min=1), default=16, show_default=True, help="Of each compound."
+    "--decoys",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Other structures for each compound.",
 )
 @ppm_option
-@seed_option("Of draws and of fitting.")
+@seed_option("Seed of draws and of fitting.")
 @output_option("fragment_score.safetensors", "File of the weights.")
 @settings_options
 @verbosity
@@ -58,11 +62,12 @@ def fragments(
     seed: int,
     output: Path,
 ) -> None:
-    """Fit the weights by which candidates' fragments explain peaks, for each ion mode.
+    """Fit the weights of the fragment score, for each ion mode.
 
-    Of every compound a few spectra are learned from: its structure is to win against others of its
-    mass. The file that comes with the program was made by this command (docs/research.md): it is
-    specvae/annotation/evidence/fragment_score.safetensors, and what models are trained with.
+    A few spectra of each compound are used; the weights are fitted so that the compound's structure
+    scores higher than others of its mass. The file that comes with the program,
+    specvae/annotation/evidence/fragment_score.safetensors, was made by this command
+    (docs/research.md); models are trained with it.
 
     \b
     Example:

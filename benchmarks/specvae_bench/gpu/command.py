@@ -64,15 +64,20 @@ _LEAST = 8.0
     "kinds",
     multiple=True,
     metavar="KIND",
-    help="Of the runs on digits, side by side, only this model kind (repeatable).  [default: all]",
+    help="Train only this model kind on digits (repeatable).  [default: all, side by side]",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=None, help="Of every training; for a trial."
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Epochs of each training, for a trial.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=None, help="Examples to use; for a trial."
+    "--limit", type=click.IntRange(min=1), default=None, help="Examples to use, for a trial."
 )
-@click.option("--oracle-epochs", type=click.IntRange(min=1), default=None, help="Of the oracle.")
+@click.option(
+    "--oracle-epochs", type=click.IntRange(min=1), default=None, help="Epochs of the oracle."
+)
 @click.option(
     "--prepare", "preparing", is_flag=True, help="Write the file of encoded spectra; needs rdkit."
 )
@@ -117,12 +122,12 @@ def gpu(
     adducts: tuple[str, ...],
     instrument_types: tuple[str, ...],
 ) -> None:
-    """Measure on a GPU, in as many minutes as there are: equality, speed, the paper's runs.
+    """Measure on a GPU within a time limit: equality with the CPU, speed, the paper's runs.
 
-    Needs torch, numpy and matplotlib alone. Each step has a limit and a file of its own in the
-    folder; a second call goes on where the first stopped.
+    Needs only torch, numpy and matplotlib. Each step has a limit and a file of its own in the
+    folder; a second call continues where the first stopped.
 
-    \\b
+    \b
     Example:
       specvae bench gpu --prepare --spectra lib.msp --fold fold --adduct "[M+H]+" -o spectra.npz
       specvae bench gpu --budget 600 --data mnist --prepared spectra.npz -o gpu

@@ -49,12 +49,17 @@ FIT_FILES = ("evidence.json", "probability.json")
     help="Value of that field whose spectra are queries (repeatable).  [default: Athens_Univ, "
     "Eawag, LCSB, EPA, Washington_State_Univ]",
 )
-@click.option("--adduct", "adducts", multiple=True, help="Of queries.  [default: [M+H]+]")
+@click.option(
+    "--adduct",
+    "adducts",
+    multiple=True,
+    help="Adduct of the queries (repeatable).  [default: [M+H]+]",
+)
 @click.option(
     "--instrument-type",
     "instruments",
     multiple=True,
-    help="Of queries (repeatable).  [default: *QTOF*, *ITFT*, *QFT*]",
+    help="Instrument type of the queries (repeatable).  [default: *QTOF*, *ITFT*, *QFT*]",
 )
 @click.option(
     "--queries",
@@ -62,7 +67,7 @@ FIT_FILES = ("evidence.json", "probability.json")
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
-    help="Most queries of each kind and group.",
+    help="Largest number of queries of each kind and group.",
 )
 @models_option("Trained model (repeatable).")
 @click.option(
@@ -80,7 +85,7 @@ FIT_FILES = ("evidence.json", "probability.json")
     "laboratories for fitting: writes evidence.json and probability.json.",
 )
 @ppm_option
-@seed_option("Of the choice of queries and of intervals.")
+@seed_option("Seed of the choice of queries and of intervals.")
 @jobs_option
 @output_option("laboratories", "Folder for figures and plots.")
 @device_option
@@ -105,13 +110,14 @@ def laboratories(
 ) -> None:
     """Rank each laboratory's spectra with the library of all others.
 
-    Queries are one spectrum for each compound, of three kinds: compounds that the library has
-    spectra of (same adduct and ion mode), that it has in another adduct or ion mode only, and that
-    nobody else measured; and a mixture of half and half. Weights of evidence are fitted to the
-    laboratories BAFG, RIKEN, UFZ, BGC_Munich and HBM4EU, figures are of others.
+    The queries are one spectrum for each compound. There are three kinds of compounds: those that
+    the library has spectra of, with the same adduct and ion mode; those that it has only with
+    another adduct or ion mode; and those that nobody else measured. A fourth set mixes known and
+    unknown compounds half and half. Weights of evidence are fitted to the laboratories BAFG, RIKEN,
+    UFZ, BGC_Munich and HBM4EU; the figures are of other laboratories.
 
     Writes laboratories.json, table.md, laboratories.png, and truth.csv with the compounds of the
-    queries, which also serves 'specvae train --exclude'. What is read is kept in the cache.
+    queries, which 'specvae train --exclude' reads too. Files that were read are kept in the cache.
 
     \b
     Example:

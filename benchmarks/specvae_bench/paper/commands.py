@@ -103,7 +103,7 @@ _OPTIONS = (
         "--unpaired",
         type=click.Choice(["all", "rest", "none"]),
         default=None,
-        help="Unpaired examples: all of them, those not paired, or none.  [default: all, as the "
+        help="Unpaired examples: all of them, those not paired, or none.  [default: all, as in the "
         "paper's code; none for kinds that learn from pairs only]",
     ),
     click.option(
@@ -117,21 +117,21 @@ _OPTIONS = (
         "--prior-expert/--no-prior-expert",
         default=True,
         show_default=True,
-        help="Multiply the prior into products, as the paper's code and unlike its text.",
+        help="Multiply the prior into products, as in the paper's code but not in its text.",
     ),
     click.option(
         "--variance",
         type=click.Choice(["logvar", "softplus_var", "softplus_sd"]),
         default=None,
-        help="What encoders give for the variance.  [default: as the paper's code]",
+        help="How encoders express the variance.  [default: as in the paper's code]",
     ),
     click.option(
         "--subset-targets",
         type=click.Choice(["given", "all"]),
         default="given",
         show_default=True,
-        help="What two of three parts reconstruct: themselves, as the paper's eq 30, or all parts, "
-        "as its code.",
+        help="What two of three parts reconstruct: themselves, as in the paper's eq 30, or all "
+        "parts, as in its code.",
     ),
     click.option("--amp", is_flag=True, help="Matrix products in bfloat16."),
     click.option(
@@ -146,7 +146,7 @@ _OPTIONS = (
         "--limit",
         type=click.IntRange(min=1),
         default=None,
-        help="Only the first so many examples of each fold, for a trial.",
+        help="Use only this many examples of each fold, for a trial.",
     ),
     click.option(
         "--cache",
@@ -306,11 +306,11 @@ mnist_split = _command(
     "mnist-split",
     """Halves of digits: the paper's table 1 and figures 3, 4 and 6.
 
-    One code is drawn for each test image from both halves, the upper, or the lower one; both halves
-    are decoded from it, and an oracle, a ResNet-18, must see the digit in them. The first half of
-    MNIST's test images picks the best epoch, the other half is reported.
+    One code is drawn for each test image from both halves, the upper, or the lower one. Both halves
+    are decoded from it, and an oracle, a ResNet-18, must recognise the digit in them. The first
+    half of MNIST's test images picks the best epoch; figures are reported for the other half.
 
-    \\b
+    \b
     Example:
       specvae bench mnist-split --data data/cache/mnist --model-kind vaevae --output split
       specvae bench mnist-split --data data/cache/mnist --all-models --supervision 1,0.1 -o sweep
@@ -320,7 +320,7 @@ mnist_split_3 = _command(
     "mnist-split-3",
     """Digits cut into three bands: the paper's figure 7.
 
-    \\b
+    \b
     Example:
       specvae bench mnist-split-3 --data data/cache/mnist --model-kind svae --output split3
     """,
@@ -329,22 +329,22 @@ mnist_svhn = _command(
     "mnist-svhn",
     """Written digits and house numbers: the paper's figure 8.
 
-    --data holds two folders, mnist and svhn. Digits of the same class are paired 30 times over; two
-    oracles say how often what is drawn or decoded together shows the same digit.
+    --data holds two folders, mnist and svhn. Digits of the same class are paired 30 times over. Two
+    oracles measure how often images that are drawn or decoded together show the same digit.
 
-    \\b
+    \b
     Example:
       specvae bench mnist-svhn --data data/cache --model-kind svae --output svhn
     """,
 )
 cub_captions = _command(
     "cub-captions",
-    """Birds and what is said of them: the paper's figure 9.
+    """Birds and their captions: the paper's figure 9.
 
-    --data holds captions and features of the images (docs/benchmarks.md tells the format); what is
-    drawn or decoded together is judged by canonical correlation.
+    --data holds captions and features of the images (docs/benchmarks.md describes the format). What
+    is drawn or decoded together is judged by canonical correlation.
 
-    \\b
+    \b
     Example:
       specvae bench cub-captions --data data/cache/cub --model-kind vaevae --output cub
     """,

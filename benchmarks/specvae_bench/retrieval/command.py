@@ -41,11 +41,11 @@ FILES = ("retrieval.json", "table.md", "topk.png", "topk-formula.png", "falloff.
     type=click.IntRange(min=1),
     default=Options().steps,
     show_default=True,
-    help="Of training, in batches of 256 spectra, for the methods that train.",
+    help="Steps of training, in batches of 256 spectra, for the methods that train.",
 )
 @title_option
 @jobs_option
-@seed_option("Of intervals and training.")
+@seed_option("Seed of intervals and training.")
 @output_option("retrieval", "Folder for figures and plots.")
 @device_option
 @settings_options
@@ -63,10 +63,11 @@ def retrieval(
 ) -> None:
     """Compare methods of ranking on the same queries and candidates.
 
-    DATA is a folder as 'bench holdout --structures' writes it, or of a contest as 'bench casmi2017'
-    takes it. Methods: those of the list below, and each model, blind, alone and together with the
-    sum of 30. All of it twice: among all candidates, and among those of the truth's formula.
-    --ion-mode and --adduct select queries too. Compounds of the fold are never in the library.
+    --data is a folder that 'bench holdout --structures' has written, or a contest's folder as for
+    'bench casmi2017'. The methods are those of the list below and each model: blind, alone, and
+    together with the sum of 30. Each ranks twice: among all candidates, and among those with the
+    truth's formula. --ion-mode and --adduct also select queries. Compounds of the fold are never in
+    the library.
 
     Writes retrieval.json, table.md, topk.png, topk-formula.png and falloff.png.
 

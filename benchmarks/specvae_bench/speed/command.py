@@ -117,17 +117,16 @@ def speed(
     read_repeats: int,
     output: Path,
 ) -> None:
-    """Measure speed against the peers, interleaved on one thread; ratios of medians.
+    """Measure speed against other programs, in turn and on one thread; ratios are of medians.
 
     Reading: an MSP file against matchms (if it is installed), with peak memory. Layers: the sparse
-    first layer against the dense one. Fingerprints: molecules per second of each layout.
+    first layer against the dense one. Fingerprints: molecules per second for each layout.
     Comparisons: candidates of 2149 bits that a core compares in a second, and could read. Pools
-    (only if asked for): what made-up pools take to make and to search by 'annotate --rank-by
-    fingerprint', with a plot beside the output.
-    Fragments: milliseconds of a core a candidate, beside the network that the weights are learned
-    by. Start:
-    'specvae --help' against importing click. Epochs: our training against that of the multivae
-    library, if it is installed (extra 'peers'), on halves of digits.
+    (only on request): the time to build made-up pools, and to search them with 'annotate --rank-by
+    fingerprint'; also a plot beside the output. Fragments: milliseconds per candidate on one core,
+    and those of the network that learns the weights. Start: 'specvae --help' against importing
+    click. Epochs: our training against that of the multivae library, if it is installed (extra
+    'peers'), on halves of digits.
 
     \b
     Example:

@@ -63,12 +63,12 @@ FILES = (RESULT, "table.md", "supervision.png")
     type=click.IntRange(min=1),
     default=500,
     show_default=True,
-    help="Of each training, in batches of at most 256 of each kind of example.",
+    help="Steps of each training, in batches of at most 256 of each kind of example.",
 )
 @click.option("--amp", is_flag=True, help="Matrix products in bfloat16; not of plain-network.")
 @title_option
 @jobs_option
-@seed_option("Of draws, training and intervals.")
+@seed_option("Seed of draws, training and intervals.")
 @output_option("supervision", "Folder for the trainings and their summary.")
 @device_option
 @settings_options
@@ -92,13 +92,13 @@ def supervision(
 
     --data is a folder that 'bench holdout --structures' has written. Only a share of the library's
     pairs keep their structures. The spectra of the others, and structures without spectra, are
-    learned from as unpaired examples, or not at all. All trainings take the same number of steps
-    and rank by the predicted fingerprint alone. Each is validated up to five times, and the best
-    weights are kept; validation compounds keep their structures at all levels.
+    used as unpaired examples or left out. All trainings take the same number of steps and rank by
+    the predicted fingerprint alone. Each is validated up to five times, and the best weights are
+    kept; validation compounds keep their structures at all levels.
 
-    Writes runs/NAME.json for each training; supervision.json, table.md and supervision.png for all
-    trainings in the folder. A finished training is not repeated: the command can be stopped and run
-    again, also with more learners or levels, and run several times at once.
+    Writes runs/NAME.json for each training, and supervision.json, table.md and supervision.png for
+    all trainings in the folder. A finished training is not repeated, so the command can be stopped
+    and run again, with more learners or levels too, and several of them can run at once.
 
     \b
     Example:
