@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-DEMO_EPOCHS ?= 10
+DEMO_EPOCHS ?= 6
 # Another index for torch alone, for instance https://download.pytorch.org/whl/cpu, whose build for
 # Linux comes without CUDA's libraries.
 TORCH_INDEX ?=
@@ -44,9 +44,10 @@ install-dev: $(VENV)/.installed-dev  ## The same with the tools for tests and be
 demo: $(VENV)/.installed  ## Train, annotate and evaluate on the simulated demo data
 	$(BIN)/specvae train --spectra data/demo/library.msp --structures data/demo/candidates.csv \
 	  -o $(DEMO)/model --epochs $(DEMO_EPOCHS) \
-	  --set optim.batch_size=64 --set optim.learning_rate=0.002 \
-	  --set model.spectrum_encoder=[128] --set model.spectrum_decoder=[64] \
-	  --set model.fingerprint_encoder=[128] --set model.fingerprint_decoder=[128] --seed 1 --force
+	  --set optim.batch_size=128 --set optim.learning_rate=0.003 \
+	  --set model.n_latent=64 --set inputs.fine_bin_width=0 \
+	  --set model.spectrum_encoder=[64] --set model.spectrum_decoder=[32] \
+	  --set model.fingerprint_encoder=[64] --set model.fingerprint_decoder=[64] --seed 1 --force
 	$(BIN)/specvae annotate data/demo/queries.mgf --candidates data/demo/candidates.csv \
 	  --model $(DEMO)/model -o $(DEMO)/annotations.csv --report $(DEMO)/report.html
 	$(BIN)/specvae evaluate data/demo/queries.mgf --candidates data/demo/candidates.csv \
