@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.known_share import DEFAULT_SHARE
+from specvae.annotation.evidence.known_share import DEFAULT_SHARE, within_limits
 from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
@@ -173,7 +173,7 @@ def _fit_probability(
         n_peaks = example.query.spectrum.n_peaks
         measured, analogues = example.evidence.measured, example.evidence.analogues
         # As in a mixture, and as in a run of compounds of this kind alone.
-        for known in (DEFAULT_SHARE, 0.95 if example.kind == KNOWN else 0.05):
+        for known in (DEFAULT_SHARE, within_limits(1.0 if example.kind == KNOWN else 0.0)):
             whole = Evidence.from_raw(raw, weights, measured, analogues, known)
             without = Evidence.from_raw(
                 np.delete(raw, place, axis=0),
