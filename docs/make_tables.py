@@ -323,6 +323,27 @@ def known_and_unknown() -> str:
     return f"`docs/results/{path.name}`, {result['date']}.\n\n" + laboratory_tables(result)
 
 
+def merging_table() -> str:
+    """Return what merging the spectra of a compound gains."""
+    result = json.loads((RESULTS / "merging.json").read_text(encoding="utf-8"))
+    kinds = list(result["kinds"])
+    heads = [f"{kind} ({result['kinds'][kind]['n_compounds']})" for kind in kinds]
+    methods = list(result["kinds"][kinds[0]]["hit_at_1"])
+    rows = [
+        [
+            method,
+            *(
+                f"{100 * result['kinds'][kind]['hit_at_1'][method]:.1f} / "
+                f"{100 * result['kinds'][kind]['hit_at_5'][method]:.1f}"
+                for kind in kinds
+            ),
+        ]
+        for method in methods
+    ]
+    head = f"`docs/results/merging.json`, {result['date']}.\n\n"
+    return head + table(["hit@1 / hit@5", *heads], rows)
+
+
 def long_lists() -> str:
     """Return hit rates on lists of contest length, by library and length."""
     path = RESULTS / "laboratories-lists.json"
@@ -338,6 +359,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "supervision": supervision_tables,
     "probability": probability_table,
     "laboratories": known_and_unknown,
+    "merging": merging_table,
     "long-lists": long_lists,
     "speed": speed_table,
     "fragment-speed": fragment_speed_table,
