@@ -260,7 +260,8 @@ def plot_growth(figures: dict[str, Any], path: Path) -> None:
     right.set_xlabel("queries")
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", ylabel="seconds of a core")
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
