@@ -27,6 +27,7 @@ MAY_IMPORT = {
     **{island: BASE | {island} for island in ISLANDS},
     "annotation": BASE | ISLANDS | {"annotation"},
     "face": BASE | ISLANDS | {"annotation"},
+    "similarity": BASE | ISLANDS | {"annotation", "face"},
     "cli": BASE | ISLANDS | {"annotation", "cli"},
 }
 # Room of specvae.annotation -> the rooms that it may import.
@@ -47,6 +48,7 @@ MUST_NOT_IMPORT = {
     "vae": CHEMISTRY | {"pandas"},
     "annotation": set(),
     "face": set(),
+    "similarity": set(),
     "cli": set(),
 }
 MUST_NOT_IMPORT_BY_MODULE = {"specvae.vae.header": {"torch"}}
@@ -54,8 +56,8 @@ MUST_NOT_IMPORT_BY_MODULE = {"specvae.vae.header": {"torch"}}
 ONLY_IN = {
     "click": (("specvae.cli", "specvae_bench"), "click belongs to the command lines"),
     "matchms": (
-        ("specvae_bench", "specvae.spectra.exchange", "specvae.face"),
-        "matchms is a baseline, and its spectra are exchanged, only",
+        ("specvae_bench", "specvae.spectra.exchange", "specvae.face", "specvae.similarity"),
+        "matchms is a baseline, its spectra are exchanged, and it takes measures of ours, only",
     ),
     "dask": (("specvae.molecules.scheduler",), "schedulers are met in one place"),
     "distributed": (("specvae.molecules.scheduler",), "schedulers are met in one place"),

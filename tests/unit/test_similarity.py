@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+matchms = pytest.importorskip("matchms")
+
+from shard_examples import write_run
+
+import specvae
+from specvae.similarity import AnalogueSimilarity, LatentSimilarity
+
+
+def spectra() -> list[object]:
+    rng = np.random.default_rng(0)
+    return [
+        matchms.Spectrum(
+            mz=np.sort(rng.uniform(50.0, 190.0, 5)),
+            intensities=rng.uniform(0.1, 1.0, 5),
+            metadata={"precursor_mz": 195.0877, "ionmode": "positive", "adduct": "[M+H]+"},
+        )
+        for _ in range(4)
+    ]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> specvae.Model:
+    folder = write_run(tmp_path_factory.mktemp("similarity"))
+    return specvae.load(folder / "m.safetensors")
+
+
+@pytest.mark.parametrize("name", ["latent", "cosine"])
+def test_measures_are_usable_in_matchms(model: specvae.Model, name: str) -> None:
+    measure = LatentSimilarity(model) if name == "latent" else AnalogueSimilarity()
+    some = spectra()
+    matrix = measure.matrix(some, some[:3])
+    assert matrix.shape == (4, 3)
+    assert np.diag(matrix) == pytest.approx([1.0] * 3, abs=1e-6)
+    assert float(measure.pair(some[0], some[1])) == pytest.approx(matrix[0, 1], abs=1e-6)
+    assert measure.pair(some[1], some[0]) == pytest.approx(matrix[0, 1], abs=1e-6)
+    scores = matchms.calculate_scores(some, some[:3], measure)
+    assert np.asarray(scores.to_array()) == pytest.approx(matrix)
+
+
+def test_the_latent_measure_is_the_cosine_of_what_embed_gives(model: specvae.Model) -> None:
+    some = spectra()
+    points = np.asarray(model.embed(some), np.float64)
+    expected = points[0] @ points[1] / np.linalg.norm(points[0]) / np.linalg.norm(points[1])
+    assert float(LatentSimilarity(model).pair(some[0], some[1])) == pytest.approx(expected)
+
+
+def test_unlike_spectra_are_at_zero(tmp_path: Path) -> None:
+    one, other = (
+        matchms.Spectrum(mz=np.array(mz), intensities=np.ones(2), metadata={"precursor_mz": 300.0})
+        for mz in ([60.0, 70.0], [101.3, 150.9])
+    )
+    assert float(AnalogueSimilarity().pair(one, other)) == 0.0
