@@ -1,0 +1,100 @@
+"""`specvae serve`."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+
+import click
+
+from specvae.cli.console import Console, echo, verbosity
+from specvae.cli.defaults import settings_options
+from specvae.cli.options import INPUT_FILE, device_option, model_file, model_option
+from specvae.errors import SpecvaeError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@click.command()
+@model_option
+@click.option(
+    "--candidates",
+    type=INPUT_FILE,
+    default=None,
+    help="A table of structures or a pool (.h5) for whoever brings none.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option(
+    "--token",
+    default=None,
+    envvar="SPECVAE_TOKEN",
+    help="What each request must bring.  [default: none on this machine, else one is made]",
+)
+@click.option(
+    "--max-upload",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    metavar="MB",
+    help="Most megabytes of one request.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    metavar="MINUTES",
+    help="Results are removed that long after they are done.",
+)
+@device_option
+@settings_options
+@verbosity
+def serve(
+    model: Path,
+    candidates: Path | None,
+    host: str,
+    port: int,
+    token: str | None,
+    max_upload: int,
+    keep: int,
+    device: str,
+) -> None:
+    """Serve a small web page: drop spectra and candidates, read the report, take the tables.
+
+    The page and its JSON API (POST /api/jobs, GET /api/jobs/JOB, GET /api/jobs/JOB/FILE) are for
+    this machine alone, unless --host says otherwise: then every request must bring a token. One
+    model ranks the jobs of all, one after the other. Uploads and results are removed after a while
+    and at the end. Needs Starlette and uvicorn: pip install "specvae[serve]".
+
+    \b
+    Example:
+      specvae serve --model my-model --candidates pool.h5
+    """
+    try:
+        import uvicorn
+
+        from specvae.cli.serving import Desk, Limits, create_app
+    except ImportError as error:
+        raise SpecvaeError(
+            f"serve needs Starlette, uvicorn and python-multipart ({error}); "
+            'install them: pip install "specvae[serve]"'
+        ) from None
+    from specvae.annotation.ranking.annotator import Annotator
+
+    path = model_file(model)
+    console = Console()
+    if token is None and host not in _LOOPBACK:
+        token = secrets.token_urlsafe(24)
+    annotator = Annotator.load(path, device)
+    with tempfile.TemporaryDirectory(prefix="specvae-serve-") as folder:
+        limits = Limits(max_upload * 2**20, 60.0 * keep)
+        desk = Desk(annotator, path, Path(folder), candidates, limits)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        echo(address if token is None else f"{address}?token={token}")
+        console.log("Ctrl-C ends the server and removes what was uploaded")
+        uvicorn.run(
+            create_app(desk, token=token), host=host, port=port, log_level="warning",
+            access_log=False,
+        )  # fmt: skip

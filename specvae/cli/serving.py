@@ -1,0 +1,510 @@
+"""The local web page and JSON API of ``specvae serve``.
+
+One model ranks the jobs of all clients, one after the other. What a client uploads lies in a folder
+of its own and is removed when the job is: by the client, after a while, or at the end.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import queue
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from specvae.annotation.output.html import write_report
+from specvae.annotation.output.provenance import described
+from specvae.annotation.output.provenance import provenance as made_by
+from specvae.annotation.output.tables import write_annotations, write_summary
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.result import QueryResult
+from specvae.annotation.ranking.run import RankingRun
+from specvae.errors import SpecvaeError
+from specvae.files import atomic_text
+
+TABLES = ("ranked.csv", "ranked.tsv", "ranked.jsonl", "ranked.mztab", "summary.csv")
+RESULTS = (*TABLES, "report.html", "provenance.json")
+"""Files that a finished job offers."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SAFE = re.compile(r"[^\w.+-]")
+_MOST_FILES = 20
+_MOST_JOBS = 64  # kept at once, those waiting included
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may ask for.
+
+    Attributes
+    ----------
+    upload
+        Bytes of one request.
+    kept
+        Seconds for which a finished job is kept.
+    """
+
+    upload: int = 200 * 2**20
+    kept: float = 3600.0
+
+
+@dataclass(eq=False)
+class Job:
+    """Queries that a client wants ranked.
+
+    Attributes
+    ----------
+    folder
+        Where its files lie.
+    spectra, candidates
+        The files; candidates may be the server's.
+    options
+        Of the run, its candidates apart.
+    state
+        ``queued``, ``running``, ``done`` or ``failed``.
+    """
+
+    folder: Path
+    spectra: list[Path]
+    candidates: Path
+    options: dict[str, Any]
+    state: str = "queued"
+    done: int = 0
+    total: int = 0
+    lines: list[str] = field(default_factory=list)
+    error: str = ""
+    ended: float = 0.0
+    is_dropped: bool = False
+
+    def status(self) -> dict[str, Any]:
+        """Return what a client is told."""
+        return {
+            "state": self.state,
+            "done": self.done,
+            "total": self.total,
+            "lines": self.lines,
+            "error": self.error,
+            "files": list(RESULTS) if self.state == "done" else [],
+        }
+
+    def log(self, message: str) -> None:
+        """Take no line: what is to be said is in the result."""
+
+    def detail(self, message: str) -> None:
+        """Take no line."""
+
+    def progress(self, stage: str, done: int, total: int | None = None) -> None:
+        """Take how far the ranking is."""
+        if stage == "ranking queries":
+            self.done, self.total = done, total or 0
+
+
+class Desk:
+    """Takes jobs and ranks them, one after the other, in a thread of its own.
+
+    Parameters
+    ----------
+    annotator
+        The model.
+    model
+        Its file.
+    folder
+        Where uploads and results lie.
+    candidates
+        For jobs that bring none; None: they must.
+    limits
+        What a client may ask for.
+    """
+
+    def __init__(
+        self,
+        annotator: Annotator,
+        model: Path,
+        folder: Path,
+        candidates: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.annotator, self.model, self.candidates = annotator, model, candidates
+        self.limits = limits or Limits()
+        self.jobs: dict[str, Job] = {}
+        self._folder = folder
+        self._waiting: queue.Queue[Job | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        """Begin to rank."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the job at hand, and remove all files."""
+        for name in list(self.jobs):
+            self.drop(name)
+        self._waiting.put(None)
+        self._thread.join()
+
+    def room(self) -> Path:
+        """Return a new folder for a job."""
+        self._sweep()
+        folder = self._folder / secrets.token_urlsafe(16)
+        folder.mkdir()
+        return folder
+
+    def add(self, job: Job) -> str:
+        """Queue a job and return its name, which nobody can guess."""
+        name = job.folder.name
+        with self._lock:
+            if len(self.jobs) >= _MOST_JOBS:
+                raise HTTPException(503, "too many jobs are kept; try again later")
+            self.jobs[name] = job
+        self._waiting.put(job)
+        return name
+
+    def drop(self, name: str) -> bool:
+        """Forget a job and remove its files; False if there is none of that name."""
+        with self._lock:
+            job = self.jobs.pop(name, None)
+            if job is None:
+                return False
+            job.is_dropped = True
+            if job.state != "running":  # else the thread removes them when it is through
+                shutil.rmtree(job.folder, ignore_errors=True)
+        return True
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for name, job in list(self.jobs.items()):
+            if job.ended and now - job.ended > self.limits.kept:
+                self.drop(name)
+
+    def _work(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            with self._lock:
+                if job.is_dropped:
+                    continue
+                job.state = "running"
+            try:
+                self._rank(job)
+                state = "done"
+            except SpecvaeError as error:
+                job.error, state = self._without_paths(str(error), job), "failed"
+            except Exception as error:
+                job.error, state = f"internal error: {type(error).__name__}", "failed"
+            with self._lock:
+                job.state, job.ended = state, time.monotonic()
+                if job.is_dropped:
+                    shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _without_paths(self, text: str, job: Job) -> str:
+        text = text.replace(f"{job.folder}/", "")
+        return text.replace(str(job.candidates), job.candidates.name)
+
+    def _rank(self, job: Job) -> None:
+        least = job.options.pop("min_probability", None)
+        top = job.options.pop("top", 10)
+        options = RunOptions(candidates=job.candidates, n_jobs=1, **job.options)
+        run = RankingRun(self.annotator, options, job)
+        found = run.results(job.spectra, top=top, least=least, explained=True)
+        job.done = job.total
+        names = [path.name for path in job.spectra]
+        of_file = [names[n] for n in found.file_numbers] if len(names) > 1 else None
+        results = [_named(result) for result in found.results]
+        made = self._made(job, options, top, least)
+        job.lines = [
+            self._without_paths(line, job)
+            for line in (f"queries: {run.queries.summary()}", str(run.tally), *found.lines)
+        ]
+        digest = made["inputs"]["model"]["weights_sha256"]
+        shown = {"candidates": job.candidates.name, "model digest": digest}
+        for table in TABLES:
+            with atomic_text(job.folder / table) as stream:
+                suffix = table.rpartition(".")[2]
+                if table.startswith("summary"):
+                    write_summary(results, stream, suffix, of_file)
+                else:
+                    write_annotations(results, stream, suffix, provenance=shown, files=of_file)
+        write_report(
+            results,
+            job.folder / "report.html",
+            title=f"Annotations of {names[0] if len(names) == 1 else f'{len(names)} files'}",
+            provenance=described(made),
+            summary=job.lines,
+            files=of_file,
+        )
+        with atomic_text(job.folder / "provenance.json") as stream:
+            json.dump(made, stream, indent=2)
+        for path in (*job.spectra, job.candidates):
+            if path.parent == job.folder:
+                path.unlink()
+
+    def _made(
+        self, job: Job, options: RunOptions, top: int | None, least: float | None
+    ) -> dict[str, Any]:
+        """Return what made the result, with names of files in place of their paths."""
+        made = made_by(
+            options, self.annotator.header, queries=job.spectra, model=self.model,
+            top=top, min_probability=least,
+        )  # fmt: skip
+        inputs = made["inputs"]
+        for file in (*inputs["queries"], inputs["candidates"], inputs["model"]):
+            file["path"] = Path(file["path"]).name
+        return json.loads(json.dumps(made, default=str))  # type: ignore[no-any-return]
+
+
+def _named(result: QueryResult) -> QueryResult:
+    """Return a result whose query is of a file, not of a place on this machine."""
+    query = result.query
+    if query is None:
+        return result
+    spectrum = replace(query.spectrum, path=Path(query.spectrum.path or "").name)
+    return replace(result, query=replace(query, spectrum=spectrum))
+
+
+# --- Requests -------------------------------------------------------------------------------------
+
+
+class Guard:
+    """Lets in whoever has the token or comes from a page of this server, with bodies of a size.
+
+    Parameters
+    ----------
+    app
+        What is guarded.
+    token
+        None: no token is asked for, and only names of this machine may be called.
+    most
+        Bytes of a request's body.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None, most: int) -> None:
+        self._app, self._token, self._most = app, token, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is refused; hand on the rest."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        refused = self._refused(request)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        n_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > self._most:
+                raise HTTPException(413, f"more than {self._most:,} bytes")
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _refused(self, request: Request) -> Response | None:
+        host = re.sub(r":\d+$", "", request.headers.get("host", "")).strip("[]")
+        if self._token is None and host not in LOOPBACK:
+            # A page from elsewhere may give its own name this machine's address.
+            return _error(403, "this server answers to names of this machine only")
+        origin = request.headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+            return _error(403, "requests from pages of other servers are refused")
+        if self._token is not None:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            given = given or request.query_params.get("token", "")
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return _error(401, "a token is wanted: ?token=... or Authorization: Bearer ...")
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self._most:
+            return _error(413, f"more than {self._most:,} bytes")
+        return None
+
+
+def create_app(desk: Desk, *, token: str | None = None) -> Starlette:
+    """Return the application: page, API, and the desk that starts and stops with it.
+
+    Parameters
+    ----------
+    desk
+        What ranks.
+    token
+        What each request must bring; None: only this machine is served.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        desk.start()
+        yield
+        await run_in_threadpool(desk.stop)
+
+    app = Starlette(
+        routes=_Routes(desk).listed(),
+        exception_handlers={HTTPException: _refused},
+        lifespan=lifespan,
+    )
+    app.add_middleware(Guard, token=token, most=desk.limits.upload)
+    return app
+
+
+class _Routes:
+    """What a desk answers to each request."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def listed(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/api/jobs", self.submit, methods=["POST"]),
+            Route("/api/jobs/{job}", self.status),
+            Route("/api/jobs/{job}", self.remove, methods=["DELETE"]),
+            Route("/api/jobs/{job}/{file}", self.result),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(_page(self._desk), headers=_HEADERS)
+
+    async def submit(self, request: Request) -> Response:
+        name = await _submitted(request, self._desk)
+        return JSONResponse({"job": name}, status_code=202)
+
+    async def status(self, request: Request) -> Response:
+        return JSONResponse(_job(request, self._desk).status())
+
+    async def result(self, request: Request) -> Response:
+        job, name = _job(request, self._desk), request.path_params["file"]
+        if job.state != "done" or name not in RESULTS:
+            raise HTTPException(404, "no such file")
+        if name.endswith(".html"):
+            return FileResponse(job.folder / name, headers=_HEADERS)
+        return FileResponse(job.folder / name, filename=name)
+
+    async def remove(self, request: Request) -> Response:
+        if not await run_in_threadpool(self._desk.drop, request.path_params["job"]):
+            raise HTTPException(404, "no such job")
+        return Response(status_code=204)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, error.detail)
+
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+_NUMBERS: Mapping[str, Callable[[str], Any]] = {
+    "ppm": float,
+    "in_list": float,
+    "known": float,
+    "min_probability": float,
+    "top": int,
+}
+_TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "merge_by")
+
+
+async def _submitted(request: Request, desk: Desk) -> str:
+    """Store what a form brings and queue it; return the job's name."""
+    async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FILES) as form:
+        spectra = [f for f in form.getlist("spectra") if isinstance(f, UploadFile) and f.filename]
+        given = form.get("candidates")
+        if not spectra:
+            raise HTTPException(400, "spectra: found none, wanted files of spectra")
+        options = _options({k: v for k, v in form.items() if isinstance(v, str) and v.strip()})
+        folder = desk.room()
+        try:
+            paths = [await _stored(file, folder) for file in spectra]
+            candidates = desk.candidates
+            if isinstance(given, UploadFile) and given.filename:
+                candidates = await _stored(given, folder)
+            if candidates is None:
+                raise HTTPException(400, "candidates: found none, wanted a table of structures")
+            return desk.add(Job(folder, paths, candidates, options))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _options(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that a form's fields name.
+
+    Raises
+    ------
+    HTTPException
+        If one is unknown or no number.
+    """
+    options: dict[str, Any] = {}
+    for name, text in texts.items():
+        if name in _NUMBERS:
+            try:
+                options[name] = _NUMBERS[name](text)
+            except ValueError:
+                raise HTTPException(400, f"{name}: found {text!r}, wanted a number") from None
+        elif name in _TEXTS:
+            options[name] = text
+        else:
+            raise HTTPException(400, f"unknown field {name!r}")
+    if options.get("top", 1) < 1:
+        raise HTTPException(400, "top: wanted a number of 1 or more")
+    try:
+        of_run = {k: v for k, v in options.items() if k not in ("top", "min_probability")}
+        RunOptions(candidates=Path(), **of_run)
+    except SpecvaeError as error:
+        raise HTTPException(400, str(error)) from None
+    return options
+
+
+async def _stored(file: UploadFile, folder: Path) -> Path:
+    """Store an upload under its own name, as far as that is harmless; never over another."""
+    name = _SAFE.sub("_", Path((file.filename or "").replace("\\", "/")).name).lstrip(".")[-100:]
+    path = folder / (name or "upload")
+    if path.exists() or path.name in RESULTS:
+        path = folder / f"{secrets.token_hex(4)}-{path.name}"
+    with path.open("wb") as stream:
+        while chunk := await file.read(_CHUNK):
+            await run_in_threadpool(_write, stream, chunk)
+    return path
+
+
+def _write(stream: IO[bytes], chunk: bytes) -> None:
+    stream.write(chunk)
+
+
+def _job(request: Request, desk: Desk) -> Job:
+    job = desk.jobs.get(request.path_params["job"])
+    if job is None:
+        raise HTTPException(404, "no such job")
+    return job
+
+
+def _error(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status_code=status)
+
+
+def _page(desk: Desk) -> str:
+    source = resources.files("specvae.cli") / "serve.html"
+    text = source.read_text(encoding="utf-8")
+    return text.replace("{{wants_candidates}}", "" if desk.candidates else "required")

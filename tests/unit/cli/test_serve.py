@@ -1,0 +1,195 @@
+"""The local server: from upload to download, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from shard_examples import write_run
+
+pytest.importorskip("starlette")
+pytest.importorskip("python_multipart")
+pytest.importorskip("httpx")
+
+from starlette.testclient import TestClient
+
+from specvae.annotation.ranking.annotator import Annotator
+from specvae.cli.annotate import annotate
+from specvae.cli.serving import RESULTS, Desk, Limits, create_app
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("serve"))
+
+
+@pytest.fixture(scope="module")
+def annotator(folder: Path) -> Annotator:
+    return Annotator.load(folder / "m.safetensors", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def desk(folder: Path, annotator: Annotator, tmp_path: Path) -> Desk:
+    rooms = tmp_path / "rooms"
+    rooms.mkdir()
+    return Desk(annotator, folder / "m.safetensors", rooms)
+
+
+@pytest.fixture
+def client(desk: Desk) -> Iterator[TestClient]:
+    with TestClient(create_app(desk), base_url="http://127.0.0.1:8000") as client:
+        yield client
+
+
+def submit(client: TestClient, folder: Path, **fields: str) -> Any:  # noqa: ANN401 - httpx's Response
+    files = [
+        ("spectra", ("q.mgf", (folder / "q.mgf").read_bytes())),
+        ("candidates", ("c.csv", (folder / "c.csv").read_bytes())),
+    ]
+    return client.post("/api/jobs", files=files, data=fields)
+
+
+def finished(client: TestClient, job: str, seconds: float = 400.0) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
+        if state["state"] in ("done", "failed"):
+            return state
+        time.sleep(0.02)
+    raise AssertionError("the job does not end")
+
+
+def test_what_is_dropped_comes_back_as_tables_and_report(
+    client: TestClient, desk: Desk, folder: Path, tmp_path: Path
+) -> None:
+    answer = submit(client, folder, ppm="10", top="2")
+    assert answer.status_code == 202
+    job = answer.json()["job"]
+    state = finished(client, job)
+    assert state["state"] == "done", state
+    assert (state["done"], state["files"]) == (state["total"], list(RESULTS))
+    assert any("9 of 12 queries ranked" in line for line in state["lines"])
+    found = {name: client.get(f"/api/jobs/{job}/{name}") for name in RESULTS}
+    assert {name for name, got in found.items() if got.status_code != 200} == set()
+    output = tmp_path / "r.csv"
+    arguments = [
+        folder / "q.mgf", "--candidates", folder / "c.csv", "--model", folder / "m.safetensors",
+        "--jobs", 1, "--top", 2, "-o", output,
+    ]  # fmt: skip
+    assert CliRunner().invoke(annotate, list(map(str, arguments))).exception is None
+    assert found["ranked.csv"].content == output.read_bytes()
+    assert b'id="queries"' in found["report.html"].content
+    made = json.loads(found["provenance.json"].content)
+    assert made["inputs"]["queries"][0]["path"] == "q.mgf"
+    # Nothing says where on this machine anything lies; what was uploaded is gone.
+    for name, got in found.items():
+        assert str(tmp_path).encode() not in got.content, name
+        assert str(folder).encode() not in got.content, name
+    room = desk.jobs[job].folder
+    assert sorted(path.name for path in room.iterdir()) == sorted(RESULTS)
+    assert client.delete(f"/api/jobs/{job}").status_code == 204
+    assert not room.exists()
+    assert client.get(f"/api/jobs/{job}").status_code == 404
+
+
+def test_the_page_is_served_with_a_policy(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert 'name="spectra"' in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> None:
+    for fields, said in (
+        ({"ppm": "wide"}, "ppm: found 'wide', wanted a number"),
+        ({"ppm": "-1"}, "ppm: found -1.0"),
+        ({"colour": "red"}, "unknown field 'colour'"),
+        ({"top": "0"}, "top: wanted"),
+    ):
+        answer = submit(client, folder, **fields)
+        assert answer.status_code == 400
+        assert said in answer.json()["error"]
+    answer = client.post("/api/jobs", files=[("spectra", ("q.mgf", b"x"))])
+    assert "candidates: found none" in answer.json()["error"]
+    answer = client.post("/api/jobs", data={"ppm": "1"})
+    assert answer.status_code == 400
+
+
+def test_files_that_cannot_be_used_fail_without_a_path(
+    client: TestClient, desk: Desk, tmp_path: Path
+) -> None:
+    files = [("spectra", ("../../q.mgf", b"no spectra")), ("candidates", ("c.csv", b"a,b\n1,2\n"))]
+    job = client.post("/api/jobs", files=files).json()["job"]
+    state = finished(client, job)
+    assert state["state"] == "failed"
+    assert "q.mgf" in state["error"]
+    assert str(tmp_path) not in state["error"]
+    assert client.get(f"/api/jobs/{job}/ranked.csv").status_code == 404
+    assert {path.name for path in desk.jobs[job].folder.iterdir()} == {"q.mgf", "c.csv"}
+
+
+def test_other_names_other_pages_and_large_bodies_are_refused(desk: Desk, folder: Path) -> None:
+    desk.limits = Limits(upload=1000)
+    with TestClient(create_app(desk), base_url="http://127.0.0.1") as client:
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+        assert client.get("/", headers={"origin": "http://evil.example"}).status_code == 403
+        assert client.get("/", headers={"origin": "http://127.0.0.1"}).status_code == 200
+        assert client.get("/", headers={"host": "localhost:8000"}).status_code == 200
+        assert submit(client, folder).status_code == 413
+
+        def endless() -> Iterator[bytes]:  # sent without a length
+            yield from [b"x" * 600] * 3
+
+        kind = {"content-type": "multipart/form-data; boundary=b"}
+        assert client.post("/api/jobs", content=endless(), headers=kind).status_code in (400, 413)
+        for path in ("/api/jobs/../../etc/passwd", "/api/jobs/x/ranked.csv", "/api/jobs/x/%2e%2e"):
+            assert client.get(path).status_code == 404
+
+
+def test_a_token_is_wanted_where_one_is_set(desk: Desk) -> None:
+    with TestClient(create_app(desk, token="secret"), base_url="http://lab.example") as client:
+        assert client.get("/").status_code == 401
+        assert client.get("/?token=wrong").status_code == 401
+        assert client.get("/?token=secret").status_code == 200
+        assert client.get("/", headers={"authorization": "Bearer secret"}).status_code == 200
+
+
+def test_old_results_are_removed_and_all_at_the_end(desk: Desk, folder: Path) -> None:
+    desk.limits = Limits(kept=0.0)
+    with TestClient(create_app(desk), base_url="http://127.0.0.1") as client:
+        first = submit(client, folder).json()["job"]
+        finished(client, first)
+        second = submit(client, folder).json()["job"]
+        assert client.get(f"/api/jobs/{first}").status_code == 404
+        assert finished(client, second)["state"] == "done"
+        room = desk.jobs[second].folder
+        assert room.exists()
+    assert not room.exists()
+
+
+def test_eight_clients_lose_no_request(client: TestClient, desk: Desk, folder: Path) -> None:
+    states: list[str] = []
+
+    def one() -> None:
+        job = submit(client, folder).json()["job"]
+        states.append(finished(client, job)["state"])
+        client.delete(f"/api/jobs/{job}")
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states == ["done"] * 8
+    assert desk.jobs == {}
