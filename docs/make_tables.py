@@ -368,7 +368,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "mutations": mutation_table,
     "structures": structures_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
-    "mnist-colour": partial(stand_in_table, "mnist-colour"),
     "mnist-captions": partial(stand_in_table, "mnist-captions"),
 }
 
