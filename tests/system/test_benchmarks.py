@@ -221,7 +221,7 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
     spectra = ("--spectra", library)
     run_specvae("bench", "speed", *spectra, *chosen, "--repeats", 1, "-o", output)
     result = json.loads(output.read_text())
-    assert result["read_msp"]["specvae"]["n_spectra"] == library.read_text().count("Num peaks: ")
+    assert result["read_msp"]["specvae"]["n_spectra"] == library.read_text().count("Num Peaks: ")
     assert result["sparse_layer"]["dense_over_sparse"] > 0
     assert result["start"]["help_over_click"] > 0
     assert result["fingerprints"]["morgan4096_per_second"] > 0
