@@ -281,6 +281,13 @@ class _Run:
         if self.averaged is not None:
             self.averaged.load_state_dict(groups["averaged"])
         self.best = groups["best"] or groups["averaged"] or groups["model"]
+        # The fused update walks through memory: a moment lies there as its weight does.
+        for number, parameter in enumerate(self.model.parameters()):
+            for key, tensor in slots.get(number, {}).items():
+                if tensor.shape == parameter.shape:
+                    slots[number][key] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(
+                        tensor
+                    )
         param_groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": param_groups})
         self.records = [EpochRecord(**record) for record in state["epochs"]]
