@@ -23,7 +23,7 @@ KINDS: dict[str, tuple[str, Reason, str]] = {
         Reason.BAD_PRECURSOR,
         "'high'",
     ),
-    "charge_unreadable": (mgf_record("bad", "CHARGE=plus"), Reason.BAD_CHARGE, "'plus'"),
+    "charge_unreadable": (mgf_record("bad", "CHARGE=twice"), Reason.BAD_CHARGE, "'twice'"),
     "end_missing": (
         mgf_record("bad").removesuffix("END IONS\n"),
         Reason.TRUNCATED,

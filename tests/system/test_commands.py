@@ -94,7 +94,7 @@ def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
         assert sum(float(row["probability"]) for row in of_query) <= 1.0 + 1e-4
     page = report.read_text(encoding="utf-8")
     assert page.count('type="application/json" id="d') == n_queries + 1  # and the drawings
-    for part in ('"why":"', '"first":{', '"second":{', '"library":{', '"bits":[{'):
+    for part in ('"why":"', '"first":{', '"second":{', '"library":{'):
         assert part in page
     for digest in (sha256_of(QUERIES), sha256_of(CANDIDATES)):
         assert digest in page
