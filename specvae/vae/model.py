@@ -31,7 +31,6 @@ from specvae.vae.distributions import (
     Posterior,
     SparseGaussian,
     at_least_float32,
-    bounded_logvar,
     product,
     standard_normal,
 )
@@ -472,7 +471,7 @@ class BridgePosterior(PosteriorNetwork):
         experts = [encoded.expert(name, name) for name in names]
         if len(experts) == 1:
             return experts[0]
-        codes = [part for q in experts for part in (q.mean, bounded_logvar(q.logvar))]
+        codes = [part for q in experts for part in (q.mean, q.bounded_logvar)]
         return cast(Normal, self.heads["+".join(names)](torch.cat(codes, dim=-1)))
 
 
