@@ -48,6 +48,16 @@ def build(table: Path, output: Path, *layouts: FingerprintLayout, append: bool =
     return CandidatePool.build(table, layouts or LAYOUT, output, append=append, n_jobs=1)
 
 
+def end_before_the_last_step(table: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_build, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(table, output)
+
+
 def everything_in(path: Path) -> CandidateSet:
     with CandidatePool.open(path, LAYOUT) as pool:
         return pool.slice(0, len(pool))
@@ -122,14 +132,7 @@ def test_the_beginning_of_another_pool_is_dropped(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "pool.h5"
-
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pool_build, "_write", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build(table, output)
+    end_before_the_last_step(table, output, monkeypatch)
     assert list(tmp_path.glob("pool.h5.building/rows-*.h5"))
     table.write_text("smiles\nCCO\n", encoding="utf-8")
     assert build(table, output) == 1
@@ -139,14 +142,7 @@ def test_a_damaged_piece_is_computed_again(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "pool.h5"
-
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pool_build, "_write", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build(table, output)
+    end_before_the_last_step(table, output, monkeypatch)
     first, second, *_ = sorted(tmp_path.glob("pool.h5.building/rows-*.h5"))
     first.write_bytes(first.read_bytes()[:-100])
     with h5py.File(second, "r+") as file:
