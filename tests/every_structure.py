@@ -1,12 +1,12 @@
 """Take structures of a table through every step of a ranking, and see that none ends it.
 
-    python tests/every_structure.py TABLE MODEL --sample 20000 --json docs/results/structures.json
+    python tests/every_structure.py TABLE MODEL --json docs/results/structures.json
 
 Each is read, standardised, fingerprinted in the layouts of the model and of its evidence, broken
 into fragments, looked up in the model's library, ranked and drawn. What is wrong: anything raised,
 a row that is neither ranked nor skipped with its reason, a score that is no finite number, a
-structure that cannot be drawn, a batch that takes long. Not part of ``make test``.
-docs/reliability.md has what came of it.
+structure that cannot be drawn, a batch that takes long. A second call with the same file of counts
+goes on where the first ended. Not part of ``make test``. docs/reliability.md has what came of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import faulthandler
 import json
 import logging
 import math
+import os
 import random
 import re
 import sys
@@ -28,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,9 +41,10 @@ from specvae.annotation.ranking.run import RankingRun
 from specvae.molecules.structures import read_named_rows
 from specvae.spectra.spectrum import Spectrum
 
-_BATCH = 100
+_BATCH = 500
 _LONGEST_BATCH = 60.0  # s of this process's own time
 _COLUMNS = ("smiles", "inchi")
+_COUNTED = ("tried", "ranked", "skipped", "drawn", "badly")
 # Peaks at many nominal masses, so that pieces of every size are looked for.
 _QUERY = Spectrum(
     mz=np.arange(41.0, 601.0, 8.0) + 0.04,
@@ -83,9 +86,13 @@ def sampled(path: Path, first: int, sample: int, seed: int) -> list[dict[str, st
 
 
 def try_batch(
-    annotator: Annotator, folder: Path, rows: Sequence[dict[str, str]], outcome: Outcome
+    annotator: Annotator,
+    folder: Path,
+    rows: Sequence[dict[str, str]],
+    outcome: Outcome,
+    draw_every: int,
 ) -> None:
-    """Rank the structures of a batch for one spectrum, and draw them."""
+    """Rank the structures of a batch for one spectrum, and draw every n-th of them."""
     table = folder / "batch.csv"
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ("query_id", *_COLUMNS))
@@ -100,32 +107,81 @@ def try_batch(
         outcome.reasons[re.sub(r"[:(].*|[\d,]+ ", "", skip.detail).strip()] += 1
     for note, n in run.candidates.notes.items():
         outcome.reasons[note] += n
-    drawings = Drawings()
     for annotation in annotations:
         if not math.isfinite(annotation.score):
             outcome.fail(f"score {annotation.score}", [{"smiles": annotation.smiles}])
+    drawings = Drawings()
+    for annotation in annotations[::draw_every]:
         is_drawn = drawings.number(drawn_smiles(annotation)) is not None
         if not is_drawn or len(drawn_atoms(annotation)) == 0:
             outcome.fail("not drawn", [{"smiles": annotation.smiles}])
+        outcome.counts["drawn"] += 1
 
 
-def walk(annotator: Annotator, rows: Sequence[dict[str, str]], outcome: Outcome) -> Iterator[int]:
-    """Try all rows batch by batch; yield how many were tried."""
-    with tempfile.TemporaryDirectory() as folder:
-        following = iter(rows)
-        while batch := tuple(islice(following, _BATCH)):
-            # What ends the process itself, in a library's C code, is told with its place.
-            faulthandler.dump_traceback_later(600, exit=True)
-            start = time.process_time()
+def walk(
+    annotator: Annotator, rows: Sequence[dict[str, str]], outcome: Outcome, draw_every: int = 1
+) -> Iterator[None]:
+    """Try all rows batch by batch, and yield after each."""
+    following = iter(rows)
+    while batch := tuple(islice(following, _BATCH)):
+        # What ends the process itself, in a library's C code, is told with its place.
+        faulthandler.dump_traceback_later(600, exit=True)
+        start = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            # A cache of its own: each is computed, and none has all the earlier ones to read.
+            os.environ["SPECVAE_CACHE"] = folder
             try:
-                try_batch(annotator, Path(folder), batch, outcome)
+                try_batch(annotator, Path(folder), batch, outcome, draw_every)
             except Exception:  # what this is looking for
                 outcome.fail(traceback.format_exc().strip().splitlines()[-1][:200], batch)
-            seconds = time.process_time() - start
-            if seconds > _LONGEST_BATCH:
-                outcome.fail(f"{seconds:.0f} s for {len(batch)} structures", batch)
-            outcome.counts["tried"] += len(batch)
-            yield outcome.counts["tried"]
+        seconds = time.process_time() - start
+        if seconds > _LONGEST_BATCH:
+            outcome.fail(f"{seconds:.0f} s for {len(batch)} structures", batch)
+        outcome.counts["tried"] += len(batch)
+        yield
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The file in which the counts stand, by table; none of it is kept without a path."""
+
+    path: Path | None
+    table: str
+    first: int
+    seed: int
+
+    def outcome(self) -> Outcome:
+        """Return what is known of the table from earlier calls with the same order of rows."""
+        for entry in self._entries():
+            if all(entry[name] == value for name, value in self._key().items()):
+                counts = {name: entry.get(name, 0) for name in _COUNTED}
+                return Outcome(Counter(counts), Counter(entry["reasons"]), list(entry["failures"]))
+        return Outcome()
+
+    def write(self, rows: int, outcome: Outcome) -> dict[str, Any]:
+        """Put the counts of the table in the place of those that stood there."""
+        result = {
+            "date": time.strftime("%Y-%m-%d"),
+            **self._key(),
+            "rows": rows,
+            **{name: outcome.counts[name] for name in _COUNTED},
+            "reasons": dict(outcome.reasons.most_common()),
+            "failures": outcome.failures,
+        }
+        if self.path is not None:
+            others = [entry for entry in self._entries() if entry["table"] != self.table]
+            text = json.dumps([*others, result], indent=1)
+            self.path.write_text(text + "\n", encoding="utf-8")
+        return result
+
+    def _key(self) -> dict[str, Any]:
+        return {"table": self.table, "first": self.first, "seed": self.seed}
+
+    def _entries(self) -> list[dict[str, Any]]:
+        if self.path is None or not self.path.exists():
+            return []
+        entries: list[dict[str, Any]] = json.loads(self.path.read_text("utf-8"))
+        return entries
 
 
 def main() -> int:
@@ -136,6 +192,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="row at which it begins")
     parser.add_argument("--sample", type=int, default=0, help="so many rows, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--draw-every", type=int, default=1, help="draw every n-th only")
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--json", type=Path, help="where the counts stand, by table")
     options = parser.parse_args()
@@ -145,29 +202,16 @@ def main() -> int:
     rows = sampled(options.table, options.first, options.sample, options.seed)
     # A shuffled order makes what was tried when time runs out a sample of all.
     random.Random(options.seed).shuffle(rows)
-    outcome = Outcome()
+    counts = Counts(options.json, options.table.name, options.first, options.seed)
+    outcome = counts.outcome()
     start = time.monotonic()
-    for n_tried in walk(annotator, rows, outcome):
-        if n_tried % 5000 == 0:
-            print(f"{n_tried:,} of {len(rows):,}", flush=True)  # noqa: T201
+    for _ in walk(annotator, rows[outcome.counts["tried"] :], outcome, options.draw_every):
+        counts.write(len(rows), outcome)
+        if outcome.counts["tried"] % 5000 == 0:
+            print(f"{outcome.counts['tried']:,} of {len(rows):,}", flush=True)  # noqa: T201
         if time.monotonic() - start > options.seconds:
             break
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "table": options.table.name,
-        "rows": len(rows),
-        "first": options.first,
-        "seed": options.seed,
-        **outcome.counts,
-        "reasons": dict(outcome.reasons.most_common()),
-        "failures": outcome.failures,
-    }
-    print(json.dumps(result, indent=1))  # noqa: T201
-    if options.json is not None:
-        results = json.loads(options.json.read_text("utf-8")) if options.json.exists() else []
-        results = [other for other in results if other["table"] != result["table"]]
-        text = json.dumps([*results, result], indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(counts.write(len(rows), outcome), indent=1))  # noqa: T201
     return 1 if outcome.failures else 0
 
 
