@@ -12,6 +12,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, INPUT_FILE, NumberRange, engine_of, scheduler_option
 from specvae.cli.outputs import (
     TABLE_FORMATS,
@@ -73,7 +74,7 @@ class ShardType(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2])
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("queries", type=INPUT_FILE, nargs=-1, required=True)
 @ranking_options
 @click.option(
@@ -103,7 +104,7 @@ class ShardType(click.ParamType[tuple[int, int]]):
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(TABLE_FORMATS),
+    type=Choice(TABLE_FORMATS),
     default=None,
     help="[default: by the suffix of --output, else csv]",
 )

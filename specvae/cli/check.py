@@ -12,6 +12,7 @@ import click
 
 from specvae.cli.console import echo, one_line, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import with_sources
@@ -36,7 +37,7 @@ _N_SKIPS = 3  # of a reason
 Lines = Iterator[tuple[str, str]]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("files", metavar="FILE...", type=INPUT_TABLE, nargs=-1, required=True)
 @limit_option
 @settings_options

@@ -11,6 +11,7 @@ import click
 
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, device_option
 from specvae.cli.outputs import require_outputs, text_output
 from specvae.errors import InputError
@@ -27,7 +28,7 @@ FILES = (*_FILES, f"model/{_MODEL}", "ranked.csv", "report.html")
 """All that is written into the folder."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "-o",
     "--output",

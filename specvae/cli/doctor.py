@@ -22,6 +22,7 @@ import click
 from specvae import __version__
 from specvae.cli.console import echo, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import DEFAULT_MODEL, INPUT, device_option, model_file
 from specvae.errors import SpecvaeError
 
@@ -103,7 +104,7 @@ class Diagnosis:
             yield f"  {problem.advice}"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--model",
     type=INPUT,

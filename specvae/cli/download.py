@@ -23,6 +23,7 @@ from specvae.cli import datasets
 from specvae.cli.console import Console, verbosity
 from specvae.cli.datasets import Dataset, RemoteFile
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command, did_you_mean
 from specvae.cli.package_model import unpack_model
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text, sha256_of
@@ -51,7 +52,7 @@ class _InterruptedError(Exception):
 # --- The command ----------------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.argument("url", required=False)
 @click.option(
@@ -110,8 +111,10 @@ def download(
     if url is not None or sha256 is not None:
         raise click.UsageError("an address and --sha256 go with 'model' only.")
     if name is None or name not in datasets.CATALOGUE:
+        known = [*datasets.CATALOGUE, _MODEL]
         found = "no data set is named" if name is None else f"{name!r} is not a known data set"
-        raise click.UsageError(f"{found}; known are {', '.join(datasets.CATALOGUE)} and {_MODEL}.")
+        hint = did_you_mean(name or "", known)
+        raise click.UsageError(f"{found}; known are {', '.join(known[:-1])} and {_MODEL}.{hint}")
     console = Console()
     dataset = datasets.CATALOGUE[name]
     console.log(f"{dataset.title}\nlicence: {dataset.licence}; see {dataset.source}")

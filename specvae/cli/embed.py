@@ -9,6 +9,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("queries", type=INPUT_FILE, required=False)
 @click.option(
     "--molecules",

@@ -11,6 +11,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 from specvae.cli.ranking import (
@@ -31,7 +32,7 @@ _CURVE_MAX = 100
 _NAMES_SHOWN = 5
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("queries", type=INPUT_FILE)
 @ranking_options
 @click.option(
@@ -137,7 +138,7 @@ def _require_evaluated(
     if evaluation.unknown_queries:
         raise InputError(
             f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
-            "spectrum's (see docs/formats.md)"
+            "spectrum's (see 'specvae docs formats')"
         )
     raise InputError(
         f"{queries}: no query is left to evaluate ({report.summary()}; --ion-mode and --adduct "

@@ -9,11 +9,12 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_TABLE, jobs_option, strict_option
 from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("molecules", type=INPUT_TABLE)
 @click.option(
     "--fingerprint",

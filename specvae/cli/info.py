@@ -11,6 +11,7 @@ import click
 
 from specvae.cli.console import echo, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, model_file
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _OF_MEMORY = ("first_blocks", "smiles")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=INPUT)
 @click.option(
     "--json",

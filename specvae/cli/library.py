@@ -9,11 +9,12 @@ import click
 
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Group
 from specvae.cli.options import INPUT, INPUT_FILE, jobs_option, strict_option
 from specvae.cli.outputs import require_outputs, skips_path, write_skips
 
 
-@click.group()
+@click.group(cls=Group)
 def library() -> None:
     """Build and inspect libraries: encoded spectra of known compounds for --library.
 

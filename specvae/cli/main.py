@@ -12,6 +12,7 @@ import click
 
 from specvae import __version__
 from specvae.cli.console import one_line, use_utf8
+from specvae.cli.help import Group
 from specvae.errors import SpecvaeError
 from specvae.files import with_sources
 
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("specvae.cli.serve:serve", "A local web page: drop spectra, read the report."),
     "demo": ("specvae.cli.demo:demo", "Annotate spectra that come with the program."),
     "doctor": ("specvae.cli.doctor:doctor", "Check the installation, the machine and a model."),
+    "docs": ("specvae.cli.docs:docs", "Read the documentation, which comes with the program."),
     "bench": ("specvae.cli.main:bench", "Run experiments and comparisons with peers."),
 }
 BENCHMARKS: Mapping[str, tuple[str, str]] = {
@@ -91,7 +93,7 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are run.
 
     Parameters
@@ -122,18 +124,6 @@ class LazyGroup(click.Group):
         """Write the table of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that `args` starts with, or fail naming the nearest."""
-        if args and args[0] not in self.table and not args[0].startswith("-"):
-            import difflib
-
-            alike = difflib.get_close_matches(args[0], self.table, n=1)
-            hint = f" Did you mean {alike[0]!r}?" if alike else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(

@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, INPUT_FILE
 from specvae.cli.outputs import (
     TABLE_FORMATS,
@@ -19,13 +20,13 @@ from specvae.cli.outputs import (
 from specvae.cli.ranking import ranking_summary, require_ranked
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("parts", type=INPUT_FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=INPUT, default=None, help="Where to write.  [default: stdout]")
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(TABLE_FORMATS),
+    type=Choice(TABLE_FORMATS),
     default=None,
     help="[default: by the suffix of --output, else csv]",
 )

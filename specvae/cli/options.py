@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from specvae.cli.help import Choice
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.files import rewindable
 from specvae.limits import changed_limits
@@ -54,7 +55,7 @@ def device_option(function: Decorated) -> Decorated:
     """Add ``--device``."""
     return click.option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
+        type=Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
         help="Device that torch uses; auto takes a GPU if there is one.",
@@ -103,8 +104,8 @@ def limit_option(function: Decorated) -> Decorated:
         metavar="NAME=VALUE",
         expose_value=False,
         callback=change,
-        help="Let a line, record, table or structure be larger, e.g. structure_atoms=2000; names "
-        "in docs/reliability.md (repeatable).",
+        help="Let a line, record, table or structure be larger, e.g. structure_atoms=2000; "
+        "'specvae docs reliability' lists the names (repeatable).",
     )(function)
 
 
@@ -119,7 +120,7 @@ def query_filter_options(function: Decorated) -> Decorated:
     )(function)
     return click.option(
         "--ion-mode",
-        type=click.Choice(["positive", "negative"]),
+        type=Choice(["positive", "negative"]),
         default=None,
         help="Only queries of this ion mode.",
     )(function)
@@ -129,7 +130,7 @@ def assumption_options(function: Decorated) -> Decorated:
     """Add ``--assume-adduct`` and ``--assume-ion-mode``."""
     function = click.option(
         "--assume-ion-mode",
-        type=click.Choice(["positive", "negative"]),
+        type=Choice(["positive", "negative"]),
         default=None,
         help="Ion mode of queries that state neither an ion mode nor an adduct.  [default: that of "
         "the model, if it was trained on one only]",
@@ -193,7 +194,7 @@ def scheduler_option(function: Decorated) -> Decorated:
         default=None,
         metavar="tcp://HOST:PORT|local:N",
         help="Share the work among the workers of a Dask scheduler, or N processes here; the "
-        "result is the same. See docs/scale.md.",
+        "result is the same. See 'specvae docs scale'.",
     )(function)
 
 
@@ -232,7 +233,7 @@ def library_filter_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--ion-mode",
-            type=click.Choice(["positive", "negative"]),
+            type=Choice(["positive", "negative"]),
             default=None,
             help="Only spectra of this ion mode.",
         ),
@@ -276,7 +277,7 @@ def candidate_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--rank-by",
-            type=click.Choice(["everything", "fingerprint"]),
+            type=Choice(["everything", "fingerprint"]),
             default="everything",
             show_default=True,
             help="everything: the predicted fingerprint, analogues in the library, the candidates' "

@@ -13,6 +13,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, model_file
 from specvae.cli.outputs import require_outputs
 from specvae.errors import ConfigError, InputError
@@ -25,7 +26,7 @@ _PACKED = (MODEL_FILE, CARD, SUMS)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same archive
 
 
-@click.command("package-model")
+@click.command("package-model", cls=Command)
 @click.argument("model", type=INPUT)
 @click.option("-o", "--output", type=INPUT, required=True, help="Archive to write, a .zip file.")
 @click.option(

@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Group
 from specvae.cli.options import (
     INPUT,
     INPUT_TABLE,
@@ -21,7 +22,7 @@ from specvae.cli.outputs import require_outputs, skips_path, write_skips
 _PURPOSE = "compute fingerprints"
 
 
-@click.group()
+@click.group(cls=Group)
 def pool() -> None:
     """Build and inspect candidate pools: structures sorted by exact mass, with fingerprints.
 

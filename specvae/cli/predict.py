@@ -12,6 +12,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
@@ -35,7 +36,7 @@ _COLUMNS = (
 _CHUNK = 256
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("queries", type=INPUT_FILE)
 @model_option
 @assumption_options

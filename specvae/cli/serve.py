@@ -10,13 +10,14 @@ import click
 
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT_FILE, device_option, model_file, model_option
 from specvae.errors import SpecvaeError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-@click.command()
+@click.command(cls=Command)
 @model_option
 @click.option(
     "--candidates",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from specvae.cli.console import Console, verbosity
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import (
     INPUT,
     INPUT_FILE,
@@ -22,7 +23,7 @@ from specvae.cli.outputs import require_outputs
 from specvae.vae.kinds import MODEL_KINDS
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--spectra",
     type=INPUT_FILE,
@@ -60,13 +61,13 @@ from specvae.vae.kinds import MODEL_KINDS
 )
 @click.option(
     "--model-kind",
-    type=click.Choice(tuple(MODEL_KINDS)),
+    type=Choice(tuple(MODEL_KINDS)),
     default=None,
-    help="Posteriors and objective; see docs/models.md.  [default: svae]",
+    help="Posteriors and objective; see 'specvae docs models'.  [default: svae]",
 )
 @click.option(
     "--preset",
-    type=click.Choice(["small", "paper"]),
+    type=Choice(["small", "paper"]),
     default=None,
     help="small: minutes on a laptop's CPU; paper: the paper's networks, 0.5 billion parameters, "
     "for a GPU.  [default: small]",
@@ -115,8 +116,8 @@ from specvae.vae.kinds import MODEL_KINDS
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one setting, e.g. optim.learning_rate=3e-4 (repeatable); docs/settings.md "
-    "lists them.",
+    help="Change one setting, e.g. optim.learning_rate=3e-4 (repeatable); "
+    "'specvae docs settings' lists them.",
 )
 @click.option("--resume", is_flag=True, help="Continue from the state in the folder.")
 @click.option("--force", is_flag=True, help="Replace the model in the folder.")

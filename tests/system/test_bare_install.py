@@ -113,6 +113,9 @@ def install_bare(folder: Path) -> None:
     for name in ("specvae", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    (source / "docs").mkdir()
+    for page in (ROOT / "docs").glob("*.md"):
+        shutil.copy(page, source / "docs")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     offline = ["--quiet", "--no-deps", "--no-index"]
     wheels = folder / "wheels"
@@ -209,3 +212,11 @@ def test_the_readme_and_every_format_of_spectra(bare: Path, tmp_path: Path) -> N
     assert all(ranking == rankings["x.mgf"] for ranking in rankings.values())
     # The program that pip has put there, beside the module.
     assert "my-model" in run(bare / "specvae", "info", "my-model", cwd=tmp_path)
+
+
+def test_the_documentation_is_installed(bare: Path, tmp_path: Path) -> None:
+    names = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+    listed = run(bare / "specvae", "docs", cwd=tmp_path)
+    assert [line.split()[0] for line in listed.splitlines()] == names
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert run(bare / "specvae", "docs", "settings", cwd=tmp_path) == page

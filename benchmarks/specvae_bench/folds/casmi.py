@@ -9,6 +9,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, device_option, jobs_option
 from specvae_bench.options import (
     exclude_option,
@@ -31,7 +32,7 @@ FILES = ("result.json", "table.md", "topk.png")
     multiple=True,
     help="Library to train on where no model is given (repeatable).",
 )
-@click.option("--preset", type=click.Choice(["small", "paper"]), default="small", show_default=True)
+@click.option("--preset", type=Choice(["small", "paper"]), default="small", show_default=True)
 @click.option(
     "--fingerprint", default=None, metavar="LAYOUT", help="Layout of the models to train."
 )
@@ -40,7 +41,7 @@ FILES = ("result.json", "table.md", "topk.png")
 )
 @click.option(
     "--ion-mode",
-    type=click.Choice(["positive", "negative"]),
+    type=Choice(["positive", "negative"]),
     default="positive",
     show_default=True,
     help="Challenges of this ion mode.",

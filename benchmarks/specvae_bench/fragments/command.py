@@ -67,7 +67,7 @@ def fragments(
     A few spectra of each compound are used; the weights are fitted so that the compound's structure
     scores higher than others of its mass. The file that comes with the program,
     specvae/annotation/evidence/fragment_score.safetensors, was made by this command
-    (docs/research.md); models are trained with it.
+    ('specvae docs research'); models are trained with it.
 
     \b
     Example:

@@ -13,6 +13,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, library_filter_options
 from specvae_bench.options import exclude_option, require_results
 
@@ -33,7 +34,7 @@ _LEAST = 8.0
     show_default=True,
     help="Seconds for all steps together.",
 )
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
+@click.option("--device", type=Choice(["cuda", "cpu"]), default="cuda", show_default=True)
 @click.option("--data", type=INPUT, default=None, help="Folder of MNIST's four files.")
 @click.option(
     "--prepared", type=INPUT, default=None, help="File of encoded spectra, made by --prepare."

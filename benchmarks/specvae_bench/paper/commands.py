@@ -10,6 +10,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, device_option
 from specvae.vae.kinds import MODEL_KINDS
 
@@ -66,9 +67,9 @@ _OPTIONS = (
     click.option(
         "--model-kind",
         "kinds",
-        type=click.Choice(tuple(MODEL_KINDS)),
+        type=Choice(tuple(MODEL_KINDS)),
         multiple=True,
-        help="Posteriors and objective (repeatable); see docs/models.md.  [default: svae]",
+        help="Posteriors and objective (repeatable); see 'specvae docs models'.  [default: svae]",
     ),
     click.option("--all-models", is_flag=True, help="Every kind in turn."),
     click.option(
@@ -101,7 +102,7 @@ _OPTIONS = (
     ),
     click.option(
         "--unpaired",
-        type=click.Choice(["all", "rest", "none"]),
+        type=Choice(["all", "rest", "none"]),
         default=None,
         help="Unpaired examples: all of them, those not paired, or none.  [default: all, as in the "
         "paper's code; none for kinds that learn from pairs only]",
@@ -121,13 +122,13 @@ _OPTIONS = (
     ),
     click.option(
         "--variance",
-        type=click.Choice(["logvar", "softplus_var", "softplus_sd"]),
+        type=Choice(["logvar", "softplus_var", "softplus_sd"]),
         default=None,
         help="How encoders express the variance.  [default: as in the paper's code]",
     ),
     click.option(
         "--subset-targets",
-        type=click.Choice(["given", "all"]),
+        type=Choice(["given", "all"]),
         default="given",
         show_default=True,
         help="What two of three parts reconstruct: themselves, as in the paper's eq 30, or all "
@@ -136,7 +137,7 @@ _OPTIONS = (
     click.option("--amp", is_flag=True, help="Matrix products in bfloat16."),
     click.option(
         "--trainer",
-        type=click.Choice(["specvae", "multivae"]),
+        type=Choice(["specvae", "multivae"]),
         default="specvae",
         show_default=True,
         help="multivae: the same networks, trained by the peer (jmvae, mvae, mmvae; on the CPU; "
@@ -341,8 +342,8 @@ cub_captions = _command(
     "cub-captions",
     """Birds and their captions: the paper's figure 9.
 
-    --data holds captions and features of the images (docs/benchmarks.md describes the format). What
-    is drawn or decoded together is judged by canonical correlation.
+    --data holds captions and features of the images; 'specvae docs benchmarks' describes the
+    format. What is drawn or decoded together is judged by canonical correlation.
 
     \b
     Example:

@@ -9,6 +9,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice
 from specvae.cli.options import device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import (
@@ -30,7 +31,7 @@ FILES = ("retrieval.json", "table.md", "topk.png", "topk-formula.png", "falloff.
 @click.option(
     "--method",
     "methods",
-    type=click.Choice([*METHODS, ALL]),
+    type=Choice([*METHODS, ALL]),
     multiple=True,
     metavar="NAME",
     help="Compare this method of the list below, or 'all' (repeatable).  [default: those that "

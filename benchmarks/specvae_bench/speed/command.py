@@ -18,6 +18,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice
 from specvae.cli.options import INPUT
 from specvae.errors import InputError
 from specvae_bench.options import require_results
@@ -54,7 +55,7 @@ _ASKED_FOR = ("read_msp", "pools")  # need a file, or gigabytes
 @click.option(
     "--part",
     "parts",
-    type=click.Choice(PARTS),
+    type=Choice(PARTS),
     multiple=True,
     help="What to measure (repeatable).  [default: all]",
 )

@@ -9,6 +9,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import output_option, require_results, seed_option, title_option
@@ -37,7 +38,7 @@ FILES = (RESULT, "table.md", "supervision.png")
 @click.option(
     "--learner",
     "learners",
-    type=click.Choice(list(LEARNERS)),
+    type=Choice(list(LEARNERS)),
     multiple=True,
     metavar="NAME",
     help="Train this one of the list below (repeatable).  [default: all]",
@@ -52,7 +53,7 @@ FILES = (RESULT, "table.md", "supervision.png")
 )
 @click.option(
     "--unpaired",
-    type=click.Choice(UNPAIRED),
+    type=Choice(UNPAIRED),
     multiple=True,
     help="What is learned from beside the pairs (repeatable): spectra of the other pairs, "
     "structures of --unpaired-molecules.  [default: none and both; without structures none and "

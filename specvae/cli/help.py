@@ -1,0 +1,125 @@
+"""How commands look in ``--help``, and what is suggested where a word is misspelt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Input": (
+        "spectra", "unpaired-spectra", "unpaired-molecules", "structures", "molecules",
+        "candidates", "truth", "model", "library", "no-library", "exclude", "ion-mode", "adduct",
+        "instrument-type", "assume-ion-mode", "assume-adduct", "merge-by", "strict", "limit",
+    ),
+    "Training": (
+        "model-kind", "preset", "fingerprint", "supervision", "epochs",
+    ),
+    "Ranking": (
+        "ppm", "formula", "elements", "rank-by", "rescore", "in-list", "known",
+    ),
+    "Server": ("host", "port", "token", "max-upload", "keep"),
+    "Output": (
+        "output", "format", "top", "min-probability", "summary", "report", "json", "plot",
+        "reliability", "append", "force",
+    ),
+    "Machine": ("device", "jobs", "scheduler", "shard", "resume", "state-every", "keep-state"),
+    "General": ("seed", "config", "set", "quiet", "verbose", "help"),
+}  # fmt: skip
+"""Sections of a long ``--help``, in order, and the long names of the options in each."""
+
+_GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
+_ORDER = {name: place for place, name in enumerate(_GROUP_OF)}
+_SHORT = 10  # options; fewer are one list
+_COLUMN = 30  # characters; a longer name has its text below it
+
+
+class _Formatter(click.HelpFormatter):
+    """Headings are bold on a terminal."""
+
+    def write_heading(self, heading: str) -> None:
+        """Write a heading; click removes the styles where no terminal shows them."""
+        self.write(f"{'':>{self.current_indent}}{click.style(heading + ':', bold=True)}\n")
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+class Command(click.Command):
+    """A command whose ``--help`` shows its options in the sections of `GROUPS`."""
+
+    context_class = _Context
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each group of options, or one list if there are few."""
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        shown = [(p, record) for p in options if (record := p.get_help_record(ctx)) is not None]
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option, record in sorted(shown, key=lambda pair: _place(pair[0])):
+            group = "Options" if len(shown) < _SHORT else group_of(option)
+            sections.setdefault(group, []).append(record)
+        width = max((len(name) for _, (name, _) in shown if len(name) <= _COLUMN), default=0)
+        for group, records in sections.items():
+            with formatter.section(group):
+                # As wide in all sections, so that they are aligned.
+                formatter.write_dl([(f"{n:<{width}}", text) for n, text in records], _COLUMN)
+
+
+def _place(option: click.Option) -> int:
+    """Return the place of an option among all of `GROUPS`; others come first."""
+    return next((_ORDER[name] for name in _long_names(option) if name in _ORDER), -1)
+
+
+def group_of(option: click.Option) -> str:
+    """Return the section of an option: ``Options`` for one that `GROUPS` does not name."""
+    return next((_GROUP_OF[name] for name in _long_names(option) if name in _GROUP_OF), "Options")
+
+
+def _long_names(option: click.Option) -> list[str]:
+    return [name.removeprefix("--") for name in option.opts if name.startswith("--")]
+
+
+class Group(click.Group):
+    """A group that names the nearest of its commands where one is misspelt."""
+
+    context_class = _Context
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` starts with, or fail with the nearest."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+
+class Choice(click.Choice[str]):
+    """One of some words; the message about another word names the nearest."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return the word."""
+        try:
+            return str(super().convert(value, param, ctx))
+        except click.BadParameter as error:
+            known = [str(choice) for choice in self.choices]
+            raise click.BadParameter(
+                error.message + did_you_mean(str(value), known), ctx=ctx, param=param
+            ) from None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known word that is most like another, or nothing."""
+    import difflib  # Only failing commands need it.
+
+    by_lower = {name.lower(): name for name in known}
+    alike = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[alike[0]]!r}?" if alike else ""

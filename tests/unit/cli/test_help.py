@@ -1,0 +1,135 @@
+"""What --help shows, what is suggested for misspelt words, and the documentation on board."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from conftest import run_specvae
+
+from specvae.cli import docs
+from specvae.cli.help import GROUPS, Command, group_of
+from specvae.cli.main import cli
+
+ROOT = Path(__file__).resolve().parents[3]
+SECTIONS = re.compile(r"^([A-Z][a-z]+):$", re.MULTILINE)
+
+
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group but for the benchmarks."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            if name != "bench":
+                yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+COMMANDS = dict(commands(cli))
+
+
+def test_every_option_of_a_long_list_has_a_section() -> None:
+    for name, command in COMMANDS.items():
+        assert isinstance(command, Command), name
+        text = run_specvae(*name.split(), "--help").stdout
+        found = SECTIONS.findall(text)
+        if found != ["Options"]:
+            assert found == [group for group in GROUPS if group in found], name
+            options = [p for p in command.params if isinstance(p, click.Option)]
+            assert {"Options"}.isdisjoint(map(group_of, options)), name
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("annotate", ["Input", "Ranking", "Output", "Machine", "General"]),
+        ("evaluate", ["Input", "Ranking", "Output", "Machine", "General"]),
+        ("train", ["Input", "Training", "Output", "Machine", "General"]),
+        ("predict", ["Input", "Output", "Machine", "General"]),
+        ("pool build", ["Input", "Training", "Output", "Machine", "General"]),
+        ("check", ["Options"]),
+    ],
+)
+def test_options_are_in_sections(command: str, wanted: list[str]) -> None:
+    text = run_specvae(*command.split(), "--help").stdout
+    assert SECTIONS.findall(text) == wanted
+    place = {group: text.index(f"\n{group}:\n") for group in wanted}
+    if command == "annotate":
+        assert place["Input"] < text.index("  --candidates PATH") < place["Ranking"]
+        assert place["Ranking"] < text.index("  --ppm ") < place["Output"]
+        assert place["Output"] < text.index("  -o, --output ") < place["Machine"]
+        assert place["Machine"] < text.index("  --jobs ") < place["General"]
+        # Texts are aligned over all sections.
+        columns = {m.start(2) - m.start() for m in re.finditer(r"^(  -\S.{2,24}?  +)(\S.*)$", text,
+                                                              re.MULTILINE)}  # fmt: skip
+        assert len(columns) == 1
+
+
+def test_headings_stand_out_on_a_terminal_only() -> None:
+    context = COMMANDS["annotate"].make_context("annotate", ["x"], resilient_parsing=True)
+    assert "\x1b[1mRanking:\x1b[0m\n" in context.get_help()
+    assert "\x1b" not in run_specvae("annotate", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("annotat", "x.mgf"), "'annotate'?"),
+        (("bench", "mnist-spilt"), "'mnist-split'?"),
+        (("pool", "biuld", "x.csv"), "'build'?"),
+        (("library", "inof", "x.h5"), "'info'?"),
+        (("train", "--spectra", "x.msp", "--model-kind", "svea"), "'svae'?"),
+        (("annotate", "x.mgf", "--candidates", "c.csv", "--rank-by", "Fingerprints"),
+         "'fingerprint'?"),
+        (("annotate", "x.mgf", "--candidates", "c.csv", "--format", "mztabm"), "'mztab'?"),
+        (("annotate", "x.mgf", "--candidats", "c.csv"), "--candidates"),
+        (("annotate", "x.mgf", "--candidates", "c.csv", "--set", "pmm=5"), "'ppm'"),
+        (("annotate", "x.mgf", "--candidates", "c.csv", "--limit", "record_peak=5"),
+         "'record_peaks'"),
+        (("download", "massbnk"), "'massbank'?"),
+        (("bench", "supervision", "--device", "cdua"), "'cuda'?"),
+        (("docs", "format"), "'formats'?"),
+    ],
+)  # fmt: skip
+def test_the_nearest_word_is_named(arguments: tuple[str, ...], hint: str) -> None:
+    code = 1 if arguments[-1] in ("pmm=5", "record_peak=5") else 2
+    assert hint in run_specvae(*arguments, code=code).stderr
+
+
+def test_a_word_like_no_other_has_no_suggestion() -> None:
+    done = run_specvae("train", "--spectra", "x.msp", "--preset", "qqq", code=2)
+    assert "'qqq' is not one of 'small', 'paper'.\n" in done.stderr
+
+
+def test_pages_of_the_documentation() -> None:
+    names = [path.stem for path in (ROOT / "docs").glob("*.md")]
+    listed = run_specvae("docs").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == sorted(names)
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    for name in ("formats", "formats.md", "docs/formats.md"):
+        assert run_specvae("docs", name).stdout == page
+
+
+def test_no_documentation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs, "__file__", "/absent/specvae/cli/docs.py")
+    monkeypatch.setattr(docs, "_installed", list)
+    assert "not installed" in run_specvae("docs", code=1).stderr
+
+
+def test_messages_name_pages_that_exist() -> None:
+    """A page is named as the program shows it, since a wheel has no folder ``docs``."""
+    known = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    named = set()
+    for folder in ("specvae", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            named |= set(re.findall(r"specvae docs ([a-z]+)'", path.read_text(encoding="utf-8")))
+    assert named
+    assert named <= known
+    for name in COMMANDS:
+        assert "docs/" not in run_specvae(*name.split(), "--help").stdout, name
