@@ -502,15 +502,20 @@ def analogue_scores(
 
 
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
-    """Return labels as UTF-8 text, a line each: what stands in the file beside the numbers."""
-    lines = ("\t".join(" ".join(part.split()) for part in label) for label in labels)
+    """Return labels as UTF-8 text, a line each: what stands in the file beside the numbers.
+
+    A label without a name has two parts, as all had before names were kept.
+    """
+    parts = (label if label.name else label[:2] for label in labels)
+    lines = ("\t".join(" ".join(part.split()) for part in label) for label in parts)
     return np.frombuffer("\n".join(lines).encode("utf-8", "replace"), np.uint8).copy()
 
 
 def labels_of(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
     """Return the labels that `text_of` wrote."""
-    pairs = [line.partition("\t") for line in text.tobytes().decode("utf-8").split("\n")]
-    return [SpectrumLabel(query_id, adduct) for query_id, _, adduct in pairs]
+    lines = text.tobytes().decode("utf-8").split("\n")
+    parts = ([*line.split("\t"), "", ""][:3] for line in lines)
+    return [SpectrumLabel(query_id, adduct, name) for query_id, adduct, name in parts]
 
 
 def unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:

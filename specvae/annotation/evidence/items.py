@@ -51,12 +51,15 @@ class Analogue:
         Likeness of the spectra, from 0 to 1.
     row
         The spectrum's row of the library; -1 where it was not kept.
+    name
+        What the library calls the compound; empty in models that did not keep it.
     """
 
     first_block: str
     smiles: str
     cosine: float
     row: int = -1
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class LibrarySpectrum:
         Whether the compound is the first candidate; else it is its nearest analogue's.
     peaks
         As far as they are remembered.
+    name
+        What the library calls the compound; empty in models that did not keep it.
     """
 
     query_id: str
@@ -115,3 +120,4 @@ class LibrarySpectrum:
     n_shared: int
     is_own: bool
     peaks: RememberedPeaks
+    name: str = ""

@@ -378,7 +378,7 @@ class EvidencePool:
             self.weights,
             own >= 0,
             tuple(
-                Analogue(self.first_blocks[i], self.smiles[i], float(cosines[n]), row)
+                self._analogue(i, float(cosines[n]), row)
                 for i, n, row in zip(
                     compounds.tolist(), nearest.tolist(), rows.tolist(), strict=True
                 )
@@ -386,6 +386,11 @@ class EvidencePool:
             ),
             own=OwnSpectra.find(self.index, query, likeness, own),
         )
+
+    def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:
+        label = self.index.label(row)
+        name = label.name if label else ""
+        return Analogue(self.first_blocks[compound], self.smiles[compound], cosine, row, name)
 
     def own_compounds(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.int64]:
         """Return the library's number of each candidate, int64 (n_candidates,).

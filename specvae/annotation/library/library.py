@@ -26,11 +26,15 @@ from specvae.spectra.spectrum import Spectrum
 _CHUNK = 1024
 
 
+_LONGEST_NAME = 120  # characters: more is a systematic name that nobody reads
+
+
 class SpectrumLabel(NamedTuple):
-    """What a spectrum of a library is called, and its ion; the adduct is empty if not known."""
+    """What a spectrum of a library is called, its ion and its compound; empty where unknown."""
 
     query_id: str
     adduct: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ class Library:
             adducts[spectrum.adduct or "unknown"] += 1
             licences[spectrum.licence or NO_LICENCE] += 1
             signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
-            labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or ""))
+            name = " ".join((spectrum.name or "").split())[:_LONGEST_NAME]
+            labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or "", name))
             for encoder in encoders:
                 if encoder is not None:
                     encoder.add(spectrum)

@@ -267,7 +267,7 @@ def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> di
         "own": library.is_own,
         "id": library.query_id,
         "adduct": library.adduct,
-        "name": _name_of(library.first_block, answer),
+        "name": library.name or _name_of(library.first_block, answer),
         "key": library.first_block,
         "cosine": round(library.cosine, 2),
         "shared": library.n_shared,
@@ -282,7 +282,7 @@ def _analogues(result: QueryResult, drawings: Drawings) -> list[dict[str, Any]]:
     return [
         {
             "key": analogue.first_block,
-            "name": _name_of(analogue.first_block, result),
+            "name": analogue.name or _name_of(analogue.first_block, result),
             "cosine": round(analogue.cosine, 2),
             "drawing": drawings.number(analogue.smiles),
             "smiles": analogue.smiles,

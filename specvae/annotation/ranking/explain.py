@@ -102,6 +102,7 @@ def _library_spectrum(
 ) -> LibrarySpectrum | None:
     match = best.match
     if match is not None:
+        own = pool.index.label(match.row)
         return LibrarySpectrum(
             match.query_id,
             match.adduct,
@@ -111,6 +112,7 @@ def _library_spectrum(
             match.n_shared,
             is_own=True,
             peaks=pool.index.peaks(match.row),
+            name=own.name if own else "",
         )
     if not analogues or analogues[0].row < 0:
         return None
@@ -126,4 +128,5 @@ def _library_spectrum(
         n_shared,
         is_own=False,
         peaks=pool.index.peaks(nearest.row),
+        name=nearest.name,
     )

@@ -103,6 +103,19 @@ def test_a_checkpoint_keeps_names_and_one_without_them_loads() -> None:
     assert nameless.cosine == again.cosine
 
 
+def test_the_library_says_what_an_analogue_is_called() -> None:
+    named = replace(GOOD, name="  caffeine\nanhydrous ")
+    pool = pool_of(named, spectrum_of(ASPIRIN, 121.0284), POOR)
+    stored, tensors = to_companions(pool)
+    for each in (pool, from_companions(stored, tensors)):
+        nearest = weigh(each, QUERY, THEOPHYLLINE).analogues[0]
+        assert (nearest.first_block, nearest.name) == ("RYYVLZVUVIJVGH", "caffeine anhydrous")
+    # A model that was written before names were kept has two parts in a label, not three.
+    assert bytes(to_companions(pool_of(GOOD))[1]["index.labels"]).decode() == "good one\t[M+H]+"
+    old = from_companions(*to_companions(pool_of(GOOD, spectrum_of(ASPIRIN, 121.0284))))
+    assert weigh(old, QUERY, THEOPHYLLINE).analogues[0].name == ""
+
+
 def test_names_that_are_not_as_many_as_spectra_are_refused() -> None:
     stored, tensors = to_companions(pool_of(POOR, GOOD))
     tensors["index.labels"] = tensors["index.labels"][:4]
