@@ -24,6 +24,7 @@ from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.settings import preset_config
 from specvae.errors import InputError
 from specvae.files import temporary_folder
+from specvae.progress import Bars, Progress, Silence, in_notebook
 from specvae.report import ReadReport
 from specvae.settings import override
 from specvae.spectra.exchange import from_matchms, to_matchms
@@ -85,6 +86,7 @@ class Model:
         merge_by: str | None = None,
         rescore: int | None = None,
         n_jobs: int | None = None,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Rank the candidates of each spectrum.
 
@@ -119,6 +121,8 @@ class Model:
             own spectra are broken into fragments; None: all.
         n_jobs
             Processes that parse long tables and compute fingerprints; None for one per core.
+        progress
+            Whether a bar shows how far it is; None: in a notebook only.
 
         Returns
         -------
@@ -141,6 +145,7 @@ class Model:
                 path,
                 isinstance(candidates, str | Path),
                 top,
+                _shown(progress),
                 ppm=ppm,
                 in_list=in_list,
                 known=known,
@@ -149,6 +154,7 @@ class Model:
                 library=_paths(library),
                 use_library=use_library,
                 merge_by=merge_by,
+                rescore=rescore,
                 n_jobs=n_jobs,
             )
 
@@ -158,13 +164,14 @@ class Model:
         candidates: Path,
         is_named: bool,
         top: int | None,
+        progress: Progress,
         **asked: Any,  # noqa: ANN401 (those of RunOptions)
     ) -> pd.DataFrame:
         """Rank; `is_named` says whether the file of candidates is the user's."""
         import pandas as pd
 
         options = RunOptions(candidates=candidates, **asked)
-        run = RankingRun(self.annotator, options)
+        run = RankingRun(self.annotator, options, progress)
         queries: Path | None = None
         if isinstance(spectra, str | Path):
             queries = Path(spectra)
@@ -275,6 +282,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     force: bool = False,
+    progress: bool | None = None,
 ) -> Model:
     """Train a model on libraries of spectra with structures, write its folder, and load it.
 
@@ -296,6 +304,8 @@ def train(
         ``auto``, ``cpu`` or ``cuda``.
     resume, force
         Go on with an interrupted run; replace a model that is in the folder.
+    progress
+        Whether a bar shows how far it is; None: in a notebook only.
 
     Raises
     ------
@@ -309,7 +319,9 @@ def train(
         exclude=_paths(exclude),
         structures=None if structures is None else Path(structures),
     )
-    run_training(config, files, device=device, resume=resume, force=force)
+    run_training(
+        config, files, device=device, resume=resume, force=force, progress=_shown(progress)
+    )
     return load(output, device)
 
 
@@ -353,6 +365,12 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
 
 def _paths(files: Files) -> tuple[Path, ...]:
     return (Path(files),) if isinstance(files, str | Path) else tuple(Path(f) for f in files)
+
+
+def _shown(progress: bool | None) -> Progress:
+    """Return what shows how far work is, if that is wanted."""
+    wanted = in_notebook() if progress is None else progress
+    return Bars(in_notebook()) if wanted else Silence()
 
 
 def _tell(report: ReadReport, what: str) -> None:

@@ -11,6 +11,11 @@ from typing import Any, TextIO, TypeVar, cast
 
 import click
 
+from specvae.progress import Bars, pace
+
+LINE_EVERY = 30.0
+"""Shortest time between two lines about a stage where no terminal shows a bar, in s."""
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 # Control characters but tab and line feed, separators of lines, and marks that reorder text: in a
@@ -125,40 +130,46 @@ def verbosity(function: Decorated) -> Decorated:
 
 
 class Console:
-    """Progress and log lines on stderr: a moving line on a terminal, plain lines elsewhere."""
+    """Progress and log lines on stderr: a bar on a terminal, an occasional line elsewhere.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock
+        What tells the time, in s.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logging.getLogger("specvae")
-        self._last = 0.0
-        self._open = False
+        self._bars = Bars()
+        self._clock = clock
+        self._stage = ""
+        self._begun = self._told = 0.0  # by the clock
+        self._initial = 0  # what was done when the stage began
+        # An error, too, is told on a line of its own.
+        if (context := click.get_current_context(silent=True)) is not None:
+            context.call_on_close(self._bars.close)
 
     def log(self, message: str) -> None:
         """Write one line at the normal level."""
-        self._clear()
+        self._bars.clear()
         self._logger.info(message)
 
     def detail(self, message: str) -> None:
         """Write one line that ``-v`` shows."""
-        self._clear()
+        self._bars.clear()
         self._logger.debug(message)
 
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
-        """Show how far a stage is, on a terminal only and at most ten times a second."""
-        if not sys.stderr.isatty() or not self._logger.isEnabledFor(logging.INFO):
+        """Show how far a stage is."""
+        if not self._logger.isEnabledFor(logging.INFO):
             return
-        now = time.monotonic()
-        if now - self._last < 0.1 and done != total:
+        if sys.stderr.isatty():
+            self._bars.progress(one_line(stage), done, total)
             return
-        self._last = now
-        share = f" of {total:,} ({done / total:.0%})" if total else ""
-        sys.stderr.write(f"\r\x1b[K{printable(stage)}: {done:,}{share}")
-        sys.stderr.flush()
-        self._open = True
-        if done == total:
-            self._clear()
-
-    def _clear(self) -> None:
-        if self._open:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._open = False
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._initial, self._begun, self._told = stage, done, now, now
+        elif now - self._told >= LINE_EVERY and done != total:
+            self._told = now
+            told = pace(done, total, now - self._begun, self._initial)
+            self._logger.info(f"{one_line(stage)}: {told}")

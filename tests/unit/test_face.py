@@ -125,3 +125,27 @@ def test_spectra_of_matchms_are_ranked_like_ours(model: specvae.Model, folder: P
     assert np.allclose(model.embed(theirs), model.embed(ours))
     twice = model.annotate([theirs[0], theirs[0]], folder / "cands.csv", n_jobs=1)
     assert twice["query_id"].nunique() == 2
+
+
+def test_rescore_leaves_fragments_out(model: specvae.Model, folder: Path) -> None:
+    query = specvae.read_spectra(folder / "library.msp")[:1]
+    # Candidates with spectra in the library are always broken into fragments.
+    unknown = ("CCCCCO", "CCC(C)(C)O", "CC(C)CCN", "Cc1ccccc1N", "OCCCCO", "CCOC(=O)CC")
+    (folder / "isomers.csv").write_text(
+        "query_id,smiles\n" + "".join(f"{query[0].query_id},{s}\n" for s in unknown),
+        encoding="utf-8",
+    )
+    whole = model.annotate(query, folder / "isomers.csv", top=None, n_jobs=1)
+    cut = model.annotate(query, folder / "isomers.csv", top=None, rescore=1, n_jobs=1)
+    assert len(cut) == len(whole) == len(unknown)
+    assert not np.allclose(cut["score"], whole["score"])
+
+
+def test_progress_is_shown_where_it_is_asked_for(
+    model: specvae.Model, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spectra = specvae.read_spectra(folder / "library.msp")[:2]
+    model.annotate(spectra, folder / "cands.csv", n_jobs=1)
+    assert capsys.readouterr().err == ""
+    model.annotate(spectra, folder / "cands.csv", n_jobs=1, progress=True)
+    assert "ranking queries" in capsys.readouterr().err

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from specvae.cli.console import Console, echo, one_line, printable
+from specvae.cli.console import LINE_EVERY, Console, echo, one_line, printable
 from specvae.cli.outputs import text_output
+from specvae.progress import pace
 
 HOSTILE = "caf\u00e9\x1b[2J\x07\u202etxt\r\x9b1m\ttab"
 HARMLESS = "caf\u00e9\\x1b[2J\\x07\\u202etxt\\r\\x9b1m\ttab"
@@ -83,3 +84,83 @@ def test_other_locales_get_utf8(tmp_path: Path, settings: dict[str, str]) -> Non
 def test_a_closed_stdout_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
     echo("nobody hears this")
+
+
+class Clock:
+    """A time that the test sets, in s."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    caplog.set_level("INFO", "specvae")
+    clock = Clock()
+    console = Console(clock)
+    console.progress("ranking\x1b[2J", 10, 1000)
+    clock.now += LINE_EVERY / 2
+    console.progress("ranking\x1b[2J", 20, 1000)
+    assert caplog.messages == []  # short work says nothing
+    clock.now += LINE_EVERY / 2
+    console.progress("ranking\x1b[2J", 100, 1000)
+    console.progress("ranking\x1b[2J", 101, 1000)
+    clock.now += LINE_EVERY
+    console.progress("ranking\x1b[2J", 1000, 1000)  # what comes next says that this is done
+    console.progress("reading", 5)
+    clock.now += 2 * LINE_EVERY
+    console.progress("reading", 65)
+    assert caplog.messages == [
+        "ranking\\x1b[2J: 100 of 1,000 (10%), 3 a second, 5 min left",
+        "reading: 65, 1 a second",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "specvae")
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    console = Console()
+    console.progress("ranking\x1b[2J", 0, 200)
+    console.progress("ranking\x1b[2J", 50, 200)
+    console.log("a line")
+    console.progress("ranking\x1b[2J", 200, 200)
+    text = shown.getvalue()
+    assert "ranking\\x1b[2J:   0%|" in text
+    assert "0.00/200 [00:00<?" in text
+    assert "\x1b[2J" not in text
+    assert text.endswith("\r")  # the bar is gone
+    assert caplog.messages == ["a line"]
+
+
+def test_quiet_shows_no_progress(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("ERROR", "specvae")
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    Console().progress("ranking", 1, 2)
+    assert shown.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "initial", "wanted"),
+    [
+        (0, 10, 5.0, 0, "0 of 10 (0%)"),
+        (5, 10, 10.0, 0, "5 of 10 (50%), 0.5 a second, 10 s left"),
+        (1500, None, 1.0, 0, "1,500, 1,500 a second"),
+        (500, 1_000_000, 1.0, 0, "500 of 1,000,000 (0%), 500 a second, 33 min left"),
+        (10, 100_010, 10.0, 0, "10 of 100,010 (0%), 1 a second, 27 h 46 min left"),
+        (900, 1000, 10.0, 890, "900 of 1,000 (90%), 1 a second, 100 s left"),
+        (10, 10, 2.0, 0, "10 of 10 (100%), 5 a second"),
+    ],
+)
+def test_pace(done: int, total: int | None, seconds: float, initial: int, wanted: str) -> None:
+    assert pace(done, total, seconds, initial) == wanted
