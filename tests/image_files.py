@@ -1,14 +1,17 @@
-"""Small files of digits in the exact formats of MNIST and SVHN."""
+"""Small files of digits in the exact formats of MNIST and SVHN, and small judges of digits."""
 
 from __future__ import annotations
 
 import gzip
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+from specvae_bench.paper import oracles
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -87,3 +90,8 @@ def write_svhn(folder: Path, n_train: int = 120, n_test: int = 60) -> Path:
         )
         (folder / f"{prefix}_32x32.mat").write_bytes(content)
     return folder
+
+
+def narrow_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the judges of digits a sixteenth of their channels: they take most of a small run."""
+    monkeypatch.setattr(oracles, "resnet18", partial(oracles.resnet18, width=4))

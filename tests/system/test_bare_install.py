@@ -3,6 +3,7 @@
 The environment is a new one: its site-packages hold the installed wheel and links to the
 distributions that the wheel requires, and those that these require in turn. What only the
 development tools bring cannot be imported there. Look-ups of names and connections are refused.
+The commands are run once, and several tests look at what they wrote.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from readme import readme_commands, write_readme_files
 from spectra_files import mgf_record, msp_record, mzml_file, mzml_scan, mzxml_file, mzxml_scan
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPILED_THERE = ROOT / "specvae/annotation/evidence/fingerprint.py"
 REFUSE = """
 import socket
 
@@ -104,6 +106,21 @@ def link_distributions(closure: dict[str, Distribution], site: Path) -> None:
             (site / inner).symlink_to(path)
 
 
+def share_compiled(site: Path) -> None:
+    """Copy what numba has compiled from the sources here, which are the same, to those installed.
+
+    To compile all takes half a minute; all but the functions of one module are copied, so that
+    numba is seen to compile there. It knows sources by their content, and did by their times.
+    """
+    for index in ROOT.glob("specvae/**/__pycache__/*.nb[ci]"):
+        source = index.parents[1] / f"{index.name.partition('.')[0]}.py"
+        if source != COMPILED_THERE:
+            installed = site / source.relative_to(ROOT)
+            shutil.copystat(source, installed)
+            (installed.parent / "__pycache__").mkdir(exist_ok=True)
+            shutil.copy(index, installed.parent / "__pycache__")
+
+
 def install_bare(folder: Path) -> None:
     """Build the wheel and install it into an environment without development tools."""
     source = folder / "source"
@@ -129,6 +146,7 @@ def install_bare(folder: Path) -> None:
     (site,) = folder.glob("env/lib/python*/site-packages")
     (installed,) = site.glob("specvae-*.dist-info")
     link_distributions(runtime_distributions(Distribution.at(installed)), site)
+    share_compiled(site)
     (site / "refuse_network.py").write_text(REFUSE)
     (site / "refuse_network.pth").write_text("import refuse_network\n")
 
@@ -172,46 +190,75 @@ except OSError as error:
     assert run(bare / "python", "-c", code, cwd=tmp_path).startswith("network refused")
 
 
-def test_the_readme_and_every_format_of_spectra(bare: Path, tmp_path: Path) -> None:
-    write_readme_files(tmp_path, n_library=90, n_queries=4)
-    commands = readme_commands()
-    for command in commands:
-        if command[1] == "train":
-            command += ["--epochs", "1", *SMALL]
-        if command[1:3] == ["bench", "mnist-split"]:
-            command += ["--epochs", "1", "--oracle-epochs", "1", "--limit", "20"]
+# m/z and heights of a spectrum that is written in every format.
+PEAKS = ((69.0447, 124.0505, 181.072), (30.0, 100.0, 50.0))
 
-    mz, heights = (69.0447, 124.0505, 181.072), (30.0, 100.0, 50.0)
-    peaks = "".join(f"{x} {y}\n" for x, y in zip(mz, heights, strict=True))
-    mgf = mgf_record("x", "CHARGE=1+", "COLLISION_ENERGY=20", peaks=peaks)
+
+def spectra_files() -> dict[str, str]:
+    """Return by file name one spectrum in every format."""
+    peaks = "".join(f"{x} {y}\n" for x, y in zip(*PEAKS, strict=True))
     msp = msp_record("x", "Ion_mode: P", "Collision_energy: 20 eV")
-    msp = re.sub("Num Peaks.*", f"Num Peaks: 3\n{peaks}", msp, flags=re.S)
-    mzml = mzml_file([mzml_scan(0, 2, mz, heights, negative=False)])
-    mzxml = mzxml_file([mzxml_scan(1, 2, mz, heights)]).replace('polarity="-"', 'polarity="+"')
-    files = {"x.mgf": mgf, "x.msp": msp, "x.mzML": mzml, "x.mzXML": mzxml}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-        commands.append(
-            ["specvae", "annotate", name, "--candidates", "cands.csv", "--model", "my-model",
-             "--ppm", "20", "-o", f"{name}.csv"]
-        )  # fmt: skip
-    run(bare / "python", "-c", DRIVER, cwd=tmp_path, given=json.dumps(commands))
+    mzxml = mzxml_file([mzxml_scan(1, 2, *PEAKS)])
+    return {
+        "x.mgf": mgf_record("x", "CHARGE=1+", "COLLISION_ENERGY=20", peaks=peaks),
+        "x.msp": re.sub("Num Peaks.*", f"Num Peaks: 3\n{peaks}", msp, flags=re.S),
+        "x.mzML": mzml_file([mzml_scan(0, 2, *PEAKS, negative=False)]),
+        "x.mzXML": mzxml.replace('polarity="-"', 'polarity="+"'),
+    }
 
+
+@pytest.fixture(scope="session")
+def after_the_commands(
+    made_once: Callable[[str, Callable[[Path], None]], Path], bare: Path
+) -> Path:
+    """Return the folder where all commands of the README ran, and `annotate` on every format."""
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        write_readme_files(folder, n_library=90, n_queries=4)
+        commands = readme_commands()
+        for command in commands:
+            # One epoch of small networks is enough to see that a command works.
+            if command[1] == "train":
+                command += ["--epochs", "1", *SMALL]
+            if command[1:3] == ["bench", "mnist-split"]:
+                command += ["--epochs", "1", "--oracle-epochs", "1", "--limit", "20"]
+        for name, text in spectra_files().items():
+            (folder / name).write_text(text)
+            commands.append(
+                ["specvae", "annotate", name, "--candidates", "cands.csv", "--model", "my-model",
+                 "--ppm", "20", "-o", f"{name}.csv"]
+            )  # fmt: skip
+        run(bare / "python", "-c", DRIVER, cwd=folder, given=json.dumps(commands))
+
+    return made_once("readme", fill)
+
+
+def test_every_command_of_the_readme_works(after_the_commands: Path) -> None:
+    commands = readme_commands()
+    assert {command[0] for command in commands} == {"specvae"}
+    assert {command[1] for command in commands} >= {
+        "train", "annotate", "evaluate", "predict", "embed", "pool", "library", "info", "bench",
+    }  # fmt: skip
     for name in (
         "ranked.csv", "report.html", "from-pool.csv", "bits.csv", "latent.parquet", "my-model.zip",
-        "first-look/ranked.csv", "first-look/report.html",
+        "first-look/ranked.csv", "first-look/report.html", "figures.json", "topk.png",
+        "split/result.json", "split/table.md",
     ):  # fmt: skip
-        assert (tmp_path / name).stat().st_size > 0, name
+        assert (after_the_commands / name).stat().st_size > 0, name
+
+
+def test_every_format_of_spectra_is_ranked_alike(bare: Path, after_the_commands: Path) -> None:
     rankings = {}
-    for name in files:
-        with (tmp_path / f"{name}.csv").open() as stream:
+    for name in spectra_files():
+        with (after_the_commands / f"{name}.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         rankings[name] = [(row["inchikey"], row["score"]) for row in rows]
         assert all(row["status"].startswith("ok") for row in rows), (name, rows[0]["status"])
     assert len(rankings["x.mgf"]) > 1
     assert all(ranking == rankings["x.mgf"] for ranking in rankings.values())
     # The program that pip has put there, beside the module.
-    assert "my-model" in run(bare / "specvae", "info", "my-model", cwd=tmp_path)
+    assert "my-model" in run(bare / "specvae", "info", "my-model", cwd=after_the_commands)
 
 
 def test_the_documentation_is_installed(bare: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DEMO, run_specvae
-from image_files import write_mnist
+from image_files import narrow_judges, write_mnist
 from specvae_bench.gpu.prepared import read_prepared, write_prepared
 from specvae_bench.gpu.steps import STEPS, Plan, run_step
 
@@ -76,7 +76,10 @@ def test_the_validation_rank_counts_ties_as_expected(prepared: Path) -> None:
     assert 0.0 < found.mean_reciprocal_rank(model) <= 1.0
 
 
-def test_every_step_runs_on_little_and_hits_are_counted(prepared: Path, tmp_path: Path) -> None:
+def test_every_step_runs_on_little_and_hits_are_counted(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_judges(monkeypatch)
     write_mnist(tmp_path / "mnist")
     output = tmp_path / "gpu"
     output.mkdir()

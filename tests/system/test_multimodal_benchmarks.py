@@ -15,7 +15,7 @@ import torch
 from caption_files import write_captions
 from click.testing import CliRunner
 from conftest import run_specvae
-from image_files import write_mnist, write_svhn
+from image_files import narrow_judges, write_mnist, write_svhn
 from PIL import Image
 from specvae_bench.paper import commands, images, pictures, tasks
 from specvae_bench.paper.report import report, wide_table
@@ -40,6 +40,7 @@ def with_pictures() -> None:
 @pytest.fixture(autouse=True)
 def little(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Judge 200 captions drawn from the prior; draw no pictures unless they are tested."""
+    narrow_judges(monkeypatch)
     monkeypatch.setattr(tasks, "CaptionTask", partial(tasks.CaptionTask, n_prior=200))
     if "with_pictures" not in request.fixturenames:
         monkeypatch.setattr(tasks.SplitTask, "draw", lambda *_: None)

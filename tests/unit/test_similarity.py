@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-matchms = pytest.importorskip("matchms")
-
 from shard_examples import write_run
 
 import specvae
-from specvae.similarity import AnalogueSimilarity, LatentSimilarity
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _matchms() -> None:
+    # Here, not above, as it takes seconds, and each worker reads all modules of tests.
+    pytest.importorskip("matchms", reason="matchms is not installed")
 
 
 def spectra() -> list[object]:
+    import matchms
+
     rng = np.random.default_rng(0)
     return [
         matchms.Spectrum(
@@ -33,6 +37,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> specvae.Model:
 
 @pytest.mark.parametrize("name", ["latent", "cosine"])
 def test_measures_are_usable_in_matchms(model: specvae.Model, name: str) -> None:
+    import matchms
+
+    from specvae.similarity import AnalogueSimilarity, LatentSimilarity
+
     measure = LatentSimilarity(model) if name == "latent" else AnalogueSimilarity()
     some = spectra()
     matrix = measure.matrix(some, some[:3])
@@ -45,6 +53,8 @@ def test_measures_are_usable_in_matchms(model: specvae.Model, name: str) -> None
 
 
 def test_the_latent_measure_is_the_cosine_of_what_embed_gives(model: specvae.Model) -> None:
+    from specvae.similarity import LatentSimilarity
+
     some = spectra()
     points = np.asarray(model.embed(some), np.float64)
     expected = points[0] @ points[1] / np.linalg.norm(points[0]) / np.linalg.norm(points[1])
@@ -52,6 +62,10 @@ def test_the_latent_measure_is_the_cosine_of_what_embed_gives(model: specvae.Mod
 
 
 def test_unlike_spectra_are_at_zero(tmp_path: Path) -> None:
+    import matchms
+
+    from specvae.similarity import AnalogueSimilarity
+
     one, other = (
         matchms.Spectrum(mz=np.array(mz), intensities=np.ones(2), metadata={"precursor_mz": 300.0})
         for mz in ([60.0, 70.0], [101.3, 150.9])

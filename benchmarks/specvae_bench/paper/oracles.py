@@ -56,22 +56,22 @@ class _BasicBlock(nn.Module):
         return out
 
 
-def resnet18(n_classes: int = 10, channels: int = 1) -> nn.Module:
+def resnet18(n_classes: int = 10, channels: int = 1, width: int = 64) -> nn.Module:
     """Return a ResNet-18: (batch, channels, height, width) -> logits (batch, n_classes).
 
     A 7x7 convolution of stride 2, a 3x3 maximum of stride 2, four stages of two basic blocks with
     64, 128, 256 and 512 channels, the mean over all places, a linear layer. He et al., "Deep
     Residual Learning for Image Recognition", table 1, doi:10.1109/CVPR.2016.90; the first
-    convolution takes `channels` instead of three.
+    convolution takes `channels` instead of three, and `width` is the 64.
     """
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, 64, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(64),
+        nn.Conv2d(channels, width, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(width),
         nn.ReLU(),
         nn.MaxPool2d(3, 2, 1),
     ]
-    n_in = 64
-    for n_out, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+    n_in = width
+    for n_out, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
         layers += [_BasicBlock(n_in, n_out, stride), _BasicBlock(n_out, n_out, 1)]
         n_in = n_out
     network = nn.Sequential(
