@@ -45,7 +45,7 @@ def pytest_collection() -> Generator[None, object, object]:
     """Collect tests without collecting garbage, and leave what is loaded by then out of it.
 
     What torch, RDKit and thousands of tests consist of stays to the end. To look through it again
-    and again takes a tenth of the time of all tests.
+    and again is a tenth of the work of collecting.
     """
     gc.disable()
     try:
