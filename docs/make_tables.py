@@ -45,19 +45,19 @@ SETS = {
 
 def retrieval_tables() -> str:
     """Return a heading and a table for each evaluated set."""
-    blocks = []
+    sections = []
     for name, heading in SETS.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
             first = next(iter(result["models"].values()))
-            blocks.append(
+            sections.append(
                 f"**{heading}**: {first['n_queries']} spectra of {first['n_molecules']} compounds, "
                 f"median {first['candidates_median']:.0f} candidates "
                 f"(`docs/results/{name}.json`, {result['date']}).\n\n"
                 + markdown_table(result["models"])
             )
-    return "\n".join(blocks)
+    return "\n".join(sections)
 
 
 # Method of the stored comparison -> how the README calls it.
@@ -161,16 +161,16 @@ def _stored(name: str) -> list[dict[str, Any]]:
 
 def method_tables() -> str:
     """Return the figures of all methods on each set, in both tracks."""
-    blocks = []
+    sections = []
     for name, heading in SETS.items():
         path = RESULTS / f"retrieval-{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
-            blocks.append(
+            sections.append(
                 f"### {heading}\n\n`docs/results/{path.name}`, {result['date']}.\n\n"
                 + markdown_tables(result)
             )
-    return "\n".join(blocks)
+    return "\n".join(sections)
 
 
 def supervision_tables() -> str:

@@ -178,9 +178,9 @@ class Model:
             found = run.results(queries, top=top)
         else:
             found = run.results(_ours(spectra), top=top)
-        _tell(run.queries, "spectra")
-        _tell(run.candidates, "candidates")
-        _tell(run.library, "spectra of the library")
+        _warn_of_skips(run.queries, "spectra")
+        _warn_of_skips(run.candidates, "candidates")
+        _warn_of_skips(run.library, "spectra of the library")
         table = pd.DataFrame(
             [row for result in found.results for row in rows(result)], columns=list(COLUMNS)
         )
@@ -246,7 +246,7 @@ def read_spectra(path: str | Path) -> list[Spectrum]:
     """
     report = ReadReport()
     spectra = list(read_records(Path(path), report))
-    _tell(report, "spectra")
+    _warn_of_skips(report, "spectra")
     return spectra
 
 
@@ -342,7 +342,7 @@ def _ours(spectra: Iterable[Spectrum | matchms.Spectrum]) -> list[Spectrum]:
 def _candidates_file(candidates: Candidates) -> Iterator[Path]:
     """Yield the file of candidates; those in memory are written to a temporary one.
 
-    So they are read by the rules of files, and what is wrong with a row is told in the same words.
+    So they are read by the rules of files, and errors in rows have the same messages.
     """
     if isinstance(candidates, str | Path):
         yield Path(candidates)
@@ -373,6 +373,6 @@ def _shown(progress: bool | None) -> Progress:
     return Bars(in_notebook()) if wanted else Silence()
 
 
-def _tell(report: ReadReport, what: str) -> None:
+def _warn_of_skips(report: ReadReport, noun: str) -> None:
     if report.skips:
-        _log.warning("%s", report.summary(what))
+        _log.warning("%s", report.summary(noun))

@@ -29,8 +29,8 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     """Return a path whose file can be read more than once: the path itself, or a copy.
 
     What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
-    only, but formats are told by a look at the beginning. It is stored in a temporary file of the
-    same name with `suffix`, which is removed at the end of the program.
+    only, but the format is found by reading the beginning first. It is stored in a temporary file
+    of the same name with `suffix`, which is removed at the end of the program.
     """
     try:
         mode = path.stat().st_mode

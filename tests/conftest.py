@@ -172,13 +172,13 @@ def few(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         (folder / "queries.mgf").write_text("END IONS\n".join([*records, ""]))
         masses = [s.neutral_mass for s in read_spectra(folder / "queries.mgf", ReadReport())]
         head, *rows = (DEMO / "candidates.csv").read_text().splitlines(keepends=True)
-        near = [
+        within = [
             row
             for row in rows
             for mass in [parse_molecule(smiles=row.split(",")[0]).exact_mass]
             if any(m is not None and abs(m - mass) <= 1e-5 * m for m in masses)
         ]
-        (folder / "candidates.csv").write_text(head + "".join(near))
+        (folder / "candidates.csv").write_text(head + "".join(within))
         truths = (DEMO / "truth.csv").read_text().splitlines(keepends=True)
         (folder / "truth.csv").write_text("".join(truths[:13]))
 

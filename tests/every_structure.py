@@ -65,11 +65,11 @@ class Outcome:
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
-    def fail(self, what: str, rows: Sequence[dict[str, str]]) -> None:
+    def fail(self, step: str, rows: Sequence[dict[str, str]]) -> None:
         """Note a failure of a batch, with its first structure."""
         self.counts["badly"] += 1
         first = next((row[c] for row in rows for c in _COLUMNS if row.get(c)), "")
-        self.failures.append(f"{what}: {first[:120]}")
+        self.failures.append(f"{step}: {first[:120]}")
         print(self.failures[-1], flush=True)  # noqa: T201
 
 
@@ -124,7 +124,7 @@ def walk(
     """Try all rows batch by batch, and yield after each."""
     following = iter(rows)
     while batch := tuple(islice(following, _BATCH)):
-        # What ends the process itself, in a library's C code, is told with its place.
+        # If a library's C code ends the process itself, its place is printed.
         faulthandler.dump_traceback_later(600, exit=True)
         start = time.process_time()
         with tempfile.TemporaryDirectory() as folder:

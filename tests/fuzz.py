@@ -4,7 +4,7 @@ line, a skipped record or the same answer.
     python tests/fuzz.py --number 100000 --seed 1 --json docs/results/reliability.json
 
 In portions: ``--first 0 --number 10000``, then ``--first 10000 --number 20000 --add`` and so on.
-Each failure is told with the seed and number that repeat it. Not part of ``make test``, which tries
+Each failure is printed with the seed and number that repeat it. Not in ``make test``, which tries
 a few thousand in tests/unit/spectra/test_mutations.py. docs/reliability.md has what came of it.
 """
 

@@ -243,7 +243,7 @@ def _check_machine(found: Diagnosis, device: str) -> None:
         import torch
 
         from specvae.vae.device import pick_device
-    except Exception:  # _check_packages has told it
+    except Exception:  # _check_packages has said so
         found.facts["machine"] = machine
         return
     machine["threads of torch"] = torch.get_num_threads()
@@ -329,7 +329,7 @@ def _check_model(found: Diagnosis, model: Path | None) -> None:
         advice = "train it again, or name another one with --model"
         found.problems.append(Problem(str(error), advice))
         return
-    except ImportError:  # _check_packages has told it
+    except ImportError:  # _check_packages has said so
         found.facts["model"] = {str(wanted): "not tried"}
         return
     header = annotator.header

@@ -27,7 +27,7 @@ class InputFile(click.Path):
     Parameters
     ----------
     suffix
-        Kind of file that a pipe brings where kinds are told by suffix.
+        Suffix of what a pipe brings, where the suffix decides the kind of file.
     """
 
     def __init__(self, suffix: str = "") -> None:

@@ -116,7 +116,7 @@ def format_of(path: Path | None, chosen: str | None = None) -> str:
 
 
 def provenance_path(output: Path | None) -> Path | None:
-    """Return where is told what made an output; None beside stdout or a device.
+    """Return the file that says what made an output; None beside stdout or a device.
 
     ``ranked.csv.json`` beside ``ranked.csv``.
     """

@@ -120,9 +120,9 @@ def unpack_model(archive: Path, folder: Path) -> Path:
 def _unpack(archive: zipfile.ZipFile, name: str, target: Path) -> str:
     digest = hashlib.sha256()
     with archive.open(name) as source, target.open("wb") as stream:
-        while block := source.read(1 << 20):
-            digest.update(block)
-            stream.write(block)
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+            stream.write(chunk)
     return digest.hexdigest()
 
 
@@ -135,5 +135,5 @@ def _add(archive: zipfile.ZipFile, name: str, content: Path | bytes) -> None:
         return
     entry.file_size = content.stat().st_size
     with content.open("rb") as source, archive.open(entry, "w") as target:
-        while block := source.read(1 << 20):
-            target.write(block)
+        while chunk := source.read(1 << 20):
+            target.write(chunk)

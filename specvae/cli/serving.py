@@ -97,7 +97,7 @@ class Job:
     is_dropped: bool = False
 
     def status(self) -> dict[str, Any]:
-        """Return what a client is told."""
+        """Return the job's state as a client gets it."""
         return {
             "state": self.state,
             "done": self.done,

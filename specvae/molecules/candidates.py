@@ -213,7 +213,7 @@ class CandidateSet:
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
         """Keep one row of each first block: stereoisomers count as one candidate.
 
-        A structure for which no InChI can be computed is told from others by its SMILES.
+        A structure for which no InChI can be computed is identified by its SMILES.
 
         Parameters
         ----------

@@ -159,9 +159,9 @@ class FingerprintLayout:
             Any of ``name``, ``version``, ``n_bits`` and ``probe_sha256`` as they were stored.
         """
         for attribute, found in stored.items():
-            here = getattr(self, attribute)
-            if found != here:
-                return f"{attribute} is {here} here, but {found} is stored"
+            own = getattr(self, attribute)
+            if found != own:
+                return f"{attribute} is {own} here, but {found} is stored"
         return None
 
     @property

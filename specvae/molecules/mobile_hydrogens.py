@@ -318,10 +318,10 @@ def _ranks(mol: Chem.Mol, groups: list[_Group]) -> list[int]:
     bare = Chem.RWMol(mol)
     for group in groups:
         for atom, bound in group.bonds.items():
-            here = bare.GetAtomWithIdx(atom)
-            here.SetIsAromatic(False)
-            here.SetNoImplicit(True)
-            here.SetNumExplicitHs(0)
+            bare_atom = bare.GetAtomWithIdx(atom)
+            bare_atom.SetIsAromatic(False)
+            bare_atom.SetNoImplicit(True)
+            bare_atom.SetNumExplicitHs(0)
             for other in bound:
                 bond = bare.GetBondBetweenAtoms(atom, other)
                 bond.SetIsAromatic(False)
@@ -377,9 +377,9 @@ def _paired(bonds: dict[int, set[int]], atoms: set[int], ranks: list[int]) -> _F
 def _apply(mol: Chem.RWMol, group: _Group, partner: _Form) -> None:
     for atom, bound in group.bonds.items():
         if atom in group.sites:
-            here = mol.GetAtomWithIdx(atom)
-            here.SetNoImplicit(False)
-            here.SetNumExplicitHs(0)
+            bare_atom = mol.GetAtomWithIdx(atom)
+            bare_atom.SetNoImplicit(False)
+            bare_atom.SetNumExplicitHs(0)
         for other in bound:
             bond = mol.GetBondBetweenAtoms(atom, other)
             double = partner.get(atom) == other

@@ -254,8 +254,8 @@ def standard_mol(smiles: str | None = None, inchi: str | None = None) -> tuple[C
     """Parse and standardise one structure; return RDKit's molecule and the number of components.
 
     Everything in this package that computes on a structure starts here, so that a salt and its
-    parent have one mass and one fingerprint. Which of the two texts is a SMILES and which an InChI
-    is told by their shape. The SMILES is used where it can be parsed, else the InChI.
+    parent have one mass and one fingerprint. The shape of the two texts shows which is a SMILES and
+    which an InChI. The SMILES is used where it can be parsed, else the InChI.
 
     Raises
     ------

@@ -136,7 +136,7 @@ class PoolRows:
 
 
 class PoolWriter:
-    """Writes a pool block by block, by rising mass; memory does not grow with the pool.
+    """Writes a pool chunk by chunk, by rising mass; memory does not grow with the pool.
 
     Parameters
     ----------
@@ -207,8 +207,8 @@ class PoolWriter:
         self._spool.seek(0)
         for first in range(0, self._n_rows, _BLOCK_ROWS):
             end = min(first + _BLOCK_ROWS, self._n_rows)
-            block = self._spool.read((end - first) * _MASS_TYPE.itemsize)
-            masses[first:end] = np.frombuffer(block, _MASS_TYPE)
+            chunk = self._spool.read((end - first) * _MASS_TYPE.itemsize)
+            masses[first:end] = np.frombuffer(chunk, _MASS_TYPE)
         first_mass = np.array(self._first_mass, _MASS_TYPE)
         file["first_mass"] = first_mass
         for name, sums in self._sums.items():

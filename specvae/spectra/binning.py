@@ -60,13 +60,13 @@ INSTRUMENT_TYPES: tuple[str, ...] = (
 
 ION_MODES: tuple[str, ...] = ("positive", "negative")
 
-_PEAK_BLOCKS = frozenset({"bins", "neutral_losses", "fine_bins", "fine_neutral_losses"})
+_PEAK_SECTIONS = frozenset({"bins", "neutral_losses", "fine_bins", "fine_neutral_losses"})
 _MASS_DEFECT_STEPS = 50
 _ENERGY_STEP = 10.0
 _N_ENERGY_STEPS = 16
 _CHUNK_SPECTRA = 4096
 _ABOVE_PRECURSOR = 1.5  # Th; isotope peaks of the precursor
-_MOST_BINS = 100_000_000  # of one block: a layout with more is a damaged one
+_MOST_BINS = 100_000_000  # of one section: a layout with more is a damaged one
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
 SOFT_EDGE = 0.002
@@ -78,7 +78,7 @@ instruments are accurate to."""
 _SHARE_POWER = 4
 
 
-class _Block(NamedTuple):
+class _Section(NamedTuple):
     name: str
     start: int
     size: int
@@ -88,11 +88,11 @@ class _Block(NamedTuple):
 class BinLayout:
     """Which number of a spectrum goes into which column.
 
-    The columns come in blocks, each block only if its option is on:
+    The columns come in sections, each section only if its option is on:
 
     ``bins``
         Peaks: with the base peak at 100 the intensities are summed per bin of `bin_width`, then
-        log(1 + x). This is the only block that a model reconstructs.
+        log(1 + x). This is the only section that a model reconstructs.
     ``neutral_losses``
         The same for precursor m/z minus peak m/z, from 0 up to `max_loss`. The bins are centred on
         the multiples of their width: a peak of the precursor itself is at the centre of its bin.
@@ -111,7 +111,7 @@ class BinLayout:
     bin_width, max_mz
         Th.
     fine_bin_width
-        Th; None for no fine blocks.
+        Th; None for no fine sections.
     max_loss
         Upper end of the neutral losses in Th; None for `max_mz`.
     soft_edge
@@ -179,7 +179,7 @@ class BinLayout:
             raise ConfigError(f"bin layout: max_peaks must be at least 1, not {self.max_peaks}")
         if self.context is not None:
             context = np.asarray(self.context, dtype=np.int64)
-            last = self.blocks[-1].start + self.blocks[-1].size
+            last = self.sections[-1].start + self.sections[-1].size
             if context.size and (
                 context[0] < self.n_bins or context[-1] >= last or (np.diff(context) <= 0).any()
             ):
@@ -214,7 +214,7 @@ class BinLayout:
 
     @property
     def _full_width(self) -> int:
-        last = self.blocks[-1]
+        last = self.sections[-1]
         return last.start + last.size
 
     def restricted(self, context: NDArray[np.int64]) -> BinLayout:
@@ -225,8 +225,8 @@ class BinLayout:
         return replace(self, context=tuple(kept.tolist()))
 
     @property
-    def blocks(self) -> list[_Block]:
-        """Name, first column and size of each block, in their order, as if all were kept."""
+    def sections(self) -> list[_Section]:
+        """Name, first column and size of each section, in their order, as if all were kept."""
         sizes = [("bins", self.n_bins)]
         if self.neutral_losses:
             sizes.append(("neutral_losses", _n_steps(self._max_loss, self.bin_width)))
@@ -245,12 +245,12 @@ class BinLayout:
             sizes.append(("instrument_type", len(self.instrument_types) + 1))
         if self.ion_mode:
             sizes.append(("ion_mode", len(ION_MODES) + 1))
-        blocks: list[_Block] = []
+        sections: list[_Section] = []
         start = 0
         for name, size in sizes:
-            blocks.append(_Block(name, start, size))
+            sections.append(_Section(name, start, size))
             start += size
-        return blocks
+        return sections
 
     @property
     def _max_loss(self) -> float:
@@ -272,11 +272,11 @@ class BinLayout:
             raise IndexError(f"column {column} of a layout with {self.n_columns} columns")
         if self.context is not None and column >= self.n_bins:
             column = self.context[column - self.n_bins]
-        block = next(b for b in self.blocks if b.start <= column < b.start + b.size)
-        return self._describe(block.name, column - block.start)
+        section = next(s for s in self.sections if s.start <= column < s.start + s.size)
+        return self._describe(section.name, column - section.start)
 
     def _describe(self, name: str, i: int) -> str:
-        if name in _PEAK_BLOCKS:
+        if name in _PEAK_SECTIONS:
             width = self.fine_bin_width if name.startswith("fine_") else self.bin_width
             assert width is not None
             shift = self._shift(name)
@@ -379,8 +379,8 @@ class BinLayout:
         loss = np.nan_to_num(precursor[rows] - mz, nan=-1e9)
         keys: list[NDArray[np.int64]] = []
         amounts: list[NDArray[np.float64]] = []
-        for name, start, size in self.blocks:
-            if name not in _PEAK_BLOCKS:
+        for name, start, size in self.sections:
+            if name not in _PEAK_SECTIONS:
                 continue
             step = self.fine_bin_width if name.startswith("fine_") else self.bin_width
             assert step is not None
@@ -391,7 +391,7 @@ class BinLayout:
                 amounts.append(intensity[used] * share[used] ** _SHARE_POWER)
         columns, values = _sum_by_key(np.concatenate(keys), np.concatenate(amounts))
         values = np.log1p(values)
-        if any(block.name not in _PEAK_BLOCKS for block in self.blocks):
+        if any(section.name not in _PEAK_SECTIONS for section in self.sections):
             contexts = [self._context(spectrum) for spectrum in spectra]
             sizes = [len(context_columns) for context_columns, _ in contexts]
             context_rows = np.repeat(np.arange(n), sizes)
@@ -405,9 +405,9 @@ class BinLayout:
         counts = np.bincount(of_row[kept], minlength=n).astype(np.int64)
         return counts, columns.astype(np.int32), values[kept].astype(np.float32)
 
-    def _shift(self, block: str) -> float:
-        """Return by which part of a bin a block's first bin begins below 0."""
-        return 0.5 if self.version > 2 and block.endswith("losses") else 0.0
+    def _shift(self, section: str) -> float:
+        """Return by which part of a bin a section's first bin begins below 0."""
+        return 0.5 if self.version > 2 and section.endswith("losses") else 0.0
 
     def _shares(
         self, position: NDArray[np.float64], step: float, slack: float = _BIN_SLACK
@@ -457,8 +457,8 @@ class BinLayout:
         """Return columns and values of everything that is not a peak; None: nothing is known."""
         columns: list[int] = []
         values: list[float] = []
-        for name, start, size in self.blocks:
-            if name in _PEAK_BLOCKS:
+        for name, start, size in self.sections:
+            if name in _PEAK_SECTIONS:
                 continue
             if name == "precursor":
                 for step, value in self._precursor_columns(
@@ -550,8 +550,8 @@ def _energy_columns(spectrum: Spectrum | None) -> list[tuple[int, float]]:
 def _describe_energy(i: int) -> str:
     if i < 3:
         return ("collision energy in eV / 100", "NCE / 100", "collision energy: not known")[i]
-    which, step = divmod(i - 3, _N_ENERGY_STEPS)
-    unit = ("collision energy", "NCE")[which]
+    unit_index, step = divmod(i - 3, _N_ENERGY_STEPS)
+    unit = ("collision energy", "NCE")[unit_index]
     low = step * _ENERGY_STEP
     end = "and above" if step == _N_ENERGY_STEPS - 1 else f"to {low + _ENERGY_STEP:g}"
     return f"{unit} {low:g} {end}"

@@ -470,7 +470,7 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
 
     Volts are taken as eV, kV and keV as thousands of them; ``%``, ``NCE``, ``(nominal)`` and
     ``normalized`` mark normalised energies; a bare number is eV. Ramps and lists give the mean of
-    their numbers. What cannot be told for sure gives neither value and stays as text: alternatives
+    their numbers. What is ambiguous gives neither value and stays as text: alternatives
     (``15 or 30``), formulas in m/z, activation amplitudes below 1 (``0.70``), slash lists of MSn
     stages, and bare numbers with ``HCD``, whose scale differs between instruments.
     """
@@ -510,7 +510,7 @@ _VALUE_END = re.compile(r"[\s;\"]|$")
 def parse_comments(text: str) -> list[tuple[str, str]]:
     """Split an MSP comment into its (key, value) pairs.
 
-    Three ways of writing are told apart: ``"key=value" "key=value"`` (MoNA, MassBank), where a
+    There are three ways of writing: ``"key=value" "key=value"`` (MoNA, MassBank), where a
     value may hold ``=`` and ``"``; ``key=value; key=value`` (RIKEN); ``key=value key="two words"``
     (NIST).
     """
@@ -867,8 +867,8 @@ def make_spectrum(
     precursor = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
     if precursor.mz is None and "window_mz" in fields:
         window = parse_precursor(fields["window_mz"])
-        told = Note.WINDOW_TARGET.about("no precursor m/z")
-        precursor = window._replace(charge=precursor.charge, notes=(*window.notes, told))
+        note = Note.WINDOW_TARGET.about("no precursor m/z")
+        precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
     charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
     polarity = settle_polarity(fields.get("adduct"), charge, fields.get("ion_mode"))
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
@@ -948,7 +948,7 @@ _KEYS = ("inchikey", "computed_inchikey")
 
 
 def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
-    """Return SMILES, InChI and InChIKey of a record, each told by its shape.
+    """Return SMILES, InChI and InChIKey of a record, each recognised by its shape.
 
     Records have an InChI in the field for SMILES and the other way round, an InChI without or with
     a doubled ``InChI=``, and a key where a structure should be.

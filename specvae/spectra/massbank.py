@@ -43,7 +43,7 @@ _NAMES = {"CH$IUPAC": "InChI", "MODE": "ion mode", "COMMENT": "remark"}
 
 
 @dataclass(slots=True)
-class _Block(RecordLines):
+class _MassBankLines(RecordLines):
     """The lines of one record."""
 
     is_whole: bool = False  # ended by ``//``
@@ -53,33 +53,33 @@ class _Cutter:
     """Cuts lines into records."""
 
     def __init__(self) -> None:
-        self.block: _Block | None = None  # the record that is open
+        self.open: _MassBankLines | None = None  # the record that is open
         self._in_peaks = False
 
-    def take(self, number: int, line: bytes) -> _Block | None:
+    def take(self, number: int, line: bytes) -> _MassBankLines | None:
         """Take a line; return the record that it ends, if any."""
         ended = None
         if line.startswith(b"//"):
-            ended, self.block = self.block, None
+            ended, self.open = self.open, None
             if ended is not None:
                 ended.is_whole = True
             return ended
         if line.startswith(b"ACCESSION:"):
-            ended, self.block = self.block, None
+            ended, self.open = self.open, None
         if line.strip():
-            self.block = self.block or _Block(number)
-            self._add(self.block, line)
+            self.open = self.open or _MassBankLines(number)
+            self._add(self.open, line)
         return ended
 
-    def _add(self, block: _Block, line: bytes) -> None:
+    def _add(self, lines: _MassBankLines, line: bytes) -> None:
         if not line[:1].isspace():
             self._in_peaks = line.startswith(b"PK$PEAK:")
-            block.header.append(line)
+            lines.header.append(line)
         elif self._in_peaks:
-            block.peaks.append(line)
+            lines.peaks.append(line)
 
 
-def _blocks(source: LineSource) -> Iterator[_Block]:
+def _records(source: LineSource) -> Iterator[_MassBankLines]:
     """Cut a file into records."""
     cutter = _Cutter()
     begin = number = 0
@@ -89,14 +89,14 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             source.require_short(begin, number)
             continue
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
-            if (block := cutter.take(number, line)) is not None:
-                yield block
+            if (lines := cutter.take(number, line)) is not None:
+                yield lines
                 begin = source.n_bytes
-        if cutter.block is not None:
-            cutter.block.keep_small()
+        if cutter.open is not None:
+            cutter.open.keep_small()
         source.require_short(begin, number)
-    if cutter.block is not None:
-        yield cutter.block
+    if cutter.open is not None:
+        yield cutter.open
 
 
 def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
@@ -111,19 +111,19 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
-    block.require_sound()
-    if not block.is_whole:
+def _spectrum(lines: _MassBankLines, record: Record, query_id: str, path: str) -> Spectrum:
+    lines.require_sound()
+    if not lines.is_whole:
         raise RejectedRecordError(Reason.TRUNCATED, "// is missing")
     declared = record.fields.get("n_peaks")
     if declared is None or parse_count(declared) is None:
         found = "missing" if declared is None else shown(declared)
         raise RejectedRecordError(Reason.BAD_FIELD, f"PK$NUM_PEAK is {found}")
-    mz, intensity = parse_peaks(block.peaks, many_per_line=False)
+    mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
     if parse_count(declared) != mz.size:
         detail = f"{declared} declared, {mz.size} found"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, path, block.line)
+    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, path, lines.line)
 
 
 def read_massbank(
@@ -134,14 +134,14 @@ def read_massbank(
     So are those of MS level 1, unless `every_level`.
     """
     path = str(source.path)
-    for ordinal, block in enumerate(_blocks(source), 1):
-        record = collect(_pairs(block.header))
+    for ordinal, lines in enumerate(_records(source), 1):
+        record = collect(_pairs(lines.header))
         query_id = identify(record, MASSBANK_STYLE, source.path.name, ordinal)
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, block, record, query_id, path),
+            partial(_spectrum, lines, record, query_id, path),
             report,
-            (path, block.line, query_id),
+            (path, lines.line, query_id),
             every_level=every_level,
         )
         if spectrum is not None:

@@ -39,7 +39,7 @@ _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
 
 @dataclass(slots=True)
-class _Block(RecordLines):
+class _MgfLines(RecordLines):
     """The lines between BEGIN IONS and END IONS, and what stood before them."""
 
     inherited: list[bytes] = field(default_factory=list)
@@ -54,12 +54,12 @@ class _Cutter:
     """
 
     def __init__(self) -> None:
-        self.block: _Block | None = None  # the record that is open
-        self._stray: _Block | None = None  # peaks outside any record
+        self.open: _MgfLines | None = None  # the record that is open
+        self._stray: _MgfLines | None = None  # peaks outside any record
         self._defaults: list[bytes] | None = None
         self._before: list[bytes] = []
 
-    def take(self, number: int, line: bytes) -> _Block | None:
+    def take(self, number: int, line: bytes) -> _MgfLines | None:
         """Take a line that is no peak of an open record; return the record that it ends, if any."""
         if not line or line.startswith(_COMMENT_MARKS):
             return None
@@ -68,36 +68,36 @@ class _Cutter:
             return self._begin(number)
         if word == b"END IONS":
             return self._end(number)
-        if self.block is not None:
+        if self.open is not None:
             pair = _as_pair(line)
-            (self.block.peaks if pair is None else self.block.header).append(pair or line)
+            (self.open.peaks if pair is None else self.open.header).append(pair or line)
         elif b"=" in line:
             self._before.append(line)
         else:
-            self._stray = self._stray or _Block(number, fault="BEGIN IONS is missing")
+            self._stray = self._stray or _MgfLines(number, fault="BEGIN IONS is missing")
         return None
 
-    def _begin(self, number: int) -> _Block | None:
+    def _begin(self, number: int) -> _MgfLines | None:
         ended = self.finish("END IONS is missing")
         if self._defaults is None:
             self._defaults, self._before = self._before, []
-        self.block = _Block(number, inherited=[*self._defaults, *self._before])
+        self.open = _MgfLines(number, inherited=[*self._defaults, *self._before])
         self._before = []
         return ended
 
-    def _end(self, number: int) -> _Block:
-        ended = self.block or self._stray or _Block(number, fault="BEGIN IONS is missing")
-        if self.block is None:
+    def _end(self, number: int) -> _MgfLines:
+        ended = self.open or self._stray or _MgfLines(number, fault="BEGIN IONS is missing")
+        if self.open is None:
             ended.header, self._before = self._before, []
-        self.block = self._stray = None
+        self.open = self._stray = None
         return ended
 
-    def finish(self, fault: str) -> _Block | None:
+    def finish(self, fault: str) -> _MgfLines | None:
         """Return what is open, which `fault` keeps from being complete."""
-        ended = self.block or self._stray
-        if self.block is not None:
-            self.block.fault = fault
-        self.block = self._stray = None
+        ended = self.open or self._stray
+        if self.open is not None:
+            self.open.fault = fault
+        self.open = self._stray = None
         return ended
 
 
@@ -111,7 +111,7 @@ def _as_pair(line: bytes) -> bytes | None:
     return line if b"=" in line else None
 
 
-def _blocks(source: LineSource) -> Iterator[_Block]:
+def _records(source: LineSource) -> Iterator[_MgfLines]:
     """Cut a file into records."""
     cutter = _Cutter()
     number = 0
@@ -122,16 +122,16 @@ def _blocks(source: LineSource) -> Iterator[_Block]:
             source.require_short(begin, number)
             continue
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
-            if cutter.block is not None and line[:1].isdigit():
-                cutter.block.peaks.append(line)
-            elif (block := cutter.take(number, line.strip())) is not None:
-                yield block
+            if cutter.open is not None and line[:1].isdigit():
+                cutter.open.peaks.append(line)
+            elif (lines := cutter.take(number, line.strip())) is not None:
+                yield lines
                 begin = source.n_bytes
-        if cutter.block is not None:
-            cutter.block.keep_small()
+        if cutter.open is not None:
+            cutter.open.keep_small()
         source.require_short(begin, number)
-    if (block := cutter.finish("the file ends before END IONS")) is not None:
-        yield block
+    if (lines := cutter.finish("the file ends before END IONS")) is not None:
+        yield lines
 
 
 def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
@@ -139,24 +139,24 @@ def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
     return [(key.strip(), value.strip()) for key, equals, value in split if equals]
 
 
-def _record(block: _Block) -> Record:
-    own = _pairs(block.header)
+def _record(lines: _MgfLines) -> Record:
+    own = _pairs(lines.header)
     keys = {key for key, _ in own}
-    inherited = {key: value for key, value in _pairs(block.inherited) if key not in keys}
+    inherited = {key: value for key, value in _pairs(lines.inherited) if key not in keys}
     return collect([*own, *inherited.items()])
 
 
-def _spectrum(block: _Block, record: Record, query_id: str, path: str) -> Spectrum:
-    block.require_sound()
-    if block.fault:
-        raise RejectedRecordError(Reason.TRUNCATED, block.fault)
-    mz, intensity = parse_peaks(block.peaks, many_per_line=False)
+def _spectrum(lines: _MgfLines, record: Record, query_id: str, path: str) -> Spectrum:
+    lines.require_sound()
+    if lines.fault:
+        raise RejectedRecordError(Reason.TRUNCATED, lines.fault)
+    mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
     declared = record.fields.get("n_peaks")
     if declared is not None and parse_count(declared) not in (None, mz.size):
         raise RejectedRecordError(
             Reason.PEAK_COUNT_MISMATCH, f"{declared} declared, {mz.size} found"
         )
-    return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, path, block.line)
+    return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, path, lines.line)
 
 
 def read_mgf(
@@ -167,16 +167,16 @@ def read_mgf(
     So are those of MS level 1, unless `every_level`.
     """
     path = str(source.path)
-    last: _Block | None = None
-    for ordinal, block in enumerate(_blocks(source), 1):
-        last = block
-        record = _record(block)
+    last: _MgfLines | None = None
+    for ordinal, lines in enumerate(_records(source), 1):
+        last = lines
+        record = _record(lines)
         query_id = identify(record, MGF_STYLE, source.path.name, ordinal)
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, block, record, query_id, path),
+            partial(_spectrum, lines, record, query_id, path),
             report,
-            (path, block.line, query_id),
+            (path, lines.line, query_id),
             every_level=every_level,
         )
         if spectrum is not None:

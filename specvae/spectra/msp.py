@@ -32,8 +32,8 @@ _BLANKS = " \t\v\f"
 
 
 @dataclass(slots=True)
-class _Block(RecordLines):
-    """The lines of one record, or what they say where that was told at once."""
+class _MspLines(RecordLines):
+    """The lines of one record, or their fields and peaks where those were read at once."""
 
     pairs: list[tuple[str, str]] | None = None  # instead of `header`
     parsed: Peaks | None = None  # instead of `peaks`
@@ -61,37 +61,37 @@ class _Cutter:
     """
 
     def __init__(self) -> None:
-        self.block: _Block | None = None  # the record that is open
+        self.open: _MspLines | None = None  # the record that is open
         self.n_peaks_key = b"Num Peaks"  # as the file spelled it last
 
-    def take(self, text: bytes, number: int) -> Iterator[_Block]:
+    def take(self, text: bytes, number: int) -> Iterator[_MspLines]:
         """Take whole lines, the first of the given number; yield the records that they end."""
         for n, raw in enumerate(text.splitlines(), number):
-            if self.block is not None and self.block.in_peaks and raw[:1].isdigit():
-                self.block.peaks.append(raw)  # what most lines are
-                self.block.is_waiting = False
+            if self.open is not None and self.open.in_peaks and raw[:1].isdigit():
+                self.open.peaks.append(raw)  # what most lines are
+                self.open.is_waiting = False
                 continue
             line = raw.strip()
-            if self.block is not None and _ends(self.block, line):
-                yield self.block
-                self.block = None
-            if self.block is not None:
-                self.block.is_waiting = not line
+            if self.open is not None and _ends(self.open, line):
+                yield self.open
+                self.open = None
+            if self.open is not None:
+                self.open.is_waiting = not line
             if line and not line.startswith(b"#"):
-                self.block = self.block or _Block(n)
-                self._add(self.block, line)
+                self.open = self.open or _MspLines(n)
+                self._add(self.open, line)
 
-    def _add(self, block: _Block, line: bytes) -> None:
+    def _add(self, lines: _MspLines, line: bytes) -> None:
         """Put a line where it belongs."""
         if not _is_pair(line):
-            is_peak = block.in_peaks or not block.header or line[:1].isdigit()
-            (block.peaks if is_peak else block.header).append(line)
+            is_peak = lines.in_peaks or not lines.header or line[:1].isdigit()
+            (lines.peaks if is_peak else lines.header).append(line)
             return
-        block.header.append(line)
+        lines.header.append(line)
         name = _field(line)
-        block.has_name = block.has_name or name == "name"
+        lines.has_name = lines.has_name or name == "name"
         if name == "n_peaks":
-            block.in_peaks = True
+            lines.in_peaks = True
             if line.isascii():
                 self.n_peaks_key = line.partition(b":")[0]
 
@@ -105,56 +105,56 @@ def _field(line: bytes) -> str | None:
     return field_of(decode(line.partition(b":")[0])) if line[:1] in b"nN" else None
 
 
-def _ends(block: _Block, line: bytes) -> bool:
+def _ends(lines: _MspLines, line: bytes) -> bool:
     """Whether a record is over before a line."""
     if not line:
         # Some writers leave a line blank between the fields and the peaks.
-        return bool(block.peaks) or block.declares_none
-    has_body = bool(block.peaks) or block.in_peaks or block.is_waiting
-    if not _is_pair(line) or not (has_body or block.has_name):
+        return bool(lines.peaks) or lines.declares_none
+    has_body = bool(lines.peaks) or lines.in_peaks or lines.is_waiting
+    if not _is_pair(line) or not (has_body or lines.has_name):
         return False
     if _field(line) == "name":
         return True
     if not has_body:
         return False
     key = decode(line.partition(b":")[0]).strip()
-    return block.declares_none or key in dict(_pairs(block.header))
+    return lines.declares_none or key in dict(_pairs(lines.header))
 
 
-def _blocks(source: LineSource) -> Iterator[_Block]:
+def _records(source: LineSource) -> Iterator[_MspLines]:
     """Cut a file into records, at blank lines as far as what stands between them is regular."""
     cutter = _Cutter()
     number = 1  # of the next line
     begin = 0  # what had been read when the last record ended
     for text in source.texts():
-        if text.isspace() and (cutter.block is None or cutter.block.is_waiting):
+        if text.isspace() and (cutter.open is None or cutter.open.is_waiting):
             number += text.count(b"\n")
             source.require_short(begin, number)
             continue
         *paragraphs, rest = text.split(b"\n\n")
         for paragraph in paragraphs:
-            block = None
-            if cutter.block is None:
-                block = _regular_block(paragraph, number, cutter.n_peaks_key)
-            if block is not None:
-                yield block
+            lines = None
+            if cutter.open is None:
+                lines = _regular_record(paragraph, number, cutter.n_peaks_key)
+            if lines is not None:
+                yield lines
             else:
                 yield from cutter.take(paragraph + b"\n\n", number)
             begin = source.n_bytes
             number += paragraph.count(b"\n") + 2
-        for block in cutter.take(rest, number):
-            yield block
+        for lines in cutter.take(rest, number):
+            yield lines
             begin = source.n_bytes
         number += rest.count(b"\n")
-        if cutter.block is not None:
-            cutter.block.keep_small()
+        if cutter.open is not None:
+            cutter.open.keep_small()
         source.require_short(begin, number)
-    if cutter.block is not None:
-        cutter.block.at_end = not cutter.block.is_waiting
-        yield cutter.block
+    if cutter.open is not None:
+        cutter.open.at_end = not cutter.open.is_waiting
+        yield cutter.open
 
 
-def _regular_block(paragraph: bytes, number: int, n_peaks_key: bytes) -> _Block | None:
+def _regular_record(paragraph: bytes, number: int, n_peaks_key: bytes) -> _MspLines | None:
     """Return the record that a paragraph is beyond doubt, else None.
 
     That is lines of ``Key: value``, the number of peaks, and as many lines of two numbers: what
@@ -174,7 +174,7 @@ def _regular_block(paragraph: bytes, number: int, n_peaks_key: bytes) -> _Block 
     if keys is None or parsed is None or n_peaks != b"%d" % parsed[0].size:
         return None
     pairs = [*zip(keys, map(str.strip, values), strict=True), ("Num Peaks", n_peaks.decode())]
-    return _Block(number + len(header) - len(text), pairs=pairs, parsed=parsed)
+    return _MspLines(number + len(header) - len(text), pairs=pairs, parsed=parsed)
 
 
 @lru_cache(maxsize=256)
@@ -201,29 +201,29 @@ def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _spectrum(block: _Block, record: Record, query_id: str, path: str, cut: bool) -> Spectrum:
-    block.require_sound(len(block.pairs or ()))
+def _spectrum(lines: _MspLines, record: Record, query_id: str, path: str, cut: bool) -> Spectrum:
+    lines.require_sound(len(lines.pairs or ()))
     if cut:
         raise RejectedRecordError(Reason.TRUNCATED, "the compressed file is cut off")
     declared = record.fields.get("n_peaks")
     if declared is None:
-        if block.at_end and not block.peaks:
+        if lines.at_end and not lines.peaks:
             raise RejectedRecordError(Reason.TRUNCATED, "no Num Peaks line")
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, "no Num Peaks line")
     n_declared = parse_count(declared)
     if n_declared is None:
         raise RejectedRecordError(Reason.BAD_FIELD, f"Num Peaks is {shown(declared)}")
     try:
-        mz, intensity = block.parsed or parse_peaks(block.peaks, many_per_line=True)
+        mz, intensity = lines.parsed or parse_peaks(lines.peaks, many_per_line=True)
     except RejectedRecordError:
-        if block.at_end and len(block.peaks) <= n_declared and _all_but_last_read(block.peaks):
+        if lines.at_end and len(lines.peaks) <= n_declared and _all_but_last_read(lines.peaks):
             raise RejectedRecordError(Reason.TRUNCATED, "cut off inside a peak") from None
         raise
     if mz.size != n_declared:
-        short = block.at_end and mz.size < n_declared
+        short = lines.at_end and mz.size < n_declared
         reason = Reason.TRUNCATED if short else Reason.PEAK_COUNT_MISMATCH
         raise RejectedRecordError(reason, f"{n_declared} declared, {mz.size} found")
-    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, path, block.line)
+    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, path, lines.line)
 
 
 def _all_but_last_read(lines: list[bytes]) -> bool:
@@ -264,17 +264,17 @@ def read_msp(
     heads = _SharedHead()
     complete = True
     last_line = 0
-    for ordinal, block in enumerate(_blocks(source), 1):
-        record = collect(heads.complete(block.pairs or _pairs(block.header)))
+    for ordinal, lines in enumerate(_records(source), 1):
+        record = collect(heads.complete(lines.pairs or _pairs(lines.header)))
         query_id = identify(record, MSP_STYLE, source.path.name, ordinal)
-        cut = block.at_end and source.truncated
+        cut = lines.at_end and source.truncated
         complete = not cut
-        last_line = block.line
+        last_line = lines.line
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, block, record, query_id, path, cut),
+            partial(_spectrum, lines, record, query_id, path, cut),
             report,
-            (path, block.line, query_id),
+            (path, lines.line, query_id),
             every_level=every_level or cut,
         )
         if spectrum is not None:

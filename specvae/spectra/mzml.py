@@ -114,8 +114,8 @@ def _elements(
     numbers: list[int] = []  # of the scans that are open
     in_group = False
     n_scans = n_bytes = 0
-    for n_more, events in _events(stream):
-        n_bytes += n_more
+    for n_new, events in _events(stream):
+        n_bytes += n_new
         if n_bytes > (most := limits().record_bytes):
             raise InputError(
                 f"{path}: scan {n_scans} is longer than {most:,} bytes (record_bytes); wanted "
@@ -264,11 +264,11 @@ class _Terms:
         return _UNITS.get(term.get("unitAccession", ""), term.get("unitName", "").lower())
 
 
-def _number(text: str, what_for: str) -> float:
+def _number(text: str, quantity: str) -> float:
     try:
         return float(text)
     except ValueError:
-        detail = f"{what_for} is {shown(text)}, wanted a number"
+        detail = f"{quantity} is {shown(text)}, wanted a number"
         raise RejectedRecordError(Reason.BAD_FIELD, detail) from None
 
 
@@ -454,29 +454,29 @@ def _mzxml_scan(element: Element) -> _Scan:
         "collision_energy": f"{_number(energy, 'collisionEnergy'):g} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),
     }
-    blocks = _children(element, "peaks")
+    parts = _children(element, "peaks")
     return _Scan(
         {key: value for key, value in fields.items() if value is not None},
         (),
         level == "0",
-        lambda: _mzxml_peaks(blocks, element.get("peaksCount", "")),
+        lambda: _mzxml_peaks(parts, element.get("peaksCount", "")),
     )
 
 
-def _mzxml_peaks(blocks: list[Element], n_declared: str) -> tuple[Numbers, Numbers]:
-    """Return the peaks of a scan: pairs in one block, or a block for m/z and one for intensity."""
+def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Numbers]:
+    """Return the peaks of a scan: pairs in one part, or a part for m/z and one for intensity."""
     columns: dict[str, Numbers] = {}
-    for block in blocks:
-        data = _from_base64((block.text or "").strip())
-        compression = (block.get("compressionType") or "none").lower()
+    for part in parts:
+        data = _from_base64((part.text or "").strip())
+        compression = (part.get("compressionType") or "none").lower()
         if compression not in ("none", "zlib"):
             detail = f"the compression {shown(compression)} is not supported"
             raise RejectedRecordError(Reason.BAD_ENCODING, detail)
-        kind = {"32": ">f4", "64": ">f8"}.get(block.get("precision", "32"))
+        kind = {"32": ">f4", "64": ">f8"}.get(part.get("precision", "32"))
         if kind is None:
-            detail = f"numbers of {shown(block.get('precision', ''))} bits"
+            detail = f"numbers of {shown(part.get('precision', ''))} bits"
             raise RejectedRecordError(Reason.BAD_ENCODING, detail)
-        content = block.get("contentType") or block.get("pairOrder") or "m/z-int"
+        content = part.get("contentType") or part.get("pairOrder") or "m/z-int"
         columns[content] = _from_bytes(_unzip(data) if compression == "zlib" else data, kind)
     mz = columns.get("m/z", np.empty(0))
     intensity = columns.get("intensity", np.empty(0))

@@ -1,4 +1,4 @@
-"""Profile spectra: told from lists of peaks, and turned into such."""
+"""Profile spectra: recognised, and turned into lists of peaks."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Mul
                 f"configuration wants {wanted.get(name, 'none')}"
             )
     # Copies lie at addresses that vector instructions like. In the file's own pages a tensor may
-    # begin anywhere, and the last digits of a product would hang on where.
+    # begin anywhere, and the last digits of a product would depend on where.
     aligned = {name: tensor.clone() for name, tensor in tensors.items()}
     model.load_state_dict(aligned, assign=True)
     model.requires_grad_(True)

@@ -205,17 +205,17 @@ class Rows:
 
     Attributes
     ----------
-    here
+    on_cpu
         (n,), int64, on the CPU.
-    there
+    on_device
         The same on the device.
     """
 
-    here: Tensor
-    there: Tensor
+    on_cpu: Tensor
+    on_device: Tensor
 
     def __len__(self) -> int:
-        return len(self.here)
+        return len(self.on_cpu)
 
 
 class DenseSource:
@@ -259,9 +259,9 @@ class DenseSource:
         """Return the examples `rows`, by modality: (len(rows), columns) each, dense."""
         batch: dict[str, Tensor] = {}
         for name, table in self._tables.items():
-            chosen = self._index[name][rows.there] if name in self._index else rows.there
+            chosen = self._index[name][rows.on_device] if name in self._index else rows.on_device
             if isinstance(table, SparseRows):
-                n_entries = int(self._lengths[name][rows.here].sum())
+                n_entries = int(self._lengths[name][rows.on_cpu].sum())
                 batch[name] = table.dense_rows(chosen, n_entries)
             else:
                 batch[name] = table[chosen] if isinstance(table, Tensor) else table.rows(chosen)

@@ -320,14 +320,14 @@ def _size(given: StepInput) -> object:
 def _held(given: StepInput) -> StepInput:
     """Return a copy at an address of its own, which a recording reads from."""
     if isinstance(given, Rows):
-        return Rows(given.here, given.there.clone())
+        return Rows(given.on_cpu, given.on_device.clone())
     return {name: x.clone() for name, x in _tensors(given).items()}
 
 
 def _fill(held: StepInput, given: StepInput) -> None:
     if isinstance(held, Rows):
         assert isinstance(given, Rows)
-        held.there.copy_(given.there)
+        held.on_device.copy_(given.on_device)
         return
     assert not isinstance(given, Rows)
     new = _tensors(given)
@@ -361,7 +361,7 @@ def draw(source: BatchSource | DenseSource, rows: Rows, device: torch.device) ->
     """Return a batch on `device`, or the rows of one that a step draws itself."""
     if isinstance(source, DenseSource):
         return rows if source.is_fixed else source.batch(rows)
-    return {name: x.to(device) for name, x in source.batch(rows.here).items()}
+    return {name: x.to(device) for name, x in source.batch(rows.on_cpu).items()}
 
 
 def is_recordable(

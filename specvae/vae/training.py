@@ -321,13 +321,13 @@ def _differences(then: object, now: Mapping[str, Any]) -> str:
             return "other training data"
         if names:
             place = "" if group == "settings" else f"{group}."
-            told = [
+            changes = [
                 f"{place}{name} {_short(before.get(name))} (now {_short(after.get(name))})"
                 for name in names[:3]
             ]
             if len(names) > 3:
-                told.append(f"{len(names) - 3} other settings")
-            return ", ".join(told)
+                changes.append(f"{len(names) - 3} other settings")
+            return ", ".join(changes)
     return ""
 
 
@@ -612,7 +612,7 @@ class _Epochs:
             return
         parts = {name: self._processes.part(len(rows)) for name, rows in drawn.items()}
         ours = {
-            name: Rows(rows.here[part.first : part.end], rows.there[part.first : part.end])
+            name: Rows(rows.on_cpu[part.first : part.end], rows.on_device[part.first : part.end])
             for (name, rows), part in zip(drawn.items(), parts.values(), strict=True)
         }
         inputs = {n: draw(self._sources[n], rows, self._device) for n, rows in ours.items()}

@@ -123,8 +123,8 @@ def test_both_shares_given_make_a_query_independent_of_the_others(
 
 
 def test_structures_calibrate_the_model(full_model: Path) -> None:
-    told = run_specvae("info", full_model).stdout
-    assert "validation compounds among candidates.csv" in told
+    text = run_specvae("info", full_model).stdout
+    assert "validation compounds among candidates.csv" in text
     header = json.loads(run_specvae("info", full_model, "--json").stdout)
     assert header["calibration"]["n_compounds"] >= 30
     assert header["calibration"]["hit_at_1"] > 0.5
@@ -421,8 +421,8 @@ def test_mistakes_are_one_line(
     done = run_specvae(*arguments, cwd=tmp_path, code=code)
     assert message in done.stderr
     if code == 1:
-        told = [line for line in done.stderr.splitlines() if line.startswith("specvae: ")]
-        assert len(told) == 1
+        lines = [line for line in done.stderr.splitlines() if line.startswith("specvae: ")]
+        assert len(lines) == 1
 
 
 def test_no_model_says_how_to_get_one(tmp_path: Path) -> None:

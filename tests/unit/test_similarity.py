@@ -42,23 +42,23 @@ def test_measures_are_usable_in_matchms(model: specvae.Model, name: str) -> None
     from specvae.similarity import AnalogueSimilarity, LatentSimilarity
 
     measure = LatentSimilarity(model) if name == "latent" else AnalogueSimilarity()
-    some = spectra()
-    matrix = measure.matrix(some, some[:3])
+    given = spectra()
+    matrix = measure.matrix(given, given[:3])
     assert matrix.shape == (4, 3)
     assert np.diag(matrix) == pytest.approx([1.0] * 3, abs=1e-6)
-    assert float(measure.pair(some[0], some[1])) == pytest.approx(matrix[0, 1], abs=1e-6)
-    assert measure.pair(some[1], some[0]) == pytest.approx(matrix[0, 1], abs=1e-6)
-    scores = matchms.calculate_scores(some, some[:3], measure)
+    assert float(measure.pair(given[0], given[1])) == pytest.approx(matrix[0, 1], abs=1e-6)
+    assert measure.pair(given[1], given[0]) == pytest.approx(matrix[0, 1], abs=1e-6)
+    scores = matchms.calculate_scores(given, given[:3], measure)
     assert np.asarray(scores.to_array()) == pytest.approx(matrix)
 
 
 def test_the_latent_measure_is_the_cosine_of_what_embed_gives(model: specvae.Model) -> None:
     from specvae.similarity import LatentSimilarity
 
-    some = spectra()
-    points = np.asarray(model.embed(some), np.float64)
+    given = spectra()
+    points = np.asarray(model.embed(given), np.float64)
     expected = points[0] @ points[1] / np.linalg.norm(points[0]) / np.linalg.norm(points[1])
-    assert float(LatentSimilarity(model).pair(some[0], some[1])) == pytest.approx(expected)
+    assert float(LatentSimilarity(model).pair(given[0], given[1])) == pytest.approx(expected)
 
 
 def test_unlike_spectra_are_at_zero(tmp_path: Path) -> None:

@@ -110,6 +110,6 @@ def fold_digest(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with open_unpacked(path) as stream:
-            for block in iter(partial(stream.read, 1 << 20), b""):
-                digest.update(block)
+            for chunk in iter(partial(stream.read, 1 << 20), b""):
+                digest.update(chunk)
     return digest.hexdigest()

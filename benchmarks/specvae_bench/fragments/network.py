@@ -417,7 +417,7 @@ class FragmentNetwork(nn.Module):
 def fit_scorer(
     examples: Sequence[Example], settings: FragmentFit | None = None, *, seed: int = 0
 ) -> FragmentScorer:
-    """Fit the weights so that each compound is told from others of its mass.
+    """Fit the weights so that each compound ranks above others of its mass.
 
     Raises
     ------

@@ -197,7 +197,7 @@ def run_all(
     again
         Also those that are done.
     console
-        Where progress is told.
+        Where progress is shown.
     """
     from specvae_bench.gpu.steps import STEPS, run_step
 
@@ -227,8 +227,8 @@ def run_all(
                     process.kill()
                     process.join()
             found = _read(plan.output / f"{name}.json")
-            told = "done" if found.get("done") else f"not done {found.get('error', '')}"
-            console.log(f"{name}: {told} after {time.monotonic() - started:.0f} s")
+            outcome = "done" if found.get("done") else f"not done {found.get('error', '')}"
+            console.log(f"{name}: {outcome} after {time.monotonic() - started:.0f} s")
             for line in _summary(name, found):
                 click.echo(line)
 

@@ -114,7 +114,7 @@ def probability_table(result: Mapping[str, Any]) -> str:
         (
             (
                 f"{method}, {lists}",
-                *(_promised(of["probabilities"][method][lists]) for of in kinds.values()),
+                *(_promised(figures["probabilities"][method][lists]) for figures in kinds.values()),
             )
             for method, by_lists in methods.items()
             for lists in by_lists

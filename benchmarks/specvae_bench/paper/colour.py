@@ -2,8 +2,8 @@
 
 Each grey digit is drawn anew, 3 x 32 x 32: resized and moved, in one colour on a background of two
 tones, between pieces of other digits, under uneven light and with grain. The background's texture
-is an enlarged piece of a third digit. Nothing here imitates house numbers in particular; what it
-shares with them is that a digit must be told from its colour, its ground and its neighbours.
+is an enlarged piece of a third digit. These pictures do not imitate house numbers. They share with
+them that a digit must be separated from its colour, its ground and its neighbours.
 
 All values follow from the seed and are the same on every machine: positions are whole numbers of
 1/64 pixel, so that interpolation is exact in float32.

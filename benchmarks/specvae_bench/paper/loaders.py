@@ -17,7 +17,7 @@ from specvae_bench.paper.colour import coloured
 from specvae_bench.paper.experiments import COLOUR, MNIST, SVHN, Experiment
 from specvae_bench.paper.images import ImageSet
 from specvae_bench.paper.oracles import Oracle
-from specvae_bench.paper.sentences import VOCABULARY, ToldDigits
+from specvae_bench.paper.sentences import VOCABULARY, DescribedDigits
 
 # Rounds in which digits are paired with those in colour: an epoch is 468 steps.
 _COLOUR_PAIRINGS = 2
@@ -148,7 +148,7 @@ def _caption_metric(request: Request, captions: Captions) -> CaptionMetric:
 def _sentence_task(request: Request) -> tasks.SentenceTask:
     """Return MNIST's digits beside sentences about them, made here."""
     digits = images.read_mnist(request.data)
-    train, test = (ToldDigits.about(fold, seed) for seed, fold in enumerate(digits))
+    train, test = (DescribedDigits.about(fold, seed) for seed, fold in enumerate(digits))
     oracle = request.oracle("digit-net", "moved MNIST", train.images, test.images)
     if request.limit:
         part = slice(request.limit)

@@ -98,7 +98,7 @@ def draw_digits(
     _save(figure, path)
 
 
-def draw_told(path: Path, blocks: Mapping[str, tuple[Tensor, Sequence[str]]]) -> None:
+def draw_with_texts(path: Path, blocks: Mapping[str, tuple[Tensor, Sequence[str]]]) -> None:
     """Draw images with a sentence beside each, those of one example under each other.
 
     Parameters

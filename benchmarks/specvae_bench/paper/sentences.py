@@ -78,7 +78,7 @@ TEMPLATES = (
 
 
 @dataclass(frozen=True, eq=False)
-class ToldDigits:
+class DescribedDigits:
     """Digits, what there is to say of them, and a sentence about each.
 
     Parameters
@@ -99,15 +99,15 @@ class ToldDigits:
         return len(self.images)
 
     @classmethod
-    def about(cls, digits: ImageSet, seed: int = 0) -> ToldDigits:
+    def about(cls, digits: ImageSet, seed: int = 0) -> DescribedDigits:
         """Return the digits moved by `moved`, and sentences about them; the seed is of both."""
         images = moved(digits, seed)
         values = described(images.pixels, images.labels)
-        return cls(images, values, torch.from_numpy(told(values, seed)))
+        return cls(images, values, torch.from_numpy(to_sentences(values, seed)))
 
-    def take(self, index: Tensor | slice) -> ToldDigits:
+    def take(self, index: Tensor | slice) -> DescribedDigits:
         """Return the chosen digits with their sentences."""
-        return ToldDigits(self.images.take(index), self.values[index], self.tokens[index])
+        return DescribedDigits(self.images.take(index), self.values[index], self.tokens[index])
 
     @property
     def sha256(self) -> str:
@@ -225,7 +225,7 @@ def described(pixels: Tensor, digits: Tensor) -> Tensor:
     return torch.stack(values, 1)
 
 
-def told(values: Tensor, seed: int = 0) -> Tokens:
+def to_sentences(values: Tensor, seed: int = 0) -> Tokens:
     """Return a sentence for each row of attributes, as tokens of `VOCABULARY`, (n, 32).
 
     Parameters

@@ -29,9 +29,9 @@ from specvae_bench.paper.pictures import (
     draw_captions,
     draw_digits,
     draw_reconstructions,
-    draw_told,
+    draw_with_texts,
 )
-from specvae_bench.paper.sentences import VOCABULARY, ToldDigits, described, read_back
+from specvae_bench.paper.sentences import VOCABULARY, DescribedDigits, described, read_back
 
 Fold = Literal["validation", "test"]
 
@@ -396,8 +396,8 @@ class SentenceTask:
     def __init__(
         self,
         experiment: Experiment,
-        train: ToldDigits,
-        test: ToldDigits,
+        train: DescribedDigits,
+        test: DescribedDigits,
         oracle: Oracle,
         n_prior: int = 2000,
     ) -> None:
@@ -407,7 +407,7 @@ class SentenceTask:
         self.tables = self._tables_of(train)
 
     @staticmethod
-    def _tables_of(digits: ToldDigits) -> dict[str, Table]:
+    def _tables_of(digits: DescribedDigits) -> dict[str, Table]:
         return {IMAGE: GreyLevels(digits.images.pixels.flatten(1)), TEXT: digits.tokens}
 
     def describe(self) -> dict[str, object]:
@@ -455,9 +455,9 @@ class SentenceTask:
         for label, given in (("both", (IMAGE, TEXT)), ("image", (IMAGE,)), ("text", (TEXT,))):
             made = decoded(model, {n: tables[n] for n in given}, (IMAGE, TEXT), generator)
             blocks[f"from {label}"] = self._shown(made)
-        draw_told(folder / "reconstructions.png", blocks)
+        draw_with_texts(folder / "reconstructions.png", blocks)
         samples = drawn(model, 24, (IMAGE, TEXT), generator)
-        draw_told(folder / "samples.png", {"drawn": self._shown(samples)})
+        draw_with_texts(folder / "samples.png", {"drawn": self._shown(samples)})
 
     @staticmethod
     def _shown(made: Mapping[str, Tensor]) -> tuple[Tensor, list[str]]:

@@ -31,7 +31,7 @@ RULES = {
 N_NEAREST = max(rule.n_nearest for rule in RULES.values())
 # Peaks count as one within this distance, Th; our own bins are as wide.
 TOLERANCE_DA = 0.02
-# A block of queries against a library of 100,000 spectra takes some 200 MB.
+# A batch of queries against a library of 100,000 spectra takes some 200 MB.
 _QUERIES_AT_ONCE = 256
 
 
@@ -127,10 +127,10 @@ def matchms_neighbours(
     def rows() -> Iterator[NDArray[np.float64]]:
         library = converted(known.records)
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            block = converted(queries[start : start + _QUERIES_AT_ONCE])
+            batch = converted(queries[start : start + _QUERIES_AT_ONCE])
             # It draws progress bars on stderr, unasked.
             with contextlib.redirect_stderr(io.StringIO()):
-                likeness = similarity.matrix(block, library, n_jobs=1)
+                likeness = similarity.matrix(batch, library, n_jobs=1)
             yield from np.nan_to_num(np.asarray(likeness, dtype=np.float64))
 
     k = min(N_NEAREST, len(known.molecules))

@@ -92,16 +92,16 @@ def markdown_tables(result: Mapping[str, Any]) -> str:
 
     Shares are in percent with 95 % intervals.
     """
-    blocks = [
+    tables = [
         _track_table(methods, TRACKS[track], result["paired"][track]["best_peer"])
         for track, methods in result["tracks"].items()
     ]
     by_likeness = result["falloff"]
-    blocks.append(
+    tables.append(
         f"**hit@1 by the truth's likeness to the library** ({by_likeness['fingerprint']}), "
         f"{TRACKS['mass'].lower()}.\n\n{falloff_table(by_likeness, 'mass')}"
     )
-    return "\n".join(blocks)
+    return "\n".join(tables)
 
 
 def draw(result: Mapping[str, Any], output: Path, title: str) -> None:

@@ -151,7 +151,7 @@ def bootstrap_interval(
     sums = np.bincount(group, weights=values, minlength=n_groups)
     sizes = np.bincount(group, minlength=n_groups)
     means = np.empty(n_resamples)
-    # Rows are drawn in blocks, which bounds the memory; the generator gives the same numbers.
+    # Rows are drawn in batches, which bounds the memory; the generator gives the same numbers.
     n_rows = max(_DRAWS // n_groups, 1)
     for start in range(0, n_resamples, n_rows):
         rows = slice(start, min(start + n_rows, n_resamples))

@@ -69,7 +69,7 @@ def expected_calibration_error(p: Floats, y: Floats, n_bins: int = N_BINS) -> fl
 def brier_score(p: Floats, y: Floats) -> float:
     """Return the expected squared difference of p and whether the best candidate is right.
 
-    For an outcome that hangs on a tie, ``y (1 - p)^2 + (1 - y) p^2``.
+    For an outcome that depends on a tie, ``y (1 - p)^2 + (1 - y) p^2``.
     """
     return float(np.mean(y * (1 - p) ** 2 + (1 - y) * p**2)) if len(p) else float("nan")
 

@@ -497,7 +497,7 @@ def analogue_scores(
     if listed is not None:
         strength = np.where(listed[:k], strength * (1.0 - cosine**2), strength)
     votes = alike * strength
-    # Row by row, not as a matrix product, whose rounding may hang on a row's place.
+    # Row by row, not as a matrix product, whose rounding may depend on a row's place.
     return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
 
 

@@ -23,8 +23,8 @@ _STRENGTH = 1.0
 # what the 127 positive queries of CASMI 2016 show (docs/research.md).
 _LOOK_ALIKES = 0.075
 FEWEST_QUERIES = 20
-"""Runs of fewer queries do not show their share: scores of a few queries must not hang on which
-others are in the file, and so few would tell little."""
+"""Runs of fewer queries do not show their share: scores of a few queries must not depend on which
+others are in the file, and so few show little."""
 
 _NO_MEASURED = -50.0  # nats
 _GRID = 400  # shares that an interval is read off

@@ -36,9 +36,9 @@ def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> fr
     Raises
     ------
     InputError
-        If a file cannot be read, names no compound at all, or has a row whose compound cannot be
-        told: an exclusion that quietly misses a compound would let it into training. In a strict
-        report also at the first malformed record.
+        If a file cannot be read, names no compound at all, or has a row without a readable
+        compound: an exclusion that quietly misses a compound would let it into training. In a
+        strict report also at the first malformed record.
     """
     report = report if report is not None else ReadReport()
     blocks: set[str] = set()
@@ -61,8 +61,8 @@ def read_truth(path: Path) -> dict[str, str]:
     Raises
     ------
     InputError
-        If the file or a column is missing, a row's compound cannot be told, or two rows of one
-        query disagree.
+        If the file or a column is missing, a row has no readable compound, or two rows of one query
+        disagree.
     """
     truth: dict[str, str] = {}
     for line, row in _rows(path, required="query_id"):

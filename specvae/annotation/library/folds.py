@@ -12,7 +12,7 @@ from specvae.files import atomic_text
 def fold_of(first_block: str, validation: float, test: float, seed: int | str) -> str:
     """Return the fold of a compound: ``train``, ``val`` or ``test``.
 
-    The fold hangs on the first block and the seed alone (a SHA-256 digest read as a number from 0
+    The fold depends on the first block and the seed alone (a SHA-256 digest read as a number from 0
     to 1), so a compound stays in its fold when the library grows or is filtered otherwise. Splits
     that must not follow one another need seeds of different spelling.
     """

@@ -66,7 +66,7 @@ NO_LICENCE = "not stated"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings of a training, as far as they are told afterwards.
+    """The settings of a training that are shown afterwards.
 
     ``TrainConfig`` has all of them. What another version had is kept, since nothing depends on it
     once the model is trained.

@@ -144,15 +144,17 @@ def why_first(answer: Answer) -> str:
         for kind, a, b in zip(EVIDENCE_KINDS, first.terms, second.terms, strict=True)
         if abs(a - b) >= LEAST_SAY
     }
-    told = ", ".join(
+    moves = ", ".join(
         f"{TERM_NAMES[kind]} {signed(value)}"
         for kind, value in sorted(moved.items(), key=lambda item: -abs(item[1]))
     )
     silent = [TERM_NAMES[kind] for kind in EVIDENCE_KINDS if kind not in moved]
-    said = f"{lead}: {told}." if told else f"{lead}: every kind of evidence moves it by little."
-    if silent and told:
-        said += f" No say: {', '.join(silent)}."
-    return said
+    sentence = (
+        f"{lead}: {moves}." if moves else f"{lead}: every kind of evidence moves it by little."
+    )
+    if silent and moves:
+        sentence += f" No say: {', '.join(silent)}."
+    return sentence
 
 
 def _second(answer: Answer) -> Annotation | None:

@@ -27,7 +27,7 @@ def with_library(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Annotator, tuple[str, ...]]:
-    """Return the model with what it remembers in this run, and what the user is told of it.
+    """Return the model with what it remembers in this run, and lines that say so to the user.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ class Job:
         """Return the same with the sizes of the files as they are here."""
         return replace(self, sizes=tuple(path.stat().st_size for path in self.files))
 
-    def here(self) -> Job:
+    def resolved(self) -> Job:
         """Return the same with paths that hold in this process."""
         if Path.cwd() == self.folder:
             return self
@@ -188,16 +188,16 @@ _sessions: dict[object, _Session] = {}
 def rank_piece(job: Job) -> Piece:
     """Rank the queries of a piece; runs in any process that can read the files."""
     shard = job.options.shard or (1, 1)
-    there = job.here()
+    local = job.resolved()
     with _turn:
-        session = _session_for(there)
+        session = _session_for(local)
         placed: list[Placed] = [
-            (place, _named(outcome, there.queries, job.queries))
+            (place, _named(outcome, local.queries, job.queries))
             for place, outcome in session.run.drafts_of(
                 session.opened, shard, top=job.top, explained=job.explained
             )
         ]
-        reading = _reading(session.run, there, job) if job.is_first else None
+        reading = _reading(session.run, local, job) if job.is_first else None
         return Piece(
             placed,
             session.opened.n_records,
@@ -227,18 +227,18 @@ def _session_for(job: Job) -> _Session:
     return _sessions[key]
 
 
-def _named(outcome: Draft | Unranked, there: Path, given: Path) -> Draft | Unranked:
+def _named(outcome: Draft | Unranked, local: Path, given: Path) -> Draft | Unranked:
     """Return an outcome that names the file of queries as it was given."""
-    if there == given or outcome.query is None:
+    if local == given or outcome.query is None:
         return outcome
     spectrum = replace(outcome.query.spectrum, path=str(given))
     return replace(outcome, query=replace(outcome.query, spectrum=spectrum))
 
 
-def _reading(run: RankingRun, there: Job, given: Job) -> tuple[ReadReport, ReadReport]:
+def _reading(run: RankingRun, local: Job, given: Job) -> tuple[ReadReport, ReadReport]:
     names = {
-        str(there.queries): str(given.queries),
-        str(there.options.candidates): str(given.options.candidates),
+        str(local.queries): str(given.queries),
+        str(local.options.candidates): str(given.options.candidates),
     }
     reports = (run.queries, run.candidates)
     for report in reports:

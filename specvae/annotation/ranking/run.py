@@ -276,9 +276,9 @@ class RankingRun:
         for numbers, outcomes in self._ranked(opened, shard, kept):
             found = kept.get(numbers)
             if found is None:
-                told = explained and place_of[numbers] < MOST_EXPLAINED
+                is_explained = explained and place_of[numbers] < MOST_EXPLAINED
                 found = [
-                    draft(self.annotator, outcome, top, explained=told)
+                    draft(self.annotator, outcome, top, explained=is_explained)
                     if isinstance(outcome, Ranked)
                     else outcome
                     for outcome in outcomes

@@ -137,12 +137,12 @@ def training_data(
     """
     matrix, table = library.spectra, packed
     pools = {SPECTRUM: spectra, FINGERPRINT: library.compound[structures]}
-    if unpaired_spectra is not None and (n_more := len(unpaired_spectra.offsets) - 1):
+    if unpaired_spectra is not None and (n_new := len(unpaired_spectra.offsets) - 1):
         matrix = SparseMatrix.stack([matrix, unpaired_spectra], matrix.n_columns)
-        pools[SPECTRUM] = np.concatenate([pools[SPECTRUM], len(library) + np.arange(n_more)])
-    if unpaired_packed is not None and (n_more := len(unpaired_packed)):
+        pools[SPECTRUM] = np.concatenate([pools[SPECTRUM], len(library) + np.arange(n_new)])
+    if unpaired_packed is not None and (n_new := len(unpaired_packed)):
         table = np.concatenate([packed, unpaired_packed])
-        pools[FINGERPRINT] = np.concatenate([pools[FINGERPRINT], len(packed) + np.arange(n_more)])
+        pools[FINGERPRINT] = np.concatenate([pools[FINGERPRINT], len(packed) + np.arange(n_new)])
     tables: dict[str, Tensor | SparseRows | PackedBits] = {
         SPECTRUM: sparse_rows(matrix),
         FINGERPRINT: PackedBits(torch.from_numpy(table), layout.n_bits),

@@ -186,17 +186,17 @@ def test_predictions_stand_beside_the_nearest_spectrum(folder: Path) -> None:
         assert done.exception is None, done.output
         return list(csv.DictReader(io.StringIO(done.stdout)))
 
-    told = rows("--library", folder / "today.msp")
-    assert {row["library_match"] for row in told} == {"today-1"}
-    assert float(told[0]["library_cosine"]) > 0.5
+    found = rows("--library", folder / "today.msp")
+    assert {row["library_match"] for row in found} == {"today-1"}
+    assert float(found[0]["library_cosine"]) > 0.5
     packed = fingerprints([PARAXANTHINE], get_layout("morgan4096"), n_jobs=1)
     bits = np.unpackbits(packed[0], bitorder="big")
-    n_set = sum(int(row["library_bit"]) for row in told)
+    n_set = sum(int(row["library_bit"]) for row in found)
     assert n_set == int(bits.sum()) > 0
     bare = rows("--no-library")
     assert {row["library_match"] + row["library_bit"] for row in bare} == {""}
     same = ("query_id", "bit", "probability", "meaning")
-    assert [[row[c] for c in same] for row in told] == [[row[c] for c in same] for row in bare]
+    assert [[row[c] for c in same] for row in found] == [[row[c] for c in same] for row in bare]
 
 
 def test_a_model_without_other_evidence_refuses_a_library(folder: Path) -> None:
@@ -210,8 +210,8 @@ def test_a_library_says_what_it_holds(folder: Path, tmp_path: Path) -> None:
     both = [str(folder / name) for name in ("today.msp", "remembered.msp")]
     built = CliRunner().invoke(library, ["build", *both, "-o", str(output)])
     assert f"4 spectra of 3 compounds in {output}" in built.stdout
-    told = CliRunner().invoke(library, ["info", str(output), "--json"]).stdout
-    described = json.loads(told)
+    text = CliRunner().invoke(library, ["info", str(output), "--json"]).stdout
+    described = json.loads(text)
     assert described["n_spectra"] == 4
     assert described["ion_modes"] == {"positive": 4}
     assert described["adducts"] == {"[M+H]+": 4}

@@ -114,8 +114,8 @@ def test_model_without_calibration_is_refused_in_one_line(
     monkeypatch.chdir(folder)
     error = run(command, folder, *options, model="plain").exception
     assert isinstance(error, CheckpointError)
-    told = f"no probabilities, which {options[0]} needs: the model is not calibrated"
-    assert f"plain.safetensors: {told}" in str(error)
+    message = f"no probabilities, which {options[0]} needs: the model is not calibrated"
+    assert f"plain.safetensors: {message}" in str(error)
     assert "\n" not in str(error)
 
 

@@ -74,11 +74,11 @@ def test_queries_that_state_no_ion_are_what_the_user_says(folder: Path, tmp_path
     assert statuses(silent.stdout) == ["no adduct and no ion mode", "ok"]
     assert "1 of 2 queries ranked; 1 no adduct and no ion mode" in silent.stderr
     assert "--assume-ion-mode positive or --assume-adduct" in silent.stderr
-    told = run("annotate", folder, queries, "--assume-adduct", "M+Na")
-    assert statuses(told.stdout) == ["ok; adduct taken as [M+Na]+", "ok"]
-    assert "2 of 2 queries ranked" in told.stderr
-    assert "adduct taken as [M+Na]+: 1 of the ranked" in told.stderr
-    assert "--assume-ion-mode" not in told.stderr
+    done = run("annotate", folder, queries, "--assume-adduct", "M+Na")
+    assert statuses(done.stdout) == ["ok; adduct taken as [M+Na]+", "ok"]
+    assert "2 of 2 queries ranked" in done.stderr
+    assert "adduct taken as [M+Na]+: 1 of the ranked" in done.stderr
+    assert "--assume-ion-mode" not in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

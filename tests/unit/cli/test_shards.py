@@ -232,8 +232,8 @@ def test_several_files_are_ranked_together(folder: Path, tmp_path: Path) -> None
     records = (folder / "q.mgf").read_text().split("END IONS\n")
     below = tmp_path / "run" / "below"
     below.mkdir(parents=True)
-    for path, some in ((tmp_path / "run" / "b.mgf", records[:6]), (below / "a.mgf", records[6:12])):
-        path.write_text("END IONS\n".join([*some, ""]), encoding="utf-8")
+    for path, part in ((tmp_path / "run" / "b.mgf", records[:6]), (below / "a.mgf", records[6:12])):
+        path.write_text("END IONS\n".join([*part, ""]), encoding="utf-8")
     (tmp_path / "run" / "notes.csv").write_text("x\n", encoding="utf-8")
     output, summary, report = (tmp_path / name for name in ("r.csv", "s.tsv", "r.html"))
     arguments = [

@@ -94,9 +94,9 @@ def test_several_files_and_progress(tmp_path: Path) -> None:
     first, second = tmp_path / "a.smi", tmp_path / "b.tsv"
     first.write_text("CCO a\nCO b\n")
     second.write_text("smiles\tid\nOCC\tagain\nCOC\tc\n")
-    output, told = tmp_path / "pool.h5", Told()
-    CandidatePool.build([first, second], LAYOUT, output, progress=told)
-    assert told.steps[-1] == ("writing the pool", 3)
+    output, progress = tmp_path / "pool.h5", Told()
+    CandidatePool.build([first, second], LAYOUT, output, progress=progress)
+    assert progress.steps[-1] == ("writing the pool", 3)
     with CandidatePool.open(output, LAYOUT) as pool:
         found = pool.slice(0, 3)
     assert found.smiles.tolist() == ["CO", "CCO", "COC"]

@@ -1,4 +1,4 @@
-"""Profile spectra are told from peak lists, and become such."""
+"""Profile spectra are recognised and become peak lists."""
 
 from pathlib import Path
 

@@ -91,8 +91,8 @@ def test_a_dense_source_gives_the_batches_of_its_source() -> None:
 def test_draws_are_the_same_here_and_there() -> None:
     drawn = draws(small_source(10), 4, torch.Generator().manual_seed(1), CPU)
     batches = [next(drawn) for _ in range(3)]
-    assert sorted(torch.cat([rows.here for rows in batches]).tolist()) == list(range(10))
-    assert all(torch.equal(rows.here, rows.there) for rows in batches)
+    assert sorted(torch.cat([rows.on_cpu for rows in batches]).tolist()) == list(range(10))
+    assert all(torch.equal(rows.on_cpu, rows.on_device) for rows in batches)
     assert [len(rows) for rows in batches] == [4, 3, 3]
 
 

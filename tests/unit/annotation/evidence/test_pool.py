@@ -202,12 +202,12 @@ def test_both_ion_modes_have_a_scorer() -> None:
 
 def test_peaks_are_explained_by_the_candidates_fragments(pool: EvidencePool) -> None:
     query = spectrum_of(PHENACETIN, 110.06, 138.0913, 150.5, 180.1019)
-    told = pool.explain(query, parse_molecule(PHENACETIN))
-    formulas = {round(peak.mz, 4): peak.formula for peak in told}
+    explained = pool.explain(query, parse_molecule(PHENACETIN))
+    formulas = {round(peak.mz, 4): peak.formula for peak in explained}
     assert formulas == {110.06: "C6H8NO+", 138.0913: "C8H12NO+", 180.1019: "C10H14NO2+"}
-    assert all(abs(peak.error_ppm) < 10 for peak in told)
+    assert all(abs(peak.error_ppm) < 10 for peak in explained)
     mol = parse_molecule(PHENACETIN).mol
-    for peak in told:
+    for peak in explained:
         elements = [mol.GetAtomWithIdx(atom).GetSymbol() for atom in peak.atoms]
         assert f"C{elements.count('C')}H" in peak.formula
 
@@ -218,8 +218,8 @@ def test_a_fragment_far_off_in_mass_is_no_explanation(
 ) -> None:
     """It may be within the score's tolerance of 3 mTh, but no reader would believe it."""
     query = spectrum_of(PHENACETIN, mz, 138.0913, 180.1019)
-    told = pool.explain(query, parse_molecule(PHENACETIN))
-    assert (round(mz, 4) in {round(peak.mz, 4) for peak in told}) == is_shown
+    explained = pool.explain(query, parse_molecule(PHENACETIN))
+    assert (round(mz, 4) in {round(peak.mz, 4) for peak in explained}) == is_shown
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,11 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     broken: list[str] = []
     fragment_scores = EvidencePool.fragment_scores
 
-    def counted(self: EvidencePool, query: Spectrum, some: CandidateSet) -> NDArray[np.float64]:
-        broken.extend(some.smiles)
-        return fragment_scores(self, query, some)
+    def counted(
+        self: EvidencePool, query: Spectrum, candidates: CandidateSet
+    ) -> NDArray[np.float64]:
+        broken.extend(candidates.smiles)
+        return fragment_scores(self, query, candidates)
 
     monkeypatch.setattr(EvidencePool, "fragment_scores", counted)
     only = replace(pool, weights={**pool.weights, "analogues": 0.0})

@@ -204,10 +204,11 @@ def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> Non
     places = tuple(a.GetIdx() for a in mol.mol.GetAtoms() if a.GetSymbol() == "O")
     peak = replace(answer.explanation.peaks[0], atoms=places)  # type: ignore[union-attr]
     best = replace(answer.annotations[0], smiles=backwards, molecule=mol)
-    told = replace(answer.explanation, peaks=(peak,))  # type: ignore[type-var]
+    explanation = replace(answer.explanation, peaks=(peak,))  # type: ignore[type-var]
     page = Page(
         source(
-            [replace(answer, annotations=(best, answer.annotations[1]), explanation=told)], tmp_path
+            [replace(answer, annotations=(best, answer.annotations[1]), explanation=explanation)],
+            tmp_path,
         )
     )
     first = page.json["d1"]["first"]

@@ -131,11 +131,11 @@ def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
         assert isinstance(bits, torch.Tensor)
         packed = np.packbits(bits.numpy().astype(np.uint8), axis=1, bitorder="little")
         assert not only & {row.tobytes() for row in packed}
-    told = skipped(files.output)
-    assert told.count(("library.msp", "EXCLUDED", BLOCK[excluded])) == 4
-    assert (molecules.name, "EXCLUDED", BLOCK[excluded]) in told
+    written = skipped(files.output)
+    assert written.count(("library.msp", "EXCLUDED", BLOCK[excluded])) == 4
+    assert (molecules.name, "EXCLUDED", BLOCK[excluded]) in written
     for name, times in (("library.msp", 2), (molecules.name, 1)):
-        out = [detail for path, reason, detail in told if (path, reason) == (name, "HELD_OUT")]
+        out = [detail for path, reason, detail in written if (path, reason) == (name, "HELD_OUT")]
         assert sorted(out) == sorted(times * list(held))
     assert BLOCK[excluded] not in header.compounds["train"]
     assert header.provenance.files[-1].name == "exclude.txt"
@@ -315,7 +315,7 @@ BAD_INPUTS = {
 def test_unusable_structures_are_told_before_anything_is_read(
     files: TrainFiles, tmp_path: Path, option: str, bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, content, told = BAD_INPUTS[bad]
+    name, content, written = BAD_INPUTS[bad]
     path = tmp_path / name
     if path.suffix == ".h5":
         (tmp_path / "molecules.csv").write_text("smiles\nCCO\n")
@@ -324,7 +324,7 @@ def test_unusable_structures_are_told_before_anything_is_read(
         path.write_text(content)
     monkeypatch.setattr(module, "read_library", lambda *_: pytest.fail("the library is read"))
     unusable = replace(files, **{option: path if option == "structures" else (path,)})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=written) as caught:
         run(tiny_config(), unusable)
     assert "\n" not in str(caught.value)
     assert not files.output.exists()
@@ -376,9 +376,9 @@ def test_a_calibration_that_fails_loses_nothing(
         patch.setattr(module, "calibrate", fail)
         with pytest.raises(
             TrainingError, match=r"written.*structures\.csv: gone.*--resume"
-        ) as told:
+        ) as written:
             run(config, files)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(written.value)
     assert AnnotatorHeader.read(files.output / MODEL_FILE).calibration is None
     assert Annotator.load(files.output / MODEL_FILE, "cpu").probability is not None
     assert (files.output / "training.png").exists()
@@ -424,17 +424,17 @@ def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Pa
         f"BEGIN IONS\nTITLE=a\nPEPMASS=100\nSMILES={ALCOHOLS[0]}\n50.05 1\nEND IONS\n\n"
         f"BEGIN IONS\nTITLE=b\nPEPMASS=100\nSMILES={ALCOHOLS[1]}\nEND IONS\n"
     )
-    told: list[str] = []
+    written: list[str] = []
 
     class Listener(Silence):
         def log(self, message: str) -> None:
-            told.append(message)
+            written.append(message)
 
     files = replace(files, exclude=(path,))
     train(tiny_config(), files, device="cpu", n_jobs=1, progress=Listener())
     assert ("exclude.mgf", "NO_PEAKS", "") in skipped(files.output)
     assert ("library.msp", "EXCLUDED", BLOCK[ALCOHOLS[0]]) in skipped(files.output)
-    (warning,) = [message for message in told if message.startswith("warning")]
+    (warning,) = [message for message in written if message.startswith("warning")]
     assert "1 unreadable records of exclusion files" in warning
     with pytest.raises(InputError, match=r"exclude\.mgf"):
         train(tiny_config(), files, device="cpu", n_jobs=1, strict=True, force=True)

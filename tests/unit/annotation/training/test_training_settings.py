@@ -219,12 +219,12 @@ def test_a_file_that_is_no_toml_is_one_short_line(tmp_path: Path, text: str) -> 
 
 
 def test_ranges_say_what_is_wanted() -> None:
-    told = {
+    texts = {
         "0 or more": Range(0.0),
         "above 0 and at most 1": Range(0.0, 1.0, open_low=True),
         "0 or more and below 1 (0 for none)": Range(0.0, 1.0, open_high=True, note="0 for none"),
     }
-    assert {text: str(wanted) for text, wanted in told.items()} == {text: text for text in told}
+    assert {text: str(wanted) for text, wanted in texts.items()} == {text: text for text in texts}
     assert 0.0 in Range(0.0)
     assert 0.0 not in Range(0.0, open_low=True)
     assert 1.0 in Range(0.0, 1.0)

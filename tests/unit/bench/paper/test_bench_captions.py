@@ -247,8 +247,8 @@ def test_decoded_features_are_shown_by_the_nearest_training_image(
     experiment = cub_captions(len(captions.vocabulary))
     task = tasks.CaptionTask(experiment, captions, metric)
     features = captions.train.features
-    near = torch.from_numpy(features[[7, 2]]) + 0.01
-    assert task.nearest(near).tolist() == [7, 2]
+    moved = torch.from_numpy(features[[7, 2]]) + 0.01
+    assert task.nearest(moved).tolist() == [7, 2]
     few = tasks.CaptionTask(experiment, captions.first(30), metric)  # of three images
     assert set(few.nearest(torch.from_numpy(features)).tolist()) == {0, 1, 2}
     texts: dict[str, Mapping[str, list[str]]] = {}
@@ -271,9 +271,9 @@ def test_decoded_features_are_shown_by_the_nearest_training_image(
     )
     wanted = written[distances.argmin(1)].transpose(0, 3, 1, 2) / 255
     np.testing.assert_allclose(images["images"]["original"].numpy(), wanted, atol=1e-6)
-    told = set(captions.vocabulary.decode(captions.train.tokens[::10]))
-    assert set(texts["samples"]["nearest image"]) <= told
-    assert set(texts["reconstructions"]["nearest image, from text"]) <= told
+    known = set(captions.vocabulary.decode(captions.train.tokens[::10]))
+    assert set(texts["samples"]["nearest image"]) <= known
+    assert set(texts["reconstructions"]["nearest image, from text"]) <= known
     np.save(folder / TRAIN_PICTURES, written[1:])
     with pytest.raises(
         InputError, match=r"uint8 array of shape \(11, 4, 5, 3\), wanted uint8 \(12"

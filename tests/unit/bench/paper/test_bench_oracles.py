@@ -132,7 +132,7 @@ def test_images_of_another_shape_are_refused(oracle: Oracle) -> None:
 
 
 def test_an_image_is_judged_alone() -> None:
-    """Batch statistics or dropout would make a class hang on its batch, and move the buffers."""
+    """Batch statistics or dropout would make a class depend on its batch, and move the buffers."""
     settings = OracleSettings("resnet18", epochs=1, batch_size=4, max_shift=0)
     oracle = train_oracle(settings, TRAIN.take(slice(8)), TEST.take(slice(4)))
     oracle.network.train()  # Whatever another user of the network did.

@@ -19,12 +19,12 @@ from specvae_bench.paper.sentences import (
     ATTRIBUTES,
     TEMPLATES,
     VOCABULARY,
-    ToldDigits,
+    DescribedDigits,
     described,
     measured,
     moved,
     read_back,
-    told,
+    to_sentences,
 )
 from specvae_bench.paper.tasks import SentenceTask
 
@@ -141,10 +141,10 @@ def test_digits_move_to_nine_places(blocks: ImageSet) -> None:
 def test_a_sentence_says_what_is_read_from_it() -> None:
     sizes = [len(each.words) for each in ATTRIBUTES.values()]
     grid = torch.cartesian_prod(*(torch.arange(size) for size in sizes))  # all there is to say
-    tokens = told(grid, 0)
+    tokens = to_sentences(grid, 0)
     assert torch.equal(read_back(torch.from_numpy(tokens)), grid)
-    assert (tokens != told(grid, 1)).any()
-    assert np.array_equal(tokens, told(grid, 0))
+    assert (tokens != to_sentences(grid, 1)).any()
+    assert np.array_equal(tokens, to_sentences(grid, 0))
     # All words are in use, and those of the attributes have one meaning each.
     words = [word for each in ATTRIBUTES.values() for synonyms in each.words for word in synonyms]
     assert len(words) == len(set(words))
@@ -173,7 +173,7 @@ def test_broken_sentences_say_nothing_or_in_part() -> None:
 
 def test_real_digits_are_described_in_thirds() -> None:
     train, _ = read_mnist(shared("mnist"))
-    digits = ToldDigits.about(train.take(slice(6000)), 0)
+    digits = DescribedDigits.about(train.take(slice(6000)), 0)
     for column, name in enumerate(ATTRIBUTES):
         shares = torch.bincount(digits.values[:, column]) / len(digits)
         assert shares.min() > 0.6 / len(shares), name
@@ -189,7 +189,7 @@ def test_what_a_model_draws_is_read_and_measured(
         replace(text, encoder=NetworkConfig((6,), embedding=3), decoder=NetworkConfig((32,))),
     )
     experiment = replace(mnist_captions(len(VOCABULARY)), modalities=small, n_latent=2)
-    folds = ToldDigits.about(blocks.take(slice(40)), 0), ToldDigits.about(blocks, 1)
+    folds = DescribedDigits.about(blocks.take(slice(40)), 0), DescribedDigits.about(blocks, 1)
     card = OracleCard(OracleSettings("digit-net"), (1, 28, 28), "", "", 1.0, 0.0)
     task = SentenceTask(experiment, *folds, Oracle(DigitNet(1, 28), card), n_prior=50)
     model = MultimodalVAE(experiment.model_config("svae")).eval()
@@ -197,9 +197,9 @@ def test_what_a_model_draws_is_read_and_measured(
     right = folds[1].images.labels.clone()
     monkeypatch.setattr(Oracle, "predict", lambda _, pixels: right[: len(pixels)])
     figures = task.measure(model, "test", generator)
-    # An oracle that knows the digit: what is told of the pairs themselves is all true.
+    # An oracle that knows the digit: every sentence about the pairs themselves is true.
     assert figures["ground-truth"] == figures["ground-truth-digit"] == 1.0
-    # All digits that are decoded are right then, and some of what else is to be seen.
+    # Then all decoded digits are right, and a share of the other attributes.
     assert figures["text->image-digit"] == 1.0
     assert 1 / 6 <= figures["text->image"] < 1.0
     right[:] = (right + 1) % 10
