@@ -26,6 +26,7 @@ T = TypeVar("T")
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _LONGEST_VALUE = 60  # characters of a value in a message
 _UNKNOWN = "keeps unknown keys"
+_EARLIER = "earlier name"
 
 
 def unknown_keys() -> Any:  # noqa: ANN401 (dataclasses.field, too, is any default)
@@ -35,6 +36,17 @@ def unknown_keys() -> Any:  # noqa: ANN401 (dataclasses.field, too, is any defau
     that are None are not written then: a key that was missing stays missing.
     """
     return dataclasses.field(default_factory=dict, metadata={_UNKNOWN: True})
+
+
+def earlier_key(name: str) -> dict[str, str]:
+    """Return the metadata of a field whose key was `name` once; that key is still read."""
+    return {_EARLIER: name}
+
+
+def _earlier_names(kind: Any) -> dict[str, str]:  # noqa: ANN401 (a dataclass or its instance)
+    """Return today's name of each field that had another."""
+    fields = dataclasses.fields(kind)
+    return {f.metadata[_EARLIER]: f.name for f in fields if _EARLIER in f.metadata}
 
 
 def _field_of_unknown(kind: Any) -> str | None:  # noqa: ANN401 (a dataclass or its instance)
@@ -140,6 +152,8 @@ def from_json(kind: type[T], data: object, place: str = "") -> T:
         raise ConfigError(f"{where}wanted a table of {kind.__name__}, found {shortened(data)}")
     hints = _hints(typing.cast(Any, kind))
     fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
+    today = _earlier_names(kind)
+    data = {today.get(key) or key: value for key, value in data.items()}
     unknown = _field_of_unknown(kind)
     others: dict[str, Any] = {}
     if unknown is not None:
@@ -278,10 +292,13 @@ def override(config: T, values: Mapping[str, Any]) -> T:
     """
     nested = to_json(config)
     known = flatten(nested)
-    for key, value in values.items():
+    today = _earlier_names(config)
+    for given, value in values.items():
+        first, dot, rest = given.partition(".")
+        key = today.get(first, first) + dot + rest
         if key not in known:
             raise ConfigError(
-                f"unknown setting {shortened(key)}; the nearest known one is "
+                f"unknown setting {shortened(given)}; the nearest known one is "
                 f"{nearest(key, known)!r}"
             )
         *groups, name = key.split(".")

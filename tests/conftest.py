@@ -199,7 +199,7 @@ def model(made_once: Callable[[str, Callable[[Path], None]], Path], own_cache: N
 
     Most tests are not about what candidates are ranked by, and this takes half the time.
     """
-    return made_once("model", lambda folder: _train(folder, "--set", "experts.library=false"))
+    return made_once("model", lambda folder: _train(folder, "--set", "evidence.library=false"))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def write_run(folder: Path) -> Path:
     stored, companions = to_companions(pool)
     header = replace(
         tiny.header,
-        experts=stored,
+        evidence=stored,
         program="specvae",
         probability=default_probability().to_json(),
     )

@@ -124,8 +124,8 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
                 ),
             )
         )
-    if header.experts is not None:
-        lines += _evidence_lines(header.experts, header.calibration)
+    if header.evidence is not None:
+        lines += _evidence_lines(header.evidence, header.calibration)
     lines += [
         ("took", ", ".join(f"{step} {s:.0f} s" for step, s in header.seconds.items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())),

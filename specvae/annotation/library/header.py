@@ -1,7 +1,7 @@
 """What a checkpoint says of an annotator: the model's header, and what is known of spectra.
 
-It is read without torch. The keys in the file are older than the words here: ``config`` holds the
-settings, ``experts`` the memory of the evidence.
+It is read without torch. Two keys in the file are older than the words here: ``config`` holds the
+settings, ``experts`` the evidence.
 """
 
 from __future__ import annotations
@@ -226,6 +226,9 @@ class StoredEvidence:
     others: Mapping[str, Any] = settings.unknown_keys()
 
 
+_EVIDENCE = "experts"  # the key of the evidence in the file
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnnotatorHeader(Header):
     """The header of an annotator's checkpoint.
@@ -248,7 +251,7 @@ class AnnotatorHeader(Header):
         By step of the training.
     validation
         None without a validation fold.
-    experts
+    evidence
         The other evidence; None: the model ranks by the predicted fingerprint alone.
     probability
         ``ProbabilityModel.to_json()``; None: candidates get no probabilities.
@@ -264,7 +267,7 @@ class AnnotatorHeader(Header):
     best_epoch: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     validation: ValidationFigures | None = None
-    experts: StoredEvidence | None = None
+    evidence: StoredEvidence | None = None
     probability: Mapping[str, Any] | None = None
     calibration: CalibrationFigures | None = None
 
@@ -277,9 +280,16 @@ class AnnotatorHeader(Header):
         ConfigError
             If a key is missing or a value has the wrong type.
         """
-        if isinstance(data, Mapping) and data.get("validation") == {}:
-            data = {**data, "validation": None}  # how it was written without a validation fold
+        if isinstance(data, Mapping):
+            data = {"evidence" if key == _EVIDENCE else key: data[key] for key in data}
+            if data.get("validation") == {}:
+                data["validation"] = None  # how it was written without a validation fold
         return super().from_json(data)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as JSON values; what is None is left out."""
+        data = super().to_json()
+        return {_EVIDENCE if key == "evidence" else key: value for key, value in data.items()}
 
     @classmethod
     def of_model(cls, header: Header, path: Path) -> Self:

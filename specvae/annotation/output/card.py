@@ -77,9 +77,9 @@ def _lines(header: AnnotatorHeader, name: str, licence: str | None) -> Iterator[
         f"{provenance.n_spectra:,} spectra of {provenance.n_compounds:,} compounds, "
         f"{provenance.n_spectra_by_fold.get('train', 0):,} of them learned from."
     )
-    if header.experts is not None:
+    if header.evidence is not None:
         yield (
-            f"The model remembers the spectra and structures of {len(header.experts.smiles):,} "
+            f"The model remembers the spectra and structures of {len(header.evidence.smiles):,} "
             "compounds: whoever has the file can read them."
         )
     yield ""
@@ -134,6 +134,6 @@ def _figures(header: AnnotatorHeader) -> Iterator[str]:
             f"within {fitted.ppm:g} ppm: hit@1 {fitted.hit_at_1:.1%}, hit@5 {fitted.hit_at_5:.1%} "
             "of the very same (in-sample)."
         )
-    if header.experts is not None:
-        weights = ", ".join(f"{kind} {w:.2f}" for kind, w in header.experts.weights.items())
+    if header.evidence is not None:
+        weights = ", ".join(f"{kind} {w:.2f}" for kind, w in header.evidence.weights.items())
         yield f"- Weights of evidence: {weights}."

@@ -77,11 +77,11 @@ class Annotator:
         self.layout = _checked_layout(header.fingerprint)
         self.bins = header.bins
         # Probabilities hold for the scores that they were fitted to: those of all evidence.
-        whole = evidence_pool is not None or header.experts is None
+        whole = evidence_pool is not None or header.evidence is None
         features = LIST_FEATURES if evidence_pool is not None else ()
         stored = header.probability if whole else None
         self.probability = _probability_model(stored, features)
-        if stored is not None and header.experts is not None and is_outdated(header.experts):
+        if stored is not None and header.evidence is not None and is_outdated(header.evidence):
             self.probability = default_probability()
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
@@ -107,11 +107,11 @@ class Annotator:
         model, general = load_checkpoint(path, torch_device)
         header = AnnotatorHeader.of_model(general, path)
         pool = None
-        if not fingerprint_only and header.experts is not None:
+        if not fingerprint_only and header.evidence is not None:
             companions = load_companions(path)
             try:
-                pool = from_companions(header.experts, companions)
-                _require_same(pool.layout, probe_sha256=header.experts.probe_sha256)
+                pool = from_companions(header.evidence, companions)
+                _require_same(pool.layout, probe_sha256=header.evidence.probe_sha256)
             except (KeyError, TypeError, ValueError, ConfigError) as error:
                 raise CheckpointError(
                     f"{path}: the evidence in the header makes no sense: {error!r}"

@@ -122,10 +122,10 @@ def require_usable(
         If a file is missing or of another kind, or a pool has another fingerprint layout.
     """
     _require_pairs_alone(config, files)
-    if files.structures is not None and not config.experts.library:
+    if files.structures is not None and not config.evidence.library:
         raise ConfigError(
             f"{files.structures}: --structures is for fitting the weights of all evidence, which "
-            "experts.library = false turns off"
+            "evidence.library = false turns off"
         )
     _require_files(files)
     for path in (*files.spectra, *files.unpaired_spectra):
@@ -221,7 +221,7 @@ def read_library(
         report,
         wanted,
         lambda n: progress.progress("reading spectra", n),
-        ANALOGUE_BINS if config.experts.library else None,
+        ANALOGUE_BINS if config.evidence.library else None,
     )
     progress.log(
         f"{report.summary()}; kept {len(library):,} spectra of {len(library.molecules):,} compounds"

@@ -447,7 +447,7 @@ class _Run:
                 probability = calibration.probability
                 header = replace(header, calibration=calibration.figures)
             stored, companions = to_companions(pool)
-            header = replace(header, probability=probability.to_json(), experts=stored)
+            header = replace(header, probability=probability.to_json(), evidence=stored)
         save_checkpoint(self.files.output / MODEL_FILE, trained.model, header, companions)
         return header
 

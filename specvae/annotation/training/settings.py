@@ -19,6 +19,7 @@ from specvae.settings import (
     Range,
     Share,
     Weight,
+    earlier_key,
     flatten,
     require_choice,
     require_ranges,
@@ -169,7 +170,9 @@ class TrainConfig:
     optim: OptimSettings = field(default_factory=OptimSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
-    experts: EvidenceSettings = field(default_factory=EvidenceSettings)
+    evidence: EvidenceSettings = field(
+        default_factory=EvidenceSettings, metadata=earlier_key("experts")
+    )
 
     def __post_init__(self) -> None:
         require_ranges(self)
@@ -264,7 +267,7 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
             weight_averaging=0.0,
             compound_balance=0.0,
         ),
-        experts=EvidenceSettings(library=False),
+        evidence=EvidenceSettings(library=False),
     )
 
 

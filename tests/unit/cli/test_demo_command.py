@@ -69,9 +69,9 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_evidence_has_a_say(header: AnnotatorHeader) -> None:
-    assert header.experts is not None
-    assert set(header.experts.weights) == set(EVIDENCE_KINDS)
-    assert all(weight > 0.05 for weight in header.experts.weights.values())
+    assert header.evidence is not None
+    assert set(header.evidence.weights) == set(EVIDENCE_KINDS)
+    assert all(weight > 0.05 for weight in header.evidence.weights.values())
     assert header.probability is not None
 
 
@@ -93,8 +93,8 @@ def test_what_is_shipped_is_what_the_script_makes(
     learned_from = {file.name: file.sha256 for file in header.provenance.files}
     assert learned_from["demo-library.msp"] == hashlib.sha256(text).hexdigest()
     blocks = {maker.first_block(record) for record in known}
-    assert header.experts is not None
-    assert blocks <= set(header.experts.first_blocks)
+    assert header.evidence is not None
+    assert blocks <= set(header.evidence.first_blocks)
 
 
 @pytest.mark.parametrize("name", ["queries.mgf", "model/model.safetensors"])

@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packed = fingerprints(remembered.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
     pool = EvidencePool.from_library(remembered, np.arange(len(remembered)), packed)
     stored, companions = to_companions(pool)
-    header = replace(tiny.header, experts=stored, program="specvae")
+    header = replace(tiny.header, evidence=stored, program="specvae")
     save_checkpoint(folder / "model.safetensors", tiny.model, header, companions)
     save_checkpoint(folder / "plain.safetensors", tiny.model, tiny.header)
     lines = "\n".join(("smiles", THEOPHYLLINE, THEOBROMINE, PARAXANTHINE, CAFFEINE))
@@ -135,7 +135,7 @@ def test_a_model_that_encodes_as_before_remembers_spectra_too(folder: Path, tmp_
     empty = AnalogueIndex.empty(old)
     pool, _ = replace(pool.forgetting(), index=empty).remembering(encoded)
     stored, companions = to_companions(pool)
-    header = replace(tiny.header, experts=stored, program="specvae")
+    header = replace(tiny.header, evidence=stored, program="specvae")
     save_checkpoint(folder / "old.safetensors", tiny.model, header, companions)
     assert best(run(folder, "--library", folder / "today.msp", model="old"))["level"] == "2a"
     # What is encoded already is not encoded again.

@@ -56,7 +56,7 @@ def weigh(pool: EvidencePool, query: Spectrum, found: CandidateSet) -> Evidence:
     return pool.weigh(query, found, packed, np.arange(len(found), dtype=np.float64))
 
 
-def test_the_score_is_the_weighted_sum_of_the_experts(pool: EvidencePool) -> None:
+def test_the_score_is_the_weighted_sum_of_the_evidence(pool: EvidencePool) -> None:
     found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     result = weigh(pool, query, found)
@@ -187,7 +187,7 @@ def test_a_library_stored_without_ion_modes_only_speaks_for_candidates(
         assert ratios[1] == 0.0
 
 
-def test_a_checkpoint_keeps_the_experts(pool: EvidencePool) -> None:
+def test_a_checkpoint_keeps_the_evidence(pool: EvidencePool) -> None:
     stored, tensors = to_companions(pool)
     text = json.dumps(to_json(stored))
     again = from_companions(from_json(StoredEvidence, json.loads(text)), tensors)

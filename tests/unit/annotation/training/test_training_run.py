@@ -343,8 +343,8 @@ def test_a_missing_file_is_told_before_the_library_is_read(
 
 def test_structures_without_a_use_are_refused(files: TrainFiles) -> None:
     unused = replace(files, structures=files.spectra[0])
-    with pytest.raises(ConfigError, match=r"experts\.library = false"):
-        run(tiny_config(experts__library=False), unused)
+    with pytest.raises(ConfigError, match=r"evidence\.library = false"):
+        run(tiny_config(evidence__library=False), unused)
 
 
 def test_unpaired_files_of_which_nothing_is_left_are_refused(

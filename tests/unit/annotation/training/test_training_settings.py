@@ -201,8 +201,12 @@ def test_keys_written_before_stay_readable(tmp_path: Path) -> None:
     from_header = from_json(TrainConfig, OLD_HEADER)
     assert from_toml == from_header
     assert from_header.model.spectrum_encoder == (8,)
-    assert (from_header.experts.library, from_header.inputs.max_peaks) == (False, 0)
+    assert (from_header.evidence.library, from_header.inputs.max_peaks) == (False, 0)
     assert from_json(TrainConfig, json.loads(json.dumps(from_header.to_json()))) == from_header
+    assert "evidence" in from_header.to_json()
+    assert not override(TrainConfig(), {"experts.library": False}).evidence.library
+    with pytest.raises(ConfigError, match=r"unknown setting 'experts\.librarry'"):
+        override(TrainConfig(), {"experts.librarry": False})
 
 
 @pytest.mark.parametrize(
