@@ -21,6 +21,11 @@ def library_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def structures_option(about: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--structures``, which must be given and may be repeated."""
+    return click.option("--structures", type=INPUT, multiple=True, required=True, help=about)
+
+
 def exclude_option(function: Decorated) -> Decorated:
     """Add ``--exclude``."""
     return click.option(

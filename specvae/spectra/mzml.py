@@ -299,13 +299,7 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     def peaks() -> tuple[Numbers, Numbers]:
         mz = _mzml_array(arrays, _MZ_ARRAY)
         intensity = _mzml_array(arrays, _INTENSITY_ARRAY)
-        if mz.size != intensity.size:
-            detail = f"{mz.size} m/z values, {intensity.size} intensities"
-            raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-        if n_declared.strip("0") and n_declared != str(mz.size):
-            detail = f"{shown(n_declared)} declared, {mz.size} found"
-            raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-        return mz, intensity
+        return _counted(mz, intensity, n_declared)
 
     return _Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
 
@@ -485,6 +479,11 @@ def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Number
         if pairs.size == 2 and not pairs.any() and not n_declared.strip("0"):
             pairs = pairs[:0]  # some writers put one empty pair where there is no peak
         mz, intensity = pairs[0::2], pairs[1::2]
+    return _counted(mz, intensity, n_declared)
+
+
+def _counted(mz: Numbers, intensity: Numbers, n_declared: str) -> tuple[Numbers, Numbers]:
+    """Return both columns of a spectrum, if they are as long as each other and as declared."""
     if mz.size != intensity.size:
         detail = f"{mz.size} m/z values, {intensity.size} intensities"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)

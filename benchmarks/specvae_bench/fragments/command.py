@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, library_filter_options
+from specvae.cli.options import library_filter_options
 from specvae_bench.options import (
     exclude_option,
     library_option,
@@ -16,18 +16,13 @@ from specvae_bench.options import (
     ppm_option,
     require_results,
     seed_option,
+    structures_option,
 )
 
 
 @click.command()
 @library_option
-@click.option(
-    "--structures",
-    type=INPUT,
-    multiple=True,
-    required=True,
-    help="Table or pool with structures of like mass; may be given again.",
-)
+@structures_option("Table or pool with structures of like mass (repeatable).")
 @library_filter_options
 @exclude_option
 @click.option(

@@ -17,6 +17,7 @@ from specvae_bench.options import (
     ppm_option,
     require_results,
     seed_option,
+    structures_option,
 )
 
 FILES = ("laboratories.json", "table.md", "laboratories.png", "truth.csv")
@@ -26,13 +27,7 @@ FIT_FILES = ("evidence.json", "probability.json")
 
 @click.command()
 @library_option
-@click.option(
-    "--structures",
-    type=INPUT,
-    multiple=True,
-    required=True,
-    help="Table of structures that candidates are taken from (repeatable).",
-)
+@structures_option("Table of structures that candidates are taken from (repeatable).")
 @click.option(
     "--by",
     default="laboratory",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
-from specvae.annotation.output.plots import save_png
+from specvae.annotation.output.plots import label_axes, save_png
 from specvae_bench.laboratories.calibration import Promises
 from specvae_bench.markdown import percent, table
 
@@ -161,11 +161,7 @@ def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("truth ranked first")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="0.9", lw=0.8)
-    axes.set_axisbelow(True)
+    label_axes(axes, "truth ranked first", "", title, grid="x")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_png(figure, path)
 

@@ -16,7 +16,7 @@ from rdkit.DataStructs import BulkTanimotoSimilarity, ExplicitBitVect
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits
 from specvae.annotation.library.library import Library
-from specvae.annotation.output.plots import line_style, save_png
+from specvae.annotation.output.plots import label_axes, line_style, save_png
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import Problem
@@ -120,11 +120,8 @@ def plot_falloff(
     axes.set_xticks(list(places), ticks)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("Tanimoto of the truth to the nearest library compound (queries)")
-    axes.set_ylabel("truth ranked first")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", lw=0.8)
+    nearest = "Tanimoto of the truth to the nearest library compound (queries)"
+    label_axes(axes, nearest, "truth ranked first", title)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_png(figure, path)
 

@@ -17,7 +17,7 @@ from specvae.annotation.evaluation.hits import (
     expected_hits,
     summarise,
 )
-from specvae.annotation.output.plots import line_style, save_png
+from specvae.annotation.output.plots import label_axes, line_style, save_png
 from specvae_bench.markdown import percent, table
 from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
 
@@ -144,11 +144,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
     axes.set_ylim(bottom=0.0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("pairs that keep their structure")
-    axes.set_ylabel("truth ranked first")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", lw=0.8)
+    label_axes(axes, "pairs that keep their structure", "truth ranked first", title)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_png(figure, path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         )
     losses = [float(record["loss"]) for record in history]
     left.plot(epochs, losses, color="black", lw=2, marker=marker, label="loss")
-    _label(left, "epoch", "mean per record (nats)", "Training loss and its parts")
+    label_axes(left, "epoch", "mean per record (nats)", "Training loss and its parts")
     if epochs:
         # The parts differ by orders of magnitude: a spectrum has thousands of bins to explain.
         left.set_yscale("symlog", linthresh=1.0)
@@ -71,7 +71,7 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         )
     else:
         right.annotate("not validated", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    _label(right, "epoch", "validation metric (higher is better)", "Validation retrieval")
+    label_axes(right, "epoch", "validation metric (higher is better)", "Validation retrieval")
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     save_png(figure, path)
@@ -141,7 +141,7 @@ def plot_top_k(
         ]
     )
     queries = "query" if n_queries == 1 else "queries"
-    _label(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
+    label_axes(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
     if curves:
         small = 8 if len(curves) > _MOST_LARGE_LABELS else None
         if crowded:
@@ -195,7 +195,7 @@ def plot_reliability(
     coverage = curves["coverage"]
     n_queries = len(coverage)
     queries = "query" if n_queries == 1 else "queries"
-    _label(left, "mean probability", "share right", f"{title}: calibration error {error:.3f}")
+    label_axes(left, "mean probability", "share right", f"{title}: calibration error {error:.3f}")
     marker = "o" if n_queries == 1 else ""
     right.plot(coverage, curves["risk"], color=_COLOURS[0], lw=2, marker=marker, label="found")
     right.plot(
@@ -207,7 +207,7 @@ def plot_reliability(
         marker=marker,
         label="promised",
     )
-    _label(right, f"share kept, surest first (of {n_queries:,} {queries})", "share wrong", "")
+    label_axes(right, f"share kept, surest first (of {n_queries:,} {queries})", "share wrong", "")
     right.legend(frameon=False, loc="upper left")
     for axes in (left, right):
         axes.set_xlim(0, 1)
@@ -232,10 +232,11 @@ def _style(i: int) -> str:
     return ("-", "--", ":")[i // len(_COLOURS) % 3]
 
 
-def _label(axes: Axes, x: str, y: str, title: str) -> None:
+def label_axes(axes: Axes, x: str, y: str, title: str, grid: Literal["x", "y"] = "y") -> None:
+    """Give axes their texts, and the frame and grid of all plots."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", lw=0.8)
+    axes.grid(axis=grid, color="0.9", lw=0.8)
     axes.set_axisbelow(True)
