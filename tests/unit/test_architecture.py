@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -303,6 +304,20 @@ def test_the_document_names_every_module_and_no_other() -> None:
         if path.name != "__init__.py"
     }
     assert named == found
+
+
+def test_functions_are_where_the_walks_say() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walks = text.partition("## Two walks")[2].partition("\n## ")[0].split("```")[1::2]
+    steps = [line for walk in walks for line in walk.splitlines() if ".py " in line]
+    assert len(walks) == 2
+    for step in steps:
+        path, names = re.split(r" {2,}", step)[:2]
+        tree = ast.parse((ROOT / "specvae" / path).read_text(encoding="utf-8"))
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+        named = {part for name in names.split(", ") for part in name.split(".")}
+        assert named <= defined, f"{path}: {named - defined}"
 
 
 def test_help_loads_no_heavy_library() -> None:
