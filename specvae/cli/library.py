@@ -46,13 +46,13 @@ def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: boo
         {"SPECTRA": spectra}, {"--output": output, "its list of skips": skips_path(output)}
     )
 
-    from specvae.annotation.evidence.remembered import Remembered
+    from specvae.annotation.evidence.remembered import RememberedSpectra
     from specvae.report import ReadReport
 
     if output.suffix != ".h5":
         raise click.UsageError(f"{output}: wanted a name that ends in .h5")
     console, report = Console(), ReadReport(strict=strict)
-    remembered = Remembered.read_spectra(spectra, report, n_jobs=jobs, progress=console)
+    remembered = RememberedSpectra.read_spectra(spectra, report, n_jobs=jobs, progress=console)
     remembered.write(output, spectra, report)
     write_skips(output, report)
     console.log(report.summary())

@@ -243,7 +243,7 @@ def _component_order(component: Chem.Mol) -> tuple[bool, int, float, str]:
     )
 
 
-class _Standardised(NamedTuple):
+class _StandardForm(NamedTuple):
     mol: Chem.Mol
     n_components: int
     written: str
@@ -267,7 +267,7 @@ def standard_mol(smiles: str | None = None, inchi: str | None = None) -> tuple[C
     return found.mol, found.n_components
 
 
-def _standardised(smiles: str | None, inchi: str | None) -> _Standardised:
+def _standardised(smiles: str | None, inchi: str | None) -> _StandardForm:
     texts = _texts(smiles, inchi)
     if not texts:
         raise StructureError("no structure given: a SMILES or an InChI is wanted")
@@ -282,7 +282,7 @@ def _standardised(smiles: str | None, inchi: str | None) -> _Standardised:
         written = text if kind == "SMILES" else ""
         if first_error is not None:
             notes = (*notes, INCHI_INSTEAD)
-        return _Standardised(mol, n_components, written, notes)
+        return _StandardForm(mol, n_components, written, notes)
     assert first_error is not None
     raise first_error
 

@@ -56,7 +56,7 @@ _DIGEST = "blake2b"
 _Ordinals = NDArray[np.int64]
 
 
-class Skipped(NamedTuple):
+class SkippedRow(NamedTuple):
     """A row that cannot be used: number of its file, its line, what it calls itself, why."""
 
     file: int
@@ -88,7 +88,7 @@ class _Piece:
     ordinal: _Ordinals
     rows: PoolRows
     n_read: int
-    skips: list[Skipped] = field(default_factory=list)
+    skips: list[SkippedRow] = field(default_factory=list)
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ class _Task(NamedTuple):
     cells: list[Cells]
 
 
-class _Computed(NamedTuple):
+class _ComputedRows(NamedTuple):
     """What a process returns for some rows."""
 
     kept: list[int]  # of equal ones, the first
@@ -277,7 +277,7 @@ def _cells_of(paths: Sequence[Path], report: ReadReport) -> Iterator[tuple[int, 
             yield number, line, cells
 
 
-def _compute(task: _Task) -> _Computed:
+def _compute(task: _Task) -> _ComputedRows:
     """Return the structures of some rows; runs in any process, and depends on the rows alone."""
     molecules: dict[int, tuple[str, Molecule]] = {}
     skipped: list[tuple[int, str]] = []
@@ -318,7 +318,7 @@ def _compute(task: _Task) -> _Computed:
         {n: [text.encode("utf-8", "replace") for text in columns[n]] for n in TEXTS},
         {layout.name: in_this_process(layout).compute(kept) for layout in task.layouts},
     )
-    return _Computed(list(molecules), found, n_read, skipped, dict(notes))
+    return _ComputedRows(list(molecules), found, n_read, skipped, dict(notes))
 
 
 def _units(mass: float) -> int:
@@ -334,11 +334,11 @@ def _joined_ids(ids: Iterable[str]) -> str:
     return _ID_SEPARATOR.join(dict.fromkeys(parts))
 
 
-def _piece(begin: int, batch: list[tuple[int, int, Cells]], computed: _Computed) -> _Piece:
+def _piece(begin: int, batch: list[tuple[int, int, Cells]], computed: _ComputedRows) -> _Piece:
     skips = []
     for index, cause in computed.skipped:
         file, line, cells = batch[index]
-        skips.append(Skipped(file, line, record_of(cells), cause))
+        skips.append(SkippedRow(file, line, record_of(cells), cause))
     ordinal = begin + np.array(computed.kept, np.int64)
     return _Piece(
         begin,
@@ -424,7 +424,7 @@ class _Spool:
         """Return what was decided on rows that were read, counted."""
         return self._notes
 
-    def skips(self) -> Iterator[Skipped]:
+    def skips(self) -> Iterator[SkippedRow]:
         """Yield the rows that cannot be used, in their order."""
         for path in self.paths:
             yield from _skips_in(path)
@@ -533,9 +533,9 @@ def _described(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _skips_in(path: Path) -> list[Skipped]:
+def _skips_in(path: Path) -> list[SkippedRow]:
     with h5py.File(path, "r") as file:
-        return [Skipped(*found) for found in json.loads(file["skips"][()].tobytes())]
+        return [SkippedRow(*found) for found in json.loads(file["skips"][()].tobytes())]
 
 
 class _Run:
@@ -571,7 +571,7 @@ class _Run:
         return [joined[a - start : b - start] for a, b in itertools.pairwise([start, *ends])]
 
 
-class _Earlier:
+class _EarlierRows:
     """Rows of a pool that is added to: they come before all others."""
 
     def __init__(self, pool: PoolFile) -> None:
@@ -603,7 +603,7 @@ def _write(
     if earlier is not None:
         n_earlier = len(earlier)
         n_known = n_earlier + int(earlier.attributes["n_duplicates"])
-        sources = [_Earlier(earlier), *(_Run(path, n_earlier) for path in spool.paths)]
+        sources = [_EarlierRows(earlier), *(_Run(path, n_earlier) for path in spool.paths)]
         both = json.loads(earlier.attributes["sources"]) + json.loads(str(attributes["sources"]))
         attributes["sources"] = json.dumps(both)
         n_skipped = int(earlier.attributes["n_skipped"]) + int(attributes["n_skipped"])

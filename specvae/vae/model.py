@@ -226,7 +226,7 @@ class PosteriorNetwork(nn.Module):
         width = self._add_body(source, target, source.encoder)
         self._add_head(f"{source.name}->{target}", width)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+    def combine(self, encoded: Encodings, given: frozenset[str]) -> Posterior:
         """Return q(z | x_given), (batch, n_latent)."""
         raise NotImplementedError
 
@@ -245,7 +245,7 @@ class _Reading:
         (sum of sizes, width).
     """
 
-    readers: tuple[Encoded, ...]
+    readers: tuple[Encodings, ...]
     sizes: list[int]
     features: Tensor
 
@@ -253,7 +253,7 @@ class _Reading:
         """Return the rows of each batch, of `x` with a row for each of `features`."""
         return [x] if len(self.sizes) == 1 else torch.split_with_sizes(x, self.sizes)
 
-    def part(self, reader: Encoded) -> Tensor:
+    def part(self, reader: Encodings) -> Tensor:
         """Return the features of one of the batches."""
         return self.split(self.features)[self.readers.index(reader)]
 
@@ -262,7 +262,7 @@ def _is_dense(x: Input | None) -> bool:
     return isinstance(x, Tensor) and x.dim() == 2
 
 
-class Encoded:
+class Encodings:
     """The encodings of one batch; each network runs at most once.
 
     :meth:`MultimodalVAE.encode` makes it for one evaluation, while the weights do not change.
@@ -273,7 +273,7 @@ class Encoded:
     def __init__(self, network: PosteriorNetwork, x: Mapping[str, Input]) -> None:
         self.x = x
         self._network = network
-        self._together: Sequence[Encoded] = (self,)
+        self._together: Sequence[Encodings] = (self,)
         self._bodies: dict[str, _Reading] = {}
         self._heads: dict[str, Normal] = {}
         self._posteriors: dict[frozenset[str], Posterior] = {}
@@ -300,7 +300,7 @@ class Encoded:
         key = self._network._body_key(source, use)
         if key not in self._bodies:
             body = cast(Body, self._network.bodies[key])
-            readers: list[Encoded] = [self]
+            readers: list[Encodings] = [self]
             # A network of several modalities has nothing to read in a batch of one of them.
             if body.takes_rows_one_by_one and use in self._network.config.names:
                 readers = [each for each in self._together if _is_dense(each.x.get(source))]
@@ -345,7 +345,7 @@ class ProductPosterior(PosteriorNetwork):
                 if target == source.name or config.posterior == "product":
                     self._add_expert(source, target)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+    def combine(self, encoded: Encodings, given: frozenset[str]) -> Posterior:
         """Return the product of q_i, i given, and of q*_j for each absent j.
 
         Any given modality can stand in for the absent ones. If several are given, the result is the
@@ -405,7 +405,7 @@ class JointPosterior(PosteriorNetwork):
             self.joins[key] = nn.Sequential(nn.Linear(sum(widths), joint_hidden), nn.ReLU())
         self._add_head(key, joint_hidden)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+    def combine(self, encoded: Encodings, given: frozenset[str]) -> Posterior:
         """Return the output of the network of the subset `given`."""
         names = [name for name in self.config.names if name in given]
         key = "+".join(names)
@@ -427,7 +427,7 @@ class MixturePosterior(PosteriorNetwork):
         for modality in config.modalities:
             self._add_expert(modality, modality.name)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+    def combine(self, encoded: Encodings, given: frozenset[str]) -> Posterior:
         """Return the mixture, with equal weights, of the experts of the given modalities."""
         experts = [encoded.expert(name, name) for name in self.config.names if name in given]
         return experts[0] if len(experts) == 1 else MixtureOfNormals(tuple(experts))
@@ -436,7 +436,7 @@ class MixturePosterior(PosteriorNetwork):
 class MixtureOfProductsPosterior(ProductPosterior):
     """Mixtures of products of the single posteriors: MoPoE (Sutter et al., arXiv:2105.02470)."""
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+    def combine(self, encoded: Encodings, given: frozenset[str]) -> Posterior:
         """Return the mixture, with equal weights, of the products of all subsets of `given`.
 
         There are 2**k - 1 of them for k modalities, those of single ones first.
@@ -465,7 +465,7 @@ class BridgePosterior(PosteriorNetwork):
             for subset in combinations(config.names, size):
                 self._add_head("+".join(subset), 2 * config.n_latent * size)
 
-    def combine(self, encoded: Encoded, given: frozenset[str]) -> Posterior:
+    def combine(self, encoded: Encodings, given: frozenset[str]) -> Posterior:
         """Return the expert of one modality, or the bridge over those of several."""
         names = [name for name in self.config.names if name in given]
         experts = [encoded.expert(name, name) for name in names]
@@ -605,7 +605,7 @@ class MultimodalVAE(nn.Module):
             self.modality(name)
             cast(Decoder, self.decoders[name]).start_at(mean)
 
-    def encode(self, x: Mapping[str, Input]) -> Encoded:
+    def encode(self, x: Mapping[str, Input]) -> Encodings:
         """Return the encodings of a batch, which are computed when they are first needed.
 
         Parameters
@@ -619,9 +619,9 @@ class MultimodalVAE(nn.Module):
             found = value.n_columns if isinstance(value, SparseRows) else value.shape[-1]
             if found != wanted:
                 raise ConfigError(f"modality {name}: found {found} columns, wanted {wanted}")
-        return Encoded(self.posteriors, x)
+        return Encodings(self.posteriors, x)
 
-    def encode_together(self, batches: Mapping[str, Mapping[str, Input]]) -> dict[str, Encoded]:
+    def encode_together(self, batches: Mapping[str, Mapping[str, Input]]) -> dict[str, Encodings]:
         """Return the encodings of several batches, which may differ in size and modalities.
 
         The same as :meth:`encode` of each, but a network that treats rows one by one (without batch

@@ -318,7 +318,7 @@ def _dense_layers(
     return layers, width
 
 
-class _FromPoint(nn.ConvTranspose2d):
+class _PointDeconvolution(nn.ConvTranspose2d):
     """Transposed convolution of a 1 x 1 input, which is a product with the flattened kernel.
 
     Twice as fast as the general kernels of torch on a CPU.
@@ -349,7 +349,7 @@ def _conv_layers(
         if transposed:
             point = before[1:] == (1, 1) and (padding, added) == ((0, 0), (0, 0))
             layers.append(
-                (_FromPoint if point else nn.ConvTranspose2d)(
+                (_PointDeconvolution if point else nn.ConvTranspose2d)(
                     n_channels, conv.channels, kernel, stride, padding, added, bias=conv.bias
                 )
             )

@@ -22,7 +22,7 @@ from specvae_bench.files import write_mgf, write_result
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class HeldOutSpectra:
     """Spectra of compounds that are held out.
 
     Attributes
@@ -50,7 +50,7 @@ def hold_out(
     seed: int,
     report: ReadReport,
     progress: Progress,
-) -> HeldOut:
+) -> HeldOutSpectra:
     """Return the spectra of a share of the compounds, at most `max_spectra` of each.
 
     A compound's fold depends on its first block and the seed alone.
@@ -77,7 +77,7 @@ def hold_out(
     doubled = [name for name, n in ids.items() if n > 1]
     if doubled:
         raise InputError(f"query_id {doubled[0]!r} stands in several libraries; hold out of one")
-    return HeldOut(queries, len(n_spectra))
+    return HeldOutSpectra(queries, len(n_spectra))
 
 
 def _spread(
@@ -99,7 +99,7 @@ def _spread(
 
 
 def write_fold(
-    held: HeldOut,
+    held: HeldOutSpectra,
     output: Path,
     sources: Sequence[Path],
     settings: dict[str, Any],

@@ -49,7 +49,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _Measurements:
     """Peaks by ion mode and first block, and the molecule of each first block."""
 
     peaks: dict[tuple[str, str], list[Peaks]]
@@ -97,7 +97,7 @@ def write_scorers(scorers: Mapping[str, FragmentScorer], path: Path) -> None:
     write_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {})
 
 
-def _read(spectra: Sequence[Path], wanted: SpectrumFilter, console: Console) -> _Measured:
+def _read(spectra: Sequence[Path], wanted: SpectrumFilter, console: Console) -> _Measurements:
     report = ReadReport()
     peaks: dict[tuple[str, str], list[Peaks]] = {}
     molecules = {}
@@ -109,7 +109,7 @@ def _read(spectra: Sequence[Path], wanted: SpectrumFilter, console: Console) -> 
         molecules[molecule.first_block] = molecule
     if not peaks:
         raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")
-    return _Measured(peaks, molecules)
+    return _Measurements(peaks, molecules)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _opened(structures: Path) -> Iterator[CandidatePool | CandidateSet]:
 
 
 def _examples(
-    measured: _Measured,
+    measured: _Measurements,
     mode: str,
     sources: Sequence[CandidatePool | CandidateSet],
     excluded: frozenset[str],

@@ -444,20 +444,20 @@ def fit_scorer(
     return FragmentScorer.from_arrays({name: array.copy() for name, array in learned.items()})
 
 
-class _Drawn(NamedTuple):
+class _Draw(NamedTuple):
     """An example as it is learned from, or what is drawn of it."""
 
     spectra: Sequence[Peaks]
     molecules: Sequence[Pieces]
 
 
-def _described(examples: Sequence[Example]) -> list[_Drawn]:
+def _described(examples: Sequence[Example]) -> list[_Draw]:
     pieces: dict[int, Pieces] = {}
     for table in (table for example in examples for table in example.tables):
         if id(table) not in pieces:
             pieces[id(table)] = Pieces.of(table)
     return [
-        _Drawn(example.spectra, [pieces[id(table)] for table in example.tables])
+        _Draw(example.spectra, [pieces[id(table)] for table in example.tables])
         for example in examples
     ]
 
@@ -475,7 +475,7 @@ def _standardise(network: FragmentNetwork, examples: Sequence[Example]) -> None:
 
 def _train(
     network: FragmentNetwork,
-    examples: Sequence[_Drawn],
+    examples: Sequence[_Draw],
     settings: FragmentFit,
     rng: np.random.Generator,
 ) -> None:
@@ -505,16 +505,16 @@ def _train(
             schedule.step()
 
 
-def _draw(example: _Drawn, settings: FragmentFit, rng: np.random.Generator) -> _Drawn:
+def _draw(example: _Draw, settings: FragmentFit, rng: np.random.Generator) -> _Draw:
     """Return an example with some of its spectra and of its false structures."""
     truth, *others = example.molecules
-    return _Drawn(
+    return _Draw(
         [example.spectra[i] for i in rng.permutation(len(example.spectra))[: settings.n_spectra]],
         [truth, *(others[i] for i in rng.permutation(len(others))[: settings.n_others])],
     )
 
 
-def _loss(network: FragmentNetwork, examples: Sequence[_Drawn]) -> Tensor:
+def _loss(network: FragmentNetwork, examples: Sequence[_Draw]) -> Tensor:
     """Return the mean of -log of the truth's probability among its candidates."""
     prepared = network.prepare([pieces for example in examples for pieces in example.molecules])
     start = 0

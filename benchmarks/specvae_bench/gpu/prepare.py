@@ -41,7 +41,7 @@ from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.vae.data import PackedBits
 from specvae.vae.networks import SparseRows
-from specvae_bench.gpu.prepared import Prepared, write_prepared
+from specvae_bench.gpu.prepared import PreparedData, write_prepared
 
 KINDS = ("svae", "vaevae")
 _VALIDATION = 0.1
@@ -60,7 +60,7 @@ def prepare(
     jobs: int | None = None,
     preset: str = "paper",
     seed: int = 0,
-) -> Prepared:
+) -> PreparedData:
     """Encode a library for the preset's networks and write it to `output`.
 
     Parameters
@@ -100,7 +100,7 @@ def prepare(
     train, val = _training_and_validation(library, seed)
     if not len(val) or not len(train):
         raise InputError(f"{spectra[0]}: too few compounds for a training and a validation fold")
-    prepared = Prepared(
+    prepared = PreparedData(
         sparse_rows(library.spectra),
         torch.from_numpy(library.compound),
         PackedBits(torch.from_numpy(packed), layout.n_bits),

@@ -32,7 +32,7 @@ _ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedData:
     """Encoded spectra, fingerprints of their compounds, and what is ranked.
 
     Attributes
@@ -134,7 +134,7 @@ def predicted_logits(model: MultimodalVAE, spectra: SparseRows) -> Tensor:
     return torch.cat(logits)
 
 
-def write_prepared(path: Path, prepared: Prepared) -> None:
+def write_prepared(path: Path, prepared: PreparedData) -> None:
     """Write the arrays, compressed; columns and compounds in as few bytes as they need."""
     arrays: dict[str, NDArray[Any]] = {
         "meta": np.frombuffer(json.dumps(prepared.meta).encode(), np.uint8),
@@ -160,7 +160,7 @@ def _prefixed(queries: Mapping[str, SparseRows]) -> dict[str, SparseRows]:
     return {f"queries/{name}": rows for name, rows in queries.items()}
 
 
-def read_prepared(path: Path) -> Prepared:
+def read_prepared(path: Path) -> PreparedData:
     """Return what `write_prepared` wrote.
 
     Raises
@@ -177,7 +177,7 @@ def read_prepared(path: Path) -> Prepared:
             for name in arrays
             if name.endswith("/lengths")
         }
-        return Prepared(
+        return PreparedData(
             rows.pop("spectra"),
             _int64(arrays["compound"]),
             PackedBits(torch.from_numpy(arrays["fingerprints"]), int(arrays["n_bits"])),

@@ -24,7 +24,7 @@ from specvae.vae.objective import loss
 from specvae.vae.training import EpochRecord, StateFile, fit
 from specvae_bench.files import write_result
 from specvae_bench.gpu import equality
-from specvae_bench.gpu.prepared import Prepared, predicted_logits, read_prepared
+from specvae_bench.gpu.prepared import PreparedData, predicted_logits, read_prepared
 from specvae_bench.paper.images import ImageSet
 from specvae_bench.paper.loaders import LOADERS
 from specvae_bench.paper.oracles import Oracle, OracleSettings, oracle_for
@@ -205,7 +205,7 @@ def speed_step(plan: Plan, result: Result) -> None:
 
 
 def _speed(
-    prepared: Prepared,
+    prepared: PreparedData,
     kind: str,
     device: torch.device,
     options: CudaOptions,
@@ -248,7 +248,7 @@ def _forget(device: torch.device) -> None:
 
 
 def _flops_of_a_step(
-    model: MultimodalVAE, prepared: Prepared, kind: str, device: torch.device
+    model: MultimodalVAE, prepared: PreparedData, kind: str, device: torch.device
 ) -> int:
     """Return the operations of the matrix products of a step, forward and backward."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -546,7 +546,7 @@ def annotate_step(plan: Plan, result: Result) -> None:
 
 def _score(
     model: MultimodalVAE,
-    prepared: Prepared,
+    prepared: PreparedData,
     table: Any,  # noqa: ANN401
     rows: torch.Tensor,
     lists: torch.Tensor,
@@ -569,7 +569,7 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _prepared(plan: Plan) -> Prepared:
+def _prepared(plan: Plan) -> PreparedData:
     if plan.prepared is None:
         raise InputError("the steps on spectra need --prepared, a file of 'bench gpu --prepare'")
     prepared = read_prepared(plan.prepared)

@@ -19,7 +19,6 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
-from specvae_bench.laboratories.calibration import LISTED, LISTS, STRUCK, Promises, struck
 from specvae_bench.laboratories.folds import (
     FITTING,
     HALF,
@@ -31,13 +30,14 @@ from specvae_bench.laboratories.folds import (
 )
 from specvae_bench.laboratories.lists import long_lists
 from specvae_bench.laboratories.methods import (
-    Listed,
+    ListedQuery,
     Memory,
     Scores,
     list_candidates,
     packed_fingerprints,
 )
 from specvae_bench.laboratories.records import Records, read_records, read_structures
+from specvae_bench.laboratories.reliability import LISTED, LISTS, STRUCK, Promises, struck
 from specvae_bench.laboratories.report import Run, figures
 
 
@@ -78,7 +78,7 @@ class Fold:
     kinds: Sequence[str]
     truths: Sequence[str]
     places: Sequence[int | None]
-    queries: Sequence[Listed]
+    queries: Sequence[ListedQuery]
 
 
 def read_folds(
@@ -227,7 +227,7 @@ def rank_folds(
     return {kind: runs[kind] for kind in (*KINDS, HALF) if kind in runs}
 
 
-class _Scored(NamedTuple):
+class _MethodScores(NamedTuple):
     """Method -> query -> what it gives.
 
     Scores are of methods that pool no evidence; `cut` is evidence for the candidates without the
@@ -239,8 +239,10 @@ class _Scored(NamedTuple):
     cut: dict[str, dict[int, Evidence]]
 
 
-def _score(fold: Fold, memory: Memory, without_truth: frozenset[int], console: Console) -> _Scored:
-    scored = _Scored({}, {}, {})
+def _score(
+    fold: Fold, memory: Memory, without_truth: frozenset[int], console: Console
+) -> _MethodScores:
+    scored = _MethodScores({}, {}, {})
     numbers = [n for n, query in enumerate(fold.queries) if len(query.candidates)]
     for n_done, n in enumerate(numbers, start=1):
         query = fold.queries[n]
@@ -276,7 +278,7 @@ def _promise(
         )
 
 
-def _without(query: Listed, place: int | None) -> Listed | None:
+def _without(query: ListedQuery, place: int | None) -> ListedQuery | None:
     """Return a query without its truth; None if it has none, or nothing else."""
     n = len(query.candidates)
     return None if place is None or n < 2 else query.cut(np.delete(np.arange(n), place))

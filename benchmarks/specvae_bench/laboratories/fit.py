@@ -22,7 +22,7 @@ from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae_bench.laboratories.comparison import Fold, Plan, read_folds
 from specvae_bench.laboratories.folds import KNOWN, OTHER_ION, UNKNOWN
-from specvae_bench.laboratories.methods import Listed, Memory, packed_fingerprints
+from specvae_bench.laboratories.methods import ListedQuery, Memory, packed_fingerprints
 from specvae_bench.laboratories.records import Records, read_records, read_structures
 
 # Known and unknown compounds count the same; those that are half known are few.
@@ -33,7 +33,7 @@ _ALL = 1_000_000  # queries of a laboratory
 class _Example(NamedTuple):
     """A query of the fit: its evidence, features of own spectra, place of the truth, and kind."""
 
-    query: Listed
+    query: ListedQuery
     evidence: Evidence
     own_features: NDArray[np.float64]
     place: int
@@ -110,7 +110,7 @@ def _examples(
     return examples
 
 
-def _own_features(pool: EvidencePool, query: Listed) -> NDArray[np.float64]:
+def _own_features(pool: EvidencePool, query: ListedQuery) -> NDArray[np.float64]:
     cosines = next(pool.index.cosines([query.spectrum]))
     return own_spectra_features(cosines, pool.own_compounds(query.spectrum, query.candidates))
 

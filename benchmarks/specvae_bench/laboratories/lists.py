@@ -22,7 +22,7 @@ from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.laboratories.methods import Listed, Memory, list_candidates
+from specvae_bench.laboratories.methods import ListedQuery, Memory, list_candidates
 from specvae_bench.laboratories.records import Records, cached_arrays, candidate_set
 from specvae_bench.laboratories.report import without_controls
 
@@ -110,7 +110,7 @@ class _Query:
         Of the order in which other candidates are left out.
     """
 
-    listed: Listed
+    listed: ListedQuery
     truth: str
     place: int | None
     seed: int

@@ -39,7 +39,7 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
+class ListedQuery:
     """A query with its candidates and what of them does not depend on the library.
 
     Attributes
@@ -60,9 +60,9 @@ class Listed:
     fragment_scores: Scores
     predicted: Mapping[str, Scores]
 
-    def cut(self, kept: NDArray[np.int64]) -> Listed:
+    def cut(self, kept: NDArray[np.int64]) -> ListedQuery:
         """Return the query with some of its candidates."""
-        return Listed(
+        return ListedQuery(
             self.spectrum,
             self.candidates.select(kept),
             self.packed[kept],
@@ -102,7 +102,7 @@ class Memory:
             )
         }
 
-    def scores(self, query: Listed) -> Iterator[tuple[str, Scores]]:
+    def scores(self, query: ListedQuery) -> Iterator[tuple[str, Scores]]:
         """Yield each method that pools no evidence, with its scores, float64 (n_candidates,)."""
         n = len(query.candidates)
         yield "random", np.zeros(n)
@@ -111,7 +111,7 @@ class Memory:
         for name, predicted in query.predicted.items():
             yield f"{name}, fingerprint", predicted
 
-    def evidence(self, query: Listed) -> Iterator[tuple[str, Evidence]]:
+    def evidence(self, query: ListedQuery) -> Iterator[tuple[str, Evidence]]:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
         It assumes that half of the queries are known, until it is settled for a run.
@@ -120,7 +120,7 @@ class Memory:
         for name, predicted in query.predicted.items():
             yield f"{name}, everything", self._weigh(query, predicted)
 
-    def _weigh(self, query: Listed, predicted: Scores) -> Evidence:
+    def _weigh(self, query: ListedQuery, predicted: Scores) -> Evidence:
         return self.pool.weigh(
             query.spectrum,
             query.candidates,
@@ -129,7 +129,7 @@ class Memory:
             fragment_scores=query.fragment_scores,
         )
 
-    def _library_searches(self, query: Listed) -> Iterator[tuple[str, Scores]]:
+    def _library_searches(self, query: ListedQuery) -> Iterator[tuple[str, Scores]]:
         """Yield the best likeness of each candidate's own spectra of the query's ion mode.
 
         Candidates without any are at 0, below every spectrum that shares a peak.
@@ -179,7 +179,7 @@ def list_candidates(
     models: Mapping[str, Annotator],
     jobs: int | None,
     console: Console,
-) -> list[Listed]:
+) -> list[ListedQuery]:
     """Return queries with what does not depend on the library; fragments from the cache.
 
     Parameters
@@ -201,7 +201,8 @@ def list_candidates(
         ):
             predicted[place][name] = log_likelihoods(bits, of_query)
     return [
-        Listed(*row) for row in zip(spectra, candidates, packed, fragments, predicted, strict=True)
+        ListedQuery(*row)
+        for row in zip(spectra, candidates, packed, fragments, predicted, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
 from specvae.annotation.output.plots import label_axes, save_png
-from specvae_bench.laboratories.calibration import Promises
+from specvae_bench.laboratories.reliability import Promises
 from specvae_bench.markdown import percent, table
 
 _COLOURS = ("#1b6ca8", "#8fbcdb", "#d1495b", "#7a7a7a")

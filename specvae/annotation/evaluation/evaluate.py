@@ -119,7 +119,7 @@ def evaluate(
     known
         Share of queries whose compound the library knows; None estimates it likewise.
     """
-    kept: list[_Kept] = []
+    kept: list[_PendingQuery] = []
     lists: list[ListScores] = []
     unknown: list[str] = []
     seen: set[str] = set()
@@ -140,10 +140,10 @@ def evaluate(
         elif isinstance(outcome, Ranked):
             place = _index_of(outcome.candidates, block)
             blind = rank_of_truth(block, outcome.blind_scores, place)
-            kept.append(_Kept(outcome.query_id, block, scores, place, blind))
+            kept.append(_PendingQuery(outcome.query_id, block, scores, place, blind))
         else:
             missed = rank_of_truth(block, np.empty(0), None)
-            kept.append(_Kept(outcome.query_id, block, None, None, missed))
+            kept.append(_PendingQuery(outcome.query_id, block, None, None, missed))
     settlement = annotator.settlement
     known = settlement.share_of_known(lists, known)
     log_odds = np.array(
@@ -154,7 +154,7 @@ def evaluate(
         ]
     )
     ranks: list[TruthRank] = []
-    given: list[_Given] = []
+    given: list[_Chances] = []
     for query in kept:
         if query.scores is None:
             ranks.append(query.blind)
@@ -165,7 +165,7 @@ def evaluate(
             chances = probabilities.given_in_list
             chance = None if query.place is None else float(chances[query.place])
             odds, best = probabilities.log_odds_in_list, float(chances.max())
-            given.append(_Given(odds, best, chance, ranks[-1]))
+            given.append(_Chances(odds, best, chance, ranks[-1]))
     trained = annotator.training_compounds
     return Evaluation(
         tuple(query.query_id for query in kept),
@@ -179,7 +179,7 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _PendingQuery:
     """A query with a truth until the run's share of known compounds is settled.
 
     `scores` is None where it has no candidates, `place` where the truth is not among them.
@@ -193,7 +193,7 @@ class _Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _Chances:
     """A query's log odds that its list holds the truth, and probabilities if it does."""
 
     log_odds: float
@@ -203,7 +203,7 @@ class _Given:
 
 
 def _probabilities(
-    model: ProbabilityModel | None, log_odds: Floats, given: list[_Given], share: float | None
+    model: ProbabilityModel | None, log_odds: Floats, given: list[_Chances], share: float | None
 ) -> Probabilities | None:
     if model is None or not given:
         return None

@@ -49,7 +49,7 @@ from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
-from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, Remembered
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.library.library import Library
 from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
@@ -220,7 +220,7 @@ class EvidencePool:
         fingerprints
             Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`.
         """
-        remembered = Remembered.from_library(library, rows, fingerprints)
+        remembered = RememberedSpectra.from_library(library, rows, fingerprints)
         return cls(
             AnalogueIndex(
                 remembered.spectra,
@@ -245,7 +245,7 @@ class EvidencePool:
             fingerprints=self.fingerprints[:0],
         )
 
-    def remembering(self, added: Remembered) -> tuple[EvidencePool, int]:
+    def remembering(self, added: RememberedSpectra) -> tuple[EvidencePool, int]:
         """Return a pool that remembers more spectra, and how many of them it remembered already.
 
         Spectra of one compound whose peaks agree are one.

@@ -45,7 +45,7 @@ _SUFFIX = ".h5"
 
 
 @dataclass(frozen=True, eq=False)
-class Remembered:
+class RememberedSpectra:
     """Encoded spectra with their compounds.
 
     Attributes
@@ -86,7 +86,7 @@ class Remembered:
         rows: NDArray[np.int64],
         fingerprints: NDArray[np.uint8],
         bins: BinLayout = ANALOGUE_BINS,
-    ) -> Remembered:
+    ) -> RememberedSpectra:
         """Return some spectra of a library.
 
         Parameters
@@ -120,7 +120,7 @@ class Remembered:
         bins: BinLayout = ANALOGUE_BINS,
         n_jobs: int | None = None,
         progress: Progress | None = None,
-    ) -> Remembered:
+    ) -> RememberedSpectra:
         """Encode the spectra of some files whose structure fits their precursor, as training does.
 
         Parameters
@@ -162,7 +162,7 @@ class Remembered:
         return cls.from_library(library, np.arange(len(library)), packed, bins)
 
     @classmethod
-    def read(cls, path: Path) -> Remembered:
+    def read(cls, path: Path) -> RememberedSpectra:
         """Read a file that `write` wrote.
 
         Raises
@@ -251,18 +251,18 @@ def read_library(
     bins: BinLayout = ANALOGUE_BINS,
     n_jobs: int | None = None,
     progress: Progress | None = None,
-) -> list[Remembered]:
+) -> list[RememberedSpectra]:
     """Return the spectra of files of either kind: of spectra, or of encoded ones (``.h5``).
 
     `bins` is how plain spectra are encoded: as the model's own, which may be an older one's.
 
-    Parameters as in `Remembered.read_spectra`.
+    Parameters as in `RememberedSpectra.read_spectra`.
     """
     listed = list(paths)
     plain = [path for path in listed if path.suffix != _SUFFIX]
-    found = [Remembered.read(path) for path in listed if path.suffix == _SUFFIX]
+    found = [RememberedSpectra.read(path) for path in listed if path.suffix == _SUFFIX]
     if plain:
-        spectra = Remembered.read_spectra(
+        spectra = RememberedSpectra.read_spectra(
             plain, report, bins=bins, n_jobs=n_jobs, progress=progress
         )
         found.append(spectra)
@@ -275,9 +275,9 @@ def describe_library(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        As `Remembered.read`.
+        As `RememberedSpectra.read`.
     """
-    counts = Remembered.read(path).counts()
+    counts = RememberedSpectra.read(path).counts()
     with h5py.File(path, "r") as file:
         attributes = {
             name: value.item() if hasattr(value, "item") else value
@@ -287,7 +287,7 @@ def describe_library(path: Path) -> dict[str, Any]:
     return {**attributes, "sources": json.loads(attributes["sources"]), **counts}
 
 
-def _checked(path: Path, file: h5py.File) -> Remembered:
+def _checked(path: Path, file: h5py.File) -> RememberedSpectra:
     if file.attrs.get("kind") != _KIND:
         raise InputError(f"{path}: an HDF5 file, but no library (see specvae library build)")
     version = int(file.attrs["format_version"])
@@ -309,7 +309,7 @@ def _checked(path: Path, file: h5py.File) -> Remembered:
     if _digest(arrays) != file.attrs["sha256"]:
         raise InputError(f"{path}: damaged: the arrays differ from their recorded SHA-256")
     compounds = labels_of(arrays["compounds"])
-    return Remembered(
+    return RememberedSpectra(
         SparseMatrix(
             arrays["offsets"], arrays["columns"], arrays["values"], int(file.attrs["n_columns"])
         ),

@@ -74,7 +74,7 @@ def with_library(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Nearest:
+class NearestSpectrum:
     """The library spectrum that is most like a query, and the compound that it is of.
 
     Attributes
@@ -94,7 +94,7 @@ class Nearest:
 
 def nearest_in_library(
     annotator: Annotator, spectra: Sequence[Spectrum], cache: FingerprintCache | None = None
-) -> list[Nearest | None]:
+) -> list[NearestSpectrum | None]:
     """Return the nearest remembered spectrum of each query's ion mode, of whatever mass.
 
     None where nothing is remembered, or nothing shares a peak or a neutral loss with the query.
@@ -117,7 +117,7 @@ def nearest_in_library(
     return [
         None
         if each is None
-        else Nearest(
+        else NearestSpectrum(
             each[2],
             each[1],
             unpack(next(packed)[np.newaxis], annotator.layout.n_bits)[0].astype(np.bool_),

@@ -19,7 +19,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Unranked
-from specvae.annotation.ranking.run import Opened, Placed, RankingRun
+from specvae.annotation.ranking.run import Placed, RankingRun, RunInputs
 from specvae.errors import InputError
 from specvae.files import is_stored_copy
 from specvae.molecules.workers import Engine
@@ -173,7 +173,7 @@ class _Session:
         self._stack = ExitStack()
         annotator = Annotator.load(job.model, job.device, fingerprint_only=job.fingerprint_only)
         self.run = RankingRun(annotator, replace(job.options, n_jobs=1))
-        self.opened: Opened = self._stack.enter_context(self.run.opened(job.queries))
+        self.opened: RunInputs = self._stack.enter_context(self.run.opened(job.queries))
 
     def close(self) -> None:
         """Close the files."""

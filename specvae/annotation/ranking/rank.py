@@ -25,7 +25,7 @@ _CHUNK = 256
 _FEWEST_ROWS = 64
 
 
-class _Listed(NamedTuple):
+class _ListedQuery(NamedTuple):
     """A query and the candidates that it has."""
 
     query: Query
@@ -104,12 +104,12 @@ def rank_spectra(
         ]
         if annotator.evidence_pool is not None:
             chunk = [_with_structures(record) for record in chunk]
-        listed = [record for record in chunk if isinstance(record, _Listed)]
+        listed = [record for record in chunk if isinstance(record, _ListedQuery)]
         try:
             ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
         except UnusableCandidatesError:
             chunk = [_with_fragments(record, annotator) for record in chunk]
-            listed = [record for record in chunk if isinstance(record, _Listed)]
+            listed = [record for record in chunk if isinstance(record, _ListedQuery)]
             ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
         for record in chunk:
             yield record if isinstance(record, Unranked) else next(ranked)
@@ -122,7 +122,7 @@ def _listed(
     source: CandidateSource,
     wanted: QueryFilter,
     listed_as: Mapping[str, Query],
-) -> _Listed | Unranked:
+) -> _ListedQuery | Unranked:
     """Return a query with its candidates, or why it has none."""
     if isinstance(record, Unranked):
         return record
@@ -132,10 +132,10 @@ def _listed(
     found = source.find(listed_as.get(record.query_id, record))
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
-    return _Listed(record, found)
+    return _ListedQuery(record, found)
 
 
-def _with_structures(record: _Listed | Unranked) -> _Listed | Unranked:
+def _with_structures(record: _ListedQuery | Unranked) -> _ListedQuery | Unranked:
     """Leave out candidates that cannot be parsed, and say so: evidence needs the structures."""
     if isinstance(record, Unranked):
         return record
@@ -144,7 +144,9 @@ def _with_structures(record: _Listed | Unranked) -> _Listed | Unranked:
     return _without(record, candidates, len(unusable), said)
 
 
-def _with_fragments(record: _Listed | Unranked, annotator: Annotator) -> _Listed | Unranked:
+def _with_fragments(
+    record: _ListedQuery | Unranked, annotator: Annotator
+) -> _ListedQuery | Unranked:
     """Leave out candidates that cannot be broken into fragments, and say so."""
     if isinstance(record, Unranked) or annotator.evidence_pool is None:
         return record
@@ -154,18 +156,20 @@ def _with_fragments(record: _Listed | Unranked, annotator: Annotator) -> _Listed
     return _without(record, kept, len(lost), said)
 
 
-def _without(record: _Listed, kept: CandidateSet, n_lost: int, said: str) -> _Listed | Unranked:
+def _without(
+    record: _ListedQuery, kept: CandidateSet, n_lost: int, said: str
+) -> _ListedQuery | Unranked:
     query = record.query
     if not n_lost:
         return record
     if not len(kept):
         return Unranked(query.query_id, Refusal(Cause.NONE_USABLE), query, query.remarks)
-    return _Listed(replace(query, remarks=(*query.remarks, f"{said}: {n_lost:,}")), kept)
+    return _ListedQuery(replace(query, remarks=(*query.remarks, f"{said}: {n_lost:,}")), kept)
 
 
 def _ranked(
     annotator: Annotator,
-    listed: Sequence[_Listed],
+    listed: Sequence[_ListedQuery],
     source: CandidateSource,
     rescore: int | None,
     n_jobs: int | None,

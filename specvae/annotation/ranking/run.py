@@ -50,7 +50,7 @@ MOST_EXPLAINED = 2_500
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class RunInputs:
     """What a run reads, opened.
 
     Attributes
@@ -175,7 +175,7 @@ class RankingRun:
                 yield from self.tally.counting(found)
 
     @contextmanager
-    def opened(self, spectra: Sources) -> Iterator[Opened]:
+    def opened(self, spectra: Sources) -> Iterator[RunInputs]:
         """Open the candidates and read the queries; leaving closes the candidates.
 
         Raises
@@ -198,7 +198,7 @@ class RankingRun:
             self._restriction,
         ) as source:
             self.tally.listed_ids = source.listed_ids
-            found = Opened(source, [], [])
+            found = RunInputs(source, [], [])
             by_fields: list[list[Query | Unranked]] = []
             for number, queries in enumerate(sources):
                 groups, by_field = self._grouped(queries)
@@ -224,7 +224,7 @@ class RankingRun:
 
     def _ranked(
         self,
-        opened: Opened,
+        opened: RunInputs,
         shard: tuple[int, int],
         kept: Mapping[tuple[int, int], Sequence[Draft | Unranked]],
     ) -> Iterator[tuple[tuple[int, int], list[Ranked | Unranked]]]:
@@ -263,7 +263,7 @@ class RankingRun:
 
     def drafts_of(
         self,
-        opened: Opened,
+        opened: RunInputs,
         shard: tuple[int, int],
         *,
         top: int | None,

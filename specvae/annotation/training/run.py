@@ -185,7 +185,7 @@ def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
+class _TrainedModel:
     """A model whose training has ended.
 
     Attributes
@@ -266,7 +266,7 @@ class _Run:
     def _fingerprints(self, library: Library, layout: FingerprintLayout) -> NDArray[np.uint8]:
         return compute_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
 
-    def fit(self, inputs: TrainInputs, state: StateFile, resume: bool) -> _Trained:
+    def fit(self, inputs: TrainInputs, state: StateFile, resume: bool) -> _TrainedModel:
         """Train the model on what was read."""
         config, files, progress = self.config, self.files, self.progress
         packed, rows = inputs.packed, inputs.rows
@@ -331,7 +331,7 @@ class _Run:
         self.seconds["training"] = round(
             sum(record.seconds + record.validation_seconds for record in history.epochs), 2
         )
-        return _Trained(config, model, bins, chosen.paired, history, validation, epochs)
+        return _TrainedModel(config, model, bins, chosen.paired, history, validation, epochs)
 
     def _validation(
         self,
@@ -351,7 +351,7 @@ class _Run:
         return RetrievalValidation(library, rows["val"], packed, bins, self.config.seed)
 
     def finish(
-        self, inputs: TrainInputs, trained: _Trained, structures: CandidateSource | None
+        self, inputs: TrainInputs, trained: _TrainedModel, structures: CandidateSource | None
     ) -> AnnotatorHeader:
         """Write the model, calibrate it, and write it again; return its header."""
         path = self.files.output / MODEL_FILE
@@ -392,7 +392,7 @@ class _Run:
         return self._save(trained, header, pool, calibration)
 
     def header(
-        self, inputs: TrainInputs, trained: _Trained, figures: ValidationFigures | None = None
+        self, inputs: TrainInputs, trained: _TrainedModel, figures: ValidationFigures | None = None
     ) -> AnnotatorHeader:
         """Return what the checkpoint says of the model."""
         origin = provenance(inputs, self.digests, self.report, self.files.output)
@@ -412,7 +412,9 @@ class _Run:
             },
         )
 
-    def _memory(self, inputs: TrainInputs, trained: _Trained) -> tuple[EvidencePool, EvidencePool]:
+    def _memory(
+        self, inputs: TrainInputs, trained: _TrainedModel
+    ) -> tuple[EvidencePool, EvidencePool]:
         """Return what the model is to remember, and the same without validation compounds.
 
         These are the pairs that keep their structures. Of the validation fold's, which choose the
@@ -431,7 +433,7 @@ class _Run:
 
     def _save(
         self,
-        trained: _Trained,
+        trained: _TrainedModel,
         header: AnnotatorHeader,
         pool: EvidencePool | None,
         calibration: Calibration | None,

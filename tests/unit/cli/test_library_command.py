@@ -20,7 +20,7 @@ from specvae.annotation.evidence.memory import to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import (
     ANALOGUE_FINGERPRINT,
-    Remembered,
+    RememberedSpectra,
     describe_library,
 )
 from specvae.annotation.library.library import Library
@@ -130,7 +130,7 @@ def test_a_model_that_encodes_as_before_remembers_spectra_too(folder: Path, tmp_
     spectra = specvae.read_spectra(folder / "remembered.msp")
     remembered = Library.from_spectra(spectra, tiny.bins, ReadReport(), peaks=old)
     packed = fingerprints(remembered.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
-    encoded = Remembered.from_library(remembered, np.arange(len(remembered)), packed, old)
+    encoded = RememberedSpectra.from_library(remembered, np.arange(len(remembered)), packed, old)
     pool = EvidencePool.from_library(remembered, np.arange(len(remembered)), packed)
     empty = AnalogueIndex.empty(old)
     pool, _ = replace(pool.forgetting(), index=empty).remembering(encoded)
@@ -229,7 +229,7 @@ def test_an_output_never_replaces_an_input(folder: Path, tmp_path: Path) -> None
 
 def test_damaged_newer_and_foreign_files_are_refused(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "t.h5"
-    Remembered.read_spectra([folder / "today.msp"], ReadReport(), n_jobs=1).write(
+    RememberedSpectra.read_spectra([folder / "today.msp"], ReadReport(), n_jobs=1).write(
         path, [folder / "today.msp"], ReadReport()
     )
     with h5py.File(path, "r+") as file:
@@ -248,7 +248,7 @@ def test_damaged_newer_and_foreign_files_are_refused(folder: Path, tmp_path: Pat
     with pytest.raises(InputError, match="no whole library"):
         describe_library(path)
     with pytest.raises(InputError, match="no usable spectrum"):
-        Remembered.read_spectra([_without_structure(tmp_path)], ReadReport())
+        RememberedSpectra.read_spectra([_without_structure(tmp_path)], ReadReport())
 
 
 def _without_structure(tmp_path: Path) -> Path:

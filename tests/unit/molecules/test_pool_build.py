@@ -115,7 +115,7 @@ def test_a_killed_build_goes_on_and_computes_nothing_twice(
     assert not output.exists()
     compute, n_rows = pool_build._compute, []
 
-    def counted(task: pool_build._Task) -> pool_build._Computed:
+    def counted(task: pool_build._Task) -> pool_build._ComputedRows:
         n_rows.append(len(task.cells))
         return compute(task)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from specvae_bench.laboratories import records as records_module
-from specvae_bench.laboratories.calibration import LISTED, STRUCK, Promises, struck
 from specvae_bench.laboratories.command import laboratories
 from specvae_bench.laboratories.comparison import Fold, rank_folds
 from specvae_bench.laboratories.folds import (
@@ -26,11 +25,12 @@ from specvae_bench.laboratories.lists import own_records
 from specvae_bench.laboratories.methods import (
     EVERYTHING,
     LIBRARY_SEARCHES,
-    Listed,
+    ListedQuery,
     Memory,
     packed_fingerprints,
 )
 from specvae_bench.laboratories.records import LABORATORY, group_of, read_records, read_structures
+from specvae_bench.laboratories.reliability import LISTED, STRUCK, Promises, struck
 from specvae_bench.laboratories.report import Run, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
@@ -244,7 +244,7 @@ def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -
     records = read_records([library], LABORATORY, Console())
     table = read_structures([structures], Console())
     bits = packed_fingerprints(table.smiles.tolist(), "morgan4096", 1, Console())
-    full = Listed(records.spectrum(0), table, bits, np.zeros(len(table)), {})
+    full = ListedQuery(records.spectrum(0), table, bits, np.zeros(len(table)), {})
     truth = str(table.first_block[0])
     fold = Fold(
         "Here", [KNOWN] * 2, ["A" * 14, truth], [None, 0], [full.cut(np.empty(0, np.int64)), full]
@@ -268,7 +268,7 @@ def test_what_a_run_promises(library: Path, structures: Path) -> None:
     records = read_records([library], LABORATORY, Console())
     table = read_structures([structures], Console())
     bits = packed_fingerprints(table.smiles.tolist(), "morgan4096", 1, Console())
-    query = Listed(records.spectrum(0), table, bits, np.zeros(len(table)), {})
+    query = ListedQuery(records.spectrum(0), table, bits, np.zeros(len(table)), {})
     packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
     memory = Memory(records, np.flatnonzero(records.group != "Here"), packed)
     (evidence,) = dict(memory.evidence(query)).values()
