@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Measure(BaseSimilarity):  # type: ignore[misc]
-    """A measure that compares all spectra at one go; a pair is a matrix of one."""
+    """A measure that compares all spectra at once; a pair is a matrix of one."""
 
     is_commutative = True
     score_datatype = np.float64

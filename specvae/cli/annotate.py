@@ -120,7 +120,7 @@ class ShardType(click.ParamType[tuple[int, int]]):
 @click.option(
     "--resume",
     is_flag=True,
-    help="Keep what is ranked in OUTPUT.unfinished as the run goes, and go on from there if an "
+    help="Keep what is ranked in OUTPUT.unfinished as the run goes, and continue from there if an "
     "earlier run was ended.",
 )
 @settings_options

@@ -47,7 +47,7 @@ def check(files: tuple[Path, ...]) -> None:
 
     Spectra: how many, their precursors, ion species and modes, units of energy, MS levels; what was
     decided about records; which were skipped, and why; the first three. Candidates: how many, their
-    masses, what was skipped. Truths (query_id and inchikey): of how many queries. The exit code is
+    masses, what was skipped. Truths (query_id and inchikey): for how many queries. The exit code is
     1 if a file cannot be used.
 
     \b

@@ -327,7 +327,7 @@ def _walk(
 ) -> int:
     """Walk through a piece depth first; return its number of atoms, 0 with too many rings.
 
-    Fills, in place, the atoms as they are met (`preorder`), and for each of them its place therein
+    Fills, in place, the atoms as they are met (`preorder`), and for each of them its place there
     from 1, its parent, the ring closures that span the bond to the parent (`label`, a bit each) and
     the atoms that this bond leads to (`below`).
     """

@@ -288,7 +288,7 @@ class _Groups:
                 return cost + _SIX_RING_HYDROGEN
             fused = any(info.NumAtomRings(n.GetIdx()) > 1 for n in neighbours)
             return cost + _FIVE_RING_HYDROGEN + (_BESIDE_FUSION if fused else 0.0)
-        # From here on costs are of the double bond, hence negative for the hydrogen.
+        # From here on costs are of the double bond, so they are negative for the hydrogen.
         cost = 0.0
         if any(n.GetIdx() in self._ring_atoms for n in neighbours):
             cost += _IMINE_ON_RING

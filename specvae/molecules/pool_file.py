@@ -235,7 +235,7 @@ class PoolWriter:
         )
 
     def _flush(self, n_rows: int) -> None:
-        """Write the first rows of those that wait: whole chunks, but for the last ones."""
+        """Write the first of the waiting rows: whole chunks, unless they are the last."""
         if not n_rows:
             return
         waiting = PoolRows.joined(self._waiting)

@@ -172,7 +172,7 @@ _LOSS_BEHIND = re.compile(r"([\[(])(.*?)([\])])([+-]?\d*[+-]?)[\[(]([+-]\d*[A-Z]
 _MARKED_GROUP = re.compile(r"(?<=\w)[+-](?=[+-])")
 _MARKED_END = re.compile(r"(?<=\w)[+-]+$")
 _JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
-_MOST_OF_A_GROUP = 9  # but for protons: "+13C" is a label and not 13 atoms
+_MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
 _LONG_NUMBER = re.compile(r"\d{4}")
 _LONGEST = 80  # characters of an ion species
 _DROPPED = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))

@@ -39,8 +39,8 @@ class _MspLines(RecordLines):
     parsed: Peaks | None = None  # instead of `peaks`
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
-    in_peaks: bool = False  # the line with the number of peaks has gone by
-    is_waiting: bool = False  # a blank line has gone by, and peaks have not
+    in_peaks: bool = False  # the line with the number of peaks has been read
+    is_waiting: bool = False  # a blank line has been read, and no peaks
 
     @property
     def declares_none(self) -> bool:

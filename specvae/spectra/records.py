@@ -24,7 +24,7 @@ class RecordLines:
     peaks
         Those of peaks.
     is_too_large
-        Whether there were more than the limits allow; some were let go of.
+        Whether there were more than the limits allow; some were dropped.
     """
 
     line: int
@@ -33,7 +33,7 @@ class RecordLines:
     is_too_large: bool = False
 
     def keep_small(self) -> None:
-        """Let go of the lines of a record that has too many."""
+        """Drop the lines of a record that has too many."""
         most = limits()
         if len(self.peaks) > most.record_peaks or len(self.header) > most.record_fields:
             self.is_too_large = True

@@ -1,9 +1,9 @@
 """Training by several processes, each with a part of every batch, as torchrun starts them.
 
 All processes draw the same batches and the same noise, and each takes its rows. Gradients are
-averaged over all of them (`torch.nn.parallel.DistributedDataParallel`), so that a run with two
-processes is the run with one, but for rounding, dropout, and batch normalisation, whose statistics
-are of a process's own rows.
+averaged over all of them (`torch.nn.parallel.DistributedDataParallel`). A run with two processes is
+the run with one, except for rounding, dropout, and batch normalisation, whose statistics are of a
+process's own rows.
 """
 
 from __future__ import annotations

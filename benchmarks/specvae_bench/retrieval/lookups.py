@@ -51,7 +51,7 @@ def add_blind(comparison: Comparison, options: Options) -> None:
 
 
 def add_analogues(comparison: Comparison, options: Options) -> None:
-    """Add the votes of compounds that are near by our cosine over peaks and neutral losses."""
+    """Add the votes of compounds whose peaks and neutral losses are similar, by our cosine."""
     known = comparison.known
     start = time.perf_counter()
     index = AnalogueIndex(ANALOGUE_BINS.encode_many(known.records), known.compound, ANALOGUE_BINS)
@@ -69,14 +69,14 @@ def add_analogues(comparison: Comparison, options: Options) -> None:
 
 
 def add_modified_cosine(comparison: Comparison, options: Options) -> None:
-    """Add the votes of compounds that are near by matchms' modified cosine."""
+    """Add the votes of compounds with similar spectra, by matchms' modified cosine."""
     _add_matchms(comparison, "modified cosine", "cosine", "hybrid")
 
 
 def add_spectral_entropy(comparison: Comparison, options: Options) -> None:
-    """Add the votes of compounds that are near by spectral entropy, doi:10.1038/s41592-021-01331-z.
+    """Add the votes of compounds with similar spectra, by spectral entropy.
 
-    Computed by matchms.
+    doi:10.1038/s41592-021-01331-z, computed by matchms.
     """
     _add_matchms(comparison, "spectral entropy", "spectral_entropy", "fragment")
 
@@ -103,7 +103,7 @@ def matchms_neighbours(
         Compared with every spectrum of it.
     score_type, matching_mode
         Of matchms' `FlashSimilarity` (Li and Fiehn, doi:10.1038/s41592-023-02012-9), whose other
-        settings stay as they are but for the tolerance: peaks below 1 % of the highest are left
+        settings except the tolerance stay as they are: peaks below 1 % of the highest are left
         out, and with the mode ``hybrid`` the score ``cosine`` is the modified one.
     """
     from matchms import Spectrum as Peer

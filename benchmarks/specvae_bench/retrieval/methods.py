@@ -84,15 +84,16 @@ METHODS = {
     "random": Method("order of chance", "lookups:add_random"),
     "blind": Method("bit frequencies of the library, no spectrum", "lookups:add_blind"),
     "analogues": Method(
-        "votes of compounds near by our cosine: one nearest, sum of 30", "lookups:add_analogues"
+        "votes of compounds with similar spectra (our cosine): one nearest, sum of 30",
+        "lookups:add_analogues",
     ),
     "modified-cosine": Method(
-        "the same votes, near by matchms' modified cosine",
+        "the same votes, by matchms' modified cosine",
         "lookups:add_modified_cosine",
         needs=_FLASH,
     ),
     "spectral-entropy": Method(
-        "the same votes, near by spectral entropy (matchms)",
+        "the same votes, by spectral entropy (matchms)",
         "lookups:add_spectral_entropy",
         needs=_FLASH,
     ),

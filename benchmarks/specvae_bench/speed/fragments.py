@@ -23,7 +23,7 @@ _N_PEAKS = 40
 
 
 def drug_sized() -> list[Molecule]:
-    """Return molecules of varied make, for want of a list of candidates."""
+    """Return different molecules, where no list of candidates is given."""
     return [
         Molecule.parse(
             f"C{'C' * n}C(=O)Nc1ccc(cc1)S(=O)(=O)N{'C' * m}c2ccncc2",

@@ -28,7 +28,7 @@ ANALOGUE_BINS = BinLayout(
 SIGNS = {"positive": 1, "negative": -1}
 """Ion mode -> sign of the ions' charge."""
 
-# Low peaks tell as much about a structure as high ones, hence the strong compression.
+# Low peaks say as much about a structure as high ones: so the compression is strong.
 INTENSITY_POWER = 0.25
 
 

@@ -164,7 +164,7 @@ def dependence_lines(estimated: Mapping[str, float]) -> list[str]:
     Parameters
     ----------
     estimated
-        Option -> the share that was estimated, for want of it, from all queries.
+        Option -> the share that was estimated from all queries, as the option was not given.
     """
     if not estimated:
         return []

@@ -175,7 +175,7 @@ def _ranked(
     n_jobs: int | None,
     progress: Progress,
 ) -> list[Ranked]:
-    """Rank what the model predicts at one go and compares with one table of fingerprints."""
+    """Rank queries together: one prediction of the model, one table of fingerprints."""
     sets = [candidates for _, candidates in listed]
     tables = source.packed(sets, n_jobs, progress)
     spectra = [query.spectrum for query, _ in listed]

@@ -19,7 +19,7 @@ SECTIONS = re.compile(r"^([A-Z][a-z]+):$", re.MULTILINE)
 
 
 def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield the commands of a group but for the benchmarks."""
+    """Yield the commands of a group, except the benchmarks."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)

@@ -558,6 +558,6 @@ def test_fit_reaches_the_evidence_of_linear_gaussian_data() -> None:
     optim = OptimConfig(epochs=100, batch_size=100, learning_rate=0.03, schedule="cosine")
     history = fit(model, TrainingData(None, {"a": source, "b": source}), optim, ObjectiveConfig())
     evidence = (exact.evidence((x1, 0)) + exact.evidence((x2, 1))).mean().item()
-    # The decoders are fitted to these very samples, hence may exceed the true model by a little.
+    # The decoders are fitted to these samples, so they may exceed the true model by a little.
     assert -history.epochs[-1].total == pytest.approx(evidence, abs=0.4)
     assert -history.epochs[0].total < evidence - 1.0
