@@ -36,7 +36,7 @@ _ARCHIVE = re.compile(r"[\w.+-]+\.zip")
 PAUSES = (1.0, 3.0, 9.0)  # s before each further try
 
 # What urllib lets through unwrapped when a connection fails.
-_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError)
+_CONNECTION_ERRORS = (http.client.HTTPException, ConnectionError, TimeoutError)
 
 Progress = Callable[[int, int | None], None]
 
@@ -296,7 +296,7 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
         raise _refusal(error, url, part) from None
     except urllib.error.URLError as error:
         raise _InterruptedError(f"cannot be reached ({_cause(error.reason)})") from None
-    except _BROKEN as error:
+    except _CONNECTION_ERRORS as error:
         raise _InterruptedError(f"gave no answer ({_cause(error)})") from None
     if total is not None and done < total:
         raise _InterruptedError(f"connection ended after {done:,} of {total:,} bytes")
@@ -332,7 +332,7 @@ def _copy(
     while True:
         try:
             chunk = response.read(_CHUNK)
-        except _BROKEN as error:
+        except _CONNECTION_ERRORS as error:
             raise _InterruptedError(
                 f"connection broke after {done:,} bytes ({_cause(error)})"
             ) from None

@@ -22,7 +22,7 @@ from specvae.files import atomic_path
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
 MODEL_FILE = "model.safetensors"
-_PACKED = (MODEL_FILE, CARD, SUMS)
+_PACKED_FILES = (MODEL_FILE, CARD, SUMS)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same archive
 
 
@@ -94,10 +94,10 @@ def unpack_model(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as opened:
             entries = {PurePosixPath(name).name: name for name in opened.namelist()}
-            if len(opened.namelist()) != len(_PACKED) or set(entries) != set(_PACKED):
+            if len(opened.namelist()) != len(_PACKED_FILES) or set(entries) != set(_PACKED_FILES):
                 raise InputError(
                     f"{archive}: found {', '.join(sorted(opened.namelist())[:5])}, wanted "
-                    f"{', '.join(_PACKED)} in one folder: no archive of specvae package-model"
+                    f"{', '.join(_PACKED_FILES)} in one folder: no archive of specvae package-model"
                 )
             sums = opened.read(entries[SUMS]).decode("utf-8").splitlines()
             wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}

@@ -46,7 +46,7 @@ RESULTS = (*TABLES, "report.html", "provenance.json")
 """Files that a finished job offers."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SAFE = re.compile(r"[^\w.+-]")
+_UNSAFE_CHARACTER = re.compile(r"[^\w.+-]")
 _MOST_FILES = 20
 _MOST_JOBS = 64  # kept at once, those waiting included
 _CHUNK = 1 << 20
@@ -479,7 +479,9 @@ def _options(texts: Mapping[str, str]) -> dict[str, Any]:
 
 async def _stored(file: UploadFile, folder: Path) -> Path:
     """Store an upload under its own name, as far as that is harmless; never over another."""
-    name = _SAFE.sub("_", Path((file.filename or "").replace("\\", "/")).name).lstrip(".")[-100:]
+    name = _UNSAFE_CHARACTER.sub("_", Path((file.filename or "").replace("\\", "/")).name).lstrip(
+        "."
+    )[-100:]
     path = folder / (name or "upload")
     if path.exists() or path.name in RESULTS:
         path = folder / f"{secrets.token_hex(4)}-{path.name}"

@@ -78,8 +78,8 @@ _ENERGY = {
 _ENERGY_BY_ORDER = {1.0: 300, 1.5: 450, 2.0: 550, 2.5: _OTHER_ENERGY, 3.0: 800}
 
 # The elements with enthalpies of their own are 1 and on, all others 0.
-_BOUND = np.zeros(119, np.int16)
-_BOUND[[6, 7, 8, 16, 15, 9, 17, 35, 53]] = range(1, 10)
+_BOND_COLUMNS = np.zeros(119, np.int16)
+_BOND_COLUMNS[[6, 7, 8, 16, 15, 9, 17, 35, 53]] = range(1, 10)
 
 # Of atoms that are not C, N or O.
 _CLASSES = np.full(119, ATOM_CLASSES.index("other"), np.int16)
@@ -121,14 +121,14 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _energies() -> NDArray[np.int16]:
-    """Return the enthalpy of a bond by `_BOUND` of both elements and twice its order less two."""
-    n_elements = int(_BOUND.max()) + 1
+    """Return the enthalpy of a bond by `_BOND_COLUMNS` of both elements and 2 (order - 1)."""
+    n_elements = int(_BOND_COLUMNS.max()) + 1
     found = np.empty((n_elements, n_elements, 5), np.int16)
     for order, energy in _ENERGY_BY_ORDER.items():
         found[:, :, int(2 * order) - 2] = energy
     for (one, other, order), energy in _ENERGY.items():
-        found[_BOUND[one], _BOUND[other], int(2 * order) - 2] = energy
-        found[_BOUND[other], _BOUND[one], int(2 * order) - 2] = energy
+        found[_BOND_COLUMNS[one], _BOND_COLUMNS[other], int(2 * order) - 2] = energy
+        found[_BOND_COLUMNS[other], _BOND_COLUMNS[one], int(2 * order) - 2] = energy
     return found
 
 
@@ -384,7 +384,9 @@ def _classified(
                 twice = int(2 * orders[a, b]) - 2
                 bonds[i, 4] = _OTHER_ENERGY
                 if 0 <= twice < _ENERGIES.shape[2]:
-                    bonds[i, 4] = _ENERGIES[_BOUND[numbers[a]], _BOUND[numbers[b]], twice]
+                    bonds[i, 4] = _ENERGIES[
+                        _BOND_COLUMNS[numbers[a]], _BOND_COLUMNS[numbers[b]], twice
+                    ]
                 i += 1
     _classify_bonds(orders, highest, bonds, single)
     return atoms, bonds, single

@@ -56,7 +56,7 @@ _FIRST_BLOCK = 14  # letters of an InChIKey
 _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
 _SULFOXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+]-[OX1-]")
-_NOTHING = frozenset(
+_EMPTY_TEXTS = frozenset(
     {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
     | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
     | {"no structure"}
@@ -292,7 +292,7 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
     found = []
     for text in (smiles or "", inchi or ""):
         words = text.strip().strip("\"'").split()
-        if not words or text.strip().lower() in _NOTHING or _KEY.fullmatch(words[0]):
+        if not words or text.strip().lower() in _EMPTY_TEXTS or _KEY.fullmatch(words[0]):
             continue
         shape = _INCHI.match(words[0])
         if shape:

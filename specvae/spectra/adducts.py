@@ -175,7 +175,7 @@ _JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
 _LONG_NUMBER = re.compile(r"\d{4}")
 _LONGEST = 80  # characters of an ion species
-_DROPPED = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))
+_DROPPED_MARKS = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))
 _DASHES = str.maketrans(
     dict.fromkeys(
         "\N{MINUS SIGN}\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{EN DASH}\N{EM DASH}", "-"
@@ -272,7 +272,7 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Adduct or None
         None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
-    text = plain_signs(text).translate(_DROPPED)
+    text = plain_signs(text).translate(_DROPPED_MARKS)
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
     text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"

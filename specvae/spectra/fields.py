@@ -95,7 +95,7 @@ _SPELLINGS: Mapping[str, str] = {
 }
 _COMMENT_SPELLINGS: Mapping[str, str] = {"parent": "precursor_mz"}  # NIST, SpectraST
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
-_ABSENT = frozenset(
+_EMPTY_TEXTS = frozenset(
     {"", "-", "na", "n/a", "n.a.", "n.a", "nan", "none", "null", "unknown", "n.d.", "n/d", "nd"}
 )
 _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
@@ -142,7 +142,7 @@ def given(text: str | None) -> str | None:
     text = text.strip()
     if text[:1] == '"' and text[-1] == '"' and len(text) > 1:
         text = text[1:-1].strip()
-    return None if len(text) < 8 and text.lower() in _ABSENT else text
+    return None if len(text) < 8 and text.lower() in _EMPTY_TEXTS else text
 
 
 def shown(text: str) -> str:
@@ -181,7 +181,7 @@ class Precursor(NamedTuple):
 
 
 _MOST_PRECURSORS = 4  # more numbers are a list of peaks
-_BETWEEN = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
+_BETWEEN_VALUES = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
 _UNIT_OF_MZ = re.compile(r"\b(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
 # What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
@@ -232,7 +232,7 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
             charge = match.groups()[-1]
             body = body[: match.start(match.lastindex or 0)].rstrip()
             break
-    first, *others = _BETWEEN.split(body)
+    first, *others = _BETWEEN_VALUES.split(body)
     numbers = first.split()
     while numbers and not _is_number(numbers[-1]):
         numbers.pop()  # a unit, or another word
@@ -289,7 +289,7 @@ def _look_alike(mz: str, second: str, *, is_pepmass: bool) -> bool:
 _HIGHEST_USUAL_MZ = 3000  # Th, of a second number in the field
 
 
-_NO_MODE = _ABSENT - {"-"}
+_NO_MODE = _EMPTY_TEXTS - {"-"}
 _MODE = re.compile(
     r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|n)?[-_/ ]*"
     r"(?:h?esi|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|photoioni[sz]ation|ms)"

@@ -27,7 +27,7 @@ _ARCHIVES = {
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
-_WANTED = "wanted MSP, MGF, mzML, mzXML or MassBank records"
+_WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 TRUNCATION_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 """What a gzip stream raises where it is cut off or damaged."""
 
@@ -92,7 +92,7 @@ def sniff_format(path: Path) -> str:
         raise InputError(f"{path}: is cut off before its first spectrum")
     if found is None:
         if suffix not in ("msp", "mgf"):
-            raise InputError(f"{path}: is no file of spectra, {_WANTED}")
+            raise InputError(f"{path}: is no file of spectra, {_WANTED_FORMATS}")
         wanted = "BEGIN IONS" if suffix == "mgf" else "Name: or Num Peaks:"
         raise InputError(f"{path}: no line reads {wanted}, so this is no {suffix.upper()} file")
     if suffix in ("msp", "mgf", "mzml", "mzxml") and suffix != found:
@@ -106,7 +106,7 @@ def sniff_format(path: Path) -> str:
 def _format_of(path: Path, head: bytes) -> str | None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
-            raise InputError(f"{path}: is {kind}, {_WANTED}")
+            raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}")
     text = head.removeprefix(_MARK).lstrip()
     if text.startswith(b"<"):
         return _xml_format_of(path, text)
@@ -117,9 +117,9 @@ def _format_of(path: Path, head: bytes) -> str | None:
     if _MSP_LINE.search(text):
         return "msp"
     if b"\0" in text:
-        raise InputError(f"{path}: is a binary file, {_WANTED}")
+        raise InputError(f"{path}: is a binary file, {_WANTED_FORMATS}")
     if text.startswith((b"{", b"[")):
-        raise InputError(f"{path}: looks like JSON, {_WANTED}")
+        raise InputError(f"{path}: looks like JSON, {_WANTED_FORMATS}")
     return None
 
 
@@ -209,7 +209,7 @@ def _with_lf(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
-_PLAIN = bytes([9, 10, *range(32, 127), *range(160, 256)])
+_TEXT_BYTES = bytes([9, 10, *range(32, 127), *range(160, 256)])
 
 
 def decode(data: bytes) -> str:
@@ -223,4 +223,4 @@ def decode(data: bytes) -> str:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     # Deleting the harmless bytes is faster than a search for the others, which are rare.
-    return CONTROLS.sub("\ufffd", text) if data.translate(None, _PLAIN) else text
+    return CONTROLS.sub("\ufffd", text) if data.translate(None, _TEXT_BYTES) else text

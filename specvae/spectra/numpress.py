@@ -11,7 +11,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-_HEAD = 8  # bytes of the scale with which linear and slof data begin
+_SCALE_BYTES = 8  # bytes of the scale with which linear and slof data begin
 _SIGN = 1 << 31
 
 
@@ -29,7 +29,7 @@ def decode_linear(data: bytes) -> NDArray[np.float64]:
     scale = _scale(data)
     if len(data) not in (8, 12) and len(data) < 16:
         raise ValueError(f"{len(data)} bytes are no MS-Numpress linear data")
-    first = np.frombuffer(data[_HEAD : min(len(data), 16)], dtype="<u4").astype(np.int64)
+    first = np.frombuffer(data[_SCALE_BYTES : min(len(data), 16)], dtype="<u4").astype(np.int64)
     errors = np.array(_whole_numbers(data[16:]), dtype=np.int64)
     if not errors.size:
         return first / scale
@@ -59,13 +59,13 @@ def decode_slof(data: bytes) -> NDArray[np.float64]:
         If the data end inside a number, or the scale is no positive number.
     """
     scale = _scale(data)
-    return np.expm1(np.frombuffer(data[_HEAD:], dtype="<u2") / scale)
+    return np.expm1(np.frombuffer(data[_SCALE_BYTES:], dtype="<u2") / scale)
 
 
 def _scale(data: bytes) -> float:
-    if len(data) < _HEAD:
+    if len(data) < _SCALE_BYTES:
         raise ValueError(f"{len(data)} bytes are no MS-Numpress data")
-    scale: float = struct.unpack(">d", data[:_HEAD])[0]
+    scale: float = struct.unpack(">d", data[:_SCALE_BYTES])[0]
     if not 0 < scale < float("inf"):
         raise ValueError(f"MS-Numpress data have the scale {scale}")
     return scale

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDEST_STEP = 0.15  # Th between two points of one peak; ion traps sample every 0.07 to 0.12
-_UNEVEN = 2.6  # the longest of three neighbouring steps over the shortest, within a peak
+_UNEVEN_STEPS = 2.6  # the longest of three neighbouring steps over the shortest, within a peak
 _FEWEST_POINTS = 5  # of a peak
-_FOOT = 0.7  # of its highest point, above which the ends of a row do not lie
+_FOOT_HEIGHT = 0.7  # of its highest point, above which the ends of a row do not lie
 _SHARE = 0.7  # of the points that stand in such peaks where the spectrum is a profile
 _SHALLOWEST = 0.9  # a valley higher than this part of its lower bank divides no peaks
 
@@ -30,7 +30,7 @@ def is_profile(mz: Numbers, intensity: Numbers) -> bool:
     n_in_peaks = 0
     for begin, end in pairwise(borders.tolist()):
         heights = intensity[begin:end]
-        is_hill = max(heights[0], heights[-1]) < _FOOT * heights.max()
+        is_hill = max(heights[0], heights[-1]) < _FOOT_HEIGHT * heights.max()
         if is_hill and heights.size >= max(_FEWEST_POINTS, 4 * _tops(heights).size):
             n_in_peaks += heights.size
     return n_in_peaks >= _SHARE * mz.size
@@ -58,7 +58,7 @@ def _borders(mz: Numbers) -> NDArray[np.int64]:
     # A point stands in a row with the next one if their step is like the shorter one beside it.
     padded = np.concatenate([[np.inf], steps, [np.inf]])
     beside = np.minimum(padded[:-2], padded[2:])
-    is_border = (steps > _WIDEST_STEP) | (steps > _UNEVEN * beside)
+    is_border = (steps > _WIDEST_STEP) | (steps > _UNEVEN_STEPS * beside)
     return np.concatenate([[0], np.flatnonzero(is_border) + 1, [mz.size]])
 
 

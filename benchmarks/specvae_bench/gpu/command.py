@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from specvae_bench.gpu.steps import Plan
 
 # A step stops by itself at its limit; so many seconds later it is ended by force.
-_GRACE = 40.0
+_SECONDS_TO_STOP = 40.0
 # Below this, no step is worth its start.
-_LEAST = 8.0
+_FEWEST_SECONDS = 8.0
 
 
 @click.command()
@@ -209,16 +209,16 @@ def run_all(
             console.log(f"{name}: left out, it needs --{needed}")
         elif not again and _read(plan.output / f"{name}.json").get("done"):
             console.log(f"{name}: done before")
-        elif left - _GRACE < _LEAST:
+        elif left - _SECONDS_TO_STOP < _FEWEST_SECONDS:
             console.log(f"{name}: no time left")
         else:
-            seconds = min(limit, left - _GRACE)
+            seconds = min(limit, left - _SECONDS_TO_STOP)
             process = multiprocessing.get_context("spawn").Process(
                 target=run_step, args=(name, plan, seconds)
             )
             started = time.monotonic()
             process.start()
-            process.join(seconds + _GRACE)
+            process.join(seconds + _SECONDS_TO_STOP)
             if process.is_alive():
                 console.log(f"{name}: ended by force")
                 process.terminate()

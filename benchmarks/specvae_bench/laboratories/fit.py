@@ -27,7 +27,7 @@ from specvae_bench.laboratories.records import Records, read_records, read_struc
 
 # Known and unknown compounds count the same; those that are half known are few.
 _SHARES = {KNOWN: 0.45, OTHER_ION: 0.1, UNKNOWN: 0.45}
-_ALL = 1_000_000  # queries of a laboratory
+_NO_LIMIT = 1_000_000  # queries of a laboratory
 
 
 class _Example(NamedTuple):
@@ -76,7 +76,7 @@ def fit(
         annotator = Annotator.load(model, device)
         name = model.name
         unseen = frozenset(annotator.header.compounds.get("val", ()))
-        wide = replace(plan, n_each=_ALL)
+        wide = replace(plan, n_each=_NO_LIMIT)
         folds = read_folds(wide, records, structures, {name: annotator}, jobs, console, unseen)
         examples = _examples(records, packed, folds, name)
         console.log(f"fingerprint: {len(examples):,} queries")

@@ -22,7 +22,7 @@ from specvae.errors import InputError
 _N_HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 # How values of an element type are stored: int8, uint8, ...; 8, 10 and 11 are reserved.
-_STORED = {
+_STORED_TYPES = {
     1: "i1",
     2: "u1",
     3: "i2",
@@ -99,9 +99,9 @@ def _named_array(matrix: memoryview, order: str, names: Collection[str]) -> dict
     if name not in names or array_class not in _CLASSES or is_complex:
         return {}
     kind, data = next(elements)
-    if kind not in _STORED:
+    if kind not in _STORED_TYPES:
         raise ValueError(f"array {name} has values of type {kind}")
-    values = np.frombuffer(data, order + _STORED[kind])
+    values = np.frombuffer(data, order + _STORED_TYPES[kind])
     if min(shape) < 0 or math.prod(shape) != len(values):
         raise ValueError(f"array {name} has {len(values):,} values, its dimensions are {shape}")
     return {name: values.astype(_CLASSES[array_class]).reshape(shape, order="F")}

@@ -44,7 +44,7 @@ from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.training import OptimConfig
 
 # Keeps the operators declared by _import_torchvision; torch forgets them with this object.
-_DECLARED: list[torch.library.Library] = []
+_DECLARED_OPERATORS: list[torch.library.Library] = []
 Loop = Literal["trainer", "raw"]
 _DISTRIBUTIONS = {"bernoulli": "bernoulli", "gaussian": "normal", "laplace": "laplace"}
 
@@ -62,7 +62,7 @@ def _import_torchvision() -> None:
         for name in ("nms", "qnms"):
             schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             library.define(schema)  # type: ignore[no-untyped-call]
-        _DECLARED.append(library)
+        _DECLARED_OPERATORS.append(library)
         import_module("torchvision")
 
 

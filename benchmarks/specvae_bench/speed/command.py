@@ -24,14 +24,14 @@ from specvae.errors import InputError
 from specvae_bench.options import require_results
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
-_READ = """
+_READ_SCRIPT = """
 import resource, sys, time
 start = time.perf_counter()
 {body}
 seconds = time.perf_counter() - start
 print(n, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-_OURS = """
+_SPECVAE = """
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 start = time.perf_counter()
@@ -48,7 +48,7 @@ PARTS = (
     "start", "read_msp", "sparse_layer", "fingerprints", "comparisons", "fragments", "epochs",
     "pools",
 )  # fmt: skip
-_ASKED_FOR = ("read_msp", "pools")  # need a file, or gigabytes
+_ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 
 
 @click.command()
@@ -140,7 +140,7 @@ def speed(
     if spectra is None and "read_msp" in parts:
         raise click.UsageError("--part read_msp needs a file: --spectra FILE.")
     if not parts:
-        left_out = _ASKED_FOR if spectra is None else ("pools",)
+        left_out = _ON_REQUEST if spectra is None else ("pools",)
         chosen = tuple(part for part in PARTS if part not in left_out)
     require_results(output, output.with_suffix(".png"))
     if keep_pool is not None and keep_pool.exists():
@@ -195,12 +195,12 @@ def _read(path: Path, repeats: int, console: Console) -> dict[str, Any]:
 
 
 def _read_plain(path: Path, repeats: int, console: Console) -> dict[str, Any]:
-    readers = {"specvae": _OURS, "matchms": _MATCHMS}
+    readers = {"specvae": _SPECVAE, "matchms": _MATCHMS}
     runs: dict[str, list[tuple[int, float, float]]] = {name: [] for name in readers}
     for _ in range(repeats):
         for name, body in readers.items():
             done = subprocess.run(
-                [sys.executable, "-c", _READ.format(body=body), str(path)],
+                [sys.executable, "-c", _READ_SCRIPT.format(body=body), str(path)],
                 capture_output=True, text=True, env=_one_thread(), check=False,
             )  # fmt: skip
             if done.returncode:

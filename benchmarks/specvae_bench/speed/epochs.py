@@ -31,7 +31,7 @@ _WITH_PEER = {
     "mmvae-iwae-1": ("mmvae-iwae", 1),
     "mmvae-dreg-10": ("mmvae", 10),
 }
-_ALONE = {"svae": ("svae", 1), "svae-star": ("svae-star", 1), "vaevae": ("vaevae", 1)}
+_WITHOUT_PEER = {"svae": ("svae", 1), "svae-star": ("svae-star", 1), "vaevae": ("vaevae", 1)}
 _REFERENCE = "jmvae"
 _LOOPS: dict[str, Loop] = {"multivae_trainer": "trainer", "multivae_loop": "raw"}
 
@@ -71,9 +71,9 @@ def epoch_speed(
     x = {"top": top, "bottom": bottom}
     with _one_thread():
         tasks: dict[tuple[str, str], Callable[[], float]] = {}
-        for label, (kind, n_samples) in (_WITH_PEER | _ALONE).items():
+        for label, (kind, n_samples) in (_WITH_PEER | _WITHOUT_PEER).items():
             model, objective = _model(kind, n_samples)
-            unpaired = label in _ALONE
+            unpaired = label in _WITHOUT_PEER
             for name, amp in (("specvae", False), ("specvae_bf16", True)):
                 optim = OptimConfig(1, batch_size, _LEARNING_RATE, amp=amp)
                 tasks[label, name] = _ours(copy.deepcopy(model), objective, x, optim, unpaired)
@@ -90,7 +90,7 @@ def epoch_speed(
         "rounds": repeats,
         "data": "random" if pixels is None else "given images",
     }
-    for label in _WITH_PEER | _ALONE:
+    for label in _WITH_PEER | _WITHOUT_PEER:
         figures[label] = _summary(label, rounds)
     return figures
 
@@ -176,7 +176,7 @@ def _summary(label: str, rounds: list[dict[tuple[str, str], float]]) -> dict[str
         if name != "specvae":
             figures[f"{name}_over_specvae"] = ratio(durations, seconds["specvae"])
     reference = (_REFERENCE, "multivae_loop")
-    if label in _ALONE and reference in rounds[0]:
+    if label in _WITHOUT_PEER and reference in rounds[0]:
         loop = [one[reference] for one in rounds]
         figures["over_multivae_jmvae_loop"] = ratio(seconds["specvae"], loop)
     return figures

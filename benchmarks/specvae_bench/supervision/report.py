@@ -23,7 +23,7 @@ from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
 
 _MARKERS = {"none": "o", "spectra": "^", "molecules": "v", "both": "s"}
 _DASHES = {"none": "--", "spectra": ":", "molecules": "-.", "both": "-"}
-_ADDED = {
+_ADDITIONS = {
     "none": "pairs only",
     "spectra": "and spectra",
     "molecules": "and molecules",
@@ -135,7 +135,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
                     marker=_MARKERS[added],
                     ms=4,
                     lw=1.6,
-                    label=f"{learner}, {_ADDED[added]}",
+                    label=f"{learner}, {_ADDITIONS[added]}",
                 )
     levels = sorted({record["level"] for record in records})
     axes.set_xscale("log")
@@ -170,7 +170,7 @@ def _key(record: Mapping[str, Any]) -> tuple[str, str, float]:
 
 def _rows(cells: Mapping[tuple[str, str, float], str], levels: Sequence[float]) -> list[list[str]]:
     return [
-        [learner, _ADDED[added], *(cells.get((learner, added, level), "") for level in levels)]
+        [learner, _ADDITIONS[added], *(cells.get((learner, added, level), "") for level in levels)]
         for learner in LEARNERS
         for added in UNPAIRED
         if any(key[:2] == (learner, added) for key in cells)

@@ -16,10 +16,12 @@ from specvae.spectra.read import read_spectra
 
 _KEY = re.compile(r"(?:InChIKey\s*[=:]\s*)?([A-Z]{14})(?:-[A-Z]{10}-[A-Z])?(?=$|[\s,;|-])")
 _WHOLE_KEYS = re.compile(r"(?<![A-Za-z])([A-Z]{14})-[A-Z]{10}-[A-Z](?![A-Za-z])", re.IGNORECASE)
-_NOTHING = frozenset(("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available"))
+_EMPTY_TEXTS = frozenset(
+    ("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available")
+)
 _ATOMS = set("BCFHINOPS")
 _BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
-_WANTED = "inchikey14, first_block, inchikey, smiles, inchi"
+_KEY_COLUMNS = "inchikey14, first_block, inchikey, smiles, inchi"
 _SPECTRUM_SUFFIXES = ("mgf", "msp", "mat", "mzml", "mzxml")
 _LIST_SUFFIXES = ("txt", "smi", "smiles", "ism")
 
@@ -122,7 +124,7 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
     n_found = 0
     for column in _BLOCK_COLUMNS:
         text = row.get(column, "")
-        if text.lower() in _NOTHING:
+        if text.lower() in _EMPTY_TEXTS:
             continue
         try:
             found = list(_blocks_of_line(path, line, text, column))
@@ -135,7 +137,7 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
         raise (
             errors[0]
             if errors
-            else InputError(f"{path}:{line}: no compound; wanted one of {_WANTED}")
+            else InputError(f"{path}:{line}: no compound; wanted one of {_KEY_COLUMNS}")
         )
 
 
@@ -167,13 +169,15 @@ def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[s
         # The first of two columns of one meaning that says something counts.
         fields = [column_meaning(name) or name for name in names]
         if not set(fields) & set(_BLOCK_COLUMNS) or (required and required not in fields):
-            wanted = f"{required} and one of " if required else "one of "
+            wanted = (
+                f"{required} and one of {_KEY_COLUMNS}" if required else f"one of {_KEY_COLUMNS}"
+            )
             raise InputError(
-                f"{path}:1: found columns {', '.join(names) or 'none'}; wanted {wanted}{_WANTED}"
+                f"{path}:1: found columns {', '.join(names) or 'none'}; wanted {wanted}"
             )
         for line, cells in rows:
             row: dict[str, str] = {}
             for field, cell in zip(fields, cells, strict=False):
-                if row.get(field, "").lower() in _NOTHING:
+                if row.get(field, "").lower() in _EMPTY_TEXTS:
                     row[field] = cell
             yield line, row

@@ -31,7 +31,7 @@ N_LISTED = 25
 N_STICKS = 200
 """Peaks drawn of one spectrum, the highest."""
 
-LEAST_SAY = 0.05
+LEAST_DIFFERENCE = 0.05
 """Nats: a term that differs by less between two candidates had no say in their order."""
 
 TERM_NAMES = {
@@ -142,7 +142,7 @@ def why_first(answer: Answer) -> str:
     moved = {
         kind: a - b
         for kind, a, b in zip(EVIDENCE_KINDS, first.terms, second.terms, strict=True)
-        if abs(a - b) >= LEAST_SAY
+        if abs(a - b) >= LEAST_DIFFERENCE
     }
     moves = ", ".join(
         f"{TERM_NAMES[kind]} {signed(value)}"
@@ -212,7 +212,7 @@ def _terms(first: Annotation, second: Annotation | None) -> list[list[Any]]:
             break
         ours = round(first.terms[n], 4)
         theirs = round(second.terms[n], 4) if second is not None and second.terms else None
-        has_say = theirs is not None and abs(first.terms[n] - second.terms[n]) >= LEAST_SAY  # type: ignore[union-attr]
+        has_say = theirs is not None and abs(first.terms[n] - second.terms[n]) >= LEAST_DIFFERENCE  # type: ignore[union-attr]
         rows.append([TERM_NAMES[kind], ours, theirs, has_say])
     return rows
 

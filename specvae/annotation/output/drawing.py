@@ -17,7 +17,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from specvae.annotation.ranking.result import Annotation
 
 _WIDTH, _HEIGHT = 220, 130
-_TENTHS = 10
+_UNITS_PER_PIXEL = 10
 _PATH = re.compile(r"<path class='[^']*' d='([^']*)' style='([^']*)'")
 _TEXT = re.compile(
     r"<text x='([\d.-]+)' y='([\d.-]+)' class='(atom-\d+)' style='([^']*)' >([^<]*)</text>"
@@ -85,11 +85,11 @@ def _drawing(smiles: str) -> dict[str, Any] | None:
         points = [drawer.GetDrawCoords(n) for n in range(mol.GetNumAtoms())]
     return {
         "s": smiles,
-        "w": _WIDTH * _TENTHS,
-        "h": _HEIGHT * _TENTHS,
+        "w": _WIDTH * _UNITS_PER_PIXEL,
+        "h": _HEIGHT * _UNITS_PER_PIXEL,
         "p": _paths(text),
         "t": _letters(text),
-        "a": [round(_TENTHS * value) for point in points for value in (point.x, point.y)],
+        "a": [round(_UNITS_PER_PIXEL * value) for point in points for value in (point.x, point.y)],
         "b": [n for b in mol.GetBonds() for n in (b.GetBeginAtomIdx(), b.GetEndAtomIdx())],
     }
 
@@ -99,7 +99,11 @@ def _paths(svg: str) -> list[list[Any]]:
     data: dict[tuple[str, str, int], list[str]] = {}
     for steps, style in _PATH.findall(svg):
         look = _look(style)
-        key = (look["stroke"], look["fill"], round(_TENTHS * float(look["stroke-width"][:-2])))
+        key = (
+            look["stroke"],
+            look["fill"],
+            round(_UNITS_PER_PIXEL * float(look["stroke-width"][:-2])),
+        )
         data.setdefault(key, []).append(_relative(steps))
     return [[*key, "".join(parts)] for key, parts in data.items()]
 
@@ -111,7 +115,7 @@ def _relative(steps: str) -> str:
         if letter == "Z":
             parts.append("z")
             continue
-        new_x, new_y = round(_TENTHS * float(right)), round(_TENTHS * float(down))
+        new_x, new_y = round(_UNITS_PER_PIXEL * float(right)), round(_UNITS_PER_PIXEL * float(down))
         across, along = (new_x, new_y) if letter == "M" else (new_x - x, new_y - y)
         parts.append(f"{letter if letter == 'M' else 'l'}{across} {along}".replace(" -", "-"))
         x, y = new_x, new_y
@@ -125,12 +129,18 @@ def _letters(svg: str) -> list[list[Any]]:
     for x, y, atom, style, text in _TEXT.findall(svg):
         look = _look(style)
         line = (atom, y, style)
-        if line == last and float(x) > found[-1][0] / _TENTHS:
+        if line == last and float(x) > found[-1][0] / _UNITS_PER_PIXEL:
             found[-1][-1] += text
             continue
-        size = round(_TENTHS * float(look["font-size"][:-2]))
+        size = round(_UNITS_PER_PIXEL * float(look["font-size"][:-2]))
         found.append(
-            [round(_TENTHS * float(x)), round(_TENTHS * float(y)), size, look["fill"], text]
+            [
+                round(_UNITS_PER_PIXEL * float(x)),
+                round(_UNITS_PER_PIXEL * float(y)),
+                size,
+                look["fill"],
+                text,
+            ]
         )
         last = line
     return found

@@ -34,7 +34,7 @@ N_DRAWN_IN_ALL = 2_500  # fewer if that makes more than this in the whole report
 N_DETAILED = MOST_EXPLAINED  # queries that can be opened; the others stand in the overview only
 
 _THRESHOLDS = (0.0, 0.5, 0.9, 0.95)
-_NOTHING = "\N{EN DASH}"
+_EMPTY_CELL = "\N{EN DASH}"
 
 
 def write_report(
@@ -134,7 +134,7 @@ def _selections(results: Sequence[QueryResult]) -> list[dict[str, str]]:
                 "least": f"{threshold:.0%} or more" if threshold else "all",
                 "n": f"{chosen.n_queries:,}",
                 "right": f"{chosen.n_right:,.1f}",
-                "fdr": _NOTHING if false is None else f"{false:.1%}",
+                "fdr": _EMPTY_CELL if false is None else f"{false:.1%}",
             }
         )
     return rows

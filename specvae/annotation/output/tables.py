@@ -16,7 +16,7 @@ FORMATS = ("csv", "tsv", "jsonl", "mztab")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 # Column of the summary, by its name in SIRIUS' table, -> column of the ranked table.
-_SUMMARISED = {
+_COLUMN_OF = {
     "structurePerIdRank": "rank",
     "molecularFormula": "formula",
     "ionMass": "precursor_mz",
@@ -148,7 +148,7 @@ def _summary(result: QueryResult) -> dict[str, Cell]:
             first, second = result.annotations[:2]
             own["lead_nats"] = rounded(first.score - second.score)
     return {
-        column: own.get(column, best.get(_SUMMARISED.get(column, column)))
+        column: own.get(column, best.get(_COLUMN_OF.get(column, column)))
         for column in SUMMARY_COLUMNS
     }
 

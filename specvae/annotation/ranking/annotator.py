@@ -38,7 +38,7 @@ from specvae.vae.checkpoint import load_checkpoint, load_companions
 from specvae.vae.device import pick_device
 from specvae.vae.model import MultimodalVAE
 
-LEAST_SAY = 0.02
+LEAST_DIFFERENCE = 0.02
 """Nats: what moves a difference of scores by less had no say in it."""
 
 _N_BITS = 12
@@ -185,7 +185,8 @@ class Annotator:
         """Return the bits that tell two candidates apart, those that say most first.
 
         A bit's log-likelihoods of being set and not set differ by its logit. Bits that move the
-        score, in which the fingerprint has its weight, by less than `LEAST_SAY` nats are left out.
+        score, in which the fingerprint has its weight, by less than `LEAST_DIFFERENCE` nats are
+        left out.
 
         Parameters
         ----------
@@ -201,7 +202,7 @@ class Annotator:
         gains = weight * logits.astype(np.float64) * (both[0] - both[1])
         order = np.argsort(-np.abs(gains), kind="stable")[:_N_BITS]
         found = []
-        for bit in order[np.abs(gains[order]) >= LEAST_SAY].tolist():
+        for bit in order[np.abs(gains[order]) >= LEAST_DIFFERENCE].tolist():
             first_has_it = bool(both[0, bit])
             mol = molecules[0 if first_has_it else 1].mol
             places = self.layout.places(bit, mol)
