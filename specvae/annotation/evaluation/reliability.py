@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: calibration, risk against coverage, false discoveries.
+"""Whether probabilities come true: calibration, risk against coverage, false discoveries.
 
 Each query counts with the probability ``p`` of its best candidate and with the outcome ``y``:
 whether that candidate is the truth, 1/m if m candidates of equal score, the truth among them,

@@ -56,7 +56,7 @@ _DECIMALS = 4
 
 
 def condition_of(peaks: Peaks) -> NDArray[np.float32]:
-    """Return numbers that tell how far the precursor is broken down, float32 (_N_CONDITIONS,)."""
+    """Return numbers that say how far the precursor is broken down, float32 (_N_CONDITIONS,)."""
     weight = np.sqrt(peaks.intensity)
     weight = weight / weight.sum()
     place = float((weight * np.minimum(peaks.mz / peaks.precursor_mz, 1.0)).sum()) * 2 - 1

@@ -9,7 +9,7 @@ from specvae.annotation.evidence.analogues import RememberedPeaks
 
 @dataclass(frozen=True, slots=True)
 class BitEvidence:
-    """What one predicted bit says for the first candidate against the second, of which one has it.
+    """A predicted bit that one of the first two candidates has, and what it says for the first.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Features of a list of candidates that may tell whether it holds the truth."""
+"""Features of a list of candidates from which the chance that it holds the truth is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of a score that make the truths of many lists likeliest."""
+"""Weights of a score under which the truths of many lists are likeliest."""
 
 from __future__ import annotations
 

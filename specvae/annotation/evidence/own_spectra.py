@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Cosines closer to 0 or 1 than this say no more.
+# Cosines closer to 0 or 1 than this count as this close.
 _EDGE = 1e-3
 
 
@@ -55,7 +55,7 @@ class OwnSpectraRatio:
 def own_spectra_features(
     cosines: NDArray[np.float32], own: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return what own spectra tell of each candidate, float64 (n_candidates, 5).
+    """Return the features of each candidate's own spectra, float64 (n_candidates, 5).
 
     The columns are those of `OwnSpectraRatio`; the row of a candidate without own spectra is 0.
 

@@ -26,7 +26,7 @@ from specvae.spectra.spectrum import Spectrum
 _CHUNK = 1024
 
 
-_LONGEST_NAME = 120  # characters: more is a systematic name that nobody reads
+_LONGEST_NAME = 120  # characters; longer names are systematic ones that nobody reads
 
 
 class SpectrumLabel(NamedTuple):

@@ -13,7 +13,7 @@ from specvae.spectra.spectrum import Spectrum
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What a query is taken to be where its record does not say.
+    """What is assumed of queries whose records do not say.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The model card: what a model that is given away says of itself."""
+"""The model card: what comes with a model that is given away."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model_card(header: AnnotatorHeader, name: str, licence: str | None) -> str:
 
 
 def licence_remarks(header: AnnotatorHeader) -> list[str]:
-    """Return what whoever gives the model away must heed, a sentence each."""
+    """Return warnings for those who give the model away, a sentence each."""
     licences = header.provenance.licences
     if not licences:
         return [_UNKNOWN]

@@ -70,7 +70,7 @@ def reached_by(annotation: Annotation) -> dict[str, Cell]:
 
 
 def error_ppm(query: Query, annotation: Annotation) -> float | None:
-    """Return the query's precursor m/z less the candidate's, in parts per million of the latter."""
+    """Return the query's precursor m/z minus the candidate's, in ppm of the latter."""
     if query.ion is None or query.precursor_mz is None or annotation.exact_mass is None:
         return None
     expected = query.ion.precursor_mz(annotation.exact_mass)

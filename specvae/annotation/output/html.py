@@ -88,7 +88,7 @@ def write_report(
 
 
 def _script_json(value: Any) -> str:  # noqa: ANN401
-    """Return JSON that nothing in it can end the script element that it stands in."""
+    """Return JSON in which nothing can end the script element around it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

@@ -1,8 +1,8 @@
-"""What a run has ranked so far, in a file: a run that was ended goes on where it stopped.
+"""What a run has ranked so far, in a file, from which a stopped run continues.
 
-The file is of JSON lines. The first says of which run it is; each other one holds what became of a
-feature, written when it was ranked. The shares that all queries tell together are not in it, so
-that the end of the run is the same with and without an interruption, byte for byte.
+The file has JSON lines. The first names the run; each of the others has the outcome of a feature,
+written when it was ranked. The shares that depend on all queries are not in it, so that an
+interruption does not change a byte of the result.
 """
 
 from __future__ import annotations

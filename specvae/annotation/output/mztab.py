@@ -180,7 +180,7 @@ class _Runs:
     def metadata(self) -> Iterator[tuple[str, str]]:
         """Yield the lines that describe the files."""
         for path, number in self.numbers.items():
-            # What a pipe brought lies nowhere.
+            # The content of a pipe has no place.
             location = "null" if is_stored_copy(path) else Path(path).absolute().as_uri()
             yield f"ms_run[{number}]-location", location
             for i, polarity in enumerate(sorted(self.polarities.get(path, ()), reverse=True), 1):

@@ -1,8 +1,8 @@
-"""Parts of a run: what a shard found, and the whole that parts make.
+"""Parts of a run: what a shard found, and how parts are joined.
 
-A part is a file of JSON lines. The first says of which run it is; each other one holds a query with
-its evidence, as it is kept until the shares that all queries tell together are known. So the parts
-of a run give what the run in one piece gives, byte for byte.
+A part is a file of JSON lines. The first names the run; each of the others has a query with its
+evidence, as it is kept until the shares of the whole run are known. So the parts of a run give the
+same bytes as the run in one piece.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ def _cycle(n: int) -> list[str]:
 
 
 def _style(i: int) -> str:
-    """Return the style of line `i`: where the palette starts anew, it tells lines apart."""
+    """Return the style of line `i`: lines of the same colour have different ones."""
     return ("-", "--", ":")[i // len(_COLOURS) % 3]
 
 

@@ -125,7 +125,7 @@ def write_provenance(
     summary
         Lines for the user.
     """
-    # A digest of stdout or of a device there is not: to read it would take what was written.
+    # stdout and devices have no digest: reading them would consume what was written.
     written = {
         name: _file(file) if file.is_file() else {"path": str(file)}
         for name, file in outputs.items()

@@ -143,7 +143,7 @@ def _summary(result: QueryResult) -> dict[str, Cell]:
     own: dict[str, Cell] = {}
     if isinstance(result, Answer):
         own["InChIkey2D"] = result.annotations[0].inchikey[:14]
-        # The list may be longer than what is shown of it; where one is shown, nothing is known.
+        # The list may be longer than what is shown; the second is unknown if one is shown.
         if len(result.annotations) > 1:
             first, second = result.annotations[:2]
             own["lead_nats"] = rounded(first.score - second.score)
@@ -184,7 +184,7 @@ def _write_json_lines(
     results: Iterable[QueryResult], stream: TextIO, files: Iterable[str] | None
 ) -> None:
     for result, file in _paired(results, files):
-        # What a query says of the shares that are of the whole run, for whoever joins runs.
+        # What a query says of the shares of the whole run, for those who join runs.
         odds = {
             "log_odds_known": result.log_odds_known if isinstance(result, Answer) else None,
             "log_odds_in_list": result.log_odds_in_list if isinstance(result, Answer) else None,

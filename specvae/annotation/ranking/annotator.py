@@ -182,7 +182,7 @@ class Annotator:
         packed: tuple[NDArray[np.uint8], NDArray[np.uint8]],
         molecules: tuple[Molecule, Molecule],
     ) -> tuple[BitEvidence, ...]:
-        """Return the bits that tell two candidates apart, those that say most first.
+        """Return the bits in which two candidates differ, those that matter most first.
 
         A bit's log-likelihoods of being set and not set differ by its logit. Bits that move the
         score, in which the fingerprint has its weight, by less than `LEAST_DIFFERENCE` nats are

@@ -122,7 +122,7 @@ class CandidateSource:
     ) -> list[NDArray[np.uint8]]:
         """Return packed fingerprints of several sets; each structure is computed once.
 
-        `layout` is another one than the source's own, if any.
+        `layout`, if given, replaces the source's own.
         """
         if self._pool is not None and layout is None:
             return [candidates.packed for candidates in sets]

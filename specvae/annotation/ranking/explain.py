@@ -1,4 +1,4 @@
-"""Why a query's first candidate is first: what tells it from the second, and its library spectrum.
+"""Why a query's first candidate is first: how the second differs, and its library spectrum.
 
 This is done once the order is final, for the two candidates of the report alone.
 """

@@ -86,7 +86,7 @@ def merge_outcomes(
 
 
 def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ranked:
-    """Return what several spectra say together of the candidates that all of them have.
+    """Merge the evidence of several spectra for the candidates that all of them have.
 
     The query is the first spectrum; its status says which others were merged with it.
     """
@@ -96,7 +96,7 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
     blocks = set(first.candidates.first_block)
     for other in others:
         blocks &= set(other.candidates.first_block)
-    # Of each member the same candidates in the same order: one may have lost some on the way.
+    # The same candidates in the same order for each member: one may have lost some on the way.
     kept = [np.flatnonzero([b in blocks for b in m.candidates.first_block]) for m in members]
     evidence = [m.evidence for m in members if m.evidence is not None]
     n_peaks = max(m.list_scores.n_peaks for m in members)

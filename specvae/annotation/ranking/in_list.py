@@ -121,7 +121,7 @@ def summary_lines(
     is_estimated: bool,
     least: float | None,
 ) -> list[str]:
-    """Return what the probabilities of all queries say together, as lines for the user."""
+    """Return a summary of the probabilities of all queries, as lines for the user."""
     p = best_probabilities(results)
     origin, doubt = "as given", []
     if is_estimated:
@@ -138,7 +138,7 @@ def summary_lines(
 
 
 def _doubts(model: ProbabilityModel, results: Sequence[QueryResult]) -> list[str]:
-    """Return why an estimated share says little, if so, and what helps."""
+    """Return why an estimated share is uncertain, and what helps; empty if it is not."""
     sizes = [answer.n_candidates for answer in _answers(results)]
     n_short = sum(size <= _SHORT_LIST for size in sizes)
     reasons = []
@@ -153,7 +153,7 @@ def _doubts(model: ProbabilityModel, results: Sequence[QueryResult]) -> list[str
         return []
     line = (
         f"probabilities lean on a prior, that {model.default_share:.0%} of lists hold the truth: "
-        f"{' and '.join(reasons)}; who knows the share better states it, such as --in-list 0.5"
+        f"{' and '.join(reasons)}; if you know the share better, state it, such as --in-list 0.5"
     )
     return [line]
 

@@ -1,4 +1,4 @@
-"""What a run of ranking is asked for; without the libraries that it needs."""
+"""Options of a ranking run; importing this loads no heavy library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from specvae.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a run is asked for.
+    """The options of a run.
 
     Attributes
     ----------

@@ -66,7 +66,7 @@ class Job:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that is read."""
+        """All files that are read."""
         options = self.options
         return self.model, self.queries, options.candidates, *options.library, *options.exclude
 

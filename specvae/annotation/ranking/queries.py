@@ -67,7 +67,7 @@ def read_queries(
     """
     before = len(report.skips)
     queries = [settle(spectrum) for spectrum in read_spectra(path, report)]
-    # A survey scan of an mzML run is no query that somebody waits for.
+    # A survey scan of an mzML run is not a query.
     skips = [skip for skip in report.skips[before:] if not skip.reason.is_other_scan]
     unread = deque(_unread(skips, {query.query_id for query in queries}))
     records: list[Query | Unranked] = []

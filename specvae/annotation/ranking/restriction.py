@@ -17,13 +17,13 @@ from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidates import CandidateSet
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
-# Deuterium and tritium are hydrogen to whoever names elements.
+# Those who name hydrogen mean deuterium and tritium too.
 _OTHER_NAMES = {"D": "H", "T": "H"}
 
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """What candidates must be like.
+    """Conditions that candidates must meet.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Restriction:
         )
 
     def select(self, candidates: CandidateSet) -> CandidateSet:
-        """Return the candidates that are like that, in their order."""
+        """Return the candidates that meet the conditions, in their order."""
         kept = np.ones(len(candidates), np.bool_)
         if self.excluded:
             kept &= [block not in self.excluded for block in candidates.first_block]

@@ -1,4 +1,4 @@
-"""One run of ranking: a model, candidates, rules for queries, and what becomes of a file of them.
+"""One run of ranking: a model, candidates, rules for queries, and the outcome of each query.
 
 The commands ``annotate`` and ``evaluate`` and ``specvae.Model.annotate`` are each a run.
 """
@@ -75,7 +75,7 @@ class RunInputs:
 
 @dataclass(frozen=True)
 class Results:
-    """What becomes of the queries of a run, and of all of them together.
+    """The results of a run: of each query, and of all together.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Results:
 
 
 class Journal(Protocol):
-    """Keeps what was ranked, feature by feature, so that a run that was ended can go on."""
+    """Keeps what was ranked, feature by feature, so that a stopped run can continue."""
 
     @property
     def kept(self) -> Mapping[tuple[int, int], Sequence[Draft | Unranked]]:
