@@ -193,7 +193,7 @@ def _host() -> str:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of `folder` whose process, on this computer, is gone."""
     if os.name != "posix":
-        return  # elsewhere, signal 0 is no harmless question
+        return  # elsewhere, signal 0 is not harmless
     name = re.compile(rf"\..*\.{_host()}-(\d+)\.tmp(\.[^.]*)?")
     with suppress(PermissionError):  # others' files, or a folder that must not be listed
         for file in folder.iterdir():

@@ -1,4 +1,4 @@
-"""How long work tells its caller where it is; the library itself prints nothing."""
+"""Progress of long work, for its caller to show; the library itself prints nothing."""
 
 from __future__ import annotations
 

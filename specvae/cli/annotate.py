@@ -299,7 +299,7 @@ def _asked(ranking: Ranking, run: RankingRun, top: int | None) -> dict[str, Any]
 def _require_sense(
     is_part: bool, output: Path | None, summary: Path | None, report: Path | None
 ) -> None:
-    """Refuse outputs that cannot be, before anything is read."""
+    """Refuse outputs that cannot be written, before anything is read."""
     format_of(output)
     if summary is not None and format_of(summary) == "mztab":
         raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")

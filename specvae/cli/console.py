@@ -143,9 +143,9 @@ class Console:
         self._bars = Bars()
         self._clock = clock
         self._stage = ""
-        self._begun = self._told = 0.0  # by the clock
+        self._begun = self._shown_at = 0.0  # by the clock
         self._initial = 0  # what was done when the stage began
-        # An error, too, is told on a line of its own.
+        # An error, too, gets a line of its own.
         if (context := click.get_current_context(silent=True)) is not None:
             context.call_on_close(self._bars.close)
 
@@ -168,8 +168,8 @@ class Console:
             return
         now = self._clock()
         if stage != self._stage:
-            self._stage, self._initial, self._begun, self._told = stage, done, now, now
-        elif now - self._told >= LINE_EVERY and done != total:
-            self._told = now
-            told = pace(done, total, now - self._begun, self._initial)
-            self._logger.info(f"{one_line(stage)}: {told}")
+            self._stage, self._initial, self._begun, self._shown_at = stage, done, now, now
+        elif now - self._shown_at >= LINE_EVERY and done != total:
+            self._shown_at = now
+            pace_so_far = pace(done, total, now - self._begun, self._initial)
+            self._logger.info(f"{one_line(stage)}: {pace_so_far}")

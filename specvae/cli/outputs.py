@@ -147,7 +147,7 @@ def skips_path(output: Path | None) -> Path | None:
 def write_skips(output: Path | None, *reports: ReadReport) -> None:
     """List beside an output what was skipped on the way to it, in `skips_path`.
 
-    If nothing was, the list of an earlier run is removed: it would tell of other files.
+    If nothing was, the list of an earlier run is removed: it would be of other files.
     """
     path = skips_path(output)
     if path is None:

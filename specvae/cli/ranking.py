@@ -181,7 +181,7 @@ def _is_spectra(path: Path) -> bool:
 
 
 def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:
-    """Fail if not one query was ranked, after all that there is to say has been written.
+    """Fail if no query was ranked, once everything else has been written.
 
     Raises
     ------

@@ -334,7 +334,7 @@ def _opened(match: re.Match[str]) -> str:
 def _without_electrons(body: str) -> tuple[str, int]:
     """Return a species without its electrons, and how many it gains: -1 for ``M-e``.
 
-    They carry no atoms, and the charge of the whole tells of them.
+    They carry no atoms, and the charge of the whole counts them.
     """
     n_electrons = 0
     for sign, count in _ELECTRON.findall(body):

@@ -163,7 +163,7 @@ class RejectedRecordError(Exception):
 
 
 class Precursor(NamedTuple):
-    """What the field of the precursor m/z tells.
+    """What the field of the precursor m/z says.
 
     Parameters
     ----------
@@ -358,7 +358,7 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
         return 0, False
     word = plain_signs(whole).replace(" ", "").lower().removeprefix("z=").strip("()[]{};")
     if word == "?" or (word.strip("+-0123456789.") and parse_ion_mode(word) is not None):
-        return 0, False  # "positive" tells the ion mode alone, see `_mode_of_charge`
+        return 0, False  # "positive" gives the ion mode only, see `_mode_of_charge`
     if _SIGNS.fullmatch(word) is not None:
         word = f"{len(word)}{word[0]}"
     match = _CHARGE.fullmatch(word)
@@ -466,7 +466,7 @@ def _mean(numbers: Iterable[str]) -> float | None:
 
 @lru_cache(maxsize=4096)
 def parse_collision_energy(text: str) -> CollisionEnergy:
-    """Read a collision energy, telling eV from normalised energies.
+    """Read a collision energy, in eV or normalised.
 
     Volts are taken as eV, kV and keV as thousands of them; ``%``, ``NCE``, ``(nominal)`` and
     ``normalized`` mark normalised energies; a bare number is eV. Ramps and lists give the mean of
@@ -683,7 +683,7 @@ class Record(NamedTuple):
 def collect(pairs: Iterable[tuple[str, str]]) -> Record:
     """Sort (key, value) pairs into known fields and other metadata.
 
-    What a comment tells counts where no line of the record tells it.
+    A comment counts where no line of the record gives the field.
     """
     fields: dict[str, str] = {}
     metadata: dict[str, str] = {}
@@ -719,7 +719,7 @@ _NAMING = frozenset({"accession", "feature_id", "spectrum_id", "peak_id", "scans
 
 
 def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[str]) -> None:
-    """Add what comments tell and the record's own lines do not."""
+    """Add what comments say and the record's own lines do not."""
     has_precursor = "precursor_mz" in fields and not _means_none(fields["precursor_mz"])
     for comment in comments:
         for key, value in parse_comments(comment):
@@ -746,7 +746,7 @@ def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[st
 
 
 def _is_other_precursor(first: str | None, second: str) -> bool:
-    """Whether a second field of the precursor m/z tells of another ion than the first."""
+    """Whether a second field of the precursor m/z is of another ion than the first."""
     if first is None:
         return False
     try:
@@ -770,7 +770,7 @@ def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
         fields[name] = text
 
 
-# What a comment may tell; its "Num peaks" or "Comment" are another database's, not the record's.
+# Fields that a comment may give; its "Num peaks" or "Comment" are another database's.
 _COMMENT_FIELDS = frozenset(_SPELLINGS.values()) - {
     "n_peaks",
     "comments",

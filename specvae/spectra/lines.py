@@ -78,7 +78,7 @@ def read_piece(stream: BinaryIO, size: int = _CHUNK_BYTES) -> bytes:
 
 
 def sniff_format(path: Path) -> str:
-    """Tell ``msp``, ``mgf``, ``mzml``, ``mzxml``, ``massbank`` apart by content; check the suffix.
+    """Return the format by content: ``msp``, ``mgf``, ``mzml``, ``mzxml`` or ``massbank``.
 
     Raises
     ------

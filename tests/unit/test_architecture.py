@@ -320,6 +320,21 @@ def test_functions_are_where_the_walks_say() -> None:
         assert named <= defined, f"{path}: {named - defined}"
 
 
+def test_examples_import_from_the_top() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    examples = [
+        example
+        for page in pages
+        for example in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+    imported = {
+        name
+        for example in examples
+        for name in re.findall(r"^\s*(?:from|import) (specvae[\w.]*)", example, re.M)
+    }
+    assert {"specvae", "specvae.vae"} <= imported <= {"specvae", "specvae.vae"}
+
+
 def test_help_loads_no_heavy_library() -> None:
     result = run(f"{HELP}print('loaded:', *sys.modules)")
     text, _, loaded = result.stdout.partition("loaded:")

@@ -32,7 +32,7 @@ FILES = (MODEL_FILE, STATE_FILE, EPOCHS_FILE, SPLIT_FILE, SKIPPED_FILE, PLOT_FIL
 
 
 def require_free(folder: Path, *, resume: bool, force: bool) -> None:
-    """Raise an InputError if a run would replace a model that nobody said may go."""
+    """Raise an InputError if a run would replace a model without being asked to."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, wanted a folder to write")
     if (folder / MODEL_FILE).exists() and not (resume or force):
@@ -43,7 +43,7 @@ def require_free(folder: Path, *, resume: bool, force: bool) -> None:
 
 
 def finished_header(config: TrainConfig, files: TrainFiles) -> AnnotatorHeader | None:
-    """Return the header of the model in the folder if its training needs nothing any more.
+    """Return the header of the model in the folder if its training has finished as asked for.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def finished_header(config: TrainConfig, files: TrainFiles) -> AnnotatorHeader |
 
 
 def _differences(header: AnnotatorHeader, config: TrainConfig, files: TrainFiles) -> str:
-    """Return in what a finished run and the one that is asked for differ; "" if in nothing."""
+    """Return how a finished run differs from the one that is asked for; "" if it does not."""
     try:
         then = from_json(TrainConfig, to_json(header.config))
     except ConfigError:
