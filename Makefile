@@ -13,6 +13,10 @@ PYTEST_ARGS ?=
 # A worker for each core, but no more than four: each needs about 1 GB.
 PYTEST_WORKERS ?= -n logical --maxprocesses 4 --dist worksteal
 
+# Without compiled modules beside the sources, each worker of pytest would compile the tests anew, and
+# each process that a test starts the program.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install install-dev demo demo-data demo-model test lint types pytest format clean distclean

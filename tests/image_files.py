@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from specvae_bench.paper import oracles
+from specvae_bench.paper import oracles, pictures, tasks
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -95,3 +95,10 @@ def write_svhn(folder: Path, n_train: int = 120, n_test: int = 60) -> Path:
 def narrow_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the judges of digits a sixteenth of their channels: they take most of a small run."""
     monkeypatch.setattr(oracles, "resnet18", partial(oracles.resnet18, width=4))
+
+
+def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have runs draw no pictures, which takes as long as their training."""
+    for task in (tasks.SplitTask, tasks.DigitPairTask, tasks.SentenceTask):
+        monkeypatch.setattr(task, "draw", lambda *_: None)
+    monkeypatch.setattr(pictures, "draw_epochs", lambda *_: None)

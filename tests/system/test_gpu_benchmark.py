@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, run_specvae
-from image_files import narrow_judges, write_mnist
+from conftest import run_specvae
+from image_files import draw_nothing, narrow_judges, write_mnist
 from specvae_bench.gpu.prepared import read_prepared, write_prepared
 from specvae_bench.gpu.steps import STEPS, Plan, run_step
 
@@ -22,11 +22,9 @@ from specvae.vae.model import MultimodalVAE
 
 
 @pytest.fixture(scope="module")
-def prepared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(library: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prepared") / "spectra.npz"
-    done = run_specvae(
-        "bench", "gpu", "--prepare", "--spectra", library, "--fold", DEMO, "-o", path
-    )
+    done = run_specvae("bench", "gpu", "--prepare", "--spectra", library, "--fold", few, "-o", path)
     assert "spectra to learn from" in done.stdout
     # The paper's networks have half a billion weights; these have some thousands.
     found = read_prepared(path)
@@ -77,9 +75,10 @@ def test_the_validation_rank_counts_ties_as_expected(prepared: Path) -> None:
 
 
 def test_every_step_runs_on_little_and_hits_are_counted(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow_judges(monkeypatch)
+    draw_nothing(monkeypatch)
     write_mnist(tmp_path / "mnist")
     output = tmp_path / "gpu"
     output.mkdir()
@@ -113,9 +112,9 @@ def test_every_step_runs_on_little_and_hits_are_counted(
         assert title in tables
     assert "| run | epochs | joint | joint-digit | image->text |" in tables
     assert "| svae/supervision-1 | 1 of 1 | top |" in tables
-    done = run_specvae("bench", "gpu", "--finish", "--fold", DEMO, "-o", output)
+    done = run_specvae("bench", "gpu", "--finish", "--fold", few, "-o", output)
     assert done.stdout.count("| spectra-svae |") == done.stdout.count("| spectra-vaevae |") == 1
-    hits = json.loads((output / f"hits-{DEMO.name}.json").read_text())["models"]["spectra-svae"]
+    hits = json.loads((output / f"hits-{few.name}.json").read_text())["models"]["spectra-svae"]
     assert 0.0 <= hits["hit_at_1"] <= hits["hit_at_20"] <= 1.0
     assert np.all(np.diff(hits["top_k"]) >= 0.0)
 

@@ -15,9 +15,9 @@ import torch
 from caption_files import write_captions
 from click.testing import CliRunner
 from conftest import run_specvae
-from image_files import narrow_judges, write_mnist, write_svhn
+from image_files import draw_nothing, narrow_judges, write_mnist, write_svhn
 from PIL import Image
-from specvae_bench.paper import commands, images, pictures, tasks
+from specvae_bench.paper import commands, images, tasks
 from specvae_bench.paper.report import report, wide_table
 from specvae_bench.paper.report import table as report_table
 
@@ -43,8 +43,7 @@ def little(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     narrow_judges(monkeypatch)
     monkeypatch.setattr(tasks, "CaptionTask", partial(tasks.CaptionTask, n_prior=200))
     if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr(tasks.SplitTask, "draw", lambda *_: None)
-        monkeypatch.setattr(pictures, "draw_epochs", lambda *_: None)
+        draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")
