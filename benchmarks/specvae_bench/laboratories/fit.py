@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.known_share import DEFAULT_SHARE, within_limits
-from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
+from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool, defaults
@@ -31,13 +31,24 @@ _NO_LIMIT = 1_000_000  # queries of a laboratory
 
 
 class _Example(NamedTuple):
-    """A query of the fit: its evidence, features of own spectra, place of the truth, and kind."""
+    """A query of the fit.
+
+    Parameters
+    ----------
+    query, place, kind
+        The query, the place of its truth, and one of `KINDS`.
+    evidence, own_features
+        For its candidates, and features of their own spectra.
+    without
+        Both for its candidates without the truth.
+    """
 
     query: ListedQuery
-    evidence: Evidence
-    own_features: NDArray[np.float64]
     place: int
     kind: str
+    evidence: Evidence
+    own_features: NDArray[np.float64]
+    without: tuple[Evidence, NDArray[np.float64]]
 
 
 def fit(
@@ -101,13 +112,20 @@ def _examples(
         for query, kind, place in zip(fold.queries, fold.kinds, fold.places, strict=True):
             if place is None or len(query.candidates) < 2:
                 continue
-            evidence = dict(memory.evidence(query))
-            key = f"{model}, everything" if model else next(iter(evidence))
-            own = _own_features(memory.pool, query)
-            examples.append(_Example(query, evidence[key], own, place, kind))
+            shorter = query.cut(np.delete(np.arange(len(query.candidates)), place))
+            whole, without = (_weighed(memory, each, model) for each in (query, shorter))
+            examples.append(_Example(query, place, kind, *whole, without))
     if not examples:
         raise InputError("no query to fit to has its truth and another structure as candidates")
     return examples
+
+
+def _weighed(
+    memory: Memory, query: ListedQuery, model: str | None
+) -> tuple[Evidence, NDArray[np.float64]]:
+    evidence = dict(memory.evidence(query))
+    key = f"{model}, everything" if model else next(iter(evidence))
+    return evidence[key], _own_features(memory.pool, query)
 
 
 def _own_features(pool: EvidencePool, query: ListedQuery) -> NDArray[np.float64]:
@@ -139,9 +157,11 @@ def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], OwnSpe
     return weights, OwnSpectraRatio(**own)
 
 
-def _raw(example: _Example, own_spectra: OwnSpectraRatio) -> NDArray[np.float64]:
-    raw = example.evidence.raw.copy()
-    raw[:, EVIDENCE_KINDS.index("library")] = own_spectra(example.own_features)
+def _raw(
+    evidence: Evidence, own_features: NDArray[np.float64], own_spectra: OwnSpectraRatio
+) -> NDArray[np.float64]:
+    raw = evidence.raw.copy()
+    raw[:, EVIDENCE_KINDS.index("library")] = own_spectra(own_features)
     return raw
 
 
@@ -158,7 +178,7 @@ def _fit_fingerprint(
         [values / spread for values in raw],
         [e.place for e in examples],
         _shares(examples),
-        fixed=[_raw(e, own_spectra) @ others for e in examples],
+        fixed=[_raw(e.evidence, e.own_features, own_spectra) @ others for e in examples],
         n_positive=1,
     )
     return weight / spread
@@ -169,24 +189,28 @@ def _fit_probability(
 ) -> ProbabilityModel:
     lists: list[tuple[Evidence, int | None, int, float]] = []
     for example, share in zip(examples, _shares(examples).tolist(), strict=True):
-        raw, place = _raw(example, own_spectra), example.place
         n_peaks = example.query.spectrum.n_peaks
-        measured, analogues = example.evidence.measured, example.evidence.analogues
+        whole = example.evidence, example.own_features
         # As in a mixture, and as in a run of compounds of this kind alone.
         for known in (DEFAULT_SHARE, within_limits(1.0 if example.kind == KNOWN else 0.0)):
-            whole = Evidence.from_raw(raw, weights, measured, analogues, known)
-            without = Evidence.from_raw(
-                np.delete(raw, place, axis=0),
-                weights,
-                np.delete(measured, place),
-                analogues,
-                known,
-            )
-            lists += [(whole, place, n_peaks, share), (without, None, n_peaks, share)]
+            for (found, own_features), place in (
+                (whole, example.place),
+                (example.without, None),
+            ):
+                evidence = Evidence.from_raw(
+                    _raw(found, own_features, own_spectra),
+                    weights,
+                    found.measured,
+                    found.analogues,
+                    known,
+                )
+                lists.append((evidence, place, n_peaks, share))
     return ProbabilityModel.fit(
         [evidence.scores for evidence, *_ in lists],
         [place for _, place, *_ in lists],
         np.array([share for *_, share in lists]),
-        np.array([list_features(evidence, n_peaks) for evidence, _, n_peaks, _ in lists]),
+        np.array(
+            [feature_row(evidence, n_peaks, LIST_FEATURES) for evidence, _, n_peaks, _ in lists]
+        ),
         LIST_FEATURES,
     )

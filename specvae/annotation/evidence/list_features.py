@@ -1,10 +1,24 @@
-"""Features of a list of candidates from which the chance that it holds the truth is computed."""
+"""Features of a list of candidates from which the chance that it holds the truth is computed.
+
+What counts differs between compounds that the library knows and all others. A known compound's own
+spectra are like the query, or the spectra of a compound that is not listed are more like it. Of
+others there are only votes and fragments, which hardly tell. So some features count in so far as
+the query looks like a known compound, by the chance `k` that the truth is a measured candidate if
+it is listed at all (the softmax of the scores, summed over measured candidates), and some in so far
+as it does not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+
+LARGEST_GAP = 6.0
+"""Nats; beyond, and for a lone candidate, there is no rival to speak of."""
 
 LIST_FEATURES = (
     "nearest_cosine",
@@ -13,16 +27,37 @@ LIST_FEATURES = (
     "fragments_lead",
     "best_fingerprint",
     "n_peaks",
+    "known",
+    "own_spectra",
+    "known_own_spectra",
+    "known_nearest_cosine",
+    "known_gap",
+    "known_lead",
+    "known_fragments",
+    "unknown_nearest_cosine",
+    "unknown_votes",
+    "unknown_fragments",
+    "unknown_fragments_lead",
+    "share",
+    "unknown_share",
+    "nearest_share",
 )
 """Names of what `list_features` returns."""
 
 
-def list_features(evidence: Evidence, n_peaks: int) -> list[float]:
-    """Return the features of one query's list, in the order of `LIST_FEATURES`.
+def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
+    """Return the features of one query's list, by the names of `LIST_FEATURES`.
 
-    They are the cosine of the nearest analogue; the logarithm of the most votes that a candidate
-    has; the highest log-odds of fragments, and those of the first-ranked candidate minus the
-    median; the highest log-likelihood of a fingerprint; the logarithm of the number of peaks.
+    The first six are the cosine of the nearest analogue; the logarithm of the most votes that a
+    candidate has; the highest log-odds of fragments, and those of the first-ranked candidate minus
+    the median; the highest log-likelihood of a fingerprint; the logarithm of the number of peaks.
+
+    ``known`` is k; ``own_spectra`` is the highest ratio of own spectra (0 where no candidate is
+    measured); ``share`` is the log odds of the share of known compounds that the scores assume. The
+    others are products: with k (``known_``) of the above, of the gap and the lead of the scores,
+    and of the first candidate's fragments; with 1 - k (``unknown_``) of the above, of the first
+    candidate's votes and fragments and of the latter minus the median; and of the share and the
+    nearest cosine.
 
     Parameters
     ----------
@@ -32,13 +67,54 @@ def list_features(evidence: Evidence, n_peaks: int) -> list[float]:
         Number of peaks of the query.
     """
     columns = dict(zip(EVIDENCE_KINDS, evidence.raw.T, strict=True))
-    fragments = columns["fragments"]
-    first = evidence.scores == evidence.scores.max()
-    return [
-        evidence.analogues[0].cosine if evidence.analogues else 0.0,
-        float(columns["analogues"].max()),
-        float(fragments.max()),
-        float(fragments[first].mean() - np.median(fragments)),
-        float(columns["fingerprint"].max()),
-        float(np.log(n_peaks)),
-    ]
+    fragments, votes = columns["fragments"], columns["analogues"]
+    scores, measured = evidence.scores, evidence.measured
+    first = scores == scores.max()
+    nearest = evidence.analogues[0].cosine if evidence.analogues else 0.0
+    first_fragments = float(fragments[first].mean())
+    fragments_lead = first_fragments - float(np.median(fragments))
+    chances = np.exp(scores - scores.max())
+    known = float(chances[measured].sum() / chances.sum())
+    own_spectra = float(columns["library"][measured].max()) if measured.any() else 0.0
+    share = float(np.log(evidence.share) - np.log1p(-evidence.share))
+    return {
+        "nearest_cosine": nearest,
+        "best_votes": float(votes.max()),
+        "best_fragments": float(fragments.max()),
+        "fragments_lead": fragments_lead,
+        "best_fingerprint": float(columns["fingerprint"].max()),
+        "n_peaks": float(np.log(n_peaks)),
+        "known": known,
+        "own_spectra": own_spectra,
+        "known_own_spectra": known * own_spectra,
+        "known_nearest_cosine": known * nearest,
+        "known_gap": known * gap(scores),
+        "known_lead": known * lead(scores),
+        "known_fragments": known * first_fragments,
+        "unknown_nearest_cosine": (1.0 - known) * nearest,
+        "unknown_votes": (1.0 - known) * float(votes[first].mean()),
+        "unknown_fragments": (1.0 - known) * first_fragments,
+        "unknown_fragments_lead": (1.0 - known) * fragments_lead,
+        "share": share,
+        "unknown_share": (1.0 - known) * share,
+        "nearest_share": nearest * share,
+    }
+
+
+def feature_row(evidence: Evidence, n_peaks: int, names: Sequence[str]) -> list[float]:
+    """Return the features of these names; a model fitted earlier knows fewer of them."""
+    found = list_features(evidence, n_peaks)
+    return [found[name] for name in names]
+
+
+def gap(scores: NDArray[np.float64]) -> float:
+    """Return the best score less the second, at most `LARGEST_GAP`, which a lone one has too."""
+    if len(scores) == 1:
+        return LARGEST_GAP
+    second, best = np.partition(scores, -2)[-2:].tolist()
+    return float(min(best - second, LARGEST_GAP))
+
+
+def lead(scores: NDArray[np.float64]) -> float:
+    """Return the best score less the mean."""
+    return float(scores.max() - scores.mean())

@@ -122,6 +122,8 @@ class Evidence:
         The nearest compounds of the library, the nearest first.
     own
         The candidates' own library spectra; None if they were not looked up.
+    share
+        Share of known compounds among a run's queries that the scores assume.
     """
 
     raw: NDArray[np.float64]
@@ -130,6 +132,7 @@ class Evidence:
     measured: NDArray[np.bool_]
     analogues: tuple[Analogue, ...] = ()
     own: OwnSpectra | None = None
+    share: float = 0.5
 
     @classmethod
     def from_raw(
@@ -149,7 +152,7 @@ class Evidence:
         parts[measured, EVIDENCE_KINDS.index("library")] += math.log(share) - math.log1p(-share)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
         scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
-        return cls(raw, parts, scores, measured, analogues, own)
+        return cls(raw, parts, scores, measured, analogues, own, share)
 
     def settled(self, weights: Mapping[str, float], share: float) -> Evidence:
         """Return the same evidence for a run with another share of known compounds."""

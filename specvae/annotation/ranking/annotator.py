@@ -236,10 +236,12 @@ def _probability_model(stored: object, wanted: tuple[str, ...]) -> ProbabilityMo
         model = ProbabilityModel.from_json(stored)
     except ConfigError as error:
         raise CheckpointError(f"calibration in the model's header: {error}") from None
-    if model.feature_names != wanted:
+    # One that was fitted earlier knows fewer of them.
+    unknown = tuple(name for name in model.feature_names if name not in wanted)
+    if unknown:
         raise CheckpointError(
-            f"calibration in the model's header: found the features {model.feature_names}, "
-            f"wanted {wanted}"
+            f"calibration in the model's header: found the features {unknown}, wanted some of "
+            f"{wanted}"
         )
     return model
 

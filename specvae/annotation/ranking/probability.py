@@ -34,6 +34,7 @@ from specvae.annotation.evidence.known_share import (
     probability_at,
     share_interval,
 )
+from specvae.annotation.evidence.list_features import gap, lead
 from specvae.annotation.evidence.minimise import minimise
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
@@ -43,11 +44,19 @@ Floats = NDArray[np.float64]
 # What the scores alone tell about a list; evidence that a caller has comes after these.
 SCORE_FEATURES = ("log_n_candidates", "log_competitors", "gap", "lead")
 
+SHARE_STRENGTH = 20.0
+"""Number of queries of known outcome that the default share of lists with truth counts for.
+
+Lists of unknown compounds hardly show whether they hold the truth, and what they seem to show
+differs between laboratories: with 3, a hundred of them moved the share to anything
+(docs/research.md).
+"""
+
 # Nothing is known of lists farther from those that were learned from: a line is not followed there.
 _MOST_DEVIATIONS = 3.0
-_LARGEST_GAP = 6.0  # nats; beyond, and for a lone candidate, there is no rival to speak of
 _TEMPERATURE_PENALTY = 1e-2
 _IN_LIST_PENALTY = 1e-3
+_AROUND_PENALTY = 1e-2  # of a model that is fitted around another, on all parameters
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class ProbabilityModel:
     log_temperature: tuple[float, ...]
     in_list: tuple[float, ...]
     default_share: float = 0.9
-    share_strength: float = 3.0
+    share_strength: float = SHARE_STRENGTH
 
     def __post_init__(self) -> None:
         n = len(SCORE_FEATURES) + len(self.feature_names)
@@ -127,6 +136,7 @@ class ProbabilityModel:
         weights: Floats,
         features: Floats | None = None,
         feature_names: Sequence[str] = (),
+        around: ProbabilityModel | None = None,
     ) -> ProbabilityModel:
         """Fit on lists that hold the truth and, by custom, the same lists without it.
 
@@ -148,29 +158,47 @@ class ProbabilityModel:
             float64 (n_lists, k); None for k = 0.
         feature_names
             Names of the k features.
+        around
+            A model of the same features: parameters are held near its own, so that what these
+            lists do not show stays as it has it. None holds slopes near 0.
 
         Raises
         ------
         ValueError
-            If there is no list of either kind, or a list without candidates.
+            If there is no list of either kind, a list without candidates, or `around` is of other
+            features.
         """
+        if around is not None and around.feature_names != tuple(feature_names):
+            raise ValueError(f"features {feature_names}, wanted {around.feature_names}")
         held = np.array([place is not None for place in truth])
         if held.all() or not held.any():
             raise ValueError("wanted lists that hold their truth and lists that do not")
         raw = _all_features(scores, features, len(feature_names))
         balanced = np.where(held, weights / weights[held].sum(), weights / weights[~held].sum())
         total = balanced.sum()
-        centre = balanced @ raw / total
-        scale = np.sqrt(balanced @ (raw - centre) ** 2 / total)
-        # A feature that never moved says nothing; dividing by 1 leaves it at zero.
-        scale = np.where(scale > 1e-9, scale, 1.0)
+        if around is None:
+            centre = balanced @ raw / total
+            scale = np.sqrt(balanced @ (raw - centre) ** 2 / total)
+            # A feature that never moved says nothing; dividing by 1 leaves it at zero.
+            scale = np.where(scale > 1e-9, scale, 1.0)
+        else:
+            centre, scale = np.array(around.centre), np.array(around.scale)
         z = torch.from_numpy(_standardised(raw, centre, scale))
         places = [place for place in truth if place is not None]
         lists = [s for s, kept in zip(scores, held, strict=True) if kept]
         log_temperature = _fit_temperature(
-            lists, places, z[torch.from_numpy(held)], torch.from_numpy(balanced[held])
+            lists,
+            places,
+            z[torch.from_numpy(held)],
+            torch.from_numpy(balanced[held]),
+            None if around is None else around.log_temperature,
         )
-        in_list = _fit_in_list(z, torch.from_numpy(held), torch.from_numpy(balanced / total))
+        in_list = _fit_in_list(
+            z,
+            torch.from_numpy(held),
+            torch.from_numpy(balanced / total),
+            None if around is None else around.in_list,
+        )
         return cls(
             tuple(feature_names),
             tuple(map(float, centre)),
@@ -264,14 +292,7 @@ def score_features(scores: Sequence[Floats]) -> Floats:
     """
     rows = np.empty((len(scores), len(SCORE_FEATURES)))
     for row, s in zip(rows, scores, strict=True):
-        best = s.max()
-        second = np.partition(s, -2)[-2] if len(s) > 1 else -np.inf
-        row[:] = (
-            np.log(len(s)),
-            np.log(np.exp(s - best).sum()),
-            min(best - second, _LARGEST_GAP),
-            best - s.mean(),
-        )
+        row[:] = (np.log(len(s)), np.log(np.exp(s - s.max()).sum()), gap(s), lead(s))
     return rows
 
 
@@ -292,8 +313,13 @@ def _softmax(values: Floats) -> Floats:
 
 
 def _fit_temperature(
-    scores: Sequence[Floats], truth: Sequence[int], z: Tensor, weights: Tensor
+    scores: Sequence[Floats],
+    truth: Sequence[int],
+    z: Tensor,
+    weights: Tensor,
+    around: Sequence[float] | None,
 ) -> tuple[float, ...]:
+    start = _start(around, z)
     sizes = torch.tensor([len(s) for s in scores])
     segment = torch.repeat_interleave(torch.arange(len(scores)), sizes)
     # Relative to the best, so that the largest exponent of every list is zero.
@@ -304,18 +330,36 @@ def _fit_temperature(
         scaled = flat * torch.exp(parameters[0] + z @ parameters[1:])[segment]
         total = torch.zeros(len(scores), dtype=torch.double).index_add(0, segment, scaled.exp())
         surprise = total.log() - scaled[place]
-        return (weights * surprise).sum() + _TEMPERATURE_PENALTY * parameters[1:].square().sum()
+        held_back = _held_back(parameters, start, around is not None, _TEMPERATURE_PENALTY)
+        return (weights * surprise).sum() + held_back
 
-    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
+    return minimise(loss, start)
 
 
-def _fit_in_list(z: Tensor, held: Tensor, weights: Tensor) -> tuple[float, ...]:
+def _fit_in_list(
+    z: Tensor, held: Tensor, weights: Tensor, around: Sequence[float] | None
+) -> tuple[float, ...]:
     target = held.to(torch.double)
+    start = _start(around, z)
 
     def loss(parameters: Tensor) -> Tensor:
         surprise = torch.nn.functional.binary_cross_entropy_with_logits(
             parameters[0] + z @ parameters[1:], target, reduction="none"
         )
-        return (weights * surprise).sum() + _IN_LIST_PENALTY * parameters[1:].square().sum()
+        held_back = _held_back(parameters, start, around is not None, _IN_LIST_PENALTY)
+        return (weights * surprise).sum() + held_back
 
-    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
+    return minimise(loss, start)
+
+
+def _start(around: Sequence[float] | None, z: Tensor) -> Tensor:
+    if around is None:
+        return torch.zeros(z.shape[1] + 1, dtype=torch.double)
+    return torch.tensor(around, dtype=torch.double)
+
+
+def _held_back(parameters: Tensor, start: Tensor, is_around: bool, penalty: float) -> Tensor:
+    """Return what it costs to leave the start, which only a fit from nothing may do for free."""
+    if is_around:
+        return _AROUND_PENALTY * (parameters - start).square().sum()
+    return penalty * parameters[1:].square().sum()

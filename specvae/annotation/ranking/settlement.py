@@ -17,7 +17,7 @@ from specvae.annotation.evidence.known_share import (
     share_of_known,
     within_limits,
 )
-from specvae.annotation.evidence.list_features import list_features
+from specvae.annotation.evidence.list_features import feature_row
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
 
@@ -57,7 +57,8 @@ class Settlement:
         if self.probability is None:
             return None
         evidence = lists.evidence
-        features = [] if evidence is None else list_features(evidence, lists.n_peaks)
+        names = self.probability.feature_names
+        features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
         row = np.array([features], dtype=np.float64)
         (given,) = self.probability.given_in_list([lists.scores], row)
         (log_odds,) = self.probability.log_odds_in_list([lists.scores], row)

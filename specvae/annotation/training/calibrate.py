@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evidence.known_share import DEFAULT_SHARE, share_of_known
-from specvae.annotation.evidence.list_features import LIST_FEATURES, list_features
+from specvae.annotation.evidence.list_features import feature_row
 from specvae.annotation.evidence.pool import Evidence, fit_weights
 from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Ranked, Unranked
@@ -117,12 +117,16 @@ def calibrate(
                 known,
             )
             examples.append((without, None, n_peaks, share))
+    # None of these compounds is in the library: what tells of those that are stays as it is.
+    default = default_probability()
+    names = default.feature_names
     probability = ProbabilityModel.fit(
         [evidence.scores for evidence, *_ in examples],
         [place for _, place, *_ in examples],
         np.array([share for *_, share in examples]),
-        np.array([list_features(evidence, n_peaks) for evidence, _, n_peaks, _ in examples]),
-        LIST_FEATURES,
+        np.array([feature_row(evidence, n_peaks, names) for evidence, _, n_peaks, _ in examples]),
+        names,
+        default,
     )
     ranks = [
         rank_of_truth(block, evidence.scores, place)

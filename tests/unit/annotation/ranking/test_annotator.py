@@ -10,7 +10,10 @@ from annotation_examples import tiny_annotator, tiny_config
 from ranking_examples import QUERY
 from rdkit import Chem
 
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.list_features import LIST_FEATURES
+from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.training.networks import bin_layout
@@ -80,7 +83,7 @@ def test_probabilities_of_other_features_are_refused() -> None:
     good = tiny_annotator()
     numbers = (0.0,) * 5
     stored = ProbabilityModel(("f",), numbers, (1.0,) * 5, (0.0,) * 6, (0.0,) * 6).to_json()
-    with pytest.raises(CheckpointError, match=r"found the features \('f',\), wanted \(\)"):
+    with pytest.raises(CheckpointError, match=r"found the features \('f',\), wanted some of \(\)"):
         Annotator(good.model, replace(good.header, probability=stored), torch.device("cpu"))
 
 
@@ -105,3 +108,19 @@ def test_a_model_of_something_else_is_refused(tmp_path: Path, annotator: Annotat
 def test_bins_of_the_header_are_those_of_the_model(annotator: Annotator) -> None:
     assert annotator.bins == bin_layout(tiny_config())
     assert annotator.embed([QUERY, QUERY]).shape == (2, 4)
+
+
+def test_probabilities_of_fewer_features_are_taken_as_they_are() -> None:
+    """Models written before the list had features of its library spectra keep their numbers."""
+    names = LIST_FEATURES[:6]
+    n = 4 + len(names)
+    earlier = ProbabilityModel(
+        names, (0.0,) * n, (1.0,) * n, (0.0,) * (n + 1), (0.5, *(0.0,) * n), 0.9, 3.0
+    )
+    pool = EvidencePool(
+        AnalogueIndex.empty(ANALOGUE_BINS), [], [], np.zeros((0, 512), np.uint8), {}
+    )
+    good = tiny_annotator()
+    header = replace(good.header, probability=earlier.to_json())
+    found = Annotator(good.model, header, torch.device("cpu"), pool)
+    assert found.probability == earlier

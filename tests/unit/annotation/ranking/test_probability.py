@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from specvae.annotation.ranking.probability import (
     SCORE_FEATURES,
     ProbabilityModel,
+    default_probability,
     in_list_probability,
     score_features,
 )
@@ -204,3 +205,35 @@ def test_a_list_unlike_all_that_were_learned_from_is_not_followed_beyond_three_d
     n = [round(np.exp(3)), 10**4, 10**5]
     odds = model.log_odds_in_list([np.zeros(of_list) for of_list in n])
     np.testing.assert_allclose(odds, [np.log(n[0]), 3.0, 3.0], rtol=1e-12)
+
+
+def test_lists_that_hardly_tell_leave_the_share_near_the_default() -> None:
+    """A hundred lists of unknown compounds, all of which look a little as if they lacked it."""
+    share = default_probability().estimate_share(np.full(100, -0.2))
+    assert share > 0.6
+    assert default_probability().estimate_share(np.full(100, -3.0)) < 0.3
+
+
+def test_a_fit_around_a_model_keeps_what_its_lists_do_not_show() -> None:
+    rng = np.random.default_rng(5)
+    n = 200
+    held = np.arange(n) % 2 == 0
+    told = np.where(held, 1.0, -1.0) + rng.normal(size=n)
+    features = np.stack([told, np.zeros(n)], axis=1)  # the second never moves
+    scores = [rng.normal(size=4) for _ in range(n)]
+    truth = [int(np.argmax(s)) if h else None for s, h in zip(scores, held, strict=True)]
+    zeros = (0.0,) * N
+    around = ProbabilityModel(
+        ("told", "silent"),
+        (0.0,) * (N + 2),
+        (1.0,) * (N + 2),
+        (0.0, *zeros, 0.0, 0.3),
+        (0.0, *zeros, 0.0, 0.7),
+    )
+    found = ProbabilityModel.fit(scores, truth, np.ones(n), features, ("told", "silent"), around)
+    assert (found.centre, found.scale) == (around.centre, around.scale)
+    assert found.in_list[-1] == pytest.approx(0.7, abs=1e-6)
+    assert found.log_temperature[-1] == pytest.approx(0.3, abs=1e-6)
+    assert found.in_list[-2] > 1.0
+    with pytest.raises(ValueError, match="wanted"):
+        ProbabilityModel.fit(scores, truth, np.ones(n), features[:, :1], ("told",), around)

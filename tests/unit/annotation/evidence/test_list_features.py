@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.list_features import (
+    LARGEST_GAP,
+    LIST_FEATURES,
+    feature_row,
+    gap,
+    lead,
+    list_features,
+)
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.ranking.probability import default_probability
+from specvae.annotation.ranking.result import ListScores
+from specvae.annotation.ranking.settlement import Settlement
+
+ONES = dict.fromkeys(EVIDENCE_KINDS, 1.0)
+
+
+def evidence(*rows: tuple[float, float, float, float], cosine: float = 0.6) -> Evidence:
+    """Return evidence by kind for candidates; those with a ratio of own spectra are measured."""
+    raw = np.array(rows)
+    analogue = Analogue("A" * 14, "C", cosine)
+    return Evidence.from_raw(raw, ONES, raw[:, 3] != 0.0, (analogue,))
+
+
+def test_features_in_closed_form() -> None:
+    found = list_features(evidence((0, -1, 2, 3), (0, -2, 1, 0), (0, -3, 4, 0)), n_peaks=7)
+    assert tuple(found) == LIST_FEATURES
+    # Scores are 4, -1 and 1; the first candidate alone is measured.
+    k = np.exp(4.0) / (np.exp(4.0) + np.exp(-1.0) + np.exp(1.0))
+    wanted = {
+        "best_votes": -1.0,
+        "best_fragments": 4.0,
+        "fragments_lead": 0.0,
+        "n_peaks": np.log(7),
+        "known": k,
+        "own_spectra": 3.0,
+        "known_own_spectra": 3 * k,
+        "known_nearest_cosine": 0.6 * k,
+        "known_gap": 3 * k,
+        "known_lead": (4 - 4 / 3) * k,
+        "known_fragments": 2 * k,
+        "unknown_votes": -(1 - k),
+        "unknown_fragments": 2 * (1 - k),
+        "share": 0.0,
+    }
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_the_share_that_scores_assume_is_a_feature() -> None:
+    settled = evidence((0, 0, 0, 2), (0, 0, 0, 0)).settled(ONES, 0.1)
+    found = list_features(settled, 5)
+    assert found["share"] == pytest.approx(np.log(1 / 9))
+    assert found["nearest_share"] == pytest.approx(0.6 * np.log(1 / 9))
+    assert found["unknown_share"] == pytest.approx((1 - found["known"]) * np.log(1 / 9))
+
+
+def test_without_measured_candidates_nothing_looks_known() -> None:
+    found = list_features(evidence((0, -1, 2, 0), (0, -2, 1, 0)), 5)
+    assert {value for name, value in found.items() if name.startswith("known")} == {0.0}
+
+
+def test_gap_and_lead() -> None:
+    assert gap(np.array([1.0])) == gap(np.array([0.0, 50.0])) == LARGEST_GAP
+    assert gap(np.array([1.0, 1.0, 0.0])) == 0.0
+    assert lead(np.array([3.0, 0.0])) == 1.5
+
+
+def test_a_model_of_fewer_features_takes_its_own() -> None:
+    names = LIST_FEATURES[:6]
+    pooled = evidence((0, -1, 2, 3), (0, -2, 1, 0))
+    assert feature_row(pooled, 7, names) == [list_features(pooled, 7)[name] for name in names]
+
+
+def test_a_listed_match_says_more_than_one_that_is_not_listed() -> None:
+    """A library spectrum is like the query: is its compound listed, or only its isomers?"""
+    settlement = Settlement(defaults().weights, default_probability())
+    lists = [
+        ListScores(pooled.scores, 20, pooled)
+        for own in (4.0, -0.5)
+        for pooled in [
+            Evidence.from_raw(
+                np.array([[0, -2, 1, own], [0, -2.5, 0, 0], [0, -3, -1, 0]]),
+                defaults().weights,
+                np.array([True, False, False]),
+                (Analogue("A" * 14, "C", 0.95),),
+            )
+        ]
+    ]
+    listed, unlisted = (settlement.probabilities(each) for each in lists)
+    assert listed is not None
+    assert unlisted is not None
+    assert listed.log_odds_in_list > unlisted.log_odds_in_list + 2.0
