@@ -127,7 +127,7 @@ class _Group:
     free
         The sites that have no double bond as written.
     cost
-        What a hydrogen costs at each site, less what a double bond there does.
+        What a hydrogen costs at each site, minus what a double bond there does.
     """
 
     bonds: dict[int, set[int]]

@@ -60,7 +60,7 @@ def best_peer(methods: Mapping[str, Mapping[str, Any]], peers: Sequence[str]) ->
 
 
 def paired(ranks: Ranks, reference: str, seed: int) -> dict[str, Any]:
-    """Return each method's figures less those of a reference on the same queries.
+    """Return each method's figures minus those of a reference on the same queries.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ def _track_table(
         "hit@5 [95 %]",
         "hit@20 [95 %]",
         "MRR [95 %]",
-        "hit@1, ties lost to won",
-        "hit@1 less the peer's [95 %]",
+        "hit@1, all ties lost to all won",
+        "hit@1 minus the peer's [95 %]",
         "seconds",
     )
     caption = (

@@ -25,9 +25,9 @@ _MARKERS = {"none": "o", "spectra": "^", "molecules": "v", "both": "s"}
 _DASHES = {"none": "--", "spectra": ":", "molecules": "-.", "both": "-"}
 _ADDITIONS = {
     "none": "pairs only",
-    "spectra": "and spectra",
-    "molecules": "and molecules",
-    "both": "and both",
+    "spectra": "pairs and spectra",
+    "molecules": "pairs and molecules",
+    "both": "pairs and both",
 }
 
 

@@ -432,7 +432,7 @@ class AnalogueIndex:
         """Return the entries of some columns, one column after the other, and their numbers."""
         first = self._starts[columns]
         counts = self._starts[columns.astype(np.int64) + 1] - first
-        # Entry j of the lists of all columns, one after the other, is number j less those before.
+        # Entry j of the lists of all columns, one after the other, is number j minus those before.
         before = np.cumsum(counts) - counts
         return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
 

@@ -145,7 +145,7 @@ def _add_up(
 
 
 def standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one query's scores (n,) less their mean, in standard deviations; 0 if all agree.
+    """Return one query's scores (n,) minus their mean, in standard deviations; 0 if all agree.
 
     Scores of different methods that were standardised over the same candidates can be added.
     """

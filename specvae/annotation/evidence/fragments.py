@@ -128,7 +128,7 @@ class Explanation:
     formula
         Of the ion, in Hill order, with its sign: ``C7H7+``.
     error
-        m/z of the peak less that of the ion, Th.
+        m/z of the peak minus that of the ion, Th.
     gain
         By how many nats the peak's explanations raise its log-odds over the background; NaN where
         no score was learned.

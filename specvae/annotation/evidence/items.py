@@ -75,7 +75,7 @@ class PeakEvidence:
     formula
         Of the likeliest ion, in Hill order, with its sign.
     error_ppm
-        m/z of the peak less the ion's, in parts per million of the ion's.
+        m/z of the peak minus the ion's, in parts per million of the ion's.
     gain
         By how many nats the candidate's fragments raise the log-odds of the peak.
     atoms

@@ -282,8 +282,8 @@ def score_features(scores: Sequence[Floats]) -> Floats:
     """Return what the scores alone tell about each list, float64 (n_lists, 4), in nats.
 
     By `SCORE_FEATURES`: the logarithm of the number of candidates; ``log sum_j exp(s_j - max s)``,
-    the logarithm of how many candidates compete with the best; the best score less the second
-    (at most 6, which a lone candidate has too); the best score less the mean.
+    the logarithm of how many candidates compete with the best; the best score minus the second
+    (at most 6, which a lone candidate has too); the best score minus the mean.
 
     Raises
     ------

@@ -103,9 +103,9 @@ def test_the_table_has_a_row_for_each_learner_and_a_column_for_each_level(tmp_pa
     assert lines[2] == "| learner | learned from | 100 % | 1 % |"
     assert lines[4] == "| pairs (compounds) |  | 7 (5) | 7 (5) |"
     assert lines[5].startswith("| svae | pairs only |  | 33.3 [0.0, ")
-    assert lines[6] == "| svae | and both |  | 100.0 [100.0, 100.0] |"
+    assert lines[6] == "| svae | pairs and both |  | 100.0 [100.0, 100.0] |"
     assert lines[7].startswith("| plain-network | pairs only | 66.7 [")
-    assert lines[-1].startswith("| svae | and both |  | +66.7 [+0.0, +100.0]")
+    assert lines[-1].startswith("| svae | pairs and both |  | +66.7 [+0.0, +100.0]")
     draw(records, tmp_path / "plot.png", "title")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
@@ -117,7 +117,7 @@ def test_both_begins_where_molecules_do(tmp_path: Path) -> None:
         record(Run("vaevae", 1.0, "molecules"), True, False, True),
     ]
     lines = markdown_table({"steps": 1, "runs": records, "gains": []}).splitlines()
-    assert lines[5].startswith("| svae | and both | 100.0 [100.0, 100.0] | 33.3 [")
+    assert lines[5].startswith("| svae | pairs and both | 100.0 [100.0, 100.0] | 33.3 [")
     assert lines[6].startswith("| vaevae | and molecules | 66.7 [")
     assert len(lines) == 7
 
