@@ -118,7 +118,7 @@ def test_both_begins_where_molecules_do(tmp_path: Path) -> None:
     ]
     lines = markdown_table({"steps": 1, "runs": records, "gains": []}).splitlines()
     assert lines[5].startswith("| svae | pairs and both | 100.0 [100.0, 100.0] | 33.3 [")
-    assert lines[6].startswith("| vaevae | and molecules | 66.7 [")
+    assert lines[6].startswith("| vaevae | pairs and molecules | 66.7 [")
     assert len(lines) == 7
 
 
