@@ -25,7 +25,8 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled, neighbours
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled
+from specvae.molecules.lanes import lowest_bit
 from specvae.molecules.molecule import Molecule
 
 N_STEPS = 3
@@ -36,10 +37,10 @@ N_DESCRIPTORS = 4 * len(ATOM_CLASSES) + len(BOND_CLASSES) + 14
 
 _MAX_CLOSURES = 63  # ring closures that have a bit of their own in a word
 
-# The place of the only bit of a word, by a de Bruijn sequence (Leiserson, Prokop, Randall 1998).
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_PLACES = np.zeros(64, np.int64)
-_PLACES[[(int(_DE_BRUIJN) << place) % 2**64 >> 58 for place in range(64)]] = np.arange(64)
+CHUNK = 4
+"""Atoms whose sets are tabled together: sums over a set of atoms are looked up chunk by chunk."""
+
+CHUNK_SETS = 1 << CHUNK
 
 
 class _Sums(NamedTuple):
@@ -253,31 +254,31 @@ def words_of(graph: Graph) -> tuple[int, ...]:
 
 
 @compiled
-def lowest_bit(word: np.uint64) -> int:
-    """Return the place of the lowest bit that is set in a word that is not 0."""
-    only = word & (~word + np.uint64(1))
-    return int(_PLACES[(only * _DE_BRUIJN) >> np.uint64(58)])
+def chunk_of(masks: NDArray[np.uint64], fragment: int, k: int) -> int:
+    """Return which of the atoms of one chunk a fragment has, as a number below `CHUNK_SETS`."""
+    word = masks[fragment, k * CHUNK >> 6] >> np.uint64(k * CHUNK & 63)
+    return int(word & np.uint64(CHUNK_SETS - 1))
 
 
 @compiled
 def cut_sets(words: tuple[int, ...], n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
-    """Return the bonds that lead out of each set of atoms of one byte, (n_bytes, 256, n_words).
+    """Return the bonds that lead out of each set of atoms of a chunk.
 
-    Those of a whole mask are the exclusive or of its bytes' sets: a bond with both ends inside is
-    in two of the atoms' sets.
+    uint64 (n_chunks, `CHUNK_SETS`, n_words). Those of a whole mask are the exclusive or of its
+    chunks' sets: a bond with both ends inside is in two of the atoms' sets.
     """
     n_words = len(words)
-    sets = np.zeros((n_atoms + 7 >> 3, 256, n_words), np.uint64)
+    sets = np.zeros(((n_atoms + CHUNK - 1) // CHUNK, CHUNK_SETS, n_words), np.uint64)
     for i in range(len(bonds)):
         for end in range(2):
             a = bonds[i, end]
-            sets[a >> 3, 1 << (a & 7), i >> 6] |= np.uint64(1) << np.uint64(i & 63)
+            sets[a // CHUNK, 1 << (a % CHUNK), i >> 6] |= np.uint64(1) << np.uint64(i & 63)
     for k in range(len(sets)):
-        for byte in range(1, 256):
-            rest = byte & (byte - 1)  # without its lowest bit
+        for chunk in range(1, CHUNK_SETS):
+            rest = chunk & (chunk - 1)  # without its lowest bit
             if rest:
                 for w in range(n_words):
-                    sets[k, byte, w] = sets[k, byte - rest, w] ^ sets[k, rest, w]
+                    sets[k, chunk, w] = sets[k, chunk - rest, w] ^ sets[k, rest, w]
     return sets
 
 
@@ -288,8 +289,7 @@ def cut_word(
     """Return one word of the set of bonds that a fragment's atoms are cut off at."""
     word = np.uint64(0)
     for k in range(len(sets)):
-        byte = (masks[fragment, k >> 3] >> np.uint64(8 * (k & 7))) & np.uint64(255)
-        word ^= sets[k, np.int64(byte), w]
+        word ^= sets[k, chunk_of(masks, fragment, k), w]
     return word
 
 
@@ -312,85 +312,116 @@ def _cost(
 
 
 @compiled
-def _walk(
-    words: tuple[int, ...],
-    whole: NDArray[np.uint64],
-    first: NDArray[np.int32],
-    adjacent: NDArray[np.int32],
-    number: NDArray[np.int32],
-    parent: NDArray[np.int32],
-    following: NDArray[np.int32],
-    label: NDArray[np.uint64],
-    below: NDArray[np.uint64],
-    preorder: NDArray[np.int32],
-    stack: NDArray[np.int32],
-) -> int:
-    """Walk through a piece depth first; return its number of atoms, 0 with too many rings.
-
-    Fills, in place, the atoms as they are met (`preorder`), and for each of them its place there
-    from 1, its parent, the ring closures that span the bond to the parent (`label`, a bit each) and
-    the atoms that this bond leads to (`below`).
-    """
-    one = np.uint64(1)
-    n_atoms = len(label)
-    root = n_atoms
-    for a in range(n_atoms):
-        inside = (whole[a >> 6] >> np.uint64(a & 63)) & one
-        number[a] = 0 if inside else n_atoms + 1  # as if met long ago, and never looked at
-        following[a] = first[a]
-        root = a if inside and root == n_atoms else root
-    label[root] = 0
-    parent[root] = root
-    number[root] = 1
-    preorder[0] = root
-    stack[0] = root
-    n_seen = 1
-    n_closures = 0
-    depth = 0
-    while depth >= 0:
-        a = stack[depth]
-        if following[a] == first[a + 1]:
-            depth -= 1
-            continue
-        b = adjacent[following[a]]
-        following[a] += 1
-        if number[b] == 0:
-            preorder[n_seen] = b
-            n_seen += 1
-            number[b] = n_seen
-            parent[b] = a
-            label[b] = 0
-            depth += 1
-            stack[depth] = b
-        elif number[b] < number[a] and b != parent[a]:
-            bit = one << np.uint64(n_closures & 63)
-            label[a] ^= bit
-            label[b] ^= bit
-            n_closures += 1
-    _add_up(words, n_seen, preorder, parent, label, below)
-    return n_seen if n_closures <= _MAX_CLOSURES else 0
+def _adjacency(
+    words: tuple[int, ...], n_atoms: int, bonds: NDArray[np.int16]
+) -> NDArray[np.uint64]:
+    """Return the set of each atom's neighbours, uint64 (n_atoms, n_words)."""
+    adjacency = np.zeros((n_atoms, len(words)), np.uint64)
+    for i in range(len(bonds)):
+        for side in range(2):
+            other = np.int64(bonds[i, 1 - side])
+            bit = np.uint64(1) << np.uint64(other & 63)
+            adjacency[bonds[i, side], other >> 6] |= bit
+    return adjacency
 
 
 @compiled
-def _add_up(
+def _next_atom(
+    words: tuple[int, ...], a: int, adjacency: NDArray[np.uint64], unmet: NDArray[np.uint64]
+) -> int:
+    """Return the lowest neighbour of an atom that was not met yet, -1 if there is none."""
+    for w in range(len(words)):
+        ahead = adjacency[a, w] & unmet[w]
+        if ahead != np.uint64(0):
+            return int(64 * w + lowest_bit(ahead))
+    return -1
+
+
+@compiled
+def _close_rings(
     words: tuple[int, ...],
-    n_seen: int,
-    preorder: NDArray[np.int32],
-    parent: NDArray[np.int32],
+    a: int,
+    b: int,
+    whole: NDArray[np.uint64],
+    adjacency: NDArray[np.uint64],
+    unmet: NDArray[np.uint64],
+    label: NDArray[np.uint64],
+    n_closures: int,
+) -> int:
+    """Give each bond that closes a ring at atom b, just met from a, a bit; return their number.
+
+    Neighbours that were met before it, but for a, are further up the tree.
+    """
+    one = np.uint64(1)
+    label[b] = 0
+    for w in range(len(words)):
+        met = adjacency[b, w] & whole[w] & ~unmet[w]
+        if w == a >> 6:
+            met &= ~(one << np.uint64(a & 63))
+        while met != np.uint64(0):
+            bit = one << np.uint64(n_closures & 63)
+            label[64 * w + lowest_bit(met)] ^= bit
+            label[b] ^= bit
+            n_closures += 1
+            met &= met - one
+    return n_closures
+
+
+@compiled
+def _walk(
+    words: tuple[int, ...],
+    whole: NDArray[np.uint64],
+    adjacency: NDArray[np.uint64],
+    unmet: NDArray[np.uint64],
+    parent: NDArray[np.int64],
     label: NDArray[np.uint64],
     below: NDArray[np.uint64],
-) -> None:
-    """Add the labels of the atoms below each atom to its own, and collect those atoms."""
-    for k in range(n_seen):
-        a = preorder[k]
+    preorder: NDArray[np.int64],
+) -> int:
+    """Walk through a piece depth first; return its number of atoms, 0 with too many rings.
+
+    Fills, in place, the atoms as they are met (`preorder`), and for each of them its parent, the
+    ring closures that span the bond to the parent (`label`, a bit each) and the atoms that this
+    bond leads to (`below`). Of an atom's neighbours the lowest is met first.
+    """
+    one = np.uint64(1)
+    root = 0
+    for w in range(len(words) - 1, -1, -1):
+        unmet[w] = whole[w]
+        if whole[w] != np.uint64(0):
+            root = 64 * w + lowest_bit(whole[w])
+    unmet[root >> 6] ^= one << np.uint64(root & 63)
+    parent[root] = -1
+    label[root] = 0
+    for w in range(len(words)):
+        below[root, w] = 0
+    below[root, root >> 6] = one << np.uint64(root & 63)
+    preorder[0] = root
+    n_seen = 1
+    n_closures = 0
+    a = root
+    while a >= 0:
+        b = _next_atom(words, a, adjacency, unmet)
+        if b < 0:
+            # All that lies behind this atom is known.
+            above = parent[a]
+            if above >= 0:
+                label[above] ^= label[a]
+                for w in range(len(words)):
+                    below[above, w] |= below[a, w]
+            a = above
+            continue
+        bit = one << np.uint64(b & 63)
+        unmet[b >> 6] ^= bit
+        preorder[n_seen] = b
+        n_seen += 1
+        parent[b] = a
         for w in range(len(words)):
-            below[a, w] = 0
-        below[a, a >> 6] = np.uint64(1) << np.uint64(a & 63)
-    for k in range(n_seen - 1, 0, -1):
-        a = preorder[k]
-        label[parent[a]] ^= label[a]
-        for w in range(len(words)):
-            below[parent[a], w] |= below[a, w]
+            below[b, w] = 0
+        below[b, b >> 6] = bit
+        n_closures = _close_rings(words, a, b, whole, adjacency, unmet, label, n_closures)
+        a = b
+    return n_seen if n_closures <= _MAX_CLOSURES else 0
 
 
 @compiled
@@ -461,8 +492,7 @@ def _break(
     start: int,
     end: int,
     queue: NDArray[np.int32],
-    first: NDArray[np.int32],
-    adjacent: NDArray[np.int32],
+    adjacency: NDArray[np.uint64],
     masks: NDArray[np.uint64],
     slots: NDArray[np.int32],
 ) -> int:
@@ -470,24 +500,20 @@ def _break(
 
     What is new goes behind the first `end` rows of `masks`, until they are full.
     """
-    n_atoms = len(first) - 1
+    n_atoms = len(adjacency)
     whole = np.empty(len(words), np.uint64)
     side = np.empty(len(words), np.uint64)
     cut = np.empty(len(words), np.uint64)
-    number = np.empty(n_atoms, np.int32)
-    parent = np.empty(n_atoms, np.int32)
-    following = np.empty(n_atoms, np.int32)
+    unmet = np.empty(len(words), np.uint64)
+    parent = np.empty(n_atoms, np.int64)
     label = np.empty(n_atoms, np.uint64)
     below = np.empty((n_atoms, len(words)), np.uint64)
-    preorder = np.empty(n_atoms, np.int32)
-    stack = np.empty(n_atoms, np.int32)
+    preorder = np.empty(n_atoms, np.int64)
     count = end
     for i in range(start, end):
         for w in range(len(words)):
             whole[w] = masks[queue[i], w]
-        n_seen = _walk(
-            words, whole, first, adjacent, number, parent, following, label, below, preorder, stack
-        )
+        n_seen = _walk(words, whole, adjacency, unmet, parent, label, below, preorder)
         for k in range(1, n_seen):
             a = preorder[k]
             for m in range(k, n_seen if label[a] != np.uint64(0) else k + 1):
@@ -525,13 +551,13 @@ def _fragments(
     max_fragments: int,
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     """Return `masks` and `steps` of a `FragmentTable`; `words` is what `words_of` returns."""
-    first, adjacent = neighbours(n_atoms, bonds)
+    adjacency = _adjacency(words, n_atoms, bonds)
     sets = cut_sets(words, n_atoms, bonds)
     masks = np.zeros((max_fragments, len(words)), np.uint64)
     costs = np.zeros(max_fragments, np.int32)
     queue = np.empty(max_fragments, np.int32)
     n_slots = 64
-    while n_slots < 4 * max_fragments:
+    while n_slots < 2 * max_fragments:
         n_slots *= 2
     slots = np.full(n_slots, -1, np.int32)
     for a in range(n_atoms):
@@ -542,7 +568,7 @@ def _fragments(
         start = ends[step]
         end = ends[step + 1]
         _queue_by_cost(costs, start, end, queue)
-        ends[step + 2] = _break(words, start, end, queue, first, adjacent, masks, slots)
+        ends[step + 2] = _break(words, start, end, queue, adjacency, masks, slots)
         for f in range(end, ends[step + 2] if step + 1 < n_steps else end):
             costs[f] = _cost(words, f, masks, sets, bonds)
     count = ends[n_steps + 1]

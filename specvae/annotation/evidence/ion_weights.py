@@ -19,17 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragments import SHIFTS, Peaks
-from specvae.annotation.evidence.surroundings import Surroundings, add_cut_rows, atom_features
+from specvae.annotation.evidence.surroundings import BLOCK, Surroundings, add_cut_rows
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.fragments import (
+    CHUNK,
+    CHUNK_SETS,
     N_DESCRIPTORS,
     FragmentTable,
+    chunk_of,
     cut_sets,
     cut_word,
-    lowest_bit,
     words_of,
 )
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, compiled, compiled_with
+from specvae.molecules.lanes import (
+    N_LANES,
+    add,
+    add_times,
+    load,
+    lowest_bit,
+    rectified,
+    store,
+    zeros,
+)
 
 LIMIT = 12.0
 """Of |u|, beyond which a weight exp(u) changes no more: u is ``LIMIT tanh(v / LIMIT)``."""
@@ -40,20 +52,30 @@ _CUT = 2 * _N
 _HAS = _CUT + len(BOND_CLASSES)
 _REST = _HAS + 2 * _N
 _N_SHIFTS = len(SHIFTS)
-_LANES = 8  # numbers that a processor adds at once: room for the shifts
-_BLOCK = 32  # hidden units are filled up to a multiple
+_LEAST_SHIFT = int(SHIFTS[0])
+_N_STEPS = 8  # 0 to 3 and more, with an even and an odd number of open valences
 
-_MOST_ROWS = 64  # of the joint counts of some classes of atoms
-_FIRST_COLUMNS = 2  # of sums by byte: mass, then several small numbers in one
+_MOST_ROWS = 128  # of the joint counts of some classes of atoms
+_FIRST_COLUMNS = 2  # of sums by chunk: mass, then several small numbers in one
 _MASS_UNIT = 1e-10
 _CHARGE = 8  # added to each atom's charge, so that no sum is negative
+_N_AT_ONCE = 64  # fragments whose weights are computed together
 
-# exp(u) by v, linearly between points so close that it is right to 2e-6.
-_PER_UNIT = 256
-_RANGE = 40
-_POINTS = np.arange(-_RANGE * _PER_UNIT, _RANGE * _PER_UNIT + 2) / _PER_UNIT
-_WEIGHTS = np.exp(LIMIT * np.tanh(_POINTS / LIMIT)).astype(np.float32)
+# LIMIT tanh(v / LIMIT) is LIMIT - 2 LIMIT / (exp(2 v / LIMIT) + 1).
+_DOUBLED = np.float32(2 / LIMIT)
+_FARTHEST = np.float32(20.0)  # of 2 v / LIMIT, beyond which nothing changes
+_HIGHEST, _TWICE_HIGHEST = np.float32(LIMIT), np.float32(2 * LIMIT)
+_ONE, _HALF = np.float32(1.0), np.float32(0.5)
+_LOG2_E = np.float32(1.44269504088896341)
+_LOG_2_HIGH, _LOG_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_EXP_0, _EXP_1, _EXP_2 = (
+    np.float32(1.9875691500e-4),
+    np.float32(1.3981999507e-3),
+    np.float32(8.3334519073e-3),
+)
+_EXP_3, _EXP_4, _EXP_5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
 
+_FIRST = np.uint64(1)
 _PEAK_BINS_PER_DA = 100
 
 
@@ -63,10 +85,10 @@ class Layers(NamedTuple):
     Parameters
     ----------
     inputs
-        H and D, float32 (N_DESCRIPTORS, n_hidden + `_LANES`), for descriptors as they are; hidden
-        units are filled up with zeros to a multiple of `_BLOCK`, shifts to `_LANES`.
+        H and D, float32 (N_DESCRIPTORS, n_hidden + `N_LANES`), for descriptors as they are; hidden
+        units are filled up with zeros to a multiple of `BLOCK`, shifts to `N_LANES`.
     outputs
-        O, float32 (n_shifts, n_hidden).
+        O, float32 (n_hidden, `N_LANES`), filled up in the same way.
     surroundings
         What cut bonds add to H x and D x by their surroundings, with outputs in the columns of
         `inputs`; None where nothing was learned of them.
@@ -88,12 +110,12 @@ class Layers(NamedTuple):
 
         The outputs of the surroundings are of the hidden units, then of the shifts.
         """
-        n_hidden = -(-len(hidden) // _BLOCK) * _BLOCK
-        inputs = np.zeros((N_DESCRIPTORS, n_hidden + _LANES), np.float32)
+        n_hidden = -(-len(hidden) // BLOCK) * BLOCK
+        inputs = np.zeros((N_DESCRIPTORS, n_hidden + N_LANES), np.float32)
         inputs[:, : len(hidden)] = hidden.T
         inputs[:, n_hidden : n_hidden + _N_SHIFTS] = direct.T
-        padded = np.zeros((_N_SHIFTS, n_hidden), np.float32)
-        padded[:, : len(hidden)] = outputs
+        padded = np.zeros((n_hidden, N_LANES), np.float32)
+        padded[: len(hidden), :_N_SHIFTS] = outputs.T
         if not surroundings:
             return cls(inputs, padded, None)
         columns = np.append(np.arange(len(hidden)), n_hidden + np.arange(_N_SHIFTS))
@@ -111,7 +133,7 @@ class Layers(NamedTuple):
         """
         row = -(centre @ self.inputs)
         row[: len(hidden)] += hidden
-        n_hidden = self.outputs.shape[1]
+        n_hidden = len(self.outputs)
         row[n_hidden : n_hidden + _N_SHIFTS] += shift
         return np.asarray(row)
 
@@ -127,6 +149,9 @@ class Windows:
     first
         For each hundredth of a Th the first peak that may agree, -1 if there is none, int16
         (n_bins,).
+    marked
+        A bit for each hundredth of a Th, set where there is such a peak, uint64: so few bytes that
+        they are always at hand.
     lowest
         Ions of lower m/z (without regard to the electron's mass) are outside the scan.
     sign
@@ -136,6 +161,7 @@ class Windows:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     first: NDArray[np.int16]
+    marked: NDArray[np.uint64]
     lowest: float
     sign: int
 
@@ -147,7 +173,10 @@ class Windows:
         edges = np.arange(int(high[-1] * _PEAK_BINS_PER_DA) + 3) / _PEAK_BINS_PER_DA
         first = np.searchsorted(high, edges[:-1]).astype(np.int16)
         first[first == np.searchsorted(low, edges[1:], side="right")] = -1
-        return cls(low, high, first, float(peaks.mz[0]) - 0.5, peaks.sign)
+        bits = np.zeros(-(-len(first) // 64) * 64, np.uint8)
+        bits[: len(first)] = first >= 0
+        marked = np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+        return cls(low, high, first, marked, float(peaks.mz[0]) - 0.5, peaks.sign)
 
 
 def add_weights(
@@ -178,38 +207,35 @@ def add_weights(
         float32 (n_fragments, n_shifts): filled with the weight of each ion, 0 where there is none.
     """
     graph = table.graph
-    words = words_of(graph)
-    rows, sums, places = _rows(graph.atoms, graph.masses, graph.bonds, layers.inputs, constants)
-    if layers.surroundings is not None:
-        add_cut_rows(atom_features(graph), graph.bonds, layers.surroundings, rows[places[4] :])
     wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
-    return _add(
-        words,
-        (0,) * layers.inputs.shape[1],
+    total: float = _weigh(
+        words_of(graph),
         table.masks,
         table.steps,
-        graph.bonds,
-        rows,
-        sums,
-        places,
-        cut_sets(words, len(graph.atoms), graph.bonds),
-        layers.outputs,
+        *graph,
+        *layers,
+        constants,
         windows.low,
         windows.high,
         windows.first,
+        windows.marked,
         windows.lowest,
         windows.sign,
         explained,
         wanted,
     )
+    return total
 
 
 @compiled
 def _add_row(
     rows: NDArray[np.float32], row: int, inputs: NDArray[np.float32], column: int, factor: float
 ) -> None:
-    for j in range(rows.shape[1]):
-        rows[row, j] += np.float32(factor) * inputs[column, j]
+    """Add a factor times what a descriptor gives to a row."""
+    for j in range(0, rows.shape[1], N_LANES):
+        at = row * rows.shape[1] + j
+        of_column = load(inputs, column * rows.shape[1] + j)
+        store(rows, at, add_times(load(rows, at), factor, of_column))
 
 
 @compiled
@@ -245,12 +271,12 @@ def _rows(
     inputs: NDArray[np.float32],
     constants: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that are added up, what they go by for each byte, and where they begin.
+    """Return the rows that are added up, what they go by for each chunk, and where they begin.
 
-    The second are sums over atoms, (n_bytes, 256, 2 + n_groups): the mass, then four numbers of 16
-    bits (heavy atoms, hydrogens, neighbours, charge), then the row in each group of classes. The
-    third are the first rows by hydrogens, rings, charge, steps, cut bonds, and of each group; those
-    by heavy atoms begin at 0.
+    The second are sums over atoms, (n_chunks, `CHUNK_SETS`, 2 + n_group_words): the mass, then four
+    numbers of 16 bits (heavy atoms, hydrogens, neighbours, charge), then the rows in four groups of
+    classes each. The third are the first rows by hydrogens, charge, rings and steps, cut bonds, and
+    of each group; those by heavy atoms begin at 0.
     """
     n_atoms = len(atoms)
     group, stride, n_rows = _groups(atoms)
@@ -261,25 +287,24 @@ def _rows(
         hydrogens += atoms[a, 1]
         charged += abs(atoms[a, 3])
     n_rings = max(len(bonds) - n_atoms + 1, 0)
-    places = np.empty(5 + n_groups, np.int64)
+    places = np.empty(4 + n_groups, np.int64)
     places[0] = n_atoms + 1
     places[1] = places[0] + hydrogens + 1
-    places[2] = places[1] + n_rings + 1
-    places[3] = places[2] + 2 * charged + 1
-    places[4] = places[3] + 8
-    places[5] = places[4] + 2 * len(bonds)
+    places[2] = places[1] + 2 * charged + 1
+    places[3] = places[2] + (n_rings + 1) * _N_STEPS
+    places[4] = places[3] + 2 * len(bonds)
     for g in range(1, n_groups):
-        places[5 + g] = places[4 + g] + n_rows[g - 1]
-    rows = np.zeros((places[4 + n_groups] + n_rows[n_groups - 1], inputs.shape[1]), np.float32)
+        places[4 + g] = places[3 + g] + n_rows[g - 1]
+    rows = np.zeros((places[3 + n_groups] + n_rows[n_groups - 1], inputs.shape[1]), np.float32)
     _fill_counts(rows, places, n_atoms, hydrogens, n_rings, charged, inputs, constants)
     for i in range(len(bonds)):
         for side in range(2):
-            row = places[4] + 2 * i + side
+            row = places[3] + 2 * i + side
             _add_row(rows, row, inputs, atoms[bonds[i, side], 2], 1.0)
             _add_row(rows, row, inputs, _N + atoms[bonds[i, 1 - side], 2], 1.0)
             _add_row(rows, row, inputs, _CUT + bonds[i, 2], 1.0)
             _add_row(rows, row, inputs, _REST + 7, float(bonds[i, 3]))
-    _fill_groups(rows, places, atoms, group, stride, n_rows, inputs)
+    _fill_groups(rows, places, atoms, group, stride, inputs)
     return rows, _sums(atoms, atom_masses, bonds, group, stride, n_groups), places
 
 
@@ -290,19 +315,30 @@ def _fill_groups(
     atoms: NDArray[np.int16],
     group: NDArray[np.int64],
     stride: NDArray[np.int64],
-    n_rows: NDArray[np.int64],
     inputs: NDArray[np.float32],
 ) -> None:
     """Fill in the rows by numbers of atoms of each class."""
+    width = rows.shape[1]
     counts = np.zeros(_N, np.int64)
     for a in range(len(atoms)):
         counts[atoms[a, 2]] += 1
+    own = np.zeros((1, width), np.float32)
     for kind in range(_N):
-        for row in range(n_rows[group[kind]] if counts[kind] > 0 else 0):
-            n = (row // stride[kind]) % (counts[kind] + 1)
-            at = places[5 + group[kind]] + row
-            _add_row(rows, at, inputs, _HAS + kind, math.log1p(n))
-            _add_row(rows, at, inputs, _HAS + _N + kind, math.log1p(counts[kind] - n))
+        # The rows of the group's earlier classes alone are there: each is repeated with every
+        # number of atoms of this class, none at last.
+        for n in range(counts[kind], -1, -1):
+            if counts[kind] == 0:
+                break
+            for j in range(width):
+                own[0, j] = 0
+            _add_row(own, 0, inputs, _HAS + kind, math.log1p(n))
+            _add_row(own, 0, inputs, _HAS + _N + kind, math.log1p(counts[kind] - n))
+            first = places[4 + group[kind]]
+            for row in range(stride[kind]):
+                for j in range(0, width, N_LANES):
+                    earlier = load(rows, (first + row) * width + j)
+                    at = (first + n * stride[kind] + row) * width + j
+                    store(rows, at, add(earlier, load(own, j)))
 
 
 @compiled
@@ -314,25 +350,28 @@ def _sums(
     stride: NDArray[np.int64],
     n_groups: int,
 ) -> NDArray[np.int64]:
-    """Return what rows go by, for each set of atoms of one byte; see `_rows`."""
-    sums = np.zeros((len(atoms) + 7 >> 3, 256, _FIRST_COLUMNS + n_groups), np.int64)
+    """Return what rows go by, for each set of atoms of one chunk; see `_rows`."""
+    n_chunks = (len(atoms) + CHUNK - 1) // CHUNK
+    sums = np.zeros((n_chunks, CHUNK_SETS, _FIRST_COLUMNS + (n_groups + 3 >> 2)), np.int64)
     for a in range(len(atoms)):
-        at = 1 << (a & 7)
+        k = a // CHUNK
+        at = 1 << (a % CHUNK)
         mass = atom_masses[a] + atoms[a, 1] * HYDROGEN_MASS
-        sums[a >> 3, at, 0] = round(mass / _MASS_UNIT)
+        sums[k, at, 0] = round(mass / _MASS_UNIT)
         small = 1 + (np.int64(atoms[a, 1]) << 16) + (np.int64(atoms[a, 3] + _CHARGE) << 48)
-        sums[a >> 3, at, 1] = small
-        sums[a >> 3, at, 2 + group[atoms[a, 2]]] = stride[atoms[a, 2]]
+        sums[k, at, 1] = small
+        g = group[atoms[a, 2]]
+        sums[k, at, _FIRST_COLUMNS + (g >> 2)] = stride[atoms[a, 2]] << (16 * (g & 3))
     for i in range(len(bonds)):
         for side in range(2):
             a = bonds[i, side]
-            sums[a >> 3, 1 << (a & 7), 1] += np.int64(1) << 32
+            sums[a // CHUNK, 1 << (a % CHUNK), 1] += np.int64(1) << 32
     for k in range(len(sums)):
-        for byte in range(1, 256):
-            rest = byte & (byte - 1)  # without its lowest bit
+        for chunk in range(1, CHUNK_SETS):
+            rest = chunk & (chunk - 1)  # without its lowest bit
             if rest:
                 for c in range(sums.shape[2]):
-                    sums[k, byte, c] = sums[k, byte - rest, c] + sums[k, rest, c]
+                    sums[k, chunk, c] = sums[k, chunk - rest, c] + sums[k, rest, c]
     return sums
 
 
@@ -347,7 +386,7 @@ def _fill_counts(
     inputs: NDArray[np.float32],
     constants: NDArray[np.float32],
 ) -> None:
-    """Fill in the rows by heavy atoms, hydrogens, rings, charge and steps."""
+    """Fill in the rows by heavy atoms, hydrogens, charge, and rings and steps."""
     for size in range(n_atoms + 1):
         for j in range(rows.shape[1]):
             rows[size, j] = constants[j]
@@ -358,30 +397,39 @@ def _fill_counts(
     for n in range(hydrogens + 1):
         _add_row(rows, places[0] + n, inputs, _REST, math.log1p(n))
         _add_row(rows, places[0] + n, inputs, _REST + 1, math.log1p(hydrogens - n))
-    for n in range(n_rings + 1):
-        _add_row(rows, places[1] + n, inputs, _REST + 3, float(n))
     for n in range(2 * charged + 1):
-        _add_row(rows, places[2] + n, inputs, _REST + 9, float(n - charged))
-    for step in range(4):
-        for odd in range(2):
-            row = places[3] + 2 * step + odd
-            _add_row(rows, row, inputs, _REST + 8, float(odd))
-            if step > 0:
-                _add_row(rows, row, inputs, _REST + 3 + step, 1.0)
+        _add_row(rows, places[1] + n, inputs, _REST + 9, float(n - charged))
+    for n in range(n_rings + 1):
+        for step in range(_N_STEPS // 2):
+            for odd in range(2):
+                row = places[2] + _N_STEPS * n + 2 * step + odd
+                _add_row(rows, row, inputs, _REST + 3, float(n))
+                _add_row(rows, row, inputs, _REST + 8, float(odd))
+                if step > 0:
+                    _add_row(rows, row, inputs, _REST + 3 + step, 1.0)
 
 
 # Sums may be taken in any order, so that eight numbers are added at once.
-_fast = compiled_with(fastmath={"reassoc", "contract", "nsz"})
+_fast = compiled_with(fastmath={"reassoc", "contract", "nsz"}, nogil=True)
 
 
 @_fast
-def _weight(v: float) -> float:
-    """Return exp(LIMIT tanh(v / LIMIT))."""
-    place = (v + _RANGE) * _PER_UNIT
-    if place < 0 or place >= 2 * _RANGE * _PER_UNIT:
-        return math.exp(LIMIT * math.tanh(v / LIMIT))
-    k = int(place)
-    return float(_WEIGHTS[k] + (place - k) * (_WEIGHTS[k + 1] - _WEIGHTS[k]))
+def _exponentials(
+    values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
+) -> None:
+    """Replace values, 80 at most, by their exponentials, right to 1e-7.
+
+    ``2^n exp(r)``, where r is at most half of log 2 and its exponential a polynomial (that of
+    Cephes, S. L. Moshier). `powers` and `scale` are room for as many numbers, one and the same.
+    """
+    for k in range(len(values)):
+        n = np.floor(values[k] * _LOG2_E + _HALF)
+        powers[k] = (np.int32(n) + np.int32(127)) << np.int32(23)
+        r = values[k] - n * _LOG_2_HIGH - n * _LOG_2_LOW
+        p = _EXP_5 + r * (_EXP_4 + r * (_EXP_3 + r * (_EXP_2 + r * (_EXP_1 + r * _EXP_0))))
+        values[k] = r * r * p + r + _ONE
+    for k in range(len(values)):
+        values[k] *= scale[k]
 
 
 @_fast
@@ -395,21 +443,24 @@ def _choose_rows(
     places: NDArray[np.int64],
     sets: NDArray[np.uint64],
     charged: int,
-    chosen: NDArray[np.int32],
+    chosen: NDArray[np.int64],
 ) -> tuple[int, int, int, int]:
     """Write which rows make up a fragment; return their number, mass, hydrogens and valences."""
     mass = 0
     small = 0
-    n_groups = len(places) - 5
-    for g in range(n_groups):
-        chosen[4 + g] = places[5 + g]
+    n_groups = len(places) - 4
     for k in range(len(sums)):
-        byte = np.int64((masks[f, k >> 3] >> np.uint64(8 * (k & 7))) & np.uint64(255))
-        mass += sums[k, byte, 0]
-        small += sums[k, byte, 1]
-        for g in range(n_groups):
-            chosen[4 + g] += sums[k, byte, 2 + g]
-    n_chosen = 4 + n_groups
+        chunk = chunk_of(masks, f, k)
+        mass += sums[k, chunk, 0]
+        small += sums[k, chunk, 1]
+    for g in range(0, n_groups, 4):
+        in_groups = 0
+        for k in range(len(sums)):
+            in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS + (g >> 2)]
+        for h in range(g, min(g + 4, n_groups)):
+            chosen[3 + h] = places[4 + h] + (in_groups & 0xFFFF)
+            in_groups >>= 16
+    n_chosen = 3 + n_groups
     n_cuts = 0
     valences = 0
     for w in range(len(words)):
@@ -417,48 +468,79 @@ def _choose_rows(
         while word != np.uint64(0):
             i = 64 * w + lowest_bit(word)
             word &= word - np.uint64(1)
-            a = bonds[i, 0]
+            a = np.int64(bonds[i, 0])
             outside = 1 - np.int64((masks[f, a >> 6] >> np.uint64(a & 63)) & np.uint64(1))
-            chosen[n_chosen] = places[4] + 2 * i + outside
+            chosen[n_chosen] = places[3] + 2 * i + outside
             n_chosen += 1
             n_cuts += 1
             valences += bonds[i, 3]
     size = small & 0xFFFF
     hydrogens = (small >> 16) & 0xFFFF
     neighbours = (small >> 32) & 0xFFFF
+    rings = (neighbours - n_cuts) // 2 - size + 1
     chosen[0] = size
     chosen[1] = places[0] + hydrogens
-    chosen[2] = places[1] + (neighbours - n_cuts) // 2 - size + 1
-    chosen[3] = places[3] + 2 * min(step, 3) + (valences & 1)
+    chosen[2] = places[2] + _N_STEPS * rings + 2 * min(step, 3) + (valences & 1)
     if charged:
-        chosen[n_chosen] = places[2] + (small >> 48) - _CHARGE * size + (places[3] - places[2]) // 2
+        chosen[n_chosen] = places[1] + (small >> 48) - _CHARGE * size + (places[2] - places[1]) // 2
         n_chosen += 1
     return n_chosen, mass, hydrogens, valences
 
 
 @_fast
-def _add_rows(
-    width: tuple[int, ...],
+def _log_weights(
     rows: NDArray[np.float32],
-    chosen: NDArray[np.int32],
+    chosen: NDArray[np.int64],
     n_chosen: int,
-    out: NDArray[np.float32],
+    outputs: NDArray[np.float32],
+    hidden: NDArray[np.float32],
+    values: NDArray[np.float32],
+    place: int,
 ) -> None:
-    """Write the sum of some rows, three at least; where it is of a hidden unit, 0 if negative."""
-    a, b, c = chosen[0], chosen[1], chosen[2]
-    for j in range(len(width)):
-        out[j] = rows[a, j] + rows[b, j] + rows[c, j]
-    for k in range(3, n_chosen - 1, 2):
-        # Looked up before the loop: the compiler cannot know that `chosen` stays as it is.
-        a, b = chosen[k], chosen[k + 1]
-        for j in range(len(width)):
-            out[j] += rows[a, j] + rows[b, j]
-    if (n_chosen - 3) & 1:
-        a = chosen[n_chosen - 1]
-        for j in range(len(width)):
-            out[j] += rows[a, j]
-    for j in range(len(width) - _LANES):
-        out[j] = max(out[j], np.float32(0.0))
+    """Write v of each shift from `place` on; `hidden` is room for the hidden units."""
+    width = rows.shape[1]
+    n_hidden = width - N_LANES
+    v0 = zeros()
+    for k in range(n_chosen):
+        v0 = add(v0, load(rows, chosen[k] * width + n_hidden))
+    v1 = zeros()
+    v2 = zeros()
+    v3 = zeros()
+    for first in range(0, n_hidden, BLOCK):
+        h0 = zeros()
+        h1 = zeros()
+        h2 = zeros()
+        h3 = zeros()
+        for k in range(n_chosen):
+            at = chosen[k] * width + first
+            h0 = add(h0, load(rows, at))
+            h1 = add(h1, load(rows, at + N_LANES))
+            h2 = add(h2, load(rows, at + 2 * N_LANES))
+            h3 = add(h3, load(rows, at + 3 * N_LANES))
+        store(hidden, 0, rectified(h0))
+        store(hidden, N_LANES, rectified(h1))
+        store(hidden, 2 * N_LANES, rectified(h2))
+        store(hidden, 3 * N_LANES, rectified(h3))
+        for j in range(0, BLOCK, 4):
+            at = (first + j) * N_LANES
+            v0 = add_times(v0, hidden[j], load(outputs, at))
+            v1 = add_times(v1, hidden[j + 1], load(outputs, at + N_LANES))
+            v2 = add_times(v2, hidden[j + 2], load(outputs, at + 2 * N_LANES))
+            v3 = add_times(v3, hidden[j + 3], load(outputs, at + 3 * N_LANES))
+    store(values, place, add(add(v0, v1), add(v2, v3)))
+
+
+@_fast
+def _limited(
+    values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
+) -> None:
+    """Replace each v by ``exp(LIMIT tanh(v / LIMIT))``; see `_exponentials`."""
+    for k in range(len(values)):
+        values[k] = min(max(values[k] * _DOUBLED, -_FARTHEST), _FARTHEST)
+    _exponentials(values, powers, scale)
+    for k in range(len(values)):
+        values[k] = _HIGHEST - _TWICE_HIGHEST / (values[k] + _ONE)
+    _exponentials(values, powers, scale)
 
 
 @_fast
@@ -478,56 +560,71 @@ def _add_at_peaks(
 
 
 @_fast
-def _add(
+def _weigh(
     words: tuple[int, ...],
-    width: tuple[int, ...],
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
+    atoms: NDArray[np.int16],
+    atom_masses: NDArray[np.float64],
     bonds: NDArray[np.int16],
-    rows: NDArray[np.float32],
-    sums: NDArray[np.int64],
-    places: NDArray[np.int64],
-    sets: NDArray[np.uint64],
+    inputs: NDArray[np.float32],
     outputs: NDArray[np.float32],
+    surroundings: Surroundings | None,
+    constants: NDArray[np.float32],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     first: NDArray[np.int16],
+    marked: NDArray[np.uint64],
     lowest: float,
     sign: int,
     explained: NDArray[np.float64],
     weights: NDArray[np.float32],
 ) -> float:
-    """Do what `add_weights` documents; `width` is as long as the rows, for the compiler to know."""
-    n_hidden = outputs.shape[1]  # not from `width`: a loop of known length is not vectorised
-    out = np.empty(len(width), np.float32)
-    chosen = np.empty(len(bonds) + len(places) + 1, np.int32)
-    charged = places[3] - places[2] > 1
+    """Do what `add_weights` documents; fragments are dealt with some at a time."""
+    rows, sums, places = _rows(atoms, atom_masses, bonds, inputs, constants)
+    if surroundings is not None:
+        add_cut_rows(atoms, bonds, surroundings, rows, places[3])
+    sets = cut_sets(words, len(atoms), bonds)
+    charged = places[2] - places[1] > 1
+    chosen = np.empty(len(bonds) + len(places) + 1, np.int64)
+    hidden = np.empty(BLOCK, np.float32)
+    values = np.zeros(_N_AT_ONCE * N_LANES, np.float32)
+    powers = np.empty(_N_AT_ONCE * N_LANES, np.int32)
+    scale = powers.view(np.float32)
+    fragment = np.empty(_N_AT_ONCE, np.int64)
+    masses = np.empty(_N_AT_ONCE, np.float64)
+    least = np.empty(_N_AT_ONCE, np.int64)
+    most = np.empty(_N_AT_ONCE, np.int64)
     total = 0.0
+    n = 0
     for f in range(len(masks)):
         n_chosen, units, hydrogens, valences = _choose_rows(
             words, f, masks, steps[f], bonds, sums, places, sets, charged, chosen
         )
+        fragment[n] = f
         # Rounded as the table's masses are.
-        mass = np.floor(units * 1e-3 + 0.5) * 1e-7
-        least = max(0, -(hydrogens + sign) - SHIFTS[0])
-        most = min(len(SHIFTS), valences - SHIFTS[0] + 1)
-        heaviest = mass + (SHIFTS[0] + most - 1 + sign) * HYDROGEN_MASS
-        if heaviest <= lowest and len(weights) == 0:
+        masses[n] = np.floor(units * 1e-3 + 0.5) * 1e-7
+        least[n] = max(0, -(hydrogens + sign) - _LEAST_SHIFT)
+        most[n] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
+        heaviest = masses[n] + (_LEAST_SHIFT + most[n] - 1 + sign) * HYDROGEN_MASS
+        if heaviest > lowest or len(weights) > 0:
+            _log_weights(rows, chosen, n_chosen, outputs, hidden, values, n * N_LANES)
+            n += 1
+        if n < _N_AT_ONCE and (f + 1 < len(masks) or n == 0):
             continue
-        _add_rows(width, rows, chosen, n_chosen, out)
-        for s in range(least, most):
-            v = out[n_hidden + s]
-            for j in range(n_hidden):
-                v += out[j] * outputs[s, j]
-            weight = _weight(v)
-            ion = mass + (SHIFTS[s] + sign) * HYDROGEN_MASS
-            if ion > lowest:
-                total += weight
-            if len(weights) > 0:
-                weights[f, s] = weight
-            mz = ion - sign * ELECTRON_MASS
-            place = int(mz * _PEAK_BINS_PER_DA)
-            # Few ions are near a peak, and calls with arrays take longer than what else is done.
-            if 0 <= place < len(first) and first[place] >= 0:
-                _add_at_peaks(mz, weight, first[place], low, high, explained)
+        _limited(values, powers, scale)
+        for k in range(n):
+            for s in range(least[k], most[k]):
+                weight = values[k * N_LANES + s]
+                ion = masses[k] + (_LEAST_SHIFT + s + sign) * HYDROGEN_MASS
+                if ion > lowest:
+                    total += weight
+                if len(weights) > 0:
+                    weights[fragment[k], s] = weight
+                mz = ion - sign * ELECTRON_MASS
+                bin_ = np.int64(mz * _PEAK_BINS_PER_DA)
+                # Few ions are near a peak, and calls with arrays take longer than all the rest.
+                if 0 <= bin_ < len(first) and marked[bin_ >> 6] >> np.uint64(bin_ & 63) & _FIRST:
+                    _add_at_peaks(mz, weight, first[bin_], low, high, explained)
+        n = 0
     return total

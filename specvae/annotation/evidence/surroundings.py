@@ -23,12 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled
+from specvae.molecules.lanes import N_LANES, add, add_times, load, rectified, store
 
 N_ROUNDS = 2
 """How often an atom takes in what its neighbours say: its surroundings are of this radius."""
 
 PREFIX = "surroundings."
 """Of the names of what is learned."""
+
+BLOCK = 4 * N_LANES
+"""States and hidden units are filled up to a multiple: so many are added up at once."""
 
 _MOST_HYDROGENS = 3
 _MOST_NEIGHBOURS = 4
@@ -99,6 +103,8 @@ def surroundings_shapes(n_states: int, n_outputs: int) -> dict[str, tuple[int, .
 class Surroundings(NamedTuple):
     """What is learned, with the inputs of each layer in rows, float32; R is `N_ROUNDS`.
 
+    D, the number of states, is filled up with zeros to a multiple of `BLOCK`.
+
     Parameters
     ----------
     atom
@@ -129,18 +135,28 @@ class Surroundings(NamedTuple):
         """Take what is learned, by name; outputs are put in some columns of the rows added to."""
         given = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
         rounds = range(N_ROUNDS)
-        outputs = np.zeros((given["output.weight"].shape[1], int(columns.max()) + 1), np.float32)
-        outputs[:, columns] = given["output.weight"].T
+        n_states = given["output.weight"].shape[1]
+        width = -(-n_states // BLOCK) * BLOCK
+        n_outputs = -(-int(columns.max() + 1) // N_LANES) * N_LANES
+        outputs = np.zeros((width, n_outputs), np.float32)
+        outputs[:n_states, columns] = given["output.weight"].T
+
+        def filled(*parts: NDArray[np.float32], rows: int = width) -> NDArray[np.float32]:
+            """Put a matrix in the first rows and columns, and what is added in the last row."""
+            array = np.zeros((rows + len(parts) - 1, width), np.float32)
+            array[: len(parts[0]), :n_states] = parts[0]
+            for bias in parts[1:]:
+                array[rows, :n_states] = bias
+            return array
+
         learned = cls(
-            np.vstack([given["atom.weight"].T, given["atom.bias"]]),
-            np.stack(
-                [np.vstack([given[f"own.{n}.weight"].T, given[f"own.{n}.bias"]]) for n in rounds]
-            ),
-            np.stack([given[f"message.{n}.weight"].T for n in rounds]),
-            np.stack([given[f"bond.{n}.weight"] for n in rounds]),
-            np.vstack([given["kept.weight"].T, given["kept.bias"]]),
-            given["lost.weight"].T,
-            given["cut.weight"],
+            filled(given["atom.weight"].T, given["atom.bias"], rows=N_ATOM_FEATURES),
+            np.stack([filled(given[f"own.{n}.weight"].T, given[f"own.{n}.bias"]) for n in rounds]),
+            np.stack([filled(given[f"message.{n}.weight"].T) for n in rounds]),
+            np.stack([filled(given[f"bond.{n}.weight"], rows=len(BOND_CLASSES)) for n in rounds]),
+            filled(given["kept.weight"].T, given["kept.bias"]),
+            filled(given["lost.weight"].T),
+            filled(given["cut.weight"], rows=len(BOND_CLASSES)),
             outputs,
         )
         return cls(*map(np.ascontiguousarray, learned))
@@ -148,20 +164,49 @@ class Surroundings(NamedTuple):
 
 @compiled
 def _add_product(
-    factors: NDArray[np.float32], row: int, matrix: NDArray[np.float32], out: NDArray[np.float32]
+    factors: NDArray[np.float32],
+    row: int,
+    matrix: NDArray[np.float32],
+    out: NDArray[np.float32],
+    out_row: int,
 ) -> None:
     """Add a row of factors times a matrix, whose further rows are not looked at, to a row."""
-    for k in range(factors.shape[1]):
-        factor = factors[row, k]
-        if factor != 0:
-            for j in range(len(out)):
-                out[j] += factor * matrix[k, j]
+    width = matrix.shape[1]
+    at = out_row * out.shape[1]
+    n_whole = width // BLOCK * BLOCK
+    for j in range(0, n_whole, BLOCK):
+        v0 = load(out, at + j)
+        v1 = load(out, at + j + N_LANES)
+        v2 = load(out, at + j + 2 * N_LANES)
+        v3 = load(out, at + j + 3 * N_LANES)
+        for k in range(factors.shape[1]):
+            factor = factors[row, k]
+            if factor != 0:
+                of_row = k * width + j
+                v0 = add_times(v0, factor, load(matrix, of_row))
+                v1 = add_times(v1, factor, load(matrix, of_row + N_LANES))
+                v2 = add_times(v2, factor, load(matrix, of_row + 2 * N_LANES))
+                v3 = add_times(v3, factor, load(matrix, of_row + 3 * N_LANES))
+        store(out, at + j, v0)
+        store(out, at + j + N_LANES, v1)
+        store(out, at + j + 2 * N_LANES, v2)
+        store(out, at + j + 3 * N_LANES, v3)
+    for j in range(n_whole, width, N_LANES):
+        v0 = load(out, at + j)
+        for k in range(factors.shape[1]):
+            v0 = add_times(v0, factors[row, k], load(matrix, k * width + j))
+        store(out, at + j, v0)
 
 
 @compiled
-def _add_rectified(values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    for j in range(len(out)):
-        out[j] += max(values[j], np.float32(0.0))
+def _add_rectified(
+    values: NDArray[np.float32], row: int, out: NDArray[np.float32], out_row: int
+) -> None:
+    """Add a row of values, or 0 where they are negative, to a row of the same length."""
+    width = values.shape[1]
+    for j in range(0, width, N_LANES):
+        at = out_row * width + j
+        store(out, at, add(load(out, at), rectified(load(values, row * width + j))))
 
 
 @compiled
@@ -174,22 +219,24 @@ def _states(
     states = np.zeros((n_atoms, n_states), np.float32)
     said = np.zeros((n_atoms, n_states), np.float32)
     taken = np.zeros((n_atoms, n_states), np.float32)
-    row = np.zeros(n_states, np.float32)
+    row = np.zeros((1, n_states), np.float32)
     for a in range(n_atoms):
         for j in range(n_states):
-            row[j] = learned.atom[features.shape[1], j]
-        _add_product(features, a, learned.atom, row)
-        _add_rectified(row, states[a])
+            row[0, j] = learned.atom[features.shape[1], j]
+        _add_product(features, a, learned.atom, row, 0)
+        _add_rectified(row, 0, states, a)
     for n in range(len(learned.own)):
         _both(states, learned.own[n], learned.said[n], taken, said)
         for i in range(len(bonds)):
+            at = (n * learned.bond.shape[1] + bonds[i, 2]) * n_states
             for side in range(2):
-                lost = bonds[i, 1 - side]
-                for j in range(n_states):
-                    row[j] = said[lost, j] + learned.bond[n, bonds[i, 2], j]
-                _add_rectified(row, taken[bonds[i, side]])
+                kept = bonds[i, side] * n_states
+                lost = bonds[i, 1 - side] * n_states
+                for j in range(0, n_states, N_LANES):
+                    message = rectified(add(load(said, lost + j), load(learned.bond, at + j)))
+                    store(taken, kept + j, add(load(taken, kept + j), message))
         for a in range(n_atoms):
-            _add_rectified(taken[a], states[a])
+            _add_rectified(taken, a, states, a)
     return states
 
 
@@ -206,42 +253,45 @@ def _both(
         for j in range(states.shape[1]):
             by_one[a, j] = one[len(one) - 1, j]
             by_other[a, j] = 0
-        _add_product(states, a, one, by_one[a])
-        _add_product(states, a, other, by_other[a])
+        _add_product(states, a, one, by_one, a)
+        _add_product(states, a, other, by_other, a)
 
 
 @compiled
 def add_cut_rows(
-    features: NDArray[np.float32],
+    atoms: NDArray[np.int16],
     bonds: NDArray[np.int16],
     learned: Surroundings,
     rows: NDArray[np.float32],
+    first: int,
 ) -> None:
-    """Add what each cut adds to the rows, (2 n_bonds, n_outputs at least), in place.
+    """Add what each cut adds to the rows from `first` on, in place.
 
-    Row ``2 i`` is of bond i where its first atom is kept, row ``2 i + 1`` where its second is.
+    Row ``first + 2 i`` is of bond i where its first atom is kept, the next where its second is.
 
     Parameters
     ----------
-    features
-        `atom_features` of the molecule.
-    bonds
-        Its bonds, as in `Graph`.
+    atoms, bonds
+        Of the molecule, as in `Graph`.
     learned
         The weights.
+    rows
+        float32 (n_rows, n_outputs).
+    first
+        Index of a row.
     """
-    states = _states(features, bonds, learned)
+    states = _states(_atom_features(atoms, bonds), bonds, learned)
     n_states = states.shape[1]
     kept = np.empty_like(states)
     lost = np.empty_like(states)
     _both(states, learned.kept, learned.lost, kept, lost)
-    row = np.zeros(n_states, np.float32)
     end = np.zeros((1, n_states), np.float32)
     for i in range(len(bonds)):
+        of_class = bonds[i, 2] * n_states
         for side in range(2):
-            for j in range(n_states):
-                row[j] = kept[bonds[i, side], j] + lost[bonds[i, 1 - side], j]
-                row[j] += learned.cut[bonds[i, 2], j]
-                end[0, j] = 0
-            _add_rectified(row, end[0])
-            _add_product(end, 0, learned.outputs, rows[2 * i + side, : learned.outputs.shape[1]])
+            one = bonds[i, side] * n_states
+            other = bonds[i, 1 - side] * n_states
+            for j in range(0, n_states, N_LANES):
+                said = add(load(kept, one + j), load(lost, other + j))
+                store(end, j, rectified(add(said, load(learned.cut, of_class + j))))
+            _add_product(end, 0, learned.outputs, rows, first + 2 * i + side)

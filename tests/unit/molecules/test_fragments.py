@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -54,6 +55,78 @@ def brute_force(mol: Chem.Mol, n_steps: int) -> dict[frozenset[int], int]:
                     known.update({part: step for part in parts if part not in known})
         level = found
     return known
+
+
+def cut_off(beside: dict[int, list[int]], piece: int) -> Iterator[int]:
+    """Yield what one step cuts off a piece, as sets of bits, in the order of a walk.
+
+    It is depth first, lowest atom first; bonds that the same ring closures span divide the piece.
+    """
+    order: list[int] = []
+    span: dict[int, set[tuple[int, int]]] = {}
+    below: dict[int, int] = {}
+
+    def meet(a: int, parent: int) -> None:
+        order.append(a)
+        span[a], below[a] = set(), 1 << a
+        for b in sorted(beside[a]):
+            if b == parent or not piece >> b & 1:
+                continue
+            if b not in span:
+                meet(b, a)
+                below[a] |= below[b]
+                span[a] ^= span[b]
+            elif order.index(b) < order.index(a):
+                span[a] ^= {(a, b)}
+                span[b] ^= {(a, b)}
+
+    meet(next(a for a in beside if piece >> a & 1), -1)
+    for k, a in enumerate(order[1:], 1):
+        if len(span[a]) < 2:
+            yield below[a]
+        for b in order[k + 1 :] if span[a] else []:
+            if span[b] == span[a]:
+                yield below[a] & ~below[b]
+
+
+def in_order(table: FragmentTable, n_steps: int, most: int) -> list[int]:
+    """Return the fragments of a molecule as sets of bits, in the order in which they are found."""
+    bonds = table.graph.bonds.tolist()
+    beside: dict[int, list[int]] = {a: [] for a in range(len(table.atom_order))}
+    for a, b, *_ in bonds:
+        beside[a].append(b)
+        beside[b].append(a)
+
+    def energy(atoms: int) -> int:
+        return sum(bond[4] for bond in bonds if (atoms >> bond[0] ^ atoms >> bond[1]) & 1)
+
+    found = {(1 << len(beside)) - 1: None}
+    level = list(found)
+    for _ in range(n_steps):
+        known = len(found)
+        for piece in sorted(level, key=energy):
+            for side in cut_off(beside, piece):
+                found.setdefault(side)
+                found.setdefault(piece & ~side)
+        level = list(found)[known:]
+    return list(found)[:most]
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "COc1ccc(CC2NCCc3cc(O)c(OC)cc23)cc1",
+        "C1CC2CCC1C2C(=O)NCC[N+](C)(C)C",
+        "C12C3C4C1C5C2C3C45",
+        "O=C([O-])c1ccccc1.[Cu+2].O=C([O-])c1ccccc1",
+        "NCC(=O)" + "NCC(=O)" * 16 + "O",  # more atoms than a word has bits
+    ],
+)
+def test_fragments_are_found_in_the_order_of_the_walk(smiles: str) -> None:
+    """The cap keeps the first, so that the order is part of a score."""
+    table = FragmentTable.of(smiles, n_steps=2, max_fragments=500)
+    masks = [sum(int(word) << 64 * w for w, word in enumerate(row)) for row in table.masks]
+    assert masks == in_order(table, 2, 500)
 
 
 def atom_sets(table: FragmentTable) -> dict[frozenset[int], int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ from specvae.molecules.graph import ATOM_CLASSES, Graph
 from specvae.spectra.spectrum import Spectrum
 
 HYDROGEN = formula_mass("H")
+DEMO_MOLECULES = Path(__file__).parents[4] / "data" / "demo_molecules.smi"
 
 
 def ion(formula: str, sign: int = 1) -> float:
@@ -272,6 +274,24 @@ def test_one_pass_gives_the_scores_of_the_network(smiles: str, sign: int) -> Non
         condition = torch.from_numpy(condition_of(query))
         by_network = network.weights(network.prepare([pieces]), condition).numpy()
     assert weights == pytest.approx(by_network[found.fragment, found.shift], rel=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_structures_of_all_kinds_have_the_scores_of_the_network(sign: int) -> None:
+    scorer = standard_scorers()["positive" if sign > 0 else "negative"]
+    network = FragmentNetwork.of_scorer(scorer)
+    lines = DEMO_MOLECULES.read_text(encoding="utf-8").splitlines()
+    written = [line.split()[0] for line in lines if line.strip() and line[0] != "#"][::3]
+    tables = [FragmentTable.of(smiles, max_fragments=400) for smiles in [*written, *MOLECULES]]
+    rng = np.random.default_rng(0)
+    masses = np.concatenate([rng.choice(table.masses, 2) for table in tables])
+    query = peaks(*np.unique(rng.choice(masses, 50)).tolist(), sign=sign, precursor_mz=400.0)
+    with torch.inference_mode():
+        expected = [
+            float(network(network.prepare([pieces]), [pieces], query))
+            for pieces in map(Pieces.of, tables)
+        ]
+    assert scorer.scores(query, tables) == pytest.approx(expected, abs=1.5e-4)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
