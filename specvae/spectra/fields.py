@@ -853,6 +853,7 @@ def make_spectrum(
     query_id: str,
     path: str,
     line: int,
+    ordinal: int = 0,
 ) -> Spectrum:
     """Turn a record and its peaks into a spectrum.
 
@@ -901,6 +902,7 @@ def make_spectrum(
             formula=fields.get("formula"),
             path=path,
             line=line,
+            ordinal=ordinal,
             notes=notes,
             metadata=record.metadata,
         )

@@ -111,7 +111,9 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _spectrum(lines: _MassBankLines, record: Record, query_id: str, path: str) -> Spectrum:
+def _spectrum(
+    lines: _MassBankLines, record: Record, query_id: str, path: str, ordinal: int
+) -> Spectrum:
     lines.require_sound()
     if not lines.is_whole:
         raise RejectedRecordError(Reason.TRUNCATED, "// is missing")
@@ -123,7 +125,7 @@ def _spectrum(lines: _MassBankLines, record: Record, query_id: str, path: str) -
     if parse_count(declared) != mz.size:
         detail = f"{declared} declared, {mz.size} found"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, path, lines.line)
+    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, path, lines.line, ordinal)
 
 
 def read_massbank(
@@ -139,7 +141,7 @@ def read_massbank(
         query_id = identify(record, MASSBANK_STYLE, source.path.name, ordinal)
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, lines, record, query_id, path),
+            partial(_spectrum, lines, record, query_id, path, ordinal),
             report,
             (path, lines.line, query_id),
             every_level=every_level,

@@ -146,7 +146,7 @@ def _record(lines: _MgfLines) -> Record:
     return collect([*own, *inherited.items()])
 
 
-def _spectrum(lines: _MgfLines, record: Record, query_id: str, path: str) -> Spectrum:
+def _spectrum(lines: _MgfLines, record: Record, query_id: str, path: str, ordinal: int) -> Spectrum:
     lines.require_sound()
     if lines.fault:
         raise RejectedRecordError(Reason.TRUNCATED, lines.fault)
@@ -156,7 +156,7 @@ def _spectrum(lines: _MgfLines, record: Record, query_id: str, path: str) -> Spe
         raise RejectedRecordError(
             Reason.PEAK_COUNT_MISMATCH, f"{declared} declared, {mz.size} found"
         )
-    return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, path, lines.line)
+    return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, path, lines.line, ordinal)
 
 
 def read_mgf(
@@ -174,7 +174,7 @@ def read_mgf(
         query_id = identify(record, MGF_STYLE, source.path.name, ordinal)
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, lines, record, query_id, path),
+            partial(_spectrum, lines, record, query_id, path, ordinal),
             report,
             (path, lines.line, query_id),
             every_level=every_level,

@@ -201,7 +201,9 @@ def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _spectrum(lines: _MspLines, record: Record, query_id: str, path: str, cut: bool) -> Spectrum:
+def _spectrum(
+    lines: _MspLines, record: Record, query_id: str, path: str, ordinal: int, cut: bool
+) -> Spectrum:
     lines.require_sound(len(lines.pairs or ()))
     if cut:
         raise RejectedRecordError(Reason.TRUNCATED, "the compressed file is cut off")
@@ -223,7 +225,7 @@ def _spectrum(lines: _MspLines, record: Record, query_id: str, path: str, cut: b
         short = lines.at_end and mz.size < n_declared
         reason = Reason.TRUNCATED if short else Reason.PEAK_COUNT_MISMATCH
         raise RejectedRecordError(reason, f"{n_declared} declared, {mz.size} found")
-    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, path, lines.line)
+    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, path, lines.line, ordinal)
 
 
 def _all_but_last_read(lines: list[bytes]) -> bool:
@@ -272,7 +274,7 @@ def read_msp(
         last_line = lines.line
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, lines, record, query_id, path, cut),
+            partial(_spectrum, lines, record, query_id, path, ordinal, cut),
             report,
             (path, lines.line, query_id),
             every_level=every_level or cut,

@@ -97,7 +97,9 @@ def _read(
                 else:
                     record = Record(scan.fields, {}, scan.notes)
                     mz, intensity = scan.peaks()
-                    yield make_spectrum(record, mz, intensity, MZML_STYLE, name, str(path), index)
+                    yield make_spectrum(
+                        record, mz, intensity, MZML_STYLE, name, str(path), index, index
+                    )
             except RejectedRecordError as error:
                 report.skip(str(path), index, name, error.reason, error.detail)
 

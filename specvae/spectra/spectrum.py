@@ -47,6 +47,9 @@ class Spectrum:
         Seconds.
     path, line
         Where the record begins (1-based; in mzML and mzXML the index of the spectrum).
+    ordinal
+        Place among all records of the file, those that are skipped included (1-based); 0 where
+        there is no file.
     notes
         What the reader decided about the record, see `specvae.spectra.notes`.
     metadata
@@ -79,6 +82,7 @@ class Spectrum:
     formula: str | None = None
     path: str = ""
     line: int = 0
+    ordinal: int = 0
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 

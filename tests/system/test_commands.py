@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import DEMO, SMALL, run_process, run_specvae
+from mztab_rules import violations
 
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.ranking.result import COLUMNS
@@ -244,6 +245,7 @@ def test_formats_hold_the_same_ranking(model: Path, few: Path, output_format: st
         assert {r["query_id"]: r["inchikey"] for r in records} == first
     else:
         assert text.startswith("MTD\tmzTab-version\t2.0")
+        assert violations(text) == []
         assert text.count("\nSML\t") == len(first)
 
 

@@ -61,6 +61,11 @@ class Analogue:
     row: int = -1
     name: str = ""
 
+    @property
+    def title(self) -> str:
+        """What a reader may call the compound: its name, else its first block."""
+        return self.name or self.first_block
+
 
 @dataclass(frozen=True, slots=True)
 class PeakEvidence:

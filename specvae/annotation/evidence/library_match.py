@@ -47,6 +47,8 @@ class LibraryMatch:
         candidates reach `CLEAR_COSINE`, `CLEAR_PEAKS` and `CLEAR_MARGIN`.
     row
         Of the library.
+    name
+        What the library calls the compound; empty in models that did not keep it.
     """
 
     query_id: str
@@ -55,6 +57,7 @@ class LibraryMatch:
     n_shared: int
     is_clear: bool
     row: int
+    name: str = ""
 
     @property
     def level(self) -> str:
@@ -132,4 +135,5 @@ class OwnSpectra(NamedTuple):
                 and cosine - float(others.max(initial=0.0)) >= CLEAR_MARGIN
             ),
             row=row,
+            name=label.name if label else "",
         )

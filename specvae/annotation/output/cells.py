@@ -35,6 +35,7 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
         "status": status,
         "retention_time": rounded(query.spectrum.retention_time) if query is not None else None,
         "feature_id": query.feature_id if query is not None else None,
+        **_nearest(result),
     }
     if isinstance(result, Unranked):
         unnamed: dict[str, Cell] = {"smiles": "", "inchikey": "", "name": ""}
@@ -57,6 +58,14 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
         yield {column: (shared | own).get(column) for column in COLUMNS}
 
 
+def _nearest(result: QueryResult) -> dict[str, Cell]:
+    """Return the cells of the library's compound whose spectrum is most like the query."""
+    if not result.analogues:
+        return {}
+    nearest = result.analogues[0]
+    return {"analogue": nearest.title, "analogue_cosine": rounded(nearest.cosine)}
+
+
 def reached_by(annotation: Annotation) -> dict[str, Cell]:
     """Return the cells that say how an annotation was reached."""
     match = annotation.match
@@ -64,6 +73,7 @@ def reached_by(annotation: Annotation) -> dict[str, Cell]:
         "evidence": LEADING_EVIDENCE[annotation.leading] if annotation.leading else None,
         "library_match": match.query_id if match is not None else None,
         "library_cosine": rounded(match.cosine) if match is not None else None,
+        "library_name": (match.name or None) if match is not None else None,
         "level": annotation.level,
         **dict(zip(TERM_COLUMNS, map(rounded, annotation.terms), strict=False)),
     }

@@ -43,6 +43,8 @@ _SML_TAIL = (
     "opt_global_query_id",
     "opt_global_n_candidates",
     "opt_global_status",
+    "opt_global_analogue",
+    "opt_global_analogue_cosine",
 )
 _SMF_HEAD = (
     "SMF_ID",
@@ -84,6 +86,7 @@ _SME_TAIL = (
     "opt_global_library_match",
     "opt_global_library_cosine",
     "opt_global_level",
+    "opt_global_library_name",
     *(f"opt_global_{column}" for column in TERM_COLUMNS),
 )
 _DESCRIPTION = (
@@ -91,6 +94,15 @@ _DESCRIPTION = (
     "prediction from the spectrum. Nothing was quantified."
 )
 _PREFIX = "candidate"
+_FILE_FORMATS = {
+    ".mzml": "[MS, MS:1000584, mzML format, ]",
+    ".mzxml": "[MS, MS:1000566, ISB mzXML format, ]",
+    ".mgf": "[MS, MS:1001062, Mascot MGF format, ]",
+    ".msp": "[, , NIST MSP format, ]",
+    ".txt": "[, , MassBank record, ]",
+}
+# Spectra are named by their place in the file, from 0.
+_BY_PLACE = "[MS, MS:1000774, multiple peak list nativeID format, ]"
 _SCORE = "[, , specvae score in nats (higher is better), ]"
 _PROBABILITY = "[, , specvae probability (higher is better), ]"
 _NO_QUANTITY = "[, , no quantification, ]"
@@ -183,6 +195,10 @@ class _Runs:
             # The content of a pipe has no place.
             location = "null" if is_stored_copy(path) else Path(path).absolute().as_uri()
             yield f"ms_run[{number}]-location", location
+            kind = Path(path.lower().removesuffix(".gz")).suffix
+            if kind in _FILE_FORMATS and location != "null":
+                yield f"ms_run[{number}]-format", _FILE_FORMATS[kind]
+                yield f"ms_run[{number}]-id_format", _BY_PLACE
             for i, polarity in enumerate(sorted(self.polarities.get(path, ()), reverse=True), 1):
                 yield f"ms_run[{number}]-scan_polarity[{i}]", _POLARITY[polarity]
         if not self.numbers:
@@ -242,6 +258,7 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
     # Of candidates that tie, none is identified better than the worst.
     level = max((a.level for a in best), default=None)
     reliability = level or (_EXACT_MASS if has_feature else None)
+    nearest = result.analogues[0] if result.analogues else None
     return [
         number,
         number if has_feature else None,
@@ -254,14 +271,30 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
         _bars(m and rounded(m.exact_mass) for m in molecules),
         ion.name if ion is not None and best else None,
         reliability,
-        _SCORE if best else None,
-        rounded(best[0].score) if best else None,
+        _best_measure(best),
+        _best_value(best),
         None,
         None,
         result.query_id,
         result.n_candidates,
         status_of(result),
+        nearest.title if nearest is not None else None,
+        rounded(nearest.cosine) if nearest is not None else None,
     ]
+
+
+def _best_measure(best: Sequence[Annotation]) -> str | None:
+    """Return what says how sure the best candidates are: the probability, where there is one."""
+    if not best:
+        return None
+    return _SCORE if best[0].probability is None else _PROBABILITY
+
+
+def _best_value(best: Sequence[Annotation]) -> float | None:
+    if not best:
+        return None
+    first = best[0]
+    return rounded(first.score if first.probability is None else first.probability)
 
 
 def _feature(number: int, ids: range, query: Query, ion: Adduct) -> list[object]:
@@ -300,7 +333,7 @@ def _evidence(
         rounded(query.precursor_mz),
         abs(ion.charge),
         rounded(ion.precursor_mz(molecule.exact_mass)) if molecule else None,
-        f"ms_run[{run}]:line={query.spectrum.line}",
+        f"ms_run[{run}]:index={max(0, query.spectrum.ordinal - 1)}",
         _SOFTWARE,
         "[MS, MS:1000511, ms level, 2]",
         rounded(annotation.score),
@@ -312,12 +345,15 @@ def _evidence(
         reached["library_match"],
         reached["library_cosine"],
         reached["level"],
+        reached["library_name"],
         *(reached.get(column) for column in TERM_COLUMNS),
     ]
 
 
-def _identifier(annotation: Annotation) -> str:
-    return f"{_PREFIX}:{annotation.inchikey or 'null'}"
+def _identifier(annotation: Annotation) -> str | None:
+    """Return the candidate's identifier in its file, else its InChIKey."""
+    accession = annotation.id or annotation.inchikey
+    return f"{_PREFIX}:{accession}" if accession else None
 
 
 def _molecule(annotation: Annotation) -> Molecule | None:

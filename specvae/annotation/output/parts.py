@@ -42,7 +42,7 @@ _KIND = "specvae part"
 _FORMAT_VERSION = 1
 _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
-    "path", "line",
+    "path", "line", "ordinal",
 )  # fmt: skip
 _ANNOTATION = ("smiles", "inchikey", "name", "remarks", "id", "exact_mass", "formula", "leading")
 
@@ -291,7 +291,8 @@ def _to_query(data: dict[str, Any]) -> Query:
         mz=np.array(data["mz"]),
         intensity=np.array(data["intensity"]),
         notes=tuple(data["notes"]),
-        **{name: data[name] for name in _SPECTRUM},
+        # Parts written before records were counted have no ordinal.
+        **{name: data[name] for name in _SPECTRUM if name in data},
     )
     ion = None if data["ion"] is None else parse_adduct(data["ion"], spectrum.ion_mode)
     remarks = tuple(data["remarks"])

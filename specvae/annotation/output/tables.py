@@ -48,6 +48,9 @@ SUMMARY_COLUMNS = (
     "error_ppm",
     "candidate_id",
     "status",
+    "library_name",
+    "analogue",
+    "analogue_cosine",
 )
 """Columns of the table with one row for each query."""
 
@@ -107,7 +110,7 @@ def write_summary(
     """Write one row for each query: its best candidate, or why it has none.
 
     Where a column means the same as one of SIRIUS' ``structure_identifications.tsv``, it has its
-    name.
+    name. JSON lines also list the library's compounds with like spectra, under ``analogues``.
 
     Parameters
     ----------
@@ -126,19 +129,32 @@ def write_summary(
         If the format is another one.
     """
     columns = SUMMARY_COLUMNS if files is None else (*SUMMARY_COLUMNS, FILE_COLUMN)
-    summaries = (
-        _summary(result) | ({} if file is None else {FILE_COLUMN: file})
-        for result, file in _paired(results, files)
-    )
+    paired = _paired(results, files)
     if format in _DELIMITERS:
+        summaries = (_summary(result, file) for result, file in paired)
         _write_rows(summaries, columns, stream, _DELIMITERS[format])
     elif format == "jsonl":
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in summaries)
+        for result, file in paired:
+            row = {**_summary(result, file), "analogues": _analogues(result)}
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
     else:
         raise ConfigError(f"a summary cannot be {format}, wanted csv, tsv or jsonl")
 
 
-def _summary(result: QueryResult) -> dict[str, Cell]:
+def _analogues(result: QueryResult) -> list[dict[str, Cell]]:
+    """Return the compounds of the library with like spectra, the nearest first."""
+    return [
+        {
+            "name": analogue.name or None,
+            "inchikey14": analogue.first_block,
+            "smiles": analogue.smiles,
+            "cosine": rounded(analogue.cosine),
+        }
+        for analogue in result.analogues
+    ]
+
+
+def _summary(result: QueryResult, file: str | None) -> dict[str, Cell]:
     best = next(rows(result))
     own: dict[str, Cell] = {}
     if isinstance(result, Answer):
@@ -147,10 +163,11 @@ def _summary(result: QueryResult) -> dict[str, Cell]:
         if len(result.annotations) > 1:
             first, second = result.annotations[:2]
             own["lead_nats"] = rounded(first.score - second.score)
-    return {
+    row = {
         column: own.get(column, best.get(_COLUMN_OF.get(column, column)))
         for column in SUMMARY_COLUMNS
     }
+    return row if file is None else {**row, FILE_COLUMN: file}
 
 
 def _write_rows(

@@ -49,6 +49,9 @@ COLUMNS = (
     "error_ppm",
     "retention_time",
     "feature_id",
+    "library_name",
+    "analogue",
+    "analogue_cosine",
 )
 """Columns of the ranked table."""
 

@@ -316,3 +316,17 @@ def test_a_pipe_is_read_whole(tmp_path: Path) -> None:
     spectra = list(read_spectra(pipe, ReadReport()))
     thread.join()
     assert [s.query_id for s in spectra] == [str(i) for i in range(3000)]
+
+
+def test_records_know_their_place_among_all_of_the_file(tmp_path: Path) -> None:
+    """Those that are skipped count: other programs find a spectrum by that number."""
+    bad = "BEGIN IONS\nTITLE=bad\nPEPMASS=100\n50 a\nEND IONS\n"
+    text = mgf_record("a") + bad + mgf_record("b")
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", text)
+    assert [spectrum.ordinal for spectrum in spectra] == [1, 3]
+    assert len(skips) == 1
+    spectra, _, _ = read_bytes(tmp_path, "x.msp", msp_record("a") + msp_record("b"))
+    assert [spectrum.ordinal for spectrum in spectra] == [1, 2]
+    scans = [mzml_scan(i, i + 1, (50.0,), (1.0,), negative=False) for i in range(2)]
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzML", mzml_file(scans))
+    assert spectrum.ordinal == 2
