@@ -19,7 +19,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.features import group_by
 from specvae.annotation.ranking.options import RunOptions
-from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.result import COLUMNS, Answer, Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.run import RankingRun
 from specvae.cli.annotate import annotate
 from specvae.molecules.fingerprint import fingerprints, get_layout
@@ -157,5 +157,8 @@ def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
     )
     together, said = rows("--merge-by", "FEATURE_ID")
     assert [row[0] for row in together] == ["4"]
-    assert (together[0][10], together[0][-2:]) == ("ok; merged with 4#2", ["60.0", "4"])
+    shown = dict(zip(COLUMNS, together[0], strict=True))
+    assert (shown["status"], shown["retention_time"], shown["feature_id"]) == (
+        "ok; merged with 4#2", "60.0", "4",
+    )  # fmt: skip
     assert "features with several spectra (by FEATURE_ID): 1, of 2 spectra" in said
