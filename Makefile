@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo demo-data demo-model test lint types pytest format clean distclean
+.PHONY: help install install-dev demo demo-data demo-model test lint types pytest format test-versions site clean distclean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ pytest: $(VENV)/.installed-dev  ## Tests only; PYTEST_ARGS='-k msp' picks some
 format: $(VENV)/.installed-dev  ## Apply ruff's fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test-versions:  ## Install the wheel with the oldest, then the newest versions it admits, and use it
+	$(PYTHON) tests/versions.py lowest $(VERSIONS)
+	$(PYTHON) tests/versions.py newest $(VERSIONS)
 
 clean:  ## Remove outputs and caches, keep .venv
 	rm -rf $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache
