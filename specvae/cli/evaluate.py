@@ -51,11 +51,11 @@ _NAMES_SHOWN = 5
 @click.option("--json", "json_path", type=INPUT, default=None, help="Write the figures as JSON.")
 @click.option(
     "--plot", "plot_path", type=INPUT, default=None,
-    help="Plot the share of queries with the truth in the top k (PNG).",
+    help="Plot the share of queries with the truth in the top k, with intervals (PNG, PDF or SVG).",
 )  # fmt: skip
 @click.option(
     "--reliability", "reliability_path", type=INPUT, default=None,
-    help="Plot how often probabilities come true, and risk against coverage (PNG).",
+    help="Plot how often probabilities come true, and risk against coverage (PNG, PDF or SVG).",
 )  # fmt: skip
 @seed_option
 @settings_options
@@ -165,10 +165,17 @@ def _write_figures(
     reliability_path: Path | None,
 ) -> None:
     """Write the files that are asked for; the share of truths in the top k goes into `figures`."""
-    from specvae.annotation.evaluation.hits import random_curve, top_k_curve
+    from specvae.annotation.evaluation.hits import (
+        longest_list,
+        random_curve,
+        top_k_curve,
+        top_k_intervals,
+    )
     from specvae.files import json_ready
 
-    figures["top_k"] = top_k_curve(evaluation.ranks, _CURVE_MAX)
+    ranks, seed = evaluation.ranks, figures["seed"]
+    figures["top_k"] = top_k_curve(ranks, _CURVE_MAX)
+    figures["top_k_ci95"] = [*top_k_intervals(ranks, _CURVE_MAX, seed=seed).values()]
     if json_path is not None:
         with text_output(json_path) as stream:
             json.dump(json_ready(figures), stream, indent=2)
@@ -176,37 +183,35 @@ def _write_figures(
     if plot_path is not None:
         from specvae.annotation.output.plots import plot_top_k
 
+        k_max, kind = min(_CURVE_MAX, longest_list(ranks)), figures["model"]["kind"]
         plot_top_k(
             {
-                figures["model"]["kind"]: figures["top_k"],
-                "blind": top_k_curve(evaluation.blind, _CURVE_MAX),
-                "random": random_curve(evaluation.ranks, _CURVE_MAX),
+                kind: figures["top_k"],
+                "blind": top_k_curve(evaluation.blind, k_max),
+                "random": random_curve(ranks, k_max),
             },
             plot_path,
-            k_max=_CURVE_MAX,
+            k_max=k_max,
             title=title,
-            n_queries=len(evaluation.ranks),
+            n_queries=len(ranks),
+            intervals={
+                kind: dict(enumerate(figures["top_k_ci95"], start=1)),
+                "blind": top_k_intervals(evaluation.blind, k_max, seed=seed),
+            },
         )
     if reliability_path is not None and evaluation.probabilities is not None:
-        _plot_reliability(evaluation.probabilities, reliability_path, title)
+        _plot_reliability(figures, evaluation.probabilities, reliability_path, title)
 
 
-def _plot_reliability(probabilities: Probabilities, path: Path, title: str) -> None:
-    from specvae.annotation.evaluation.reliability import (
-        expected_calibration_error,
-        reliability,
-        risk_curves,
-    )
+def _plot_reliability(
+    figures: dict[str, Any], probabilities: Probabilities, path: Path, title: str
+) -> None:
+    from specvae.annotation.evaluation.reliability import risk_curves
     from specvae.annotation.output.plots import plot_reliability
 
-    best, right = probabilities.best, probabilities.right
-    plot_reliability(
-        [(b.probability, b.right) for b in reliability(best, right)],
-        expected_calibration_error(best, right),
-        risk_curves(best, right),
-        path,
-        title=title,
-    )
+    best = probabilities.best
+    curves = risk_curves(best, probabilities.right)
+    plot_reliability(figures, curves, path, title=title, probabilities=best)
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -89,7 +89,6 @@ def casmi2017(
     require_results(*(output / name for name in FILES))
     paths = model_files(models)
 
-    from specvae.annotation.output.plots import plot_top_k
     from specvae.files import atomic_text
     from specvae_bench.files import write_result
     from specvae_bench.folds import topk
@@ -110,14 +109,7 @@ def casmi2017(
         "seed": seed,
         **found,
     }
-    curves = {name: model["top_k"] for name, model in found["models"].items()}
-    plot_top_k(
-        {**curves, "random": found["random_top_k"]},
-        output / "topk.png",
-        k_max=topk.K_MAX,
-        title=title or f"CASMI challenges, {ion_mode} mode",
-        n_queries=n_ranked,
-    )
+    topk.draw(found, output / "topk.png", title or f"CASMI challenges, {ion_mode} mode", n_ranked)
     write_result(output / "result.json", result)
     table = topk.markdown_table(found["models"])
     with atomic_text(output / "table.md") as stream:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from specvae.annotation.evaluation.evaluate import Evaluation, evaluate
-from specvae.annotation.evaluation.hits import random_curve, top_k_curve
+from specvae.annotation.evaluation.hits import intervals_of, random_curve, top_k_curve
 from specvae.annotation.library.compounds import read_truth
+from specvae.annotation.output.plots import plot_top_k
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
@@ -173,6 +174,24 @@ def _evaluate(
     if not evaluation.ranks:
         raise InputError(f"{challenges.queries}: no {ion_mode} challenge that has a truth")
     return evaluation
+
+
+def draw(found: Mapping[str, Any], path: Path, title: str, n_queries: int) -> None:
+    """Draw what `compare` found: the share of challenges with the truth in the top k.
+
+    The figure ends at the longest list, where the results say how long it is.
+    """
+    models = found["models"]
+    longest = max(model.get("candidates_max", K_MAX) for model in models.values())
+    curves = {name: model["top_k"] for name, model in models.items()}
+    plot_top_k(
+        {**curves, "random": found["random_top_k"]},
+        path,
+        k_max=max(1, min(K_MAX, longest)),
+        title=title,
+        n_queries=n_queries,
+        intervals={name: intervals_of(model) for name, model in models.items()},
+    )
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:

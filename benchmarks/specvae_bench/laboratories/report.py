@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, summarise
-from specvae.annotation.output.plots import label_axes, save_png
+from specvae.annotation.output.plots import label_axes, save_figure
 from specvae_bench.laboratories.reliability import Promises
 from specvae_bench.markdown import percent, table
 
@@ -163,7 +163,7 @@ def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     label_axes(axes, "truth ranked first", "", title, grid="x")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save_png(figure, path)
+    save_figure(figure, path)
 
 
 def without_controls(ranks: Sequence[TruthRank], seed: int) -> dict[str, Any]:

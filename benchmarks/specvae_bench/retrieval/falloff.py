@@ -15,8 +15,14 @@ from rdkit.Chem import rdFingerprintGenerator
 from rdkit.DataStructs import BulkTanimotoSimilarity, ExplicitBitVect
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits
+from specvae.annotation.evaluation.reliability import wilson_interval
 from specvae.annotation.library.library import Library
-from specvae.annotation.output.plots import label_axes, line_style, save_png
+from specvae.annotation.output.plots import (
+    label_axes,
+    label_others,
+    method_styles,
+    save_figure,
+)
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import Problem
@@ -95,16 +101,16 @@ def falloff_table(result: Mapping[str, Any], track: str) -> str:
 
 
 def plot_falloff(
-    curves: Mapping[str, Sequence[float | None]], n_queries: Sequence[int], path: Path, title: str
+    curves: Mapping[str, Sequence[float | None]], result: Mapping[str, Any], path: Path, title: str
 ) -> None:
-    """Draw hit@1 against the bins.
+    """Draw hit@1 against the bins, with 95 % intervals for as many trials as compounds.
 
     Parameters
     ----------
     curves
         Method -> share of hits in each bin, None where there is none.
-    n_queries
-        Queries in each bin, written below it.
+    result
+        As `falloff` returns it; the queries in each bin are written below it.
     path
         PNG file, written whole or not at all.
     title
@@ -112,10 +118,29 @@ def plot_falloff(
     """
     figure = Figure(figsize=(8.6, 4.6), layout="constrained")
     axes = figure.subplots()
-    places = range(len(LABELS))
-    for i, (name, shares) in enumerate(curves.items()):
-        values = [np.nan if share is None else share for share in shares]
-        axes.plot(places, values, label=name, marker="o", ms=4, lw=1.6, **line_style(i))
+    places = np.arange(len(LABELS))
+    n_queries, n_molecules = result["n_queries"], result["n_molecules"]
+    shares = {
+        name: np.array([np.nan if share is None else share for share in values])
+        for name, values in curves.items()
+    }
+    filled = np.array(n_queries, dtype=np.float64)
+    weights = filled / max(filled.sum(), 1.0)
+    styles = method_styles(
+        {name: float(np.nansum(values * weights)) for name, values in shares.items()}
+    )
+    n_named = sum(style["zorder"] > 1 for style in styles.values())
+    for number, (name, style) in enumerate(styles.items()):
+        is_named = style["zorder"] > 1
+        beside = places + (0.3 * (number / max(n_named - 1, 1) - 0.5) if is_named else 0.0)
+        axes.plot(
+            beside, shares[name], label=name if is_named else None,
+            marker="o" if is_named else "", ms=4, **style,
+        )  # fmt: skip
+        for x, share, n in zip(beside, shares[name].tolist(), n_molecules, strict=True):
+            if is_named and n and not np.isnan(share):
+                axes.vlines(x, *wilson_interval(share, n), color=style["color"], lw=1.0)
+    label_others(axes, len(styles) - n_named)
     ticks = [f"{label}\n({n:,})" for label, n in zip(LABELS, n_queries, strict=True)]
     axes.set_xticks(list(places), ticks)
     axes.set_ylim(0, 1)
@@ -123,7 +148,7 @@ def plot_falloff(
     nearest = "Tanimoto of the truth to the nearest library compound (queries)"
     label_axes(axes, nearest, "truth ranked first", title)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save_png(figure, path)
+    save_figure(figure, path)
 
 
 def _bits(molecule: Molecule) -> ExplicitBitVect:

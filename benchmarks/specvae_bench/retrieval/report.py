@@ -10,6 +10,7 @@ from specvae.annotation.evaluation.hits import (
     TruthRank,
     bootstrap_interval,
     expected_hits,
+    intervals_of,
     reciprocal_ranks,
     summarise,
     top_k_curve,
@@ -111,17 +112,20 @@ def draw(result: Mapping[str, Any], output: Path, title: str) -> None:
     """
     for track, name in (("mass", "topk.png"), ("formula", "topk-formula.png")):
         methods = result["tracks"][track]
+        longest = max(figures.get("candidates_max", K_PLOT) for figures in methods.values())
+        shown = _shown(methods)
         plot_top_k(
-            {name: figures["top_k"] for name, figures in _shown(methods).items()},
+            {method: figures["top_k"] for method, figures in shown.items()},
             output / name,
-            k_max=K_PLOT,
+            k_max=max(1, min(K_PLOT, longest)),
             title=f"{title}: {TRACKS[track].lower()}",
             n_queries=next(iter(methods.values()))["n_queries"],
+            intervals={method: intervals_of(figures) for method, figures in shown.items()},
         )
     by_likeness = result["falloff"]
     plot_falloff(
         _shown(by_likeness["hit_at_1"]["mass"]),
-        by_likeness["n_queries"],
+        by_likeness,
         output / "falloff.png",
         f"{title}: {TRACKS['mass'].lower()}",
     )

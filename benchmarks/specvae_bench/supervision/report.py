@@ -17,7 +17,7 @@ from specvae.annotation.evaluation.hits import (
     expected_hits,
     summarise,
 )
-from specvae.annotation.output.plots import label_axes, line_style, save_png
+from specvae.annotation.output.plots import label_axes, line_style, save_figure
 from specvae_bench.markdown import percent, table
 from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
 
@@ -119,17 +119,24 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     figure = Figure(figsize=(9.0, 4.8), layout="constrained")
     axes = figure.subplots()
     learners = [name for name in LEARNERS if any(record["learner"] == name for record in records)]
+    drawn = 0
     for learner in learners:
         colour = line_style(list(LEARNERS).index(learner))["color"]
         for added in UNPAIRED:
             points = sorted(
-                (record["level"], record["hit_at_1"])
+                (record["level"], record["hit_at_1"], *record["hit_at_1_ci95"])
                 for record in _with_both(records)
                 if (record["learner"], record["unpaired"]) == (learner, added)
             )
             if points:
+                levels, shares, low, high = np.array(points).T
+                # Curves of one level stand beside one another.
+                beside = levels * 1.035 ** (drawn - 4)
+                drawn += 1
+                axes.vlines(beside, low, high, color=colour, lw=0.8)
                 axes.plot(
-                    *zip(*points, strict=True),
+                    beside,
+                    shares,
                     color=colour,
                     linestyle=_DASHES[added],
                     marker=_MARKERS[added],
@@ -137,16 +144,15 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
                     lw=1.6,
                     label=f"{learner}, {_ADDITIONS[added]}",
                 )
-    levels = sorted({record["level"] for record in records})
     axes.set_xscale("log")
-    axes.set_xticks(levels)
+    axes.set_xticks(sorted({record["level"] for record in records}))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{100 * level:g} %"))
     axes.set_ylim(bottom=0.0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     label_axes(axes, "pairs that keep their structure", "truth ranked first", title)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save_png(figure, path)
+    save_figure(figure, path)
 
 
 def _with_both(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

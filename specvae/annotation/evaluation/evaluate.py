@@ -34,6 +34,8 @@ class Probabilities:
         Share of lists that hold their truth, as estimated or given.
     share_is_estimated
         Which of the two.
+    molecules
+        InChIKey first blocks of the truths, n.
     """
 
     best: Floats
@@ -41,11 +43,12 @@ class Probabilities:
     outcome: Floats
     share_in_list: float
     share_is_estimated: bool
+    molecules: tuple[str, ...]
 
     def figures(self) -> dict[str, Any]:
         """Return measures of calibration and the shares, JSON values by name."""
         return {
-            **summarise_probabilities(self.best, self.right, self.outcome),
+            **summarise_probabilities(self.best, self.right, self.outcome, self.molecules),
             "in_list": self.share_in_list,
             "in_list_is_estimated": self.share_is_estimated,
         }
@@ -217,6 +220,7 @@ def _probabilities(
         ),
         settled,
         share is None,
+        tuple(g.rank.molecule for g in given),
     )
 
 

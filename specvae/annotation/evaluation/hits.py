@@ -7,8 +7,9 @@ included) behind ``n_better`` ones. Under random tie-breaking its rank is unifor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +113,44 @@ def top_k_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
     return [float(expected_hits(ranks, k).mean()) for k in range(1, k_max + 1)]
 
 
+def longest_list(ranks: Sequence[TruthRank]) -> int:
+    """Return the most candidates that a query has; 1 at least. No top k changes beyond."""
+    return max((rank.n_candidates for rank in ranks), default=1) or 1
+
+
+def top_k_intervals(
+    ranks: Sequence[TruthRank], k_max: int, *, seed: int, n_resamples: int = 2000
+) -> dict[int, tuple[float, float]]:
+    """Return 95 % intervals of `top_k_curve` by k, as `bootstrap_interval` has them.
+
+    All k are resampled together, by the molecules that `bootstrap_interval` draws for one of them.
+    """
+    if not ranks:
+        return {}
+    hits = np.stack([expected_hits(ranks, k) for k in range(1, k_max + 1)], axis=1)
+    _, group = np.unique([rank.molecule for rank in ranks], return_inverse=True)
+    n_groups = int(group.max()) + 1
+    sums = np.zeros((n_groups, k_max))
+    np.add.at(sums, group, hits)
+    sizes = np.bincount(group, minlength=n_groups).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.empty((n_resamples, k_max))
+    n_rows = max(_DRAWS // n_groups, 1)
+    for start in range(0, n_resamples, n_rows):
+        rows = slice(start, min(start + n_rows, n_resamples))
+        draws = rng.integers(0, n_groups, size=(rows.stop - rows.start, n_groups))
+        counts = np.stack([np.bincount(row, minlength=n_groups) for row in draws])
+        means[rows] = (counts @ sums) / (counts @ sizes)[:, np.newaxis]
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return {k: (float(low[k - 1]), float(high[k - 1])) for k in range(1, k_max + 1)}
+
+
+def intervals_of(figures: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+    """Return the 95 % intervals that the figures of `summarise` have, by k."""
+    found = {k: figures.get(f"hit_at_{k}_ci95") for k in HIT_LEVELS}
+    return {k: (ends[0], ends[1]) for k, ends in found.items() if ends is not None}
+
+
 def random_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
     """Return the same for shuffled candidates, for k = 1 ... `k_max`."""
     return [float(random_hits(ranks, k).mean()) for k in range(1, k_max + 1)]
@@ -196,6 +235,7 @@ def summarise(
     figures["median_rank"] = median_rank(ranks)
     ranked = [rank.n_candidates for rank in ranks if rank.n_candidates]
     figures["candidates_median"] = float(np.median(ranked)) if ranked else 0.0
+    figures["candidates_max"] = max(ranked, default=0)
     return figures
 
 

@@ -7,6 +7,8 @@ share the first place.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from specvae.annotation.ranking.probability import Floats
 N_BINS = 10
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_Z = 1.959963984540054  # of a 95 % interval
 _SMALLEST = 1e-12  # keeps the surprise at an outcome that was held to be impossible finite
 
 
@@ -32,26 +35,57 @@ class Bin:
         Their mean probability.
     right
         The share of them whose best candidate is the truth.
+    right_ci95
+        Its 95 % interval, see `wilson_interval`: with as many trials as they have compounds.
     """
 
     n_queries: int
     probability: float
     right: float
+    right_ci95: tuple[float, float]
 
 
-def reliability(p: Floats, y: Floats, n_bins: int = N_BINS) -> list[Bin]:
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share that `n` independent trials gave.
+
+    It has a width where all trials or none succeed, too (Wilson 1927,
+    doi:10.1080/01621459.1927.10502953).
+    """
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def reliability(
+    p: Floats, y: Floats, n_bins: int = N_BINS, molecules: Sequence[str] | None = None
+) -> list[Bin]:
     """Return bins of equal numbers of queries, in order of rising probability.
 
     Queries of equal p may fall into different bins; each then counts with the mean outcome of
     its equals, so that the order of queries does not matter. Fewer queries than bins make as
     many bins as queries.
+
+    Parameters
+    ----------
+    p, y
+        Probability and outcome of the best candidates, (n,) each.
+    n_bins
+        How many.
+    molecules
+        The compound of each query: spectra of one rise and fall together, so that intervals count
+        them as one trial. None takes every query for a trial of its own.
     """
     if not len(p):
         return []
     order = np.argsort(p, kind="stable")
     p, y = p[order], _mean_of_equals(p, y)[order]
-    parts = np.array_split(np.arange(len(p)), min(n_bins, len(p)))
-    return [Bin(len(part), float(p[part].mean()), float(y[part].mean())) for part in parts]
+    names = np.arange(len(p)) if molecules is None else np.asarray(molecules)[order]
+    bins = []
+    for part in np.array_split(np.arange(len(p)), min(n_bins, len(p))):
+        right = float(y[part].mean())
+        interval = wilson_interval(right, len(np.unique(names[part])))
+        bins.append(Bin(len(part), float(p[part].mean()), right, interval))
+    return bins
 
 
 def expected_calibration_error(p: Floats, y: Floats, n_bins: int = N_BINS) -> float:
@@ -97,7 +131,9 @@ def area_under_risk(p: Floats, y: Floats) -> float:
     return float(risk_coverage(p, y)[1].mean()) if len(p) else float("nan")
 
 
-def summarise_probabilities(p: Floats, y: Floats, outcome: Floats) -> dict[str, object]:
+def summarise_probabilities(
+    p: Floats, y: Floats, outcome: Floats, molecules: Sequence[str] | None = None
+) -> dict[str, object]:
     """Return the figures of an evaluation, JSON values by name.
 
     Parameters
@@ -106,6 +142,8 @@ def summarise_probabilities(p: Floats, y: Floats, outcome: Floats) -> dict[str, 
         Probability and outcome of the best candidates, (n,) each.
     outcome
         Probability of what turned out to be true, (n,), as `log_loss` has it.
+    molecules
+        The compound of each query, for intervals; see `reliability`.
     """
     coverage, risk = risk_coverage(p, y)
     falling = -np.sort(-p)
@@ -127,8 +165,13 @@ def summarise_probabilities(p: Floats, y: Floats, outcome: Floats) -> dict[str, 
             for i in last
         ],
         "reliability": [
-            {"n_queries": b.n_queries, "probability": b.probability, "right": b.right}
-            for b in reliability(p, y)
+            {
+                "n_queries": b.n_queries,
+                "probability": b.probability,
+                "right": b.right,
+                "right_ci95": list(b.right_ci95),
+            }
+            for b in reliability(p, y, molecules=molecules)
         ],
         "false_discovery": [
             {

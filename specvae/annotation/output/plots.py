@@ -1,4 +1,7 @@
-"""Figures as PNG files: a training run, hit rates against k, probabilities that come true."""
+"""Figures: a training run, hit rates against k, probabilities that come true.
+
+PNG, or PDF or SVG by the suffix of the file; nothing in them depends on the time or the place.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 from numpy.typing import NDArray
 
 from specvae.files import atomic_path
@@ -19,62 +29,76 @@ from specvae.files import atomic_path
 # Okabe and Ito's colours, which colour-blind readers can tell apart (DOI 10.1038/nmeth.1618).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 _PART = "part/"
+_DPI = 300  # what journals ask of figures with lines
+_METADATA = {  # without a date: the same figure is the same file
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+}
+_MOST_COLOURED = 6  # black is for controls
 _MOST_LARGE_LABELS = 6
-_MOST_LABELS_INSIDE = 10
+_LONGEST_LINEAR = 20  # k from 1 to more stands on a logarithmic axis
+_PANELS_IN_A_ROW = 4
+_CONTROLS = {"random": "--", "blind": ":"}  # methods that look at no spectrum, and their dashes
 
 
 def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the loss, its parts and the validation metric per epoch.
+    """Draw the loss, each of its parts and the validation metric per epoch, a panel each.
+
+    The parts differ by orders of magnitude, since a spectrum has thousands of bins to explain, and
+    change by a small share of that: each has a scale of its own.
 
     Parameters
     ----------
     history
-        One flat record per epoch: ``epoch``, ``loss`` (nats), ``validation`` (share of validation
-        queries, or None in epochs without validation), and the loss's parts as ``part/NAME``
-        (nats). A part may be missing in some records.
+        One flat record per epoch: ``epoch``, ``loss`` (nats), ``validation`` (mean reciprocal rank,
+        or None in epochs without validation), and the loss's parts as ``part/NAME`` (nats). A part
+        may be missing in some records.
     path
-        PNG file, written whole or not at all.
+        PNG file (PDF or SVG by its suffix), written whole or not at all.
     """
     epochs = [int(record["epoch"]) for record in history]
     names = sorted({key for record in history for key in record if key.startswith(_PART)})
-    validation = [
-        (epoch, float(record["validation"]))
-        for epoch, record in zip(epochs, history, strict=True)
-        if record.get("validation") is not None
-    ]
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    marker = "o" if len(epochs) < 2 else ""
-    for i, (name, colour) in enumerate(zip(names, _cycle(len(names)), strict=True)):
-        values = [float(record.get(name, math.nan)) for record in history]
-        left.plot(
-            epochs, values, _style(i), color=colour, lw=1.4, marker=marker, label=name[len(_PART) :]
-        )
-    losses = [float(record["loss"]) for record in history]
-    left.plot(epochs, losses, color="black", lw=2, marker=marker, label="loss")
-    label_axes(left, "epoch", "mean per record (nats)", "Training loss and its parts")
-    if epochs:
-        # The parts differ by orders of magnitude: a spectrum has thousands of bins to explain.
-        left.set_yscale("symlog", linthresh=1.0)
-        figure.legend(
-            *left.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right upper"
-        )
-    if validation:
-        best_epoch, best = max(validation, key=lambda pair: pair[1])
-        right.plot(*zip(*validation, strict=True), color=_COLOURS[0], lw=2, marker="o", ms=3)
-        right.axvline(best_epoch, color="0.6", lw=1, ls=":", zorder=0)
-        right.annotate(
-            f"best: {best:.3f} in epoch {best_epoch}",
-            (0.98, 0.04),
-            xycoords="axes fraction",
-            ha="right",
-        )
-    else:
-        right.annotate("not validated", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    label_axes(right, "epoch", "validation metric (higher is better)", "Validation retrieval")
-    for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    save_png(figure, path)
+    panels = ["loss", *names, "validation"]
+    n_columns = min(_PANELS_IN_A_ROW, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    figure = Figure(figsize=(3.0 * n_columns, 2.1 * n_rows + 0.3), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    values = {
+        name: np.array([_number(record.get(name)) for record in history], dtype=np.float64)
+        for name in panels
+    }
+    validated = values["validation"]
+    has_best = bool(np.isfinite(validated).any())
+    best = int(np.nanargmax(validated)) if has_best else None
+    for axes, name in zip(grid, panels, strict=False):
+        seen = np.isfinite(values[name])
+        is_part, is_loss = name.startswith(_PART), name == "loss"
+        axes.plot(
+            np.array(epochs)[seen], values[name][seen], lw=1.6,
+            color="black" if is_loss else _COLOURS[0] if is_part else _COLOURS[2],
+            marker="o" if seen.sum() < 2 or not (is_part or is_loss) else "", ms=3,
+        )  # fmt: skip
+        title = name.removeprefix(_PART) if is_part else "loss" if is_loss else "validation MRR"
+        label_axes(axes, "", "", title, size=9)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.tick_params(labelsize=8)
+        if best is not None:
+            axes.axvline(epochs[best], color="0.6", lw=1, ls=":", zorder=0)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    text = "not validated"
+    if best is not None:
+        text = f"best: {validated[best]:.3f} in epoch {epochs[best]}"
+    place = (0.97, 0.06) if has_best else (0.5, 0.5)
+    grid[len(panels) - 1].annotate(
+        text, place, xycoords="axes fraction", ha="right" if has_best else "center", fontsize=8
+    )
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel("loss and its parts: mean per record (nats)", fontsize=10)
+    save_figure(figure, path)
 
 
 def plot_top_k(
@@ -84,71 +108,126 @@ def plot_top_k(
     k_max: int,
     title: str,
     n_queries: int,
-    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    intervals: Mapping[str, Mapping[int, tuple[float, float]]] | None = None,
 ) -> None:
     """Draw the share of queries whose truth is among the first k candidates, for k = 1 … `k_max`.
+
+    Of many methods the best are in colour, the controls ``random`` and ``blind`` in black, and the
+    others thin and grey. The axis of k is logarithmic where it is long.
 
     Parameters
     ----------
     curves
         By method, shares in [0, 1] for k = 1, 2, …; at least `k_max` values, more are not drawn.
     path
-        PNG file, written whole or not at all.
+        PNG file (PDF or SVG by its suffix), written whole or not at all.
     k_max
-        Largest k.
+        Largest k: no more than the longest list has candidates, as nothing changes beyond.
     title
         Heading of the figure.
     n_queries
         Number of queries that the shares refer to, for the axis label.
-    bands
-        By method, lower and upper ends of an interval, as long as its curve.
+    intervals
+        By method, ends of the 95 % interval by k: a band if every k has one, else a bar at each.
 
     Raises
     ------
     ValueError
-        If a curve or a band has fewer than `k_max` values, or a band has no curve.
+        If a curve has fewer than `k_max` values, or an interval has no curve.
     """
-    crowded = len(curves) > _MOST_LABELS_INSIDE
-    figure = Figure(figsize=(9.4 if crowded else 6.4, 4.6), layout="constrained")
-    axes = figure.subplots()
-    ks = range(1, k_max + 1)
-    colours = dict(zip(curves, _cycle(len(curves)), strict=True))
-    marker = "o" if k_max == 1 else ""
-    for name, (low, high) in (bands or {}).items():
+    for name in intervals or {}:
         if name not in curves:
-            raise ValueError(f"band {name!r} has no curve")
-        axes.fill_between(
-            ks, _first(low, k_max), _first(high, k_max), color=colours[name], alpha=0.15, lw=0
-        )
-    for i, (name, shares) in enumerate(curves.items()):
-        label = f"{name} ({shares[0]:.1%} at k = 1)"
-        axes.plot(
-            ks, _first(shares, k_max), _style(i),
-            color=colours[name], lw=2, marker=marker, label=label,
-        )  # fmt: skip
+            raise ValueError(f"interval {name!r} has no curve")
+    ks = np.arange(1, k_max + 1)
+    drawn = {name: _first(shares, k_max) for name, shares in curves.items()}
+    styles = method_styles({name: shares[0] for name, shares in drawn.items()})
+    n_named = sum(style["zorder"] > 1 for style in styles.values())
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, style) in enumerate(styles.items()):
+        label = f"{name} ({drawn[name][0]:.1%} at k = 1)" if style["zorder"] > 1 else None
+        axes.plot(ks, drawn[name], marker="o" if k_max == 1 else "", label=label, **style)
+        if label is not None and name in (intervals or {}):
+            ends = {k: end for k, end in (intervals or {})[name].items() if k <= k_max}
+            place = number / (n_named - 1) - 0.5 if n_named > 1 else 0.0
+            _intervals(axes, drawn[name], ends, style["color"], place)
+    label_others(axes, len(styles) - n_named)
     axes.set_ylim(0, 1)
-    axes.set_xlim(1, max(2, k_max))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    # The first tick stands at 1, not at 0: there is no top-0.
-    axes.set_xticks(
-        [
-            1,
-            *(
-                tick
-                for tick in MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, k_max)
-                if 1 < tick <= k_max
-            ),
-        ]
-    )
+    _k_axis(axes, k_max)
     queries = "query" if n_queries == 1 else "queries"
     label_axes(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
     if curves:
-        small = 8 if len(curves) > _MOST_LARGE_LABELS else None
-        if crowded:
-            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=small)
-        else:
-            axes.legend(frameon=False, loc="lower right", fontsize=small)
-    save_png(figure, path)
+        small = 8 if n_named > _MOST_LARGE_LABELS else None
+        axes.legend(frameon=False, loc="lower right", fontsize=small)
+    save_figure(figure, path)
+
+
+def _intervals(
+    axes: Axes,
+    shares: Sequence[float],
+    ends: Mapping[int, tuple[float, float]],
+    colour: str,
+    place: float,
+) -> None:
+    """Draw intervals of a curve: a band, or bars at some k, beside those of other curves."""
+    ks = np.array(sorted(ends))
+    if not len(ks):
+        return
+    low, high = np.array([ends[int(k)] for k in ks]).T
+    if len(ks) == len(shares):
+        axes.fill_between(ks, low, high, color=colour, alpha=0.18, lw=0, zorder=1)
+        return
+    is_long = len(shares) > _LONGEST_LINEAR
+    beside = ks * 1.06**place if is_long else ks + 0.3 * place
+    axes.vlines(beside, low, high, color=colour, lw=1.0, zorder=3)
+
+
+def _k_axis(axes: Axes, k_max: int) -> None:
+    """Set the ticks of k; the first stands at 1, as there is no top 0, and the last at `k_max`."""
+    if k_max > _LONGEST_LINEAR:
+        axes.set_xscale("log")
+        steps = [m * 10**n for n in range(1 + int(math.log10(k_max))) for m in (1, 2, 5)]
+        ticks = [k for k in steps if k < 0.8 * k_max]
+    else:
+        steps = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, k_max)
+        ticks = [1, *(int(k) for k in steps if 1 < k < k_max)] if k_max > 1 else []
+    axes.set_xlim(*((0.93, 1.05 * k_max) if k_max > _LONGEST_LINEAR else (0.6, k_max + 0.4)))
+    axes.xaxis.set_major_locator(FixedLocator([*ticks, k_max]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def method_styles(shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return how the curves of methods are drawn, in the order in which a legend names them.
+
+    Parameters
+    ----------
+    shares
+        Of each method, a share of right answers. The controls `random` and `blind` are black; of
+        the others the best are in colours, which go by the order of `shares`, and the rest thin and
+        grey, below all others (``zorder`` 1).
+    """
+    ranked = sorted(shares, key=lambda name: -shares[name])
+    best = [name for name in ranked if name not in _CONTROLS][:_MOST_COLOURED]
+    colours = dict(zip((name for name in shares if name in best), _COLOURS, strict=False))
+    styles: dict[str, dict[str, Any]] = {}
+    for name in ranked:
+        if name in _CONTROLS:
+            styles[name] = {"color": "black", "ls": _CONTROLS[name], "lw": 1.2, "zorder": 2}
+        elif name in best:
+            styles[name] = {"color": colours[name], "lw": 1.8, "zorder": 2}
+    rest = {
+        name: {"color": "0.75", "lw": 0.8, "zorder": 1} for name in shares if name not in styles
+    }
+    return {**styles, **rest}
+
+
+def label_others(axes: Axes, n: int) -> None:
+    """Say in the legend how many methods are drawn in grey."""
+    if n:
+        methods = "method" if n == 1 else "methods"
+        axes.plot([], [], color="0.75", lw=0.8, label=f"{n} more {methods}")
 
 
 def line_style(i: int) -> dict[str, Any]:
@@ -156,57 +235,79 @@ def line_style(i: int) -> dict[str, Any]:
     return {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _style(i)}
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file, whole or not at all."""
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, or PDF or SVG by its suffix, whole or not at all."""
     FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    suffix = path.suffix[1:].lower()
+    kind = suffix if suffix in _METADATA else "png"
+    rules = {"svg.hashsalt": "specvae", "svg.fonttype": "none", "pdf.fonttype": 42}
+    with atomic_path(path) as temporary, mpl.rc_context(rules):
+        figure.savefig(temporary, dpi=_DPI, format=kind, metadata=_METADATA[kind])
 
 
 def plot_reliability(
-    bins: Sequence[tuple[float, float]],
-    error: float,
-    curves: Mapping[str, NDArray[np.float64]],
+    figures: Mapping[str, Any],
+    curves: Mapping[str, Sequence[float] | NDArray[np.float64]],
     path: Path,
     *,
     title: str,
+    probabilities: NDArray[np.float64] | None = None,
 ) -> None:
     """Draw how often the best candidates' probabilities come true, and risk against coverage.
 
     Parameters
     ----------
-    bins
-        Mean probability and share right of queries of like probability.
-    error
-        Expected calibration error.
+    figures
+        As an evaluation has them: ``ece``, ``n_with_probability``, and under ``reliability`` for
+        each bin of queries of like probability ``n_queries``, ``probability``, ``right`` and
+        ``right_ci95``.
     curves
         ``coverage``, ``risk`` and ``promised``: the share of queries kept, the surest first, the
-        share of wrong ones among them, and what the probabilities promise of it; float64
-        (n_queries,) each, one query at least.
+        share of wrong ones among them, and what the probabilities promise of it; (n,) each.
     path
-        PNG file, written whole or not at all.
+        PNG file (PDF or SVG by its suffix), written whole or not at all.
     title
         Heading of the figure.
+    probabilities
+        Of the best candidates, (n_queries,), counted below the diagram; None leaves that out.
     """
-    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
-    left.plot(*zip(*bins, strict=True), "o-", color=_COLOURS[0], lw=2, ms=5)
-    coverage = curves["coverage"]
-    n_queries = len(coverage)
+    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+    places, ratios = [["bins", "risk"]], [1]
+    if probabilities is not None:
+        places, ratios = [*places, ["counts", "risk"]], [4, 1]
+    panels = figure.subplot_mosaic(places, height_ratios=ratios)  # type: ignore[arg-type]
+    left, right = panels["bins"], panels["risk"]
+    bins = figures["reliability"]
+    p, share = (np.array([b[name] for b in bins]) for name in ("probability", "right"))
+    low, high = np.array([b["right_ci95"] for b in bins]).T
+    n_queries = int(figures["n_with_probability"])
     queries = "query" if n_queries == 1 else "queries"
-    label_axes(left, "mean probability", "share right", f"{title}: calibration error {error:.3f}")
-    marker = "o" if n_queries == 1 else ""
-    right.plot(coverage, curves["risk"], color=_COLOURS[0], lw=2, marker=marker, label="found")
+    left.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
+    left.vlines(p, low, high, color=_COLOURS[0], lw=1.2, clip_on=False)
+    left.plot(p, share, "o", color=_COLOURS[0], ms=5, clip_on=False, zorder=3)
+    sizes = sorted({b["n_queries"] for b in bins})
+    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    left.annotate(
+        f"{n_queries:,} {queries}, {size} a point\nbars: 95 % intervals",
+        (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=9,
+    )  # fmt: skip
+    heading = f"{title}: calibration error {figures['ece']:.3f}"
+    below = "" if probabilities is not None else "probability of the first candidate"
+    label_axes(left, below, "share right", heading)
+    if probabilities is not None:
+        counts = panels["counts"]
+        counts.hist(probabilities, bins=np.linspace(0.0, 1.0, 21), color=_COLOURS[0], alpha=0.6)
+        counts.set_xlim(0, 1)
+        counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        counts.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        label_axes(counts, "probability of the first candidate", "queries", "")
+    coverage = curves["coverage"]
+    marker = "o" if len(coverage) == 1 else ""
+    right.plot(coverage, curves["risk"], color=_COLOURS[0], lw=1.8, marker=marker, label="found")
     right.plot(
-        coverage,
-        curves["promised"],
-        color=_COLOURS[1],
-        lw=1.5,
-        ls="--",
-        marker=marker,
+        coverage, curves["promised"], color=_COLOURS[1], lw=1.5, ls="--", marker=marker,
         label="promised",
-    )
+    )  # fmt: skip
     label_axes(right, f"share kept, surest first (of {n_queries:,} {queries})", "share wrong", "")
     right.legend(frameon=False, loc="upper left")
     for axes in (left, right):
@@ -214,7 +315,7 @@ def plot_reliability(
         axes.set_ylim(0, 1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    save_png(figure, path)
+    save_figure(figure, path)
 
 
 def _first(values: Sequence[float], n: int) -> list[float]:
@@ -223,20 +324,22 @@ def _first(values: Sequence[float], n: int) -> list[float]:
     return [float(value) for value in values[:n]]
 
 
-def _cycle(n: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(n)]
-
-
 def _style(i: int) -> str:
     """Return the style of line `i`: lines of the same colour have different ones."""
     return ("-", "--", ":")[i // len(_COLOURS) % 3]
 
 
-def label_axes(axes: Axes, x: str, y: str, title: str, grid: Literal["x", "y"] = "y") -> None:
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def label_axes(
+    axes: Axes, x: str, y: str, title: str, grid: Literal["x", "y"] = "y", size: float = 11
+) -> None:
     """Give axes their texts, and the frame and grid of all plots."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(title, loc="left", fontsize=size)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="0.9", lw=0.8)
     axes.set_axisbelow(True)

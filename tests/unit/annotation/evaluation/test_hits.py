@@ -13,12 +13,15 @@ from specvae.annotation.evaluation.hits import (
     best_hits,
     bootstrap_interval,
     expected_hits,
+    intervals_of,
+    longest_list,
     median_rank,
     random_hits,
     rank_of_truth,
     reciprocal_ranks,
     summarise,
     top_k_curve,
+    top_k_intervals,
     worst_hits,
 )
 
@@ -88,6 +91,25 @@ def test_bootstrap_by_molecule_is_wider_than_by_query_and_covers_the_mean() -> N
     error = of_molecule.std(ddof=1) / math.sqrt(40)
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.15)
     assert bootstrap_interval(values, molecules, seed=3) == (low, high)
+
+
+def test_intervals_of_a_curve_are_those_of_each_k() -> None:
+    rng = np.random.default_rng(1)
+    ranks = [
+        TruthRank(f"M{n % 17}", int(rng.integers(0, 9)), int(rng.integers(0, 3)), 12)
+        for n in range(60)
+    ]
+    found = top_k_intervals(ranks, 10, seed=4)
+    assert list(found) == list(range(1, 11))
+    molecules = [rank.molecule for rank in ranks]
+    for k in (1, 5, 10):
+        expected = bootstrap_interval(expected_hits(ranks, k), molecules, seed=4)
+        assert found[k] == pytest.approx(expected, abs=1e-12)
+    assert top_k_intervals([], 3, seed=0) == {}
+    assert (longest_list(ranks), longest_list([])) == (12, 1)
+    figures = summarise(ranks, ranks, seed=4)
+    assert intervals_of(figures)[5] == tuple(figures["hit_at_5_ci95"])  # type: ignore[arg-type]
+    assert figures["candidates_max"] == 12
 
 
 def test_bootstrap_of_unequal_groups_resamples_the_ratio() -> None:

@@ -11,6 +11,7 @@ from specvae.annotation.evaluation.reliability import (
     reliability,
     risk_coverage,
     summarise_probabilities,
+    wilson_interval,
 )
 from specvae.annotation.ranking.in_list import selection_at
 
@@ -31,6 +32,24 @@ def test_bins_have_equal_numbers_of_queries() -> None:
     p = np.linspace(0, 1, 103)
     assert sorted({b.n_queries for b in reliability(p, p)}) == [10, 11]
     assert expected_calibration_error(p, p) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    """Against tables (Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<857, table I)."""
+    for right, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605),
+                                (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):  # fmt: skip
+        assert wilson_interval(right / n, n) == pytest.approx((low, high), abs=6e-5)
+    assert wilson_interval(1.0, 5)[1] == 1.0
+
+
+def test_spectra_of_one_compound_are_one_trial_of_an_interval() -> None:
+    p, y = np.full(20, 0.5), np.repeat([1.0, 0.0], 10)
+    (alone,) = reliability(p, y, n_bins=1)
+    (together,) = reliability(p, y, n_bins=1, molecules=["A", "B"] * 10)
+    assert alone.right_ci95 == wilson_interval(0.5, 20)
+    assert together.right_ci95 == wilson_interval(0.5, 2)
+    summary = summarise_probabilities(p, y, p, ["A", "B"] * 10)
+    assert len(summary["reliability"][0]["right_ci95"]) == 2  # type: ignore[index]
 
 
 def test_order_of_equal_probabilities_does_not_matter() -> None:

@@ -276,11 +276,15 @@ def test_the_best_peer_is_no_control_unless_there_is_no_other() -> None:
 def test_empty_bins_are_left_out_of_table_and_plot(tmp_path: Path) -> None:
     shares = [0.5, None, 0.25, None, None, None, 1.0]
     n_queries = [2, 0, 4, 0, 0, 0, 1]
-    result = {"n_queries": n_queries, "hit_at_1": {"mass": {"mine": shares}}}
+    result = {
+        "n_queries": n_queries,
+        "n_molecules": n_queries,
+        "hit_at_1": {"mass": {"mine": shares}},
+    }
     table = falloff_table(result, "mass")
     assert "| queries | 2 | 0 | 4 | 0 | 0 | 0 | 1 |" in table
     assert "| mine | 50.0 |  | 25.0 |  |  |  | 100.0 |" in table
-    plot_falloff({"mine": shares}, n_queries, tmp_path / "f.png", "Title")
+    plot_falloff({"mine": shares}, result, tmp_path / "f.png", "Title")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
