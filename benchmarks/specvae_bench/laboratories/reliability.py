@@ -82,7 +82,8 @@ class Promises:
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON values; see `summarise_probabilities`."""
         values = (self.probability, self.right, self.outcome)
-        summary = summarise_probabilities(*(np.array(column) for column in values))
+        p, y, outcome = (np.array(column) for column in values)
+        summary = summarise_probabilities(p, y, outcome)
         kept = ("n_with_probability", "ece", "brier", "log_loss", "mean_probability", "reliability")
         return {
             **{name: summary[name] for name in kept},

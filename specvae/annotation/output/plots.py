@@ -190,8 +190,8 @@ def _k_axis(axes: Axes, k_max: int) -> None:
         steps = [m * 10**n for n in range(1 + int(math.log10(k_max))) for m in (1, 2, 5)]
         ticks = [k for k in steps if k < 0.8 * k_max]
     else:
-        steps = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, k_max)
-        ticks = [1, *(int(k) for k in steps if 1 < k < k_max)] if k_max > 1 else []
+        found = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True).tick_values(1, k_max)
+        ticks = [1, *(int(k) for k in found if 1 < k < k_max)] if k_max > 1 else []
     axes.set_xlim(*((0.93, 1.05 * k_max) if k_max > _LONGEST_LINEAR else (0.6, k_max + 0.4)))
     axes.xaxis.set_major_locator(FixedLocator([*ticks, k_max]))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -240,7 +240,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     suffix = path.suffix[1:].lower()
     kind = suffix if suffix in _METADATA else "png"
-    rules = {"svg.hashsalt": "specvae", "svg.fonttype": "none", "pdf.fonttype": 42}
+    rules: Any = {"svg.hashsalt": "specvae", "svg.fonttype": "none", "pdf.fonttype": 42}
     with atomic_path(path) as temporary, mpl.rc_context(rules):
         figure.savefig(temporary, dpi=_DPI, format=kind, metadata=_METADATA[kind])
 
@@ -296,7 +296,9 @@ def plot_reliability(
     label_axes(left, below, "share right", heading)
     if probabilities is not None:
         counts = panels["counts"]
-        counts.hist(probabilities, bins=np.linspace(0.0, 1.0, 21), color=_COLOURS[0], alpha=0.6)
+        counts.hist(
+            probabilities, bins=np.linspace(0.0, 1.0, 21).tolist(), color=_COLOURS[0], alpha=0.6
+        )
         counts.set_xlim(0, 1)
         counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         counts.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
