@@ -152,8 +152,11 @@ def install_bare(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def bare(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """Return the folder of the programs of a bare environment."""
+def bare(made_once: Callable[[str, Callable[[Path], None]], Path], full_model: Path) -> Path:
+    """Return the folder of the programs of a bare environment.
+
+    When `full_model` is trained, numba has compiled here what the environment is to share.
+    """
     return made_once("bare", install_bare) / "env" / "bin"
 
 

@@ -31,6 +31,7 @@ from specvae_bench.files import write_mgf
 
 _LAYOUT = "mixed2149"  # of the demo's model, which searches
 _BLOCK = 8192
+_REPEATS = 32  # rows of a structure, at least
 _PROTON = ISOTOPE_MASSES["H"] - 5.485799090441e-4
 _ELEMENTS = ("C", "H", "N", "O", "S")
 _PPM = 10.0
@@ -81,7 +82,7 @@ def write_synthetic_pool(path: Path, n_rows: int, seed: int = 0) -> None:
     stored = StoredLayout(layout.name, layout.version, layout.n_bits, layout.probe_sha256)
     rng = np.random.default_rng(seed)
     masses = np.sort(_formula_masses(rng, n_rows))
-    molecules = _molecules()
+    molecules = _molecules()[: max(1, n_rows // _REPEATS)]
     packed = layout.compute(molecules)
     smiles = [molecule.smiles.encode() for molecule in molecules]
     formulas = [molecule.formula.encode() for molecule in molecules]
