@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from specvae.files import name_of_source
 
 if TYPE_CHECKING:
     from specvae.annotation.output.journal import RunJournal
+    from specvae.annotation.ranking.result import QueryResult
     from specvae.annotation.ranking.run import Placed, RankingRun
     from specvae.molecules.workers import Engine
 
@@ -160,22 +161,12 @@ def annotate(
     journal_path = unfinished_path(output) if resume else None
     is_part = ranking.options.shard is not None
     _require_one_process(is_part, scheduler, files, resume, journal_path)
-    require_outputs(
-        {"QUERIES": files, **ranking.inputs},
-        {
-            "--output": output,
-            "--summary": summary,
-            "--report": report,
-            "its list of skips": skips_path(output),
-            "its provenance": provenance_path(output),
-            "--resume": journal_path,
-        },
-    )
+    _require_outputs(files, ranking, output, summary, report, journal_path)
     _require_sense(is_part, output, summary, report)
     engine = engine_of(scheduler, "rank queries")
 
-    from specvae.annotation.output.provenance import described, write_provenance
     from specvae.annotation.output.provenance import provenance as made_by
+    from specvae.annotation.output.provenance import write_provenance
     from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
@@ -208,17 +199,7 @@ def annotate(
         with text_output(summary) as stream:
             write_summary(found.results, stream, format_of(summary), of_file)
     if report is not None:
-        from specvae.annotation.output.html import write_report
-
-        named = Path(names[0]).name if len(files) == 1 else f"{len(files):,} files"
-        write_report(
-            found.results,
-            report,
-            title=f"Annotations of {named}",
-            provenance=described(made),
-            summary=lines,
-            files=of_file,
-        )
+        _write_report(report, found.results, names, of_file, made, lines)
     write_skips(output, run.queries, run.candidates, run.library)
     if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
@@ -244,6 +225,28 @@ def _require_one_process(
     if (len(files) > 1 or resume) and (is_part or scheduler is not None):
         option = "--shard" if is_part else "--scheduler"
         raise click.UsageError(f"{option} takes one file of queries, and no --resume")
+
+
+def _require_outputs(
+    files: Sequence[Path],
+    ranking: Ranking,
+    output: Path | None,
+    summary: Path | None,
+    report: Path | None,
+    journal_path: Path | None,
+) -> None:
+    """Refuse outputs that overwrite each other or what is read."""
+    require_outputs(
+        {"QUERIES": files, **ranking.inputs},
+        {
+            "--output": output,
+            "--summary": summary,
+            "--report": report,
+            "its list of skips": skips_path(output),
+            "its provenance": provenance_path(output),
+            "--resume": journal_path,
+        },
+    )
 
 
 def _are_several(queries: tuple[Path, ...]) -> bool:
@@ -337,6 +340,28 @@ def _drafts(
         Path.cwd(),
     )
     return drafts_in_pieces(run, job, engine, console)
+
+
+def _write_report(
+    path: Path,
+    results: Sequence[QueryResult],
+    names: Sequence[str],
+    of_file: Sequence[str] | None,
+    made: Mapping[str, Any],
+    lines: Sequence[str],
+) -> None:
+    from specvae.annotation.output.html import write_report
+    from specvae.annotation.output.provenance import described
+
+    named = Path(names[0]).name if len(names) == 1 else f"{len(names):,} files"
+    write_report(
+        results,
+        path,
+        title=f"Annotations of {named}",
+        provenance=described(made),
+        summary=lines,
+        files=of_file,
+    )
 
 
 def _write_part(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,78 +76,102 @@ def calibrate(
     None, if fewer than `FEWEST_COMPOUNDS` compounds have their structure among their candidates, or
     none of them has another candidate.
     """
-    lists = []
-    held = []
     settled = [annotator.settle(spectrum) for spectrum in queries]
-    for block, ranked in zip(
-        blocks,
-        rank_spectra(annotator, settled, source, QueryFilter(), n_jobs=n_jobs, progress=progress),
-        strict=True,
-    ):
-        if isinstance(ranked, Unranked):
-            continue
-        found = np.flatnonzero(np.asarray(ranked.candidates.first_block) == block)
-        if len(found):
-            lists.append((ranked, int(found[0])))
-            held.append(block)
-    n_compounds = len(set(held))
-    if n_compounds < FEWEST_COMPOUNDS or all(len(ranked.scores) == 1 for ranked, _ in lists):
+    ranked = rank_spectra(
+        annotator, settled, source, QueryFilter(), n_jobs=n_jobs, progress=progress
+    )
+    lists = list(_with_truth(blocks, ranked))
+    counts = Counter(each.block for each in lists)
+    if len(counts) < FEWEST_COMPOUNDS or all(len(each.raw) == 1 for each in lists):
         return None
     assert annotator.evidence_pool is not None
-    counts = Counter(held)
-    shares = np.array([1.0 / counts[block] for block in held])
-    raw = [_raw(ranked) for ranked, _ in lists]
-    truth = [place for _, place in lists]
-    weights = fit_weights(raw, truth, shares)
-    known = _known_share([ranked for ranked, _ in lists], weights)
-    full = []
-    examples: list[tuple[Evidence, int | None, int, float]] = []
-    for (ranked, place), of_query, share in zip(lists, raw, shares.tolist(), strict=True):
-        assert ranked.evidence is not None
-        analogues, n_peaks = ranked.evidence.analogues, ranked.query.spectrum.n_peaks
-        measured = ranked.evidence.measured
-        full.append(Evidence.from_raw(of_query, weights, measured, analogues, known))
-        examples.append((full[-1], place, n_peaks, share))
-        # A list that the truth was alone in has nothing left to judge.
-        if len(of_query) > 1:
-            without = Evidence.from_raw(
-                np.delete(of_query, place, axis=0),
-                weights,
-                np.delete(measured, place),
-                analogues,
-                known,
-            )
-            examples.append((without, None, n_peaks, share))
-    # None of these compounds is in the library: what tells of those that are stays as it is.
-    default = default_probability()
-    names = default.feature_names
-    probability = ProbabilityModel.fit(
-        [evidence.scores for evidence, *_ in examples],
-        [place for _, place, *_ in examples],
-        np.array([share for *_, share in examples]),
-        np.array([feature_row(evidence, n_peaks, names) for evidence, _, n_peaks, _ in examples]),
-        names,
-        default,
+    shares = [1.0 / counts[each.block] for each in lists]
+    weights = fit_weights(
+        [each.raw for each in lists], [each.place for each in lists], np.array(shares)
     )
+    known = _known_share([each.ranked for each in lists], weights)
+    examples = [
+        example
+        for each, share in zip(lists, shares, strict=True)
+        for example in _examples(each, share, weights, known)
+    ]
+    whole = [example.evidence for example in examples if example.place is not None]
     ranks = [
-        rank_of_truth(block, evidence.scores, place)
-        for block, evidence, place in zip(held, full, truth, strict=True)
+        rank_of_truth(each.block, evidence.scores, each.place)
+        for each, evidence in zip(lists, whole, strict=True)
     ]
     figures = CalibrationFigures(
         n_queries=len(lists),
-        n_compounds=n_compounds,
+        n_compounds=len(counts),
         ppm=source.ppm,
         hit_at_1=float(expected_hits(ranks, 1).mean()),
         hit_at_5=float(expected_hits(ranks, 5).mean()),
     )
-    return Calibration(weights, probability, figures)
+    return Calibration(weights, _fitted_probability(examples), figures)
+
+
+class _Listed(NamedTuple):
+    """A ranked query whose compound, of this first block, is the candidate at `place`."""
+
+    block: str
+    ranked: Ranked
+    place: int
+
+    @property
+    def raw(self) -> NDArray[np.float64]:
+        """What is known of each candidate, before it is weighted."""
+        assert self.ranked.evidence is not None
+        return self.ranked.evidence.raw
+
+
+class _Example(NamedTuple):
+    """A list that probabilities are fitted to; `place` is None where the truth was left out."""
+
+    evidence: Evidence
+    place: int | None
+    n_peaks: int
+    share: float
+
+
+def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> Iterator[_Listed]:
+    for block, found in zip(blocks, ranked, strict=True):
+        if isinstance(found, Unranked):
+            continue
+        places = np.flatnonzero(np.asarray(found.candidates.first_block) == block)
+        if len(places):
+            yield _Listed(block, found, int(places[0]))
+
+
+def _examples(
+    listed: _Listed, share: float, weights: Mapping[str, float], known: float
+) -> Iterator[_Example]:
+    """Yield a query's list, and the same without the truth if anything is left of it."""
+    ranked, raw, place = listed.ranked, listed.raw, listed.place
+    assert ranked.evidence is not None
+    analogues, n_peaks = ranked.evidence.analogues, ranked.query.spectrum.n_peaks
+    measured = ranked.evidence.measured
+    whole = Evidence.from_raw(raw, weights, measured, analogues, known)
+    yield _Example(whole, place, n_peaks, share)
+    if len(raw) > 1:
+        rest, measured = np.delete(raw, place, axis=0), np.delete(measured, place)
+        without = Evidence.from_raw(rest, weights, measured, analogues, known)
+        yield _Example(without, None, n_peaks, share)
+
+
+def _fitted_probability(examples: Sequence[_Example]) -> ProbabilityModel:
+    # None of these compounds is in the library: what tells of those that are stays as it is.
+    default = default_probability()
+    names = default.feature_names
+    return ProbabilityModel.fit(
+        [example.evidence.scores for example in examples],
+        [example.place for example in examples],
+        np.array([example.share for example in examples]),
+        np.array([feature_row(each.evidence, each.n_peaks, names) for each in examples]),
+        names,
+        default,
+    )
 
 
 def _known_share(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> float:
     pooled = (query.evidence for query in ranked if query.evidence is not None)
     return share_of_known(e.settled(weights, DEFAULT_SHARE) for e in pooled)
-
-
-def _raw(ranked: Ranked) -> NDArray[np.float64]:
-    assert ranked.evidence is not None
-    return ranked.evidence.raw

@@ -85,6 +85,7 @@ from specvae.settings import from_json
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.data import TrainingData
 from specvae.vae.device import pick_device
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.parallel import ALONE, Processes, joined, local_device
@@ -296,11 +297,7 @@ class _Run:
         )
         settings = flat_settings(config)
         del settings["optim.epochs"]  # a run at a constant rate may be given more
-        if not config.optim.epochs:
-            # An epoch is a pass over the largest stream, which may be a pool of molecules.
-            largest = max(len(source) for source in data.streams().values())
-            n_epochs = automatic_epochs(largest, config.optim.batch_size)
-            config = replace(config, optim=replace(config.optim, epochs=n_epochs))
+        config = _with_epochs(config, data)
 
         def record() -> None:
             write_record(files.output, self.report, inputs.folds)
@@ -482,6 +479,16 @@ class _Run:
             f"(in-sample) among the structures within {PPM:g} ppm"
         )
         return replace(calibration, figures=figures)
+
+
+def _with_epochs(config: TrainConfig, data: TrainingData) -> TrainConfig:
+    """Return settings with a number of epochs: what was asked for, or enough for the data."""
+    if config.optim.epochs:
+        return config
+    # An epoch is a pass over the largest stream, which may be a pool of molecules.
+    largest = max(len(source) for source in data.streams().values())
+    n_epochs = automatic_epochs(largest, config.optim.batch_size)
+    return replace(config, optim=replace(config.optim, epochs=n_epochs))
 
 
 def _spectra_of(

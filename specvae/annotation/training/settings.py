@@ -25,7 +25,7 @@ from specvae.settings import (
     require_ranges,
     to_json,
 )
-from specvae.vae.kinds import MODEL_KINDS
+from specvae.vae.kinds import MODEL_KINDS, Kind
 
 PRESETS = ("small", "paper")
 
@@ -208,15 +208,19 @@ def preset_config(preset: str, kind: str) -> TrainConfig:
     require_choice("preset", preset, PRESETS)
     require_choice("model.kind", kind, tuple(MODEL_KINDS))
     family = MODEL_KINDS[kind]
-    if preset == "small":
-        # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so
-        # it needs them even where everything is paired; the others have such terms on pairs.
-        pool: Literal["rest", "all"] = "all" if family.loss == "vaevae" else "rest"
-        return TrainConfig(
-            unpaired_pool=pool,
-            model=ModelSettings(kind=kind),
-            objective=ObjectiveSettings(n_samples=family.n_samples),
-        )
+    if preset == "paper":
+        return _paper_config(kind, family)
+    # VAEVAE's objective trains the single posteriors' own bounds on unpaired samples only, so it
+    # needs them even where everything is paired; the others have such terms on pairs.
+    pool: Literal["rest", "all"] = "all" if family.loss == "vaevae" else "rest"
+    return TrainConfig(
+        unpaired_pool=pool,
+        model=ModelSettings(kind=kind),
+        objective=ObjectiveSettings(n_samples=family.n_samples),
+    )
+
+
+def _paper_config(kind: str, family: Kind) -> TrainConfig:
     # Where experts are only ever multiplied, 1/scale was their precision in the authors' code.
     multiplied = family.posterior in ("product", "product_own", "mixture_of_products")
     return TrainConfig(
