@@ -218,22 +218,24 @@ def test_a_fit_around_a_model_keeps_what_its_lists_do_not_show() -> None:
     rng = np.random.default_rng(5)
     n = 200
     held = np.arange(n) % 2 == 0
-    told = np.where(held, 1.0, -1.0) + rng.normal(size=n)
-    features = np.stack([told, np.zeros(n)], axis=1)  # the second never moves
+    informative = np.where(held, 1.0, -1.0) + rng.normal(size=n)
+    features = np.stack([informative, np.zeros(n)], axis=1)  # the second never moves
     scores = [rng.normal(size=4) for _ in range(n)]
     truth = [int(np.argmax(s)) if h else None for s, h in zip(scores, held, strict=True)]
     zeros = (0.0,) * N
     around = ProbabilityModel(
-        ("told", "silent"),
+        ("informative", "silent"),
         (0.0,) * (N + 2),
         (1.0,) * (N + 2),
         (0.0, *zeros, 0.0, 0.3),
         (0.0, *zeros, 0.0, 0.7),
     )
-    found = ProbabilityModel.fit(scores, truth, np.ones(n), features, ("told", "silent"), around)
+    found = ProbabilityModel.fit(
+        scores, truth, np.ones(n), features, ("informative", "silent"), around
+    )
     assert (found.centre, found.scale) == (around.centre, around.scale)
     assert found.in_list[-1] == pytest.approx(0.7, abs=1e-6)
     assert found.log_temperature[-1] == pytest.approx(0.3, abs=1e-6)
     assert found.in_list[-2] > 1.0
     with pytest.raises(ValueError, match="wanted"):
-        ProbabilityModel.fit(scores, truth, np.ones(n), features[:, :1], ("told",), around)
+        ProbabilityModel.fit(scores, truth, np.ones(n), features[:, :1], ("informative",), around)
