@@ -89,6 +89,10 @@ format: $(VENV)/.installed-dev  ## Apply ruff's fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+site: install-dev  ## Build the documentation as a site, in build/site
+	$(PIP) install -q -c constraints.txt -e '.[dev,bench,docs]'
+	$(BIN)/mkdocs build --strict -q -d build/site
+
 test-versions:  ## Install the wheel with the oldest, then the newest versions it admits, and use it
 	$(PYTHON) tests/versions.py lowest $(VERSIONS)
 	$(PYTHON) tests/versions.py newest $(VERSIONS)

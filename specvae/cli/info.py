@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +21,18 @@ if TYPE_CHECKING:
     from specvae.annotation.library.header import (
         AnnotatorHeader,
         CalibrationFigures,
+        FileRead,
         StoredEvidence,
     )
     from specvae.vae.header import Header
 
 _OF_MEMORY = ("first_blocks", "smiles")
+# What is shown of long lists, so that all fits on one screen; --json has the rest.
+_MOST_COUNTS = 5
+_MOST_FILES = 3
+_DIGITS = 12
+_NAMES = 15  # columns
+_NO_BREAK = 1_000_000  # columns
 
 
 @click.command(cls=Command)
@@ -56,8 +66,23 @@ def info(model: Path, as_json: bool) -> None:
         from specvae.annotation.library.header import AnnotatorHeader
 
         lines = _annotator_lines(path, AnnotatorHeader.of_model(header, path))
+    for line in _laid_out(lines):
+        echo(line)
+    echo("all settings, digests and counts: specvae info --json")
+
+
+def _laid_out(lines: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield names and values as lines, broken between words where a terminal would break them."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = max(40, shutil.get_terminal_size().columns) if is_terminal else _NO_BREAK
     for name, value in lines:
-        echo(f"{name:<15}{value}")
+        yield from textwrap.wrap(
+            f"{name:<{_NAMES}}{value}",
+            width,
+            subsequent_indent=" " * _NAMES,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
 
 def _shortened(header: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +132,7 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
                 f"{len(header.compounds.get('train', ())):,} compounds"
             ),
         ),
-        *(("file read", f"{file.name}, sha256 {file.sha256}") for file in provenance.files),
+        *_files(provenance.files),
         ("licences", _counts(provenance.licences) or "not recorded"),
         ("skipped", _counts(provenance.skipped) or "nothing"),
         ("settings", f"seed {header.seed}, supervision {config.supervision:g}"),
@@ -162,5 +187,16 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
+def _files(files: Sequence[FileRead]) -> Iterator[tuple[str, str]]:
+    for file in files[:_MOST_FILES]:
+        yield "file read", f"{file.name}, sha256 {file.sha256[:_DIGITS]}..."
+    if len(files) > _MOST_FILES:
+        yield "", f"and {len(files) - _MOST_FILES:,} more"
+
+
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in counts.items())
+    listed = sorted(counts.items(), key=lambda pair: -pair[1])
+    shown = [f"{name} {n:,}" for name, n in listed[:_MOST_COUNTS]]
+    if rest := listed[_MOST_COUNTS:]:
+        shown.append(f"{len(rest):,} others {sum(n for _, n in rest):,}")
+    return ", ".join(shown)

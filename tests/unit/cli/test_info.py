@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-import pytest
+import io
+import os
+import shutil
+import sys
+from pathlib import Path
 
-from specvae.annotation.library.header import CalibrationFigures, StoredEvidence
-from specvae.cli.info import _evidence_lines
+import pytest
+from click.testing import CliRunner
+
+from specvae.annotation.library.header import CalibrationFigures, FileRead, StoredEvidence
+from specvae.cli.info import _counts, _evidence_lines, _files, info
 from specvae.spectra.binning import BinLayout
 
 EVIDENCE = StoredEvidence(BinLayout(), "morgan4096", "", {"fragments": 1.4}, ("A" * 14,), ("C",))
@@ -26,3 +33,34 @@ def test_info_says_whose_the_calibration_is(
     assert lines["ranks by"] == "fragments 1.40"
     for text in wanted:
         assert text in lines["probabilities"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_long_lists_are_cut_to_one_screen(
+    demo_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = {f"[M+{n}H]+": n for n in range(1, 40)}
+    assert _counts(many).startswith("[M+39H]+ 39, [M+38H]+ 38")
+    assert _counts(many).endswith("34 others 595")
+    files = [FileRead(f"{n}.msp", "0" * 64) for n in range(9)]
+    assert list(_files(files))[-1] == ("", "and 6 more")
+    assert len(list(_files(files))) == 4
+
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((100, 40)))
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdout", shown)
+    info.main([str(demo_model)], standalone_mode=False)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert len(lines) < 40
+
+
+def test_without_a_terminal_each_value_is_one_line(demo_model: Path) -> None:
+    lines = CliRunner().invoke(info, [str(demo_model)]).stdout.splitlines()
+    names = [line[:15].strip() for line in lines]
+    assert names[:3] == ["file", "format", "weights"]
+    assert len(names) == len(set(names)) + names.count("file read") - 1
