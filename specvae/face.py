@@ -81,6 +81,7 @@ class Model:
         known: float | None = None,
         assume_adduct: str | None = None,
         assume_ion_mode: str | None = None,
+        try_adducts: str | None = None,
         library: Files = (),
         use_library: bool = True,
         merge_by: str | None = None,
@@ -109,6 +110,9 @@ class Model:
             Share of spectra whose compound the model's library knows; None estimates it likewise.
         assume_adduct, assume_ion_mode
             Of spectra that state none.
+        try_adducts
+            Ion species of spectra that state none, of each of which candidates are ranked:
+            ``"[M+H]+,[M+Na]+"``, or ``"common"``; None: one species.
         library
             Files of spectra with structures, or of ``specvae library build``, that are remembered
             for this call beside the model's own.
@@ -151,6 +155,7 @@ class Model:
                 known=known,
                 assume_adduct=assume_adduct,
                 assume_ion_mode=assume_ion_mode,
+                try_adducts=try_adducts,
                 library=_paths(library),
                 use_library=use_library,
                 merge_by=merge_by,

@@ -11,7 +11,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
         "spectra", "unpaired-spectra", "unpaired-molecules", "structures", "molecules",
         "candidates", "truth", "model", "library", "no-library", "exclude", "ion-mode", "adduct",
-        "instrument-type", "assume-ion-mode", "assume-adduct", "merge-by", "strict", "limit",
+        "instrument-type", "assume-ion-mode", "assume-adduct", "try-adducts", "merge-by",
+        "strict", "limit",
     ),
     "Training": (
         "model-kind", "preset", "fingerprint", "supervision", "epochs",

@@ -144,6 +144,18 @@ def assumption_options(function: Decorated) -> Decorated:
     )(function)
 
 
+def try_adducts_option(function: Decorated) -> Decorated:
+    """Add ``--try-adducts``."""
+    return click.option(
+        "--try-adducts",
+        default=None,
+        metavar="ADDUCTS",
+        help="Rank candidates of each of these adducts for queries that state none; the table says "
+        'which a candidate is of. "[M+H]+,[M+Na]+", or common: [M+H]+, [M+Na]+, [M+NH4]+, [M+K]+ '
+        "or [M-H]-, [M+Cl]-, [M+HCOO]- by ion mode.  [default: one, as --assume-adduct says]",
+    )(function)
+
+
 def library_options(function: Decorated) -> Decorated:
     """Add ``--library`` and ``--no-library``."""
     function = click.option(

@@ -20,6 +20,7 @@ from specvae.cli.options import (
     require_calibrated,
     share_options,
     strict_option,
+    try_adducts_option,
 )
 from specvae.errors import InputError
 
@@ -118,6 +119,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
         strict_option,
         share_options,
         library_options,
+        try_adducts_option,
         assumption_options,
         query_filter_options,
         model_option,

@@ -31,6 +31,7 @@ from specvae.report import ReadReport, Reason
 
 _FIRST_BLOCK = 14
 _CHECKED_ROWS = 16_384
+_FAR_ROWS = 1024  # that lie between two rows of a pool which are read apart
 
 Strings = NDArray[np.object_]
 Molecules = NDArray[np.object_]
@@ -55,6 +56,9 @@ class CandidateSet:
         Packed fingerprints, shape (n, n_bytes), or None if there are none yet.
     pool_row
         Where each stands in the pool that it comes from, shape (n,), or None.
+    ion
+        By which of its query's possible ion species each has the mass, shape (n,), or None for the
+        only one.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class CandidateSet:
         fingerprint: NDArray[np.uint8] | None = None,
         pool_row: NDArray[np.int64] | None = None,
         molecules: Molecules | None = None,
+        ion: NDArray[np.int64] | None = None,
     ) -> None:
         self.smiles = smiles
         self.exact_mass = exact_mass
@@ -78,6 +83,7 @@ class CandidateSet:
         self.query_id = query_id
         self.fingerprint = fingerprint
         self.pool_row = pool_row
+        self.ion = ion
         self._given_key = inchikey  # a key, a first block, or nothing
         if formula is not None:
             self.formula = formula
@@ -188,6 +194,29 @@ class CandidateSet:
             fingerprint=None if self.fingerprint is None else self.fingerprint[rows],
             pool_row=None if self.pool_row is None else self.pool_row[rows],
             molecules=None if molecules is None else molecules[rows],
+            ion=None if self.ion is None else self.ion[rows],
+        )
+
+    @classmethod
+    def joined(cls, sets: Sequence[CandidateSet]) -> CandidateSet:
+        """Return the candidates of several sets of one source, each of another ion species."""
+
+        def column(name: str) -> Any:  # noqa: ANN401
+            parts = [each.__dict__[name] for each in sets if each.__dict__.get(name) is not None]
+            return np.concatenate(parts) if len(parts) == len(sets) else None
+
+        return cls(
+            column("smiles"),
+            column("exact_mass"),
+            inchikey=column("_given_key"),
+            name=column("name"),
+            id=column("id"),
+            formula=column("formula"),
+            query_id=column("query_id"),
+            fingerprint=column("fingerprint"),
+            pool_row=column("pool_row"),
+            molecules=column("molecules"),
+            ion=np.repeat(np.arange(len(sets)), [len(each) for each in sets]),
         )
 
     def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
@@ -432,10 +461,19 @@ class CandidatePool:
         return _difference(self._file, layout) is None
 
     def packed(self, layout: FingerprintLayout, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return fingerprints of rows that stand close together, (n, n_bytes); see `has`."""
-        first = int(rows.min(initial=len(self) - 1))
-        end = int(rows.max(initial=first)) + 1
-        return self._file.packed(layout.name, first, end)[rows - first]
+        """Return fingerprints of rows, (n, n_bytes); see `has`.
+
+        Rows that stand close together, as those of a mass window do, are read together.
+        """
+        order = np.argsort(rows, kind="stable")
+        parts = []
+        for window in np.split(rows[order], np.flatnonzero(np.diff(rows[order]) > _FAR_ROWS) + 1):
+            first = int(window.min(initial=len(self) - 1))
+            end = int(window.max(initial=first)) + 1
+            parts.append(self._file.packed(layout.name, first, end)[window - first])
+        found = np.concatenate(parts)
+        found[order] = found.copy()
+        return found
 
     def info(self) -> dict[str, Any]:
         """Return what the pool holds and was built from, ready for JSON."""

@@ -115,7 +115,7 @@ class Evidence:
     parts
         The same, weighted; that of the library with what the share of known compounds adds.
     scores
-        float64 (n_candidates,): the sum of the parts, in nats.
+        float64 (n_candidates,): the sum of the parts and of the prior, in nats.
     measured
         bool (n_candidates,): which candidates the library has comparable spectra of.
     analogues
@@ -124,6 +124,8 @@ class Evidence:
         The candidates' own library spectra; None if they were not looked up.
     share
         Share of known compounds among a run's queries that the scores assume.
+    prior
+        float64 (n_candidates,): what is added to the sum of the parts, nats; None: nothing.
     """
 
     raw: NDArray[np.float64]
@@ -133,6 +135,7 @@ class Evidence:
     analogues: tuple[Analogue, ...] = ()
     own: OwnSpectra | None = None
     share: float = 0.5
+    prior: NDArray[np.float64] | None = None
 
     @classmethod
     def from_raw(
@@ -143,6 +146,7 @@ class Evidence:
         analogues: tuple[Analogue, ...] = (),
         share: float = 0.5,
         own: OwnSpectra | None = None,
+        prior: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
 
@@ -152,11 +156,15 @@ class Evidence:
         parts[measured, EVIDENCE_KINDS.index("library")] += math.log(share) - math.log1p(-share)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
         scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
-        return cls(raw, parts, scores, measured, analogues, own, share)
+        if prior is not None:
+            scores = scores + prior
+        return cls(raw, parts, scores, measured, analogues, own, share, prior)
 
     def settled(self, weights: Mapping[str, float], share: float) -> Evidence:
         """Return the same evidence for a run with another share of known compounds."""
-        return Evidence.from_raw(self.raw, weights, self.measured, self.analogues, share, self.own)
+        return Evidence.from_raw(
+            self.raw, weights, self.measured, self.analogues, share, self.own, self.prior
+        )
 
     def leading_kinds(self) -> list[str | None]:
         """Return the kind of evidence that raises each candidate most, None where none does.
@@ -325,6 +333,7 @@ class EvidencePool:
         *,
         fragment_scores: NDArray[np.float64] | None = None,
         rescore: int | None = None,
+        prior: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Return the evidence for a query's candidates.
 
@@ -343,6 +352,8 @@ class EvidencePool:
         rescore
             Only so many candidates, the best by all other evidence, and those with own spectra are
             broken into fragments; None: all. The others keep their order below them.
+        prior
+            As in `Evidence`.
 
         Raises
         ------
@@ -370,7 +381,7 @@ class EvidencePool:
             "library": self._own_spectra_ratios(cosines, own),
         }
         if fragment_scores is None:
-            others = np.zeros(len(candidates))
+            others = np.zeros(len(candidates)) if prior is None else prior.copy()
             for kind in EVIDENCE_KINDS:
                 others += self.weights[kind] * columns[kind]
             fragment_scores = self._cascade(query, candidates, others, own >= 0, rescore)
@@ -388,6 +399,7 @@ class EvidencePool:
                 if cosines[n] > 0.0
             ),
             own=OwnSpectra.find(self.index, query, likeness, own),
+            prior=prior,
         )
 
     def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from specvae.annotation.library.ion_shares import parse_species
 from specvae.errors import ConfigError
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
 from specvae.spectra.fields import stated
@@ -23,20 +24,39 @@ class Assumptions:
         deprotonated molecule.
     ion_mode
         Of queries that state neither ion mode nor a species that implies one.
+    tried
+        Ion species of which a query that states none may be, as far as they agree with the ion
+        mode and the charge that it states: candidates of each of them are ranked.
     """
 
     adduct: Adduct | None = None
     ion_mode: str | None = None
+    tried: tuple[Adduct, ...] = ()
 
     @classmethod
-    def parse(cls, adduct: str | None = None, ion_mode: str | None = None) -> Assumptions:
+    def parse(
+        cls, adduct: str | None = None, ion_mode: str | None = None, tried: str | None = None
+    ) -> Assumptions:
         """Return what a user asks for; a species alone gives the ion mode too.
+
+        `tried` is as for `specvae.annotation.library.ion_shares.parse_species`.
 
         Raises
         ------
         ConfigError
-            If the species is unknown, or of another ion mode.
+            If a species is unknown, or of another ion mode, or if one is assumed and others are
+            to be tried.
         """
+        if adduct is not None and tried is not None:
+            raise ConfigError("--assume-adduct and --try-adducts exclude each other")
+        if tried is not None:
+            species = parse_species(tried)
+            modes = {ion.ion_mode for ion in species}
+            if ion_mode is not None and ion_mode not in modes:
+                raise ConfigError(
+                    f"no adduct of {tried!r} is of {ion_mode} ion mode, which is assumed"
+                )
+            return cls(None, ion_mode or (modes.pop() if len(modes) == 1 else None), species)
         if adduct is None:
             return cls(None, ion_mode)
         ion = parse_adduct(adduct, ion_mode)
@@ -73,6 +93,8 @@ class Query:
         Each decision that changed what is ranked, as the status words it.
     feature_id
         The feature that the record says it is of; None if it does not say.
+    others
+        Ion species that it may be of beside `ion`, which is the likeliest of them.
     """
 
     spectrum: Spectrum
@@ -80,21 +102,34 @@ class Query:
     ion_mode: str | None
     remarks: tuple[str, ...] = ()
     feature_id: str | None = None
+    others: tuple[Adduct, ...] = ()
 
     @classmethod
     def settle(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
         """Decide which ion a spectrum is of; what a record states comes before assumptions."""
         assumed = assumed or Assumptions()
         remarks = list(spectrum.notes)
+        others: tuple[Adduct, ...] = ()
         ion_mode = spectrum.ion_mode or assumed.ion_mode
         if spectrum.adduct:
             ion = parse_adduct(spectrum.adduct, ion_mode)
             if ion is not None and parse_adduct(spectrum.adduct, spectrum.ion_mode) is None:
                 remarks.append(f"ion mode taken as {ion.ion_mode}")
         else:
-            ion = _assumed_ion(ion_mode, spectrum.charge, assumed.adduct)
-            if ion is not None:
-                remarks.append(f"adduct taken as {ion.name}")
+            possible = [
+                ion
+                for ion in assumed.tried
+                if ion.ion_mode == ion_mode and (not spectrum.charge or abs(spectrum.charge) == 1)
+            ]
+            if len(possible) > 1:
+                ion, *rest = possible
+                others = tuple(rest)
+                remarks.append(_tried(possible))
+            else:
+                only = possible[0] if possible else assumed.adduct
+                ion = _assumed_ion(ion_mode, spectrum.charge, only)
+                if ion is not None:
+                    remarks.append(_taken_as(ion))
         if ion is not None:
             ion_mode = ion.ion_mode
         return cls(
@@ -103,6 +138,7 @@ class Query:
             ion_mode,
             tuple(remarks),
             stated(spectrum, "feature_id"),
+            others,
         )
 
     @property
@@ -121,6 +157,29 @@ class Query:
         return self.spectrum.adduct
 
     @property
+    def ions(self) -> tuple[Adduct, ...]:
+        """The ion species that it may be of, the likeliest first."""
+        return () if self.ion is None else (self.ion, *self.others)
+
+    def likeliest(self) -> Query:
+        """Return the query as one of its likeliest ion, where masses do not tell species apart."""
+        if self.ion is None or not self.others:
+            return self
+        remarks = (
+            _taken_as(self.ion) if remark == _tried(self.ions) else remark
+            for remark in self.remarks
+        )
+        return replace(self, remarks=tuple(remarks), others=())
+
+    def spectrum_of(self, ion: Adduct | None) -> Spectrum:
+        """Return the spectrum as one of an ion species."""
+        return self.spectrum if ion is None else _with_ion(self.spectrum, ion, self.ion_mode)
+
+    def ion_named(self, name: str | None) -> Adduct | None:
+        """Return one of `ions` by its name, `ion` for None."""
+        return next((ion for ion in self.ions if ion.name == name), self.ion)
+
+    @property
     def assumed(self) -> tuple[str, ...]:
         """The remarks beyond the reader's notes."""
         return tuple(r for r in self.remarks if r not in self.spectrum.notes)
@@ -131,6 +190,14 @@ class Query:
         if self.ion is None or self.precursor_mz is None:
             return None
         return self.ion.neutral_mass(self.precursor_mz)
+
+
+def _taken_as(ion: Adduct) -> str:
+    return f"adduct taken as {ion.name}"
+
+
+def _tried(ions: Iterable[Adduct]) -> str:
+    return f"adduct not stated, tried {', '.join(ion.name for ion in ions)}"
 
 
 def _assumed_ion(ion_mode: str | None, charge: int | None, adduct: Adduct | None) -> Adduct | None:

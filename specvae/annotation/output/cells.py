@@ -53,6 +53,7 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
             **reached_by(annotation),
             "candidate_id": annotation.id,
             "formula": annotation.formula,
+            "adduct": annotation.adduct or shared["adduct"],
             "error_ppm": rounded(error_ppm(result.query, annotation)),
         }
         yield {column: (shared | own).get(column) for column in COLUMNS}
@@ -81,9 +82,10 @@ def reached_by(annotation: Annotation) -> dict[str, Cell]:
 
 def error_ppm(query: Query, annotation: Annotation) -> float | None:
     """Return the query's precursor m/z minus the candidate's, in ppm of the latter."""
-    if query.ion is None or query.precursor_mz is None or annotation.exact_mass is None:
+    ion = query.ion_named(annotation.adduct)
+    if ion is None or query.precursor_mz is None or annotation.exact_mass is None:
         return None
-    expected = query.ion.precursor_mz(annotation.exact_mass)
+    expected = ion.precursor_mz(annotation.exact_mass)
     return 1e6 * (query.precursor_mz - expected) / expected
 
 

@@ -141,7 +141,8 @@ def write_mztab(
             if query is not None and ion is not None:
                 features.write(_line(_feature(number, ids, query, ion)))
                 for sme_id, annotation in zip(ids, ranked, strict=True):
-                    evidence.write(_line(_evidence(sme_id, annotation, query, ion, run)))
+                    of_own = query.ion_named(annotation.adduct) or ion
+                    evidence.write(_line(_evidence(sme_id, annotation, query, of_own, run)))
                 n_evidence = ids.stop - 1
             small_molecules.write(_line(_small_molecule(number, result, ion is not None)))
         stream.writelines(_metadata(runs, provenance))
@@ -254,6 +255,8 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
     ranked = result.annotations if isinstance(result, Answer) else ()
     best = [a for a in ranked if a.score == ranked[0].score]
     ion = result.query.ion if result.query is not None else None
+    if best and result.query is not None:
+        ion = result.query.ion_named(best[0].adduct)
     molecules = [_molecule(a) for a in best]
     # Of candidates that tie, none is identified better than the worst.
     level = max((a.level for a in best), default=None)

@@ -44,7 +44,9 @@ _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
     "path", "line", "ordinal",
 )  # fmt: skip
-_ANNOTATION = ("smiles", "inchikey", "name", "remarks", "id", "exact_mass", "formula", "leading")
+_ANNOTATION = (
+    "smiles", "inchikey", "name", "remarks", "id", "exact_mass", "formula", "leading", "adduct",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "scores": packed(draft.lists.scores) if evidence is None else None,
         "raw": None if evidence is None else packed(evidence.raw),
         "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
+        "prior": None if evidence is None or evidence.prior is None else packed(evidence.prior),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
         "annotations": [
@@ -229,7 +232,8 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
 def _to_annotation(data: dict[str, Any]) -> Annotation:
     match = data["match"]
     return Annotation(
-        **{name: data[name] for name in _ANNOTATION if name != "remarks"},
+        # Parts written before several adducts were tried have none.
+        **{name: data.get(name) for name in _ANNOTATION if name != "remarks"},
         rank=0,
         score=0.0,
         remarks=tuple(data["remarks"]),
@@ -245,7 +249,8 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     else:
         raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
         measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
-        evidence = Evidence.from_raw(raw, weights, measured, analogues)
+        prior = None if data.get("prior") is None else unpacked(data["prior"], np.float64)
+        evidence = Evidence.from_raw(raw, weights, measured, analogues, prior=prior)
         lists = ListScores(evidence.scores, data["n_peaks"], evidence)
     query = _to_query(data["query"])
     rows = np.array(data["rows"], np.int64)
@@ -281,6 +286,7 @@ def _of_query(query: Query) -> dict[str, Any]:
         "intensity": spectrum.intensity.tolist(),
         "notes": list(spectrum.notes),
         "ion": None if query.ion is None else query.ion.name,
+        "others": [ion.name for ion in query.others],
         "remarks": list(query.remarks),
         "feature_id": query.feature_id,
     }
@@ -295,8 +301,15 @@ def _to_query(data: dict[str, Any]) -> Query:
         **{name: data[name] for name in _SPECTRUM if name in data},
     )
     ion = None if data["ion"] is None else parse_adduct(data["ion"], spectrum.ion_mode)
-    remarks = tuple(data["remarks"])
-    return Query(spectrum, ion, spectrum.ion_mode, remarks, data["feature_id"])
+    others = [parse_adduct(name, spectrum.ion_mode) for name in data.get("others", ())]
+    return Query(
+        spectrum,
+        ion,
+        spectrum.ion_mode,
+        tuple(data["remarks"]),
+        data["feature_id"],
+        tuple(other for other in others if other is not None),
+    )
 
 
 def packed(array: NDArray[Any]) -> str:

@@ -102,11 +102,14 @@ class CandidateSource:
             return Refusal(Cause.NO_ION)
         source = self._pool if self._pool is not None else self._table
         assert source is not None
-        found = source.within(mass, self.ppm)
-        if not len(found):
+        masses = [ion.neutral_mass(query.precursor_mz) for ion in query.ions]
+        # An ion of a light precursor may have no room for a molecule.
+        sets = [source.within(max(each, 0.0), self.ppm) for each in masses]
+        if not any(map(len, sets)):
             text = f"no candidates within {self.ppm:g} ppm"
-            return Refusal(Cause.NONE_WITHIN, text, source.nearest_ppm(mass))
-        return self._liked(found)
+            nearest = min(source.nearest_ppm(each) for each in masses if each > 0.0 or each == mass)
+            return Refusal(Cause.NONE_WITHIN, text, nearest)
+        return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
 
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
         """Return those that the user asks for, one per first block."""

@@ -145,6 +145,7 @@ def _merged_evidence(
         np.any([e.measured[rows] for e, rows in pairs], axis=0),
         tuple(nearest.values()),
         own=OwnSpectra.best(own) if own else None,
+        prior=None if evidence[0].prior is None else evidence[0].prior[kept[0]],
     )
 
 

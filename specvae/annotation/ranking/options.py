@@ -23,6 +23,9 @@ class RunOptions:
         Only queries of these are ranked; None and an empty tuple let all pass.
     assume_adduct, assume_ion_mode
         Of queries that state none.
+    try_adducts
+        Ion species of queries that state none, of each of which candidates are ranked:
+        ``[M+H]+,[M+Na]+``, or ``common``; None: one species.
     in_list
         Share of lists that hold their truth; None estimates it.
     known
@@ -60,6 +63,7 @@ class RunOptions:
     adducts: tuple[str, ...] = ()
     assume_adduct: str | None = None
     assume_ion_mode: str | None = None
+    try_adducts: str | None = None
     in_list: float | None = None
     known: float | None = None
     library: tuple[Path, ...] = ()

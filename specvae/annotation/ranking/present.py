@@ -14,7 +14,9 @@ from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
 from specvae.annotation.ranking.settlement import Settlement, log_odds_of
 from specvae.errors import StructureError
+from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
+from specvae.spectra.adducts import Adduct
 
 _N_ANALOGUES = 3
 
@@ -124,7 +126,7 @@ def draft(
     shown = candidates.select(rows)
     # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
     molecules = shown.molecules if shown.has_molecules else [_parsed(text) for text in shown.smiles]
-    pool, spectrum = annotator.evidence_pool, ranked.query.spectrum
+    pool = annotator.evidence_pool
     own = None if evidence is None else evidence.own
     leading = [] if evidence is None else evidence.leading_kinds()
     annotations = tuple(
@@ -140,9 +142,16 @@ def draft(
             exact_mass=float(shown.exact_mass[n]),
             formula=molecule.formula if molecule is not None else None,
             leading=leading[row] if leading else None,
-            match=(None if own is None or pool is None else own.match(pool.index, spectrum, row)),
+            match=(
+                None
+                if own is None or pool is None
+                else own.match(pool.index, ranked.query.spectrum_of(ion), row)
+            ),
+            adduct=None if shown.ion is None or ion is None else ion.name,
         )
-        for n, (row, molecule) in enumerate(zip(rows.tolist(), molecules, strict=True))
+        for n, (row, molecule, ion) in enumerate(
+            zip(rows.tolist(), molecules, _ions(ranked.query, shown), strict=True)
+        )
     )
     return Draft(
         ranked.query,
@@ -153,6 +162,13 @@ def draft(
         () if evidence is None else evidence.analogues[:_N_ANALOGUES],
         Explainer.of(ranked, rows) if explained else None,
     )
+
+
+def _ions(query: Query, candidates: CandidateSet) -> list[Adduct | None]:
+    """Return by which ion species each candidate has the query's mass."""
+    if candidates.ion is None:
+        return [query.ion] * len(candidates)
+    return [query.ions[number] for number in candidates.ion.tolist()]
 
 
 def _parsed(smiles: str) -> Molecule | None:

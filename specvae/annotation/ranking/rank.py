@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.pool import Evidence, EvidencePool, UnusableCandidatesError
+from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -20,6 +23,7 @@ from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal
 from specvae.molecules.candidates import CandidateSet
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
 
 _CHUNK = 256
 _FEWEST_ROWS = 64
@@ -129,10 +133,13 @@ def _listed(
     refusal = wanted.reject(record)
     if refusal is not None:
         return Unranked(record.query_id, refusal, record)
-    found = source.find(listed_as.get(record.query_id, record))
+    listed = listed_as.get(record.query_id, record)
+    found = source.find(listed)
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
-    return _ListedQuery(record, found)
+    if found.ion is None:
+        return _ListedQuery(record.likeliest(), found)
+    return _ListedQuery(replace(record, others=listed.others), found)
 
 
 def _with_structures(record: _ListedQuery | Unranked) -> _ListedQuery | Unranked:
@@ -178,23 +185,32 @@ def _ranked(
     """Rank queries together: one prediction of the model, one table of fingerprints."""
     sets = [candidates for _, candidates in listed]
     tables = source.packed(sets, n_jobs, progress)
-    spectra = [query.spectrum for query, _ in listed]
+    each = [_spectra(query, candidates) for query, candidates in listed]
+    spectra = list(chain.from_iterable(each))
     # Products of few rows are computed in other orders than those of many, and the last digits of
     # a query's prediction would depend on how many others there are.
     padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
-    logits = annotator.predict([*spectra, *padding])[: len(spectra)]
+    predictions = annotator.predict([*spectra, *padding])[: len(spectra)]
+    ends = np.cumsum([len(of_query) for of_query in each])
+    logits = np.split(predictions, ends[:-1]) if listed else []
     pool = annotator.evidence_pool
     both = [
-        log_likelihoods(packed, np.stack([predicted, annotator.blind_logits]))
-        for packed, predicted in zip(tables, logits, strict=True)
+        _likelihoods(packed, predicted, annotator.blind_logits, candidates.ion)
+        for packed, predicted, candidates in zip(tables, logits, sets, strict=True)
     ]
+    priors = [_prior(query, candidates) for query, candidates in listed]
     pooled: Sequence[Evidence | None] = [None] * len(listed)
     if pool is not None:
         compared = source.packed(sets, n_jobs, progress, pool.layout)
         pooled = [
-            pool.weigh(query.spectrum, candidates, packed, scores[0], rescore=rescore)
-            for (query, candidates), packed, scores in zip(listed, compared, both, strict=True)
+            pool.weigh(query.spectrum, candidates, packed, scores[0], rescore=rescore, prior=prior)
+            for (query, candidates), packed, scores, prior in zip(
+                listed, compared, both, priors, strict=True
+            )
         ]
+    for scores, prior in zip(both, priors, strict=True):
+        if prior is not None:
+            scores += prior
     return [
         Ranked(
             _said(query, len(candidates), pool, rescore),
@@ -204,12 +220,46 @@ def _ranked(
                 scores if evidence is None else evidence.scores, query.spectrum.n_peaks, evidence
             ),
             blind_scores,
-            predicted,
+            predicted[0],
         )
         for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
             listed, tables, logits, both, pooled, strict=True
         )
     ]
+
+
+def _spectra(query: Query, candidates: CandidateSet) -> list[Spectrum]:
+    """Return a query's spectrum as that of each ion species that its candidates are of."""
+    if candidates.ion is None:
+        return [query.spectrum]
+    return [query.spectrum_of(ion) for ion in query.ions]
+
+
+def _likelihoods(
+    packed: NDArray[np.uint8],
+    predicted: NDArray[np.float64],
+    blind: NDArray[np.float64],
+    ion: NDArray[np.int64] | None,
+) -> NDArray[np.float64]:
+    """Return likelihoods of fingerprints as predicted, and without a spectrum, (2, n_candidates).
+
+    Each is compared with the prediction for its own ion species, of which there is a row each.
+    """
+    if ion is None:
+        return log_likelihoods(packed, np.stack([predicted[0], blind]))
+    scores = np.empty((2, len(packed)))
+    for number, of_ion in enumerate(predicted):
+        rows = ion == number
+        scores[:, rows] = log_likelihoods(packed[rows], np.stack([of_ion, blind]))
+    return scores
+
+
+def _prior(query: Query, candidates: CandidateSet) -> NDArray[np.float64] | None:
+    """Return what a candidate's ion species adds to its score, (n_candidates,), in nats.
+
+    It is the logarithm of the species' share; None where there is but one.
+    """
+    return None if candidates.ion is None else log_shares(query.ions)[candidates.ion]
 
 
 def _said(query: Query, n: int, pool: EvidencePool | None, rescore: int | None) -> Query:

@@ -252,6 +252,9 @@ class Annotation:
         The kind of evidence that raises the candidate most (`Evidence.leading_kinds`).
     match
         The candidate's own library spectrum that is most like the query.
+    adduct
+        The ion species by which it has the query's mass, where several were tried; None: the
+        query's.
     """
 
     rank: int
@@ -268,6 +271,7 @@ class Annotation:
     terms: tuple[float, ...] = ()
     leading: str | None = None
     match: LibraryMatch | None = None
+    adduct: str | None = None
 
     @property
     def level(self) -> str:

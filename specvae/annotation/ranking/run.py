@@ -157,7 +157,9 @@ class RankingRun:
         )
         self._restriction = Restriction.of(options.formula, options.elements, options.exclude)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
-        assumed = Assumptions.parse(options.assume_adduct, options.assume_ion_mode)
+        assumed = Assumptions.parse(
+            options.assume_adduct, options.assume_ion_mode, options.try_adducts
+        )
         self._settle = partial(annotator.settle, assumed=assumed)
 
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:

@@ -81,6 +81,18 @@ def test_queries_that_state_no_ion_are_what_the_user_says(folder: Path, tmp_path
     assert "--assume-ion-mode" not in done.stderr
 
 
+def test_several_adducts_are_tried_for_queries_that_state_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=217.0696", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    done = run("annotate", folder, queries, "--try-adducts", "[M+H]+,[M+Na]+")
+    assert statuses(done.stdout) == ["ok; adduct not stated, tried [M+H]+, [M+Na]+", "ok"]
+    adducts = [row["adduct"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert adducts == ["[M+Na]+", "[M+H]+"]
+    both = run("annotate", folder, queries, "--try-adducts", "common", "--assume-adduct", "M+H")
+    assert "exclude each other" in str(both.exception)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_that_reads_queries_takes_assumptions(
     folder: Path, tmp_path: Path, command: str
