@@ -232,8 +232,9 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
 def _to_annotation(data: dict[str, Any]) -> Annotation:
     match = data["match"]
     return Annotation(
+        **{name: data[name] for name in _ANNOTATION if name not in ("remarks", "adduct")},
         # Parts written before several adducts were tried have none.
-        **{name: data.get(name) for name in _ANNOTATION if name != "remarks"},
+        adduct=data.get("adduct"),
         rank=0,
         score=0.0,
         remarks=tuple(data["remarks"]),
