@@ -37,7 +37,8 @@
     if (marks && marks.length) {
       const chosen = new Set(marks);
       let path = "";
-      for (const atom of chosen) path += `M${d.a[2 * atom]} ${d.a[2 * atom + 1]}h0`;
+      // A line of no length is not drawn where it stands alone.
+      for (const atom of chosen) path += `M${d.a[2 * atom]} ${d.a[2 * atom + 1]}h1`;
       for (let i = 0; i < d.b.length; i += 2) {
         const [a, b] = [d.b[i], d.b[i + 1]];
         if (chosen.has(a) && chosen.has(b)) {
@@ -57,7 +58,8 @@
 
   // --- The query against a library spectrum ------------------------------------------------------
 
-  const W = 900, LEFT = 46, RIGHT = 14, TOP = 22, BOTTOM = 34;
+  const NARROW = window.matchMedia("(max-width: 40rem)").matches;
+  const W = NARROW ? 430 : 900, LEFT = 46, RIGHT = 14, TOP = 22, BOTTOM = 34;
 
   function explainedBy(q) {
     const by = q.query.mz.map(() => ({}));
@@ -115,11 +117,17 @@
 
     function draw() {
       svg.replaceChildren();
-      const step = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].find((n) => (view[1] - view[0]) / n <= 10) || 1000;
+      const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].find((n) => (view[1] - view[0]) / n <= (NARROW ? 5 : 10)) || 1000;
       for (let tick = Math.ceil(view[0] / step) * step; tick <= view[1]; tick += step) {
         svg.append(s("line", { class: "tick", x1: x(tick), x2: x(tick), y1: H - BOTTOM, y2: H - BOTTOM + 4 }),
-          s("text", { x: x(tick), y: H - BOTTOM + 16, "text-anchor": "middle" }, String(Math.round(tick * 10) / 10)));
+          s("text", { x: x(tick), y: H - BOTTOM + 16, "text-anchor": "middle" }, String(Math.round(tick * 100) / 100)));
       }
+      for (const percent of q.library ? [100, 50, 0, -50, -100] : [100, 50, 0]) {
+        const y = middle - half * percent / 100;
+        svg.append(s("line", { class: "tick", x1: LEFT - 4, x2: LEFT, y1: y, y2: y }),
+          s("text", { x: LEFT - 7, y: y + 4, "text-anchor": "end" }, String(Math.abs(percent))));
+      }
+      svg.append(s("line", { class: "tick", x1: LEFT, x2: LEFT, y1: TOP, y2: q.library ? middle + half : middle }));
       if (q.query.precursor && q.query.precursor >= view[0] && q.query.precursor <= view[1]) {
         const place = x(q.query.precursor);
         svg.append(s("line", { class: "precursor", x1: place, x2: place, y1: TOP - 8, y2: H - BOTTOM }));
@@ -150,7 +158,7 @@
           taken.push([left, base]);
           svg.append(s("text", { class: "peak", x: left + 29, y: base, "text-anchor": "middle" }, q.query.mz[i].toFixed(4)));
         });
-      svg.append(s("text", { x: 4, y: TOP - 8 }, "% of the highest"),
+      svg.append(s("text", { x: 4, y: TOP - 10 }, "% of the highest peak"),
         s("text", { x: W - RIGHT, y: H - 4, "text-anchor": "end" }, "m/z (Th)"));
     }
 
@@ -190,7 +198,7 @@
 
   function librarySays(library) {
     const whose = library.own ? "The best candidate’s own library spectrum" : "The nearest analogue’s library spectrum";
-    const facts = [library.name || library.key, library.id || "name not kept by this model", library.adduct,
+    const facts = [library.name || library.key, library.id ? (library.id === library.name ? null : library.id) : "accession not kept by this model", library.adduct,
       `cosine ${library.cosine.toFixed(2)}`, `${library.shared} shared ${library.shared === 1 ? "peak" : "peaks"}`,
       `peaks in bins of ${library.width} Th`];
     return [h("h3", {}, `${whose}, below the query`), h("p", { class: "facts" }, facts.filter(Boolean).join(" · "))];
@@ -247,8 +255,16 @@
     const ours = q.second ? only("first", "second") : [], theirs = q.second ? only("second", "first") : [];
     const isSame = q.second && !ours.length && !theirs.length;
     if (isSame) {
+      const apart = by.map((each, i) => [i, each.first && each.second ? (each.first[3] || 0) - (each.second[3] || 0) : 0])
+        .filter(([, lead]) => Math.abs(lead) >= 0.05).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 6);
       parts.push(h("h3", {}, "Peaks that only one of the two explains"),
-        h("p", {}, "None: both explain the same peaks. They differ in how likely their fragments are (nats of the table)."));
+        h("p", {}, "None: both explain the same peaks, by fragments that are not equally likely.",
+          apart.length ? " They differ most in these (nats, first less second):" : null),
+        apart.length ? h("ul", { class: "pieces apart" }, apart.map(([i, lead]) => h("li", {},
+          structure(q.first.drawing, q.first.fragments[by[i].first[4]], "first"),
+          structure(q.second.drawing, q.second.fragments[by[i].second[4]], "second"),
+          h("div", {}, `${q.query.mz[i].toFixed(4)} (${q.query.height[i]} %) ${by[i].first[1]}`),
+          h("div", { class: lead > 0 ? "for" : "against" }, `${nats(Math.abs(lead))} nats for the ${lead > 0 ? "first" : "second"}`)))) : null);
     } else if (q.second) {
       parts.push(h("h3", {}, "Peaks that only one of the two explains"), h("div", { class: "pair" },
         h("div", {}, h("h4", {}, "the first"), pieces(q, q.first, ours, "first", 6)),
@@ -262,7 +278,7 @@
       h("td", { class: "number" }, q.query.mz[i].toFixed(4)), h("td", { class: "number" }, `${q.query.height[i]} %`), cells(each.first),
       q.second ? cells(each.second) : null));
     const heads = (who) => [h("th", {}, who), h("th", { class: "number" }, "ppm"), h("th", { class: "number" }, "nats")];
-    if (rows.length) parts.push(h("details", { class: "all-peaks", open: isSame ? "" : null }, h("summary", {}, `All ${rows.length} explained peaks`), h("table", {},
+    if (rows.length) parts.push(h("details", { class: "all-peaks" }, h("summary", {}, `All ${rows.length} explained peaks`), h("table", {},
       h("thead", {}, h("tr", {}, h("th", { class: "number" }, "m/z"), h("th", { class: "number" }, "Height"), heads("First"), q.second ? heads("Second") : null)),
       h("tbody", {}, rows))));
     return parts;
@@ -344,6 +360,9 @@
       if (group.classList.contains("open")) close(group); else { open(group); history.replaceState(null, "", "#" + group.id); }
     });
   }
+
+  const whole = document.querySelector(".whole");
+  if (NARROW && whole) whole.open = false;
 
   if ("IntersectionObserver" in window) {
     const seen = new IntersectionObserver((entries) => {
