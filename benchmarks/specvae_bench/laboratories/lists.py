@@ -1,4 +1,4 @@
-"""Lists of contest length: hit@1 with more and less of the library, and by length of the list."""
+"""Lists of contest length: hits with more and less of the library, and by length of the list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.known_share import settle
-from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
@@ -22,12 +22,21 @@ from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.laboratories.methods import ListedQuery, Memory, list_candidates
+from specvae_bench.laboratories.methods import EVERYTHING, ListedQuery, Memory, list_candidates
 from specvae_bench.laboratories.records import Records, cached_arrays, candidate_set
 from specvae_bench.laboratories.report import without_controls
 
 LENGTHS = (30, 100, 300, None)
 """Candidates that a list is cut to, the truth among them; None for all."""
+
+RESCORED = (10, 30, 100, 300, 1000)
+"""How many of the best candidates by other evidence have their fragments compared, in turn."""
+
+ANALOGUES, FRAGMENTS, METFRAG = (
+    "analogues alone",
+    "fragments alone",
+    "fragments, MetFrag's score by our fragments",
+)
 
 # A query and a library spectrum are one record if their peaks agree this closely.
 _SAME_MZ = 1e-3  # Th
@@ -70,20 +79,32 @@ def long_lists(
     queries = [
         _Query(listed, truth, _place(listed.candidates, truth), seed + number)
         for number, (listed, truth) in enumerate(
-            zip(list_candidates(spectra, candidates, models, jobs, console), truths, strict=True)
+            zip(
+                list_candidates(spectra, candidates, models, jobs, console, metfrag=True),
+                truths,
+                strict=True,
+            )
         )
     ]
     own = own_records(records, spectra, truths)
     libraries = _libraries(records, own, truths)
     figures: dict[str, dict[str, dict[str, Any]]] = {}
+    rescored: dict[str, dict[str, dict[str, Any]]] = {}
     for name, rows in libraries.items():
         memory = Memory(records, rows, packed)
-        figures[name] = {}
+        whole = [dict(memory.scores(query.listed)) for query in queries]
+        figures[name], rescored[name] = {}, {}
         for length in LENGTHS:
-            cut = [query.cut(length) for query in queries]
             label = str(length or "all")
-            ranks = _ranks(memory, cut, partial(console.progress, f"{name}, {label}"))
+            ranks = _ranks(
+                memory, queries, whole, length, partial(console.progress, f"{name}, {label}")
+            )
             figures[name][label] = {
+                method: without_controls(found, seed) for method, found in ranks.items()
+            }
+        for n in RESCORED:
+            ranks = _pooled_ranks(memory, queries, n)
+            rescored[name][str(n)] = {
                 method: without_controls(found, seed) for method, found in ranks.items()
             }
     return {
@@ -93,6 +114,7 @@ def long_lists(
         "n_own_records": len(own),
         "n_library_spectra": {name: len(rows) for name, rows in libraries.items()},
         "libraries": figures,
+        "rescored": rescored,
     }
 
 
@@ -115,11 +137,13 @@ class _Query:
     place: int | None
     seed: int
 
-    def cut(self, length: int | None) -> _Query:
-        """Return the query with `length` candidates, the truth among them; None: all."""
-        if length is None:
-            return self
-        kept = _kept(len(self.listed.candidates), self.place, length, self.seed)
+    def kept(self, length: int | None) -> NDArray[np.int64]:
+        """Return the rows of `length` candidates, the truth among them; None: all."""
+        n = len(self.listed.candidates)
+        return np.arange(n) if length is None else _kept(n, self.place, length, self.seed)
+
+    def cut(self, kept: NDArray[np.int64]) -> _Query:
+        """Return the query with these candidates, the truth among them."""
         place = None if self.place is None else int(np.searchsorted(kept, self.place))
         return replace(self, listed=self.listed.cut(kept), place=place)
 
@@ -143,24 +167,62 @@ def _libraries(
 
 
 def _ranks(
-    memory: Memory, queries: Sequence[_Query], progress: Callable[[int, int], None]
+    memory: Memory,
+    queries: Sequence[_Query],
+    whole: Sequence[Mapping[str, NDArray[np.float64]]],
+    length: int | None,
+    progress: Callable[[int, int], None],
 ) -> dict[str, list[TruthRank]]:
-    """Return where each method ranks the truths of all queries."""
+    """Return where each method ranks the truths of all queries, in lists of `length`.
+
+    `whole` are the scores of all candidates of each query by methods that pool no evidence.
+    """
     ranks: dict[str, list[TruthRank]] = {}
     evidence: dict[str, list[Evidence]] = {}
-    for n_done, query in enumerate(queries, start=1):
-        for method, scores in memory.scores(query.listed):
-            ranks.setdefault(method, []).append(query.rank(scores))
-        for method, pooled in memory.evidence(query.listed):
+    shorter = []
+    for n_done, (query, scores_of) in enumerate(zip(queries, whole, strict=True), start=1):
+        kept = query.kept(length)
+        cut = query.cut(kept)
+        shorter.append(cut)
+        for method, pooled in memory.evidence(cut.listed):
             evidence.setdefault(method, []).append(pooled)
+        raw = evidence[EVERYTHING][-1].raw
+        alone = {
+            ANALOGUES: raw[:, EVIDENCE_KINDS.index("analogues")],
+            FRAGMENTS: raw[:, EVIDENCE_KINDS.index("fragments")],
+        }
+        if cut.listed.metfrag is not None:
+            alone[METFRAG] = cut.listed.metfrag
+        for method, scores in scores_of.items():
+            ranks.setdefault(method, []).append(cut.rank(scores[kept]))
+        for method, scores in alone.items():
+            ranks.setdefault(method, []).append(cut.rank(scores))
         progress(n_done, len(queries))
+    return {**ranks, **_settled_ranks(memory, shorter, evidence)}
+
+
+def _pooled_ranks(
+    memory: Memory, queries: Sequence[_Query], rescore: int
+) -> dict[str, list[TruthRank]]:
+    """Return where all evidence ranks the truths, if only so many fragments are compared."""
+    evidence: dict[str, list[Evidence]] = {}
+    for query in queries:
+        for method, pooled in memory.evidence(query.listed, rescore):
+            evidence.setdefault(method, []).append(pooled)
+    return _settled_ranks(memory, queries, evidence)
+
+
+def _settled_ranks(
+    memory: Memory, queries: Sequence[_Query], evidence: Mapping[str, Sequence[Evidence]]
+) -> dict[str, list[TruthRank]]:
     # The program's own scores depend on the share of known compounds, which all queries tell.
-    for method, pooled_of_all in evidence.items():
-        settled = settle(pooled_of_all, memory.pool.weights)
-        ranks[method] = [
-            query.rank(each.scores) for query, each in zip(queries, settled, strict=True)
+    return {
+        method: [
+            query.rank(each.scores)
+            for query, each in zip(queries, settle(of_all, memory.pool.weights), strict=True)
         ]
-    return ranks
+        for method, of_all in evidence.items()
+    }
 
 
 def own_records(

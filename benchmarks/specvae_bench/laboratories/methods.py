@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
+from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.annotation.evidence.pool import Evidence, EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
+from specvae.molecules.fragments import FragmentTable
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.laboratories.records import Records, cached_arrays
 from specvae_bench.retrieval.lookups import TOLERANCE_DA, frequency_logits
@@ -37,6 +39,8 @@ LIBRARY_SEARCHES = (OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY)
 
 Scores = NDArray[np.float64]
 
+_TABLES_AT_ONCE = 256
+
 
 @dataclass(frozen=True, eq=False)
 class ListedQuery:
@@ -52,6 +56,8 @@ class ListedQuery:
         float64 (n_candidates,).
     predicted
         Model -> log-likelihoods of the candidates' fingerprints, float64 (n_candidates,).
+    metfrag
+        MetFrag's scores by our own fragments, float64 (n_candidates,); None if not asked for.
     """
 
     spectrum: Spectrum
@@ -59,6 +65,7 @@ class ListedQuery:
     packed: NDArray[np.uint8]
     fragment_scores: Scores
     predicted: Mapping[str, Scores]
+    metfrag: Scores | None = None
 
     def cut(self, kept: NDArray[np.int64]) -> ListedQuery:
         """Return the query with some of its candidates."""
@@ -68,6 +75,7 @@ class ListedQuery:
             self.packed[kept],
             self.fragment_scores[kept],
             {name: scores[kept] for name, scores in self.predicted.items()},
+            None if self.metfrag is None else self.metfrag[kept],
         )
 
 
@@ -111,22 +119,26 @@ class Memory:
         for name, predicted in query.predicted.items():
             yield f"{name}, fingerprint", predicted
 
-    def evidence(self, query: ListedQuery) -> Iterator[tuple[str, Evidence]]:
+    def evidence(
+        self, query: ListedQuery, rescore: int | None = None
+    ) -> Iterator[tuple[str, Evidence]]:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
-        It assumes that half of the queries are known, until it is settled for a run.
+        It assumes that half of the queries are known, until it is settled for a run. `rescore` is
+        that of `EvidencePool.weigh`.
         """
-        yield EVERYTHING, self._weigh(query, np.zeros(len(query.candidates)))
+        yield EVERYTHING, self._weigh(query, np.zeros(len(query.candidates)), rescore)
         for name, predicted in query.predicted.items():
-            yield f"{name}, everything", self._weigh(query, predicted)
+            yield f"{name}, everything", self._weigh(query, predicted, rescore)
 
-    def _weigh(self, query: ListedQuery, predicted: Scores) -> Evidence:
+    def _weigh(self, query: ListedQuery, predicted: Scores, rescore: int | None) -> Evidence:
         return self.pool.weigh(
             query.spectrum,
             query.candidates,
             query.packed,
             predicted,
             fragment_scores=query.fragment_scores,
+            rescore=rescore,
         )
 
     def _library_searches(self, query: ListedQuery) -> Iterator[tuple[str, Scores]]:
@@ -179,6 +191,8 @@ def list_candidates(
     models: Mapping[str, Annotator],
     jobs: int | None,
     console: Console,
+    *,
+    metfrag: bool = False,
 ) -> list[ListedQuery]:
     """Return queries with what does not depend on the library; fragments from the cache.
 
@@ -190,9 +204,11 @@ def list_candidates(
         Name -> trained model.
     jobs, console
         Processes that compute fingerprints, and where progress is shown.
+    metfrag
+        Whether MetFrag's scores are wanted too.
     """
     packed = _packed(candidates, ANALOGUE_FINGERPRINT, jobs, console)
-    fragments = _fragment_scores(spectra, candidates, console)
+    fragments = _fragment_scores(spectra, candidates, metfrag, console)
     predicted: list[dict[str, Scores]] = [{} for _ in spectra]
     for name, model in models.items():
         logits = model.predict(spectra)
@@ -201,25 +217,20 @@ def list_candidates(
         ):
             predicted[place][name] = log_likelihoods(bits, of_query)
     return [
-        ListedQuery(*row)
-        for row in zip(spectra, candidates, packed, fragments, predicted, strict=True)
+        ListedQuery(spectrum, found, bits, scores["scores"], of_models, scores.get("metfrag"))
+        for spectrum, found, bits, scores, of_models in zip(
+            spectra, candidates, packed, fragments, predicted, strict=True
+        )
     ]
 
 
 def _fragment_scores(
     spectra: Sequence[Spectrum],
     candidates: Sequence[CandidateSet],
+    metfrag: bool,
     console: Console,
-) -> list[Scores]:
-    pool = EvidencePool(
-        # No library is needed for them, but a pool has one.
-        AnalogueIndex(ANALOGUE_BINS.encode_many(spectra[:1]), np.zeros(1, np.int64), ANALOGUE_BINS),
-        [""],
-        [""],
-        np.zeros((1, 1), np.uint8),
-        standard_scorers(),
-    )
-
+) -> list[dict[str, NDArray[Any]]]:
+    kind, compute = ("fragments", _learned) if not metfrag else ("both-fragments", _with_metfrag)
     scores = []
     for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
         # Each query has a file of its own: minutes of work survive an interruption.
@@ -230,16 +241,31 @@ def _fragment_scores(
             "adduct": spectrum.adduct,
             "smiles": list(found.smiles),
         }
-        compute = partial(_fragments_of, pool, spectrum, found)
-        scores.append(cached_arrays("fragments", [SCORERS_FILE], settings, compute)["scores"])
+        build = partial(compute, spectrum, found)
+        scores.append(cached_arrays(kind, [SCORERS_FILE], settings, build))
         console.progress("breaking candidates", n_done, len(spectra))
     return scores
 
 
-def _fragments_of(
-    pool: EvidencePool, spectrum: Spectrum, candidates: CandidateSet
-) -> dict[str, NDArray[Any]]:
-    return {"scores": pool.fragment_scores(spectrum, candidates)}
+def _learned(spectrum: Spectrum, candidates: CandidateSet) -> dict[str, NDArray[Any]]:
+    peaks = Peaks.of(spectrum)
+    scorer = standard_scorers().get(peaks.ion_mode)
+    if scorer is None:
+        return {"scores": np.zeros(len(candidates))}
+    return {"scores": scorer.scores(peaks, map(FragmentTable.of, candidates.molecules))}
+
+
+def _with_metfrag(spectrum: Spectrum, candidates: CandidateSet) -> dict[str, NDArray[Any]]:
+    """Return both scores; each candidate is broken once."""
+    peaks = Peaks.of(spectrum)
+    scorer = standard_scorers().get(peaks.ion_mode)
+    learned, metfrag = [np.empty(0)], [np.empty(0)]
+    for start in range(0, len(candidates), _TABLES_AT_ONCE):
+        rows = np.arange(start, min(start + _TABLES_AT_ONCE, len(candidates)))
+        tables = [FragmentTable.of(molecule) for molecule in candidates.select(rows).molecules]
+        metfrag.append(metfrag_scores(peaks, tables))
+        learned.append(np.zeros(len(rows)) if scorer is None else scorer.scores(peaks, tables))
+    return {"scores": np.concatenate(learned), "metfrag": np.concatenate(metfrag)}
 
 
 def _packed(

@@ -134,7 +134,25 @@ def list_table(lists: Mapping[str, Any]) -> str:
                 for n in lengths
             ]
             rows.append((f"{library}: {method}", *cells))
-    return table((f"{lists['name']}, hit@1 / hit@5", *lengths), rows)
+    written = table((f"{lists['name']}, hit@1 / hit@5", *lengths), rows)
+    # Results of before have none.
+    return f"{written}\n{rescored_table(lists)}" if "rescored" in lists else written
+
+
+def rescored_table(lists: Mapping[str, Any]) -> str:
+    """Return hits where the fragments of the best N by other evidence alone are compared."""
+    rows = []
+    for library, by_number in lists["rescored"].items():
+        for method in next(iter(by_number.values())):
+            found = [of_all[method] for of_all in by_number.values()]
+            cells = [_hits(each) for each in (*found, lists["libraries"][library]["all"][method])]
+            rows.append((f"{library}: {method}", *cells))
+    numbers = next(iter(lists["rescored"].values()))
+    return table((f"{lists['name']}, fragments of the best; hit@1 / 5 / 20", *numbers, "all"), rows)
+
+
+def _hits(figures: Mapping[str, Any]) -> str:
+    return " / ".join(f"{100 * figures[f'hit_at_{k}']:.1f}" for k in (1, 5, 20))
 
 
 def draw(result: Mapping[str, Any], path: Path, title: str) -> None:

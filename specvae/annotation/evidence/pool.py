@@ -380,12 +380,12 @@ class EvidencePool:
             "fragments": np.zeros(len(candidates)),
             "library": self._own_spectra_ratios(cosines, own),
         }
-        if fragment_scores is None:
-            others = np.zeros(len(candidates)) if prior is None else prior.copy()
-            for kind in EVIDENCE_KINDS:
-                others += self.weights[kind] * columns[kind]
-            fragment_scores = self._cascade(query, candidates, others, own >= 0, rescore)
-        columns["fragments"] = fragment_scores
+        others = np.zeros(len(candidates)) if prior is None else prior.copy()
+        for kind in EVIDENCE_KINDS:
+            others += self.weights[kind] * columns[kind]
+        columns["fragments"] = self._cascade(
+            query, candidates, others, own >= 0, rescore, fragment_scores
+        )
         rows = self.index.best_rows(likeness, nearest)
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
@@ -476,17 +476,22 @@ class EvidencePool:
         others: NDArray[np.float64],
         measured: NDArray[np.bool_],
         rescore: int | None,
+        known: NDArray[np.float64] | None,
     ) -> NDArray[np.float64]:
         """Return fragment scores, those of the best by the `others` computed.
 
-        All the rest have one score, which leaves them below the best and in their order.
+        All the rest have one score, which leaves them below the best and in their order. What is
+        `known` of the scores already is not computed.
         """
         if rescore is None or rescore >= len(candidates) or not self.has_fragments(query):
-            return self.fragment_scores(query, candidates)
+            return self.fragment_scores(query, candidates) if known is None else known
         # Of candidates that tie at the border, all are compared.
         chosen = measured | (others >= -np.partition(-others, rescore - 1)[rescore - 1])
         scores = np.zeros(len(candidates))
-        found = self.fragment_scores(query, candidates.select(np.flatnonzero(chosen)))
+        if known is None:
+            found = self.fragment_scores(query, candidates.select(np.flatnonzero(chosen)))
+        else:
+            found = known[chosen]
         scores[chosen] = found
         weight = self.weights["fragments"]
         if not chosen.all():

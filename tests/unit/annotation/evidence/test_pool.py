@@ -283,6 +283,11 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     assert part.scores[~chosen].max() < part.scores[chosen].min()
     assert np.all(np.diff(part.scores[~chosen]) < 0)
     broken.clear()
+    # What is known of the scores already gives the same, and nothing is broken for it.
+    known = whole.raw[:, place].copy()
+    again = only.weigh(query, found, packed, best_first, rescore=2, fragment_scores=known)
+    np.testing.assert_array_equal(again.scores, part.scores)
+    assert not broken
     everything = pool.weigh(query, found, packed, best_first, rescore=6)
     np.testing.assert_array_equal(everything.scores, whole.scores)
     assert len(broken) == 6

@@ -21,7 +21,7 @@ from specvae_bench.laboratories.folds import (
     default_groups,
     runs_of,
 )
-from specvae_bench.laboratories.lists import own_records
+from specvae_bench.laboratories.lists import ANALOGUES, FRAGMENTS, METFRAG, own_records
 from specvae_bench.laboratories.methods import (
     EVERYTHING,
     LIBRARY_SEARCHES,
@@ -233,10 +233,17 @@ def test_the_command_ranks_with_the_library_of_the_others(
         "without their compounds": 5,
     }
     assert libraries["other laboratories"]["all"][LIBRARY_SEARCHES[0]]["hit_at_1"] == 1.0
+    for name in (ANALOGUES, FRAGMENTS, METFRAG):
+        assert libraries["whole library"]["30"][name]["n_queries"] == 1
+    # No list is longer than 10.
+    rescored = result["lists"]["rescored"]["other laboratories"]
+    assert list(rescored) == ["10", "30", "100", "300", "1000"]
+    assert rescored["10"][EVERYTHING] == libraries["other laboratories"]["all"][EVERYTHING]
     assert (output / "truth.csv").read_text().splitlines()[0] == "query_id,inchikey14"
     assert (output / "laboratories.png").stat().st_size > 0
     written = (output / "table.md").read_text()
     assert "| random |" in written
+    assert "| whole library: everything | 100.0 / 100.0 / 100.0 |" in written
     assert f"| {EVERYTHING}, {STRUCK} |" in written
 
 
