@@ -94,7 +94,7 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Repeats of the quick measurements; medians are reported.",
+    help="Repeats of the quick measurements; medians are reported, of fragments the least.",
 )
 @click.option(
     "--read-repeats",
