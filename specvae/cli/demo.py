@@ -77,6 +77,7 @@ def demo(output: Path, device: str) -> None:
     from specvae.annotation.ranking.run import RankingRun
 
     console = Console()
+    console.log("the first run compiles functions and takes up to a minute, later ones seconds")
     queries, candidates = output / "queries.mgf", output / "candidates.csv"
     annotator = Annotator.load(model, device)
     run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1), console)

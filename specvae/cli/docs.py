@@ -18,7 +18,7 @@ _INSTALLED = ("share", "doc", "specvae")
 
 
 @click.command(cls=Command)
-@click.argument("page", required=False)
+@click.argument("page", required=False, shell_complete=lambda *given: _beginning(given[-1]))
 @settings_options
 @verbosity
 def docs(page: str | None) -> None:
@@ -49,6 +49,11 @@ def docs(page: str | None) -> None:
         click.echo_via_pager(text)
     else:
         click.echo(text, nl=False)
+
+
+def _beginning(text: str) -> list[str]:
+    """Return the pages whose name begins with a text, for the Tab key."""
+    return [name for name in pages() if name.startswith(text)]
 
 
 def pages() -> dict[str, Path]:

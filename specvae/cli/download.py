@@ -53,7 +53,7 @@ class _InterruptedError(Exception):
 
 
 @click.command(cls=Command)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=lambda *given: _beginning(given[-1]))
 @click.argument("url", required=False)
 @click.option(
     "-o",
@@ -125,6 +125,11 @@ def download(
         click.echo(str(path))
     if dataset.note:
         console.log(f"note: {dataset.note}")
+
+
+def _beginning(text: str) -> list[str]:
+    """Return what can be fetched whose name begins with a text, for the Tab key."""
+    return [name for name in (*datasets.CATALOGUE, _MODEL) if name.startswith(text)]
 
 
 def _download_model(url: str | None, output: Path, sha256: str | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from conftest import run_specvae
 
 from specvae.cli import docs
@@ -114,6 +115,23 @@ def test_pages_of_the_documentation() -> None:
     page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
     for name in ("formats", "formats.md", "docs/formats.md"):
         assert run_specvae("docs", name).stdout == page
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("specvae anno", ["annotate"]),
+        ("specvae train --model-kind svae-", ["svae-star"]),
+        ("specvae annotate --cand", ["--candidates"]),
+        ("specvae docs for", ["formats"]),
+        ("specvae download mo", ["mona", "model"]),
+        ("specvae pool b", ["build"]),
+    ],
+)
+def test_the_tab_key_completes(words: str, wanted: list[str]) -> None:
+    *given, last = words.split()[1:]
+    complete = ShellComplete(cli, {}, "specvae", "_SPECVAE_COMPLETE")
+    assert sorted(item.value for item in complete.get_completions(given, last)) == sorted(wanted)
 
 
 def test_no_documentation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
