@@ -417,8 +417,11 @@ def _cells_of_record(record: Sequence[str]) -> Cells:
         with quiet_rdkit():
             mol = Chem.MolFromMolBlock("\n".join(record[: end + 1]) + "\n")
             stated["smiles"] = "" if mol is None else Chem.MolToSmiles(mol)
+    # The first line is an identifier in some files and a name in others.
     if not stated["id"]:
         stated["id"] = title
+    elif not stated["name"] and title != stated["id"]:
+        stated["name"] = title
     return Cells(**{**stated, "query_id": ""})
 
 

@@ -295,7 +295,7 @@ def of_databases() -> Iterator[tuple[str, str, tuple[str, str, str]]]:
         "CO", "wood spirit", "caffeine",
     )  # fmt: skip
     yield "b.sdf.gz", f"{MOLBLOCK}>  <SMILES>\nCCO\n\n> <DATABASE_ID>\nX1\n\n$$$$\n", (
-        "CCO", "", "X1",
+        "CCO", "caffeine", "X1",
     )  # fmt: skip
 
 
