@@ -7,6 +7,7 @@ import pytest
 
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.errors import InputError
+from specvae.molecules import candidates
 from specvae.molecules.candidates import CandidatePool, read_candidates
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import parse_molecule
@@ -50,6 +51,19 @@ def test_pool_holds_what_the_table_holds(pool_path: Path, structures: Path) -> N
         assert everything.first_block[i] == molecule.first_block
         assert everything.exact_mass[i] == molecule.exact_mass
     np.testing.assert_array_equal(everything.packed, LAYOUT.compute(list(everything.smiles)))
+
+
+@pytest.mark.parametrize("far", [0, 3, 1024])
+def test_rows_far_apart_are_read_in_the_order_asked_for(
+    pool_path: Path, monkeypatch: pytest.MonkeyPatch, far: int
+) -> None:
+    """Those between two mass windows are not read."""
+    monkeypatch.setattr(candidates, "_FAR_ROWS", far)
+    with CandidatePool.open(pool_path, LAYOUT) as pool:
+        everything = pool.slice(0, len(pool)).packed
+        for rows in ([12, 13, 2, 1, 15], [4], []):
+            chosen = np.array(rows, np.int64)
+            np.testing.assert_array_equal(pool.packed(LAYOUT, chosen), everything[chosen])
 
 
 @pytest.mark.parametrize("ppm", [0.0, 1.0, 10.0, 1e5, 1e7])
