@@ -303,12 +303,12 @@ def mutation_table() -> str:
 def structures_table() -> str:
     """Return what became of the structures of tables, and why some were skipped."""
     results = json.loads((RESULTS / "structures.json").read_text(encoding="utf-8"))
-    columns = ("tried", "ranked", "skipped", "badly")
+    columns = ("tried", "ranked", "twice", "skipped", "drawn", "badly")
     rows = [
         (
             f"`{result['table']}`",
             f"{result['rows']:,}",
-            *(f"{result.get(column, 0):,}" for column in columns),
+            *(f"{result[column]:,}" for column in columns),
             "; ".join(f"{reason} {n:,}" for reason, n in result["reasons"].items()),
         )
         for result in results

@@ -44,7 +44,8 @@ from specvae.spectra.spectrum import Spectrum
 _BATCH = 500
 _LONGEST_BATCH = 60.0  # s of this process's own time
 _COLUMNS = ("smiles", "inchi")
-_COUNTED = ("tried", "ranked", "skipped", "drawn", "badly")
+_KEYS = ("inchikey", "inchikey14")
+_COUNTED = ("tried", "ranked", "twice", "skipped", "drawn", "badly")
 # Peaks at many nominal masses, so that pieces of every size are looked for.
 _QUERY = Spectrum(
     mz=np.arange(41.0, 601.0, 8.0) + 0.04,
@@ -76,13 +77,19 @@ class Outcome:
 def sampled(path: Path, first: int, sample: int, seed: int) -> list[dict[str, str]]:
     """Return the rows from `first` on, or so many of them, drawn at random, in their order."""
     rows = [
-        {column: row[column] for column in _COLUMNS if column in row}
+        {column: row[column] for column in (*_COLUMNS, *_KEYS) if column in row}
         for number, (_, row) in enumerate(read_named_rows(path))
         if number >= first
     ]
     if not sample or sample >= len(rows):
         return rows
     return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), sample))]
+
+
+def n_twice(rows: Sequence[dict[str, str]]) -> int:
+    """Return how many rows have the first block of an earlier one, by the table's own InChIKeys."""
+    blocks = [row[key][:14] for row in rows for key in _KEYS if row.get(key)]
+    return len(blocks) - len(set(blocks))
 
 
 def try_batch(
@@ -95,7 +102,7 @@ def try_batch(
     """Rank the structures of a batch for one spectrum, and draw every n-th of them."""
     table = folder / "batch.csv"
     with table.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ("query_id", *_COLUMNS))
+        writer = csv.DictWriter(stream, ("query_id", *_COLUMNS), extrasaction="ignore")
         writer.writeheader()
         writer.writerows({"query_id": "q", **row} for row in rows)
     run = RankingRun(annotator, RunOptions(candidates=table, n_jobs=1))
@@ -103,6 +110,10 @@ def try_batch(
     annotations = result.annotations if isinstance(result, Answer) else ()
     outcome.counts["ranked"] += len(annotations)
     outcome.counts["skipped"] += len(run.candidates.skips)
+    twice = n_twice(rows)
+    outcome.counts["twice"] += twice
+    if lost := len(rows) - twice - len(annotations) - len(run.candidates.skips):
+        outcome.fail(f"{lost} rows neither ranked nor skipped", rows)
     for skip in run.candidates.skips:
         outcome.reasons[re.sub(r"[:(].*|[\d,]+ ", "", skip.detail).strip()] += 1
     for note, n in run.candidates.notes.items():

@@ -6,6 +6,7 @@ of its own and is removed when the job is: by the client, after a while, or at t
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import queue
@@ -40,6 +41,7 @@ from specvae.annotation.ranking.result import QueryResult
 from specvae.annotation.ranking.run import RankingRun
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text
+from specvae.molecules.molecule import take_interrupts
 
 TABLES = ("ranked.csv", "ranked.tsv", "ranked.jsonl", "ranked.mztab", "summary.csv")
 RESULTS = (*TABLES, "report.html", "provenance.json")
@@ -50,6 +52,7 @@ _UNSAFE_CHARACTER = re.compile(r"[^\w.+-]")
 _MOST_FILES = 20
 _MOST_JOBS = 64  # kept at once, those waiting included
 _CHUNK = 1 << 20
+_INTERRUPTS_EVERY = 0.5  # s
 
 
 @dataclass(frozen=True)
@@ -354,7 +357,9 @@ def create_app(desk: Desk, *, token: str | None = None) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         desk.start()
+        interrupts = asyncio.create_task(_keep_interrupts())
         yield
+        interrupts.cancel()
         await run_in_threadpool(desk.stop)
 
     app = Starlette(
@@ -364,6 +369,13 @@ def create_app(desk: Desk, *, token: str | None = None) -> Starlette:
     )
     app.add_middleware(Guard, token=token, most=desk.limits.upload)
     return app
+
+
+async def _keep_interrupts() -> None:
+    """Take Ctrl-C back from RDKit again and again, which jobs use in a thread of their own."""
+    while True:
+        take_interrupts()
+        await asyncio.sleep(_INTERRUPTS_EVERY)
 
 
 class _Routes:

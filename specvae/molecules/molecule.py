@@ -214,18 +214,24 @@ def fragment_smiles(mol: Chem.Mol, atoms: Sequence[int]) -> str:
 
 @contextmanager
 def quiet_rdkit() -> Iterator[None]:
-    """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands.
-
-    A substructure search of RDKit 2026.03 leaves RDKit's own handler of SIGINT behind, which
-    swallows the first Ctrl-C for the rest of the process's life.
-    """
+    """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`)."""
     try:
         with rdBase.BlockLogs():
             yield
     finally:
-        handler = signal.getsignal(signal.SIGINT)
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
+        take_interrupts()
+
+
+def take_interrupts() -> None:
+    """Take SIGINT back from RDKit; in another thread than the main one, do nothing.
+
+    A substructure search of RDKit 2026.03 leaves RDKit's own handler of SIGINT behind, which
+    swallows the first Ctrl-C for the rest of the process's life. Only the main thread may put
+    Python's in its place again.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
 
 
 def _shown(text: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -193,3 +197,27 @@ def test_eight_clients_lose_no_request(client: TestClient, desk: Desk, folder: P
         thread.join()
     assert states == ["done"] * 8
     assert desk.jobs == {}
+
+
+def test_ctrl_c_reaches_the_server_after_another_handler_took_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specvae.cli.serving._INTERRUPTS_EVERY", 0.01)
+    caught: list[int] = []
+
+    async def interrupted() -> None:
+        app = create_app(desk)
+        async with app.router.lifespan_context(app):
+            # Beneath Python, as RDKit does it in the thread that ranks.
+            ctypes.CDLL(None).signal(signal.SIGINT, ctypes.c_void_p(1))
+            await asyncio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.05)
+
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(interrupted())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught == [signal.SIGINT]
