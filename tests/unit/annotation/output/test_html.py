@@ -242,17 +242,17 @@ def test_a_spectrum_shows_its_strongest_peaks(tmp_path: Path) -> None:
     assert shown["mz"] == sorted(shown["mz"])
 
 
-def test_a_thousand_queries_make_a_small_file(tmp_path: Path) -> None:
+def test_each_of_many_queries_takes_little_room(tmp_path: Path) -> None:
     answers = []
-    for n in range(1000):
+    for n in range(0, 1000, 10):
         smiles = "C" * (n % 50 + 1) + "N" * (n // 50 + 1) + "c1ccccc1OC(=O)C1CCCCC1"
         answer = replace(explained(), query=Query.settle(spectrum(f"query {n}", 60)))
         best = replace(answer.annotations[0], smiles=smiles, molecule=Molecule.parse(smiles))
         answers.append(replace(answer, annotations=(best,) * 10))
     path = tmp_path / "report.html"
     write_report(answers, path, title="many", provenance={})
-    assert path.stat().st_size < 12_000_000
-    assert path.read_text(encoding="utf-8").count("<tbody id=") == 1000
+    assert path.stat().st_size < 1_200_000  # a thousand: 12 MB
+    assert path.read_text(encoding="utf-8").count("<tbody id=") == 100
 
 
 def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
