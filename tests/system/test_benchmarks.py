@@ -217,7 +217,7 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
         "pools",
     )
     chosen = [argument for part in parts for argument in ("--part", part)]
-    chosen += ["--pool-rows", "2000", "--pool-queries", "5"]
+    chosen += ["--pool-rows", "800", "--pool-queries", "5"]
     spectra = ("--spectra", library)
     run_specvae("bench", "speed", *spectra, *chosen, "--repeats", 1, "-o", output)
     result = json.loads(output.read_text())
@@ -230,6 +230,6 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
     assert result["threads"] == 1
     assert 0 < result["comparisons"]["share_of_reading"] < 1
     (made,), (searched,) = result["pools"]["made"], result["pools"]["searched"]
-    assert (made["rows"], searched["rows"], searched["queries"]) == (2000, 2000, 5)
+    assert (made["rows"], searched["rows"], searched["queries"]) == (800, 800, 5)
     assert searched["peak_mib"] > 0
     assert output.with_suffix(".png").stat().st_size > 0

@@ -31,6 +31,9 @@ def test_the_array_job_gives_the_table_of_one_run(tmp_path: Path, demo_model: Pa
     (tmp_path / "annotate.sbatch").write_text(text, encoding="utf-8")
     records = (DEMO / "queries.mgf").read_text(encoding="utf-8").split("\n\n")[:12]
     (tmp_path / "q.mgf").write_text("\n\n".join(records) + "\n\n", encoding="utf-8")
+    structures = (DEMO / "candidates.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    candidates = tmp_path / "candidates.csv"
+    candidates.write_text("".join(structures[:300]), encoding="utf-8")
     (tmp_path / "specvae").write_text(
         f'#!/bin/sh\nexec "{sys.executable}" -m specvae.cli.main "$@"\n'
     )
@@ -39,7 +42,7 @@ def test_the_array_job_gives_the_table_of_one_run(tmp_path: Path, demo_model: Pa
         **os.environ,
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "QUERIES": "q.mgf",
-        "CANDIDATES": str(DEMO / "candidates.csv"),
+        "CANDIDATES": str(candidates),
         "MODEL": str(demo_model),
         "SLURM_ARRAY_TASK_COUNT": "2",
     }
@@ -58,7 +61,7 @@ def test_the_array_job_gives_the_table_of_one_run(tmp_path: Path, demo_model: Pa
     assert len(made) == 2
     assert made == {path: path.stat().st_mtime_ns for path in made}
     run_specvae("merge", *sorted(made), "-o", "ranked.csv", cwd=tmp_path)
-    files = ("--candidates", DEMO / "candidates.csv", "--model", demo_model)
+    files = ("--candidates", candidates, "--model", demo_model)
     run_specvae("annotate", "q.mgf", *files, "-o", "one.csv", cwd=tmp_path)
     assert (tmp_path / "ranked.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
