@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from make_tables import SETS
 from specvae_bench.folds import topk
 from specvae_bench.retrieval import report as retrieval
 from specvae_bench.supervision import report as supervision
@@ -22,14 +23,7 @@ from specvae.annotation.output.plots import plot_reliability
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RETRIEVAL = {"massbank-fold": "MassBank compounds held out", "casmi2016": "CASMI 2016"}
-TOP_K = {
-    "massbank-fold": "MassBank compounds held out",
-    "massbank-negative": "MassBank compounds held out, [M-H]-",
-    "massbank-sodium": "MassBank compounds held out, [M+Na]+",
-    "casmi2016": "CASMI 2016, positive challenges",
-    "casmi2016-negative": "CASMI 2016, negative challenges",
-    "casmi2017": "CASMI 2017, positive challenges",
-}
+TOP_K = {name: title for name, title in SETS.items() if not name.endswith("-nats")}
 
 
 def main(folder: Path = RESULTS) -> None:

@@ -7,7 +7,7 @@ included) behind ``n_better`` ones. Under random tie-breaking its rank is unifor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,12 +133,8 @@ def top_k_intervals(
     sums = np.zeros((n_groups, k_max))
     np.add.at(sums, group, hits)
     sizes = np.bincount(group, minlength=n_groups).astype(np.float64)
-    rng = np.random.default_rng(seed)
     means = np.empty((n_resamples, k_max))
-    n_rows = max(_DRAWS // n_groups, 1)
-    for start in range(0, n_resamples, n_rows):
-        rows = slice(start, min(start + n_rows, n_resamples))
-        draws = rng.integers(0, n_groups, size=(rows.stop - rows.start, n_groups))
+    for rows, draws in _resampled(n_groups, n_resamples, seed):
         counts = np.stack([np.bincount(row, minlength=n_groups) for row in draws])
         means[rows] = (counts @ sums) / (counts @ sizes)[:, np.newaxis]
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
@@ -186,19 +182,28 @@ def bootstrap_interval(
         return (float("nan"), float("nan"))
     _, group = np.unique(np.asarray(molecules), return_inverse=True)
     n_groups = int(group.max()) + 1
-    rng = np.random.default_rng(seed)
     sums = np.bincount(group, weights=values, minlength=n_groups)
     sizes = np.bincount(group, minlength=n_groups)
     means = np.empty(n_resamples)
-    # Rows are drawn in batches, which bounds the memory; the generator gives the same numbers.
-    n_rows = max(_DRAWS // n_groups, 1)
-    for start in range(0, n_resamples, n_rows):
-        rows = slice(start, min(start + n_rows, n_resamples))
-        draws = rng.integers(0, n_groups, size=(rows.stop - rows.start, n_groups))
+    for rows, draws in _resampled(n_groups, n_resamples, seed):
         means[rows] = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return (float(low), float(high))
+
+
+def _resampled(
+    n_groups: int, n_resamples: int, seed: int
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Yield some of the resamples at a time, and the groups drawn for each, (rows, n_groups).
+
+    The batches bound the memory; the generator gives the same numbers as in one.
+    """
+    rng = np.random.default_rng(seed)
+    n_rows = max(_DRAWS // n_groups, 1)
+    for start in range(0, n_resamples, n_rows):
+        rows = slice(start, min(start + n_rows, n_resamples))
+        yield rows, rng.integers(0, n_groups, size=(rows.stop - rows.start, n_groups))
 
 
 def summarise(
