@@ -52,8 +52,14 @@ class StructureError(SpecvaeError):
     """A molecular structure cannot be parsed or has no defined mass."""
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return the known name that is spelt most like `name`, for a message about an unknown one."""
+def nearest(name: object, known: Iterable[str], likeness: float = 0.0) -> str:
+    """Return the known name that is spelt most like `name`, for a message about an unknown one.
+
+    Capitals make no difference. The result is empty if no known name has at least this `likeness`
+    (from 0, nothing in common, to 1, the same).
+    """
     import difflib  # Only failing commands need it; this module is loaded by all.
 
-    return difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)[0]
+    by_lower = {known_name.lower(): known_name for known_name in known}
+    alike = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=likeness)
+    return by_lower[alike[0]] if alike else ""

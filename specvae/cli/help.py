@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from specvae.errors import nearest
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
         "spectra", "unpaired-spectra", "unpaired-molecules", "structures", "molecules",
@@ -119,8 +121,5 @@ class Choice(click.Choice[str]):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known word that is most like another, or nothing."""
-    import difflib  # Only failing commands need it.
-
-    by_lower = {name.lower(): name for name in known}
-    alike = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[alike[0]]!r}?" if alike else ""
+    alike = nearest(word, known, likeness=0.6)
+    return f" Did you mean {alike!r}?" if alike else ""

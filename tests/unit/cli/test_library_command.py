@@ -40,11 +40,6 @@ PARAXANTHINE = "Cn1cnc2c1c(=O)n(C)c(=O)[nH]2"
 PEAKS = (61.3, 77.4, 99.2, 121.6)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 def msp(path: Path, *records: tuple[str, str, tuple[float, ...]]) -> Path:
     """Write records of name, structure and peaks as [M+H]+."""
     with path.open("w", encoding="utf-8") as stream:

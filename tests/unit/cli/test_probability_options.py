@@ -54,11 +54,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 def run(command: str, folder: Path, *options: object, model: str = "calibrated") -> Result:
     commands = {"annotate": annotate, "evaluate": evaluate}
     arguments = [

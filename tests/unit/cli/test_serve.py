@@ -38,11 +38,6 @@ def annotator(folder: Path) -> Annotator:
     return Annotator.load(folder / "m.safetensors", "cpu")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def desk(folder: Path, annotator: Annotator, tmp_path: Path) -> Desk:
     rooms = tmp_path / "rooms"

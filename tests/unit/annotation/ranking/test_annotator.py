@@ -23,11 +23,6 @@ from specvae.molecules.molecule import Molecule
 from specvae.vae.checkpoint import save_checkpoint
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def annotator() -> Annotator:
     return tiny_annotator()

@@ -31,11 +31,6 @@ THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
 THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def annotator() -> Annotator:
     annotator = tiny_annotator()

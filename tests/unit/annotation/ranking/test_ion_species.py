@@ -30,11 +30,6 @@ HEAVIER = "NCC=CCNC(=O)c1nc(C)n(O)n1"
 PEAKS = "138.066 10\n110.071 20"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def annotator() -> Annotator:
     return tiny_annotator()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +22,6 @@ from specvae.molecules.candidates import CandidateSet
 WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
 N = len(SCORE_FEATURES)
 FLAT = ProbabilityModel((), (0.0,) * N, (1.0,) * N, (0.0,) * (N + 1), (0.0,) * (N + 1))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,6 @@ from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def annotator() -> Annotator:
     return tiny_annotator()

@@ -32,11 +32,6 @@ REMEMBERED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def annotator() -> Annotator:
     """Return an untrained model that remembers three compounds, with the shipped probabilities."""

@@ -68,7 +68,6 @@ def annotator() -> Annotator:
 def test_calibration_is_of_the_compounds_held_out(
     annotator: Annotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path))
     structures = tmp_path / "structures.csv"
     structures.write_text("smiles\n" + "\n".join(ALCOHOLS + ACIDS[:-1]) + "\n", encoding="utf-8")
     queries = [spectrum_of(smiles, 43.05, 57.07) for smiles in ALCOHOLS + ACIDS]

@@ -44,11 +44,6 @@ BLOCK = {smiles: parse_molecule(smiles).first_block for smiles in ALCOHOLS}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(autouse=True)
 def small_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write something in place of the curves, which take half of the time of a tiny training."""
     monkeypatch.setattr(module, "plot_training", lambda _, path: path.write_bytes(b"curves"))

@@ -72,9 +72,10 @@ def test_presets_of_the_kinds() -> None:
             }
 
 
-def test_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"'optim.learning_rates'.*'optim.learning_rate'"):
-        override(TrainConfig(), {"optim.learning_rates": 0.1})
+@pytest.mark.parametrize("key", ["optim.learning_rates", "OPTIM.LEARNING_RATE"])
+def test_unknown_key_names_the_nearest(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{key}'.*'optim.learning_rate'"):
+        override(TrainConfig(), {key: 0.1})
 
 
 @pytest.mark.parametrize(

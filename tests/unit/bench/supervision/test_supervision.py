@@ -169,12 +169,11 @@ def test_no_structure_is_drawn_that_is_to_be_unknown(
 
 
 @pytest.fixture
-def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Material:
+def material(tmp_path: Path) -> Material:
     """Return alcohols of 2 to 25 carbons, three spectra each, one problem, and two other molecules.
 
     The longest come first, those of even rows before the others: no order is that of another.
     """
-    monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "cache"))
     smiles = ["C" * n + "O" for n in range(25, 1, -1)]
     pairs = [
         (
