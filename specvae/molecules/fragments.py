@@ -25,7 +25,7 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, ZERO, Graph, compiled, inner
 from specvae.molecules.lanes import lowest_bit
 from specvae.molecules.molecule import Molecule
 
@@ -41,6 +41,9 @@ CHUNK = 4
 """Atoms whose sets are tabled together: sums over a set of atoms are looked up chunk by chunk."""
 
 CHUNK_SETS = 1 << CHUNK
+
+Words = tuple[int] | NDArray[np.int64]
+"""What `words_of` returns."""
 
 
 class _Sums(NamedTuple):
@@ -123,7 +126,9 @@ class FragmentTable:
         ).astype(np.int16)
         graph = Graph.take(Chem.RenumberAtoms(mol, order.tolist()))
         words = words_of(graph)
-        masks, steps = _fragments(words, len(order), graph.bonds, n_steps, max_fragments)
+        sets = cut_sets(len(words), len(order), graph.bonds)
+        adjacency = _adjacency(len(words), len(order), graph.bonds)
+        masks, steps = _fragments(words, adjacency, sets, graph.bonds, n_steps, max_fragments)
         for array in (masks, steps, order, *graph):
             array.setflags(write=False)
         return cls(masks, steps, order, graph)
@@ -245,15 +250,17 @@ class FragmentTable:
         return sums
 
 
-def words_of(graph: Graph) -> tuple[int, ...]:
-    """Return a tuple as long as the words that hold a bit for each atom, or for each bond.
+def words_of(graph: Graph) -> Words:
+    """Return something as long as the words that hold a bit for each atom, or for each bond.
 
-    The compiler knows the length of a tuple, but not that of an array: loops over one word vanish.
+    Of one word it is a tuple, whose length the compiler knows, so that loops over the words vanish.
+    Of more it is an array, so that one compiled function serves all of them.
     """
-    return (0,) * (max(len(graph.atoms), len(graph.bonds), 1) + 63 >> 6)
+    n_words = max(len(graph.atoms), len(graph.bonds), 1) + 63 >> 6
+    return (0,) if n_words == 1 else np.zeros(n_words, np.int64)
 
 
-@compiled
+@inner
 def chunk_of(masks: NDArray[np.uint64], fragment: int, k: int) -> int:
     """Return which of the atoms of one chunk a fragment has, as a number below `CHUNK_SETS`."""
     word = masks[fragment, k * CHUNK >> 6] >> np.uint64(k * CHUNK & 63)
@@ -261,13 +268,12 @@ def chunk_of(masks: NDArray[np.uint64], fragment: int, k: int) -> int:
 
 
 @compiled
-def cut_sets(words: tuple[int, ...], n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
+def cut_sets(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
     """Return the bonds that lead out of each set of atoms of a chunk.
 
     uint64 (n_chunks, `CHUNK_SETS`, n_words). Those of a whole mask are the exclusive or of its
     chunks' sets: a bond with both ends inside is in two of the atoms' sets.
     """
-    n_words = len(words)
     sets = np.zeros(((n_atoms + CHUNK - 1) // CHUNK, CHUNK_SETS, n_words), np.uint64)
     for i in range(len(bonds)):
         for end in range(2):
@@ -282,7 +288,7 @@ def cut_sets(words: tuple[int, ...], n_atoms: int, bonds: NDArray[np.int16]) -> 
     return sets
 
 
-@compiled
+@inner
 def cut_word(
     w: int, fragment: int, masks: NDArray[np.uint64], sets: NDArray[np.uint64]
 ) -> np.uint64:
@@ -293,9 +299,9 @@ def cut_word(
     return word
 
 
-@compiled
+@inner
 def _cost(
-    words: tuple[int, ...],
+    words: Words,
     fragment: int,
     masks: NDArray[np.uint64],
     sets: NDArray[np.uint64],
@@ -312,11 +318,9 @@ def _cost(
 
 
 @compiled
-def _adjacency(
-    words: tuple[int, ...], n_atoms: int, bonds: NDArray[np.int16]
-) -> NDArray[np.uint64]:
+def _adjacency(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
     """Return the set of each atom's neighbours, uint64 (n_atoms, n_words)."""
-    adjacency = np.zeros((n_atoms, len(words)), np.uint64)
+    adjacency = np.zeros((n_atoms, n_words), np.uint64)
     for i in range(len(bonds)):
         for side in range(2):
             other = np.int64(bonds[i, 1 - side])
@@ -325,9 +329,9 @@ def _adjacency(
     return adjacency
 
 
-@compiled
+@inner
 def _next_atom(
-    words: tuple[int, ...], a: int, adjacency: NDArray[np.uint64], unmet: NDArray[np.uint64]
+    words: Words, a: int, adjacency: NDArray[np.uint64], unmet: NDArray[np.uint64]
 ) -> int:
     """Return the lowest neighbour of an atom that was not met yet, -1 if there is none."""
     for w in range(len(words)):
@@ -337,9 +341,9 @@ def _next_atom(
     return -1
 
 
-@compiled
+@inner
 def _close_rings(
-    words: tuple[int, ...],
+    words: Words,
     a: int,
     b: int,
     whole: NDArray[np.uint64],
@@ -367,9 +371,9 @@ def _close_rings(
     return n_closures
 
 
-@compiled
+@inner
 def _walk(
-    words: tuple[int, ...],
+    words: Words,
     whole: NDArray[np.uint64],
     adjacency: NDArray[np.uint64],
     unmet: NDArray[np.uint64],
@@ -385,7 +389,7 @@ def _walk(
     bond leads to (`below`). Of an atom's neighbours the lowest is met first.
     """
     one = np.uint64(1)
-    root = 0
+    root = ZERO
     for w in range(len(words) - 1, -1, -1):
         unmet[w] = whole[w]
         if whole[w] != np.uint64(0):
@@ -398,7 +402,7 @@ def _walk(
     below[root, root >> 6] = one << np.uint64(root & 63)
     preorder[0] = root
     n_seen = 1
-    n_closures = 0
+    n_closures = ZERO
     a = root
     while a >= 0:
         b = _next_atom(words, a, adjacency, unmet)
@@ -424,9 +428,9 @@ def _walk(
     return n_seen if n_closures <= _MAX_CLOSURES else 0
 
 
-@compiled
+@inner
 def _take_cut(
-    words: tuple[int, ...],
+    words: Words,
     a: int,
     b: int,
     label: NDArray[np.uint64],
@@ -448,9 +452,9 @@ def _take_cut(
     return True
 
 
-@compiled
+@inner
 def _add_both(
-    words: tuple[int, ...],
+    words: Words,
     cut: NDArray[np.uint64],
     whole: NDArray[np.uint64],
     side: NDArray[np.uint64],
@@ -486,9 +490,9 @@ def _add_both(
     return count
 
 
-@compiled
+@inner
 def _break(
-    words: tuple[int, ...],
+    words: Words,
     start: int,
     end: int,
     queue: NDArray[np.int32],
@@ -524,7 +528,7 @@ def _break(
     return count
 
 
-@compiled
+@inner
 def _queue_by_cost(
     costs: NDArray[np.int32], start: int, end: int, queue: NDArray[np.int32]
 ) -> None:
@@ -544,15 +548,14 @@ def _queue_by_cost(
 
 @compiled
 def _fragments(
-    words: tuple[int, ...],
-    n_atoms: int,
+    words: Words,
+    adjacency: NDArray[np.uint64],
+    sets: NDArray[np.uint64],
     bonds: NDArray[np.int16],
     n_steps: int,
     max_fragments: int,
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     """Return `masks` and `steps` of a `FragmentTable`; `words` is what `words_of` returns."""
-    adjacency = _adjacency(words, n_atoms, bonds)
-    sets = cut_sets(words, n_atoms, bonds)
     masks = np.zeros((max_fragments, len(words)), np.uint64)
     costs = np.zeros(max_fragments, np.int32)
     queue = np.empty(max_fragments, np.int32)
@@ -560,7 +563,7 @@ def _fragments(
     while n_slots < 2 * max_fragments:
         n_slots *= 2
     slots = np.full(n_slots, -1, np.int32)
-    for a in range(n_atoms):
+    for a in range(len(adjacency)):
         masks[0, a >> 6] |= np.uint64(1) << np.uint64(a & 63)
     ends = np.ones(n_steps + 2, np.int64)
     ends[0] = 0

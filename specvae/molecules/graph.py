@@ -102,8 +102,11 @@ def compiled_with(
     Where neither the program's folder nor the user's can be written to, as in a container that runs
     as another user, each process compiles for itself.
 
-    Loops over single numbers compile in a tenth of the time of sums, copies and sorts of arrays,
-    for which a new user waits.
+    A new user waits for the compiler, so the code is written to be compiled fast. Loops over single
+    numbers compile in a tenth of the time of sums, copies and sorts of arrays. What one function
+    calls is optimised again within it: steps of a calculation are called from Python one by one,
+    and share no more than small functions (`inner`). Each new pair of a function of numpy and the
+    type of its arrays is compiled too.
     """
 
     def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -118,6 +121,30 @@ def compiled_with(
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile a function over arrays; see `compiled_with`."""
     return compiled_with()(function)
+
+
+ZERO = np.int64(0)
+"""Where a number that compiled functions hand on begins: each is compiled anew for a literal 0."""
+
+
+def inner_with(
+    **options: Any,  # noqa: ANN401 (those of numba.njit)
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Return what compiles a function that only compiled functions call.
+
+    It has no entry for Python, and is kept with those that call it.
+    """
+
+    def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        without_entry = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+        return cast("Callable[_P, _R]", without_entry(function))
+
+    return compile_
+
+
+def inner(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a function that only compiled functions call; see `inner_with`."""
+    return inner_with()(function)
 
 
 def _energies() -> NDArray[np.int16]:
@@ -220,7 +247,7 @@ def _isotope_mass(atom: Chem.Atom) -> float:
     return float(_ISOTOPES.GetMassForIsotope(number, isotope) if isotope else _MASSES[number])
 
 
-@compiled
+@inner
 def _is_acyl(a: int, numbers: NDArray[np.int16], orders: NDArray[np.float64]) -> bool:
     """Return whether an atom is C, P or S with a double bond to O or S."""
     if numbers[a] != 6 and numbers[a] != 15 and numbers[a] != 16:
@@ -231,7 +258,7 @@ def _is_acyl(a: int, numbers: NDArray[np.int16], orders: NDArray[np.float64]) ->
     return False
 
 
-@compiled
+@inner
 def _atom_class(
     a: int,
     numbers: NDArray[np.int16],
@@ -270,8 +297,8 @@ def _atom_class(
     return 9 if beside_other else 8
 
 
-@compiled
-def neighbours(
+@inner
+def _neighbours(
     n_atoms: int, bonds: NDArray[np.int16]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return ``first`` and ``adjacent``; atom a has ``adjacent[first[a]:first[a + 1]]``."""
@@ -293,7 +320,7 @@ def neighbours(
     return first, adjacent
 
 
-@compiled
+@inner
 def _joined_otherwise(
     bond: int, bonds: NDArray[np.int16], first: NDArray[np.int32], adjacent: NDArray[np.int32]
 ) -> bool:
@@ -319,7 +346,7 @@ def _joined_otherwise(
     return bool(seen[end])
 
 
-@compiled
+@inner
 def _classify_bonds(
     orders: NDArray[np.float64],
     highest: NDArray[np.float64],
@@ -327,7 +354,7 @@ def _classify_bonds(
     single: NDArray[np.bool_],
 ) -> None:
     """Fill in the classes of bonds, and which single ones may be conjugated."""
-    first, adjacent = neighbours(len(orders), bonds)
+    first, adjacent = _neighbours(len(orders), bonds)
     for i in range(len(bonds)):
         a = bonds[i, 0]
         b = bonds[i, 1]

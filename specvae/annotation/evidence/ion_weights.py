@@ -26,12 +26,21 @@ from specvae.molecules.fragments import (
     CHUNK_SETS,
     N_DESCRIPTORS,
     FragmentTable,
+    Words,
     chunk_of,
     cut_sets,
     cut_word,
     words_of,
 )
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, compiled, compiled_with
+from specvae.molecules.graph import (
+    ATOM_CLASSES,
+    BOND_CLASSES,
+    ZERO,
+    compiled,
+    compiled_with,
+    inner,
+    inner_with,
+)
 from specvae.molecules.lanes import (
     N_LANES,
     add,
@@ -206,15 +215,22 @@ def add_weights(
     weights
         float32 (n_fragments, n_shifts): filled with the weight of each ion, 0 where there is none.
     """
-    graph = table.graph
+    atoms, masses, bonds = table.graph
     wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
+    words = words_of(table.graph)
+    rows, sums, places = _rows(atoms, masses, bonds, layers.inputs, constants)
+    if layers.surroundings is not None:
+        add_cut_rows(table.graph, layers.surroundings, rows, int(places[3]))
     total: float = _weigh(
-        words_of(graph),
+        words,
         table.masks,
         table.steps,
-        *graph,
-        *layers,
-        constants,
+        bonds,
+        rows,
+        sums,
+        places,
+        cut_sets(len(words), len(atoms), bonds),
+        layers.outputs,
         windows.low,
         windows.high,
         windows.first,
@@ -227,7 +243,7 @@ def add_weights(
     return total
 
 
-@compiled
+@inner
 def _add_row(
     rows: NDArray[np.float32], row: int, inputs: NDArray[np.float32], column: int, factor: float
 ) -> None:
@@ -238,7 +254,7 @@ def _add_row(
         store(rows, at, add_times(load(rows, at), factor, of_column))
 
 
-@compiled
+@inner
 def _groups(
     atoms: NDArray[np.int16],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -281,8 +297,7 @@ def _rows(
     n_atoms = len(atoms)
     group, stride, n_rows = _groups(atoms)
     n_groups = len(n_rows)
-    hydrogens = 0
-    charged = 0
+    hydrogens = charged = ZERO
     for a in range(n_atoms):
         hydrogens += atoms[a, 1]
         charged += abs(atoms[a, 3])
@@ -300,7 +315,7 @@ def _rows(
     for i in range(len(bonds)):
         for side in range(2):
             row = places[3] + 2 * i + side
-            _add_row(rows, row, inputs, atoms[bonds[i, side], 2], 1.0)
+            _add_row(rows, row, inputs, ZERO + atoms[bonds[i, side], 2], 1.0)
             _add_row(rows, row, inputs, _N + atoms[bonds[i, 1 - side], 2], 1.0)
             _add_row(rows, row, inputs, _CUT + bonds[i, 2], 1.0)
             _add_row(rows, row, inputs, _REST + 7, float(bonds[i, 3]))
@@ -308,7 +323,7 @@ def _rows(
     return rows, _sums(atoms, atom_masses, bonds, group, stride, n_groups), places
 
 
-@compiled
+@inner
 def _fill_groups(
     rows: NDArray[np.float32],
     places: NDArray[np.int64],
@@ -329,10 +344,10 @@ def _fill_groups(
         for n in range(counts[kind], -1, -1):
             if counts[kind] == 0:
                 break
-            for j in range(width):
-                own[0, j] = 0
-            _add_row(own, 0, inputs, _HAS + kind, math.log1p(n))
-            _add_row(own, 0, inputs, _HAS + _N + kind, math.log1p(counts[kind] - n))
+            for j in range(0, width, N_LANES):
+                store(own, j, zeros())
+            _add_row(own, ZERO, inputs, _HAS + kind, math.log1p(n))
+            _add_row(own, ZERO, inputs, _HAS + _N + kind, math.log1p(counts[kind] - n))
             first = places[4 + group[kind]]
             for row in range(stride[kind]):
                 for j in range(0, width, N_LANES):
@@ -341,7 +356,7 @@ def _fill_groups(
                     store(rows, at, add(earlier, load(own, j)))
 
 
-@compiled
+@inner
 def _sums(
     atoms: NDArray[np.int16],
     atom_masses: NDArray[np.float64],
@@ -375,7 +390,7 @@ def _sums(
     return sums
 
 
-@compiled
+@inner
 def _fill_counts(
     rows: NDArray[np.float32],
     places: NDArray[np.int64],
@@ -388,14 +403,14 @@ def _fill_counts(
 ) -> None:
     """Fill in the rows by heavy atoms, hydrogens, charge, and rings and steps."""
     for size in range(n_atoms + 1):
-        for j in range(rows.shape[1]):
-            rows[size, j] = constants[j]
+        for j in range(0, rows.shape[1], N_LANES):
+            store(rows, size * rows.shape[1] + j, load(constants, j))
         _add_row(rows, size, inputs, _REST + 2, size / n_atoms)
         _add_row(rows, size, inputs, _REST + 13, math.log(n_atoms))
         if 1 <= n_atoms - size <= 3:
             _add_row(rows, size, inputs, _REST + 9 + n_atoms - size, 1.0)
     for n in range(hydrogens + 1):
-        _add_row(rows, places[0] + n, inputs, _REST, math.log1p(n))
+        _add_row(rows, places[0] + n, inputs, ZERO + _REST, math.log1p(n))
         _add_row(rows, places[0] + n, inputs, _REST + 1, math.log1p(hydrogens - n))
     for n in range(2 * charged + 1):
         _add_row(rows, places[1] + n, inputs, _REST + 9, float(n - charged))
@@ -410,10 +425,12 @@ def _fill_counts(
 
 
 # Sums may be taken in any order, so that eight numbers are added at once.
-_fast = compiled_with(fastmath={"reassoc", "contract", "nsz"}, nogil=True)
+_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
+_fast = compiled_with(fastmath=_IN_ANY_ORDER, nogil=True)
+_fast_inner = inner_with(fastmath=_IN_ANY_ORDER)
 
 
-@_fast
+@_fast_inner
 def _exponentials(
     values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
@@ -432,9 +449,9 @@ def _exponentials(
         values[k] *= scale[k]
 
 
-@_fast
+@_fast_inner
 def _choose_rows(
-    words: tuple[int, ...],
+    words: Words,
     f: int,
     masks: NDArray[np.uint64],
     step: int,
@@ -487,7 +504,7 @@ def _choose_rows(
     return n_chosen, mass, hydrogens, valences
 
 
-@_fast
+@_fast_inner
 def _log_weights(
     rows: NDArray[np.float32],
     chosen: NDArray[np.int64],
@@ -530,7 +547,7 @@ def _log_weights(
     store(values, place, add(add(v0, v1), add(v2, v3)))
 
 
-@_fast
+@_fast_inner
 def _limited(
     values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
@@ -543,7 +560,7 @@ def _limited(
     _exponentials(values, powers, scale)
 
 
-@_fast
+@_fast_inner
 def _add_at_peaks(
     mz: float,
     weight: float,
@@ -561,16 +578,15 @@ def _add_at_peaks(
 
 @_fast
 def _weigh(
-    words: tuple[int, ...],
+    words: Words,
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
-    atoms: NDArray[np.int16],
-    atom_masses: NDArray[np.float64],
     bonds: NDArray[np.int16],
-    inputs: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    sums: NDArray[np.int64],
+    places: NDArray[np.int64],
+    sets: NDArray[np.uint64],
     outputs: NDArray[np.float32],
-    surroundings: Surroundings | None,
-    constants: NDArray[np.float32],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     first: NDArray[np.int16],
@@ -581,10 +597,6 @@ def _weigh(
     weights: NDArray[np.float32],
 ) -> float:
     """Do what `add_weights` documents; fragments are dealt with some at a time."""
-    rows, sums, places = _rows(atoms, atom_masses, bonds, inputs, constants)
-    if surroundings is not None:
-        add_cut_rows(atoms, bonds, surroundings, rows, places[3])
-    sets = cut_sets(words, len(atoms), bonds)
     charged = places[2] - places[1] > 1
     chosen = np.empty(len(bonds) + len(places) + 1, np.int64)
     hidden = np.empty(BLOCK, np.float32)

@@ -22,8 +22,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled
-from specvae.molecules.lanes import N_LANES, add, add_times, load, rectified, store
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, ZERO, Graph, compiled, inner
+from specvae.molecules.lanes import N_LANES, add, add_times, load, rectified, store, zeros
 
 N_ROUNDS = 2
 """How often an atom takes in what its neighbours say: its surroundings are of this radius."""
@@ -162,7 +162,7 @@ class Surroundings(NamedTuple):
         return cls(*map(np.ascontiguousarray, learned))
 
 
-@compiled
+@inner
 def _add_product(
     factors: NDArray[np.float32],
     row: int,
@@ -198,7 +198,7 @@ def _add_product(
         store(out, at + j, v0)
 
 
-@compiled
+@inner
 def _add_rectified(
     values: NDArray[np.float32], row: int, out: NDArray[np.float32], out_row: int
 ) -> None:
@@ -221,10 +221,10 @@ def _states(
     taken = np.zeros((n_atoms, n_states), np.float32)
     row = np.zeros((1, n_states), np.float32)
     for a in range(n_atoms):
-        for j in range(n_states):
-            row[0, j] = learned.atom[features.shape[1], j]
-        _add_product(features, a, learned.atom, row, 0)
-        _add_rectified(row, 0, states, a)
+        for j in range(0, n_states, N_LANES):
+            store(row, j, load(learned.atom, features.shape[1] * n_states + j))
+        _add_product(features, a, learned.atom, row, ZERO)
+        _add_rectified(row, ZERO, states, a)
     for n in range(len(learned.own)):
         _both(states, learned.own[n], learned.said[n], taken, said)
         for i in range(len(bonds)):
@@ -240,7 +240,7 @@ def _states(
     return states
 
 
-@compiled
+@inner
 def _both(
     states: NDArray[np.float32],
     one: NDArray[np.float32],
@@ -249,21 +249,17 @@ def _both(
     by_other: NDArray[np.float32],
 ) -> None:
     """Write the products of states with two matrices, the last row of the first added to its."""
+    width = states.shape[1]
     for a in range(len(states)):
-        for j in range(states.shape[1]):
-            by_one[a, j] = one[len(one) - 1, j]
-            by_other[a, j] = 0
+        for j in range(0, width, N_LANES):
+            store(by_one, a * width + j, load(one, (len(one) - 1) * width + j))
+            store(by_other, a * width + j, zeros())
         _add_product(states, a, one, by_one, a)
         _add_product(states, a, other, by_other, a)
 
 
-@compiled
 def add_cut_rows(
-    atoms: NDArray[np.int16],
-    bonds: NDArray[np.int16],
-    learned: Surroundings,
-    rows: NDArray[np.float32],
-    first: int,
+    graph: Graph, learned: Surroundings, rows: NDArray[np.float32], first: int
 ) -> None:
     """Add what each cut adds to the rows from `first` on, in place.
 
@@ -271,8 +267,8 @@ def add_cut_rows(
 
     Parameters
     ----------
-    atoms, bonds
-        Of the molecule, as in `Graph`.
+    graph
+        The molecule.
     learned
         The weights.
     rows
@@ -280,10 +276,22 @@ def add_cut_rows(
     first
         Index of a row.
     """
-    states = _states(_atom_features(atoms, bonds), bonds, learned)
+    states = _states(atom_features(graph), graph.bonds, learned)
+    _add_rows(states, graph.bonds, learned, rows, first)
+
+
+@compiled
+def _add_rows(
+    states: NDArray[np.float32],
+    bonds: NDArray[np.int16],
+    learned: Surroundings,
+    rows: NDArray[np.float32],
+    first: int,
+) -> None:
+    """Do what `add_cut_rows` documents, with the atoms' states."""
     n_states = states.shape[1]
-    kept = np.empty_like(states)
-    lost = np.empty_like(states)
+    kept = np.zeros(states.shape, np.float32)
+    lost = np.zeros(states.shape, np.float32)
     _both(states, learned.kept, learned.lost, kept, lost)
     end = np.zeros((1, n_states), np.float32)
     for i in range(len(bonds)):
@@ -294,4 +302,4 @@ def add_cut_rows(
             for j in range(0, n_states, N_LANES):
                 said = add(load(kept, one + j), load(lost, other + j))
                 store(end, j, rectified(add(said, load(learned.cut, of_class + j))))
-            _add_product(end, 0, learned.outputs, rows, first + 2 * i + side)
+            _add_product(end, ZERO, learned.outputs, rows, first + 2 * i + side)
