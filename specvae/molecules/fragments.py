@@ -125,12 +125,11 @@ class FragmentTable:
             Chem.CanonicalRankAtoms(mol, includeChirality=False), kind="stable"
         ).astype(np.int16)
         graph = Graph.take(Chem.RenumberAtoms(mol, order.tolist()))
-        words = words_of(graph)
-        sets = cut_sets(len(words), len(order), graph.bonds)
-        adjacency = _adjacency(len(words), len(order), graph.bonds)
-        masks, steps = _fragments(words, adjacency, sets, graph.bonds, n_steps, max_fragments)
-        for array in (masks, steps, order, *graph):
+        for array in (order, *graph):
             array.setflags(write=False)
+        masks, steps = _fragments(graph, n_steps, max_fragments)
+        masks.setflags(write=False)
+        steps.setflags(write=False)
         return cls(masks, steps, order, graph)
 
     @property
@@ -267,27 +266,6 @@ def chunk_of(masks: NDArray[np.uint64], fragment: int, k: int) -> int:
     return int(word & np.uint64(CHUNK_SETS - 1))
 
 
-@compiled
-def cut_sets(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
-    """Return the bonds that lead out of each set of atoms of a chunk.
-
-    uint64 (n_chunks, `CHUNK_SETS`, n_words). Those of a whole mask are the exclusive or of its
-    chunks' sets: a bond with both ends inside is in two of the atoms' sets.
-    """
-    sets = np.zeros(((n_atoms + CHUNK - 1) // CHUNK, CHUNK_SETS, n_words), np.uint64)
-    for i in range(len(bonds)):
-        for end in range(2):
-            a = bonds[i, end]
-            sets[a // CHUNK, 1 << (a % CHUNK), i >> 6] |= np.uint64(1) << np.uint64(i & 63)
-    for k in range(len(sets)):
-        for chunk in range(1, CHUNK_SETS):
-            rest = chunk & (chunk - 1)  # without its lowest bit
-            if rest:
-                for w in range(n_words):
-                    sets[k, chunk, w] = sets[k, chunk - rest, w] ^ sets[k, rest, w]
-    return sets
-
-
 @inner
 def cut_word(
     w: int, fragment: int, masks: NDArray[np.uint64], sets: NDArray[np.uint64]
@@ -315,18 +293,6 @@ def _cost(
             cost += bonds[64 * w + lowest_bit(word), 4]
             word &= word - np.uint64(1)
     return cost
-
-
-@compiled
-def _adjacency(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
-    """Return the set of each atom's neighbours, uint64 (n_atoms, n_words)."""
-    adjacency = np.zeros((n_atoms, n_words), np.uint64)
-    for i in range(len(bonds)):
-        for side in range(2):
-            other = np.int64(bonds[i, 1 - side])
-            bit = np.uint64(1) << np.uint64(other & 63)
-            adjacency[bonds[i, side], other >> 6] |= bit
-    return adjacency
 
 
 @inner
@@ -511,7 +477,7 @@ def _break(
     unmet = np.empty(len(words), np.uint64)
     parent = np.empty(n_atoms, np.int64)
     label = np.empty(n_atoms, np.uint64)
-    below = np.empty((n_atoms, len(words)), np.uint64)
+    below = np.empty(adjacency.shape, np.uint64)
     preorder = np.empty(n_atoms, np.int64)
     count = end
     for i in range(start, end):
@@ -536,7 +502,7 @@ def _queue_by_cost(
     highest = 0
     for f in range(start, end):
         highest = max(highest, costs[f])
-    places = np.zeros(highest + 2, np.int32)
+    places = np.zeros(highest + 2, np.int64)
     for f in range(start, end):
         places[costs[f] + 1] += 1
     for cost in range(highest):
@@ -547,26 +513,23 @@ def _queue_by_cost(
 
 
 @compiled
-def _fragments(
+def _break_in_steps(
     words: Words,
     adjacency: NDArray[np.uint64],
     sets: NDArray[np.uint64],
     bonds: NDArray[np.int16],
-    n_steps: int,
-    max_fragments: int,
-) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Return `masks` and `steps` of a `FragmentTable`; `words` is what `words_of` returns."""
-    masks = np.zeros((max_fragments, len(words)), np.uint64)
-    costs = np.zeros(max_fragments, np.int32)
-    queue = np.empty(max_fragments, np.int32)
-    n_slots = 64
-    while n_slots < 2 * max_fragments:
-        n_slots *= 2
-    slots = np.full(n_slots, -1, np.int32)
-    for a in range(len(adjacency)):
-        masks[0, a >> 6] |= np.uint64(1) << np.uint64(a & 63)
-    ends = np.ones(n_steps + 2, np.int64)
-    ends[0] = 0
+    masks: NDArray[np.uint64],
+    slots: NDArray[np.int32],
+    costs: NDArray[np.int32],
+    queue: NDArray[np.int32],
+    ends: NDArray[np.int64],
+) -> None:
+    """Fill in all fragments behind the molecule, which is in the first of `masks`.
+
+    `ends` are the numbers of fragments before the first and after each step, 0 and 1 at first;
+    `costs` and `queue` are room for a number for each fragment.
+    """
+    n_steps = len(ends) - 2
     for step in range(n_steps):
         start = ends[step]
         end = ends[step + 1]
@@ -574,9 +537,63 @@ def _fragments(
         ends[step + 2] = _break(words, start, end, queue, adjacency, masks, slots)
         for f in range(end, ends[step + 2] if step + 1 < n_steps else end):
             costs[f] = _cost(words, f, masks, sets, bonds)
-    count = ends[n_steps + 1]
-    steps = np.zeros(count, np.uint8)
-    for step in range(1, n_steps + 1):
-        for f in range(ends[step], ends[step + 1]):
-            steps[f] = step
-    return masks[:count].copy(), steps
+
+
+def _fragments(
+    graph: Graph, n_steps: int, max_fragments: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Return `masks` and `steps` of a `FragmentTable`."""
+    words = words_of(graph)
+    n_atoms = len(graph.atoms)
+    masks = np.zeros((max_fragments, len(words)), np.uint64)
+    whole = np.zeros(64 * len(words), np.bool_)
+    whole[:n_atoms] = True
+    masks[0] = np.packbits(whole, bitorder="little").view("<u8")
+    n_slots = 1 << max(2 * max_fragments - 1, 63).bit_length()
+    ends = np.ones(n_steps + 2, np.int64)
+    ends[0] = 0
+    _break_in_steps(
+        words,
+        _adjacency(len(words), n_atoms, graph.bonds),
+        cut_sets(len(words), n_atoms, graph.bonds),
+        graph.bonds,
+        masks,
+        np.full(n_slots, -1, np.int32),
+        np.zeros(max_fragments, np.int32),
+        np.zeros(max_fragments, np.int32),
+        ends,
+    )
+    steps = np.repeat(np.arange(n_steps + 1, dtype=np.uint8), np.diff(ends))
+    return masks[: ends[-1]].copy(), steps
+
+
+def _adjacency(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
+    """Return the set of each atom's neighbours, uint64 (n_atoms, n_words)."""
+    is_bound = np.zeros((n_atoms, 64 * n_words), np.bool_)
+    is_bound[bonds[:, 0], bonds[:, 1]] = is_bound[bonds[:, 1], bonds[:, 0]] = True
+    return np.packbits(is_bound, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+
+
+def cut_sets(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
+    """Return the bonds that lead out of each set of atoms of a chunk.
+
+    uint64 (n_chunks, `CHUNK_SETS`, n_words). Those of a whole mask are the exclusive or of its
+    chunks' sets: a bond with both ends inside is in two of the atoms' sets.
+    """
+    sets = np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS, n_words), np.uint64)
+    _fill_cut_sets(bonds, sets)
+    return sets
+
+
+@compiled
+def _fill_cut_sets(bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
+    for i in range(len(bonds)):
+        for end in range(2):
+            a = bonds[i, end]
+            sets[a // CHUNK, 1 << (a % CHUNK), i >> 6] |= np.uint64(1) << np.uint64(i & 63)
+    for k in range(len(sets)):
+        for chunk in range(1, CHUNK_SETS):
+            rest = chunk & (chunk - 1)  # without its lowest bit
+            if rest:
+                for w in range(sets.shape[2]):
+                    sets[k, chunk, w] = sets[k, chunk - rest, w] ^ sets[k, rest, w]

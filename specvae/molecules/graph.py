@@ -123,7 +123,7 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return compiled_with()(function)
 
 
-ZERO = np.int64(0)
+ZERO: int = cast("int", np.int64(0))
 """Where a number that compiled functions hand on begins: each is compiled anew for a literal 0."""
 
 
@@ -136,8 +136,8 @@ def inner_with(
     """
 
     def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        without_entry = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
-        return cast("Callable[_P, _R]", without_entry(function))
+        all_options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        return cast("Callable[_P, _R]", njit(**all_options | options)(function))
 
     return compile_
 
@@ -204,9 +204,15 @@ class Graph(NamedTuple):
         saturated = (highest <= 1) & (numbers != 1)
         for i in np.flatnonzero((numbers == 6) & (kekule.sum(axis=1) + hydrogens != 4)).tolist():
             saturated[i] = asked[i].GetHybridization() == Chem.HybridizationType.SP3
-        atoms, bonds, single = _classified(
-            numbers, hydrogens, charges, saturated, highest, bound, orders, kekule
-        )
+        pairs = np.triu(bound, 1).nonzero()
+        atoms = np.zeros((len(numbers), 4), np.int16)
+        atoms[:, 0], atoms[:, 1], atoms[:, 3] = numbers, hydrogens, charges
+        bonds = np.zeros((len(pairs[0]), 5), np.int16)
+        bonds[:, 0], bonds[:, 1] = pairs
+        bonds[:, 3] = kekule[pairs]
+        single = np.zeros(len(bonds), np.bool_)
+        aromatic = (orders == _AROMATIC).any(axis=1)
+        _classify(atoms, bonds, single, saturated, highest, aromatic, bound, orders)
         for i in single.nonzero()[0].tolist():
             if mol.GetBondBetweenAtoms(int(bonds[i, 0]), int(bonds[i, 1])).GetIsConjugated():
                 bonds[i, 2] = _CONJUGATED
@@ -248,12 +254,12 @@ def _isotope_mass(atom: Chem.Atom) -> float:
 
 
 @inner
-def _is_acyl(a: int, numbers: NDArray[np.int16], orders: NDArray[np.float64]) -> bool:
+def _is_acyl(a: int, atoms: NDArray[np.int16], orders: NDArray[np.float64]) -> bool:
     """Return whether an atom is C, P or S with a double bond to O or S."""
-    if numbers[a] != 6 and numbers[a] != 15 and numbers[a] != 16:
+    if atoms[a, 0] != 6 and atoms[a, 0] != 15 and atoms[a, 0] != 16:
         return False
-    for b in range(len(numbers)):
-        if orders[a, b] == 2 and (numbers[b] == 8 or numbers[b] == 16):
+    for b in range(len(atoms)):
+        if orders[a, b] == 2 and (atoms[b, 0] == 8 or atoms[b, 0] == 16):
             return True
     return False
 
@@ -261,7 +267,7 @@ def _is_acyl(a: int, numbers: NDArray[np.int16], orders: NDArray[np.float64]) ->
 @inner
 def _atom_class(
     a: int,
-    numbers: NDArray[np.int16],
+    atoms: NDArray[np.int16],
     saturated: NDArray[np.bool_],
     highest: NDArray[np.float64],
     aromatic: NDArray[np.bool_],
@@ -269,24 +275,24 @@ def _atom_class(
     orders: NDArray[np.float64],
 ) -> int:
     """Return the index of an atom into `ATOM_CLASSES`."""
-    number = numbers[a]
+    number = atoms[a, 0]
     if number != 6 and number != 7 and number != 8:
         return int(_CLASSES[number])
     if aromatic[a]:
         return 0 if number == 6 else 6 if number == 7 else 12
     if number == 6 and not saturated[a]:
-        return 1 if _is_acyl(a, numbers, orders) else 2
+        return 1 if _is_acyl(a, atoms, orders) else 2
     if number != 6 and highest[a] > 1:
         return 10 if number == 8 else 9
     beside_other = False
     beside_unsaturated = False
     beside_acyl = False
     beside_aromatic = False
-    for b in range(len(numbers)):
+    for b in range(len(atoms)):
         if bound[a, b]:
-            beside_other = beside_other or (numbers[b] != 6 and (numbers[b] != 1 or number != 6))
+            beside_other = beside_other or (atoms[b, 0] != 6 and (atoms[b, 0] != 1 or number != 6))
             beside_unsaturated = beside_unsaturated or not saturated[b]
-            beside_acyl = beside_acyl or _is_acyl(b, numbers, orders)
+            beside_acyl = beside_acyl or _is_acyl(b, atoms, orders)
             beside_aromatic = beside_aromatic or aromatic[b]
     if number == 6:
         return 3 if beside_other else 4 if beside_unsaturated else 5
@@ -300,18 +306,18 @@ def _atom_class(
 @inner
 def _neighbours(
     n_atoms: int, bonds: NDArray[np.int16]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return ``first`` and ``adjacent``; atom a has ``adjacent[first[a]:first[a + 1]]``."""
-    first = np.zeros(n_atoms + 1, np.int32)
+    first = np.zeros(n_atoms + 1, np.int64)
     for i in range(len(bonds)):
         first[bonds[i, 0] + 1] += 1
         first[bonds[i, 1] + 1] += 1
     for a in range(n_atoms):
         first[a + 1] += first[a]
-    fill = np.empty(n_atoms, np.int32)
+    fill = np.zeros(n_atoms, np.int64)
     for a in range(n_atoms):
         fill[a] = first[a]
-    adjacent = np.empty(2 * len(bonds), np.int32)
+    adjacent = np.zeros(2 * len(bonds), np.int64)
     for i in range(len(bonds)):
         for side in range(2):
             a = bonds[i, side]
@@ -322,98 +328,70 @@ def _neighbours(
 
 @inner
 def _joined_otherwise(
-    bond: int, bonds: NDArray[np.int16], first: NDArray[np.int32], adjacent: NDArray[np.int32]
+    bond: int,
+    bonds: NDArray[np.int16],
+    first: NDArray[np.int64],
+    adjacent: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    waiting: NDArray[np.int64],
 ) -> bool:
-    """Return whether the ends of a bond are joined without it too: whether it is in a ring."""
-    n_atoms = len(first) - 1
-    seen = np.zeros(n_atoms, np.bool_)
-    waiting = np.empty(n_atoms, np.int32)
+    """Return whether the ends of a bond are joined without it too: whether it is in a ring.
+
+    Atoms that are met get the mark ``bond + 1`` in `seen`; `waiting` is room for all of them.
+    """
+    mark = bond + 1
     start = bonds[bond, 0]
     end = bonds[bond, 1]
-    seen[start] = True
+    seen[start] = mark
     waiting[0] = start
     n = 1
     k = 0
-    while k < n and not seen[end]:
+    while k < n and seen[end] != mark:
         a = waiting[k]
         k += 1
         for i in range(first[a], first[a + 1]):
             b = adjacent[i]
-            if not seen[b] and not (a == start and b == end):
-                seen[b] = True
+            if seen[b] != mark and not (a == start and b == end):
+                seen[b] = mark
                 waiting[n] = b
                 n += 1
-    return bool(seen[end])
+    return bool(seen[end] == mark)
 
 
-@inner
-def _classify_bonds(
-    orders: NDArray[np.float64],
-    highest: NDArray[np.float64],
+@compiled
+def _classify(
+    atoms: NDArray[np.int16],
     bonds: NDArray[np.int16],
     single: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
+    highest: NDArray[np.float64],
+    aromatic: NDArray[np.bool_],
+    bound: NDArray[np.int32],
+    orders: NDArray[np.float64],
 ) -> None:
-    """Fill in the classes of bonds, and which single ones may be conjugated."""
-    first, adjacent = _neighbours(len(orders), bonds)
+    """Fill in the classes of a graph's atoms and bonds, and which single ones may be conjugated.
+
+    Takes whether all bonds of an atom are single, the highest order of these, and whether there is
+    an aromatic one; and for each pair of atoms whether it is bound and in which order.
+    """
+    for a in range(len(atoms)):
+        atoms[a, 2] = _atom_class(a, atoms, saturated, highest, aromatic, bound, orders)
+    first, adjacent = _neighbours(len(atoms), bonds)
+    seen = np.zeros(len(atoms), np.int64)
+    waiting = np.zeros(len(atoms), np.int64)
     for i in range(len(bonds)):
         a = bonds[i, 0]
         b = bonds[i, 1]
         order = orders[a, b]
         if order == _AROMATIC:
             bonds[i, 2] = 6
-        elif _joined_otherwise(i, bonds, first, adjacent):
+        elif _joined_otherwise(i, bonds, first, adjacent, seen, waiting):
             bonds[i, 2] = 4 if order == 1 else 5
         else:
             bonds[i, 2] = min(int(order), 3) - 1 if order >= 1 else 0
             # Electrons are delocalised over it only if there is a multiple bond beside it.
             single[i] = order == 1 and (highest[a] > 1 or highest[b] > 1)
-
-
-@compiled
-def _classified(
-    numbers: NDArray[np.int16],
-    hydrogens: NDArray[np.int16],
-    charges: NDArray[np.int16],
-    saturated: NDArray[np.bool_],
-    highest: NDArray[np.float64],
-    bound: NDArray[np.int32],
-    orders: NDArray[np.float64],
-    kekule: NDArray[np.float64],
-) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]:
-    """Return atoms and bonds of a graph, and which single bonds may be conjugated.
-
-    Takes elements, hydrogens and charges of the atoms, whether all their bonds are single, the
-    highest order of these, and for each pair of atoms whether it is bound and in which order, with
-    aromatic bonds and with those of a Kekule structure.
-    """
-    n_atoms = len(numbers)
-    atoms = np.empty((n_atoms, 4), np.int16)
-    aromatic = np.zeros(n_atoms, np.bool_)
-    n_bonds = 0
-    for a in range(n_atoms):
-        for b in range(n_atoms):
-            aromatic[a] = aromatic[a] or orders[a, b] == _AROMATIC
-            if b > a and bound[a, b]:
-                n_bonds += 1
-    bonds = np.empty((n_bonds, 5), np.int16)
-    single = np.zeros(n_bonds, np.bool_)
-    i = 0
-    for a in range(n_atoms):
-        atoms[a, 0] = numbers[a]
-        atoms[a, 1] = hydrogens[a]
-        atoms[a, 2] = _atom_class(a, numbers, saturated, highest, aromatic, bound, orders)
-        atoms[a, 3] = charges[a]
-        for b in range(a + 1, n_atoms):
-            if bound[a, b]:
-                bonds[i, 0] = a
-                bonds[i, 1] = b
-                bonds[i, 3] = int(kekule[a, b])
-                twice = int(2 * orders[a, b]) - 2
-                bonds[i, 4] = _OTHER_ENERGY
-                if 0 <= twice < _ENERGIES.shape[2]:
-                    bonds[i, 4] = _ENERGIES[
-                        _BOND_COLUMNS[numbers[a]], _BOND_COLUMNS[numbers[b]], twice
-                    ]
-                i += 1
-    _classify_bonds(orders, highest, bonds, single)
-    return atoms, bonds, single
+        twice = int(2 * order) - 2
+        bonds[i, 4] = _OTHER_ENERGY
+        if 0 <= twice < _ENERGIES.shape[2]:
+            bonds[i, 4] = _ENERGIES[_BOND_COLUMNS[atoms[a, 0]], _BOND_COLUMNS[atoms[b, 0]], twice]
