@@ -26,11 +26,9 @@ from specvae.molecules.fragments import (
     CHUNK_SETS,
     N_DESCRIPTORS,
     FragmentTable,
-    Words,
     chunk_of,
     cut_sets,
     cut_word,
-    words_of,
 )
 from specvae.molecules.graph import (
     ATOM_CLASSES,
@@ -217,19 +215,19 @@ def add_weights(
     """
     atoms, masses, bonds = table.graph
     wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
-    words = words_of(table.graph)
+    n_words = table.masks.shape[1]
     rows, sums, places = _rows(atoms, masses, bonds, layers.inputs, constants)
     if layers.surroundings is not None:
         add_cut_rows(table.graph, layers.surroundings, rows, int(places[3]))
     total: float = _weigh(
-        words,
+        n_words,
         table.masks,
         table.steps,
         bonds,
         rows,
         sums,
         places,
-        cut_sets(len(words), len(atoms), bonds),
+        cut_sets(n_words, len(atoms), bonds),
         layers.outputs,
         windows.low,
         windows.high,
@@ -451,7 +449,7 @@ def _exponentials(
 
 @_fast_inner
 def _choose_rows(
-    words: Words,
+    n_words: int,
     f: int,
     masks: NDArray[np.uint64],
     step: int,
@@ -480,7 +478,7 @@ def _choose_rows(
     n_chosen = 3 + n_groups
     n_cuts = 0
     valences = 0
-    for w in range(len(words)):
+    for w in range(n_words):
         word = cut_word(w, f, masks, sets)
         while word != np.uint64(0):
             i = 64 * w + lowest_bit(word)
@@ -578,7 +576,7 @@ def _add_at_peaks(
 
 @_fast
 def _weigh(
-    words: Words,
+    n_words: int,
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
     bonds: NDArray[np.int16],
@@ -611,7 +609,7 @@ def _weigh(
     n = 0
     for f in range(len(masks)):
         n_chosen, units, hydrogens, valences = _choose_rows(
-            words, f, masks, steps[f], bonds, sums, places, sets, charged, chosen
+            n_words, f, masks, steps[f], bonds, sums, places, sets, charged, chosen
         )
         fragment[n] = f
         # Rounded as the table's masses are.
