@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import InputError, SpecvaeError, StructureError
+from specvae.errors import InputError, SpecvaeError
 from specvae.limits import limits
 from specvae.molecules.fingerprint import (
     FingerprintCache,
@@ -24,7 +24,7 @@ from specvae.molecules.fingerprint import (
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
-from specvae.molecules.structures import Row, read_rows
+from specvae.molecules.structures import Row, parse_texts, read_rows
 from specvae.molecules.workers import LocalEngine
 from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
@@ -93,6 +93,10 @@ class CandidateSet:
     def __len__(self) -> int:
         return len(self.smiles)
 
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield SMILES and given key of each structure."""
+        return zip(self.smiles.tolist(), self._given_key.tolist(), strict=True)
+
     @property
     def has_molecules(self) -> bool:
         """Whether the structures have been parsed."""
@@ -105,31 +109,9 @@ class CandidateSet:
         Raises
         ------
         StructureError
-            If one cannot be parsed: see `usable`.
+            If one cannot be parsed: see `usable_structures`.
         """
-        return _column(
-            Molecule.parse(smiles, inchikey=key)
-            for smiles, key in zip(self.smiles, self._given_key, strict=True)
-        )
-
-    def usable(self) -> tuple[CandidateSet, list[tuple[int, str]]]:
-        """Return the candidates whose structures can be parsed; row and cause of the others.
-
-        All of a table can. A pool may have been written by a version that accepted more.
-        """
-        if self.has_molecules:
-            return self, []
-        molecules: list[Molecule] = []
-        unusable: list[tuple[int, str]] = []
-        for row, (smiles, key) in enumerate(zip(self.smiles, self._given_key, strict=True)):
-            try:
-                molecules.append(Molecule.parse(smiles, inchikey=key))
-            except StructureError as error:
-                unusable.append((row, str(error)))
-        lost = [row for row, _ in unusable]
-        chosen = self.select(np.delete(np.arange(len(self)), lost)) if lost else self
-        chosen.molecules = _column(molecules)
-        return chosen, unusable
+        return _column(Molecule.parse(smiles, inchikey=key) for smiles, key in self.texts())
 
     @cached_property
     def formula(self) -> Strings:
@@ -279,6 +261,42 @@ class CandidateSet:
         for row, query_id in enumerate(self.query_id if self.query_id is not None else ()):
             rows.setdefault(query_id, []).append(row)
         return {query_id: np.array(found, dtype=np.intp) for query_id, found in rows.items()}
+
+
+def usable_structures(
+    sets: Sequence[CandidateSet], n_jobs: int | None = 1
+) -> list[tuple[CandidateSet, int]]:
+    """Return of each set the candidates whose structures can be parsed, and how many cannot.
+
+    All of a table can. A pool may have been written by a version that accepted more. What several
+    sets have in common is parsed once.
+
+    Parameters
+    ----------
+    sets
+        Candidates of several queries.
+    n_jobs
+        Processes that parse many structures, None for one per core.
+
+    Raises
+    ------
+    SpecvaeError
+        If the system ends one of the processes.
+    """
+    unparsed = [one for one in sets if not one.has_molecules]
+    texts = list(dict.fromkeys(pair for one in unparsed for pair in one.texts()))
+    found = dict(zip(texts, parse_texts(texts, n_jobs), strict=True))
+    usable = []
+    for one in sets:
+        if one.has_molecules:
+            usable.append((one, 0))
+            continue
+        parsed = [found[pair] for pair in one.texts()]
+        rows = [row for row, each in enumerate(parsed) if not isinstance(each, str)]
+        chosen = one if len(rows) == len(one) else one.select(np.array(rows, np.intp))
+        chosen.molecules = _column(parsed[row] for row in rows)
+        usable.append((chosen, len(one) - len(rows)))
+    return usable
 
 
 def number_of(query_id: str) -> float:

@@ -22,7 +22,7 @@ from specvae.errors import InputError, StructureError
 from specvae.files import open_unpacked
 from specvae.limits import limits
 from specvae.molecules.molecule import Molecule, quiet_rdkit
-from specvae.molecules.workers import in_order, usable_cores
+from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
@@ -70,7 +70,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "query_id": ("queryid",),
 }  # fmt: skip
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
-_BATCH = 500
+_BATCH = 1000
+_MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
 # Starting a process costs as much as parsing some thousand structures.
 _WORTH_PROCESSES = 10_000
 
@@ -237,19 +238,42 @@ def record_of(cells: Cells) -> str:
     return id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
 
 
+class _Shared:
+    """The molecule of all rows that say the same, or why they have none, once it is known."""
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found: Molecule | str = ""
+
+
 def _parsed(
     rows: Iterator[tuple[int, Cells]], n_jobs: int | None
 ) -> Iterator[tuple[tuple[int, Cells], Molecule | str]]:
-    """Yield rows with their molecules, or why a row has none."""
+    """Yield rows with their molecules, or why a row has none.
+
+    Lists of candidates name many structures once for each query: these are parsed once.
+    """
     n_processes = n_jobs or usable_cores()
     head = list(itertools.islice(rows, _WORTH_PROCESSES if n_processes > 1 else 0))
-    waiting: deque[list[tuple[int, Cells]]] = deque()
+    known: dict[tuple[str, str, str], _Shared] = {}
+    waiting: deque[tuple[list[tuple[tuple[int, Cells], _Shared]], list[_Shared]]] = deque()
 
     def batches() -> Iterator[list[Cells]]:
         following = itertools.chain(head, rows)
         while batch := list(itertools.islice(following, _BATCH)):
-            waiting.append(batch)
-            yield [cells for _, cells in batch]
+            shared: list[tuple[tuple[int, Cells], _Shared]] = []
+            fresh: list[tuple[Cells, _Shared]] = []
+            for line, cells in batch:
+                said = cells[:3]
+                if said not in known:
+                    known[said] = _Shared()
+                    fresh.append((cells, known[said]))
+                shared.append(((line, cells), known[said]))
+            waiting.append((shared, [one for _, one in fresh]))
+            if len(known) > _MOST_KNOWN:
+                known.clear()
+            yield [cells for cells, _ in fresh]
 
     found: Iterator[list[Molecule | str]]
     if len(head) < _WORTH_PROCESSES:
@@ -257,7 +281,11 @@ def _parsed(
     else:
         found = in_order(_parse_batch, batches(), n_processes, "parse structures")
     for parsed in found:
-        yield from zip(waiting.popleft(), parsed, strict=True)
+        batch, first_of_all = waiting.popleft()
+        for one, molecule in zip(first_of_all, parsed, strict=True):
+            one.found = molecule
+        for row, one in batch:
+            yield row, one.found
 
 
 def _parse_batch(rows: Sequence[Cells]) -> list[Molecule | str]:
@@ -279,6 +307,36 @@ def parse_cells(cells: Cells) -> Molecule | str:
     if molecule.n_components == 1 and _INCHIKEY.fullmatch(cells.inchikey):
         return molecule.with_key(cells.inchikey)
     return molecule
+
+
+def parse_texts(texts: Sequence[tuple[str, str]], n_jobs: int | None = 1) -> list[Molecule | str]:
+    """Return the structures of some SMILES with trusted keys ("" for none), or why there is none.
+
+    `n_jobs` is the number of processes that parse many, None for one per core.
+
+    Raises
+    ------
+    SpecvaeError
+        If the system ends one of the processes.
+    """
+    batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
+    n_processes = min(n_jobs or usable_cores(), len(texts) // _BATCH)
+    found: Iterator[list[Molecule | str]]
+    if n_processes <= 1 or (len(texts) < _WORTH_PROCESSES and not n_waiting()):
+        found = map(_parse_texts, batches)
+    else:
+        found = in_order(_parse_texts, batches, n_processes, "parse structures")
+    return [molecule for batch in found for molecule in batch]
+
+
+def _parse_texts(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
+    parsed: list[Molecule | str] = []
+    for smiles, key in texts:
+        try:
+            parsed.append(Molecule.parse(smiles, inchikey=key))
+        except StructureError as error:
+            parsed.append(str(error))
+    return parsed
 
 
 def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecule]]:

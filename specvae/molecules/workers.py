@@ -42,9 +42,45 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Kept(threading.local):
+    """The processes that wait for the next work of this thread, and how many they may be."""
+
+    is_asked = False
+    pool: ProcessPoolExecutor | None = None
+    n = 0
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def kept_processes() -> Iterator[None]:
+    """Let the processes of one work do the next one too, until leaving.
+
+    A new process needs seconds to import the chemistry libraries and load compiled code. This holds
+    for what its thread does; within another one, the outer one ends them.
+    """
+    if _kept.is_asked:
+        yield
+        return
+    _kept.is_asked = True
+    try:
+        yield
+    finally:
+        _kept.is_asked = False
+        pool, _kept.pool = _kept.pool, None
+        if pool is not None:
+            pool.shutdown()
+
+
+def n_waiting() -> int:
+    """Return how many processes may wait for work already; see `kept_processes`."""
+    return 0 if _kept.pool is None else _kept.n
+
+
 @contextmanager
 def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
-    """Give `n` new processes, which are ended on leaving.
+    """Give `n` processes, or more that wait already; on leaving they end, or are kept.
 
     They are spawned, because a forked copy of a process with threads (torch, OpenMP) may hang: a
     script that comes here needs the ``if __name__ == "__main__"`` guard.
@@ -54,17 +90,28 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
     SpecvaeError
         If the system ends one of them; `purpose` is what they do, in the plural.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n, mp_context=context, initializer=_end_with_parent) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool:
-            raise SpecvaeError(
-                f"one of {n} processes that {purpose} was ended by the system: run again with "
-                "fewer, or in a script with a __main__ guard"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    n = max(n, n_waiting())
+    pool = _kept.pool if n == n_waiting() else None
+    if pool is None:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(n, mp_context=context, initializer=_end_with_parent)
+    else:
+        _kept.pool = None  # no second work at the same time
+    is_whole = False
+    try:
+        yield pool
+        is_whole = True
+    except BrokenProcessPool:
+        raise SpecvaeError(
+            f"one of {n} processes that {purpose} was ended by the system: run again with "
+            "fewer, or in a script with a __main__ guard"
+        ) from None
+    finally:
+        if is_whole and _kept.is_asked and n > n_waiting():
+            _kept.pool, pool = pool, _kept.pool
+            _kept.n = n
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def in_order(

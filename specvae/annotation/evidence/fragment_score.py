@@ -14,10 +14,10 @@ probability of the truth among structures of the same mass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,23 +101,12 @@ class FragmentScorer:
         Candidates with the same fragments have exactly the same score. The tables are taken one at
         a time: those of a long list need not be there all at once.
         """
-        if len(peaks.mz) == 0:
-            return np.zeros(sum(1 for _ in tables))
-        query = _Query(self._arrays, self._layers, peaks)
-        totals, explained, has_part = [], [], []
-        for table in tables:
-            at_peaks = np.zeros(len(peaks.mz))
-            totals.append(
-                add_weights(table, self._layers, query.constants, query.windows, at_peaks)
-            )
-            explained.append(at_peaks)
-            has_part.append(query.has_part(composition(table.graph)))
-        if not totals:
-            return np.zeros(0)
-        odds = np.log(np.stack(explained) + np.exp(query.background(np.stack(has_part))))
-        odds -= self._arrays["share"] * np.log(np.array(totals) + 1e-6)[:, None]
-        scores = (odds * query.peak_weights).sum(axis=1) * query.scale
-        return np.asarray(np.round(scores, _DECIMALS))
+        query = self.of_query(peaks)
+        return query.scores([query.explain(table) for table in tables])
+
+    def of_query(self, peaks: Peaks) -> QueryScorer:
+        """Return the score of one query's candidates in two steps, one by one and together."""
+        return QueryScorer(self._arrays, self._layers, peaks)
 
     def weigh(
         self, table: FragmentTable, peaks: Peaks, found: Matches
@@ -128,7 +117,7 @@ class FragmentScorer:
         """
         if len(peaks.mz) == 0:
             return np.zeros(len(found.peak)), np.zeros(0)
-        query = _Query(self._arrays, self._layers, peaks)
+        query = self.of_query(peaks)
         weights = np.zeros((len(table), len(SHIFTS)), np.float32)
         explained = np.zeros(len(peaks.mz))
         add_weights(table, self._layers, query.constants, query.windows, explained, weights=weights)
@@ -197,8 +186,26 @@ def shapes(n_hidden: int, n_states: int | None) -> dict[str, tuple[int, ...]]:
     }
 
 
-class _Query:
-    """What all candidates of a query share."""
+class Explained(NamedTuple):
+    """What the fragments of a candidate explain of a query.
+
+    Parameters
+    ----------
+    total
+        Sum of the weights of all ions.
+    at_peaks
+        Of those at each peak, float64 (n_peaks,).
+    kinds
+        The candidate's atoms.
+    """
+
+    total: float
+    at_peaks: NDArray[np.float64]
+    kinds: Composition
+
+
+class QueryScorer:
+    """The score of the candidates of one query; see `FragmentScorer.of_query`."""
 
     def __init__(
         self,
@@ -206,9 +213,13 @@ class _Query:
         layers: Layers,
         peaks: Peaks,
     ) -> None:
-        condition = condition_of(peaks)
         self._peaks = peaks
+        self._arrays = arrays
+        self._layers = layers
         self._parts: dict[Composition, NDArray[np.bool_]] = {}
+        if not len(peaks.mz):
+            return
+        condition = condition_of(peaks)
         self._height = np.searchsorted(HEIGHT_EDGES, peaks.intensity)
         self._levels = (
             arrays["background"]
@@ -223,10 +234,30 @@ class _Query:
         )
         place = np.searchsorted(PLACE_EDGES, peaks.mz / peaks.precursor_mz)
         weight = np.sqrt(peaks.intensity) * np.exp(arrays["peak_weight"][self._height, place])
-        self.peak_weights = weight / weight.sum()
+        self._peak_weights = weight / weight.sum()
         # Many peaks of like height say more than one, though not as much more as they are.
-        entropy = -(self.peak_weights * np.log(self.peak_weights + 1e-12)).sum()
-        self.scale = float(np.exp(entropy / 2 + arrays["scale"]))
+        entropy = -(self._peak_weights * np.log(self._peak_weights + 1e-12)).sum()
+        self._scale = float(np.exp(entropy / 2 + arrays["scale"]))
+
+    def explain(self, table: FragmentTable) -> Explained:
+        """Return what a candidate's fragments explain."""
+        at_peaks = np.zeros(len(self._peaks.mz))
+        if not len(at_peaks):
+            return Explained(0.0, at_peaks, ())
+        total = add_weights(table, self._layers, self.constants, self.windows, at_peaks)
+        return Explained(total, at_peaks, composition(table.graph))
+
+    def scores(self, found: Sequence[Explained]) -> NDArray[np.float64]:
+        """Return the score of each candidate, given what it explains; see `FragmentScorer`."""
+        if not found or not len(self._peaks.mz):
+            return np.zeros(len(found))
+        explained = np.stack([one.at_peaks for one in found])
+        has_part = np.stack([self.has_part(one.kinds) for one in found])
+        odds = np.log(explained + np.exp(self.background(has_part)))
+        totals = np.array([one.total for one in found])
+        odds -= self._arrays["share"] * np.log(totals + 1e-6)[:, None]
+        scores = (odds * self._peak_weights).sum(axis=1) * self._scale
+        return np.asarray(np.round(scores, _DECIMALS))
 
     def has_part(self, kinds: Composition) -> NDArray[np.bool_]:
         """Return which peaks a part of a formula fits; candidates mostly share their formula."""

@@ -43,6 +43,7 @@ from specvae.annotation.evidence.analogues import (
     analogue_scores,
     unit_rows,
 )
+from specvae.annotation.evidence.fragment_lists import FragmentList, score_lists
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
@@ -56,6 +57,7 @@ from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.molecule import Molecule
+from specvae.progress import Progress, Silence
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
@@ -183,6 +185,41 @@ class Evidence:
             EVIDENCE_KINDS[kind] if high > 0.0 else None
             for kind, high in zip(best.tolist(), highest.tolist(), strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A query's candidates with all evidence but that of fragments.
+
+    Attributes
+    ----------
+    candidates
+        All of them.
+    columns
+        Evidence by kind, not weighted, float64 (n_candidates,); 0 for fragments.
+    others
+        float64 (n_candidates,): their weighted sum and the prior, nats.
+    is_broken
+        bool (n_candidates,): whose fragments are compared with the query.
+    measured, analogues, own, prior
+        As in `Evidence`.
+    """
+
+    candidates: CandidateSet
+    columns: Mapping[str, NDArray[np.float64]]
+    others: NDArray[np.float64]
+    is_broken: NDArray[np.bool_]
+    measured: NDArray[np.bool_]
+    analogues: tuple[Analogue, ...]
+    own: OwnSpectra
+    prior: NDArray[np.float64] | None
+
+    @property
+    def broken(self) -> CandidateSet:
+        """The candidates whose fragments are compared with the query."""
+        if self.is_broken.all():
+            return self.candidates
+        return self.candidates.select(np.flatnonzero(self.is_broken))
 
 
 @dataclass(frozen=True, eq=False)
@@ -360,6 +397,29 @@ class EvidencePool:
         UnusableCandidatesError
             If some of the structures cannot be broken into fragments.
         """
+        compared = self.compare(
+            query, candidates, packed, log_likelihoods, rescore=rescore, prior=prior
+        )
+        if fragment_scores is None:
+            fragment_scores = self.fragment_scores(query, compared.broken)
+        else:
+            fragment_scores = fragment_scores[compared.is_broken]
+        return self.evidence(compared, fragment_scores)
+
+    def compare(
+        self,
+        query: Spectrum,
+        candidates: CandidateSet,
+        packed: NDArray[np.uint8],
+        log_likelihoods: NDArray[np.float64],
+        *,
+        rescore: int | None = None,
+        prior: NDArray[np.float64] | None = None,
+    ) -> Comparison:
+        """Return all evidence but that of fragments; parameters as of `weigh`.
+
+        `evidence` adds the rest, so that the candidates of many queries can be broken together.
+        """
         likeness = self.index.likeness(query)
         cosines = likeness.compounds
         rule = AnalogueRule()
@@ -383,23 +443,38 @@ class EvidencePool:
         others = np.zeros(len(candidates)) if prior is None else prior.copy()
         for kind in EVIDENCE_KINDS:
             others += self.weights[kind] * columns[kind]
-        columns["fragments"] = self._cascade(
-            query, candidates, others, own >= 0, rescore, fragment_scores
-        )
+        is_broken = np.ones(len(candidates), np.bool_)
+        if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
+            # Of candidates that tie at the border, all are compared.
+            border = -np.partition(-others, rescore - 1)[rescore - 1]
+            is_broken = (own >= 0) | (others >= border)
         rows = self.index.best_rows(likeness, nearest)
+        analogues = tuple(
+            self._analogue(i, float(cosines[n]), row)
+            for i, n, row in zip(compounds.tolist(), nearest.tolist(), rows.tolist(), strict=True)
+            if cosines[n] > 0.0
+        )
+        return Comparison(
+            candidates,
+            columns,
+            others,
+            is_broken,
+            own >= 0,
+            analogues,
+            OwnSpectra.find(self.index, query, likeness, own),
+            prior,
+        )
+
+    def evidence(self, compared: Comparison, fragment_scores: NDArray[np.float64]) -> Evidence:
+        """Return the whole evidence, given the fragment scores of `Comparison.broken`."""
+        columns = {**compared.columns, "fragments": self._cascade(compared, fragment_scores)}
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
-            own >= 0,
-            tuple(
-                self._analogue(i, float(cosines[n]), row)
-                for i, n, row in zip(
-                    compounds.tolist(), nearest.tolist(), rows.tolist(), strict=True
-                )
-                if cosines[n] > 0.0
-            ),
-            own=OwnSpectra.find(self.index, query, likeness, own),
-            prior=prior,
+            compared.measured,
+            compared.analogues,
+            own=compared.own,
+            prior=compared.prior,
         )
 
     def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:
@@ -455,13 +530,33 @@ class EvidencePool:
         """Return the fragment score of each candidate, float64 (n_candidates,), nats.
 
         It does not depend on the library. 0 in an ion mode without a scorer.
+
+        Raises
+        ------
+        UnusableCandidatesError
+            If some of the structures cannot be broken into fragments.
         """
-        peaks = Peaks.of(query)
-        scorer = self.scorers.get(peaks.ion_mode)
-        if scorer is None:
-            return np.zeros(len(candidates))
+        (scores,) = self.fragment_scores_of([(query, candidates)])
+        return scores
+
+    def fragment_scores_of(
+        self,
+        lists: Sequence[tuple[Spectrum, CandidateSet]],
+        n_jobs: int | None = 1,
+        progress: Progress | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """Return `fragment_scores` of several queries' candidates; each molecule is broken once.
+
+        `n_jobs` is the number of processes that do so, None for one per core.
+        """
+        progress = progress or Silence()
         try:
-            return scorer.scores(peaks, map(_fragment_table, candidates.molecules))
+            return score_lists(
+                self.scorers,
+                [FragmentList(Peaks.of(query), list(found.molecules)) for query, found in lists],
+                n_jobs,
+                lambda done, total: progress.progress("breaking candidates", done, total),
+            )
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None
 
@@ -469,37 +564,22 @@ class EvidencePool:
         """Return whether fragments are evidence for a query of this ion mode."""
         return Peaks.of(query).ion_mode in self.scorers
 
-    def _cascade(
-        self,
-        query: Spectrum,
-        candidates: CandidateSet,
-        others: NDArray[np.float64],
-        measured: NDArray[np.bool_],
-        rescore: int | None,
-        known: NDArray[np.float64] | None,
-    ) -> NDArray[np.float64]:
-        """Return fragment scores, those of the best by the `others` computed.
+    def _cascade(self, compared: Comparison, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fragment scores of all candidates, given those of the ones that are broken.
 
-        All the rest have one score, which leaves them below the best and in their order. What is
-        `known` of the scores already is not computed.
+        All the rest have one score, which leaves them below the best and in their order.
         """
-        if rescore is None or rescore >= len(candidates) or not self.has_fragments(query):
-            return self.fragment_scores(query, candidates) if known is None else known
-        # Of candidates that tie at the border, all are compared.
-        chosen = measured | (others >= -np.partition(-others, rescore - 1)[rescore - 1])
-        scores = np.zeros(len(candidates))
-        if known is None:
-            found = self.fragment_scores(query, candidates.select(np.flatnonzero(chosen)))
-        else:
-            found = known[chosen]
+        chosen, others = compared.is_broken, compared.others
+        if chosen.all():
+            return found
+        scores = np.zeros(len(chosen))
         scores[chosen] = found
         weight = self.weights["fragments"]
-        if not chosen.all():
-            lowest = float(found.min())
-            if weight > 0.0:
-                border = float((others[chosen] + weight * found).min() - others[~chosen].max())
-                lowest = min(lowest, border / weight - _BELOW)
-            scores[~chosen] = lowest
+        lowest = float(found.min())
+        if weight > 0.0:
+            border = float((others[chosen] + weight * found).min() - others[~chosen].max())
+            lowest = min(lowest, border / weight - _BELOW)
+        scores[~chosen] = lowest
         return scores
 
     def unbreakable(self, candidates: CandidateSet) -> list[int]:

@@ -20,7 +20,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
-from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.candidates import CandidateSet, usable_structures
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
@@ -107,7 +107,7 @@ def rank_spectra(
             for record in records[start : start + _CHUNK]
         ]
         if annotator.evidence_pool is not None:
-            chunk = [_with_structures(record) for record in chunk]
+            chunk = _with_structures(chunk, n_jobs)
         listed = [record for record in chunk if isinstance(record, _ListedQuery)]
         try:
             ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
@@ -142,13 +142,17 @@ def _listed(
     return _ListedQuery(replace(record, others=listed.others), found)
 
 
-def _with_structures(record: _ListedQuery | Unranked) -> _ListedQuery | Unranked:
+def _with_structures(
+    chunk: Sequence[_ListedQuery | Unranked], n_jobs: int | None
+) -> list[_ListedQuery | Unranked]:
     """Leave out candidates that cannot be parsed, and say so: evidence needs the structures."""
-    if isinstance(record, Unranked):
-        return record
-    candidates, unusable = record.candidates.usable()
+    sets = [record.candidates for record in chunk if isinstance(record, _ListedQuery)]
+    usable = iter(usable_structures(sets, n_jobs))
     said = "candidates left out whose structure cannot be parsed"
-    return _without(record, candidates, len(unusable), said)
+    return [
+        record if isinstance(record, Unranked) else _without(record, *next(usable), said)
+        for record in chunk
+    ]
 
 
 def _with_fragments(
@@ -202,12 +206,17 @@ def _ranked(
     pooled: Sequence[Evidence | None] = [None] * len(listed)
     if pool is not None:
         compared = source.packed(sets, n_jobs, progress, pool.layout)
-        pooled = [
-            pool.weigh(query.spectrum, candidates, packed, scores[0], rescore=rescore, prior=prior)
-            for (query, candidates), packed, scores, prior in zip(
+        beside = [
+            pool.compare(query.spectrum, candidates, bits, scores[0], rescore=rescore, prior=prior)
+            for (query, candidates), bits, scores, prior in zip(
                 listed, compared, both, priors, strict=True
             )
         ]
+        broken = [
+            (query.spectrum, one.broken) for (query, _), one in zip(listed, beside, strict=True)
+        ]
+        fragments = pool.fragment_scores_of(broken, n_jobs, progress)
+        pooled = [pool.evidence(one, scores) for one, scores in zip(beside, fragments, strict=True)]
     for scores, prior in zip(both, priors, strict=True):
         if prior is not None:
             scores += prior

@@ -32,6 +32,7 @@ from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.annotation.ranking.tally import Tally
+from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.lines import sniff_format
@@ -191,14 +192,17 @@ class RankingRun:
                 # A wrong file of queries is refused before a long file of candidates is read.
                 sniff_format(queries)
         options, annotator = self.options, self.annotator
-        with CandidateSource(
-            options.candidates,
-            annotator.layout,
-            options.ppm,
-            self.candidates,
-            options.n_jobs,
-            self._restriction,
-        ) as source:
+        with (
+            kept_processes(),
+            CandidateSource(
+                options.candidates,
+                annotator.layout,
+                options.ppm,
+                self.candidates,
+                options.n_jobs,
+                self._restriction,
+            ) as source,
+        ):
             self.tally.listed_ids = source.listed_ids
             found = RunInputs(source, [], [])
             by_fields: list[list[Query | Unranked]] = []
