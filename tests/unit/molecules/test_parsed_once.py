@@ -16,6 +16,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Ranked
+from specvae.molecules.candidates import CandidateSet, read_candidates, usable_structures
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
 
@@ -59,3 +60,33 @@ def test_each_candidate_is_parsed_once(
             annotator.evidence_pool.explain(query, molecule)
         assert {len(key) for key in ranked.candidates.inchikey} == {27}
     assert parsed == Counter(CANDIDATES)
+
+
+def test_rows_that_say_the_same_are_parsed_once(tmp_path: Path, parsed: Counter[str]) -> None:
+    table = tmp_path / "candidates.csv"
+    rows = [f"{query},{smiles}" for query in "abc" for smiles in (*CANDIDATES, "C1CC", "[Na]")]
+    table.write_text("query_id,smiles\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    report = ReadReport()
+    found = read_candidates(table, report)
+    assert {parsed[smiles] for smiles in CANDIDATES} == {1}
+    assert found.query_id is not None
+    assert found.smiles.tolist() == [*(*CANDIDATES, "[Na]") * 3]
+    assert found.query_id.tolist() == [query for query in "abc" for _ in range(5)]
+    # Each row that cannot be used is named.
+    assert [skip.line for skip in report.skips] == [6, 12, 18]
+
+
+def test_structures_of_several_sets_are_parsed_once(parsed: Counter[str]) -> None:
+    def of(*smiles: str) -> CandidateSet:
+        column = np.array(smiles, dtype=object)
+        empty = np.array([""] * len(smiles), dtype=object)
+        masses = np.zeros(len(smiles))
+        return CandidateSet(column, masses, inchikey=empty, name=empty, id=empty)
+
+    (first, n_lost), (second, none_lost) = usable_structures(
+        [of(CAFFEINE, "C1CC", "CCO"), of("CCO", CAFFEINE)]
+    )
+    assert (n_lost, none_lost) == (1, 0)
+    assert first.smiles.tolist() == [CAFFEINE, "CCO"]
+    assert second.molecules[1] is first.molecules[0]
+    assert parsed[CAFFEINE] == parsed["CCO"] == 1

@@ -1,0 +1,89 @@
+"""Fragment scores of many queries' candidates are those of each query alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from annotation_examples import CAFFEINE, spectrum_of
+
+from specvae.annotation.evidence import fragment_lists
+from specvae.annotation.evidence.fragment_lists import FragmentList, score_lists
+from specvae.annotation.evidence.fragment_score import standard_scorers
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.errors import StructureError
+from specvae.molecules import workers
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.molecule import Molecule
+
+SMILES = (CAFFEINE, "CCOc1ccc(NC(C)=O)cc1", "CC(=O)Oc1ccccc1C(=O)O", "CCCCOC(=O)c1ccccc1")
+PEAKS = ((110.0713, 138.0662, 195.0877), (121.0284, 163.039), (900.0,), (57.0699, 105.0335))
+CHOSEN = ((0, 1, 2), (2, 1), (0, 3), (3, 0, 2))
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """SMILES of the molecules that are broken."""
+    found: list[str] = []
+    break_ = FragmentTable.of
+
+    def counted(molecule: Molecule) -> FragmentTable:
+        found.append(molecule.smiles)
+        return break_(molecule)
+
+    monkeypatch.setattr(FragmentTable, "of", counted)
+    return found
+
+
+def lists() -> list[FragmentList]:
+    parsed = [[Molecule.parse(SMILES[n]) for n in chosen] for chosen in CHOSEN]
+    queries = [Peaks.of(spectrum_of(CAFFEINE, *mz)) for mz in PEAKS]
+    return [FragmentList(*pair) for pair in zip(queries, parsed, strict=True)]
+
+
+def alone() -> list[np.ndarray]:
+    scorer = standard_scorers()["positive"]
+    return [scorer.scores(one.peaks, map(FragmentTable.of, one.molecules)) for one in lists()]
+
+
+def test_each_molecule_is_broken_once(broken: list[str]) -> None:
+    wanted = alone()
+    broken.clear()
+    steps: list[tuple[int, int]] = []
+    found = score_lists(standard_scorers(), lists(), 1, lambda *step: steps.append(step))
+    for scores, of_query in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(scores, of_query)
+    assert sorted(broken) == sorted(Molecule.parse(smiles).smiles for smiles in SMILES)
+    assert steps == [(4, 4)]
+
+
+def test_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_started: list[int] = []
+
+    def start(n: int, **_: object) -> ThreadPoolExecutor:
+        n_started.append(n)
+        return ThreadPoolExecutor(n)
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(fragment_lists, "_BLOCK", 1)
+    monkeypatch.setattr(fragment_lists, "_WORTH_PROCESSES", 4)
+    found = score_lists(standard_scorers(), lists(), 2)
+    assert n_started == [2]
+    for scores, of_query in zip(found, alone(), strict=True):
+        np.testing.assert_array_equal(scores, of_query)
+
+
+def test_an_ion_mode_without_a_scorer_has_zeros(broken: list[str]) -> None:
+    scorers = {"negative": standard_scorers()["negative"]}
+    found = score_lists(scorers, lists())
+    assert [scores.tolist() for scores in found] == [[0.0] * len(chosen) for chosen in CHOSEN]
+    assert not broken
+    assert score_lists(scorers, []) == []
+
+
+def test_what_cannot_be_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Molecule) -> FragmentTable:
+        raise StructureError("it cannot be broken into fragments: because")
+
+    monkeypatch.setattr(FragmentTable, "of", refused)
+    with pytest.raises(StructureError, match="because"):
+        score_lists(standard_scorers(), lists())

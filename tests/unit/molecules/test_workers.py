@@ -1,0 +1,85 @@
+"""Processes that share long work: here threads stand for them."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import pytest
+
+from specvae.errors import SpecvaeError
+from specvae.molecules import workers
+from specvae.molecules.workers import in_order, kept_processes, n_waiting
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ThreadPoolExecutor]]:
+    """Size and executor of all that are started."""
+    found: list[tuple[int, ThreadPoolExecutor]] = []
+
+    def start(n: int, **_: object) -> ThreadPoolExecutor:
+        found.append((n, ThreadPoolExecutor(n)))
+        return found[-1][1]
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", start)
+    return found
+
+
+def ended(executor: ThreadPoolExecutor) -> bool:
+    try:
+        executor.submit(abs, 1)
+    except RuntimeError:
+        return True
+    return False
+
+
+def work(n: int, function: Callable[[Any], Any] = abs) -> list[int]:
+    return list(in_order(function, [-1, 2, -3], n, "work"))
+
+
+def test_processes_end_with_their_work(started: list[tuple[int, ThreadPoolExecutor]]) -> None:
+    assert work(2) == work(2) == [1, 2, 3]
+    assert len(started) == 2
+    assert all(ended(executor) for _, executor in started)
+
+
+def test_processes_are_kept_for_the_next_work(
+    started: list[tuple[int, ThreadPoolExecutor]],
+) -> None:
+    with kept_processes():
+        assert n_waiting() == 0
+        assert work(2) == work(2) == [1, 2, 3]
+        with kept_processes():
+            work(1)  # two wait already
+        assert n_waiting() == 2
+        assert [n for n, _ in started] == [2]
+        work(3)
+        assert [n for n, _ in started] == [2, 3]
+        assert ended(started[0][1])
+    assert n_waiting() == 0
+    assert all(ended(executor) for _, executor in started)
+
+
+def test_a_second_work_at_the_same_time_has_its_own(
+    started: list[tuple[int, ThreadPoolExecutor]],
+) -> None:
+    with kept_processes():
+        first = in_order(abs, range(30), 2, "work")
+        assert next(first) == 0
+        assert work(2) == [1, 2, 3]
+        assert list(first) == list(range(1, 30))
+        assert len(started) == 2
+        assert sorted(ended(executor) for _, executor in started) == [False, True]
+    assert all(ended(executor) for _, executor in started)
+
+
+def test_what_has_failed_is_not_kept(started: list[tuple[int, ThreadPoolExecutor]]) -> None:
+    def fail(_: int) -> int:
+        raise BrokenProcessPool
+
+    with kept_processes():
+        with pytest.raises(SpecvaeError, match="one of 2 processes that work was ended"):
+            work(2, fail)
+        assert n_waiting() == 0
+        assert work(2) == [1, 2, 3]
+    assert len(started) == 2
