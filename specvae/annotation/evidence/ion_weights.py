@@ -34,6 +34,7 @@ from specvae.molecules.graph import (
     ATOM_CLASSES,
     BOND_CLASSES,
     ZERO,
+    Graph,
     compiled,
     compiled_with,
     inner,
@@ -213,10 +214,10 @@ def add_weights(
     weights
         float32 (n_fragments, n_shifts): filled with the weight of each ion, 0 where there is none.
     """
-    atoms, masses, bonds = table.graph
+    atoms, _, bonds = table.graph
     wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
     n_words = table.masks.shape[1]
-    rows, sums, places = _rows(atoms, masses, bonds, layers.inputs, constants)
+    rows, sums, places = _rows(table.graph, layers.inputs, constants)
     if layers.surroundings is not None:
         add_cut_rows(table.graph, layers.surroundings, rows, int(places[3]))
     total: float = _weigh(
@@ -277,13 +278,8 @@ def _groups(
     return group, stride, n_rows[:n_groups]
 
 
-@compiled
 def _rows(
-    atoms: NDArray[np.int16],
-    atom_masses: NDArray[np.float64],
-    bonds: NDArray[np.int16],
-    inputs: NDArray[np.float32],
-    constants: NDArray[np.float32],
+    graph: Graph, inputs: NDArray[np.float32], constants: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that are added up, what they go by for each chunk, and where they begin.
 
@@ -292,33 +288,119 @@ def _rows(
     classes each. The third are the first rows by hydrogens, charge, rings and steps, cut bonds, and
     of each group; those by heavy atoms begin at 0.
     """
-    n_atoms = len(atoms)
+    atoms, masses, bonds = graph
+    group, stride, places = _plan(atoms, bonds)
+    where, factors = _terms(atoms, bonds, places)
+    rows = np.zeros((places[-1], inputs.shape[1]), np.float32)
+    _fill_rows(rows, places, atoms, group, stride, where, factors, inputs, constants)
+    n_groups = len(places) - 5
+    shape = (-(-len(atoms) // CHUNK), CHUNK_SETS, _FIRST_COLUMNS + (n_groups + 3 >> 2))
+    sums = np.zeros(shape, np.int64)
+    _fill_sums(sums, atoms, masses, bonds, group, stride)
+    return rows, sums, places[:-1]
+
+
+@compiled
+def _plan(
+    atoms: NDArray[np.int16], bonds: NDArray[np.int16]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return group and stride of each class of atoms; and the first rows, then their number."""
     group, stride, n_rows = _groups(atoms)
-    n_groups = len(n_rows)
-    hydrogens = charged = ZERO
+    n_atoms = len(atoms)
+    hydrogens = 0
+    charged = 0
     for a in range(n_atoms):
         hydrogens += atoms[a, 1]
         charged += abs(atoms[a, 3])
     n_rings = max(len(bonds) - n_atoms + 1, 0)
-    places = np.empty(4 + n_groups, np.int64)
+    places = np.zeros(5 + len(n_rows), np.int64)
     places[0] = n_atoms + 1
     places[1] = places[0] + hydrogens + 1
     places[2] = places[1] + 2 * charged + 1
     places[3] = places[2] + (n_rings + 1) * _N_STEPS
     places[4] = places[3] + 2 * len(bonds)
-    for g in range(1, n_groups):
-        places[4 + g] = places[3 + g] + n_rows[g - 1]
-    rows = np.zeros((places[3 + n_groups] + n_rows[n_groups - 1], inputs.shape[1]), np.float32)
-    _fill_counts(rows, places, n_atoms, hydrogens, n_rings, charged, inputs, constants)
+    for g in range(len(n_rows)):
+        places[5 + g] = places[4 + g] + n_rows[g]
+    return group, stride, places
+
+
+@compiled
+def _terms(
+    atoms: NDArray[np.int16], bonds: NDArray[np.int16], places: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return what makes up all rows but those of the groups.
+
+    A term is a factor times what a descriptor gives, added to a row: rows and descriptors are int64
+    (n_terms, 2), factors float64 (n_terms,).
+    """
+    n_atoms = len(atoms)
+    hydrogens = places[1] - places[0] - 1
+    charged = (places[2] - places[1]) // 2
+    where = np.zeros((3 * places[3] + 8 * len(bonds), 2), np.int64)
+    factors = np.zeros(len(where), np.float64)
+    n = ZERO
+    for size in range(n_atoms + 1):
+        n = _term(where, factors, n, size, _REST + 2, size / n_atoms)
+        n = _term(where, factors, n, size, _REST + 13, math.log(n_atoms))
+    for lost in range(1, min(3, n_atoms) + 1):
+        n = _term(where, factors, n, n_atoms - lost, _REST + 9 + lost, 1.0)
+    for k in range(hydrogens + 1):
+        n = _term(where, factors, n, places[0] + k, ZERO + _REST, math.log1p(k))
+        n = _term(where, factors, n, places[0] + k, _REST + 1, math.log1p(hydrogens - k))
+    for k in range(2 * charged + 1):
+        n = _term(where, factors, n, places[1] + k, _REST + 9, float(k - charged))
+    for k in range(places[3] - places[2]):  # rings, steps, and whether valences are odd
+        step = k % _N_STEPS // 2
+        n = _term(where, factors, n, places[2] + k, _REST + 3, float(k // _N_STEPS))
+        n = _term(where, factors, n, places[2] + k, _REST + 8, float(k & 1))
+        if step > 0:
+            n = _term(where, factors, n, places[2] + k, _REST + 3 + step, 1.0)
     for i in range(len(bonds)):
         for side in range(2):
             row = places[3] + 2 * i + side
-            _add_row(rows, row, inputs, ZERO + atoms[bonds[i, side], 2], 1.0)
-            _add_row(rows, row, inputs, _N + atoms[bonds[i, 1 - side], 2], 1.0)
-            _add_row(rows, row, inputs, _CUT + bonds[i, 2], 1.0)
-            _add_row(rows, row, inputs, _REST + 7, float(bonds[i, 3]))
+            n = _term(where, factors, n, row, ZERO + atoms[bonds[i, side], 2], 1.0)
+            n = _term(where, factors, n, row, _N + atoms[bonds[i, 1 - side], 2], 1.0)
+            n = _term(where, factors, n, row, _CUT + bonds[i, 2], 1.0)
+            n = _term(where, factors, n, row, _REST + 7, float(bonds[i, 3]))
+    return where[:n], factors[:n]
+
+
+@inner
+def _term(
+    where: NDArray[np.int64],
+    factors: NDArray[np.float64],
+    n: int,
+    row: int,
+    descriptor: int,
+    factor: float,
+) -> int:
+    """Note a term behind the first `n`; return their number then."""
+    where[n, 0] = row
+    where[n, 1] = descriptor
+    factors[n] = factor
+    return n + 1
+
+
+@compiled
+def _fill_rows(
+    rows: NDArray[np.float32],
+    places: NDArray[np.int64],
+    atoms: NDArray[np.int16],
+    group: NDArray[np.int64],
+    stride: NDArray[np.int64],
+    where: NDArray[np.int64],
+    factors: NDArray[np.float64],
+    inputs: NDArray[np.float32],
+    constants: NDArray[np.float32],
+) -> None:
+    """Fill in the rows, which are 0; those by heavy atoms have what no descriptor changes."""
+    width = rows.shape[1]
+    for size in range(len(atoms) + 1):
+        for j in range(0, width, N_LANES):
+            store(rows, size * width + j, load(constants, j))
+    for n in range(len(where)):
+        _add_row(rows, where[n, 0], inputs, where[n, 1], factors[n])
     _fill_groups(rows, places, atoms, group, stride, inputs)
-    return rows, _sums(atoms, atom_masses, bonds, group, stride, n_groups), places
 
 
 @inner
@@ -354,18 +436,16 @@ def _fill_groups(
                     store(rows, at, add(earlier, load(own, j)))
 
 
-@inner
-def _sums(
+@compiled
+def _fill_sums(
+    sums: NDArray[np.int64],
     atoms: NDArray[np.int16],
     atom_masses: NDArray[np.float64],
     bonds: NDArray[np.int16],
     group: NDArray[np.int64],
     stride: NDArray[np.int64],
-    n_groups: int,
-) -> NDArray[np.int64]:
-    """Return what rows go by, for each set of atoms of one chunk; see `_rows`."""
-    n_chunks = (len(atoms) + CHUNK - 1) // CHUNK
-    sums = np.zeros((n_chunks, CHUNK_SETS, _FIRST_COLUMNS + (n_groups + 3 >> 2)), np.int64)
+) -> None:
+    """Fill in what rows go by, for each set of atoms of one chunk; see `_rows`."""
     for a in range(len(atoms)):
         k = a // CHUNK
         at = 1 << (a % CHUNK)
@@ -385,41 +465,6 @@ def _sums(
             if rest:
                 for c in range(sums.shape[2]):
                     sums[k, chunk, c] = sums[k, chunk - rest, c] + sums[k, rest, c]
-    return sums
-
-
-@inner
-def _fill_counts(
-    rows: NDArray[np.float32],
-    places: NDArray[np.int64],
-    n_atoms: int,
-    hydrogens: int,
-    n_rings: int,
-    charged: int,
-    inputs: NDArray[np.float32],
-    constants: NDArray[np.float32],
-) -> None:
-    """Fill in the rows by heavy atoms, hydrogens, charge, and rings and steps."""
-    for size in range(n_atoms + 1):
-        for j in range(0, rows.shape[1], N_LANES):
-            store(rows, size * rows.shape[1] + j, load(constants, j))
-        _add_row(rows, size, inputs, _REST + 2, size / n_atoms)
-        _add_row(rows, size, inputs, _REST + 13, math.log(n_atoms))
-        if 1 <= n_atoms - size <= 3:
-            _add_row(rows, size, inputs, _REST + 9 + n_atoms - size, 1.0)
-    for n in range(hydrogens + 1):
-        _add_row(rows, places[0] + n, inputs, ZERO + _REST, math.log1p(n))
-        _add_row(rows, places[0] + n, inputs, _REST + 1, math.log1p(hydrogens - n))
-    for n in range(2 * charged + 1):
-        _add_row(rows, places[1] + n, inputs, _REST + 9, float(n - charged))
-    for n in range(n_rings + 1):
-        for step in range(_N_STEPS // 2):
-            for odd in range(2):
-                row = places[2] + _N_STEPS * n + 2 * step + odd
-                _add_row(rows, row, inputs, _REST + 3, float(n))
-                _add_row(rows, row, inputs, _REST + 8, float(odd))
-                if step > 0:
-                    _add_row(rows, row, inputs, _REST + 3 + step, 1.0)
 
 
 # Sums may be taken in any order, so that eight numbers are added at once.
