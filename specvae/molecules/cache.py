@@ -2,8 +2,9 @@
 
 One folder per layout holds HDF5 parts that are written once, under a temporary name, and never
 changed: a process that is killed leaves no half-written part, and several processes may store at
-the same time. Many small parts are merged into one. A part that cannot be read is removed, and its
-fingerprints are computed again.
+the same time. The rows of a part are sorted by their keys and compressed some at a time, so that a
+short list is looked up in a large cache without reading all of it. Small parts are merged. A part
+that cannot be read is removed, and its fingerprints are computed again.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import hashlib
 import os
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -24,6 +26,7 @@ from specvae.files import atomic_path
 
 _KEY_BYTES = 16
 _MOST_PARTS = 16
+_ROWS_AT_ONCE = 256  # compressed together, with a checksum
 
 
 def default_cache_directory() -> Path:
@@ -39,10 +42,6 @@ def default_cache_directory() -> Path:
         return Path(tempfile.gettempdir()) / "specvae-cache"
 
 
-def _key(smiles: str) -> bytes:
-    return hashlib.blake2b(smiles.encode(), digest_size=_KEY_BYTES).digest()
-
-
 class FingerprintCache:
     """Packed fingerprints by layout and SMILES.
 
@@ -50,13 +49,14 @@ class FingerprintCache:
     ----------
     directory
         Where the cache lies; None for `default_cache_directory`. It is made when first needed. A
-        folder that cannot be written to is no error: nothing is kept then.
+        folder that cannot be written to is no error: what was stored is then known to this object
+        alone.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory or default_cache_directory()
-        self._loaded: dict[str, dict[bytes, NDArray[np.uint8]]] = {}
-        self._parts: dict[str, set[Path]] = {}
+        self._unwritten: dict[str, dict[str, NDArray[np.uint8]]] = {}
+        self._parts: dict[Path, _Part] = {}
 
     def lookup(
         self, layout_key: str, smiles: Sequence[str], n_bytes: int
@@ -72,86 +72,152 @@ class FingerprintCache:
         n_bytes
             Length of a packed fingerprint.
         """
-        known = self._load(layout_key, n_bytes)
-        found = ((text, known.get(_key(text))) for text in smiles)
-        return {text: bits for text, bits in found if bits is not None}
+        unwritten = self._unwritten.get(layout_key, {})
+        found = {text: unwritten[text] for text in smiles if text in unwritten}
+        missing = [text for text in smiles if text not in found]
+        for part in self._parts_of(layout_key):
+            if not missing:
+                break
+            place, packed = part.rows(_keys(missing), n_bytes)
+            found |= {missing[k]: row for k, row in zip(place.tolist(), packed, strict=True)}
+            missing = [text for text in missing if text not in found]
+        return found
 
     def store(self, layout_key: str, smiles: Sequence[str], packed: NDArray[np.uint8]) -> None:
         """Keep fingerprints; `packed` has one row per molecule."""
         if not smiles:
             return
-        keys = np.frombuffer(b"".join(map(_key, smiles)), np.uint8).reshape(-1, _KEY_BYTES)
-        known = self._loaded.setdefault(layout_key, {})
-        known.update(zip((key.tobytes() for key in keys), packed, strict=True))
-        folder = self._folder(layout_key)
-        with suppress(OSError):
-            path = _write_part(folder, keys, packed)
-            self._parts.setdefault(layout_key, set()).add(path)
-            parts = list(folder.glob("part-*.h5"))
-            if len(parts) > _MOST_PARTS:
+        try:
+            self._write(layout_key, _keys(smiles), packed)
+        except OSError:
+            self._unwritten.setdefault(layout_key, {}).update(zip(smiles, packed, strict=True))
+            return
+        parts = self._parts_of(layout_key)
+        if len(parts) > _MOST_PARTS:
+            with suppress(OSError):
                 self._merge(layout_key, parts, packed.shape[1])
 
     def _folder(self, layout_key: str) -> Path:
         return self.directory / "fingerprints" / layout_key
 
-    def _load(self, layout_key: str, n_bytes: int) -> dict[bytes, NDArray[np.uint8]]:
-        """Read the parts that appeared since the last call."""
-        known = self._loaded.setdefault(layout_key, {})
-        seen = self._parts.setdefault(layout_key, set())
-        for path in self._folder(layout_key).glob("part-*.h5"):
-            if path not in seen:
-                known.update(_read_part(path, n_bytes))
-                seen.add(path)
-        return known
+    def _parts_of(self, layout_key: str) -> list[_Part]:
+        """Return all parts that are there now."""
+        paths = sorted(self._folder(layout_key).glob("part-*.h5"))
+        for path in paths:
+            if path not in self._parts and (part := _Part.open(path)):
+                self._parts[path] = part
+        return [self._parts[path] for path in paths if path in self._parts]
 
-    def _merge(self, layout_key: str, parts: Sequence[Path], n_bytes: int) -> None:
-        merged: dict[bytes, NDArray[np.uint8]] = {}
-        for path in parts:
-            merged.update(_read_part(path, n_bytes))
-        if not merged:
-            return
-        keys = np.frombuffer(b"".join(merged), np.uint8).reshape(-1, _KEY_BYTES)
-        self._parts[layout_key].add(
-            _write_part(self._folder(layout_key), keys, np.stack(list(merged.values())))
-        )
+    def _write(self, layout_key: str, keys: NDArray[np.uint64], packed: NDArray[np.uint8]) -> None:
+        path = self._folder(layout_key) / f"part-{uuid.uuid4().hex}.h5"
+        self._parts[path] = _Part.write(path, keys, packed)
+
+    def _merge(self, layout_key: str, parts: Iterable[_Part], n_bytes: int) -> None:
+        """Merge the small parts: each that has no more rows than all smaller ones together."""
+        chosen: list[_Part] = []
+        for part in sorted(parts, key=lambda part: len(part.keys)):
+            if len(chosen) > 1 and len(part.keys) > sum(len(one.keys) for one in chosen):
+                break
+            chosen.append(part)
+        keys, rows = [], []
+        for part in chosen:
+            place, packed = part.rows(part.keys, n_bytes)
+            keys.append(part.keys[place])
+            rows.append(packed)
+        if any(map(len, keys)):
+            self._write(layout_key, np.concatenate(keys), np.concatenate(rows))
         # Another process that merges the same parts only leaves some rows twice.
-        for path in parts:
-            path.unlink(missing_ok=True)
+        for part in chosen:
+            part.path.unlink(missing_ok=True)
 
 
-def _write_part(folder: Path, keys: NDArray[np.uint8], packed: NDArray[np.uint8]) -> Path:
-    path = folder / f"part-{uuid.uuid4().hex}.h5"
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file["key"] = keys
-        file.create_dataset("packed", data=packed, compression="gzip", compression_opts=1)
-        # A bit flipped on disk would otherwise be served as a fingerprint.
-        file.attrs["blake2b"] = _digest(keys, packed)
-    return path
+def _keys(smiles: Iterable[str]) -> NDArray[np.uint64]:
+    """Return what SMILES are looked up by, uint64 (n, 2)."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in smiles)
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).astype(np.uint64)
 
 
-def _digest(keys: NDArray[np.uint8], packed: NDArray[np.uint8]) -> str:
-    digest = hashlib.blake2b(keys.tobytes(), digest_size=16)
-    digest.update(packed.tobytes())
-    return digest.hexdigest()
+class _Part(NamedTuple):
+    """One file of the cache.
 
+    Parameters
+    ----------
+    path
+        The file.
+    keys
+        uint64 (n_rows, 2), ascending.
+    """
 
-def _read_part(path: Path, n_bytes: int) -> dict[bytes, NDArray[np.uint8]]:
-    """Read one part; remove it if it is not sound."""
-    try:
-        with h5py.File(path, "r") as file:
-            keys = file["key"][:]
-            packed = file["packed"][:]
-            sound = (
-                keys.shape[1:] == (_KEY_BYTES,)
-                and packed.shape == (len(keys), n_bytes)
-                and file.attrs["blake2b"] == _digest(keys, packed)
+    path: Path
+    keys: NDArray[np.uint64]
+
+    @classmethod
+    def write(cls, path: Path, keys: NDArray[np.uint64], packed: NDArray[np.uint8]) -> _Part:
+        """Write a part; a key that is there twice is kept once."""
+        keys, place = np.unique(keys, axis=0, return_index=True)
+        n_at_once = min(_ROWS_AT_ONCE, len(keys))
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            # A bit flipped on disk would otherwise be served as a fingerprint.
+            file.create_dataset("key", data=keys, chunks=keys.shape, fletcher32=True)
+            file.create_dataset(
+                "packed",
+                data=packed[place],
+                chunks=(n_at_once, packed.shape[1]),
+                compression="gzip",
+                compression_opts=1,
+                fletcher32=True,
             )
-    except FileNotFoundError:  # merged away by another process
-        return {}
-    except (OSError, KeyError, AttributeError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        return {}
-    return dict(zip((key.tobytes() for key in keys), packed, strict=True))
+        return cls(path, keys)
+
+    @classmethod
+    def open(cls, path: Path) -> _Part | None:
+        """Open a part; remove it if it is not sound."""
+        try:
+            with h5py.File(path, "r") as file:
+                keys = file["key"][:]
+                if keys.dtype == np.uint64 and keys.shape == (len(file["packed"]), 2):
+                    return cls(path, keys)
+        except FileNotFoundError:  # merged away by another process
+            return None
+        except _UNSOUND:
+            pass
+        _remove(path)
+        return None
+
+    def rows(
+        self, keys: NDArray[np.uint64], n_bytes: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return the places of those of some keys that are here, and their rows.
+
+        There are none where rows are of another length, or the file is gone or not sound.
+        """
+        row = np.searchsorted(self.keys[:, 0], keys[:, 0])
+        place = np.flatnonzero((self.keys[np.minimum(row, len(self.keys) - 1)] == keys).all(axis=1))
+        row = row[place]
+        packed = np.zeros((len(place), n_bytes), np.uint8)
+        if not len(place):
+            return place, packed
+        try:
+            with h5py.File(self.path, "r") as file:
+                table = file["packed"]
+                if table.shape[1] == n_bytes:
+                    group = row // _ROWS_AT_ONCE
+                    for g in np.unique(group).tolist():
+                        block = table[g * _ROWS_AT_ONCE : (g + 1) * _ROWS_AT_ONCE]
+                        packed[group == g] = block[row[group == g] - g * _ROWS_AT_ONCE]
+                    return place, packed
+        except FileNotFoundError:
+            return place[:0], packed[:0]
+        except _UNSOUND:
+            pass
+        _remove(self.path)
+        return place[:0], packed[:0]
+
+
+_UNSOUND = (OSError, KeyError, AttributeError, TypeError, ValueError, IndexError)
+"""What h5py raises where a file is not one of ours."""
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

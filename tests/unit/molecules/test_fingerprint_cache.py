@@ -48,8 +48,11 @@ def test_damaged_part_is_dropped_and_the_others_survive(tmp_path: Path, damage: 
     if damage == "truncated":
         broken.write_bytes(broken.read_bytes()[:-700])
     elif damage == "flipped":
-        with h5py.File(broken, "r+") as file:
-            file["packed"][0, 0] ^= 1
+        with h5py.File(broken) as file:
+            chunk = file["packed"].id.get_chunk_info(0)
+        content = bytearray(broken.read_bytes())
+        content[chunk.byte_offset + chunk.size // 2] ^= 1
+        broken.write_bytes(content)
     elif damage == "foreign":
         with h5py.File(broken, "w") as file:
             file["other"] = 1
@@ -81,8 +84,56 @@ def test_many_parts_are_merged(tmp_path: Path) -> None:
     assert found(tmp_path, names) == {name: ord(name) for name in names}
 
 
+def test_large_parts_are_not_merged_anew_each_time(tmp_path: Path) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    store(tmp_path, letters)
+    (large,) = parts(tmp_path)
+    for name in "0123456789ABCDEFGHIJ":
+        store(tmp_path, name)
+    assert len(parts(tmp_path)) <= module._MOST_PARTS
+    assert large in parts(tmp_path)
+    assert len(found(tmp_path, letters + "0J")) == 28
+
+
 def test_part_merged_away_by_another_process_is_no_error(tmp_path: Path) -> None:
-    assert module._read_part(tmp_path / "part-gone.h5", 4) == {}
+    store(tmp_path, "a")
+    store(tmp_path, "b")
+    early = FingerprintCache(tmp_path)
+    assert sorted(early.lookup(KEY, ["a", "b"], 4)) == ["a", "b"]
+    taken = list(early._parts.values())
+    for part in taken:
+        part.path.unlink()
+    assert early.lookup(KEY, ["a", "b"], 4) == {}
+    keys = np.concatenate([part.keys for part in taken])
+    assert [len(rows) for part in taken for rows in part.rows(keys, 4)] == [0, 0, 0, 0]
+
+
+def test_a_short_list_is_looked_up_without_reading_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+
+    names = [str(number) for number in range(5000)]
+    bits = np.arange(20000, dtype=np.uint32).view(np.uint8).reshape(5000, 16)
+    FingerprintCache(tmp_path).store(KEY, names, bits)
+    read: list[int] = []
+    whole = h5py.Dataset.__getitem__
+
+    def counted(self: h5py.Dataset, what: object) -> object:
+        found = whole(self, what)
+        if self.name == "/packed":
+            read.append(len(found))
+        return found
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", counted)
+    cache = FingerprintCache(tmp_path)
+    table = cache.lookup(KEY, ["4999", "absent", "17"], 16)
+    assert {name: row.tolist() for name, row in table.items()} == {
+        "4999": bits[4999].tolist(),
+        "17": bits[17].tolist(),
+    }
+    assert sum(read) <= 2 * module._ROWS_AT_ONCE
+    assert sorted(cache.lookup(KEY, names, 16)) == sorted(names)
 
 
 def test_folder_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
