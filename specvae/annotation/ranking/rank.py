@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -25,7 +25,8 @@ from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
-_CHUNK = 256
+_MOST_QUERIES = 256  # that are ranked together
+_MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
 _FEWEST_ROWS = 64
 
 
@@ -101,11 +102,7 @@ def rank_spectra(
     """
     progress = progress or Silence()
     n_done = 0
-    for start in range(0, len(records), _CHUNK):
-        chunk = [
-            _listed(record, source, wanted, listed_as or {})
-            for record in records[start : start + _CHUNK]
-        ]
+    for chunk in _chunks(_listed(record, source, wanted, listed_as or {}) for record in records):
         if annotator.evidence_pool is not None:
             chunk = _with_structures(chunk, n_jobs)
         listed = [record for record in chunk if isinstance(record, _ListedQuery)]
@@ -119,6 +116,22 @@ def rank_spectra(
             yield record if isinstance(record, Unranked) else next(ranked)
             n_done += 1
             progress.progress("ranking queries", n_done, len(records))
+
+
+def _chunks(
+    records: Iterable[_ListedQuery | Unranked],
+) -> Iterator[list[_ListedQuery | Unranked]]:
+    """Yield queries that are ranked together: many, but not more than fit in memory."""
+    chunk: list[_ListedQuery | Unranked] = []
+    n_candidates = 0
+    for record in records:
+        chunk.append(record)
+        n_candidates += len(record.candidates) if isinstance(record, _ListedQuery) else 0
+        if len(chunk) == _MOST_QUERIES or n_candidates >= _MOST_CANDIDATES:
+            yield chunk
+            chunk, n_candidates = [], 0
+    if chunk:
+        yield chunk
 
 
 def _listed(

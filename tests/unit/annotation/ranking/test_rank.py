@@ -137,8 +137,11 @@ def test_unreadable_records_keep_their_place_and_get_names_of_their_own(
     assert said(found[0]).startswith("unreadable record: a peak is not two finite numbers")
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"), [("_MOST_QUERIES", 2), ("_MOST_CANDIDATES", 1), ("_MOST_CANDIDATES", 3)]
+)
 def test_chunks_of_queries_change_nothing(
-    tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
     queries = mgf(
         tmp_path / "q.mgf",
@@ -148,7 +151,7 @@ def test_chunks_of_queries_change_nothing(
         ),
     )
     whole = ranked(annotator, queries, by_mass(tmp_path))
-    monkeypatch.setattr(module, "_CHUNK", 2)
+    monkeypatch.setattr(module, limit, value)
     pieces = ranked(annotator, queries, by_mass(tmp_path))
     assert [said(q) for q in whole] == [said(q) for q in pieces]
     for one, other in zip(whole, pieces, strict=True):

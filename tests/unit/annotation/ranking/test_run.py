@@ -72,7 +72,7 @@ def test_pieces_of_a_run_change_nothing(
 ) -> None:
     """The share of known compounds was estimated from the queries so far, 256 at a time."""
     whole = table(annotator, candidates, QUERIES)
-    monkeypatch.setattr(rank_module, "_CHUNK", 1)
+    monkeypatch.setattr(rank_module, "_MOST_QUERIES", 1)
     for one, other in zip(whole, table(annotator, candidates, QUERIES), strict=True):
         assert list(one) == list(other)
         for a, b in zip(one.values(), other.values(), strict=True):
@@ -82,7 +82,7 @@ def test_pieces_of_a_run_change_nothing(
 def test_the_order_of_queries_changes_nothing(
     annotator: Annotator, candidates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank_module, "_CHUNK", 1)
+    monkeypatch.setattr(rank_module, "_MOST_QUERIES", 1)
     forth = table(annotator, candidates, QUERIES)
     back = table(annotator, candidates, QUERIES[::-1])
     probability = {(row["query_id"], row["inchikey"], row["score"]) for row in forth}
