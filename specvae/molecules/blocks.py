@@ -27,7 +27,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
+from rdkit.Chem import rdFingerprintGenerator
 
 from specvae.molecules.functional_groups import FUNCTIONAL_GROUPS
 from specvae.molecules.patterns import klekota_roth_patterns, laggner_patterns, pubchem_names
@@ -57,6 +57,10 @@ class Block:
     def pattern(self, index: int) -> Chem.Mol | None:
         """Return the bit's substructure, or None if `compute` gives it."""
         return None
+
+    def least(self, index: int) -> int:
+        """Return how many matches of `pattern` set the bit."""
+        return 1
 
     def places(self, index: int, mol: Chem.Mol) -> list[tuple[int, ...]]:
         """Return the atoms of each part of a molecule that sets a bit; none where it is a count."""
@@ -122,8 +126,9 @@ class PubchemBlock(Block):
 
     def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         """Count elements and rings."""
-        elements = Counter(atom.GetSymbol() for atom in mol.GetAtoms())
-        elements["H"] += sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+        atoms = [mol.GetAtomWithIdx(i) for i in range(mol.GetNumAtoms())]
+        elements = Counter(atom.GetSymbol() for atom in atoms)
+        elements["H"] += sum(atom.GetTotalNumHs() for atom in atoms)
         rings = _count_rings(mol)
         bits = np.zeros(self.n_bits, dtype=bool)
         bits[: self._N_ELEMENTS] = [elements[symbol] >= least for symbol, least in self._elements]
@@ -193,26 +198,31 @@ class MaccsBlock(Block):
 
     def title(self, index: int) -> str:
         """Return the number of a key that is a SMARTS, else what the key is."""
-        return self.meaning(index) if self._pattern(index) is None else f"MACCS key {index + 1}"
+        return self.meaning(index) if self.pattern(index) is None else f"MACCS key {index + 1}"
 
-    def places(self, index: int, mol: Chem.Mol) -> list[tuple[int, ...]]:
-        """Return the matches of the key's SMARTS; RDKit computes the others by their own rules."""
-        pattern = self._pattern(index)
-        return [] if pattern is None else list(mol.GetSubstructMatches(pattern))
-
-    @staticmethod
-    def _pattern(index: int) -> Chem.Mol | None:
+    def pattern(self, index: int) -> Chem.Mol | None:
+        """Return the key's SMARTS; RDKit computes three keys by rules of their own."""
         from rdkit.Chem import MACCSkeys
 
         smarts, _ = MACCSkeys.smartsPatts.get(index + 1, ("?", 0))
         return None if smarts == "?" else Chem.MolFromSmarts(smarts)
 
+    def least(self, index: int) -> int:
+        """Return how many matches set the key."""
+        from rdkit.Chem import MACCSkeys
+
+        _, more_than = MACCSkeys.smartsPatts.get(index + 1, ("?", 0))
+        return int(more_than) + 1
+
     def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
-        """Return RDKit's MACCS keys without its unused bit 0."""
-        keys = rdMolDescriptors.GetMACCSKeysFingerprint(mol)
-        bits = np.zeros(self.n_bits + 1, dtype=bool)
-        bits[list(keys.GetOnBits())] = True
-        return bits[1:]
+        """Return the keys that are no substructures: see `title`."""
+        bits = np.zeros(self.n_bits, dtype=bool)
+        # RDKit sets no key for isotopes.
+        rings = mol.GetRingInfo().BondRings()
+        is_aromatic = [mol.GetBondWithIdx(b).GetIsAromatic() for b in range(mol.GetNumBonds())]
+        bits[124] = sum(all(is_aromatic[bond] for bond in ring) for ring in rings) > 1
+        bits[165] = len(Chem.GetMolFrags(mol)) > 1
+        return bits
 
 
 class MorganBlock(Block):

@@ -188,6 +188,7 @@ class FingerprintLayout:
     ]:
         """Sort the columns into substructures, tested all at once, and bits computed by block."""
         patterns: list[Chem.Mol] = []
+        least: list[int] = []
         with_pattern: list[int] = []
         computed: dict[str, list[tuple[int, int]]] = {}
         for column, (name, index) in enumerate(self.columns):
@@ -196,9 +197,10 @@ class FingerprintLayout:
                 computed.setdefault(name, []).append((column, index))
             else:
                 patterns.append(pattern)
+                least.append(get_block(name).least(index))
                 with_pattern.append(column)
         return (
-            SubstructureMatcher(patterns),
+            SubstructureMatcher(patterns, least),
             np.array(with_pattern, dtype=np.intp),
             [
                 (get_block(name), *np.array(pairs, dtype=np.intp).T)

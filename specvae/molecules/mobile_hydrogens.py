@@ -33,6 +33,9 @@ _MOST_PLACES = 5000  # of the hydrogens of a group; beyond, it stays as written
 _MOST_STEPS = 20_000  # of a search for double bonds
 _MOST_FORMS = 6  # of a group that are compared with the InChI as written
 
+# Each pattern below holds one of these atoms, which many natural products lack.
+_NEEDED = Chem.MolFromSmarts("[#7,#16,#34]")
+
 # What is no atom of these patterns has its hydrogens where they belong.
 _SUSPECT = Chem.MolFromSmarts(
     "[$([OX2H1,SX2H1,SeX2H1]-[#6,#7]=[#7,S,Se]),"
@@ -66,6 +69,8 @@ def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
     mol
         Sanitised, of one component; it is not changed.
     """
+    if not mol.HasSubstructMatch(_NEEDED):
+        return mol
     if not mol.HasSubstructMatch(_SUSPECT) and not (
         mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE)
     ):

@@ -73,8 +73,9 @@ def _bond_text(bond: Chem.Bond) -> str:
 def _neighbours(mol: Chem.Mol) -> list[list[tuple[int, int]]]:
     """Return for each atom its neighbours as (atom index, bond index)."""
     neighbours: list[list[tuple[int, int]]] = [[] for _ in range(mol.GetNumAtoms())]
-    for bond in mol.GetBonds():
-        i, j, b = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetIdx()
+    for b in range(mol.GetNumBonds()):
+        bond = mol.GetBondWithIdx(b)
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         neighbours[i].append((j, b))
         neighbours[j].append((i, b))
     return neighbours
@@ -102,16 +103,26 @@ class SubstructureMatcher:
     ----------
     patterns
         RDKit query molecules.
+    least
+        How many matches, as sets of atoms, are wanted of each; None: one.
 
     Notes
     -----
-    `matches` equals ``[mol.HasSubstructMatch(p) for p in patterns]``.
+    `matches` equals ``[len(mol.GetSubstructMatches(p)) >= n for p, n in zip(patterns, least)]``.
     """
 
-    def __init__(self, patterns: Sequence[Chem.Mol]) -> None:
+    def __init__(self, patterns: Sequence[Chem.Mol], least: Sequence[int] | None = None) -> None:
         self._patterns = list(patterns)
+        self._least = list(least) if least is not None else [1] * len(self._patterns)
         required = [_pattern_paths(pattern) for pattern in self._patterns]
-        self._decided = np.array([_is_local_path(p) for p in self._patterns], dtype=bool)
+        is_path = [_is_local_path(pattern) for pattern in self._patterns]
+        for i, (pattern, n) in enumerate(zip(self._patterns, self._least, strict=True)):
+            if n > 1 and is_path[i]:
+                # Each atom or bond is a match of its own; three atoms of a ring are three paths.
+                is_path[i] = pattern.GetNumAtoms() <= 2
+                if is_path[i]:
+                    required[i][max(required[i], key=_path_order)] = n
+        self._decided = np.array(is_path, dtype=bool)
         features = sorted({path for paths in required for path in paths}, key=_path_order)
         number = {path: i for i, path in enumerate(features)}
         self._n_features = len(features)
@@ -156,16 +167,21 @@ class SubstructureMatcher:
         return len(self._patterns)
 
     def matches(self, mol: Chem.Mol) -> NDArray[np.bool_]:
-        """Return for each pattern whether the molecule contains it; shape (n_patterns,)."""
+        """Return for each pattern whether the molecule has it often enough; (n_patterns,)."""
         possible = self._possible(mol)
-        for i in np.flatnonzero(possible & ~self._decided):
-            possible[i] = mol.HasSubstructMatch(self._patterns[i])
+        for i in np.flatnonzero(possible & ~self._decided).tolist():
+            pattern, least = self._patterns[i], self._least[i]
+            if least == 1:
+                possible[i] = mol.HasSubstructMatch(pattern)
+            else:
+                possible[i] = len(mol.GetSubstructMatches(pattern)) >= least
         return possible
 
     def _possible(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         """Return which patterns have all their paths in the molecule, often enough."""
-        atoms = [self._atom_id(atom) for atom in mol.GetAtoms()]
-        bonds = [self._bond_id(bond) for bond in mol.GetBonds()]
+        # By number: RDKit's sequences are several times slower.
+        atoms = [self._atom_id(mol.GetAtomWithIdx(i)) for i in range(mol.GetNumAtoms())]
+        bonds = [self._bond_id(mol.GetBondWithIdx(i)) for i in range(mol.GetNumBonds())]
         memo = self._memo
         if len(memo) > _MEMO_LIMIT:
             memo.clear()

@@ -84,3 +84,26 @@ def test_single_patterns(smarts: str, smiles: str, expected: bool) -> None:
 
 def test_no_patterns() -> None:
     assert SubstructureMatcher([]).matches(Chem.MolFromSmiles("CCO")).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("smarts", "smiles", "least", "expected"),
+    [
+        ("[#8]", "OCO", 2, True),
+        ("[#8]", "OCO", 3, False),
+        ("[#8]=*", "O=C=O", 2, True),
+        ("C=C", "C=CC", 2, False),
+        ("C-C", "CCC", 2, True),
+        ("[!#6]~C~*", "OCCC", 2, False),
+        ("[!#6]~C~*", "OC(C)C", 2, True),
+        ("*~*~*", "C1CC1", 2, False),  # three paths, but the same atoms
+        ("*1~*~*1", "C1CC1C1CC1", 2, True),
+    ],
+)
+def test_patterns_that_must_match_several_times(
+    smarts: str, smiles: str, least: int, expected: bool
+) -> None:
+    pattern = Chem.MolFromSmarts(smarts)
+    mol = Chem.MolFromSmiles(smiles)
+    assert (len(mol.GetSubstructMatches(pattern)) >= least) == expected
+    assert SubstructureMatcher([pattern], [least]).matches(mol).tolist() == [expected]
