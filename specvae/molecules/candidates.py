@@ -24,6 +24,7 @@ from specvae.molecules.fingerprint import (
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
+from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows
 from specvae.molecules.workers import LocalEngine
 from specvae.progress import Progress
@@ -264,7 +265,9 @@ class CandidateSet:
 
 
 def usable_structures(
-    sets: Sequence[CandidateSet], n_jobs: int | None = 1
+    sets: Sequence[CandidateSet],
+    n_jobs: int | None = 1,
+    cache: StructureCache | None = None,
 ) -> list[tuple[CandidateSet, int]]:
     """Return of each set the candidates whose structures can be parsed, and how many cannot.
 
@@ -277,6 +280,8 @@ def usable_structures(
         Candidates of several queries.
     n_jobs
         Processes that parse many structures, None for one per core.
+    cache
+        Where structures are looked up and kept; None for no cache.
 
     Raises
     ------
@@ -284,17 +289,23 @@ def usable_structures(
         If the system ends one of the processes.
     """
     unparsed = [one for one in sets if not one.has_molecules]
-    texts = list(dict.fromkeys(pair for one in unparsed for pair in one.texts()))
-    found = dict(zip(texts, parse_texts(texts, n_jobs), strict=True))
+    texts = list(dict.fromkeys(text for one in unparsed for text in one.smiles.tolist()))
+    parsed_texts = dict(zip(texts, parse_texts(texts, n_jobs, cache), strict=True))
+    # One object for all, so that what is computed of it later is computed once.
+    found = {
+        (text, key): one.with_key(key) if isinstance(one, Molecule) else one
+        for text, key in dict.fromkeys(pair for one in unparsed for pair in one.texts())
+        for one in (parsed_texts[text],)
+    }
     usable = []
     for one in sets:
         if one.has_molecules:
             usable.append((one, 0))
             continue
-        parsed = [found[pair] for pair in one.texts()]
-        rows = [row for row, each in enumerate(parsed) if not isinstance(each, str)]
+        molecules = [found[pair] for pair in one.texts()]
+        rows = [row for row, each in enumerate(molecules) if isinstance(each, Molecule)]
         chosen = one if len(rows) == len(one) else one.select(np.array(rows, np.intp))
-        chosen.molecules = _column(parsed[row] for row in rows)
+        chosen.molecules = _column(molecules[row] for row in rows)
         usable.append((chosen, len(one) - len(rows)))
     return usable
 
@@ -328,7 +339,10 @@ def _nearest_ppm(sorted_mass: NDArray[np.float64], neutral_mass: float) -> float
 
 
 def read_candidates(
-    path: Path, report: ReadReport | None = None, n_jobs: int | None = 1
+    path: Path,
+    report: ReadReport | None = None,
+    n_jobs: int | None = 1,
+    cache: StructureCache | None = None,
 ) -> CandidateSet:
     """Read a table of candidates.
 
@@ -341,6 +355,8 @@ def read_candidates(
         table that has them, which are candidates of no query.
     n_jobs
         Processes that parse a long table, None for one per core.
+    cache
+        Where structures are looked up and kept; None for no cache.
 
     Raises
     ------
@@ -349,7 +365,7 @@ def read_candidates(
     """
     report = report if report is not None else ReadReport()
     most = limits().table_rows
-    rows = list(itertools.islice(read_rows(path, report, n_jobs), most + 1))
+    rows = list(itertools.islice(read_rows(path, report, n_jobs, cache), most + 1))
     if len(rows) > most:
         raise InputError(
             f"{path}: more than {most:,} structures (table_rows), which are held in memory; "

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 import signal
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ _NO_COMPLEX = frozenset(
 _ALWAYS_COMPLEX = frozenset({43, 44, 45, 46, 75, 76, 77, 78, 79, *range(57, 72)})
 _LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+])]")
 _IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
+_NUMBERS = struct.Struct("<dhHI")  # exact mass, charge, number of components, length of the texts
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
 
 
@@ -156,6 +158,28 @@ class Molecule:
         same._given_key = inchikey
         same._inchikey = inchikey if len(inchikey) > _FIRST_BLOCK else None
         return same
+
+    def to_bytes(self) -> bytes:
+        """Return the structure, without a trusted key, as `from_bytes` reads it."""
+        texts = (self.written, "" if self.written else self.smiles, "\n".join(self.notes))
+        encoded = "\0".join(texts).encode()
+        numbers = _NUMBERS.pack(self.exact_mass, self.charge, self.n_components, len(encoded))
+        return numbers + encoded + self._binary
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Molecule:
+        """Return the structure that `to_bytes` gave."""
+        exact_mass, charge, n_components, n_encoded = _NUMBERS.unpack_from(data)
+        end = _NUMBERS.size + n_encoded
+        written, smiles, notes = data[_NUMBERS.size : end].decode().split("\0")
+        found = cls.__new__(cls)
+        found._binary = data[end:]
+        found._given_key, found._inchikey, found._formula = "", None, None
+        found._smiles = smiles or None
+        found.exact_mass, found.charge, found.n_components = exact_mass, charge, n_components
+        found.written = written
+        found.notes = tuple(notes.split("\n")) if notes else ()
+        return found
 
     @property
     def mol(self) -> Chem.Mol:

@@ -22,6 +22,7 @@ from specvae.errors import InputError, StructureError
 from specvae.files import open_unpacked
 from specvae.limits import limits
 from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
 
@@ -174,7 +175,12 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterator[Row]:
+def read_rows(
+    path: Path,
+    report: ReadReport,
+    n_jobs: int | None = 1,
+    cache: StructureCache | None = None,
+) -> Iterator[Row]:
     """Yield the usable structures of a CSV, TSV, SMI or SDF file in order.
 
     A table needs a column ``smiles`` or ``inchi``; ``inchikey`` (or ``inchikey14``), ``name``,
@@ -192,6 +198,8 @@ def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterato
     n_jobs
         Processes that parse a long file, None for one per core; see
         `specvae.molecules.workers.processes`.
+    cache
+        Where structures are looked up and kept; None for no cache.
 
     Raises
     ------
@@ -201,7 +209,7 @@ def read_rows(path: Path, report: ReadReport, n_jobs: int | None = 1) -> Iterato
         If the system ends one of the processes.
     """
     cells = read_cells(path, report)
-    for (line, row), molecule in _parsed(cells, n_jobs):
+    for (line, row), molecule in _parsed(cells, n_jobs, cache):
         if isinstance(molecule, str):
             report.skip(str(path), line, record_of(row), Reason.BAD_STRUCTURE, molecule)
             continue
@@ -239,16 +247,45 @@ def record_of(cells: Cells) -> str:
 
 
 class _Shared:
-    """The molecule of all rows that say the same, or why they have none, once it is known."""
+    """What all rows that say the same have in common, once it is known."""
 
-    __slots__ = ("found",)
+    __slots__ = ("_keyed", "found")
 
-    def __init__(self) -> None:
-        self.found: Molecule | str = ""
+    def __init__(self, found: Molecule | str = "") -> None:
+        self.found = found
+        self._keyed: dict[str, Molecule] = {}
+
+    def molecule(self, cells: Cells) -> Molecule | str:
+        """Return a row's molecule, one object for all rows with the same key; or why it has none.
+
+        What is computed of it later is computed once.
+        """
+        if isinstance(self.found, str):
+            return self.found
+        if cells.inchikey not in self._keyed:
+            self._keyed[cells.inchikey] = trusting(self.found, cells)
+        return self._keyed[cells.inchikey]
+
+
+class _Batch(NamedTuple):
+    """Some rows, and of those that must be parsed each said but once."""
+
+    rows: list[tuple[tuple[int, Cells], _Shared]]
+    texts: list[tuple[str, str]]
+    fresh: list[_Shared]
+
+    def filled(
+        self, parsed: Sequence[Molecule | str] = ()
+    ) -> Iterator[tuple[tuple[int, Cells], Molecule | str]]:
+        """Yield the rows, given what `texts` say."""
+        for one, molecule in zip(self.fresh, parsed, strict=True):
+            one.found = molecule
+        for row, one in self.rows:
+            yield row, one.molecule(row[1])
 
 
 def _parsed(
-    rows: Iterator[tuple[int, Cells]], n_jobs: int | None
+    rows: Iterator[tuple[int, Cells]], n_jobs: int | None, cache: StructureCache | None
 ) -> Iterator[tuple[tuple[int, Cells], Molecule | str]]:
     """Yield rows with their molecules, or why a row has none.
 
@@ -256,87 +293,117 @@ def _parsed(
     """
     n_processes = n_jobs or usable_cores()
     head = list(itertools.islice(rows, _WORTH_PROCESSES if n_processes > 1 else 0))
-    known: dict[tuple[str, str, str], _Shared] = {}
-    waiting: deque[tuple[list[tuple[tuple[int, Cells], _Shared]], list[_Shared]]] = deque()
+    waiting: deque[_Batch] = deque()
 
-    def batches() -> Iterator[list[Cells]]:
-        following = itertools.chain(head, rows)
-        while batch := list(itertools.islice(following, _BATCH)):
-            shared: list[tuple[tuple[int, Cells], _Shared]] = []
-            fresh: list[tuple[Cells, _Shared]] = []
-            for line, cells in batch:
-                said = cells[:3]
-                if said not in known:
-                    known[said] = _Shared()
-                    fresh.append((cells, known[said]))
-                shared.append(((line, cells), known[said]))
-            waiting.append((shared, [one for _, one in fresh]))
-            if len(known) > _MOST_KNOWN:
-                known.clear()
-            yield [cells for cells, _ in fresh]
+    def unparsed() -> Iterator[list[tuple[str, str]]]:
+        for batch in _batches(itertools.chain(head, rows), cache):
+            waiting.append(batch)
+            if batch.texts:
+                yield batch.texts
 
     found: Iterator[list[Molecule | str]]
     if len(head) < _WORTH_PROCESSES:
-        found = map(_parse_batch, batches())
+        found = map(_parse_batch, unparsed())
     else:
-        found = in_order(_parse_batch, batches(), n_processes, "parse structures")
-    for parsed in found:
-        batch, first_of_all = waiting.popleft()
-        for one, molecule in zip(first_of_all, parsed, strict=True):
-            one.found = molecule
-        for row, one in batch:
-            yield row, one.found
+        found = in_order(_parse_batch, unparsed(), n_processes, "parse structures")
+    # Behind the last, nothing: for batches that need none.
+    for parsed in itertools.chain(found, [None]):
+        while waiting and not waiting[0].texts:
+            yield from waiting.popleft().filled()
+        if parsed is not None:
+            batch = waiting.popleft()
+            if cache is not None:
+                cache.put(batch.texts, parsed)
+            yield from batch.filled(parsed)
+    if cache is not None:
+        cache.save()
 
 
-def _parse_batch(rows: Sequence[Cells]) -> list[Molecule | str]:
-    """Return molecules of rows, or why there is none."""
-    return [parse_cells(cells) for cells in rows]
+def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) -> Iterator[_Batch]:
+    known: dict[tuple[str, str], _Shared] = {}
+    while taken := list(itertools.islice(rows, _BATCH)):
+        texts = list(dict.fromkeys((cells.smiles, cells.inchi) for _, cells in taken))
+        texts = [said for said in texts if said not in known]
+        kept = cache.lookup(texts) if cache is not None else [None] * len(texts)
+        known |= {said: _Shared(one or "") for said, one in zip(texts, kept, strict=True)}
+        missing = [said for said, one in zip(texts, kept, strict=True) if one is None]
+        yield _Batch(
+            [(row, known[row[1].smiles, row[1].inchi]) for row in taken],
+            missing,
+            [known[said] for said in missing],
+        )
+        if len(known) > _MOST_KNOWN:
+            known.clear()
 
 
-def parse_cells(cells: Cells) -> Molecule | str:
-    """Return the structure of a row, or why there is none.
+def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
+    """Return molecules of SMILES and InChI, or why there is none."""
+    return [_parse(*pair) for pair in texts]
 
-    A given key is trusted, except for a structure of several components, of which one is kept.
-    """
+
+def _parse(smiles: str, inchi: str) -> Molecule | str:
     try:
-        molecule = Molecule.parse(cells.smiles, cells.inchi)
+        molecule = Molecule.parse(smiles, inchi)
     except StructureError as error:
         return str(error)
     if not molecule.written:
         _ = molecule.smiles  # computed here, where there may be several processes
+    return molecule
+
+
+def trusting(molecule: Molecule, cells: Cells) -> Molecule:
+    """Return a row's molecule with the key that the row gives.
+
+    It is not trusted for a structure of several components, of which one is kept.
+    """
     if molecule.n_components == 1 and _INCHIKEY.fullmatch(cells.inchikey):
         return molecule.with_key(cells.inchikey)
     return molecule
 
 
-def parse_texts(texts: Sequence[tuple[str, str]], n_jobs: int | None = 1) -> list[Molecule | str]:
-    """Return the structures of some SMILES with trusted keys ("" for none), or why there is none.
+def parse_cells(cells: Cells) -> Molecule | str:
+    """Return the structure of a row, with the key that it gives, or why there is none."""
+    found = _parse(cells.smiles, cells.inchi)
+    return trusting(found, cells) if isinstance(found, Molecule) else found
 
-    `n_jobs` is the number of processes that parse many, None for one per core.
+
+def parse_texts(
+    texts: Sequence[str], n_jobs: int | None = 1, cache: StructureCache | None = None
+) -> list[Molecule | str]:
+    """Return the structures of some SMILES, without keys, or why there is none.
+
+    Parameters
+    ----------
+    texts
+        SMILES, each once.
+    n_jobs
+        Processes that parse many; None for one per core.
+    cache
+        Where structures are looked up and kept; None for no cache.
 
     Raises
     ------
     SpecvaeError
         If the system ends one of the processes.
     """
-    batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
-    n_processes = min(n_jobs or usable_cores(), len(texts) // _BATCH)
-    found: Iterator[list[Molecule | str]]
-    if n_processes <= 1 or (len(texts) < _WORTH_PROCESSES and not n_waiting()):
-        found = map(_parse_texts, batches)
+    pairs = [(text, "") for text in texts]
+    found: list[Molecule | str | None] = list(
+        cache.lookup(pairs) if cache is not None else [None] * len(pairs)
+    )
+    missing = [pair for pair, one in zip(pairs, found, strict=True) if one is None]
+    batches = (missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH))
+    n_processes = min(n_jobs or usable_cores(), len(missing) // _BATCH)
+    parsed: Iterator[list[Molecule | str]]
+    if n_processes <= 1 or (len(missing) < _WORTH_PROCESSES and not n_waiting()):
+        parsed = map(_parse_batch, batches)
     else:
-        found = in_order(_parse_texts, batches, n_processes, "parse structures")
-    return [molecule for batch in found for molecule in batch]
-
-
-def _parse_texts(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
-    parsed: list[Molecule | str] = []
-    for smiles, key in texts:
-        try:
-            parsed.append(Molecule.parse(smiles, inchikey=key))
-        except StructureError as error:
-            parsed.append(str(error))
-    return parsed
+        parsed = in_order(_parse_batch, batches, n_processes, "parse structures")
+    fresh = list(itertools.chain.from_iterable(parsed))
+    if cache is not None:
+        cache.put(missing, fresh)
+        cache.save()
+    rest = iter(fresh)
+    return [next(rest) if one is None else one for one in found]
 
 
 def read_molecules(path: Path, report: ReadReport) -> Iterator[tuple[str, Molecule]]:
@@ -553,7 +620,10 @@ def _table_rows(
                 row = quoted
             elif report is not None:
                 report.note("stray quotation mark taken as a character")
-        cells = [_CONTROL.sub(" ", cell).strip() for cell in row]
+        # Nearly all lines are printable: they are looked at as a whole.
+        if not line.replace(delimiter, "").isprintable() or '"' in line:
+            row = [_CONTROL.sub(" ", cell) for cell in row]
+        cells = [cell.strip() for cell in row]
         if any(cells):
             yield lines.number, cells
 

@@ -14,8 +14,14 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
-from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
+from specvae.molecules.candidates import (
+    CandidatePool,
+    CandidateSet,
+    read_candidates,
+    usable_structures,
+)
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
+from specvae.molecules.structure_cache import StructureCache
 from specvae.progress import Progress
 from specvae.report import ReadReport
 
@@ -59,12 +65,15 @@ class CandidateSource:
         self._restriction = restriction or Restriction()
         self._layout = layout
         self._cache = FingerprintCache()
+        self._structures = StructureCache()
         self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
         if self._pool is not None and not self._pool.is_current:
             report.note("pool of an earlier version, whose structures may differ: build it again")
         if self._pool is not None and not self._pool.has_checksums:
             report.note("pool without checksums, whose damage is not noticed: build it again")
-        self._table = None if self._pool else read_candidates(path, report, n_jobs)
+        self._table = (
+            None if self._pool else read_candidates(path, report, n_jobs, self._structures)
+        )
         if self._table is not None and not len(self._table):
             raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
 
@@ -115,6 +124,12 @@ class CandidateSource:
         """Return those that the user asks for, one per first block."""
         liked = self._restriction.select(found)
         return liked.deduplicate(mass) if len(liked) else Refusal(Cause.NONE_LIKE_THAT)
+
+    def usable(
+        self, sets: Sequence[CandidateSet], n_jobs: int | None
+    ) -> list[tuple[CandidateSet, int]]:
+        """Return of each set what can be parsed; see `usable_structures`."""
+        return usable_structures(sets, n_jobs, self._structures)
 
     def packed(
         self,

@@ -20,7 +20,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
-from specvae.molecules.candidates import CandidateSet, usable_structures
+from specvae.molecules.candidates import CandidateSet
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
@@ -104,7 +104,7 @@ def rank_spectra(
     n_done = 0
     for chunk in _chunks(_listed(record, source, wanted, listed_as or {}) for record in records):
         if annotator.evidence_pool is not None:
-            chunk = _with_structures(chunk, n_jobs)
+            chunk = _with_structures(chunk, source, n_jobs)
         listed = [record for record in chunk if isinstance(record, _ListedQuery)]
         try:
             ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
@@ -156,11 +156,11 @@ def _listed(
 
 
 def _with_structures(
-    chunk: Sequence[_ListedQuery | Unranked], n_jobs: int | None
+    chunk: Sequence[_ListedQuery | Unranked], source: CandidateSource, n_jobs: int | None
 ) -> list[_ListedQuery | Unranked]:
     """Leave out candidates that cannot be parsed, and say so: evidence needs the structures."""
     sets = [record.candidates for record in chunk if isinstance(record, _ListedQuery)]
-    usable = iter(usable_structures(sets, n_jobs))
+    usable = iter(source.usable(sets, n_jobs))
     said = "candidates left out whose structure cannot be parsed"
     return [
         record if isinstance(record, Unranked) else _without(record, *next(usable), said)

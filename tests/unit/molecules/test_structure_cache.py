@@ -1,0 +1,147 @@
+"""Structures that were parsed are kept on disk, and are the same when they are read."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from specvae.limits import changed_limits
+from specvae.molecules import structure_cache, structures
+from specvae.molecules.candidates import read_candidates
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.structure_cache import StructureCache
+from specvae.molecules.structures import parse_texts
+from specvae.report import ReadReport
+
+TEXTS = [
+    ("CCO", ""),
+    ("C[C@H](N)C(=O)[O-].[Na+]", ""),
+    ("", "InChI=1S/CH4O/c1-2/h2H,1H3"),
+    ("OC1=NC=CC=C1", ""),
+    ("C[N+](C)(C)CCO", ""),
+    ("[13CH4]", ""),
+]
+
+
+@pytest.fixture(autouse=True)
+def every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structure_cache, "_FEWEST", 1)
+
+
+def kept(folder: Path, texts: Sequence[tuple[str, str]] = TEXTS) -> list[Molecule]:
+    parsed = [Molecule.parse(*pair) for pair in texts]
+    cache = StructureCache(folder)
+    cache.put(texts, parsed)
+    cache.save()
+    return parsed
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("part-*.bin"))
+
+
+def test_what_is_read_is_what_was_parsed(tmp_path: Path) -> None:
+    parsed = kept(tmp_path)
+    found = StructureCache(tmp_path).lookup([("CCCO", ""), *TEXTS, TEXTS[0]])
+    assert found[0] is None
+    for one, wanted in zip(found[1:], [*parsed, parsed[0]], strict=True):
+        assert one is not None
+        for name in ("smiles", "inchikey", "first_block", "formula", "exact_mass", "charge"):
+            assert getattr(one, name) == getattr(wanted, name)
+        for name in ("n_components", "written", "notes", "given_key"):
+            assert getattr(one, name) == getattr(wanted, name)
+        assert one.mol.ToBinary() == wanted.mol.ToBinary()
+        assert one.to_bytes() == wanted.to_bytes()
+
+
+def test_a_table_is_parsed_once_and_reads_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structures, "_BATCH", 3)
+    table = tmp_path / "c.csv"
+    key = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
+    rows = [f'"{smiles}","{inchi}",{key if smiles == "CCO" else ""}' for smiles, inchi in TEXTS]
+    rows = [*rows[:3], "C1CC,,", *rows, "CCO,,", *rows]
+    table.write_text("smiles,inchi,inchikey\n" + "\n".join(rows) + "\n", encoding="utf-8")
+
+    def read(cache: StructureCache | None) -> tuple[list[tuple[object, ...]], ReadReport]:
+        report = ReadReport()
+        found = read_candidates(table, report, 1, cache)
+        columns = (found.smiles, found.exact_mass, found.inchikey, found.formula)
+        return list(zip(*map(list, columns), strict=True)), report
+
+    wanted, said = read(None)
+    first = StructureCache(tmp_path)
+    assert read(first) == (wanted, said)
+    assert len(parts(tmp_path)) == 1
+    parsed: list[str] = []
+    parse = Molecule.parse
+
+    def counted(smiles: str, inchi: str) -> Molecule:
+        parsed.append(smiles)
+        return parse(smiles, inchi)
+
+    monkeypatch.setattr(Molecule, "parse", counted)
+    assert read(StructureCache(tmp_path)) == (wanted, said)
+    assert parsed == ["C1CC"]  # what is no structure is not kept
+    assert len(parts(tmp_path)) == 1
+
+
+def test_texts_are_looked_up(tmp_path: Path) -> None:
+    smiles = [text for text, _ in TEXTS if text]
+    wanted = parse_texts([*smiles, "C1CC"], 1, StructureCache(tmp_path))
+    assert isinstance(wanted[-1], str)
+    assert parse_texts([*smiles, "C1CC"], 1, StructureCache(tmp_path)) == wanted
+    assert len(parts(tmp_path)) == 1
+
+
+def test_damage_is_parsed_again(tmp_path: Path) -> None:
+    kept(tmp_path)
+    (part,) = parts(tmp_path)
+    content = bytearray(part.read_bytes())
+    content[-1] ^= 1
+    part.write_bytes(content)
+    found = StructureCache(tmp_path).lookup(TEXTS)
+    assert sum(one is None for one in found) == 1
+    for broken in (content[:-1], content[:40], b"", b"x" * 200):
+        part.write_bytes(broken)
+        assert StructureCache(tmp_path).lookup(TEXTS) == [None] * len(TEXTS)
+        assert not part.exists()
+
+
+def test_other_limits_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    kept(tmp_path)
+    with changed_limits(["structure_atoms=2"]):
+        assert StructureCache(tmp_path).lookup(TEXTS) == [None] * len(TEXTS)
+
+
+def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structure_cache, "MOST_STRUCTURES", 4)
+    kept(tmp_path, TEXTS[:2])
+    os.utime(parts(tmp_path)[0], (1.0, 1.0))
+    kept(tmp_path, TEXTS[2:4])  # opening the cache is a use of its parts
+    assert len(parts(tmp_path)) == 2
+    for age, path in enumerate(parts(tmp_path), start=1):
+        os.utime(path, (age, age))
+    oldest = parts(tmp_path)[0]
+    cache = StructureCache(tmp_path / "elsewhere")
+    cache.directory = oldest.parent
+    cache.put(TEXTS[4:], [Molecule.parse(*pair) for pair in TEXTS[4:]])
+    cache.save()
+    assert len(parts(tmp_path)) == 2
+    assert not oldest.exists()
+
+
+def test_few_structures_are_not_worth_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structure_cache, "_FEWEST", len(TEXTS) + 1)
+    kept(tmp_path)
+    assert not parts(tmp_path)
+
+
+def test_a_folder_that_takes_no_files_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "structures").write_text("no folder", encoding="utf-8")
+    kept(tmp_path)
+    assert StructureCache(tmp_path).lookup(TEXTS) == [None] * len(TEXTS)
