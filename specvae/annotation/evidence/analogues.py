@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
+from specvae.molecules.graph import compiled_with
+from specvae.molecules.lanes import popcount
 from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
@@ -447,12 +449,38 @@ def tanimoto(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.fl
     left, right
         Packed fingerprints of one layout, uint8 (n_left, n_bytes) and (n_right, n_bytes).
     """
+    ours, theirs = _words(left), _words(right)
+    common = np.empty((len(ours), len(theirs)), np.float32)
+    either = np.empty_like(common)
+    _count_bits(ours, theirs, common, either)
     # Counts are below 2 ** 24, so float32 holds them exactly and equal fingerprints tie exactly.
-    ours = np.unpackbits(left, axis=-1).astype(np.float32)
-    theirs = np.unpackbits(right, axis=-1).astype(np.float32)
-    common = ours @ theirs.T
-    either = ours.sum(axis=1)[:, np.newaxis] + theirs.sum(axis=1) - common
     return np.asarray(common / np.maximum(either, np.float32(1.0)), dtype=np.float32)
+
+
+def _words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return packed fingerprints as words, uint64 (n, n_words)."""
+    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)
+
+
+@compiled_with(nogil=True)
+def _count_bits(
+    ours: NDArray[np.uint64],
+    theirs: NDArray[np.uint64],
+    common: NDArray[np.float32],
+    either: NDArray[np.float32],
+) -> None:  # pragma: no cover (compiled)
+    """Count the bits that are set in both of two fingerprints, and in either."""
+    for i in range(len(ours)):
+        for j in range(len(theirs)):
+            n_both = np.uint64(0)
+            n_either = np.uint64(0)
+            for w in range(ours.shape[1]):
+                n_both += popcount(ours[i, w] & theirs[j, w])
+                n_either += popcount(ours[i, w] | theirs[j, w])
+            common[i, j] = n_both
+            either[i, j] = n_either
 
 
 def analogue_scores(

@@ -141,6 +141,17 @@ def test_tanimoto_counts_common_and_all_bits() -> None:
     np.testing.assert_allclose(tanimoto(left, right), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_bytes", [1, 8, 269, 512])
+def test_tanimoto_is_that_of_the_bits(n_bytes: int) -> None:
+    rng = np.random.default_rng(n_bytes)
+    left, right = (rng.integers(0, 256, (n, n_bytes), np.uint8) for n in (7, 5))
+    ours, theirs = (np.unpackbits(each, axis=-1).astype(np.float32) for each in (left, right))
+    common = ours @ theirs.T
+    either = ours.sum(axis=1)[:, np.newaxis] + theirs.sum(axis=1) - common
+    np.testing.assert_array_equal(tanimoto(left, right), common / either)
+    assert tanimoto(left[:0], right).shape == (0, 5)
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
