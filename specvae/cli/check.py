@@ -112,17 +112,17 @@ def _counts(overview: Overview) -> Lines:
 
 def _counted(counter: Counter[str]) -> str:
     """Return the most frequent words with their numbers, and how many others there are."""
-    words = [f"{word} {n:,}" for word, n in counter.most_common(_N_WORDS)]
+    words = [f"{word}: {n:,}" for word, n in counter.most_common(_N_WORDS)]
     n_others = sum(counter.values()) - sum(n for _, n in counter.most_common(_N_WORDS))
-    return "; ".join([*words, f"others {n_others:,}"] if n_others else words)
+    return "; ".join([*words, f"others: {n_others:,}"] if n_others else words)
 
 
 def _decisions(report: ReadReport) -> Lines:
     """Yield notes by kind, and what was skipped by reason with the first places."""
     for number, (note, n) in enumerate(report.notes.most_common()):
-        yield ("" if number else "notes"), f"{note} {n:,}"
+        yield ("" if number else "notes"), f"{note}: {n:,}"
     for number, (reason, n) in enumerate(report.counts.most_common()):
-        yield ("" if number else "left out"), f"{reason} {n:,}"
+        yield ("" if number else "left out"), f"{reason}: {n:,}"
         skips = (skip for skip in report.skips if skip.reason is reason)
         for skip in islice(skips, _N_SKIPS):
             detail = f": {skip.detail}" if skip.detail else ""

@@ -93,7 +93,7 @@ def _read(
                 if scan.is_other:
                     report.skip(str(path), index, name, Reason.OTHER_SPECTRUM)
                 elif scan.fields.get("ms_level") == "1":
-                    report.skip(str(path), index, name, Reason.MS_LEVEL)
+                    report.skip(str(path), index, name, Reason.MS_LEVEL, "MS level 1")
                 else:
                     record = Record(scan.fields, {}, scan.notes)
                     mz, intensity = scan.peaks()

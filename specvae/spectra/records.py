@@ -88,7 +88,7 @@ def read_or_skip(
         Whether spectra of MS level 1 are read too.
     """
     if record.is_survey and not every_level:
-        report.skip(*place, Reason.MS_LEVEL)
+        report.skip(*place, Reason.MS_LEVEL, "MS level 1")
         return None
     try:
         return read()
