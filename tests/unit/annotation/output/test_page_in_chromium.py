@@ -136,6 +136,14 @@ def test_no_name_of_a_file_becomes_anything_but_text(
     assert page.problems() == []
 
 
+@pytest.mark.parametrize("width", [641, 865, 1057, 1120, 1217, 1280])
+def test_names_have_room_at_every_width(browser: Browser, tmp_path: Path, width: int) -> None:
+    page = opened(browser, tmp_path, [result("alpha", name="acetylsalicylic")], width, 900)
+    cell = "document.querySelector('#queries td.candidate')"
+    assert page.run(f"{cell}.getBoundingClientRect().width") > 110
+    assert page.run(f"{cell}.querySelector('.name').getClientRects().length") == 1
+
+
 def crowded(n: int) -> Answer:
     """Return an answer with as much behind it as a real one has."""
     answer = explained()
