@@ -20,6 +20,7 @@ from specvae.cli.outputs import (
     provenance_path,
     require_outputs,
     skips_path,
+    suffix_format,
     text_output,
     unfinished_path,
     write_skips,
@@ -162,7 +163,7 @@ def annotate(
     is_part = ranking.options.shard is not None
     _require_one_process(is_part, scheduler, files, resume, journal_path)
     _require_outputs(files, ranking, output, summary, report, journal_path)
-    _require_sense(is_part, output, summary, report)
+    _require_sense(is_part, output, output_format, summary, report)
     engine = engine_of(scheduler, "rank queries")
 
     from specvae.annotation.output.provenance import provenance as made_by
@@ -300,10 +301,15 @@ def _asked(ranking: Ranking, run: RankingRun, top: int | None) -> dict[str, Any]
 
 
 def _require_sense(
-    is_part: bool, output: Path | None, summary: Path | None, report: Path | None
+    is_part: bool,
+    output: Path | None,
+    output_format: str | None,
+    summary: Path | None,
+    report: Path | None,
 ) -> None:
     """Refuse outputs that cannot be written, before anything is read."""
-    format_of(output)
+    format_of(output, output_format)
+    suffix_format(report, ("html", "htm"))
     if summary is not None and format_of(summary) == "mztab":
         raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")
     if is_part and (report is not None or summary is not None):

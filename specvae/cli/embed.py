@@ -19,7 +19,7 @@ from specvae.cli.options import (
     model_option,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs, skips_path, write_skips
+from specvae.cli.outputs import require_outputs, skips_path, suffix_format, write_skips
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +72,7 @@ def embed(
         {"QUERIES": queries, "--molecules": molecules, "--model": path},
         {"--output": output, "its list of skips": skips_path(output)},
     )
+    kind = suffix_format(output, ("h5", "hdf5", "parquet"))
 
     from specvae.annotation.ranking.annotator import Annotator
     from specvae.errors import InputError
@@ -96,16 +97,16 @@ def embed(
         latent = annotator.embed_fingerprints(packed)
     if not ids:
         raise InputError(f"{queries or molecules}: nothing to embed ({report.summary()})")
-    _write(output, ids, latent)
+    _write(output, kind, ids, latent)
     write_skips(output, report)
     Console().log(f"{report.summary()}; {len(ids):,} vectors in {output}")
 
 
-def _write(path: Path, ids: list[str], latent: NDArray[np.float32]) -> None:
+def _write(path: Path, kind: str, ids: list[str], latent: NDArray[np.float32]) -> None:
     from specvae.files import atomic_path
 
     with atomic_path(path) as temporary:
-        if path.suffix == ".parquet":
+        if kind == "parquet":
             import pandas as pd
 
             table = pd.DataFrame(latent, columns=[f"z{i}" for i in range(latent.shape[1])])

@@ -13,7 +13,14 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
-from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
+from specvae.cli.outputs import (
+    FIGURE_FORMATS,
+    require_outputs,
+    skips_path,
+    suffix_format,
+    text_output,
+    write_skips,
+)
 from specvae.cli.ranking import (
     Ranking,
     ranking_options,
@@ -92,6 +99,10 @@ def evaluate(
             "the list of skips beside --json": skips_path(json_path),
         },
     )
+
+    suffix_format(json_path, ("json",))
+    for path in (plot_path, reliability_path):
+        suffix_format(path, FIGURE_FORMATS)
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.library.compounds import read_truth

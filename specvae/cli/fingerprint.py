@@ -11,7 +11,13 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_TABLE, jobs_option, strict_option
-from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
+from specvae.cli.outputs import (
+    require_outputs,
+    skips_path,
+    suffix_format,
+    text_output,
+    write_skips,
+)
 
 
 @click.command(cls=Command)
@@ -53,6 +59,7 @@ def fingerprint(
         {"MOLECULES": molecules},
         {"--output": output, "its list of skips": skips_path(output)},
     )
+    kind = suffix_format(output, ("csv", "h5", "hdf5"))
 
     from specvae.errors import InputError
     from specvae.files import atomic_path
@@ -73,7 +80,7 @@ def fingerprint(
         jobs,
         lambda done, total: console.progress("computing fingerprints", done, total),
     )
-    if output is not None and output.suffix == ".h5":
+    if output is not None and kind != "csv":
         import h5py
 
         with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:

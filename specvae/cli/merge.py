@@ -47,6 +47,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     require_outputs(
         {"PARTS": parts}, {"--output": output, "its provenance": provenance_path(output)}
     )
+    chosen = format_of(output, output_format)
 
     from specvae.annotation.output.parts import read_parts
     from specvae.annotation.output.provenance import provenance_of_parts, write_provenance
@@ -64,7 +65,6 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
         run["known"],
         run["min_probability"],
     )
-    chosen = format_of(output, output_format)
     with text_output(output) as stream:
         write_annotations(found.results, stream, chosen, provenance=header.provenance)
     lines = [*ranking_summary(tally), *found.lines]

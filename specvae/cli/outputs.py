@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
@@ -22,6 +22,14 @@ CONFIG_PATH = "specvae.config_path"
 
 TABLE_FORMATS = ("csv", "tsv", "jsonl", "mztab")
 """Formats of a ranked table; each is also the suffix of its files."""
+FIGURE_FORMATS = ("png", "pdf", "svg")
+
+# Suffixes that promise a format: a file of another one under such a name is taken for broken.
+_PROMISING = frozenset((
+    "csv", "tsv", "jsonl", "json", "mztab", "parquet", "feather", "h5", "hdf5", "npy", "npz", "pkl",
+    "xlsx", "xls", "ods", "db", "sqlite", "zip", "gz", "html", "htm", "xml", "pdf", "png", "svg",
+    "eps", "jpg", "jpeg", "tif", "tiff", "gif", "webp",
+))  # fmt: skip
 
 Paths = Mapping[str, Path | Iterable[Path] | None]
 
@@ -98,21 +106,34 @@ def require_outputs(inputs: Paths, outputs: Paths) -> None:
         require_writable(path)
 
 
+def suffix_format(path: Path | None, formats: Sequence[str]) -> str:
+    """Return the format that a file's suffix names, or the first of `formats` if it names none.
+
+    Raises
+    ------
+    InputError
+        If the suffix promises a format that is not among `formats`.
+    """
+    suffix = path.suffix.removeprefix(".").lower() if path is not None else ""
+    if suffix in _PROMISING.difference(formats):
+        wanted = " or ".join(f".{name}" for name in formats)
+        raise InputError(
+            f"{path}: is not written as .{suffix}; wanted a name that ends in {wanted}"
+        )
+    return suffix if suffix in formats else formats[0]
+
+
 def format_of(path: Path | None, chosen: str | None = None) -> str:
     """Return the format of a table: what was chosen, else by the file's suffix, else CSV.
 
     Raises
     ------
     InputError
-        If the file is called as if it were compressed.
+        If the suffix promises another format and none was chosen, or compression.
     """
-    suffix = path.suffix.removeprefix(".").lower() if path is not None else ""
-    if suffix == "gz":
-        raise InputError(
-            f"{path}: tables are written without compression; wanted a name that ends in "
-            f"{', '.join(f'.{name}' for name in TABLE_FORMATS)}"
-        )
-    return chosen or (suffix if suffix in TABLE_FORMATS else "csv")
+    if chosen is None or (path is not None and path.suffix.lower() == ".gz"):
+        return suffix_format(path, TABLE_FORMATS)
+    return chosen
 
 
 def provenance_path(output: Path | None) -> Path | None:

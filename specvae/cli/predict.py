@@ -24,7 +24,13 @@ from specvae.cli.options import (
     model_option,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs, skips_path, text_output, write_skips
+from specvae.cli.outputs import (
+    require_outputs,
+    skips_path,
+    suffix_format,
+    text_output,
+    write_skips,
+)
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.annotator import Annotator
@@ -81,6 +87,7 @@ def predict(
         {"QUERIES": queries, "--model": path, "--library": library},
         {"--output": output, "its list of skips": skips_path(output)},
     )
+    suffix_format(output, ("csv",))
 
     from specvae.annotation.library.query import Assumptions
     from specvae.annotation.ranking.annotator import Annotator

@@ -299,6 +299,31 @@ def test_the_suffix_tells_the_format_unless_one_is_chosen(
     assert format_of(None if path is None else Path(path), chosen) == wanted
 
 
+@pytest.mark.parametrize(
+    ("case", "option", "name", "wanted"),
+    [
+        ("annotate", "--output", "x.xlsx", ".csv or .tsv or .jsonl or .mztab"),
+        ("annotate", "--output", "x.csv.gz", ".csv or .tsv or .jsonl or .mztab"),
+        ("annotate", "--summary", "x.parquet", ".csv or .tsv or .jsonl or .mztab"),
+        ("annotate", "--report", "x.PDF", ".html or .htm"),
+        ("evaluate", "--json", "x.csv", ".json"),
+        ("evaluate", "--plot", "x.jpg", ".png or .pdf or .svg"),
+        ("evaluate", "--reliability", "x.tif", ".png or .pdf or .svg"),
+        ("predict", "--output", "x.tsv", ".csv"),
+        ("embed", "--output", "x.csv", ".h5 or .hdf5 or .parquet"),
+        ("fingerprint", "--output", "x.npz", ".csv or .h5 or .hdf5"),
+    ],
+)
+def test_no_format_is_written_under_the_name_of_another(
+    case: str, option: str, name: str, wanted: str, tmp_path: Path
+) -> None:
+    refusal = refusal_of(case, tmp_path, {option: tmp_path / name})
+    suffix = name.rpartition(".")[2].lower()
+    assert refusal == (
+        f"{tmp_path / name}: is not written as .{suffix}; wanted a name that ends in {wanted}"
+    )
+
+
 def test_provenance_lies_beside_files_only(tmp_path: Path) -> None:
     assert provenance_path(tmp_path / "a.csv") == tmp_path / "a.csv.json"
     assert provenance_path(tmp_path / "a.tsv") == tmp_path / "a.tsv.json"

@@ -125,7 +125,7 @@ def test_outputs_that_cannot_be_are_refused_before_anything_is_read(
     assert "a part has none" in said(*model, "--shard", "1/2", "--report", tmp_path / "r.html")
     assert "--report is a page in a file" in said(*model, "--report", "-")
     assert "both go to stdout" in said(*model, "--summary", "-")
-    assert "tables are written without compression" in said(*model, "-o", tmp_path / "x.tsv.gz")
+    assert "x.tsv.gz: is not written as .gz; wanted" in said(*model, "-o", tmp_path / "x.tsv.gz")
 
 
 def test_what_made_a_result_names_options_and_no_file_of_a_stream(run: Callable[..., Path]) -> None:
