@@ -21,7 +21,7 @@ import numpy as np
 from specvae.annotation.output.cells import status_of
 from specvae.annotation.output.details import N_LISTED, N_STICKS, counted, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
-from specvae.annotation.ranking.in_list import best_probabilities, selection_at
+from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
 from specvae.annotation.ranking.result import LEADING_EVIDENCE, Answer, QueryResult, Unranked
 from specvae.annotation.ranking.run import MOST_EXPLAINED
 from specvae.files import atomic_text
@@ -133,7 +133,7 @@ def _selections(results: Sequence[QueryResult]) -> list[dict[str, str]]:
             {
                 "least": f"{threshold:.0%} or more" if threshold else "all",
                 "n": f"{chosen.n_queries:,}",
-                "right": f"{chosen.n_right:,.1f}",
+                "right": about(chosen.n_right),
                 "fdr": _EMPTY_CELL if false is None else f"{false:.1%}",
             }
         )

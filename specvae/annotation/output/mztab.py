@@ -90,8 +90,9 @@ _SME_TAIL = (
     *(f"opt_global_{column}" for column in TERM_COLUMNS),
 )
 _DESCRIPTION = (
-    "Candidates of each spectrum, ranked by the log-likelihood of their fingerprints under the "
-    "prediction from the spectrum. Nothing was quantified."
+    "Candidates of each spectrum, ranked by the weighted sum of the evidence: the log-likelihood "
+    "of their fingerprints under the prediction from the spectrum and, where the columns of their "
+    "terms are filled, analogues, fragments and own library spectra. Nothing was quantified."
 )
 _PREFIX = "candidate"
 _FILE_FORMATS = {

@@ -102,6 +102,11 @@ def best_probabilities(results: Sequence[QueryResult]) -> Floats:
     return np.array([p for p in best if p is not None], dtype=np.float64)
 
 
+def about(number: float) -> str:
+    """Return an expected number of queries as text; ten or more have no decimals."""
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.1f}"
+
+
 def describe_selection(selection: Selection) -> str:
     """Return one phrase: how many queries, how many right ones, how many in a hundred wrong."""
     least = f" of probability {selection.threshold:g} or more" if selection.threshold else ""
@@ -109,7 +114,7 @@ def describe_selection(selection: Selection) -> str:
         return f"best candidates{least}: none"
     return (
         f"best candidates{least}: {selection.n_queries:,}, of which about "
-        f"{selection.n_right:,.1f} are right; estimated false-discovery rate "
+        f"{about(selection.n_right)} are right; estimated false-discovery rate "
         f"{selection.estimated_fdr:.1%}"
     )
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ differs between laboratories: with 3, a hundred of them moved the share to anyth
 _MOST_DEVIATIONS = 3.0
 _TEMPERATURE_PENALTY = 1e-2
 _IN_LIST_PENALTY = 1e-3
-_AROUND_PENALTY = 1e-2  # of a model that is fitted around another, on all parameters
+_STRETCH_PENALTY = 1e-2  # of the logarithm of the slope in `recalibrated`
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,6 @@ class ProbabilityModel:
         weights: Floats,
         features: Floats | None = None,
         feature_names: Sequence[str] = (),
-        around: ProbabilityModel | None = None,
     ) -> ProbabilityModel:
         """Fit on lists that hold the truth and, by custom, the same lists without it.
 
@@ -158,53 +157,74 @@ class ProbabilityModel:
             float64 (n_lists, k); None for k = 0.
         feature_names
             Names of the k features.
-        around
-            A model of the same features: parameters are held near its own, so that what these
-            lists do not show stays as it has it. None holds slopes near 0.
 
         Raises
         ------
         ValueError
-            If there is no list of either kind, a list without candidates, or `around` is of other
-            features.
+            If there is no list of either kind, or a list without candidates.
         """
-        if around is not None and around.feature_names != tuple(feature_names):
-            raise ValueError(f"features {feature_names}, wanted {around.feature_names}")
-        held = np.array([place is not None for place in truth])
-        if held.all() or not held.any():
-            raise ValueError("wanted lists that hold their truth and lists that do not")
+        held, balanced = _balanced(truth, weights)
         raw = _all_features(scores, features, len(feature_names))
-        balanced = np.where(held, weights / weights[held].sum(), weights / weights[~held].sum())
-        total = balanced.sum()
-        if around is None:
-            centre = balanced @ raw / total
-            scale = np.sqrt(balanced @ (raw - centre) ** 2 / total)
-            # A feature that never moved says nothing; dividing by 1 leaves it at zero.
-            scale = np.where(scale > 1e-9, scale, 1.0)
-        else:
-            centre, scale = np.array(around.centre), np.array(around.scale)
+        centre = balanced @ raw
+        scale = np.sqrt(balanced @ (raw - centre) ** 2)
+        # A feature that never moved says nothing; dividing by 1 leaves it at zero.
+        scale = np.where(scale > 1e-9, scale, 1.0)
         z = torch.from_numpy(_standardised(raw, centre, scale))
-        places = [place for place in truth if place is not None]
-        lists = [s for s, kept in zip(scores, held, strict=True) if kept]
-        log_temperature = _fit_temperature(
-            lists,
-            places,
-            z[torch.from_numpy(held)],
-            torch.from_numpy(balanced[held]),
-            None if around is None else around.log_temperature,
+        temperature_penalties = torch.full(
+            (z.shape[1] + 1,), _TEMPERATURE_PENALTY, dtype=torch.double
         )
-        in_list = _fit_in_list(
-            z,
-            torch.from_numpy(held),
-            torch.from_numpy(balanced / total),
-            None if around is None else around.in_list,
-        )
+        in_list_penalties = torch.full((z.shape[1] + 1,), _IN_LIST_PENALTY, dtype=torch.double)
+        temperature_penalties[0] = in_list_penalties[0] = 0.0  # the constants are free
         return cls(
             tuple(feature_names),
             tuple(map(float, centre)),
             tuple(map(float, scale)),
-            log_temperature,
-            in_list,
+            _fit_temperature(scores, truth, z, balanced, temperature_penalties),
+            _fit_in_list(z, held, balanced, in_list_penalties),
+        )
+
+    def recalibrated(
+        self,
+        scores: Sequence[Floats],
+        truth: Sequence[int | None],
+        weights: Floats,
+        features: Floats | None = None,
+    ) -> ProbabilityModel:
+        """Return the model with three numbers fitted to other lists.
+
+        All temperatures are multiplied by a number, and the log odds o that a list holds the truth
+        become ``a + b o`` with b > 0 (Platt 1999). So the lists keep their order, and a few dozen
+        compounds are enough. More numbers must not be fitted to compounds of one kind: lists of
+        unknown compounds do not show what the features of known ones mean.
+
+        Parameters and errors as in `fit`.
+        """
+        held, balanced = _balanced(truth, weights)
+        z = self._standardised(scores, features)
+        temperatures = np.exp(self.log_temperature[0] + z @ np.array(self.log_temperature[1:]))
+        scaled = [t * s for t, s in zip(temperatures, scores, strict=True)]
+        penalty = torch.full((1,), _TEMPERATURE_PENALTY, dtype=torch.double)
+        (log_factor,) = _fit_temperature(
+            scaled, truth, torch.empty((len(z), 0), dtype=torch.double), balanced, penalty
+        )
+        log_odds = torch.from_numpy(self.log_odds_in_list(scores, features))
+        target, of_list = torch.from_numpy(held).double(), torch.from_numpy(balanced)
+
+        # The slope also stretches what is said of known compounds, which these lists do not show.
+        penalties = torch.tensor([_IN_LIST_PENALTY, _STRETCH_PENALTY], dtype=torch.double)
+
+        def loss(parameters: Tensor) -> Tensor:
+            surprise = torch.nn.functional.binary_cross_entropy_with_logits(
+                parameters[0] + parameters[1].exp() * log_odds, target, reduction="none"
+            )
+            return (of_list * surprise).sum() + _held_back(parameters, penalties)
+
+        shift, log_slope = minimise(loss, torch.zeros(2, dtype=torch.double))
+        constant, *slopes = (float(np.exp(log_slope)) * value for value in self.in_list)
+        return replace(
+            self,
+            log_temperature=(self.log_temperature[0] + log_factor, *self.log_temperature[1:]),
+            in_list=(constant + shift, *slopes),
         )
 
     def given_in_list(
@@ -312,54 +332,56 @@ def _softmax(values: Floats) -> Floats:
     return np.asarray(e / e.sum())
 
 
+def _balanced(truth: Sequence[int | None], weights: Floats) -> tuple[NDArray[np.bool_], Floats]:
+    """Return which lists hold their truth, and weights of sum 1, half of it for either kind."""
+    held = np.array([place is not None for place in truth])
+    if held.all() or not held.any():
+        raise ValueError("wanted lists that hold their truth and lists that do not")
+    balanced = np.where(held, weights / weights[held].sum(), weights / weights[~held].sum())
+    return held, balanced / balanced.sum()
+
+
 def _fit_temperature(
     scores: Sequence[Floats],
-    truth: Sequence[int],
+    truth: Sequence[int | None],
     z: Tensor,
-    weights: Tensor,
-    around: Sequence[float] | None,
+    balanced: Floats,
+    penalties: Tensor,
 ) -> tuple[float, ...]:
-    start = _start(around, z)
-    sizes = torch.tensor([len(s) for s in scores])
-    segment = torch.repeat_interleave(torch.arange(len(scores)), sizes)
+    held = [n for n, place in enumerate(truth) if place is not None]
+    lists = [scores[n] for n in held]
+    weights = torch.from_numpy(balanced[held] / balanced[held].sum())
+    z = z[held]
+    sizes = torch.tensor([len(s) for s in lists])
+    segment = torch.repeat_interleave(torch.arange(len(lists)), sizes)
     # Relative to the best, so that the largest exponent of every list is zero.
-    flat = torch.from_numpy(np.concatenate([s - s.max() for s in scores]))
-    place = torch.cumsum(sizes, 0) - sizes + torch.tensor(truth)
+    flat = torch.from_numpy(np.concatenate([s - s.max() for s in lists]))
+    places = torch.tensor([place for place in truth if place is not None])
+    place = torch.cumsum(sizes, 0) - sizes + places
 
     def loss(parameters: Tensor) -> Tensor:
         scaled = flat * torch.exp(parameters[0] + z @ parameters[1:])[segment]
-        total = torch.zeros(len(scores), dtype=torch.double).index_add(0, segment, scaled.exp())
+        total = torch.zeros(len(lists), dtype=torch.double).index_add(0, segment, scaled.exp())
         surprise = total.log() - scaled[place]
-        held_back = _held_back(parameters, start, around is not None, _TEMPERATURE_PENALTY)
-        return (weights * surprise).sum() + held_back
+        return (weights * surprise).sum() + _held_back(parameters, penalties)
 
-    return minimise(loss, start)
+    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
 
 
 def _fit_in_list(
-    z: Tensor, held: Tensor, weights: Tensor, around: Sequence[float] | None
+    z: Tensor, held: NDArray[np.bool_], balanced: Floats, penalties: Tensor
 ) -> tuple[float, ...]:
-    target = held.to(torch.double)
-    start = _start(around, z)
+    target, weights = torch.from_numpy(held).double(), torch.from_numpy(balanced)
 
     def loss(parameters: Tensor) -> Tensor:
         surprise = torch.nn.functional.binary_cross_entropy_with_logits(
             parameters[0] + z @ parameters[1:], target, reduction="none"
         )
-        held_back = _held_back(parameters, start, around is not None, _IN_LIST_PENALTY)
-        return (weights * surprise).sum() + held_back
+        return (weights * surprise).sum() + _held_back(parameters, penalties)
 
-    return minimise(loss, start)
-
-
-def _start(around: Sequence[float] | None, z: Tensor) -> Tensor:
-    if around is None:
-        return torch.zeros(z.shape[1] + 1, dtype=torch.double)
-    return torch.tensor(around, dtype=torch.double)
+    return minimise(loss, torch.zeros(z.shape[1] + 1, dtype=torch.double))
 
 
-def _held_back(parameters: Tensor, start: Tensor, is_around: bool, penalty: float) -> Tensor:
-    """Return what it costs to leave the start, which only a fit from nothing may do for free."""
-    if is_around:
-        return _AROUND_PENALTY * (parameters - start).square().sum()
-    return penalty * parameters[1:].square().sum()
+def _held_back(parameters: Tensor, penalties: Tensor) -> Tensor:
+    """Return what it costs to leave zero."""
+    return (penalties * parameters.square()).sum()

@@ -159,16 +159,14 @@ def _examples(
 
 
 def _fitted_probability(examples: Sequence[_Example]) -> ProbabilityModel:
-    # None of these compounds is in the library: what tells of those that are stays as it is.
+    # None of these compounds is in the library, and they are few: what the features mean stays.
     default = default_probability()
     names = default.feature_names
-    return ProbabilityModel.fit(
+    return default.recalibrated(
         [example.evidence.scores for example in examples],
         [example.place for example in examples],
         np.array([example.share for example in examples]),
         np.array([feature_row(each.evidence, each.n_peaks, names) for each in examples]),
-        names,
-        default,
     )
 
 

@@ -108,6 +108,8 @@ def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
         "best candidates of probability 0.5 or more: 2, of which about 1.6 are right; estimated "
         "false-discovery rate 20.0%"
     )
+    many = [result(0.9, 0.05)] * 1391
+    assert "1,391, of which about 1,252 are right" in summary_lines(MODEL, many, 0.9, True, 0.0)[-1]
     given = summary_lines(MODEL, results, 0.9, False, 0.95)
     assert given[0] == "lists that hold the truth: 90.0% (as given)"
     assert given[-1] == "best candidates of probability 0.95 or more: none"

@@ -214,28 +214,34 @@ def test_lists_that_hardly_tell_leave_the_share_near_the_default() -> None:
     assert default_probability().estimate_share(np.full(100, -3.0)) < 0.3
 
 
-def test_a_fit_around_a_model_keeps_what_its_lists_do_not_show() -> None:
+def test_recalibration_moves_all_lists_alike() -> None:
+    """Lists of unknown compounds change what is said of known ones by three numbers alone."""
     rng = np.random.default_rng(5)
-    n = 200
+    n = 400
     held = np.arange(n) % 2 == 0
     informative = np.where(held, 1.0, -1.0) + rng.normal(size=n)
-    features = np.stack([informative, np.zeros(n)], axis=1)  # the second never moves
+    features = np.stack([informative, np.full(n, -2.0)], axis=1)  # the second never moves
     scores = [rng.normal(size=4) for _ in range(n)]
     truth = [int(np.argmax(s)) if h else None for s, h in zip(scores, held, strict=True)]
     zeros = (0.0,) * N
-    around = ProbabilityModel(
-        ("informative", "silent"),
+    shipped = ProbabilityModel(
+        ("informative", "known"),
         (0.0,) * (N + 2),
         (1.0,) * (N + 2),
         (0.0, *zeros, 0.0, 0.3),
-        (0.0, *zeros, 0.0, 0.7),
+        (0.0, *zeros, 0.5, 0.7),
     )
-    found = ProbabilityModel.fit(
-        scores, truth, np.ones(n), features, ("informative", "silent"), around
-    )
-    assert (found.centre, found.scale) == (around.centre, around.scale)
-    assert found.in_list[-1] == pytest.approx(0.7, abs=1e-6)
-    assert found.log_temperature[-1] == pytest.approx(0.3, abs=1e-6)
-    assert found.in_list[-2] > 1.0
+    found = shipped.recalibrated(scores, truth, np.ones(n), features)
+    before = shipped.log_odds_in_list(scores, features)
+    after = found.log_odds_in_list(scores, features)
+    assert (np.argsort(after) == np.argsort(before)).all()
+    # The log odds of these lists are 2 x, x the first feature; the shipped ones x / 2 - 1.4.
+    slope, shift = np.polyfit(before, after, 1)
+    assert (slope, shift) == pytest.approx((4.0, 5.6), rel=0.35)
+    assert found.in_list[-1] / found.in_list[-2] == pytest.approx(0.7 / 0.5)
+    assert found.log_temperature[0] > 0.5  # the best is always right
+    assert found.log_temperature[1:] == shipped.log_temperature[1:]
     with pytest.raises(ValueError, match="wanted"):
-        ProbabilityModel.fit(scores, truth, np.ones(n), features[:, :1], ("informative",), around)
+        shipped.recalibrated(scores, truth, np.ones(n), features[:, :1])
+    with pytest.raises(ValueError, match="wanted lists that hold"):
+        shipped.recalibrated(scores, [None] * n, np.ones(n), features)
