@@ -190,7 +190,7 @@
         h("li", { class: "second" }, h("b"), `by the second only (${n.second})`)]
         : q.first ? h("li", { class: "first" }, h("b"), `explained by the candidate (${n.first})`) : null,
       q.first ? h("li", {}, h("b"), `by neither (${n.none})`.replace("neither", q.second ? "neither" : "nothing")) : null,
-      q.library ? h("li", { class: "library" }, h("b"), `library spectrum, ${shared.query.size} peaks in common (dots)`) : null,
+      q.library ? h("li", { class: "library" }, h("b"), `library spectrum (dots: peaks within ${q.library.width} Th of one of it)`) : null,
       h("li", { class: "hint" }, (() => { const b = h("button", { type: "button" }, "whole spectrum"); b.addEventListener("click", reset); return b; })(),
         " drag over the plot to look closer"));
     return h("div", { class: "plot" }, svg, legend);
@@ -199,8 +199,7 @@
   function librarySays(library) {
     const whose = library.own ? "The best candidate’s own library spectrum" : "The nearest analogue’s library spectrum";
     const facts = [library.name || library.key, library.id ? (library.id === library.name ? null : library.id) : "accession not kept by this model", library.adduct,
-      `cosine ${library.cosine.toFixed(2)}`, `${library.shared} shared ${library.shared === 1 ? "peak" : "peaks"}`,
-      `peaks in bins of ${library.width} Th`];
+      `cosine ${library.cosine.toFixed(2)}`, `${library.shared} shared ${library.shared === 1 ? "bin" : "bins"} of ${library.width} Th`];
     return [h("h3", {}, `${whose}, below the query`), h("p", { class: "facts" }, facts.filter(Boolean).join(" · "))];
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,9 @@ def test_a_mirror_plot_is_zoomed_by_the_mouse_and_names_its_library_spectrum(
     )  # fmt: skip
     said = page.texts(".detail .facts")[1]
     assert said.startswith("isocaffeine · MSBNK-1 · [M+H]+ · cosine 0.91")
+    # The cosine is of bins; more than one peak may lie in each. So no number of peaks is stated.
+    assert re.search(r" · \d+ shared bins? of 0\.02 Th$", said)
+    assert "peaks in common" not in page.texts(".legend")[0]
     assert page.texts(".detail h3")[0].startswith("The nearest analogue")
     ticks = "Array.from(document.querySelectorAll('.spectrum text')).map((e) => e.textContent)"
     whole = page.run(ticks)
