@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any, Protocol
+
+_LEAST_IN_THOUSANDS = 10_000  # fewer items are counted as they are, not as 9.99k
 
 
 class Progress(Protocol):
@@ -38,7 +41,7 @@ class Bars(Silence):
     Parameters
     ----------
     in_notebook
-        Whether the bar is one of a notebook, where ipywidgets is installed; else it is a line of
+        Whether the bar is one of a notebook, if ipywidgets is installed; else it is a line of
         stderr.
     """
 
@@ -59,15 +62,17 @@ class Bars(Silence):
 
     def _open(self, stage: str, done: int, total: int | None) -> None:
         # Importing takes a while; only long work shows a bar.
-        if self._in_notebook:
+        if self._in_notebook and importlib.util.find_spec("ipywidgets") is not None:
             from tqdm.auto import tqdm as bar
         else:
             from tqdm import tqdm as bar
         self._stage = stage
         # A stage that goes on from earlier work begins where that ended: its rate is today's.
+        is_long = total is None or total >= _LEAST_IN_THOUSANDS
         self._bar = bar(
-            desc=stage, total=total, initial=done, leave=False, unit_scale=True, dynamic_ncols=True
-        )
+            desc=stage, total=total, initial=done, leave=False, unit_scale=is_long,
+            dynamic_ncols=True,
+        )  # fmt: skip
 
     def clear(self) -> None:
         """Take the bar away until there is something new, so that a line can be written."""

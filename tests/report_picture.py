@@ -1,7 +1,7 @@
 """The picture of the report in the README: a query of `specvae demo`, opened in Chromium.
 
     specvae demo -o first-look
-    python tests/report_picture.py first-look/report.html --query query-30 -o docs/report.png
+    python tests/report_picture.py first-look/report.html --query query-13 -o docs/report.png
 
 Not part of ``make test``, as it needs Chromium and eyes: look at the picture.
 """

@@ -21,7 +21,7 @@
     return element ? JSON.parse(element.textContent) : null;
   }
 
-  const minus = (text) => text.replace("-", "\u2212");
+  const minus = (text) => /^-0\.?0*$/.test(text) ? text.slice(1) : text.replace("-", "\u2212");
   const nats = (value) => (value > 0 ? "+" : "") + minus(value.toFixed(2));
   const percent = (value) => (100 * value).toFixed(1) + "\u00a0%";
 

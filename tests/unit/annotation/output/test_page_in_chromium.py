@@ -148,6 +148,16 @@ def test_names_have_room_at_every_width(browser: Browser, tmp_path: Path, width:
     assert page.run(f"{cell}.querySelector('.name').getClientRects().length") == 1
 
 
+def test_a_mass_error_of_nothing_has_no_sign(browser: Browser, tmp_path: Path) -> None:
+    answer = explained()
+    best, *others = answer.annotations
+    assert answer.query.neutral_mass is not None
+    best = replace(best, exact_mass=answer.query.neutral_mass * (1.0 + 4e-8))
+    page = opened(browser, tmp_path, [replace(answer, annotations=(best, *others))], at="#q1")
+    (facts, *_) = page.texts(".contestant dl")
+    assert "mass error0.0 ppm" in facts
+
+
 def crowded(n: int) -> Answer:
     """Return an answer with as much behind it as a real one has."""
     answer = explained()
