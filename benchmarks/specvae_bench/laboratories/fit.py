@@ -14,7 +14,7 @@ from specvae.annotation.evidence.known_share import DEFAULT_SHARE, within_limits
 from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool, defaults
+from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
@@ -25,8 +25,12 @@ from specvae_bench.laboratories.folds import KNOWN, OTHER_ION, UNKNOWN
 from specvae_bench.laboratories.methods import ListedQuery, Memory, packed_fingerprints
 from specvae_bench.laboratories.records import Records, read_records, read_structures
 
-# Known and unknown compounds count the same; those that are half known are few.
-_SHARES = {KNOWN: 0.45, OTHER_ION: 0.1, UNKNOWN: 0.45}
+_REMOVED = "removed"
+"""Kind of a query whose compound is known, ranked with a library without that compound."""
+
+# Known and unknown compounds count the same; those that are half known are few. Known compounds
+# that are removed stand for unknown ones too: there are more of them, with nearer analogues.
+_SHARES = {KNOWN: 0.45, OTHER_ION: 0.1, UNKNOWN: 0.225, _REMOVED: 0.225}
 _NO_LIMIT = 1_000_000  # queries of a laboratory
 
 
@@ -36,7 +40,7 @@ class _Example(NamedTuple):
     Parameters
     ----------
     query, place, kind
-        The query, the place of its truth, and one of `KINDS`.
+        The query, the place of its truth, and one of `KINDS` or `_REMOVED`.
     evidence, own_features
         For its candidates, and features of their own spectra.
     without
@@ -57,7 +61,8 @@ def fit(
     """Return the contents of ``evidence.json`` and of ``probability.json``.
 
     The weights of analogues and fragments and the coefficients of own spectra maximise the
-    probability of the truths of all queries of the plan, without a network. The probabilities are
+    probability of the truths of all queries of the plan, without a network. A known compound counts
+    a second time as an unknown one, with a library without it. The probabilities are
     fitted to the same queries, half of whose lists lack their truth. With a model, the
     fingerprint's weight is fitted to the compounds that it was validated on, which it has not
     learned from.
@@ -109,28 +114,33 @@ def _examples(
     examples = []
     for fold in folds:
         memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
-        for query, kind, place in zip(fold.queries, fold.kinds, fold.places, strict=True):
+        for query, kind, place, truth in zip(
+            fold.queries, fold.kinds, fold.places, fold.truths, strict=True
+        ):
             if place is None or len(query.candidates) < 2:
                 continue
             shorter = query.cut(np.delete(np.arange(len(query.candidates)), place))
-            whole, without = (_weighed(memory, each, model) for each in (query, shorter))
-            examples.append(_Example(query, place, kind, *whole, without))
+            for as_kind, removed in ((kind, ""), (_REMOVED, truth)):
+                if as_kind != _REMOVED or kind == KNOWN:
+                    lists = (_weighed(memory, each, model, removed) for each in (query, shorter))
+                    whole, without = lists
+                    examples.append(_Example(query, place, as_kind, *whole, without))
     if not examples:
         raise InputError("no query to fit to has its truth and another structure as candidates")
     return examples
 
 
 def _weighed(
-    memory: Memory, query: ListedQuery, model: str | None
+    memory: Memory, query: ListedQuery, model: str | None, removed: str
 ) -> tuple[Evidence, NDArray[np.float64]]:
-    evidence = dict(memory.evidence(query))
-    key = f"{model}, everything" if model else next(iter(evidence))
-    return evidence[key], _own_features(memory.pool, query)
-
-
-def _own_features(pool: EvidencePool, query: ListedQuery) -> NDArray[np.float64]:
+    """Return the evidence with a library without the compound `removed`, and own features."""
+    found = dict(memory.evidence(query, removed=removed))
+    evidence = found[f"{model}, everything" if model else next(iter(found))]
+    pool = memory.pool.without(removed)
     cosines = next(pool.index.cosines([query.spectrum]))
-    return own_spectra_features(cosines, pool.own_compounds(query.spectrum, query.candidates))
+    own = pool.own_compounds(query.spectrum, query.candidates)
+    analogues = evidence.raw[:, EVIDENCE_KINDS.index("analogues")]
+    return evidence, own_spectra_features(cosines, own, analogues)
 
 
 def _rounded(value: float) -> float:

@@ -120,26 +120,17 @@ class Memory:
             yield f"{name}, fingerprint", predicted
 
     def evidence(
-        self, query: ListedQuery, rescore: int | None = None
+        self, query: ListedQuery, rescore: int | None = None, removed: str = ""
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
         It assumes that half of the queries are known, until it is settled for a run. `rescore` is
-        that of `EvidencePool.weigh`.
+        that of `EvidencePool.weigh`; the library is without the compound `removed`.
         """
-        yield EVERYTHING, self._weigh(query, np.zeros(len(query.candidates)), rescore)
+        pool = self.pool.without(removed)
+        yield EVERYTHING, _weigh(pool, query, np.zeros(len(query.candidates)), rescore)
         for name, predicted in query.predicted.items():
-            yield f"{name}, everything", self._weigh(query, predicted, rescore)
-
-    def _weigh(self, query: ListedQuery, predicted: Scores, rescore: int | None) -> Evidence:
-        return self.pool.weigh(
-            query.spectrum,
-            query.candidates,
-            query.packed,
-            predicted,
-            fragment_scores=query.fragment_scores,
-            rescore=rescore,
-        )
+            yield f"{name}, everything", _weigh(pool, query, predicted, rescore)
 
     def _library_searches(self, query: ListedQuery) -> Iterator[tuple[str, Scores]]:
         """Yield the best likeness of each candidate's own spectra of the query's ion mode.
@@ -166,6 +157,19 @@ class Memory:
             if rows:
                 np.maximum.at(scores, np.array(owner), likeness(query.spectrum, spectra))
             yield name, scores
+
+
+def _weigh(
+    pool: EvidencePool, query: ListedQuery, predicted: Scores, rescore: int | None
+) -> Evidence:
+    return pool.weigh(
+        query.spectrum,
+        query.candidates,
+        query.packed,
+        predicted,
+        fragment_scores=query.fragment_scores,
+        rescore=rescore,
+    )
 
 
 def pool_of(records: Records, rows: NDArray[np.int64], packed: NDArray[np.uint8]) -> EvidencePool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -52,6 +53,13 @@ class AnalogueRule:
     cosine_power: float = 3.0
     tanimoto_power: float = 2.0
     combine: Literal["sum", "max"] = "sum"
+
+
+EVIDENCE_RULE = AnalogueRule(cosine_power=1.5, tanimoto_power=4.0)
+"""Of the evidence of analogues, fitted with `ELSEWHERE`: see docs/research.md, section 13."""
+
+ELSEWHERE = 0.002
+"""Density of compounds that are like no analogue, in votes: see `density_ratios`."""
 
 
 class Neighbours(NamedTuple):
@@ -124,6 +132,8 @@ class AnalogueIndex:
     InputError
         If there is no spectrum.
     """
+
+    _hidden: NDArray[np.bool_] | None = None  # rows that are like no query
 
     def __init__(
         self,
@@ -236,6 +246,12 @@ class AnalogueIndex:
         index._values = np.insert(self._values, at, unit_rows(spectra)[by_column])
         index._starts = self._starts + np.concatenate([[0], np.cumsum(n_filled)])
         index._number_compounds()
+        return index
+
+    def hiding(self, compound: int) -> AnalogueIndex:
+        """Return the same index as if it had no spectrum of a compound (its number)."""
+        index = copy.copy(self)
+        index._hidden = self._compound_of_row == compound
         return index
 
     def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:
@@ -410,9 +426,10 @@ class AnalogueIndex:
         return bool(self._signs.any())
 
     def _comparable_rows(self, ion_mode: str | None) -> NDArray[np.bool_]:
-        if ion_mode is None:
-            return np.ones(self._n_rows, np.bool_)
-        return np.asarray((self._signs == SIGNS[ion_mode]) | (self._signs == 0))
+        comparable = np.ones(self._n_rows, np.bool_)
+        if ion_mode is not None:
+            comparable = (self._signs == SIGNS[ion_mode]) | (self._signs == 0)
+        return comparable if self._hidden is None else comparable & ~self._hidden
 
     def _likeness(
         self,
@@ -527,6 +544,16 @@ def analogue_scores(
     votes = alike * strength
     # Row by row, not as a matrix product, whose rounding may depend on a row's place.
     return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
+
+
+def density_ratios(votes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the evidence of analogues of each candidate, float64 (n_candidates,), nats, 0 or more.
+
+    A query's compound is thought of as drawn around one of its analogues, or from elsewhere, so
+    that its density is a mixture. This is the logarithm of the mixture's ratio to the part from
+    elsewhere, ``log(1 + votes / ELSEWHERE)``. It does not depend on which others are in the list.
+    """
+    return np.asarray(np.log(1.0 + votes / ELSEWHERE))
 
 
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:

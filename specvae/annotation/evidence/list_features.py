@@ -2,10 +2,10 @@
 
 What counts differs between compounds that the library knows and all others. A known compound's own
 spectra are like the query, or the spectra of a compound that is not listed are more like it. Of
-others there are only votes and fragments, which hardly tell. So some features count in so far as
-the query looks like a known compound, by the chance `k` that the truth is a measured candidate if
-it is listed at all (the softmax of the scores, summed over measured candidates), and some in so far
-as it does not.
+others there are only analogues and fragments, which hardly tell. So some features count in so far
+as the query looks like a known compound, by the chance `k` that the truth is a measured candidate
+if it is listed at all (the softmax of the scores, summed over measured candidates), and some in so
+far as it does not.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LIST_FEATURES = (
 def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     """Return the features of one query's list, by the names of `LIST_FEATURES`.
 
-    The first six are the cosine of the nearest analogue; the logarithm of the most votes that a
+    The first six are the cosine of the nearest analogue; the most evidence of analogues that a
     candidate has; the highest log-odds of fragments, and those of the first-ranked candidate minus
     the median; the highest log-likelihood of a fingerprint; the logarithm of the number of peaks.
 
@@ -56,7 +56,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     measured); ``share`` is the log odds of the share of known compounds that the scores assume. The
     others are products: with k (``known_``) of the above, of the gap and the lead of the scores,
     and of the first candidate's fragments; with 1 - k (``unknown_``) of the above, of the first
-    candidate's votes and fragments and of the latter minus the median; and of the share and the
+    candidate's analogues and fragments and of the latter minus the median; and of the share and the
     nearest cosine.
 
     Parameters

@@ -75,6 +75,6 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
 def is_outdated(stored: StoredEvidence) -> bool:
     """Return whether the weights and probabilities are of evidence as it was weighed before.
 
-    They were fitted to evidence that was standardised over each list. The library's spectra serve.
+    The library's spectra serve; see `SCALE`.
     """
     return stored.scale != SCALE

@@ -5,6 +5,9 @@ another compound that the library has as many spectra of. It is linear in the fe
 `own_spectra_features`; the coefficients were fitted to laboratories whose spectra the library did
 not have (docs/research.md). Only spectra of the query's ion mode are compared: a candidate without
 any has a ratio of exactly 0.
+
+Spectra of a compound and those of its analogues say in part the same, so that the evidence of
+analogues counts for less where there are own spectra: by the coefficient ``analogues``.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class OwnSpectraRatio:
     scarcity
         For each unit of the logarithm of unmeasured to measured candidates of the list: where few
         candidates were measured, a known compound is one of few.
+    analogues
+        For each nat of the evidence of analogues.
     """
 
     constant: float
@@ -42,6 +47,7 @@ class OwnSpectraRatio:
     margin: float
     best_hit: float
     scarcity: float
+    analogues: float = 0.0
 
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the ratio of each candidate, float64 (n_candidates,), nats."""
@@ -53,9 +59,9 @@ class OwnSpectraRatio:
 
 
 def own_spectra_features(
-    cosines: NDArray[np.float32], own: NDArray[np.int64]
+    cosines: NDArray[np.float32], own: NDArray[np.int64], analogues: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the features of each candidate's own spectra, float64 (n_candidates, 5).
+    """Return the features of each candidate's own spectra, float64 (n_candidates, 6).
 
     The columns are those of `OwnSpectraRatio`; the row of a candidate without own spectra is 0.
 
@@ -66,11 +72,13 @@ def own_spectra_features(
     own
         int64 (n_candidates,): index into `cosines` of the compound that a candidate is, or -1 for
         one that the library has no comparable spectrum of.
+    analogues
+        float64 (n_candidates,): the evidence of analogues, nats.
     """
     measured = own >= 0
     n_measured = int(measured.sum())
     if not n_measured:
-        return np.zeros((len(own), 5))
+        return np.zeros((len(own), 6))
     cosine = cosines[own].astype(np.float64)
     # The best other compound is the second where the candidate is the best itself.
     order = np.argsort(-cosines, kind="stable")[:2]
@@ -85,6 +93,7 @@ def own_spectra_features(
             margin,
             (margin > 0).astype(np.float64),
             np.full(len(own), scarcity),
+            analogues,
         ],
         axis=1,
     )

@@ -7,8 +7,8 @@ A candidate's score is a weighted sum of four kinds of evidence (a log-linear po
 ``fingerprint``
     log-likelihood of the candidate's fingerprint under the model's prediction (the cross entropy);
 ``analogues``
-    votes of the library's compounds with like spectra for candidates of like structure
-    (`specvae.annotation.evidence.analogues`), none for itself;
+    log-density of the candidate's structure around the library's compounds with like spectra, which
+    vote for it (`specvae.annotation.evidence.analogues`), none for itself;
 ``fragments``
     log-odds that the query's peaks are the candidate's fragments
     (`specvae.annotation.evidence.fragment_score`);
@@ -38,9 +38,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import (
+    EVIDENCE_RULE,
     AnalogueIndex,
-    AnalogueRule,
     analogue_scores,
+    density_ratios,
     unit_rows,
 )
 from specvae.annotation.evidence.fragment_lists import FragmentList, score_lists
@@ -67,17 +68,16 @@ EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
 DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
 """Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
 
-SCALE = "nats"
-"""Of the weights in a checkpoint. Those written before it was named are of evidence that was
-standardised over each list, and are replaced by the defaults."""
+SCALE = "nats of a mixture"
+"""Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
+computed then, and are replaced by the defaults: analogues were once the logarithm of other votes
+("nats"), and before that all evidence was standardised over each list (no name)."""
 
 _TABLES_KEPT = 512
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
 # Ions farther from a peak are no explanation that a reader would accept, whatever is scored.
 _FAR_PPM, _FAR_DA = 10.0, 0.001
 _BELOW = 1e-6  # nats, so that rounding makes no ties
-# Votes below this count as none: their logarithm is the evidence.
-_FEWEST_VOTES = 0.01
 
 
 class Defaults(NamedTuple):
@@ -293,6 +293,11 @@ class EvidencePool:
             fingerprints=self.fingerprints[:0],
         )
 
+    def without(self, first_block: str) -> EvidencePool:
+        """Return the same pool as if it remembered no spectrum of a compound."""
+        number = self._places.get(first_block)
+        return self if number is None else replace(self, index=self.index.hiding(number))
+
     def remembering(self, added: RememberedSpectra) -> tuple[EvidencePool, int]:
         """Return a pool that remembers more spectra, and how many of them it remembered already.
 
@@ -422,23 +427,23 @@ class EvidencePool:
         """
         likeness = self.index.likeness(query)
         cosines = likeness.compounds
-        rule = AnalogueRule()
-        nearest = np.argsort(-cosines, kind="stable")[: rule.n_nearest]
+        nearest = np.argsort(-cosines, kind="stable")[: EVIDENCE_RULE.n_nearest]
         compounds = self.index.compounds[nearest]
         own = self.own_compounds(query, candidates)
         votes = analogue_scores(
             cosines[nearest],
             self.fingerprints[compounds],
             packed,
-            rule,
+            EVIDENCE_RULE,
             own=own[:, np.newaxis] == compounds,
             listed=np.isin(compounds, own),
         )
+        densities = density_ratios(votes)
         columns = {
             "fingerprint": log_likelihoods,
-            "analogues": np.log(votes + _FEWEST_VOTES),
+            "analogues": densities,
             "fragments": np.zeros(len(candidates)),
-            "library": self._own_spectra_ratios(cosines, own),
+            "library": self._own_spectra_ratios(cosines, own, densities),
         }
         others = np.zeros(len(candidates)) if prior is None else prior.copy()
         for kind in EVIDENCE_KINDS:
@@ -495,9 +500,12 @@ class EvidencePool:
         return np.where((own >= 0) & comparable[own], own, -1)
 
     def _own_spectra_ratios(
-        self, cosines: NDArray[np.float32], own: NDArray[np.int64]
+        self,
+        cosines: NDArray[np.float32],
+        own: NDArray[np.int64],
+        analogues: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        ratios = self.own_spectra(own_spectra_features(cosines, own))
+        ratios = self.own_spectra(own_spectra_features(cosines, own, analogues))
         # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
         return ratios if self.index.knows_ion_modes else np.maximum(ratios, 0.0)
 

@@ -210,7 +210,7 @@ class StoredEvidence:
     first_blocks, smiles
         Of the remembered compounds.
     scale
-        What the weights are of; empty in checkpoints of evidence standardised over each list.
+        What the weights are of (`specvae.annotation.evidence.pool.SCALE` today).
     own_spectra
         Coefficients of the evidence of own spectra.
     """

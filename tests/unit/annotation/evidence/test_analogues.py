@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import (
     ANALOGUE_BINS,
+    ELSEWHERE,
     AnalogueIndex,
     AnalogueRule,
     analogue_scores,
+    density_ratios,
     tanimoto,
 )
 from specvae.annotation.library.library import Library, SpectrumLabel
@@ -169,6 +171,11 @@ def test_scores_are_the_votes_of_the_nearest(
     analogues = packed([0, 1], [0, 3, 4])
     scores = analogue_scores(np.array([0.8, 0.5], np.float32), analogues, candidates, rule)
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_the_density_around_analogues_is_relative_to_that_elsewhere() -> None:
+    ratios = density_ratios(np.array([0.0, ELSEWHERE, 3.0]))
+    np.testing.assert_allclose(ratios, [0.0, np.log(2.0), np.log(3.0 / ELSEWHERE + 1.0)])
 
 
 def test_equal_fingerprints_tie_exactly() -> None:

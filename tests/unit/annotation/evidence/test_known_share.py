@@ -49,21 +49,22 @@ def test_a_few_queries_do_not_change_one_another() -> None:
 
 def test_features_of_own_spectra() -> None:
     cosines = np.array([0.5, 0.9, 0.8], dtype=np.float32)
-    found = own_spectra_features(cosines, np.array([1, 0, -1, -1]))
+    found = own_spectra_features(cosines, np.array([1, 0, -1, -1]), np.arange(4.0))
     odds = np.log(cosines / (1 - cosines))
     wanted = [
-        [1.0, 0.9, odds[1] - odds[2], 1.0, 0.0],
-        [1.0, 0.5, odds[0] - odds[1], 0.0, 0.0],
-        [0.0] * 5,
-        [0.0] * 5,
+        [1.0, 0.9, odds[1] - odds[2], 1.0, 0.0, 0.0],
+        [1.0, 0.5, odds[0] - odds[1], 0.0, 0.0, 1.0],
+        [0.0] * 6,
+        [0.0] * 6,
     ]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
-    ratio = OwnSpectraRatio(1.0, 2.0, 0.0, 3.0, 0.0)
-    np.testing.assert_allclose(ratio(found), [5.8, 2.0, 0.0, 0.0], rtol=1e-6)
+    ratio = OwnSpectraRatio(1.0, 2.0, 0.0, 3.0, 0.0, -0.5)
+    np.testing.assert_allclose(ratio(found), [5.8, 1.5, 0.0, 0.0], rtol=1e-6)
 
 
 def test_scarcity_is_of_measured_candidates() -> None:
-    few = own_spectra_features(np.array([0.5], dtype=np.float32), np.array([0] + [-1] * 9))
+    own = np.array([0] + [-1] * 9)
+    few = own_spectra_features(np.array([0.5], dtype=np.float32), own, np.zeros(10))
     assert few[0, 4] == pytest.approx(np.log(10 / 2))
 
 

@@ -187,6 +187,47 @@ def test_a_library_stored_without_ion_modes_only_speaks_for_candidates(
         assert ratios[1] == 0.0
 
 
+def test_weights_of_evidence_as_it_was_computed_before_are_replaced(pool: EvidencePool) -> None:
+    """Analogues were the logarithm of other votes: a weight of then means something else."""
+    stored, tensors = to_companions(pool)
+    weights = {"fingerprint": 0.1, "analogues": 1.9, "fragments": 0.8, "library": 1.0}
+    own = {"constant": 1.1, "cosine": 1.2, "margin": 0.2, "best_hit": 0.6, "scarcity": 0.5}
+    old = from_companions(replace(stored, scale="nats", weights=weights, own_spectra=own), tensors)
+    assert (old.weights, old.own_spectra) == (pool.weights, pool.own_spectra)
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
+    np.testing.assert_array_equal(weigh(old, query, found).parts, weigh(pool, query, found).parts)
+
+
+def test_a_pool_without_a_compound_is_one_that_never_had_it(
+    pool: EvidencePool, library: Library
+) -> None:
+    caffeine = parse_molecule(CAFFEINE).first_block
+    blocks = [library.molecules[n].first_block for n in library.compound.tolist()]
+    rows = np.flatnonzero([block != caffeine for block in blocks])
+    packed = fingerprints([m.smiles for m in library.molecules], pool.layout, n_jobs=1)
+    never = EvidencePool.from_library(library, rows, packed)
+    query = spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877)
+    found = candidates(CAFFEINE, THEOBROMINE, THEOPHYLLINE)
+    ours, theirs = (weigh(each, query, found) for each in (pool.without(caffeine), never))
+    assert weigh(pool, query, found).measured.tolist() == [True, False, True]
+    assert ours.measured.tolist() == theirs.measured.tolist() == [False, False, True]
+    np.testing.assert_allclose(ours.raw, theirs.raw, atol=1e-6)
+    assert pool.without("AAAAAAAAAAAAAA") is pool
+
+
+def test_evidence_of_analogues_is_the_same_in_a_longer_list(pool: EvidencePool) -> None:
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    short = weigh(pool, query, candidates(THEOBROMINE, "Cn1c(=O)[nH]c(=O)c2[nH]cnc21"))
+    decoys = ("CCOC(=O)c1ccc(NC)cc1", "CCCOC(=O)Nc1ccccc1", "C1CCCCC1")
+    long = weigh(pool, query, candidates(THEOBROMINE, "Cn1c(=O)[nH]c(=O)c2[nH]cnc21", *decoys))
+    np.testing.assert_array_equal(long.raw[:2], short.raw)
+
+
+def test_analogues_count_for_less_where_there_are_own_spectra(pool: EvidencePool) -> None:
+    assert pool.own_spectra.analogues < 0.0
+
+
 def test_a_checkpoint_keeps_the_evidence(pool: EvidencePool) -> None:
     stored, tensors = to_companions(pool)
     text = json.dumps(to_json(stored))
@@ -260,7 +301,7 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     found = candidates(THEOPHYLLINE, *others, CAFFEINE)
     packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
     query = spectrum_of("CCO", 110.0713, 138.0662, 181.072)
-    best_first = np.array([-900.0, 0.0, -3.0, -6.0, -9.0, -900.0])
+    best_first = np.array([-9000.0, 0.0, -30.0, -60.0, -90.0, -9000.0])
     whole = pool.weigh(query, found, packed, best_first)
     broken: list[str] = []
     fragment_scores = EvidencePool.fragment_scores
