@@ -56,6 +56,15 @@ def test_links_are_found() -> None:
     assert "docs/results.md" in links(ROOT / "README.md")
 
 
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_the_site_has_what_its_pages_link_to(path: Path) -> None:
+    """It is made of docs/ alone, without the JSON files of results."""
+    for target in links(path):
+        place = (path.parent / unquote(target.partition("#")[0])).resolve()
+        assert place.is_relative_to(DOCS), target
+        assert place.suffix not in (".json", ".py"), target
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(path: Path) -> None:
     broken = []
