@@ -133,12 +133,22 @@ class ReadReport:
         return Counter(skip.reason for skip in self.skips)
 
     def summary(self, noun: str = "spectra") -> str:
-        """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks 7, ...``."""
-        line = f"{self.n_read:,} {noun} read, {len(self.skips):,} skipped"
-        causes = ", ".join(f"{reason} {n:,}" for reason, n in self.counts.most_common())
-        line = f"{line}: {causes}" if causes else line
-        decisions = ", ".join(f"{decision} {n:,}" for decision, n in self.notes.most_common())
-        return f"{line}; read with a note: {decisions}" if decisions else line
+        """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks (7), ...``."""
+        return f"{self.n_read:,} {noun} read, {self._skipped()}"
+
+    def kept(self, n: int, noun: str) -> str:
+        """Return what became of all records in one line, where `n` of them are used in the end.
+
+        Such as ``20 records: 8 spectra kept, 12 skipped: no peaks (7), ...``. Some of the others
+        could not be read, and some were read and then left out; both are skipped.
+        """
+        return f"{n + len(self.skips):,} records: {n:,} {noun} kept, {self._skipped()}"
+
+    def _skipped(self) -> str:
+        line = f"{len(self.skips):,} skipped"
+        if self.skips:
+            line += f": {_counted(self.counts)}"
+        return f"{line}; read with a note: {_counted(self.notes)}" if self.notes else line
 
     def write_csv(self, path: Path) -> None:
         """Write one row per skipped record: path, line, record, reason, detail."""
@@ -147,3 +157,7 @@ class ReadReport:
             writer.writerow(["path", "line", "record", "reason", "detail"])
             for skip in self.skips:
                 writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])
+
+
+def _counted(counter: Counter[Reason] | Counter[str]) -> str:
+    return ", ".join(f"{cause} ({n:,})" for cause, n in counter.most_common())

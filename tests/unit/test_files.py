@@ -180,7 +180,10 @@ def test_report_counts_by_reason_most_frequent_first() -> None:
     report.skip("a.msp", 20, "y", Reason.NO_PEAKS)
     report.skip("b.msp", 5, "z", Reason.NO_PEAKS, "0 declared")
     assert report.counts == {Reason.NO_PEAKS: 2, Reason.ADDUCT: 1}
-    assert report.summary() == "1,234 spectra read, 3 skipped: no peaks 2, other adduct 1"
+    assert report.summary() == "1,234 spectra read, 3 skipped: no peaks (2), other adduct (1)"
+    assert report.kept(1232, "spectra") == (
+        "1,235 records: 1,232 spectra kept, 3 skipped: no peaks (2), other adduct (1)"
+    )
 
 
 def test_report_without_skips_says_so() -> None:

@@ -223,9 +223,7 @@ def read_library(
         lambda n: progress.progress("reading spectra", n),
         ANALOGUE_BINS if config.evidence.library else None,
     )
-    progress.log(
-        f"{report.summary()}; kept {len(library):,} spectra of {len(library.molecules):,} compounds"
-    )
+    progress.log(report.kept(len(library), f"spectra of {len(library.molecules):,} compounds"))
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")

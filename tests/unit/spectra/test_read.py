@@ -174,7 +174,7 @@ def test_gnps_mgf(tmp_path: Path) -> None:
     assert spectrum.metadata == {"SCANS": "7", "SPECTRUMID": "CCMS1"}
     assert spectrum.notes == ("charge overruled by ion species (1+, [M-H]-)",)
     assert report.notes == {"charge overruled by ion species": 1}
-    assert report.summary().endswith("read with a note: charge overruled by ion species 1")
+    assert report.summary().endswith("read with a note: charge overruled by ion species (1)")
 
 
 def test_identifiers_of_mgf_in_their_order(tmp_path: Path) -> None:

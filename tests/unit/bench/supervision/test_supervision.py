@@ -161,7 +161,7 @@ def test_no_structure_is_drawn_that_is_to_be_unknown(
     caplog.set_level(logging.INFO, "specvae")
     drawn = draw_molecules([path], 9, left_out, 0, Console())
     assert sorted(molecule.smiles for molecule in drawn) == ["CCCCCO", "CCCCO"]
-    assert "2 skipped: structure cannot be parsed 2" in caplog.text
+    assert "2 skipped: structure cannot be parsed (2)" in caplog.text
     assert "2 drawn" in caplog.text
     assert len(draw_molecules([path], 1, left_out, 0, Console())) == 1
     with pytest.raises(InputError, match=r"m\.csv: no structure to learn from is left in it"):
