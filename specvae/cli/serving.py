@@ -443,6 +443,9 @@ async def _submitted(request: Request, desk: Desk) -> str:
     async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FILES) as form:
         spectra = [f for f in form.getlist("spectra") if isinstance(f, UploadFile) and f.filename]
         given = form.get("candidates")
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile) and name not in ("spectra", "candidates"):
+                raise HTTPException(400, f"unknown field {name!r}")
         if not spectra:
             raise HTTPException(400, "spectra: found none, wanted files of spectra")
         options = _options({k: v for k, v in form.items() if isinstance(v, str) and v.strip()})

@@ -119,6 +119,9 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
         answer = submit(client, folder, **fields)
         assert answer.status_code == 400
         assert said in answer.json()["error"]
+    answer = client.post("/api/jobs", files=[("queries", ("q.mgf", b"x"))])
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "unknown field 'queries'"
     answer = client.post("/api/jobs", files=[("spectra", ("q.mgf", b"x"))])
     assert "candidates: found none" in answer.json()["error"]
     answer = client.post("/api/jobs", data={"ppm": "1"})
