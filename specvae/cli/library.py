@@ -25,7 +25,7 @@ def library() -> None:
     """
 
 
-@library.command()
+@library.command(short_help="Encode the spectra of files into one file.")
 @click.argument("spectra", type=INPUT_FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=INPUT, default=Path("library.h5"), show_default=True)
 @jobs_option

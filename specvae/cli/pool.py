@@ -33,7 +33,7 @@ def pool() -> None:
     """
 
 
-@pool.command()
+@pool.command(short_help="Build a pool from files of structures.")
 @click.argument("structures", type=INPUT_TABLE, nargs=-1, required=True)
 @click.option("-o", "--output", type=INPUT, default=Path("pool.h5"), show_default=True)
 @click.option(

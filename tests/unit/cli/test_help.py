@@ -72,6 +72,12 @@ def test_options_are_in_sections(command: str, wanted: list[str]) -> None:
         assert len(columns) == 1
 
 
+@pytest.mark.parametrize("group", ["library", "pool"])
+def test_a_list_of_commands_says_whole_phrases(group: str) -> None:
+    shown = run_specvae(group, "--help").stdout.partition("Commands:")[2]
+    assert "..." not in shown
+
+
 def test_headings_stand_out_on_a_terminal_only() -> None:
     context = COMMANDS["annotate"].make_context("annotate", ["x"], resilient_parsing=True)
     assert "\x1b[1mRanking:\x1b[0m\n" in context.get_help()
