@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Group
 from specvae.cli.options import INPUT, INPUT_FILE, jobs_option, strict_option
 from specvae.cli.outputs import require_outputs, skips_path, write_skips
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 @click.group(cls=Group)
@@ -79,9 +83,17 @@ def info(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(described, indent=2))
         return
-    for name, value in described.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {n:,}" for key, n in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(source["file"] for source in value)
-        echo(f"{name:<20}{value}")
+    for name, text in _lines(path, described):
+        echo(f"{name:<15}{text}")
+
+
+def _lines(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "file", f"{path}, sha256 {described['sha256']}"
+    yield "format", f"{described['format_version']}, written by {described['program']}"
+    yield "holds", f"{described['n_spectra']:,} spectra of {described['n_compounds']:,} compounds"
+    for name, key in (("ion modes", "ion_modes"), ("adducts", "adducts")):
+        yield name, ", ".join(f"{word}: {n:,}" for word, n in described[key].items())
+    for source in described["sources"]:
+        yield "file read", f"{source['file']}, sha256 {source['sha256'][:12]}..."
+    yield "skipped", f"{described['n_skipped']:,} records"
+    yield "fingerprint", f"{described['fingerprint']} version {described['fingerprint_version']}"

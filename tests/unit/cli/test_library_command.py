@@ -211,7 +211,10 @@ def test_a_library_says_what_it_holds(folder: Path, tmp_path: Path) -> None:
     assert described["ion_modes"] == {"positive": 4}
     assert described["adducts"] == {"[M+H]+": 4}
     assert [source["file"] for source in described["sources"]] == ["today.msp", "remembered.msp"]
-    assert "[M+H]+ 4" in CliRunner().invoke(library, ["info", str(output)]).stdout
+    shown = CliRunner().invoke(library, ["info", str(output)]).stdout
+    assert "holds          4 spectra of 3 compounds\n" in shown
+    assert "adducts        [M+H]+: 4\n" in shown
+    assert "file read      today.msp, sha256 " in shown
 
 
 def test_an_output_never_replaces_an_input(folder: Path, tmp_path: Path) -> None:
