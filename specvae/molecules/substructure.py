@@ -3,29 +3,39 @@
 Most patterns can be ruled out, and many decided, by counting short paths. A pattern that holds two
 paths ``C-C-O`` can only match a molecule in which at least two paths fit ``C-C-O``, because a
 substructure match maps distinct paths to distinct paths. Whether an atom fits an atom of a pattern
-depends on a few of its properties alone (as long as the pattern's atom asks for no ring and no
-environment), so the answers are remembered by those properties and the work that is left for a
-molecule is looking up and adding. RDKit is asked about the remaining patterns only.
+depends on a few of its properties alone (as long as the pattern's atom asks for no ring's size and
+no environment), so the answers are remembered by those properties and the work that is left for a
+molecule is looking up and adding. Of the remaining patterns those whose atoms and bonds are all of
+this kind are searched for here, atom by atom, in compiled code. RDKit is asked about the others.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-# Queries that depend on the atom's own properties alone: elements, H, X, D and v counts and charge.
-# Rings (R, r, x), environments ($) and chirality (@) do not.
-_LOCAL_ATOM = re.compile(r"!?(?:#\d+|[HXDv]\d*|Br|Cl|Si|[BCNOPSFIAacnops*]|[+-]\d*)", re.ASCII)
-_LOCAL_BOND = re.compile(r"[-=#:~,;&!]*", re.ASCII)
+from specvae.molecules.graph import compiled
+
+# Queries that depend on the atom's own properties alone: elements, H, X, D and v counts, charge and
+# whether it is in a ring. Other questions of rings (R2, r, x), environments ($) and chirality (@)
+# do not.
+_LOCAL_ATOM = re.compile(r"!?(?:#\d+|[HXDv]\d*|Br|Cl|Si|[BCNOPSFIARacnops*]|[+-]\d*)", re.ASCII)
+_LOCAL_BOND = re.compile(r"[-=#:~@,;&!]*", re.ASCII)
 
 _LONGEST_PATH = 4  # atoms
 _MEMO_LIMIT = 200_000
+_MOST_STEPS = 20_000  # of a search; beyond, RDKit is asked
+_MOST_ATOMS = 32  # of a pattern that is searched for
+_UNSETTLED = 2
+# First atoms of a search, in this order: those that fewest atoms of a molecule fit.
+_COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
 
 Path = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -112,8 +122,16 @@ class SubstructureMatcher:
     """
 
     def __init__(self, patterns: Sequence[Chem.Mol], least: Sequence[int] | None = None) -> None:
-        self._patterns = list(patterns)
-        self._least = list(least) if least is not None else [1] * len(self._patterns)
+        wanted = list(least) if least is not None else [1] * len(patterns)
+        # A pattern of several environments has a match where one of them has.
+        parts = [
+            _alternatives(pattern) if n == 1 else [pattern]
+            for pattern, n in zip(patterns, wanted, strict=True)
+        ]
+        self._owner = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+        self._first_part = np.searchsorted(self._owner, np.arange(len(parts)))
+        self._patterns = [pattern for of_one in parts for pattern in of_one]
+        self._least = [wanted[owner] for owner in self._owner.tolist()]
         required = [_pattern_paths(pattern) for pattern in self._patterns]
         is_path = [_is_local_path(pattern) for pattern in self._patterns]
         for i, (pattern, n) in enumerate(zip(self._patterns, self._least, strict=True)):
@@ -123,6 +141,10 @@ class SubstructureMatcher:
                 if is_path[i]:
                     required[i][max(required[i], key=_path_order)] = n
         self._decided = np.array(is_path, dtype=bool)
+        is_searched = [
+            n == 1 and not decided and _is_local(pattern)
+            for pattern, n, decided in zip(self._patterns, self._least, is_path, strict=True)
+        ]
         features = sorted({path for paths in required for path in paths}, key=_path_order)
         number = {path: i for i, path in enumerate(features)}
         self._n_features = len(features)
@@ -135,6 +157,11 @@ class SubstructureMatcher:
         ]
         atom_number = {a: i for i, a in enumerate(self._atom_texts)}
         bond_number = {b: i for i, b in enumerate(self._bond_texts)}
+        self._searches = _Searches.of(
+            [p if it else None for p, it in zip(self._patterns, is_searched, strict=True)],
+            atom_number,
+            bond_number,
+        )
         # By path length: number of the first feature, atoms (length, n) and bonds (length - 1, n).
         self._by_length: dict[int, tuple[int, NDArray[np.intp], NDArray[np.intp]]] = {}
         for length in range(1, _LONGEST_PATH + 1):
@@ -159,35 +186,69 @@ class SubstructureMatcher:
 
         self._atom_ids: dict[tuple[int, ...], int] = {}
         self._atom_fits: list[NDArray[np.bool_]] = []
-        self._bond_ids: dict[tuple[int, bool], int] = {}
+        self._bond_ids: dict[tuple[int, bool, bool], int] = {}
         self._bond_fits: list[NDArray[np.bool_]] = []
         self._memo: dict[tuple[int, ...], NDArray[np.intp]] = {}
 
     def __len__(self) -> int:
-        return len(self._patterns)
+        return len(self._first_part)
 
     def matches(self, mol: Chem.Mol) -> NDArray[np.bool_]:
         """Return for each pattern whether the molecule has it often enough; (n_patterns,)."""
-        possible = self._possible(mol)
-        for i in np.flatnonzero(possible & ~self._decided).tolist():
-            pattern, least = self._patterns[i], self._least[i]
-            if least == 1:
-                possible[i] = mol.HasSubstructMatch(pattern)
-            else:
-                possible[i] = len(mol.GetSubstructMatches(pattern)) >= least
-        return possible
-
-    def _possible(self, mol: Chem.Mol) -> NDArray[np.bool_]:
-        """Return which patterns have all their paths in the molecule, often enough."""
         # By number: RDKit's sequences are several times slower.
         atoms = [self._atom_id(mol.GetAtomWithIdx(i)) for i in range(mol.GetNumAtoms())]
         bonds = [self._bond_id(mol.GetBondWithIdx(i)) for i in range(mol.GetNumBonds())]
+        neighbours = _neighbours(mol)
+        possible = self._possible(atoms, bonds, neighbours)
+        open_ = possible & ~self._decided
+        if atoms and bonds and open_.any():
+            self._search(open_, possible, atoms, bonds, neighbours)
+        if not len(self):
+            return np.zeros(0, np.bool_)
+        found: NDArray[np.bool_] = np.logical_or.reduceat(possible & ~open_, self._first_part)
+        for i in np.flatnonzero(open_ & ~found[self._owner]).tolist():
+            pattern, least = self._patterns[i], self._least[i]
+            if found[self._owner[i]]:
+                continue
+            found[self._owner[i]] = (
+                mol.HasSubstructMatch(pattern)
+                if least == 1
+                else len(mol.GetSubstructMatches(pattern)) >= least
+            )
+        return found
+
+    def _search(
+        self,
+        open_: NDArray[np.bool_],
+        possible: NDArray[np.bool_],
+        atoms: list[int],
+        bonds: list[int],
+        neighbours: list[list[tuple[int, int]]],
+    ) -> None:
+        """Search for the open patterns, and close those that are settled by that."""
+        wanted = np.flatnonzero(open_ & (self._searches.n_atoms > 0))
+        found = np.empty(len(wanted), np.uint8)
+        target = _Target(
+            np.array([self._atom_fits[atom] for atom in atoms]),
+            np.array([self._bond_fits[bond] for bond in bonds]),
+            np.cumsum([0, *map(len, neighbours)]).astype(np.int32),
+            np.array([pair for each in neighbours for pair in each], np.int32),
+        )
+        _search_all(wanted, self._searches, target, found)
+        settled = found != _UNSETTLED
+        possible[wanted[settled]] = found[settled] == 1
+        open_[wanted[settled]] = False
+
+    def _possible(
+        self, atoms: list[int], bonds: list[int], neighbours: list[list[tuple[int, int]]]
+    ) -> NDArray[np.bool_]:
+        """Return which patterns have all their paths in the molecule, often enough."""
         memo = self._memo
         if len(memo) > _MEMO_LIMIT:
             memo.clear()
         found = []
         keys: list[tuple[int, ...]] = [(a,) for a in atoms]
-        for path in _paths(_neighbours(mol)):
+        for path in _paths(neighbours):
             if len(path) == 3:
                 i, a, j = path
                 key: tuple[int, ...] = (atoms[i], bonds[a], atoms[j])
@@ -219,6 +280,7 @@ class SubstructureMatcher:
             atom.GetFormalCharge(),
             atom.GetIsotope(),
             atom.GetTotalValence(),
+            atom.IsInRing(),
         )
         known = self._atom_ids.get(signature)
         if known is None:
@@ -227,7 +289,7 @@ class SubstructureMatcher:
         return known
 
     def _bond_id(self, bond: Chem.Bond) -> int:
-        signature = (int(bond.GetBondType()), bond.GetIsAromatic())
+        signature = (int(bond.GetBondType()), bond.GetIsAromatic(), bond.IsInRing())
         known = self._bond_ids.get(signature)
         if known is None:
             known = self._bond_ids[signature] = len(self._bond_fits)
@@ -251,8 +313,200 @@ class SubstructureMatcher:
         return np.flatnonzero(fits) + first
 
 
+class _Searches(NamedTuple):
+    """Patterns as orders in which their atoms are found, each beside one that was found before.
+
+    Parameters
+    ----------
+    n_atoms
+        Of each pattern, 0 where it is not searched for, int32 (n_patterns,).
+    first
+        Where each pattern's atoms begin in the following, int32 (n_patterns,).
+    query, beside, bond
+        Of each atom: what it must fit, the place in the order of an earlier atom that it is bound
+        to, and what the bond must fit, int32 (n_all_atoms,).
+    closing
+        Where the further bonds of each atom to earlier ones begin, int32 (n_all_atoms + 1,).
+    closures
+        Of each such bond: the earlier atom's place, what the bond must fit, int32 (n_closures, 2).
+    """
+
+    n_atoms: NDArray[np.int32]
+    first: NDArray[np.int32]
+    query: NDArray[np.int32]
+    beside: NDArray[np.int32]
+    bond: NDArray[np.int32]
+    closing: NDArray[np.int32]
+    closures: NDArray[np.int32]
+
+    @classmethod
+    def of(
+        cls,
+        patterns: Sequence[Chem.Mol | None],
+        atom_number: Mapping[str, int],
+        bond_number: Mapping[str, int],
+    ) -> _Searches:
+        """Return the searches for patterns; None for those that are not searched for."""
+        n_atoms, first = [], []
+        rows: list[tuple[int, int, int]] = []
+        closing, closures = [0], list[tuple[int, int]]()
+        for pattern in patterns:
+            first.append(len(rows))
+            n_atoms.append(0 if pattern is None else pattern.GetNumAtoms())
+            if pattern is None:
+                continue
+            texts = [_local_part(atom.GetSmarts())[0] for atom in pattern.GetAtoms()]
+            bonds = [bond_number[_bond_text(bond)] for bond in pattern.GetBonds()]
+            place: dict[int, int] = {}
+            for atom, bound in _order(texts, _neighbours(pattern)):
+                (near, by), *others = [(place[j], bonds[b]) for j, b in bound] or [(0, 0)]
+                rows.append((atom_number[texts[atom]], near, by))
+                closures += others
+                closing.append(len(closures))
+                place[atom] = len(place)
+        query, beside, bond = np.array(rows, np.int32).reshape(-1, 3).T.copy()
+        return cls(
+            np.array(n_atoms, np.int32),
+            np.array(first, np.int32),
+            query,
+            beside,
+            bond,
+            np.array(closing, np.int32),
+            np.array(closures, np.int32).reshape(-1, 2),
+        )
+
+
+def _order(
+    texts: Sequence[str], neighbours: list[list[tuple[int, int]]]
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield a connected pattern's atoms, rare ones first, and the earlier ones it is bound to."""
+
+    def rarity(atom: int) -> tuple[bool, int]:
+        return texts[atom] in _COMMON_ATOMS, -len(neighbours[atom])
+
+    done: set[int] = set()
+    reached = {min(range(len(texts)), key=rarity)}
+    while reached:
+        # Those with most bonds to earlier atoms first: they exclude most.
+        atom = min(
+            reached, key=lambda i: (-sum(j in done for j, _ in neighbours[i]), *rarity(i), i)
+        )
+        yield atom, [(j, b) for j, b in neighbours[atom] if j in done]
+        done.add(atom)
+        reached = (reached | {j for j, _ in neighbours[atom]}) - done
+
+
+class _Target(NamedTuple):
+    """A molecule that is searched.
+
+    Parameters
+    ----------
+    atom_fits, bond_fits
+        What each atom and each bond fits, bool (n_atoms, n_queries), (n_bonds, n_queries).
+    starts
+        Where the neighbours of each atom begin in the following, int32 (n_atoms + 1,).
+    around
+        Neighbours and the bonds to them, int32 (2 n_bonds, 2).
+    """
+
+    atom_fits: NDArray[np.bool_]
+    bond_fits: NDArray[np.bool_]
+    starts: NDArray[np.int32]
+    around: NDArray[np.int32]
+
+
+@compiled
+def _search_all(
+    wanted: NDArray[np.int64], searches: _Searches, target: _Target, found: NDArray[np.uint8]
+) -> None:  # pragma: no cover (compiled)
+    """Say of each wanted pattern whether the molecule has it: 0 no, 1 yes, 2 not settled."""
+    place = np.zeros(_MOST_ATOMS, np.int32)  # of each atom of a pattern, in the molecule
+    following = np.zeros(_MOST_ATOMS, np.int32)  # neighbour that is tried next
+    is_used = np.zeros(len(target.atom_fits), np.bool_)
+    for row in range(len(wanted)):
+        begin, n = searches.first[wanted[row]], searches.n_atoms[wanted[row]]
+        answer, n_steps = 0, 0
+        for root in range(len(is_used)):
+            if answer == 0 and target.atom_fits[root, searches.query[begin]]:
+                place[0] = root
+                is_used[root] = True
+                answer, n_steps = _grow(
+                    begin, n, searches, target, place, following, is_used, n_steps
+                )
+        found[row] = answer
+
+
+@compiled
+def _grow(
+    begin: int,
+    n: int,
+    searches: _Searches,
+    target: _Target,
+    place: NDArray[np.int32],
+    following: NDArray[np.int32],
+    is_used: NDArray[np.bool_],
+    n_steps: int,
+) -> tuple[int, int]:  # pragma: no cover (compiled)
+    """Find all further atoms of a pattern whose first one has its place; answer as above."""
+    depth = 1
+    following[1] = target.starts[place[0]]
+    while 0 < depth < n and n_steps <= _MOST_STEPS:
+        p = begin + depth
+        end = target.starts[place[searches.beside[p]] + 1]
+        fits = False
+        while following[depth] < end and not fits:
+            a = target.around[following[depth], 0]
+            b = target.around[following[depth], 1]
+            following[depth] += 1
+            n_steps += 1
+            fits = not is_used[a] and _fits(p, a, b, searches, target, place)
+            if fits:
+                place[depth] = a
+                is_used[a] = True
+        if fits:
+            depth += 1
+            if depth < n:
+                following[depth] = target.starts[place[searches.beside[p + 1]]]
+        else:
+            depth -= 1
+            is_used[place[depth]] = False
+    answer = 1 if depth == n else (0 if depth == 0 else _UNSETTLED)
+    for i in range(depth):
+        is_used[place[i]] = False
+    return answer, n_steps
+
+
+@compiled
+def _fits(
+    p: int, a: int, b: int, searches: _Searches, target: _Target, place: NDArray[np.int32]
+) -> bool:  # pragma: no cover (compiled)
+    """Return whether an atom, reached by a bond, fits one of a pattern with all its bonds."""
+    fits = target.atom_fits[a, searches.query[p]] and target.bond_fits[b, searches.bond[p]]
+    k = searches.closing[p]
+    while fits and k < searches.closing[p + 1]:
+        fits = False
+        for m in range(target.starts[a], target.starts[a + 1]):
+            if target.around[m, 0] == place[searches.closures[k, 0]]:
+                fits = target.bond_fits[target.around[m, 1], searches.closures[k, 1]]
+        k += 1
+    return bool(fits)
+
+
 def _path_order(path: Path) -> tuple[int, Path]:
     return len(path[0]), path
+
+
+def _alternatives(pattern: Chem.Mol) -> list[Chem.Mol]:
+    """Return the environments, of which an atom has one if it fits a pattern of one atom.
+
+    Any other pattern is returned as it is.
+    """
+    text = pattern.GetAtomWithIdx(0).GetSmarts() if pattern.GetNumAtoms() == 1 else ""
+    parts = _split(text[1:-1], ",")
+    if not all(part.startswith("$(") and _split(part, ")")[1:] == [""] for part in parts):
+        return [pattern]
+    found = [Chem.MolFromSmarts(part[2:-1]) for part in parts]
+    return found if all(found) else [pattern]
 
 
 def _is_local_path(pattern: Chem.Mol) -> bool:
@@ -262,7 +516,19 @@ def _is_local_path(pattern: Chem.Mol) -> bool:
         0 < n_atoms <= _LONGEST_PATH
         and pattern.GetNumBonds() == n_atoms - 1
         and all(atom.GetDegree() <= 2 for atom in pattern.GetAtoms())
-        and len(Chem.GetMolFrags(pattern)) == 1
+        and _is_local_piece(pattern)
+    )
+
+
+def _is_local(pattern: Chem.Mol) -> bool:
+    """Return whether a pattern can be searched for: all that it asks for is local."""
+    return 1 < pattern.GetNumAtoms() <= _MOST_ATOMS and _is_local_piece(pattern)
+
+
+def _is_local_piece(pattern: Chem.Mol) -> bool:
+    """Return whether a pattern is in one piece and asks for local properties only."""
+    return (
+        len(Chem.GetMolFrags(pattern)) == 1
         and all(_local_part(atom.GetSmarts())[1] for atom in pattern.GetAtoms())
         and all(_LOCAL_BOND.fullmatch(_bond_text(bond)) for bond in pattern.GetBonds())
     )
@@ -272,7 +538,7 @@ def _pattern_paths(pattern: Chem.Mol) -> Counter[Path]:
     """Return the local parts of all paths of a pattern with their counts."""
     atoms = [_local_part(atom.GetSmarts())[0] for atom in pattern.GetAtoms()]
     bonds = [_bond_text(bond) for bond in pattern.GetBonds()]
-    # A bond that asks for more than its own type (a ring, a direction) may be any bond here.
+    # A bond that asks for more than its own type (a direction) may be any bond here.
     bonds = [text if _LOCAL_BOND.fullmatch(text) else "~" for text in bonds]
     found: Counter[Path] = Counter(((text,), ()) for text in atoms)
     for path in _paths(_neighbours(pattern)):

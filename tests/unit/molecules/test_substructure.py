@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from specvae.molecules import substructure
 from specvae.molecules.blocks import get_block
 from specvae.molecules.substructure import SubstructureMatcher
 
@@ -31,7 +32,9 @@ MOLECULES = [
 ]
 
 
-@pytest.mark.parametrize("block", ["laggner", "pubchem", "klekota_roth", "functional_groups"])
+@pytest.mark.parametrize(
+    "block", ["laggner", "pubchem", "klekota_roth", "functional_groups", "maccs"]
+)
 def test_every_pattern_matches_as_rdkit_alone_says(block: str) -> None:
     source = get_block(block)
     # A third of Klekota and Roth's patterns will do.
@@ -73,6 +76,22 @@ def test_every_pattern_matches_as_rdkit_alone_says(block: str) -> None:
         ("[!#1;!C]", "CO", True),
         ("[r5]", "C1CCCC1", True),
         ("[k6]O", "CO", False),
+        ("[R]1@[R]@[R]@[R]@[R]@[R]@1", "C1CCCC2C1CCC2", True),
+        ("[R]1@[R]@[R]@[R]@[R]@[R]@[R]@[R]@[R]@1", "C1CCCC2C1CCC2", True),  # around both
+        ("[R]1@[R]@[R]@[R]@[R]@[R]@[R]@1", "C1CCCC2C1CCC2", False),
+        ("*@*!@[#8]", "OC1CC1", True),
+        ("*@*!@[#8]", "C1CO1", False),
+        ("CC(C)(C)CO", "CC(C)(C)C(C)O", True),
+        ("CC(C)(C)CO", "CC(C)CC(C)O", False),
+        ("C1CC1CC=O", "C1CC1CC(C)=O", True),
+        ("C1CC1CC=O", "C1CC1C(C)C=C", False),
+        ("CCCCC-CO", "CCCCC=CO", False),
+        ("CCCCC=CO", "CCCCC=CO", True),
+        ("C1CCCC1", "C1CCCCC1", False),
+        ("[$(C=O),$(N=O)]", "CC=C", False),
+        ("[$(C=O),$(N=O)]", "CN=O", True),
+        ("[$(C=O);!$(CN)]", "NC=O", False),
+        ("[$(C=O)&$(CN),$(S=O)]", "NC=O", True),
     ],
 )
 def test_single_patterns(smarts: str, smiles: str, expected: bool) -> None:
@@ -80,6 +99,20 @@ def test_single_patterns(smarts: str, smiles: str, expected: bool) -> None:
     mol = Chem.MolFromSmiles(smiles)
     assert mol.HasSubstructMatch(pattern) == expected
     assert SubstructureMatcher([pattern]).matches(mol).tolist() == [expected]
+
+
+def test_a_search_that_takes_long_is_left_to_rdkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_open: list[int] = []
+
+    def unsettled(wanted: np.ndarray, searches: object, target: object, found: np.ndarray) -> None:
+        n_open.append(len(wanted))
+        found[:] = substructure._UNSETTLED
+
+    monkeypatch.setattr(substructure, "_search_all", unsettled)
+    patterns = [Chem.MolFromSmarts(smarts) for smarts in ("C1CC1", "C1CCC1", "CC(C)CO")]
+    matcher = SubstructureMatcher(patterns)
+    assert matcher.matches(Chem.MolFromSmiles("C1CCC1CO")).tolist() == [False, True, True]
+    assert n_open == [3]
 
 
 def test_no_patterns() -> None:
