@@ -21,8 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from specvae.molecules.graph import compiled
-
 # Queries that depend on the atom's own properties alone: elements, H, X, D and v counts, charge and
 # whether it is in a ring. Other questions of rings (R2, r, x), environments ($) and chirality (@)
 # do not.
@@ -31,9 +29,10 @@ _LOCAL_BOND = re.compile(r"[-=#:~@,;&!]*", re.ASCII)
 
 _LONGEST_PATH = 4  # atoms
 _MEMO_LIMIT = 200_000
-_MOST_STEPS = 20_000  # of a search; beyond, RDKit is asked
-_MOST_ATOMS = 32  # of a pattern that is searched for
-_UNSETTLED = 2
+MOST_ATOMS = 32  # of a pattern that is searched for
+UNSETTLED = 2
+# Loading the compiled search takes as long as it saves for so many.
+_FEW_MOLECULES = 300
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
 
@@ -157,7 +156,7 @@ class SubstructureMatcher:
         ]
         atom_number = {a: i for i, a in enumerate(self._atom_texts)}
         bond_number = {b: i for i, b in enumerate(self._bond_texts)}
-        self._searches = _Searches.of(
+        self._searches = Searches.of(
             [p if it else None for p, it in zip(self._patterns, is_searched, strict=True)],
             atom_number,
             bond_number,
@@ -189,6 +188,7 @@ class SubstructureMatcher:
         self._bond_ids: dict[tuple[int, bool, bool], int] = {}
         self._bond_fits: list[NDArray[np.bool_]] = []
         self._memo: dict[tuple[int, ...], NDArray[np.intp]] = {}
+        self._n_tested = 0
 
     def __len__(self) -> int:
         return len(self._first_part)
@@ -201,7 +201,8 @@ class SubstructureMatcher:
         neighbours = _neighbours(mol)
         possible = self._possible(atoms, bonds, neighbours)
         open_ = possible & ~self._decided
-        if atoms and bonds and open_.any():
+        self._n_tested += 1
+        if self._n_tested > _FEW_MOLECULES and bonds and open_.any():
             self._search(open_, possible, atoms, bonds, neighbours)
         if not len(self):
             return np.zeros(0, np.bool_)
@@ -228,14 +229,17 @@ class SubstructureMatcher:
         """Search for the open patterns, and close those that are settled by that."""
         wanted = np.flatnonzero(open_ & (self._searches.n_atoms > 0))
         found = np.empty(len(wanted), np.uint8)
-        target = _Target(
+        target = Target(
             np.array([self._atom_fits[atom] for atom in atoms]),
             np.array([self._bond_fits[bond] for bond in bonds]),
             np.cumsum([0, *map(len, neighbours)]).astype(np.int32),
             np.array([pair for each in neighbours for pair in each], np.int32),
         )
-        _search_all(wanted, self._searches, target, found)
-        settled = found != _UNSETTLED
+        # Here, since a process that tests few molecules needs no compiled code.
+        from specvae.molecules.substructure_search import search_all
+
+        search_all(wanted, self._searches, target, found)
+        settled = found != UNSETTLED
         possible[wanted[settled]] = found[settled] == 1
         open_[wanted[settled]] = False
 
@@ -313,7 +317,7 @@ class SubstructureMatcher:
         return np.flatnonzero(fits) + first
 
 
-class _Searches(NamedTuple):
+class Searches(NamedTuple):
     """Patterns as orders in which their atoms are found, each beside one that was found before.
 
     Parameters
@@ -345,7 +349,7 @@ class _Searches(NamedTuple):
         patterns: Sequence[Chem.Mol | None],
         atom_number: Mapping[str, int],
         bond_number: Mapping[str, int],
-    ) -> _Searches:
+    ) -> Searches:
         """Return the searches for patterns; None for those that are not searched for."""
         n_atoms, first = [], []
         rows: list[tuple[int, int, int]] = []
@@ -396,7 +400,7 @@ def _order(
         reached = (reached | {j for j, _ in neighbours[atom]}) - done
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """A molecule that is searched.
 
     Parameters
@@ -413,83 +417,6 @@ class _Target(NamedTuple):
     bond_fits: NDArray[np.bool_]
     starts: NDArray[np.int32]
     around: NDArray[np.int32]
-
-
-@compiled
-def _search_all(
-    wanted: NDArray[np.int64], searches: _Searches, target: _Target, found: NDArray[np.uint8]
-) -> None:  # pragma: no cover (compiled)
-    """Say of each wanted pattern whether the molecule has it: 0 no, 1 yes, 2 not settled."""
-    place = np.zeros(_MOST_ATOMS, np.int32)  # of each atom of a pattern, in the molecule
-    following = np.zeros(_MOST_ATOMS, np.int32)  # neighbour that is tried next
-    is_used = np.zeros(len(target.atom_fits), np.bool_)
-    for row in range(len(wanted)):
-        begin, n = searches.first[wanted[row]], searches.n_atoms[wanted[row]]
-        answer, n_steps = 0, 0
-        for root in range(len(is_used)):
-            if answer == 0 and target.atom_fits[root, searches.query[begin]]:
-                place[0] = root
-                is_used[root] = True
-                answer, n_steps = _grow(
-                    begin, n, searches, target, place, following, is_used, n_steps
-                )
-        found[row] = answer
-
-
-@compiled
-def _grow(
-    begin: int,
-    n: int,
-    searches: _Searches,
-    target: _Target,
-    place: NDArray[np.int32],
-    following: NDArray[np.int32],
-    is_used: NDArray[np.bool_],
-    n_steps: int,
-) -> tuple[int, int]:  # pragma: no cover (compiled)
-    """Find all further atoms of a pattern whose first one has its place; answer as above."""
-    depth = 1
-    following[1] = target.starts[place[0]]
-    while 0 < depth < n and n_steps <= _MOST_STEPS:
-        p = begin + depth
-        end = target.starts[place[searches.beside[p]] + 1]
-        fits = False
-        while following[depth] < end and not fits:
-            a = target.around[following[depth], 0]
-            b = target.around[following[depth], 1]
-            following[depth] += 1
-            n_steps += 1
-            fits = not is_used[a] and _fits(p, a, b, searches, target, place)
-            if fits:
-                place[depth] = a
-                is_used[a] = True
-        if fits:
-            depth += 1
-            if depth < n:
-                following[depth] = target.starts[place[searches.beside[p + 1]]]
-        else:
-            depth -= 1
-            is_used[place[depth]] = False
-    answer = 1 if depth == n else (0 if depth == 0 else _UNSETTLED)
-    for i in range(depth):
-        is_used[place[i]] = False
-    return answer, n_steps
-
-
-@compiled
-def _fits(
-    p: int, a: int, b: int, searches: _Searches, target: _Target, place: NDArray[np.int32]
-) -> bool:  # pragma: no cover (compiled)
-    """Return whether an atom, reached by a bond, fits one of a pattern with all its bonds."""
-    fits = target.atom_fits[a, searches.query[p]] and target.bond_fits[b, searches.bond[p]]
-    k = searches.closing[p]
-    while fits and k < searches.closing[p + 1]:
-        fits = False
-        for m in range(target.starts[a], target.starts[a + 1]):
-            if target.around[m, 0] == place[searches.closures[k, 0]]:
-                fits = target.bond_fits[target.around[m, 1], searches.closures[k, 1]]
-        k += 1
-    return bool(fits)
 
 
 def _path_order(path: Path) -> tuple[int, Path]:
@@ -522,7 +449,7 @@ def _is_local_path(pattern: Chem.Mol) -> bool:
 
 def _is_local(pattern: Chem.Mol) -> bool:
     """Return whether a pattern can be searched for: all that it asks for is local."""
-    return 1 < pattern.GetNumAtoms() <= _MOST_ATOMS and _is_local_piece(pattern)
+    return 1 < pattern.GetNumAtoms() <= MOST_ATOMS and _is_local_piece(pattern)
 
 
 def _is_local_piece(pattern: Chem.Mol) -> bool:

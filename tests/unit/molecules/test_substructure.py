@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from specvae.molecules import substructure
+from specvae.molecules import substructure, substructure_search
 from specvae.molecules.blocks import get_block
 from specvae.molecules.substructure import SubstructureMatcher
 
@@ -30,6 +30,12 @@ MOLECULES = [
     "[SeH]CC1(CC1)C(N)=N",
     "CC1=CC2CC(C1)C2(C)C",
 ]
+
+
+@pytest.fixture(autouse=True)
+def searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search for patterns from the first molecule on."""
+    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 0)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +112,23 @@ def test_a_search_that_takes_long_is_left_to_rdkit(monkeypatch: pytest.MonkeyPat
 
     def unsettled(wanted: np.ndarray, searches: object, target: object, found: np.ndarray) -> None:
         n_open.append(len(wanted))
-        found[:] = substructure._UNSETTLED
+        found[:] = substructure.UNSETTLED
 
-    monkeypatch.setattr(substructure, "_search_all", unsettled)
+    monkeypatch.setattr(substructure_search, "search_all", unsettled)
     patterns = [Chem.MolFromSmarts(smarts) for smarts in ("C1CC1", "C1CCC1", "CC(C)CO")]
     matcher = SubstructureMatcher(patterns)
     assert matcher.matches(Chem.MolFromSmiles("C1CCC1CO")).tolist() == [False, True, True]
     assert n_open == [3]
+
+
+def test_few_molecules_need_no_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 2)
+    monkeypatch.delattr(substructure_search, "search_all")
+    matcher = SubstructureMatcher([Chem.MolFromSmarts("CC(C)CO")])
+    mol = Chem.MolFromSmiles("CC(C)CO")
+    assert [matcher.matches(mol).tolist() for _ in range(2)] == [[True]] * 2
+    with pytest.raises(ImportError):
+        matcher.matches(mol)
 
 
 def test_no_patterns() -> None:
