@@ -28,6 +28,7 @@ PAGES = (
     DOCS / "benchmarks.md",
     DOCS / "evaluation.md",
     DOCS / "reliability.md",
+    DOCS / "scale.md",
 )
 
 # File -> heading; a file that is not there has no table.
@@ -317,6 +318,26 @@ def structures_table() -> str:
     return head + table(("table", "rows", *columns, "reasons and notes"), rows)
 
 
+def whole_runs_table() -> str:
+    """Return what whole runs of commands took."""
+    results = json.loads((RESULTS / "whole-runs.json").read_text(encoding="utf-8"))
+    rows = [
+        (
+            name + (f" ({result['note']})" if "note" in result else ""),
+            result["data"],
+            f"{result['processor_seconds']:.0f}",
+            f"{result['seconds']:.0f}",
+            f"{result['megabytes']:,}",
+            f"{result['wanted']:g}",
+        )
+        for name, result in results.items()
+    ]
+    dates = sorted({result["date"] for result in results.values()})
+    head = f"`docs/results/whole-runs.json`, {', '.join(dates)}.\n\n"
+    columns = ("run", "data", "processor s", "clock s", "MB", "wanted: clock s, two free cores")
+    return head + table(columns, rows)
+
+
 def known_and_unknown() -> str:
     """Return the figures of known, unknown and mixed queries, and how probabilities came true."""
     path = RESULTS / "laboratories.json"
@@ -368,6 +389,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu-speed": gpu_speed_table,
     "mutations": mutation_table,
     "structures": structures_table,
+    "whole-runs": whole_runs_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
     "mnist-captions": partial(stand_in_table, "mnist-captions"),
 }
