@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -94,7 +95,7 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
     pool = _kept.pool if n == n_waiting() else None
     if pool is None:
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(n, mp_context=context, initializer=_end_with_parent)
+        pool = ProcessPoolExecutor(n, mp_context=context, initializer=_prepare_process)
     else:
         _kept.pool = None  # no second work at the same time
     is_whole = False
@@ -164,6 +165,12 @@ class LocalEngine:
         if len(head) < 2:
             return map(function, chain(head, rest))
         return in_order(function, chain(head, rest), n, self.purpose)
+
+
+def _prepare_process() -> None:
+    """Let this process end without a word at Ctrl-C, of which the one that started it speaks."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

@@ -1,8 +1,13 @@
-"""Processes that share long work: here threads stand for them."""
+"""Processes that share long work: but for Ctrl-C, threads stand for them here."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +88,38 @@ def test_what_has_failed_is_not_kept(started: list[tuple[int, ThreadPoolExecutor
         assert n_waiting() == 0
         assert work(2) == [1, 2, 3]
     assert len(started) == 2
+
+
+WAITING = """
+import signal
+import time
+
+from specvae.molecules.workers import in_order, kept_processes
+
+if __name__ == "__main__":
+    # What started the tests may have it ignored, which is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with kept_processes():
+            print(list(in_order(abs, [-1, -2, -3], 2, "work")), flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes here")
+def test_processes_that_wait_say_nothing_at_ctrl_c(tmp_path: Path) -> None:
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "[1, 2, 3]\n"
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.communicate(timeout=60)[0] == "interrupted\n"
