@@ -1,12 +1,14 @@
 """A library of three laboratories, small enough to rank by hand."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from specvae_bench.laboratories import fit
 from specvae_bench.laboratories import records as records_module
 from specvae_bench.laboratories.command import laboratories
 from specvae_bench.laboratories.comparison import Fold, rank_folds
@@ -34,6 +36,7 @@ from specvae_bench.laboratories.reliability import LISTED, STRUCK, Promises, str
 from specvae_bench.laboratories.report import Run, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
+from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
 from specvae.annotation.evidence.pool import DEFAULTS_FILE, defaults
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.cli.console import Console
@@ -294,9 +297,22 @@ def test_what_a_run_promises(library: Path, structures: Path) -> None:
 
 
 def test_weights_are_fitted_to_laboratories(
-    library: Path, structures: Path, tmp_path: Path
+    library: Path, structures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
+    measured: dict[str, list[bool]] = {}
+    probability_of = fit._fit_probability
+
+    def watched(
+        examples: Sequence[fit._Example],
+        weights: Mapping[str, float],
+        own_spectra: OwnSpectraRatio,
+    ) -> ProbabilityModel:
+        for e in examples:
+            measured.setdefault(e.kind, []).append(bool(e.evidence.measured[e.place]))
+        return probability_of(examples, weights, own_spectra)
+
+    monkeypatch.setattr(fit, "_fit_probability", watched)
     arguments = [
         "--spectra", library, "--structures", structures, "--structures", tmp_path / "extra.tsv",
         "--group", "Here", "--group", "There", "--fit", "--jobs", 1, "-o", output,
@@ -309,6 +325,9 @@ def test_weights_are_fitted_to_laboratories(
     assert fitted["weights"]["library"] == 1.0
     probability = ProbabilityModel.from_json(json.loads((output / "probability.json").read_text()))
     assert probability.feature_names == default_probability().feature_names
+    # A known compound counts a second time, with a library without it.
+    assert set(measured[KNOWN]) == {True}
+    assert measured["removed"] == [False] * len(measured[KNOWN])
 
 
 def test_a_stated_mass_that_is_no_number_is_named_by_its_line(tmp_path: Path) -> None:
