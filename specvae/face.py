@@ -124,7 +124,8 @@ class Model:
             Only so many candidates of a spectrum, the best by all other evidence, and those with
             own spectra are broken into fragments; None: all.
         n_jobs
-            Processes that parse long tables and compute fingerprints; None for one per core.
+            Processes that parse long tables, compute fingerprints and break many molecules; None
+            for one per core.
         progress
             Whether a bar shows how far it is; None: in a notebook only.
 

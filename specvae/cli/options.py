@@ -195,7 +195,8 @@ def jobs_option(function: Decorated) -> Decorated:
         "--jobs",
         type=click.IntRange(min=1),
         default=None,
-        help="Processes that parse long tables and compute fingerprints.  [default: one per core]",
+        help="Processes that parse long tables, compute fingerprints and break molecules.  "
+        "[default: one per core]",
     )(function)
 
 

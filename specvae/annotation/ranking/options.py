@@ -49,7 +49,8 @@ class RunOptions:
     strict
         Make the first malformed record an error.
     n_jobs
-        Processes that parse long tables and compute fingerprints; None for one per core.
+        Processes that parse long tables, compute fingerprints and break many molecules; None for
+        one per core.
 
     Raises
     ------
