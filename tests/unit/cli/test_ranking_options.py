@@ -163,10 +163,11 @@ def test_skipped_records_are_listed_beside_the_output_of_their_run(
     good = "PEPMASS=195.0877\nADDUCT=[M+H]+"
     broken = mgf(tmp_path / "broken.mgf", good, f"{good}\n138.066 x")
     clean = mgf(tmp_path / "clean.mgf", good)
-    listed = tmp_path / "o.skipped.csv"
-    run(command, folder, broken, option, tmp_path / "o.csv")
+    suffix = "json" if option == "--json" else "csv"
+    listed = tmp_path / ("o.json.skipped.csv" if suffix == "json" else "o.skipped.csv")
+    run(command, folder, broken, option, tmp_path / f"o.{suffix}")
     assert "BAD_PEAK" in listed.read_text(encoding="utf-8")
-    run(command, folder, clean, option, tmp_path / "other.csv")
+    run(command, folder, clean, option, tmp_path / f"other.{suffix}")
     assert "BAD_PEAK" in listed.read_text(encoding="utf-8")
-    run(command, folder, clean, option, tmp_path / "o.csv")
+    run(command, folder, clean, option, tmp_path / f"o.{suffix}")
     assert not listed.exists()
