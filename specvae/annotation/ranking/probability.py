@@ -56,7 +56,6 @@ differs between laboratories: with 3, a hundred of them moved the share to anyth
 _MOST_DEVIATIONS = 3.0
 _TEMPERATURE_PENALTY = 1e-2
 _IN_LIST_PENALTY = 1e-3
-_STRETCH_PENALTY = 1e-2  # of the logarithm of the slope in `recalibrated`
 
 
 @dataclass(frozen=True)
@@ -190,42 +189,22 @@ class ProbabilityModel:
         weights: Floats,
         features: Floats | None = None,
     ) -> ProbabilityModel:
-        """Return the model with three numbers fitted to other lists.
+        """Return the model with all temperatures multiplied by a number that fits other lists.
 
-        All temperatures are multiplied by a number, and the log odds o that a list holds the truth
-        become ``a + b o`` with b > 0 (Platt 1999). So the lists keep their order, and a few dozen
-        compounds are enough. More numbers must not be fitted to compounds of one kind: lists of
-        unknown compounds do not show what the features of known ones mean.
+        It is fitted to the lists that hold their truth. Nothing else is: compounds that the library
+        does not know hardly show whether a list holds the truth, and a small shift of all log odds
+        moves the estimated share of lists by much (docs/evaluation.md).
 
-        Parameters and errors as in `fit`.
+        Parameters as in `fit`; one list at least must hold its truth.
         """
-        held, balanced = _balanced(truth, weights)
         z = self._standardised(scores, features)
         temperatures = np.exp(self.log_temperature[0] + z @ np.array(self.log_temperature[1:]))
         scaled = [t * s for t, s in zip(temperatures, scores, strict=True)]
+        none = torch.empty((len(z), 0), dtype=torch.double)
         penalty = torch.full((1,), _TEMPERATURE_PENALTY, dtype=torch.double)
-        (log_factor,) = _fit_temperature(
-            scaled, truth, torch.empty((len(z), 0), dtype=torch.double), balanced, penalty
-        )
-        log_odds = torch.from_numpy(self.log_odds_in_list(scores, features))
-        target, of_list = torch.from_numpy(held).double(), torch.from_numpy(balanced)
-
-        # The slope also stretches what is said of known compounds, which these lists do not show.
-        penalties = torch.tensor([_IN_LIST_PENALTY, _STRETCH_PENALTY], dtype=torch.double)
-
-        def loss(parameters: Tensor) -> Tensor:
-            surprise = torch.nn.functional.binary_cross_entropy_with_logits(
-                parameters[0] + parameters[1].exp() * log_odds, target, reduction="none"
-            )
-            return (of_list * surprise).sum() + _held_back(parameters, penalties)
-
-        shift, log_slope = minimise(loss, torch.zeros(2, dtype=torch.double))
-        constant, *slopes = (float(np.exp(log_slope)) * value for value in self.in_list)
-        return replace(
-            self,
-            log_temperature=(self.log_temperature[0] + log_factor, *self.log_temperature[1:]),
-            in_list=(constant + shift, *slopes),
-        )
+        (log_factor,) = _fit_temperature(scaled, truth, none, weights, penalty)
+        constant, *slopes = self.log_temperature
+        return replace(self, log_temperature=(constant + log_factor, *slopes))
 
     def given_in_list(
         self, scores: Sequence[Floats], features: Floats | None = None

@@ -90,15 +90,10 @@ def calibrate(
         [each.raw for each in lists], [each.place for each in lists], np.array(shares)
     )
     known = _known_share([each.ranked for each in lists], weights)
-    examples = [
-        example
-        for each, share in zip(lists, shares, strict=True)
-        for example in _examples(each, share, weights, known)
-    ]
-    whole = [example.evidence for example in examples if example.place is not None]
+    settled_lists = [_settled(each, weights, known) for each in lists]
     ranks = [
         rank_of_truth(each.block, evidence.scores, each.place)
-        for each, evidence in zip(lists, whole, strict=True)
+        for each, evidence in zip(lists, settled_lists, strict=True)
     ]
     figures = CalibrationFigures(
         n_queries=len(lists),
@@ -107,7 +102,7 @@ def calibrate(
         hit_at_1=float(expected_hits(ranks, 1).mean()),
         hit_at_5=float(expected_hits(ranks, 5).mean()),
     )
-    return Calibration(weights, _fitted_probability(examples), figures)
+    return Calibration(weights, _fitted_probability(lists, settled_lists, shares), figures)
 
 
 class _Listed(NamedTuple):
@@ -124,15 +119,6 @@ class _Listed(NamedTuple):
         return self.ranked.evidence.raw
 
 
-class _Example(NamedTuple):
-    """A list that probabilities are fitted to; `place` is None where the truth was left out."""
-
-    evidence: Evidence
-    place: int | None
-    n_peaks: int
-    share: float
-
-
 def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> Iterator[_Listed]:
     for block, found in zip(blocks, ranked, strict=True):
         if isinstance(found, Unranked):
@@ -142,31 +128,25 @@ def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> I
             yield _Listed(block, found, int(places[0]))
 
 
-def _examples(
-    listed: _Listed, share: float, weights: Mapping[str, float], known: float
-) -> Iterator[_Example]:
-    """Yield a query's list, and the same without the truth if anything is left of it."""
-    ranked, raw, place = listed.ranked, listed.raw, listed.place
-    assert ranked.evidence is not None
-    analogues, n_peaks = ranked.evidence.analogues, ranked.query.spectrum.n_peaks
-    measured = ranked.evidence.measured
-    whole = Evidence.from_raw(raw, weights, measured, analogues, known)
-    yield _Example(whole, place, n_peaks, share)
-    if len(raw) > 1:
-        rest, measured = np.delete(raw, place, axis=0), np.delete(measured, place)
-        without = Evidence.from_raw(rest, weights, measured, analogues, known)
-        yield _Example(without, None, n_peaks, share)
+def _settled(listed: _Listed, weights: Mapping[str, float], known: float) -> Evidence:
+    """Return a list's evidence under fitted weights and a share of known compounds."""
+    found = listed.ranked.evidence
+    assert found is not None
+    return Evidence.from_raw(listed.raw, weights, found.measured, found.analogues, known)
 
 
-def _fitted_probability(examples: Sequence[_Example]) -> ProbabilityModel:
-    # None of these compounds is in the library, and they are few: what the features mean stays.
+def _fitted_probability(
+    lists: Sequence[_Listed], evidence: Sequence[Evidence], shares: Sequence[float]
+) -> ProbabilityModel:
+    # None of these compounds is in the library, so that they do not show what the features mean.
     default = default_probability()
     names = default.feature_names
+    n_peaks = [each.ranked.query.spectrum.n_peaks for each in lists]
     return default.recalibrated(
-        [example.evidence.scores for example in examples],
-        [example.place for example in examples],
-        np.array([example.share for example in examples]),
-        np.array([feature_row(each.evidence, each.n_peaks, names) for each in examples]),
+        [found.scores for found in evidence],
+        [each.place for each in lists],
+        np.array(shares),
+        np.array([feature_row(e, n, names) for e, n in zip(evidence, n_peaks, strict=True)]),
     )
 
 

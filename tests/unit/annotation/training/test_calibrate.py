@@ -81,6 +81,8 @@ def test_calibration_is_of_the_compounds_held_out(
     assert found.figures.n_queries == found.figures.n_compounds == 10
     assert set(found.weights) == set(EVIDENCE_KINDS)
     assert found.probability.feature_names == LIST_FEATURES
+    # Unknown compounds alone do not show which lists hold their truth.
+    assert found.probability.in_list == default_probability().in_list
 
 
 def test_the_default_is_of_the_same_features() -> None:
