@@ -162,8 +162,18 @@ def _evidence_lines(
     evidence: StoredEvidence, fitted: CalibrationFigures | None
 ) -> list[tuple[str, str]]:
     """Return what candidates are ranked by, and what that was fitted to."""
-    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in evidence.weights.items())
-    if fitted is None:
+    from specvae.annotation.evidence.memory import is_outdated
+    from specvae.annotation.evidence.pool import defaults
+
+    used = defaults().weights if is_outdated(evidence) else evidence.weights
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in used.items())
+    if fitted is not None and is_outdated(evidence):
+        owner = "the shipped calibration"
+        basis = (
+            "this model's own was fitted to evidence as it was computed before (train it anew for "
+            "one of its own)"
+        )
+    elif fitted is None:
         owner = "the shipped calibration, fitted to other models"
         basis = (
             "[M+H]+ spectra of MassBank only (train with --structures to fit this model's own to "

@@ -81,7 +81,8 @@ class Annotator:
         features = LIST_FEATURES if evidence_pool is not None else ()
         stored = header.probability if whole else None
         self.probability = _probability_model(stored, features)
-        if stored is not None and header.evidence is not None and is_outdated(header.evidence):
+        self._is_outdated = header.evidence is not None and is_outdated(header.evidence)
+        if stored is not None and self._is_outdated:
             self.probability = default_probability()
         self.blind_logits: NDArray[np.float64] = bit_logits(
             model, empty_spectrum(self.bins), device
@@ -128,6 +129,11 @@ class Annotator:
     def calibration_source(self) -> str:
         """What probabilities were fitted to, as a phrase: few models are calibrated themselves."""
         fitted = self.header.calibration
+        if fitted is not None and self._is_outdated:
+            return (
+                "by the calibration that comes with specvae: this model's own was fitted to "
+                "evidence as it was computed before (train it anew for one of its own)"
+            )
         if fitted is None:
             return (
                 "by the calibration that comes with specvae, fitted to other models and [M+H]+ "

@@ -4,16 +4,21 @@ import io
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from specvae.annotation.evidence.pool import SCALE
 from specvae.annotation.library.header import CalibrationFigures, FileRead, StoredEvidence
 from specvae.cli.info import _counts, _evidence_lines, _files, info
 from specvae.spectra.binning import BinLayout
 
-EVIDENCE = StoredEvidence(BinLayout(), "morgan4096", "", {"fragments": 1.4}, ("A" * 14,), ("C",))
+EVIDENCE = StoredEvidence(
+    BinLayout(), "morgan4096", "", {"fragments": 1.4}, ("A" * 14,), ("C",), SCALE
+)
+FITTED = CalibrationFigures(1200, 400, 10.0, 0.25, 0.5, "pool.h5")
 
 
 @pytest.mark.parametrize(
@@ -21,7 +26,7 @@ EVIDENCE = StoredEvidence(BinLayout(), "morgan4096", "", {"fragments": 1.4}, ("A
     [
         (None, ("the shipped calibration, fitted to other models", "[M+H]+ spectra", "only")),
         (
-            CalibrationFigures(1200, 400, 10.0, 0.25, 0.5, "pool.h5"),
+            FITTED,
             ("this model's own calibration", "400 validation compounds among pool.h5", "in-sample"),
         ),
     ],
@@ -33,6 +38,13 @@ def test_info_says_whose_the_calibration_is(
     assert lines["ranks by"] == "fragments 1.40"
     for text in wanted:
         assert text in lines["probabilities"]
+
+
+def test_info_says_what_ranks_where_the_model_s_own_weights_are_of_evidence_of_before() -> None:
+    lines = dict(_evidence_lines(replace(EVIDENCE, scale="nats"), FITTED))
+    assert lines["ranks by"].startswith("fingerprint ")
+    assert "1.40" not in lines["ranks by"]
+    assert "by the shipped calibration; this model's own was fitted to" in lines["probabilities"]
 
 
 class Terminal(io.StringIO):

@@ -13,13 +13,15 @@ from rdkit import Chem
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.list_features import LIST_FEATURES
-from specvae.annotation.evidence.pool import EvidencePool
+from specvae.annotation.evidence.pool import SCALE, EvidencePool
+from specvae.annotation.library.header import CalibrationFigures, StoredEvidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.training.networks import bin_layout
 from specvae.errors import CheckpointError
 from specvae.molecules.fingerprint import unpack
 from specvae.molecules.molecule import Molecule
+from specvae.spectra.binning import BinLayout
 from specvae.vae.checkpoint import save_checkpoint
 
 
@@ -119,3 +121,15 @@ def test_probabilities_of_fewer_features_are_taken_as_they_are() -> None:
     header = replace(good.header, probability=earlier.to_json())
     found = Annotator(good.model, header, torch.device("cpu"), pool)
     assert found.probability == earlier
+
+
+def test_calibration_of_evidence_as_it_was_computed_before_is_not_called_this_model_s_own() -> None:
+    tiny = tiny_annotator()
+    evidence = StoredEvidence(BinLayout(), "morgan4096", "", {}, (), (), SCALE)
+    fitted = CalibrationFigures(1200, 400, 10.0, 0.25, 0.5, "pool.h5")
+    header = replace(tiny.header, evidence=evidence, calibration=fitted)
+    now = Annotator(tiny.model, header, tiny.device)
+    assert now.calibration_source.startswith("by this model's own calibration")
+    header = replace(header, evidence=replace(evidence, scale="nats"))
+    old = Annotator(tiny.model, header, tiny.device)
+    assert "comes with specvae: this model's own was fitted to" in old.calibration_source
