@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from typing import Protocol, TypeVar
 
 from specvae.errors import SpecvaeError
@@ -94,8 +95,7 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
     n = max(n, n_waiting())
     pool = _kept.pool if n == n_waiting() else None
     if pool is None:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(n, mp_context=context, initializer=_prepare_process)
+        pool = _started(n)
     else:
         _kept.pool = None  # no second work at the same time
     is_whole = False
@@ -167,9 +167,32 @@ class LocalEngine:
         return in_order(function, chain(head, rest), n, self.purpose)
 
 
+def _started(n: int) -> ProcessPoolExecutor:
+    """Start processes, for which Ctrl-C waits until they are prepared for it."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_prepare_process)
+    if hasattr(signal, "pthread_sigmask"):
+        # A process takes over which signals are held back. What starts it first starts this
+        # tracker, if it does not run, and holds back none from then on.
+        resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(n):
+                pool.submit(_nothing)  # each starts one, as long as none is idle
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pool
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
 def _prepare_process() -> None:
     """Let this process end without a word at Ctrl-C, of which the one that started it speaks."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
 
 
