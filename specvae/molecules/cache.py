@@ -42,6 +42,34 @@ def default_cache_directory() -> Path:
         return Path(tempfile.gettempdir()) / "specvae-cache"
 
 
+def digest(text: str) -> bytes:
+    """Return what a text is kept under in a cache."""
+    return hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest()
+
+
+def halves(digests: Iterable[bytes]) -> NDArray[np.uint64]:
+    """Return digests as two numbers each, uint64 (n, 2)."""
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).astype(np.uint64)
+
+
+def find(
+    first: NDArray[np.uint64], second: NDArray[np.uint64], wanted: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of the digests wanted are among others, and where, each int64 (n_found,).
+
+    Parameters
+    ----------
+    first, second
+        Their halves, uint64 (n,), n > 0, by ascending first halves.
+    wanted
+        Halves of the digests wanted, uint64 (n_wanted, 2).
+    """
+    row = np.searchsorted(first, wanted[:, 0])
+    row[row == len(first)] = 0
+    which = np.flatnonzero((first[row] == wanted[:, 0]) & (second[row] == wanted[:, 1]))
+    return which, row[which]
+
+
 class FingerprintCache:
     """Packed fingerprints by layout and SMILES.
 
@@ -78,7 +106,7 @@ class FingerprintCache:
         for part in self._parts_of(layout_key):
             if not missing:
                 break
-            place, packed = part.rows(_keys(missing), n_bytes)
+            place, packed = part.rows(halves(map(digest, missing)), n_bytes)
             found |= {missing[k]: row for k, row in zip(place.tolist(), packed, strict=True)}
             missing = [text for text in missing if text not in found]
         return found
@@ -88,7 +116,7 @@ class FingerprintCache:
         if not smiles:
             return
         try:
-            self._write(layout_key, _keys(smiles), packed)
+            self._write(layout_key, halves(map(digest, smiles)), packed)
         except OSError:
             self._unwritten.setdefault(layout_key, {}).update(zip(smiles, packed, strict=True))
             return
@@ -129,12 +157,6 @@ class FingerprintCache:
         # Another process that merges the same parts only leaves some rows twice.
         for part in chosen:
             part.path.unlink(missing_ok=True)
-
-
-def _keys(smiles: Iterable[str]) -> NDArray[np.uint64]:
-    """Return what SMILES are looked up by, uint64 (n, 2)."""
-    digests = (hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in smiles)
-    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).astype(np.uint64)
 
 
 class _Part(NamedTuple):
@@ -191,9 +213,7 @@ class _Part(NamedTuple):
 
         There are none where rows are of another length, or the file is gone or not sound.
         """
-        row = np.searchsorted(self.keys[:, 0], keys[:, 0])
-        place = np.flatnonzero((self.keys[np.minimum(row, len(self.keys) - 1)] == keys).all(axis=1))
-        row = row[place]
+        place, row = find(self.keys[:, 0], self.keys[:, 1], keys)
         packed = np.zeros((len(place), n_bytes), np.uint8)
         if not len(place):
             return place, packed

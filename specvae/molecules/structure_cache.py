@@ -21,14 +21,13 @@ from rdkit import rdBase
 
 from specvae.files import atomic_path
 from specvae.limits import limits
-from specvae.molecules.cache import default_cache_directory
+from specvae.molecules.cache import default_cache_directory, digest, find, halves
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 
 MOST_STRUCTURES = 1_000_000
 """That are kept, each in some 500 bytes."""
 
 _MAGIC = b"specvae structures 1\n".ljust(24, b"\0")
-_KEY_BYTES = 16
 _SUM_BYTES = 8
 _FEWEST = 1000  # structures that are worth a part
 _MOST_UNSAVED = 50_000
@@ -78,15 +77,12 @@ class StructureCache:
         found: list[Molecule | None] = [None] * len(texts)
         if not self._parts or not texts:
             return found
-        keys = [_key(pair) for pair in texts]
-        halves = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
+        wanted = halves(map(_key, texts))
         for part in self._parts:
-            places = np.searchsorted(part.keys, halves[:, 0])
-            places[places == len(part.keys)] = 0
-            is_here = (part.keys[places] == halves[:, 0]) & (part.rest[places] == halves[:, 1])
-            for row in np.flatnonzero(is_here).tolist():
+            rows, places = find(part.keys, part.rest, wanted)
+            for row, place in zip(rows.tolist(), places.tolist(), strict=True):
                 if found[row] is None:
-                    found[row] = _molecule(part, int(places[row]))
+                    found[row] = _molecule(part, place)
         return found
 
     def put(self, texts: Sequence[Texts], molecules: Sequence[Molecule | str]) -> None:
@@ -110,7 +106,7 @@ class StructureCache:
 
 
 def _key(texts: Texts) -> bytes:
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=_KEY_BYTES).digest()
+    return digest("\0".join(texts))
 
 
 def _sum(entry: bytes) -> bytes:
@@ -130,15 +126,15 @@ def _molecule(part: _Part, place: int) -> Molecule | None:
 
 
 def _write(path: Path, entries: dict[bytes, bytes]) -> None:
-    halves = np.frombuffer(b"".join(entries), "<u8").reshape(-1, 2)
-    order = np.argsort(halves[:, 0], kind="stable")
+    keys = halves(entries)
+    order = np.argsort(keys[:, 0], kind="stable")
     values = list(entries.values())
     chosen = [values[row] for row in order.tolist()]
     ends = np.cumsum([_SUM_BYTES + len(value) for value in chosen], dtype="<u8")
     with path.open("wb") as stream:
         stream.write(_MAGIC)
         stream.write(len(chosen).to_bytes(8, "little"))
-        for column in (halves[order, 0], halves[order, 1], ends):
+        for column in (keys[order, 0], keys[order, 1], ends):
             stream.write(column.astype("<u8").tobytes())
         for value in chosen:
             stream.write(_sum(value) + value)
