@@ -165,9 +165,10 @@ def _evidence_lines(
     from specvae.annotation.evidence.memory import is_outdated
     from specvae.annotation.evidence.pool import defaults
 
-    used = defaults().weights if is_outdated(evidence) else evidence.weights
+    outdated = is_outdated(evidence)
+    used = defaults().weights if outdated else evidence.weights
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in used.items())
-    if fitted is not None and is_outdated(evidence):
+    if fitted is not None and outdated:
         owner = "the shipped calibration"
         basis = (
             "this model's own was fitted to evidence as it was computed before (train it anew for "

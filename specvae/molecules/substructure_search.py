@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import compiled
+from specvae.molecules.graph import compiled, inner
 from specvae.molecules.substructure import MOST_ATOMS, UNSETTLED, Searches, Target
 
 _MOST_STEPS = 20_000  # of a search; beyond, it is not settled
@@ -32,7 +32,7 @@ def search_all(
         found[row] = answer
 
 
-@compiled
+@inner
 def _grow(
     begin: int,
     n: int,
@@ -72,7 +72,7 @@ def _grow(
     return answer, n_steps
 
 
-@compiled
+@inner
 def _fits(
     p: int, a: int, b: int, searches: Searches, target: Target, place: NDArray[np.int32]
 ) -> bool:  # pragma: no cover (compiled)
