@@ -44,6 +44,8 @@ _SUSPECT = Chem.MolFromSmarts(
     "$([OX2H1,SX2H1,SeX2H1]-c:a:a:[n;H1,X2]),"
     "$([#7X2;+0]=c)]"
 )
+# InChI takes metals off, and moves charges too: what it then makes of a group is not foreseen.
+_UNUSUAL = Chem.MolFromSmarts("[!+0,!#1!#6!#7!#8!#9!#14!#15!#16!#17!#34!#35!#53]")
 _RING_HYDROGEN = Chem.MolFromSmarts("[nH]")
 _RING_PLACE = Chem.MolFromSmarts("[nX2;+0]")
 
@@ -85,6 +87,9 @@ def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
     if not any(best):
         return mol
     settled = _with_forms(kekule, zip(groups, best, strict=True))
+    moved = [group for group, form in zip(groups, best, strict=True) if form]
+    if all(group.is_simple for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
+        return settled
     wanted = _first_block(mol)
     if _first_block(settled) == wanted:
         return settled
@@ -143,6 +148,12 @@ class _Group:
     @property
     def is_mobile(self) -> bool:
         return 0 < len(self.free) < len(self.sites)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is one atom with sites around it, whose hydrogens always move for InChI."""
+        n_others = len(self.bonds) - len(self.sites)
+        return n_others == 1 and all(len(self.bonds[site]) == 1 for site in self.sites)
 
 
 class _Groups:

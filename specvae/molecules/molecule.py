@@ -236,13 +236,31 @@ def fragment_smiles(mol: Chem.Mol, atoms: Sequence[int]) -> str:
     return text
 
 
+class _Quiet(threading.local):
+    """Whether this thread is within `quiet_rdkit`."""
+
+    is_entered = False
+
+
+_quiet = _Quiet()
+
+
 @contextmanager
 def quiet_rdkit() -> Iterator[None]:
-    """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`)."""
+    """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`).
+
+    Entering and leaving takes a tenth of what parsing a small molecule does: those who deal with
+    many enter it once for some of them. Within another one it does nothing.
+    """
+    if _quiet.is_entered:
+        yield
+        return
+    _quiet.is_entered = True
     try:
         with rdBase.BlockLogs():
             yield
     finally:
+        _quiet.is_entered = False
         take_interrupts()
 
 

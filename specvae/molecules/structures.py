@@ -72,6 +72,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _BATCH = 1000
+_PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
 # Starting a process costs as much as parsing some thousand structures.
 _WORTH_PROCESSES = 10_000
@@ -338,7 +339,11 @@ def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) ->
 
 def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
     """Return molecules of SMILES and InChI, or why there is none."""
-    return [_parse(*pair) for pair in texts]
+    found: list[Molecule | str] = []
+    for start in range(0, len(texts), _PARSED_QUIETLY):
+        with quiet_rdkit():
+            found += [_parse(*pair) for pair in texts[start : start + _PARSED_QUIETLY]]
+    return found
 
 
 def _parse(smiles: str, inchi: str) -> Molecule | str:

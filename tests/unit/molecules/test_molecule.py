@@ -6,7 +6,7 @@ import pytest
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import parse_molecule, standard_mol
+from specvae.molecules.molecule import parse_molecule, quiet_rdkit, standard_mol
 
 
 def test_ethanol() -> None:
@@ -173,6 +173,8 @@ def test_an_interrupt_is_not_swallowed() -> None:
     try:
         parse_molecule("C[N+](C)(C)CC(=O)[O-].Cl")
         get_layout("mixed2149").compute(["OCC1CCCCC1"])
+        with quiet_rdkit():
+            standard_mol("C[N+](C)(C)CC(=O)[O-].Cl")
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
