@@ -34,11 +34,12 @@ _MODULES = {
     "rdkit": "rdkit.Chem.Draw.rdMolDraw2D",
     "safetensors": "safetensors.torch",
     "scikit-fingerprints": "skfp.fingerprints",
+    "scipy": "scipy.optimize",
 }
 # Used where the metadata of the installation cannot be found.
 _REQUIREMENTS = (
     "click", "h5py", "matplotlib", "numba", "numpy", "pandas", "pyarrow", "rdkit", "safetensors",
-    "scikit-fingerprints", "torch",
+    "scikit-fingerprints", "scipy", "torch",
 )  # fmt: skip
 _EXTRAS = {"bench": "benchmarks against peers", "peers": "comparisons of model kinds"}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

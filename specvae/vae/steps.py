@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from specvae.errors import TrainingError
+from specvae.vae.adam import AdamW
 from specvae.vae.data import PAIRED, BatchSource, DenseSource, Rows
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input
@@ -126,7 +127,7 @@ class Step:
     """
 
     model: MultimodalVAE
-    optimizer: torch.optim.Optimizer
+    optimizer: AdamW
     sources: Mapping[str, BatchSource | DenseSource]
     objective: ObjectiveConfig
     noise: torch.Generator

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from specvae import settings
 from specvae.errors import ConfigError, TrainingError
 from specvae.settings import Count, Fraction, Positive, Range, Share, Weight, flatten
+from specvae.vae.adam import AdamW
 from specvae.vae.checkpoint import write_tensors
 from specvae.vae.data import BatchSource, DenseSource, Rows, TensorSource, TrainingData, draws
 from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16
@@ -201,33 +202,12 @@ def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def _adam(model: MultimodalVAE, optim: OptimConfig) -> torch.optim.Optimizer:
-    parameters = list(model.parameters())
-    device = parameters[0].device
-    on_gpu = device.type == "cuda"
-    adam = partial(
-        torch.optim.AdamW,
-        parameters,
-        # A recorded step reads its rate from the GPU's memory.
-        lr=torch.tensor(optim.learning_rate, device=device) if on_gpu else optim.learning_rate,
-        weight_decay=optim.weight_decay,
-        capturable=on_gpu,
-    )
-    try:
-        optimizer = adam(fused=True)
-    except RuntimeError:  # no fused kernel in this torch for this device
-        optimizer = adam(foreach=True)
-    # Torch would warn of the steps before the recording.
-    vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
-    return optimizer
-
-
 @dataclass
 class _Run:
     """Everything that changes from epoch to epoch: what the resume state holds."""
 
     model: MultimodalVAE
-    optimizer: torch.optim.Optimizer
+    optimizer: AdamW
     averaged: MultimodalVAE | None
     best: dict[str, Tensor] = field(default_factory=dict)
     records: list[EpochRecord] = field(default_factory=list)
@@ -244,7 +224,7 @@ class _Run:
         if self.averaged is not None:
             state = self.averaged.state_dict()
             tensors |= {f"averaged/{name}": t for name, t in state.items()}
-        for number, slots in self.optimizer.state_dict()["state"].items():
+        for number, slots in self.optimizer.state.items():
             tensors |= {f"optimizer/{number}/{key}": t for key, t in slots.items()}
         records = [record.to_json() for record in self.records]
         text = json.dumps({"run": description, "epochs": records})
@@ -281,15 +261,7 @@ class _Run:
         if self.averaged is not None:
             self.averaged.load_state_dict(groups["averaged"])
         self.best = groups["best"] or groups["averaged"] or groups["model"]
-        # The fused update walks through memory: a moment lies there as its weight does.
-        for number, parameter in enumerate(self.model.parameters()):
-            for key, tensor in slots.get(number, {}).items():
-                if tensor.shape == parameter.shape:
-                    slots[number][key] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(
-                        tensor
-                    )
-        param_groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": slots, "param_groups": param_groups})
+        self.optimizer.load(slots)
         self.records = [EpochRecord(**record) for record in state["epochs"]]
 
 
@@ -420,7 +392,8 @@ def fit(
     cuda = cuda or CudaOptions()
     with computing(device, cuda), side_stream(device) as stream:
         averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
-        run = _Run(model, _adam(model, optim), averaged)
+        optimizer = AdamW(model.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
+        run = _Run(model, optimizer, averaged)
         if state is not None and resume and state.path.exists():
             run.load(state.path, description, optim.epochs, device)
         sources = {name: _moved(source, device) for name, source in streams.items()}
@@ -622,11 +595,7 @@ class _Epochs:
         if rate == self._rate:
             return
         self._rate = rate
-        for group in self._run.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        self._run.optimizer.set_rate(rate)
 
 
 def _shared(

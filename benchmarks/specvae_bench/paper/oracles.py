@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from specvae.errors import CheckpointError, ConfigError, TrainingError, nearest
+from specvae.vae.adam import AdamW
 from specvae.vae.checkpoint import weights_sha256, write_tensors
 from specvae.vae.device import has_fast_bfloat16
 from specvae_bench.paper.images import ImageSet, unit_floats
@@ -323,7 +324,7 @@ def train_oracle(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         network = _build(settings.kind, image_shape).to(device)
-        optimizer = torch.optim.AdamW(
+        optimizer = AdamW(
             network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
         first, seconds = 0, 0.0
@@ -367,7 +368,7 @@ def _build(kind: str, image_shape: tuple[int, int, int]) -> nn.Module:
 
 def _train_epoch(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     pixels: Tensor,
     labels: Tensor,
     settings: OracleSettings,
@@ -385,8 +386,7 @@ def _train_epoch(
     total = torch.zeros((), device=pixels.device)
     for step in range(n_steps):
         progress = (epoch * n_steps + step + 0.5) / (settings.n_epochs * n_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * one_cycle(progress)
+        optimizer.set_rate(settings.learning_rate * one_cycle(progress))
         batch = order[step * batch_size : (step + 1) * batch_size]
         x = unit_floats(shift_randomly(pixels[batch], settings.max_shift))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=has_fast_bfloat16(x.device)):
@@ -467,19 +467,19 @@ def _write_state(
     path: Path,
     identity: str,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     epoch: int,
     seconds: float,
 ) -> None:
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, values in optimizer.state_dict()["state"].items():
+    for index, values in optimizer.state.items():
         tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in values.items()}
     header = {"identity": identity, "epoch": epoch, "seconds": seconds}
     write_tensors(path, tensors, {_METADATA_KEY: json.dumps(header)})
 
 
 def _read_state(
-    path: Path, identity: str, network: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, identity: str, network: nn.Module, optimizer: AdamW
 ) -> tuple[int, float]:
     """Load network and optimiser as of the last finished epoch; return its number and seconds."""
     header, tensors = _read_tensors(path)
@@ -498,7 +498,7 @@ def _read_state(
             if name.startswith("network/")
         }
     )
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    optimizer.load(state)
     return int(header["epoch"]), float(header["seconds"])
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _MAX_STEPS = 200
+# The largest derivative at which the search ends: far below what moves a probability's last digit.
+_FLAT = 1e-8
 
 
 def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> tuple[float, ...]:
@@ -20,16 +24,21 @@ def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> tuple[float, ..
     start
         float64 (n,).
     """
-    parameters = start.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [parameters], max_iter=_MAX_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-12
-    )
+    # Only training fits anything. Torch's own L-BFGS would import torch's compiler, which takes
+    # seconds.
+    from scipy.optimize import minimize
 
-    def step() -> Tensor:
-        optimiser.zero_grad()
+    def value_and_slope(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        parameters = torch.tensor(x, dtype=torch.double, requires_grad=True)
         value = loss(parameters)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        (slope,) = torch.autograd.grad(value, parameters)
+        return value.item(), slope.numpy()
 
-    optimiser.step(step)  # type: ignore[no-untyped-call]
-    return tuple(parameters.detach().tolist())
+    found = minimize(
+        value_and_slope,
+        start.numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _MAX_STEPS, "ftol": 0.0, "gtol": _FLAT},
+    )
+    return tuple(found.x.tolist())

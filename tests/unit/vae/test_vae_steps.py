@@ -10,6 +10,7 @@ import torch
 from vae_examples import random_rows, small_batch, small_model, small_source
 
 from specvae.errors import TrainingError
+from specvae.vae.adam import AdamW
 from specvae.vae.data import PAIRED, PackedBits, Rows, Table, TensorSource, TrainingData, draws
 from specvae.vae.device import EXACT, CudaOptions, computing
 from specvae.vae.objective import ObjectiveConfig
@@ -100,7 +101,7 @@ def test_a_step_that_draws_its_batch_does_what_one_does_that_is_given_it() -> No
     weights = []
     for by_rows in (False, True):
         model, source = small_model(), small_source(8)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        optimizer = AdamW(model.parameters(), 0.01, weight_decay=0.01)
         noise = torch.Generator().manual_seed(2)
         sources = {PAIRED: source.dense(CPU)}
         step = Step(model, optimizer, sources, ObjectiveConfig(), noise, 1.0, False, Tally(CPU))
