@@ -67,6 +67,9 @@ def demo(output: Path, device: str) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
 
+    from specvae.annotation.evidence import compile_ahead
+
+    compile_ahead.start()
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report
     from specvae.annotation.output.provenance import described
@@ -77,7 +80,7 @@ def demo(output: Path, device: str) -> None:
     from specvae.annotation.ranking.run import RankingRun
 
     console = Console()
-    console.log("the first run compiles functions and takes up to a minute, later ones seconds")
+    console.log("the first run compiles functions, for some twenty seconds; later ones are quicker")
     queries, candidates = output / "queries.mgf", output / "candidates.csv"
     annotator = Annotator.load(model, device)
     run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1), console)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specvae.annotation.evidence import compile_ahead
 from specvae.annotation.ranking.options import RunOptions
 from specvae.cli.options import (
     assumption_options,
@@ -85,10 +86,13 @@ class Ranking:
         CheckpointError
             If the model has no probabilities and an option needs them.
         """
+        path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
+        if not fingerprint_only:
+            compile_ahead.start()
+        # Only now, as they import much.
         from specvae.annotation.ranking.annotator import Annotator
         from specvae.annotation.ranking.run import RankingRun
 
-        path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
         annotator = Annotator.load(path, self.device, fingerprint_only=fingerprint_only)
         for option, value in {**needed, "in_list": self.options.in_list}.items():
             if value is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from specvae.annotation.evidence import compile_ahead
 from specvae.annotation.evidence.fragment_score import Explained, FragmentScorer
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
@@ -68,6 +69,7 @@ def score_lists(
     SpecvaeError
         If the system ends one of the processes.
     """
+    compile_ahead.wait()
     queries = [
         scorers[one.peaks.ion_mode].of_query(one.peaks) if one.peaks.ion_mode in scorers else None
         for one in lists

@@ -1,0 +1,99 @@
+"""Compiles what fragments need beside other work, in a first run.
+
+A new user waits for the compiler: some 20 s of one core, for code that is kept (`compiled` of
+`specvae.molecules.graph`). `start` gives it to processes of its own, a part each, while this one
+imports the libraries and reads its files; `wait` is called before the code is used. Where nothing
+was started, or a process fails, the code is compiled where it is called, as ever.
+
+    python -m specvae.annotation.evidence.compile_ahead breaking
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from specvae.molecules.workers import usable_cores
+
+PARTS = {
+    "breaking": "molecules/fragments._break_in_steps",
+    "scoring": "annotation/evidence/ion_weights._weigh",
+}
+"""What is compiled by a process of its own, and the module and function that show whether it was,
+which are those that are compiled last."""
+
+_running: list[subprocess.Popen[bytes]] = []
+
+
+def start() -> None:
+    """Start compiling what was not compiled before, if there is a core for it."""
+    if _running or usable_cores() < 2:
+        return
+    for part, function in PARTS.items():
+        if not _is_kept(function):
+            command = [sys.executable, "-m", __name__, part]
+            nowhere = subprocess.DEVNULL
+            _running.append(
+                subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+            )
+
+
+def wait() -> None:
+    """Wait until that is done."""
+    while _running:
+        _running.pop().wait()
+
+
+@atexit.register
+def _end() -> None:
+    """End what this process no longer waits for."""
+    for process in _running:
+        process.kill()
+
+
+def _is_kept(function: str) -> bool:
+    """Return whether numba's cache has a function; in one of its usual places.
+
+    What it has may be of other sources or another computer: then it is compiled where it is called.
+    """
+    module = Path(__file__).parents[2] / function
+    if folder := os.environ.get("NUMBA_CACHE_DIR"):
+        places = [Path(folder)]
+    else:
+        caches = ("~/.cache/numba", "~/Library/Caches/numba", "~/AppData/Local/numba/Cache")
+        places = [module.parent, *(Path(place).expanduser() for place in caches)]
+    return any(any(place.glob(f"*/{module.name}-*.nbi")) for place in places)
+
+
+def compile_part(part: str) -> None:
+    """Compile a part by using it."""
+    import numpy as np
+
+    from specvae.annotation.evidence.fragment_score import standard_scorers
+    from specvae.annotation.evidence.fragments import Peaks
+    from specvae.molecules.fragments import FragmentTable
+    from specvae.molecules.graph import Graph
+
+    if part == "breaking":
+        FragmentTable.of("CCO")
+        return
+    # Ethanol whole and without its hydroxyl group, as it would be broken.
+    graph = Graph(
+        np.array([[6, 3, 5, 0], [8, 1, 13, 0], [6, 2, 3, 0]], np.int16),
+        np.array([12.0, 15.99491462, 12.0]),
+        np.array([[0, 2, 0, 1, 346], [1, 2, 0, 1, 358]], np.int16),
+    )
+    masks = np.array([[7], [5]], np.uint64)
+    steps, order = np.array([0, 1], np.uint8), np.arange(3, dtype=np.int16)
+    # Arrays that cannot be written to are of a type of their own.
+    for array in (masks, steps, order, *graph):
+        array.setflags(write=False)
+    peaks = Peaks(np.array([29.039, 47.049]), np.array([0.5, 1.0]), 47.049)
+    standard_scorers()["positive"].scores(peaks, [FragmentTable(masks, steps, order, graph)])
+
+
+if __name__ == "__main__":
+    compile_part(sys.argv[1])
