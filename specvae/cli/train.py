@@ -56,8 +56,8 @@ from specvae.vae.kinds import MODEL_KINDS
     type=INPUT_TABLE,
     default=None,
     help="Table or pool (.h5) of structures like those that you will search. The weights of the "
-    "evidence and the probabilities are fitted to validation compounds among them.  [default: as "
-    "fitted to MassBank]",
+    "evidence and the probabilities are fitted to validation compounds among them too.  [default: "
+    "as fitted to MassBank]",
 )
 @click.option(
     "--model-kind",

@@ -49,7 +49,7 @@ from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
-from specvae.annotation.evidence.listwise import fit_listwise
+from specvae.annotation.evidence.listwise import refit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.library.library import Library
@@ -72,6 +72,11 @@ SCALE = "nats of a mixture"
 """Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
 computed then, and are replaced by the defaults: analogues were once the logarithm of other votes
 ("nats"), and before that all evidence was standardised over each list (no name)."""
+
+# How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
+# them, as a standard deviation. The number was chosen on the fitting laboratories
+# (docs/research.md). The fingerprint's weight is of another network, and says little of this one.
+_STRENGTH = {"fingerprint": 1.0, "analogues": 300.0, "fragments": 300.0}
 
 _TABLES_KEPT = 512
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
@@ -608,10 +613,11 @@ class EvidencePool:
 def fit_weights(
     raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Return the weights of the kinds of evidence that make the truths likeliest.
+    """Return weights of the kinds of evidence for a user's own compounds, which are not known.
 
-    They are 0 or more; see `fit_listwise`. The library's weight stays at 1: compounds held out have
-    no spectra in the library, so that they cannot say what those are worth.
+    They make the truths likely and are near the weights that come with the program: of compounds
+    that the library has no spectra of, nobody sees what analogues and fragments are worth beside
+    own spectra. The library's weight stays at 1. See `refit_listwise`.
 
     Parameters
     ----------
@@ -620,17 +626,18 @@ def fit_weights(
     truth
         Index of the truth per query.
     shares
-        float64 (n_queries,): weight of each query.
+        float64 (n_queries,): weight of each query; their sum is the number of compounds.
     """
     library = EVIDENCE_KINDS.index("library")
-    fitted = fit_listwise(
+    fitted = refit_listwise(
         [np.delete(of_query, library, axis=1) for of_query in raw],
         truth,
         shares,
+        [defaults().weights[kind] for kind in _STRENGTH],
+        list(_STRENGTH.values()),
         fixed=[of_query[:, library] for of_query in raw],
-        n_positive=len(EVIDENCE_KINDS) - 1,
     )
-    return {**dict(zip(EVIDENCE_KINDS, fitted, strict=False)), "library": 1.0}
+    return {**dict(zip(_STRENGTH, fitted, strict=True)), "library": 1.0}
 
 
 @lru_cache(maxsize=_TABLES_KEPT)

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from annotation_examples import spectrum_of, tiny_annotator
+from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.list_features import LIST_FEATURES
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, EvidencePool, fit_weights
+from specvae.annotation.evidence.listwise import fit_listwise, refit_listwise
+from specvae.annotation.evidence.pool import (
+    EVIDENCE_KINDS,
+    Evidence,
+    EvidencePool,
+    defaults,
+    fit_weights,
+)
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.annotator import Annotator
@@ -25,28 +34,71 @@ ALCOHOLS = ["CCCCO", "CCC(C)O", "CC(C)CO", "CCOCC", "CCCOC", "CC(C)OC"]
 ACIDS = ["CCCC(=O)O", "CC(C)C(=O)O", "CCOC(C)=O", "COC(=O)CC", "CCCOC=O"]
 
 
-def test_weights_are_found_that_made_the_truths() -> None:
-    """Truths are drawn from the softmax of a weighted sum: its weights come back."""
-    rng = np.random.default_rng(0)
-    wanted = np.array([0.5, 1.5, 0.0, 1.0])
+def _lists(
+    n: int, wanted: Sequence[float], seed: int = 0
+) -> tuple[list[NDArray[np.float64]], list[int]]:
+    """Return evidence of n lists, and truths drawn from the softmax of a weighted sum of it."""
+    rng = np.random.default_rng(seed)
     raw, truth = [], []
-    for _ in range(3000):
+    for _ in range(n):
         of_query = rng.normal(size=(8, len(EVIDENCE_KINDS)))
-        scores = of_query @ wanted
+        scores = of_query @ np.array(wanted)
         p = np.exp(scores - scores.max())
         raw.append(of_query)
         truth.append(int(rng.choice(8, p=p / p.sum())))
-    found = fit_weights(raw, truth, np.ones(len(raw)))
-    assert list(found) == list(EVIDENCE_KINDS)
-    np.testing.assert_allclose(list(found.values()), wanted, atol=0.12)
-    assert found["library"] == 1.0
+    return raw, truth
+
+
+def test_weights_are_found_that_made_the_truths() -> None:
+    wanted = (0.5, 1.5, 0.0, 1.0)
+    raw, truth = _lists(3000, wanted)
+    found = fit_listwise(raw, truth, np.ones(len(raw)), n_positive=4)
+    np.testing.assert_allclose(found, wanted, atol=0.12)
 
 
 def test_what_misleads_gets_no_weight() -> None:
     rng = np.random.default_rng(1)
     raw = [rng.normal(size=(5, len(EVIDENCE_KINDS))) for _ in range(200)]
     truth = [int(of_query[:, 1].argmin()) for of_query in raw]
-    assert fit_weights(raw, truth, np.ones(200))["analogues"] < 0.02
+    assert fit_listwise(raw, truth, np.ones(200), n_positive=4)[1] < 0.02
+
+
+def test_refitted_weights_are_as_near_the_earlier_ones_as_these_are_trusted() -> None:
+    wanted, earlier = (0.5, 1.5, 0.6, 1.0), (1.0, 1.0, 1.0, 1.0)
+    raw, truth = _lists(2000, wanted)
+
+    def refitted(strength: float) -> NDArray[np.float64]:
+        found = refit_listwise(raw, truth, np.ones(len(raw)), earlier, [strength] * 4)
+        return np.array(found)
+
+    np.testing.assert_allclose(refitted(0.0), wanted, atol=0.12)
+    np.testing.assert_allclose(refitted(1e6), earlier, atol=0.01)
+    distances = [np.abs(refitted(strength) - 1.0) for strength in (0.0, 100.0, 1000.0)]
+    assert (distances[0] > distances[1]).all()
+    assert (distances[1] > distances[2]).all()
+
+
+def test_own_compounds_that_nobody_knows_do_not_cost_the_known_ones() -> None:
+    """Where fragments alone find the truths, a fit to these alone would outweigh own spectra."""
+    rng = np.random.default_rng(2)
+    raw = [rng.normal(size=(6, len(EVIDENCE_KINDS))) for _ in range(100)]
+    for of_query in raw:
+        of_query[:, EVIDENCE_KINDS.index("library")] = 0.0
+    truth = [int(of_query[:, 2].argmax()) for of_query in raw]
+    own = dict(zip(EVIDENCE_KINDS, fit_listwise(raw, truth, np.ones(100)), strict=True))
+    found = fit_weights(raw, truth, np.ones(100))
+    assert list(found) == list(EVIDENCE_KINDS)
+    assert found["library"] == 1.0
+    # A known compound, whose spectra the library has, and an isomer that explains more peaks.
+    known = np.array([[0.0, 0.0, -3.0, 3.2], [0.0, 0.0, 0.0, 0.0]])
+    measured = np.array([True, False])
+
+    def first(weights: Mapping[str, float]) -> int:
+        return int(Evidence.from_raw(known, weights, measured).scores.argmax())
+
+    assert first(defaults().weights) == first(found) == 0
+    assert first({**own, "library": 1.0}) == 1
+    assert found["fragments"] > defaults().weights["fragments"]
 
 
 @pytest.fixture
