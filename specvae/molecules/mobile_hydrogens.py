@@ -88,7 +88,7 @@ def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
         return mol
     settled = _with_forms(kekule, zip(groups, best, strict=True))
     moved = [group for group, form in zip(groups, best, strict=True) if form]
-    if all(group.is_simple for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
+    if all(_is_certain(group, mol) for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
         return settled
     wanted = _first_block(mol)
     if _first_block(settled) == wanted:
@@ -101,6 +101,18 @@ def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
                 chosen.append((group, form))
                 break
     return _with_forms(kekule, chosen) if chosen else mol
+
+
+def _is_certain(group: _Group, mol: Chem.Mol) -> bool:
+    """Return whether a group's hydrogens are mobile for InChI too, whatever is around it.
+
+    They are if it is one atom with sites around it. From two oxygens at one atom, as those of
+    carbamic acid, no hydrogen moves to another element.
+    """
+    n_oxygen = sum(mol.GetAtomWithIdx(site).GetAtomicNum() == 8 for site in group.sites)
+    has_one_centre = len(group.bonds) - len(group.sites) == 1
+    has_acid = 1 < n_oxygen < len(group.sites)
+    return has_one_centre and not has_acid and all(len(group.bonds[s]) == 1 for s in group.sites)
 
 
 def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]) -> Chem.Mol:
@@ -148,12 +160,6 @@ class _Group:
     @property
     def is_mobile(self) -> bool:
         return 0 < len(self.free) < len(self.sites)
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether it is one atom with sites around it, whose hydrogens always move for InChI."""
-        n_others = len(self.bonds) - len(self.sites)
-        return n_others == 1 and all(len(self.bonds[site]) == 1 for site in self.sites)
 
 
 class _Groups:

@@ -67,6 +67,9 @@ KEPT = (
     "CC(=O)O",
     "c1ccc(N=Nc2ccccc2)cc1",
     "CN(C)C(C)=NC",
+    "CN=C(O)O",  # carbamic acid
+    "NN=C(O)O",
+    "OC(O)=S",
     "COC=CC(=O)c1cc2cnc3c(=N)cc(NC(=O)C(C)C)c([nH]1)c23",
 )
 
