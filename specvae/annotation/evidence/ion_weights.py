@@ -500,20 +500,20 @@ _fast_inner = inner_with(fastmath=_IN_ANY_ORDER)
 
 @_fast_inner
 def _exponentials(
-    values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
+    n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
-    """Replace values, 80 at most, by their exponentials, right to 1e-7.
+    """Replace n values, 80 at most, by their exponentials, right to 1e-7.
 
     ``2^n exp(r)``, where r is at most half of log 2 and its exponential a polynomial (that of
     Cephes, S. L. Moshier). `powers` and `scale` are room for as many numbers, one and the same.
     """
-    for k in range(len(values)):
-        n = np.floor(values[k] * _LOG2_E + _HALF)
-        powers[k] = (np.int32(n) + np.int32(127)) << np.int32(23)
-        r = values[k] - n * _LOG_2_HIGH - n * _LOG_2_LOW
+    for k in range(n):
+        power = np.floor(values[k] * _LOG2_E + _HALF)
+        powers[k] = (np.int32(power) + np.int32(127)) << np.int32(23)
+        r = values[k] - power * _LOG_2_HIGH - power * _LOG_2_LOW
         p = _EXP_5 + r * (_EXP_4 + r * (_EXP_3 + r * (_EXP_2 + r * (_EXP_1 + r * _EXP_0))))
         values[k] = r * r * p + r + _ONE
-    for k in range(len(values)):
+    for k in range(n):
         values[k] *= scale[k]
 
 
@@ -645,15 +645,15 @@ def _log_weights(
 
 @_fast_inner
 def _limited(
-    values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
+    n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
-    """Replace each v by ``exp(LIMIT tanh(v / LIMIT))``; see `_exponentials`."""
-    for k in range(len(values)):
+    """Replace each of n v by ``exp(LIMIT tanh(v / LIMIT))``; see `_exponentials`."""
+    for k in range(n):
         values[k] = min(max(values[k] * _DOUBLED, -_FARTHEST), _FARTHEST)
-    _exponentials(values, powers, scale)
-    for k in range(len(values)):
+    _exponentials(n, values, powers, scale)
+    for k in range(n):
         values[k] = _HIGHEST - _TWICE_HIGHEST / (values[k] + _ONE)
-    _exponentials(values, powers, scale)
+    _exponentials(n, values, powers, scale)
 
 
 @_fast_inner
@@ -783,7 +783,7 @@ def _weigh(
             most[k] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
             _add_rows_up(rows, chosen, n_chosen, added, k)
         for q in range(len(lowest)):
-            n_weighed = 0
+            n_weighed = ZERO
             for k in range(n):
                 shift = _LEAST_SHIFT + most[k] - 1 + signs[q]
                 if fragment_masses[k] + shift * HYDROGEN_MASS > lowest[q] or len(weights) > 0:
@@ -792,7 +792,7 @@ def _weigh(
                     least[n_weighed] = max(0, -(hydrogens[k] + signs[q]) - _LEAST_SHIFT)
                     weighed[n_weighed] = k
                     n_weighed += 1
-            _limited(values[: n_weighed * N_LANES], powers, scale)
+            _limited(n_weighed * N_LANES, values, powers, scale)
             totals[q] += _count(
                 n_weighed,
                 begin,
