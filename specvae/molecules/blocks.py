@@ -31,6 +31,7 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from specvae.molecules.functional_groups import FUNCTIONAL_GROUPS
 from specvae.molecules.patterns import klekota_roth_patterns, laggner_patterns, pubchem_names
+from specvae.molecules.topology import Topology
 
 MORGAN_RADIUS = 2
 MORGAN_BITS = 4096
@@ -67,7 +68,7 @@ class Block:
         pattern = self.pattern(index)
         return [] if pattern is None else list(mol.GetSubstructMatches(pattern))
 
-    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+    def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Return the block's bits, shape (n_bits,); those with a pattern are False."""
         return np.zeros(self.n_bits, dtype=bool)
 
@@ -108,8 +109,9 @@ class PubchemBlock(Block):
 
     def __init__(self) -> None:
         self._names = pubchem_names()
+        table = Chem.GetPeriodicTable()
         self._elements = [
-            (symbol, int(least))
+            (table.GetAtomicNumber(symbol), int(least))
             for symbol, least in (name.split(" >= ") for name in self._names[: self._N_ELEMENTS])
         ]
         self._rings = [
@@ -124,19 +126,21 @@ class PubchemBlock(Block):
         """Return the substructure of bits from 263 on."""
         return Chem.MolFromSmarts(self._names[index]) if index >= self._N_COUNTS else None
 
-    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+    def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Count elements and rings."""
-        atoms = [mol.GetAtomWithIdx(i) for i in range(mol.GetNumAtoms())]
-        elements = Counter(atom.GetSymbol() for atom in atoms)
-        elements["H"] += sum(atom.GetTotalNumHs() for atom in atoms)
-        rings = _count_rings(mol)
+        atoms = topology.atom_kinds
+        elements = Counter(atom.number for atom in atoms)
+        elements[1] += sum(atom.total_degree - atom.degree for atom in atoms)
+        rings = _count_rings(topology)
         bits = np.zeros(self.n_bits, dtype=bool)
-        bits[: self._N_ELEMENTS] = [elements[symbol] >= least for symbol, least in self._elements]
+        bits[: self._N_ELEMENTS] = [elements[number] >= least for number, least in self._elements]
         bits[self._N_ELEMENTS : self._N_COUNTS] = [
             rings[kind] >= least for kind, least in self._rings
         ]
         return bits
 
+
+_SINGLE = int(Chem.BondType.SINGLE)
 
 # Size (0 for any), saturation and content of a ring, as the names of PubChem's bits word them.
 RingKind = tuple[int, str, str]
@@ -155,22 +159,18 @@ def _parse_ring_name(name: str) -> tuple[RingKind, int]:
     return (int(match["size"] or 0), kind, match["content"] or ""), int(match["least"])
 
 
-def _count_rings(mol: Chem.Mol) -> Counter[RingKind]:
+def _count_rings(topology: Topology) -> Counter[RingKind]:
     """Count the rings of the symmetrised smallest set by size, saturation and content."""
     counts: Counter[RingKind] = Counter()
-    for ring in Chem.GetSymmSSSR(mol):
-        atoms = list(ring)
-        bonds = [
-            mol.GetBondBetweenAtoms(i, j)
-            for i, j in zip(atoms, [*atoms[1:], atoms[0]], strict=True)
-        ]
-        elements = {mol.GetAtomWithIdx(i).GetAtomicNum() for i in atoms}
-        aromatic = all(bond.GetIsAromatic() for bond in bonds)
-        saturated = all(bond.GetBondType() == Chem.BondType.SINGLE for bond in bonds)
+    atoms = topology.atom_kinds
+    for ring, kinds in zip(topology.rings, topology.ring_bond_kinds, strict=True):
+        elements = {atoms[i].number for i in ring}
+        aromatic = all(kind.is_aromatic for kind in kinds)
+        saturated = all(kind.type == _SINGLE for kind in kinds)
         saturation = (
             "saturated or aromatic" if aromatic or saturated else "unsaturated non-aromatic"
         )
-        size = len(atoms)
+        size = len(ring)
         hetero = bool(elements - {1, 6})
         counts[size, "", ""] += 1
         counts[size, saturation, "carbon-only"] += elements == {6}
@@ -214,14 +214,15 @@ class MaccsBlock(Block):
         _, more_than = MACCSkeys.smartsPatts.get(index + 1, ("?", 0))
         return int(more_than) + 1
 
-    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+    def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Return the keys that are no substructures: see `title`."""
         bits = np.zeros(self.n_bits, dtype=bool)
         # RDKit sets no key for isotopes.
-        rings = mol.GetRingInfo().BondRings()
-        is_aromatic = [mol.GetBondWithIdx(b).GetIsAromatic() for b in range(mol.GetNumBonds())]
-        bits[124] = sum(all(is_aromatic[bond] for bond in ring) for ring in rings) > 1
-        bits[165] = len(Chem.GetMolFrags(mol)) > 1
+        n_aromatic = sum(
+            all(kind.is_aromatic for kind in kinds) for kinds in topology.ring_bond_kinds
+        )
+        bits[124] = n_aromatic > 1
+        bits[165] = len(Chem.GetMolFrags(topology.mol)) > 1
         return bits
 
 
@@ -256,9 +257,9 @@ class MorganBlock(Block):
             for centre, radius in output.GetBitInfoMap().get(index, ())
         ]
 
-    def compute(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+    def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Return the folded environments."""
-        bits: NDArray[np.bool_] = self._generator.GetFingerprintAsNumPy(mol).astype(bool)
+        bits: NDArray[np.bool_] = self._generator.GetFingerprintAsNumPy(topology.mol).astype(bool)
         return bits
 
 

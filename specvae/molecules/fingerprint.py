@@ -20,12 +20,14 @@ from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule, quiet_rdkit
 from specvae.molecules.substructure import SubstructureMatcher
+from specvae.molecules.topology import Topology
 from specvae.molecules.workers import processes, usable_cores
 
 __all__ = [
     "LAYOUT_NAMES",
     "FingerprintCache",
     "FingerprintLayout",
+    "compute_all",
     "fingerprints",
     "get_layout",
     "in_this_process",
@@ -46,6 +48,7 @@ _PROBES = (
 )
 
 _CHUNK = 64
+_QUIETLY = 16  # molecules for which Ctrl-C may have to wait
 _STORE_EVERY = 2048
 # Starting a process costs as much as some hundred fingerprints.
 _WORTH_A_PROCESS = 400
@@ -134,11 +137,7 @@ class FingerprintLayout:
         StructureError
             If a SMILES cannot be parsed; the message shows it.
         """
-        packed = np.zeros((len(molecules), self.n_bytes), dtype=np.uint8)
-        for row, molecule in zip(packed, _parsed(molecules), strict=True):
-            with quiet_rdkit():
-                row[:] = np.packbits(self._bits(molecule.mol), bitorder="little")
-        return packed
+        return compute_all([self], molecules)[0]
 
     @cached_property
     def probe_sha256(self) -> str:
@@ -169,13 +168,14 @@ class FingerprintLayout:
         """Name, version, probe digest and version of standardisation in one word, for caches."""
         return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}-s{STANDARD_VERSION}"
 
-    def _bits(self, mol: Chem.Mol) -> NDArray[np.bool_]:
+    def bits(self, topology: Topology) -> NDArray[np.bool_]:
+        """Return the bits of a molecule, shape (n_bits,)."""
         matcher, with_pattern, computed = self._plan
         bits = np.zeros(self.n_bits, dtype=bool)
         if len(matcher):
-            bits[with_pattern] = matcher.matches(mol)
+            bits[with_pattern] = matcher.matches(topology)
         for block, columns, indices in computed:
-            bits[columns] = block.compute(mol)[indices]
+            bits[columns] = block.compute(topology)[indices]
         return bits
 
     @cached_property
@@ -244,6 +244,24 @@ def get_layout(name: str) -> FingerprintLayout:
         )
     version, columns = _LAYOUTS[name]
     return FingerprintLayout(name, version, columns())
+
+
+def compute_all(
+    layouts: Sequence[FingerprintLayout], molecules: Sequence[str | Molecule]
+) -> list[NDArray[np.uint8]]:
+    """Compute fingerprints of several layouts; see `FingerprintLayout.compute`.
+
+    What they ask of a molecule is taken from RDKit once.
+    """
+    parsed = list(_parsed(molecules))
+    packed = [np.zeros((len(parsed), layout.n_bytes), dtype=np.uint8) for layout in layouts]
+    for start in range(0, len(parsed), _QUIETLY):
+        with quiet_rdkit():
+            for i, molecule in enumerate(parsed[start : start + _QUIETLY], start):
+                topology = Topology(molecule.mol)
+                for rows, layout in zip(packed, layouts, strict=True):
+                    rows[i] = np.packbits(layout.bits(topology), bitorder="little")
+    return packed
 
 
 def unpack(packed: NDArray[np.uint8], n_bits: int) -> NDArray[np.uint8]:

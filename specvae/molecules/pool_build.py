@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError
 from specvae.files import atomic_path, exclusive, sha256_of
-from specvae.molecules.fingerprint import FingerprintLayout, in_this_process
+from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_file import (
     DAMAGE,
@@ -313,10 +313,11 @@ def _compute(task: _Task) -> _ComputedRows:
         if len(rows) > 1:
             columns["name"][place] = _first_text(task.cells[row][3] for row in rows)
             columns["id"][place] = _joined_ids(task.cells[row][4] for row in rows)
+    packed = compute_all([in_this_process(layout) for layout in task.layouts], kept)
     found = PoolRows(
         np.array([molecule.exact_mass for molecule in kept], np.float64),
         {n: [text.encode("utf-8", "replace") for text in columns[n]] for n in TEXTS},
-        {layout.name: in_this_process(layout).compute(kept) for layout in task.layouts},
+        {layout.name: rows for layout, rows in zip(task.layouts, packed, strict=True)},
     )
     return _ComputedRows(list(molecules), found, n_read, skipped, dict(notes))
 

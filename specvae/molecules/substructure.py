@@ -2,18 +2,19 @@
 
 Most patterns can be ruled out, and many decided, by counting short paths. A pattern that holds two
 paths ``C-C-O`` can only match a molecule in which at least two paths fit ``C-C-O``, because a
-substructure match maps distinct paths to distinct paths. Whether an atom fits an atom of a pattern
-depends on a few of its properties alone (as long as the pattern's atom asks for no ring's size and
-no environment), so the answers are remembered by those properties and the work that is left for a
-molecule is looking up and adding. Of the remaining patterns those whose atoms and bonds are all of
-this kind are searched for here, atom by atom, in compiled code. RDKit is asked about the others.
+substructure match maps distinct paths to distinct paths. What an atom of a pattern asks for depends
+on an atom's kind alone (`specvae.molecules.topology`), as long as it asks for no environment, so
+the answers are kept as bits: what a path fits is what all its atoms and bonds have in common.
+The remaining patterns, and the environments that they ask for, are searched for in compiled code,
+atom by atom. RDKit is asked about patterns that go beyond that: of several pieces, or with
+chirality; and about all that remain where there are too few molecules to compile for.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -21,22 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-# Queries that depend on the atom's own properties alone: elements, H, X, D and v counts, charge and
-# whether it is in a ring. Other questions of rings (R2, r, x), environments ($) and chirality (@)
-# do not.
-_LOCAL_ATOM = re.compile(r"!?(?:#\d+|[HXDv]\d*|Br|Cl|Si|[BCNOPSFIARacnops*]|[+-]\d*)", re.ASCII)
+from specvae.molecules.topology import Topology
+
+# Queries that depend on an atom's kind alone: elements, H, X, D and v counts, charge and rings.
+# Environments ($) and chirality (@) do not.
+_LOCAL_ATOM = re.compile(r"!?(?:#\d+|[HXDvRr]\d*|Br|Cl|Si|[BCNOPSFIARacnops*]|[+-]\d*)", re.ASCII)
 _LOCAL_BOND = re.compile(r"[-=#:~@,;&!]*", re.ASCII)
 
-_LONGEST_PATH = 4  # atoms
-_MEMO_LIMIT = 200_000
+LONGEST_PATH = 4  # atoms
 MOST_ATOMS = 32  # of a pattern that is searched for
 UNSETTLED = 2
+_DECIDED, _NOT_SEARCHED = 0, -1  # in place of the number of a pattern's atoms
 # Loading the compiled search takes as long as it saves for so many.
 _FEW_MOLECULES = 300
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
+WORD_BITS = 64
 
 Path = tuple[tuple[str, ...], tuple[str, ...]]
+Neighbours = list[list[tuple[int, int]]]
 
 
 def _split(text: str, separator: str) -> list[str]:
@@ -52,24 +56,31 @@ def _split(text: str, separator: str) -> list[str]:
     return parts
 
 
+def _clauses(text: str) -> list[list[list[str]]]:
+    """Return what an atom's SMARTS asks for: all clauses, of each one choice, of it all terms.
+
+    SMARTS binds ``&`` before ``,`` before ``;``.
+    """
+    inner = text[1:-1] if text.startswith("[") else text
+    return [
+        [_split(choice, "&") for choice in _split(clause, ",")] for clause in _split(inner, ";")
+    ]
+
+
 def _local_part(text: str) -> tuple[str, bool]:
     """Return the part of an atom's SMARTS that is local, and whether that is all of it.
 
-    SMARTS binds ``&`` before ``,`` before ``;``: what is dropped is always one side of an "and",
-    so that the part asks for less than the whole.
+    What is dropped is always one side of an "and", so that the part asks for less than the whole.
     """
-    inner = text[1:-1] if text.startswith("[") else text
     kept = []
     exact = True
-    for clause in _split(inner, ";"):
-        choices = _split(clause, ",")
-        terms = [_split(choice, "&") for choice in choices]
-        if all(_LOCAL_ATOM.fullmatch(term) for choice in terms for term in choice):
-            kept.append(clause)
+    for choices in _clauses(text):
+        if all(_LOCAL_ATOM.fullmatch(term) for choice in choices for term in choice):
+            kept.append(",".join(map("&".join, choices)))
             continue
         exact = False
         if len(choices) == 1:
-            local = [term for term in terms[0] if _LOCAL_ATOM.fullmatch(term)]
+            local = [term for term in choices[0] if _LOCAL_ATOM.fullmatch(term)]
             kept += ["&".join(local)] if local else []
     return (f"[{';'.join(kept)}]" if kept else "*"), exact
 
@@ -79,18 +90,21 @@ def _bond_text(bond: Chem.Bond) -> str:
     return bond.GetSmarts()  # type: ignore[call-arg]
 
 
-def _neighbours(mol: Chem.Mol) -> list[list[tuple[int, int]]]:
+def _neighbours(n_atoms: int, bonds: Iterable[tuple[int, int]]) -> Neighbours:
     """Return for each atom its neighbours as (atom index, bond index)."""
-    neighbours: list[list[tuple[int, int]]] = [[] for _ in range(mol.GetNumAtoms())]
-    for b in range(mol.GetNumBonds()):
-        bond = mol.GetBondWithIdx(b)
-        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    neighbours: Neighbours = [[] for _ in range(n_atoms)]
+    for b, (i, j) in enumerate(bonds):
         neighbours[i].append((j, b))
         neighbours[j].append((i, b))
     return neighbours
 
 
-def _paths(neighbours: list[list[tuple[int, int]]]) -> Iterator[tuple[int, ...]]:
+def _neighbours_in(pattern: Chem.Mol) -> Neighbours:
+    bonds = ((b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in pattern.GetBonds())
+    return _neighbours(pattern.GetNumAtoms(), bonds)
+
+
+def _paths(neighbours: Neighbours) -> Iterator[tuple[int, ...]]:
     """Yield every simple path of 2 to 4 atoms once, as atom, bond, atom, bond, ... indices."""
     for j, around in enumerate(neighbours):
         for (i, a), (k, b) in combinations(around, 2):
@@ -122,274 +136,526 @@ class SubstructureMatcher:
 
     def __init__(self, patterns: Sequence[Chem.Mol], least: Sequence[int] | None = None) -> None:
         wanted = list(least) if least is not None else [1] * len(patterns)
-        # A pattern of several environments has a match where one of them has.
-        parts = [
-            _alternatives(pattern) if n == 1 else [pattern]
-            for pattern, n in zip(patterns, wanted, strict=True)
-        ]
-        self._owner = np.repeat(np.arange(len(parts)), list(map(len, parts)))
-        self._first_part = np.searchsorted(self._owner, np.arange(len(parts)))
-        self._patterns = [pattern for of_one in parts for pattern in of_one]
-        self._least = [wanted[owner] for owner in self._owner.tolist()]
-        required = [_pattern_paths(pattern) for pattern in self._patterns]
-        is_path = [_is_local_path(pattern) for pattern in self._patterns]
-        for i, (pattern, n) in enumerate(zip(self._patterns, self._least, strict=True)):
-            if n > 1 and is_path[i]:
-                # Each atom or bond is a match of its own; three atoms of a ring are three paths.
-                is_path[i] = pattern.GetNumAtoms() <= 2
-                if is_path[i]:
-                    required[i][max(required[i], key=_path_order)] = n
-        self._decided = np.array(is_path, dtype=bool)
-        is_searched = [
-            n == 1 and not decided and _is_local(pattern)
-            for pattern, n, decided in zip(self._patterns, self._least, is_path, strict=True)
-        ]
-        features = sorted({path for paths in required for path in paths}, key=_path_order)
-        number = {path: i for i, path in enumerate(features)}
-        self._n_features = len(features)
-        self._atom_texts = sorted({a for atoms, _ in features for a in atoms})
-        self._bond_texts = sorted({b for _, bonds in features for b in bonds})
-        self._atom_queries = [Chem.MolFromSmarts(a).GetAtomWithIdx(0) for a in self._atom_texts]
-        # A bond without text means single or aromatic.
-        self._bond_queries = [
-            Chem.MolFromSmarts(f"*{b}*").GetBondWithIdx(0) for b in self._bond_texts
-        ]
-        atom_number = {a: i for i, a in enumerate(self._atom_texts)}
-        bond_number = {b: i for i, b in enumerate(self._bond_texts)}
-        self._searches = Searches.of(
-            [p if it else None for p, it in zip(self._patterns, is_searched, strict=True)],
-            atom_number,
-            bond_number,
-        )
-        # By path length: number of the first feature, atoms (length, n) and bonds (length - 1, n).
-        self._by_length: dict[int, tuple[int, NDArray[np.intp], NDArray[np.intp]]] = {}
-        for length in range(1, _LONGEST_PATH + 1):
-            chosen = [path for path in features if len(path[0]) == length]
-            if chosen:
-                self._by_length[length] = (
-                    number[chosen[0]],
-                    np.array([[atom_number[a] for a in p[0]] for p in chosen], dtype=np.intp).T,
-                    np.array([[bond_number[b] for b in p[1]] for p in chosen], dtype=np.intp)
-                    .reshape(len(chosen), length - 1)
-                    .T,
-                )
-        conditions = sorted({(number[p], n) for paths in required for p, n in paths.items()})
-        place = {condition: i for i, condition in enumerate(conditions)}
-        self._feature_of = np.array([f for f, _ in conditions], dtype=np.intp)
-        self._least_of = np.array([n for _, n in conditions], dtype=np.intp)
-        table = np.zeros((len(self._patterns), -(-max(len(conditions), 1) // 64) * 64), bool)
-        for row, paths in zip(table, required, strict=True):
-            row[[place[number[p], n] for p, n in paths.items()]] = True
-        self._width = table.shape[1]
-        self._required = np.packbits(table, axis=1).view(np.uint64)
-
-        self._atom_ids: dict[tuple[int, ...], int] = {}
-        self._atom_fits: list[NDArray[np.bool_]] = []
-        self._bond_ids: dict[tuple[int, bool, bool], int] = {}
-        self._bond_fits: list[NDArray[np.bool_]] = []
-        self._memo: dict[tuple[int, ...], NDArray[np.intp]] = {}
+        # A pattern of several environments has a match where one of them has. What is named by
+        # several patterns is tested once.
+        number: dict[tuple[str, int], int] = {}
+        self._patterns: list[Chem.Mol] = []
+        parts: list[list[int]] = []
+        for pattern, n in zip(patterns, wanted, strict=True):
+            parts.append([])
+            for part in _alternatives(pattern) if n == 1 else [pattern]:
+                named = Chem.MolToSmarts(part), n
+                if named not in number:
+                    number[named] = len(number)
+                    self._patterns.append(part)
+                parts[-1].append(number[named])
+        self._least = [n for _, n in number]
+        self._parts = np.array([part for each in parts for part in each], np.intp)
+        self._first_part = np.cumsum([0, *map(len, parts)])[:-1]
+        self._prepare()
         self._n_tested = 0
+
+    def _prepare(self) -> None:
+        """Find out what is asked of paths, and how patterns are searched for."""
+        questions = _Questions()
+        searches: list[_Search] = []
+        required: list[Counter[Path]] = []
+        for pattern, n in zip(self._patterns, self._least, strict=True):
+            paths = _pattern_paths(pattern)
+            steps: list[_Step] | None = []
+            if not _is_path(pattern) or (n > 1 and pattern.GetNumAtoms() > 2):
+                steps = questions.steps(pattern)
+            elif n > 1:
+                # Each atom or bond is a match of its own; three atoms of a ring are three paths.
+                paths[max(paths, key=_path_order)] = n
+            searches.append(_Search(steps, n))
+            required.append(paths)
+        searches += [_Search(steps, 1) for steps in questions.environments]
+        required += questions.environment_paths
+        features = sorted({path for paths in required for path in paths}, key=_path_order)
+        for atoms, bonds in features:
+            for text in atoms:
+                questions.atoms.setdefault(text, len(questions.atoms))
+            for text in bonds:
+                questions.bonds.setdefault(text, len(questions.bonds))
+        self._rows = _Rows.of(features, questions)
+        self._atoms = _Answers(
+            [Chem.MolFromSmarts(text).GetAtomWithIdx(0) for text in questions.atoms],
+            self._rows.atoms,
+        )
+        # A bond without text means single or aromatic.
+        self._bonds = _Answers(
+            [Chem.MolFromSmarts(f"*{text}*").GetBondWithIdx(0) for text in questions.bonds],
+            self._rows.bonds,
+        )
+        self._searches = questions.searches(searches, [self._rows.conditions(p) for p in required])
 
     def __len__(self) -> int:
         return len(self._first_part)
 
-    def matches(self, mol: Chem.Mol) -> NDArray[np.bool_]:
-        """Return for each pattern whether the molecule has it often enough; (n_patterns,)."""
-        # By number: RDKit's sequences are several times slower.
-        atoms = [self._atom_id(mol.GetAtomWithIdx(i)) for i in range(mol.GetNumAtoms())]
-        bonds = [self._bond_id(mol.GetBondWithIdx(i)) for i in range(mol.GetNumBonds())]
-        neighbours = _neighbours(mol)
-        possible = self._possible(atoms, bonds, neighbours)
-        open_ = possible & ~self._decided
-        self._n_tested += 1
-        if self._n_tested > _FEW_MOLECULES and bonds and open_.any():
-            self._search(open_, possible, atoms, bonds, neighbours)
+    def matches(self, topology: Topology) -> NDArray[np.bool_]:
+        """Return for each pattern whether a molecule has it often enough; (n_patterns,)."""
         if not len(self):
             return np.zeros(0, np.bool_)
-        found: NDArray[np.bool_] = np.logical_or.reduceat(possible & ~open_, self._first_part)
-        for i in np.flatnonzero(open_ & ~found[self._owner]).tolist():
+        mol = topology.mol
+        for i in self._atoms.unknown(topology.atoms):
+            self._atoms.learn(int(topology.atoms[i]), mol.GetAtomWithIdx(i))
+        for b in self._bonds.unknown(topology.bonds[:, 2]):
+            i, j, kind = topology.bonds[b].tolist()
+            self._bonds.learn(kind, mol.GetBondBetweenAtoms(i, j))
+        self._n_tested += 1
+        if self._n_tested > _FEW_MOLECULES:
+            found = np.empty(len(self._patterns), np.uint8)
+            # Here, since a process that tests few molecules needs no compiled code.
+            from specvae.molecules.substructure_search import search_all
+
+            search_all(
+                topology.atoms,
+                topology.bonds,
+                Answers(
+                    self._rows.places,
+                    self._atoms.fits,
+                    self._atoms.rows,
+                    self._bonds.fits,
+                    self._bonds.rows,
+                ),
+                self._searches,
+                found,
+            )
+        else:
+            found = self._without_search(topology)
+        for i in np.flatnonzero(found == UNSETTLED).tolist():
             pattern, least = self._patterns[i], self._least[i]
-            if found[self._owner[i]]:
-                continue
-            found[self._owner[i]] = (
+            found[i] = (
                 mol.HasSubstructMatch(pattern)
                 if least == 1
                 else len(mol.GetSubstructMatches(pattern)) >= least
             )
-        return found
+        return np.logical_or.reduceat(found[self._parts] == 1, self._first_part)
 
-    def _search(
-        self,
-        open_: NDArray[np.bool_],
-        possible: NDArray[np.bool_],
-        atoms: list[int],
-        bonds: list[int],
-        neighbours: list[list[tuple[int, int]]],
-    ) -> None:
-        """Search for the open patterns, and close those that are settled by that."""
-        wanted = np.flatnonzero(open_ & (self._searches.n_atoms > 0))
-        found = np.empty(len(wanted), np.uint8)
-        target = Target(
-            np.array([self._atom_fits[atom] for atom in atoms]),
-            np.array([self._bond_fits[bond] for bond in bonds]),
-            np.cumsum([0, *map(len, neighbours)]).astype(np.int32),
-            np.array([pair for each in neighbours for pair in each], np.int32),
-        )
-        # Here, since a process that tests few molecules needs no compiled code.
-        from specvae.molecules.substructure_search import search_all
+    def _without_search(self, topology: Topology) -> NDArray[np.uint8]:
+        """Return of each pattern whether its paths are there: 0 no, 1 yes, 2 not settled."""
+        asked = self._searches
+        counts = self._count_paths(topology)
+        is_there = counts[asked.conditions[:, 0]] >= asked.conditions[:, 1]
+        n = len(self._patterns)
+        possible = np.logical_and.reduceat(is_there, asked.first_condition[:-1])[:n]
+        found = np.where(asked.n_atoms[:n] == _DECIDED, 1, UNSETTLED) * possible
+        return found.astype(np.uint8)
 
-        search_all(wanted, self._searches, target, found)
-        settled = found != UNSETTLED
-        possible[wanted[settled]] = found[settled] == 1
-        open_[wanted[settled]] = False
-
-    def _possible(
-        self, atoms: list[int], bonds: list[int], neighbours: list[list[tuple[int, int]]]
-    ) -> NDArray[np.bool_]:
-        """Return which patterns have all their paths in the molecule, often enough."""
-        memo = self._memo
-        if len(memo) > _MEMO_LIMIT:
-            memo.clear()
-        found = []
-        keys: list[tuple[int, ...]] = [(a,) for a in atoms]
+    def _count_paths(self, topology: Topology) -> NDArray[np.int64]:
+        """Return how many paths of a molecule fit each path of patterns."""
+        bonds = topology.bonds
+        neighbours = _neighbours(len(topology.atoms), bonds[:, :2].tolist())
+        paths: dict[int, list[tuple[int, ...]]] = {1: [(i,) for i in range(len(neighbours))]}
         for path in _paths(neighbours):
-            if len(path) == 3:
-                i, a, j = path
-                key: tuple[int, ...] = (atoms[i], bonds[a], atoms[j])
-            elif len(path) == 5:
-                i, a, j, b, k = path
-                key = (atoms[i], bonds[a], atoms[j], bonds[b], atoms[k])
-            else:
-                i, a, j, b, k, c, m = path
-                key = (atoms[i], bonds[a], atoms[j], bonds[b], atoms[k], bonds[c], atoms[m])
-            keys.append(key)
-        for key in keys:
-            fitting = memo.get(key)
-            if fitting is None:
-                fitting = memo[key] = self._fitting(key)
-            found.append(fitting)
-        counts = np.bincount(np.concatenate(found), minlength=self._n_features)
-        missing = np.zeros(self._width, bool)
-        missing[: len(self._feature_of)] = counts[self._feature_of] < self._least_of
-        lacking = self._required & np.packbits(missing).view(np.uint64)
-        return np.asarray(lacking.any(axis=1) == 0)
+            paths.setdefault(len(path) // 2 + 1, []).append(path)
+        counts = np.zeros(self._rows.n_features, np.int64)
+        for length, found in paths.items():
+            rows = np.array(found, np.intp)
+            kinds = topology.atoms[rows[:, ::2]], bonds[rows[:, 1::2], 2]
+            fitting = self._fitting(*kinds) | self._fitting(*(each[:, ::-1] for each in kinds))
+            first, n_words, _, _ = self._rows.places[length]
+            bits = np.unpackbits(fitting.view(np.uint8), axis=1, bitorder="little")
+            counts[first : first + n_words * WORD_BITS] = bits.sum(axis=0, dtype=np.int64)
+        return counts
 
-    def _atom_id(self, atom: Chem.Atom) -> int:
-        signature = (
-            atom.GetAtomicNum(),
-            atom.GetIsAromatic(),
-            atom.GetTotalNumHs(True),
-            atom.GetDegree(),
-            atom.GetTotalDegree(),
-            atom.GetFormalCharge(),
-            atom.GetIsotope(),
-            atom.GetTotalValence(),
-            atom.IsInRing(),
-        )
-        known = self._atom_ids.get(signature)
-        if known is None:
-            known = self._atom_ids[signature] = len(self._atom_fits)
-            self._atom_fits.append(np.array([q.Match(atom) for q in self._atom_queries], bool))
-        return known
+    def _fitting(self, atoms: NDArray[np.int32], bonds: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return as bits which paths of patterns some paths of a molecule fit, in one direction.
 
-    def _bond_id(self, bond: Chem.Bond) -> int:
-        signature = (int(bond.GetBondType()), bond.GetIsAromatic(), bond.IsInRing())
-        known = self._bond_ids.get(signature)
-        if known is None:
-            known = self._bond_ids[signature] = len(self._bond_fits)
-            self._bond_fits.append(np.array([q.Match(bond) for q in self._bond_queries], bool))
-        return known
-
-    def _fitting(self, key: tuple[int, ...]) -> NDArray[np.intp]:
-        """Return the numbers of the path features that a path fits, in either direction."""
-        length = (len(key) + 1) // 2
-        if length not in self._by_length:
-            return np.zeros(0, np.intp)
-        first, atoms, bonds = self._by_length[length]
-        fits = np.zeros(atoms.shape[1], bool)
-        for direction in (key, key[::-1]):
-            one_way: NDArray[np.bool_] = np.ones(atoms.shape[1], bool)
-            for wanted, given in zip(atoms, direction[::2], strict=True):
-                one_way = one_way & self._atom_fits[given][wanted]
-            for wanted, given in zip(bonds, direction[1::2], strict=True):
-                one_way = one_way & self._bond_fits[given][wanted]
-            fits = fits | one_way
-        return np.flatnonzero(fits) + first
+        Takes the kinds of their atoms and bonds, (n_paths, length) and (n_paths, length - 1).
+        """
+        _, n_words, *begins = self._rows.places[atoms.shape[1]].tolist()
+        fitting = np.full((len(atoms), n_words), -1, np.int64)
+        for kinds, answers, begin in zip(
+            (atoms, bonds), (self._atoms, self._bonds), begins, strict=True
+        ):
+            for place, kind in enumerate(kinds.T):
+                start = begin + place * n_words
+                fitting &= answers.rows[kind, start : start + n_words]
+        return fitting
 
 
-class Searches(NamedTuple):
-    """Patterns as orders in which their atoms are found, each beside one that was found before.
+class Answers(NamedTuple):
+    """What each kind of atoms and of bonds fits.
 
     Parameters
     ----------
+    places
+        See `_Rows`.
+    atom_fits, bond_fits
+        Whether it fits each question, uint8 (n_kinds, n_questions).
+    atom_rows, bond_rows
+        Which paths it fits at each of their places, as bits, int64 (n_kinds, n_words).
+    """
+
+    places: NDArray[np.int64]
+    atom_fits: NDArray[np.uint8]
+    atom_rows: NDArray[np.int64]
+    bond_fits: NDArray[np.uint8]
+    bond_rows: NDArray[np.int64]
+
+
+class _Rows:
+    """Where the paths of patterns stand in rows of bits.
+
+    Attributes
+    ----------
+    places
+        By length in atoms: number of the first path, words for the paths of this length, where
+        the words for the first atom and for the first bond begin; int64 (`LONGEST_PATH` + 1, 4).
+    atoms, bonds
+        Which question each bit of a row for atoms, or bonds, stands for; -1 for none.
+    n_features
+        Number of paths, with what fills words up.
+    """
+
+    def __init__(
+        self,
+        places: NDArray[np.int64],
+        atoms: NDArray[np.intp],
+        bonds: NDArray[np.intp],
+        number: Mapping[Path, int],
+    ) -> None:
+        self.places, self.atoms, self.bonds = places, atoms, bonds
+        self.n_features = int(places[:, 1].sum()) * WORD_BITS
+        self._number = number
+
+    @classmethod
+    def of(cls, features: Sequence[Path], questions: _Questions) -> _Rows:
+        """Return the rows for distinct paths."""
+        places = np.zeros((LONGEST_PATH + 1, 4), np.int64)
+        rows: tuple[list[int], list[int]] = [], []
+        number: dict[Path, int] = {}
+        first = 0
+        for length in range(1, LONGEST_PATH + 1):
+            chosen = [path for path in features if len(path[0]) == length]
+            n_words = -(-len(chosen) // WORD_BITS)
+            places[length] = first, n_words, *(len(row) // WORD_BITS for row in rows)
+            number |= {path: first + i for i, path in enumerate(chosen)}
+            first += n_words * WORD_BITS
+            filling = [-1] * (n_words * WORD_BITS - len(chosen))
+            for place in range(length):
+                rows[0].extend([questions.atoms[atoms[place]] for atoms, _ in chosen] + filling)
+            for place in range(length - 1):
+                rows[1].extend([questions.bonds[bonds[place]] for _, bonds in chosen] + filling)
+        return cls(places, np.array(rows[0], np.intp), np.array(rows[1], np.intp), number)
+
+    def conditions(self, paths: Counter[Path]) -> list[tuple[int, int]]:
+        """Return numbers of paths and how many there must be, long and thus rare ones first."""
+        return sorted(((self._number[path], n) for path, n in paths.items()), reverse=True)
+
+
+class _Answers:
+    """What the kinds of atoms, or of bonds, that were met so far fit; see `Answers`."""
+
+    def __init__(
+        self, queries: Sequence[Chem.QueryAtom | Chem.QueryBond], asked: NDArray[np.intp]
+    ) -> None:
+        self._queries = queries
+        self._asked = asked
+        self._is_known = np.zeros(0, np.bool_)
+        self.fits = np.zeros((0, len(queries)), np.uint8)
+        self.rows = np.zeros((0, len(asked) // WORD_BITS), np.int64)
+
+    def unknown(self, kinds: NDArray[np.int32]) -> list[int]:
+        """Return the places of kinds that must be learnt, each kind once."""
+        n_lacking = int(kinds.max(initial=-1)) + 1 - len(self._is_known)
+        if n_lacking > 0:
+            n_lacking += len(self._is_known)  # so that tables seldom grow
+            self._is_known = np.append(self._is_known, np.zeros(n_lacking, np.bool_))
+            for name in ("fits", "rows"):
+                table = getattr(self, name)
+                fresh = np.zeros((n_lacking, table.shape[1]), table.dtype)
+                setattr(self, name, np.concatenate([table, fresh]))
+        lacking = np.flatnonzero(~self._is_known[kinds])
+        return (
+            np.sort(lacking[np.unique(kinds[lacking], return_index=True)[1]]).tolist()
+            if len(lacking)
+            else []
+        )
+
+    def learn(self, kind: int, example: Chem.Atom | Chem.Bond) -> None:
+        """Ask RDKit what a kind fits."""
+        fits = np.array([*(query.Match(example) for query in self._queries), False])
+        self.fits[kind] = fits[:-1]
+        self.rows[kind] = np.packbits(fits[self._asked], bitorder="little").view(np.int64)
+        self._is_known[kind] = True
+
+
+class _Star(NamedTuple):
+    """What an atom of a pattern must fit (`_Questions.atom`), and what must be around it.
+
+    That is what a bond and the atom behind it must fit, and how many of this kind there are.
+    """
+
+    question: int
+    arms: tuple[tuple[int, int, int], ...]
+
+
+class _Step(NamedTuple):
+    """How the next atom of a pattern is found.
+
+    Attributes
+    ----------
+    star
+        What it and its neighbours must fit.
+    beside, bond
+        The place in the order of an earlier atom that it is bound to, and what the bond must fit.
+    closures
+        Of its further bonds to earlier atoms the same.
+    """
+
+    star: _Star
+    beside: int
+    bond: int
+    closures: list[tuple[int, int]]
+
+
+class _Search(NamedTuple):
+    """Steps of a search, None if RDKit must search, and how many matches are wanted."""
+
+    steps: list[_Step] | None
+    least: int
+
+
+class _Term(NamedTuple):
+    """A part of what is asked of an atom.
+
+    Attributes
+    ----------
+    question
+        What it must fit, or must not.
+    is_wanted
+        Whether it must.
+    end
+        What ends with it: 1 a choice, 2 also a clause, of which one choice must be true.
+    """
+
+    question: int
+    is_wanted: bool
+    end: int
+
+
+class _Questions:
+    """What patterns ask of single atoms and bonds, numbered.
+
+    Attributes
+    ----------
+    atoms, bonds
+        Number by SMARTS of those that kinds decide.
+    environments, environment_paths
+        Searches for environments, beginning with the atom that has it, and the paths in them.
+    """
+
+    def __init__(self) -> None:
+        self.atoms: dict[str, int] = {}
+        self.bonds: dict[str, int] = {}
+        self.environments: list[list[_Step]] = []
+        self.environment_paths: list[Counter[Path]] = []
+        # Each either the number of an environment or terms, which ask for earlier ones.
+        self._composed: list[int | list[_Term]] = []
+        self._known: dict[str, int | None] = {}
+
+    def steps(self, pattern: Chem.Mol, root: int | None = None) -> list[_Step] | None:
+        """Return how a pattern is searched for, None if it cannot be."""
+        if not 0 < pattern.GetNumAtoms() <= MOST_ATOMS or len(Chem.GetMolFrags(pattern)) > 1:
+            return None
+        bond_texts = [_bond_text(bond) for bond in pattern.GetBonds()]
+        if not all(map(_LOCAL_BOND.fullmatch, bond_texts)):
+            return None
+        texts = [atom.GetSmarts() for atom in pattern.GetAtoms()]
+        asked = [self.atom(text) for text in texts]
+        bonds = [self.bonds.setdefault(text, len(self.bonds)) for text in bond_texts]
+        local = [_local_part(text)[0] for text in texts]
+        questions = [question for question in asked if question is not None]
+        if len(questions) < len(asked):
+            return None
+        steps: list[_Step] = []
+        place: dict[int, int] = {}
+        neighbours = _neighbours_in(pattern)
+        for atom, bound in _order(local, neighbours, root):
+            (beside, by), *others = [(place[j], bonds[b]) for j, b in bound] or [(0, 0)]
+            arms = Counter((questions[j], bonds[b]) for j, b in neighbours[atom])
+            star = _Star(questions[atom], tuple(sorted((*arm, n) for arm, n in arms.items())))
+            place[atom] = len(steps)
+            steps.append(_Step(star, beside, by, others))
+        return steps
+
+    def atom(self, text: str) -> int | None:
+        """Return the number of an atom's SMARTS, None if it asks for what cannot be told.
+
+        Those that are composed of others have -1, -2, ... as long as not all are known.
+        """
+        local, is_all = _local_part(text)
+        if is_all:
+            return self.atoms.setdefault(local, len(self.atoms))
+        if text not in self._known:
+            self._known[text] = self._compose(text)
+        return self._known[text]
+
+    def _compose(self, text: str) -> int | None:
+        terms: list[_Term] = []
+        for choices in _clauses(text):
+            for choice in choices:
+                for term in choice:
+                    is_wanted = not term.startswith("!") or bool(_LOCAL_ATOM.fullmatch(term))
+                    question = self._term(term if is_wanted else term[1:])
+                    if question is None:
+                        return None
+                    terms.append(_Term(question, is_wanted, 0))
+                terms[-1] = terms[-1]._replace(end=1)
+            terms[-1] = terms[-1]._replace(end=2)
+        self._composed.append(terms)
+        return -len(self._composed)
+
+    def _term(self, term: str) -> int | None:
+        if _LOCAL_ATOM.fullmatch(term):
+            # [H1] alone would be a hydrogen atom.
+            return self.atom(f"[*&{term}]")
+        if not term.startswith("$(") or _split(term, ")")[1:] != [""]:
+            return None
+        if term not in self._known:
+            self._known[term] = self._environment(Chem.MolFromSmarts(term[2:-1]))
+        return self._known[term]
+
+    def _environment(self, pattern: Chem.Mol | None) -> int | None:
+        steps = None if pattern is None else self.steps(pattern, 0)
+        if pattern is None or steps is None:
+            return None
+        self._composed.append(len(self.environments))
+        self.environments.append(steps)
+        self.environment_paths.append(_pattern_paths(pattern))
+        return -len(self._composed)
+
+    def searches(
+        self, searches: Sequence[_Search], conditions: Sequence[Sequence[tuple[int, int]]]
+    ) -> Searches:
+        """Return searches, those for environments last, and what composed questions ask as arrays.
+
+        Takes also which paths there must be for each.
+        """
+        n_patterns = len(searches) - len(self.environments)
+        steps = [step for search in searches for step in search.steps or []]
+        lengths = [len(search.steps or []) for search in searches]
+        terms = [() if isinstance(each, int) else each for each in self._composed]
+        stars = list(dict.fromkeys(step.star for step in steps))
+        number = {star: i for i, star in enumerate(stars)}
+        arms = np.array([arm for star in stars for arm in star.arms], np.int32).reshape(-1, 3)
+        arms[:, 0] = self._resolved(arms[:, 0])
+        return Searches(
+            n_patterns,
+            np.array(
+                [_NOT_SEARCHED if each.steps is None else len(each.steps) for each in searches],
+                np.int32,
+            ),
+            np.array([search.least for search in searches], np.int32),
+            max((search.least for search in searches), default=1),
+            _starts(lengths)[:-1],
+            self._resolved([star.question for star in stars]),
+            _starts([len(star.arms) for star in stars]),
+            arms,
+            np.array([number[step.star] for step in steps], np.int32),
+            np.array([step.beside for step in steps], np.int32),
+            np.array([step.bond for step in steps], np.int32),
+            _starts([len(step.closures) for step in steps]),
+            np.array([pair for step in steps for pair in step.closures], np.int32).reshape(-1, 2),
+            _starts(list(map(len, conditions))),
+            np.array([pair for each in conditions for pair in each], np.int32).reshape(-1, 2),
+            np.array(
+                [n_patterns + each if isinstance(each, int) else -1 for each in self._composed],
+                np.int32,
+            ),
+            _starts(list(map(len, terms))),
+            self._resolved([term.question for each in terms for term in each]),
+            np.array([term[1:] for each in terms for term in each], np.int32).reshape(-1, 2),
+        )
+
+    def _resolved(self, asked: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return final numbers, in which what is composed follows on what kinds decide."""
+        numbers = np.array(asked, np.int32)
+        return np.where(numbers < 0, len(self.atoms) - 1 - numbers, numbers)
+
+
+def _starts(lengths: Sequence[int]) -> NDArray[np.int32]:
+    return np.cumsum([0, *lengths]).astype(np.int32)
+
+
+class Searches(NamedTuple):
+    """Patterns, then environments, as orders in which their atoms are found.
+
+    Parameters
+    ----------
+    n_patterns
+        How many are patterns.
     n_atoms
-        Of each pattern, 0 where it is not searched for, int32 (n_patterns,).
+        Of each, 0 where paths decide, -1 where RDKit must search, int32 (n,).
+    least, most
+        How many matches are wanted of each, int32 (n,), and of one at most.
     first
-        Where each pattern's atoms begin in the following, int32 (n_patterns,).
-    query, beside, bond
-        Of each atom: what it must fit, the place in the order of an earlier atom that it is bound
-        to, and what the bond must fit, int32 (n_all_atoms,).
+        Where each one's atoms begin in the following, int32 (n,).
+    query
+        What the atom in the middle of each star must fit, int32 (n_stars,).
+    first_arm
+        Where the arms of each star begin in the following, int32 (n_stars + 1,).
+    arms
+        What the atom of an arm and the bond to it must fit, and how many such arms there must be,
+        int32 (n_arms, 3).
+    star, beside, bond
+        Of each atom: what it and its neighbours must fit, the place in the order of an earlier atom
+        that it is bound to, and what the bond must fit, int32 (n_all_atoms,).
     closing
         Where the further bonds of each atom to earlier ones begin, int32 (n_all_atoms + 1,).
     closures
         Of each such bond: the earlier atom's place, what the bond must fit, int32 (n_closures, 2).
+    first_condition
+        Where the conditions of each begin, int32 (n + 1,).
+    conditions
+        The number of a path, and how many there must be, int32 (n_conditions, 2).
+    environment
+        Of each question that is composed of others: the search that answers it, -1 where terms do,
+        int32 (n_composed,).
+    first_term
+        Where its terms begin, int32 (n_composed + 1,).
+    term_query, term
+        What each asks for; whether it is wanted, and what ends with it (`_Term`), int32 (n_terms,)
+        and (n_terms, 2).
     """
 
+    n_patterns: int
     n_atoms: NDArray[np.int32]
+    least: NDArray[np.int32]
+    most: int
     first: NDArray[np.int32]
     query: NDArray[np.int32]
+    first_arm: NDArray[np.int32]
+    arms: NDArray[np.int32]
+    star: NDArray[np.int32]
     beside: NDArray[np.int32]
     bond: NDArray[np.int32]
     closing: NDArray[np.int32]
     closures: NDArray[np.int32]
-
-    @classmethod
-    def of(
-        cls,
-        patterns: Sequence[Chem.Mol | None],
-        atom_number: Mapping[str, int],
-        bond_number: Mapping[str, int],
-    ) -> Searches:
-        """Return the searches for patterns; None for those that are not searched for."""
-        n_atoms, first = [], []
-        rows: list[tuple[int, int, int]] = []
-        closing, closures = [0], list[tuple[int, int]]()
-        for pattern in patterns:
-            first.append(len(rows))
-            n_atoms.append(0 if pattern is None else pattern.GetNumAtoms())
-            if pattern is None:
-                continue
-            texts = [_local_part(atom.GetSmarts())[0] for atom in pattern.GetAtoms()]
-            bonds = [bond_number[_bond_text(bond)] for bond in pattern.GetBonds()]
-            place: dict[int, int] = {}
-            for atom, bound in _order(texts, _neighbours(pattern)):
-                (near, by), *others = [(place[j], bonds[b]) for j, b in bound] or [(0, 0)]
-                rows.append((atom_number[texts[atom]], near, by))
-                closures += others
-                closing.append(len(closures))
-                place[atom] = len(place)
-        query, beside, bond = np.array(rows, np.int32).reshape(-1, 3).T.copy()
-        return cls(
-            np.array(n_atoms, np.int32),
-            np.array(first, np.int32),
-            query,
-            beside,
-            bond,
-            np.array(closing, np.int32),
-            np.array(closures, np.int32).reshape(-1, 2),
-        )
+    first_condition: NDArray[np.int32]
+    conditions: NDArray[np.int32]
+    environment: NDArray[np.int32]
+    first_term: NDArray[np.int32]
+    term_query: NDArray[np.int32]
+    term: NDArray[np.int32]
 
 
 def _order(
-    texts: Sequence[str], neighbours: list[list[tuple[int, int]]]
+    texts: Sequence[str], neighbours: Neighbours, root: int | None = None
 ) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Yield a connected pattern's atoms, rare ones first, and the earlier ones it is bound to."""
+    """Yield a connected pattern's atoms, rare ones first, and the earlier ones it is bound to.
+
+    Texts are what kinds decide of what the atoms ask for. A root is the first in any case.
+    """
 
     def rarity(atom: int) -> tuple[bool, int]:
         return texts[atom] in _COMMON_ATOMS, -len(neighbours[atom])
 
     done: set[int] = set()
-    reached = {min(range(len(texts)), key=rarity)}
+    reached = {min(range(len(texts)), key=rarity) if root is None else root}
     while reached:
         # Those with most bonds to earlier atoms first: they exclude most.
         atom = min(
@@ -398,25 +664,6 @@ def _order(
         yield atom, [(j, b) for j, b in neighbours[atom] if j in done]
         done.add(atom)
         reached = (reached | {j for j, _ in neighbours[atom]}) - done
-
-
-class Target(NamedTuple):
-    """A molecule that is searched.
-
-    Parameters
-    ----------
-    atom_fits, bond_fits
-        What each atom and each bond fits, bool (n_atoms, n_queries), (n_bonds, n_queries).
-    starts
-        Where the neighbours of each atom begin in the following, int32 (n_atoms + 1,).
-    around
-        Neighbours and the bonds to them, int32 (2 n_bonds, 2).
-    """
-
-    atom_fits: NDArray[np.bool_]
-    bond_fits: NDArray[np.bool_]
-    starts: NDArray[np.int32]
-    around: NDArray[np.int32]
 
 
 def _path_order(path: Path) -> tuple[int, Path]:
@@ -436,26 +683,14 @@ def _alternatives(pattern: Chem.Mol) -> list[Chem.Mol]:
     return found if all(found) else [pattern]
 
 
-def _is_local_path(pattern: Chem.Mol) -> bool:
+def _is_path(pattern: Chem.Mol) -> bool:
     """Return whether a pattern is one counted path, so that a single such path is a match."""
     n_atoms = pattern.GetNumAtoms()
     return (
-        0 < n_atoms <= _LONGEST_PATH
+        0 < n_atoms <= LONGEST_PATH
         and pattern.GetNumBonds() == n_atoms - 1
+        and len(Chem.GetMolFrags(pattern)) == 1
         and all(atom.GetDegree() <= 2 for atom in pattern.GetAtoms())
-        and _is_local_piece(pattern)
-    )
-
-
-def _is_local(pattern: Chem.Mol) -> bool:
-    """Return whether a pattern can be searched for: all that it asks for is local."""
-    return 1 < pattern.GetNumAtoms() <= MOST_ATOMS and _is_local_piece(pattern)
-
-
-def _is_local_piece(pattern: Chem.Mol) -> bool:
-    """Return whether a pattern is in one piece and asks for local properties only."""
-    return (
-        len(Chem.GetMolFrags(pattern)) == 1
         and all(_local_part(atom.GetSmarts())[1] for atom in pattern.GetAtoms())
         and all(_LOCAL_BOND.fullmatch(_bond_text(bond)) for bond in pattern.GetBonds())
     )
@@ -468,7 +703,7 @@ def _pattern_paths(pattern: Chem.Mol) -> Counter[Path]:
     # A bond that asks for more than its own type (a direction) may be any bond here.
     bonds = [text if _LOCAL_BOND.fullmatch(text) else "~" for text in bonds]
     found: Counter[Path] = Counter(((text,), ()) for text in atoms)
-    for path in _paths(_neighbours(pattern)):
+    for path in _paths(_neighbours_in(pattern)):
         forward = tuple(atoms[i] for i in path[::2]), tuple(bonds[b] for b in path[1::2])
         backward = forward[0][::-1], forward[1][::-1]
         found[min(forward, backward)] += 1
