@@ -2,7 +2,6 @@ import re
 from pathlib import Path
 
 import pytest
-from pyteomics import mass
 
 from specvae import masses
 from specvae.masses import (
@@ -15,6 +14,8 @@ from specvae.masses import (
 
 
 def test_isotope_masses_agree_with_an_independent_table() -> None:
+    from pyteomics import mass  # takes most of a second to import
+
     for element, value in ISOTOPE_MASSES.items():
         if element == "D":
             assert value == pytest.approx(mass.nist_mass["H"][2][0], abs=1e-6)
