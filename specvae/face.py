@@ -205,16 +205,28 @@ class Model:
         }
         return table
 
-    def predict(self, spectra: Iterable[Spectrum | matchms.Spectrum]) -> NDArray[np.float64]:
-        """Return the probability of each fingerprint bit, float64 (n_spectra, n_bits)."""
+    def predict(self, spectra: Spectra) -> NDArray[np.float64]:
+        """Return the probability of each fingerprint bit, float64 (n_spectra, n_bits).
+
+        Of a file, the spectra are those that `read_spectra` returns, in their order.
+        """
         import numpy as np
 
-        logits = self.annotator.predict([self.annotator.settle(s).spectrum for s in _ours(spectra)])
+        logits = self.annotator.predict(self._settled(spectra))
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
-    def embed(self, spectra: Iterable[Spectrum | matchms.Spectrum]) -> NDArray[np.float32]:
-        """Return the latent mean of each spectrum, float32 (n_spectra, n_latent)."""
-        return self.annotator.embed([self.annotator.settle(s).spectrum for s in _ours(spectra)])
+    def embed(self, spectra: Spectra) -> NDArray[np.float32]:
+        """Return the latent mean of each spectrum, float32 (n_spectra, n_latent).
+
+        Of a file, the spectra are those that `read_spectra` returns, in their order.
+        """
+        return self.annotator.embed(self._settled(spectra))
+
+    def _settled(self, spectra: Spectra) -> list[Spectrum]:
+        """Return spectra, each with its ion settled."""
+        if isinstance(spectra, str | Path):
+            spectra = read_spectra(spectra)
+        return [self.annotator.settle(spectrum).spectrum for spectrum in _ours(spectra)]
 
 
 def load(path: str | Path, device: str = "auto") -> Model:

@@ -1,4 +1,4 @@
-"""The commands of the README, and the files that they name."""
+"""The commands of the README and of docs/usage.md, and the files that they name."""
 
 import re
 import shlex
@@ -9,11 +9,13 @@ from conftest import DEMO
 from image_files import write_mnist
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+USAGE = README.parent / "docs" / "usage.md"
 
 
 def readme_commands() -> list[list[str]]:
-    """Return the words of every command in the README's blocks of shell commands."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    """Return the words of every command in the blocks of shell commands of both."""
+    text = "".join(page.read_text(encoding="utf-8") for page in (README, USAGE))
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines if line.strip()]
 

@@ -13,7 +13,7 @@ from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, device_option
-from specvae.cli.outputs import require_outputs, text_output
+from specvae.cli.outputs import provenance_path, require_outputs, text_output
 from specvae.errors import InputError
 from specvae.files import atomic_path
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FILES = ("queries.mgf", "candidates.csv", "truth.csv")
 _MODEL = "model.safetensors"
-FILES = (*_FILES, f"model/{_MODEL}", "ranked.csv", "report.html")
+FILES = (*_FILES, f"model/{_MODEL}", "ranked.csv", "ranked.csv.json", "report.html")
 """All that is written into the folder."""
 
 
@@ -72,7 +72,7 @@ def demo(output: Path, device: str) -> None:
     compile_ahead.start()
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report
-    from specvae.annotation.output.provenance import described
+    from specvae.annotation.output.provenance import described, write_provenance
     from specvae.annotation.output.provenance import provenance as made_by
     from specvae.annotation.output.tables import write_annotations
     from specvae.annotation.ranking.annotator import Annotator
@@ -93,15 +93,20 @@ def demo(output: Path, device: str) -> None:
         "model digest": annotator.header.weights_sha256,
         "program": annotator.header.program or "unknown",
     }
-    with text_output(output / "ranked.csv") as stream:
+    table, report = output / "ranked.csv", output / "report.html"
+    summary = [str(run.tally), *found.lines]
+    with text_output(table) as stream:
         write_annotations(found.results, stream, "csv", provenance=provenance)
     write_report(
         found.results,
-        output / "report.html",
+        report,
         title="Annotations of simulated spectra (specvae demo)",
         provenance=described(made),
-        summary=[str(run.tally), *found.lines],
+        summary=summary,
     )
+    beside = provenance_path(table)
+    if beside is not None:
+        write_provenance(beside, made, {"table": table, "report": report}, summary)
     for line in _told(output, found.results, read_truth(output / "truth.csv")):
         echo(line)
 

@@ -38,10 +38,16 @@ _MODULES = {
 }
 # Used where the metadata of the installation cannot be found.
 _REQUIREMENTS = (
-    "click", "h5py", "matplotlib", "numba", "numpy", "pandas", "pyarrow", "rdkit", "safetensors",
-    "scikit-fingerprints", "scipy", "torch",
+    "click", "h5py", "jinja2", "matplotlib", "numba", "numpy", "pandas", "pyarrow", "rdkit",
+    "safetensors", "scikit-fingerprints", "scipy", "torch", "tqdm",
 )  # fmt: skip
-_EXTRAS = {"bench": "benchmarks against peers", "peers": "comparisons of model kinds"}
+_EXTRAS = {
+    "bench": "benchmarks against peers",
+    "dask": "--scheduler over many machines",
+    "matchms": "spectra of matchms, specvae.similarity",
+    "peers": "comparisons of model kinds",
+    "serve": "specvae serve",
+}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LEAST_FREE = 1 << 30  # bytes of a disk that a run may fill
 

@@ -255,6 +255,17 @@ def library_filter_options(function: Decorated) -> Decorated:
     return function
 
 
+rank_by_option = click.option(
+    "--rank-by",
+    type=Choice(["everything", "fingerprint"]),
+    default="everything",
+    show_default=True,
+    help="everything: the predicted fingerprint, analogues in the library, the candidates' "
+    "fragments, and their own spectra in the library. fingerprint: only the likelihood of the "
+    "candidate's fingerprint.",
+)
+
+
 def candidate_options(function: Decorated) -> Decorated:
     """Add ``--candidates``, what of them is ranked and by what, and ``--jobs``."""
     function = jobs_option(function)
@@ -288,15 +299,7 @@ def candidate_options(function: Decorated) -> Decorated:
             "other evidence, and for those with spectra in the library. The others keep their "
             "order below them.  [default: all]",
         ),
-        click.option(
-            "--rank-by",
-            type=Choice(["everything", "fingerprint"]),
-            default="everything",
-            show_default=True,
-            help="everything: the predicted fingerprint, analogues in the library, the candidates' "
-            "fragments, and their own spectra in the library. fingerprint: only the likelihood of "
-            "the candidate's fingerprint.",
-        ),
+        rank_by_option,
         click.option(
             "--ppm",
             type=NumberRange(min=0.0, min_open=True),

@@ -122,6 +122,16 @@ def add_times(_: Any, total: Any, factor: Any, lanes: Any) -> _Typed:  # noqa: A
 
 
 @_intrinsic
+def times(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
+    """``times(one, other)``: the products."""
+
+    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
+        return builder.fmul(args[0], args[1])
+
+    return _LANES(one, other), code
+
+
+@_intrinsic
 def rectified(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
     """``rectified(lanes)``: 0 where they are below 0."""
 

@@ -76,6 +76,21 @@ def test_casmi_takes_the_contests_own_files(contest: Path, model: Path, tmp_path
     assert (output / "table.md").read_text().count("\n") == 3
 
 
+def test_casmi_by_the_fingerprint_alone(contest: Path, model: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / "out", tmp_path / "figures.json"
+    by = ("--model", model, "--rank-by", "fingerprint")
+    run_specvae("bench", "casmi2017", "--data", contest, *by, "-o", out)
+    run_specvae(
+        "evaluate", out / "queries.mgf", "--candidates", out / "candidates.csv",
+        "--truth", out / "truth.csv", "--ion-mode", "positive", *by, "--json", figures,
+    )  # fmt: skip
+    result, expected = (json.loads(path.read_text()) for path in (out / "result.json", figures))
+    assert result["rank_by"] == "fingerprint"
+    (found,) = result["models"].values()
+    for name in ("n_ranked", "hit_at_1", "mrr", "mrr_ci95"):
+        assert found[name] == expected[name], name
+
+
 def test_casmi_merged_and_loose_files_rank_alike(
     contest: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,13 @@ def test_a_model_predicts_and_embeds(model: specvae.Model, folder: Path) -> None
     assert np.isfinite(model.embed(spectra)).all()
 
 
+def test_files_are_predicted_and_embedded(model: specvae.Model, folder: Path) -> None:
+    path = folder / "library.msp"
+    spectra = specvae.read_spectra(path)
+    assert np.array_equal(model.embed(path), model.embed(spectra))
+    assert np.array_equal(model.predict(str(path)), model.predict(spectra))
+
+
 def test_wrong_arguments_are_one_line(model: specvae.Model, folder: Path) -> None:
     with pytest.raises(ConfigError, match="ppm: found 0"):
         model.annotate(folder / "library.msp", folder / "cands.csv", ppm=0)

@@ -60,8 +60,11 @@ def test_links_and_classifiers(project: dict[str, Any]) -> None:
     assert about["requires-python"] == f">=3.{minors[0]}"
 
 
-def test_the_citation_names_the_program() -> None:
+def test_the_citation_names_the_program_and_the_paper(project: dict[str, Any]) -> None:
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     for key in ("cff-version", "message", "title", "authors", "license"):
         assert re.search(rf"^{key}:", text, re.MULTILINE), key
     assert specvae.__version__
+    paper = text.partition("\nreferences:\n")[2]
+    assert f"url: {project['project']['urls']['Paper (method)']}\n" in paper
+    assert "- family-names: Kutuzova" in paper

@@ -10,7 +10,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, device_option, jobs_option
+from specvae.cli.options import INPUT, device_option, jobs_option, rank_by_option
 from specvae_bench.options import (
     exclude_option,
     model_files,
@@ -46,6 +46,7 @@ FILES = ("result.json", "table.md", "topk.png")
     show_default=True,
     help="Challenges of this ion mode.",
 )
+@rank_by_option
 @exclude_option
 @click.option("--title", default=None, help="Title of the plot.")
 @jobs_option
@@ -62,6 +63,7 @@ def casmi2017(
     fingerprint: str | None,
     epochs: int | None,
     ion_mode: str,
+    rank_by: str,
     exclude: tuple[Path, ...],
     title: str | None,
     jobs: int | None,
@@ -95,7 +97,7 @@ def casmi2017(
     from specvae_bench.folds.contest import prepare
 
     console = Console()
-    compute = topk.Compute(device, jobs, seed)
+    compute = topk.Compute(device, jobs, seed, fingerprint_only=rank_by == "fingerprint")
     challenges = prepare(data, output)
     if not paths:
         trainings = topk.Trainings(spectra, exclude, preset, fingerprint, epochs)
@@ -106,6 +108,7 @@ def casmi2017(
         "command": "specvae bench casmi2017",
         "date": time.strftime("%Y-%m-%d"),
         "ion_mode": ion_mode,
+        "rank_by": rank_by,
         "seed": seed,
         **found,
     }

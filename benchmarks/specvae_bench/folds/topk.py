@@ -59,11 +59,12 @@ class Trainings:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and with what seed it is computed."""
+    """Where and with what seed it is computed, and whether by the predicted fingerprint alone."""
 
     device: str = "auto"
     n_jobs: int | None = None
     seed: int = 0
+    fingerprint_only: bool = False
 
 
 def train_models(
@@ -127,7 +128,7 @@ def compare(
     n_ranked = 0
     for name, path in paths.items():
         start = time.perf_counter()
-        annotator = Annotator.load(path, compute.device)
+        annotator = Annotator.load(path, compute.device, fingerprint_only=compute.fingerprint_only)
         evaluation = _evaluate(annotator, challenges, ion_mode, truth, compute.n_jobs, console)
         if evaluation.trained_on:
             console.log(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from specvae.annotation.evidence import compile_ahead
-from specvae.annotation.evidence.fragment_score import Explained, FragmentScorer
+from specvae.annotation.evidence.fragment_score import Explained, FragmentScorer, QueryScorer
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
@@ -19,6 +19,7 @@ from specvae.molecules.molecule import Molecule
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 
 _BLOCK = 32  # molecules that a process is given at a time
+_QUERIES_KEPT = 1024
 # Loading the compiled code takes a process as long as breaking so many molecules.
 _WORTH_PROCESSES = 2000
 
@@ -138,17 +139,42 @@ def _explained(
 
 def _explain_block(block: _Block) -> list[list[Explained]] | str:
     """Return what each molecule explains of each of its queries, or why one cannot be broken."""
-    queries = [_scorer(block.scorers[peaks.ion_mode]).of_query(peaks) for peaks in block.queries]
+    scorers = {mode: _scorer(arrays) for mode, arrays in block.scorers.items()}
+    queries = [
+        _query(
+            scorers[peaks.ion_mode],
+            peaks.mz.tobytes(),
+            peaks.intensity.tobytes(),
+            peaks.precursor_mz,
+            peaks.sign,
+        )
+        for peaks in block.queries
+    ]
+    modes = [peaks.ion_mode for peaks in block.queries]
     found = []
     for molecule, numbers in block.molecules:
         try:
             table = FragmentTable.of(molecule)
         except StructureError as error:
             return str(error)
-        found.append([queries[number].explain(table) for number in numbers])
+        explained: dict[int, Explained] = {}
+        for mode, scorer in scorers.items():
+            of_mode = [number for number in numbers if modes[number] == mode]
+            if of_mode:
+                in_turn = scorer.explain(table, [queries[number] for number in of_mode])
+                explained |= dict(zip(of_mode, in_turn, strict=True))
+        found.append([explained[number] for number in numbers])
     return found
 
 
 @lru_cache(maxsize=4)
 def _scorer(arrays: bytes) -> FragmentScorer:
     return FragmentScorer.from_arrays(load(arrays))
+
+
+# The molecules of a block are candidates of queries that those of the blocks before were too.
+@lru_cache(maxsize=_QUERIES_KEPT)
+def _query(
+    scorer: FragmentScorer, mz: bytes, intensity: bytes, precursor_mz: float, sign: int
+) -> QueryScorer:
+    return scorer.of_query(Peaks(np.frombuffer(mz), np.frombuffer(intensity), precursor_mz, sign))

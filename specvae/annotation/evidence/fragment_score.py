@@ -102,11 +102,29 @@ class FragmentScorer:
         a time: those of a long list need not be there all at once.
         """
         query = self.of_query(peaks)
-        return query.scores([query.explain(table) for table in tables])
+        return query.scores([self.explain(table, [query])[0] for table in tables])
 
     def of_query(self, peaks: Peaks) -> QueryScorer:
         """Return the score of one query's candidates in two steps, one by one and together."""
         return QueryScorer(self._arrays, self._layers, peaks)
+
+    def explain(self, table: FragmentTable, queries: Sequence[QueryScorer]) -> list[Explained]:
+        """Return what a candidate's fragments explain of each query, made by `of_query`."""
+        given = [query for query in queries if query.n_peaks]
+        if not given:
+            return [Explained(0.0, np.zeros(0), ()) for _ in queries]
+        totals, at_peaks = add_weights(
+            table,
+            self._layers,
+            [query.constants for query in given],
+            [query.windows for query in given],
+        )
+        kinds = composition(table.graph)
+        found = iter(zip(totals.tolist(), at_peaks, strict=True))
+        return [
+            Explained(*next(found), kinds) if query.n_peaks else Explained(0.0, np.zeros(0), ())
+            for query in queries
+        ]
 
     def weigh(
         self, table: FragmentTable, peaks: Peaks, found: Matches
@@ -119,8 +137,9 @@ class FragmentScorer:
             return np.zeros(len(found.peak)), np.zeros(0)
         query = self.of_query(peaks)
         weights = np.zeros((len(table), len(SHIFTS)), np.float32)
-        explained = np.zeros(len(peaks.mz))
-        add_weights(table, self._layers, query.constants, query.windows, explained, weights=weights)
+        _, (explained,) = add_weights(
+            table, self._layers, [query.constants], [query.windows], weights=weights
+        )
         background = query.background(query.has_part(composition(table.graph)))
         matched = weights[found.fragment, found.shift].astype(np.float64)
         return matched, np.log1p(explained / np.exp(background))
@@ -215,9 +234,9 @@ class QueryScorer:
     ) -> None:
         self._peaks = peaks
         self._arrays = arrays
-        self._layers = layers
         self._parts: dict[Composition, NDArray[np.bool_]] = {}
-        if not len(peaks.mz):
+        self.n_peaks = len(peaks.mz)
+        if not self.n_peaks:
             return
         condition = condition_of(peaks)
         self._height = np.searchsorted(HEIGHT_EDGES, peaks.intensity)
@@ -238,14 +257,6 @@ class QueryScorer:
         # Many peaks of like height say more than one, though not as much more as they are.
         entropy = -(self._peak_weights * np.log(self._peak_weights + 1e-12)).sum()
         self._scale = float(np.exp(entropy / 2 + arrays["scale"]))
-
-    def explain(self, table: FragmentTable) -> Explained:
-        """Return what a candidate's fragments explain."""
-        at_peaks = np.zeros(len(self._peaks.mz))
-        if not len(at_peaks):
-            return Explained(0.0, at_peaks, ())
-        total = add_weights(table, self._layers, self.constants, self.windows, at_peaks)
-        return Explained(total, at_peaks, composition(table.graph))
 
     def scores(self, found: Sequence[Explained]) -> NDArray[np.float64]:
         """Return the score of each candidate, given what it explains; see `FragmentScorer`."""

@@ -5,15 +5,16 @@ What `specvae.annotation.evidence.fragment_score` learns is a layer on
 that it is cut off at. The layer's outputs for each number of atoms of a class, of hydrogens and so
 on, and for each bond cut, are tabled per molecule; a fragment's outputs are then a dozen rows of
 that table added up. The row numbers themselves are sums over the atoms of a fragment, and are
-tabled for each byte of its mask.
+tabled for some atoms at a time. All this depends on the molecule alone, so that the queries that it
+is a candidate of share it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ from specvae.molecules.lanes import (
     lowest_bit,
     rectified,
     store,
+    times,
     zeros,
 )
 
@@ -65,6 +67,8 @@ _N_STEPS = 8  # 0 to 3 and more, with an even and an odd number of open valences
 
 _MOST_ROWS = 128  # of the joint counts of some classes of atoms
 _FIRST_COLUMNS = 2  # of sums by chunk: mass, then several small numbers in one
+_MASS, _SMALL, _GROUPS = np.uint64(0), np.uint64(1), np.uint64(2)
+_CHUNK, _CHUNK_MASK, _CHUNKS_OF_WORD = np.uint64(CHUNK), np.uint64(CHUNK_SETS - 1), 64 // CHUNK
 _MASS_UNIT = 1e-10
 _CHARGE = 8  # added to each atom's charge, so that no sum is negative
 _N_AT_ONCE = 64  # fragments whose weights are computed together
@@ -84,7 +88,21 @@ _EXP_0, _EXP_1, _EXP_2 = (
 _EXP_3, _EXP_4, _EXP_5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
 
 _FIRST = np.uint64(1)
-_PEAK_BINS_PER_DA = 100
+_MASS_BINS_PER_DA = 100
+_ROUNDING_DA = 1e-6  # more than masses are rounded by
+_GAINED = np.arange(_LEAST_SHIFT, _LEAST_SHIFT + _N_SHIFTS)
+
+
+def _lanes_between() -> NDArray[np.float32]:
+    """Return 1 for the shifts from ``k // 8`` to before ``k % 8``, else 0, (64, `N_LANES`)."""
+    first, end, shift = np.ogrid[:N_LANES, :N_LANES, :N_LANES]
+    return ((first <= shift) & (shift < end)).reshape(-1, N_LANES).astype(np.float32)
+
+
+_BETWEEN = _lanes_between()
+
+
+_Number = TypeVar("_Number", np.float64, np.uint64)
 
 
 class Layers(NamedTuple):
@@ -154,12 +172,9 @@ class Windows:
     ----------
     low, high
         Ends of the m/z that agree with each peak, both ascending, float64 (n_peaks,).
-    first
-        For each hundredth of a Th the first peak that may agree, -1 if there is none, int16
-        (n_bins,).
     marked
-        A bit for each hundredth of a Th, set where there is such a peak, uint64: so few bytes that
-        they are always at hand.
+        A bit for each hundredth of a Da, uint64: set if a fragment of this mass may have an ion at
+        a peak. They are so few bytes that they are always at hand.
     lowest
         Ions of lower m/z (without regard to the electron's mass) are outside the scan.
     sign
@@ -168,7 +183,6 @@ class Windows:
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    first: NDArray[np.int16]
     marked: NDArray[np.uint64]
     lowest: float
     sign: int
@@ -178,49 +192,58 @@ class Windows:
         """Return the windows of a query with at least one peak."""
         widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
         low, high = peaks.mz - widths, peaks.mz + widths
-        edges = np.arange(int(high[-1] * _PEAK_BINS_PER_DA) + 3) / _PEAK_BINS_PER_DA
-        first = np.searchsorted(high, edges[:-1]).astype(np.int16)
-        first[first == np.searchsorted(low, edges[1:], side="right")] = -1
-        bits = np.zeros(-(-len(first) // 64) * 64, np.uint8)
-        bits[: len(first)] = first >= 0
-        marked = np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
-        return cls(low, high, first, marked, float(peaks.mz[0]) - 0.5, peaks.sign)
+        gained = (_GAINED + peaks.sign) * HYDROGEN_MASS - peaks.sign * ELECTRON_MASS
+        ends = [
+            (np.maximum(end[:, None] - gained + margin, 0.0) * _MASS_BINS_PER_DA).astype(np.int64)
+            for end, margin in ((low, -_ROUNDING_DA), (high, _ROUNDING_DA))
+        ]
+        is_marked = np.zeros((int(ends[1].max()) + 64) // 64 * 64, np.bool_)
+        for further in range(int((ends[1] - ends[0]).max()) + 1):
+            is_marked[np.minimum(ends[0] + further, ends[1])] = True
+        marked = np.packbits(is_marked, bitorder="little").view("<u8").astype(np.uint64)
+        return cls(low, high, marked, float(peaks.mz[0]) - 0.5, peaks.sign)
 
 
 def add_weights(
     table: FragmentTable,
     layers: Layers,
-    constants: NDArray[np.float32],
-    windows: Windows,
-    explained: NDArray[np.float64],
+    constants: Sequence[NDArray[np.float32]],
+    windows: Sequence[Windows],
     *,
     weights: NDArray[np.float32] | None = None,
-) -> float:
-    """Return the sum of exp(u) over all ions of a molecule, and add those at the peaks up.
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Return the sum of exp(u) over all ions of a molecule, and the sums of those at each peak.
 
     An ion is a fragment with some of `SHIFTS` that it can have; the sum leaves out those below the
-    scan.
+    scan. What is returned for a query does not depend on the other ones.
 
     Parameters
     ----------
     table
         The molecule's fragments.
-    layers, constants
-        What is learned, and what `Layers.constants` returned for the query.
-    windows
-        Of the query's peaks.
-    explained
-        float64 (n_peaks,): what is found is added in place.
+    layers
+        What is learned.
+    constants, windows
+        Of one or more queries: what `Layers.constants` returned, and of the peaks.
     weights
-        float32 (n_fragments, n_shifts): filled with the weight of each ion, 0 where there is none.
+        float32 (n_fragments, n_shifts): filled with the weight of each ion for the last query, 0
+        where there is none.
+
+    Returns
+    -------
+    float64 (n_queries,), and for each query float64 (n_peaks,).
     """
     atoms, _, bonds = table.graph
     wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
     n_words = table.masks.shape[1]
-    rows, sums, places = _rows(table.graph, layers.inputs, constants)
+    rows, sums, places = _rows(table.graph, layers.inputs)
     if layers.surroundings is not None:
         add_cut_rows(table.graph, layers.surroundings, rows, int(places[3]))
-    total: float = _weigh(
+    totals = np.zeros(len(windows))
+    ends = np.zeros((len(windows) + 1, 2), np.int64)
+    np.cumsum([(len(one.low), len(one.marked)) for one in windows], axis=0, out=ends[1:])
+    explained = np.zeros(ends[-1, 0])
+    _weigh(
         n_words,
         table.masks,
         table.steps,
@@ -230,16 +253,23 @@ def add_weights(
         places,
         cut_sets(n_words, len(atoms), bonds),
         layers.outputs,
-        windows.low,
-        windows.high,
-        windows.first,
-        windows.marked,
-        windows.lowest,
-        windows.sign,
+        np.concatenate(constants),
+        _joined([one.low for one in windows]),
+        _joined([one.high for one in windows]),
+        _joined([one.marked for one in windows]),
+        ends,
+        np.array([one.lowest for one in windows]),
+        np.array([one.sign for one in windows]),
+        _BETWEEN,
+        totals,
         explained,
         wanted,
     )
-    return total
+    return totals, np.split(explained, ends[1:-1, 0])
+
+
+def _joined(arrays: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 @inner
@@ -279,7 +309,7 @@ def _groups(
 
 
 def _rows(
-    graph: Graph, inputs: NDArray[np.float32], constants: NDArray[np.float32]
+    graph: Graph, inputs: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that are added up, what they go by for each chunk, and where they begin.
 
@@ -292,7 +322,7 @@ def _rows(
     group, stride, places = _plan(atoms, bonds)
     where, factors = _terms(atoms, bonds, places)
     rows = np.zeros((places[-1], inputs.shape[1]), np.float32)
-    _fill_rows(rows, places, atoms, group, stride, where, factors, inputs, constants)
+    _fill_rows(rows, places, atoms, group, stride, where, factors, inputs)
     n_groups = len(places) - 5
     shape = (-(-len(atoms) // CHUNK), CHUNK_SETS, _FIRST_COLUMNS + (n_groups + 3 >> 2))
     sums = np.zeros(shape, np.int64)
@@ -391,13 +421,8 @@ def _fill_rows(
     where: NDArray[np.int64],
     factors: NDArray[np.float64],
     inputs: NDArray[np.float32],
-    constants: NDArray[np.float32],
 ) -> None:
-    """Fill in the rows, which are 0; those by heavy atoms have what no descriptor changes."""
-    width = rows.shape[1]
-    for size in range(len(atoms) + 1):
-        for j in range(0, width, N_LANES):
-            store(rows, size * width + j, load(constants, j))
+    """Fill in the rows, which are 0."""
     for n in range(len(where)):
         _add_row(rows, where[n, 0], inputs, where[n, 1], factors[n])
     _fill_groups(rows, places, atoms, group, stride, inputs)
@@ -475,20 +500,20 @@ _fast_inner = inner_with(fastmath=_IN_ANY_ORDER)
 
 @_fast_inner
 def _exponentials(
-    values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
+    n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
-    """Replace values, 80 at most, by their exponentials, right to 1e-7.
+    """Replace n values, 80 at most, by their exponentials, right to 1e-7.
 
     ``2^n exp(r)``, where r is at most half of log 2 and its exponential a polynomial (that of
     Cephes, S. L. Moshier). `powers` and `scale` are room for as many numbers, one and the same.
     """
-    for k in range(len(values)):
-        n = np.floor(values[k] * _LOG2_E + _HALF)
-        powers[k] = (np.int32(n) + np.int32(127)) << np.int32(23)
-        r = values[k] - n * _LOG_2_HIGH - n * _LOG_2_LOW
+    for k in range(n):
+        power = np.floor(values[k] * _LOG2_E + _HALF)
+        powers[k] = (np.int32(power) + np.int32(127)) << np.int32(23)
+        r = values[k] - power * _LOG_2_HIGH - power * _LOG_2_LOW
         p = _EXP_5 + r * (_EXP_4 + r * (_EXP_3 + r * (_EXP_2 + r * (_EXP_1 + r * _EXP_0))))
         values[k] = r * r * p + r + _ONE
-    for k in range(len(values)):
+    for k in range(n):
         values[k] *= scale[k]
 
 
@@ -508,14 +533,20 @@ def _choose_rows(
     """Write which rows make up a fragment; return their number, mass, hydrogens and valences."""
     mass = 0
     small = 0
-    n_groups = len(places) - 4
+    in_groups = 0
+    cut = np.uint64(0)
+    left = np.uint64(0)
     for k in range(len(sums)):
-        chunk = chunk_of(masks, f, k)
-        mass += sums[k, chunk, 0]
-        small += sums[k, chunk, 1]
+        # As `chunk_of`, in one pass. Unsigned places are never counted from the end.
+        left = left >> _CHUNK if k % _CHUNKS_OF_WORD else masks[f, k // _CHUNKS_OF_WORD]
+        place, chunk = np.uint64(k), left & _CHUNK_MASK
+        mass += sums[place, chunk, _MASS]
+        small += sums[place, chunk, _SMALL]
+        in_groups += sums[place, chunk, _GROUPS]
+        cut ^= sets[place, chunk, _MASS]
+    n_groups = len(places) - 4
     for g in range(0, n_groups, 4):
-        in_groups = 0
-        for k in range(len(sums)):
+        for k in range(len(sums) if g > 0 else 0):
             in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS + (g >> 2)]
         for h in range(g, min(g + 4, n_groups)):
             chosen[3 + h] = places[4 + h] + (in_groups & 0xFFFF)
@@ -524,7 +555,7 @@ def _choose_rows(
     n_cuts = 0
     valences = 0
     for w in range(n_words):
-        word = cut_word(w, f, masks, sets)
+        word = cut_word(w, f, masks, sets) if w > 0 else cut
         while word != np.uint64(0):
             i = 64 * w + lowest_bit(word)
             word &= word - np.uint64(1)
@@ -548,24 +579,20 @@ def _choose_rows(
 
 
 @_fast_inner
-def _log_weights(
+def _add_rows_up(
     rows: NDArray[np.float32],
     chosen: NDArray[np.int64],
     n_chosen: int,
-    outputs: NDArray[np.float32],
-    hidden: NDArray[np.float32],
-    values: NDArray[np.float32],
+    added: NDArray[np.float32],
     place: int,
 ) -> None:
-    """Write v of each shift from `place` on; `hidden` is room for the hidden units."""
+    """Write the sum of the chosen rows into the row `place`."""
     width = rows.shape[1]
     n_hidden = width - N_LANES
     v0 = zeros()
     for k in range(n_chosen):
         v0 = add(v0, load(rows, chosen[k] * width + n_hidden))
-    v1 = zeros()
-    v2 = zeros()
-    v3 = zeros()
+    store(added, place * width + n_hidden, v0)
     for first in range(0, n_hidden, BLOCK):
         h0 = zeros()
         h1 = zeros()
@@ -577,46 +604,129 @@ def _log_weights(
             h1 = add(h1, load(rows, at + N_LANES))
             h2 = add(h2, load(rows, at + 2 * N_LANES))
             h3 = add(h3, load(rows, at + 3 * N_LANES))
-        store(hidden, 0, rectified(h0))
-        store(hidden, N_LANES, rectified(h1))
-        store(hidden, 2 * N_LANES, rectified(h2))
-        store(hidden, 3 * N_LANES, rectified(h3))
+        at = place * width + first
+        store(added, at, h0)
+        store(added, at + N_LANES, h1)
+        store(added, at + 2 * N_LANES, h2)
+        store(added, at + 3 * N_LANES, h3)
+
+
+@_fast_inner
+def _log_weights(
+    added: NDArray[np.float32],
+    row: int,
+    constants: NDArray[np.float32],
+    first_constant: int,
+    outputs: NDArray[np.float32],
+    hidden: NDArray[np.float32],
+    values: NDArray[np.float32],
+    place: int,
+) -> None:
+    """Write v of each shift from `place` on; `hidden` is room for the hidden units."""
+    width = added.shape[1]
+    n_hidden = width - N_LANES
+    at = row * width
+    v0 = add(load(added, at + n_hidden), load(constants, first_constant + n_hidden))
+    v1 = zeros()
+    v2 = zeros()
+    v3 = zeros()
+    for first in range(0, n_hidden, BLOCK):
+        for j in range(first, first + BLOCK, N_LANES):
+            said = add(load(added, at + j), load(constants, first_constant + j))
+            store(hidden, j - first, rectified(said))
         for j in range(0, BLOCK, 4):
-            at = (first + j) * N_LANES
-            v0 = add_times(v0, hidden[j], load(outputs, at))
-            v1 = add_times(v1, hidden[j + 1], load(outputs, at + N_LANES))
-            v2 = add_times(v2, hidden[j + 2], load(outputs, at + 2 * N_LANES))
-            v3 = add_times(v3, hidden[j + 3], load(outputs, at + 3 * N_LANES))
+            of_unit = (first + j) * N_LANES
+            v0 = add_times(v0, hidden[j], load(outputs, of_unit))
+            v1 = add_times(v1, hidden[j + 1], load(outputs, of_unit + N_LANES))
+            v2 = add_times(v2, hidden[j + 2], load(outputs, of_unit + 2 * N_LANES))
+            v3 = add_times(v3, hidden[j + 3], load(outputs, of_unit + 3 * N_LANES))
     store(values, place, add(add(v0, v1), add(v2, v3)))
 
 
 @_fast_inner
 def _limited(
-    values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
+    n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
-    """Replace each v by ``exp(LIMIT tanh(v / LIMIT))``; see `_exponentials`."""
-    for k in range(len(values)):
+    """Replace each of n v by ``exp(LIMIT tanh(v / LIMIT))``; see `_exponentials`."""
+    for k in range(n):
         values[k] = min(max(values[k] * _DOUBLED, -_FARTHEST), _FARTHEST)
-    _exponentials(values, powers, scale)
-    for k in range(len(values)):
+    _exponentials(n, values, powers, scale)
+    for k in range(n):
         values[k] = _HIGHEST - _TWICE_HIGHEST / (values[k] + _ONE)
-    _exponentials(values, powers, scale)
+    _exponentials(n, values, powers, scale)
 
 
 @_fast_inner
 def _add_at_peaks(
     mz: float,
     weight: float,
-    p: int,
+    start: int,
+    end: int,
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     explained: NDArray[np.float64],
 ) -> None:
-    """Add an ion's weight to the peaks from `p` on in whose windows it lies."""
-    while p < len(low) and low[p] <= mz:
-        if mz <= high[p]:
-            explained[p] += weight
-        p += 1
+    """Add an ion's weight to the peaks from `start` to `end` in whose windows it lies."""
+    last = end
+    while start < end:
+        middle = (start + end) // 2
+        if high[middle] < mz:
+            start = middle + 1
+        else:
+            end = middle
+    while start < last and low[start] <= mz:
+        explained[start] += weight
+        start += 1
+
+
+@_fast_inner
+def _count(
+    n: int,
+    begin: int,
+    q: int,
+    masses: NDArray[np.float64],
+    weighed: NDArray[np.int64],
+    least: NDArray[np.int64],
+    most: NDArray[np.int64],
+    values: NDArray[np.float32],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    marked: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    lowest: float,
+    sign: int,
+    between: NDArray[np.float32],
+    sum_: NDArray[np.float32],
+    explained: NDArray[np.float64],
+    weights: NDArray[np.float32],
+) -> float:
+    """Add up what some weighed fragments explain of one query; return the sum of their weights."""
+    sum_of_all = zeros()
+    for i in range(n):
+        k = weighed[i]
+        ion = masses[k] + sign * HYDROGEN_MASS
+        first = least[i]
+        while first < most[k] and ion + (_LEAST_SHIFT + first) * HYDROGEN_MASS <= lowest:
+            first += 1
+        if first < most[k]:
+            is_counted = load(between, (first * N_LANES + most[k]) * N_LANES)
+            sum_of_all = add(sum_of_all, times(load(values, i * N_LANES), is_counted))
+        bin_ = np.int64(masses[k] * _MASS_BINS_PER_DA)
+        mark = ends[q, 1] + (bin_ >> 6)
+        # Few fragments have an ion near a peak, and calls with arrays take long.
+        if mark < ends[q + 1, 1] and marked[mark] >> np.uint64(bin_ & 63) & _FIRST:
+            for s in range(least[i], most[k]):
+                mz = ion + (_LEAST_SHIFT + s) * HYDROGEN_MASS - sign * ELECTRON_MASS
+                weight = values[i * N_LANES + s]
+                _add_at_peaks(mz, weight, ends[q, 0], ends[q + 1, 0], low, high, explained)
+        if len(weights) > 0:
+            for s in range(least[i], most[k]):
+                weights[begin + k, s] = values[i * N_LANES + s]
+    store(sum_, 0, sum_of_all)
+    total = 0.0
+    for s in range(N_LANES):
+        total += sum_[s]
+    return total
 
 
 @_fast
@@ -630,56 +740,76 @@ def _weigh(
     places: NDArray[np.int64],
     sets: NDArray[np.uint64],
     outputs: NDArray[np.float32],
+    constants: NDArray[np.float32],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
-    first: NDArray[np.int16],
     marked: NDArray[np.uint64],
-    lowest: float,
-    sign: int,
+    ends: NDArray[np.int64],
+    lowest: NDArray[np.float64],
+    signs: NDArray[np.int64],
+    between: NDArray[np.float32],
+    totals: NDArray[np.float64],
     explained: NDArray[np.float64],
     weights: NDArray[np.float32],
-) -> float:
-    """Do what `add_weights` documents; fragments are dealt with some at a time."""
+) -> None:
+    """Do what `add_weights` documents, with the queries' arrays one behind the other.
+
+    `ends` are those of the peaks and the marks before and after each query. Some fragments at a
+    time are described, then weighed for one query after the other.
+    """
     charged = places[2] - places[1] > 1
     chosen = np.empty(len(bonds) + len(places) + 1, np.int64)
+    width = rows.shape[1]
+    added = np.empty((_N_AT_ONCE, width), np.float32)
     hidden = np.empty(BLOCK, np.float32)
     values = np.zeros(_N_AT_ONCE * N_LANES, np.float32)
     powers = np.empty(_N_AT_ONCE * N_LANES, np.int32)
     scale = powers.view(np.float32)
-    fragment = np.empty(_N_AT_ONCE, np.int64)
-    masses = np.empty(_N_AT_ONCE, np.float64)
-    least = np.empty(_N_AT_ONCE, np.int64)
+    sum_ = np.empty(N_LANES, np.float32)
+    fragment_masses = np.empty(_N_AT_ONCE, np.float64)
+    hydrogens = np.empty(_N_AT_ONCE, np.int64)
     most = np.empty(_N_AT_ONCE, np.int64)
-    total = 0.0
-    n = 0
-    for f in range(len(masks)):
-        n_chosen, units, hydrogens, valences = _choose_rows(
-            n_words, f, masks, steps[f], bonds, sums, places, sets, charged, chosen
-        )
-        fragment[n] = f
-        # Rounded as the table's masses are.
-        masses[n] = np.floor(units * 1e-3 + 0.5) * 1e-7
-        least[n] = max(0, -(hydrogens + sign) - _LEAST_SHIFT)
-        most[n] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
-        heaviest = masses[n] + (_LEAST_SHIFT + most[n] - 1 + sign) * HYDROGEN_MASS
-        if heaviest > lowest or len(weights) > 0:
-            _log_weights(rows, chosen, n_chosen, outputs, hidden, values, n * N_LANES)
-            n += 1
-        if n < _N_AT_ONCE and (f + 1 < len(masks) or n == 0):
-            continue
-        _limited(values, powers, scale)
+    weighed = np.empty(_N_AT_ONCE, np.int64)
+    least = np.empty(_N_AT_ONCE, np.int64)
+    for begin in range(0, len(masks), _N_AT_ONCE):
+        n = min(_N_AT_ONCE, len(masks) - begin)
         for k in range(n):
-            for s in range(least[k], most[k]):
-                weight = values[k * N_LANES + s]
-                ion = masses[k] + (_LEAST_SHIFT + s + sign) * HYDROGEN_MASS
-                if ion > lowest:
-                    total += weight
-                if len(weights) > 0:
-                    weights[fragment[k], s] = weight
-                mz = ion - sign * ELECTRON_MASS
-                bin_ = np.int64(mz * _PEAK_BINS_PER_DA)
-                # Few ions are near a peak, and calls with arrays take longer than all the rest.
-                if 0 <= bin_ < len(first) and marked[bin_ >> 6] >> np.uint64(bin_ & 63) & _FIRST:
-                    _add_at_peaks(mz, weight, first[bin_], low, high, explained)
-        n = 0
-    return total
+            f = begin + k
+            n_chosen, units, hydrogens[k], valences = _choose_rows(
+                n_words, f, masks, steps[f], bonds, sums, places, sets, charged, chosen
+            )
+            # Rounded as the table's masses are.
+            fragment_masses[k] = np.floor(units * 1e-3 + 0.5) * 1e-7
+            most[k] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
+            _add_rows_up(rows, chosen, n_chosen, added, k)
+        for q in range(len(lowest)):
+            n_weighed = ZERO
+            for k in range(n):
+                shift = _LEAST_SHIFT + most[k] - 1 + signs[q]
+                if fragment_masses[k] + shift * HYDROGEN_MASS > lowest[q] or len(weights) > 0:
+                    at = n_weighed * N_LANES
+                    _log_weights(added, k, constants, q * width, outputs, hidden, values, at)
+                    least[n_weighed] = max(0, -(hydrogens[k] + signs[q]) - _LEAST_SHIFT)
+                    weighed[n_weighed] = k
+                    n_weighed += 1
+            _limited(n_weighed * N_LANES, values, powers, scale)
+            totals[q] += _count(
+                n_weighed,
+                begin,
+                q,
+                fragment_masses,
+                weighed,
+                least,
+                most,
+                values,
+                low,
+                high,
+                marked,
+                ends,
+                lowest[q],
+                signs[q],
+                between,
+                sum_,
+                explained,
+                weights,
+            )

@@ -82,6 +82,7 @@ def described(made_by: Mapping[str, Any]) -> dict[str, str]:
         "queries": queries if isinstance(queries, list) else [queries] if queries else [],
         "candidates": [inputs["candidates"]],
         "library": inputs["library"],
+        "exclude": inputs["exclude"],
     }
     lines = {
         name: "; ".join(f"{file['path']}, SHA-256 {file['sha256']}" for file in listed)

@@ -19,6 +19,11 @@ FEW_QUERIES = 100
 
 _SHORT_LIST = 2  # candidates
 
+_FEW_KNOWN = 0.2
+"""Where the library knows a smaller share of the compounds, their lists hardly show the share of
+lists that hold their truth: that of unknown compounds moves by .05 where the true one moves by .5,
+and differs by .3 between laboratories (docs/research.md, section 15)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -125,15 +130,28 @@ def summary_lines(
     share: float,
     is_estimated: bool,
     least: float | None,
+    known: float | None = None,
 ) -> list[str]:
-    """Return a summary of the probabilities of all queries, as lines for the user."""
+    """Return a summary of the probabilities of all queries, as lines for the user.
+
+    Parameters
+    ----------
+    model, results, share
+        As in `settle_share`, with final probabilities.
+    is_estimated
+        Whether the share was estimated from the results.
+    least
+        The least probability of a candidate that is not left out.
+    known
+        Share of queries whose compound the library knows; None where the library is not asked.
+    """
     p = best_probabilities(results)
     origin, doubt = "as given", []
     if is_estimated:
         low, high = model.share_interval(_log_odds(results))
         number = "1 query" if len(p) == 1 else f"{len(p):,} queries"
         origin = f"estimated from {number}; 95% interval {low:.0%} to {high:.0%}"
-        doubt = _doubts(model, results)
+        doubt = _doubts(model, results, known)
     thresholds = [0.0] if least is None else [0.0, least]
     return [
         f"lists that hold the truth: {share:.1%} ({origin})",
@@ -142,7 +160,9 @@ def summary_lines(
     ]
 
 
-def _doubts(model: ProbabilityModel, results: Sequence[QueryResult]) -> list[str]:
+def _doubts(
+    model: ProbabilityModel, results: Sequence[QueryResult], known: float | None
+) -> list[str]:
     """Return why an estimated share is uncertain, and what helps; empty if it is not."""
     sizes = [answer.n_candidates for answer in _answers(results)]
     n_short = sum(size <= _SHORT_LIST for size in sizes)
@@ -154,11 +174,16 @@ def _doubts(model: ProbabilityModel, results: Sequence[QueryResult]) -> list[str
             f"{n_short:,} of {len(sizes):,} lists have one or two candidates, which hardly show "
             "whether the right one is among them"
         )
+    if known is not None and known < _FEW_KNOWN:
+        reasons.append(
+            f"the library seems to know {known:.0%} of the compounds, and lists of unknown ones "
+            "hardly show whether the right one is among them"
+        )
     if not reasons:
         return []
     line = (
         f"probabilities lean on a prior, that {model.default_share:.0%} of lists hold the truth: "
-        f"{' and '.join(reasons)}; if you know the share better, state it, such as --in-list 0.5"
+        f"{', and '.join(reasons)}; if you know the share better, state it, such as --in-list 0.5"
     )
     return [line]
 

@@ -1,4 +1,4 @@
-"""Ranking: queries with their candidates, a few hundred at a time."""
+"""Ranking: queries with their candidates, a thousand at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
-_MOST_QUERIES = 256  # that are ranked together
+_MOST_QUERIES = 1024  # that are ranked together: what they share is broken into fragments once
 _MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
 _FEWEST_ROWS = 64
 
@@ -51,7 +51,7 @@ def rank_queries(
     """Rank the candidates of every query of a file; records come out in file order.
 
     A record that cannot be read, or has no candidates, comes out too, with the reason why.
-    Candidates and fingerprints are held for a few hundred queries at a time.
+    Candidates and fingerprints are held for a thousand queries at a time.
 
     Parameters
     ----------

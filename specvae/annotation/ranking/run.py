@@ -392,7 +392,8 @@ def finish(
     if model is None or not any(isinstance(result, Answer) for result in results):
         return Results(results)
     results, share = settle_share(model, results, in_list)
-    lines = summary_lines(model, results, share, in_list is None, least)
+    share_known = None if settlement.weights is None else of_known
+    lines = summary_lines(model, results, share, in_list is None, least, share_known)
     estimated = {} if in_list is not None else {"--in-list": share}
     if known is None and settlement.weights is not None:
         estimated["--known"] = of_known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -46,6 +47,10 @@ def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
     for name in ("report.html", "ranked.csv"):
         assert f"{folder / name} " in said
         assert (folder / name).stat().st_size > 10_000
+    made = json.loads((folder / "ranked.csv.json").read_text(encoding="utf-8"))
+    assert {name: Path(file["path"]).name for name, file in made["outputs"].items()} == {
+        "table": "ranked.csv", "report": "report.html",
+    }  # fmt: skip
     rows = rows_of(folder / "ranked.csv")
     truth = {row["query_id"]: row["inchikey14"] for row in rows_of(SHIPPED / "truth.csv")}
     assert {row["query_id"] for row in rows} == set(truth)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from conftest import run_specvae
 
+from specvae.cli import doctor
 from specvae.cli.doctor import parse_requirements
 
 
@@ -29,6 +31,20 @@ def test_requirements_are_told_apart() -> None:
     needed, optional = parse_requirements(texts)
     assert needed == {"torch": "2.3", "click": "", "a-b.c": "1.2"}
     assert optional == {"bench": ["matchms"]}
+
+
+def test_extras_are_those_that_a_user_can_install(few_packages: list[str], tmp_path: Path) -> None:
+    few_packages += ['no-such-thing>=1; extra == "serve"', 'pytest; extra == "dev"']
+    done = run_specvae("doctor", cwd=tmp_path)
+    assert "serve (specvae serve) no-such-thing not installed" in done.stdout
+    assert "dev" not in done.stdout.partition("extras")[2].partition("machine")[0]
+
+
+def test_what_is_looked_for_without_metadata_is_what_the_wheel_requires() -> None:
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    assert set(doctor._REQUIREMENTS) == set(parse_requirements(project["dependencies"])[0])
+    assert set(doctor._EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs"}
 
 
 def test_a_sound_installation(few_packages: list[str], tmp_path: Path) -> None:

@@ -80,6 +80,24 @@ def test_an_ion_mode_without_a_scorer_has_zeros(broken: list[str]) -> None:
     assert score_lists(scorers, []) == []
 
 
+def test_queries_of_both_modes_and_without_peaks_share_a_molecule() -> None:
+    mz = np.array([65.0389, 93.0335, 121.0284])
+    queries = [
+        Peaks.highest(mz, np.ones(3), 137.024, sign=-1),
+        Peaks.highest(mz, np.ones(3), 139.039),
+        Peaks.highest(mz[:0], np.ones(0), 139.039),
+        Peaks.highest(mz[:2], np.ones(2), 137.024, sign=-1),
+    ]
+    molecules = [Molecule.parse(smiles) for smiles in ("OC(=O)c1ccccc1O", "O=C(O)c1cccc(O)c1")]
+    found = score_lists(standard_scorers(), [FragmentList(peaks, molecules) for peaks in queries])
+    for peaks, scores in zip(queries, found, strict=True):
+        scorer = standard_scorers()[peaks.ion_mode]
+        alone = scorer.scores(peaks, map(FragmentTable.of, molecules))
+        np.testing.assert_array_equal(scores, alone)
+    assert found[2].tolist() == [0.0, 0.0]
+    assert len(set(found[0].tolist() + found[3].tolist())) == 4
+
+
 def test_what_cannot_be_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: Molecule) -> FragmentTable:
         raise StructureError("it cannot be broken into fragments: because")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -394,12 +394,11 @@ def test_tables_are_taken_as_they_are_scored(
     def counted(
         table: FragmentTable,
         layers: Layers,
-        constants: NDArray[np.float32],
-        windows: Windows,
-        explained: NDArray[np.float64],
-    ) -> float:
+        constants: Sequence[NDArray[np.float32]],
+        windows: Sequence[Windows],
+    ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
         scored.append(1)
-        return add_weights(table, layers, constants, windows, explained)
+        return add_weights(table, layers, constants, windows)
 
     monkeypatch.setattr(fragment_score, "add_weights", counted)
     assert len(scorer.scores(simulated(table), made())) == 200

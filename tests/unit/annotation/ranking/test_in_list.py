@@ -117,22 +117,28 @@ def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "n_candidates", "said"),
+    ("n", "n_candidates", "known", "said"),
     [
-        (99, 9, "fewer than 100 queries are ranked"),
-        (100, 9, None),
-        (100, 2, "100 of 100 lists have one or two candidates"),
-        (99, 1, "fewer than 100 queries are ranked and 99 of 99 lists"),
+        (99, 9, 0.5, "fewer than 100 queries are ranked"),
+        (100, 9, 0.5, None),
+        (100, 9, None, None),
+        (100, 2, 0.5, "100 of 100 lists have one or two candidates"),
+        (99, 1, 0.5, "fewer than 100 queries are ranked, and 99 of 99 lists"),
+        (100, 9, 0.03, "the library seems to know 3% of the compounds, and lists of unknown ones"),
+        (99, 9, 0.03, "queries are ranked, and the library seems to know 3%"),
     ],
 )
 def test_probabilities_that_lean_on_the_prior_say_so(
-    n: int, n_candidates: int, said: str | None
+    n: int, n_candidates: int, known: float | None, said: str | None
 ) -> None:
     one = replace(result(0.9), n_candidates=n_candidates)
-    lines = summary_lines(MODEL, [one] * n, 0.9, True, None)
+    lines = summary_lines(MODEL, [one] * n, 0.9, True, None, known)
     doubts = [line for line in lines if "lean on a prior" in line]
     assert len(doubts) == (said is not None)
     assert said is None or said in doubts[0]
+    # Who states the share leans on nothing.
+    given = summary_lines(MODEL, [one] * n, 0.9, False, None, known)
+    assert not any("lean on a prior" in line for line in given)
 
 
 def test_uncalibrated_rows_are_untouched() -> None:
