@@ -121,9 +121,10 @@ class FragmentTable:
 
     @classmethod
     def _of_mol(cls, mol: Chem.Mol, n_steps: int, max_fragments: int) -> FragmentTable:
-        order = np.argsort(
-            Chem.CanonicalRankAtoms(mol, includeChirality=False), kind="stable"
-        ).astype(np.int16)
+        # Ranks are distinct: each is the place of its atom.
+        ranks = list(Chem.CanonicalRankAtoms(mol, includeChirality=False))
+        order = np.empty(len(ranks), np.int16)
+        order[ranks] = np.arange(len(ranks))
         graph = Graph.take(Chem.RenumberAtoms(mol, order.tolist()))
         for array in (order, *graph):
             array.setflags(write=False)

@@ -197,21 +197,22 @@ class Graph(NamedTuple):
             masses = np.array([_isotope_mass(atom) for atom in asked])
         bound = Chem.GetAdjacencyMatrix(mol, force=True)
         orders = kekule = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
-        if (orders == _AROMATIC).any():
+        aromatic = (orders == _AROMATIC).any(axis=1)
+        if aromatic.any():
             Chem.Kekulize(mol, clearAromaticFlags=False)
             kekule = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
         highest = orders.max(axis=1, initial=0.0)
         saturated = (highest <= 1) & (numbers != 1)
         for i in np.flatnonzero((numbers == 6) & (kekule.sum(axis=1) + hydrogens != 4)).tolist():
             saturated[i] = asked[i].GetHybridization() == Chem.HybridizationType.SP3
-        pairs = np.triu(bound, 1).nonzero()
+        one, other = bound.nonzero()
+        pairs = one[one < other], other[one < other]
         atoms = np.zeros((len(numbers), 4), np.int16)
         atoms[:, 0], atoms[:, 1], atoms[:, 3] = numbers, hydrogens, charges
         bonds = np.zeros((len(pairs[0]), 5), np.int16)
         bonds[:, 0], bonds[:, 1] = pairs
         bonds[:, 3] = kekule[pairs]
         single = np.zeros(len(bonds), np.bool_)
-        aromatic = (orders == _AROMATIC).any(axis=1)
         _classify(atoms, bonds, single, saturated, highest, aromatic, bound, orders)
         for i in single.nonzero()[0].tolist():
             if mol.GetBondBetweenAtoms(int(bonds[i, 0]), int(bonds[i, 1])).GetIsConjugated():
@@ -229,9 +230,10 @@ def _contacts(mol: Chem.Mol) -> list[tuple[int, int]]:
     Databases write a complex without bonds to its metal. Each other component touches the metal by
     its negative atoms, else by a nitrogen, sulfur, phosphorus or oxygen, else by its first atom.
     """
-    components = [sorted(component) for component in Chem.GetMolFrags(mol)]
-    if len(components) < 2:
+    found = Chem.GetMolFrags(mol)
+    if len(found) < 2:
         return []
+    components = [sorted(component) for component in found]
     metal = max(range(mol.GetNumAtoms()), key=lambda a: _metal_order(mol.GetAtomWithIdx(a)))
     pairs = []
     for component in components:
