@@ -33,8 +33,8 @@ LONGEST_PATH = 4  # atoms
 MOST_ATOMS = 32  # of a pattern that is searched for
 UNSETTLED = 2
 _DECIDED, _NOT_SEARCHED = 0, -1  # in place of the number of a pattern's atoms
-# Loading the compiled search takes as long as it saves for so many.
-_FEW_MOLECULES = 300
+# Compiling the search, once for all, takes ten seconds, so it must save at least some of one.
+_FEW_MOLECULES = 1000
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
 WORD_BITS = 64
