@@ -31,8 +31,10 @@ def write_readme_files(
     ):
         records = (DEMO / ours).read_text(encoding="utf-8").rstrip().split("\n\n")[:n_records]
         (folder / theirs).write_text("\n\n".join(records) + "\n\n", encoding="utf-8")
-    for name in ("cands.csv", "structures.csv"):
-        shutil.copy(DEMO / "candidates.csv", folder / name)
+    shutil.copy(DEMO / "candidates.csv", folder / "cands.csv")
+    # A quarter is enough to make a pool of: fingerprints take long.
+    rows = (DEMO / "candidates.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "structures.csv").write_text("".join(rows[:1] + rows[1::4]), encoding="utf-8")
     names = re.findall("^TITLE=(.*)$", (folder / "query.mgf").read_text(encoding="utf-8"), re.M)
     head, *rows = (DEMO / "truth.csv").read_text(encoding="utf-8").splitlines()
     kept = [row for row in rows if row.split(",")[0] in names]
