@@ -6,7 +6,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -52,6 +53,8 @@ def text_output(path: Path | None) -> Iterator[TextIO]:
 def require_writable(path: Path) -> None:
     """Fail before the work, not after it, if `path` cannot become a file.
 
+    Its folder is made, and removed when the command ends with nothing in it.
+
     Raises
     ------
     InputError
@@ -61,12 +64,23 @@ def require_writable(path: Path) -> None:
         raise InputError(f"{path}: is a directory, wanted the path of a file to write")
     if path.exists() and not path.is_file():
         return  # a device or a pipe
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    context = click.get_current_context(silent=True)
+    if made and context is not None:
+        context.call_on_close(partial(_remove_empty, made))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, each within the next one, that have nothing in them."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def require_outputs(inputs: Paths, outputs: Paths) -> None:

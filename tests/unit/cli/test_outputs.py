@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from conftest import run_specvae
 from specvae_bench.folds import casmi, holdout
 from specvae_bench.laboratories import command as laboratories
 from specvae_bench.retrieval import command as retrieval
@@ -330,3 +331,17 @@ def test_provenance_lies_beside_files_only(tmp_path: Path) -> None:
     assert provenance_path(None) is None
     assert provenance_path(Path("-")) is None
     assert provenance_path(Path(os.devnull)) is None
+
+
+def test_a_command_that_is_refused_leaves_no_empty_folder(tmp_path: Path) -> None:
+    library, structures = tmp_path / "library.msp", tmp_path / "structures.csv"
+    library.write_text("Name: x\nNum Peaks: 0\n\n")
+    structures.write_text("colour\nred\n")
+    model = tmp_path / "models" / "new"
+    command = ("train", "--spectra", library, "--structures", structures, "-o", model)
+    assert "structures.csv" in run_specvae(*command, code=1).stderr
+    assert not (tmp_path / "models").exists()
+    # What was there stays, empty or not.
+    model.mkdir(parents=True)
+    run_specvae(*command, code=1)
+    assert model.is_dir()
