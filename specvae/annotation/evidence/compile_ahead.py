@@ -20,6 +20,7 @@ from specvae.molecules.workers import usable_cores
 
 PARTS = {
     "breaking": "molecules/fragments._break_in_steps",
+    "surroundings": "annotation/evidence/surroundings._add_rows",
     "scoring": "annotation/evidence/ion_weights._weigh",
 }
 """What is compiled by a process of its own, and the module and function that show whether it was,
@@ -72,8 +73,9 @@ def compile_part(part: str) -> None:
     """Compile a part by using it."""
     import numpy as np
 
-    from specvae.annotation.evidence.fragment_score import standard_scorers
+    from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
     from specvae.annotation.evidence.fragments import Peaks
+    from specvae.annotation.evidence.surroundings import PREFIX, Surroundings, add_cut_rows
     from specvae.molecules.fragments import FragmentTable
     from specvae.molecules.graph import Graph
 
@@ -91,9 +93,20 @@ def compile_part(part: str) -> None:
     # Arrays that cannot be written to are of a type of their own.
     for array in (masks, steps, order, *graph):
         array.setflags(write=False)
+    arrays = standard_scorers()["positive"].to_arrays()
+    learned = {name: arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)}
+    if part == "surroundings":
+        n_outputs = len(learned[f"{PREFIX}output.weight"])
+        layers = Surroundings.of(learned, np.arange(n_outputs))
+        rows = np.zeros((2 * len(graph.bonds), layers.outputs.shape[1]), np.float32)
+        add_cut_rows(graph, layers, rows, 0)
+        return
     peaks = Peaks(np.array([29.039, 47.049]), np.array([0.5, 1.0]), 47.049)
-    standard_scorers()["positive"].scores(peaks, [FragmentTable(masks, steps, order, graph)])
+    table = FragmentTable(masks, steps, order, graph)
+    FragmentScorer.from_arrays(arrays).scores(peaks, [table])
 
 
 if __name__ == "__main__":
+    if sys.argv[1] != "scoring" and hasattr(os, "nice"):
+        os.nice(5)  # the longest part goes first
     compile_part(sys.argv[1])
