@@ -14,6 +14,7 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from specvae.molecules.workers import usable_cores
@@ -34,7 +35,9 @@ def start() -> None:
     if _running or usable_cores() < 2:
         return
     for part, function in PARTS.items():
-        if not _is_kept(function):
+        places = _places(function)
+        # What cannot be kept is compiled where it is called, so that here it would be done twice.
+        if not _is_kept(function, places) and any(map(_is_writable, places)):
             command = [sys.executable, "-m", __name__, part]
             nowhere = subprocess.DEVNULL
             _running.append(
@@ -55,18 +58,27 @@ def _end() -> None:
         process.kill()
 
 
-def _is_kept(function: str) -> bool:
-    """Return whether numba's cache has a function; in one of its usual places.
+def _places(function: str) -> list[Path]:
+    """Return the folders in which numba may keep a function, each in a folder of its own."""
+    if folder := os.environ.get("NUMBA_CACHE_DIR"):
+        return [Path(folder)]
+    caches = ("~/.cache/numba", "~/Library/Caches/numba", "~/AppData/Local/numba/Cache")
+    module = Path(__file__).parents[2] / function
+    return [module.parent, *(Path(place).expanduser() for place in caches)]
+
+
+def _is_kept(function: str, places: Sequence[Path]) -> bool:
+    """Return whether numba's cache has a function.
 
     What it has may be of other sources or another computer: then it is compiled where it is called.
     """
-    module = Path(__file__).parents[2] / function
-    if folder := os.environ.get("NUMBA_CACHE_DIR"):
-        places = [Path(folder)]
-    else:
-        caches = ("~/.cache/numba", "~/Library/Caches/numba", "~/AppData/Local/numba/Cache")
-        places = [module.parent, *(Path(place).expanduser() for place in caches)]
-    return any(any(place.glob(f"*/{module.name}-*.nbi")) for place in places)
+    return any(any(place.glob(f"*/{Path(function).name}-*.nbi")) for place in places)
+
+
+def _is_writable(place: Path) -> bool:
+    """Return whether a folder is there, or could be made, and files could be written into it."""
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    return os.access(there, os.W_OK)
 
 
 def compile_part(part: str) -> None:

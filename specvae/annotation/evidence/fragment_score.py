@@ -111,8 +111,9 @@ class FragmentScorer:
     def explain(self, table: FragmentTable, queries: Sequence[QueryScorer]) -> list[Explained]:
         """Return what a candidate's fragments explain of each query, made by `of_query`."""
         given = [query for query in queries if query.n_peaks]
+        nothing = Explained(0.0, np.zeros(0), ())
         if not given:
-            return [Explained(0.0, np.zeros(0), ()) for _ in queries]
+            return [nothing] * len(queries)
         totals, at_peaks = add_weights(
             table,
             self._layers,
@@ -121,10 +122,7 @@ class FragmentScorer:
         )
         kinds = composition(table.graph)
         found = iter(zip(totals.tolist(), at_peaks, strict=True))
-        return [
-            Explained(*next(found), kinds) if query.n_peaks else Explained(0.0, np.zeros(0), ())
-            for query in queries
-        ]
+        return [Explained(*next(found), kinds) if query.n_peaks else nothing for query in queries]
 
     def weigh(
         self, table: FragmentTable, peaks: Peaks, found: Matches

@@ -96,3 +96,12 @@ def test_one_core_has_nothing_beside_its_work(
     monkeypatch.setattr(compile_ahead, "usable_cores", lambda: 1)
     compile_ahead.start()
     assert started == []
+
+
+def test_what_cannot_be_kept_is_not_compiled_twice(
+    started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "there"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    compile_ahead.start()
+    assert started == []
