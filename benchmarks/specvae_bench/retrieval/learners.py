@@ -13,7 +13,6 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +29,7 @@ from specvae.annotation.training.settings import TrainConfig
 from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
+from specvae.vae.adam import AdamW
 from specvae.vae.device import pick_device
 from specvae.vae.networks import Input, SparseLinear, SparseRows
 from specvae_bench.retrieval.comparison import Comparison
@@ -375,12 +375,13 @@ def train(
     inputs = learner.encode(known.records)
     compound = torch.from_numpy(known.compound)
     weight = (torch.bincount(compound).double() ** -COMPOUND_BALANCE)[compound]
-    optimiser = _optimiser(learner)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
+    optimiser = AdamW(learner.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     checks = {round(options.steps * i / n_checks) for i in range(1, n_checks + 1)}
     best, kept = -math.inf, None
     learner.train()
     for step in range(1, options.steps + 1):
+        done = (step - 1) / options.steps
+        optimiser.set_rate(LEARNING_RATE * (1.0 + math.cos(math.pi * done)) / 2.0)
         rows = torch.multinomial(weight, BATCH, replacement=True)
         predicted = learner(select(inputs, rows).to(device))
         loss = learner.loss(predicted, compound[rows].to(device))
@@ -388,7 +389,6 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         if comparison is not None:
             comparison.console.progress(f"training {type(learner).__name__}", step, options.steps)
         if validate is not None and step in checks:
@@ -401,16 +401,6 @@ def train(
         learner.load_state_dict(kept)
     learner.eval()
     return best
-
-
-def _optimiser(learner: Learner) -> torch.optim.Optimizer:
-    adam = partial(
-        torch.optim.AdamW, learner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
-    )
-    try:
-        return adam(fused=True)
-    except RuntimeError:  # no fused kernel in this torch for this device
-        return adam()
 
 
 def predict(learner: Learner, spectra: Sequence[Spectrum]) -> Tensor:

@@ -176,8 +176,8 @@ def _doubts(
         )
     if known is not None and known < _FEW_KNOWN:
         reasons.append(
-            f"the library seems to know {known:.0%} of the compounds, and lists of unknown ones "
-            "hardly show whether the right one is among them"
+            f"the library seems to know {known:.0%} of the compounds whose lists leave that open, "
+            "and lists of unknown ones hardly show whether the right one is among them"
         )
     if not reasons:
         return []
