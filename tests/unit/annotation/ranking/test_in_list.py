@@ -124,7 +124,7 @@ def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
         (100, 9, None, None),
         (100, 2, 0.5, "100 of 100 lists have one or two candidates"),
         (99, 1, 0.5, "fewer than 100 queries are ranked, and 99 of 99 lists"),
-        (100, 9, 0.03, "the library seems to know 3% of the compounds whose lists leave that open, and lists"),
+        (100, 9, 0.03, "the library seems to know 3% of the compounds whose lists leave that open"),
         (99, 9, 0.03, "queries are ranked, and the library seems to know 3%"),
     ],
 )
