@@ -233,12 +233,15 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
     )
     chosen = [argument for part in parts for argument in ("--part", part)]
     chosen += ["--pool-rows", "800", "--pool-queries", "5"]
-    spectra = ("--spectra", library)
-    run_specvae("bench", "speed", *spectra, *chosen, "--repeats", 1, "-o", output)
+    structures = tmp_path / "structures.csv"
+    structures.write_text("smiles\nCC(=O)Nc1ccc(O)cc1\nOCC1OC(O)C(O)C(O)C1O\n")
+    files = ("--spectra", library, "--structures", structures)
+    run_specvae("bench", "speed", *files, *chosen, "--repeats", 1, "-o", output)
     result = json.loads(output.read_text())
     assert result["read_msp"]["specvae"]["n_spectra"] == library.read_text().count("Num Peaks: ")
     assert result["sparse_layer"]["dense_over_sparse"] > 0
     assert result["start"]["help_over_click"] > 0
+    assert result["fingerprints"]["n_structures"] == 2
     assert result["fingerprints"]["morgan4096_per_second"] > 0
     assert result["fragments"]["candidate_ms"] > 0
     assert result["fragments"]["largest_difference"] < 1e-4

@@ -67,6 +67,12 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
     help="Table of structures, for fragments.  [default: 64 made-up molecules]",
 )
 @click.option(
+    "--structures",
+    type=INPUT,
+    default=None,
+    help="Table of structures, for fingerprints: 3,000 are drawn.  [default: 1,500 made up]",
+)
+@click.option(
     "--mnist",
     type=INPUT,
     default=None,
@@ -110,6 +116,7 @@ def speed(
     parts: tuple[str, ...],
     spectra: Path | None,
     candidates: Path | None,
+    structures: Path | None,
     mnist: Path | None,
     pool_rows: tuple[int, ...],
     pool_queries: tuple[int, ...],
@@ -121,18 +128,19 @@ def speed(
     """Measure speed against other programs, in turn and on one thread; ratios are of medians.
 
     Reading: an MSP file against matchms (if it is installed), with peak memory. Layers: the sparse
-    first layer against the dense one. Fingerprints: molecules per second for each layout.
-    Comparisons: candidates of 2149 bits that a core compares in a second, and could read. Pools
-    (only on request): the time to build made-up pools, and to search them with 'annotate --rank-by
-    fingerprint'; also a plot beside the output. Fragments: milliseconds per candidate on one core,
-    and those of the network that learns the weights. Start: 'specvae --help' against importing
-    click. Epochs: our training against that of the multivae library, if it is installed (extra
-    'peers'), on halves of digits.
+    first layer against the dense one. Fingerprints: each layout against scikit-fingerprints, and
+    whether the bits are the same. Comparisons: candidates of 2149 bits that a core compares in a
+    second, and could read. Pools (only on request): the time to build made-up pools, and to search
+    them with 'annotate --rank-by fingerprint'; also a plot beside the output. Fragments:
+    milliseconds per candidate on one core, and those of the network that learns the weights.
+    Start: 'specvae --help' against importing click. Epochs: our training against that of the
+    multivae library, if it is installed (extra 'peers'), on halves of digits.
 
     \b
     Example:
       specvae bench speed --spectra mona.msp.gz -o speed.json
       specvae bench speed --part fragments --candidates candidates.csv.gz -o fragments.json
+      specvae bench speed --part fingerprints --structures structures.tsv.gz -o fingerprints.json
       specvae bench speed --part pools --pool-rows 10000000 --keep-pool pool.h5 -o pools.json
       specvae bench speed --part epochs --mnist data/cache/mnist -o epochs.json
     """
@@ -158,7 +166,7 @@ def speed(
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "start": lambda: _start(repeats + 2),
         "sparse_layer": lambda: _sparse_layer(repeats),
-        "fingerprints": _fingerprints,
+        "fingerprints": lambda: _fingerprints(repeats, structures),
         "comparisons": lambda: _comparisons(repeats),
         "fragments": lambda: _fragments(repeats, candidates),
         "pools": lambda: _pools(pool_rows, pool_queries, keep_pool, output.with_suffix(".png")),
@@ -258,21 +266,15 @@ def _sparse_layer(repeats: int) -> dict[str, float]:
     }
 
 
-def _fingerprints() -> dict[str, float]:
-    from specvae.molecules.fingerprint import LAYOUT_NAMES, get_layout
+def _fingerprints(repeats: int, structures: Path | None) -> dict[str, Any]:
+    from specvae.files import sha256_of
+    from specvae_bench.speed.fingerprints import drawn, layout_speed, made_up
 
-    # Drug-sized molecules of varied make; a cache would hide the work.
-    smiles = [
-        f"C{'C' * n}C(=O)Nc1ccc(cc1)S(=O)(=O)N{'C' * m}c2ccncc2" for n in range(8) for m in range(8)
-    ]
-    rates = {}
-    for name in LAYOUT_NAMES:
-        layout = get_layout(name)
-        layout.compute(smiles[:2])
-        start = time.perf_counter()
-        layout.compute(smiles)
-        rates[f"{name}_per_second"] = len(smiles) / (time.perf_counter() - start)
-    return rates
+    if structures is None:
+        return layout_speed(made_up(), repeats)
+    molecules, n_skipped = drawn(structures)
+    file = {"name": structures.name, "sha256": sha256_of(structures), "n_skipped": n_skipped}
+    return {"file": file, **layout_speed(molecules, repeats)}
 
 
 def _fragments(repeats: int, candidates: Path | None) -> dict[str, Any]:

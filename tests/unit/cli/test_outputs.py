@@ -98,7 +98,9 @@ PATHS: dict[str, Paths] = {
     "bench supervision": Paths(
         (*_FOLD, "--unpaired-molecules", "--config"), files=supervision.FILES
     ),
-    "bench speed": Paths(("--spectra", "--candidates", "--mnist", "--keep-pool", "--config")),
+    "bench speed": Paths(
+        ("--spectra", "--candidates", "--structures", "--mnist", "--keep-pool", "--config")
+    ),
     "bench gpu": Paths(("--prepared", "--data", "--config"), files=("speed.json",)),
     "bench gpu prepare": Paths(
         ("--spectra", "--exclude", "--config"), needed=("--prepare",)
