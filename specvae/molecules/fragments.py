@@ -25,7 +25,15 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, ZERO, Graph, compiled, inner
+from specvae.molecules.graph import (
+    ATOM_CLASSES,
+    BOND_CLASSES,
+    ZERO,
+    Graph,
+    OrderedGraph,
+    compiled,
+    inner,
+)
 from specvae.molecules.lanes import lowest_bit
 from specvae.molecules.molecule import Molecule
 
@@ -113,25 +121,27 @@ class FragmentTable:
             molecule = Molecule.parse(molecule)
         mol = molecule.mol if isinstance(molecule, Molecule) else molecule
         try:
-            return cls._of_mol(mol, n_steps, max(1, max_fragments))
+            ordered = OrderedGraph.of(mol)
         except (ValueError, RuntimeError, OverflowError) as error:
             # What RDKit raises where it finds no Kekule structure, and the like.
             cause = str(error).strip().partition("\n")[0]
             raise StructureError(f"it cannot be broken into fragments: {cause}") from None
+        return cls.of_graph(ordered, n_steps=n_steps, max_fragments=max_fragments)
 
     @classmethod
-    def _of_mol(cls, mol: Chem.Mol, n_steps: int, max_fragments: int) -> FragmentTable:
-        # Ranks are distinct: each is the place of its atom.
-        ranks = list(Chem.CanonicalRankAtoms(mol, includeChirality=False))
-        order = np.empty(len(ranks), np.int16)
-        order[ranks] = np.arange(len(ranks))
-        graph = Graph.take(Chem.RenumberAtoms(mol, order.tolist()))
-        for array in (order, *graph):
-            array.setflags(write=False)
-        masks, steps = _fragments(graph, n_steps, max_fragments)
+    def of_graph(
+        cls, ordered: OrderedGraph, *, n_steps: int = N_STEPS, max_fragments: int = N_FRAGMENTS
+    ) -> FragmentTable:
+        """Break the molecule of a graph; see `of`."""
+        masks, steps = _fragments(ordered.graph, n_steps, max(1, max_fragments))
         masks.setflags(write=False)
         steps.setflags(write=False)
-        return cls(masks, steps, order, graph)
+        return cls(masks, steps, ordered.order, ordered.graph)
+
+    @property
+    def ordered(self) -> OrderedGraph:
+        """The graph with the order of its atoms."""
+        return OrderedGraph(self.atom_order, self.graph)
 
     @property
     def masses(self) -> NDArray[np.float64]:

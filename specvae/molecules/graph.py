@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -89,6 +89,9 @@ _CLASSES[[9, 17, 35, 53]] = ATOM_CLASSES.index("halogen")
 _ISOTOPES = Chem.GetPeriodicTable()
 _MASSES = np.array([_ISOTOPES.GetMostCommonIsotopeMass(number) for number in range(119)])
 _UNLABELLED_DA = 0.001
+
+GRAPH_VERSION = 1
+"""Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others."""
 
 _AROMATIC = 1.5
 _CONJUGATED = BOND_CLASSES.index("conjugated")
@@ -222,6 +225,64 @@ class Graph(NamedTuple):
             rows = [[min(pair), max(pair), 0, 0, _CONTACT_ENERGY] for pair in contacts]
             bonds = np.array(sorted([*bonds.tolist(), *rows]), np.int16)
         return cls(atoms, masses, bonds)
+
+
+class OrderedGraph(NamedTuple):
+    """A molecule's graph with its atoms in one order, in whatever order the molecule has them.
+
+    Taking it from RDKit takes as long as breaking a molecule into fragments: so it can be kept.
+
+    Parameters
+    ----------
+    order
+        int16 (n_atoms,): the index in the molecule of each atom.
+    graph
+        Atoms in this order.
+    """
+
+    order: NDArray[np.int16]
+    graph: Graph
+
+    @classmethod
+    def of(cls, mol: Chem.Mol) -> Self:
+        """Return the graph of RDKit's molecule, which stays as it is; no array can be changed."""
+        # Ranks are distinct: each is the place of its atom.
+        ranks = list(Chem.CanonicalRankAtoms(mol, includeChirality=False))
+        order = np.empty(len(ranks), np.int16)
+        order[ranks] = np.arange(len(ranks))
+        return cls._fixed(order, Graph.take(Chem.RenumberAtoms(mol, order.tolist())))
+
+    @classmethod
+    def _fixed(cls, order: NDArray[np.int16], graph: Graph) -> Self:
+        for array in (order, *graph):
+            array.setflags(write=False)
+        return cls(order, graph)
+
+    def to_bytes(self) -> bytes:
+        """Return it as `from_bytes` reads it, in some 400 bytes."""
+        atoms, masses, bonds = self.graph
+        is_labelled = not np.array_equal(masses, _MASSES[atoms[:, 0]])
+        parts = (
+            np.array([len(atoms), len(bonds), is_labelled, 0], "<u2"),
+            masses.astype("<f8") if is_labelled else masses[:0],
+            self.order.astype("<i2"),
+            bonds.astype("<i2"),
+            atoms.astype(np.int8),
+        )
+        return b"".join(part.tobytes() for part in parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return what `to_bytes` gave."""
+        n_atoms, n_bonds, is_labelled, _ = np.frombuffer(data, "<u2", 4).tolist()
+        at = 8 + 8 * n_atoms * is_labelled
+        order = np.frombuffer(data, "<i2", n_atoms, at)
+        at += 2 * n_atoms
+        bonds = np.frombuffer(data, "<i2", 5 * n_bonds, at).reshape(n_bonds, 5)
+        atoms = np.frombuffer(data, np.int8, 4 * n_atoms, at + 10 * n_bonds)
+        numbers = atoms[::4]
+        masses = np.frombuffer(data, "<f8", n_atoms, 8) if is_labelled else _MASSES[numbers]
+        return cls._fixed(order, Graph(atoms.astype(np.int16).reshape(n_atoms, 4), masses, bonds))
 
 
 def _contacts(mol: Chem.Mol) -> list[tuple[int, int]]:

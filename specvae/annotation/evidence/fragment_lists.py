@@ -15,10 +15,12 @@ from specvae.annotation.evidence.fragment_score import Explained, FragmentScorer
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import OrderedGraph
+from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 
-_BLOCK = 32  # molecules that a process is given at a time
+_BLOCK = 64  # molecules that a process is given at a time
 _QUERIES_KEPT = 1024
 # Loading the compiled code takes a process as long as breaking so many molecules.
 _WORTH_PROCESSES = 2000
@@ -31,15 +33,34 @@ class FragmentList(NamedTuple):
     molecules: Sequence[Molecule]
 
 
+class _Listed(NamedTuple):
+    """A molecule, its graph if that is kept, and the queries that it is a candidate of."""
+
+    molecule: Molecule
+    graph: bytes | None
+    queries: list[int]
+
+
 class _Block(NamedTuple):
     """Some molecules, and for which of some queries each is a candidate.
 
-    Peaks are beside the scorer of their ion mode, of which `scorers` has the arrays.
+    Peaks are beside the scorer of their ion mode, of which `scorers` has the arrays. Of a molecule
+    whose graph is kept, that is all that is given.
     """
 
     scorers: Mapping[str, bytes]
     queries: Sequence[Peaks]
-    molecules: Sequence[tuple[Molecule, Sequence[int]]]
+    molecules: Sequence[tuple[Molecule | bytes, Sequence[int]]]
+
+
+class _Scored(NamedTuple):
+    """Scores of the molecules of a block: for each those of its queries, one behind the other.
+
+    And the graphs of those of which none was given.
+    """
+
+    scores: NDArray[np.float64]
+    graphs: Sequence[bytes]
 
 
 def score_lists(
@@ -47,6 +68,7 @@ def score_lists(
     lists: Sequence[FragmentList],
     n_jobs: int | None = 1,
     progress: Callable[[int, int], None] | None = None,
+    cache: GraphCache | None = None,
 ) -> list[NDArray[np.float64]]:
     """Return the fragment scores of each query's candidates, (n_candidates,), nats.
 
@@ -62,6 +84,8 @@ def score_lists(
         Processes that break many molecules; None for one per core.
     progress
         Called with the number of distinct molecules that are done and their total.
+    cache
+        Where graphs of molecules are looked up and kept; None for no cache.
 
     Raises
     ------
@@ -71,41 +95,53 @@ def score_lists(
         If the system ends one of the processes.
     """
     compile_ahead.wait()
-    queries = [
-        scorers[one.peaks.ion_mode].of_query(one.peaks) if one.peaks.ion_mode in scorers else None
-        for one in lists
-    ]
+    is_scored = [one.peaks.ion_mode in scorers for one in lists]
     # By their texts: candidates of one mass are those of all queries of that mass.
-    molecules: dict[str, tuple[Molecule, list[int]]] = {}
+    chosen: dict[str, tuple[Molecule, list[int]]] = {}
     for number, one in enumerate(lists):
-        for molecule in one.molecules if queries[number] is not None else ():
-            text = molecule.written or molecule.smiles
-            molecules.setdefault(text, (molecule, []))[1].append(number)
-    explained: dict[str, dict[int, Explained]] = {}
+        for molecule in one.molecules if is_scored[number] else ():
+            chosen.setdefault(_text(molecule), (molecule, []))[1].append(number)
+    texts = list(chosen)
+    graphs = [None] * len(texts) if cache is None else cache.lookup(texts)
+    molecules = [
+        _Listed(molecule, graph, numbers)
+        for (molecule, numbers), graph in zip(chosen.values(), graphs, strict=True)
+    ]
+    scores: dict[tuple[str, int], float] = {}
     n_done = 0
-    texts = list(molecules)
-    for found in _explained(scorers, lists, list(molecules.values()), n_jobs):
-        explained |= dict(zip(texts[n_done : n_done + len(found)], found, strict=True))
-        n_done += len(found)
+    for found in _scored(scorers, lists, molecules, n_jobs):
+        part = slice(n_done, n_done + _BLOCK)
+        block = list(zip(texts[part], molecules[part], strict=True))
+        pairs = [(text, number) for text, one in block for number in one.queries]
+        scores |= dict(zip(pairs, found.scores.tolist(), strict=True))
+        if cache is not None:
+            fresh = [text for text, one in block if one.graph is None]
+            for text, graph in zip(fresh, found.graphs, strict=True):
+                cache.put(text, graph)
+        n_done += len(block)
         if progress is not None:
             progress(n_done, len(texts))
-    scores = []
-    for number, (one, query) in enumerate(zip(lists, queries, strict=True)):
-        if query is None:
-            scores.append(np.zeros(len(one.molecules)))
-            continue
-        named = [molecule.written or molecule.smiles for molecule in one.molecules]
-        scores.append(query.scores([explained[text][number] for text in named]))
-    return scores
+    if cache is not None:
+        cache.save()
+    return [
+        np.array([scores[_text(each), number] for each in one.molecules], np.float64)
+        if is_scored[number]
+        else np.zeros(len(one.molecules))
+        for number, one in enumerate(lists)
+    ]
 
 
-def _explained(
+def _text(molecule: Molecule) -> str:
+    return molecule.written or molecule.smiles
+
+
+def _scored(
     scorers: Mapping[str, FragmentScorer],
     lists: Sequence[FragmentList],
-    molecules: Sequence[tuple[Molecule, list[int]]],
+    molecules: Sequence[_Listed],
     n_jobs: int | None,
-) -> Iterator[list[dict[int, Explained]]]:
-    """Yield what molecules explain of each of their queries, some molecules at a time."""
+) -> Iterator[_Scored]:
+    """Yield the scores of some molecules at a time."""
     n_processes = n_jobs or usable_cores()
     worth = len(molecules) // (1 if n_waiting() else _WORTH_PROCESSES // 2)
     n_processes = min(n_processes, worth)
@@ -114,31 +150,30 @@ def _explained(
     def blocks() -> Iterator[_Block]:
         for start in range(0, len(molecules), _BLOCK):
             chosen = molecules[start : start + _BLOCK]
-            used = sorted({number for _, numbers in chosen for number in numbers})
+            used = sorted({number for one in chosen for number in one.queries})
             place = {number: place for place, number in enumerate(used)}
             yield _Block(
                 arrays,
                 [lists[number].peaks for number in used],
-                [(one, [place[number] for number in numbers]) for one, numbers in chosen],
+                [
+                    (one.graph or one.molecule, [place[number] for number in one.queries])
+                    for one in chosen
+                ],
             )
 
-    results: Iterator[list[list[Explained]] | str]
+    results: Iterator[_Scored | str]
     if n_processes > 1:
-        results = in_order(_explain_block, blocks(), n_processes, "break molecules")
+        results = in_order(_score_block, blocks(), n_processes, "break molecules")
     else:
-        results = map(_explain_block, blocks())
-    for start, result in zip(range(0, len(molecules), _BLOCK), results, strict=True):
-        chosen = molecules[start : start + _BLOCK]
+        results = map(_score_block, blocks())
+    for result in results:
         if isinstance(result, str):
             raise StructureError(result)
-        yield [
-            dict(zip(numbers, of_one, strict=True))
-            for (_, numbers), of_one in zip(chosen, result, strict=True)
-        ]
+        yield result
 
 
-def _explain_block(block: _Block) -> list[list[Explained]] | str:
-    """Return what each molecule explains of each of its queries, or why one cannot be broken."""
+def _score_block(block: _Block) -> _Scored | str:
+    """Return the scores of the molecules of a block, or why one cannot be broken."""
     scorers = {mode: _scorer(arrays) for mode, arrays in block.scorers.items()}
     queries = [
         _query(
@@ -151,20 +186,29 @@ def _explain_block(block: _Block) -> list[list[Explained]] | str:
         for peaks in block.queries
     ]
     modes = [peaks.ion_mode for peaks in block.queries]
-    found = []
+    graphs: list[bytes] = []
+    explained: list[list[Explained]] = [[] for _ in queries]
     for molecule, numbers in block.molecules:
         try:
-            table = FragmentTable.of(molecule)
+            if isinstance(molecule, Molecule):
+                table = FragmentTable.of(molecule)
+                graphs.append(table.ordered.to_bytes())
+            else:
+                table = FragmentTable.of_graph(OrderedGraph.from_bytes(molecule))
         except StructureError as error:
             return str(error)
-        explained: dict[int, Explained] = {}
         for mode, scorer in scorers.items():
             of_mode = [number for number in numbers if modes[number] == mode]
             if of_mode:
                 in_turn = scorer.explain(table, [queries[number] for number in of_mode])
-                explained |= dict(zip(of_mode, in_turn, strict=True))
-        found.append([explained[number] for number in numbers])
-    return found
+                for number, one in zip(of_mode, in_turn, strict=True):
+                    explained[number].append(one)
+    # Each query's come out in the order of the molecules, as they went in.
+    scores = [
+        iter(query.scores(found).tolist()) for query, found in zip(queries, explained, strict=True)
+    ]
+    of_molecules = [next(scores[number]) for _, numbers in block.molecules for number in numbers]
+    return _Scored(np.array(of_molecules, np.float64), graphs)
 
 
 @lru_cache(maxsize=4)

@@ -57,6 +57,7 @@ from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.molecule import Molecule
 from specvae.progress import Progress, Silence
 from specvae.spectra.sparse import SparseMatrix
@@ -557,10 +558,12 @@ class EvidencePool:
         lists: Sequence[tuple[Spectrum, CandidateSet]],
         n_jobs: int | None = 1,
         progress: Progress | None = None,
+        cache: GraphCache | None = None,
     ) -> list[NDArray[np.float64]]:
         """Return `fragment_scores` of several queries' candidates; each molecule is broken once.
 
-        `n_jobs` is the number of processes that do so, None for one per core.
+        `n_jobs` is the number of processes that do so, None for one per core; `cache` keeps the
+        graphs of molecules for later runs.
         """
         progress = progress or Silence()
         try:
@@ -569,6 +572,7 @@ class EvidencePool:
                 [FragmentList(Peaks.of(query), list(found.molecules)) for query, found in lists],
                 n_jobs,
                 lambda done, total: progress.progress("breaking candidates", done, total),
+                cache,
             )
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None

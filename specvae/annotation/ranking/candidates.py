@@ -21,6 +21,7 @@ from specvae.molecules.candidates import (
     usable_structures,
 )
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
+from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.structure_cache import StructureCache
 from specvae.progress import Progress
 from specvae.report import ReadReport
@@ -46,6 +47,11 @@ class CandidateSource:
     restriction
         Which of them are ranked; None: all.
 
+    Attributes
+    ----------
+    graphs
+        Where the graphs of candidates are kept that are broken into fragments.
+
     Raises
     ------
     InputError
@@ -66,6 +72,7 @@ class CandidateSource:
         self._layout = layout
         self._cache = FingerprintCache()
         self._structures = StructureCache()
+        self.graphs = GraphCache()
         self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
         if self._pool is not None and not self._pool.is_current:
             report.note("pool of an earlier version, whose structures may differ: build it again")

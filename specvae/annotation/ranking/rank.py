@@ -228,7 +228,7 @@ def _ranked(
         broken = [
             (query.spectrum, one.broken) for (query, _), one in zip(listed, beside, strict=True)
         ]
-        fragments = pool.fragment_scores_of(broken, n_jobs, progress)
+        fragments = pool.fragment_scores_of(broken, n_jobs, progress, source.graphs)
         pooled = [pool.evidence(one, scores) for one, scores in zip(beside, fragments, strict=True)]
     for scores, prior in zip(both, priors, strict=True):
         if prior is not None:

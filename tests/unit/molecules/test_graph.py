@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, compiled_with
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import (
+    ATOM_CLASSES,
+    BOND_CLASSES,
+    Graph,
+    OrderedGraph,
+    compiled_with,
+)
 
 MOLECULES = (
     "CC(=O)C=CC(=O)NC(C)C",
@@ -82,6 +89,25 @@ def test_bonds_have_enthalpies_and_orders_of_one_kekule_structure() -> None:
     others = {tuple(bond) for bond in graph.bonds[~ring, :2].tolist()}
     assert others == {(5, 6), (6, 7), (6, 8)}
     assert sorted(graph.bonds[~ring, 4].tolist()) == [327, 346, 745]
+
+
+@pytest.mark.parametrize("smiles", [*MOLECULES, "Cl[Pt](Cl)([NH3])[NH3]", "[Zn+2].[O-]C(C)=O"])
+def test_a_graph_is_read_as_it_was_written(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    taken = OrderedGraph.of(mol)
+    found = OrderedGraph.from_bytes(taken.to_bytes())
+    pairs = [(taken.order, found.order), (taken.graph.atoms, found.graph.atoms)]
+    pairs += [(taken.graph.bonds, found.graph.bonds)]
+    np.testing.assert_array_equal(taken.graph.masses, found.graph.masses)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
+        # Compiled functions are compiled for arrays of these types.
+        assert one.dtype == other.dtype
+        assert other.flags.aligned
+        assert not other.flags.writeable
+    table = FragmentTable.of_graph(found)
+    np.testing.assert_array_equal(table.masks, FragmentTable.of(mol).masks)
+    assert table.ordered.to_bytes() == taken.to_bytes()
 
 
 def test_functions_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:

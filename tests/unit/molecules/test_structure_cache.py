@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from specvae.limits import changed_limits
-from specvae.molecules import structure_cache, structures
+from specvae.molecules import entry_store, structures
+from specvae.molecules.cache import digest
 from specvae.molecules.candidates import read_candidates
+from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import parse_texts
@@ -26,7 +28,7 @@ TEXTS = [
 
 @pytest.fixture(autouse=True)
 def every_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structure_cache, "_FEWEST", 1)
+    monkeypatch.setattr(entry_store, "_FEWEST", 1)
 
 
 def kept(folder: Path, texts: Sequence[tuple[str, str]] = TEXTS) -> list[Molecule]:
@@ -117,7 +119,7 @@ def test_other_limits_have_a_cache_of_their_own(tmp_path: Path) -> None:
 
 
 def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structure_cache, "MOST_STRUCTURES", 4)
+    monkeypatch.setattr(entry_store, "MOST_ENTRIES", 4)
     kept(tmp_path, TEXTS[:2])
     os.utime(parts(tmp_path)[0], (1.0, 1.0))
     kept(tmp_path, TEXTS[2:4])  # opening the cache is a use of its parts
@@ -125,10 +127,11 @@ def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for age, path in enumerate(parts(tmp_path), start=1):
         os.utime(path, (age, age))
     oldest = parts(tmp_path)[0]
-    cache = StructureCache(tmp_path / "elsewhere")
-    cache.directory = oldest.parent
-    cache.put(TEXTS[4:], [Molecule.parse(*pair) for pair in TEXTS[4:]])
-    cache.save()
+    store = EntryStore(tmp_path / "elsewhere", "structures")
+    store.directory = oldest.parent
+    for text in TEXTS[4:]:
+        store.put(digest(text[0]), b"of another structure")
+    store.save()
     assert len(parts(tmp_path)) == 2
     assert not oldest.exists()
 
@@ -136,7 +139,7 @@ def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_few_structures_are_not_worth_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(structure_cache, "_FEWEST", len(TEXTS) + 1)
+    monkeypatch.setattr(entry_store, "_FEWEST", len(TEXTS) + 1)
     kept(tmp_path)
     assert not parts(tmp_path)
 

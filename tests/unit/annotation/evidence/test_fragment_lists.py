@@ -1,6 +1,7 @@
 """Fragment scores of many queries' candidates are those of each query alone."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from specvae.annotation.evidence.fragment_lists import FragmentList, score_lists
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
-from specvae.molecules import workers
+from specvae.molecules import entry_store, workers
 from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.molecule import Molecule
 
 SMILES = (CAFFEINE, "CCOc1ccc(NC(C)=O)cc1", "CC(=O)Oc1ccccc1C(=O)O", "CCCCOC(=O)c1ccccc1")
@@ -96,6 +98,25 @@ def test_queries_of_both_modes_and_without_peaks_share_a_molecule() -> None:
         np.testing.assert_array_equal(scores, alone)
     assert found[2].tolist() == [0.0, 0.0]
     assert len(set(found[0].tolist() + found[3].tolist())) == 4
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_was_broken_needs_no_molecule_again(
+    n_jobs: int, tmp_path: Path, broken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda n, **_: ThreadPoolExecutor(n))
+    monkeypatch.setattr(fragment_lists, "_BLOCK", 2)
+    monkeypatch.setattr(fragment_lists, "_WORTH_PROCESSES", 4)
+    monkeypatch.setattr(entry_store, "_FEWEST", 1)
+    wanted = alone()
+    some = [FragmentList(one.peaks, one.molecules[:2]) for one in lists()[:2]]  # not the last one
+    score_lists(standard_scorers(), some, n_jobs, cache=GraphCache(tmp_path))
+    for expected in (["CCCCOC(=O)c1ccccc1"], []):
+        broken.clear()
+        found = score_lists(standard_scorers(), lists(), n_jobs, cache=GraphCache(tmp_path))
+        assert broken == expected
+        for scores, of_query in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(scores, of_query)
 
 
 def test_what_cannot_be_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

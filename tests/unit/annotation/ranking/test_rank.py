@@ -24,7 +24,7 @@ from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
-from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
@@ -263,14 +263,14 @@ def test_an_unusable_candidate_ends_no_run(
     monkeypatch.setattr(annotator, "evidence_pool", pool)
     # No other test has had it broken, and kept the table.
     broken = Molecule.parse("CC(=O)Nc1ccc(OCCCF)cc1")
-    fragments_of = FragmentTable._of_mol
+    graph_of = OrderedGraph.of
 
-    def of_mol(mol: Chem.Mol, n_steps: int, max_fragments: int) -> FragmentTable:
+    def of_mol(mol: Chem.Mol) -> OrderedGraph:
         if Chem.MolToSmiles(mol) == broken.smiles:
             raise Chem.KekulizeException("Can't kekulize mol.")
-        return fragments_of(mol, n_steps, max_fragments)
+        return graph_of(mol)
 
-    monkeypatch.setattr(FragmentTable, "_of_mol", of_mol)
+    monkeypatch.setattr(OrderedGraph, "of", of_mol)
     path = tmp_path / "candidates.csv"
     rows = "".join(f"{query.query_id},{s},{s[:4]}\n" for s in (broken.smiles, CAFFEINE, "CCO"))
     path.write_text(f"query_id,smiles,name\n{rows}", encoding="utf-8")

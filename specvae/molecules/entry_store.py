@@ -1,0 +1,155 @@
+"""Entries of bytes kept on disk by their digests.
+
+A part is a file that is written once, under a temporary name: sorted keys, where each entry ends,
+entries. It is mapped into memory, so that a run reads what it asks for only, and each entry is
+compared with a checksum: what is damaged is not there. Where there are too many entries, the parts
+that were not used for longest go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.files import atomic_path
+from specvae.molecules.cache import find, halves
+
+MOST_ENTRIES = 1_000_000
+"""That a store keeps, each in some 500 bytes."""
+
+_MAGIC_BYTES = 24
+_SUM_BYTES = 8
+_FEWEST = 1000  # entries that are worth a part
+_MOST_UNSAVED = 50_000
+
+
+class _Part(NamedTuple):
+    """An open part: first halves and second halves of the keys, ends of entries, entries."""
+
+    keys: NDArray[np.uint64]
+    rest: NDArray[np.uint64]
+    ends: NDArray[np.uint64]
+    entries: NDArray[np.uint8]
+
+
+class EntryStore:
+    """Entries by their keys, which are digests.
+
+    Parameters
+    ----------
+    directory
+        Where it lies. It is made when first needed. A folder that cannot be written to is no error:
+        nothing is kept then.
+    kind
+        What the entries are, in a word: its files begin with it.
+    """
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        self.directory = directory
+        self._magic = f"specvae {kind} 1\n".encode().ljust(_MAGIC_BYTES, b"\0")
+        self._unsaved: dict[bytes, bytes] = {}
+        self._parts: list[_Part] = []
+        with suppress(OSError):
+            # Of several entries of a key the same: the newest part is asked first.
+            for path in sorted(self.directory.glob("part-*.bin"), key=_age):
+                part = _opened(path, self._magic)
+                if part is not None:
+                    self._parts.append(part)
+
+    def lookup(self, keys: Iterable[bytes]) -> dict[int, bytes]:
+        """Return the entries of those keys that have one, by their places."""
+        found: dict[int, bytes] = {}
+        listed = list(keys) if self._parts else []
+        if not listed:
+            return found
+        wanted = halves(listed)
+        for part in self._parts:
+            rows, places = find(part.keys, part.rest, wanted)
+            for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+                if row not in found and (entry := _entry(part, place)) is not None:
+                    found[row] = entry
+        return found
+
+    def put(self, key: bytes, entry: bytes) -> None:
+        """Keep an entry."""
+        self._unsaved[key] = entry
+        if len(self._unsaved) >= _MOST_UNSAVED:
+            self.save()
+
+    def save(self) -> None:
+        """Write what was put in, if it is worth a file."""
+        unsaved, self._unsaved = self._unsaved, {}
+        if len(unsaved) < _FEWEST:
+            return
+        with suppress(OSError):
+            path = self.directory / f"part-{uuid.uuid4().hex}.bin"
+            with atomic_path(path) as temporary:
+                _write(temporary, self._magic, unsaved)
+            _drop_oldest(self.directory)
+
+
+def _sum(entry: bytes) -> bytes:
+    return hashlib.blake2b(entry, digest_size=_SUM_BYTES).digest()
+
+
+def _age(path: Path) -> float:
+    return -path.stat().st_mtime
+
+
+def _entry(part: _Part, place: int) -> bytes | None:
+    """Return an entry, None if it is damaged."""
+    begin = int(part.ends[place - 1]) if place else 0
+    data = part.entries[begin : int(part.ends[place])].tobytes()
+    if _sum(data[_SUM_BYTES:]) != data[:_SUM_BYTES]:
+        return None
+    return data[_SUM_BYTES:]
+
+
+def _write(path: Path, magic: bytes, entries: dict[bytes, bytes]) -> None:
+    keys = halves(entries)
+    order = np.argsort(keys[:, 0], kind="stable")
+    values = list(entries.values())
+    chosen = [values[row] for row in order.tolist()]
+    ends = np.cumsum([_SUM_BYTES + len(value) for value in chosen], dtype="<u8")
+    with path.open("wb") as stream:
+        stream.write(magic)
+        stream.write(len(chosen).to_bytes(8, "little"))
+        for column in (keys[order, 0], keys[order, 1], ends):
+            stream.write(column.astype("<u8").tobytes())
+        for value in chosen:
+            stream.write(_sum(value) + value)
+
+
+def _opened(path: Path, magic: bytes) -> _Part | None:
+    """Open a part; remove it if it is not whole."""
+    with suppress(OSError, ValueError, IndexError):
+        content = np.memmap(path, np.uint8, "r")
+        begin = _MAGIC_BYTES + 8
+        n = int.from_bytes(content[begin - 8 : begin].tobytes(), "little")
+        entries = begin + 3 * 8 * n
+        if content[:_MAGIC_BYTES].tobytes() == magic and n and entries < len(content):
+            keys, rest, ends = content[begin:entries].view("<u8").reshape(3, n)
+            if entries + int(ends[-1]) == len(content):
+                with suppress(OSError):  # a folder that others wrote
+                    path.touch()
+                return _Part(keys, rest, ends, content[entries:])
+    with suppress(OSError):
+        path.unlink()
+    return None
+
+
+def _drop_oldest(directory: Path) -> None:
+    n_kept = 0
+    for path in sorted(directory.glob("part-*.bin"), key=_age):
+        with path.open("rb") as stream:
+            stream.seek(_MAGIC_BYTES)
+            n_kept += int.from_bytes(stream.read(8), "little")
+        if n_kept > MOST_ENTRIES:
+            path.unlink()

@@ -1,0 +1,41 @@
+"""Graphs of molecules kept on disk: fragments of a second run need no molecule of RDKit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rdkit import rdBase
+
+from specvae.molecules.cache import default_cache_directory, digest
+from specvae.molecules.entry_store import EntryStore
+from specvae.molecules.graph import GRAPH_VERSION
+from specvae.molecules.molecule import STANDARD_VERSION
+
+
+class GraphCache:
+    """Graphs of molecules by their texts, as `OrderedGraph.to_bytes` writes them.
+
+    Parameters
+    ----------
+    directory
+        Where it lies; None for `default_cache_directory`; see `EntryStore`.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        name = f"s{STANDARD_VERSION}-g{GRAPH_VERSION}-rdkit{rdBase.rdkitVersion}"
+        folder = directory or default_cache_directory()
+        self._store = EntryStore(folder / "graphs" / name, "graphs")
+
+    def lookup(self, texts: Sequence[str]) -> list[bytes | None]:
+        """Return the graphs of molecules with these SMILES; None for what is not kept."""
+        found = self._store.lookup(map(digest, texts))
+        return [found.get(row) for row in range(len(texts))]
+
+    def put(self, text: str, graph: bytes) -> None:
+        """Keep a graph."""
+        self._store.put(digest(text), graph)
+
+    def save(self) -> None:
+        """Write what was put in, if it is worth a file."""
+        self._store.save()
