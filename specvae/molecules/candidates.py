@@ -6,7 +6,9 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +28,7 @@ from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows
+from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import LocalEngine
 from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
@@ -33,6 +36,9 @@ from specvae.report import ReadReport, Reason
 _FIRST_BLOCK = 14
 _CHECKED_ROWS = 16_384
 _FAR_ROWS = 1024  # that lie between two rows of a pool which are read apart
+
+NOT_PARSED = "mass of no query, by its text: not parsed"
+"""The note on rows of a long table that a `MassScreen` left out."""
 
 Strings = NDArray[np.object_]
 Molecules = NDArray[np.object_]
@@ -343,6 +349,7 @@ def read_candidates(
     report: ReadReport | None = None,
     n_jobs: int | None = 1,
     cache: StructureCache | None = None,
+    screen: MassScreen | None = None,
 ) -> CandidateSet:
     """Read a table of candidates.
 
@@ -357,6 +364,10 @@ def read_candidates(
         Processes that parse a long table, None for one per core.
     cache
         Where structures are looked up and kept; None for no cache.
+    screen
+        Knows the masses of the queries: rows of a long table that have none of them are neither
+        parsed nor candidates, and the report counts them. It has no effect where candidates go by
+        ``query_id``. None: all rows are parsed.
 
     Raises
     ------
@@ -364,13 +375,37 @@ def read_candidates(
         If the file cannot be used, or has more structures than the limit `table_rows`.
     """
     report = report if report is not None else ReadReport()
+    before = replace(report, skips=[*report.skips], notes=Counter(report.notes))
+    rows = _rows(path, report, n_jobs, cache, screen)
+    if screen is not None and screen.n_left_out and any(row.query_id for row in rows):
+        # It names its queries after ten thousand rows or more, and needs all of them.
+        screen.forget()
+        report.n_read, report.skips, report.notes = before.n_read, before.skips, before.notes
+        rows = _rows(path, report, n_jobs, cache)
+    if screen is not None and screen.n_left_out:
+        report.n_read += screen.n_left_out
+        report.notes[NOT_PARSED] += screen.n_left_out
+    return _table(path, rows, report)
+
+
+def _rows(
+    path: Path,
+    report: ReadReport,
+    n_jobs: int | None,
+    cache: StructureCache | None,
+    screen: MassScreen | None = None,
+) -> list[Row]:
     most = limits().table_rows
-    rows = list(itertools.islice(read_rows(path, report, n_jobs, cache), most + 1))
-    if len(rows) > most:
+    rows = list(itertools.islice(read_rows(path, report, n_jobs, cache, screen), most + 1))
+    if len(rows) + (0 if screen is None else screen.n_left_out) > most:
         raise InputError(
             f"{path}: more than {most:,} structures (table_rows), which are held in memory; "
             "'specvae pool build' makes a pool of any number"
         )
+    return rows
+
+
+def _table(path: Path, rows: list[Row], report: ReadReport) -> CandidateSet:
     has_query_ids = any(row.query_id for row in rows)
     if has_query_ids:
         for row in rows:

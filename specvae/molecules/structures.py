@@ -23,6 +23,7 @@ from specvae.files import open_unpacked
 from specvae.limits import limits
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.structure_cache import StructureCache
+from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
 
@@ -76,6 +77,8 @@ _PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
 # Starting a process costs as much as parsing some thousand structures.
 _WORTH_PROCESSES = 10_000
+# All rows of a shorter table are parsed, and what is wrong with any of them is reported.
+_WORTH_SCREENING = 10_000
 
 
 class Cells(NamedTuple):
@@ -181,6 +184,7 @@ def read_rows(
     report: ReadReport,
     n_jobs: int | None = 1,
     cache: StructureCache | None = None,
+    screen: MassScreen | None = None,
 ) -> Iterator[Row]:
     """Yield the usable structures of a CSV, TSV, SMI or SDF file in order.
 
@@ -201,6 +205,9 @@ def read_rows(
         `specvae.molecules.workers.processes`.
     cache
         Where structures are looked up and kept; None for no cache.
+    screen
+        Leaves out rows of a long file (10,000 rows and more) before they are parsed, and remembers
+        them; rows with a ``query_id`` never. None: all rows are parsed.
 
     Raises
     ------
@@ -210,6 +217,8 @@ def read_rows(
         If the system ends one of the processes.
     """
     cells = read_cells(path, report)
+    if screen is not None:
+        cells = _screened(cells, screen)
     for (line, row), molecule in _parsed(cells, n_jobs, cache):
         if isinstance(molecule, str):
             report.skip(str(path), line, record_of(row), Reason.BAD_STRUCTURE, molecule)
@@ -245,6 +254,21 @@ def record_of(cells: Cells) -> str:
     """Return what a row is called in a list of skipped ones."""
     smiles, inchi, _, name, id_, query_id = cells
     return id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
+
+
+def _screened(rows: Iterator[tuple[int, Cells]], screen: MassScreen) -> Iterator[tuple[int, Cells]]:
+    """Yield the rows of a long file that must be parsed, and all of a short one."""
+    head = list(itertools.islice(rows, _WORTH_SCREENING))
+    if len(head) < _WORTH_SCREENING:
+        yield from head
+        return
+    most = limits().table_rows  # as many as may be remembered
+    rows = itertools.chain(head, rows)
+    while screen.n_left_out <= most and (taken := list(itertools.islice(rows, _BATCH))):
+        unnamed = [row for row in taken if not row[1].query_id]
+        wanted = screen.wanted([row[1][:2] for row in unnamed]).tolist()
+        left_out = {row[0] for row, is_wanted in zip(unnamed, wanted, strict=True) if not is_wanted}
+        yield from (row for row in taken if row[0] not in left_out)
 
 
 class _Shared:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +23,8 @@ from specvae.molecules.candidates import (
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.structure_cache import StructureCache
+from specvae.molecules.structures import read_cells
+from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
 
@@ -46,6 +48,9 @@ class CandidateSource:
         Processes that parse a long table, None for one per core.
     restriction
         Which of them are ranked; None: all.
+    queries
+        All for which candidates will be asked. Rows of a long table that have the mass of none of
+        them are not parsed, unless the report is strict. None: any query may come.
 
     Attributes
     ----------
@@ -66,6 +71,7 @@ class CandidateSource:
         report: ReadReport,
         n_jobs: int | None = 1,
         restriction: Restriction | None = None,
+        queries: Iterable[Query] | None = None,
     ) -> None:
         self.ppm = ppm
         self._restriction = restriction or Restriction()
@@ -78,10 +84,13 @@ class CandidateSource:
             report.note("pool of an earlier version, whose structures may differ: build it again")
         if self._pool is not None and not self._pool.has_checksums:
             report.note("pool without checksums, whose damage is not noticed: build it again")
-        self._table = (
-            None if self._pool else read_candidates(path, report, n_jobs, self._structures)
-        )
-        if self._table is not None and not len(self._table):
+        self._screen: MassScreen | None = None
+        if queries is not None and not report.strict:
+            self._screen = MassScreen(chain.from_iterable(map(_masses, queries)), ppm)
+        self._table: CandidateSet | None = None
+        if self._pool is None:
+            self._table = read_candidates(path, report, n_jobs, self._structures, self._screen)
+        if self._table is not None and not len(self._table) and not self._n_left_out:
             raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
 
     def __enter__(self) -> Self:
@@ -118,14 +127,28 @@ class CandidateSource:
             return Refusal(Cause.NO_ION)
         source = self._pool if self._pool is not None else self._table
         assert source is not None
-        masses = [ion.neutral_mass(query.precursor_mz) for ion in query.ions]
-        # An ion of a light precursor may have no room for a molecule.
-        sets = [source.within(max(each, 0.0), self.ppm) for each in masses]
+        sets = [source.within(each, self.ppm) for each in _masses(query)]
         if not any(map(len, sets)):
             text = f"no candidates within {self.ppm:g} ppm"
-            nearest = min(source.nearest_ppm(each) for each in masses if each > 0.0 or each == mass)
+            masses = [ion.neutral_mass(query.precursor_mz) for ion in query.ions]
+            nearest = min(self._nearest_ppm(m) for m in masses if m > 0.0 or m == mass)
             return Refusal(Cause.NONE_WITHIN, text, nearest)
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
+
+    @property
+    def _n_left_out(self) -> int:
+        return 0 if self._screen is None else self._screen.n_left_out
+
+    def _nearest_ppm(self, mass: float) -> float:
+        """Return how far the nearest candidate's exact mass is, rows that were not parsed too."""
+        if self._pool is not None:
+            return self._pool.nearest_ppm(mass)
+        assert self._table is not None
+        nearest = self._table.nearest_ppm(mass) if len(self._table) else np.inf
+        if self._screen is None or not self._screen.n_left_out:
+            return nearest
+        distance = self._screen.nearest(mass, nearest * abs(mass) * 1e-6)
+        return min(nearest, distance / abs(mass) * 1e6)
 
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
         """Return those that the user asks for, one per first block."""
@@ -166,3 +189,25 @@ class CandidateSource:
         )
         ends = np.cumsum([len(candidates) for candidates in sets])
         return np.split(table, ends[:-1]) if sets else []
+
+
+def require_candidates(path: Path, layout: FingerprintLayout) -> None:
+    """Refuse a file that holds no candidates by its first lines, or a pool by its fingerprints.
+
+    Raises
+    ------
+    InputError
+        If it is missing, of another kind, or a table without structures.
+    """
+    if path.suffix == ".h5":
+        CandidatePool.open(path, layout).close()
+    else:
+        next(read_cells(path, ReadReport()), None)
+
+
+def _masses(query: Query) -> list[float]:
+    """Return the neutral masses that a query's candidates may have, in Da, by its ions."""
+    if query.precursor_mz is None:
+        return []
+    # An ion of a light precursor may have no room for a molecule.
+    return [max(ion.neutral_mass(query.precursor_mz), 0.0) for ion in query.ions]

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
 from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
@@ -186,33 +186,36 @@ class RankingRun:
         InputError
             If a file cannot be used.
         """
+        options = self.options
+        # A wrong file is refused before a long one is read.
         sources = _listed(spectra)
         for queries in sources:
             if isinstance(queries, Path):
-                # A wrong file of queries is refused before a long file of candidates is read.
                 sniff_format(queries)
-        options, annotator = self.options, self.annotator
+        require_candidates(options.candidates, self.annotator.layout)
+        all_groups: list[list[Query | Unranked]] = []
+        numbers: list[tuple[int, int]] = []
+        by_fields: list[list[Query | Unranked]] = []
+        for number, queries in enumerate(sources):
+            groups, by_field = self._grouped(queries)
+            all_groups += groups
+            numbers += ((number, feature) for feature in range(len(groups)))
+            by_fields += by_field
+        self.merging = _merging(options.merge_by, by_fields)
         with (
             kept_processes(),
             CandidateSource(
                 options.candidates,
-                annotator.layout,
+                self.annotator.layout,
                 options.ppm,
                 self.candidates,
                 options.n_jobs,
                 self._restriction,
+                [query for group in all_groups for query in group if isinstance(query, Query)],
             ) as source,
         ):
             self.tally.listed_ids = source.listed_ids
-            found = RunInputs(source, [], [])
-            by_fields: list[list[Query | Unranked]] = []
-            for number, queries in enumerate(sources):
-                groups, by_field = self._grouped(queries)
-                found.groups.extend(groups)
-                found.numbers.extend((number, feature) for feature in range(len(groups)))
-                by_fields += by_field
-            self.merging = _merging(options.merge_by, by_fields)
-            yield found
+            yield RunInputs(source, all_groups, numbers)
 
     def _grouped(
         self, queries: Path | Iterable[Spectrum]

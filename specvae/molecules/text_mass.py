@@ -1,0 +1,515 @@
+"""Masses that a structure may have, by its text alone, so that most of a long table is not parsed.
+
+The atoms and hydrogens of a SMILES are counted as RDKit counts them: atoms of the organic subset
+get the hydrogens that their lowest sufficient valence leaves, those in brackets have what is
+written. The formula of an InChI has them all. Standardisation (`specvae.molecules.molecule`) moves
+protons to balance charges and changes no other atom. A structure with p positive and n negative
+charges therefore has one of the masses with -p to +n further hydrogens, and for an InChI, whose
+charges within a neutral molecule are not written, one hydrogen more on either side.
+
+What is not understood, or might be read otherwise, has no mass here and must be parsed: several
+components, isotopes, metals, wildcards, unusual valences, atom classes, names behind the SMILES. A
+text that has masses here may still be one that cannot be parsed, such as a ring of aromatic atoms
+that no double bonds fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+
+from specvae.errors import StructureError
+from specvae.limits import limits
+from specvae.molecules.graph import compiled, inner
+from specvae.molecules.molecule import Molecule, quiet_rdkit
+
+Texts = tuple[str, str]
+"""SMILES and InChI as a table has them, "" for none."""
+
+_ROUNDING = 1e-5  # Da: sums of the same masses in another order differ by less
+_DIGITS = 1e-8  # Da, that a distance may be too large
+
+_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL, _SE, _BR, _I = map(
+    Chem.GetPeriodicTable().GetAtomicNumber,
+    ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I"),
+)
+_MASSES = np.array([Chem.GetPeriodicTable().GetMostCommonIsotopeMass(n) for n in range(_I + 1)])
+_UNDERSTOOD = (_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL, _SE, _BR, _I)
+
+# By atomic number: lowest and highest valence, whether a SMILES may have it charged or aromatic,
+# and whether it may be charged in a molecule that an InChI calls neutral.
+_LEAST, _MOST, _MAY_BE_CHARGED, _MAY_BE_AROMATIC, _CHARGED_WITHIN = range(5)
+_TRAITS = np.zeros((_I + 1, 5), np.int64)
+_TRAITS[list(_UNDERSTOOD), :2] = 1
+_TRAITS[[_O, _S, _SE], :2] = 2
+_TRAITS[[_B, _N, _P], :2] = 3
+_TRAITS[[_C, _SI], :2] = 4
+_TRAITS[[_P, _S, _SE], _MOST] = 5, 6, 6
+_TRAITS[[_C, _N, _O, _P, _S], _MAY_BE_CHARGED] = True
+_TRAITS[[_C, _N, _O, _S, _SE], _MAY_BE_AROMATIC] = True
+_TRAITS[[_B, _N, _SI, _P, _S, _SE], _CHARGED_WITHIN] = True
+
+_NO_BOND, _SINGLE, _DOUBLE = 0, 1, 2
+_ORDERS = np.zeros(256, np.int64)  # by letter
+for _letter, _order in (("-", 1), ("/", 1), ("\\", 1), ("=", 2), ("#", 3)):
+    _ORDERS[ord(_letter)] = _order
+
+_N_LETTERS = 128
+_N_RINGS = 100
+
+
+def _elements() -> NDArray[np.int64]:
+    """Return atomic numbers by 128 x first letter + second letter, 0 for none."""
+    found = np.zeros(_N_LETTERS * _N_LETTERS, np.int64)
+    for number in _UNDERSTOOD:
+        symbol = Chem.GetPeriodicTable().GetElementSymbol(number)
+        found[_N_LETTERS * ord(symbol[0]) + (ord(symbol[1]) if len(symbol) > 1 else 0)] = number
+    return found
+
+
+_ELEMENTS = _elements()
+
+
+class TextMasses(NamedTuple):
+    """Masses that structures may have, each with a hydrogen more than the one before.
+
+    Attributes
+    ----------
+    lightest
+        In Da, shape (n,); not-a-number for texts that are not understood.
+    n_further
+        How many masses there are beside it, shape (n,).
+    """
+
+    lightest: NDArray[np.float64]
+    n_further: NDArray[np.int64]
+
+    def each(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return all masses one after the other, and the text that each is of."""
+        n = self.n_further + 1
+        rows = np.repeat(np.arange(len(n)), n)
+        step = np.arange(len(rows)) - np.repeat(np.cumsum(n) - n, n)
+        return self.lightest[rows] + step * _MASSES[_H], rows
+
+
+def text_masses(texts: Sequence[str]) -> TextMasses:
+    """Return the masses that structures may have after standardisation, by their SMILES or InChI.
+
+    Those whose `lightest` mass is a number have one of the masses given, if they can be parsed.
+    """
+    most = limits()
+    lightest = np.full(len(texts), np.nan)
+    n_further = np.zeros(len(texts), np.int64)
+    lines = "\n".join([*texts, ""]).encode("ascii", "replace")
+    if lines.count(b"\n") == len(texts):
+        data = np.frombuffer(lines, np.uint8)
+        longest = min(most.structure_characters, most.structure_atoms)
+        found = longest, lightest, n_further
+        _read_smiles(data, _ELEMENTS, _TRAITS, _ORDERS, _MASSES, *found)
+        if b"InChI=" in lines:
+            _read_inchi(data, _ELEMENTS, _TRAITS, _MASSES, *found)
+    return TextMasses(lightest, n_further)
+
+
+class MassScreen:
+    """Tells which rows of a table may have the mass of a query, and remembers the others.
+
+    It is for one reading of one table.
+
+    Parameters
+    ----------
+    masses
+        Neutral masses of the queries, in Da.
+    ppm
+        Largest distance of a candidate's mass from a query's.
+    """
+
+    def __init__(self, masses: Iterable[float], ppm: float) -> None:
+        centres = np.unique(np.fromiter(masses, np.float64))
+        widths = np.abs(centres) * ppm * 1e-6 + _ROUNDING
+        self._begins, self._ends = _disjoint(centres - widths, centres + widths)
+        self._left_out: list[Texts] = []
+        self._masses: list[NDArray[np.float64]] = []
+        self._rows: list[NDArray[np.int64]] = []
+        self._by_mass: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
+        self._exact: dict[int, float] = {}
+
+    @property
+    def n_left_out(self) -> int:
+        """How many rows were not wanted."""
+        return len(self._left_out)
+
+    def forget(self) -> None:
+        """Forget the rows that were not wanted: all are read, for another reason than mass."""
+        self._left_out, self._masses, self._rows = [], [], []
+
+    def wanted(self, texts: Sequence[Texts]) -> NDArray[np.bool_]:
+        """Return which rows must be parsed, shape (n,).
+
+        They may have the mass of a query, by one of their texts, or have a text that is not
+        understood, or none.
+        """
+        is_stated = np.zeros(len(texts), np.bool_)
+        kept = np.zeros(len(texts), np.bool_)
+        masses, rows = [], []
+        for column in zip(*texts, strict=True):
+            stated = np.flatnonzero([bool(text) for text in column])
+            found = text_masses([column[row] for row in stated.tolist()])
+            each, places = found.each()
+            is_stated[stated] = True
+            kept[stated[np.isnan(found.lightest)]] = True
+            kept[stated[places[self._holds(each)]]] = True
+            masses.append(each)
+            rows.append(stated[places])
+        kept |= ~is_stated
+        # Where the others stand among all that were left out.
+        place = self.n_left_out - 1 + np.cumsum(~kept)
+        for each, of_text in zip(masses, rows, strict=True):
+            is_left = ~kept[of_text]
+            self._masses.append(each[is_left])
+            self._rows.append(place[of_text[is_left]])
+        self._left_out += [texts[row] for row in np.flatnonzero(~kept).tolist()]
+        return kept
+
+    def nearest(self, mass: float, distance: float) -> float:
+        """Return how far, in Da, the nearest row that was left out is from a mass.
+
+        What cannot be parsed after all does not count. Distances of `distance` or more are not
+        looked for: it is returned instead.
+        """
+        if self._by_mass is None:
+            masses, rows = np.concatenate(self._masses), np.concatenate(self._rows)
+            order = np.argsort(masses, kind="stable")
+            self._by_mass = masses[order], rows[order]
+        masses, rows = self._by_mass
+        middle = int(np.searchsorted(masses, mass))
+        for places in (range(middle, len(masses)), range(middle - 1, -1, -1)):
+            for place in places:
+                # One of the masses that a row may have is its own.
+                if abs(masses[place] - mass) > distance - _DIGITS:
+                    break
+                distance = min(distance, abs(self._exact_mass(int(rows[place])) - mass))
+        return distance
+
+    def _exact_mass(self, row: int) -> float:
+        if row not in self._exact:
+            try:
+                with quiet_rdkit():
+                    self._exact[row] = Molecule.parse(*self._left_out[row]).exact_mass
+            except StructureError:
+                self._exact[row] = np.inf
+        return self._exact[row]
+
+    def _holds(self, masses: NDArray[np.float64]) -> NDArray[np.bool_]:
+        place = np.searchsorted(self._begins, masses, side="right") - 1
+        return np.append(self._ends, -np.inf)[place] >= masses
+
+
+def _disjoint(
+    begins: NDArray[np.float64], ends: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what rising intervals cover together, as intervals that do not overlap."""
+    reached = np.maximum.accumulate(ends)
+    is_first = np.append(True, begins[1:] > reached[:-1])[: len(begins)]
+    return begins[is_first], reached[np.append(is_first[1:], True)[: len(begins)]]
+
+
+# What is kept of each atom of a SMILES while it is read.
+_ELEMENT, _STATED, _IS_CHARGED, _IS_AROMATIC, _BONDS, _RING_BONDS, _BOND_ORDERS, _MULTIPLE = range(
+    8
+)
+_N_FIELDS = 8
+
+# Letters as numbers: Numba takes seconds to compile `ord`.
+_LINE_FEED, _HASH, _PERCENT, _OPENING, _CLOSING, _PLUS, _MINUS, _SLASH = (
+    10,
+    35,
+    37,
+    40,
+    41,
+    43,
+    45,
+    47,
+)
+_ZERO, _NINE, _AT, _UPPER_B, _UPPER_C, _UPPER_H, _UPPER_S = 48, 57, 64, 66, 67, 72, 83
+_BRACKET, _BRACKET_END, _LOWER_A, _LOWER_E, _LOWER_F, _LOWER_I, _LOWER_L = (
+    91,
+    93,
+    97,
+    101,
+    102,
+    105,
+    108,
+)
+_LOWER_P, _LOWER_Q, _LOWER_R, _LOWER_S, _LOWER_Z = 112, 113, 114, 115, 122
+_TO_UPPER = 32
+_INCHI = np.frombuffer(b"InChI=1", np.uint8)
+_MOST_DIGITS = 5
+
+
+@compiled
+def _read_smiles(  # noqa: C901 (what compiled functions call is compiled twice)
+    data: NDArray[np.uint8],
+    elements: NDArray[np.int64],
+    traits: NDArray[np.int64],
+    bond_orders: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    longest: int,
+    lightest: NDArray[np.float64],
+    n_further: NDArray[np.int64],
+) -> None:
+    """Enter the masses of lines, each ended by a line feed, that are clear SMILES."""
+    atoms = np.zeros((longest + 1, _N_FIELDS), np.int64)
+    branches = np.zeros(longest + 1, np.int64)
+    opened = np.zeros(_N_RINGS, np.int64)
+    orders = np.zeros(_N_RINGS, np.int64)
+    charges = np.zeros(2, np.int64)
+    end = -1
+    for row in range(len(lightest)):
+        place = end + 1
+        end = place
+        while data[end] != _LINE_FEED:
+            end += 1
+        if end - place > longest:
+            continue
+        charges[0] = charges[1] = 0
+        for number in range(_N_RINGS):
+            opened[number] = -1
+        n_atoms = n_branches = n_open = bond = letter = 0
+        last = -1
+        is_clear = False
+        while place < end:
+            before, letter = letter, data[place]
+            place += 1
+            if letter == _OPENING:
+                if last < 0 or bond or before == _OPENING:
+                    break
+                branches[n_branches] = last
+                n_branches += 1
+            elif letter == _CLOSING:
+                if n_branches == 0 or bond or before == _OPENING:
+                    break
+                n_branches -= 1
+                last = branches[n_branches]
+            elif bond_orders[letter]:
+                if last < 0 or bond:
+                    break
+                bond = bond_orders[letter]
+            elif _ZERO <= letter <= _NINE or letter == _PERCENT:
+                number = letter - _ZERO
+                if letter == _PERCENT:
+                    first = data[place] - _ZERO
+                    second = data[place + 1] - _ZERO if place < end else -1
+                    if not (0 <= first <= 9 and 0 <= second <= 9):
+                        break
+                    number = 10 * first + second
+                    place += 2
+                other = opened[number]
+                if last < 0 or before == _OPENING or other == last:
+                    break
+                if other < 0:
+                    opened[number] = last
+                    orders[number] = bond
+                    n_open += 1
+                else:
+                    if bond and orders[number] and bond != orders[number]:
+                        break
+                    _join(atoms, other, last, max(bond, orders[number]))
+                    opened[number] = -1
+                    n_open -= 1
+                bond = _NO_BOND
+            else:
+                atom = atoms[n_atoms]
+                for field in range(_N_FIELDS):
+                    atom[field] = 0
+                place = _read_atom(data, place - 1, elements, traits, atom, charges)
+                if place < 0:
+                    break
+                if last >= 0:
+                    _join(atoms, last, n_atoms, bond)
+                last, bond = n_atoms, _NO_BOND
+                n_atoms += 1
+        else:
+            is_clear = n_atoms > 0 and n_branches == 0 and n_open == 0 and bond == _NO_BOND
+        if not is_clear:
+            continue
+        mass = 0.0
+        for number in range(n_atoms):
+            n_hydrogens = _hydrogens(atoms[number], traits)
+            if n_hydrogens < 0:
+                mass = np.nan
+                break
+            mass += weights[atoms[number, _ELEMENT]] + n_hydrogens * weights[_H]
+        # A positive charge may leave with a hydrogen, a negative one bring one.
+        lightest[row] = mass - charges[0] * weights[_H]
+        n_further[row] = charges[0] + charges[1]
+
+
+@inner
+def _join(atoms: NDArray[np.int64], one: int, other: int, order: int) -> None:
+    """Enter a bond in both of its atoms."""
+    is_ring = order == _NO_BOND and atoms[one, _IS_AROMATIC] and atoms[other, _IS_AROMATIC]
+    for atom in (one, other):
+        atoms[atom, _BONDS] += 1
+        if is_ring:
+            atoms[atom, _RING_BONDS] += 1
+        else:
+            atoms[atom, _BOND_ORDERS] += max(order, _SINGLE)
+            atoms[atom, _MULTIPLE] += order > _SINGLE
+
+
+@inner
+def _read_atom(  # noqa: C901 (see above)
+    data: NDArray[np.uint8],
+    place: int,
+    elements: NDArray[np.int64],
+    traits: NDArray[np.int64],
+    atom: NDArray[np.int64],
+    charges: NDArray[np.int64],
+) -> int:
+    """Read an atom of a SMILES; return where it ends, a negative number if it is not clear."""
+    in_bracket = data[place] == _BRACKET
+    place += in_bracket
+    first, second = data[place], data[place + 1]
+    is_aromatic = first >= _LOWER_A
+    has_two = _LOWER_A <= second <= _LOWER_Z
+    if is_aromatic:
+        has_two = in_bracket and first == _LOWER_S and second == _LOWER_E
+        first -= _TO_UPPER
+    elif not in_bracket:
+        has_two = (first == _UPPER_C and second == _LOWER_L) or (
+            first == _UPPER_B and second == _LOWER_R
+        )
+    number = _element(elements, first, second if has_two else 0)
+    place += 2 if has_two else 1
+    if number == 0 or (is_aromatic and not traits[number, _MAY_BE_AROMATIC]):
+        return -1
+    atom[_ELEMENT] = number
+    atom[_IS_AROMATIC] = is_aromatic
+    atom[_STATED] = -1
+    if not in_bracket:
+        return place if number != _H else -1
+    while data[place] == _AT:
+        place += 1
+    n_hydrogens = 0
+    if data[place] == _UPPER_H and number != _H:
+        place += 1
+        n_hydrogens = 1
+        if _ZERO <= data[place] <= _NINE:
+            n_hydrogens = data[place] - _ZERO
+            place += 1
+    atom[_STATED] = n_hydrogens
+    sign = data[place]
+    if traits[number, _MAY_BE_CHARGED] and (sign == _PLUS or sign == _MINUS):
+        charge = 1
+        place += 1
+        if _ZERO <= data[place] <= _NINE:
+            charge = data[place] - _ZERO
+            place += 1
+        while data[place] == sign:
+            charge += 1
+            place += 1
+        charges[1 if sign == _MINUS else 0] += charge
+        atom[_IS_CHARGED] = charge
+    return place + 1 if data[place] == _BRACKET_END else -1
+
+
+@inner
+def _element(elements: NDArray[np.int64], first: int, second: int) -> int:
+    """Return the atomic number of one or two letters, 0 for none that is understood."""
+    is_ascii = 0 <= first < _N_LETTERS and second < _N_LETTERS
+    return elements[_N_LETTERS * first + second] if is_ascii else 0
+
+
+@inner
+def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
+    """Return how many hydrogens an atom of a SMILES has, a negative number if it is not clear."""
+    number, n_stated = int(atom[_ELEMENT]), int(atom[_STATED])
+    if atom[_IS_CHARGED] or (atom[_IS_AROMATIC] and n_stated >= 0):
+        return n_stated
+    if atom[_IS_AROMATIC]:
+        if atom[_BONDS] == 2 and atom[_RING_BONDS] == 2:
+            return int(number == _C)
+        has_room = number == _C or number == _N
+        is_usual = atom[_BONDS] == 3 and atom[_RING_BONDS] >= 2 and atom[_BOND_ORDERS] <= _DOUBLE
+        return 0 if has_room and is_usual else -1
+    n_used = int(atom[_BOND_ORDERS]) + max(n_stated, 0)
+    valence, most = int(traits[number, _LEAST]), int(traits[number, _MOST])
+    # Two double bonds at phosphorus may be read as charges.
+    if number == _P and atom[_MULTIPLE] > 1:
+        return -1
+    while valence < n_used and valence < most:
+        valence += 2
+    if n_used > valence:
+        return -1
+    return n_stated if n_stated >= 0 else valence - n_used
+
+
+@compiled
+def _read_inchi(  # noqa: C901 (see above)
+    data: NDArray[np.uint8],
+    elements: NDArray[np.int64],
+    traits: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    most_atoms: int,
+    lightest: NDArray[np.float64],
+    n_further: NDArray[np.int64],
+) -> None:
+    """Enter the masses of lines, each ended by a line feed, that are clear InChI."""
+    end = -1
+    for row in range(len(lightest)):
+        place = end + 1
+        end = place
+        while data[end] != _LINE_FEED:
+            end += 1
+        if end - place < len(_INCHI) + 3:
+            continue
+        is_clear = True
+        for number in range(len(_INCHI)):
+            is_clear &= data[place + number] == _INCHI[number]
+        place += len(_INCHI)
+        place += data[place] == _UPPER_S
+        is_clear &= data[place] == _SLASH
+        place += 1
+        mass = 0.0
+        n_atoms = n_charges = 0
+        has_boron = has_charge = False
+        while is_clear and place < end and data[place] != _SLASH:
+            first, second = data[place], data[place + 1]
+            has_two = _LOWER_A <= second <= _LOWER_Z
+            place += 2 if has_two else 1
+            number = _element(elements, first, second if has_two else 0)
+            n = n_digits = 0
+            while _ZERO <= data[place] <= _NINE and n_digits < _MOST_DIGITS:
+                n = 10 * n + data[place] - _ZERO
+                n_digits += 1
+                place += 1
+            is_clear = number > 0 and (n > 0 or n_digits == 0)
+            n = max(n, 1)
+            mass += n * weights[number]
+            n_atoms += n if number != _H else 0
+            n_charges |= traits[number, _CHARGED_WITHIN]
+            has_boron |= number == _B
+        if not is_clear or n_atoms == 0 or n_atoms > most_atoms:
+            continue
+        while place < end:
+            layer = data[place + 1]
+            place += 2
+            if layer == _LOWER_I or layer == _LOWER_F or layer == _LOWER_R:
+                is_clear = False
+            if layer == _LOWER_P or layer == _LOWER_Q:
+                sign, digit = data[place], data[place + 1] if place < end else 0
+                place += 2
+                is_clear &= (sign == _PLUS or sign == _MINUS) and _ZERO <= digit <= _NINE
+                is_clear &= place >= end or data[place] == _SLASH
+                has_charge = True
+                n_charges += 1 + digit - _ZERO
+            while place < end and data[place] != _SLASH:
+                place += 1
+        if is_clear and not (has_charge and has_boron):
+            lightest[row] = mass - n_charges * weights[_H]
+            n_further[row] = 2 * n_charges
