@@ -27,6 +27,7 @@ from specvae.cli.outputs import (
 )
 from specvae.cli.ranking import (
     Ranking,
+    candidate_lines,
     ranking_options,
     ranking_summary,
     require_ranked,
@@ -204,7 +205,7 @@ def annotate(
     write_skips(output, run.queries, run.candidates, run.library)
     if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
-        write_provenance(beside, made, outputs, lines)
+        write_provenance(beside, made, outputs, [*candidate_lines(run), *lines])
     if journal_path is not None:
         journal_path.unlink(missing_ok=True)
     tell_reading(console, run)

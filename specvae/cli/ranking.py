@@ -142,8 +142,18 @@ def tell_reading(console: Console, run: RankingRun) -> None:
     console.log(f"queries: {run.queries.summary()}")
     if run.merging:
         console.log(run.merging)
-    if run.candidates.skips or run.candidates.notes:
-        console.log(f"candidates: {run.candidates.summary('candidates')}")
+    for line in candidate_lines(run):
+        console.log(line)
+
+
+def candidate_lines(run: RankingRun) -> list[str]:
+    """Return what is to be said of the candidates that were read, none if all are as they should.
+
+    It says how many rows of a long table were not parsed, as their mass is that of no query.
+    """
+    if not run.candidates.skips and not run.candidates.notes:
+        return []
+    return [f"candidates: {run.candidates.summary('candidates')}"]
 
 
 def ranking_summary(tally: Tally) -> list[str]:

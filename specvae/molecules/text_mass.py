@@ -2,15 +2,18 @@
 
 The atoms and hydrogens of a SMILES are counted as RDKit counts them: atoms of the organic subset
 get the hydrogens that their lowest sufficient valence leaves, those in brackets have what is
-written. The formula of an InChI has them all. Standardisation (`specvae.molecules.molecule`) moves
-protons to balance charges and changes no other atom. A structure with p positive and n negative
-charges therefore has one of the masses with -p to +n further hydrogens, and for an InChI, whose
-charges within a neutral molecule are not written, one hydrogen more on either side.
+written. Standardisation (`specvae.molecules.molecule`) moves protons to balance charges and changes
+no other atom: a structure with p positive and n negative charges has one of the masses with -p to
++n further hydrogens.
+
+The formula of an InChI has all atoms. InChI has no notion of an unpaired electron, though, and
+RDKit reads a carbene with two further hydrogens (10 of 134,685 InChI of PubChem): masses with two
+and four of them are taken as possible too.
 
 What is not understood, or might be read otherwise, has no mass here and must be parsed: several
-components, isotopes, metals, wildcards, unusual valences, atom classes, names behind the SMILES. A
-text that has masses here may still be one that cannot be parsed, such as a ring of aromatic atoms
-that no double bonds fit.
+components, isotopes, metals, wildcards, unusual valences, carbocations, charged boron, charged
+InChI, atom classes, names behind the SMILES. A text that has masses here may still be one that
+cannot be parsed, such as a ring of aromatic atoms that no double bonds fit.
 """
 
 from __future__ import annotations
@@ -40,10 +43,9 @@ _H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL, _SE, _BR, _I = map(
 _MASSES = np.array([Chem.GetPeriodicTable().GetMostCommonIsotopeMass(n) for n in range(_I + 1)])
 _UNDERSTOOD = (_H, _B, _C, _N, _O, _F, _SI, _P, _S, _CL, _SE, _BR, _I)
 
-# By atomic number: lowest and highest valence, whether a SMILES may have it charged or aromatic,
-# and whether it may be charged in a molecule that an InChI calls neutral.
-_LEAST, _MOST, _MAY_BE_CHARGED, _MAY_BE_AROMATIC, _CHARGED_WITHIN = range(5)
-_TRAITS = np.zeros((_I + 1, 5), np.int64)
+# By atomic number: lowest and highest valence, and whether it may be charged or aromatic.
+_LEAST, _MOST, _MAY_BE_CHARGED, _MAY_BE_AROMATIC = range(4)
+_TRAITS = np.zeros((_I + 1, 4), np.int64)
 _TRAITS[list(_UNDERSTOOD), :2] = 1
 _TRAITS[[_O, _S, _SE], :2] = 2
 _TRAITS[[_B, _N, _P], :2] = 3
@@ -51,7 +53,6 @@ _TRAITS[[_C, _SI], :2] = 4
 _TRAITS[[_P, _S, _SE], _MOST] = 5, 6, 6
 _TRAITS[[_C, _N, _O, _P, _S], _MAY_BE_CHARGED] = True
 _TRAITS[[_C, _N, _O, _S, _SE], _MAY_BE_AROMATIC] = True
-_TRAITS[[_B, _N, _SI, _P, _S, _SE], _CHARGED_WITHIN] = True
 
 _NO_BOND, _SINGLE, _DOUBLE = 0, 1, 2
 _ORDERS = np.zeros(256, np.int64)  # by letter
@@ -75,7 +76,7 @@ _ELEMENTS = _elements()
 
 
 class TextMasses(NamedTuple):
-    """Masses that structures may have, each with a hydrogen more than the one before.
+    """Masses that structures may have, each of the next with some hydrogens more.
 
     Attributes
     ----------
@@ -83,17 +84,20 @@ class TextMasses(NamedTuple):
         In Da, shape (n,); not-a-number for texts that are not understood.
     n_further
         How many masses there are beside it, shape (n,).
+    n_hydrogens
+        From one of them to the next, shape (n,).
     """
 
     lightest: NDArray[np.float64]
     n_further: NDArray[np.int64]
+    n_hydrogens: NDArray[np.int64]
 
     def each(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return all masses one after the other, and the text that each is of."""
         n = self.n_further + 1
         rows = np.repeat(np.arange(len(n)), n)
-        step = np.arange(len(rows)) - np.repeat(np.cumsum(n) - n, n)
-        return self.lightest[rows] + step * _MASSES[_H], rows
+        further = np.arange(len(rows)) - np.repeat(np.cumsum(n) - n, n)
+        return self.lightest[rows] + further * self.n_hydrogens[rows] * _MASSES[_H], rows
 
 
 def text_masses(texts: Sequence[str]) -> TextMasses:
@@ -102,17 +106,17 @@ def text_masses(texts: Sequence[str]) -> TextMasses:
     Those whose `lightest` mass is a number have one of the masses given, if they can be parsed.
     """
     most = limits()
-    lightest = np.full(len(texts), np.nan)
-    n_further = np.zeros(len(texts), np.int64)
+    found = TextMasses(
+        np.full(len(texts), np.nan), np.zeros(len(texts), np.int64), np.ones(len(texts), np.int64)
+    )
     lines = "\n".join([*texts, ""]).encode("ascii", "replace")
     if lines.count(b"\n") == len(texts):
         data = np.frombuffer(lines, np.uint8)
         longest = min(most.structure_characters, most.structure_atoms)
-        found = longest, lightest, n_further
-        _read_smiles(data, _ELEMENTS, _TRAITS, _ORDERS, _MASSES, *found)
+        _read_smiles(data, _ELEMENTS, _TRAITS, _ORDERS, _MASSES, longest, *found[:2])
         if b"InChI=" in lines:
-            _read_inchi(data, _ELEMENTS, _TRAITS, _MASSES, *found)
-    return TextMasses(lightest, n_further)
+            _read_inchi(data, _ELEMENTS, _TRAITS, _MASSES, longest, *found)
+    return found
 
 
 class MassScreen:
@@ -404,7 +408,9 @@ def _read_atom(  # noqa: C901 (see above)
             place += 1
     atom[_STATED] = n_hydrogens
     sign = data[place]
-    if traits[number, _MAY_BE_CHARGED] and (sign == _PLUS or sign == _MINUS):
+    # A carbocation may be given a hydride.
+    is_positive = sign == _PLUS and number != _C
+    if traits[number, _MAY_BE_CHARGED] and (is_positive or sign == _MINUS):
         charge = 1
         place += 1
         if _ZERO <= data[place] <= _NINE:
@@ -434,7 +440,7 @@ def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
     if atom[_IS_AROMATIC]:
         if atom[_BONDS] == 2 and atom[_RING_BONDS] == 2:
             return int(number == _C)
-        has_room = number == _C or number == _N
+        has_room = number in (_C, _N)
         is_usual = atom[_BONDS] == 3 and atom[_RING_BONDS] >= 2 and atom[_BOND_ORDERS] <= _DOUBLE
         return 0 if has_room and is_usual else -1
     n_used = int(atom[_BOND_ORDERS]) + max(n_stated, 0)
@@ -450,7 +456,7 @@ def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
 
 
 @compiled
-def _read_inchi(  # noqa: C901 (see above)
+def _read_inchi(
     data: NDArray[np.uint8],
     elements: NDArray[np.int64],
     traits: NDArray[np.int64],
@@ -458,6 +464,7 @@ def _read_inchi(  # noqa: C901 (see above)
     most_atoms: int,
     lightest: NDArray[np.float64],
     n_further: NDArray[np.int64],
+    n_hydrogens: NDArray[np.int64],
 ) -> None:
     """Enter the masses of lines, each ended by a line feed, that are clear InChI."""
     end = -1
@@ -476,8 +483,7 @@ def _read_inchi(  # noqa: C901 (see above)
         is_clear &= data[place] == _SLASH
         place += 1
         mass = 0.0
-        n_atoms = n_charges = 0
-        has_boron = has_charge = False
+        n_atoms = n_bonds = 0
         while is_clear and place < end and data[place] != _SLASH:
             first, second = data[place], data[place + 1]
             has_two = _LOWER_A <= second <= _LOWER_Z
@@ -488,28 +494,20 @@ def _read_inchi(  # noqa: C901 (see above)
                 n = 10 * n + data[place] - _ZERO
                 n_digits += 1
                 place += 1
-            is_clear = number > 0 and (n > 0 or n_digits == 0)
+            is_clear = number > 0 and number != _B and (n > 0 or n_digits == 0)
             n = max(n, 1)
             mass += n * weights[number]
             n_atoms += n if number != _H else 0
-            n_charges |= traits[number, _CHARGED_WITHIN]
-            has_boron |= number == _B
-        if not is_clear or n_atoms == 0 or n_atoms > most_atoms:
-            continue
-        while place < end:
+            n_bonds += n * traits[number, _LEAST]
+        # An odd number of bonds leaves an electron unpaired.
+        is_clear &= 0 < n_atoms <= most_atoms and n_bonds % 2 == 0
+        while is_clear and place < end:
             layer = data[place + 1]
-            place += 2
-            if layer == _LOWER_I or layer == _LOWER_F or layer == _LOWER_R:
-                is_clear = False
-            if layer == _LOWER_P or layer == _LOWER_Q:
-                sign, digit = data[place], data[place + 1] if place < end else 0
-                place += 2
-                is_clear &= (sign == _PLUS or sign == _MINUS) and _ZERO <= digit <= _NINE
-                is_clear &= place >= end or data[place] == _SLASH
-                has_charge = True
-                n_charges += 1 + digit - _ZERO
+            # Isotopes, all hydrogens fixed, metals bonded, protons, charges.
+            is_clear = layer not in (_LOWER_I, _LOWER_F, _LOWER_R, _LOWER_P, _LOWER_Q)
+            place += 1
             while place < end and data[place] != _SLASH:
                 place += 1
-        if is_clear and not (has_charge and has_boron):
-            lightest[row] = mass - n_charges * weights[_H]
-            n_further[row] = 2 * n_charges
+        if is_clear:
+            lightest[row] = mass
+            n_further[row] = n_hydrogens[row] = 2

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,7 @@ from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.ranking.result import COLUMNS
 from specvae.cli.main import BENCHMARKS, COMMANDS
 from specvae.files import sha256_of
+from specvae.molecules import structures
 
 QUERIES, CANDIDATES, TRUTH = DEMO / "queries.mgf", DEMO / "candidates.csv", DEMO / "truth.csv"
 
@@ -69,6 +71,41 @@ def test_train_writes_its_record(model: Path) -> None:
     assert header.provenance.n_spectra > 2000
     assert header.validation is not None
     assert header.validation.hit_at_1 > 3 * header.validation.random_hit_at_1
+
+
+def test_rows_without_a_querys_mass_change_no_answer(
+    few: Path, full_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["CCO", "CC(=O)[O-]", "c1cccc1", "CCCCCCCCCCCCCCCCCCCC", "[Na+].[O-]c1ccccc1", "C1CC"]
+    head, *rows = (few / "candidates.csv").read_text().splitlines(keepends=True)
+    added = [f"{text}{',' * head.count(',')}\n" for text in texts * 3]
+    mixed = [row for pair in zip_longest(added, rows, fillvalue="") for row in pair]
+    candidates, queries = tmp_path / "candidates.csv", tmp_path / "queries.mgf"
+    candidates.write_text(head + "".join(mixed))
+    # One query has no candidate, and the nearest row is one that is not parsed.
+    lonely = "BEGIN IONS\nTITLE=lonely\nPEPMASS=47.05\nCHARGE=1+\n30.1 1\n31.1 9\nEND IONS\n"
+    queries.write_text((few / "queries.mgf").read_text() + lonely)
+    found = []
+    for name, least in (("all", 10_000), ("screened", 2)):
+        monkeypatch.setattr(structures, "_WORTH_SCREENING", least)
+        done = annotated(
+            few, full_model, "--summary", tmp_path / f"{name}-queries.csv",
+            "-o", tmp_path / f"{name}.csv", queries=queries, candidates=candidates,
+        )  # fmt: skip
+        made = json.loads((tmp_path / f"{name}.csv.json").read_text())
+        figures = run_specvae(
+            "evaluate", few / "queries.mgf", "--candidates", candidates, "--model", full_model,
+            "--truth", few / "truth.csv",
+        ).stdout  # fmt: skip
+        said, *lines = made["summary"]
+        assert said.startswith("candidates: ")
+        assert said in done.stderr
+        assert ("not parsed" in said) == (name == "screened")
+        tables = [(tmp_path / f"{name}{end}.csv").read_bytes() for end in ("", "-queries")]
+        found.append((tables, lines, figures))
+    assert found[0] == found[1]
+    assert "without candidates of their mass; nearest: median" in " ".join(found[0][1])
+    assert "not parsed (12)" in said
 
 
 def test_annotate_ranks_every_query(full_model: Path, tmp_path: Path) -> None:
