@@ -43,6 +43,10 @@ N_FRAGMENTS = 2000
 N_DESCRIPTORS = 4 * len(ATOM_CLASSES) + len(BOND_CLASSES) + 14
 """Number of columns of `FragmentTable.descriptors`."""
 
+# Columns of numbers of each fragment: sum of the enthalpies of the bonds cut; the fragment that it
+# was cut off, -1 for the molecule; the fragment that is broken at this place in turn.
+_COST, _PARENT, _QUEUE = 0, 1, 2
+
 _MAX_CLOSURES = 63  # ring closures that have a bit of their own in a word
 
 CHUNK = 4
@@ -435,20 +439,28 @@ def _add_both(
     cut: NDArray[np.uint64],
     whole: NDArray[np.uint64],
     side: NDArray[np.uint64],
+    open_atoms: NDArray[np.uint64],
+    parent: int,
     masks: NDArray[np.uint64],
+    numbers: NDArray[np.int32],
     slots: NDArray[np.int32],
     count: int,
 ) -> int:
     """Add what is cut off a piece, and what is left, to the first `count` rows of `masks`.
 
-    Returns the number of rows then; one more than there are if there was no room. The hash table
-    `slots` has the row of each set, -1 for none; `side` is room for one set.
+    Returns the number of rows then; one more than there are if there was no room. A side without
+    any of the `open_atoms` is known; see `_find_open_atoms`. The hash table `slots` has the row of
+    each set, -1 for none; `side` is room for one set.
     """
     for part in range(2):
         h = np.uint64(0)
+        touched = np.uint64(0)
         for w in range(len(words)):
             side[w] = whole[w] & ~cut[w] if part else cut[w]
             h = (h ^ side[w]) * np.uint64(0x9E3779B97F4A7C15)
+            touched |= side[w] & open_atoms[w]
+        if touched == np.uint64(0):
+            continue
         slot = np.int64(h >> np.uint64(33)) & (len(slots) - 1)
         is_known = False
         while slots[slot] >= 0 and not is_known:
@@ -463,8 +475,34 @@ def _add_both(
         slots[slot] = count
         for w in range(len(words)):
             masks[count, w] = side[w]
+        numbers[count, _PARENT] = parent
         count += 1
     return count
+
+
+@inner
+def _find_open_atoms(
+    words: Words,
+    whole: NDArray[np.uint64],
+    parent: int,
+    masks: NDArray[np.uint64],
+    adjacency: NDArray[np.uint64],
+    n_seen: int,
+    preorder: NDArray[np.int64],
+    open_atoms: NDArray[np.uint64],
+) -> None:
+    """Find the atoms of a piece that the last cut which led to it went through.
+
+    What is cut off without any of them is cut off the piece before that cut too, at the same bonds,
+    and was found there. All atoms count as such where there was no cut.
+    """
+    for w in range(len(words)):
+        open_atoms[w] = whole[w] if parent < 0 else np.uint64(0)
+    for k in range(n_seen if parent >= 0 else 0):
+        a = preorder[k]
+        for w in range(len(words)):
+            if adjacency[a, w] & masks[parent, w] & ~whole[w] != np.uint64(0):
+                open_atoms[a >> 6] |= np.uint64(1) << np.uint64(a & 63)
 
 
 @inner
@@ -472,12 +510,12 @@ def _break(
     words: Words,
     start: int,
     end: int,
-    queue: NDArray[np.int32],
     adjacency: NDArray[np.uint64],
     masks: NDArray[np.uint64],
+    numbers: NDArray[np.int32],
     slots: NDArray[np.int32],
 ) -> int:
-    """Break the pieces ``queue[start:end]`` by one step; return the number of all pieces then.
+    """Break the pieces queued from `start` to `end` by one step; return the number of all then.
 
     What is new goes behind the first `end` rows of `masks`, until they are full.
     """
@@ -486,118 +524,54 @@ def _break(
     side = np.empty(len(words), np.uint64)
     cut = np.empty(len(words), np.uint64)
     unmet = np.empty(len(words), np.uint64)
+    open_atoms = np.empty(len(words), np.uint64)
     parent = np.empty(n_atoms, np.int64)
     label = np.empty(n_atoms, np.uint64)
     below = np.empty(adjacency.shape, np.uint64)
     preorder = np.empty(n_atoms, np.int64)
     count = end
     for i in range(start, end):
+        piece = numbers[i, _QUEUE]
         for w in range(len(words)):
-            whole[w] = masks[queue[i], w]
+            whole[w] = masks[piece, w]
         n_seen = _walk(words, whole, adjacency, unmet, parent, label, below, preorder)
+        before = numbers[piece, _PARENT]
+        _find_open_atoms(words, whole, before, masks, adjacency, n_seen, preorder, open_atoms)
         for k in range(1, n_seen):
             a = preorder[k]
             for m in range(k, n_seen if label[a] != np.uint64(0) else k + 1):
                 if _take_cut(words, a, preorder[m], label, below, cut):
-                    count = _add_both(words, cut, whole, side, masks, slots, count)
+                    count = _add_both(
+                        words, cut, whole, side, open_atoms, piece, masks, numbers, slots, count
+                    )
                     if count > len(masks):
                         return len(masks)
     return count
 
 
 @inner
-def _queue_by_cost(
-    costs: NDArray[np.int32], start: int, end: int, queue: NDArray[np.int32]
-) -> None:
+def _queue_by_cost(numbers: NDArray[np.int32], start: int, end: int) -> None:
     """Put the pieces `start` to `end` into the same places of the queue, the cheapest first."""
     highest = 0
     for f in range(start, end):
-        highest = max(highest, costs[f])
+        highest = max(highest, numbers[f, _COST])
     places = np.zeros(highest + 2, np.int64)
     for f in range(start, end):
-        places[costs[f] + 1] += 1
+        places[numbers[f, _COST] + 1] += 1
     for cost in range(highest):
         places[cost + 1] += places[cost]
     for f in range(start, end):
-        queue[start + places[costs[f]]] = f
-        places[costs[f]] += 1
+        numbers[start + places[numbers[f, _COST]], _QUEUE] = f
+        places[numbers[f, _COST]] += 1
 
 
-@compiled
-def _break_in_steps(
-    words: Words,
-    adjacency: NDArray[np.uint64],
-    sets: NDArray[np.uint64],
-    bonds: NDArray[np.int16],
-    masks: NDArray[np.uint64],
-    slots: NDArray[np.int32],
-    costs: NDArray[np.int32],
-    queue: NDArray[np.int32],
-    ends: NDArray[np.int64],
-) -> None:
-    """Fill in all fragments behind the molecule, which is in the first of `masks`.
-
-    `ends` are the numbers of fragments before the first and after each step, 0 and 1 at first;
-    `costs` and `queue` are room for a number for each fragment.
-    """
-    n_steps = len(ends) - 2
-    for step in range(n_steps):
-        start = ends[step]
-        end = ends[step + 1]
-        _queue_by_cost(costs, start, end, queue)
-        ends[step + 2] = _break(words, start, end, queue, adjacency, masks, slots)
-        for f in range(end, ends[step + 2] if step + 1 < n_steps else end):
-            costs[f] = _cost(words, f, masks, sets, bonds)
-
-
-def _fragments(
-    graph: Graph, n_steps: int, max_fragments: int
-) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Return `masks` and `steps` of a `FragmentTable`."""
-    words = words_of(graph)
-    n_atoms = len(graph.atoms)
-    masks = np.zeros((max_fragments, len(words)), np.uint64)
-    whole = np.zeros(64 * len(words), np.bool_)
-    whole[:n_atoms] = True
-    masks[0] = np.packbits(whole, bitorder="little").view("<u8")
-    n_slots = 1 << max(2 * max_fragments - 1, 63).bit_length()
-    ends = np.ones(n_steps + 2, np.int64)
-    ends[0] = 0
-    _break_in_steps(
-        words,
-        _adjacency(len(words), n_atoms, graph.bonds),
-        cut_sets(len(words), n_atoms, graph.bonds),
-        graph.bonds,
-        masks,
-        np.full(n_slots, -1, np.int32),
-        np.zeros(max_fragments, np.int32),
-        np.zeros(max_fragments, np.int32),
-        ends,
-    )
-    steps = np.repeat(np.arange(n_steps + 1, dtype=np.uint8), np.diff(ends))
-    return masks[: ends[-1]].copy(), steps
-
-
-def _adjacency(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
-    """Return the set of each atom's neighbours, uint64 (n_atoms, n_words)."""
-    is_bound = np.zeros((n_atoms, 64 * n_words), np.bool_)
-    is_bound[bonds[:, 0], bonds[:, 1]] = is_bound[bonds[:, 1], bonds[:, 0]] = True
-    return np.packbits(is_bound, axis=1, bitorder="little").view("<u8").astype(np.uint64)
-
-
-def cut_sets(n_words: int, n_atoms: int, bonds: NDArray[np.int16]) -> NDArray[np.uint64]:
-    """Return the bonds that lead out of each set of atoms of a chunk.
+@inner
+def _fill_cut_sets(bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
+    """Fill in the bonds that lead out of each set of atoms of a chunk, which are 0.
 
     uint64 (n_chunks, `CHUNK_SETS`, n_words). Those of a whole mask are the exclusive or of its
     chunks' sets: a bond with both ends inside is in two of the atoms' sets.
     """
-    sets = np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS, n_words), np.uint64)
-    _fill_cut_sets(bonds, sets)
-    return sets
-
-
-@compiled
-def _fill_cut_sets(bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
     for i in range(len(bonds)):
         for end in range(2):
             a = bonds[i, end]
@@ -608,3 +582,71 @@ def _fill_cut_sets(bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
             if rest:
                 for w in range(sets.shape[2]):
                     sets[k, chunk, w] = sets[k, chunk - rest, w] ^ sets[k, rest, w]
+
+
+@compiled
+def _break_in_steps(
+    words: Words,
+    bonds: NDArray[np.int16],
+    n_steps: int,
+    adjacency: NDArray[np.uint64],
+    sets: NDArray[np.uint64],
+    masks: NDArray[np.uint64],
+    steps: NDArray[np.uint8],
+    numbers: NDArray[np.int32],
+    slots: NDArray[np.int32],
+) -> int:
+    """Fill in the sets of atoms and steps of all fragments, and return their number.
+
+    All other arrays are room: `adjacency` for the set of each atom's neighbours, 0 at first; `sets`
+    as `_fill_cut_sets` fills it; `numbers` (len(masks), 3); `slots` for a hash table, -1 at first.
+    """
+    one = np.uint64(1)
+    for i in range(len(bonds)):
+        for end in range(2):
+            a = bonds[i, end]
+            b = bonds[i, 1 - end]
+            adjacency[a, b >> 6] |= one << np.uint64(b & 63)
+    _fill_cut_sets(bonds, sets)
+    for w in range(len(words)):
+        masks[0, w] = 0
+    for a in range(len(adjacency)):
+        masks[0, a >> 6] |= one << np.uint64(a & 63)
+    steps[0] = 0
+    numbers[0, _COST] = 0
+    numbers[0, _PARENT] = -1
+    start = ZERO
+    end = ZERO + 1
+    for step in range(n_steps):
+        _queue_by_cost(numbers, start, end)
+        found = _break(words, start, end, adjacency, masks, numbers, slots)
+        for f in range(end, found):
+            steps[f] = step + 1
+            if step + 1 < n_steps:
+                numbers[f, _COST] = _cost(words, f, masks, sets, bonds)
+        start = end
+        end = found
+    return end
+
+
+def _fragments(
+    graph: Graph, n_steps: int, max_fragments: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Return `masks` and `steps` of a `FragmentTable`."""
+    words = words_of(graph)
+    n_atoms, n_words = len(graph.atoms), len(words)
+    masks = np.empty((max_fragments, n_words), np.uint64)
+    steps = np.empty(max_fragments, np.uint8)
+    # Room is made here, as the compiler would take longer for it.
+    n = _break_in_steps(
+        words,
+        graph.bonds,
+        n_steps,
+        np.zeros((n_atoms, n_words), np.uint64),
+        np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS, n_words), np.uint64),
+        masks,
+        steps,
+        np.empty((max_fragments, 3), np.int32),
+        np.full(1 << max(2 * max_fragments - 1, 63).bit_length(), -1, np.int32),
+    )
+    return masks[:n].copy(), steps[:n].copy()

@@ -34,7 +34,7 @@ from specvae.annotation.evidence.fragments import (
     composition,
     has_subformula,
 )
-from specvae.annotation.evidence.ion_weights import Layers, Windows, add_weights
+from specvae.annotation.evidence.ion_weights import Joined, Layers, Windows, add_weights
 from specvae.annotation.evidence.surroundings import PREFIX, surroundings_shapes
 from specvae.errors import CheckpointError
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
@@ -114,12 +114,7 @@ class FragmentScorer:
         nothing = Explained(0.0, np.zeros(0), ())
         if not given:
             return [nothing] * len(queries)
-        totals, at_peaks = add_weights(
-            table,
-            self._layers,
-            [query.constants for query in given],
-            [query.windows for query in given],
-        )
+        totals, at_peaks = add_weights(table, self._layers, _joined(tuple(given)))
         kinds = composition(table.graph)
         found = iter(zip(totals.tolist(), at_peaks, strict=True))
         return [Explained(*next(found), kinds) if query.n_peaks else nothing for query in queries]
@@ -135,9 +130,7 @@ class FragmentScorer:
             return np.zeros(len(found.peak)), np.zeros(0)
         query = self.of_query(peaks)
         weights = np.zeros((len(table), len(SHIFTS)), np.float32)
-        _, (explained,) = add_weights(
-            table, self._layers, [query.constants], [query.windows], weights=weights
-        )
+        _, (explained,) = add_weights(table, self._layers, _joined((query,)), weights=weights)
         background = query.background(query.has_part(composition(table.graph)))
         matched = weights[found.fragment, found.shift].astype(np.float64)
         return matched, np.log1p(explained / np.exp(background))
@@ -277,6 +270,12 @@ class QueryScorer:
     def background(self, has_part: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the background b of each peak; takes and returns (..., n_peaks)."""
         return np.asarray(self._levels[has_part.astype(int), self._height])
+
+
+# Molecules of one mass are candidates of the same queries.
+@lru_cache(maxsize=64)
+def _joined(queries: tuple[QueryScorer, ...]) -> Joined:
+    return Joined.of([query.constants for query in queries], [query.windows for query in queries])
 
 
 def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[np.float32]]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +29,11 @@ from specvae.molecules.fragments import (
     N_DESCRIPTORS,
     FragmentTable,
     chunk_of,
-    cut_sets,
-    cut_word,
 )
 from specvae.molecules.graph import (
     ATOM_CLASSES,
     BOND_CLASSES,
     ZERO,
-    Graph,
     compiled,
     compiled_with,
     inner,
@@ -66,8 +64,9 @@ _LEAST_SHIFT = int(SHIFTS[0])
 _N_STEPS = 8  # 0 to 3 and more, with an even and an odd number of open valences
 
 _MOST_ROWS = 128  # of the joint counts of some classes of atoms
-_FIRST_COLUMNS = 2  # of sums by chunk: mass, then several small numbers in one
-_MASS, _SMALL, _GROUPS = np.uint64(0), np.uint64(1), np.uint64(2)
+# Columns of sums by chunk: mass; several small numbers in one; rows in groups; bonds cut.
+_MASS, _SMALL, _GROUPS, _CUT_BONDS = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
+_FIRST_COLUMNS = 4  # those that all molecules have
 _CHUNK, _CHUNK_MASK, _CHUNKS_OF_WORD = np.uint64(CHUNK), np.uint64(CHUNK_SETS - 1), 64 // CHUNK
 _MASS_UNIT = 1e-10
 _CHARGE = 8  # added to each atom's charge, so that no sum is negative
@@ -102,7 +101,7 @@ def _lanes_between() -> NDArray[np.float32]:
 _BETWEEN = _lanes_between()
 
 
-_Number = TypeVar("_Number", np.float64, np.uint64)
+_NO_WEIGHTS = np.empty((0, _N_SHIFTS), np.float32)
 
 
 class Layers(NamedTuple):
@@ -204,11 +203,56 @@ class Windows:
         return cls(low, high, marked, float(peaks.mz[0]) - 0.5, peaks.sign)
 
 
+class Joined(NamedTuple):
+    """What ions are compared with of some queries, one behind the other.
+
+    Parameters
+    ----------
+    constants
+        What `Layers.constants` returned, (n_queries, n_outputs).
+    low, high, marked
+        Of all windows.
+    ends
+        Numbers of peaks and of words of marks before and after each query, int64 (n_queries + 1,
+        2).
+    lowest
+        float64 (n_queries,).
+    sign
+        int64 (n_queries,).
+    peaks
+        Where the peaks of each query are.
+    """
+
+    constants: NDArray[np.float32]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    marked: NDArray[np.uint64]
+    ends: NDArray[np.int64]
+    lowest: NDArray[np.float64]
+    sign: NDArray[np.int64]
+    peaks: Sequence[slice]
+
+    @classmethod
+    def of(cls, constants: Sequence[NDArray[np.float32]], windows: Sequence[Windows]) -> Joined:
+        """Join what is known of one or more queries."""
+        ends = np.zeros((len(windows) + 1, 2), np.int64)
+        np.cumsum([(len(one.low), len(one.marked)) for one in windows], axis=0, out=ends[1:])
+        return cls(
+            np.stack(constants),
+            np.concatenate([one.low for one in windows]),
+            np.concatenate([one.high for one in windows]),
+            np.concatenate([one.marked for one in windows]),
+            ends,
+            np.array([one.lowest for one in windows]),
+            np.array([one.sign for one in windows]),
+            [slice(*pair) for pair in pairwise(ends[:, 0].tolist())],
+        )
+
+
 def add_weights(
     table: FragmentTable,
     layers: Layers,
-    constants: Sequence[NDArray[np.float32]],
-    windows: Sequence[Windows],
+    queries: Joined,
     *,
     weights: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
@@ -223,8 +267,8 @@ def add_weights(
         The molecule's fragments.
     layers
         What is learned.
-    constants, windows
-        Of one or more queries: what `Layers.constants` returned, and of the peaks.
+    queries
+        Those that it is a candidate of.
     weights
         float32 (n_fragments, n_shifts): filled with the weight of each ion for the last query, 0
         where there is none.
@@ -233,43 +277,30 @@ def add_weights(
     -------
     float64 (n_queries,), and for each query float64 (n_peaks,).
     """
-    atoms, _, bonds = table.graph
-    wanted = np.empty((0, _N_SHIFTS), np.float32) if weights is None else weights
     n_words = table.masks.shape[1]
-    rows, sums, places = _rows(table.graph, layers.inputs)
+    rows, sums, places = _tables(*table.graph, n_words, layers.inputs)
     if layers.surroundings is not None:
         add_cut_rows(table.graph, layers.surroundings, rows, int(places[3]))
-    totals = np.zeros(len(windows))
-    ends = np.zeros((len(windows) + 1, 2), np.int64)
-    np.cumsum([(len(one.low), len(one.marked)) for one in windows], axis=0, out=ends[1:])
-    explained = np.zeros(ends[-1, 0])
-    _weigh(
+    totals, explained = _weigh(
         n_words,
         table.masks,
         table.steps,
-        bonds,
+        table.graph.bonds,
         rows,
         sums,
         places,
-        cut_sets(n_words, len(atoms), bonds),
         layers.outputs,
-        np.concatenate(constants),
-        _joined([one.low for one in windows]),
-        _joined([one.high for one in windows]),
-        _joined([one.marked for one in windows]),
-        ends,
-        np.array([one.lowest for one in windows]),
-        np.array([one.sign for one in windows]),
+        queries.constants,
+        queries.low,
+        queries.high,
+        queries.marked,
+        queries.ends,
+        queries.lowest,
+        queries.sign,
         _BETWEEN,
-        totals,
-        explained,
-        wanted,
+        _NO_WEIGHTS if weights is None else weights,
     )
-    return totals, np.split(explained, ends[1:-1, 0])
-
-
-def _joined(arrays: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return totals, [explained[peaks] for peaks in queries.peaks]
 
 
 @inner
@@ -308,29 +339,7 @@ def _groups(
     return group, stride, n_rows[:n_groups]
 
 
-def _rows(
-    graph: Graph, inputs: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that are added up, what they go by for each chunk, and where they begin.
-
-    The second are sums over atoms, (n_chunks, `CHUNK_SETS`, 2 + n_group_words): the mass, then four
-    numbers of 16 bits (heavy atoms, hydrogens, neighbours, charge), then the rows in four groups of
-    classes each. The third are the first rows by hydrogens, charge, rings and steps, cut bonds, and
-    of each group; those by heavy atoms begin at 0.
-    """
-    atoms, masses, bonds = graph
-    group, stride, places = _plan(atoms, bonds)
-    where, factors = _terms(atoms, bonds, places)
-    rows = np.zeros((places[-1], inputs.shape[1]), np.float32)
-    _fill_rows(rows, places, atoms, group, stride, where, factors, inputs)
-    n_groups = len(places) - 5
-    shape = (-(-len(atoms) // CHUNK), CHUNK_SETS, _FIRST_COLUMNS + (n_groups + 3 >> 2))
-    sums = np.zeros(shape, np.int64)
-    _fill_sums(sums, atoms, masses, bonds, group, stride)
-    return rows, sums, places[:-1]
-
-
-@compiled
+@inner
 def _plan(
     atoms: NDArray[np.int16], bonds: NDArray[np.int16]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -354,7 +363,7 @@ def _plan(
     return group, stride, places
 
 
-@compiled
+@inner
 def _terms(
     atoms: NDArray[np.int16], bonds: NDArray[np.int16], places: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -411,7 +420,7 @@ def _term(
     return n + 1
 
 
-@compiled
+@inner
 def _fill_rows(
     rows: NDArray[np.float32],
     places: NDArray[np.int64],
@@ -461,16 +470,19 @@ def _fill_groups(
                     store(rows, at, add(earlier, load(own, j)))
 
 
-@compiled
+@inner
 def _fill_sums(
     sums: NDArray[np.int64],
+    n_words: int,
     atoms: NDArray[np.int16],
     atom_masses: NDArray[np.float64],
     bonds: NDArray[np.int16],
     group: NDArray[np.int64],
     stride: NDArray[np.int64],
 ) -> None:
-    """Fill in what rows go by, for each set of atoms of one chunk; see `_rows`."""
+    """Fill in what rows go by, for each set of atoms of one chunk; see `_tables`."""
+    n_columns = sums.shape[2]
+    further = n_columns - n_words  # before the words of cut bonds but for the first
     for a in range(len(atoms)):
         k = a // CHUNK
         at = 1 << (a % CHUNK)
@@ -479,17 +491,50 @@ def _fill_sums(
         small = 1 + (np.int64(atoms[a, 1]) << 16) + (np.int64(atoms[a, 3] + _CHARGE) << 48)
         sums[k, at, 1] = small
         g = group[atoms[a, 2]]
-        sums[k, at, _FIRST_COLUMNS + (g >> 2)] = stride[atoms[a, 2]] << (16 * (g & 3))
+        word = 2 if g < 4 else 3 + (g >> 2)
+        sums[k, at, word] = stride[atoms[a, 2]] << (16 * (g & 3))
     for i in range(len(bonds)):
+        word = 3 if i < 64 else further + (i >> 6)
         for side in range(2):
             a = bonds[i, side]
             sums[a // CHUNK, 1 << (a % CHUNK), 1] += np.int64(1) << 32
+            sums[a // CHUNK, 1 << (a % CHUNK), word] |= np.int64(1) << (i & 63)
     for k in range(len(sums)):
         for chunk in range(1, CHUNK_SETS):
             rest = chunk & (chunk - 1)  # without its lowest bit
             if rest:
-                for c in range(sums.shape[2]):
-                    sums[k, chunk, c] = sums[k, chunk - rest, c] + sums[k, rest, c]
+                for c in range(n_columns):
+                    one = sums[k, chunk - rest, c]
+                    other = sums[k, rest, c]
+                    # A bond with both ends inside is in two of the atoms' sets, and is not cut.
+                    sums[k, chunk, c] = one ^ other if c == 3 or c > further else one + other
+
+
+@compiled
+def _tables(
+    atoms: NDArray[np.int16],
+    atom_masses: NDArray[np.float64],
+    bonds: NDArray[np.int16],
+    n_words: int,
+    inputs: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that are added up, what they go by for each chunk, and where they begin.
+
+    The second are of sets of atoms, int64 (n_chunks, `CHUNK_SETS`, n_columns): the sum of the
+    masses; that of four numbers of 16 bits (heavy atoms, hydrogens, neighbours, charge); of the
+    rows in four groups of classes; a word of the set of bonds that the set is cut off at. Columns
+    for further groups and words are behind these. The third are the first rows by hydrogens,
+    charge, rings and steps, cut bonds, and of each group; those by heavy atoms begin at 0.
+    """
+    group, stride, places = _plan(atoms, bonds)
+    where, factors = _terms(atoms, bonds, places)
+    rows = np.zeros((places[-1], inputs.shape[1]), np.float32)
+    _fill_rows(rows, places, atoms, group, stride, where, factors, inputs)
+    n_groups = len(places) - 5
+    n_columns = _FIRST_COLUMNS + (n_groups - 1) // 4 + n_words - 1
+    sums = np.zeros(((len(atoms) + CHUNK - 1) // CHUNK, CHUNK_SETS, n_columns), np.int64)
+    _fill_sums(sums, n_words, atoms, atom_masses, bonds, group, stride)
+    return rows, sums, places[:-1]
 
 
 # Sums may be taken in any order, so that eight numbers are added at once.
@@ -526,7 +571,6 @@ def _choose_rows(
     bonds: NDArray[np.int16],
     sums: NDArray[np.int64],
     places: NDArray[np.int64],
-    sets: NDArray[np.uint64],
     charged: int,
     chosen: NDArray[np.int64],
 ) -> tuple[int, int, int, int]:
@@ -534,7 +578,7 @@ def _choose_rows(
     mass = 0
     small = 0
     in_groups = 0
-    cut = np.uint64(0)
+    word = np.int64(0)
     left = np.uint64(0)
     for k in range(len(sums)):
         # As `chunk_of`, in one pass. Unsigned places are never counted from the end.
@@ -543,11 +587,11 @@ def _choose_rows(
         mass += sums[place, chunk, _MASS]
         small += sums[place, chunk, _SMALL]
         in_groups += sums[place, chunk, _GROUPS]
-        cut ^= sets[place, chunk, _MASS]
+        word ^= sums[place, chunk, _CUT_BONDS]
     n_groups = len(places) - 4
     for g in range(0, n_groups, 4):
         for k in range(len(sums) if g > 0 else 0):
-            in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS + (g >> 2)]
+            in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS - 1 + (g >> 2)]
         for h in range(g, min(g + 4, n_groups)):
             chosen[3 + h] = places[4 + h] + (in_groups & 0xFFFF)
             in_groups >>= 16
@@ -555,16 +599,19 @@ def _choose_rows(
     n_cuts = 0
     valences = 0
     for w in range(n_words):
-        word = cut_word(w, f, masks, sets) if w > 0 else cut
-        while word != np.uint64(0):
-            i = 64 * w + lowest_bit(word)
-            word &= word - np.uint64(1)
+        for k in range(len(sums) if w > 0 else 0):
+            word ^= sums[k, chunk_of(masks, f, k), sums.shape[2] - n_words + w]
+        cut = np.uint64(word)
+        while cut != np.uint64(0):
+            i = 64 * w + lowest_bit(cut)
+            cut &= cut - np.uint64(1)
             a = np.int64(bonds[i, 0])
             outside = 1 - np.int64((masks[f, a >> 6] >> np.uint64(a & 63)) & np.uint64(1))
             chosen[n_chosen] = places[3] + 2 * i + outside
             n_chosen += 1
             n_cuts += 1
             valences += bonds[i, 3]
+        word = np.int64(0)
     size = small & 0xFFFF
     hydrogens = (small >> 16) & 0xFFFF
     neighbours = (small >> 32) & 0xFFFF
@@ -589,26 +636,25 @@ def _add_rows_up(
     """Write the sum of the chosen rows into the row `place`."""
     width = rows.shape[1]
     n_hidden = width - N_LANES
-    v0 = zeros()
-    for k in range(n_chosen):
-        v0 = add(v0, load(rows, chosen[k] * width + n_hidden))
-    store(added, place * width + n_hidden, v0)
     for first in range(0, n_hidden, BLOCK):
         h0 = zeros()
         h1 = zeros()
         h2 = zeros()
         h3 = zeros()
+        v0 = zeros()  # the last columns, which are added up once
         for k in range(n_chosen):
             at = chosen[k] * width + first
             h0 = add(h0, load(rows, at))
             h1 = add(h1, load(rows, at + N_LANES))
             h2 = add(h2, load(rows, at + 2 * N_LANES))
             h3 = add(h3, load(rows, at + 3 * N_LANES))
+            v0 = add(v0, load(rows, at + n_hidden - first))
         at = place * width + first
         store(added, at, h0)
         store(added, at + N_LANES, h1)
         store(added, at + 2 * N_LANES, h2)
         store(added, at + 3 * N_LANES, h3)
+        store(added, place * width + n_hidden, v0)
 
 
 @_fast_inner
@@ -738,7 +784,6 @@ def _weigh(
     rows: NDArray[np.float32],
     sums: NDArray[np.int64],
     places: NDArray[np.int64],
-    sets: NDArray[np.uint64],
     outputs: NDArray[np.float32],
     constants: NDArray[np.float32],
     low: NDArray[np.float64],
@@ -748,15 +793,14 @@ def _weigh(
     lowest: NDArray[np.float64],
     signs: NDArray[np.int64],
     between: NDArray[np.float32],
-    totals: NDArray[np.float64],
-    explained: NDArray[np.float64],
     weights: NDArray[np.float32],
-) -> None:
-    """Do what `add_weights` documents, with the queries' arrays one behind the other.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Do what `add_weights` documents, with the queries' peaks one behind the other.
 
-    `ends` are those of the peaks and the marks before and after each query. Some fragments at a
-    time are described, then weighed for one query after the other.
+    Some fragments at a time are described, then weighed for one query after the other.
     """
+    totals = np.zeros(len(lowest), np.float64)
+    explained = np.zeros(len(low), np.float64)
     charged = places[2] - places[1] > 1
     chosen = np.empty(len(bonds) + len(places) + 1, np.int64)
     width = rows.shape[1]
@@ -776,7 +820,7 @@ def _weigh(
         for k in range(n):
             f = begin + k
             n_chosen, units, hydrogens[k], valences = _choose_rows(
-                n_words, f, masks, steps[f], bonds, sums, places, sets, charged, chosen
+                n_words, f, masks, steps[f], bonds, sums, places, charged, chosen
             )
             # Rounded as the table's masses are.
             fragment_masses[k] = np.floor(units * 1e-3 + 0.5) * 1e-7
@@ -813,3 +857,4 @@ def _weigh(
                 explained,
                 weights,
             )
+    return totals, explained

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from specvae.annotation.evidence.fragments import (
     match_peaks,
     metfrag_scores,
 )
-from specvae.annotation.evidence.ion_weights import Layers, Windows, add_weights
+from specvae.annotation.evidence.ion_weights import Joined, Layers, add_weights
 from specvae.annotation.evidence.surroundings import atom_features
 from specvae.errors import CheckpointError, TrainingError
 from specvae.masses import ELECTRON_MASS, formula_mass
@@ -392,13 +392,10 @@ def test_tables_are_taken_as_they_are_scored(
             yield table
 
     def counted(
-        table: FragmentTable,
-        layers: Layers,
-        constants: Sequence[NDArray[np.float32]],
-        windows: Sequence[Windows],
+        table: FragmentTable, layers: Layers, queries: Joined
     ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
         scored.append(1)
-        return add_weights(table, layers, constants, windows)
+        return add_weights(table, layers, queries)
 
     monkeypatch.setattr(fragment_score, "add_weights", counted)
     assert len(scorer.scores(simulated(table), made())) == 200
