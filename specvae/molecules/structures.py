@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TextIO
 
@@ -75,8 +76,8 @@ _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _BATCH = 1000
 _PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
-# Starting a process costs as much as parsing some thousand structures.
-_WORTH_PROCESSES = 10_000
+# Starting a process costs as much as parsing some thousand structures, but later work has it too.
+_WORTH_PROCESSES = 5_000
 # All rows of a shorter table are parsed, and what is wrong with any of them is reported.
 _WORTH_SCREENING = 10_000
 
@@ -316,23 +317,16 @@ def _parsed(
 
     Lists of candidates name many structures once for each query: these are parsed once.
     """
-    n_processes = n_jobs or usable_cores()
-    head = list(itertools.islice(rows, _WORTH_PROCESSES if n_processes > 1 else 0))
     waiting: deque[_Batch] = deque()
 
     def unparsed() -> Iterator[list[tuple[str, str]]]:
-        for batch in _batches(itertools.chain(head, rows), cache):
+        for batch in _batches(rows, cache):
             waiting.append(batch)
             if batch.texts:
                 yield batch.texts
 
-    found: Iterator[list[Molecule | str]]
-    if len(head) < _WORTH_PROCESSES:
-        found = map(_parse_batch, unparsed())
-    else:
-        found = in_order(_parse_batch, unparsed(), n_processes, "parse structures")
     # Behind the last, nothing: for batches that need none.
-    for parsed in itertools.chain(found, [None]):
+    for parsed in itertools.chain(_parse_batches(unparsed(), n_jobs), [None]):
         while waiting and not waiting[0].texts:
             yield from waiting.popleft().filled()
         if parsed is not None:
@@ -342,6 +336,22 @@ def _parsed(
             yield from batch.filled(parsed)
     if cache is not None:
         cache.save()
+
+
+def _parse_batches(
+    batches: Iterator[list[tuple[str, str]]], n_jobs: int | None
+) -> Iterator[list[Molecule | str]]:
+    """Return the molecules of each batch, parsed by several processes if there are many texts."""
+    n_processes = n_jobs or usable_cores()
+    head: list[list[tuple[str, str]]] = []
+    n_texts = 0
+    while n_processes > 1 and n_texts < _WORTH_PROCESSES and (batch := next(batches, None)):
+        head.append(batch)
+        n_texts += len(batch)
+    batches = itertools.chain(head, batches)
+    if n_processes > 1 and n_texts >= _WORTH_PROCESSES:
+        return in_order(_parse_batch, batches, n_processes, "parse structures")
+    return map(_parse_batch, batches)
 
 
 def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) -> Iterator[_Batch]:
@@ -505,7 +515,12 @@ def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tup
     header, rows = read_table(lines, report)
     place = _find_columns(path, header)
     first = min(i for i in place[:2] if i >= 0)
+    chosen = itemgetter(*place)
     for number, row in rows:
+        if len(row) == len(header):
+            row.append("")  # the place of absent columns, -1
+            yield number, Cells._make(chosen(row))
+            continue
         if len(row) > len(header) and any(row[len(header) :]):
             if first > 0:
                 # The cells behind the odd separator are not those of their columns.

@@ -1,7 +1,7 @@
 """Structures that were parsed are kept on disk, and are the same when they are read."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from specvae.molecules.molecule import Molecule
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import parse_texts
 from specvae.report import ReadReport
+
+Texts = list[tuple[str, str]]
 
 TEXTS = [
     ("CCO", ""),
@@ -41,6 +43,26 @@ def kept(folder: Path, texts: Sequence[tuple[str, str]] = TEXTS) -> list[Molecul
 
 def parts(folder: Path) -> list[Path]:
     return sorted(folder.rglob("part-*.bin"))
+
+
+def test_no_process_is_started_for_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structures, "_WORTH_PROCESSES", 2)
+    monkeypatch.setattr(structures, "_BATCH", 2)
+    asked: list[int] = []
+
+    def here(
+        function: Callable[[Texts], object], batches: Iterable[Texts], n: int, purpose: str
+    ) -> Iterator[object]:
+        asked.append(n)
+        return map(function, batches)
+
+    monkeypatch.setattr(structures, "in_order", here)
+    (tmp_path / "c.csv").write_text("smiles\n" + "".join(f"{'C' * n}\n" for n in range(1, 10)))
+    for _ in range(2):
+        assert len(read_candidates(tmp_path / "c.csv", None, 2, StructureCache(tmp_path))) == 9
+    assert asked == [2]
 
 
 def test_what_is_read_is_what_was_parsed(tmp_path: Path) -> None:

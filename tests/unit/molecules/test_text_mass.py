@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import shared
 
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -16,6 +18,7 @@ from specvae.molecules import structures
 from specvae.molecules.candidates import NOT_PARSED, CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule
+from specvae.molecules.structures import read_cells
 from specvae.molecules.text_mass import MassScreen, text_masses
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct
@@ -240,3 +243,20 @@ def test_a_strict_run_parses_all_rows(tmp_path: Path) -> None:
         CandidateSource(
             tmp_path / "t.tsv", get_layout("morgan4096"), 10.0, ReadReport(strict=True), queries=[]
         )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["structures/structures.tsv.gz", "structures/extra.tsv.gz", "impact/candidates.csv.gz"],
+)
+def test_real_structures_have_one_of_the_masses(name: str) -> None:
+    cells = (cells for _, cells in read_cells(shared(name), ReadReport()))
+    texts = [each.smiles or each.inchi for each in islice(cells, 200, None, 400)]
+    found = text_masses(texts)
+    masses, rows = found.each()
+    exact = np.array([exact_mass(text) for text in texts])
+    distance = np.full(len(texts), np.inf)
+    np.fmin.at(distance, rows, np.abs(masses - exact[rows]))
+    is_clear = ~np.isnan(found.lightest)
+    assert is_clear.mean() > 0.98
+    assert distance[is_clear].max() < 1e-6
