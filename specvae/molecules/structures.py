@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
 from rdkit import Chem
 
@@ -24,9 +24,11 @@ from specvae.files import open_unpacked
 from specvae.limits import limits
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.structure_cache import StructureCache
-from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
+
+if TYPE_CHECKING:  # processes that parse need no Numba
+    from specvae.molecules.text_mass import MassScreen
 
 _INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
