@@ -33,7 +33,12 @@ LONGEST_PATH = 4  # atoms
 MOST_ATOMS = 32  # of a pattern that is searched for
 UNSETTLED = 2
 _DECIDED, _NOT_SEARCHED = 0, -1  # in place of the number of a pattern's atoms
-# Compiling the search, once for all, takes ten seconds, so it must save at least some of one.
+# Columns of the tables of `Searches`.
+N_ATOMS, LEAST, FIRST_ATOM, FIRST_CONDITION = range(4)
+STAR, BESIDE, BOND, FIRST_CLOSURE = range(4)
+QUESTION, FIRST_ARM = range(2)
+ENVIRONMENT, FIRST_TERM = range(2)
+# Compiling the search, once for all, takes four seconds, so it must save at least some of one.
 _FEW_MOLECULES = 1000
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
@@ -239,8 +244,8 @@ class SubstructureMatcher:
         counts = self._count_paths(topology)
         is_there = counts[asked.conditions[:, 0]] >= asked.conditions[:, 1]
         n = len(self._patterns)
-        possible = np.logical_and.reduceat(is_there, asked.first_condition[:-1])[:n]
-        found = np.where(asked.n_atoms[:n] == _DECIDED, 1, UNSETTLED) * possible
+        possible = np.logical_and.reduceat(is_there, asked.units[:-1, FIRST_CONDITION])[:n]
+        found = np.where(asked.units[:n, N_ATOMS] == _DECIDED, 1, UNSETTLED) * possible
         return found.astype(np.uint8)
 
     def _count_paths(self, topology: Topology) -> NDArray[np.int64]:
@@ -537,38 +542,40 @@ class _Questions:
         """
         n_patterns = len(searches) - len(self.environments)
         steps = [step for search in searches for step in search.steps or []]
-        lengths = [len(search.steps or []) for search in searches]
         terms = [() if isinstance(each, int) else each for each in self._composed]
         stars = list(dict.fromkeys(step.star for step in steps))
         number = {star: i for i, star in enumerate(stars)}
-        arms = np.array([arm for star in stars for arm in star.arms], np.int32).reshape(-1, 3)
+        arms = _table((arm for star in stars for arm in star.arms), 3)
         arms[:, 0] = self._resolved(arms[:, 0])
+        asked = _table((term for each in terms for term in each), 3)
+        asked[:, 0] = self._resolved(asked[:, 0])
         return Searches(
             n_patterns,
-            np.array(
-                [_NOT_SEARCHED if each.steps is None else len(each.steps) for each in searches],
-                np.int32,
-            ),
-            np.array([search.least for search in searches], np.int32),
             max((search.least for search in searches), default=1),
-            _starts(lengths)[:-1],
-            self._resolved([star.question for star in stars]),
-            _starts([len(star.arms) for star in stars]),
-            arms,
-            np.array([number[step.star] for step in steps], np.int32),
-            np.array([step.beside for step in steps], np.int32),
-            np.array([step.bond for step in steps], np.int32),
-            _starts([len(step.closures) for step in steps]),
-            np.array([pair for step in steps for pair in step.closures], np.int32).reshape(-1, 2),
-            _starts(list(map(len, conditions))),
-            np.array([pair for each in conditions for pair in each], np.int32).reshape(-1, 2),
-            np.array(
-                [n_patterns + each if isinstance(each, int) else -1 for each in self._composed],
-                np.int32,
+            _columns(
+                [_NOT_SEARCHED if each.steps is None else len(each.steps) for each in searches],
+                [search.least for search in searches],
+                _starts([len(search.steps or []) for search in searches]),
+                _starts(list(map(len, conditions))),
             ),
-            _starts(list(map(len, terms))),
-            self._resolved([term.question for each in terms for term in each]),
-            np.array([term[1:] for each in terms for term in each], np.int32).reshape(-1, 2),
+            _table((pair for each in conditions for pair in each), 2),
+            _columns(
+                [number[step.star] for step in steps],
+                [step.beside for step in steps],
+                [step.bond for step in steps],
+                _starts([len(step.closures) for step in steps]),
+            ),
+            _table((pair for step in steps for pair in step.closures), 2),
+            _columns(
+                self._resolved([star.question for star in stars]),
+                _starts([len(star.arms) for star in stars]),
+            ),
+            arms,
+            _columns(
+                [n_patterns + each if isinstance(each, int) else -1 for each in self._composed],
+                _starts(list(map(len, terms))),
+            ),
+            asked,
         )
 
     def _resolved(self, asked: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
@@ -581,66 +588,65 @@ def _starts(lengths: Sequence[int]) -> NDArray[np.int32]:
     return np.cumsum([0, *lengths]).astype(np.int32)
 
 
+def _table(rows: Iterable[tuple[int, ...]], width: int) -> NDArray[np.int32]:
+    return np.array(list(rows), np.int32).reshape(-1, width)
+
+
+def _columns(*columns: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return columns side by side, of which the last one is longer by one."""
+    table = np.zeros((len(columns[-1]), len(columns)), np.int32)
+    for number, column in enumerate(columns):
+        table[: len(column), number] = column
+    return table
+
+
 class Searches(NamedTuple):
     """Patterns, then environments, as orders in which their atoms are found.
+
+    A column `FIRST_...` says where a row's part of the next table begins. Such a table has one row
+    more, with the end of the last part. Few tables, as each is handed on in several registers.
 
     Parameters
     ----------
     n_patterns
         How many are patterns.
-    n_atoms
-        Of each, 0 where paths decide, -1 where RDKit must search, int32 (n,).
-    least, most
-        How many matches are wanted of each, int32 (n,), and of one at most.
-    first
-        Where each one's atoms begin in the following, int32 (n,).
-    query
-        What the atom in the middle of each star must fit, int32 (n_stars,).
-    first_arm
-        Where the arms of each star begin in the following, int32 (n_stars + 1,).
+    most
+        How many matches are wanted of one at most.
+    units
+        `N_ATOMS` of each pattern and environment, 0 where paths decide, -1 where RDKit must search;
+        `LEAST`, how many matches are wanted; `FIRST_ATOM`; `FIRST_CONDITION`; int32 (n + 1, 4).
+    conditions
+        The number of a path, and how many there must be, int32 (n_conditions, 2).
+    atoms
+        The `STAR` of each atom: what it and its neighbours must fit; `BESIDE`, the place in the
+        order of an earlier atom that it is bound to; `BOND`, what the bond must fit;
+        `FIRST_CLOSURE`, of its bonds to other earlier atoms; int32 (n_all_atoms + 1, 4).
+    closures
+        Of each such bond: the earlier atom's place, what the bond must fit, int32 (n_closures, 2).
+    stars
+        `QUESTION`, what the atom in the middle of each star must fit; `FIRST_ARM`; int32
+        (n_stars + 1, 2).
     arms
         What the atom of an arm and the bond to it must fit, and how many such arms there must be,
         int32 (n_arms, 3).
-    star, beside, bond
-        Of each atom: what it and its neighbours must fit, the place in the order of an earlier atom
-        that it is bound to, and what the bond must fit, int32 (n_all_atoms,).
-    closing
-        Where the further bonds of each atom to earlier ones begin, int32 (n_all_atoms + 1,).
-    closures
-        Of each such bond: the earlier atom's place, what the bond must fit, int32 (n_closures, 2).
-    first_condition
-        Where the conditions of each begin, int32 (n + 1,).
-    conditions
-        The number of a path, and how many there must be, int32 (n_conditions, 2).
-    environment
-        Of each question that is composed of others: the search that answers it, -1 where terms do,
-        int32 (n_composed,).
-    first_term
-        Where its terms begin, int32 (n_composed + 1,).
-    term_query, term
-        What each asks for; whether it is wanted, and what ends with it (`_Term`), int32 (n_terms,)
-        and (n_terms, 2).
+    composed
+        Of each question that is composed of others: `ENVIRONMENT`, the search that answers it, -1
+        where terms do; `FIRST_TERM`; int32 (n_composed + 1, 2).
+    terms
+        What each asks for, whether it is wanted, and what ends with it (`_Term`), int32
+        (n_terms, 3).
     """
 
     n_patterns: int
-    n_atoms: NDArray[np.int32]
-    least: NDArray[np.int32]
     most: int
-    first: NDArray[np.int32]
-    query: NDArray[np.int32]
-    first_arm: NDArray[np.int32]
-    arms: NDArray[np.int32]
-    star: NDArray[np.int32]
-    beside: NDArray[np.int32]
-    bond: NDArray[np.int32]
-    closing: NDArray[np.int32]
-    closures: NDArray[np.int32]
-    first_condition: NDArray[np.int32]
+    units: NDArray[np.int32]
     conditions: NDArray[np.int32]
-    environment: NDArray[np.int32]
-    first_term: NDArray[np.int32]
-    term_query: NDArray[np.int32]
-    term: NDArray[np.int32]
+    atoms: NDArray[np.int32]
+    closures: NDArray[np.int32]
+    stars: NDArray[np.int32]
+    arms: NDArray[np.int32]
+    composed: NDArray[np.int32]
+    terms: NDArray[np.int32]
 
 
 def _order(
