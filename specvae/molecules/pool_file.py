@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -48,6 +48,8 @@ _END_CHUNK = 4096  # rows
 _MASS, _TEXT = "mass", "text"  # names of checksums, beside those of layouts
 _EARLIER_TEXTS = TEXTS[:4]
 _MASS_TYPE = np.dtype("<f8")
+_LONGEST_TEXT = 0xFFFFFFFF  # bytes: checksums are of lengths in four of them
+_KEPT_BYTES = 1 << 23  # of each column, unpacked, for the next query
 
 Packed = Mapping[str, NDArray[np.uint8]]
 _Parts = Callable[[slice], Iterable[bytes]]
@@ -132,6 +134,47 @@ class PoolRows:
             },
             {name: np.concatenate([p.packed[name] for p in parts]) for name in parts[0].packed},
         )
+
+
+class _Texts(NamedTuple):
+    """Texts one after another.
+
+    Attributes
+    ----------
+    ends
+        Where each ends, and in front of them where the first begins, int64 (n + 1,).
+    joined
+        All of them in UTF-8.
+    """
+
+    ends: NDArray[np.int64]
+    joined: bytes
+
+    @classmethod
+    def of(cls, values: Sequence[bytes]) -> _Texts:
+        """Return what texts are joined to."""
+        return cls(np.cumsum([0, *map(len, values)], dtype=np.int64), b"".join(values))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def parts(self, rows: slice) -> tuple[bytes, bytes]:
+        """Return the lengths of some of them, four bytes each, and these texts."""
+        ends = self.ends[rows.start : rows.stop + 1]
+        return np.diff(ends).astype("<u4").tobytes(), self.joined[ends[0] : ends[-1]]
+
+    def values(self, rows: slice) -> list[bytes]:
+        """Return some of them."""
+        ends = self.ends[rows.start : rows.stop + 1].tolist()
+        return [self.joined[a:b] for a, b in pairwise(ends)]
+
+    def decoded(self, rows: slice) -> list[str]:
+        """Return some of them as text."""
+        ends = self.ends[rows.start : rows.stop + 1]
+        text = self.joined[ends[0] : ends[-1]].decode()
+        if not text.isascii():
+            return [value.decode() for value in self.values(rows)]
+        return [text[a:b] for a, b in pairwise((ends - ends[0]).tolist())]
 
 
 class PoolWriter:
@@ -244,21 +287,19 @@ class PoolWriter:
         self._waiting, self._n_waiting = ([rest] if len(rest) else []), len(rest)
         masses = rows.exact_mass.astype(_MASS_TYPE)
         self._spool.write(masses.tobytes())
-        for name in TEXTS:
-            values = rows.texts[name]
-            ends = np.cumsum([len(value) for value in values], dtype="<u8") + self._text_end[name]
+        columns = {name: _Texts.of(rows.texts[name]) for name in TEXTS}
+        for name, texts in columns.items():
+            ends = texts.ends[1:] + self._text_end[name]
             self._extend(f"{name}_end", ends)
-            self._extend(f"{name}_text", np.frombuffer(b"".join(values), np.uint8))
+            self._extend(f"{name}_text", np.frombuffer(texts.joined, np.uint8))
             self._text_end[name] = int(ends[-1])
         for name, packed in rows.packed.items():
             self._extend(f"packed_{name}", packed)
         for first in range(0, n_rows, CHUNK_ROWS):
-            chunk = slice(first, first + CHUNK_ROWS)
+            chunk = slice(first, min(first + CHUNK_ROWS, n_rows))
             self._first_mass.append(float(masses[first]))
             self._sums[_MASS].append(_checksum([masses[chunk].tobytes()]))
-            self._sums[_TEXT].append(
-                _checksum_of_texts({name: rows.texts[name][chunk] for name in TEXTS})
-            )
+            self._sums[_TEXT].append(_checksum(_parts_of_texts(columns, chunk)))
             for name, packed in rows.packed.items():
                 self._sums[name].append(_checksum([packed[chunk].tobytes()]))
         self._n_rows += n_rows
@@ -298,13 +339,14 @@ class PoolFile:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         try:
-            self._file = h5py.File(path, "r")
+            self._file = h5py.File(path, "r", rdcc_nbytes=_KEPT_BYTES)
         except DAMAGE:
             raise InputError(
                 f"{path}: not a complete HDF5 file; a candidate pool is wanted"
             ) from None
         self._checksums: dict[str, list[bytes]] = {}
         self._checked: dict[str, set[int]] = {}
+        self._columns: dict[str, h5py.Dataset] = {}  # looked up once: that takes as long as a read
         try:
             self.attributes = _attributes(self._file)
             self._require_kind()
@@ -379,14 +421,15 @@ class PoolFile:
         """
         begin, stop = self._whole_chunks(first, end)
         try:
-            columns = {name: self._bytes(name, begin, stop) for name in self._texts_here}
+            columns = {name: self._texts(name, begin, stop) for name in self._texts_here}
             if self.version >= 3:
-                self._require_texts(begin, columns)
+                self._require_sums(
+                    _TEXT, begin, stop - begin, lambda rows: _parts_of_texts(columns, rows)
+                )
             elif self.has_checksums:
-                packed = self._file["packed"][begin:stop]
-                self._require_earlier(begin, columns, packed)
+                self._require_earlier(begin, columns, self._columns["packed"][begin:stop])
             rows = slice(first - begin, end - begin)
-            return {name: [bytes(v).decode() for v in columns[name][rows]] for name in columns}
+            return {name: texts.decoded(rows) for name, texts in columns.items()}
         except DAMAGE:
             raise self._damaged() from None
 
@@ -395,18 +438,19 @@ class PoolFile:
         begin, stop = self._whole_chunks(first, end)
         try:
             if self.version >= 3:
-                packed = self._file[f"packed_{layout}"][begin:stop]
+                packed = self._columns[f"packed_{layout}"][begin:stop]
                 self._require_sums(
                     layout, begin, len(packed), lambda rows: [packed[rows].tobytes()]
                 )
             else:
-                packed = self._file["packed"][begin:stop]
+                packed = self._columns["packed"][begin:stop]
                 if self.has_checksums:
-                    columns = {name: self._bytes(name, begin, stop) for name in self._texts_here}
+                    columns = {name: self._texts(name, begin, stop) for name in self._texts_here}
                     self._require_earlier(begin, columns, packed)
         except DAMAGE:
             raise self._damaged() from None
-        found: NDArray[np.uint8] = packed[first - begin : end - begin]
+        # A copy, as the rows of a query shall not keep whole chunks in memory.
+        found: NDArray[np.uint8] = packed[first - begin : end - begin].copy()
         return found
 
     def rows(self, first: int, end: int) -> PoolRows:
@@ -461,15 +505,23 @@ class PoolFile:
             raise ValueError("masses are not sorted")
         return masses[::CHUNK_ROWS]
 
-    def _bytes(self, name: str, begin: int, stop: int) -> list[bytes]:
+    def _texts(self, name: str, begin: int, stop: int) -> _Texts:
+        """Return a column's texts of a range of rows.
+
+        Raises
+        ------
+        ValueError
+            If they end where they cannot.
+        """
         if not self.has_checksums:
-            return list(self._file[name][begin:stop])
-        ends = self._file[f"{name}_end"][max(begin - 1, 0) : stop].astype(np.int64).tolist()
-        if begin == 0:
-            ends = [0, *ends]
-        joined = self._file[f"{name}_text"][ends[0] : ends[-1]].tobytes()
-        limits = [place - ends[0] for place in ends]
-        return [joined[a:b] for a, b in pairwise(limits)]
+            return _Texts.of([bytes(value) for value in self._columns[name][begin:stop]])
+        stored = self._columns[f"{name}_end"][max(begin - 1, 0) : stop].astype(np.int64)
+        ends = stored if begin else np.concatenate([[0], stored])
+        lengths = np.diff(ends)
+        if (lengths < 0).any() or (lengths > _LONGEST_TEXT).any():
+            raise ValueError("ends")
+        joined = self._columns[f"{name}_text"][ends[0] : ends[-1]].tobytes()
+        return _Texts(ends - ends[0], joined)
 
     def _require_kind(self) -> None:
         if self.attributes.get("kind") != _KIND:
@@ -497,7 +549,7 @@ class PoolFile:
             else:
                 shapes[name] = ((n,), "S" if name == "inchikey" else "O")
         for name, (shape, kind) in shapes.items():
-            values = self._file[name]
+            values = self._columns[name] = self._file[name]
             is_inside = isinstance(self._file.get(name, getlink=True), h5py.HardLink)
             if not is_inside or values.external or values.is_virtual:
                 raise ValueError(f"{name} is stored elsewhere")
@@ -524,22 +576,14 @@ class PoolFile:
         ):
             raise ValueError("digest")
 
-    def _require_texts(self, begin: int, columns: Mapping[str, Sequence[bytes]]) -> None:
-        self._require_sums(
-            _TEXT,
-            begin,
-            len(columns[TEXTS[0]]),
-            lambda rows: _parts_of_texts({name: columns[name][rows] for name in TEXTS}),
-        )
-
     def _require_earlier(
-        self, begin: int, columns: Mapping[str, Sequence[bytes]], packed: NDArray[np.uint8]
+        self, begin: int, columns: Mapping[str, _Texts], packed: NDArray[np.uint8]
     ) -> None:
         """Compare the sums of format 2, which are of texts and fingerprints together."""
 
         def parts(rows: slice) -> Iterator[bytes]:
             for name in _EARLIER_TEXTS:
-                yield from (bytes(value) for value in columns[name][rows])
+                yield from columns[name].values(rows)
             yield np.ascontiguousarray(packed[rows]).tobytes()
 
         self._require_sums("", begin, len(packed), parts)
@@ -550,7 +594,7 @@ class PoolFile:
             number = (begin + offset) // CHUNK_ROWS
             if number in checked:
                 continue
-            if _checksum(parts(slice(offset, offset + CHUNK_ROWS))) != sums[number]:
+            if _checksum(parts(slice(offset, min(offset + CHUNK_ROWS, n_rows)))) != sums[number]:
                 raise ValueError("checksum")
             checked.add(number)
 
@@ -568,14 +612,9 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
     return found
 
 
-def _parts_of_texts(columns: Mapping[str, Sequence[bytes]]) -> Iterator[bytes]:
+def _parts_of_texts(columns: Mapping[str, _Texts], rows: slice) -> Iterator[bytes]:
     for name in TEXTS:
-        yield np.array([len(value) for value in columns[name]], "<u4").tobytes()
-        yield b"".join(columns[name])
-
-
-def _checksum_of_texts(columns: Mapping[str, Sequence[bytes]]) -> bytes:
-    return _checksum(_parts_of_texts(columns))
+        yield from columns[name].parts(rows)
 
 
 def _checksum(parts: Iterable[bytes]) -> bytes:
