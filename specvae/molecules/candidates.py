@@ -109,6 +109,11 @@ class CandidateSet:
         """Whether the structures have been parsed."""
         return "molecules" in self.__dict__
 
+    @property
+    def has_formulas(self) -> bool:
+        """Whether formulas are stored, or were computed."""
+        return "formula" in self.__dict__
+
     @cached_property
     def molecules(self) -> Molecules:
         """The structures, shape (n,).
@@ -128,7 +133,7 @@ class CandidateSet:
     @cached_property
     def inchikey(self) -> Strings:
         """Standard InChIKeys: as given, else computed; shape (n,)."""
-        if all(len(key) > _FIRST_BLOCK for key in self._given_key):
+        if all(map(is_whole_key, self._given_key)):
             return self._given_key
         return _column(molecule.inchikey for molecule in self.molecules)
 
@@ -268,6 +273,11 @@ class CandidateSet:
         for row, query_id in enumerate(self.query_id if self.query_id is not None else ()):
             rows.setdefault(query_id, []).append(row)
         return {query_id: np.array(found, dtype=np.intp) for query_id, found in rows.items()}
+
+
+def is_whole_key(inchikey: str) -> bool:
+    """Return whether a key is more than a first block."""
+    return len(inchikey) > _FIRST_BLOCK
 
 
 def usable_structures(

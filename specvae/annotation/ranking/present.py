@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
 from specvae.annotation.ranking.settlement import Settlement, log_odds_of
 from specvae.errors import StructureError
-from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.candidates import CandidateSet, is_whole_key
 from specvae.molecules.molecule import Molecule
 from specvae.spectra.adducts import Adduct
 
@@ -100,7 +101,12 @@ class Draft:
 
 
 def draft(
-    annotator: Annotator, ranked: Ranked, top: int | None, *, explained: bool = True
+    annotator: Annotator,
+    ranked: Ranked,
+    top: int | None,
+    *,
+    explained: bool = True,
+    drawn: bool = True,
 ) -> Draft:
     """Return what is kept of a ranked query, of which the `top` best are shown (None: all).
 
@@ -114,6 +120,8 @@ def draft(
         How many candidates are shown; None: all.
     explained
         Whether a report is to explain the best candidate.
+    drawn
+        Whether a report shows the candidates, as standardised: their structures are parsed then.
     """
     evidence, candidates = ranked.evidence, ranked.candidates
     order = np.lexsort((candidates.first_block, -ranked.scores))
@@ -124,8 +132,8 @@ def draft(
     kept = np.concatenate([kind[:n_kept] for kind in kinds])
     rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
     shown = candidates.select(rows)
-    # Parsed already, unless the fingerprint alone was ranked by and came from a pool.
-    molecules = shown.molecules if shown.has_molecules else [_parsed(text) for text in shown.smiles]
+    molecules = _structures(shown, drawn=drawn)
+    formulas = _formulas(shown, molecules)
     pool = annotator.evidence_pool
     own = None if evidence is None else evidence.own
     leading = [] if evidence is None else evidence.leading_kinds()
@@ -133,14 +141,14 @@ def draft(
         Annotation(
             rank=0,
             smiles=shown.smiles[n],
-            inchikey=shown.inchikey[n],
+            inchikey=key if molecule is None else molecule.inchikey,
             name=shown.name[n],
             score=0.0,
             molecule=molecule,
             remarks=molecule.notes if molecule is not None else (),
             id=shown.id[n],
             exact_mass=float(shown.exact_mass[n]),
-            formula=molecule.formula if molecule is not None else None,
+            formula=formulas[n],
             leading=leading[row] if leading else None,
             match=(
                 None
@@ -149,8 +157,8 @@ def draft(
             ),
             adduct=None if shown.ion is None or ion is None else ion.name,
         )
-        for n, (row, molecule, ion) in enumerate(
-            zip(rows.tolist(), molecules, _ions(ranked.query, shown), strict=True)
+        for n, (row, (_, key), molecule, ion) in enumerate(
+            zip(rows.tolist(), shown.texts(), molecules, _ions(ranked.query, shown), strict=True)
         )
     )
     return Draft(
@@ -171,8 +179,34 @@ def _ions(query: Query, candidates: CandidateSet) -> list[Adduct | None]:
     return [query.ions[number] for number in candidates.ion.tolist()]
 
 
-def _parsed(smiles: str) -> Molecule | None:
+def _structures(candidates: CandidateSet, *, drawn: bool) -> list[Molecule | None]:
+    """Return the structures of candidates; None where one cannot be parsed, or none is asked for.
+
+    They are parsed already, unless the fingerprint alone was ranked by and came from a pool. Of
+    what a table shows, a pool mostly has all: nothing is decided about a single component.
+    """
+    if candidates.has_molecules:
+        found: list[Molecule | None] = candidates.molecules.tolist()
+        return found
+    asked = drawn or not candidates.has_formulas
+    return [
+        _parsed(smiles, key) if asked or "." in smiles or not is_whole_key(key) else None
+        for smiles, key in candidates.texts()
+    ]
+
+
+def _formulas(candidates: CandidateSet, molecules: list[Molecule | None]) -> list[str | None]:
+    """Return formulas as standardised, None where the structure is not known."""
+    if candidates.has_formulas and not candidates.has_molecules:
+        stored: list[str | None] = candidates.formula.tolist()
+        return stored
+    return [None if molecule is None else molecule.formula for molecule in molecules]
+
+
+@lru_cache(maxsize=1 << 14)
+def _parsed(smiles: str, inchikey: str) -> Molecule | None:
+    # Spectra of one compound show the same candidates, whose keys take longest.
     try:
-        return Molecule.parse(smiles)
+        return Molecule.parse(smiles, inchikey=inchikey)
     except StructureError:  # a pool may have been written by a version that accepted more
         return None

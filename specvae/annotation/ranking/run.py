@@ -287,7 +287,7 @@ class RankingRun:
             if found is None:
                 is_explained = explained and place_of[numbers] < MOST_EXPLAINED
                 found = [
-                    draft(self.annotator, outcome, top, explained=is_explained)
+                    draft(self.annotator, outcome, top, explained=is_explained, drawn=explained)
                     if isinstance(outcome, Ranked)
                     else outcome
                     for outcome in outcomes

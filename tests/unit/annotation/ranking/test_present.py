@@ -9,6 +9,7 @@ from ranking_examples import QUERY
 
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking import present
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.present import draft
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
@@ -18,6 +19,7 @@ from specvae.annotation.ranking.result import (
     Ranked,
 )
 from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.molecule import Molecule
 
 WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
 N = len(SCORE_FEATURES)
@@ -134,3 +136,34 @@ def test_the_first_is_explained_against_the_second_though_one_is_shown(
     lone = shown(annotator, scored([-2.0]), 1)
     assert lone.explanation is not None
     assert lone.explanation.second is None
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_structures_of_a_pool_are_parsed_if_a_table_does_not_have_all(
+    annotator: Annotator, monkeypatch: pytest.MonkeyPatch, drawn: bool
+) -> None:
+    parsed: list[str] = []
+    parse = Molecule.parse
+
+    def counted(smiles: str, *, inchikey: str) -> Molecule:
+        parsed.append(smiles)
+        return parse(smiles, inchikey=inchikey)
+
+    monkeypatch.setattr(Molecule, "parse", counted)
+    present._parsed.cache_clear()
+    one = scored([-1.0, -2.0, -3.0, -4.0])
+    one.candidates.smiles[:] = ["CCO", "OCC", "CCN.Cl", "C("]
+    one.candidates.formula = np.array(["C2H6O", "C2H6O", "C2H7N", "CH4"], object)
+    keys = one.candidates.inchikey
+    keys[1] = keys[1][:14]  # a table of structures may give first blocks only
+    found = draft(annotator, one, None, explained=False, drawn=drawn)
+    rows = {row.smiles: row for row in found.annotations}
+    assert sorted(parsed) == (["C(", "CCN.Cl", "CCO", "OCC"] if drawn else ["CCN.Cl", "OCC"])
+    assert {row.smiles: row.formula for row in found.annotations} == dict(
+        zip(one.candidates.smiles, one.candidates.formula, strict=True)
+    )
+    assert rows["OCC"].inchikey == "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
+    assert rows["CCO"].inchikey == keys[0]
+    assert rows["CCN.Cl"].remarks == parse("CCN.Cl").notes
+    assert (rows["CCO"].molecule is None) is not drawn
+    assert rows["C("].molecule is None
