@@ -236,6 +236,29 @@ def test_changed_columns_are_noticed(long_pool: Path, tmp_path: Path) -> None:
             assert len(pool.slice(other, other + 1)) == 1  # a sound chunk can be used
 
 
+def test_texts_that_end_four_gigabytes_later_are_noticed(long_pool: Path, tmp_path: Path) -> None:
+    """Checksums hold four bytes of a text's length, which such an end leaves as they are."""
+    path = tmp_path / "x.h5"
+    path.write_bytes(long_pool.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["id_end"][300] += np.uint64(1 << 32)
+    with CandidatePool.open(path, LAYOUT) as pool:
+        with pytest.raises(InputError, match="the candidate pool is damaged"):
+            pool.slice(300, 301)
+        assert pool.slice(599, 600).id.tolist() == ["599"]
+
+
+def test_texts_other_than_ascii_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    names = ["β-alanine", "plain", "", "アラニン"]
+    rows = (f"{'C' * (i + 1)}N,{name}\n" for i, name in enumerate(names))
+    path.write_text("smiles,name\n" + "".join(rows), encoding="utf-8")
+    CandidatePool.build(path, LAYOUT, path.with_suffix(".h5"), n_jobs=1)
+    with CandidatePool.open(path.with_suffix(".h5"), LAYOUT) as pool:
+        assert pool.slice(0, 4).name.tolist() == names
+        assert pool.slice(1, 3).name.tolist() == names[1:3]
+
+
 @pytest.mark.parametrize("change", ["mass", "unsorted", "checksum", "layout", "narrow", "link"])
 def test_a_changed_whole_is_refused(long_pool: Path, tmp_path: Path, change: str) -> None:
     path = tmp_path / "x.h5"
