@@ -172,7 +172,7 @@ def annotate(
     from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
-    run = ranking.open(console, min_probability=min_probability)
+    run = ranking.open(console, is_ranked_here=scheduler is None, min_probability=min_probability)
     shown = None if top == "all" else int(top)
     if is_part:
         drafts = _drafts(files, ranking, run, shown, False, engine, console)

@@ -24,6 +24,7 @@ from specvae.cli.options import (
     try_adducts_option,
 )
 from specvae.errors import InputError
+from specvae.molecules.workers import start_ahead
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from specvae.cli.console import Console
 
 
+LOADED_AHEAD = (
+    "specvae.molecules.structures",
+    "specvae.molecules.fingerprint",
+    "specvae.annotation.evidence.fragment_lists",
+)
+"""Modules of the work that processes share, which take them seconds to load."""
+
+_LONG_BYTES = 1_000_000  # of some ten thousand rows
 _SPECTRA = (".msp", ".mgf", ".mzml", ".mzxml")
 """Names of the files of a folder that are taken for spectra, in lower case and without .gz."""
 
@@ -71,13 +80,17 @@ class Ranking:
             "--exclude": self.options.exclude,
         }
 
-    def open(self, console: Console, **needed: object) -> RankingRun:
+    def open(
+        self, console: Console, *, is_ranked_here: bool = True, **needed: object
+    ) -> RankingRun:
         """Load the model and return the run.
 
         Parameters
         ----------
         console
             Where progress is shown.
+        is_ranked_here
+            Whether it is this computer that will rank, not others.
         needed
             Options that need probabilities, by name; None where one is not given.
 
@@ -89,6 +102,8 @@ class Ranking:
         path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
         if not fingerprint_only:
             compile_ahead.start()
+            if is_ranked_here and _is_long(self.options.candidates):
+                start_ahead(self.options.n_jobs, LOADED_AHEAD)
         # Only now, as they import much.
         from specvae.annotation.ranking.annotator import Annotator
         from specvae.annotation.ranking.run import RankingRun
@@ -99,6 +114,15 @@ class Ranking:
                 name = "--" + option.replace("_", "-")
                 require_calibrated(path, annotator.probability, name)
         return RankingRun(annotator, self.options, console)
+
+
+def _is_long(path: Path) -> bool:
+    """Return whether several processes will be wanted for a file of candidates, by its size."""
+    try:
+        n_bytes = path.stat().st_size
+    except OSError:
+        return False
+    return path.suffix != ".h5" and n_bytes * (4 if path.suffix == ".gz" else 1) > _LONG_BYTES
 
 
 def ranking_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -161,7 +161,8 @@ class Molecule:
 
     def to_bytes(self) -> bytes:
         """Return the structure, without a trusted key, as `from_bytes` reads it."""
-        texts = (self.written, "" if self.written else self.smiles, "\n".join(self.notes))
+        smiles = self._smiles or "" if self.written else self.smiles
+        texts = (self.written, smiles, "\n".join(self.notes))
         encoded = "\0".join(texts).encode()
         numbers = _NUMBERS.pack(self.exact_mass, self.charge, self.n_components, len(encoded))
         return numbers + encoded + self._binary

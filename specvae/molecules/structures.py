@@ -347,11 +347,12 @@ def _parse_batches(
     n_processes = n_jobs or usable_cores()
     head: list[list[tuple[str, str]]] = []
     n_texts = 0
-    while n_processes > 1 and n_texts < _WORTH_PROCESSES and (batch := next(batches, None)):
+    worth = _BATCH if n_waiting() else _WORTH_PROCESSES
+    while n_processes > 1 and n_texts < worth and (batch := next(batches, None)):
         head.append(batch)
         n_texts += len(batch)
     batches = itertools.chain(head, batches)
-    if n_processes > 1 and n_texts >= _WORTH_PROCESSES:
+    if n_processes > 1 and n_texts >= worth:
         return in_order(_parse_batch, batches, n_processes, "parse structures")
     return map(_parse_batch, batches)
 
@@ -387,8 +388,7 @@ def _parse(smiles: str, inchi: str) -> Molecule | str:
         molecule = Molecule.parse(smiles, inchi)
     except StructureError as error:
         return str(error)
-    if not molecule.written:
-        _ = molecule.smiles  # computed here, where there may be several processes
+    _ = molecule.smiles  # computed here, where there may be several processes
     return molecule
 
 

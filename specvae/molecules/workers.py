@@ -8,11 +8,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import chain, islice
 from multiprocessing import resource_tracker
 from typing import Protocol, TypeVar
@@ -73,6 +74,16 @@ def kept_processes() -> Iterator[None]:
         pool, _kept.pool = _kept.pool, None
         if pool is not None:
             pool.shutdown()
+
+
+def start_ahead(n_jobs: int | None, modules: Sequence[str]) -> None:
+    """Start processes, one per core for None, that load modules while this one does other things.
+
+    They wait for the first work of this thread. One process is none, and none are started twice.
+    """
+    n = n_jobs or usable_cores()
+    if n > 1 and _kept.pool is None and not _kept.is_asked:
+        _kept.pool, _kept.n = _started(n, modules), n
 
 
 def n_waiting() -> int:
@@ -137,6 +148,24 @@ def in_order(
             yield waiting.popleft().result()
 
 
+@contextmanager
+def begun(
+    function: Callable[[_T], _R], batches: Iterable[_T], n: int, purpose: str
+) -> Iterator[Iterator[_R]]:
+    """Give an iterator over what a function returns for each batch, in their order.
+
+    Processes begin with all batches at once, whenever the first result is asked for.
+
+    Raises
+    ------
+    SpecvaeError
+        See `processes`.
+    """
+    with processes(n, purpose) as pool:
+        waiting = deque(pool.submit(function, batch) for batch in batches)
+        yield (waiting.popleft().result() for _ in range(len(waiting)))
+
+
 @dataclass(frozen=True)
 class LocalEngine:
     """Processes of this computer; one batch, or one process, is dealt with here.
@@ -167,8 +196,8 @@ class LocalEngine:
         return in_order(function, chain(head, rest), n, self.purpose)
 
 
-def _started(n: int) -> ProcessPoolExecutor:
-    """Start processes, for which Ctrl-C waits until they are prepared for it."""
+def _started(n: int, modules: Sequence[str] = ()) -> ProcessPoolExecutor:
+    """Start processes that load modules; Ctrl-C waits until they are prepared for it."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_prepare_process)
     if hasattr(signal, "pthread_sigmask"):
@@ -178,14 +207,15 @@ def _started(n: int) -> ProcessPoolExecutor:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             for _ in range(n):
-                pool.submit(_nothing)  # each starts one, as long as none is idle
+                pool.submit(_load, modules)  # each starts one, as long as none is idle
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pool
 
 
-def _nothing() -> None:
-    """Do nothing."""
+def _load(modules: Sequence[str]) -> None:
+    for module in modules:
+        import_module(module)
 
 
 def _prepare_process() -> None:

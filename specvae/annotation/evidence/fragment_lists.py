@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.workers import in_order, n_waiting, usable_cores
+from specvae.molecules.workers import begun, n_waiting, usable_cores
 
 _BLOCK = 64  # molecules that a process is given at a time
 _QUERIES_KEPT = 1024
@@ -70,9 +72,23 @@ def score_lists(
     progress: Callable[[int, int], None] | None = None,
     cache: GraphCache | None = None,
 ) -> list[NDArray[np.float64]]:
-    """Return the fragment scores of each query's candidates, (n_candidates,), nats.
+    """Return the fragment scores of each query's candidates; see `scoring`."""
+    with scoring(scorers, lists, n_jobs, progress, cache) as scores:
+        return scores()
 
-    They are those of `FragmentScorer.scores`, and 0 in an ion mode without a scorer.
+
+@contextmanager
+def scoring(
+    scorers: Mapping[str, FragmentScorer],
+    lists: Sequence[FragmentList],
+    n_jobs: int | None = 1,
+    progress: Callable[[int, int], None] | None = None,
+    cache: GraphCache | None = None,
+) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
+    """Give what returns the fragment scores of each query's candidates, (n_candidates,), nats.
+
+    They are those of `FragmentScorer.scores`, and 0 in an ion mode without a scorer. Processes
+    begin at once, so that this one may do other things before it asks for them.
 
     Parameters
     ----------
@@ -95,23 +111,47 @@ def score_lists(
         If the system ends one of the processes.
     """
     compile_ahead.wait()
-    is_scored = [one.peaks.ion_mode in scorers for one in lists]
     # By their texts: candidates of one mass are those of all queries of that mass.
     chosen: dict[str, tuple[Molecule, list[int]]] = {}
     for number, one in enumerate(lists):
-        for molecule in one.molecules if is_scored[number] else ():
+        for molecule in one.molecules if one.peaks.ion_mode in scorers else ():
             chosen.setdefault(_text(molecule), (molecule, []))[1].append(number)
-    texts = list(chosen)
-    graphs = [None] * len(texts) if cache is None else cache.lookup(texts)
-    molecules = [
-        _Listed(molecule, graph, numbers)
-        for (molecule, numbers), graph in zip(chosen.values(), graphs, strict=True)
-    ]
+    graphs = [None] * len(chosen) if cache is None else cache.lookup(list(chosen))
+    molecules = {
+        text: _Listed(molecule, graph, numbers)
+        for (text, (molecule, numbers)), graph in zip(chosen.items(), graphs, strict=True)
+    }
+    worth = len(molecules) // (1 if n_waiting() else _WORTH_PROCESSES // 2)
+    n_processes = min(n_jobs or usable_cores(), worth)
+    blocks = _blocks(scorers, lists, list(molecules.values()))
+    with ExitStack() as working:
+        results: Iterator[_Scored | str] = map(_score_block, blocks)
+        if n_processes > 1:
+            begin = begun(_score_block, blocks, n_processes, "break molecules")
+            results = working.enter_context(begin)
+        yield lambda: _collected(results, scorers, lists, molecules, progress, cache)
+
+
+def _text(molecule: Molecule) -> str:
+    return molecule.written or molecule.smiles
+
+
+def _collected(
+    results: Iterator[_Scored | str],
+    scorers: Mapping[str, FragmentScorer],
+    lists: Sequence[FragmentList],
+    molecules: Mapping[str, _Listed],
+    progress: Callable[[int, int], None] | None,
+    cache: GraphCache | None,
+) -> list[NDArray[np.float64]]:
+    """Return the scores of each query, given those of the blocks; keep new graphs."""
     scores: dict[tuple[str, int], float] = {}
+    waiting = iter(molecules.items())
     n_done = 0
-    for found in _scored(scorers, lists, molecules, n_jobs):
-        part = slice(n_done, n_done + _BLOCK)
-        block = list(zip(texts[part], molecules[part], strict=True))
+    for found in results:
+        if isinstance(found, str):
+            raise StructureError(found)
+        block = list(islice(waiting, _BLOCK))
         pairs = [(text, number) for text, one in block for number in one.queries]
         scores |= dict(zip(pairs, found.scores.tolist(), strict=True))
         if cache is not None:
@@ -120,56 +160,35 @@ def score_lists(
                 cache.put(text, graph)
         n_done += len(block)
         if progress is not None:
-            progress(n_done, len(texts))
+            progress(n_done, len(molecules))
     if cache is not None:
         cache.save()
     return [
         np.array([scores[_text(each), number] for each in one.molecules], np.float64)
-        if is_scored[number]
+        if one.peaks.ion_mode in scorers
         else np.zeros(len(one.molecules))
         for number, one in enumerate(lists)
     ]
 
 
-def _text(molecule: Molecule) -> str:
-    return molecule.written or molecule.smiles
-
-
-def _scored(
+def _blocks(
     scorers: Mapping[str, FragmentScorer],
     lists: Sequence[FragmentList],
     molecules: Sequence[_Listed],
-    n_jobs: int | None,
-) -> Iterator[_Scored]:
-    """Yield the scores of some molecules at a time."""
-    n_processes = n_jobs or usable_cores()
-    worth = len(molecules) // (1 if n_waiting() else _WORTH_PROCESSES // 2)
-    n_processes = min(n_processes, worth)
+) -> Iterator[_Block]:
     arrays = {mode: save(scorer.to_arrays()) for mode, scorer in scorers.items()}
-
-    def blocks() -> Iterator[_Block]:
-        for start in range(0, len(molecules), _BLOCK):
-            chosen = molecules[start : start + _BLOCK]
-            used = sorted({number for one in chosen for number in one.queries})
-            place = {number: place for place, number in enumerate(used)}
-            yield _Block(
-                arrays,
-                [lists[number].peaks for number in used],
-                [
-                    (one.graph or one.molecule, [place[number] for number in one.queries])
-                    for one in chosen
-                ],
-            )
-
-    results: Iterator[_Scored | str]
-    if n_processes > 1:
-        results = in_order(_score_block, blocks(), n_processes, "break molecules")
-    else:
-        results = map(_score_block, blocks())
-    for result in results:
-        if isinstance(result, str):
-            raise StructureError(result)
-        yield result
+    for start in range(0, len(molecules), _BLOCK):
+        chosen = molecules[start : start + _BLOCK]
+        used = sorted({number for one in chosen for number in one.queries})
+        place = {number: place for place, number in enumerate(used)}
+        yield _Block(
+            arrays,
+            [lists[number].peaks for number in used],
+            [
+                (one.graph or one.molecule, [place[number] for number in one.queries])
+                for one in chosen
+            ],
+        )
 
 
 def _score_block(block: _Block) -> _Scored | str:

@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -44,7 +45,7 @@ from specvae.annotation.evidence.analogues import (
     density_ratios,
     unit_rows,
 )
-from specvae.annotation.evidence.fragment_lists import FragmentList, score_lists
+from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
@@ -550,30 +551,32 @@ class EvidencePool:
         UnusableCandidatesError
             If some of the structures cannot be broken into fragments.
         """
-        (scores,) = self.fragment_scores_of([(query, candidates)])
-        return scores
+        with self.scoring([(query, candidates)]) as scores:
+            return scores()[0]
 
-    def fragment_scores_of(
+    @contextmanager
+    def scoring(
         self,
         lists: Sequence[tuple[Spectrum, CandidateSet]],
         n_jobs: int | None = 1,
         progress: Progress | None = None,
         cache: GraphCache | None = None,
-    ) -> list[NDArray[np.float64]]:
-        """Return `fragment_scores` of several queries' candidates; each molecule is broken once.
+    ) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
+        """Give what returns `fragment_scores` of several queries' candidates.
 
-        `n_jobs` is the number of processes that do so, None for one per core; `cache` keeps the
-        graphs of molecules for later runs.
+        Each molecule is broken once. `n_jobs` is the number of processes that do so, None for one
+        per core, which begin at once; `cache` keeps the graphs of molecules for later runs.
         """
         progress = progress or Silence()
         try:
-            return score_lists(
+            with scoring(
                 self.scorers,
                 [FragmentList(Peaks.of(query), list(found.molecules)) for query, found in lists],
                 n_jobs,
                 lambda done, total: progress.progress("breaking candidates", done, total),
                 cache,
-            )
+            ) as scores:
+                yield scores
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None
 

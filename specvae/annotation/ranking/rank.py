@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -202,34 +203,48 @@ def _ranked(
     """Rank queries together: one prediction of the model, one table of fingerprints."""
     sets = [candidates for _, candidates in listed]
     tables = source.packed(sets, n_jobs, progress)
-    each = [_spectra(query, candidates) for query, candidates in listed]
-    spectra = list(chain.from_iterable(each))
-    # Products of few rows are computed in other orders than those of many, and the last digits of
-    # a query's prediction would depend on how many others there are.
-    padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
-    predictions = annotator.predict([*spectra, *padding])[: len(spectra)]
-    ends = np.cumsum([len(of_query) for of_query in each])
-    logits = np.split(predictions, ends[:-1]) if listed else []
     pool = annotator.evidence_pool
-    both = [
-        _likelihoods(packed, predicted, annotator.blind_logits, candidates.ion)
-        for packed, predicted, candidates in zip(tables, logits, sets, strict=True)
-    ]
-    priors = [_prior(query, candidates) for query, candidates in listed]
-    pooled: Sequence[Evidence | None] = [None] * len(listed)
-    if pool is not None:
-        compared = source.packed(sets, n_jobs, progress, pool.layout)
-        beside = [
-            pool.compare(query.spectrum, candidates, bits, scores[0], rescore=rescore, prior=prior)
-            for (query, candidates), bits, scores, prior in zip(
-                listed, compared, both, priors, strict=True
-            )
+    compared = [] if pool is None else source.packed(sets, n_jobs, progress, pool.layout)
+    lists = [(query.spectrum, candidates) for query, candidates in listed]
+    with ExitStack() as others:
+        all_fragments = None
+        if pool is not None and rescore is None:
+            # Other processes break the candidates while this one sees to all other evidence.
+            breaking = pool.scoring(lists, n_jobs, progress, source.graphs)
+            all_fragments = others.enter_context(breaking)
+        each = [_spectra(query, candidates) for query, candidates in listed]
+        spectra = list(chain.from_iterable(each))
+        # Products of few rows are computed in other orders than those of many, and the last digits
+        # of a query's prediction would depend on how many others there are.
+        padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
+        predictions = annotator.predict([*spectra, *padding])[: len(spectra)]
+        ends = np.cumsum([len(of_query) for of_query in each])
+        logits = np.split(predictions, ends[:-1]) if listed else []
+        both = [
+            _likelihoods(packed, predicted, annotator.blind_logits, candidates.ion)
+            for packed, predicted, candidates in zip(tables, logits, sets, strict=True)
         ]
-        broken = [
-            (query.spectrum, one.broken) for (query, _), one in zip(listed, beside, strict=True)
-        ]
-        fragments = pool.fragment_scores_of(broken, n_jobs, progress, source.graphs)
-        pooled = [pool.evidence(one, scores) for one, scores in zip(beside, fragments, strict=True)]
+        priors = [_prior(query, candidates) for query, candidates in listed]
+        pooled: Sequence[Evidence | None] = [None] * len(listed)
+        if pool is not None:
+            beside = [
+                pool.compare(
+                    query.spectrum, candidates, bits, scores[0], rescore=rescore, prior=prior
+                )
+                for (query, candidates), bits, scores, prior in zip(
+                    listed, compared, both, priors, strict=True
+                )
+            ]
+            if all_fragments is None:
+                broken = [
+                    (spectrum, one.broken) for (spectrum, _), one in zip(lists, beside, strict=True)
+                ]
+                breaking = pool.scoring(broken, n_jobs, progress, source.graphs)
+                all_fragments = others.enter_context(breaking)
+            pooled = [
+                pool.evidence(one, scores)
+                for one, scores in zip(beside, all_fragments(), strict=True)
+            ]
     for scores, prior in zip(both, priors, strict=True):
         if prior is not None:
             scores += prior

@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import replace
 from html import unescape
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
+from specvae.cli import ranking
 from specvae.cli.annotate import annotate
 from specvae.cli.evaluate import evaluate
 from specvae.cli.predict import predict
@@ -171,3 +173,18 @@ def test_skipped_records_are_listed_beside_the_output_of_their_run(
     assert "BAD_PEAK" in listed.read_text(encoding="utf-8")
     run(command, folder, clean, option, tmp_path / f"o.{suffix}")
     assert not listed.exists()
+
+
+@pytest.mark.parametrize(("long_bytes", "n_started"), [(10_000, 0), (5, 1)])
+def test_processes_are_started_ahead_for_long_tables_alone(
+    long_bytes: int, n_started: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ranking.LOADED_AHEAD:
+        assert find_spec(name) is not None
+    found: list[int | None] = []
+    monkeypatch.setattr(ranking, "start_ahead", lambda n_jobs, _: found.append(n_jobs))
+    monkeypatch.setattr(ranking, "_LONG_BYTES", long_bytes)
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877")
+    for rank_by in ("everything", "fingerprint"):
+        run("annotate", folder, queries, "--rank-by", rank_by)
+    assert found == [1] * n_started

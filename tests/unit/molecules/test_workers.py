@@ -14,7 +14,7 @@ import pytest
 
 from specvae.errors import SpecvaeError
 from specvae.molecules import workers
-from specvae.molecules.workers import in_order, kept_processes, n_waiting
+from specvae.molecules.workers import begun, in_order, kept_processes, n_waiting, start_ahead
 
 
 @pytest.fixture
@@ -123,3 +123,32 @@ def test_processes_that_wait_say_nothing_at_ctrl_c(tmp_path: Path) -> None:
         assert running.stdout.readline() == "[1, 2, 3]\n"
         os.killpg(running.pid, signal.SIGINT)
         assert running.communicate(timeout=60)[0] == "interrupted\n"
+
+
+def test_processes_that_were_started_ahead_do_the_first_work(
+    started: list[tuple[int, ThreadPoolExecutor]],
+) -> None:
+    start_ahead(1, ["math"])
+    assert not started
+    start_ahead(2, ["math"])
+    start_ahead(2, ["math"])
+    assert [n for n, _ in started] == [2]
+    assert n_waiting() == 2
+    with kept_processes():
+        assert work(2) == work(2) == [1, 2, 3]
+        assert len(started) == 1
+    assert n_waiting() == 0
+    assert ended(started[0][1])
+
+
+def test_all_batches_are_begun_at_once(started: list[tuple[int, ThreadPoolExecutor]]) -> None:
+    seen: list[int] = []
+    with begun(abs, (seen.append(n) or n for n in range(-20, 0)), 2, "work") as results:  # type: ignore[func-returns-value]
+        assert len(seen) == 20
+        assert list(results) == list(range(20, 0, -1))
+    assert ended(started[0][1])
+    with (
+        pytest.raises(SpecvaeError, match="one of 2 processes that work was ended"),
+        begun(abs, [1], 2, "work"),
+    ):
+        raise BrokenProcessPool
