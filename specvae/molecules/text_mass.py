@@ -76,7 +76,7 @@ _ELEMENTS = _elements()
 
 
 class TextMasses(NamedTuple):
-    """Masses that structures may have, each of the next with some hydrogens more.
+    """Masses that structures may have, each with some hydrogens more than the one before.
 
     Attributes
     ----------
@@ -180,10 +180,10 @@ class MassScreen:
         return kept
 
     def nearest(self, mass: float, distance: float) -> float:
-        """Return how far, in Da, the nearest row that was left out is from a mass.
+        """Return how far, in Da, the exact mass of the nearest row that was not wanted is.
 
-        What cannot be parsed after all does not count. Distances of `distance` or more are not
-        looked for: it is returned instead.
+        What cannot be parsed after all does not count. Where none is nearer than `distance`, that
+        is returned.
         """
         if self._by_mass is None:
             masses, rows = np.concatenate(self._masses), np.concatenate(self._rows)
@@ -223,33 +223,16 @@ def _disjoint(
 
 
 # What is kept of each atom of a SMILES while it is read.
-_ELEMENT, _STATED, _IS_CHARGED, _IS_AROMATIC, _BONDS, _RING_BONDS, _BOND_ORDERS, _MULTIPLE = range(
-    8
-)
+_ELEMENT, _STATED, _IS_CHARGED, _IS_AROMATIC = range(4)
+_BONDS, _RING_BONDS, _BOND_ORDERS, _MULTIPLE = range(4, 8)
 _N_FIELDS = 8
 
 # Letters as numbers: Numba takes seconds to compile `ord`.
-_LINE_FEED, _HASH, _PERCENT, _OPENING, _CLOSING, _PLUS, _MINUS, _SLASH = (
-    10,
-    35,
-    37,
-    40,
-    41,
-    43,
-    45,
-    47,
-)
-_ZERO, _NINE, _AT, _UPPER_B, _UPPER_C, _UPPER_H, _UPPER_S = 48, 57, 64, 66, 67, 72, 83
-_BRACKET, _BRACKET_END, _LOWER_A, _LOWER_E, _LOWER_F, _LOWER_I, _LOWER_L = (
-    91,
-    93,
-    97,
-    101,
-    102,
-    105,
-    108,
-)
-_LOWER_P, _LOWER_Q, _LOWER_R, _LOWER_S, _LOWER_Z = 112, 113, 114, 115, 122
+_LINE_FEED, _PERCENT, _OPENING, _CLOSING, _PLUS, _MINUS, _SLASH = b"\n%()+-/"
+_ZERO, _NINE, _AT, _BRACKET, _BRACKET_END = b"09@[]"
+_UPPER_B, _UPPER_C, _UPPER_H, _UPPER_S = b"BCHS"
+_LOWER_A, _LOWER_E, _LOWER_F, _LOWER_I, _LOWER_L = b"aefil"
+_LOWER_P, _LOWER_Q, _LOWER_R, _LOWER_S, _LOWER_Z = b"pqrsz"
 _TO_UPPER = 32
 _INCHI = np.frombuffer(b"InChI=1", np.uint8)
 _MOST_DIGITS = 5
@@ -440,9 +423,9 @@ def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
     if atom[_IS_AROMATIC]:
         if atom[_BONDS] == 2 and atom[_RING_BONDS] == 2:
             return int(number == _C)
-        has_room = number in (_C, _N)
-        is_usual = atom[_BONDS] == 3 and atom[_RING_BONDS] >= 2 and atom[_BOND_ORDERS] <= _DOUBLE
-        return 0 if has_room and is_usual else -1
+        most_orders = _DOUBLE if number == _C else _SINGLE if number == _N else -1
+        is_usual = atom[_BONDS] == 3 and atom[_RING_BONDS] >= 2
+        return 0 if is_usual and atom[_BOND_ORDERS] <= most_orders else -1
     n_used = int(atom[_BOND_ORDERS]) + max(n_stated, 0)
     valence, most = int(traits[number, _LEAST]), int(traits[number, _MOST])
     # Two double bonds at phosphorus may be read as charges.

@@ -132,7 +132,7 @@ class CandidateSource:
             text = f"no candidates within {self.ppm:g} ppm"
             masses = [ion.neutral_mass(query.precursor_mz) for ion in query.ions]
             nearest = min(self._nearest_ppm(m) for m in masses if m > 0.0 or m == mass)
-            return Refusal(Cause.NONE_WITHIN, text, nearest)
+            return Refusal(Cause.NONE_WITHIN, text, nearest if nearest < np.inf else None)
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
 
     @property

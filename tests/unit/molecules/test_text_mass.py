@@ -54,6 +54,7 @@ CCO.O [Na+].[Cl-] [13CH4] [2H]C [H+] [HH] [Na]C C[Zn]C C[As](C)C *CC [*]C C~C C$
 [CH3:1]C [B-](C)(C)C CN(=O)=O C=N#N OCl(=O)(=O)=O CI(=O)=O CP(=S)=S c1cccn1C(C C1CC CC) (C)C C= =C
 C==C C((C)C)C C()C C11 C%1C C%(10)CC%(10) C=1CC#1 C[C@TH1](F)(Cl)Br n cc C12=C3 pyridine caffeine
 [ [C [C@ [CH [C+ [] [Xx] C% CC\xe9 [Cl-] [NH]=[Si+] F(F)F C(C)(C)(C)(C)C [N](C)(C)(C)=O no N/A None
+O=n1ccccc1 o1(C)cccc1
 C[CH+]C c1cc[c+]cc1 C[CH2+2] CC=[O InChI=1S/ InChI=1S/C2H6O.ClH/c1-2-3;/h3H,2H2,1H3;1H
 InChI=1S/2CH4/h2*1H4 InChI=1S/CH4/h1H4/i1+1 InChI=1S/C10H10.Fe/c1-2 InChI=1S/CH4/p+ InChI=1S/C0H4
 InChI=2S/CH4/h1H4 InChI=1S/p+1 InChI=1S/BH3/h1H3 InChI=1S/CH4/f InChI=1S/C999999/c1
