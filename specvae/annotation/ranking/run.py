@@ -202,6 +202,13 @@ class RankingRun:
             numbers += ((number, feature) for feature in range(len(groups)))
             by_fields += by_field
         self.merging = _merging(options.merge_by, by_fields)
+        first, step = options.shard or (1, 1)
+        asked = [
+            query
+            for group in all_groups[first - 1 :: step]
+            for query in group
+            if isinstance(query, Query)
+        ]
         with (
             kept_processes(),
             CandidateSource(
@@ -211,7 +218,7 @@ class RankingRun:
                 self.candidates,
                 options.n_jobs,
                 self._restriction,
-                [query for group in all_groups for query in group if isinstance(query, Query)],
+                asked,
             ) as source,
         ):
             self.tally.listed_ids = source.listed_ids

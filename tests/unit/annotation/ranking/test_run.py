@@ -19,6 +19,8 @@ from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.run import RankingRun
 from specvae.errors import ConfigError
+from specvae.molecules import structures
+from specvae.molecules.candidates import NOT_PARSED
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
@@ -65,6 +67,19 @@ def table(
 ) -> list[dict[str, Cell]]:
     run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1))
     return [row for result in run.results(queries).results for row in rows(result)]
+
+
+def test_a_part_of_a_run_parses_what_its_own_queries_need(
+    annotator: Annotator, candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structures, "_WORTH_SCREENING", 2)
+    n_parsed, found = [], []
+    for shard in (None, (1, 3), (2, 3), (3, 3)):
+        run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1, shard=shard))
+        found.append([placed for placed, _ in run.drafts(QUERIES)])
+        n_parsed.append(run.candidates.n_read - run.candidates.notes[NOT_PARSED])
+    assert n_parsed == [4, 3, 3, 1]  # no aspirin; two of theophylline's mass, or caffeine
+    assert sorted(found[1] + found[2] + found[3]) == found[0]
 
 
 def test_pieces_of_a_run_change_nothing(
