@@ -276,13 +276,14 @@ class OrderedGraph(NamedTuple):
         """Return what `to_bytes` gave."""
         n_atoms, n_bonds, is_labelled, _ = np.frombuffer(data, "<u2", 4).tolist()
         at = 8 + 8 * n_atoms * is_labelled
-        order = np.frombuffer(data, "<i2", n_atoms, at)
-        at += 2 * n_atoms
-        bonds = np.frombuffer(data, "<i2", 5 * n_bonds, at).reshape(n_bonds, 5)
-        atoms = np.frombuffer(data, np.int8, 4 * n_atoms, at + 10 * n_bonds)
-        numbers = atoms[::4]
-        masses = np.frombuffer(data, "<f8", n_atoms, 8) if is_labelled else _MASSES[numbers]
-        return cls._fixed(order, Graph(atoms.astype(np.int16).reshape(n_atoms, 4), masses, bonds))
+        numbers = np.frombuffer(data, "<i2", n_atoms + 5 * n_bonds, at)
+        bonds = numbers[n_atoms:].reshape(n_bonds, 5)
+        small = np.frombuffer(data, np.int8, 4 * n_atoms, at + 2 * len(numbers))
+        atoms = small.astype(np.int16).reshape(n_atoms, 4)
+        masses = np.frombuffer(data, "<f8", n_atoms, 8) if is_labelled else _MASSES[small[::4]]
+        atoms.setflags(write=False)
+        masses.setflags(write=False)
+        return cls(numbers[:n_atoms], Graph(atoms, masses, bonds))
 
 
 def _contacts(mol: Chem.Mol) -> list[tuple[int, int]]:

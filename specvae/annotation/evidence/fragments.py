@@ -197,8 +197,14 @@ def composition(graph: Graph) -> Composition:
 
     A labelled atom is a kind of its own, with its isotope's mass.
     """
-    heavy = Counter(graph.masses.tolist())
-    return (*sorted(heavy.items()), (HYDROGEN_MASS, int(graph.atoms[:, 1].sum())))
+    # Those of a list mostly share a formula: it is counted once.
+    return _composition(np.sort(graph.masses).tobytes(), sum(graph.atoms[:, 1].tolist()))
+
+
+@lru_cache(maxsize=1024)
+def _composition(masses: bytes, n_hydrogens: int) -> Composition:
+    heavy = Counter(np.frombuffer(masses).tolist())
+    return (*sorted(heavy.items()), (HYDROGEN_MASS, n_hydrogens))
 
 
 def has_subformula(

@@ -209,7 +209,7 @@ def _add_rectified(
         store(out, at, add(load(out, at), rectified(load(values, row * width + j))))
 
 
-@compiled
+@inner
 def _states(
     features: NDArray[np.float32], bonds: NDArray[np.int16], learned: Surroundings
 ) -> NDArray[np.float32]:
@@ -276,19 +276,19 @@ def add_cut_rows(
     first
         Index of a row.
     """
-    states = _states(atom_features(graph), graph.bonds, learned)
-    _add_rows(states, graph.bonds, learned, rows, first)
+    _add_rows(graph.atoms, graph.bonds, learned, rows, first)
 
 
 @compiled
 def _add_rows(
-    states: NDArray[np.float32],
+    atoms: NDArray[np.int16],
     bonds: NDArray[np.int16],
     learned: Surroundings,
     rows: NDArray[np.float32],
     first: int,
 ) -> None:
-    """Do what `add_cut_rows` documents, with the atoms' states."""
+    """Do what `add_cut_rows` documents."""
+    states = _states(_atom_features(atoms, bonds), bonds, learned)
     n_states = states.shape[1]
     kept = np.zeros(states.shape, np.float32)
     lost = np.zeros(states.shape, np.float32)
