@@ -29,6 +29,7 @@ PAGES = (
     DOCS / "evaluation.md",
     DOCS / "reliability.md",
     DOCS / "scale.md",
+    DOCS / "fingerprints.md",
 )
 
 # File -> heading; a file that is not there has no table.
@@ -119,6 +120,30 @@ def fragment_speed_table() -> str:
         ("largest difference of these two scores", f"{figures['largest_difference']:.0e}"),
     ]
     return table(("of one candidate", "found"), rows)
+
+
+def fingerprint_speed_table() -> str:
+    """Return what fingerprints take, beside scikit-fingerprints."""
+    path = RESULTS / "speed-fingerprints.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    figures = result["fingerprints"]
+    peer = figures["scikit_fingerprints"]
+    rows = [
+        (f"`{name}`", f"{figures[f'{name}_ms']:.2f}", f"{figures[f'{name}_per_second']:,.0f}", "")
+        for name in ("svae2149", "mixed2149", "morgan4096")
+    ]
+    together = "scikit-fingerprints: the four blocks below"
+    rows.append((together, f"{peer['together_ms']:.1f}", f"{peer['per_second']:,.0f}", ""))
+    for name in ("laggner", "pubchem", "klekota_roth", "maccs"):
+        bits = figures["bits"][name]
+        compared = f"{bits['differ']:,} of {bits['cells']:,}"
+        rows.append((f"its `{name}`", f"{peer[f'{name}_ms']:.1f}", "", compared))
+    head = (
+        f"`docs/results/{path.name}`, {result['date']}, {figures['n_structures']:,} structures, "
+        f"{figures['rounds']} rounds.\n\n"
+    )
+    columns = ("of a parsed molecule", "ms of a core", "a second", "bits of `svae2149` that differ")
+    return head + table(columns, rows)
 
 
 def speed_table() -> str:
@@ -389,6 +414,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "long-lists": long_lists,
     "speed": speed_table,
     "fragment-speed": fragment_speed_table,
+    "fingerprint-speed": fingerprint_speed_table,
     "epoch-speed": epoch_table,
     "gpu-speed": gpu_speed_table,
     "mutations": mutation_table,

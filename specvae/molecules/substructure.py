@@ -38,7 +38,7 @@ N_ATOMS, LEAST, FIRST_ATOM, FIRST_CONDITION = range(4)
 STAR, BESIDE, BOND, FIRST_CLOSURE = range(4)
 QUESTION, FIRST_ARM = range(2)
 ENVIRONMENT, FIRST_TERM = range(2)
-# Compiling the search, once for all, takes four seconds, so it must save at least some of one.
+# Compiling the search, once for all, takes some five seconds, so it must save at least some of one.
 _FEW_MOLECULES = 1000
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")

@@ -35,8 +35,8 @@ _FITS_NOT, _FITS = 1, 2
 # Compiled functions are compiled anew for a literal -1.
 _NONE = cast("int", np.int64(-1))
 
-# They make no arrays and keep none, so that references need not be counted, which takes a sixth of
-# the search and half of the compiler's time.
+# They make no arrays and keep none, so that references need not be counted: that takes a sixth of
+# the search, and much of the compiler's time.
 _inner = inner_with(_nrt=False)
 
 
