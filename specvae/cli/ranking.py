@@ -24,7 +24,7 @@ from specvae.cli.options import (
     try_adducts_option,
 )
 from specvae.errors import InputError
-from specvae.molecules.workers import start_ahead
+from specvae.molecules.workers import end_waiting, start_ahead
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
@@ -108,12 +108,16 @@ class Ranking:
         from specvae.annotation.ranking.annotator import Annotator
         from specvae.annotation.ranking.run import RankingRun
 
-        annotator = Annotator.load(path, self.device, fingerprint_only=fingerprint_only)
-        for option, value in {**needed, "in_list": self.options.in_list}.items():
-            if value is not None:
-                name = "--" + option.replace("_", "-")
-                require_calibrated(path, annotator.probability, name)
-        return RankingRun(annotator, self.options, console)
+        try:
+            annotator = Annotator.load(path, self.device, fingerprint_only=fingerprint_only)
+            for option, value in {**needed, "in_list": self.options.in_list}.items():
+                if value is not None:
+                    name = "--" + option.replace("_", "-")
+                    require_calibrated(path, annotator.probability, name)
+            return RankingRun(annotator, self.options, console)
+        except BaseException:
+            end_waiting()
+            raise
 
 
 def _is_long(path: Path) -> bool:

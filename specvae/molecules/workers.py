@@ -86,6 +86,18 @@ def start_ahead(n_jobs: int | None, modules: Sequence[str]) -> None:
         _kept.pool, _kept.n = _started(n, modules), n
 
 
+def end_waiting() -> None:
+    """End the processes that were started ahead, where there will be no work for them.
+
+    What they are loading is not waited for.
+    """
+    pool, _kept.pool = _kept.pool, None
+    if pool is not None:
+        for process in multiprocessing.active_children():
+            process.kill()
+        pool.shutdown(cancel_futures=True)
+
+
 def n_waiting() -> int:
     """Return how many processes may wait for work already; see `kept_processes`."""
     return 0 if _kept.pool is None else _kept.n

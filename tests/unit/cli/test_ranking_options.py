@@ -19,7 +19,7 @@ from specvae.cli import ranking
 from specvae.cli.annotate import annotate
 from specvae.cli.evaluate import evaluate
 from specvae.cli.predict import predict
-from specvae.errors import InputError
+from specvae.errors import CheckpointError, InputError
 from specvae.vae.checkpoint import save_checkpoint
 
 N = len(SCORE_FEATURES)
@@ -184,7 +184,12 @@ def test_processes_are_started_ahead_for_long_tables_alone(
     found: list[int | None] = []
     monkeypatch.setattr(ranking, "start_ahead", lambda n_jobs, _: found.append(n_jobs))
     monkeypatch.setattr(ranking, "_LONG_BYTES", long_bytes)
+    monkeypatch.setattr(ranking, "end_waiting", lambda: found.append(-1))
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877")
     for rank_by in ("everything", "fingerprint"):
         run("annotate", folder, queries, "--rank-by", rank_by)
     assert found == [1] * n_started
+    found.clear()
+    (folder / "bad.safetensors").write_text("no model", encoding="utf-8")
+    assert isinstance(run("annotate", folder, queries, model="bad").exception, CheckpointError)
+    assert found == [*[1] * n_started, -1]

@@ -14,7 +14,14 @@ import pytest
 
 from specvae.errors import SpecvaeError
 from specvae.molecules import workers
-from specvae.molecules.workers import begun, in_order, kept_processes, n_waiting, start_ahead
+from specvae.molecules.workers import (
+    begun,
+    end_waiting,
+    in_order,
+    kept_processes,
+    n_waiting,
+    start_ahead,
+)
 
 
 @pytest.fixture
@@ -137,6 +144,14 @@ def test_processes_that_were_started_ahead_do_the_first_work(
     with kept_processes():
         assert work(2) == work(2) == [1, 2, 3]
         assert len(started) == 1
+    assert n_waiting() == 0
+    assert ended(started[0][1])
+
+
+def test_processes_without_work_end(started: list[tuple[int, ThreadPoolExecutor]]) -> None:
+    end_waiting()
+    start_ahead(2, ["math"])
+    end_waiting()
     assert n_waiting() == 0
     assert ended(started[0][1])
 
