@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -186,13 +186,32 @@ class RankingRun:
         InputError
             If a file cannot be used.
         """
-        options = self.options
+        sources, options = _listed(spectra), self.options
         # A wrong file is refused before a long one is read.
-        sources = _listed(spectra)
         for queries in sources:
             if isinstance(queries, Path):
                 sniff_format(queries)
         require_candidates(options.candidates, self.annotator.layout)
+        with kept_processes():
+            groups, numbers = self._read_queries(sources)
+            first, step = options.shard or (1, 1)
+            asked = chain.from_iterable(groups[first - 1 :: step])
+            with CandidateSource(
+                options.candidates,
+                self.annotator.layout,
+                options.ppm,
+                self.candidates,
+                options.n_jobs,
+                self._restriction,
+                [query for query in asked if isinstance(query, Query)],
+            ) as source:
+                self.tally.listed_ids = source.listed_ids
+                yield RunInputs(source, groups, numbers)
+
+    def _read_queries(
+        self, sources: Sequence[Path | Iterable[Spectrum]]
+    ) -> tuple[list[list[Query | Unranked]], list[tuple[int, int]]]:
+        """Return the queries as they are ranked together, and their numbers: see `RunInputs`."""
         all_groups: list[list[Query | Unranked]] = []
         numbers: list[tuple[int, int]] = []
         by_fields: list[list[Query | Unranked]] = []
@@ -201,28 +220,8 @@ class RankingRun:
             all_groups += groups
             numbers += ((number, feature) for feature in range(len(groups)))
             by_fields += by_field
-        self.merging = _merging(options.merge_by, by_fields)
-        first, step = options.shard or (1, 1)
-        asked = [
-            query
-            for group in all_groups[first - 1 :: step]
-            for query in group
-            if isinstance(query, Query)
-        ]
-        with (
-            kept_processes(),
-            CandidateSource(
-                options.candidates,
-                self.annotator.layout,
-                options.ppm,
-                self.candidates,
-                options.n_jobs,
-                self._restriction,
-                asked,
-            ) as source,
-        ):
-            self.tally.listed_ids = source.listed_ids
-            yield RunInputs(source, all_groups, numbers)
+        self.merging = _merging(self.options.merge_by, by_fields)
+        return all_groups, numbers
 
     def _grouped(
         self, queries: Path | Iterable[Spectrum]
