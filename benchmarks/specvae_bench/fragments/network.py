@@ -69,7 +69,7 @@ class FragmentFit:
     n_hidden: int = 32
     n_states: int = 32
     dropout: float = 0.1
-    n_epochs: int = 3
+    n_epochs: int = 8
     batch_size: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4

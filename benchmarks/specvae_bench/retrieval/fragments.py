@@ -32,7 +32,7 @@ def add_fragments(comparison: Comparison, options: Options) -> None:
 def add_learned_fragments(comparison: Comparison, options: Options) -> None:
     """Add the fragments' score whose weights are fitted to the library."""
     with comparison.timed("training learned fragments"):
-        settings = FragmentFit()
+        settings = FragmentFit(n_epochs=3)
         examples = isobars(comparison.known, options.steps * settings.batch_size)
         scorer = fit_scorer(examples, settings, seed=options.seed)
     comparison.console.log(
