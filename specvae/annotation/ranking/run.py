@@ -187,12 +187,13 @@ class RankingRun:
             If a file cannot be used.
         """
         sources, options = _listed(spectra), self.options
-        # A wrong file is refused before a long one is read.
-        for queries in sources:
-            if isinstance(queries, Path):
-                sniff_format(queries)
-        require_candidates(options.candidates, self.annotator.layout)
+        # Processes that were started for the run end with it, also where a file is refused.
         with kept_processes():
+            # A wrong file is refused before a long one is read.
+            for queries in sources:
+                if isinstance(queries, Path):
+                    sniff_format(queries)
+            require_candidates(options.candidates, self.annotator.layout)
             groups, numbers = self._read_queries(sources)
             first, step = options.shard or (1, 1)
             asked = chain.from_iterable(groups[first - 1 :: step])
