@@ -29,9 +29,7 @@ from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.graph import compiled, inner
 from specvae.molecules.molecule import Molecule, quiet_rdkit
-
-Texts = tuple[str, str]
-"""SMILES and InChI as a table has them, "" for none."""
+from specvae.molecules.structure_cache import Texts
 
 _ROUNDING = 1e-5  # Da: sums of the same masses in another order differ by less
 _DIGITS = 1e-8  # Da, that a distance may be too large

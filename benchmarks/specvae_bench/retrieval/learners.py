@@ -32,6 +32,7 @@ from specvae.spectra.spectrum import Spectrum
 from specvae.vae.adam import AdamW
 from specvae.vae.device import pick_device
 from specvae.vae.networks import Input, SparseLinear, SparseRows
+from specvae.vae.training import OptimConfig
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 
@@ -376,12 +377,12 @@ def train(
     compound = torch.from_numpy(known.compound)
     weight = (torch.bincount(compound).double() ** -COMPOUND_BALANCE)[compound]
     optimiser = AdamW(learner.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = OptimConfig(1, BATCH, LEARNING_RATE, schedule="cosine")
     checks = {round(options.steps * i / n_checks) for i in range(1, n_checks + 1)}
     best, kept = -math.inf, None
     learner.train()
     for step in range(1, options.steps + 1):
-        done = (step - 1) / options.steps
-        optimiser.set_rate(LEARNING_RATE * (1.0 + math.cos(math.pi * done)) / 2.0)
+        optimiser.set_rate(schedule.rate_at(step - 1, options.steps))
         rows = torch.multinomial(weight, BATCH, replacement=True)
         predicted = learner(select(inputs, rows).to(device))
         loss = learner.loss(predicted, compound[rows].to(device))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import InputError, StructureError
+from specvae.errors import InputError
 from specvae.molecules.fingerprint import (
     LAYOUT_NAMES,
     FingerprintLayout,
@@ -19,7 +19,8 @@ from specvae.molecules.fingerprint import (
     unpack,
 )
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.structures import read_named_rows
+from specvae.molecules.structures import parse_cells, read_cells
+from specvae.report import ReadReport
 
 _N_DRAWN, _N_MADE_UP = 3000, 1500  # enough for the search in compiled code
 _Task = Callable[[Sequence[Molecule]], NDArray[np.uint8]]
@@ -71,15 +72,11 @@ def drawn(table: Path, n: int = _N_DRAWN, seed: int = 0) -> tuple[list[Molecule]
     InputError
         If the table cannot be read, or none of the rows has a structure.
     """
-    rows = [(row.get("smiles"), row.get("inchi")) for _, row in read_named_rows(table)]
+    rows = [cells for _, cells in read_cells(table, ReadReport())]
     rng = np.random.default_rng(seed)
     places = np.sort(rng.choice(len(rows), min(n, len(rows)), replace=False)).tolist()
-    molecules = []
-    for place in places:
-        try:
-            molecules.append(Molecule.parse(*rows[place]))
-        except StructureError:
-            continue
+    parsed = [parse_cells(rows[place]) for place in places]
+    molecules = [molecule for molecule in parsed if isinstance(molecule, Molecule)]
     if not molecules:
         raise InputError(f"{table}: no row has a structure that can be parsed")
     return molecules, len(places) - len(molecules)

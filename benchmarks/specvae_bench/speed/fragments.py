@@ -15,7 +15,8 @@ from specvae.annotation.evidence.fragments import Peaks
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.structures import read_named_rows
+from specvae.molecules.structures import read_cells
+from specvae.report import ReadReport
 from specvae_bench.fragments.network import FragmentNetwork, Pieces
 
 _N_MOLECULES = 200
@@ -34,16 +35,16 @@ def drug_sized() -> list[Molecule]:
 
 
 def some_molecules(table: Path) -> list[Molecule]:
-    """Return molecules from all over a table with a column smiles or inchi.
+    """Return molecules from all over a table.
 
     Raises
     ------
     StructureError
         If one of their rows has no structure that can be parsed.
     """
-    rows = [(row.get("smiles"), row.get("inchi")) for _, row in read_named_rows(table)]
+    rows = [cells for _, cells in read_cells(table, ReadReport())]
     places = np.linspace(0, len(rows) - 1, min(_N_MOLECULES, len(rows))).astype(int)
-    return [Molecule.parse(*rows[place]) for place in places]
+    return [Molecule.parse(rows[place].smiles, rows[place].inchi) for place in places]
 
 
 def fragment_speed(molecules: Sequence[Molecule], repeats: int) -> dict[str, Any]:

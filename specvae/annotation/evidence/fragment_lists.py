@@ -65,18 +65,6 @@ class _Scored(NamedTuple):
     graphs: Sequence[bytes]
 
 
-def score_lists(
-    scorers: Mapping[str, FragmentScorer],
-    lists: Sequence[FragmentList],
-    n_jobs: int | None = 1,
-    progress: Callable[[int, int], None] | None = None,
-    cache: GraphCache | None = None,
-) -> list[NDArray[np.float64]]:
-    """Return the fragment scores of each query's candidates; see `scoring`."""
-    with scoring(scorers, lists, n_jobs, progress, cache) as scores:
-        return scores()
-
-
 @contextmanager
 def scoring(
     scorers: Mapping[str, FragmentScorer],

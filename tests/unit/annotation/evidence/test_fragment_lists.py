@@ -1,5 +1,6 @@
 """Fragment scores of many queries' candidates are those of each query alone."""
 
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from annotation_examples import CAFFEINE, spectrum_of
 
 from specvae.annotation.evidence import fragment_lists
-from specvae.annotation.evidence.fragment_lists import FragmentList, score_lists
-from specvae.annotation.evidence.fragment_score import standard_scorers
+from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
+from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
 from specvae.molecules import entry_store, workers
@@ -20,6 +21,17 @@ from specvae.molecules.molecule import Molecule
 SMILES = (CAFFEINE, "CCOc1ccc(NC(C)=O)cc1", "CC(=O)Oc1ccccc1C(=O)O", "CCCCOC(=O)c1ccccc1")
 PEAKS = ((110.0713, 138.0662, 195.0877), (121.0284, 163.039), (900.0,), (57.0699, 105.0335))
 CHOSEN = ((0, 1, 2), (2, 1), (0, 3), (3, 0, 2))
+
+
+def score_lists(
+    scorers: Mapping[str, FragmentScorer],
+    some: Sequence[FragmentList],
+    n_jobs: int | None = 1,
+    progress: Callable[[int, int], None] | None = None,
+    cache: GraphCache | None = None,
+) -> list[np.ndarray]:
+    with scoring(scorers, some, n_jobs, progress, cache) as scores:
+        return scores()
 
 
 @pytest.fixture
