@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import gzip
 import hashlib
 import math
@@ -99,6 +100,20 @@ def open_unpacked(path: Path) -> BinaryIO:
         return stream
     stream.close()
     return cast("BinaryIO", gzip.open(path, "rb"))
+
+
+AS_WINDOWS_TEXT = "specvae.windows-1252"
+"""How bytes that are no UTF-8 are decoded, for ``decode`` and ``open``: as Excel and others on
+Windows write them, so that names and identifiers of two such files are the same text."""
+
+
+def _windows_characters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error(AS_WINDOWS_TEXT, _windows_characters)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Reason(StrEnum):
 
     MS_LEVEL = "not MS level 2"
     OTHER_SPECTRUM = "no mass spectrum of fragments"
+    DEPRECATED = "deprecated by its authors"
     ION_MODE = "other ion mode"
     ADDUCT = "other adduct"
     INSTRUMENT_TYPE = "other instrument type"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 from rdkit import Chem
 
 from specvae.errors import InputError, StructureError
-from specvae.files import open_unpacked
+from specvae.files import AS_WINDOWS_TEXT, open_unpacked
 from specvae.limits import limits
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.structure_cache import StructureCache
@@ -124,7 +124,8 @@ class _ShortLines(io.TextIOWrapper):
     """
 
     def __init__(self, stream: BinaryIO, path: Path, encoding: str) -> None:
-        super().__init__(stream, encoding=encoding, errors="replace", newline="")
+        errors = "replace" if encoding == "utf-16" else AS_WINDOWS_TEXT
+        super().__init__(stream, encoding=encoding, errors=errors, newline="")
         self._path = path
         self._n_lines = self._n_empty = 0
         self._limits = limits()

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 from specvae.masses import (
     ELECTRON_MASS,
+    ISOTOPE_MASSES,
     composition_mass,
     hill_formula,
     parse_formula,
@@ -121,6 +122,7 @@ _ALIASES: Mapping[str, str] = {
     "hoac": "C2H4O2",
     "acoh": "C2H4O2",
     "oac": "C2H3O2",
+    "aco": "C2H3O2",
     "acn": "C2H3N",
     "mecn": "C2H3N",
     "meoh": "CH4O",
@@ -132,6 +134,7 @@ _ALIASES: Mapping[str, str] = {
     "tfa": "C2HF3O2",
     "formate": "CHO2",
     "acetate": "C2H3O2",
+    "me": "CH3",
     "hex": "C6H10O5",
 }
 
@@ -167,12 +170,16 @@ _GROUP = re.compile(r"([+-])(\d*)([A-Za-z][A-Za-z0-9]*)")
 _BRACKETED = re.compile(r"\[([^\[\]]+)\](.*)|\(([^\[\]]+)\)([^()]*)")
 _CHARGE = re.compile(r"(\d*)([+-]+)(\d*)")
 _PARENTHESES = re.compile(r"(\d*)\(([A-Za-z][A-Za-z0-9]*)\)(\d*)")
+_INNER_SPECIES = re.compile(r"^\((M[^()]*)\)")  # MassBank's "[(M+NH3)+H]+"
+_OXIDATION_STATE = re.compile(r"(?<=[a-z])\((?:I{1,3}|IV|V)\)")  # of a metal: Fe(III)
+_CHARGE_BEHIND = re.compile(r"\[?([^\[\]()]+)\]?[\[(](\d{0,2}[+-]|[+-]\d{1,2})[\])]")
 _ELECTRON = re.compile(r"([+-])(\d*)e-?(?![A-Za-z])")
 _LOSS_BEHIND = re.compile(r"([\[(])(.*?)([\])])([+-]?\d*[+-]?)[\[(]([+-]\d*[A-Z]\w*)[\])]")
 _MARKED_GROUP = re.compile(r"(?<=\w)[+-](?=[+-])")
 _MARKED_END = re.compile(r"(?<=\w)[+-]+$")
 _JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
+_LIGHT_LITHIUM = (6, "Li")  # the only other label so small that it would pass for a count
 _LONG_NUMBER = re.compile(r"\d{4}")
 _LONGEST = 80  # characters of an ion species
 _DROPPED_MARKS = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))
@@ -218,7 +225,9 @@ def _parse_groups(text: str) -> list[tuple[int, str]] | None:
         except ValueError:
             return None
         size = int(count or 1)
-        if size > _MOST_OF_A_GROUP and formula != "H":
+        if formula != "H" and size == round(ISOTOPE_MASSES.get(formula, 0.0)):
+            size = 1  # "+7Li" and "+35Cl" name the isotope that is meant anyway
+        elif (size > _MOST_OF_A_GROUP and formula != "H") or (size, formula) == _LIGHT_LITHIUM:
             return None
         groups.append(((-1 if sign == "-" else 1) * size, formula))
     return groups
@@ -276,7 +285,10 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
     text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"
+    if (behind := _CHARGE_BEHIND.fullmatch(text)) is not None:  # mummichog's "M+H[1+]"
+        text = f"[{behind[1]}]{behind[2]}"
     body, suffix, inner = _parts(text)
+    body = _INNER_SPECIES.sub(r"\1", _OXIDATION_STATE.sub("", body))
     body, n_electrons = _without_electrons(_PARENTHESES.sub(_opened, body))
     match = _SPECIES.fullmatch(body)
     groups = _parse_groups(match.group(2)) if match else None

@@ -19,7 +19,7 @@ from specvae.errors import printable
 from specvae.limits import limits
 from specvae.report import Reason
 from specvae.spectra.adducts import Adduct, parse_adduct, plain_signs
-from specvae.spectra.notes import Note
+from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 
@@ -27,6 +27,8 @@ _SPELLINGS: Mapping[str, str] = {
     "name": "name",
     "compoundname": "compound_name",
     "title": "title",
+    "recordtitle": "record_title",
+    "deprecated": "deprecated",
     "db": "db",
     "accession": "accession",
     "featureid": "feature_id",
@@ -623,7 +625,8 @@ def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> 
     # MSn records list the species of each stage, as their precursor m/z does.
     stages = _BETWEEN_SPECIES.split(plain_signs(text[:_LONGEST_VALUE]))
     ion = parse_adduct(stages[0], ion_mode)
-    if ion is not None and len(stages) > 1:
+    is_quotient = ion is not None and stages[1:] == [str(abs(ion.charge))]  # "M+2H/2"
+    if ion is not None and len(stages) > 1 and not is_quotient:
         notes.append(Note.FIRST_SPECIES.about(text))
     return ion
 
@@ -679,6 +682,12 @@ class Record(NamedTuple):
         """Whether this is a spectrum of MS level 1."""
         return parse_ms_level(self.fields.get("ms_level", "")) == 1
 
+    @property
+    def deprecated(self) -> str | None:
+        """Why its authors took it back (MassBank), None if they did not."""
+        reason = self.fields.get("deprecated")
+        return None if reason is None or reason.lower() in ("no", "false", "0") else reason
+
 
 def collect(pairs: Iterable[tuple[str, str]]) -> Record:
     """Sort (key, value) pairs into known fields and other metadata.
@@ -709,19 +718,23 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             _keep_first(fields, name, value)
     for key, values in repeated.items():
         metadata[key] = "\n".join(values)
-    if comments:
-        _add_comments(fields, comments, notes)
+    _add_comments(fields, comments, notes)
+    if "adduct" not in fields:
+        _add_species_in_words(fields, comments)
     return Record(fields, metadata, tuple(notes))
 
 
 # Fields that name a record or what it belongs to; they also stay in the metadata.
-_NAMING = frozenset({"accession", "feature_id", "spectrum_id", "peak_id", "scans"})
+_NAMING = frozenset({"accession", "feature_id", "spectrum_id", "peak_id", "scans", "record_title"})
 
 
 def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[str]) -> None:
     """Add what comments say and the record's own lines do not."""
     has_precursor = "precursor_mz" in fields and not _means_none(fields["precursor_mz"])
     for comment in comments:
+        if (feature := _PROGENESIS_FEATURE.fullmatch(comment.strip())) is not None:
+            _keep_first(fields, "rt_minutes", feature["minutes"])
+            _keep_first(fields, "precursor_mz", feature["mz"])
         for key, value in parse_comments(comment):
             name = field_of(key) or _COMMENT_SPELLINGS.get(key.lower())
             if name == "ms_level" and parse_ms_level(value) is None:
@@ -730,6 +743,40 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
                 _keep_first(fields, name, value)
     if not has_precursor and "precursor_mz" in fields and not _means_none(fields["precursor_mz"]):
         notes.append(Note.COMMENT_PRECURSOR.about(fields["precursor_mz"]))
+
+
+# Progenesis QI names a feature by its time and m/z, and states neither otherwise.
+_PROGENESIS_FEATURE = re.compile(r"(?P<minutes>\d+\.\d+)_(?P<mz>\d+\.\d+)m/z")
+
+_BRACKETED_SPECIES = re.compile(
+    r"\[\d?M(?:[+-][^\[\]\s;,]{1,40})?\]\s?(?:\d[+-]|[+-]{2,3}|[+-]\d?)(?![\w\[\]])"
+)
+_SPECIES_BEHIND = re.compile(r"(?<=\s)\d?M(?:[+-]\d?[A-Z][A-Za-z0-9]*)+$")
+
+
+def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> None:
+    """Add the ion species that names or else comments mention, if all mentions are of one.
+
+    LipidBlast, MassBank's titles and others write ``...; [M+Na]+; ...``, GNPS has it at the end of
+    names: ``Malyngamide C M+Na``.
+    """
+    names = [fields[name] for name in _NAMES_WITH_SPECIES if name in fields]
+    for texts in (names, comments):
+        found = set()
+        for text in texts:
+            plain = plain_signs(text[:_LONGEST_NAME])
+            mentions = _BRACKETED_SPECIES.findall(plain)
+            behind = _SPECIES_BEHIND.search(plain)
+            if behind is not None and texts is names:
+                mentions.append(behind.group())
+            found |= {ion.name for ion in map(parse_adduct, mentions) if ion is not None}
+        if found:
+            if len(found) == 1:
+                fields["species_in_words"] = found.pop()
+            return
+
+
+_NAMES_WITH_SPECIES = ("name", "compound_name", "title", "record_title")
 
 
 def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[str]) -> None:
@@ -871,7 +918,7 @@ def make_spectrum(
         note = Note.WINDOW_TARGET.about("no precursor m/z")
         precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
     charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
-    polarity = settle_polarity(fields.get("adduct"), charge, fields.get("ion_mode"))
+    polarity = _settled(fields, charge)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
     smiles, inchi, inchikey = sort_structures(fields)
     energy_text = fields.get("collision_energy")
@@ -920,6 +967,25 @@ def make_spectrum(
         return build(spectrum.mz, spectrum.intensity, (*notes, Note.PROFILE_KEPT))
     found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
+    """Return what a record says about charge, also by an ion species that it only mentions.
+
+    A mention counts for less than a field: it must agree with the ion mode and the charge.
+    """
+    mode, mentioned = fields.get("ion_mode"), fields.get("species_in_words")
+    if mentioned is not None:
+        polarity = settle_polarity(mentioned, charge, mode)
+        if _OVERRULED_BY_SPECIES.isdisjoint(map(note_kind, polarity.notes)):
+            note = Note.SPECIES_IN_WORDS.about(mentioned)
+            return polarity._replace(notes=(*polarity.notes, note))
+    return settle_polarity(fields.get("adduct"), charge, mode)
+
+
+_OVERRULED_BY_SPECIES = frozenset(
+    (Note.MODE_OVERRULED_BY_SPECIES, Note.CHARGE_OVERRULED_BY_SPECIES)
+)
 
 
 def _charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tuple[str, ...]]:

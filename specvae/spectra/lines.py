@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
-from specvae.files import open_unpacked
+from specvae.files import AS_WINDOWS_TEXT, open_unpacked
 from specvae.limits import limits
 
 _HEAD_BYTES = 1 << 16
@@ -23,9 +23,11 @@ _ARCHIVES = {
     b"\x89HDF": "an HDF5 file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
+    b"\x1f\x8b": "compressed by gzip twice",
 }
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
+_END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
 _WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 TRUNCATION_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -139,7 +141,7 @@ class LineSource:
 
     After the iteration `truncated` tells whether a compressed file ended before its time, and
     during it `n_bytes` how much has been handed out. Line ends may be LF, CRLF or CR; byte order
-    marks, which stand inside a file where files were joined, are dropped.
+    marks and DOS's end of file, which stand inside a file where files were joined, are dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -195,7 +197,10 @@ class LineSource:
 
     def _handed_out(self, text: bytes) -> bytes:
         self.n_bytes += len(text)
-        return text.replace(_MARK, b"") if _MARK in text else text
+        for mark in (_MARK, _END_OF_FILE):
+            if mark in text:
+                text = text.replace(mark, b"")
+        return text
 
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:
@@ -213,14 +218,11 @@ _TEXT_BYTES = bytes([9, 10, *range(32, 127), *range(160, 256)])
 
 
 def decode(data: bytes) -> str:
-    """Return text from UTF-8 bytes, or from Latin-1 where they are no UTF-8.
+    """Return text from UTF-8 bytes; those that are none are read as Windows writes them.
 
     Control characters, which would move the cursor of a terminal or end a cell of a table, become
     replacement characters.
     """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
+    text = data.decode("utf-8", AS_WINDOWS_TEXT)
     # Deleting the harmless bytes is faster than a search for the others, which are rare.
     return CONTROLS.sub("\ufffd", text) if data.translate(None, _TEXT_BYTES) else text

@@ -25,6 +25,7 @@ from specvae.spectra.fields import (
     RejectedRecordError,
     Style,
     make_spectrum,
+    parse_ion_mode,
     shown,
 )
 from specvae.spectra.lines import (
@@ -336,6 +337,10 @@ def _mzml_precursor(
     if any(abs(mass - masses[0]) > SAME_MZ for mass in masses):
         notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in masses)))
     target = window.number(_TARGET)
+    width = _width(target, window) if target else 0.0
+    if width > _WIDEST_WINDOW and (mz is None or abs(mz - (target or 0.0)) <= SAME_MZ):
+        notes.append(Note.WIDE_WINDOW.about(f"{width:g} Th around {target:g}"))
+        mz = target = None
     if target and (mz is None or not _is_inside(mz, target, window)):
         found = "no selected ion" if mz is None else f"selected ion {mz:g} lies outside"
         notes.append(Note.WINDOW_TARGET.about(found))
@@ -358,6 +363,18 @@ def _mzml_precursor(
 
 def _selected_mz(ion: _Terms) -> float | None:
     return next((mz for name in _SELECTED_MZ if (mz := ion.number(name))), None)
+
+
+_WIDEST_WINDOW = 12.0
+"""In Th. Instruments that choose precursors isolate up to some 10; wider windows hold many ions
+(DIA, SWATH, MSE), and their middle is the m/z of none."""
+
+
+def _width(target: float, window: _Terms) -> float:
+    """Return the width of an isolation window."""
+    lower, upper = window.number(_LOWER) or 0.0, window.number(_UPPER) or 0.0
+    # Proteome Discoverer writes the borders themselves in the place of their distances.
+    return upper - lower if 0.0 < lower <= target <= upper else lower + upper
 
 
 def _is_inside(mz: float, target: float, window: _Terms) -> bool:
@@ -437,13 +454,20 @@ def _mzxml_scan(element: Element) -> _Scan:
     precursors = [
         text for child in _children(element, "precursorMz") if (text := (child.text or "").strip())
     ]
-    ion_mode = {"+": "positive", "-": "negative"}.get(element.get("polarity", ""))
+    polarity = element.get("polarity")
+    ion_mode = None if polarity is None else parse_ion_mode(polarity)
     first = _find(element, "precursorMz")
+    stated_width = None if first is None else first.get("windowWideness")
+    width = _number(stated_width, "windowWideness") if stated_width else 0.0
+    notes: tuple[str, ...] = ()
+    if width > _WIDEST_WINDOW and precursors:
+        notes = (Note.WIDE_WINDOW.about(f"{width:g} Th around {precursors[0]}"),)
+        precursors = []
     energy = element.get("collisionEnergy", "").strip()
     level = element.get("msLevel", "").strip()
     fields = {
         "ms_level": level or None,
-        "ion_mode": ion_mode,
+        "ion_mode": polarity,
         "profile": "profile" if element.get("centroided") == "0" else None,
         "precursor_mz": ", ".join(precursors) or None,
         "charge": None if first is None else _signed(first.get("precursorCharge"), ion_mode),
@@ -453,7 +477,7 @@ def _mzxml_scan(element: Element) -> _Scan:
     parts = _children(element, "peaks")
     return _Scan(
         {key: value for key, value in fields.items() if value is not None},
-        (),
+        notes,
         level == "0",
         lambda: _mzxml_peaks(parts, element.get("peaksCount", "")),
     )

@@ -36,7 +36,7 @@ def read_spectra(
         Counts what is read and what is skipped.
     every_level
         Also yield records of MS level 1, which are counted as `Reason.MS_LEVEL` otherwise (never
-        those of mzML and mzXML).
+        those of mzML and mzXML), and those that are deprecated, otherwise `Reason.DEPRECATED`.
 
     Returns
     -------

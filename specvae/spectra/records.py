@@ -85,8 +85,11 @@ def read_or_skip(
     place
         Path, line and identifier of the record.
     every_level
-        Whether spectra of MS level 1 are read too.
+        Whether spectra of MS level 1 are read too, and records that are deprecated.
     """
+    if record.deprecated is not None and not every_level:
+        report.skip(*place, Reason.DEPRECATED, record.deprecated)
+        return None
     if record.is_survey and not every_level:
         report.skip(*place, Reason.MS_LEVEL, "MS level 1")
         return None

@@ -72,10 +72,16 @@ def test_quoted_comments_of_lipidblast() -> None:
     assert spectra[0].retention_time == pytest.approx(30.6)
 
 
-def test_charges_of_gnps_that_contradict_the_ion_mode_are_noted() -> None:
+def test_notes_on_records_of_gnps() -> None:
+    """Two charges contradict the ion mode; only names say which species these ions are."""
     spectra, report = read(shared("mona/testdata.mgf"))
-    assert report.notes == {"ion mode overruled by charge": 2}
+    assert report.notes == {
+        "ion mode overruled by charge": 2,
+        "ion species taken from name or comment": 28,
+    }
     assert Counter(s.ion_mode for s in spectra)["negative"] > 2
+    (oleoyl,) = (s for s in spectra if s.name == '"1,2-Dioleoyl-rac-glycerol" M+NH4')
+    assert oleoyl.adduct == "[M+NH4]+"
 
 
 @pytest.mark.parametrize(

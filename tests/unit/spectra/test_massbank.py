@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from spectra_files import read_bytes
 
-from specvae.report import Reason
+from specvae.report import ReadReport, Reason
+from specvae.spectra.read import read_spectra
 
 RECORD = """ACCESSION: MSBNK-Nowhere-XX000001
 RECORD_TITLE: Ethanol; LC-ESI-QTOF; MS2; 30 eV; [M+H]+
@@ -87,3 +88,27 @@ def test_records_one_after_the_other_and_one_broken(tmp_path: Path) -> None:
 def test_the_content_decides(tmp_path: Path, name: str) -> None:
     spectra, _, _ = read_bytes(tmp_path, name, RECORD)
     assert len(spectra) == 1
+
+
+def test_deprecated_records_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Their content may be wrong: one has a list of peaks as its precursor m/z."""
+    deprecated = RECORD.replace("RECORD_TITLE", "DEPRECATED: 2024-11-12 Wrong!\nRECORD_TITLE")
+    deprecated = deprecated.replace("PRECURSOR_M/Z 47.0491", "PRECURSOR_M/Z 47 1 35 2 12 4 11 1")
+    spectra, skips, _ = read_bytes(tmp_path, "x.txt", RECORD + deprecated)
+    assert len(spectra) == 1
+    assert [(s.line, s.reason, s.detail) for s in skips] == [
+        (30, Reason.DEPRECATED, "2024-11-12 Wrong!")
+    ]
+    assert not Reason.DEPRECATED.is_malformed
+    # As compounds to be kept out of training they count.
+    path = tmp_path / "y.txt"
+    path.write_text(RECORD.replace("RECORD_TITLE", "DEPRECATED: 2024-11-12 Wrong!\nRECORD_TITLE"))
+    assert len(list(read_spectra(path, ReadReport(), every_level=True))) == 1
+
+
+def test_the_ion_species_of_the_title(tmp_path: Path) -> None:
+    record = RECORD.replace("MS$FOCUSED_ION: PRECURSOR_TYPE [M+H]+\n", "")
+    record = record.replace("30 eV; [M+H]+", "30 eV; [M+Na]+")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.txt", record)
+    assert spectrum.adduct == "[M+Na]+"
+    assert spectrum.notes == ("ion species taken from name or comment ([M+Na]+)",)

@@ -195,6 +195,9 @@ def test_terms_by_reference_to_a_group(tmp_path: Path) -> None:
     assert (spectrum.ms_level, spectrum.ion_mode) == (2, "negative")
 
 
+_WIDE = "isolation window too wide to tell the precursor m/z ({})"
+
+
 @pytest.mark.parametrize(
     ("given", "mz", "notes"),
     [
@@ -223,11 +226,59 @@ def test_terms_by_reference_to_a_group(tmp_path: Path) -> None:
         ),
         (precursor(195.0877, 195.0879), 195.0877, ()),
         (precursor(), None, ()),
+        # Many ions at once, and the m/z of none.
+        (precursor(625.0, target=625.0, width=575.0), None, (_WIDE.format("1150 Th around 625"),)),
+        (precursor(target=412.5, width=12.5), None, (_WIDE.format("25 Th around 412.5"),)),
+        (precursor(411.2931, target=412.5, width=12.5), 411.2931, ()),
+        (precursor(412.5, target=412.5, width=5.0), 412.5, ()),
     ],
 )
 def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[str, ...]) -> None:
     spectrum = one(tmp_path, scan(precursor=given))
     assert (spectrum.precursor_mz, spectrum.notes) == (mz, notes)
+
+
+def test_borders_of_a_window_in_the_place_of_their_distances(tmp_path: Path) -> None:
+    """Proteome Discoverer writes them so."""
+    given = precursor(195.0877, target=195.0877, width=0.5)
+    given = given.replace(term("1000828", 0.5), term("1000828", 194.5877))
+    given = given.replace(term("1000829", 0.5), term("1000829", 195.5877))
+    spectrum = one(tmp_path, scan(precursor=given))
+    assert (spectrum.precursor_mz, spectrum.notes) == (195.0877, ())
+
+
+@pytest.mark.parametrize(
+    ("width", "mz", "notes"),
+    [
+        ("1.0", 625.0, ()),
+        ("1150.0", None, (_WIDE.format("1150 Th around 625.0"),)),
+        ("", 625.0, ()),
+    ],
+)
+def test_windows_of_mzxml(
+    tmp_path: Path, width: str, mz: float | None, notes: tuple[str, ...]
+) -> None:
+    content = mzxml_file([_mzxml_scan(f'<precursorMz windowWideness="{width}">625.0')])
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert (spectrum.precursor_mz, spectrum.notes) == (mz, notes)
+
+
+@pytest.mark.parametrize(
+    ("polarity", "mode"),
+    [("+", "positive"), ("-", "negative"), ("negative", "negative"), ("Positive", "positive")],
+)
+def test_polarities_of_mzxml(tmp_path: Path, polarity: str, mode: str) -> None:
+    content = mzxml_file([_mzxml_scan("<precursorMz>99.5", polarity)])
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert (spectrum.ion_mode, spectrum.notes) == (mode, ())
+
+
+def _mzxml_scan(precursor: str, polarity: str = "+") -> str:
+    data = base64.b64encode(struct.pack(">4f", 50.5, 1.0, 60.25, 2.0)).decode()
+    return (
+        f'<scan num="1" msLevel="2" peaksCount="2" polarity="{polarity}">{precursor}</precursorMz>'
+        f'<peaks precision="32" byteOrder="network" pairOrder="m/z-int">{data}</peaks></scan>'
+    )
 
 
 def test_scans_inside_one_another_in_mzxml(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """More ways to write the fields of a record: each is read rightly, or refused and said."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,20 @@ from specvae.spectra.fields import (
         ("[M+HAc]-", "[M+CH3COO]-"),
         ("[M+TFA]-", "[M+CF3COO]-"),
         ("[M+HCOOH+H]+", "[M+H+HCOOH]+"),
+        ("[M+7Li]+", "[M+Li]+"),
+        ("[M+35Cl]-", "[M+Cl]-"),
+        ("[M+79Br]-", "[M+Br]-"),
+        ("[M+Fe(III)-2H]+", "[M+Fe-2H]+"),
+        ("[M+Cu(I)]+", "[M+Cu]+"),
+        ("M+H[1+]", "[M+H]+"),
+        ("[M+H][1+]", "[M+H]+"),
+        ("M+2H[2+]", "[M+2H]2+"),
+        ("M-H[-]", "[M-H]-"),
+        ("M+Na (+)", "[M+Na]+"),
+        ("[(M+NH3)+H]+", "[M+NH4]+"),
+        ("[(M+CH3COOH)-H]-", "[M+CH3COO]-"),
+        ("[M-Me]-", "[M-CH3]-"),
+        ("[M+AcO]-", "[M+CH3COO]-"),
     ],
 )
 def test_spellings_of_ion_species(text: str, name: str) -> None:
@@ -55,7 +70,10 @@ def test_spellings_of_ion_species(text: str, name: str) -> None:
     assert found.mass_shift == pytest.approx(wanted.mass_shift, abs=1e-12)
 
 
-@pytest.mark.parametrize("text", ["[M+13C+H]+", "[M+H+37Cl]+", "[MH]-", "[M+H+1]+", "Category"])
+@pytest.mark.parametrize(
+    "text",
+    ["[M+13C+H]+", "[M+H+37Cl]+", "[M+81Br]-", "[M+6Li]+", "[MH]-", "[M+H+1]+", "Category"],
+)
 def test_isotopes_and_nonsense_are_no_ion_species(text: str) -> None:
     """``+13C`` is a label and not 13 atoms of carbon."""
     assert parse_adduct(text) is None
@@ -66,6 +84,76 @@ def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
     polarity = settle_polarity(text, None, None)
     assert (polarity.adduct, polarity.charge) == ("[M+H]+", 1)
     assert polarity.notes == (f"first of several ion species taken ({text})",)
+
+
+def test_a_quotient_is_one_ion_species() -> None:
+    assert settle_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
+
+
+_MENTIONED = "ion species taken from name or comment"
+
+
+@pytest.mark.parametrize(
+    ("lines", "ion", "note"),
+    [
+        (["TITLE=lysoPC 16:0; [M+Na]+; lysoPC(16:0/0:0)"], "[M+Na]+", True),
+        (["NAME=Malyngamide C M+Na", "CHARGE=1"], "[M+Na]+", True),
+        (["NAME=PG(16:0/18:2); [M-H]- C40H74O10P1 M-H", "IONMODE=Negative"], "[M-H]-", True),
+        (["NAME=x [M-H]-", "CHARGE=1"], "[M-H]-", True),
+        (["COMPOUND_NAME=Caffeine - 20.0 eV [M+NH4]+", "CHARGE=1+"], "[M+NH4]+", True),
+        (["NAME=x [M+2H]2+"], "[M+2H]2+", True),
+        # What the record states in a field counts for more.
+        (["NAME=x M+Na", "ADDUCT=M+K"], "[M+K]+", False),
+        (["NAME=x M+Na", "ADDUCT=[M+?]+"], None, False),
+        (["NAME=x [M-H]-", "IONMODE=Positive"], None, False),
+        (["NAME=x M+2H", "CHARGE=1+"], None, False),
+        # Two of them, or what only looks like one.
+        (["NAME=x [M+H]+ and [M+Na]+", "IONMODE=Positive"], None, False),
+        (["NAME=alpha-M-idontknow", "IONMODE=Positive"], None, False),
+        (["NAME=Compound -idontknow31773", "IONMODE=Positive"], None, False),
+        (["NAME=x [M+Zz]+", "IONMODE=Positive"], None, False),
+    ],
+)
+def test_an_ion_species_in_a_name(
+    tmp_path: Path, lines: list[str], ion: str | None, note: bool
+) -> None:
+    content = f"BEGIN IONS\nPEPMASS=500.1\n{chr(10).join(lines)}\n60.25 100\nEND IONS\n"
+    (spectrum,), _, report = read_bytes(tmp_path, "x.mgf", content)
+    assert spectrum.adduct == ion
+    assert report.notes[_MENTIONED] == note
+    assert (f"{_MENTIONED} ({ion})" in spectrum.notes) == note
+
+
+def test_an_ion_species_in_a_comment(tmp_path: Path) -> None:
+    comment = "Comment: Parent=181.07 Mz_exact=181.07 ; CerP 32:1; [M+K]+; C32H64NO6P"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", msp_record("a", comment))
+    assert (spectrum.adduct, spectrum.notes) == ("[M+K]+", (f"{_MENTIONED} ([M+K]+)",))
+
+
+def test_the_feature_in_a_comment_of_progenesis(tmp_path: Path) -> None:
+    """Its time in minutes and its m/z are stated nowhere else."""
+    record = msp_record("a", "Comment: 0.75_236.11305m/z").replace("PrecursorMZ: 181.07\n", "")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", record)
+    assert (spectrum.precursor_mz, spectrum.retention_time) == (236.11305, 45.0)
+    assert spectrum.notes == ("precursor m/z taken from the comment (236.11305)",)
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", msp_record("a", "Comment: 0.75_236.1m/z"))
+    assert (spectrum.precursor_mz, spectrum.notes) == (181.07, ())
+    # "n" is the mass of a neutral molecule.
+    record = record.replace("m/z", "n")
+    assert read_bytes(tmp_path, "x.msp", record)[0][0].precursor_mz is None
+
+
+def test_names_as_windows_writes_them(tmp_path: Path) -> None:
+    content = msp_record("“Caféine” • ½").encode("cp1252")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", content)
+    assert spectrum.query_id == "“Caféine” • ½"
+
+
+@pytest.mark.parametrize(("name", "record"), [("x.msp", msp_record), ("x.mgf", mgf_record)])
+def test_the_end_of_file_of_dos(tmp_path: Path, name: str, record: Callable[[str], str]) -> None:
+    content = f"{record('a')}\n\x1a{record('b')}\x1a"
+    spectra, skips, _ = read_bytes(tmp_path, name, content)
+    assert ([s.query_id for s in spectra], skips) == (["a", "b"], [])
 
 
 @pytest.mark.parametrize(
