@@ -110,13 +110,13 @@ class PubchemBlock(Block):
     def __init__(self) -> None:
         self._names = pubchem_names()
         table = Chem.GetPeriodicTable()
-        self._elements = [
-            (table.GetAtomicNumber(symbol), int(least))
-            for symbol, least in (name.split(" >= ") for name in self._names[: self._N_ELEMENTS])
-        ]
-        self._rings = [
-            _parse_ring_name(name) for name in self._names[self._N_ELEMENTS : self._N_COUNTS]
-        ]
+        asked = [name.split(" >= ") for name in self._names[: self._N_ELEMENTS]]
+        self._elements = np.array([table.GetAtomicNumber(symbol) for symbol, _ in asked])
+        self._least = np.array([int(least) for _, least in asked])
+        self._rings: dict[RingKind, list[tuple[int, int]]] = {}  # least number and bit
+        for bit in range(self._N_ELEMENTS, self._N_COUNTS):
+            kind, least = _parse_ring_name(self._names[bit])
+            self._rings.setdefault(kind, []).append((least, bit))
 
     def meaning(self, index: int) -> str:
         """Return the count's wording or the SMARTS."""
@@ -129,17 +129,18 @@ class PubchemBlock(Block):
     def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Count elements and rings."""
         atoms = topology.atom_kinds
-        elements = Counter(atom.number for atom in atoms)
+        numbers = np.array([atom.number for atom in atoms], np.intp)
+        elements = np.bincount(numbers, minlength=_N_NUMBERS)
         elements[1] += sum(atom.total_degree - atom.degree for atom in atoms)
-        rings = _count_rings(topology)
         bits = np.zeros(self.n_bits, dtype=bool)
-        bits[: self._N_ELEMENTS] = [elements[number] >= least for number, least in self._elements]
-        bits[self._N_ELEMENTS : self._N_COUNTS] = [
-            rings[kind] >= least for kind, least in self._rings
-        ]
+        bits[: self._N_ELEMENTS] = elements[self._elements] >= self._least
+        for kind, n in _count_rings(topology).items():
+            for least, bit in self._rings.get(kind, ()):
+                bits[bit] = n >= least
         return bits
 
 
+_N_NUMBERS = 119  # atomic numbers, with 0
 _SINGLE = int(Chem.BondType.SINGLE)
 
 # Size (0 for any), saturation and content of a ring, as the names of PubChem's bits word them.
@@ -259,7 +260,8 @@ class MorganBlock(Block):
 
     def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Return the folded environments."""
-        bits: NDArray[np.bool_] = self._generator.GetFingerprintAsNumPy(topology.mol).astype(bool)
+        bits = np.zeros(self.n_bits, dtype=bool)
+        bits[list(self._generator.GetFingerprint(topology.mol).GetOnBits())] = True
         return bits
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "LAYOUT_NAMES",
     "FingerprintCache",
     "FingerprintLayout",
+    "all_fingerprints",
     "compute_all",
     "fingerprints",
     "get_layout",
@@ -168,14 +169,22 @@ class FingerprintLayout:
         """Name, version, probe digest and version of standardisation in one word, for caches."""
         return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}-s{STANDARD_VERSION}"
 
-    def bits(self, topology: Topology) -> NDArray[np.bool_]:
-        """Return the bits of a molecule, shape (n_bits,)."""
+    def bits(
+        self, topology: Topology, known: dict[str, NDArray[np.bool_]] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return the bits of a molecule, shape (n_bits,).
+
+        `known` has what other layouts computed of it, by the names of blocks, and gets the rest.
+        """
+        known = {} if known is None else known
         matcher, with_pattern, computed = self._plan
         bits = np.zeros(self.n_bits, dtype=bool)
         if len(matcher):
             bits[with_pattern] = matcher.matches(topology)
         for block, columns, indices in computed:
-            bits[columns] = block.compute(topology)[indices]
+            if block.name not in known:
+                known[block.name] = block.compute(topology)
+            bits[columns] = known[block.name][indices]
         return bits
 
     @cached_property
@@ -258,9 +267,10 @@ def compute_all(
     for start in range(0, len(parsed), _QUIETLY):
         with quiet_rdkit():
             for i, molecule in enumerate(parsed[start : start + _QUIETLY], start):
-                topology = Topology(molecule.mol)
+                topology = Topology(molecule.mol, molecule.binary)
+                known: dict[str, NDArray[np.bool_]] = {}
                 for rows, layout in zip(packed, layouts, strict=True):
-                    rows[i] = np.packbits(layout.bits(topology), bitorder="little")
+                    rows[i] = np.packbits(layout.bits(topology, known), bitorder="little")
     return packed
 
 
@@ -289,15 +299,32 @@ def fingerprints(
     n_jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return packed fingerprints of many molecules, computed in parallel and at most once each.
+    """Return packed fingerprints of many molecules; see `all_fingerprints`.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        Shape (len(molecules), layout.n_bytes), see `FingerprintLayout.compute`.
+    """
+    return all_fingerprints(molecules, [layout], cache, n_jobs, progress)[0]
+
+
+def all_fingerprints(
+    molecules: Sequence[str | Molecule],
+    layouts: Sequence[FingerprintLayout],
+    cache: FingerprintCache | None = None,
+    n_jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Return packed fingerprints of several layouts, computed in parallel, at most once each.
 
     Parameters
     ----------
     molecules
         Molecules, or SMILES, which are parsed. Each structure is computed once, however often and
         in whatever spelling it stands here or stood in an earlier call with the same cache.
-    layout
-        The bits wanted.
+    layouts
+        The bits wanted. What they ask of a molecule is taken from RDKit once.
     cache
         Where fingerprints are looked up and kept; None for no cache.
     n_jobs
@@ -309,8 +336,8 @@ def fingerprints(
 
     Returns
     -------
-    NDArray[np.uint8]
-        Shape (len(molecules), layout.n_bytes), see `FingerprintLayout.compute`.
+    list[NDArray[np.uint8]]
+        For each layout, shape (len(molecules), layout.n_bytes), see `FingerprintLayout.compute`.
 
     Raises
     ------
@@ -321,22 +348,37 @@ def fingerprints(
     """
     parsed = list(_parsed(molecules))
     distinct = {molecule.smiles: molecule for molecule in parsed}
-    shelf = _Shelf(layout, cache)
-    found = shelf.get(list(distinct))
-    missing = [molecule for smiles, molecule in distinct.items() if smiles not in found]
+    row_of = {smiles: row for row, smiles in enumerate(distinct)}
+    shelves = [_Shelf(layout, cache) for layout in layouts]
+    tables = [np.zeros((len(distinct), layout.n_bytes), dtype=np.uint8) for layout in layouts]
+    lacking: dict[str, list[int]] = {}
+    for number, (shelf, table) in enumerate(zip(shelves, tables, strict=True)):
+        found = shelf.get(list(distinct))
+        for smiles, row in row_of.items():
+            if smiles in found:
+                table[row] = found[smiles]
+            else:
+                lacking.setdefault(smiles, []).append(number)
+    missing: dict[tuple[int, ...], list[Molecule]] = {}
+    for smiles, numbers in lacking.items():
+        missing.setdefault(tuple(numbers), []).append(distinct[smiles])
+    n_done = len(distinct) - len(lacking)
     try:
-        for chunk, bits in _computed(missing, layout, n_jobs):
-            fresh = dict(zip((molecule.smiles for molecule in chunk), bits, strict=True))
-            found |= fresh
-            shelf.put(fresh)
-            if progress:
-                progress(len(found), len(distinct))
+        for wanted, chosen in missing.items():
+            for chunk, packed in _computed(chosen, [layouts[number] for number in wanted], n_jobs):
+                texts = [molecule.smiles for molecule in chunk]
+                rows = [row_of[smiles] for smiles in texts]
+                for number, bits in zip(wanted, packed, strict=True):
+                    tables[number][rows] = bits
+                    shelves[number].put(dict(zip(texts, bits, strict=True)))
+                n_done += len(chunk)
+                if progress:
+                    progress(n_done, len(distinct))
     finally:
-        shelf.save()
-    table = np.zeros((len(parsed), layout.n_bytes), dtype=np.uint8)
-    for row, molecule in zip(table, parsed, strict=True):
-        row[:] = found[molecule.smiles]
-    return table
+        for shelf in shelves:
+            shelf.save()
+    chosen_rows = np.array([row_of[molecule.smiles] for molecule in parsed], np.intp)
+    return [table[chosen_rows] for table in tables]
 
 
 def _parsed(molecules: Sequence[str | Molecule]) -> Iterator[Molecule]:
@@ -380,23 +422,25 @@ class _Shelf:
 
 
 def _computed(
-    molecules: Sequence[Molecule], layout: FingerprintLayout, n_jobs: int | None
-) -> Iterator[tuple[Sequence[Molecule], NDArray[np.uint8]]]:
-    """Yield chunks of molecules with their fingerprints, in any order."""
+    molecules: Sequence[Molecule], layouts: Sequence[FingerprintLayout], n_jobs: int | None
+) -> Iterator[tuple[Sequence[Molecule], list[NDArray[np.uint8]]]]:
+    """Yield chunks of molecules with their fingerprints of each layout, in any order."""
     chunks = [molecules[start : start + _CHUNK] for start in range(0, len(molecules), _CHUNK)]
     n_processes = min(n_jobs or usable_cores(), len(molecules) // _WORTH_A_PROCESS)
     if n_processes <= 1:
         for chunk in chunks:
-            yield chunk, layout.compute(chunk)
+            yield chunk, compute_all(layouts, chunk)
         return
     with processes(n_processes, "compute fingerprints") as pool:
-        futures = {pool.submit(_compute_chunk, layout, chunk): chunk for chunk in chunks}
+        futures = {pool.submit(_compute_chunk, layouts, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _compute_chunk(layout: FingerprintLayout, molecules: Sequence[Molecule]) -> NDArray[np.uint8]:
-    return in_this_process(layout).compute(molecules)
+def _compute_chunk(
+    layouts: Sequence[FingerprintLayout], molecules: Sequence[Molecule]
+) -> list[NDArray[np.uint8]]:
+    return compute_all([in_this_process(layout) for layout in layouts], molecules)
 
 
 def in_this_process(layout: FingerprintLayout) -> FingerprintLayout:

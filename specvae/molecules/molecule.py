@@ -183,6 +183,11 @@ class Molecule:
         return found
 
     @property
+    def binary(self) -> bytes:
+        """RDKit's molecule in its binary form."""
+        return self._binary
+
+    @property
     def mol(self) -> Chem.Mol:
         """RDKit's molecule, a new object each time: it may be changed."""
         return Chem.Mol(self._binary)  # type: ignore[call-overload, no-any-return]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from specvae.molecules.kept_code import is_kept
 from specvae.molecules.topology import Topology
 
 # Queries that depend on an atom's kind alone: elements, H, X, D and v counts, charge and rings.
@@ -38,8 +40,10 @@ N_ATOMS, LEAST, FIRST_ATOM, FIRST_CONDITION = range(4)
 STAR, BESIDE, BOND, FIRST_CLOSURE = range(4)
 QUESTION, FIRST_ARM = range(2)
 ENVIRONMENT, FIRST_TERM = range(2)
-# Compiling the search, once for all, takes some five seconds, so it must save at least some of one.
+# Compiling the search, once for all, takes some five seconds, so it must save at least some of one;
+# loading it takes a third of one, and it saves two milliseconds a molecule.
 _FEW_MOLECULES = 1000
+_FEW_IF_KEPT = 150
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
 WORD_BITS = 64
@@ -209,7 +213,7 @@ class SubstructureMatcher:
             i, j, kind = topology.bonds[b].tolist()
             self._bonds.learn(kind, mol.GetBondBetweenAtoms(i, j))
         self._n_tested += 1
-        if self._n_tested > _FEW_MOLECULES:
+        if self._n_tested > _FEW_MOLECULES or (self._n_tested > _FEW_IF_KEPT and _is_kept()):
             found = np.empty(len(self._patterns), np.uint8)
             # Here, since a process that tests few molecules needs no compiled code.
             from specvae.molecules.substructure_search import search_all
@@ -279,6 +283,12 @@ class SubstructureMatcher:
                 start = begin + place * n_words
                 fitting &= answers.rows[kind, start : start + n_words]
         return fitting
+
+
+@cache
+def _is_kept() -> bool:
+    """Return whether the search was compiled before."""
+    return is_kept("molecules/substructure_search._search_all")
 
 
 class Answers(NamedTuple):

@@ -14,15 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
-from rdkit.Chem.rdMolDescriptors import GetConnectivityInvariants
 
-_USUAL = frozenset({5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
-_ORDERS = {
-    1.0: Chem.BondType.SINGLE,
-    1.5: Chem.BondType.AROMATIC,
-    2.0: Chem.BondType.DOUBLE,
-    3.0: Chem.BondType.TRIPLE,
-}
+from specvae.molecules.records import AROMATIC, Records, records_of
 
 
 class AtomKind(NamedTuple):
@@ -47,7 +40,8 @@ class BondKind(NamedTuple):
     is_in_ring: bool
 
 
-_Key = tuple[int, float, int, int]
+_AtomKey = tuple[bytes, int, int, int]
+_BondKey = tuple[int, int, bool]
 _Found = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
@@ -59,23 +53,17 @@ class _Kinds:
     ----------
     atoms, bonds
         Kinds in the order in which they were met.
-    by_key
-        The kind of usual atoms by what RDKit tells of a whole molecule at once: an invariant, the
-        sum of the squares of the orders of its bonds, and its rings. None for an unusual atom.
-    by_order
-        The kind of usual bonds by order and whether they are in a ring.
+    by_record
+        The kind of atoms by their bytes (`specvae.molecules.records`), how many atoms they are
+        bound to, how many rings they are in, and the size of the smallest of these.
+    by_type
+        The kind of bonds by their type and flags there, and whether they are in a ring.
     """
 
     atoms: dict[AtomKind, int] = field(default_factory=dict)
     bonds: dict[BondKind, int] = field(default_factory=dict)
-    by_key: dict[_Key, int | None] = field(default_factory=dict)
-    by_order: dict[tuple[float, bool], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for order, bond_type in _ORDERS.items():
-            for is_in_ring in (False, True):
-                kind = BondKind(int(bond_type), order == 1.5, is_in_ring)
-                self.by_order[order, is_in_ring] = self.bond(kind)
+    by_record: dict[_AtomKey, int] = field(default_factory=dict)
+    by_type: dict[_BondKey, int] = field(default_factory=dict)
 
     def atom(self, kind: AtomKind) -> int:
         return self.atoms.setdefault(kind, len(self.atoms))
@@ -96,14 +84,26 @@ class Topology:
     ----------
     mol
         Sanitised. It must not be changed later.
+    binary
+        Its binary form, if that is at hand.
     """
 
-    def __init__(self, mol: Chem.Mol) -> None:
+    def __init__(self, mol: Chem.Mol, binary: bytes | None = None) -> None:
         self.mol = mol
+        self._binary = binary
+
+    @cached_property
+    def _records(self) -> Records | None:
+        """The atoms and bonds in bytes, None where RDKit must be asked for them."""
+        found = records_of(self.mol.ToBinary() if self._binary is None else self._binary)
+        # A drawn hydrogen counts as one of its neighbour's, whose bytes do not know of it.
+        return None if found is None or any(atom[0] == 1 for atom in found.atoms) else found
 
     @cached_property
     def rings(self) -> Sequence[Sequence[int]]:
         """The atoms of each ring of the symmetrised smallest set, in their order around it."""
+        if self._records is not None:
+            return self._records.rings
         found: Sequence[Sequence[int]] = self.mol.GetRingInfo().AtomRings()
         return found
 
@@ -119,8 +119,6 @@ class Topology:
 
     @cached_property
     def _kinds(self) -> _Found:
-        # RDKit needs microseconds to give an atom or a bond, so it is only asked for those of
-        # molecules with unusual elements, dative bonds or hydrogens that are drawn.
         around = [[0, 0] for _ in range(self.mol.GetNumAtoms())]
         pairs = set[tuple[int, int]]()
         for ring in self.rings:
@@ -132,7 +130,9 @@ class Topology:
                     in_rings[1] = size
                 pairs.add((previous, atom) if previous < atom else (atom, previous))
                 previous = atom
-        return _usual(self.mol, around, pairs) or _any(self.mol, around)
+        if self._records is None:
+            return _asked(self.mol, around)
+        return _read(self._records, self.mol, around, pairs)
 
     @cached_property
     def atom_kinds(self) -> list[AtomKind]:
@@ -153,49 +153,44 @@ class Topology:
         ]
 
 
-def _usual(
-    mol: Chem.Mol, around: Sequence[Sequence[int]], ring_pairs: set[tuple[int, int]]
-) -> _Found | None:
-    """Return atoms and bonds of a molecule in which nothing is unusual, else None.
+def _read(
+    records: Records,
+    mol: Chem.Mol,
+    around: Sequence[Sequence[int]],
+    ring_pairs: set[tuple[int, int]],
+) -> _Found:
+    """Return atoms and bonds of a molecule by their records; RDKit is asked for new ones only.
 
     Takes for each atom how many rings it is in and the size of the smallest, and the bonds in
     rings.
     """
     kinds = _kinds()
-    orders = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
-    squares = np.einsum("ij,ij->i", orders, orders).tolist()
+    degrees = [0] * len(records.atoms)
+    bonds = np.empty((len(records.bonds), 3), np.int32)
+    rows: list[tuple[int, int, int]] = []
+    for one, other, bond_type, flags in records.bonds:
+        degrees[one] += 1
+        degrees[other] += 1
+        pair = (one, other) if one < other else (other, one)
+        key = bond_type, flags & AROMATIC, pair in ring_pairs
+        if key not in kinds.by_type:
+            kinds.by_type[key] = kinds.bond(BondKind(key[0], key[1] != 0, key[2]))
+        rows.append((*pair, kinds.by_type[key]))
+    if rows:
+        bonds[:] = rows
     atoms: list[int] = []
-    for i, (invariant, square, (n_rings, smallest)) in enumerate(
-        zip(GetConnectivityInvariants(mol), squares, around, strict=True)
+    for i, (record, degree, (n_rings, smallest)) in enumerate(
+        zip(records.atoms, degrees, around, strict=True)
     ):
-        key = (invariant, square, n_rings, smallest)
-        if key not in kinds.by_key:
-            kind = _kind_of(mol.GetAtomWithIdx(i), n_rings, smallest)
-            kinds.by_key[key] = kinds.atom(kind) if kind.number in _USUAL else None
-        number = kinds.by_key[key]
-        if number is None:
-            return None
-        atoms.append(number)
-    i, j = orders.nonzero()
-    # Dative bonds stand there once, some others not at all.
-    if len(i) != 2 * mol.GetNumBonds():
-        return None
-    upper = i < j
-    i, j = i[upper], j[upper]
-    pairs = zip(i.tolist(), j.tolist(), strict=True)
-    found = [
-        kinds.by_order.get((order, pair in ring_pairs), -1)
-        for order, pair in zip(orders[i, j].tolist(), pairs, strict=True)
-    ]
-    if -1 in found:
-        return None
-    bonds = np.empty((len(found), 3), np.int32)
-    bonds[:, 0], bonds[:, 1], bonds[:, 2] = i, j, found
+        kept = record, degree, n_rings, smallest
+        if kept not in kinds.by_record:
+            kinds.by_record[kept] = kinds.atom(_kind_of(mol.GetAtomWithIdx(i), n_rings, smallest))
+        atoms.append(kinds.by_record[kept])
     return np.array(atoms, np.int32), bonds
 
 
-def _any(mol: Chem.Mol, around: Sequence[Sequence[int]]) -> _Found:
-    """Return atoms and bonds of any molecule."""
+def _asked(mol: Chem.Mol, around: Sequence[Sequence[int]]) -> _Found:
+    """Return atoms and bonds of any molecule, asking RDKit for each."""
     kinds = _kinds()
     atoms = [kinds.atom(_kind_of(mol.GetAtomWithIdx(i), *rings)) for i, rings in enumerate(around)]
     bonds = np.empty((mol.GetNumBonds(), 3), np.int32)

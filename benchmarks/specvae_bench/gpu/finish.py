@@ -83,7 +83,7 @@ def _of_fold(
                 )
                 ranked = [problem for problem in problems if problem.candidates is not None]
                 lists = [each.candidates for each in ranked if each.candidates is not None]
-                packed = source.packed(lists, 1, console)
+                (packed,) = source.packed(lists, [layout], 1, console)
             sources[layout.name] = ranked, packed
         ranked, packed = sources[layout.name]
         ranks, blind = [], []

@@ -14,9 +14,9 @@ import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from specvae.molecules.kept_code import is_kept, places_of
 from specvae.molecules.workers import usable_cores
 
 PARTS = {
@@ -35,9 +35,8 @@ def start() -> None:
     if _running or usable_cores() < 2:
         return
     for part, function in PARTS.items():
-        places = _places(function)
         # What cannot be kept is compiled where it is called, so that here it would be done twice.
-        if not _is_kept(function, places) and any(map(_is_writable, places)):
+        if not is_kept(function) and any(map(_is_writable, places_of(function))):
             command = [sys.executable, "-m", __name__, part]
             nowhere = subprocess.DEVNULL
             _running.append(
@@ -56,23 +55,6 @@ def _end() -> None:
     """End what this process no longer waits for."""
     for process in _running:
         process.kill()
-
-
-def _places(function: str) -> list[Path]:
-    """Return the folders in which numba may keep a function, each in a folder of its own."""
-    if folder := os.environ.get("NUMBA_CACHE_DIR"):
-        return [Path(folder)]
-    caches = ("~/.cache/numba", "~/Library/Caches/numba", "~/AppData/Local/numba/Cache")
-    module = Path(__file__).parents[2] / function
-    return [module.parent, *(Path(place).expanduser() for place in caches)]
-
-
-def _is_kept(function: str, places: Sequence[Path]) -> bool:
-    """Return whether numba's cache has a function.
-
-    What it has may be of other sources or another computer: then it is compiled where it is called.
-    """
-    return any(any(place.glob(f"*/{Path(function).name}-*.nbi")) for place in places)
 
 
 def _is_writable(place: Path) -> bool:

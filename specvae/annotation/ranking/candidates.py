@@ -20,7 +20,7 @@ from specvae.molecules.candidates import (
     read_candidates,
     usable_structures,
 )
-from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
+from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import read_cells
@@ -164,31 +164,41 @@ class CandidateSource:
     def packed(
         self,
         sets: Sequence[CandidateSet],
+        layouts: Sequence[FingerprintLayout],
         n_jobs: int | None,
         progress: Progress,
-        layout: FingerprintLayout | None = None,
-    ) -> list[NDArray[np.uint8]]:
-        """Return packed fingerprints of several sets; each structure is computed once.
+    ) -> list[list[NDArray[np.uint8]]]:
+        """Return packed fingerprints of several sets, for each layout; see `all_fingerprints`."""
+        found = {layout.name: self._stored(sets, layout) for layout in layouts}
+        # The model's fingerprint may be the one that analogues are compared by.
+        by_name = {layout.name: layout for layout in layouts}
+        missing = [layout for name, layout in by_name.items() if found[name] is None]
+        if missing:
+            tables = all_fingerprints(
+                [molecule for candidates in sets for molecule in candidates.molecules],
+                missing,
+                self._cache,
+                n_jobs,
+                lambda done, total: progress.progress("computing fingerprints", done, total),
+            )
+            ends = np.cumsum([len(candidates) for candidates in sets])
+            for layout, table in zip(missing, tables, strict=True):
+                found[layout.name] = np.split(table, ends[:-1]) if sets else []
+        return [found[layout.name] or [] for layout in layouts]
 
-        `layout`, if given, replaces the source's own.
-        """
-        if self._pool is not None and layout is None:
+    def _stored(
+        self, sets: Sequence[CandidateSet], layout: FingerprintLayout
+    ) -> list[NDArray[np.uint8]] | None:
+        """Return the fingerprints that a pool has, None where there are none."""
+        if self._pool is None or not self._pool.has(layout):
+            return None
+        if layout.name == self._layout.name:
             return [candidates.packed for candidates in sets]
-        if self._pool is not None and layout is not None and self._pool.has(layout):
-            return [
-                self._pool.packed(layout, candidates.pool_row)
-                for candidates in sets
-                if candidates.pool_row is not None
-            ]
-        table = fingerprints(
-            [molecule for candidates in sets for molecule in candidates.molecules],
-            layout or self._layout,
-            self._cache,
-            n_jobs,
-            lambda done, total: progress.progress("computing fingerprints", done, total),
-        )
-        ends = np.cumsum([len(candidates) for candidates in sets])
-        return np.split(table, ends[:-1]) if sets else []
+        return [
+            self._pool.packed(layout, candidates.pool_row)
+            for candidates in sets
+            if candidates.pool_row is not None
+        ]
 
 
 def require_candidates(path: Path, layout: FingerprintLayout) -> None:

@@ -202,16 +202,17 @@ def _ranked(
 ) -> list[Ranked]:
     """Rank queries together: one prediction of the model, one table of fingerprints."""
     sets = [candidates for _, candidates in listed]
-    tables = source.packed(sets, n_jobs, progress)
     pool = annotator.evidence_pool
-    compared = [] if pool is None else source.packed(sets, n_jobs, progress, pool.layout)
+    layouts = [annotator.layout] if pool is None else [annotator.layout, pool.layout]
+    tables, *others = source.packed(sets, layouts, n_jobs, progress)
+    compared = others[0] if others else []
     lists = [(query.spectrum, candidates) for query, candidates in listed]
-    with ExitStack() as others:
+    with ExitStack() as working:
         all_fragments = None
         if pool is not None and rescore is None:
             # Other processes break the candidates while this one sees to all other evidence.
             breaking = pool.scoring(lists, n_jobs, progress, source.graphs)
-            all_fragments = others.enter_context(breaking)
+            all_fragments = working.enter_context(breaking)
         each = [_spectra(query, candidates) for query, candidates in listed]
         spectra = list(chain.from_iterable(each))
         # Products of few rows are computed in other orders than those of many, and the last digits
@@ -240,7 +241,7 @@ def _ranked(
                     (spectrum, one.broken) for (spectrum, _), one in zip(lists, beside, strict=True)
                 ]
                 breaking = pool.scoring(broken, n_jobs, progress, source.graphs)
-                all_fragments = others.enter_context(breaking)
+                all_fragments = working.enter_context(breaking)
             pooled = [
                 pool.evidence(one, scores)
                 for one, scores in zip(beside, all_fragments(), strict=True)

@@ -18,6 +18,8 @@ from specvae.molecules.fingerprint import (
     LAYOUT_NAMES,
     FingerprintCache,
     FingerprintLayout,
+    all_fingerprints,
+    compute_all,
     fingerprints,
     get_layout,
     unpack,
@@ -253,17 +255,20 @@ def test_published_fingerprints_agree() -> None:
 
 
 class Counting:
-    """Counts the molecules that a layout computes."""
+    """Counts the molecules whose fingerprints are computed, and says of which layouts."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.computed: list[str] = []
-        compute = FingerprintLayout.compute
+        self.layouts: list[tuple[str, ...]] = []
 
-        def counted(layout: FingerprintLayout, molecules: Sequence[Molecule]) -> NDArray[np.uint8]:
+        def counted(
+            layouts: Sequence[FingerprintLayout], molecules: Sequence[Molecule]
+        ) -> list[NDArray[np.uint8]]:
             self.computed += [molecule.smiles for molecule in molecules]
-            return compute(layout, molecules)
+            self.layouts += [tuple(layout.name for layout in layouts)] * len(molecules)
+            return compute_all(layouts, molecules)
 
-        monkeypatch.setattr(FingerprintLayout, "compute", counted)
+        monkeypatch.setattr(module, "compute_all", counted)
 
 
 def test_fingerprints_computes_each_molecule_once(
@@ -296,6 +301,22 @@ def test_layouts_do_not_share_cached_fingerprints(tmp_path: Path) -> None:
     morgan, paper = get_layout("morgan4096"), get_layout("svae2149")
     fingerprints(SMILES, morgan, cache)
     np.testing.assert_array_equal(fingerprints(SMILES, paper, cache), paper.compute(SMILES))
+
+
+def test_layouts_are_computed_together_where_they_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FingerprintCache(tmp_path)
+    morgan, mixed = get_layout("morgan4096"), get_layout("mixed2149")
+    assert mixed.probe_sha256
+    fingerprints(SMILES[:2], morgan, cache)
+    counting = Counting(monkeypatch)
+    found = all_fingerprints([*SMILES, SMILES[0]], [morgan, mixed], cache)
+    assert counting.layouts == [("morgan4096", "mixed2149")] * 4 + [("mixed2149",)] * 2
+    for layout, table in zip((morgan, mixed), found, strict=True):
+        np.testing.assert_array_equal(table, compute_all([layout], [*SMILES, SMILES[0]])[0])
+    all_fingerprints(SMILES, [mixed, morgan], cache)
+    assert len(counting.computed) == len(SMILES)
 
 
 def test_no_molecules() -> None:

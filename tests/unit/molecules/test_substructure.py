@@ -148,6 +148,21 @@ def test_few_molecules_need_no_compiled_code(monkeypatch: pytest.MonkeyPatch) ->
         matcher.matches(Topology(mol))
 
 
+def test_what_was_compiled_before_is_used_for_fewer_molecules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 10)
+    monkeypatch.setattr(substructure, "_FEW_IF_KEPT", 1)
+    monkeypatch.delattr(substructure_search, "search_all")
+    matcher = SubstructureMatcher([Chem.MolFromSmarts("CC(C)CO")])
+    mol = Chem.MolFromSmiles("CC(C)CO")
+    monkeypatch.setattr(substructure, "_is_kept", lambda: False)
+    assert [matcher.matches(Topology(mol)).tolist() for _ in range(2)] == [[True]] * 2
+    monkeypatch.setattr(substructure, "_is_kept", lambda: True)
+    with pytest.raises(ImportError):
+        matcher.matches(Topology(mol))
+
+
 def test_no_patterns() -> None:
     assert SubstructureMatcher([]).matches(Topology(Chem.MolFromSmiles("CCO"))).shape == (0,)
 
