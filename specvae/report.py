@@ -137,6 +137,16 @@ class ReadReport:
         """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks (7), ...``."""
         return f"{self.n_read:,} {noun} read, {self._skipped()}"
 
+    def nothing_read(self, noun: str = "spectra") -> str:
+        """Return totals in one line as `summary` does, and of the first skipped record the cause.
+
+        For a message on a file of which nothing can be used.
+        """
+        if not self.skips:
+            return self.summary(noun)
+        first = self.skips[0]
+        return f"{self.summary(noun)}; line {first.line:,}: {first.detail or first.reason}"
+
     def kept(self, n: int, noun: str) -> str:
         """Return what became of all records in one line, where `n` of them are used in the end.
 

@@ -72,7 +72,7 @@ def fingerprint(
     report = ReadReport(strict=strict)
     found = list(read_molecules(molecules, report))
     if not found:
-        raise InputError(f"{molecules}: no usable molecule ({report.summary('molecules')})")
+        raise InputError(f"{molecules}: no usable molecule ({report.nothing_read('molecules')})")
     packed = fingerprints(
         [molecule for _, molecule in found],
         layout,

@@ -23,11 +23,11 @@ from specvae.molecules.fingerprint import (
     FingerprintLayout,
     fingerprints,
 )
-from specvae.molecules.molecule import STANDARD_VERSION, Molecule
+from specvae.molecules.molecule import KEY_OF_SEVERAL, STANDARD_VERSION, Molecule
 from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.structure_cache import StructureCache
-from specvae.molecules.structures import Row, parse_texts, read_rows
+from specvae.molecules.structures import Row, parse_texts, read_rows, with_own_keys
 from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import LocalEngine
 from specvae.progress import Progress
@@ -424,7 +424,18 @@ def _table(path: Path, rows: list[Row], report: ReadReport) -> CandidateSet:
                 record = row.id or row.name or row.smiles
                 report.skip(str(path), row.line, record, Reason.BAD_FIELD, "query_id is empty")
         rows = [row for row in rows if row.query_id]
-    return _columns(rows, has_query_ids)
+    return _columns(_with_own_keys(rows, report), has_query_ids)
+
+
+def _with_own_keys(rows: list[Row], report: ReadReport) -> list[Row]:
+    """Return rows, those without their InChIKey that stand beside another structure's."""
+    molecules = with_own_keys([row.molecule for row in rows])
+    for place, molecule in enumerate(molecules):
+        if molecule is not rows[place].molecule:
+            assert isinstance(molecule, Molecule)
+            report.note(KEY_OF_SEVERAL)
+            rows[place] = replace(rows[place], molecule=molecule)
+    return rows
 
 
 def _columns(rows: Sequence[Row], has_query_ids: bool) -> CandidateSet:

@@ -50,6 +50,8 @@ COMPLEX_KEPT = "metal complex kept whole"
 
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 
+KEY_OF_SEVERAL = "InChIKey of several structures, computed instead"
+
 _LONGEST_SHOWN = 60
 _FIRST_BLOCK = 14  # letters of an InChIKey
 
@@ -159,6 +161,12 @@ class Molecule:
         same._inchikey = inchikey if len(inchikey) > _FIRST_BLOCK else None
         return same
 
+    def with_own_key(self) -> Molecule:
+        """Return the same structure with a key that is computed, which is noted."""
+        same = self.with_key("")
+        same.notes = (*self.notes, KEY_OF_SEVERAL)
+        return same
+
     def to_bytes(self) -> bytes:
         """Return the structure, without a trusted key, as `from_bytes` reads it."""
         smiles = self._smiles or "" if self.written else self.smiles
@@ -233,6 +241,11 @@ class Molecule:
 
     def __repr__(self) -> str:
         return f"Molecule({self.smiles!r})"
+
+
+def says_nothing(text: str) -> bool:
+    """Return whether a cell of a table stands for no value, such as ``N/A`` or ``-``."""
+    return text.strip().lower() in _EMPTY_TEXTS
 
 
 def fragment_smiles(mol: Chem.Mol, atoms: Sequence[int]) -> str:
@@ -346,7 +359,7 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
     found = []
     for text in (smiles or "", inchi or ""):
         words = text.strip().strip("\"'").split()
-        if not words or text.strip().lower() in _EMPTY_TEXTS or _KEY.fullmatch(words[0]):
+        if not words or says_nothing(text) or _KEY.fullmatch(words[0]):
             continue
         shape = _INCHI.match(words[0])
         if shape:

@@ -39,7 +39,13 @@ from specvae.molecules.pool_file import (
     PoolWriter,
     StoredLayout,
 )
-from specvae.molecules.structures import Cells, parse_cells, read_cells, record_of
+from specvae.molecules.structures import (
+    Cells,
+    parse_cells,
+    read_cells,
+    record_of,
+    with_own_keys,
+)
 from specvae.molecules.workers import Engine, LocalEngine
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason
@@ -179,7 +185,8 @@ def build_pool(
             n_rows = _compute_all(paths, tuple(layouts), spool, report, engine, progress)
             if not n_rows:
                 shutil.rmtree(folder)
-                raise InputError(f"{', '.join(map(str, paths))}: no usable structure")
+                found = report.nothing_read("structures")
+                raise InputError(f"{', '.join(map(str, paths))}: no usable structure ({found})")
             attributes: dict[str, str | int] = {
                 "standard_version": STANDARD_VERSION,
                 "n_skipped": spool.n_skipped,
@@ -284,8 +291,7 @@ def _compute(task: _Task) -> _ComputedRows:
     notes: Counter[str] = Counter()
     rows_of: dict[tuple[str, int], list[int]] = {}
     n_read = 0
-    for index, cells in enumerate(task.cells):
-        molecule = parse_cells(cells)
+    for index, molecule in enumerate(with_own_keys([parse_cells(cells) for cells in task.cells])):
         if isinstance(molecule, str):
             skipped.append((index, molecule))
             continue

@@ -10,7 +10,7 @@ import itertools
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -22,7 +22,7 @@ from rdkit import Chem
 from specvae.errors import InputError, StructureError
 from specvae.files import AS_WINDOWS_TEXT, open_unpacked
 from specvae.limits import limits
-from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.molecule import Molecule, quiet_rdkit, says_nothing
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
@@ -37,7 +37,8 @@ _CID_LINE = re.compile(r"(?P<cid>\d+)\t(?P<text>[^\t]+)(?:\t(?P<key>[A-Z]{14}-[A
 _SDF_NAME = re.compile(r">.*?<([^>]*)>")
 _SDF_SUFFIXES = (".sdf", ".sd")
 _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
-_TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".psv")
+_DELIMITERS = ",\t;|"
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
 _LONGEST_CELL = 50  # lines
 _LONGEST_RECORD = 100_000  # lines of a record of an SD file
@@ -52,8 +53,9 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "smiles": (
         "smiles", "isomericsmiles", "smilesisomeric", "isosmiles", "canonicalsmiles",
         "smilescanonical", "pubchemsmiles", "pubchemopeneyeisosmiles", "pubchemopeneyecansmiles",
-        "uniquesmiles", "structuresmiles", "compoundsmiles", "moldbsmiles", "msreadysmiles",
-        "qsarreadysmiles",
+        "uniquesmiles", "absolutesmiles", "pubchemabsolutesmiles", "connectivitysmiles",
+        "pubchemconnectivitysmiles", "structuresmiles", "compoundsmiles", "moldbsmiles",
+        "msreadysmiles", "qsarreadysmiles",
     ),
     "inchi": (
         "inchi", "standardinchi", "stdinchi", "pubchemiupacinchi", "inchiidentifier", "inchistring",
@@ -70,7 +72,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "id": (
         "id", "identifier", "coconutid", "accession", "databaseid", "hmdbid", "cid", "compoundcid",
-        "pubchemcid", "pubchemcompoundcid", "dtxsid", "compoundid",
+        "pubchemcid", "pubchemcompoundcid", "dtxsid", "compoundid", "lmid", "chemblid", "chebiid",
+        "drugbankid", "zincid", "npaid",
     ),
     "query_id": ("queryid",),
 }  # fmt: skip
@@ -249,7 +252,7 @@ def read_cells(path: Path, report: ReadReport) -> Iterator[tuple[int, Cells]]:
         if kind == "smi":
             yield from _smi_cells(stream)
         elif kind == "sdf":
-            yield from _sdf_cells(path, stream)
+            yield from _sdf_cells(path, stream, report)
         else:
             yield from _table_cells(path, stream, report)
 
@@ -403,6 +406,36 @@ def trusting(molecule: Molecule, cells: Cells) -> Molecule:
     return molecule
 
 
+def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | str]:
+    """Return molecules, those without their given key that stand beside another's structure.
+
+    A key that was filled down a column would make one candidate of all of its rows. `molecules` has
+    words in the place of those that cannot be used.
+    """
+    of_key: dict[str, Molecule] = {}
+    shared: set[str] = set()
+    for molecule in molecules:
+        if isinstance(molecule, str) or not (key := molecule.given_key) or key in shared:
+            continue
+        first = of_key.setdefault(key, molecule)
+        if first is not molecule and not _are_one_compound(first, molecule):
+            shared.add(key)
+    if not shared:
+        return molecules
+    return [
+        one.with_own_key() if isinstance(one, Molecule) and one.given_key in shared else one
+        for one in molecules
+    ]
+
+
+def _are_one_compound(one: Molecule, other: Molecule) -> bool:
+    """Return whether two structures have one first block, computed only where they look unlike."""
+    if one.smiles == other.smiles:
+        return True
+    flat = (Chem.MolToSmiles(each.mol, isomericSmiles=False) for each in (one, other))
+    return len(set(flat)) == 1 or one.with_key("").first_block == other.with_key("").first_block
+
+
 def parse_cells(cells: Cells) -> Molecule | str:
     """Return the structure of a row, with the key that it gives, or why there is none."""
     found = _parse(cells.smiles, cells.inchi)
@@ -497,7 +530,7 @@ def _kind_of(path: Path) -> str:
 def _smi_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
     for number, line in enumerate(stream, start=1):
         smiles, _, name = line.strip().replace("\t", " ").partition(" ")
-        is_header = number == 1 and smiles.lower() == "smiles"
+        is_header = number == 1 and column_meaning(smiles) == "smiles"
         if smiles and not smiles.startswith("#") and not is_header:
             yield number, Cells(smiles, name=_EXTENSION.sub("", name.strip(), count=1))
 
@@ -516,13 +549,14 @@ def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tup
                 yield number, _cells_without_header(line) or Cells(line.strip())
         return
     header, rows = read_table(lines, report)
-    place = _find_columns(path, header)
+    columns = _find_columns(path, header)
+    place = [found[0] for found in columns]
     first = min(i for i in place[:2] if i >= 0)
-    chosen = itemgetter(*place)
+    cells_of = _chosen_from(columns)
     for number, row in rows:
         if len(row) == len(header):
             row.append("")  # the place of absent columns, -1
-            yield number, Cells._make(chosen(row))
+            yield number, cells_of(row)
             continue
         if len(row) > len(header) and any(row[len(header) :]):
             if first > 0:
@@ -538,6 +572,19 @@ def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tup
         yield number, Cells(*(row[i] if 0 <= i < len(row) else "" for i in place))
 
 
+def _chosen_from(columns: Sequence[Sequence[int]]) -> Callable[[Sequence[str]], Cells]:
+    """Return what takes the cells of a row: of each field the first that says something."""
+    if any(len(places) > 1 for places in columns):
+        return lambda row: Cells._make(_first_stated([row[i] for i in p]) for p in columns)
+    chosen = itemgetter(*(place for (place,) in columns))
+    return lambda row: Cells._make(chosen(row))
+
+
+def _first_stated(texts: Sequence[str]) -> str:
+    """Return the first text that says something, else the first."""
+    return next((text for text in texts if not says_nothing(text)), texts[0])
+
+
 def _cells_without_header(line: str) -> Cells | None:
     """Return the cells of a line of PubChem's lists; None for any other."""
     found = _CID_LINE.fullmatch(line.strip())
@@ -549,29 +596,35 @@ def _cells_without_header(line: str) -> Cells | None:
     return Cells(text, inchikey=key, id=found["cid"])
 
 
-def _sdf_cells(path: Path, stream: TextIO) -> Iterator[tuple[int, Cells]]:
+def _sdf_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tuple[int, Cells]]:
     """Yield the records of an SD file, each with its first line.
 
     A structure that is stated as SMILES or InChI among the data is taken before the drawing, which
-    states stereochemistry less clearly.
+    states stereochemistry less clearly. Where ``$$$$`` is missing between two records, the data
+    between their drawings belong to the first, and the second is skipped.
     """
-    begin, record = 1, list[str]()
+    begin, record, drawings = 1, list[str](), list[int]()
     for number, line in enumerate(stream, start=1):
         if line.startswith("$$$$"):
-            yield begin, _cells_of_record(record)
-            begin, record = number + 1, []
-        else:
-            record.append(line.rstrip("\r\n"))
-            if len(record) > _LONGEST_RECORD:
-                raise InputError(
-                    f"{path}:{begin}: found more than {_LONGEST_RECORD:,} lines without the end of "
-                    "a record, $$$$"
-                )
+            yield begin, _cells_of_record(record, report)
+            begin, record, drawings = number + 1, [], []
+            continue
+        if line.startswith("M  END"):
+            drawings.append(number)
+            if len(drawings) > 1:
+                detail = "a second drawing in one record: $$$$ is missing before it"
+                report.skip(str(path), number, "record", Reason.BAD_STRUCTURE, detail)
+        record.append(line.rstrip("\r\n"))
+        if len(record) > _LONGEST_RECORD:
+            raise InputError(
+                f"{path}:{begin}: found more than {_LONGEST_RECORD:,} lines without the end of "
+                "a record, $$$$"
+            )
     if any(line.strip() for line in record):
-        yield begin, _cells_of_record(record)
+        yield begin, _cells_of_record(record, report)
 
 
-def _cells_of_record(record: Sequence[str]) -> Cells:
+def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
     data: dict[str, str] = {}
     end = next((n for n, line in enumerate(record) if line.startswith("M  END")), len(record) - 1)
     name = ""
@@ -582,13 +635,18 @@ def _cells_of_record(record: Sequence[str]) -> Cells:
             data.setdefault(name, _CONTROL.sub(" ", line).strip())
     title = record[0].strip() if record else ""
     stated = {
-        field: next((data[name] for name in names if data.get(name)), "")
+        field: _first_stated([data[name] for name in names if data.get(name)] or [""])
         for field, names in _COLUMNS.items()
     }
-    if not stated["smiles"] and not stated["inchi"] and end < _LONGEST_DRAWING:
+    if says_nothing(stated["inchi"]) and end < _LONGEST_DRAWING:
         with quiet_rdkit():
-            mol = Chem.MolFromMolBlock("\n".join(record[: end + 1]) + "\n")
-            stated["smiles"] = "" if mol is None else Chem.MolToSmiles(mol)
+            if says_nothing(stated["smiles"]):
+                stated["smiles"] = _drawn(record[: end + 1]) or stated["smiles"]
+            elif Chem.MolFromSmiles(stated["smiles"]) is None and (
+                drawn := _drawn(record[: end + 1])
+            ):
+                stated["smiles"] = drawn
+                report.note(DRAWING_INSTEAD)
     # The first line is an identifier in some files and a name in others.
     if not stated["id"]:
         stated["id"] = title
@@ -597,18 +655,29 @@ def _cells_of_record(record: Sequence[str]) -> Cells:
     return Cells(**{**stated, "query_id": ""})
 
 
+DRAWING_INSTEAD = "drawing taken where the SMILES cannot be parsed"
+
+
+def _drawn(lines: Sequence[str]) -> str:
+    """Return the SMILES of a drawing, "" if it is none."""
+    # Behind the three lines of its head, some editors leave a line blank.
+    block = [line for n, line in enumerate(lines) if n < 4 or line.strip()]
+    mol = Chem.MolFromMolBlock("\n".join(block) + "\n")
+    return "" if mol is None else Chem.MolToSmiles(mol)
+
+
 def read_table(
     stream: Iterable[str], report: ReadReport | None = None
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the column names and the rows of a table, each with its last line, counted from 1.
 
-    Cells are separated by commas, tabs or semicolons, whichever the header has most of. They are
-    stripped, and control characters in them are blanks. Rows without any text are left out. A
+    Cells are separated by commas, tabs, semicolons or bars, whichever the header has most of. They
+    are stripped, and control characters in them are blanks. Rows without any text are left out. A
     quotation mark that is never closed is a character, and is noted.
     """
     lines = _Lines(stream)
     header_line = next((line for line in lines if not _is_preface(line)), "").lstrip("#")
-    delimiter = max(",\t;", key=header_line.count)
+    delimiter = max(_DELIMITERS, key=header_line.count)
     names = [
         name.strip().strip("\"'").lower().replace(" ", "_")
         for name in next(csv.reader([header_line], delimiter=delimiter), [])
@@ -626,7 +695,7 @@ def read_table(
 def _is_preface(line: str) -> bool:
     """Whether a line stands before a table's header: blank, a comment, Excel's ``sep=;``."""
     if line.startswith("#"):
-        return not any(column_meaning(name) for name in re.split(r"[,\t;]", line))
+        return not any(column_meaning(name) for name in re.split(f"[{_DELIMITERS}]", line))
     return not line.strip() or re.fullmatch(r"sep=.", line.strip()) is not None
 
 
@@ -722,14 +791,17 @@ class _Lines:
             text = f"{text}\n{following.rstrip(chr(13) + chr(10))}"
 
 
-def _find_columns(path: Path, header: Sequence[str]) -> list[int]:
-    """Return where smiles, inchi, inchikey, name, id and query_id stand, -1 for absent."""
+def _find_columns(path: Path, header: Sequence[str]) -> list[list[int]]:
+    """Return where smiles, inchi, inchikey, name, id and query_id stand, best first; [-1] if none.
+
+    A row whose best column is empty may have the value in another.
+    """
     words = [_NOT_LETTERS.sub("", name) for name in header]
     columns = [
-        next((words.index(name) for name in spellings if name in words), -1)
+        [words.index(name) for name in spellings if name in words] or [-1]
         for spellings in _COLUMNS.values()
     ]
-    if columns[0] < 0 and columns[1] < 0:
+    if columns[0] == [-1] and columns[1] == [-1]:
         shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")
     return columns

@@ -150,7 +150,7 @@ class RememberedSpectra:
         library = Library.from_pairs(pairs, peaks=bins)
         if not len(library):
             raise InputError(
-                f"{', '.join(map(str, listed))}: no usable spectrum ({report.summary()})"
+                f"{', '.join(map(str, listed))}: no usable spectrum ({report.nothing_read()})"
             )
         packed = fingerprints(
             library.molecules,

@@ -91,7 +91,7 @@ class CandidateSource:
         if self._pool is None:
             self._table = read_candidates(path, report, n_jobs, self._structures, self._screen)
         if self._table is not None and not len(self._table) and not self._n_left_out:
-            raise InputError(f"{path}: no usable candidate ({report.summary('candidates')})")
+            raise InputError(f"{path}: no usable candidate ({report.nothing_read('candidates')})")
 
     def __enter__(self) -> Self:
         return self

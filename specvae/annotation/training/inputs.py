@@ -133,8 +133,8 @@ def require_usable(
     for path in files.unpaired_molecules:
         if path.suffix == ".h5":
             CandidatePool.open(path, layout).close()
-        elif next(iter(read_rows(path, ReadReport())), None) is None:
-            raise InputError(f"{path}: no usable structure")
+        elif next(iter(read_rows(path, report := ReadReport())), None) is None:
+            raise InputError(f"{path}: no usable structure ({report.nothing_read('structures')})")
     if files.structures is None:
         return nullcontext()
     return CandidateSource(files.structures, layout, PPM, ReadReport())

@@ -15,7 +15,12 @@ from specvae.molecules.candidates import (
     read_candidates,
 )
 from specvae.molecules.fingerprint import fingerprints, get_layout
-from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
+from specvae.molecules.molecule import (
+    INCHI_INSTEAD,
+    KEY_OF_SEVERAL,
+    Molecule,
+    parse_molecule,
+)
 from specvae.molecules.structures import read_molecules
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
@@ -82,6 +87,72 @@ def test_names_and_identifiers_as_windows_writes_them(write: Write) -> None:
     assert found.name.tolist() == ["“café” • ½"]
     assert decode("Probe é 1".encode("cp1252")) == "Probe é 1"
     assert len(found.for_query("Probe é 1")) == 1
+
+
+CAFFEINE, ISOCAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "Cn1cnc2c1n(C)c(=O)n(C)c2=O"
+KEY = "RYYVLZVUVIJVGH-UHFFFAOYSA-N"  # of caffeine
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[:14]])
+def test_a_key_of_several_structures_is_not_trusted(write: Write, key: str) -> None:
+    """As where a spreadsheet filled it down its column: they would be one candidate."""
+    rows = f"caf,{CAFFEINE},{key}\niso,{ISOCAFFEINE},{key}\nethanol,CCO,\n"
+    report = ReadReport()
+    found = read_candidates(write(f"name,smiles,inchikey\n{rows}"), report)
+    assert found.deduplicate().name.tolist() == ["caf", "iso", "ethanol"]
+    assert found.first_block[0] == KEY[:14] != found.first_block[1]
+    assert report.notes == {KEY_OF_SEVERAL: 2}
+    assert [KEY_OF_SEVERAL in molecule.notes for molecule in found.molecules] == [True, True, False]
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[:14]])
+def test_a_key_of_one_structure_in_several_forms_is_trusted(write: Write, key: str) -> None:
+    rows = "".join(
+        f"{smiles},{key}\n"
+        for smiles in ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC([NH3+])C(=O)[O-]", "CC(N)C(=O)O")
+    )
+    report = ReadReport()
+    found = read_candidates(write(f"smiles,inchikey\n{rows}"), report)
+    assert found.first_block.tolist() == [key[:14]] * 4
+    assert not report.notes
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["ConnectivitySMILES", "AbsoluteSMILES", "PUBCHEM_CONNECTIVITY_SMILES"],
+)
+def test_columns_of_pubchem_since_2025(write: Write, column: str) -> None:
+    assert read_candidates(write(f"CID,{column}\n702,CCO\n")).smiles.tolist() == ["CCO"]
+
+
+def test_of_two_columns_the_one_that_says_something(write: Write) -> None:
+    rows = "CCO,,-,ethanol\n,CO,b,\nN/A,CN,c,N/A\n"
+    found = read_candidates(write(f"SMILES,canonical_smiles,name,compound_name\n{rows}"))
+    assert found.smiles.tolist() == ["CCO", "CO", "CN"]
+    assert found.name.tolist() == ["ethanol", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.psv"])
+def test_cells_between_bars(write: Write, name: str) -> None:
+    """As MetFrag's local databases have them."""
+    table = "MonoisotopicMass|InChI|Identifier\n46.04|InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3|P_07\n"
+    found = read_candidates(write(table, name))
+    assert (found.id.tolist(), found.molecules[0].smiles) == (["P_07"], "CCO")
+
+
+def test_the_header_of_an_smi_file(write: Write) -> None:
+    report = ReadReport()
+    found = read_candidates(write("canonical_smiles name\nCCO a\n", "c.smi"), report)
+    assert (found.name.tolist(), report.skips) == (["a"], [])
+
+
+def test_the_first_cause_where_nothing_can_be_used(write: Write) -> None:
+    report = ReadReport()
+    assert not len(read_candidates(write("CHEMBL545\tCCO\nCHEMBL14688\tCO\n", "c.smi"), report))
+    assert report.nothing_read("candidates") == (
+        "0 candidates read, 2 skipped: structure cannot be parsed (2); "
+        "line 1: SMILES cannot be parsed: CHEMBL545 (syntax)"
+    )
 
 
 def test_bad_structures_are_counted_with_place(write: Write) -> None:

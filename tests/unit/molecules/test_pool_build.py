@@ -19,9 +19,10 @@ from specvae.files import exclusive
 from specvae.molecules import pool_build
 from specvae.molecules.candidates import CandidatePool, CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
-from specvae.molecules.molecule import Molecule
+from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
 from specvae.molecules.pool_file import PoolFile, _digest, _digest_of_whole
-from specvae.report import ReadReport
+from specvae.molecules.structures import DRAWING_INSTEAD, read_rows
+from specvae.report import ReadReport, Reason
 
 LAYOUT = get_layout("morgan4096")
 ROWS = [(f"{'C' * (i % 9 + 1)}{'O' * (i // 9)}N", f"n{i}", f"i{i}") for i in range(63)]
@@ -318,3 +319,51 @@ def test_a_record_of_an_sd_file_without_structure_is_counted(tmp_path: Path) -> 
     CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5", n_jobs=1, report=report)
     assert [(skip.line, skip.record) for skip in report.skips] == [(1, "empty")]
     assert report.n_read == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        (f"{MOLBLOCK}> <SMILES>\nN/A\n\n> <ID>\na\n\n$$$$\n", {}),
+        (f"{MOLBLOCK}> <SMILES>\nCC(\n\n> <ID>\na\n\n$$$$\n", {DRAWING_INSTEAD: 1}),
+        # Blank lines before and behind the end of the drawing.
+        (MOLBLOCK.replace("M  END", "\nM  END\n") + "> <ID>\na\n\n$$$$\n", {}),
+        # LIPID MAPS has a dash for a name that is not known.
+        (f"{MOLBLOCK}> <LM_ID>\na\n\n> <NAME>\n-\n\n$$$$\n", {}),
+    ],
+)
+def test_the_drawing_where_the_data_state_no_structure(
+    tmp_path: Path, text: str, notes: dict[str, int]
+) -> None:
+    path = tmp_path / "a.sdf"
+    path.write_text(text, encoding="utf-8")
+    report = ReadReport(strict=True)
+    (row,) = read_rows(path, report)
+    assert (row.smiles, row.id) == ("CO", "a")
+    assert report.notes == notes
+
+
+def test_a_drawing_that_has_no_record_of_its_own_is_counted(tmp_path: Path) -> None:
+    """Where $$$$ is missing, the second structure was lost without a word."""
+    path = tmp_path / "a.sdf"
+    whole = f"{MOLBLOCK}> <ID>\na\n\n"
+    path.write_text(f"{whole}{whole}$$$$\n{whole}$$$$\n", encoding="utf-8")
+    report = ReadReport()
+    assert [row.id for row in read_rows(path, report)] == ["a", "a"]
+    n_lines = whole.count("\n")
+    assert [(skip.line, skip.reason) for skip in report.skips] == [
+        (n_lines + MOLBLOCK.count("\n"), Reason.BAD_STRUCTURE)
+    ]
+    assert "$$$$ is missing" in report.skips[0].detail
+
+
+def test_a_key_of_several_structures_does_not_join_them(tmp_path: Path) -> None:
+    key = "RYYVLZVUVIJVGH-UHFFFAOYSA-N"
+    path = tmp_path / "a.csv"
+    isomers = ("Cn1cnc2c1c(=O)n(C)c(=O)n2C", "Cn1cnc2c1n(C)c(=O)n(C)c2=O")
+    rows = "".join(f"{smiles},{key}\n" for smiles in isomers)
+    path.write_text(f"smiles,inchikey\n{rows}", encoding="utf-8")
+    report = ReadReport()
+    CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5", n_jobs=1, report=report)
+    assert sorted(everything_in(tmp_path / "pool.h5").smiles) == sorted(isomers)
+    assert report.notes == {KEY_OF_SEVERAL: 2}
