@@ -106,9 +106,11 @@ def evaluate(
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.library.compounds import read_truth
+    from specvae.report import ReadReport
 
     console = Console()
-    answers = read_truth(truth)
+    of_truth = ReadReport()
+    answers = read_truth(truth, of_truth)
     run = ranking.open(console, reliability=reliability_path)
     options = run.options
     evaluation = compare(
@@ -116,6 +118,8 @@ def evaluate(
     )
     _require_evaluated(evaluation, queries, truth, run.queries)
     tell_reading(console, run)
+    for note, n in of_truth.notes.most_common():
+        console.log(f"truth: {note} ({n:,})")
     for line in (*ranking_summary(run.tally), *_notes(run.annotator, evaluation)):
         console.log(line)
     figures = {
@@ -149,7 +153,8 @@ def _require_evaluated(
     if evaluation.unknown_queries:
         raise InputError(
             f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
-            "spectrum's (see 'specvae docs formats')"
+            f"spectrum's: queries are called {evaluation.unknown_queries[0]!r}, there "
+            f"{evaluation.missing_queries[0]!r} (see 'specvae docs formats')"
         )
     raise InputError(
         f"{queries}: no query is left to evaluate ({report.summary()}; --ion-mode and --adduct "

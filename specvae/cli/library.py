@@ -59,7 +59,7 @@ def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: boo
     remembered = RememberedSpectra.read_spectra(spectra, report, n_jobs=jobs, progress=console)
     remembered.write(output, spectra, report)
     write_skips(output, report)
-    console.log(report.summary())
+    console.log(report.kept(len(remembered), "spectra"))
     click.echo(
         f"{len(remembered):,} spectra of {len(remembered.first_blocks):,} compounds in {output}"
     )

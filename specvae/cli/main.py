@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import select
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import click
 
@@ -120,6 +122,20 @@ class LazyGroup(Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; where the reader of its output has gone, as head(1) does, end quietly.
+
+        Left to click, that would be an exit of 1 without a word.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if not _has_lost_its_reader():
+                raise SpecvaeError(f"a pipe to another process broke: {error}") from error
+            # Nothing more can be written, at interpreter exit either.
+            _drop_output()
+            ctx.exit(0)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without importing any."""
         with formatter.section("Commands"):
@@ -173,11 +189,6 @@ def main() -> None:
     except SpecvaeError as error:
         click.echo(f"specvae: {one_line(with_sources(str(error)))}", err=True)
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader of our output, such as head(1), has gone: not an error, but nothing more can
-        # be written, at interpreter exit either.
-        _drop_output()
-        sys.exit(0)
     except OSError as error:
         if error.strerror is None:
             raise
@@ -186,6 +197,17 @@ def main() -> None:
         if error.filename is None:
             _drop_output()  # a full disk, for one, fails again when the buffer is flushed
         sys.exit(1)
+
+
+def _has_lost_its_reader() -> bool:
+    """Return whether nobody reads stdout or stderr any more, as far as the system can tell."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # it is no file, or closed
+            poll.register(stream.fileno(), select.POLLOUT)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def _drop_output() -> None:

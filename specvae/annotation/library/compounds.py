@@ -10,7 +10,7 @@ from pathlib import Path
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.structures import column_meaning, open_text, read_table
+from specvae.molecules.structures import column_meaning, open_text, read_rows, read_table
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 
@@ -24,16 +24,18 @@ _BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
 _KEY_COLUMNS = "inchikey14, first_block, inchikey, smiles, inchi"
 _SPECTRUM_SUFFIXES = ("mgf", "msp", "mat", "mzml", "mzxml")
 _LIST_SUFFIXES = ("txt", "smi", "smiles", "ism")
+_DRAWING_SUFFIXES = ("sdf", "sd")
 
 
 def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> frozenset[str]:
     """Return the InChIKey first blocks that stand in exclusion files.
 
     A ``.csv`` or ``.tsv`` gives them in a column ``inchikey14``, ``first_block``, ``inchikey``,
-    ``smiles`` or ``inchi``; a ``.txt`` or ``.smi`` InChIKeys, a first block or a SMILES a line; a
-    file of spectra by their structures or InChIKeys. Where a row has a key and a structure, both
-    count: better one compound too many. Malformed records of a file of spectra are counted in
-    `report`; a spectrum that states neither structure nor key names no compound.
+    ``smiles`` or ``inchi``; a ``.txt`` or ``.smi`` InChIKeys, a first block or a SMILES a line; an
+    SD file its structures; a file of spectra by their structures or InChIKeys. Where a row has a
+    key and a structure, both count: better one compound too many. Malformed records of a file of
+    spectra are counted in `report`; a spectrum that states neither structure nor key names no
+    compound.
 
     Raises
     ------
@@ -54,11 +56,17 @@ def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> fr
     return frozenset(blocks)
 
 
-def read_truth(path: Path) -> dict[str, str]:
+SALT_KEY = "InChIKey of a salt, that of the structure without its counter-ion taken"
+
+KEY_BEFORE_STRUCTURE = "InChIKey and structure disagree, the InChIKey taken"
+
+
+def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
     """Return query_id -> InChIKey first block of the right structure.
 
     The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
-    ``smiles`` or ``inchi``.
+    ``smiles`` or ``inchi``. Where a row has a key and a structure that disagree, the key counts,
+    except that of a salt, which no candidate has; both are noted in `report`.
 
     Raises
     ------
@@ -71,7 +79,7 @@ def read_truth(path: Path) -> dict[str, str]:
         query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
-        block = next(_blocks_of_row(path, line, row))
+        block = _truth_of_row(path, line, row, report or ReadReport())
         if truth.setdefault(query_id, block) != block:
             raise InputError(
                 f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and {block}"
@@ -81,10 +89,24 @@ def read_truth(path: Path) -> dict[str, str]:
     return truth
 
 
+def _truth_of_row(path: Path, line: int, row: Mapping[str, str], report: ReadReport) -> str:
+    block, *others = _blocks_of_row(path, line, row)
+    if not others or block in others:
+        return block
+    is_salt = "." in row.get("smiles", "") or "." in row.get("inchi", "").partition("/c")[0]
+    report.note(SALT_KEY if is_salt else KEY_BEFORE_STRUCTURE)
+    return others[0] if is_salt else block
+
+
 def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix in _SPECTRUM_SUFFIXES:
         return _blocks_of_spectra(path, report)
+    if suffix in _DRAWING_SUFFIXES:
+        # A record that cannot be read would be missed quietly.
+        rows = read_rows(path, ReadReport(strict=True))
+        keys = ((row.molecule.given_key, row.molecule.with_key("").first_block) for row in rows)
+        return {key[:14] for pair in keys for key in pair if key}
     if suffix in _LIST_SUFFIXES:
         with open_text(path) as stream:
             lines = [line.strip() for line in stream]
@@ -93,10 +115,16 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
         return {
             block
             for n, text in enumerate(lines, start=1)
-            if text and not text.startswith("#") and not (n == 1 and column_meaning(text))
+            if text
+            and not text.startswith("#")
+            and not (n == 1 and column_meaning(text.split()[0]))
             for block in _blocks_of_line(path, n, text)
         }
     return {block for line, row in _rows(path) for block in _blocks_of_row(path, line, row)}
+
+
+def _is_header(line: str) -> bool:
+    return bool(column_meaning(line) or column_meaning(line.split()[0]))
 
 
 def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:

@@ -133,3 +133,17 @@ def test_a_pool_that_was_cut_off_ranks_nothing(folder: Path, tmp_path: Path) -> 
         done = run_specvae(*annotate(folder, tmp_path / "out.csv", pool), code=1)
         assert "not a complete HDF5 file; a candidate pool is wanted" in one_line(done.stderr)
     assert not list(tmp_path.iterdir())
+
+
+def test_output_that_nobody_reads_any_more_is_no_error() -> None:
+    """``specvae docs formats | head -1`` in a shell that stops at the first error."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "specvae.cli.main", "docs", "formats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert (process.wait(), errors) == (0, b"")

@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from specvae.annotation.library.compounds import read_excluded, read_truth
+from specvae.annotation.library.compounds import (
+    KEY_BEFORE_STRUCTURE,
+    SALT_KEY,
+    read_excluded,
+    read_truth,
+)
 from specvae.errors import InputError
+from specvae.report import ReadReport
 
 CAFFEINE = "RYYVLZVUVIJVGH"
 ASPIRIN = "BSYNRYMUTXBXSQ"
@@ -35,6 +41,17 @@ def written(path: Path, text: str) -> Path:
                 "121.03 5\nEND IONS\n"
             ),
         ),
+        (
+            "headed.smi",
+            "canonical_smiles name\nCn1cnc2c1c(=O)n(C)c(=O)n2C a\nCC(=O)Oc1ccccc1C(=O)O b\n",
+        ),
+        (
+            "drawings.sdf",
+            "".join(
+                f"x\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n> <SMILES>\n{s}\n\n$$$$\n"
+                for s in ("Cn1cnc2c1c(=O)n(C)c(=O)n2C", "CC(=O)Oc1ccccc1C(=O)O")
+            ),
+        ),
     ],
 )
 def test_every_kind_of_exclusion_file(tmp_path: Path, name: str, text: str) -> None:
@@ -56,6 +73,7 @@ def test_exclusion_files_add_up_and_may_be_compressed(tmp_path: Path) -> None:
         ("other.csv", "compound\ncaffeine\n", "wanted one of inchikey14"),
         ("bad.txt", f"{CAFFEINE}\nnot a compound\n", r"bad\.txt:2"),
         ("hole.csv", f"query_id,inchikey14\nq1,{CAFFEINE}\nq2,\n", r"hole\.csv:3"),
+        ("hole.sdf", "x\n\n\nM  END\n$$$$\n", r"hole\.sdf:1"),
     ],
 )
 def test_exclusion_that_would_miss_a_compound_is_an_error(
@@ -178,3 +196,16 @@ def test_truths_under_other_names_of_their_columns(tmp_path: Path) -> None:
 def test_quotation_marks_alone_are_no_compound(tmp_path: Path, cell: str) -> None:
     with pytest.raises(InputError, match=r"truth\.csv:2"):
         read_truth(written(tmp_path / "truth.csv", f"query_id\tinchikey14\nq1\t{cell}\n"))
+
+
+def test_truths_whose_key_and_structure_disagree_are_noted(tmp_path: Path) -> None:
+    """No candidate has the key of a salt: candidates are without their counter-ions."""
+    rows = (
+        f"a,{CAFFEINE}-UHFFFAOYSA-N,Cn1cnc2c1c(=O)n(C)c(=O)n2C\n"
+        "b,VFVMDMSCXCMRMV-UHFFFAOYSA-N,CC(=O)Oc1ccccc1C(=O)O.Cl\n"
+        f"c,{ETHANOL}-UHFFFAOYSA-N,CC(=O)Oc1ccccc1C(=O)O\n"
+    )
+    report = ReadReport()
+    path = written(tmp_path / "t.csv", f"query_id,inchikey,smiles\n{rows}")
+    assert read_truth(path, report) == {"a": CAFFEINE, "b": ASPIRIN, "c": ETHANOL}
+    assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
