@@ -94,6 +94,15 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
     show_default=True,
     help="Numbers of queries that search them (repeatable).",
 )
+@click.option(
+    "--pool-ppm",
+    type=click.FloatRange(min=0.0, min_open=True),
+    multiple=True,
+    default=(10.0,),
+    show_default=True,
+    help="Mass windows, ± ppm (repeatable): the first of all searches; in each of the others 300 "
+    "queries search the largest pool.",
+)
 @click.option("--keep-pool", type=INPUT, default=None, help="Leave the largest pool here.")
 @click.option(
     "--repeats",
@@ -120,6 +129,7 @@ def speed(
     mnist: Path | None,
     pool_rows: tuple[int, ...],
     pool_queries: tuple[int, ...],
+    pool_ppm: tuple[float, ...],
     keep_pool: Path | None,
     repeats: int,
     read_repeats: int,
@@ -169,7 +179,9 @@ def speed(
         "fingerprints": lambda: _fingerprints(repeats, structures),
         "comparisons": lambda: _comparisons(repeats),
         "fragments": lambda: _fragments(repeats, candidates),
-        "pools": lambda: _pools(pool_rows, pool_queries, keep_pool, output.with_suffix(".png")),
+        "pools": lambda: _pools(
+            pool_rows, pool_queries, pool_ppm, keep_pool, output.with_suffix(".png")
+        ),
         "epochs": lambda: _epochs(repeats, mnist),
     }
     if spectra is not None:
@@ -294,11 +306,15 @@ def _comparisons(repeats: int) -> dict[str, Any]:
 
 
 def _pools(
-    n_rows: tuple[int, ...], n_queries: tuple[int, ...], keep: Path | None, plot: Path
+    n_rows: tuple[int, ...],
+    n_queries: tuple[int, ...],
+    windows: tuple[float, ...],
+    keep: Path | None,
+    plot: Path,
 ) -> dict[str, Any]:
     from specvae_bench.speed.pools import plot_growth, pool_growth
 
-    figures = pool_growth(n_rows, n_queries, keep)
+    figures = pool_growth(n_rows, n_queries, windows, keep)
     plot_growth(figures, plot)
     return figures
 

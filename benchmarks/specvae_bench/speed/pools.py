@@ -35,6 +35,7 @@ _REPEATS = 32  # rows of a structure, at least
 _PROTON = ISOTOPE_MASSES["H"] - 5.485799090441e-4
 _ELEMENTS = ("C", "H", "N", "O", "S")
 _PPM = 10.0
+_WIDE_QUERIES = 300  # that search in other mass windows
 
 # The command in a process of its own; prints seconds, processor time and peak memory (KiB).
 _RUN = """
@@ -148,10 +149,21 @@ def _keys(numbers: NDArray[np.int64]) -> list[bytes]:
     return [row.tobytes() + b"-UHFFFAOYSA-N" for row in letters.astype(np.uint8)]
 
 
-def search_speed(pool: Path, n_queries: int, folder: Path) -> dict[str, Any]:
+def search_speed(pool: Path, n_queries: int, folder: Path, ppm: float = _PPM) -> dict[str, Any]:
     """Return what ``annotate --rank-by fingerprint`` takes, from the start of its process.
 
     Queries are made-up spectra of masses that the pool has; the model is the demo's.
+
+    Parameters
+    ----------
+    pool
+        The pool's file.
+    n_queries
+        How many search it.
+    folder
+        Where the model, the queries and their answers are written.
+    ppm
+        Half width of the mass window.
     """
     model, queries, output = folder / "model.safetensors", folder / "q.mgf", folder / "ranked.csv"
     shipped = resources.files("specvae") / "demo" / "model.safetensors.gz"
@@ -161,13 +173,13 @@ def search_speed(pool: Path, n_queries: int, folder: Path) -> dict[str, Any]:
     with CandidatePool.open(pool, layout) as opened:
         rows = np.sort(rng.integers(0, len(opened), n_queries))
         masses = opened.exact_mass[rows]
-        sizes = [len(opened.within(float(mass), _PPM)) for mass in masses[:: n_queries // 50 + 1]]
+        sizes = [len(opened.within(float(mass), ppm)) for mass in masses[:: n_queries // 50 + 1]]
         n_rows = len(opened)
     write_mgf((_spectrum(n, float(mass), rng) for n, mass in enumerate(masses)), queries)
     line = [
         sys.executable, "-m", "specvae.cli.main", "annotate", str(queries), "--candidates",
         str(pool), "--model", str(model), "--rank-by", "fingerprint", "--jobs", "1",
-        "-o", str(output), "-q", "--device", "cpu",
+        "-o", str(output), "-q", "--device", "cpu", "--ppm", str(ppm),
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *line], capture_output=True, text=True, check=True,
@@ -179,6 +191,7 @@ def search_speed(pool: Path, n_queries: int, folder: Path) -> dict[str, Any]:
     return {
         "rows": n_rows,
         "queries": n_queries,
+        "ppm": ppm,
         "candidates_of_a_query": median(sizes),
         "seconds": float(seconds),
         "cpu_seconds": float(cpu_seconds),
@@ -199,7 +212,10 @@ def _spectrum(number: int, mass: float, rng: np.random.Generator) -> Spectrum:
 
 
 def pool_growth(
-    n_rows: Sequence[int], n_queries: Sequence[int], keep: Path | None = None
+    n_rows: Sequence[int],
+    n_queries: Sequence[int],
+    windows: Sequence[float] = (_PPM,),
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Return what pools of several sizes take to make and to search, by numbers of queries.
 
@@ -208,8 +224,10 @@ def pool_growth(
     n_rows
         Sizes of the pools.
     n_queries
-        Numbers of queries; the smallest pool and the largest are searched by each of them, those
-        between by the first.
+        Numbers of queries; each pool is searched by each of them.
+    windows
+        Half widths of mass windows (ppm). Pools are searched in the first. The others give 300
+        queries more candidates, or fewer, of the largest pool.
     keep
         Where the largest pool is left; None: nowhere.
     """
@@ -229,40 +247,62 @@ def pool_growth(
                     "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 }
             )
-            is_end = n in (min(n_rows), max(n_rows))
-            searched += [
-                search_speed(path, q, folder) for q in (n_queries if is_end else n_queries[:1])
-            ]
+            searched += [search_speed(path, q, folder, windows[0]) for q in sorted(n_queries)]
+        searched += [search_speed(path, _WIDE_QUERIES, folder, ppm) for ppm in windows[1:]]
         if keep is not None:
             path.replace(keep)
-    return {"layout": _LAYOUT, "ppm": _PPM, "made": made, "searched": searched}
+    return {"layout": _LAYOUT, "made": made, "searched": searched}
 
 
 def plot_growth(figures: dict[str, Any], path: Path) -> None:
-    """Draw processor time against rows and against queries, both axes logarithmic, as PNG."""
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Draw processor time against rows, queries and candidates, all axes logarithmic, as PNG."""
+    figure = Figure(figsize=(13.0, 3.6), layout="constrained")
+    by_rows, by_queries, by_candidates = figure.subplots(1, 3)
     made, searched = figures["made"], figures["searched"]
-    first = min(each["queries"] for each in searched)
-    left.plot([m["rows"] for m in made], [m["cpu_seconds"] for m in made], "o-", label="made")
-    of_first = [s for s in searched if s["queries"] == first]
-    left.plot(
-        [s["rows"] for s in of_first],
-        [s["cpu_seconds"] for s in of_first],
-        "s-",
-        label=f"{first:,} queries",
+    by_rows.plot([m["rows"] for m in made], [m["cpu_seconds"] for m in made], "o-", label="made")
+    usual = [each for each in searched if each["ppm"] == searched[0]["ppm"]]
+    for n in sorted({each["queries"] for each in usual}):
+        curve = [each for each in usual if each["queries"] == n]
+        seconds = [each["cpu_seconds"] for each in curve]
+        by_rows.plot([each["rows"] for each in curve], seconds, "s-", label=f"{n:,} queries")
+    for n in sorted({each["rows"] for each in usual}):
+        curve = [each for each in usual if each["rows"] == n]
+        seconds = [each["cpu_seconds"] for each in curve]
+        by_queries.plot([each["queries"] for each in curve], seconds, "s-", label=f"{n:,} rows")
+    further = further_queries(figures)
+    by_candidates.plot(
+        [each["candidates"] for each in further], [each["ms"] for each in further], "s"
     )
-    left.set_xlabel("rows of the pool")
-    for n in sorted({each["rows"] for each in searched}):
-        curve = [s for s in searched if s["rows"] == n]
-        if len(curve) > 1:
-            seconds = [s["cpu_seconds"] for s in curve]
-            right.plot([s["queries"] for s in curve], seconds, "s-", label=f"{n:,} rows")
-    right.set_xlabel("queries")
-    for axes in (left, right):
-        axes.set(xscale="log", yscale="log", ylabel="seconds of a core")
-        if axes.lines:
+    by_rows.set(xlabel="rows of the pool", ylabel="seconds of a core")
+    by_queries.set(xlabel="queries", ylabel="seconds of a core")
+    by_candidates.set(xlabel="candidates of a query", ylabel="a further query, ms of a core")
+    for axes in (by_rows, by_queries, by_candidates):
+        axes.set(xscale="log", yscale="log")
+        if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def further_queries(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a query takes beyond those of the shortest run of its pool, in ms of a core.
+
+    It is the slope between two runs: their start is the same.
+    """
+    found: list[dict[str, Any]] = []
+    for n in sorted({each["rows"] for each in figures["searched"]}):
+        first, *others = (each for each in figures["searched"] if each["rows"] == n)
+        found += (
+            {
+                "rows": n,
+                "queries": each["queries"],
+                "candidates": each["candidates_of_a_query"],
+                "ms": 1e3
+                * (each["cpu_seconds"] - first["cpu_seconds"])
+                / (each["queries"] - first["queries"]),
+            }
+            for each in others
+            if each["queries"] > first["queries"]
+        )
+    return found

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from specvae.spectra.spectrum import Spectrum
 
 _MOST_QUERIES = 1024  # that are ranked together: what they share is broken into fragments once
 _MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
+_FIRST_SHARE = 1 / 16  # of these, where little is to be lost: how long they take is not known yet
 _FEWEST_ROWS = 64
 
 
@@ -90,6 +92,7 @@ def rank_spectra(
     *,
     listed_as: Mapping[str, Query] | None = None,
     rescore: int | None = None,
+    step_seconds: float | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Ranked | Unranked]:
@@ -99,11 +102,13 @@ def rank_spectra(
     shows of that is known at its end only: see `specvae.annotation.ranking.settlement`.
 
     Parameters as in `rank_queries`, and `listed_as`: by identifier of a query, another one whose
-    candidates it has; `rescore`: see `EvidencePool.weigh`.
+    candidates it has; `rescore`: see `EvidencePool.weigh`; `step_seconds`: about how often outcomes
+    are to come out, None where that does not matter.
     """
     progress = progress or Silence()
     n_done = 0
-    for chunk in _chunks(_listed(record, source, wanted, listed_as or {}) for record in records):
+    found = (_listed(record, source, wanted, listed_as or {}) for record in records)
+    for chunk in _chunks(found, step_seconds):
         if annotator.evidence_pool is not None:
             chunk = _with_structures(chunk, source, n_jobs)
         listed = [record for record in chunk if isinstance(record, _ListedQuery)]
@@ -120,16 +125,23 @@ def rank_spectra(
 
 
 def _chunks(
-    records: Iterable[_ListedQuery | Unranked],
+    records: Iterable[_ListedQuery | Unranked], seconds: float | None = None
 ) -> Iterator[list[_ListedQuery | Unranked]]:
-    """Yield queries that are ranked together: many, but not more than fit in memory."""
+    """Yield queries that are ranked together: many, but not more than fit in memory.
+
+    Where `seconds` are given, about as many as are ranked in that time, as the last ones were.
+    """
     chunk: list[_ListedQuery | Unranked] = []
-    n_candidates = 0
+    n_candidates, full, start = 0, 1.0 if seconds is None else _FIRST_SHARE, monotonic()
     for record in records:
         chunk.append(record)
         n_candidates += len(record.candidates) if isinstance(record, _ListedQuery) else 0
-        if len(chunk) == _MOST_QUERIES or n_candidates >= _MOST_CANDIDATES:
+        share = max(len(chunk) / _MOST_QUERIES, n_candidates / _MOST_CANDIDATES)
+        if share >= full:
             yield chunk
+            if seconds is not None:
+                took = max(monotonic() - start, 1e-3)
+                full, start = min(1.0, share * seconds / took), monotonic()
             chunk, n_candidates = [], 0
     if chunk:
         yield chunk

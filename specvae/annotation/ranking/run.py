@@ -46,6 +46,8 @@ Sources = Path | Sequence[Path] | Iterable[Spectrum]
 
 Placed = tuple[Place, Draft | Unranked]
 
+_KEPT_EVERY = 30.0  # s: what a run that is killed loses of its work, where it keeps any
+
 MOST_EXPLAINED = 2_500
 """Queries that a report explains, the first of the run: what this takes is kept to the end."""
 
@@ -243,6 +245,7 @@ class RankingRun:
         opened: RunInputs,
         shard: tuple[int, int],
         kept: Mapping[tuple[int, int], Sequence[Draft | Unranked]],
+        step_seconds: float | None = None,
     ) -> Iterator[tuple[tuple[int, int], list[Ranked | Unranked]]]:
         """Yield numbers and outcomes of each feature; of what is kept already the numbers alone."""
         pairs = list(zip(opened.numbers, opened.groups, strict=True))[shard[0] - 1 :: shard[1]]
@@ -257,6 +260,7 @@ class RankingRun:
                 self._wanted,
                 listed_as=listed_as(fresh),
                 rescore=self.options.rescore,
+                step_seconds=step_seconds,
                 n_jobs=self.options.n_jobs,
                 progress=self._progress,
             )
@@ -287,9 +291,9 @@ class RankingRun:
         journal: Journal | None = None,
     ) -> Iterator[Placed]:
         """Yield the same of a part of the queries; `shard` as in `RunOptions`."""
-        kept = {} if journal is None else journal.kept
+        kept, every = ({}, None) if journal is None else (journal.kept, _KEPT_EVERY)
         place_of = {numbers: place for place, numbers in enumerate(opened.numbers)}
-        for numbers, outcomes in self._ranked(opened, shard, kept):
+        for numbers, outcomes in self._ranked(opened, shard, kept, every):
             found = kept.get(numbers)
             if found is None:
                 is_explained = explained and place_of[numbers] < MOST_EXPLAINED

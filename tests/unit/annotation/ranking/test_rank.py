@@ -161,6 +161,31 @@ def test_chunks_of_queries_change_nothing(
         np.testing.assert_allclose(one.scores, other.scores, rtol=1e-6)
 
 
+def test_outcomes_come_out_about_as_often_as_asked(
+    tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is ranked together is what the last queries took, not a number of queries."""
+    query = annotator.settle(spectrum_of(CAFFEINE, 138.066))
+    clock, n_found, takes = 0.0, 0, 10.0
+    with table(tmp_path / "c.csv", f"query_id,smiles\n{query.query_id},{CAFFEINE}\n") as source:
+        find = source.find
+
+        def slow(query: Query) -> CandidateSet | Refusal:
+            nonlocal clock, n_found
+            clock, n_found = clock + takes, n_found + 1
+            return find(query)
+
+        monkeypatch.setattr(source, "find", slow)
+        monkeypatch.setattr(module, "monotonic", lambda: clock)
+        monkeypatch.setattr(module, "_MOST_QUERIES", 16)
+        before = []
+        for _ in rank_spectra(annotator, [query] * 30, source, QueryFilter(), step_seconds=30.0):
+            before.append(n_found)
+            if len(before) == 4:
+                takes = 1.0
+    assert before == [1, 4, 4, 4, 7, 7, 7, *[23] * 16, *[30] * 7]
+
+
 def test_blind_scores_are_of_the_candidates_alone(tmp_path: Path, annotator: Annotator) -> None:
     source = table(
         tmp_path / "c.csv",
