@@ -232,7 +232,7 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
         "pools",
     )
     chosen = [argument for part in parts for argument in ("--part", part)]
-    chosen += ["--pool-rows", "800", "--pool-queries", "5"]
+    chosen += ["--pool-rows", "800", "--pool-queries", "5", "--pool-ppm", "10", "--pool-ppm", "200"]
     structures = tmp_path / "structures.csv"
     structures.write_text("smiles\nCC(=O)Nc1ccc(O)cc1\nOCC1OC(O)C(O)C(O)C1O\n")
     files = ("--spectra", library, "--structures", structures)
@@ -247,7 +247,8 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
     assert result["fragments"]["largest_difference"] < 1e-4
     assert result["threads"] == 1
     assert 0 < result["comparisons"]["share_of_reading"] < 1
-    (made,), (searched,) = result["pools"]["made"], result["pools"]["searched"]
+    (made,), (searched, wide) = result["pools"]["made"], result["pools"]["searched"]
     assert (made["rows"], searched["rows"], searched["queries"]) == (800, 800, 5)
     assert searched["peak_mib"] > 0
+    assert (wide["ppm"], wide["queries"]) == (200.0, 300)
     assert output.with_suffix(".png").stat().st_size > 0

@@ -269,15 +269,17 @@ def plot_growth(figures: dict[str, Any], path: Path) -> None:
         curve = [each for each in usual if each["rows"] == n]
         seconds = [each["cpu_seconds"] for each in curve]
         by_queries.plot([each["queries"] for each in curve], seconds, "s-", label=f"{n:,} rows")
-    further = further_queries(figures)
-    by_candidates.plot(
-        [each["candidates"] for each in further], [each["ms"] for each in further], "s"
-    )
+    # Of few queries noise can be more than what they take.
+    further = [e for e in further_queries(figures) if min(e["candidates"], e["ms"]) > 0]
+    if further:
+        candidates = [each["candidates"] for each in further]
+        by_candidates.plot(candidates, [each["ms"] for each in further], "s")
     by_rows.set(xlabel="rows of the pool", ylabel="seconds of a core")
     by_queries.set(xlabel="queries", ylabel="seconds of a core")
     by_candidates.set(xlabel="candidates of a query", ylabel="a further query, ms of a core")
     for axes in (by_rows, by_queries, by_candidates):
-        axes.set(xscale="log", yscale="log")
+        if axes.lines:
+            axes.set(xscale="log", yscale="log")
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False)
         axes.grid(alpha=0.3)

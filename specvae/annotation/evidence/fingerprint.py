@@ -17,6 +17,14 @@ from specvae.vae.networks import SparseRows
 _BATCH = 512
 
 
+def _batches(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return at most 512 rows at a time, as many each time as the others or one more.
+
+    The last digits of what is computed for a few rows differ from those for many.
+    """
+    return torch.tensor_split(rows, -(-len(rows) // _BATCH)) if len(rows) else ()
+
+
 @torch.inference_mode()
 def spectrum_means(
     model: MultimodalVAE, spectra: SparseRows, device: torch.device
@@ -25,7 +33,7 @@ def spectrum_means(
     model.eval()
     means = [
         model.posterior({SPECTRUM: spectra.rows(index).to(device)}).mean.float().cpu().numpy()
-        for index in torch.split(torch.arange(len(spectra)), _BATCH)
+        for index in _batches(torch.arange(len(spectra)))
     ]
     return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
 
@@ -38,7 +46,7 @@ def fingerprint_means(
     model.eval()
     means = [
         model.posterior({FINGERPRINT: batch.to(device).float()}).mean.float().cpu().numpy()
-        for batch in torch.split(torch.from_numpy(bits), _BATCH)
+        for batch in _batches(torch.from_numpy(bits))
     ]
     return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
 
@@ -57,7 +65,7 @@ def bit_logits(
         .logits.double()
         .cpu()
         .numpy()
-        for batch in torch.split(torch.from_numpy(means), _BATCH)
+        for batch in _batches(torch.from_numpy(means))
     ]
     n_bits = model.modality(FINGERPRINT).n_features
     return np.concatenate(logits) if logits else np.empty((0, n_bits))

@@ -56,10 +56,10 @@ def test_long_lists_are_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(log_likelihoods(packed, logits[1]), whole[1])
 
 
-def test_prediction_does_not_depend_on_the_batch() -> None:
+def tiny_model(n_hidden: int) -> MultimodalVAE:
     torch.manual_seed(0)
-    network = NetworkConfig(hidden=(16,), dropout=0.5)
-    model = MultimodalVAE(
+    network = NetworkConfig(hidden=(n_hidden,), dropout=0.5)
+    return MultimodalVAE(
         ModelConfig(
             (
                 Modality(
@@ -78,16 +78,32 @@ def test_prediction_does_not_depend_on_the_batch() -> None:
             n_latent=6,
         )
     )
-    n = 700
+
+
+def one_peak_each(n: int) -> SparseRows:
     columns = torch.randint(0, 45, (n, 1), generator=torch.Generator().manual_seed(1))
-    rows = SparseRows(torch.arange(n + 1), columns.flatten(), torch.ones(n), 45)
-    device = torch.device("cpu")
+    return SparseRows(torch.arange(n + 1), columns.flatten(), torch.ones(n), 45)
+
+
+def test_prediction_does_not_depend_on_the_batch() -> None:
+    model, n, device = tiny_model(16), 700, torch.device("cpu")
+    rows = one_peak_each(n)
     together = bit_logits(model, rows, device)
     assert together.shape == (n, 12)
     alone = bit_logits(model, rows.rows(torch.tensor([650])), device)
     np.testing.assert_allclose(together[650], alone[0], rtol=1e-6)
     assert spectrum_means(model, rows, device).shape == (n, 6)
     assert bit_logits(model, rows.rows(torch.tensor([], dtype=torch.long)), device).shape == (0, 12)
+
+
+@pytest.mark.parametrize("n", [512, 513, 1030])
+def test_a_few_more_spectra_than_a_batch_change_no_digit(n: int) -> None:
+    """They were a batch of their own, and a product of few rows is added in another order."""
+    model, rows, device = tiny_model(256), one_peak_each(n), torch.device("cpu")
+    last = torch.arange(n - 100, n)
+    np.testing.assert_array_equal(
+        bit_logits(model, rows, device)[last], bit_logits(model, rows.rows(last), device)
+    )
 
 
 def test_standardised_scores_keep_order_and_ties() -> None:
