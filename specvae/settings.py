@@ -113,6 +113,8 @@ Fraction = Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)]
 
 def to_json(config: Any) -> Any:  # noqa: ANN401 (any JSON value)
     """Return a configuration as JSON values: dataclasses as dicts, tuples as lists."""
+    if isinstance(config, str):  # tens of thousands of compounds
+        return config
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
         unknown = _field_of_unknown(config)

@@ -10,8 +10,21 @@ from numba import njit
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.molecule import exact_mass_of
+from specvae.molecules.records import (
+    AROMATIC,
+    BEFORE_BONDS,
+    CONJUGATED,
+    DIRECTION,
+    FIRST_ATOM,
+    HEAD,
+    MOST_ATOMS,
+    N_ATOMS,
+    N_BONDS,
+    STEREO,
+    TYPE,
+    USUAL_BOND,
+    USUAL_FLAGS,
+)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -88,12 +101,15 @@ _CLASSES[[9, 17, 35, 53]] = ATOM_CLASSES.index("halogen")
 
 _ISOTOPES = Chem.GetPeriodicTable()
 _MASSES = np.array([_ISOTOPES.GetMostCommonIsotopeMass(number) for number in range(119)])
-_UNLABELLED_DA = 0.001
+_HIGHEST_ORDER = 3  # of usual bonds, whose types are their orders
+_HEAD = np.frombuffer(HEAD, np.uint8)
+_LONGEST = 17  # bytes of an atom; more than this follow on the last bond
+_SP3 = int(Chem.HybridizationType.SP3)
 
 GRAPH_VERSION = 1
 """Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others."""
 
-_AROMATIC = 1.5
+_AROMATIC = 3  # twice the order
 _CONJUGATED = BOND_CLASSES.index("conjugated")
 
 
@@ -187,44 +203,79 @@ class Graph(NamedTuple):
     def take(cls, mol: Chem.Mol) -> Graph:
         """Return the graph of RDKit's molecule, which gets its Kekule structure thereby.
 
-        Which of several structures RDKit takes depends on the order of the atoms. It is asked as
-        little as can be, as half a microsecond goes by with each question.
+        Which of several structures RDKit takes depends on the order of the atoms.
         """
-        asked = [mol.GetAtomWithIdx(i) for i in range(mol.GetNumAtoms())]
-        numbers = np.array([atom.GetAtomicNum() for atom in asked], np.int16)
-        hydrogens = np.array([atom.GetTotalNumHs() for atom in asked], np.int16)
-        charges = np.array([atom.GetFormalCharge() for atom in asked], np.int16)
-        masses = _MASSES[numbers]
-        whole = masses.sum() + HYDROGEN_MASS * hydrogens.sum()
-        if abs(whole - exact_mass_of(mol)) > _UNLABELLED_DA:
-            masses = np.array([_isotope_mass(atom) for atom in asked])
-        bound = Chem.GetAdjacencyMatrix(mol, force=True)
-        orders = kekule = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
-        aromatic = (orders == _AROMATIC).any(axis=1)
-        if aromatic.any():
-            Chem.Kekulize(mol, clearAromaticFlags=False)
-            kekule = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
-        highest = orders.max(axis=1, initial=0.0)
-        saturated = (highest <= 1) & (numbers != 1)
-        for i in np.flatnonzero((numbers == 6) & (kekule.sum(axis=1) + hydrogens != 4)).tolist():
-            saturated[i] = asked[i].GetHybridization() == Chem.HybridizationType.SP3
-        one, other = bound.nonzero()
-        pairs = one[one < other], other[one < other]
-        atoms = np.zeros((len(numbers), 4), np.int16)
-        atoms[:, 0], atoms[:, 1], atoms[:, 3] = numbers, hydrogens, charges
-        bonds = np.zeros((len(pairs[0]), 5), np.int16)
-        bonds[:, 0], bonds[:, 1] = pairs
-        bonds[:, 3] = kekule[pairs]
-        single = np.zeros(len(bonds), np.bool_)
-        _classify(atoms, bonds, single, saturated, highest, aromatic, bound, orders)
-        for i in single.nonzero()[0].tolist():
-            if mol.GetBondBetweenAtoms(int(bonds[i, 0]), int(bonds[i, 1])).GetIsConjugated():
-                bonds[i, 2] = _CONJUGATED
+        Chem.Kekulize(mol, clearAromaticFlags=False)
+        n_bonds = mol.GetNumBonds()
+        drawn = _Drawn.empty(mol.GetNumAtoms())
+        # RDKit needs a third of a microsecond for each question about an atom or a bond; its binary
+        # form is one for all.
+        if not _read_binary(np.frombuffer(mol.ToBinary(), np.uint8), n_bonds, *drawn):
+            drawn = _asked(mol)
+            n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
+        atoms, marks, _ = drawn
+        bonds = np.zeros((n_bonds, 5), np.int16)
+        _classify(*drawn, bonds)
+        masses = _MASSES[atoms[:, 0]]
+        for a in marks[:, _ISOTOPE].nonzero()[0].tolist():
+            isotope = int(marks[a, _ISOTOPE])
+            masses[a] = _ISOTOPES.GetMassForIsotope(int(atoms[a, 0]), isotope)
         contacts = _contacts(mol)
         if contacts:
             rows = [[min(pair), max(pair), 0, 0, _CONTACT_ENERGY] for pair in contacts]
             bonds = np.array(sorted([*bonds.tolist(), *rows]), np.int16)
         return cls(atoms, masses, bonds)
+
+
+# Columns of `_Drawn.marks`: mass number of labelled atoms, else 0; twice the sum of the orders
+# of bonds in a Kekule structure; whether RDKit takes it for sp3, which becomes whether it is
+# saturated; twice the highest order of its bonds; whether one of them is aromatic.
+_ISOTOPE, _VALENCE, _SATURATED, _HIGHEST, _IS_AROMATIC = range(5)
+# What `_Drawn.between` holds of a bond.
+_TWICE, _KEKULE_SHIFT, _KEKULE_BITS, _IS_CONJUGATED = 0x0F, 4, 0x0F, 0x100
+
+
+class _Drawn(NamedTuple):
+    """What RDKit says of a molecule with a Kekule structure, and room for what follows from it.
+
+    Parameters
+    ----------
+    atoms
+        As in `Graph`, without classes.
+    marks
+        More of the atoms, int32 (n_atoms, 5): see `_ISOTOPE`.
+    between
+        Bonds between atoms, int16 (n_atoms, n_atoms): twice the order, 3 if aromatic and 1 if there
+        is none; from the fifth bit on that of the Kekule structure; `_IS_CONJUGATED`.
+    """
+
+    atoms: NDArray[np.int16]
+    marks: NDArray[np.int32]
+    between: NDArray[np.int16]
+
+    @classmethod
+    def empty(cls, n: int) -> Self:
+        """Return room for `n` atoms."""
+        return cls(
+            np.zeros((n, 4), np.int16), np.zeros((n, 5), np.int32), np.zeros((n, n), np.int16)
+        )
+
+
+def _asked(mol: Chem.Mol) -> _Drawn:
+    """Ask RDKit for each atom and bond of a molecule."""
+    found = _Drawn.empty(mol.GetNumAtoms())
+    orders = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
+    for a, atom in enumerate(mol.GetAtoms()):
+        found.atoms[a] = atom.GetAtomicNum(), atom.GetTotalNumHs(), 0, atom.GetFormalCharge()
+        is_sp3 = atom.GetHybridization() == Chem.HybridizationType.SP3
+        found.marks[a, :3] = atom.GetIsotope(), 2 * orders[a].sum(), is_sp3
+    # Dative bonds stand there once.
+    for one, other in np.argwhere(Chem.GetAdjacencyMatrix(mol, force=True)).tolist():
+        bond, order = mol.GetBondBetweenAtoms(one, other), orders[one, other]
+        twice = _AROMATIC if bond.GetIsAromatic() else max(1, int(2 * order))
+        is_conjugated = _IS_CONJUGATED * bond.GetIsConjugated()
+        found.between[one, other] = twice + (int(order) << _KEKULE_SHIFT) + is_conjugated
+    return found
 
 
 class OrderedGraph(NamedTuple):
@@ -312,52 +363,41 @@ def _metal_order(atom: Chem.Atom) -> tuple[bool, int, int]:
     return atom.GetAtomicNum() > 20, atom.GetFormalCharge(), -atom.GetIdx()
 
 
-def _isotope_mass(atom: Chem.Atom) -> float:
-    number, isotope = atom.GetAtomicNum(), atom.GetIsotope()
-    return float(_ISOTOPES.GetMassForIsotope(number, isotope) if isotope else _MASSES[number])
-
-
 @inner
-def _is_acyl(a: int, atoms: NDArray[np.int16], orders: NDArray[np.float64]) -> bool:
+def _is_acyl(a: int, atoms: NDArray[np.int16], between: NDArray[np.int16]) -> bool:
     """Return whether an atom is C, P or S with a double bond to O or S."""
     if atoms[a, 0] != 6 and atoms[a, 0] != 15 and atoms[a, 0] != 16:
         return False
     for b in range(len(atoms)):
-        if orders[a, b] == 2 and (atoms[b, 0] == 8 or atoms[b, 0] == 16):
+        if between[a, b] & _TWICE == 4 and (atoms[b, 0] == 8 or atoms[b, 0] == 16):
             return True
     return False
 
 
 @inner
 def _atom_class(
-    a: int,
-    atoms: NDArray[np.int16],
-    saturated: NDArray[np.bool_],
-    highest: NDArray[np.float64],
-    aromatic: NDArray[np.bool_],
-    bound: NDArray[np.int32],
-    orders: NDArray[np.float64],
+    a: int, atoms: NDArray[np.int16], marks: NDArray[np.int32], between: NDArray[np.int16]
 ) -> int:
     """Return the index of an atom into `ATOM_CLASSES`."""
     number = atoms[a, 0]
     if number != 6 and number != 7 and number != 8:
         return int(_CLASSES[number])
-    if aromatic[a]:
+    if marks[a, _IS_AROMATIC]:
         return 0 if number == 6 else 6 if number == 7 else 12
-    if number == 6 and not saturated[a]:
-        return 1 if _is_acyl(a, atoms, orders) else 2
-    if number != 6 and highest[a] > 1:
+    if number == 6 and not marks[a, _SATURATED]:
+        return 1 if _is_acyl(a, atoms, between) else 2
+    if number != 6 and marks[a, _HIGHEST] > 2:
         return 10 if number == 8 else 9
     beside_other = False
     beside_unsaturated = False
     beside_acyl = False
     beside_aromatic = False
     for b in range(len(atoms)):
-        if bound[a, b]:
+        if between[a, b]:
             beside_other = beside_other or (atoms[b, 0] != 6 and (atoms[b, 0] != 1 or number != 6))
-            beside_unsaturated = beside_unsaturated or not saturated[b]
-            beside_acyl = beside_acyl or _is_acyl(b, atoms, orders)
-            beside_aromatic = beside_aromatic or aromatic[b]
+            beside_unsaturated = beside_unsaturated or not marks[b, _SATURATED]
+            beside_acyl = beside_acyl or _is_acyl(b, atoms, between)
+            beside_aromatic = beside_aromatic or marks[b, _IS_AROMATIC] != 0
     if number == 6:
         return 3 if beside_other else 4 if beside_unsaturated else 5
     if beside_acyl:
@@ -422,40 +462,175 @@ def _joined_otherwise(
     return bool(seen[end] == mark)
 
 
+@inner
+def _fill_bonds(between: NDArray[np.int16], bonds: NDArray[np.int16]) -> None:
+    """Fill in the atoms of bonds and their orders; in place of the class whether conjugated."""
+    i = ZERO
+    for a in range(len(between)):
+        for b in range(a + 1, len(between)):
+            if between[a, b]:
+                bonds[i, 0], bonds[i, 1] = a, b
+                bonds[i, 2] = between[a, b] & _IS_CONJUGATED
+                bonds[i, 3] = (between[a, b] >> _KEKULE_SHIFT) & _KEKULE_BITS
+                i += 1
+
+
+@inner
+def _fill_marks(
+    atoms: NDArray[np.int16], marks: NDArray[np.int32], between: NDArray[np.int16]
+) -> None:
+    """Fill in what follows from the orders of an atom's bonds; see `_ISOTOPE`."""
+    for a in range(len(atoms)):
+        for b in range(len(atoms)):
+            twice = between[a, b] & _TWICE
+            if twice > marks[a, _HIGHEST]:
+                marks[a, _HIGHEST] = twice
+            if twice == _AROMATIC:
+                marks[a, _IS_AROMATIC] = 1
+        if atoms[a, 0] != 6 or marks[a, _VALENCE] + 2 * atoms[a, 1] == 8:
+            marks[a, _SATURATED] = marks[a, _HIGHEST] <= 2 and atoms[a, 0] != 1
+
+
 @compiled
 def _classify(
     atoms: NDArray[np.int16],
+    marks: NDArray[np.int32],
+    between: NDArray[np.int16],
     bonds: NDArray[np.int16],
-    single: NDArray[np.bool_],
-    saturated: NDArray[np.bool_],
-    highest: NDArray[np.float64],
-    aromatic: NDArray[np.bool_],
-    bound: NDArray[np.int32],
-    orders: NDArray[np.float64],
 ) -> None:
-    """Fill in the classes of a graph's atoms and bonds, and which single ones may be conjugated.
-
-    Takes whether all bonds of an atom are single, the highest order of these, and whether there is
-    an aromatic one; and for each pair of atoms whether it is bound and in which order.
-    """
-    for a in range(len(atoms)):
-        atoms[a, 2] = _atom_class(a, atoms, saturated, highest, aromatic, bound, orders)
-    first, adjacent = _neighbours(len(atoms), bonds)
-    seen = np.zeros(len(atoms), np.int64)
-    waiting = np.zeros(len(atoms), np.int64)
+    """Fill in the classes of a graph's atoms, and its bonds; see `_Drawn`."""
+    n = len(atoms)
+    _fill_marks(atoms, marks, between)
+    _fill_bonds(between, bonds)
+    for a in range(n):
+        atoms[a, 2] = _atom_class(a, atoms, marks, between)
+    first, adjacent = _neighbours(n, bonds)
+    seen = np.zeros(n, np.int64)
+    waiting = np.zeros(n, np.int64)
     for i in range(len(bonds)):
         a = bonds[i, 0]
         b = bonds[i, 1]
-        order = orders[a, b]
-        if order == _AROMATIC:
+        twice = between[a, b] & _TWICE
+        is_beside_multiple = marks[a, _HIGHEST] > 2 or marks[b, _HIGHEST] > 2
+        if twice == _AROMATIC:
             bonds[i, 2] = 6
         elif _joined_otherwise(i, bonds, first, adjacent, seen, waiting):
-            bonds[i, 2] = 4 if order == 1 else 5
-        else:
-            bonds[i, 2] = min(int(order), 3) - 1 if order >= 1 else 0
+            bonds[i, 2] = 4 if twice == 2 else 5
+        elif twice == 2 and bonds[i, 2] and is_beside_multiple:
             # Electrons are delocalised over it only if there is a multiple bond beside it.
-            single[i] = order == 1 and (highest[a] > 1 or highest[b] > 1)
-        twice = int(2 * order) - 2
+            bonds[i, 2] = _CONJUGATED
+        else:
+            bonds[i, 2] = 2 if twice > 5 else 1 if twice > 3 else 0
         bonds[i, 4] = _OTHER_ENERGY
-        if 0 <= twice < _ENERGIES.shape[2]:
-            bonds[i, 4] = _ENERGIES[_BOND_COLUMNS[atoms[a, 0]], _BOND_COLUMNS[atoms[b, 0]], twice]
+        if 2 <= twice < _ENERGIES.shape[2] + 2:
+            row, column = _BOND_COLUMNS[atoms[a, 0]], _BOND_COLUMNS[atoms[b, 0]]
+            bonds[i, 4] = _ENERGIES[row, column, twice - 2]
+
+
+@inner
+def _begins_as_known(data: NDArray[np.uint8], n_atoms: int, n_bonds: int) -> bool:
+    """Return whether the binary form of a molecule begins as it is known to."""
+    if len(data) < FIRST_ATOM or n_atoms > MOST_ATOMS:
+        return False
+    for k in range(len(_HEAD)):
+        if data[k] != _HEAD[k]:
+            return False
+    is_whole = data[N_BONDS] == n_bonds & 255 and data[N_BONDS + 1] == n_bonds >> 8
+    return bool(is_whole and data[N_ATOMS] == n_atoms)
+
+
+@inner
+def _read_atoms(  # noqa: C901 (one byte after the other)
+    data: NDArray[np.uint8], atoms: NDArray[np.int16], marks: NDArray[np.int32]
+) -> int:
+    """Fill in numbers, hydrogens, charges and the like; return where atoms end, -1 if unknown."""
+    at = ZERO + FIRST_ATOM
+    for a in range(len(atoms)):
+        if at + _LONGEST > len(data):
+            return -1
+        low = data[at + 2]
+        high = data[at + 3]
+        is_odd = data[at + 1] & ~USUAL_FLAGS or low & 1 or high > 1
+        if is_odd or data[at + 4] or data[at + 5]:
+            return -1
+        atoms[a, 0] = data[at]
+        at += 6
+        if low & 2:
+            atoms[a, 3] = data[at] - 256 if data[at] > 127 else data[at]
+            at += 1
+        if low & 4:  # chirality
+            at += 1
+        marks[a, _SATURATED] = 1
+        if low & 8:
+            marks[a, _SATURATED] = data[at] == _SP3
+            at += 1
+        if low & 16:
+            atoms[a, 1] += data[at]
+            at += 1
+        if low & 32:  # valence
+            at += 1
+        if low & 64:
+            atoms[a, 1] += data[at]
+            at += 1
+        if low & 128:  # radical
+            at += 1
+        if high:
+            for k in range(4):
+                marks[a, _ISOTOPE] += np.int64(data[at + k]) << 8 * k
+            at += 4
+    return at
+
+
+@inner
+def _read_bonds(
+    data: NDArray[np.uint8],
+    at: int,
+    n_bonds: int,
+    marks: NDArray[np.int32],
+    between: NDArray[np.int16],
+) -> bool:
+    """Fill in bonds, which begin at a place; return whether all of it was known."""
+    for _ in range(n_bonds):
+        if at + _LONGEST > len(data):
+            return False
+        one = data[at]
+        other = data[at + 1]
+        flags = data[at + 2]
+        at += 3
+        order = ZERO + 1
+        if flags & TYPE:
+            order = ZERO + data[at]
+            at += 1
+        if flags & ~USUAL_BOND or order < 1 or order > _HIGHEST_ORDER:
+            return False
+        if flags & DIRECTION:
+            at += 1
+        if flags & STEREO:
+            at += 2 + data[at + 1]
+        code = (order << _KEKULE_SHIFT) + (_AROMATIC if flags & AROMATIC else 2 * order)
+        if flags & CONJUGATED:
+            code += _IS_CONJUGATED
+        between[one, other] = between[other, one] = code
+        marks[one, _VALENCE] += 2 * order
+        marks[other, _VALENCE] += 2 * order
+    return True
+
+
+@compiled
+def _read_binary(
+    data: NDArray[np.uint8],
+    n_bonds: int,
+    atoms: NDArray[np.int16],
+    marks: NDArray[np.int32],
+    between: NDArray[np.int16],
+) -> bool:
+    """Fill in what the binary form of RDKit's molecule says; see `_Drawn`.
+
+    Returns whether all of it was known: `specvae.molecules.records` says what stands where.
+    """
+    if not _begins_as_known(data, len(atoms), n_bonds):
+        return False
+    at = _read_atoms(data, atoms, marks)
+    if at < 0 or data[at] != BEFORE_BONDS:
+        return False
+    return _read_bonds(data, at + 1, n_bonds, marks, between)

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_HEAD = bytes.fromhex("efbeadde 00000000 10000000 03000000 00000000")  # format 16.3.0
-_N_ATOMS, _N_BONDS, _FIRST_ATOM = 20, 24, 30
-_ATOMS, _BONDS, _RINGS = b"\x80\x01", 0x0B, 0x42  # before the atoms, the bonds, the rings
-_MOST_ATOMS = 255  # indices of more take four bytes
+HEAD = bytes.fromhex("efbeadde 00000000 10000000 03000000 00000000")
+"""How the binary form begins: format 16.3.0."""
+
+# Where numbers stand, and what before the bonds.
+N_ATOMS, N_BONDS, FIRST_ATOM = 20, 24, 30
+_ATOMS, BEFORE_BONDS = b"\x80\x01", 0x0B  # before the atoms and before the bonds
+_RINGS = (0x42, 0x14)  # before the rings: as they were found, or of a molecule that was renumbered
+MOST_ATOMS = 255  # indices of more take four bytes
 
 # Behind an atom's element and flags stands which of its properties follow, charge to radical in one
 # byte each, then a mass number in four.
 _LENGTHS = [6 + (low >> 1).bit_count() for low in range(256)]
-_USUAL_FLAGS = 0x60  # aromatic, no implicit hydrogens
+USUAL_FLAGS = 0x60  # aromatic, no implicit hydrogens
 _USUAL_PROPERTIES = 0x1FE
 
 # Of a bond: aromatic, conjugated, not single, with a direction, with stereochemistry.
-_USUAL_BOND = 0x6E
-_KIND, _TYPE, _DIRECTION, _STEREO = 0x60, 0x08, 0x04, 0x02
+USUAL_BOND = 0x6E
+_KIND, TYPE, DIRECTION, STEREO = 0x60, 0x08, 0x04, 0x02
 AROMATIC, CONJUGATED = 0x40, 0x20
 SINGLE = 1  # as `Chem.BondType` numbers them
 
@@ -53,16 +57,16 @@ def records_of(binary: bytes) -> Records | None:
 
     So it is with another version of RDKit, queries, and more than 255 atoms.
     """
-    n_atoms = int.from_bytes(binary[_N_ATOMS:_N_BONDS], "little")
-    n_bonds = int.from_bytes(binary[_N_BONDS : _FIRST_ATOM - 2], "little")
-    if not binary.startswith(_HEAD) or n_atoms > _MOST_ATOMS:
+    n_atoms = int.from_bytes(binary[N_ATOMS:N_BONDS], "little")
+    n_bonds = int.from_bytes(binary[N_BONDS : FIRST_ATOM - 2], "little")
+    if not binary.startswith(HEAD) or n_atoms > MOST_ATOMS:
         return None
     try:
-        atoms, at = _atoms(binary, _FIRST_ATOM, n_atoms)
-        if binary[_FIRST_ATOM - 2 : _FIRST_ATOM] != _ATOMS or binary[at] != _BONDS:
+        atoms, at = _atoms(binary, FIRST_ATOM, n_atoms)
+        if binary[FIRST_ATOM - 2 : FIRST_ATOM] != _ATOMS or binary[at] != BEFORE_BONDS:
             return None
         bonds, at = _bonds(binary, at + 1, n_bonds)
-        return Records(atoms, bonds, _rings(binary, at + 1)) if binary[at] == _RINGS else None
+        return Records(atoms, bonds, _rings(binary, at + 1)) if binary[at] in _RINGS else None
     except (_UnknownError, IndexError):
         return None
 
@@ -89,16 +93,16 @@ def _bonds(binary: bytes, at: int, n: int) -> tuple[list[tuple[int, int, int, in
     found: list[tuple[int, int, int, int]] = []
     for _ in range(n):
         one, other, flags = binary[at], binary[at + 1], binary[at + 2]
-        if flags & ~_USUAL_BOND:
+        if flags & ~USUAL_BOND:
             raise _UnknownError
         at += 3
         bond_type = SINGLE
-        if flags & _TYPE:
+        if flags & TYPE:
             bond_type = binary[at]
             at += 1
-        if flags & _DIRECTION:
+        if flags & DIRECTION:
             at += 1
-        if flags & _STEREO:
+        if flags & STEREO:
             at += 2 + binary[at + 1]  # which, and the atoms that say so
         found.append((one, other, bond_type, flags & _KIND))
     return found, at
@@ -116,6 +120,6 @@ def _rings(binary: bytes, at: int) -> list[bytes]:
 def _require_sound(atom: bytes) -> None:
     """Remember the bytes of an atom if they are as they are known to be."""
     flags, properties = atom[1], int.from_bytes(atom[2:6], "little")
-    if flags & ~_USUAL_FLAGS or properties & ~_USUAL_PROPERTIES:
+    if flags & ~USUAL_FLAGS or properties & ~_USUAL_PROPERTIES:
         raise _UnknownError
     _sound.add(atom)

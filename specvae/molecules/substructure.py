@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import combinations
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ ENVIRONMENT, FIRST_TERM = range(2)
 # loading it takes a third of one, and it saves two milliseconds a molecule.
 _FEW_MOLECULES = 1000
 _FEW_IF_KEPT = 150
+# To look into the patterns takes as long as to ask RDKit about some hundred molecules.
+_FEWEST_MOLECULES = 16
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
 _COMMON_ATOMS = ("[#6]", "C", "c", "*", "[!#1]")
 WORD_BITS = 64
@@ -76,6 +79,7 @@ def _clauses(text: str) -> list[list[list[str]]]:
     ]
 
 
+@cache
 def _local_part(text: str) -> tuple[str, bool]:
     """Return the part of an atom's SMARTS that is local, and whether that is all of it.
 
@@ -161,11 +165,11 @@ class SubstructureMatcher:
         self._least = [n for _, n in number]
         self._parts = np.array([part for each in parts for part in each], np.intp)
         self._first_part = np.cumsum([0, *map(len, parts)])[:-1]
-        self._prepare()
         self._n_tested = 0
 
-    def _prepare(self) -> None:
-        """Find out what is asked of paths, and how patterns are searched for."""
+    @cached_property
+    def _plan(self) -> _Plan:
+        """What is asked of paths, and how patterns are searched for."""
         questions = _Questions()
         searches: list[_Search] = []
         required: list[Counter[Path]] = []
@@ -182,22 +186,23 @@ class SubstructureMatcher:
         searches += [_Search(steps, 1) for steps in questions.environments]
         required += questions.environment_paths
         features = sorted({path for paths in required for path in paths}, key=_path_order)
-        for atoms, bonds in features:
-            for text in atoms:
+        for of_atoms, of_bonds in features:
+            for text in of_atoms:
                 questions.atoms.setdefault(text, len(questions.atoms))
-            for text in bonds:
+            for text in of_bonds:
                 questions.bonds.setdefault(text, len(questions.bonds))
-        self._rows = _Rows.of(features, questions)
-        self._atoms = _Answers(
-            [Chem.MolFromSmarts(text).GetAtomWithIdx(0) for text in questions.atoms],
-            self._rows.atoms,
+        rows = _Rows.of(features, questions)
+        atoms = _Answers(
+            [Chem.MolFromSmarts(text).GetAtomWithIdx(0) for text in questions.atoms], rows.atoms
         )
         # A bond without text means single or aromatic.
-        self._bonds = _Answers(
+        bonds = _Answers(
             [Chem.MolFromSmarts(f"*{text}*").GetBondWithIdx(0) for text in questions.bonds],
-            self._rows.bonds,
+            rows.bonds,
         )
-        self._searches = questions.searches(searches, [self._rows.conditions(p) for p in required])
+        conditions = [rows.conditions(paths) for paths in required]
+        found = questions.searches(searches, conditions)
+        return _Plan(len(self._patterns), rows, atoms, bonds, found)
 
     def __len__(self) -> int:
         return len(self._first_part)
@@ -207,32 +212,15 @@ class SubstructureMatcher:
         if not len(self):
             return np.zeros(0, np.bool_)
         mol = topology.mol
-        for i in self._atoms.unknown(topology.atoms):
-            self._atoms.learn(int(topology.atoms[i]), mol.GetAtomWithIdx(i))
-        for b in self._bonds.unknown(topology.bonds[:, 2]):
-            i, j, kind = topology.bonds[b].tolist()
-            self._bonds.learn(kind, mol.GetBondBetweenAtoms(i, j))
         self._n_tested += 1
-        if self._n_tested > _FEW_MOLECULES or (self._n_tested > _FEW_IF_KEPT and _is_kept()):
-            found = np.empty(len(self._patterns), np.uint8)
-            # Here, since a process that tests few molecules needs no compiled code.
-            from specvae.molecules.substructure_search import search_all
-
-            search_all(
-                topology.atoms,
-                topology.bonds,
-                Answers(
-                    self._rows.places,
-                    self._atoms.fits,
-                    self._atoms.rows,
-                    self._bonds.fits,
-                    self._bonds.rows,
-                ),
-                self._searches,
-                found,
-            )
+        if self._n_tested <= _FEWEST_MOLECULES:
+            found = np.full(len(self._patterns), UNSETTLED, np.uint8)
         else:
-            found = self._without_search(topology)
+            self._plan.learn(topology)
+            if self._n_tested > _FEW_MOLECULES or (self._n_tested > _FEW_IF_KEPT and _is_kept()):
+                found = self._plan.search(topology)
+            else:
+                found = self._plan.count(topology)
         for i in np.flatnonzero(found == UNSETTLED).tolist():
             pattern, least = self._patterns[i], self._least[i]
             found[i] = (
@@ -241,48 +229,6 @@ class SubstructureMatcher:
                 else len(mol.GetSubstructMatches(pattern)) >= least
             )
         return np.logical_or.reduceat(found[self._parts] == 1, self._first_part)
-
-    def _without_search(self, topology: Topology) -> NDArray[np.uint8]:
-        """Return of each pattern whether its paths are there: 0 no, 1 yes, 2 not settled."""
-        asked = self._searches
-        counts = self._count_paths(topology)
-        is_there = counts[asked.conditions[:, 0]] >= asked.conditions[:, 1]
-        n = len(self._patterns)
-        possible = np.logical_and.reduceat(is_there, asked.units[:-1, FIRST_CONDITION])[:n]
-        found = np.where(asked.units[:n, N_ATOMS] == _DECIDED, 1, UNSETTLED) * possible
-        return found.astype(np.uint8)
-
-    def _count_paths(self, topology: Topology) -> NDArray[np.int64]:
-        """Return how many paths of a molecule fit each path of patterns."""
-        bonds = topology.bonds
-        neighbours = _neighbours(len(topology.atoms), bonds[:, :2].tolist())
-        paths: dict[int, list[tuple[int, ...]]] = {1: [(i,) for i in range(len(neighbours))]}
-        for path in _paths(neighbours):
-            paths.setdefault(len(path) // 2 + 1, []).append(path)
-        counts = np.zeros(self._rows.n_features, np.int64)
-        for length, found in paths.items():
-            rows = np.array(found, np.intp)
-            kinds = topology.atoms[rows[:, ::2]], bonds[rows[:, 1::2], 2]
-            fitting = self._fitting(*kinds) | self._fitting(*(each[:, ::-1] for each in kinds))
-            first, n_words, _, _ = self._rows.places[length]
-            bits = np.unpackbits(fitting.view(np.uint8), axis=1, bitorder="little")
-            counts[first : first + n_words * WORD_BITS] = bits.sum(axis=0, dtype=np.int64)
-        return counts
-
-    def _fitting(self, atoms: NDArray[np.int32], bonds: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return as bits which paths of patterns some paths of a molecule fit, in one direction.
-
-        Takes the kinds of their atoms and bonds, (n_paths, length) and (n_paths, length - 1).
-        """
-        _, n_words, *begins = self._rows.places[atoms.shape[1]].tolist()
-        fitting = np.full((len(atoms), n_words), -1, np.int64)
-        for kinds, answers, begin in zip(
-            (atoms, bonds), (self._atoms, self._bonds), begins, strict=True
-        ):
-            for place, kind in enumerate(kinds.T):
-                start = begin + place * n_words
-                fitting &= answers.rows[kind, start : start + n_words]
-        return fitting
 
 
 @cache
@@ -396,6 +342,92 @@ class _Answers:
         self.fits[kind] = fits[:-1]
         self.rows[kind] = np.packbits(fits[self._asked], bitorder="little").view(np.int64)
         self._is_known[kind] = True
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the patterns of a matcher are tested.
+
+    Attributes
+    ----------
+    n_patterns
+        How many there are.
+    rows
+        Which bits stand for which paths.
+    atoms, bonds
+        What is known of the kinds that were met.
+    searches
+        What is searched for, and what must be there before.
+    """
+
+    n_patterns: int
+    rows: _Rows
+    atoms: _Answers
+    bonds: _Answers
+    searches: Searches
+
+    def learn(self, topology: Topology) -> None:
+        """Ask RDKit about kinds that were not met before."""
+        mol = topology.mol
+        for i in self.atoms.unknown(topology.atoms):
+            self.atoms.learn(int(topology.atoms[i]), mol.GetAtomWithIdx(i))
+        for b in self.bonds.unknown(topology.bonds[:, 2]):
+            i, j, kind = topology.bonds[b].tolist()
+            self.bonds.learn(kind, mol.GetBondBetweenAtoms(i, j))
+
+    def search(self, topology: Topology) -> NDArray[np.uint8]:
+        """Return of each pattern whether a molecule has it: 0 no, 1 yes, 2 not settled."""
+        # Here, since a process that tests few molecules needs no compiled code.
+        from specvae.molecules.substructure_search import search_all
+
+        found = np.empty(self.n_patterns, np.uint8)
+        answers = Answers(
+            self.rows.places, self.atoms.fits, self.atoms.rows, self.bonds.fits, self.bonds.rows
+        )
+        search_all(topology.atoms, topology.bonds, answers, self.searches, found)
+        return found
+
+    def count(self, topology: Topology) -> NDArray[np.uint8]:
+        """Return the same as far as paths say it."""
+        asked = self.searches
+        counts = self._count_paths(topology)
+        is_there = counts[asked.conditions[:, 0]] >= asked.conditions[:, 1]
+        n = self.n_patterns
+        possible = np.logical_and.reduceat(is_there, asked.units[:-1, FIRST_CONDITION])[:n]
+        found = np.where(asked.units[:n, N_ATOMS] == _DECIDED, 1, UNSETTLED) * possible
+        return found.astype(np.uint8)
+
+    def _count_paths(self, topology: Topology) -> NDArray[np.int64]:
+        """Return how many paths of a molecule fit each path of patterns."""
+        bonds = topology.bonds
+        neighbours = _neighbours(len(topology.atoms), bonds[:, :2].tolist())
+        paths: dict[int, list[tuple[int, ...]]] = {1: [(i,) for i in range(len(neighbours))]}
+        for path in _paths(neighbours):
+            paths.setdefault(len(path) // 2 + 1, []).append(path)
+        counts = np.zeros(self.rows.n_features, np.int64)
+        for length, found in paths.items():
+            rows = np.array(found, np.intp)
+            kinds = topology.atoms[rows[:, ::2]], bonds[rows[:, 1::2], 2]
+            fitting = self._fitting(*kinds) | self._fitting(*(each[:, ::-1] for each in kinds))
+            first, n_words, _, _ = self.rows.places[length]
+            bits = np.unpackbits(fitting.view(np.uint8), axis=1, bitorder="little")
+            counts[first : first + n_words * WORD_BITS] = bits.sum(axis=0, dtype=np.int64)
+        return counts
+
+    def _fitting(self, atoms: NDArray[np.int32], bonds: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return as bits which paths of patterns some paths of a molecule fit, in one direction.
+
+        Takes the kinds of their atoms and bonds, (n_paths, length) and (n_paths, length - 1).
+        """
+        _, n_words, *begins = self.rows.places[atoms.shape[1]].tolist()
+        fitting = np.full((len(atoms), n_words), -1, np.int64)
+        for kinds, answers, begin in zip(
+            (atoms, bonds), (self.atoms, self.bonds), begins, strict=True
+        ):
+            for place, kind in enumerate(kinds.T):
+                start = begin + place * n_words
+                fitting &= answers.rows[kind, start : start + n_words]
+        return fitting
 
 
 class _Star(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from specvae.molecules import graph as graph_module
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import (
     ATOM_CLASSES,
@@ -32,8 +33,8 @@ MOLECULES = (
 @pytest.mark.parametrize("smiles", MOLECULES)
 def test_bonds_are_as_rdkit_has_them(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
-    graph = Graph.take(Chem.Mol(mol))
-    found = {(a, b): BOND_CLASSES[kind] for a, b, kind in graph.bonds[:, :3].tolist()}
+    taken = Graph.take(Chem.Mol(mol))
+    found = {(a, b): BOND_CLASSES[kind] for a, b, kind in taken.bonds[:, :3].tolist()}
     assert len(found) == mol.GetNumBonds()
     for bond in mol.GetBonds():
         ends = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
@@ -49,9 +50,9 @@ def test_bonds_are_as_rdkit_has_them(smiles: str) -> None:
 @pytest.mark.parametrize("smiles", MOLECULES)
 def test_atoms_are_as_rdkit_has_them(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
-    graph = Graph.take(Chem.Mol(mol))
+    taken = Graph.take(Chem.Mol(mol))
     table = Chem.GetPeriodicTable()
-    for atom, row, mass in zip(mol.GetAtoms(), graph.atoms.tolist(), graph.masses, strict=True):
+    for atom, row, mass in zip(mol.GetAtoms(), taken.atoms.tolist(), taken.masses, strict=True):
         number = atom.GetAtomicNum()
         assert row[:2] == [number, atom.GetTotalNumHs()]
         assert row[3] == atom.GetFormalCharge()
@@ -89,6 +90,39 @@ def test_bonds_have_enthalpies_and_orders_of_one_kekule_structure() -> None:
     others = {tuple(bond) for bond in graph.bonds[~ring, :2].tolist()}
     assert others == {(5, 6), (6, 7), (6, 8)}
     assert sorted(graph.bonds[~ring, 4].tolist()) == [327, 346, 745]
+
+
+def _bytes_of(smiles: str) -> bytes:
+    return OrderedGraph.of(Chem.MolFromSmiles(smiles)).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        *MOLECULES,
+        "F/C=C(/Cl)[C@H](C)Br",
+        "[235U].[13C-]#[O+]",
+        "c1ccc(C2=CC(=O)c3ccccc3O2)cc1",
+        "N[C@@H](Cc1c[nH]c2ccccc12)C(=O)O",
+    ],
+)
+def test_rdkit_is_not_asked_for_atoms_of_usual_molecules(
+    smiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(graph_module, "_read_binary", lambda *_: False)
+        expected = _bytes_of(smiles)
+    monkeypatch.setattr(graph_module, "_asked", None)
+    assert _bytes_of(smiles) == expected
+
+
+@pytest.mark.parametrize("smiles", ["c1ccn(->O)cc1", "c1ccn(->[Pt])cc1", "C~C", "C" * 256])
+def test_rdkit_is_asked_for_unusual_molecules(smiles: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _bytes_of(smiles)
+    assert len(OrderedGraph.from_bytes(found).order) == Chem.MolFromSmiles(smiles).GetNumAtoms()
+    monkeypatch.setattr(graph_module, "_asked", None)
+    with pytest.raises(TypeError):
+        _bytes_of(smiles)
 
 
 @pytest.mark.parametrize("smiles", [*MOLECULES, "Cl[Pt](Cl)([NH3])[NH3]", "[Zn+2].[O-]C(C)=O"])

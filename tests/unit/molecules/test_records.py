@@ -21,9 +21,13 @@ MOLECULES = [
 ]
 
 
+@pytest.mark.parametrize("is_renumbered", [False, True])
 @pytest.mark.parametrize("smiles", MOLECULES)
-def test_records_say_what_rdkit_says(smiles: str) -> None:
+def test_records_say_what_rdkit_says(smiles: str, is_renumbered: bool) -> None:
     mol = Chem.MolFromSmiles(smiles)
+    if is_renumbered:
+        mol = Chem.RenumberAtoms(mol, [*range(1, mol.GetNumAtoms()), 0])
+        Chem.Kekulize(mol, clearAromaticFlags=False)
     found = records_of(mol.ToBinary())
     assert found is not None
     assert [atom[0] for atom in found.atoms] == [atom.GetAtomicNum() for atom in mol.GetAtoms()]

@@ -43,6 +43,7 @@ MOLECULES = [
 @pytest.fixture(autouse=True)
 def searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search for patterns from the first molecule on."""
+    monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 0)
     monkeypatch.setattr(substructure, "_FEW_MOLECULES", 0)
 
 
@@ -160,6 +161,19 @@ def test_what_was_compiled_before_is_used_for_fewer_molecules(
     assert [matcher.matches(Topology(mol)).tolist() for _ in range(2)] == [[True]] * 2
     monkeypatch.setattr(substructure, "_is_kept", lambda: True)
     with pytest.raises(ImportError):
+        matcher.matches(Topology(mol))
+
+
+def test_patterns_are_not_looked_into_for_the_first_molecules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 2)
+    monkeypatch.setattr(substructure, "_pattern_paths", None)
+    patterns = [Chem.MolFromSmarts(smarts) for smarts in ("CC(C)CO", "[#6]", "CN")]
+    matcher = SubstructureMatcher(patterns, [1, 3, 1])
+    mol = Chem.MolFromSmiles("CC(C)CO")
+    assert [matcher.matches(Topology(mol)).tolist() for _ in range(2)] == [[True, True, False]] * 2
+    with pytest.raises(TypeError):
         matcher.matches(Topology(mol))
 
 
