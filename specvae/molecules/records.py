@@ -15,7 +15,7 @@ HEAD = bytes.fromhex("efbeadde 00000000 10000000 03000000 00000000")
 # Where numbers stand, and what before the bonds.
 N_ATOMS, N_BONDS, FIRST_ATOM = 20, 24, 30
 _ATOMS, BEFORE_BONDS = b"\x80\x01", 0x0B  # before the atoms and before the bonds
-_RINGS = (0x42, 0x14)  # before the rings: as they were found, or of a molecule that was renumbered
+_RINGS = (0x42, 0x14, 0x44)  # before the rings: by how they were found
 MOST_ATOMS = 255  # indices of more take four bytes
 
 # Behind an atom's element and flags stands which of its properties follow, charge to radical in one

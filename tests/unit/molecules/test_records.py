@@ -74,5 +74,5 @@ def test_another_format_is_left_to_rdkit(monkeypatch: pytest.MonkeyPatch) -> Non
     binary = Chem.MolFromSmiles("CCO").ToBinary()
     for length in range(len(binary) - 15):
         assert records_of(binary[:length]) is None
-    monkeypatch.setattr(module, "_HEAD", b"another version")
+    monkeypatch.setattr(module, "HEAD", b"another version")
     assert records_of(binary) is None
