@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -223,14 +223,14 @@ class CandidateSet:
         return _nearest_ppm(self._sorted_mass, neutral_mass)
 
     def for_query(self, query_id: str) -> CandidateSet:
-        """Return the rows of one query in file order; all rows if the set has no query ids."""
+        """Return the rows of one query in file order; all rows if the set has no query ids.
+
+        Of the second spectrum of one name, ``ID#2``, those of ``ID`` if it has none of its own.
+        """
         if self.query_id is None:
             return self
-        rows = self._by_query.get(query_id)
-        if rows is None:
-            # A spreadsheet writes the query 1 as 1.0.
-            rows = self._by_number.get(number_of(query_id), np.empty(0, dtype=np.intp))
-        return self.select(rows)
+        name = listed_as(query_id, self._by_query, self._by_number)
+        return self.select(np.empty(0, np.intp) if name is None else self._by_query[name])
 
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
         """Keep one row of each first block: stereoisomers count as one candidate.
@@ -263,9 +263,8 @@ class CandidateSet:
         return self.exact_mass[self._by_mass]
 
     @cached_property
-    def _by_number(self) -> dict[float, NDArray[np.intp]]:
-        numbers = ((number_of(query_id), rows) for query_id, rows in self._by_query.items())
-        return {number: rows for number, rows in numbers if not math.isnan(number)}
+    def _by_number(self) -> dict[float, str]:
+        return by_number(self._by_query)
 
     @cached_property
     def _by_query(self) -> dict[str, NDArray[np.intp]]:
@@ -324,6 +323,33 @@ def usable_structures(
         chosen.molecules = _column(molecules[row] for row in rows)
         usable.append((chosen, len(one) - len(rows)))
     return usable
+
+
+def listed_as(query_id: str, names: Container[str], numbers: Mapping[float, str]) -> str | None:
+    """Return under which of a table's names a query stands, None if under none.
+
+    Parameters
+    ----------
+    query_id
+        As the reader called it: the second spectrum of one name is ``ID#2``.
+    names
+        Those in the table.
+    numbers
+        The same `by_number`, as a spreadsheet writes the query 1 as 1.0.
+    """
+    for name in (query_id, _REPEATED.sub("", query_id)):
+        found = name if name in names else numbers.get(number_of(name))
+        if found is not None:
+            return found
+    return None
+
+
+_REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
+
+
+def by_number(names: Iterable[str]) -> dict[float, str]:
+    """Return those names that are numbers, each with its number."""
+    return {number: name for name in names if not math.isnan(number := number_of(name))}
 
 
 def number_of(query_id: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from specvae.annotation.evaluation.reliability import summarise_probabilities
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
-from specvae.molecules.candidates import CandidateSet, number_of
+from specvae.molecules.candidates import CandidateSet, by_number, listed_as
 
 
 @dataclass(frozen=True)
@@ -126,18 +125,17 @@ def evaluate(
     lists: list[ListScores] = []
     unknown: list[str] = []
     seen: set[str] = set()
-    # A spreadsheet writes the query 1 as 1.0.
-    by_number = {n: name for name in truth if not math.isnan(n := number_of(name))}
+    numbers = by_number(truth)
     for outcome in ranked:
-        query_id = outcome.query_id
-        name = query_id if query_id in truth else by_number.get(number_of(query_id), query_id)
-        seen.add(name)
+        name = listed_as(outcome.query_id, truth, numbers)
+        if name is not None:
+            seen.add(name)
         if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
             continue
         scores = outcome.list_scores if isinstance(outcome, Ranked) else None
         if scores is not None:
             lists.append(scores)
-        block = truth.get(name)
+        block = None if name is None else truth[name]
         if block is None:
             unknown.append(outcome.query_id)
         elif isinstance(outcome, Ranked):

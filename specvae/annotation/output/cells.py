@@ -42,6 +42,8 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
         yield {column: (shared | unnamed).get(column) for column in COLUMNS}
         return
     for annotation in result.annotations:
+        error = error_ppm(result.query, annotation)
+        remarks = (*annotation.remarks, *_misfit(result.query, error))
         own: dict[str, Cell] = {
             "rank": annotation.rank,
             "smiles": annotation.smiles,
@@ -49,12 +51,12 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
             "name": annotation.name,
             "score": rounded(annotation.score),
             "probability": rounded(annotation.probability),
-            "status": "; ".join((status, *annotation.remarks)),
+            "status": "; ".join((status, *remarks)),
             **reached_by(annotation),
             "candidate_id": annotation.id,
             "formula": annotation.formula,
             "adduct": annotation.adduct or shared["adduct"],
-            "error_ppm": rounded(error_ppm(result.query, annotation)),
+            "error_ppm": rounded(error),
         }
         yield {column: (shared | own).get(column) for column in COLUMNS}
 
@@ -87,6 +89,21 @@ def error_ppm(query: Query, annotation: Annotation) -> float | None:
         return None
     expected = ion.precursor_mz(annotation.exact_mass)
     return 1e6 * (query.precursor_mz - expected) / expected
+
+
+_LARGEST_ERROR_PPM = 100.0
+_LARGEST_ERROR_TH = (
+    0.02  # of a precursor m/z that was rounded to two decimals, and measured roughly
+)
+
+
+def _misfit(query: Query, error: float | None) -> tuple[str, ...]:
+    """Return what is said of a candidate that was listed for the query and has another mass."""
+    if error is None or query.precursor_mz is None or abs(error) <= _LARGEST_ERROR_PPM:
+        return ()
+    if abs(error) * 1e-6 * query.precursor_mz <= _LARGEST_ERROR_TH:
+        return ()
+    return (f"its mass does not fit the precursor m/z ({error:,.0f} ppm)",)
 
 
 def status_of(result: QueryResult) -> str:

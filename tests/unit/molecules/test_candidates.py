@@ -93,6 +93,13 @@ CAFFEINE, ISOCAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "Cn1cnc2c1n(C)c(=O)n(C)c2=
 KEY = "RYYVLZVUVIJVGH-UHFFFAOYSA-N"  # of caffeine
 
 
+def test_the_second_spectrum_of_a_name_has_the_candidates_of_the_name(write: Write) -> None:
+    found = read_candidates(write("query_id,smiles\na,CCO\nb,CO\nb#2,CN\n7.0,CC\n"))
+    listed = {name: found.for_query(name).smiles.tolist() for name in ("a#2", "b#2", "b#3", "7#2")}
+    assert listed == {"a#2": ["CCO"], "b#2": ["CN"], "b#3": ["CO"], "7#2": ["CC"]}
+    assert not len(found.for_query("a#1"))
+
+
 @pytest.mark.parametrize("key", [KEY, KEY[:14]])
 def test_a_key_of_several_structures_is_not_trusted(write: Write, key: str) -> None:
     """As where a spreadsheet filled it down its column: they would be one candidate."""

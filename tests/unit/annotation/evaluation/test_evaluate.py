@@ -40,6 +40,18 @@ def test_a_number_is_the_query_of_that_number() -> None:
     assert found.missing_queries == ("y1",)
 
 
+def test_the_second_spectrum_of_a_name_has_the_truth_of_the_name() -> None:
+    ranked = [ranked_query(name, {CAFFEINE: -1.0}) for name in ("a", "a#2", "b#2", "7#2", "c#1")]
+    truth = {"a": CAFFEINE, "b": CAFFEINE, "b#2": ETHANOL, "7.0": CAFFEINE, "c": CAFFEINE}
+    found = evaluate(tiny_annotator(), iter(ranked), truth)
+    assert found.query_ids == ("a", "a#2", "b#2", "7#2")
+    assert [rank.n_candidates for rank in found.ranks] == [1] * 4
+    assert [rank.n_better for rank in found.ranks] == [0] * 4
+    assert found.figures(seed=0)["n_truth_absent"] == 1  # that of b#2
+    assert found.unknown_queries == ("c#1",)
+    assert found.missing_queries == ("b", "c")
+
+
 def test_each_query_is_counted_once_in_its_place() -> None:
     ranked: list[Ranked | Unranked] = [
         ranked_query("first", {CAFFEINE: -1.0, ETHANOL: -2.0}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.fragments import Peaks
-from specvae.annotation.library.query import Assumptions, Query
+from specvae.annotation.library.query import NO_FRAGMENTS, Assumptions, Query
 from specvae.errors import ConfigError
 from specvae.spectra.spectrum import Spectrum
 
@@ -86,3 +86,26 @@ def test_assumptions_that_make_no_sense_are_refused() -> None:
         Assumptions.parse("[M+Zz]+")
     with pytest.raises(ConfigError, match=r"\[M\+H\]\+ is of positive ion mode, but negative"):
         Assumptions.parse("[M+H]+", "negative")
+
+
+@pytest.mark.parametrize(
+    ("mz", "adduct", "is_said"),
+    [
+        ([191.0197], "[M-H]-", True),
+        ([191.0197, 400.5], "[M-H]-", True),
+        ([190.9, 400.5], "[M-H]-", True),
+        ([190.0119, 191.0197], "[M-H]-", False),
+        # A fragment of one charge lies above the precursor of two.
+        ([200.1], "[M+2H]2+", False),
+        ([400.5], "[M+2H]2+", True),
+    ],
+)
+def test_a_spectrum_without_fragments_is_said(mz: list[float], adduct: str, is_said: bool) -> None:
+    spectrum = replace(
+        UNNAMED, mz=np.array(mz), intensity=np.ones(len(mz)), adduct=adduct, ion_mode=None
+    )
+    assert (NO_FRAGMENTS in Query.settle(spectrum).remarks) == is_said
+
+
+def test_without_a_precursor_nothing_is_said_of_fragments() -> None:
+    assert Query.settle(replace(UNNAMED, precursor_mz=None, adduct="[M-H]-")).remarks == ()

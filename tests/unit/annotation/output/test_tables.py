@@ -539,3 +539,23 @@ def test_the_rules_of_mztab_find_what_is_wrong(found: str, other: str, fault: st
     assert found in text
     broken = text.replace(found, other, 1) if other != "\r\n" else text.replace(found, other)
     assert any(fault in line for line in violations(broken))
+
+
+@pytest.mark.parametrize(
+    ("precursor_mz", "status"),
+    [
+        (195.0877, "ok"),
+        (195.1, "ok"),  # one decimal
+        (217.0696, "ok; its mass does not fit the precursor m/z (112,677 ppm)"),
+        (195.12, "ok; its mass does not fit the precursor m/z (166 ppm)"),
+    ],
+)
+def test_a_listed_candidate_of_another_mass_is_not_simply_ok(
+    precursor_mz: float, status: str
+) -> None:
+    found = replace(annotation(1, -1.0), exact_mass=194.0804)
+    stream = io.StringIO()
+    result = answer(spectrum("q1", precursor_mz=precursor_mz), found)
+    write_annotations([result], stream, "csv", provenance=PROVENANCE)
+    (row,) = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert row["status"] == status
