@@ -234,7 +234,7 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
             charge = match.groups()[-1]
             body = body[: match.start(match.lastindex or 0)].rstrip()
             break
-    first, *others = _BETWEEN_VALUES.split(body)
+    first, *others = _BETWEEN_VALUES.split(body.rstrip(";,"))
     numbers = first.split()
     while numbers and not _is_number(numbers[-1]):
         numbers.pop()  # a unit, or another word
@@ -454,6 +454,7 @@ _ENERGY_WORDS = re.compile(
     r"|nce|ce|hcd|cid|(?:ft|it)-ms(?: ii)?|argon|kev|kv|ev|v",
     re.IGNORECASE,
 )
+_COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 
 
@@ -474,14 +475,16 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     ``normalized`` mark normalised energies; a bare number is eV. Ramps and lists give the mean of
     their numbers. What is ambiguous gives neither value and stays as text: alternatives
     (``15 or 30``), formulas in m/z, activation amplitudes below 1 (``0.70``), slash lists of MSn
-    stages, and bare numbers with ``HCD``, whose scale differs between instruments.
+    stages, bare numbers with ``HCD``, whose scale differs between instruments, and ``35,5``, which
+    may be a decimal comma.
     """
     words = text[:_LONGEST_VALUE].strip().strip('"')
     # "42% (nominal) with stepped collision energies 30% and 55%": the first is their mean.
     body = _DECIMAL_COMMA.sub(".", words.partition(" with ")[0].partition(" by Ar")[0])
     numbers = _NUMBERS.findall(body)
     unknown = CollisionEnergy(None, None, text)
-    if not numbers:
+    # Lists of energies rise: "20,40" is one.
+    if not numbers or (_COMMA_INSIDE.search(body) and float(numbers[0]) > float(numbers[1])):
         return unknown
     has_ev = _EV.search(body) is not None
     has_nce = _NCE_WORDS.search(body) is not None
@@ -712,10 +715,8 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             comments.append(value)
         elif name == "ms_level" and parse_ms_level(value) is None:
             metadata[key] = value  # "Spectrum_type: Centroid" is no level
-        elif name == "precursor_mz":
-            _keep_precursor(fields, key, value, notes)
         else:
-            _keep_first(fields, name, value)
+            _keep_value(fields, name, key, value, notes)
     for key, values in repeated.items():
         metadata[key] = "\n".join(values)
     _add_comments(fields, comments, notes)
@@ -779,6 +780,15 @@ def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> No
 _NAMES_WITH_SPECIES = ("name", "compound_name", "title", "record_title")
 
 
+def _keep_value(fields: dict[str, str], name: str, key: str, value: str, notes: list[str]) -> None:
+    if name == "precursor_mz":
+        _keep_precursor(fields, key, value, notes)
+    elif name == "adduct":
+        _keep_species(fields, value, notes)
+    else:
+        _keep_first(fields, name, value)
+
+
 def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[str]) -> None:
     """Store the precursor m/z and whether it is MGF's PEPMASS, or note a second one."""
     if _is_other_precursor(fields.get("precursor_mz"), value):
@@ -790,6 +800,16 @@ def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[st
         fields.pop("pepmass", None)
         if "pep" in key.lower():
             fields["pepmass"] = key
+
+
+def _keep_species(fields: dict[str, str], value: str, notes: list[str]) -> None:
+    """Store the ion species, or note a second one that is another."""
+    first = fields.get("adduct")
+    _keep_first(fields, "adduct", value)
+    if first is not None and value.strip() != first:
+        one, other = parse_adduct(first), parse_adduct(value)
+        if one is not None and other is not None and one != other:
+            notes.append(Note.FIRST_SPECIES.about(f"{first}, {value}"))
 
 
 def _is_other_precursor(first: str | None, second: str) -> bool:

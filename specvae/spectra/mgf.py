@@ -63,11 +63,16 @@ class _Cutter:
         """Take a line that is no peak of an open record; return the record that it ends, if any."""
         if not line or line.startswith(_COMMENT_MARKS):
             return None
-        word = line.upper() if len(line) < 16 else line
+        word = line.upper() if len(line) < 24 else line
         if word == b"BEGIN IONS":
             return self._begin(number)
         if word == b"END IONS":
             return self._end(number)
+        if word.startswith(b"END IONS") and word[8:].strip() == b"BEGIN IONS":
+            # Two files were joined of which the first had no line end behind its last line.
+            ended = self._end(number)
+            self._begin(number)
+            return ended
         if self.open is not None:
             pair = _as_pair(line)
             (self.open.peaks if pair is None else self.open.header).append(pair or line)

@@ -10,6 +10,7 @@ from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.fields import (
     parse_charge,
+    parse_collision_energy,
     parse_ion_mode,
     parse_ms_level,
     parse_precursor,
@@ -348,3 +349,35 @@ def test_a_record_without_peaks_takes_nothing_from_the_next(tmp_path: Path, head
     spectra, skips, _ = read_bytes(tmp_path, "x.msp", f"{head}\n{msp_record('b', 'SMILES: CCO')}")
     assert [(spectrum.query_id, spectrum.precursor_mz) for spectrum in spectra] == [("b", 181.07)]
     assert len(skips) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["END IONSBEGIN IONS", "END IONS BEGIN IONS", "end ions\tbegin ions"]
+)
+def test_files_joined_without_a_line_end_between_them(tmp_path: Path, line: str) -> None:
+    """All of the second record was taken for peaks of the first."""
+    content = mgf_record("a").removesuffix("END IONS\n") + mgf_record("b").replace(
+        "BEGIN IONS", line
+    )
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", content + mgf_record("c"))
+    assert ([s.query_id for s in spectra], skips) == (["a", "b", "c"], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "ev"), [("35,5", None), ("35,5 eV", None), ("20,40", 30.0), ("20, 40, 60", 40.0)]
+)
+def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
+    assert parse_collision_energy(text).ev == ev
+
+
+def test_a_precursor_with_a_mark_behind_it_is_one() -> None:
+    assert parse_precursor("195.0877;") == (195.0877, None, ())
+
+
+def test_two_fields_of_the_ion_species_that_differ(tmp_path: Path) -> None:
+    content = mgf_record("a", "ION=[M+Na]+", "ADDUCT=[M+H]+") + mgf_record(
+        "b", "ION=[M-H2O+H]+", "ADDUCT=[M+H-H2O]+"
+    )
+    (a, b), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert a.notes == ("first of several ion species taken ([M+Na]+, [M+H]+)",)
+    assert (a.adduct, b.notes) == ("[M+Na]+", ())
