@@ -20,15 +20,20 @@ Keto and enol forms, whose hydrogens move to carbon, stay as they are written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from math import comb
+from typing import NamedTuple
 
 from rdkit import Chem
 
+from specvae.molecules.records import records_of
+
 _SITES = {7: 3, 8: 2, 16: 2, 34: 2}  # atomic number -> valence
 _RING_SIZES = (5, 6)
+_HIGHEST_ORDER = 3  # of bonds whose types, as RDKit numbers them, are their orders
+_FIRST_BLOCK = 14  # letters of an InChIKey
 _MOST_PLACES = 5000  # of the hydrogens of a group; beyond, it stays as written
 _MOST_STEPS = 20_000  # of a search for double bonds
 _MOST_FORMS = 6  # of a group that are compared with the InChI as written
@@ -63,19 +68,17 @@ _RING_IMINE = -0.2
 _ACCEPTOR_IMINE = -0.5
 
 
-def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
+def settle_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     """Return the molecule with its mobile hydrogens in their places; itself if they are there.
 
     Parameters
     ----------
     mol
         Sanitised, of one component; it is not changed.
+    inchi
+        The InChI that the molecule was read from, if it was: InChI is asked less often then.
     """
-    if not mol.HasSubstructMatch(_NEEDED):
-        return mol
-    if not mol.HasSubstructMatch(_SUSPECT) and not (
-        mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE)
-    ):
+    if not _may_be_elsewhere(mol):
         return mol
     kekule = Chem.RWMol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=True)
@@ -90,8 +93,11 @@ def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
     moved = [group for group, form in zip(groups, best, strict=True) if form]
     if all(_is_certain(group, mol) for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
         return settled
+    found = _first_block(settled)
+    if inchi and found == Chem.InchiToInchiKey(inchi)[:_FIRST_BLOCK]:  # type: ignore[no-untyped-call]
+        return settled
     wanted = _first_block(mol)
-    if _first_block(settled) == wanted:
+    if found == wanted:
         return settled
     # Some group of them is none by InChI's rules, at least not in that form.
     chosen: list[tuple[_Group, _Form | None]] = []
@@ -101,6 +107,14 @@ def settle_hydrogens(mol: Chem.Mol) -> Chem.Mol:
                 chosen.append((group, form))
                 break
     return _with_forms(kekule, chosen) if chosen else mol
+
+
+def _may_be_elsewhere(mol: Chem.Mol) -> bool:
+    """Return whether a molecule may have mobile hydrogens, by what takes microseconds to ask."""
+    return mol.HasSubstructMatch(_NEEDED) and (
+        mol.HasSubstructMatch(_SUSPECT)
+        or (mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE))
+    )
 
 
 def _is_certain(group: _Group, mol: Chem.Mol) -> bool:
@@ -128,8 +142,9 @@ def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]
 
 
 def _first_block(mol: Chem.Mol) -> str:
-    key: str = Chem.MolToInchiKey(mol)  # type: ignore[no-untyped-call]
-    return key[:14]
+    # Without stereochemistry, which is no part of it.
+    key: str = Chem.MolToInchiKey(mol, options="/SNon")  # type: ignore[no-untyped-call]
+    return key[:_FIRST_BLOCK]
 
 
 # The partner in a double bond of each atom that has one.
@@ -162,16 +177,81 @@ class _Group:
         return 0 < len(self.free) < len(self.sites)
 
 
+class _Atom(NamedTuple):
+    """What is asked about an atom."""
+
+    number: int
+    charge: int
+    n_radicals: int
+    valence: int
+
+    @classmethod
+    def of(cls, atom: Chem.Atom) -> _Atom:
+        return cls(
+            atom.GetAtomicNum(),
+            atom.GetFormalCharge(),
+            atom.GetNumRadicalElectrons(),
+            atom.GetTotalValence(),
+        )
+
+
+class _Drawn(NamedTuple):
+    """A molecule without aromatic bonds, taken from RDKit.
+
+    Parameters
+    ----------
+    atoms
+        Its atoms.
+    bonds
+        Of each bond both atoms and the order.
+    rings
+        The atoms of each ring, in their order around it.
+    """
+
+    atoms: list[_Atom]
+    bonds: list[tuple[int, int, float]]
+    rings: Sequence[Sequence[int]]
+
+
+_known_atoms: dict[bytes, _Atom] = {}
+"""Atoms by their records in RDKit's binary form: to ask for each of a molecule takes its time."""
+
+
+def _drawn(mol: Chem.Mol) -> _Drawn:
+    records = records_of(mol.ToBinary())
+    if records is None or any(bond[2] > _HIGHEST_ORDER for bond in records.bonds):
+        return _Drawn(
+            [_Atom.of(atom) for atom in mol.GetAtoms()],
+            [
+                (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondTypeAsDouble())
+                for bond in mol.GetBonds()
+            ],
+            mol.GetRingInfo().AtomRings(),
+        )
+    for index, atom in enumerate(records.atoms):
+        if atom not in _known_atoms:
+            _known_atoms[atom] = _Atom.of(mol.GetAtomWithIdx(index))
+    return _Drawn(
+        [_known_atoms[atom] for atom in records.atoms],
+        [(a, b, order) for a, b, order, _ in records.bonds],
+        records.rings,
+    )
+
+
 class _Groups:
     """Finds the groups of a molecule without aromatic bonds."""
 
     def __init__(self, mol: Chem.Mol) -> None:
-        self._mol = mol
+        self._atoms, bonds, self._rings = _drawn(mol)
         self._partner: dict[int, int] = {}
         self._blocked: set[int] = set()
-        for bond in mol.GetBonds():
-            a, b = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-            order = bond.GetBondTypeAsDouble()
+        self._around: list[list[int]] = [[] for _ in self._atoms]
+        self._orders: list[list[float]] = [[] for _ in self._atoms]
+        for a, b, order in bonds:
+            self._around[a].append(b)
+            self._around[b].append(a)
+            self._orders[a].append(order)
+            self._orders[b].append(order)
             if order == 2:
                 for one, other in ((a, b), (b, a)):
                     if one in self._partner:
@@ -179,19 +259,20 @@ class _Groups:
                     self._partner[one] = other
             elif order != 1:
                 self._blocked |= {a, b}
-        self._sites = {atom.GetIdx() for atom in mol.GetAtoms() if self._is_site(atom)}
+        self._sites = {index for index in range(len(self._atoms)) if self._is_site(index)}
         self._bonds: dict[int, set[int]] = {}
         self._ring_atoms: set[int] = set()
 
-    def _is_site(self, atom: Chem.Atom) -> bool:
-        valence = _SITES.get(atom.GetAtomicNum())
+    def _is_site(self, index: int) -> bool:
+        atom = self._atoms[index]
+        valence = _SITES.get(atom.number)
         return (
             valence is not None
-            and atom.GetIdx() not in self._blocked
-            and atom.GetFormalCharge() == 0
-            and atom.GetNumRadicalElectrons() == 0
-            and atom.GetDegree() < valence
-            and atom.GetTotalValence() == valence
+            and index not in self._blocked
+            and atom.charge == 0
+            and atom.n_radicals == 0
+            and len(self._around[index]) < valence
+            and atom.valence == valence
         )
 
     def find(self) -> Iterator[_Group]:
@@ -222,10 +303,10 @@ class _Groups:
         """Add conjugated rings with a nitrogen site, rings fused to them, and what is bound."""
         rings = [
             ring
-            for ring in self._mol.GetRingInfo().AtomRings()
+            for ring in self._rings
             if len(ring) in _RING_SIZES and all(map(self._is_conjugated, ring))
         ]
-        systems: list[list[tuple[int, ...]]] = []
+        systems: list[list[Sequence[int]]] = []
         for ring in rings:
             fused = [s for s in systems if any(len(set(ring) & set(other)) > 1 for other in s)]
             systems = [s for s in systems if s not in fused]
@@ -241,23 +322,22 @@ class _Groups:
                     self._add_bound(atom, place, ring, atoms)
 
     def _is_conjugated(self, index: int) -> bool:
-        atom = self._mol.GetAtomWithIdx(index)
         if index in self._blocked:
             return False
         if index in self._partner or index in self._sites:
             return True
         # Its lone pair takes part, though the atom itself keeps its bonds.
-        return atom.GetAtomicNum() in (7, 8, 16, 34) and atom.GetFormalCharge() == 0
+        return self._atoms[index].number in _SITES and self._atoms[index].charge == 0
 
-    def _add_bound(self, atom: int, place: int, ring: tuple[int, ...], system: set[int]) -> None:
+    def _add_bound(self, atom: int, place: int, ring: Sequence[int], system: set[int]) -> None:
         size = len(ring)
         distances = (1,) if size == 5 else (1, 3)
         beside = {ring[(place + step * sign) % size] for step in distances for sign in (1, -1)}
         if not beside & self._sites:
             return
-        for neighbour in self._mol.GetAtomWithIdx(atom).GetNeighbors():
-            if neighbour.GetIdx() in self._sites - system and atom not in self._sites:
-                self._connect(atom, neighbour.GetIdx())
+        for neighbour in self._around[atom] if atom not in self._sites else ():
+            if neighbour in self._sites and neighbour not in system:
+                self._connect(atom, neighbour)
 
     def _add_centres(self) -> None:
         """Add carbons and nitrogens that are double-bonded to one site and bound to another."""
@@ -265,10 +345,9 @@ class _Groups:
             centre = self._partner.get(site)
             if centre is None or centre in self._ring_atoms or centre in self._blocked:
                 continue
-            atom = self._mol.GetAtomWithIdx(centre)
-            if atom.GetAtomicNum() not in (6, 7) or atom.GetFormalCharge():
+            if self._atoms[centre].number not in (6, 7) or self._atoms[centre].charge:
                 continue
-            bound = [n.GetIdx() for n in atom.GetNeighbors() if n.GetIdx() in self._sites]
+            bound = [other for other in self._around[centre] if other in self._sites]
             if len(bound) > 1:
                 for other in bound:
                     self._connect(centre, other)
@@ -294,45 +373,43 @@ class _Groups:
                         self._bonds[other].discard(atom)
 
     def _cost(self, site: int, group: set[int]) -> float:
-        atom = self._mol.GetAtomWithIdx(site)
-        number = atom.GetAtomicNum()
+        number = self._atoms[site].number
         if number != 7:
             return _OXYGEN_HYDROGEN if number == 8 else _SULFUR_HYDROGEN
-        info = self._mol.GetRingInfo()
-        neighbours = list(atom.GetNeighbors())
+        neighbours = self._around[site]
         beside_carbonyl = sum(
-            any(n.GetIdx() in group and n.GetAtomicNum() != 7 for n in neighbour.GetNeighbors())
+            any(n in group and self._atoms[n].number != 7 for n in self._around[neighbour])
             for neighbour in neighbours
         )
         if site in self._ring_atoms:
             cost = _BESIDE_CARBONYL * beside_carbonyl
-            if not info.IsAtomInRingOfSize(site, 5):
+            if 5 not in self._rings_of(site):
                 return cost + _SIX_RING_HYDROGEN
-            fused = any(info.NumAtomRings(n.GetIdx()) > 1 for n in neighbours)
+            fused = any(len(self._rings_of(n)) > 1 for n in neighbours)
             return cost + _FIVE_RING_HYDROGEN + (_BESIDE_FUSION if fused else 0.0)
         # From here on costs are of the double bond, so they are negative for the hydrogen.
         cost = 0.0
-        if any(n.GetIdx() in self._ring_atoms for n in neighbours):
+        if any(n in self._ring_atoms for n in neighbours):
             cost += _IMINE_ON_RING
-        if info.NumAtomRings(site):
+        if self._rings_of(site):
             cost += _RING_IMINE
         elif len(neighbours) > 1:
             cost += _SUBSTITUTED_IMINE
-        if any(_is_acceptor(n, site) for n in neighbours):
+        if any(self._is_acceptor(n, site) for n in neighbours):
             cost += _ACCEPTOR_IMINE
         return -cost
 
+    def _rings_of(self, index: int) -> list[int]:
+        """Return the sizes of the rings that an atom is in."""
+        return [len(ring) for ring in self._rings if index in ring]
 
-def _is_acceptor(atom: Chem.Atom, site: int) -> bool:
-    """Return whether an atom draws electrons: of a nitro, cyano or sulfonyl group."""
-    if atom.GetFormalCharge() > 0:
-        return True
-    orders = [
-        bond.GetBondTypeAsDouble()
-        for bond in atom.GetBonds()
-        if bond.GetOtherAtomIdx(atom.GetIdx()) != site
-    ]
-    return 3.0 in orders or orders.count(2.0) > 1
+    def _is_acceptor(self, index: int, site: int) -> bool:
+        """Return whether an atom draws electrons: of a nitro, cyano or sulfonyl group."""
+        if self._atoms[index].charge > 0:
+            return True
+        pairs = zip(self._around[index], self._orders[index], strict=True)
+        orders = [order for other, order in pairs if other != site]
+        return 3.0 in orders or orders.count(2.0) > 1
 
 
 def _ranks(mol: Chem.Mol, groups: list[_Group]) -> list[int]:

@@ -371,7 +371,7 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
 
 
 def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
-    mol = _parsed(kind, text)
+    mol = parsed = _parsed(kind, text)
     n_components, is_complex = 1, False
     notes: tuple[str, ...] = ()
     # Text search first: splitting every molecule to find one component takes longer.
@@ -394,7 +394,7 @@ def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
         # neutral form had been written.
         mol = _read_again(rdMolStandardize.Uncharger().uncharge(mol), text)
-    settled = settle_hydrogens(mol)
+    settled = settle_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
     return (mol if settled is mol else _read_again(settled, text)), n_components, notes
 
 

@@ -138,6 +138,34 @@ def test_inchi_is_asked_only_where_its_answer_is_not_certain(
         assert Chem.MolToSmiles(settled) == Chem.MolToSmiles(Chem.MolFromSmiles(wanted))
 
 
+def test_the_inchi_that_was_read_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    inchi = Chem.MolToInchi(Chem.MolFromSmiles("Nc1nc[nH]c2ncnc1-2"))  # type: ignore[no-untyped-call]
+    expected = Molecule.parse(inchi=inchi).smiles
+    asked: list[str] = []
+    first_block = mobile_hydrogens._first_block
+
+    def counted(mol: Chem.Mol) -> str:
+        asked.append(Chem.MolToSmiles(mol))
+        return first_block(mol)
+
+    monkeypatch.setattr(mobile_hydrogens, "_first_block", counted)
+    assert Molecule.parse(inchi=inchi).smiles == expected
+    assert asked == [expected]
+    # One that says another compound decides nothing.
+    mol = Chem.MolFromInchi(inchi)  # type: ignore[no-untyped-call]
+    settled = settle_hydrogens(mol, "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3")
+    assert Chem.MolToSmiles(settled) == expected
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_groups_are_the_same_where_rdkit_is_asked_for_each_atom(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Molecule.parse(smiles).smiles for smiles in SPELLINGS[name]]
+    monkeypatch.setattr(mobile_hydrogens, "records_of", lambda _: None)
+    assert [Molecule.parse(smiles).smiles for smiles in SPELLINGS[name]] == found
+
+
 @pytest.mark.parametrize("smiles", KEPT)
 def test_other_hydrogens_stay(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
