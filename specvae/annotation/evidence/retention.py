@@ -1,0 +1,214 @@
+"""Retention times as evidence: a candidate should leave the column when its query did.
+
+A structure has an index of retention, which is linear in the bits of its fingerprint and in its
+composition (`RetentionIndex`); it was fitted once to the retention times of many laboratories. What
+an index means on the column at hand, the run itself tells (`RetentionLine`): the times of its
+queries against the indices of their candidates, each counted by its chance of being right by all
+other evidence. So no standards are needed, no gradient, and no unit of time. Times that do not
+follow the indices make a line with a wide spread, which says nothing.
+
+The evidence for a candidate is half of the log-likelihood ratio of the query's time, given its
+index, against any time of the run, and at most `LARGEST` nats either way. Half, since the line is
+fitted to the same queries, and isomers retain alike (docs/research.md, section 18).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from specvae.annotation.evidence.fingerprint import log_likelihoods
+
+INDEX_FILE = Path(__file__).with_name("retention_index.safetensors")
+"""The index that comes with the program, fitted by ``specvae bench retention``."""
+
+COMPOSITION = (
+    "C", "H", "N", "O", "S", "P", "F", "halogens", "unsaturation", "log_carbons", "root_polar",
+)  # fmt: skip
+"""What counts of a formula; see `composition_of`."""
+
+FEWEST_QUERIES = 20
+"""Runs of fewer queries with a time have no line: scores of a few queries must not depend on which
+others are in the file, and so few show little."""
+
+LARGEST = 1.0  # nats
+_WEIGHT = 0.5
+# The line's spread and its share of outliers as of ten queries before the first: of the run's own
+# variance, a third is left in laboratories of one method.
+_N_PRIOR, _VARIANCE, _OUTLIERS = 10.0, 0.35, 0.05
+_FEWEST_OUTLIERS, _MOST_OUTLIERS = 0.01, 0.5
+_RIDGE = 1e-3
+_N_STEPS = 30
+_CHANCES = 0.9  # scores are a little too sure of themselves
+
+_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
+
+
+@dataclass(frozen=True, eq=False)
+class RetentionIndex:
+    """An index of retention on reversed phases: the higher, the later.
+
+    Attributes
+    ----------
+    bits
+        float64 (n_bits,): what each bit of a `morgan4096` fingerprint adds.
+    composition
+        float64 (n,): what each number of `COMPOSITION` adds.
+    """
+
+    bits: NDArray[np.float64]
+    composition: NDArray[np.float64]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the index that `bench retention` wrote."""
+        arrays = load_file(path)
+        return cls(arrays["bits"].astype(np.float64), arrays["composition"].astype(np.float64))
+
+    def of(self, packed: NDArray[np.uint8], formulas: Sequence[str]) -> NDArray[np.float64]:
+        """Return the indices of structures, float64 (n,); equal ones are equal to the last digit.
+
+        Parameters
+        ----------
+        packed
+            Fingerprints, uint8 (n, n_bytes), little-endian bits.
+        formulas
+            Of the structures.
+        """
+        # A sum of what the bits add is a log-likelihood but for a constant.
+        sums = log_likelihoods(packed, self.bits) + np.logaddexp(0.0, self.bits).sum()
+        return sums + np.array([_added(self.composition.tobytes(), f) for f in formulas])
+
+
+@lru_cache(maxsize=1)
+def standard_index() -> RetentionIndex:
+    """Return the index that comes with the program."""
+    return RetentionIndex.load(INDEX_FILE)
+
+
+@lru_cache(maxsize=1 << 16)
+def composition_of(formula: str) -> tuple[float, ...]:
+    """Return the numbers of `COMPOSITION` for a formula in Hill order.
+
+    Elements by their number of atoms; all halogens; rings and double bonds; the logarithm of one
+    more than the carbon atoms, and the root of the nitrogen and oxygen atoms.
+    """
+    atoms: dict[str, int] = {}
+    for element, number in _COUNT.findall(formula):
+        atoms[element] = atoms.get(element, 0) + int(number or 1)
+    c, h, n, o, s, p, f = (atoms.get(element, 0) for element in COMPOSITION[:7])
+    halogens = f + sum(atoms.get(element, 0) for element in ("Cl", "Br", "I"))
+    unsaturation = c - (h + halogens) / 2 + (n + p) / 2 + 1
+    numbers = (c, h, n, o, s, p, f, halogens, unsaturation, np.log1p(c), np.sqrt(n + o))
+    return tuple(map(float, numbers))
+
+
+@lru_cache(maxsize=1 << 16)
+def _added(weights: bytes, formula: str) -> float:
+    # By one product a formula: what equal candidates get must not depend on how many there are.
+    return float(np.frombuffer(weights) @ np.array(composition_of(formula)))
+
+
+@dataclass(frozen=True)
+class RetentionLine:
+    """The retention times of one run against the indices of its compounds.
+
+    A time t of a compound of index x is ``(1 - e) N(t; a + b x, v) + e N(t; 0, 1)``, with times in
+    standard deviations of the run's from their mean.
+
+    Attributes
+    ----------
+    mean, deviation
+        Of the run's retention times, in their unit.
+    intercept, slope
+        a and b.
+    variance
+        v: 1 where indices say nothing of times.
+    outliers
+        e.
+    n_queries
+        To which it was fitted.
+    """
+
+    mean: float
+    deviation: float
+    intercept: float
+    slope: float
+    variance: float
+    outliers: float
+    n_queries: int
+
+    @classmethod
+    def fit(
+        cls,
+        times: Sequence[float],
+        indices: Sequence[NDArray[np.float64]],
+        scores: Sequence[NDArray[np.float64]],
+    ) -> Self | None:
+        """Return the most likely line of a run, by expectation and maximisation.
+
+        None where fewer than `FEWEST_QUERIES` have a time, or all have the same.
+
+        Parameters
+        ----------
+        times
+            Of the queries that state one.
+        indices, scores
+            Of their candidates, float64 (n_candidates,) a query; scores in nats by all other
+            evidence.
+        """
+        deviation = float(np.std(times)) if len(times) >= FEWEST_QUERIES else 0.0
+        if not deviation > 0.0:
+            return None
+        mean = float(np.mean(times))
+        lengths = [len(of_query) for of_query in indices]
+        starts = np.cumsum([0, *lengths[:-1]])
+        y = np.repeat((np.array(times) - mean) / deviation, lengths)
+        x = np.concatenate(indices)
+        chances = np.concatenate([_chances(of_query) for of_query in scores])
+        intercept, slope, variance, outliers = 0.0, 0.0, 1.0, _OUTLIERS
+        weights = chances
+        for _ in range(_N_STEPS):
+            total = weights.sum()
+            mean_x, mean_y = weights @ x / total, weights @ y / total
+            slope = float(
+                weights @ ((x - mean_x) * (y - mean_y)) / (weights @ (x - mean_x) ** 2 + _RIDGE)
+            )
+            intercept = float(mean_y - slope * mean_x)
+            rest = y - intercept - slope * x
+            variance = float((weights @ rest**2 + _N_PRIOR * _VARIANCE) / (total + _N_PRIOR))
+            likely = (1.0 - outliers) * _ratios(y, rest, variance)
+            joint = chances * (likely + outliers)
+            of_query = np.repeat(np.add.reduceat(joint, starts), lengths)
+            weights = joint / of_query * likely / (likely + outliers)
+            n_out = len(times) - weights.sum()
+            share = (n_out + _N_PRIOR * _OUTLIERS) / (len(times) + _N_PRIOR)
+            outliers = float(np.clip(share, _FEWEST_OUTLIERS, _MOST_OUTLIERS))
+        return cls(mean, deviation, intercept, slope, variance, outliers, len(times))
+
+    def evidence(self, time: float, indices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the evidence for candidates of these indices, float64 (n_candidates,), nats."""
+        y = (time - self.mean) / self.deviation
+        rest = y - (self.intercept + self.slope * indices)
+        likely = (1.0 - self.outliers) * _ratios(y, rest, self.variance)
+        return np.clip(_WEIGHT * np.log(likely + self.outliers), -LARGEST, LARGEST)
+
+
+def _ratios(
+    y: NDArray[np.float64] | float, rest: NDArray[np.float64], variance: float
+) -> NDArray[np.float64]:
+    """Return how much likelier times are by the line than as any time of the run."""
+    return np.asarray(np.exp(0.5 * (y * y - rest * rest / variance)) / np.sqrt(variance))
+
+
+def _chances(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    odds = np.exp(_CHANCES * (scores - scores.max()))
+    return np.asarray(odds / odds.sum())
