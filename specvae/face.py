@@ -84,6 +84,7 @@ class Model:
         try_adducts: str | None = None,
         library: Files = (),
         use_library: bool = True,
+        use_retention_times: bool = True,
         merge_by: str | None = None,
         rescore: int | None = None,
         n_jobs: int | None = None,
@@ -118,6 +119,8 @@ class Model:
             for this call beside the model's own.
         use_library
             Whether the model's own library counts.
+        use_retention_times
+            Whether the retention times that spectra state count.
         merge_by
             Field by which spectra are of one feature and get one answer, such as ``FEATURE_ID``.
         rescore
@@ -159,6 +162,7 @@ class Model:
                 try_adducts=try_adducts,
                 library=_paths(library),
                 use_library=use_library,
+                use_retention_times=use_retention_times,
                 merge_by=merge_by,
                 rescore=rescore,
                 n_jobs=n_jobs,

@@ -420,4 +420,5 @@ def _provenance(queries: Sequence[Path], ranking: Ranking, run: RankingRun) -> d
         "program": header.program or "unknown",
         **({"library": ", ".join(map(str, options.library))} if options.library else {}),
         **({"library of the model": "not used"} if not options.use_library else {}),
+        **({"retention times": "not used"} if not options.use_retention_times else {}),
     }

@@ -20,7 +20,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "model-kind", "preset", "fingerprint", "supervision", "epochs",
     ),
     "Ranking": (
-        "ppm", "formula", "elements", "rank-by", "rescore", "in-list", "known",
+        "ppm", "formula", "elements", "rank-by", "rescore",
+        "no-retention-times", "in-list", "known",
     ),
     "Server": ("host", "port", "token", "max-upload", "keep"),
     "Output": (

@@ -78,6 +78,10 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "specvae_bench.paper.commands:mnist_captions",
         "A stand-in for cub-captions, made from MNIST.",
     ),
+    "retention": (
+        "specvae_bench.laboratories.retention_command:retention",
+        "Fit the index by which retention times become evidence.",
+    ),
     "retrieval": (
         "specvae_bench.retrieval.command:retrieval",
         "Compare methods of ranking candidates on a fold.",

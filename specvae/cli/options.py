@@ -339,6 +339,16 @@ def share_options(function: Decorated) -> Decorated:
     )(function)
 
 
+def retention_option(function: Decorated) -> Decorated:
+    """Add ``--no-retention-times``."""
+    return click.option(
+        "--no-retention-times",
+        is_flag=True,
+        help="Ignore the retention times that queries state. By default each candidate's structure "
+        "is compared with its query's time, by what the run's other queries show of the column.",
+    )(function)
+
+
 def require_calibrated(model: Path, probability: ProbabilityModel | None, option: str) -> None:
     """Fail if the model has no probabilities, which `option` needs.
 

@@ -19,6 +19,7 @@ from specvae.cli.options import (
     model_option,
     query_filter_options,
     require_calibrated,
+    retention_option,
     share_options,
     strict_option,
     try_adducts_option,
@@ -137,7 +138,11 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def gathered(**values: Any) -> None:  # noqa: ANN401
-        values |= {"n_jobs": values.pop("jobs"), "use_library": not values.pop("no_library")}
+        values |= {
+            "n_jobs": values.pop("jobs"),
+            "use_library": not values.pop("no_library"),
+            "use_retention_times": not values.pop("no_retention_times"),
+        }
         asked = {
             field.name: values.pop(field.name)
             for field in fields(RunOptions)
@@ -150,6 +155,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
         device_option,
         strict_option,
         share_options,
+        retention_option,
         library_options,
         try_adducts_option,
         assumption_options,

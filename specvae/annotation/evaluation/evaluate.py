@@ -146,12 +146,12 @@ def evaluate(
             missed = rank_of_truth(block, np.empty(0), None)
             kept.append(_PendingQuery(outcome.query_id, block, None, None, missed))
     settlement = annotator.settlement
-    known = settlement.share_of_known(lists, known)
+    run = settlement.of_run(lists, known)
     log_odds = np.array(
         [
             probabilities.log_odds_in_list
             for scores in lists
-            if (probabilities := settlement.probabilities(settlement.settle(scores, known)))
+            if (probabilities := settlement.probabilities(settlement.settle(scores, run)))
         ]
     )
     ranks: list[TruthRank] = []
@@ -160,7 +160,7 @@ def evaluate(
         if query.scores is None:
             ranks.append(query.blind)
             continue
-        settled = settlement.settle(query.scores, known)
+        settled = settlement.settle(query.scores, run)
         ranks.append(rank_of_truth(query.block, settled.scores, query.place))
         if (probabilities := settlement.probabilities(settled)) is not None:
             chances = probabilities.given_in_list

@@ -17,6 +17,8 @@ from specvae.annotation.evidence.fragment_score import (
 )
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, SCALE, EvidencePool, defaults
+from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.evidence.retention import standard_index
 from specvae.annotation.library.header import StoredEvidence
 
 
@@ -69,6 +71,7 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
         weights,
         own_spectra,
         stored.fingerprint,
+        standard_index() if stored.fingerprint == ANALOGUE_FINGERPRINT else None,
     )
 
 

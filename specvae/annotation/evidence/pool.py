@@ -19,8 +19,9 @@ A candidate's score is a weighted sum of four kinds of evidence (a log-linear po
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
 standardised over the list at hand. The weights were fitted once (`DEFAULTS_FILE`). What the library
 says assumes that half of a run's queries are compounds that it knows; `Evidence.settled` takes the
-share that the run itself shows. The exponential of the score, divided by its sum, is a distribution
-over the candidates.
+share that the run itself shows. Where queries state their retention times, that of the run is added
+too (`specvae.annotation.evidence.retention`). The exponential of the score, divided by its sum, is
+a distribution over the candidates.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import refit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
+from specvae.annotation.evidence.retention import RetentionIndex, standard_index
 from specvae.annotation.library.library import Library
 from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
@@ -135,6 +137,12 @@ class Evidence:
         Share of known compounds among a run's queries that the scores assume.
     prior
         float64 (n_candidates,): what is added to the sum of the parts, nats; None: nothing.
+    retention_index
+        float64 (n_candidates,): when each should leave the column, by no unit; None for a query
+        without a retention time.
+    retention
+        float64 (n_candidates,): evidence of the retention time, nats, which is added too; None
+        until the run's times are known, or where they say nothing.
     """
 
     raw: NDArray[np.float64]
@@ -145,6 +153,8 @@ class Evidence:
     own: OwnSpectra | None = None
     share: float = 0.5
     prior: NDArray[np.float64] | None = None
+    retention_index: NDArray[np.float64] | None = None
+    retention: NDArray[np.float64] | None = None
 
     @classmethod
     def from_raw(
@@ -156,6 +166,8 @@ class Evidence:
         share: float = 0.5,
         own: OwnSpectra | None = None,
         prior: NDArray[np.float64] | None = None,
+        retention_index: NDArray[np.float64] | None = None,
+        retention: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
 
@@ -165,14 +177,33 @@ class Evidence:
         parts[measured, EVIDENCE_KINDS.index("library")] += math.log(share) - math.log1p(-share)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
         scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
-        if prior is not None:
-            scores = scores + prior
-        return cls(raw, parts, scores, measured, analogues, own, share, prior)
+        for added in (prior, retention):
+            if added is not None:
+                scores = scores + added
+        return cls(
+            raw, parts, scores, measured, analogues, own, share, prior, retention_index, retention
+        )
 
-    def settled(self, weights: Mapping[str, float], share: float) -> Evidence:
-        """Return the same evidence for a run with another share of known compounds."""
+    def settled(
+        self,
+        weights: Mapping[str, float],
+        share: float,
+        retention: NDArray[np.float64] | None = None,
+    ) -> Evidence:
+        """Return the same evidence for what a run shows.
+
+        That is its share of known compounds, and the evidence of the query's retention time.
+        """
         return Evidence.from_raw(
-            self.raw, weights, self.measured, self.analogues, share, self.own, self.prior
+            self.raw,
+            weights,
+            self.measured,
+            self.analogues,
+            share,
+            self.own,
+            self.prior,
+            self.retention_index,
+            retention,
         )
 
     def leading_kinds(self) -> list[str | None]:
@@ -208,7 +239,7 @@ class Comparison:
         float64 (n_candidates,): their weighted sum and the prior, nats.
     is_broken
         bool (n_candidates,): whose fragments are compared with the query.
-    measured, analogues, own, prior
+    measured, analogues, own, prior, retention_index
         As in `Evidence`.
     """
 
@@ -220,6 +251,7 @@ class Comparison:
     analogues: tuple[Analogue, ...]
     own: OwnSpectra
     prior: NDArray[np.float64] | None
+    retention_index: NDArray[np.float64] | None
 
     @property
     def broken(self) -> CandidateSet:
@@ -249,6 +281,8 @@ class EvidencePool:
         Coefficients of the evidence of own spectra.
     fingerprint
         Layout by which analogues and candidates are compared.
+    retention
+        Index of retention of structures, by fingerprints of that layout; None: times say nothing.
     """
 
     index: AnalogueIndex
@@ -259,6 +293,7 @@ class EvidencePool:
     weights: Mapping[str, float] = field(default_factory=lambda: dict(defaults().weights))
     own_spectra: OwnSpectraRatio = field(default_factory=lambda: defaults().own_spectra)
     fingerprint: str = ANALOGUE_FINGERPRINT
+    retention: RetentionIndex | None = field(default_factory=standard_index)
 
     @classmethod
     def from_library(
@@ -475,6 +510,11 @@ class EvidencePool:
             analogues,
             OwnSpectra.find(self.index, query, likeness, own),
             prior,
+            (
+                None
+                if self.retention is None or query.retention_time is None
+                else self.retention.of(packed, candidates.formula.tolist())
+            ),
         )
 
     def evidence(self, compared: Comparison, fragment_scores: NDArray[np.float64]) -> Evidence:
@@ -487,6 +527,7 @@ class EvidencePool:
             compared.analogues,
             own=compared.own,
             prior=compared.prior,
+            retention_index=compared.retention_index,
         )
 
     def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:

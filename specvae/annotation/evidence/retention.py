@@ -85,7 +85,9 @@ class RetentionIndex:
         """
         # A sum of what the bits add is a log-likelihood but for a constant.
         sums = log_likelihoods(packed, self.bits) + np.logaddexp(0.0, self.bits).sum()
-        return sums + np.array([_added(self.composition.tobytes(), f) for f in formulas])
+        weights = self.composition.tobytes()
+        added = np.array([_added(weights, formula) for formula in formulas], dtype=np.float64)
+        return np.asarray(sums + added)
 
 
 @lru_cache(maxsize=1)
@@ -193,6 +195,15 @@ class RetentionLine:
             share = (n_out + _N_PRIOR * _OUTLIERS) / (len(times) + _N_PRIOR)
             outliers = float(np.clip(share, _FEWEST_OUTLIERS, _MOST_OUTLIERS))
         return cls(mean, deviation, intercept, slope, variance, outliers, len(times))
+
+    def summary(self) -> str:
+        """Return what the line says of the run, as a line for the user."""
+        follows = max(0.0, 1.0 - self.variance)
+        return (
+            f"retention times: those of {self.n_queries:,} queries follow their candidates' "
+            f"structures by {follows:.0%} of the variance, and count in scores "
+            "(--no-retention-times ignores them)"
+        )
 
     def evidence(self, time: float, indices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the evidence for candidates of these indices, float64 (n_candidates,), nats."""

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import error_ppm
 from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
 from specvae.annotation.ranking.result import (
     LEADING_EVIDENCE,
+    TERMS,
     Annotation,
     Answer,
     QueryResult,
@@ -39,8 +39,9 @@ TERM_NAMES = {
     "analogues": "similar compounds of the library",
     "fragments": "fragments",
     "library": "own library spectra",
+    "retention": "retention time",
 }
-"""What the report calls the kinds of evidence."""
+"""What the report calls the terms of a score."""
 
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
@@ -141,14 +142,14 @@ def why_first(answer: Answer) -> str:
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     moved = {
         kind: a - b
-        for kind, a, b in zip(EVIDENCE_KINDS, first.terms, second.terms, strict=True)
+        for kind, a, b in zip(TERMS, first.terms, second.terms, strict=True)
         if abs(a - b) >= LEAST_DIFFERENCE
     }
     moves = ", ".join(
         f"{TERM_NAMES[kind]} {signed(value)}"
         for kind, value in sorted(moved.items(), key=lambda item: -abs(item[1]))
     )
-    silent = [TERM_NAMES[kind] for kind in EVIDENCE_KINDS if kind not in moved]
+    silent = [TERM_NAMES[TERMS[n]] for n in _shown(first, second) if TERMS[n] not in moved]
     sentence = (
         f"{lead}: {moves}." if moves else f"{lead}: every kind of evidence moves it by little."
     )
@@ -205,16 +206,23 @@ def _candidate(
 
 
 def _terms(first: Annotation, second: Annotation | None) -> list[list[Any]]:
-    """Return a row for each kind of evidence: name, terms of both in nats, whether it had a say."""
+    """Return a row for each term: name, terms of both in nats, whether it had a say."""
     rows = []
-    for n, kind in enumerate(EVIDENCE_KINDS):
-        if not first.terms:
-            break
+    for n in _shown(first, second):
         ours = round(first.terms[n], 4)
         theirs = round(second.terms[n], 4) if second is not None and second.terms else None
         has_say = theirs is not None and abs(first.terms[n] - second.terms[n]) >= LEAST_DIFFERENCE  # type: ignore[union-attr]
-        rows.append([TERM_NAMES[kind], ours, theirs, has_say])
+        rows.append([TERM_NAMES[TERMS[n]], ours, theirs, has_say])
     return rows
+
+
+def _shown(first: Annotation, second: Annotation | None) -> list[int]:
+    """Return the places of the terms that are shown: that of the retention time if it counts."""
+    if not first.terms:
+        return []
+    last = len(TERMS) - 1
+    counts = first.terms[last] != 0.0 or (second is not None and second.terms[last:] != (0.0,))
+    return list(range(last + counts))
 
 
 def _explained(

@@ -217,6 +217,12 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "raw": None if evidence is None else packed(evidence.raw),
         "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
         "prior": None if evidence is None or evidence.prior is None else packed(evidence.prior),
+        "retention_time": draft.lists.retention_time,
+        "retention_index": (
+            None
+            if evidence is None or evidence.retention_index is None
+            else packed(evidence.retention_index)
+        ),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
         "annotations": [
@@ -250,9 +256,15 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     else:
         raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
         measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
-        prior = None if data.get("prior") is None else unpacked(data["prior"], np.float64)
-        evidence = Evidence.from_raw(raw, weights, measured, analogues, prior=prior)
-        lists = ListScores(evidence.scores, data["n_peaks"], evidence)
+        # Parts written earlier have no prior, and no retention times.
+        prior, index = (
+            None if data.get(name) is None else unpacked(data[name], np.float64)
+            for name in ("prior", "retention_index")
+        )
+        evidence = Evidence.from_raw(
+            raw, weights, measured, analogues, prior=prior, retention_index=index
+        )
+        lists = ListScores(evidence.scores, data["n_peaks"], evidence, data.get("retention_time"))
     query = _to_query(data["query"])
     rows = np.array(data["rows"], np.int64)
     return Draft(query, lists, rows, annotations, data["top"], analogues)

@@ -125,6 +125,11 @@ class Annotator:
         changed.evidence_pool = pool
         return changed
 
+    def ignoring_retention_times(self) -> Annotator:
+        """Return the same model, to which queries' retention times say nothing."""
+        pool = self.evidence_pool
+        return self if pool is None else self.with_evidence(replace(pool, retention=None))
+
     @property
     def calibration_source(self) -> str:
         """What probabilities were fitted to, as a phrase: few models are calibrated themselves."""

@@ -34,6 +34,8 @@ class RunOptions:
         Files of spectra, or of encoded ones (``.h5``), that are remembered for this run.
     use_library
         Whether the model's own library counts.
+    use_retention_times
+        Whether queries' retention times count.
     merge_by
         Field by which spectra are of one feature and get one answer; None: each gets its own.
     shard
@@ -69,6 +71,7 @@ class RunOptions:
     known: float | None = None
     library: tuple[Path, ...] = ()
     use_library: bool = True
+    use_retention_times: bool = True
     merge_by: str | None = None
     shard: tuple[int, int] | None = None
     formula: str | None = None

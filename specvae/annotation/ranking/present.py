@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.evidence.retention import LARGEST
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
-from specvae.annotation.ranking.settlement import Settlement, log_odds_of
+from specvae.annotation.ranking.settlement import RunState, Settlement, log_odds_of
 from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet, is_whole_key
 from specvae.molecules.molecule import Molecule
@@ -24,10 +26,11 @@ _N_ANALOGUES = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """A ranked query as it is kept until the run's share of known compounds is settled.
+    """A ranked query as it is kept until it is known what all queries of the run show.
 
-    That share moves all measured candidates against all others, so that the best of either kind are
-    kept, with the scores of all.
+    The share of known compounds moves all measured candidates against all others, so that the best
+    of either kind are kept, with the scores of all; and a retention time moves each by `LARGEST` at
+    most, so that candidates are kept which are not farther than that from being shown.
 
     Attributes
     ----------
@@ -57,16 +60,16 @@ class Draft:
     explainer: Explainer | None = None
 
     def answer(
-        self, settlement: Settlement, share: float, annotator: Annotator | None = None
+        self, settlement: Settlement, run: RunState, annotator: Annotator | None = None
     ) -> Answer:
-        """Return what is shown, given the share of queries that the library knows.
+        """Return what is shown, given what all queries of the run show.
 
         Probabilities take it for sure that the list holds the truth; what all queries say of that
         is for `specvae.annotation.ranking.in_list.settle_share` to add.
         """
-        lists = settlement.settle(self.lists, share)
+        lists = settlement.settle(self.lists, run)
         probabilities = settlement.probabilities(lists)
-        parts = None if lists.evidence is None else lists.evidence.parts
+        terms = None if lists.evidence is None else _terms(lists.evidence)
         # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
         # candidates were listed must not decide which of them the user sees first.
         order = np.argsort(-lists.scores[self.rows], kind="stable")
@@ -80,7 +83,7 @@ class Draft:
                 probability=(
                     None if probabilities is None else float(probabilities.given_in_list[row])
                 ),
-                terms=() if parts is None else tuple(parts[row].tolist()),
+                terms=() if terms is None else tuple(terms[row].tolist()),
             )
             for place, row, rank in zip(order, rows, ranks, strict=True)
         )
@@ -129,7 +132,8 @@ def draft(
     kinds = [kind for kind in (order[measured[order]], order[~measured[order]]) if len(kind)]
     # The best is explained against the second, which may not be shown itself.
     n_kept = None if top is None else max(top, 2) if explained else top
-    kept = np.concatenate([kind[:n_kept] for kind in kinds])
+    reach = 0.0 if ranked.list_scores.retention_index is None else 2.0 * LARGEST
+    kept = np.concatenate([kind[: _n_near(ranked.scores[kind], n_kept, reach)] for kind in kinds])
     rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
     shown = candidates.select(rows)
     molecules = _structures(shown, drawn=drawn)
@@ -170,6 +174,25 @@ def draft(
         () if evidence is None else evidence.analogues[:_N_ANALOGUES],
         Explainer.of(ranked, rows) if explained else None,
     )
+
+
+def _terms(evidence: Evidence) -> NDArray[np.float64]:
+    """Return the terms of all candidates' scores, (n_candidates, n_terms)."""
+    added = np.zeros(len(evidence.scores)) if evidence.retention is None else evidence.retention
+    return np.column_stack([evidence.parts, added])
+
+
+def _n_near(scores: NDArray[np.float64], n_shown: int | None, reach: float) -> int:
+    """Return how many of the best candidates may be among the first `n_shown` in the end.
+
+    `scores` (n,) fall; each may yet change by so much that two of them change places which are not
+    farther than `reach` from each other.
+    """
+    if n_shown is None or n_shown >= len(scores):
+        return len(scores)
+    if reach == 0.0:
+        return n_shown
+    return int(np.searchsorted(-scores, reach - scores[n_shown - 1], side="right"))
 
 
 def _ions(query: Query, candidates: CandidateSet) -> list[Adduct | None]:

@@ -267,7 +267,10 @@ def _ranked(
             candidates,
             packed,
             ListScores(
-                scores if evidence is None else evidence.scores, query.spectrum.n_peaks, evidence
+                scores if evidence is None else evidence.scores,
+                query.spectrum.n_peaks,
+                evidence,
+                query.spectrum.retention_time,
             ),
             blind_scores,
             predicted[0],

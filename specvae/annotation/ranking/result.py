@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -21,7 +21,10 @@ from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
 
-TERM_COLUMNS = tuple(f"{kind}_nats" for kind in EVIDENCE_KINDS)
+TERMS = (*EVIDENCE_KINDS, "retention")
+"""The terms of a score: by kind of evidence, and what the query's retention time adds."""
+
+TERM_COLUMNS = tuple(f"{term}_nats" for term in TERMS)
 """Columns of the terms of the score."""
 
 LEADING_EVIDENCE = {kind: kind for kind in EVIDENCE_KINDS} | {"library": "library match"}
@@ -135,18 +138,33 @@ class ListScores:
     evidence
         All kinds of evidence for the candidates; None for a model that ranks by the predicted
         fingerprint alone.
+    retention_time
+        Of the query, s; None where it states none.
     """
 
     scores: NDArray[np.float64]
     n_peaks: int
     evidence: Evidence | None = None
+    retention_time: float | None = None
 
-    def settled(self, weights: Mapping[str, float], share: float) -> ListScores:
-        """Return the same for a run with another share of queries that the library knows."""
+    @property
+    def retention_index(self) -> NDArray[np.float64] | None:
+        """When the candidates should leave the column; None where that is not asked."""
+        if self.evidence is None or self.retention_time is None:
+            return None
+        return self.evidence.retention_index
+
+    def settled(
+        self,
+        weights: Mapping[str, float],
+        share: float,
+        retention: NDArray[np.float64] | None = None,
+    ) -> ListScores:
+        """Return the same for what a run shows; see `Evidence.settled`."""
         if self.evidence is None:
             return self
-        evidence = self.evidence.settled(weights, share)
-        return ListScores(evidence.scores, self.n_peaks, evidence)
+        evidence = self.evidence.settled(weights, share, retention)
+        return replace(self, scores=evidence.scores, evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,8 +264,8 @@ class Annotation:
     formula
         As standardised; None where the structure is not known.
     terms
-        Terms of the score in nats, in the order of `EVIDENCE_KINDS`; empty for a model that ranks
-        by the predicted fingerprint alone.
+        Terms of the score in nats, in the order of `TERMS`; that of a retention time which says
+        nothing is 0. Empty for a model that ranks by the predicted fingerprint alone.
     leading
         The kind of evidence that raises the candidate most (`Evidence.leading_kinds`).
     match

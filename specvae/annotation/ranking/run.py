@@ -158,6 +158,8 @@ class RankingRun:
             n_jobs=options.n_jobs,
             progress=self._progress,
         )
+        if not options.use_retention_times:
+            self.annotator = self.annotator.ignoring_retention_times()
         self._restriction = Restriction.of(options.formula, options.elements, options.exclude)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(
@@ -398,20 +400,22 @@ def finish(
         Explains the best candidates, where the drafts have what that takes; None: nothing does.
     """
     drafts = list(drafts)
-    of_known = settlement.share_of_known((d.lists for d in drafts if isinstance(d, Draft)), known)
+    of_run = settlement.of_run([d.lists for d in drafts if isinstance(d, Draft)], known)
     results: list[QueryResult] = [
-        d.answer(settlement, of_known, annotator) if isinstance(d, Draft) else d for d in drafts
+        d.answer(settlement, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
     ]
     model = settlement.probability
+    said = [] if of_run.line is None else [of_run.line.summary()]
     if model is None or not any(isinstance(result, Answer) for result in results):
-        return Results(results)
+        return Results(results, lines=tuple(said))
     results, share = settle_share(model, results, in_list)
-    share_known = None if settlement.weights is None else of_known
+    share_known = None if settlement.weights is None else of_run.known
     lines = summary_lines(model, results, share, in_list is None, least, share_known)
     estimated = {} if in_list is not None else {"--in-list": share}
     if known is None and settlement.weights is not None:
-        estimated["--known"] = of_known
+        estimated["--known"] = of_run.known
     lines += dependence_lines(estimated)
+    lines += said
     if least is not None:
         results = [keep_probable(result, least) for result in results]
     return Results(results, share, (f"probabilities: {calibration_source}", *lines))

@@ -1,12 +1,13 @@
 """What the queries of a run tell together, and the scores and probabilities that follow from it.
 
-Two numbers are of a run, not of a query: the share of queries whose compound the library knows,
-and the share of lists that hold their truth. Either is estimated once, from all queries.
+Some numbers are of a run, not of a query: the share of queries whose compound the library knows,
+the line of their retention times, and the share of lists that hold their truth. Each is estimated
+once, from all queries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,25 @@ from specvae.annotation.evidence.known_share import (
     within_limits,
 )
 from specvae.annotation.evidence.list_features import feature_row
+from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What all queries of a run show of each of them.
+
+    Attributes
+    ----------
+    known
+        Share of queries whose compound the library knows.
+    line
+        Of their retention times; None where these say nothing.
+    """
+
+    known: float = DEFAULT_SHARE
+    line: RetentionLine | None = None
 
 
 @dataclass(frozen=True)
@@ -37,20 +55,40 @@ class Settlement:
     weights: Mapping[str, float] | None
     probability: ProbabilityModel | None
 
-    def share_of_known(self, lists: Iterable[ListScores], given: float | None = None) -> float:
-        """Return the share of queries whose compound the library knows, from all of a run.
+    def of_run(self, lists: Sequence[ListScores], known: float | None = None) -> RunState:
+        """Return what all queries of a run show.
 
-        `given` is taken in its place, so that a query does not depend on the others of its run.
+        Parameters
+        ----------
+        lists
+            Of the queries, in their order, at a share of one half of known compounds.
+        known
+            Is taken as the share of known compounds, so that a query does not depend on the others
+            of its run.
         """
-        if given is not None:
-            return within_limits(given)
         if self.weights is None:
-            return DEFAULT_SHARE
-        return share_of_known(each.evidence for each in lists if each.evidence is not None)
+            return RunState()
+        if known is None:
+            share = share_of_known(each.evidence for each in lists if each.evidence is not None)
+        else:
+            share = within_limits(known)
+        timed = [each for each in lists if each.retention_index is not None]
+        settled = [each.settled(self.weights, share) for each in timed]
+        line = RetentionLine.fit(
+            [each.retention_time for each in timed if each.retention_time is not None],
+            [each.retention_index for each in timed if each.retention_index is not None],
+            [each.scores for each in settled],
+        )
+        return RunState(share, line)
 
-    def settle(self, lists: ListScores, share: float) -> ListScores:
-        """Return a query's scores for the share of known compounds that the run shows."""
-        return lists if self.weights is None else lists.settled(self.weights, share)
+    def settle(self, lists: ListScores, run: RunState) -> ListScores:
+        """Return a query's scores for what the run shows."""
+        if self.weights is None:
+            return lists
+        time, index = lists.retention_time, lists.retention_index
+        if run.line is None or time is None or index is None:
+            return lists.settled(self.weights, run.known)
+        return lists.settled(self.weights, run.known, run.line.evidence(time, index))
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return what settled scores say of each candidate, and of the list."""
