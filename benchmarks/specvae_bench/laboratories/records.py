@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -32,6 +32,12 @@ LABORATORY = "laboratory"
 """The default of ``--by``: what stands between the first and the last part of an accession."""
 
 _CACHE_VERSION = 1
+_NUMBERS = (
+    "precursor_mz",
+    "collision_energy",
+    "normalized_collision_energy",
+    "retention_time",
+)
 _ACCESSION = re.compile(r'"?accession=([^"]+)"?')
 
 Strings = NDArray[np.str_]
@@ -51,11 +57,13 @@ class Records:
         float64 (n,), Th.
     query_id, adduct, ion_mode, instrument_type, group
         Text (n,), empty where the record says nothing; the group is what folds are made by.
-    collision_energy, normalized_collision_energy
-        float64 (n,), eV and percent; NaN where not known.
+    collision_energy, normalized_collision_energy, retention_time
+        float64 (n,), eV, percent and seconds; NaN where not known.
+    stated
+        Text (n,): first block of the InChIKey that the record itself states.
     compound
-        int64 (n,): index into the following two.
-    first_blocks, smiles
+        int64 (n,): index into the following three.
+    first_blocks, smiles, formulas
         One per InChIKey first block, in order of first appearance.
     """
 
@@ -70,9 +78,12 @@ class Records:
     group: Strings
     collision_energy: NDArray[np.float64]
     normalized_collision_energy: NDArray[np.float64]
+    retention_time: NDArray[np.float64]
+    stated: Strings
     compound: NDArray[np.int64]
     first_blocks: Strings
     smiles: Strings
+    formulas: Strings
 
     def __len__(self) -> int:
         return len(self.compound)
@@ -94,8 +105,18 @@ class Records:
             ms_level=2,
             collision_energy=number(self.collision_energy[row]),
             normalized_collision_energy=number(self.normalized_collision_energy[row]),
+            retention_time=number(self.retention_time[row]),
             instrument_type=str(self.instrument_type[row]) or None,
         )
+
+    def of_others(self, excluded: Collection[str]) -> NDArray[np.int64]:
+        """Return the rows of other compounds than these first blocks, ascending.
+
+        A record's own key counts too: where it and the structure disagree, either may be meant.
+        """
+        named = sorted(excluded)
+        kept = ~np.isin(self.first_blocks[self.compound], named) & ~np.isin(self.stated, named)
+        return np.flatnonzero(kept)
 
     @cached_property
     def signs(self) -> NDArray[np.int8]:
@@ -146,14 +167,16 @@ def read_records(paths: Sequence[Path], by: str, console: Console) -> Records:
                 index[molecule.first_block] = len(index)
                 rows["first_blocks"].append(molecule.first_block)
                 rows["smiles"].append(molecule.smiles)
+                rows["formulas"].append(molecule.formula)
             rows["compound"].append(index[molecule.first_block])
             rows["offsets"].append(rows["offsets"][-1] + spectrum.n_peaks)
             rows["mz"].append(spectrum.mz)
             rows["intensity"].append(spectrum.intensity)
             rows["group"].append(group_of(spectrum, by))
+            rows["stated"].append(spectrum.first_block or "")
             for name in ("query_id", "adduct", "ion_mode", "instrument_type"):
                 rows[name].append(getattr(spectrum, name) or "")
-            for name in ("precursor_mz", "collision_energy", "normalized_collision_energy"):
+            for name in _NUMBERS:
                 value = getattr(spectrum, name)
                 rows[name].append(np.nan if value is None else value)
         console.log(f"library: {report.summary()}")
@@ -166,7 +189,8 @@ def read_records(paths: Sequence[Path], by: str, console: Console) -> Records:
             for name, values in rows.items()
         }
 
-    arrays = cached_arrays("records", paths, {"by": by}, build)
+    columns = [field.name for field in fields(Records)]
+    arrays = cached_arrays("records", paths, {"by": by, "columns": columns}, build)
     return Records(**arrays)
 
 

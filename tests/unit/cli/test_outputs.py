@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from specvae_bench.folds import casmi, holdout
 from specvae_bench.laboratories import command as laboratories
+from specvae_bench.laboratories import retention_command as retention
 from specvae_bench.retrieval import command as retrieval
 from specvae_bench.supervision import command as supervision
 
@@ -94,6 +95,7 @@ PATHS: dict[str, Paths] = {
         files=laboratories.FIT_FILES,
         needed=("--fit",),
     ),
+    "bench retention": Paths(("--spectra", "--exclude", "--config"), files=retention.FILES),
     "bench retrieval": Paths((*_FOLD, "--model", "--config"), files=retrieval.FILES),
     "bench supervision": Paths(
         (*_FOLD, "--unpaired-molecules", "--config"), files=supervision.FILES
