@@ -201,8 +201,7 @@ class RetentionLine:
         follows = max(0.0, 1.0 - self.variance)
         return (
             f"retention times: those of {self.n_queries:,} queries follow their candidates' "
-            f"structures by {follows:.0%} of the variance, and count in scores "
-            "(--no-retention-times ignores them)"
+            f"structures by {follows:.0%} of the variance, and count in scores"
         )
 
     def evidence(self, time: float, indices: NDArray[np.float64]) -> NDArray[np.float64]:

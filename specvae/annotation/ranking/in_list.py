@@ -188,21 +188,26 @@ def _doubts(
     return [line]
 
 
-def dependence_lines(estimated: Mapping[str, float]) -> list[str]:
+def dependence_lines(estimated: Mapping[str, float], *, timed: bool = False) -> list[str]:
     """Return what is said of probabilities that depend on the other queries of a file.
 
     Parameters
     ----------
     estimated
         Option -> the share that was estimated from all queries, as the option was not given.
+    timed
+        Whether the queries' retention times count.
     """
-    if not estimated:
+    if not estimated and not timed:
         return []
-    options = " ".join(f"{option} {share:.3g}" for option, share in estimated.items())
-    verb = "keeps" if len(estimated) == 1 else "keep"
+    options = [f"{option} {share:.3g}" for option, share in estimated.items()]
+    if timed:
+        options.append("--no-retention-times")
+    times = " and by their retention times" if timed else ""
+    verb = "keeps" if len(options) == 1 else "keep"
     line = (
-        "probabilities depend on the other queries of the file, from which shares are estimated: "
-        f"{options} {verb} them fixed"
+        "probabilities depend on the other queries of the file, by the shares that they show"
+        f"{times}: {' '.join(options)} {verb} them fixed"
     )
     return [line]
 

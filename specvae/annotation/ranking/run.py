@@ -414,8 +414,8 @@ def finish(
     estimated = {} if in_list is not None else {"--in-list": share}
     if known is None and settlement.weights is not None:
         estimated["--known"] = of_run.known
-    lines += dependence_lines(estimated)
     lines += said
+    lines += dependence_lines(estimated, timed=of_run.line is not None)
     if least is not None:
         results = [keep_probable(result, least) for result in results]
     return Results(results, share, (f"probabilities: {calibration_source}", *lines))

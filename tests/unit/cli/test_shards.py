@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from shard_examples import write_run
 
+from specvae.annotation.evidence import retention
 from specvae.annotation.output.journal import RunJournal
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Unranked
@@ -59,6 +60,27 @@ def test_parts_make_the_bytes_of_one_run(
     done = CliRunner().invoke(merge, [*map(str, parts), "-o", str(output)])
     assert done.exception is None, done.output
     assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--top", "1"), ("--merge-by", "FEATURE_ID"), ("--no-retention-times",)]
+)
+def test_parts_have_the_retention_times_of_one_run(
+    run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(retention, "FEWEST_QUERIES", 3)
+    whole = run("whole.csv", *options)
+    parts = [str(run(f"part-{i}.jsonl", "--shard", f"{i}/3", *options)) for i in (1, 2, 3)]
+    done = CliRunner().invoke(merge, [*parts, "-o", str(tmp_path / "all.csv")])
+    assert done.exception is None, done.output
+    assert (tmp_path / "all.csv").read_bytes() == whole.read_bytes()
+    with whole.open(encoding="utf-8", newline="") as stream:
+        said = {float(row["retention_nats"] or 0.0) for row in csv.DictReader(stream)}
+    assert (said == {0.0}) is ("--no-retention-times" in options)
+    assert ("retention times: those of" in done.stderr) is ("--no-retention-times" not in options)
 
 
 def test_merging_says_what_one_run_says(run: Callable[..., Path], tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -
     assert (bit["fragment"], bit["gain"], bit["first"]) == ("CN", 1.2, True)
 
 
+def test_a_retention_time_is_shown_where_it_counts(tmp_path: Path) -> None:
+    answer = explained()
+    first, second = answer.annotations
+    late = replace(first, terms=(*first.terms[:4], 0.75))
+    shown = Page(source([replace(answer, annotations=(late, second))], tmp_path)).json["d1"]
+    assert shown["terms"][4][:2] == ["retention time", 0.75]
+    assert "retention time +0.75" in shown["why"]
+
+
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:
     """Atoms are numbered as in the canonical SMILES, however the candidate was written."""
     backwards = "O=c1c2c(n(C)c(=O)n1C)ncn2C"

@@ -93,6 +93,8 @@ def test_what_would_keep_probabilities_fixed_is_said() -> None:
     (line,) = dependence_lines({"--in-list": 0.91234, "--known": 0.5})
     assert line.startswith("probabilities depend on the other queries of the file")
     assert line.endswith(": --in-list 0.912 --known 0.5 keep them fixed")
+    (line,) = dependence_lines({}, timed=True)
+    assert line.endswith(" and by their retention times: --no-retention-times keeps them fixed")
 
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:

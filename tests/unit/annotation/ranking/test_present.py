@@ -8,6 +8,7 @@ from annotation_examples import tiny_annotator
 from ranking_examples import QUERY
 
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking import present
 from specvae.annotation.ranking.annotator import Annotator
@@ -18,6 +19,7 @@ from specvae.annotation.ranking.result import (
     ListScores,
     Ranked,
 )
+from specvae.annotation.ranking.settlement import RunState
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
 
@@ -54,7 +56,7 @@ def evidence(library: list[float], measured: list[bool]) -> Evidence:
 
 def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
     settlement = replace(annotator.settlement, weights=WEIGHTS)
-    return draft(annotator, ranked, top).answer(settlement, share, annotator)
+    return draft(annotator, ranked, top).answer(settlement, RunState(share), annotator)
 
 
 def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> None:
@@ -86,7 +88,7 @@ def test_ties_share_the_worst_rank_and_stand_in_order_of_keys(
 def test_probabilities_are_those_of_the_shown_candidates(annotator: Annotator) -> None:
     settlement = replace(annotator.settlement, probability=FLAT)
     ranked = scored([-2.0, -1.0, -1.5])
-    answer = draft(annotator, ranked, 2).answer(settlement, 0.5)
+    answer = draft(annotator, ranked, 2).answer(settlement, RunState())
     chances = settlement.probabilities(ranked.list_scores)
     assert chances is not None
     expected = chances.given_in_list[[1, 2]].tolist()
@@ -114,6 +116,38 @@ def test_a_draft_gives_what_settled_scores_give(
     assert [row.score for row in answer.annotations] == settled.scores[order].tolist()
     worst = [(settled.scores >= score).sum() for score in settled.scores[order]]
     assert [row.rank for row in answer.annotations] == worst
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, None])
+def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
+    annotator: Annotator, top: int | None
+) -> None:
+    rng = np.random.default_rng(2)
+    found = Evidence.from_raw(
+        np.column_stack([rng.normal(size=40), np.zeros((40, len(EVIDENCE_KINDS) - 1))]),
+        WEIGHTS,
+        np.arange(40) % 3 == 0,
+        retention_index=rng.normal(size=40),
+    )
+    listed = ListScores(found.scores, 2, found, retention_time=400.0)
+    keys = np.array([f"{n:014d}-UHFFFAOYSA-N" for n in range(40)], dtype=object)
+    text = np.full(40, "C", dtype=object)
+    ranked = replace(
+        scored([0.0] * 40),
+        candidates=CandidateSet(text, np.full(40, 16.0), inchikey=keys, name=text, id=text),
+        packed=np.zeros((40, 512), np.uint8),
+        list_scores=listed,
+    )
+    line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
+    settlement = replace(annotator.settlement, weights=WEIGHTS)
+    answer = draft(annotator, ranked, top).answer(settlement, RunState(0.3, line), annotator)
+    assert found.retention_index is not None
+    times = line.evidence(400.0, found.retention_index)
+    settled = listed.settled(WEIGHTS, 0.3, times)
+    order = np.argsort(-settled.scores, kind="stable")[:top]
+    assert [row.inchikey for row in answer.annotations] == keys[order].tolist()
+    assert [row.score for row in answer.annotations] == settled.scores[order].tolist()
+    assert [row.terms[-1] for row in answer.annotations] == times[order].tolist()
 
 
 def test_only_a_report_is_explained(annotator: Annotator) -> None:

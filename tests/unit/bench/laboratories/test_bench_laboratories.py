@@ -39,6 +39,7 @@ from specvae.annotation.evaluation.hits import TruthRank
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
 from specvae.annotation.evidence.pool import DEFAULTS_FILE, defaults
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
+from specvae.annotation.ranking.result import ListScores
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.spectra.spectrum import Spectrum
@@ -284,8 +285,9 @@ def test_what_a_run_promises(library: Path, structures: Path) -> None:
     (evidence,) = dict(memory.evidence(query)).values()
     place = int(np.flatnonzero(table.smiles == PROPANOL)[0])
     promises = Promises()
+    lists = ListScores(evidence.scores, 2, evidence)
     for truth in (place, None):
-        promises.add([evidence], [2], [truth], memory.pool.weights)
+        promises.add([lists], [truth], memory.pool.weights)
     assert promises.right == [1.0, 0.0]
     assert promises.probability[0] == promises.probability[1]
     # The truth is the best candidate; "not listed" has what no candidate has, this one at most.
