@@ -255,6 +255,8 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     """Yield what a reader of the figures must know."""
     if evaluation.probabilities is not None:
         yield f"probabilities: {annotator.calibration_source}"
+    if evaluation.line is not None:
+        yield evaluation.line.summary()
     for text, names in (
         ("queries have no row in the truth file and are not evaluated", evaluation.unknown_queries),
         ("rows of the truth file have no query and are not evaluated", evaluation.missing_queries),

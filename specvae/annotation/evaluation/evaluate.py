@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of_truth, summarise
 from specvae.annotation.evaluation.reliability import summarise_probabilities
+from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
@@ -74,6 +75,8 @@ class Evaluation:
     probabilities
         How far the probabilities can be trusted; None unless the model is calibrated and has
         ranked a query.
+    line
+        Of the queries' retention times; None where these say nothing.
     """
 
     query_ids: tuple[str, ...]
@@ -83,6 +86,7 @@ class Evaluation:
     missing_queries: tuple[str, ...]
     trained_on: Mapping[str, str]
     probabilities: Probabilities | None = None
+    line: RetentionLine | None = None
 
     def figures(self, seed: int) -> dict[str, Any]:
         """Return the figures of the command-line contract; `seed` is of the bootstrap."""
@@ -176,6 +180,7 @@ def evaluate(
         tuple(query_id for query_id in truth if query_id not in seen),
         {query.query_id: query.block for query in kept if query.block in trained},
         _probabilities(annotator.probability, log_odds, given, in_list),
+        run.line,
     )
 
 

@@ -92,9 +92,9 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
     assert tuple(rows[0]) == COLUMNS
     assert rows[1] == [
         "q1", "1", *CAFFEINE, "-1.5", "", "2", "195.0877", "[M+H]+", "ok",
-        "", "", "", "3", *[""] * 12,
+        "", "", "", "3", *[""] * 13,
     ]  # fmt: skip
-    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 16]
+    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 17]
     assert len(rows) == 4
 
 
