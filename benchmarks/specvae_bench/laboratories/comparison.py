@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import rank_of_truth
-from specvae.annotation.evidence.known_share import settle
 from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.result import ListScores
+from specvae.annotation.ranking.settlement import Settlement
 from specvae.cli.console import Console
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
@@ -30,6 +31,7 @@ from specvae_bench.laboratories.folds import (
 )
 from specvae_bench.laboratories.lists import long_lists
 from specvae_bench.laboratories.methods import (
+    WITHOUT_TIMES,
     ListedQuery,
     Memory,
     Scores,
@@ -39,6 +41,7 @@ from specvae_bench.laboratories.methods import (
 from specvae_bench.laboratories.records import Records, read_records, read_structures
 from specvae_bench.laboratories.reliability import LISTED, LISTS, STRUCK, Promises, struck
 from specvae_bench.laboratories.report import Run, figures
+from specvae_bench.laboratories.retention import Structures, learn_index, times_of
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,10 @@ def compare(
         "reporting": list(REPORTING),
         "n_library_spectra": len(records),
         "n_library_compounds": len(records.smiles),
+        "n_queries_with_times": {
+            fold.group: sum(query.spectrum.retention_time is not None for query in fold.queries)
+            for fold in folds
+        },
         "candidates_median": float(np.median(candidates)),
         "candidates_mean": float(np.mean(candidates)),
         "models": {
@@ -196,28 +203,35 @@ def compare(
 def rank_folds(
     records: Records,
     packed: NDArray[np.uint8],
-    folds: Iterable[Fold],
+    folds: Sequence[Fold],
     seed: int,
     console: Console,
 ) -> dict[str, Run]:
     """Return the runs of each kind of query, and of the mixture.
 
     The queries of one kind and laboratory are one run, which shows its own share of known
-    compounds; so is the mixture of each laboratory, which `seed` draws.
+    compounds and the line of its retention times; so is the mixture of each laboratory, which
+    `seed` draws. Where queries have times, the program's own rankings stand there a second time,
+    without them.
     """
     runs: dict[str, Run] = {}
+    has_times = any(
+        query.spectrum.retention_time is not None for fold in folds for query in fold.queries
+    )
     for fold in folds:
-        memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
+        memory = memory_of(fold, records, packed, has_times)
         scored = _score(fold, memory, struck(fold.kinds, seed, fold.group), console)
         for kind, members in runs_of(fold.group, fold.kinds, seed).items():
             ranked = [n for n in members if len(fold.queries[n].candidates)]
             run = runs.setdefault(kind, Run([], {}, {}))
             settled = {}
             for method, evidence in scored.evidence.items():
-                of_run = settle([evidence[n] for n in ranked], memory.pool.weights)
-                settled[method] = dict(zip(ranked, (e.scores for e in of_run), strict=True))
                 cut = scored.cut.get(method, {})
-                _promise(run, method, fold, ranked, evidence, cut, memory)
+                for name, is_timed in _with_and_without_times(method, has_times):
+                    whole = {n: _lists(fold, n, evidence[n], is_timed) for n in ranked}
+                    shorter = {n: _lists(fold, n, cut[n], is_timed) for n in ranked if n in cut}
+                    settled[name] = _settled_scores(whole, memory.pool.weights)
+                    _promise(run, name, fold, whole, shorter, memory.pool.weights)
             run.groups.extend([fold.group] * len(members))
             for method, found in {**scored.scores, **settled}.items():
                 run.ranks.setdefault(method, []).extend(
@@ -225,6 +239,34 @@ def rank_folds(
                     for n in members
                 )
     return {kind: runs[kind] for kind in (*KINDS, HALF) if kind in runs}
+
+
+def memory_of(fold: Fold, records: Records, packed: NDArray[np.uint8], has_times: bool) -> Memory:
+    """Return all other laboratories as a library, with an index of retention learned from them."""
+    rows = np.flatnonzero(records.group != fold.group)
+    index = None
+    if has_times:
+        structures = Structures(packed, records.formulas.tolist())
+        index, _ = learn_index(times_of(records, rows), structures)
+    return Memory(records, rows, packed, index)
+
+
+def _with_and_without_times(method: str, has_times: bool) -> list[tuple[str, bool]]:
+    return [(method, True), *([(f"{method}, {WITHOUT_TIMES}", False)] if has_times else [])]
+
+
+def _lists(fold: Fold, n: int, evidence: Evidence, is_timed: bool) -> ListScores:
+    spectrum = fold.queries[n].spectrum
+    time_of = spectrum.retention_time if is_timed else None
+    return ListScores(evidence.scores, spectrum.n_peaks, evidence, time_of)
+
+
+def _settled_scores(
+    lists: Mapping[int, ListScores], weights: Mapping[str, float]
+) -> dict[int, Scores]:
+    settlement = Settlement(weights, None)
+    of_run = settlement.of_run(list(lists.values()))
+    return {n: settlement.settle(each, of_run).scores for n, each in lists.items()}
 
 
 class _MethodScores(NamedTuple):
@@ -261,20 +303,17 @@ def _promise(
     run: Run,
     method: str,
     fold: Fold,
-    ranked: Sequence[int],
-    evidence: Mapping[int, Evidence],
-    cut: Mapping[int, Evidence],
-    memory: Memory,
+    whole: Mapping[int, ListScores],
+    cut: Mapping[int, ListScores],
+    weights: Mapping[str, float],
 ) -> None:
     """Add what a method promises of a run: with all truths that are listed, and without some."""
     promises = run.promises.setdefault(method, {name: Promises() for name in LISTS})
-    n_peaks = [fold.queries[n].spectrum.n_peaks for n in ranked]
     for name, shorter in ((LISTED, {}), (STRUCK, cut)):
         promises[name].add(
-            [shorter.get(n, evidence[n]) for n in ranked],
-            n_peaks,
-            [None if n in shorter else fold.places[n] for n in ranked],
-            memory.pool.weights,
+            [shorter.get(n, each) for n, each in whole.items()],
+            [None if n in shorter else fold.places[n] for n in whole],
+            weights,
         )
 
 

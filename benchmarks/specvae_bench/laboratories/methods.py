@@ -18,6 +18,7 @@ from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_sc
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.annotation.evidence.pool import Evidence, EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.evidence.retention import RetentionIndex
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.molecules.candidates import CandidateSet
@@ -29,6 +30,9 @@ from specvae_bench.retrieval.lookups import TOLERANCE_DA, frequency_logits
 
 EVERYTHING = "everything"
 """The program's own ranking without a network: analogues, fragments and own spectra."""
+
+WITHOUT_TIMES = "without retention times"
+"""What is added to a method's name where it ignores when its queries left the column."""
 
 OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY = (
     "own spectra, our cosine",
@@ -90,6 +94,8 @@ class Memory:
         int64 (n,): those that are remembered.
     packed
         Fingerprints of the records' compounds, uint8 (n_compounds, n_bytes).
+    retention
+        Index by which retention times become evidence; None: they are ignored.
     """
 
     def __init__(
@@ -97,9 +103,10 @@ class Memory:
         records: Records,
         rows: NDArray[np.int64],
         packed: NDArray[np.uint8],
+        retention: RetentionIndex | None = None,
     ) -> None:
         self._records = records
-        self.pool = pool_of(records, rows, packed)
+        self.pool = pool_of(records, rows, packed, retention)
         self._blind = frequency_logits(self.pool.fingerprints, ANALOGUE_FINGERPRINT)
         order = np.argsort(records.compound[rows], kind="stable")
         compounds, starts = np.unique(records.compound[rows][order], return_index=True)
@@ -172,8 +179,17 @@ def _weigh(
     )
 
 
-def pool_of(records: Records, rows: NDArray[np.int64], packed: NDArray[np.uint8]) -> EvidencePool:
-    """Return the program's evidence with some of the records as its library."""
+def pool_of(
+    records: Records,
+    rows: NDArray[np.int64],
+    packed: NDArray[np.uint8],
+    retention: RetentionIndex | None = None,
+) -> EvidencePool:
+    """Return the program's evidence with some of the records as its library.
+
+    The index of retention that comes with the program is no part of it: it was fitted to these
+    records, whichever they are.
+    """
     kept, compound = np.unique(records.compound[rows], return_inverse=True)
     return EvidencePool(
         AnalogueIndex(
@@ -186,6 +202,7 @@ def pool_of(records: Records, rows: NDArray[np.int64], packed: NDArray[np.uint8]
         records.smiles[kept].tolist(),
         packed[kept],
         standard_scorers(),
+        retention=retention,
     )
 
 

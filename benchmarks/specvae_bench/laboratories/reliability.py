@@ -10,7 +10,6 @@ import numpy as np
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evaluation.reliability import summarise_probabilities
-from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.ranking.probability import default_probability, in_list_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.settlement import Settlement
@@ -34,6 +33,9 @@ class Promises:
         Probability of what turned out to be true, "not listed" included.
     share_in_list, share_known
         What each run estimated, in the order of the runs.
+    line_variance
+        Of each run: the share of the variance of its retention times that indices of its candidates
+        leave; None where times say nothing.
     """
 
     probability: list[float] = field(default_factory=list)
@@ -41,36 +43,36 @@ class Promises:
     outcome: list[float] = field(default_factory=list)
     share_in_list: list[float] = field(default_factory=list)
     share_known: list[float] = field(default_factory=list)
+    line_variance: list[float | None] = field(default_factory=list)
 
     def add(
         self,
-        evidence: Sequence[Evidence],
-        n_peaks: Sequence[int],
+        lists: Sequence[ListScores],
         places: Sequence[int | None],
         weights: Mapping[str, float],
     ) -> None:
-        """Add the queries of a run, with the shares that they show and the program's probabilities.
+        """Add the queries of a run, with what it shows and the program's probabilities.
 
         Parameters
         ----------
-        evidence
+        lists
             Of each query, at a share of known compounds of one half.
-        n_peaks, places
-            Number of peaks, and index of the truth among the candidates; None where it is absent.
+        places
+            Index of the truth among the candidates; None where it is absent.
         weights
             Of the kinds of evidence.
         """
         model = default_probability()
         settlement = Settlement(weights, model)
-        lists = [ListScores(e.scores, n, e) for e, n in zip(evidence, n_peaks, strict=True)]
-        known = settlement.share_of_known(lists)
-        settled = [settlement.settle(of_query, known) for of_query in lists]
+        of_run = settlement.of_run(lists)
+        settled = [settlement.settle(of_query, of_run) for of_query in lists]
         found = [settlement.probabilities(of_query) for of_query in settled]
         log_odds = np.array([of_query.log_odds_in_list for of_query in found if of_query])
         share = model.estimate_share(log_odds)
         held = in_list_probability(log_odds, share).tolist()
-        self.share_known.append(known)
+        self.share_known.append(of_run.known)
         self.share_in_list.append(share)
+        self.line_variance.append(None if of_run.line is None else of_run.line.variance)
         for of_query, given, q, place in zip(settled, found, held, places, strict=True):
             assert given is not None, "the model of probabilities is there"
             best = float(q * given.given_in_list.max())
@@ -90,6 +92,7 @@ class Promises:
             "hit_at_1": float(np.mean(self.right)) if self.right else float("nan"),
             "share_in_list": self.share_in_list,
             "share_known": self.share_known,
+            "line_variance": self.line_variance,
         }
 
 
