@@ -23,7 +23,7 @@ Lists = list[NDArray[np.float64]]
 def indices(*smiles: str) -> list[float]:
     molecules = [Molecule.parse(text) for text in smiles]
     packed = fingerprints(molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
-    return standard_index().of(packed, [m.formula for m in molecules]).tolist()
+    return [*map(float, standard_index().of(packed, [m.formula for m in molecules]))]
 
 
 def run(

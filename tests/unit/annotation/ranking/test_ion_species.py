@@ -19,6 +19,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.result import Cause, Ranked, Unranked
+from specvae.annotation.ranking.settlement import RunState
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -55,7 +56,7 @@ def test_each_candidate_has_the_adduct_of_its_mass(
         (found,) = ranked(annotator, queries, source, assumed=tried)
         assert isinstance(found, Ranked)
         assert said(found) == "ok; adduct not stated, tried [M+H]+, [M+NH4]+"
-        answer = draft(annotator, found, None).answer(annotator.settlement, 0.5)
+        answer = draft(annotator, found, None).answer(annotator.settlement, RunState())
         cells = {str(row["formula"]): row for row in rows(answer)}
         shares = dict(zip(("C8H13N5O2", "C8H10N4O2"), log_shares(tried.tried), strict=True))
         assert cells.keys() == shares.keys()
@@ -79,7 +80,7 @@ def test_parts_keep_the_adducts(tmp_path: Path, annotator: Annotator) -> None:
     again = outcome_from_json(json.loads(json.dumps(outcome_to_json(made))), None)
     assert isinstance(again, Draft)
     settlement = annotator.settlement
-    assert [*rows(again.answer(settlement, 0.5))] == [*rows(made.answer(settlement, 0.5))]
+    assert [*rows(again.answer(settlement, RunState()))] == [*rows(made.answer(settlement, RunState()))]
 
 
 @pytest.mark.parametrize(
