@@ -79,8 +79,8 @@ def test_parts_keep_the_adducts(tmp_path: Path, annotator: Annotator) -> None:
     made = draft(annotator, found, None, explained=False)
     again = outcome_from_json(json.loads(json.dumps(outcome_to_json(made))), None)
     assert isinstance(again, Draft)
-    settlement = annotator.settlement
-    assert [*rows(again.answer(settlement, RunState()))] == [*rows(made.answer(settlement, RunState()))]
+    settlement, run = annotator.settlement, RunState()
+    assert [*rows(again.answer(settlement, run))] == [*rows(made.answer(settlement, run))]
 
 
 @pytest.mark.parametrize(
