@@ -22,7 +22,7 @@ from specvae.annotation.training.inputs import TrainFiles
 from specvae.annotation.training.record import MODEL_FILE
 from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.settings import preset_config
-from specvae.errors import InputError
+from specvae.errors import ConfigError, InputError
 from specvae.files import temporary_folder
 from specvae.progress import Bars, Progress, Silence, in_notebook
 from specvae.report import ReadReport
@@ -51,7 +51,9 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 Files = str | Path | Iterable[str | Path]
-Spectra: TypeAlias = "str | Path | Iterable[Spectrum | matchms.Spectrum]"
+Spectra: TypeAlias = (
+    "str | Path | Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
+)
 Candidates: TypeAlias = "str | Path | pd.DataFrame | Iterable[str]"
 
 
@@ -147,6 +149,8 @@ class Model:
         ConfigError
             If an adduct is unknown or a number is out of range.
         """
+        if top is not None and top < 1:
+            raise ConfigError(f"top: found {top}, wanted a number above 0, or None for all")
         with _candidates_file(candidates) as path:
             return self._annotate(
                 spectra,
@@ -347,9 +351,11 @@ def train(
     return load(output, device)
 
 
-def _ours(spectra: Iterable[Spectrum | matchms.Spectrum]) -> list[Spectrum]:
+def _ours(
+    spectra: Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum],
+) -> list[Spectrum]:
     """Return spectra of either kind as ours; those of matchms each under a name of its own."""
-    given = list(spectra)
+    given = list(spectra) if isinstance(spectra, Iterable) else [spectra]
     if all(isinstance(spectrum, Spectrum) for spectrum in given):
         return [spectrum for spectrum in given if isinstance(spectrum, Spectrum)]
     return list(
@@ -377,10 +383,13 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
             raise InputError("candidates: wanted a path, a DataFrame or SMILES as text")
         candidates = pd.DataFrame({"smiles": listed})
     folder = temporary_folder()
+    path = folder / "candidates.csv"
     try:
-        path = folder / "candidates.csv"
         candidates.to_csv(path, index=False)
         yield path
+    except InputError as error:
+        # Nobody has seen the temporary file.
+        raise InputError(str(error).replace(str(path), "candidates")) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

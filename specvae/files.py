@@ -93,6 +93,11 @@ def with_sources(text: str) -> str:
 _HDF5_CAUSE = re.compile(r"errno = (\d+), error message = '([^']*)'")
 
 
+def is_pool(path: Path) -> bool:
+    """Return whether a file of structures is a pool (HDF5) and no table, by its name."""
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
 def open_unpacked(path: Path) -> BinaryIO:
     """Open a file for reading bytes, decompressing gzip whatever the file is called."""
     stream = path.open("rb")

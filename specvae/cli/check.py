@@ -15,7 +15,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.errors import InputError, SpecvaeError
-from specvae.files import with_sources
+from specvae.files import is_pool, with_sources
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check(files: tuple[Path, ...]) -> None:
 def _described(path: Path) -> Lines:
     from specvae.spectra.lines import sniff_format
 
-    if path.suffix.lower() == ".h5":
+    if is_pool(path):
         return _pool(path)
     try:
         kind = sniff_format(path)

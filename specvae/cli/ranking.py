@@ -25,6 +25,7 @@ from specvae.cli.options import (
     try_adducts_option,
 )
 from specvae.errors import InputError
+from specvae.files import is_pool
 from specvae.molecules.workers import end_waiting, start_ahead
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _is_long(path: Path) -> bool:
         n_bytes = path.stat().st_size
     except OSError:
         return False
-    return path.suffix != ".h5" and n_bytes * (4 if path.suffix == ".gz" else 1) > _LONG_BYTES
+    return not is_pool(path) and n_bytes * (4 if path.suffix == ".gz" else 1) > _LONG_BYTES
 
 
 def ranking_options(function: Callable[..., None]) -> Callable[..., None]:

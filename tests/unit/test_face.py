@@ -85,6 +85,21 @@ def test_wrong_arguments_are_one_line(model: specvae.Model, folder: Path) -> Non
         specvae.nothing  # noqa: B018
 
 
+def test_messages_on_candidates_in_memory_name_no_file(model: specvae.Model, folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^candidates: no column smiles or inchi"):
+        model.annotate(folder / "library.msp", pd.DataFrame({"structure": ["CCO"]}))
+    with pytest.raises(InputError, match=r"^candidates: no usable candidate"):
+        model.annotate(folder / "library.msp", ["CC("])
+    with pytest.raises(ConfigError, match=r"^top: found 0, wanted"):
+        model.annotate(folder / "library.msp", ["CCO"], top=0)
+
+
+def test_one_spectrum_needs_no_list(model: specvae.Model, folder: Path) -> None:
+    spectrum = specvae.read_spectra(folder / "library.msp")[0]
+    assert model.annotate(spectrum, [CAFFEINE]).equals(model.annotate([spectrum], [CAFFEINE]))
+    assert model.predict(spectrum).shape[0] == 1
+
+
 def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "q.mgf"
     path.write_text(

@@ -142,7 +142,10 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
             ValueError,
             zlib.error,
         ) as error:
-            raise InputError(f"{path}: no whole part of a run ({error!r})") from None
+            raise InputError(
+                f"{path}: no whole part of a run, wanted what 'specvae annotate --shard' writes "
+                f"({error!r})"
+            ) from None
         headers.append(header)
         placed.extend(found)
         _require_same_run(headers[0], header, paths[0], path)

@@ -14,6 +14,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
+from specvae.files import is_pool
 from specvae.molecules.candidates import (
     CandidatePool,
     CandidateSet,
@@ -79,7 +80,7 @@ class CandidateSource:
         self._cache = FingerprintCache()
         self._structures = StructureCache()
         self.graphs = GraphCache()
-        self._pool = CandidatePool.open(path, layout) if path.suffix == ".h5" else None
+        self._pool = CandidatePool.open(path, layout) if is_pool(path) else None
         if self._pool is not None and not self._pool.is_current:
             report.note("pool of an earlier version, whose structures may differ: build it again")
         if self._pool is not None and not self._pool.has_checksums:
@@ -209,7 +210,7 @@ def require_candidates(path: Path, layout: FingerprintLayout) -> None:
     InputError
         If it is missing, of another kind, or a table without structures.
     """
-    if path.suffix == ".h5":
+    if is_pool(path):
         CandidatePool.open(path, layout).close()
     else:
         next(read_cells(path, ReadReport()), None)

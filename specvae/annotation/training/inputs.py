@@ -23,6 +23,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
+from specvae.files import is_pool
 from specvae.molecules.candidates import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
 from specvae.molecules.molecule import Molecule
@@ -131,7 +132,7 @@ def require_usable(
     for path in (*files.spectra, *files.unpaired_spectra):
         read_spectra(path, ReadReport())  # looks at the file, and reads when it is iterated
     for path in files.unpaired_molecules:
-        if path.suffix == ".h5":
+        if is_pool(path):
             CandidatePool.open(path, layout).close()
         elif next(iter(read_rows(path, report := ReadReport())), None) is None:
             raise InputError(f"{path}: no usable structure ({report.nothing_read('structures')})")
@@ -286,7 +287,7 @@ def read_unpaired_molecules(
     n_skipped = len(report.skips)
     parts = [np.empty((0, (layout.n_bits + 7) // 8), dtype=np.uint8)]
     for path in files.unpaired_molecules:
-        if path.suffix == ".h5":
+        if is_pool(path):
             parts.extend(_pool_fingerprints(path, layout, left_out, report))
             continue
         molecules = []

@@ -81,8 +81,9 @@ def test_of_isotopologues_listed_for_a_query_the_one_that_it_can_be_is_ranked(
         assert found.smiles.tolist() == [text]
 
 
-def test_a_pool_is_closed_with_its_source(tmp_path: Path) -> None:
-    structures, path = tmp_path / "c.smi", tmp_path / "c.h5"
+@pytest.mark.parametrize("name", ["c.h5", "C.H5", "c.hdf5"])
+def test_a_pool_is_closed_with_its_source(tmp_path: Path, name: str) -> None:
+    structures, path = tmp_path / "c.smi", tmp_path / name
     structures.write_text(f"{CAFFEINE} caffeine\n", encoding="utf-8")
     layout = get_layout("morgan4096")
     CandidatePool.build(structures, layout, path, n_jobs=1)
