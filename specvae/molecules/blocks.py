@@ -26,7 +26,7 @@ from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
+from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from specvae.molecules.functional_groups import FUNCTIONAL_GROUPS
@@ -260,9 +260,9 @@ class MorganBlock(Block):
 
     def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Return the folded environments."""
-        bits = np.zeros(self.n_bits, dtype=bool)
-        bits[list(self._generator.GetFingerprint(topology.mol).GetOnBits())] = True
-        return bits
+        packed = DataStructs.BitVectToBinaryText(self._generator.GetFingerprint(topology.mol))
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
+        return bits.view(np.bool_)
 
 
 def _environment(mol: Chem.Mol, centre: int, radius: int) -> tuple[int, ...]:

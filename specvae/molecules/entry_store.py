@@ -100,7 +100,10 @@ def _sum(entry: bytes) -> bytes:
 
 
 def _age(path: Path) -> float:
-    return -path.stat().st_mtime
+    try:
+        return -path.stat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0
 
 
 def _entry(part: _Part, place: int) -> bytes | None:
@@ -129,8 +132,11 @@ def _write(path: Path, magic: bytes, entries: dict[bytes, bytes]) -> None:
 
 def _opened(path: Path, magic: bytes) -> _Part | None:
     """Open a part; remove it if it is not whole."""
-    with suppress(OSError, ValueError, IndexError):
-        content = np.memmap(path, np.uint8, "r")
+    with suppress(ValueError, IndexError):
+        try:
+            content = np.memmap(path, np.uint8, "r")
+        except OSError:  # it is gone, cannot be read, or too many files are open
+            return None
         begin = _MAGIC_BYTES + 8
         n = int.from_bytes(content[begin - 8 : begin].tobytes(), "little")
         entries = begin + 3 * 8 * n
@@ -148,8 +154,9 @@ def _opened(path: Path, magic: bytes) -> _Part | None:
 def _drop_oldest(directory: Path) -> None:
     n_kept = 0
     for path in sorted(directory.glob("part-*.bin"), key=_age):
-        with path.open("rb") as stream:
-            stream.seek(_MAGIC_BYTES)
-            n_kept += int.from_bytes(stream.read(8), "little")
-        if n_kept > MOST_ENTRIES:
-            path.unlink()
+        with suppress(FileNotFoundError):  # another process has removed it
+            with path.open("rb") as stream:
+                stream.seek(_MAGIC_BYTES)
+                n_kept += int.from_bytes(stream.read(8), "little")
+            if n_kept > MOST_ENTRIES:
+                path.unlink()

@@ -322,6 +322,8 @@ class _Answers:
     def unknown(self, kinds: NDArray[np.int32]) -> list[int]:
         """Return the places of kinds that must be learnt, each kind once."""
         n_lacking = int(kinds.max(initial=-1)) + 1 - len(self._is_known)
+        if n_lacking <= 0 and self._is_known[kinds].all():
+            return []
         if n_lacking > 0:
             n_lacking += len(self._is_known)  # so that tables seldom grow
             self._is_known = np.append(self._is_known, np.zeros(n_lacking, np.bool_))
@@ -330,11 +332,10 @@ class _Answers:
                 fresh = np.zeros((n_lacking, table.shape[1]), table.dtype)
                 setattr(self, name, np.concatenate([table, fresh]))
         lacking = np.flatnonzero(~self._is_known[kinds])
-        return (
-            np.sort(lacking[np.unique(kinds[lacking], return_index=True)[1]]).tolist()
-            if len(lacking)
-            else []
-        )
+        found: list[int] = np.sort(
+            lacking[np.unique(kinds[lacking], return_index=True)[1]]
+        ).tolist()
+        return found
 
     def learn(self, kind: int, example: Chem.Atom | Chem.Bond) -> None:
         """Ask RDKit what a kind fits."""

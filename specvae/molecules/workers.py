@@ -93,7 +93,8 @@ def end_waiting() -> None:
     """
     pool, _kept.pool = _kept.pool, None
     if pool is not None:
-        for process in multiprocessing.active_children():
+        # Before Python 3.14 there is no public way. A caller may have other processes.
+        for process in (getattr(pool, "_processes", None) or {}).values():
             process.kill()
         pool.shutdown(cancel_futures=True)
 

@@ -1,9 +1,11 @@
 """Structures that were parsed are kept on disk, and are the same when they are read."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from specvae.limits import changed_limits
@@ -132,6 +134,35 @@ def test_damage_is_parsed_again(tmp_path: Path) -> None:
         part.write_bytes(broken)
         assert StructureCache(tmp_path).lookup(TEXTS) == [None] * len(TEXTS)
         assert not part.exists()
+
+
+def test_what_cannot_be_opened_now_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path)
+    (part,) = parts(tmp_path)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "memmap", refused)
+        assert StructureCache(tmp_path).lookup(TEXTS) == [None] * len(TEXTS)
+    assert part.exists()
+    assert None not in StructureCache(tmp_path).lookup(TEXTS)
+
+
+def test_parts_that_another_process_removes_cost_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path)
+    (part,) = parts(tmp_path)
+    gone = part.with_name("part-gone.bin")
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *asked: [gone, *glob(*asked)])
+    assert None not in StructureCache(tmp_path).lookup(TEXTS)
+    monkeypatch.setattr(entry_store, "MOST_ENTRIES", 1)
+    kept(tmp_path, TEXTS[:1])
+    monkeypatch.undo()
+    assert len(parts(tmp_path)) == 1
 
 
 def test_other_limits_have_a_cache_of_their_own(tmp_path: Path) -> None:

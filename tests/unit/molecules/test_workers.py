@@ -1,5 +1,6 @@
 """Processes that share long work: but for Ctrl-C, threads stand for them here."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -154,6 +155,22 @@ def test_processes_without_work_end(started: list[tuple[int, ThreadPoolExecutor]
     end_waiting()
     assert n_waiting() == 0
     assert ended(started[0][1])
+
+
+def test_only_own_processes_are_ended() -> None:
+    """A caller's own ones go on."""
+    pipe, other = multiprocessing.get_context("spawn").Pipe()
+    theirs = multiprocessing.get_context("spawn").Process(target=other.recv)
+    theirs.start()
+    start_ahead(2, ["math"])
+    ours = set(multiprocessing.active_children()) - {theirs}
+    assert len(ours) == 2
+    end_waiting()
+    assert not any(process.is_alive() for process in ours)
+    assert theirs.is_alive()
+    pipe.send("end")
+    theirs.join(60)
+    assert theirs.exitcode == 0
 
 
 def test_all_batches_are_begun_at_once(started: list[tuple[int, ThreadPoolExecutor]]) -> None:
