@@ -510,12 +510,16 @@ class EvidencePool:
             analogues,
             OwnSpectra.find(self.index, query, likeness, own),
             prior,
-            (
-                None
-                if self.retention is None or query.retention_time is None
-                else self.retention.of(packed, candidates.formula.tolist())
-            ),
+            self._retention_index(query, candidates, packed),
         )
+
+    def _retention_index(
+        self, query: Spectrum, candidates: CandidateSet, packed: NDArray[np.uint8]
+    ) -> NDArray[np.float64] | None:
+        # A time of 0 is what programs write that know of none.
+        if self.retention is None or not query.retention_time:
+            return None
+        return self.retention.of(packed, candidates.formula.tolist())
 
     def evidence(self, compared: Comparison, fragment_scores: NDArray[np.float64]) -> Evidence:
         """Return the whole evidence, given the fragment scores of `Comparison.broken`."""

@@ -237,6 +237,17 @@ def test_a_checkpoint_keeps_the_evidence(pool: EvidencePool) -> None:
     np.testing.assert_array_equal(weigh(again, query, found).parts, weigh(pool, query, found).parts)
 
 
+@pytest.mark.parametrize(("time", "counts"), [(61.5, True), (0.0, False), (None, False)])
+def test_a_query_with_a_retention_time_has_its_candidates_indices(
+    pool: EvidencePool, time: float | None, counts: bool
+) -> None:
+    found = candidates(CAFFEINE, THEOPHYLLINE)
+    query = replace(LIBRARY[0], retention_time=time)
+    of_query = weigh(pool, query, found).retention_index
+    assert (of_query is not None) is counts
+    assert weigh(replace(pool, retention=None), query, found).retention_index is None
+
+
 def test_both_ion_modes_have_a_scorer() -> None:
     assert set(standard_scorers()) == {"positive", "negative"}
 
