@@ -324,8 +324,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         If the file is absent or is not TOML.
     """
     try:
-        with path.open("rb") as stream:
-            return flatten(tomllib.load(stream))
+        # Editors on Windows put a byte order mark before the text.
+        return flatten(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

@@ -56,6 +56,18 @@ class Command(click.Command):
 
     context_class = _Context
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the arguments; a second file for an option that takes one is an error.
+
+        Click would read the last and leave the others out without a word.
+        """
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in {param for param in order if isinstance(param, click.Option)}:
+            n_given = order.count(option)
+            if n_given > 1 and isinstance(option.type, click.Path) and not option.multiple:
+                raise click.UsageError(f"{option.opts[-1]} is given {n_given} times, wanted once")
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group of options, or one list if there are few."""
         options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]

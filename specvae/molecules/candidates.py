@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -229,7 +230,7 @@ class CandidateSet:
         """
         if self.query_id is None:
             return self
-        name = listed_as(query_id, self._by_query, self._by_number)
+        name = listed_as(query_id, self._by_query, self._forms)
         return self.select(np.empty(0, np.intp) if name is None else self._by_query[name])
 
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
@@ -263,8 +264,8 @@ class CandidateSet:
         return self.exact_mass[self._by_mass]
 
     @cached_property
-    def _by_number(self) -> dict[float, str]:
-        return by_number(self._by_query)
+    def _forms(self) -> dict[object, str]:
+        return by_form(self._by_query)
 
     @cached_property
     def _by_query(self) -> dict[str, NDArray[np.intp]]:
@@ -325,7 +326,7 @@ def usable_structures(
     return usable
 
 
-def listed_as(query_id: str, names: Container[str], numbers: Mapping[float, str]) -> str | None:
+def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str]) -> str | None:
     """Return under which of a table's names a query stands, None if under none.
 
     Parameters
@@ -334,11 +335,11 @@ def listed_as(query_id: str, names: Container[str], numbers: Mapping[float, str]
         As the reader called it: the second spectrum of one name is ``ID#2``.
     names
         Those in the table.
-    numbers
-        The same `by_number`, as a spreadsheet writes the query 1 as 1.0.
+    forms
+        The same `by_form`.
     """
     for name in (query_id, _REPEATED.sub("", query_id)):
-        found = name if name in names else numbers.get(number_of(name))
+        found = name if name in names else forms.get(_form(name))
         if found is not None:
             return found
     return None
@@ -347,9 +348,27 @@ def listed_as(query_id: str, names: Container[str], numbers: Mapping[float, str]
 _REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
 
 
-def by_number(names: Iterable[str]) -> dict[float, str]:
-    """Return those names that are numbers, each with its number."""
-    return {number: name for name in names if not math.isnan(number := number_of(name))}
+def by_form(names: Iterable[str]) -> dict[object, str]:
+    """Return names by what they have in common with other ways to write them.
+
+    A spreadsheet writes the query 1 as 1.0. Names that look the same may differ in their blanks,
+    and in how their accents are composed. Of several names of one form the first counts.
+    """
+    forms: dict[object, str] = {}
+    for name in names:
+        forms.setdefault(_form(name), name)
+    return forms
+
+
+def _form(query_id: str) -> object:
+    number = number_of(query_id)
+    if not math.isnan(number):
+        return number
+    return query_id if query_id.isascii() and "  " not in query_id else _composed(query_id)
+
+
+def _composed(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def number_of(query_id: str) -> float:

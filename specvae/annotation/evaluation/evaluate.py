@@ -15,7 +15,7 @@ from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
-from specvae.molecules.candidates import CandidateSet, by_number, listed_as
+from specvae.molecules.candidates import CandidateSet, by_form, listed_as
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ def evaluate(
     lists: list[ListScores] = []
     unknown: list[str] = []
     seen: set[str] = set()
-    numbers = by_number(truth)
+    forms = by_form(truth)
     for outcome in ranked:
-        name = listed_as(outcome.query_id, truth, numbers)
+        name = listed_as(outcome.query_id, truth, forms)
         if name is not None:
             seen.add(name)
         if isinstance(outcome, Unranked) and outcome.refusal.is_filter:

@@ -109,6 +109,15 @@ def test_the_nearest_word_is_named(arguments: tuple[str, ...], hint: str) -> Non
     assert hint in run_specvae(*arguments, code=code).stderr
 
 
+def test_a_second_file_for_an_option_that_takes_one_is_refused() -> None:
+    """The first was left out without a word. Of other options the last one still counts."""
+    twice = ("--candidates", "a.csv", "--candidates", "b.csv")
+    done = run_specvae("annotate", "x.mgf", *twice, code=2)
+    assert "--candidates is given 2 times, wanted once" in done.stderr
+    done = run_specvae("annotate", "x.mgf", *twice[:2], "--ppm", 5, "--ppm", 10, code=1)
+    assert "specvae-model: no such file" in done.stderr
+
+
 def test_a_word_like_no_other_has_no_suggestion() -> None:
     done = run_specvae("train", "--spectra", "x.msp", "--preset", "qqq", code=2)
     assert "'qqq' is not one of 'small', 'paper'.\n" in done.stderr

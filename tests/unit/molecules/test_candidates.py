@@ -89,6 +89,17 @@ def test_names_and_identifiers_as_windows_writes_them(write: Write) -> None:
     assert len(found.for_query("Probe é 1")) == 1
 
 
+def test_names_of_queries_that_look_the_same_are_the_same(write: Write) -> None:
+    """Composed and decomposed accents, and blanks that spreadsheets and editors change."""
+    rows = "".join(
+        f"{name},CCO\n" for name in ("Probe \xe9", "a\xa0b", "c  d", "plain", "x", "Plain")
+    )
+    found = read_candidates(write(f"query_id,smiles\n{rows}"))
+    for name in ("Probe e\u0301", "a b", "c d", "plain", "Plain", "x#2", "Probe e\u0301#2"):
+        assert len(found.for_query(name)) == 1, name
+    assert not len(found.for_query("PLAIN"))
+
+
 CAFFEINE, ISOCAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "Cn1cnc2c1n(C)c(=O)n(C)c2=O"
 KEY = "RYYVLZVUVIJVGH-UHFFFAOYSA-N"  # of caffeine
 

@@ -196,6 +196,12 @@ library = false
 """
 
 
+def test_settings_as_an_editor_on_windows_writes_them(tmp_path: Path) -> None:
+    text = '\ufeff[filter]\r\nion_mode = "positive"\r\n'
+    (tmp_path / "run.toml").write_bytes(text.encode())
+    assert read_toml(tmp_path / "run.toml") == {"filter.ion_mode": "positive"}
+
+
 def test_keys_written_before_stay_readable(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(OLD_TOML, encoding="utf-8")
     from_toml = override(TrainConfig(), read_toml(tmp_path / "run.toml"))
