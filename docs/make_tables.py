@@ -18,6 +18,7 @@ from specvae_bench.markdown import table
 from specvae_bench.paper.report import table as experiment_report
 from specvae_bench.paper.report import wide_table
 from specvae_bench.retrieval.report import markdown_tables
+from specvae_bench.speed.pools import further_queries
 from specvae_bench.supervision.report import markdown_table as supervision_table
 
 DOCS = Path(__file__).resolve().parent
@@ -367,6 +368,48 @@ def whole_runs_table() -> str:
     return head + table(columns, rows)
 
 
+def pools_table() -> str:
+    """Return what made-up pools take to search, by their rows, mass windows and queries."""
+    result = json.loads((RESULTS / "speed-pools-ten-million.json").read_text(encoding="utf-8"))
+    searched, further = result["pools"]["searched"], further_queries(result["pools"])
+    numbers = sorted({each["queries"] for each in searched})
+    rows = []
+    for n_rows, ppm in dict.fromkeys((each["rows"], each["ppm"]) for each in searched):
+        of_pool = [e for e in searched if (e["rows"], e["ppm"]) == (n_rows, ppm)]
+        took = {each["queries"]: f"{each['cpu_seconds']:.0f}" for each in of_pool}
+        candidates = of_pool[-1]["candidates_of_a_query"]
+        slopes = [e["ms"] for e in further if (e["rows"], e["ppm"]) == (n_rows, ppm)]
+        rows.append(
+            (
+                f"{n_rows:,}",
+                f"{ppm:g}",
+                f"{candidates:,.0f}",
+                *(took.get(n, "") for n in numbers),
+                f"{slopes[-1]:.1f}",
+                f"{max(each['peak_mib'] for each in of_pool):,.0f}",
+            )
+        )
+    queries = (f"s for {n:,} queries" for n in numbers)
+    columns = ("rows", "± ppm", "candidates of a query", *queries, "ms for a further one", "MiB")
+    head = f"`docs/results/speed-pools-ten-million.json`, {result['date']}.\n\n"
+    return head + table(columns, rows)
+
+
+def list_lengths_table() -> str:
+    """Return what three queries take by all evidence, by the length of their lists."""
+    results = json.loads((RESULTS / "list-lengths.json").read_text(encoding="utf-8"))
+    rows = []
+    for name, first in results.items():
+        if name.isdigit():
+            again = results[f"{name}-again"]
+            shown = (each["processor_seconds"] for each in (first, again))
+            most = max(each["megabytes"] for each in (first, again))
+            rows.append((f"{int(name):,}", *(f"{seconds:.0f}" for seconds in shown), f"{most:,}"))
+    columns = ("candidates of each of three queries", "s, empty cache", "s, again", "MB")
+    date = results["10"]["date"]
+    return f"`docs/results/list-lengths.json`, {date}.\n\n" + table(columns, rows)
+
+
 def known_and_unknown() -> str:
     """Return the figures of known, unknown and mixed queries, and how probabilities came true."""
     path = RESULTS / "laboratories.json"
@@ -420,6 +463,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "mutations": mutation_table,
     "structures": structures_table,
     "whole-runs": whole_runs_table,
+    "pools": pools_table,
+    "list-lengths": list_lengths_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
     "mnist-captions": partial(stand_in_table, "mnist-captions"),
 }

@@ -299,6 +299,7 @@ def further_queries(figures: dict[str, Any]) -> list[dict[str, Any]]:
             {
                 "rows": n,
                 "queries": each["queries"],
+                "ppm": each["ppm"],
                 "candidates": each["candidates_of_a_query"],
                 "ms": 1e3
                 * (each["cpu_seconds"] - first["cpu_seconds"])

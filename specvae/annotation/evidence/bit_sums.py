@@ -41,7 +41,7 @@ _TINY = np.finfo(np.float64).tiny
 
 _TOGETHER = LANES * GROUPS  # rows
 _MOST_COLUMNS = 512 // COLUMNS  # whose sums fit in two bytes
-_FEWEST_ROWS = 2048  # that are looked up in registers
+_FEWEST_ROWS = 4096  # that are looked up in registers
 _PIECE = 256 * _TOGETHER  # rows that are read from memory once for all predictions
 
 _ONE, _FOUR, _FIFTEEN, _SIXTEEN, _32 = (np.uint64(n) for n in (1, 4, 15, 16, 32))
@@ -50,10 +50,10 @@ _ONE, _FOUR, _FIFTEEN, _SIXTEEN, _32 = (np.uint64(n) for n in (1, 4, 15, 16, 32)
 def bit_sums(packed: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return sums of numbers over the set bits of each fingerprint.
 
-    Equal fingerprints have equal sums. Each half byte adds an error of up to half a step, which is
-    2^-30 of the most that one half byte can make a difference. The error of a sum over the 2149
-    logits of a prediction, where no four of them differ by more than 50 nats, is 3e-7 nats as a
-    rule and never above 1.3e-5. Logits in single precision are themselves less exact.
+    Equal fingerprints have equal sums. Each half byte adds an error of up to half a step; a step is
+    2^-30 of the largest difference that one half byte can make, at most 222 nats for a trained
+    model of 2149 bits and 106 spectra. There the errors of 212,000 sums were 3e-7 nats in the mean
+    (root mean square) and 2.3e-6 nats at most; logits of 80, in single precision, are less exact.
 
     Parameters
     ----------
