@@ -267,7 +267,7 @@ def compute_all(
     for start in range(0, len(parsed), _QUIETLY):
         with quiet_rdkit():
             for i, molecule in enumerate(parsed[start : start + _QUIETLY], start):
-                topology = Topology(molecule.mol, molecule.binary)
+                topology = Topology(molecule.binary)
                 known: dict[str, NDArray[np.bool_]] = {}
                 for rows, layout in zip(packed, layouts, strict=True):
                     rows[i] = np.packbits(layout.bits(topology, known), bitorder="little")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
+from rdkit.Chem.rdMolDescriptors import GetConnectivityInvariants
 
 from specvae.molecules.records import AROMATIC, Records, records_of
 
@@ -42,7 +43,8 @@ class BondKind(NamedTuple):
 
 _AtomKey = tuple[bytes, int, int, int]
 _BondKey = tuple[int, int, bool]
-_Found = tuple[NDArray[np.int32], NDArray[np.int32]]
+_Found = tuple[NDArray[np.int32], NDArray[np.int32], list[_AtomKey]]
+_WORD = 0xFFFFFFFF
 
 
 @dataclass
@@ -58,12 +60,15 @@ class _Kinds:
         bound to, how many rings they are in, and the size of the smallest of these.
     by_type
         The kind of bonds by their type and flags there, and whether they are in a ring.
+    invariants
+        RDKit's number for atoms as in `by_record`.
     """
 
     atoms: dict[AtomKind, int] = field(default_factory=dict)
     bonds: dict[BondKind, int] = field(default_factory=dict)
     by_record: dict[_AtomKey, int] = field(default_factory=dict)
     by_type: dict[_BondKey, int] = field(default_factory=dict)
+    invariants: dict[_AtomKey, int] = field(default_factory=dict)
 
     def atom(self, kind: AtomKind) -> int:
         return self.atoms.setdefault(kind, len(self.atoms))
@@ -83,19 +88,23 @@ class Topology:
     Parameters
     ----------
     mol
-        Sanitised. It must not be changed later.
-    binary
-        Its binary form, if that is at hand.
+        RDKit's molecule, sanitised, or its binary form. It must not be changed later.
     """
 
-    def __init__(self, mol: Chem.Mol, binary: bytes | None = None) -> None:
-        self.mol = mol
-        self._binary = binary
+    def __init__(self, mol: Chem.Mol | bytes) -> None:
+        self._given = mol
+
+    @cached_property
+    def mol(self) -> Chem.Mol:
+        """RDKit's molecule, which is made only when it is asked for."""
+        given = self._given
+        return Chem.Mol(given) if isinstance(given, bytes) else given  # type: ignore[arg-type]
 
     @cached_property
     def _records(self) -> Records | None:
         """The atoms and bonds in bytes, None where RDKit must be asked for them."""
-        found = records_of(self.mol.ToBinary() if self._binary is None else self._binary)
+        given = self._given
+        found = records_of(given if isinstance(given, bytes) else given.ToBinary())
         # A drawn hydrogen counts as one of its neighbour's, whose bytes do not know of it.
         return None if found is None or any(atom[0] == 1 for atom in found.atoms) else found
 
@@ -118,8 +127,41 @@ class Topology:
         return self._kinds[1]
 
     @cached_property
+    def n_components(self) -> int:
+        """How many molecules it is of."""
+        if self._records is None:
+            return len(Chem.GetMolFrags(self.mol))
+        part_of = list(range(len(self._records.atoms)))
+        for one, other, _, _ in self._records.bonds:
+            first, second = part_of[one], part_of[other]
+            if first != second:
+                part_of = [first if part == second else part for part in part_of]
+        return len(set(part_of))
+
+    @cached_property
+    def invariants(self) -> NDArray[np.int64] | None:
+        """RDKit's numbers of the atoms that Morgan environments begin with, int64 (n_atoms,).
+
+        None where RDKit must be asked for all of them.
+        """
+        known, keys = _kinds().invariants, self._kinds[2]
+        if any(key not in known for key in keys):
+            for key, number in zip(keys, GetConnectivityInvariants(self.mol), strict=True):
+                known[key] = number & _WORD
+        return np.array([known[key] for key in keys], np.int64) if self._records else None
+
+    @cached_property
+    def typed_bonds(self) -> NDArray[np.int32]:
+        """Both atoms of each bond and its type as RDKit numbers it, int32 (n_bonds, 3)."""
+        types = np.array([kind.type for kind in _kinds().bonds], np.int32)
+        typed = self.bonds.copy()
+        typed[:, 2] = types[typed[:, 2]]
+        return typed
+
+    @cached_property
     def _kinds(self) -> _Found:
-        around = [[0, 0] for _ in range(self.mol.GetNumAtoms())]
+        n_atoms = self.mol.GetNumAtoms() if self._records is None else len(self._records.atoms)
+        around = [[0, 0] for _ in range(n_atoms)]
         pairs = set[tuple[int, int]]()
         for ring in self.rings:
             size, previous = len(ring), ring[-1]
@@ -132,7 +174,7 @@ class Topology:
                 previous = atom
         if self._records is None:
             return _asked(self.mol, around)
-        return _read(self._records, self.mol, around, pairs)
+        return _read(self._records, self, around, pairs)
 
     @cached_property
     def atom_kinds(self) -> list[AtomKind]:
@@ -155,7 +197,7 @@ class Topology:
 
 def _read(
     records: Records,
-    mol: Chem.Mol,
+    topology: Topology,
     around: Sequence[Sequence[int]],
     ring_pairs: set[tuple[int, int]],
 ) -> _Found:
@@ -179,14 +221,17 @@ def _read(
     if rows:
         bonds[:] = rows
     atoms: list[int] = []
+    keys: list[_AtomKey] = []
     for i, (record, degree, (n_rings, smallest)) in enumerate(
         zip(records.atoms, degrees, around, strict=True)
     ):
         kept = record, degree, n_rings, smallest
         if kept not in kinds.by_record:
-            kinds.by_record[kept] = kinds.atom(_kind_of(mol.GetAtomWithIdx(i), n_rings, smallest))
+            atom = topology.mol.GetAtomWithIdx(i)
+            kinds.by_record[kept] = kinds.atom(_kind_of(atom, n_rings, smallest))
         atoms.append(kinds.by_record[kept])
-    return np.array(atoms, np.int32), bonds
+        keys.append(kept)
+    return np.array(atoms, np.int32), bonds, keys
 
 
 def _asked(mol: Chem.Mol, around: Sequence[Sequence[int]]) -> _Found:
@@ -198,7 +243,7 @@ def _asked(mol: Chem.Mol, around: Sequence[Sequence[int]]) -> _Found:
         i, j = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
         kind = BondKind(int(bond.GetBondType()), bond.GetIsAromatic(), bond.IsInRing())
         row[:] = i, j, kinds.bond(kind)
-    return np.array(atoms, np.int32), bonds
+    return np.array(atoms, np.int32), bonds, []
 
 
 def _kind_of(atom: Chem.Atom, n_rings: int, smallest_ring: int) -> AtomKind:

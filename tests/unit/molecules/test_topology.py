@@ -73,3 +73,15 @@ def test_one_atom_has_no_bonds() -> None:
     topology = Topology(Chem.MolFromSmiles("C"))
     assert topology.bonds.shape == (0, 3)
     assert topology.atoms.dtype == topology.bonds.dtype == np.int32
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+@pytest.mark.parametrize("smiles", MOLECULES)
+def test_components_are_counted(
+    smiles: str, is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_read:
+        monkeypatch.setattr(topology_module, "records_of", lambda _: None)
+    mol = Chem.MolFromSmiles(smiles)
+    assert Topology(mol).n_components == len(Chem.GetMolFrags(mol))
+    assert Topology(mol.ToBinary()).n_components == Topology(mol).n_components

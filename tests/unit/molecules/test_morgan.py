@@ -1,0 +1,76 @@
+"""Morgan environments in compiled code against RDKit's generator."""
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import rdFingerprintGenerator
+from shared_data import shared
+
+from specvae.molecules import blocks, kept_code
+from specvae.molecules.blocks import MorganBlock
+from specvae.molecules.fingerprint import compute_all, get_layout
+from specvae.molecules.morgan import environments
+from specvae.molecules.structures import open_text
+from specvae.molecules.topology import Topology
+
+MOLECULES = [
+    "C",
+    "[Na+].[Cl-]",
+    "CC",
+    "CC(C)(C)C",
+    "C12C3C4C1C5C2C3C45",
+    "[13CH3]C([2H])=O",
+    "C/C=C/[C@H](N)C(=O)[O-]",
+    "CC(=O)Nc1ccc2[nH]ccc2c1",
+    "O=[N+]([O-])c1ccc(S(=O)(=O)C#N)cc1",
+    "c1ccn(->[Pt])cc1",
+    "C1" + "CCO" * 60 + "1",
+    "CC(C)CC(NC(=O)C(CC(=O)O)NC(=O)C(C)N)C(=O)NC(Cc1ccccc1)C(=O)O",
+]
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 4])
+@pytest.mark.parametrize("smiles", MOLECULES)
+def test_bits_are_those_of_rdkit(smiles: str, radius: int) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    topology = Topology(mol.ToBinary())
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=1024)
+    if topology.invariants is None:
+        assert "[2H]" in smiles
+        return
+    found = environments(topology.invariants, topology.typed_bonds, radius, 1024)
+    assert np.flatnonzero(found).tolist() == list(generator.GetFingerprint(mol).GetOnBits())
+
+
+def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_FEW_MOLECULES", 2)
+    monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: False)
+    block = MorganBlock()
+    topology = Topology(Chem.MolFromSmiles(MOLECULES[-1]))
+    expected = block.compute(topology)
+    block.compute(topology)
+    monkeypatch.setattr(block, "_generator", None)
+    np.testing.assert_array_equal(block.compute(topology), expected)
+
+
+def test_it_is_used_for_fewer_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    topology = Topology(Chem.MolFromSmiles("CCO"))
+    assert topology.invariants is not None
+    environments(topology.invariants, topology.typed_bonds, 2, 4096)
+    assert kept_code.is_kept("molecules/morgan._set_environments")
+    monkeypatch.setattr(blocks, "_FEW_IF_KEPT", 0)
+    monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: True)
+    block = MorganBlock()
+    monkeypatch.setattr(block, "_generator", None)
+    assert block.compute(topology).sum() == 6
+
+
+def test_fingerprints_of_real_structures_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_text(shared("structures/structures.tsv.gz")) as stream:
+        texts = [line.rstrip().split("\t")[-1] for line, _ in zip(stream, range(400), strict=False)]
+    layouts = [get_layout("mixed2149"), get_layout("morgan4096")]
+    expected = compute_all(layouts, texts[1:])
+    monkeypatch.setattr(blocks, "_FEW_MOLECULES", 0)
+    monkeypatch.setattr(blocks, "_FEW_IF_KEPT", 0)
+    for found, wanted in zip(compute_all(layouts, texts[1:]), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
