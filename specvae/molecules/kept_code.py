@@ -20,12 +20,10 @@ def places_of(function: str) -> list[Path]:
 
 
 def is_kept(function: str) -> bool:
-    """Return whether numba has kept a function since its module was last written.
+    """Return whether numba has kept a function.
 
-    What is kept may be of another kind of processor: then it is compiled where it is called.
+    What it has may be of other sources or another processor: then it is compiled where it is
+    called.
     """
     name = Path(function).name
-    source = Path(__file__).parents[1] / Path(function).with_name(f"{name.partition('.')[0]}.py")
-    written = source.stat().st_mtime
-    indices = (index for place in places_of(function) for index in place.glob(f"*/{name}-*.nbi"))
-    return any(index.stat().st_mtime >= written for index in indices)
+    return any(any(place.glob(f"*/{name}-*.nbi")) for place in places_of(function))
