@@ -63,6 +63,9 @@ class _Cutter:
             ended, self.open = self.open, None
             if ended is not None:
                 ended.is_whole = True
+            if line[2:].lstrip().startswith(b"ACCESSION:"):
+                # Two files were joined of which the first had no line end behind its last line.
+                self.take(number, line[2:].lstrip())
             return ended
         if line.startswith(b"ACCESSION:"):
             ended, self.open = self.open, None

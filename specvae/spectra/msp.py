@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -67,11 +68,15 @@ class _Cutter:
     def take(self, text: bytes, number: int) -> Iterator[_MspLines]:
         """Take whole lines, the first of the given number; yield the records that they end."""
         for n, raw in enumerate(text.splitlines(), number):
+            line = raw
             if self.open is not None and self.open.in_peaks and raw[:1].isdigit():
-                self.open.peaks.append(raw)  # what most lines are
+                end = _begin_of_field(raw) if b":" in raw else len(raw)
+                self.open.peaks.append(raw[:end])  # what most lines are
                 self.open.is_waiting = False
-                continue
-            line = raw.strip()
+                if end == len(raw):
+                    continue
+                line = raw[end:]
+            line = line.strip()
             if self.open is not None and _ends(self.open, line):
                 yield self.open
                 self.open = None
@@ -94,6 +99,18 @@ class _Cutter:
             lines.in_peaks = True
             if line.isascii():
                 self.n_peaks_key = line.partition(b":")[0]
+
+
+_FIELD_BEHIND = re.compile(rb"(?<=\d)[A-Za-z][A-Za-z_# ]{1,20}(?=:)")
+
+
+def _begin_of_field(line: bytes) -> int:
+    """Return where a field begins behind a peak, the line's end if none does.
+
+    Two files were joined of which the first had no line end behind its last peak.
+    """
+    found = _FIELD_BEHIND.search(line)
+    return found.start() if found is not None and field_of(decode(found[0])) else len(line)
 
 
 def _is_pair(line: bytes) -> bool:

@@ -112,3 +112,10 @@ def test_the_ion_species_of_the_title(tmp_path: Path) -> None:
     (spectrum,), _, _ = read_bytes(tmp_path, "x.txt", record)
     assert spectrum.adduct == "[M+Na]+"
     assert spectrum.notes == ("ion species taken from name or comment ([M+Na]+)",)
+
+
+def test_files_joined_without_a_line_end_between_them(tmp_path: Path) -> None:
+    """The second record lost its accession."""
+    content = RECORD.rstrip() + RECORD.replace("XX000001", "XX000002")
+    spectra, skips, _ = read_bytes(tmp_path, "x.txt", content)
+    assert ([s.query_id[-1] for s in spectra], skips) == (["1", "2"], [])

@@ -381,3 +381,19 @@ def test_two_fields_of_the_ion_species_that_differ(tmp_path: Path) -> None:
     (a, b), _, _ = read_bytes(tmp_path, "x.mgf", content)
     assert a.notes == ("first of several ion species taken ([M+Na]+, [M+H]+)",)
     assert (a.adduct, b.notes) == ("[M+Na]+", ())
+
+
+@pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
+def test_msp_files_joined_without_a_line_end_between_them(tmp_path: Path, gap: str) -> None:
+    """The second record lost its name, and the first its last peak."""
+    content = msp_record("a").rstrip() + gap + msp_record("b") + "\n"
+    swapped = "PrecursorMZ: 181.07\nName: c\nNum Peaks: 2\n50.5 10\n60.25 100\n"
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", content.rstrip() + gap + swapped)
+    assert ([s.query_id for s in spectra], skips) == (["a", "b", "c"], [])
+    assert {s.n_peaks for s in spectra} == {2}
+
+
+def test_an_annotation_with_a_colon_is_no_field(tmp_path: Path) -> None:
+    content = msp_record("a").replace("60.25 100", "60.25 100 b2:1/5ppm 3H: x")
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", content)
+    assert (spectrum.n_peaks, skips) == (2, [])
