@@ -82,7 +82,8 @@ def times_of(records: Records, rows: NDArray[np.int64]) -> Times:
 
     A laboratory all of whose compounds have one time has none.
     """
-    rows = rows[np.isfinite(records.retention_time[rows]) & (records.group[rows] != "")]
+    # A time of 0 is what programs write that know of none.
+    rows = rows[(records.retention_time[rows] > 0.0) & (records.group[rows] != "")]
     names, number = np.unique(records.group[rows], return_inverse=True)
     key = number.astype(np.int64) * len(records.smiles) + records.compound[rows]
     order = np.argsort(key, kind="stable")

@@ -127,6 +127,16 @@ def test_laboratories_of_few_compounds_or_one_time_have_none(records: Records) -
     assert not len(_all_times(same).seconds)
 
 
+def test_a_time_of_zero_is_none(records: Records) -> None:
+    none = replace(records, retention_time=np.where(records.group == "Far", 0.0, 1.0))
+    none.retention_time[::2] *= 2.0
+    assert "Far" not in _all_times(none).groups()
+    some = records.retention_time.copy()
+    some[np.flatnonzero(records.group == "Far")[0]] = 0.0
+    times = _all_times(replace(records, retention_time=some))
+    assert len(times.seconds) == len(records) - 1
+
+
 def test_an_index_is_learned_from_usable_laboratories(
     records: Records, structures: Structures
 ) -> None:
