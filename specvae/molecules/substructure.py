@@ -211,7 +211,6 @@ class SubstructureMatcher:
         """Return for each pattern whether a molecule has it often enough; (n_patterns,)."""
         if not len(self):
             return np.zeros(0, np.bool_)
-        mol = topology.mol
         self._n_tested += 1
         if self._n_tested <= _FEWEST_MOLECULES:
             found = np.full(len(self._patterns), UNSETTLED, np.uint8)
@@ -222,7 +221,7 @@ class SubstructureMatcher:
             else:
                 found = self._plan.count(topology)
         for i in np.flatnonzero(found == UNSETTLED).tolist():
-            pattern, least = self._patterns[i], self._least[i]
+            mol, pattern, least = topology.mol, self._patterns[i], self._least[i]
             found[i] = (
                 mol.HasSubstructMatch(pattern)
                 if least == 1
@@ -369,12 +368,11 @@ class _Plan:
 
     def learn(self, topology: Topology) -> None:
         """Ask RDKit about kinds that were not met before."""
-        mol = topology.mol
         for i in self.atoms.unknown(topology.atoms):
-            self.atoms.learn(int(topology.atoms[i]), mol.GetAtomWithIdx(i))
+            self.atoms.learn(int(topology.atoms[i]), topology.mol.GetAtomWithIdx(i))
         for b in self.bonds.unknown(topology.bonds[:, 2]):
             i, j, kind = topology.bonds[b].tolist()
-            self.bonds.learn(kind, mol.GetBondBetweenAtoms(i, j))
+            self.bonds.learn(kind, topology.mol.GetBondBetweenAtoms(i, j))
 
     def search(self, topology: Topology) -> NDArray[np.uint8]:
         """Return of each pattern whether a molecule has it: 0 no, 1 yes, 2 not settled."""

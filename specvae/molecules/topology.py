@@ -106,7 +106,7 @@ class Topology:
         given = self._given
         found = records_of(given if isinstance(given, bytes) else given.ToBinary())
         # A drawn hydrogen counts as one of its neighbour's, whose bytes do not know of it.
-        return None if found is None or any(atom[0] == 1 for atom in found.atoms) else found
+        return None if found is None or 1 in [atom[0] for atom in found.atoms] else found
 
     @cached_property
     def rings(self) -> Sequence[Sequence[int]]:
@@ -131,8 +131,12 @@ class Topology:
         """How many molecules it is of."""
         if self._records is None:
             return len(Chem.GetMolFrags(self.mol))
-        part_of = list(range(len(self._records.atoms)))
-        for one, other, _, _ in self._records.bonds:
+        atoms, bonds, rings = self._records
+        # There are at least as many rings as bonds beyond a tree's for each component.
+        if len(rings) - len(bonds) + len(atoms) == 1:
+            return 1
+        part_of = list(range(len(atoms)))
+        for one, other, _, _ in bonds:
             first, second = part_of[one], part_of[other]
             if first != second:
                 part_of = [first if part == second else part for part in part_of]
