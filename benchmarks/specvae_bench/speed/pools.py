@@ -256,7 +256,7 @@ def pool_growth(
 
 def plot_growth(figures: dict[str, Any], path: Path) -> None:
     """Draw processor time against rows, queries and candidates, all axes logarithmic, as PNG."""
-    figure = Figure(figsize=(13.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(13.0, 4.4), layout="constrained")
     by_rows, by_queries, by_candidates = figure.subplots(1, 3)
     made, searched = figures["made"], figures["searched"]
     by_rows.plot([m["rows"] for m in made], [m["cpu_seconds"] for m in made], "o-", label="made")
@@ -281,7 +281,7 @@ def plot_growth(figures: dict[str, Any], path: Path) -> None:
         if axes.lines:
             axes.set(xscale="log", yscale="log")
         if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, fontsize="small")
         axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
