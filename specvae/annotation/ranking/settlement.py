@@ -91,15 +91,23 @@ class Settlement:
         return lists.settled(self.weights, run.known, run.line.evidence(time, index))
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
-        """Return what settled scores say of each candidate, and of the list."""
+        """Return what settled scores say of each candidate, and of the list.
+
+        Retention times say which candidate of a list is right. Whether any is, they are not asked:
+        the model was fitted without them, and in a list without the truth some candidate leaves
+        the column in time by chance.
+        """
         if self.probability is None:
             return None
-        evidence = lists.evidence
+        untimed, evidence = lists, lists.evidence
+        if evidence is not None and evidence.retention is not None and self.weights is not None:
+            untimed = lists.settled(self.weights, evidence.share)
+            evidence = untimed.evidence
         names = self.probability.feature_names
         features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
         row = np.array([features], dtype=np.float64)
         (given,) = self.probability.given_in_list([lists.scores], row)
-        (log_odds,) = self.probability.log_odds_in_list([lists.scores], row)
+        (log_odds,) = self.probability.log_odds_in_list([untimed.scores], row)
         return ListProbabilities(given, float(log_odds))
 
 

@@ -13,7 +13,11 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking import present
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.present import draft
-from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
+from specvae.annotation.ranking.probability import (
+    SCORE_FEATURES,
+    ProbabilityModel,
+    default_probability,
+)
 from specvae.annotation.ranking.result import (
     Answer,
     ListScores,
@@ -94,6 +98,27 @@ def test_probabilities_are_those_of_the_shown_candidates(annotator: Annotator) -
     expected = chances.given_in_list[[1, 2]].tolist()
     assert [row.probability for row in answer.annotations] == expected
     assert answer.log_odds_in_list == chances.log_odds_in_list
+
+
+def test_a_retention_time_does_not_say_whether_the_truth_is_listed(annotator: Annotator) -> None:
+    found = Evidence.from_raw(
+        np.column_stack([[1.0, 0.5, 0.0], np.zeros((3, len(EVIDENCE_KINDS) - 1))]),
+        WEIGHTS,
+        np.zeros(3, np.bool_),
+        retention_index=np.array([3.0, 0.0, 0.0]),
+    )
+    listed = ListScores(found.scores, 2, found, retention_time=300.0)
+    settlement = replace(annotator.settlement, weights=WEIGHTS, probability=default_probability())
+    line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
+    timed, untimed = (
+        settlement.probabilities(settlement.settle(listed, RunState(0.5, of_run)))
+        for of_run in (line, None)
+    )
+    assert timed is not None
+    assert untimed is not None
+    assert timed.log_odds_in_list == untimed.log_odds_in_list
+    assert np.argmax(timed.given_in_list) == 1
+    assert np.argmax(untimed.given_in_list) == 0
 
 
 @pytest.mark.parametrize("top", [1, 2, None])
