@@ -516,8 +516,8 @@ class EvidencePool:
     def _retention_index(
         self, query: Spectrum, candidates: CandidateSet, packed: NDArray[np.uint8]
     ) -> NDArray[np.float64] | None:
-        # A time of 0 is what programs write that know of none.
-        if self.retention is None or not query.retention_time:
+        # Programs that know of none write 0; spectra that were made in Python have -1 or no number.
+        if self.retention is None or not 0.0 < (query.retention_time or 0.0) < math.inf:
             return None
         return self.retention.of(packed, candidates.formula.tolist())
 

@@ -47,6 +47,10 @@ _N_PRIOR, _VARIANCE, _OUTLIERS = 10.0, 0.35, 0.05
 _FEWEST_OUTLIERS, _MOST_OUTLIERS = 0.01, 0.5
 _RIDGE = 1e-3
 _N_STEPS = 30
+# Times so far from most others are no times of the column: another unit, a slip. With them the
+# run's deviation would be such that all other times were the same.
+_MOST_TIMES, _FARTHEST_FROM_MOST = (0.1, 0.9), 4.0
+_FARTHEST = 10.0  # deviations
 _CHANCES = 0.9  # scores are a little too sure of themselves
 
 _COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
@@ -129,7 +133,7 @@ class RetentionLine:
     Attributes
     ----------
     mean, deviation
-        Of the run's retention times, in their unit.
+        Of the run's retention times, in their unit, without those that are far from most.
     intercept, slope
         a and b.
     variance
@@ -157,7 +161,8 @@ class RetentionLine:
     ) -> Self | None:
         """Return the most likely line of a run, by expectation and maximisation.
 
-        None where fewer than `FEWEST_QUERIES` have a time, or all have the same.
+        None where fewer than `FEWEST_QUERIES` have a time, or all have the same. Times that are far
+        from most others are left out.
 
         Parameters
         ----------
@@ -167,26 +172,30 @@ class RetentionLine:
             Of their candidates, float64 (n_candidates,) a query; scores in nats by all other
             evidence.
         """
-        deviation = float(np.std(times)) if len(times) >= FEWEST_QUERIES else 0.0
-        if not deviation > 0.0:
+        if len(times) < FEWEST_QUERIES:
             return None
-        mean = float(np.mean(times))
-        lengths = [len(of_query) for of_query in indices]
+        near = _near_most(np.array(times))
+        mean, deviation = float(near.mean()), float(near.std())
+        kept = [n for n, time in enumerate(times) if abs(time - mean) <= _FARTHEST * deviation]
+        times = [times[n] for n in kept]
+        # Not by their deviation, which for equal times is as small as rounding makes it, not 0.
+        if len(times) < FEWEST_QUERIES or min(times) == max(times):
+            return None
+        lengths = [len(indices[n]) for n in kept]
         starts = np.cumsum([0, *lengths[:-1]])
         y = np.repeat((np.array(times) - mean) / deviation, lengths)
-        x = np.concatenate(indices)
-        chances = np.concatenate([_chances(of_query) for of_query in scores])
+        x = np.concatenate([indices[n] for n in kept])
+        chances = np.concatenate([_chances(scores[n]) for n in kept])
         intercept, slope, variance, outliers = 0.0, 0.0, 1.0, _OUTLIERS
         weights = chances
         for _ in range(_N_STEPS):
             total = weights.sum()
-            mean_x, mean_y = weights @ x / total, weights @ y / total
-            slope = float(
-                weights @ ((x - mean_x) * (y - mean_y)) / (weights @ (x - mean_x) ** 2 + _RIDGE)
-            )
+            mean_x, mean_y = _dot(weights, x) / total, _dot(weights, y) / total
+            from_x = x - mean_x
+            slope = _dot(weights, from_x * (y - mean_y)) / (_dot(weights, from_x**2) + _RIDGE)
             intercept = float(mean_y - slope * mean_x)
             rest = y - intercept - slope * x
-            variance = float((weights @ rest**2 + _N_PRIOR * _VARIANCE) / (total + _N_PRIOR))
+            variance = float((_dot(weights, rest**2) + _N_PRIOR * _VARIANCE) / (total + _N_PRIOR))
             likely = (1.0 - outliers) * _ratios(y, rest, variance)
             joint = chances * (likely + outliers)
             of_query = np.repeat(np.add.reduceat(joint, starts), lengths)
@@ -205,11 +214,29 @@ class RetentionLine:
         )
 
     def evidence(self, time: float, indices: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the evidence for candidates of these indices, float64 (n_candidates,), nats."""
+        """Return the evidence for candidates of these indices, float64 (n_candidates,), nats.
+
+        A time that is far from most of the run says nothing.
+        """
         y = (time - self.mean) / self.deviation
+        if abs(y) > _FARTHEST:
+            return np.zeros(len(indices))
         rest = y - (self.intercept + self.slope * indices)
         likely = (1.0 - self.outliers) * _ratios(y, rest, self.variance)
         return np.clip(_WEIGHT * np.log(likely + self.outliers), -LARGEST, LARGEST)
+
+
+def _near_most(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times without those that lie far from most others."""
+    low, high = np.quantile(times, _MOST_TIMES)
+    # Where most times are the same, they do not say what is far.
+    reach = _FARTHEST_FROM_MOST * (high - low) or np.inf
+    return np.asarray(times[(times >= low - reach) & (times <= high + reach)])
+
+
+def _dot(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    # Not as a matrix product, whose last digits depend on the number of threads.
+    return float((one * other).sum())
 
 
 def _ratios(

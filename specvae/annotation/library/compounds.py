@@ -123,10 +123,6 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
     return {block for line, row in _rows(path) for block in _blocks_of_row(path, line, row)}
 
 
-def _is_header(line: str) -> bool:
-    return bool(column_meaning(line) or column_meaning(line.split()[0]))
-
-
 def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     parse = StructureParser()
     blocks: set[str] = set()

@@ -117,9 +117,9 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
 
 
 def _retention_time(members: Sequence[Ranked]) -> float | None:
-    """Return the first one that is stated; spectra of a feature are of one time."""
-    times = (m.list_scores.retention_time for m in members)
-    return next((time for time in times if time is not None), None)
+    """Return the first one that counts; spectra of a feature are of one time."""
+    lists = (m.list_scores for m in members)
+    return next((each.retention_time for each in lists if each.retention_index is not None), None)
 
 
 def _merged_query(queries: Sequence[Query]) -> Query:

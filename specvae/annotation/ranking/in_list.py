@@ -203,11 +203,13 @@ def dependence_lines(estimated: Mapping[str, float], *, timed: bool = False) -> 
     options = [f"{option} {share:.3g}" for option, share in estimated.items()]
     if timed:
         options.append("--no-retention-times")
-    times = " and by their retention times" if timed else ""
+    shown = ["the shares that they show"] if estimated else []
+    if timed:
+        shown.append("their retention times")
     verb = "keeps" if len(options) == 1 else "keep"
     line = (
-        "probabilities depend on the other queries of the file, by the shares that they show"
-        f"{times}: {' '.join(options)} {verb} them fixed"
+        "probabilities depend on the other queries of the file, by "
+        f"{' and by '.join(shown)}: {' '.join(options)} {verb} them fixed"
     )
     return [line]
 

@@ -73,11 +73,12 @@ class Settlement:
         else:
             share = within_limits(known)
         timed = [each for each in lists if each.retention_index is not None]
-        settled = [each.settled(self.weights, share) for each in timed]
+        # One query after the other: only the scores of all are kept.
+        scores = [each.settled(self.weights, share).scores for each in timed]
         line = RetentionLine.fit(
             [each.retention_time for each in timed if each.retention_time is not None],
             [each.retention_index for each in timed if each.retention_index is not None],
-            [each.scores for each in settled],
+            scores,
         )
         return RunState(share, line)
 

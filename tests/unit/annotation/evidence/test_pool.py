@@ -237,7 +237,10 @@ def test_a_checkpoint_keeps_the_evidence(pool: EvidencePool) -> None:
     np.testing.assert_array_equal(weigh(again, query, found).parts, weigh(pool, query, found).parts)
 
 
-@pytest.mark.parametrize(("time", "counts"), [(61.5, True), (0.0, False), (None, False)])
+@pytest.mark.parametrize(
+    ("time", "counts"),
+    [(61.5, True), (0.0, False), (-1.0, False), (float("nan"), False), (None, False)],
+)
 def test_a_query_with_a_retention_time_has_its_candidates_indices(
     pool: EvidencePool, time: float | None, counts: bool
 ) -> None:

@@ -98,11 +98,30 @@ def test_times_that_follow_nothing_say_little() -> None:
     assert np.abs(evidence).mean() < 0.15
 
 
+@pytest.mark.parametrize("slip", [60.0 * 300.0, 1e9])
+def test_a_slip_among_the_times_changes_little(slip: float) -> None:
+    times, x, scores = run(100, 1.0)
+    line = RetentionLine.fit(times, x, scores)
+    wrong = RetentionLine.fit([slip, *times[1:]], x, scores)
+    assert line is not None
+    assert wrong is not None
+    assert wrong.slope * wrong.deviation == pytest.approx(line.slope * line.deviation, rel=0.1)
+    for time, of_query in zip(times[1:], x[1:], strict=True):
+        evidence = line.evidence(time, of_query)
+        assert wrong.evidence(time, of_query) == pytest.approx(evidence, abs=0.5)
+    assert not wrong.evidence(slip, x[0]).any()
+    assert wrong.n_queries == 99
+
+
 def test_few_queries_and_equal_times_make_no_line() -> None:
     times, x, scores = run(FEWEST_QUERIES, 1.0)
     assert RetentionLine.fit(times, x, scores) is not None
     assert RetentionLine.fit(times[1:], x[1:], scores[1:]) is None
-    assert RetentionLine.fit([60.0] * FEWEST_QUERIES, x, scores) is None
+    # Of twenty of the second, the mean is another number.
+    for time in (60.0, 264.1):
+        assert RetentionLine.fit([time] * FEWEST_QUERIES, x, scores) is None
+    times, x, scores = run(400, 1.0)
+    assert RetentionLine.fit([300.0] * 399 + [1e9], x, scores) is None
     assert RetentionLine.fit([], [], []) is None
 
 

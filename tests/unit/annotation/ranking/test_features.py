@@ -115,6 +115,19 @@ def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path
     np.testing.assert_array_equal(pooled.own.cosine, best)
 
 
+def test_a_feature_has_the_first_time_that_counts(annotator: Annotator, tmp_path: Path) -> None:
+    run = run_of(annotator, tmp_path, "feature id")
+    (both,) = run.outcomes(
+        query(str(time), retention_time=time).spectrum for time in (None, 0.0, 71.5, 72.0)
+    )
+    assert isinstance(both, Ranked)
+    assert both.list_scores.retention_time == 71.5
+    assert both.list_scores.retention_index is not None
+    (both,) = run.outcomes(query(str(n), retention_time=0.0).spectrum for n in range(2))
+    assert isinstance(both, Ranked)
+    assert both.list_scores.retention_index is None
+
+
 def evidence_of(outcome: Ranked | Unranked) -> Evidence:
     assert isinstance(outcome, Ranked)
     assert outcome.evidence is not None

@@ -94,7 +94,12 @@ def test_what_would_keep_probabilities_fixed_is_said() -> None:
     assert line.startswith("probabilities depend on the other queries of the file")
     assert line.endswith(": --in-list 0.912 --known 0.5 keep them fixed")
     (line,) = dependence_lines({}, timed=True)
-    assert line.endswith(" and by their retention times: --no-retention-times keeps them fixed")
+    assert line.endswith("file, by their retention times: --no-retention-times keeps them fixed")
+    (line,) = dependence_lines({"--known": 0.5}, timed=True)
+    assert line.endswith(
+        ", by the shares that they show and by their retention times: "
+        "--known 0.5 --no-retention-times keep them fixed"
+    )
 
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
