@@ -244,6 +244,7 @@ class MorganBlock(Block):
             radius=MORGAN_RADIUS, fpSize=MORGAN_BITS
         )
         self._n_computed = 0
+        self._is_as_rdkit: bool | None = None  # what is compiled; None until it is compared
 
     def meaning(self, index: int) -> str:
         """Return the folded index and the environment that most often sets it."""
@@ -268,10 +269,22 @@ class MorganBlock(Block):
     def compute(self, topology: Topology) -> NDArray[np.bool_]:
         """Return the folded environments."""
         self._n_computed += 1
-        if self._pays_to_compile() and (invariants := topology.invariants) is not None:
+        if (
+            self._is_as_rdkit is not False
+            and self._pays_to_compile()
+            and (invariants := topology.invariants) is not None
+        ):
             from specvae.molecules.morgan import environments
 
-            return environments(invariants, topology.typed_bonds, MORGAN_RADIUS, MORGAN_BITS)
+            found = environments(invariants, topology.typed_bonds, MORGAN_RADIUS, MORGAN_BITS)
+            if self._is_as_rdkit is None:
+                # Another version of RDKit may combine numbers in another way.
+                self._is_as_rdkit = bool((found == self._by_rdkit(topology)).all())
+            if self._is_as_rdkit:
+                return found
+        return self._by_rdkit(topology)
+
+    def _by_rdkit(self, topology: Topology) -> NDArray[np.bool_]:
         packed = DataStructs.BitVectToBinaryText(self._generator.GetFingerprint(topology.mol))
         bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
         return bits.view(np.bool_)

@@ -51,6 +51,7 @@ _N_STEPS = 30
 # run's deviation would be such that all other times were the same.
 _MOST_TIMES, _FARTHEST_FROM_MOST = (0.1, 0.9), 4.0
 _FARTHEST = 10.0  # deviations
+_LEAST_ODDS = 1e-6  # of a candidate, against the best of its list
 _CHANCES = 0.9  # scores are a little too sure of themselves
 
 _COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
@@ -181,11 +182,12 @@ class RetentionLine:
         # Not by their deviation, which for equal times is as small as rounding makes it, not 0.
         if len(times) < FEWEST_QUERIES or min(times) == max(times):
             return None
-        lengths = [len(indices[n]) for n in kept]
+        of_each = [_likely(indices[n], scores[n]) for n in kept]
+        lengths = [len(found) for found, _ in of_each]
         starts = np.cumsum([0, *lengths[:-1]])
         y = np.repeat((np.array(times) - mean) / deviation, lengths)
-        x = np.concatenate([indices[n] for n in kept])
-        chances = np.concatenate([_chances(scores[n]) for n in kept])
+        x = np.concatenate([found for found, _ in of_each])
+        chances = np.concatenate([found for _, found in of_each])
         intercept, slope, variance, outliers = 0.0, 0.0, 1.0, _OUTLIERS
         weights = chances
         for _ in range(_N_STEPS):
@@ -246,6 +248,10 @@ def _ratios(
     return np.asarray(np.exp(0.5 * (y * y - rest * rest / variance)) / np.sqrt(variance))
 
 
-def _chances(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def _likely(
+    indices: NDArray[np.float64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return indices and chances of the candidates that have any: of long lists, few have."""
     odds = np.exp(_CHANCES * (scores - scores.max()))
-    return np.asarray(odds / odds.sum())
+    kept = odds >= _LEAST_ODDS
+    return indices[kept], np.asarray(odds[kept] / odds.sum())

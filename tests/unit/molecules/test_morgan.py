@@ -50,7 +50,8 @@ def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
     block = MorganBlock()
     taken = Topology(Chem.MolFromSmiles(MOLECULES[-1]))
     expected = block.compute(taken)
-    block.compute(taken)
+    for _ in range(2):
+        block.compute(taken)
     monkeypatch.setattr(block, "_generator", None)
     np.testing.assert_array_equal(block.compute(taken), expected)
 
@@ -63,8 +64,20 @@ def test_it_is_used_for_fewer_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(blocks, "_FEW_IF_KEPT", 0)
     monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: True)
     block = MorganBlock()
+    assert block.compute(taken).sum() == 6
     monkeypatch.setattr(block, "_generator", None)
     assert block.compute(taken).sum() == 6
+
+
+def test_it_is_left_where_rdkit_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_FEW_MOLECULES", 1)
+    monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: False)
+    block = MorganBlock()
+    taken = Topology(Chem.MolFromSmiles("CCO"))
+    expected = block.compute(taken)
+    monkeypatch.setattr("specvae.molecules.morgan._set_environments", lambda *_: None)
+    for _ in range(2):
+        np.testing.assert_array_equal(block.compute(taken), expected)
 
 
 def test_fingerprints_of_real_structures_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
