@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.bit_sums import bit_sums
 
 INDEX_FILE = Path(__file__).with_name("retention_index.safetensors")
 """The index that comes with the program, fitted by ``specvae bench retention``."""
@@ -88,8 +88,7 @@ class RetentionIndex:
         formulas
             Of the structures.
         """
-        # A sum of what the bits add is a log-likelihood but for a constant.
-        sums = log_likelihoods(packed, self.bits) + np.logaddexp(0.0, self.bits).sum()
+        (sums,) = bit_sums(packed, self.bits[np.newaxis])
         weights = self.composition.tobytes()
         added = np.array([_added(weights, formula) for formula in formulas], dtype=np.float64)
         return np.asarray(sums + added)
