@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -256,9 +256,8 @@ def _with_and_without_times(method: str, has_times: bool) -> list[tuple[str, boo
 
 
 def _lists(fold: Fold, n: int, evidence: Evidence, is_timed: bool) -> ListScores:
-    spectrum = fold.queries[n].spectrum
-    time_of = spectrum.retention_time if is_timed else None
-    return ListScores(evidence.scores, spectrum.n_peaks, evidence, time_of)
+    kept = evidence if is_timed else replace(evidence, elution=None)
+    return ListScores(evidence.scores, fold.queries[n].spectrum.n_peaks, kept)
 
 
 def _settled_scores(

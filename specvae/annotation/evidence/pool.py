@@ -54,7 +54,7 @@ from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import refit_listwise
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
-from specvae.annotation.evidence.retention import RetentionIndex, standard_index
+from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
 from specvae.annotation.library.library import Library
 from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
@@ -137,9 +137,8 @@ class Evidence:
         Share of known compounds among a run's queries that the scores assume.
     prior
         float64 (n_candidates,): what is added to the sum of the parts, nats; None: nothing.
-    retention_index
-        float64 (n_candidates,): when each should leave the column, by no unit; None for a query
-        without a retention time.
+    elution
+        The query's retention time and its candidates'; None for a query without one.
     retention
         float64 (n_candidates,): evidence of the retention time, nats, which is added too; None
         until the run's times are known, or where they say nothing.
@@ -153,7 +152,7 @@ class Evidence:
     own: OwnSpectra | None = None
     share: float = 0.5
     prior: NDArray[np.float64] | None = None
-    retention_index: NDArray[np.float64] | None = None
+    elution: Elution | None = None
     retention: NDArray[np.float64] | None = None
 
     @classmethod
@@ -166,7 +165,7 @@ class Evidence:
         share: float = 0.5,
         own: OwnSpectra | None = None,
         prior: NDArray[np.float64] | None = None,
-        retention_index: NDArray[np.float64] | None = None,
+        elution: Elution | None = None,
         retention: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
@@ -180,9 +179,7 @@ class Evidence:
         for added in (prior, retention):
             if added is not None:
                 scores = scores + added
-        return cls(
-            raw, parts, scores, measured, analogues, own, share, prior, retention_index, retention
-        )
+        return cls(raw, parts, scores, measured, analogues, own, share, prior, elution, retention)
 
     def settled(
         self,
@@ -202,7 +199,7 @@ class Evidence:
             share,
             self.own,
             self.prior,
-            self.retention_index,
+            self.elution,
             retention,
         )
 
@@ -239,7 +236,7 @@ class Comparison:
         float64 (n_candidates,): their weighted sum and the prior, nats.
     is_broken
         bool (n_candidates,): whose fragments are compared with the query.
-    measured, analogues, own, prior, retention_index
+    measured, analogues, own, prior, elution
         As in `Evidence`.
     """
 
@@ -251,7 +248,7 @@ class Comparison:
     analogues: tuple[Analogue, ...]
     own: OwnSpectra
     prior: NDArray[np.float64] | None
-    retention_index: NDArray[np.float64] | None
+    elution: Elution | None
 
     @property
     def broken(self) -> CandidateSet:
@@ -510,16 +507,17 @@ class EvidencePool:
             analogues,
             OwnSpectra.find(self.index, query, likeness, own),
             prior,
-            self._retention_index(query, candidates, packed),
+            self._elution(query, candidates, packed),
         )
 
-    def _retention_index(
+    def _elution(
         self, query: Spectrum, candidates: CandidateSet, packed: NDArray[np.uint8]
-    ) -> NDArray[np.float64] | None:
+    ) -> Elution | None:
         # Programs that know of none write 0; spectra that were made in Python have -1 or no number.
-        if self.retention is None or not 0.0 < (query.retention_time or 0.0) < math.inf:
+        time = query.retention_time or 0.0
+        if self.retention is None or not 0.0 < time < math.inf:
             return None
-        return self.retention.of(packed, candidates.formula.tolist())
+        return Elution(time, self.retention.of(packed, candidates.formula.tolist()))
 
     def evidence(self, compared: Comparison, fragment_scores: NDArray[np.float64]) -> Evidence:
         """Return the whole evidence, given the fragment scores of `Comparison.broken`."""
@@ -531,7 +529,7 @@ class EvidencePool:
             compared.analogues,
             own=compared.own,
             prior=compared.prior,
-            retention_index=compared.retention_index,
+            elution=compared.elution,
         )
 
     def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:

@@ -123,6 +123,26 @@ def _added(weights: bytes, formula: str) -> float:
     return float(np.frombuffer(weights) @ np.array(composition_of(formula)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Elution:
+    """When a query left the column, and when its candidates should have.
+
+    Attributes
+    ----------
+    time
+        Of the query, s.
+    index
+        Of its candidates, float64 (n_candidates,): see `RetentionIndex.of`.
+    """
+
+    time: float
+    index: NDArray[np.float64]
+
+    def select(self, rows: NDArray[np.int64]) -> Elution:
+        """Return that of some of the candidates."""
+        return Elution(self.time, self.index[rows])
+
+
 @dataclass(frozen=True)
 class RetentionLine:
     """The retention times of one run against the indices of its compounds.
@@ -155,8 +175,7 @@ class RetentionLine:
     @classmethod
     def fit(
         cls,
-        times: Sequence[float],
-        indices: Sequence[NDArray[np.float64]],
+        elutions: Sequence[Elution],
         scores: Sequence[NDArray[np.float64]],
     ) -> Self | None:
         """Return the most likely line of a run, by expectation and maximisation.
@@ -166,14 +185,14 @@ class RetentionLine:
 
         Parameters
         ----------
-        times
-            Of the queries that state one.
-        indices, scores
-            Of their candidates, float64 (n_candidates,) a query; scores in nats by all other
-            evidence.
+        elutions
+            Of the queries that state a time.
+        scores
+            Of their candidates by all other evidence, float64 (n_candidates,) a query, nats.
         """
-        if len(times) < FEWEST_QUERIES:
+        if len(elutions) < FEWEST_QUERIES:
             return None
+        times = [each.time for each in elutions]
         near = _near_most(np.array(times))
         mean, deviation = float(near.mean()), float(near.std())
         kept = [n for n, time in enumerate(times) if abs(time - mean) <= _FARTHEST * deviation]
@@ -181,7 +200,7 @@ class RetentionLine:
         # Not by their deviation, which for equal times is as small as rounding makes it, not 0.
         if len(times) < FEWEST_QUERIES or min(times) == max(times):
             return None
-        of_each = [_likely(indices[n], scores[n]) for n in kept]
+        of_each = [_likely(elutions[n].index, scores[n]) for n in kept]
         lengths = [len(found) for found, _ in of_each]
         starts = np.cumsum([0, *lengths[:-1]])
         y = np.repeat((np.array(times) - mean) / deviation, lengths)
@@ -214,15 +233,15 @@ class RetentionLine:
             f"structures by {follows:.0%} of the variance, and count in scores"
         )
 
-    def evidence(self, time: float, indices: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the evidence for candidates of these indices, float64 (n_candidates,), nats.
+    def evidence(self, elution: Elution) -> NDArray[np.float64]:
+        """Return the evidence for a query's candidates, float64 (n_candidates,), nats.
 
         A time that is far from most of the run says nothing.
         """
-        y = (time - self.mean) / self.deviation
+        y = (elution.time - self.mean) / self.deviation
         if abs(y) > _FARTHEST:
-            return np.zeros(len(indices))
-        rest = y - (self.intercept + self.slope * indices)
+            return np.zeros(len(elution.index))
+        rest = y - (self.intercept + self.slope * elution.index)
         likely = (1.0 - self.outliers) * _ratios(y, rest, self.variance)
         return np.clip(_WEIGHT * np.log(likely + self.outliers), -LARGEST, LARGEST)
 

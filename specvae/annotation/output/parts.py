@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.retention import Elution
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.probability import ProbabilityModel
@@ -212,6 +213,7 @@ def outcome_from_json(
 
 def _of_draft(draft: Draft) -> dict[str, Any]:
     evidence = draft.lists.evidence
+    elution = None if evidence is None else evidence.elution
     return {
         "query": _of_query(draft.query),
         "top": draft.top,
@@ -220,12 +222,8 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "raw": None if evidence is None else packed(evidence.raw),
         "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
         "prior": None if evidence is None or evidence.prior is None else packed(evidence.prior),
-        "retention_time": draft.lists.retention_time,
-        "retention_index": (
-            None
-            if evidence is None or evidence.retention_index is None
-            else packed(evidence.retention_index)
-        ),
+        "retention_time": None if elution is None else elution.time,
+        "retention_index": None if elution is None else packed(elution.index),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
         "annotations": [
@@ -264,10 +262,11 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
             None if data.get(name) is None else unpacked(data[name], np.float64)
             for name in ("prior", "retention_index")
         )
+        elution = None if index is None else Elution(data["retention_time"], index)
         evidence = Evidence.from_raw(
-            raw, weights, measured, analogues, prior=prior, retention_index=index
+            raw, weights, measured, analogues, prior=prior, elution=elution
         )
-        lists = ListScores(evidence.scores, data["n_peaks"], evidence, data.get("retention_time"))
+        lists = ListScores(evidence.scores, data["n_peaks"], evidence)
     query = _to_query(data["query"])
     rows = np.array(data["rows"], np.int64)
     return Draft(query, lists, rows, annotations, data["top"], analogues)

@@ -102,7 +102,7 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
     n_peaks = max(m.list_scores.n_peaks for m in members)
     if evidence and weights is not None:
         pooled = _merged_evidence(evidence, kept, weights)
-        lists = ListScores(pooled.scores, n_peaks, pooled, _retention_time(members))
+        lists = ListScores(pooled.scores, n_peaks, pooled)
     else:
         scores = [m.scores[rows] for m, rows in zip(members, kept, strict=True)]
         lists = ListScores(np.mean(scores, axis=0), n_peaks)
@@ -114,12 +114,6 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
         first.blind_scores[kept[0]],
         np.mean([m.logits for m in members], axis=0),
     )
-
-
-def _retention_time(members: Sequence[Ranked]) -> float | None:
-    """Return the first one that counts; spectra of a feature are of one time."""
-    lists = (m.list_scores for m in members)
-    return next((each.retention_time for each in lists if each.retention_index is not None), None)
 
 
 def _merged_query(queries: Sequence[Query]) -> Query:
@@ -152,9 +146,8 @@ def _merged_evidence(
         tuple(nearest.values()),
         own=OwnSpectra.best(own) if own else None,
         prior=None if evidence[0].prior is None else evidence[0].prior[kept[0]],
-        retention_index=next(
-            (e.retention_index[rows] for e, rows in pairs if e.retention_index is not None), None
-        ),
+        # Spectra of a feature are of one time.
+        elution=next((e.elution.select(rows) for e, rows in pairs if e.elution is not None), None),
     )
 
 

@@ -132,7 +132,7 @@ def draft(
     kinds = [kind for kind in (order[measured[order]], order[~measured[order]]) if len(kind)]
     # The best is explained against the second, which may not be shown itself.
     n_kept = None if top is None else max(top, 2) if explained else top
-    reach = 0.0 if ranked.list_scores.retention_index is None else 2.0 * LARGEST
+    reach = 0.0 if evidence is None or evidence.elution is None else 2.0 * LARGEST
     kept = np.concatenate([kind[: _n_near(ranked.scores[kind], n_kept, reach)] for kind in kinds])
     rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
     shown = candidates.select(rows)

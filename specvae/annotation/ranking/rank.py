@@ -270,7 +270,6 @@ def _ranked(
                 scores if evidence is None else evidence.scores,
                 query.spectrum.n_peaks,
                 evidence,
-                query.spectrum.retention_time,
             ),
             blind_scores,
             predicted[0],

@@ -138,21 +138,11 @@ class ListScores:
     evidence
         All kinds of evidence for the candidates; None for a model that ranks by the predicted
         fingerprint alone.
-    retention_time
-        Of the query, s; None where it states none.
     """
 
     scores: NDArray[np.float64]
     n_peaks: int
     evidence: Evidence | None = None
-    retention_time: float | None = None
-
-    @property
-    def retention_index(self) -> NDArray[np.float64] | None:
-        """When the candidates should leave the column; None where that is not asked."""
-        if self.evidence is None or self.retention_time is None:
-            return None
-        return self.evidence.retention_index
 
     def settled(
         self,

@@ -72,24 +72,22 @@ class Settlement:
             share = share_of_known(each.evidence for each in lists if each.evidence is not None)
         else:
             share = within_limits(known)
-        timed = [each for each in lists if each.retention_index is not None]
-        # One query after the other: only the scores of all are kept.
-        scores = [each.settled(self.weights, share).scores for each in timed]
-        line = RetentionLine.fit(
-            [each.retention_time for each in timed if each.retention_time is not None],
-            [each.retention_index for each in timed if each.retention_index is not None],
-            scores,
-        )
-        return RunState(share, line)
+        elutions, scores = [], []
+        for each in lists:
+            if each.evidence is not None and each.evidence.elution is not None:
+                elutions.append(each.evidence.elution)
+                # One query after the other: only the scores of all are kept.
+                scores.append(each.settled(self.weights, share).scores)
+        return RunState(share, RetentionLine.fit(elutions, scores))
 
     def settle(self, lists: ListScores, run: RunState) -> ListScores:
         """Return a query's scores for what the run shows."""
         if self.weights is None:
             return lists
-        time, index = lists.retention_time, lists.retention_index
-        if run.line is None or time is None or index is None:
+        elution = None if lists.evidence is None else lists.evidence.elution
+        if run.line is None or elution is None:
             return lists.settled(self.weights, run.known)
-        return lists.settled(self.weights, run.known, run.line.evidence(time, index))
+        return lists.settled(self.weights, run.known, run.line.evidence(elution))
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return what settled scores say of each candidate, and of the list.

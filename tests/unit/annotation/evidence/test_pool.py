@@ -246,9 +246,9 @@ def test_a_query_with_a_retention_time_has_its_candidates_indices(
 ) -> None:
     found = candidates(CAFFEINE, THEOPHYLLINE)
     query = replace(LIBRARY[0], retention_time=time)
-    of_query = weigh(pool, query, found).retention_index
+    of_query = weigh(pool, query, found).elution
     assert (of_query is not None) is counts
-    assert weigh(replace(pool, retention=None), query, found).retention_index is None
+    assert weigh(replace(pool, retention=None), query, found).elution is None
 
 
 def test_both_ion_modes_have_a_scorer() -> None:

@@ -9,6 +9,7 @@ from specvae.annotation.evidence.retention import (
     COMPOSITION,
     FEWEST_QUERIES,
     LARGEST,
+    Elution,
     RetentionIndex,
     RetentionLine,
     composition_of,
@@ -16,8 +17,6 @@ from specvae.annotation.evidence.retention import (
 )
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import Molecule
-
-Lists = list[NDArray[np.float64]]
 
 
 def indices(*smiles: str) -> list[float]:
@@ -28,13 +27,13 @@ def indices(*smiles: str) -> list[float]:
 
 def run(
     n: int, slope: float, noise: float = 0.3, n_candidates: int = 8
-) -> tuple[list[float], Lists, Lists]:
-    """Return times, indices and scores; the first candidate of each list is the right one."""
+) -> tuple[list[Elution], list[NDArray[np.float64]]]:
+    """Return elutions and scores; the first candidate of each list is the right one."""
     rng = np.random.default_rng(1)
     x = [rng.normal(size=n_candidates) for _ in range(n)]
-    times = [300.0 + 60.0 * (slope * of[0] + noise * rng.normal()) for of in x]
+    elutions = [Elution(300.0 + 60.0 * (slope * of[0] + noise * rng.normal()), of) for of in x]
     scores = [np.concatenate([[1.0], np.zeros(n_candidates - 1)]) for _ in range(n)]
-    return times, x, scores
+    return elutions, scores
 
 
 def test_atoms_of_a_formula_are_counted() -> None:
@@ -69,60 +68,62 @@ def test_an_index_is_what_its_weights_say() -> None:
 
 @pytest.mark.parametrize("slope", [1.0, -1.0])
 def test_a_line_is_found_without_knowing_which_candidates_are_right(slope: float) -> None:
-    times, x, scores = run(100, slope)
-    line = RetentionLine.fit(times, x, scores)
+    elutions, scores = run(100, slope)
+    line = RetentionLine.fit(elutions, scores)
     assert line is not None
     assert line.slope * line.deviation == pytest.approx(60.0 * slope, rel=0.2)
     assert line.variance < 0.3
-    evidence = np.array([line.evidence(t, of) for t, of in zip(times, x, strict=True)])
+    evidence = np.array([line.evidence(each) for each in elutions])
     assert evidence[:, 0].mean() > evidence[:, 1:].mean() + 0.5
     assert np.abs(evidence).max() <= LARGEST
 
 
 def test_evidence_does_not_depend_on_the_unit_of_time() -> None:
-    times, x, scores = run(40, 1.0)
-    minutes = [time / 60.0 for time in times]
-    one, other = RetentionLine.fit(times, x, scores), RetentionLine.fit(minutes, x, scores)
+    elutions, scores = run(40, 1.0)
+    minutes = [Elution(each.time / 60.0, each.index) for each in elutions]
+    one, other = RetentionLine.fit(elutions, scores), RetentionLine.fit(minutes, scores)
     assert one is not None
     assert other is not None
-    assert one.evidence(times[3], x[3]) == pytest.approx(other.evidence(minutes[3], x[3]))
+    assert one.evidence(elutions[3]) == pytest.approx(other.evidence(minutes[3]))
 
 
 def test_times_that_follow_nothing_say_little() -> None:
-    times, x, scores = run(200, 0.0, noise=1.0)
-    line = RetentionLine.fit(times, x, scores)
+    elutions, scores = run(200, 0.0, noise=1.0)
+    line = RetentionLine.fit(elutions, scores)
     assert line is not None
     assert abs(line.slope) < 0.3
     assert line.variance > 0.6
-    evidence = np.array([line.evidence(t, of) for t, of in zip(times, x, strict=True)])
+    evidence = np.array([line.evidence(each) for each in elutions])
     assert np.abs(evidence).mean() < 0.15
 
 
 @pytest.mark.parametrize("slip", [60.0 * 300.0, 1e9])
 def test_a_slip_among_the_times_changes_little(slip: float) -> None:
-    times, x, scores = run(100, 1.0)
-    line = RetentionLine.fit(times, x, scores)
-    wrong = RetentionLine.fit([slip, *times[1:]], x, scores)
+    elutions, scores = run(100, 1.0)
+    slipped = Elution(slip, elutions[0].index)
+    line = RetentionLine.fit(elutions, scores)
+    wrong = RetentionLine.fit([slipped, *elutions[1:]], scores)
     assert line is not None
     assert wrong is not None
     assert wrong.slope * wrong.deviation == pytest.approx(line.slope * line.deviation, rel=0.1)
-    for time, of_query in zip(times[1:], x[1:], strict=True):
-        evidence = line.evidence(time, of_query)
-        assert wrong.evidence(time, of_query) == pytest.approx(evidence, abs=0.5)
-    assert not wrong.evidence(slip, x[0]).any()
+    for each in elutions[1:]:
+        assert wrong.evidence(each) == pytest.approx(line.evidence(each), abs=0.5)
+    assert not wrong.evidence(slipped).any()
     assert wrong.n_queries == 99
 
 
 def test_few_queries_and_equal_times_make_no_line() -> None:
-    times, x, scores = run(FEWEST_QUERIES, 1.0)
-    assert RetentionLine.fit(times, x, scores) is not None
-    assert RetentionLine.fit(times[1:], x[1:], scores[1:]) is None
+    elutions, scores = run(FEWEST_QUERIES, 1.0)
+    assert RetentionLine.fit(elutions, scores) is not None
+    assert RetentionLine.fit(elutions[1:], scores[1:]) is None
     # Of twenty of the second, the mean is another number.
     for time in (60.0, 264.1):
-        assert RetentionLine.fit([time] * FEWEST_QUERIES, x, scores) is None
-    times, x, scores = run(400, 1.0)
-    assert RetentionLine.fit([300.0] * 399 + [1e9], x, scores) is None
-    assert RetentionLine.fit([], [], []) is None
+        assert RetentionLine.fit([Elution(time, each.index) for each in elutions], scores) is None
+    elutions, scores = run(400, 1.0)
+    times = [300.0] * 399 + [1e9]
+    equal = [Elution(time, each.index) for time, each in zip(times, elutions, strict=True)]
+    assert RetentionLine.fit(equal, scores) is None
+    assert RetentionLine.fit([], []) is None
 
 
 def test_what_a_line_explains_is_said() -> None:

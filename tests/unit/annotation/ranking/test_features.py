@@ -121,11 +121,13 @@ def test_a_feature_has_the_first_time_that_counts(annotator: Annotator, tmp_path
         query(str(time), retention_time=time).spectrum for time in (None, 0.0, 71.5, 72.0)
     )
     assert isinstance(both, Ranked)
-    assert both.list_scores.retention_time == 71.5
-    assert both.list_scores.retention_index is not None
+    assert both.evidence is not None
+    assert both.evidence.elution is not None
+    assert both.evidence.elution.time == 71.5
     (both,) = run.outcomes(query(str(n), retention_time=0.0).spectrum for n in range(2))
     assert isinstance(both, Ranked)
-    assert both.list_scores.retention_index is None
+    assert both.evidence is not None
+    assert both.evidence.elution is None
 
 
 def evidence_of(outcome: Ranked | Unranked) -> Evidence:

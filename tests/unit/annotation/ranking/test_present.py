@@ -8,7 +8,7 @@ from annotation_examples import tiny_annotator
 from ranking_examples import QUERY
 
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
-from specvae.annotation.evidence.retention import RetentionLine
+from specvae.annotation.evidence.retention import Elution, RetentionLine
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking import present
 from specvae.annotation.ranking.annotator import Annotator
@@ -105,9 +105,9 @@ def test_a_retention_time_does_not_say_whether_the_truth_is_listed(annotator: An
         np.column_stack([[1.0, 0.5, 0.0], np.zeros((3, len(EVIDENCE_KINDS) - 1))]),
         WEIGHTS,
         np.zeros(3, np.bool_),
-        retention_index=np.array([3.0, 0.0, 0.0]),
+        elution=Elution(300.0, np.array([3.0, 0.0, 0.0])),
     )
-    listed = ListScores(found.scores, 2, found, retention_time=300.0)
+    listed = ListScores(found.scores, 2, found)
     settlement = replace(annotator.settlement, weights=WEIGHTS, probability=default_probability())
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     timed, untimed = (
@@ -152,9 +152,9 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
         np.column_stack([rng.normal(size=40), np.zeros((40, len(EVIDENCE_KINDS) - 1))]),
         WEIGHTS,
         np.arange(40) % 3 == 0,
-        retention_index=rng.normal(size=40),
+        elution=Elution(400.0, rng.normal(size=40)),
     )
-    listed = ListScores(found.scores, 2, found, retention_time=400.0)
+    listed = ListScores(found.scores, 2, found)
     keys = np.array([f"{n:014d}-UHFFFAOYSA-N" for n in range(40)], dtype=object)
     text = np.full(40, "C", dtype=object)
     ranked = replace(
@@ -166,8 +166,8 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     settlement = replace(annotator.settlement, weights=WEIGHTS)
     answer = draft(annotator, ranked, top).answer(settlement, RunState(0.3, line), annotator)
-    assert found.retention_index is not None
-    times = line.evidence(400.0, found.retention_index)
+    assert found.elution is not None
+    times = line.evidence(found.elution)
     settled = listed.settled(WEIGHTS, 0.3, times)
     order = np.argsort(-settled.scores, kind="stable")[:top]
     assert [row.inchikey for row in answer.annotations] == keys[order].tolist()
