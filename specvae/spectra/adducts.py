@@ -136,6 +136,7 @@ _ALIASES: Mapping[str, str] = {
     "acetate": "C2H3O2",
     "me": "CH3",
     "hex": "C6H10O5",
+    "h20": "H2O",  # with a zero, as a much copied table of ion species has it: "M-H20-H"
 }
 
 # Group names by Hill formula where the Hill formula is not what a chemist writes.

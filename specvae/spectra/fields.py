@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,6 +42,12 @@ _SPELLINGS: Mapping[str, str] = {
     "selectedionmz": "precursor_mz",
     "pepmass": "precursor_mz",
     "isolationwindowtargetmz": "window_mz",
+    "precursor": "precursor_or_species",
+    "precursorion": "precursor_or_species",
+    "precursormass": "precursor_or_species",
+    "parention": "precursor_or_species",
+    "parentionmz": "precursor_or_species",
+    "parentmz": "precursor_or_species",
     "precursortype": "adduct",
     "precursoriontype": "adduct",
     "adduct": "adduct",
@@ -49,23 +56,46 @@ _SPELLINGS: Mapping[str, str] = {
     "ion": "adduct",
     "iontype": "adduct",
     "ionspecies": "adduct",
+    "bestion": "mode_or_species",
+    "ionization": "mode_or_species",
+    "ionisation": "mode_or_species",
+    "esimode": "mode_or_species",
+    "mode": "mode_or_species",
     "charge": "charge",
+    "chargestate": "charge",
+    "precursorcharge": "charge",
     "ionmode": "ion_mode",
     "ionizationmode": "ion_mode",
     "ionisationmode": "ion_mode",
     "polarity": "ion_mode",
+    "ionpolarity": "ion_mode",
+    "ionpol": "ion_mode",
+    "scanpolarity": "ion_mode",
     "mslevel": "ms_level",
     "mstype": "ms_level",
     "spectrumtype": "ms_level",
     "spectype": "ms_level",
     "collisionenergy": "collision_energy",
     "ce": "collision_energy",
+    "colenergy": "collision_energy",
+    "collisionenergyev": "collision_energy",
+    "nce": "nce",
+    "normalizedcollisionenergy": "nce",
+    "normalisedcollisionenergy": "nce",
     "retentiontime": "retention_time",
+    "rettime": "retention_time",
     "rt": "retention_time",
     "rtime": "rt_seconds",
     "rtseconds": "rt_seconds",
     "rtinseconds": "rt_seconds",
+    "rtsec": "rt_seconds",
+    "retentiontimesec": "rt_seconds",
+    "retentiontimeseconds": "rt_seconds",
+    "retentiontimeinseconds": "rt_seconds",
+    "rtminutes": "rt_minutes",
     "rtinminutes": "rt_minutes",
+    "retentiontimeminutes": "rt_minutes",
+    "retentiontimeinminutes": "rt_minutes",
     "instrument": "instrument",
     "instrumenttype": "instrument_type",
     "sourceinstrument": "instrument_type",
@@ -94,7 +124,18 @@ _SPELLINGS: Mapping[str, str] = {
     "numpeak": "n_peaks",
     "comment": "comments",
     "comments": "comments",
+    "synon": "synonym",
 }
+# Field, and the unit that its key states behind it -> field whose values have that unit.
+_OF_UNITS: Mapping[tuple[str, str], str] = {
+    ("retention_time", "m"): "rt_minutes",
+    ("retention_time", "s"): "rt_seconds",
+    ("collision_energy", "%"): "nce",
+    ("collision_energy", "n"): "nce",
+}
+_UNIT_BEHIND = re.compile(
+    r"[(\[]\s*(min(?:utes?)?|s(?:ec(?:onds?)?)?|e?v|%|nce|m/z|th|da)\.?\s*[)\]]\s*$"
+)
 _COMMENT_SPELLINGS: Mapping[str, str] = {"parent": "precursor_mz"}  # NIST, SpectraST
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _EMPTY_TEXTS = frozenset(
@@ -105,8 +146,14 @@ _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 
 @lru_cache(maxsize=4096)
 def field_of(key: str) -> str | None:
-    """Return the field that a key means whatever its case and punctuation, None if it is none."""
-    return _SPELLINGS.get(_NOT_LETTERS.sub("", key.lower()))
+    """Return the field that a key means whatever its case and punctuation, None if it is none.
+
+    A unit in brackets may stand behind it: ``RT (min)``.
+    """
+    key = key.lower()
+    unit = _UNIT_BEHIND.search(key) if key.rstrip()[-1:] in ")]" else None
+    name = _SPELLINGS.get(_NOT_LETTERS.sub("", key if unit is None else key[: unit.start()]))
+    return name if name is None or unit is None else _OF_UNITS.get((name, unit[1][0]), name)
 
 
 def stated(spectrum: Spectrum, name: str) -> str | None:
@@ -381,7 +428,7 @@ def _mode_of_charge(text: str) -> str | None:
 
 def _is_open_charge(text: str) -> bool:
     """Whether a text leaves the charge open, as Mascot's ``2+ and 3+`` does."""
-    return " and " in text or "," in text
+    return " and " in text or " or " in text or "," in text
 
 
 _LONGEST_TIME = 1e9  # s
@@ -451,9 +498,11 @@ _NCE_WORDS = re.compile(r"%|nce|nominal|normali[sz]ed", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d\s*-\s*\d+\.)")
 _ENERGY_WORDS = re.compile(
     r"ramp(?:ed)?|from|to|stepped|steps?|resonant|relative|nominal|normali[sz]ed|collision|energy"
-    r"|nce|ce|hcd|cid|(?:ft|it)-ms(?: ii)?|argon|kev|kv|ev|v",
+    r"|nce|ce|hcd|cid|(?:ft|it)-ms(?: ii)?|argon|(?:electron[- ]?)?volts?|kev|kv|ev|v",
     re.IGNORECASE,
 )
+_ENERGY_KEY = re.compile(r"\b(n?ce|(?:collision )?energy)\s*=", re.IGNORECASE)
+_SPREAD = re.compile(rf"\s*(?:\u00b1|\+/-)\s*(?:{_NUMBER})")
 _COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 
@@ -473,14 +522,15 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
 
     Volts are taken as eV, kV and keV as thousands of them; ``%``, ``NCE``, ``(nominal)`` and
     ``normalized`` mark normalised energies; a bare number is eV. Ramps and lists give the mean of
-    their numbers. What is ambiguous gives neither value and stays as text: alternatives
-    (``15 or 30``), formulas in m/z, activation amplitudes below 1 (``0.70``), slash lists of MSn
-    stages, bare numbers with ``HCD``, whose scale differs between instruments, and ``35,5``, which
-    may be a decimal comma.
+    their numbers, and ``35 +/- 15`` gives its middle. What is ambiguous gives neither value and
+    stays as text: alternatives (``15 or 30``), formulas in m/z, activation amplitudes below 1
+    (``0.70``), slash lists of MSn stages, bare numbers with ``HCD``, whose scale differs between
+    instruments, and ``35,5``, which may be a decimal comma.
     """
     words = text[:_LONGEST_VALUE].strip().strip('"')
     # "42% (nominal) with stepped collision energies 30% and 55%": the first is their mean.
     body = _DECIMAL_COMMA.sub(".", words.partition(" with ")[0].partition(" by Ar")[0])
+    body = _ENERGY_KEY.sub(r"\1 ", _SPREAD.sub("", body))
     numbers = _NUMBERS.findall(body)
     unknown = CollisionEnergy(None, None, text)
     # Lists of energies rise: "20,40" is one.
@@ -704,7 +754,7 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
     notes: list[str] = []
     for key, value in pairs:
         name = field_of(key)
-        if name is None or name == "comments" or name in _NAMING:
+        if name is None or name == "comments" or name in _ALSO_METADATA:
             if key in metadata:
                 repeated.setdefault(key, [metadata[key]]).append(value)
             else:
@@ -713,20 +763,78 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             continue
         if name == "comments":
             comments.append(value)
+        elif name == "synonym":
+            _add_tag(fields, value, notes)
         elif name == "ms_level" and parse_ms_level(value) is None:
             metadata[key] = value  # "Spectrum_type: Centroid" is no level
         else:
             _keep_value(fields, name, key, value, notes)
     for key, values in repeated.items():
         metadata[key] = "\n".join(values)
+    _sort_by_shape(fields)
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
     return Record(fields, metadata, tuple(notes))
 
 
-# Fields that name a record or what it belongs to; they also stay in the metadata.
-_NAMING = frozenset({"accession", "feature_id", "spectrum_id", "peak_id", "scans", "record_title"})
+def _reads_as_precursor(text: str) -> bool:
+    try:
+        return parse_precursor(text).mz is not None
+    except RejectedRecordError:
+        return False
+
+
+def _reads_as_species(text: str) -> bool:
+    return parse_adduct(text) is not None
+
+
+def _reads_as_mode(text: str) -> bool:
+    return parse_ion_mode(text) is not None
+
+
+# Keys that hold different things in different files: what they may hold, told by its shape.
+_BY_SHAPE: Mapping[str, tuple[tuple[str, Callable[[str], bool]], ...]] = {
+    "precursor_or_species": (("precursor_mz", _reads_as_precursor), ("adduct", _reads_as_species)),
+    "mode_or_species": (("ion_mode", _reads_as_mode), ("adduct", _reads_as_species)),
+}
+
+# Fields that name a record or what it belongs to, and those that may say nothing that is
+# understood; they also stay in the metadata.
+_ALSO_METADATA = frozenset(
+    {"accession", "feature_id", "spectrum_id", "peak_id", "scans", "record_title", "synonym"}
+) | frozenset(_BY_SHAPE)
+
+
+def _sort_by_shape(fields: dict[str, str]) -> None:
+    """Put what stands under a key of several meanings where it belongs, if that is free."""
+    for name, meanings in _BY_SHAPE.items():
+        text = fields.pop(name, "")
+        for field, reads in meanings:
+            if field not in fields and reads(text):
+                fields[field] = text
+                break
+
+
+# Numbers of the tags that NIST's programs write as synonyms: "Synon: $:03[M+H]+".
+_NIST_TAGS: Mapping[str, str] = {
+    "00": "ms_level",
+    "03": "adduct",
+    "04": "precursor_mz",
+    "05": "collision_energy",
+    "06": "instrument_type",
+    "07": "instrument",
+    "11": "ion_mode",
+    "28": "inchikey",
+}
+
+
+def _add_tag(fields: dict[str, str], value: str, notes: list[str]) -> None:
+    """Store what a synonym says that is one of NIST's tags."""
+    text = value.strip()
+    name = _NIST_TAGS.get(text[2:4]) if text.startswith("$:") else None
+    if name is not None and (name != "ms_level" or parse_ms_level(text[4:]) is not None):
+        _keep_value(fields, name, "synon", text[4:], notes)
 
 
 def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[str]) -> None:
@@ -850,6 +958,8 @@ _COMMENT_FIELDS = frozenset(_SPELLINGS.values()) - {
     "peak_id",
     "scans",
     "accession",
+    "synonym",
+    *_BY_SHAPE,
 }
 
 
@@ -940,9 +1050,11 @@ def make_spectrum(
     charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
     polarity = _settled(fields, charge)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
+    level = parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None
+    if level is not None and level > 2 and precursor.mz and not _names_stages(notes):
+        notes = (*notes, Note.LATER_STAGE.about(f"MS level {level}"))
     smiles, inchi, inchikey = sort_structures(fields)
-    energy_text = fields.get("collision_energy")
-    energy = parse_collision_energy(energy_text) if energy_text else None
+    energy = _energy(fields)
 
     def build(
         mz: NDArray[np.float64], intensity: NDArray[np.float64], notes: tuple[str, ...]
@@ -956,10 +1068,10 @@ def make_spectrum(
             adduct=polarity.adduct,
             charge=polarity.charge,
             ion_mode=polarity.ion_mode,
-            ms_level=parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None,
+            ms_level=level,
             collision_energy=energy.ev if energy else None,
             normalized_collision_energy=energy.nce if energy else None,
-            collision_energy_text=energy_text,
+            collision_energy_text=energy.text if energy else None,
             retention_time=_retention_time(fields, style),
             instrument=fields.get("instrument"),
             instrument_type=fields.get("instrument_type"),
@@ -981,12 +1093,41 @@ def make_spectrum(
         spectrum = build(*require_peaks(mz, intensity), notes)
     stated = "profile" in fields
     if not stated and not is_profile(spectrum.mz, spectrum.intensity):
-        return spectrum
+        return _without_zeros(spectrum)
     picked_mz, picked = centroid(spectrum.mz, spectrum.intensity)
-    if picked.size == spectrum.n_peaks:
-        return build(spectrum.mz, spectrum.intensity, (*notes, Note.PROFILE_KEPT))
+    if picked.size == np.count_nonzero(spectrum.intensity):
+        return _without_zeros(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
     found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+def _names_stages(notes: Iterable[str]) -> bool:
+    """Whether the precursor was taken from those of several stages of an MSn experiment."""
+    return any(note_kind(n) in (Note.FIRST_PRECURSOR, Note.HEAVIEST_PRECURSOR) for n in notes)
+
+
+def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
+    """Return the collision energy of a record, which may have a key for the normalised one."""
+    text, normalised = fields.get("collision_energy"), fields.get("nce")
+    energy = parse_collision_energy(text) if text is not None else None
+    if normalised is None:
+        return energy
+    marked = normalised if _NCE_WORDS.search(normalised) else f"{normalised} NCE"
+    nce = parse_collision_energy(marked)
+    if energy is None or text == normalised:
+        return nce
+    return energy._replace(nce=nce.nce if energy.nce is None else energy.nce)
+
+
+def _without_zeros(spectrum: Spectrum) -> Spectrum:
+    """Return a spectrum without its peaks of intensity 0, which some writers add.
+
+    They are no peaks, and the number of peaks is evidence.
+    """
+    if spectrum.intensity.item(spectrum.intensity.argmin()) > 0:
+        return spectrum
+    is_peak = spectrum.intensity > 0
+    return replace(spectrum, mz=spectrum.mz[is_peak], intensity=spectrum.intensity[is_peak])
 
 
 def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:

@@ -20,11 +20,14 @@ _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed by bzip2",
     b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
     b"\x1f\x8b": "compressed by gzip twice",
 }
+_TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
 _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
@@ -109,6 +112,9 @@ def _format_of(path: Path, head: bytes) -> str | None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}")
+    if head[_TAR_PLACE].startswith(b"ustar"):
+        # Its blocks hold the lines of files, of which the first would be lost.
+        raise InputError(f"{path}: is a tar archive, {_WANTED_FORMATS}")
     text = head.removeprefix(_MARK).lstrip()
     if text.startswith(b"<"):
         return _xml_format_of(path, text)

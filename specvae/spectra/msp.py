@@ -238,6 +238,9 @@ def _spectrum(
         if lines.at_end and len(lines.peaks) <= n_declared and _all_but_last_read(lines.peaks):
             raise RejectedRecordError(Reason.TRUNCATED, "cut off inside a peak") from None
         raise
+    if mz.size != n_declared and len(lines.peaks) == n_declared and (mz[1:] < mz[:-1]).any():
+        # A peak on each line, and further columns of numbers that would pass for peaks.
+        mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
     if mz.size != n_declared:
         short = lines.at_end and mz.size < n_declared
         reason = Reason.TRUNCATED if short else Reason.PEAK_COUNT_MISMATCH

@@ -185,6 +185,7 @@ _TARGET, _LOWER, _UPPER = "MS:1000827", "MS:1000828", "MS:1000829"
 _SELECTED_MZ = ("MS:1000744", "MS:1000040")  # the second is that of mzML 1.0
 _CHARGE = "MS:1000041"
 _ENERGY, _PERCENT = "MS:1000045", "MS:1000138"
+_RAMP_START, _RAMP_END = "MS:1002013", "MS:1002014"
 _MZ_ARRAY, _INTENSITY_ARRAY, _WAVELENGTH_ARRAY = "MS:1000514", "MS:1000515", "MS:1000617"
 _OTHER_SPECTRA = frozenset(
     {
@@ -227,7 +228,12 @@ _OTHER_COMPRESSIONS: Mapping[str, str] = {
 }
 
 
-_UNITS = {"UO:0000010": "second", "UO:0000028": "millisecond", "UO:0000031": "minute"}
+_UNITS = {
+    "UO:0000010": "second",
+    "UO:0000028": "millisecond",
+    "UO:0000031": "minute",
+    "UO:0000187": "percent",
+}
 
 
 class _Terms:
@@ -295,7 +301,7 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     }
     notes: tuple[str, ...] = ()
     if precursors and not is_other and level != "1":
-        found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"])
+        found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"], level)
         fields |= found
     n_declared = element.get("defaultArrayLength", "")
 
@@ -322,9 +328,23 @@ def _mzml_seconds(terms: _Terms) -> str | None:
 
 
 def _mzml_precursor(
-    precursors: list[Element], groups: Mapping[str, Element], ion_mode: str | None
+    precursors: list[Element],
+    groups: Mapping[str, Element],
+    ion_mode: str | None,
+    level: str | None,
 ) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Return the fields that the precursors of a scan tell, and what had to be decided."""
+    notes: list[str] = []
+    activation = _Terms(_find(precursors[0], "activation"), groups)
+    if len(precursors) > 1 and level not in (None, "2"):
+        # One for each stage of MSn, in either order, and several for the last one. Ions lose mass
+        # from stage to stage: the heaviest is that of the molecule.
+        masses = [_mass_of(precursor, groups) for precursor in precursors]
+        heaviest = int(np.argmax(masses))
+        if max(masses) - min(masses) > SAME_MZ:
+            found = ", ".join(f"{mass:g}" for mass in masses)
+            notes.append(Note.HEAVIEST_PRECURSOR.about(found))
+        precursors = [precursors[heaviest]]
     ions = [
         _Terms(ion, groups)
         for precursor in precursors
@@ -332,7 +352,6 @@ def _mzml_precursor(
     ]
     masses = [mass for ion in ions if (mass := _selected_mz(ion))]
     window = _Terms(_find(precursors[0], "isolationWindow"), groups)
-    notes: list[str] = []
     mz = masses[0] if masses else None
     if any(abs(mass - masses[0]) > SAME_MZ for mass in masses):
         notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in masses)))
@@ -345,20 +364,30 @@ def _mzml_precursor(
         found = "no selected ion" if mz is None else f"selected ion {mz:g} lies outside"
         notes.append(Note.WINDOW_TARGET.about(found))
         mz = target
-    activation = _Terms(_find(precursors[0], "activation"), groups)
-    percent, energy = activation.number(_PERCENT), activation.number(_ENERGY)
     fields = {
         "precursor_mz": None if mz is None else repr(mz),
         "charge": _signed(ions[0].text(_CHARGE), ion_mode) if ions else None,
-        "collision_energy": (
-            f"{percent:g} NCE"
-            if percent is not None
-            else None
-            if energy is None
-            else f"{energy:g} eV"
-        ),
+        "collision_energy": _mzml_energy(activation),
     }
     return fields, tuple(notes)
+
+
+def _mass_of(precursor: Element, groups: Mapping[str, Element]) -> float:
+    """Return the m/z of a precursor's first ion, else that of its window, 0 without either."""
+    ion = _Terms(_find(precursor, "selectedIonList", "selectedIon"), groups)
+    window = _Terms(_find(precursor, "isolationWindow"), groups)
+    return _selected_mz(ion) or window.number(_TARGET) or 0.0
+
+
+def _mzml_energy(activation: _Terms) -> str | None:
+    """Return the collision energy of an activation with its unit, None if it states none."""
+    percent, energy = activation.number(_PERCENT), activation.number(_ENERGY)
+    if percent is not None:
+        return f"{percent:g} NCE"
+    if energy is not None:
+        return f"{energy:g} {'NCE' if activation.unit(_ENERGY) == 'percent' else 'eV'}"
+    start, end = activation.number(_RAMP_START), activation.number(_RAMP_END)
+    return None if start is None or end is None else f"ramp {start:g}-{end:g} eV"
 
 
 def _selected_mz(ion: _Terms) -> float | None:

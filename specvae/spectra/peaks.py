@@ -74,9 +74,11 @@ def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
         text = _COLON.sub(":", text)
     try:
         parts = [tokens for part in _SEPARATOR.split(text) if (tokens := part.split())]
-        if many_per_line and len(parts) > 1 and all(len(tokens) == 1 for tokens in parts):
+        # "50.5, 10", and in MSP "50.5, 10, 60, 20"
+        may_be_pairs = len(parts) > 1 if many_per_line else len(parts) == 2
+        if may_be_pairs and all(len(tokens) == 1 for tokens in parts):
             tokens = [token for (token,) in parts]
-            if not _is_joined(tokens[0]):  # "50.5, 10, 60, 20"
+            if not _is_joined(tokens[0]):
                 return _paired([_number(token) for token in tokens])
         return [pair for tokens in parts for pair in _part_pairs(tokens, many_per_line)]
     except (ValueError, IndexError):

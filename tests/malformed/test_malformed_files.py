@@ -1,9 +1,11 @@
 """Whole files that cannot be read: one line that names the file, or what survives."""
 
 import gzip
+import io
 import random
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,18 @@ from specvae.spectra.read import read_spectra
 
 SCAN = mzml_scan(0, 2, [50.5], [1.0], negative=False)
 
+
+def tar(text: str) -> bytes:
+    """Return an archive of one file; read as lines it would lose the first record."""
+    data = text.encode()
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo("x.mgf")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return stream.getvalue()
+
+
 WRONG: dict[str, tuple[str, bytes, str]] = {
     "empty": ("x.msp", b"", "is empty"),
     "blank": ("x.mgf", b"\n \n\n", "is empty"),
@@ -34,6 +48,9 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
     "json": ("x.msp", b'[\n  {"peaks_json": "[]"}\n]\n', "looks like JSON"),
     "html": ("x.mzML", b"<!DOCTYPE html><html><body>404</body></html>", "neither mzML nor mzXML"),
     "zip": ("x.mgf", b"PK\x03\x04" + b"\0" * 30, "zip archive"),
+    "zstd": ("x.mgf", b"\x28\xb5\x2f\xfd" + b"\0" * 30, "compressed by zstd"),
+    "tar": ("x.mgf", tar(mgf_record("a")), "tar archive"),
+    "tar_gz": ("x.tar.gz", gzip.compress(tar(mgf_record("a"))), "tar archive"),
     "utf16": ("x.mgf", mgf_record("a").encode("utf-16"), "UTF-16"),
     "msp_named_mgf": ("x.mgf", msp_record("a").encode(), "its content is msp"),
     "mgf_named_msp": ("x.msp", mgf_record("a").encode(), "its content is mgf"),

@@ -231,7 +231,7 @@ def test_keys_are_known_by_any_spelling() -> None:
     assert field_of("DB#") == "db"
     assert field_of("Num Peaks") == "n_peaks"
     assert field_of("ion type") == "adduct"
-    assert field_of("Synon") is None
+    assert field_of("Ontology") is None
 
 
 def test_words_for_nothing() -> None:

@@ -238,6 +238,39 @@ def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[s
     assert (spectrum.precursor_mz, spectrum.notes) == (mz, notes)
 
 
+@pytest.mark.parametrize("ions", [(195.0877, 138.0662), (138.0662, 110.0713, 195.0877)])
+def test_the_precursors_of_the_stages_of_msn(tmp_path: Path, ions: tuple[float, ...]) -> None:
+    """Writers list them in either order; the molecule's ion is the heaviest."""
+    given = "".join(precursor(ion, target=ion) for ion in ions)
+    spectrum = one(tmp_path, scan(term("1000511", 3), precursor=given))
+    found = ", ".join(f"{ion:g}" for ion in ions)
+    note = f"heaviest of the precursors of several stages taken ({found})"
+    assert (spectrum.precursor_mz, spectrum.notes) == (195.0877, (note,))
+
+
+def test_a_later_stage_with_one_precursor(tmp_path: Path) -> None:
+    spectrum = one(tmp_path, scan(term("1000511", 3), precursor=precursor(138.0662)))
+    note = "precursor m/z may be that of a fragment (MS level 3)"
+    assert (spectrum.precursor_mz, spectrum.notes) == (138.0662, (note,))
+
+
+@pytest.mark.parametrize(
+    ("terms", "ev", "nce"),
+    [
+        (term("1000045", 35, "electronvolt"), 35.0, None),
+        (term("1000045", 35, "percent"), None, 35.0),
+        (term("1000138", 35), None, 35.0),
+        (term("1002013", 20) + term("1002014", 45), 32.5, None),
+    ],
+)
+def test_energies(tmp_path: Path, terms: str, ev: float | None, nce: float | None) -> None:
+    given = precursor(195.0877).replace(
+        "</precursor>", f"<activation>{terms}</activation></precursor>"
+    )
+    spectrum = one(tmp_path, scan(precursor=given))
+    assert (spectrum.collision_energy, spectrum.normalized_collision_energy) == (ev, nce)
+
+
 def test_borders_of_a_window_in_the_place_of_their_distances(tmp_path: Path) -> None:
     """Proteome Discoverer writes them so."""
     given = precursor(195.0877, target=195.0877, width=0.5)

@@ -397,3 +397,130 @@ def test_an_annotation_with_a_colon_is_no_field(tmp_path: Path) -> None:
     content = msp_record("a").replace("60.25 100", "60.25 100 b2:1/5ppm 3H: x")
     (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", content)
     assert (spectrum.n_peaks, skips) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "attribute", "value"),
+    [
+        ("RT (min)=2", "retention_time", 120.0),
+        ("Retention Time [sec]=72", "retention_time", 72.0),
+        ("RETENTION_TIME_MINUTES=2", "retention_time", 120.0),
+        ("PRECURSOR_CHARGE=2+", "charge", 2),
+        ("Charge state=3+", "charge", 3),
+        ("ION_POLARITY=negative", "ion_mode", "negative"),
+        ("IONIZATION=ESI-", "ion_mode", "negative"),
+        ("MODE=neg", "ion_mode", "negative"),
+        ("IONIZATION=[M+Na]+", "adduct", "[M+Na]+"),
+        ("PRECURSOR_ION=[M+Na]+", "adduct", "[M+Na]+"),
+        ("Collision energy (eV)=25", "collision_energy", 25.0),
+        ("NCE=30", "normalized_collision_energy", 30.0),
+        ("NORMALIZED_COLLISION_ENERGY=30%", "normalized_collision_energy", 30.0),
+        ("Collision energy (%)=30", "normalized_collision_energy", 30.0),
+    ],
+)
+def test_keys_of_other_programs(
+    tmp_path: Path, line: str, attribute: str, value: str | float
+) -> None:
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", line))
+    assert (getattr(spectrum, attribute), spectrum.notes) == (value, ())
+
+
+@pytest.mark.parametrize("key", ["PRECURSOR", "PRECURSOR_MASS", "Parent ion", "Precursor m/z (Da)"])
+def test_keys_of_the_precursor(tmp_path: Path, key: str) -> None:
+    record = mgf_record("a").replace("PEPMASS=181.07", f"{key}=181.07")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert spectrum.precursor_mz == 181.07
+
+
+def test_what_a_key_of_several_meanings_says_and_nobody_understands(tmp_path: Path) -> None:
+    lines = ("IONIZATION=ESI", "IONMODE=negative", "PRECURSOR_ION=base peak")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
+    assert (spectrum.ion_mode, spectrum.precursor_mz, spectrum.notes) == ("negative", 181.07, ())
+    assert spectrum.metadata == {"IONIZATION": "ESI", "PRECURSOR_ION": "base peak"}
+
+
+def test_energies_in_two_keys(tmp_path: Path) -> None:
+    lines = ("COLLISION_ENERGY=25 eV", "NCE=30"), ("COLLISION_ENERGY=30", "NCE=30")
+    content = mgf_record("a", *lines[0]) + mgf_record("b", *lines[1])
+    spectra, _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert [(s.collision_energy, s.normalized_collision_energy) for s in spectra] == [
+        (25.0, 30.0),
+        (None, 30.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "ev", "nce"),
+    [
+        ("35 eV +/- 15", 35.0, None),
+        ("35\N{PLUS-MINUS SIGN}15 eV", 35.0, None),
+        ("30 \N{PLUS-MINUS SIGN} 5 %", None, 30.0),
+        ("CE=20", 20.0, None),
+        ("NCE=30%", None, 30.0),
+        ("40 Volts", 40.0, None),
+        ("20 electron volts", 20.0, None),
+        ("CE = 0.0363 * m/z + 9", None, None),
+    ],
+)
+def test_energies_with_spread_key_and_words(text: str, ev: float | None, nce: float | None) -> None:
+    assert parse_collision_energy(text)[:2] == (ev, nce)
+
+
+def test_tags_that_nist_writes_as_synonyms(tmp_path: Path) -> None:
+    tags = ("$:00MS2", "$:03[M-H]-", "$:04180.0666", "$:0515", "$:06Q-TOF", "$:11N", "a name")
+    record = msp_record("a", *(f"Synon: {tag}" for tag in tags)).replace(
+        "PrecursorMZ: 181.07\n", ""
+    )
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", record)
+    assert (spectrum.precursor_mz, spectrum.adduct, spectrum.ms_level) == (180.0666, "[M-H]-", 2)
+    assert (spectrum.collision_energy, spectrum.instrument_type) == (15.0, "Q-TOF")
+    assert spectrum.notes == ()
+    assert "a name" in spectrum.metadata["Synon"]
+
+
+@pytest.mark.parametrize("text", ["M-H20-H", "[M-H20-H]-"])
+def test_water_with_a_zero(text: str) -> None:
+    ion = parse_adduct(text)
+    assert ion is not None
+    assert ion.name == "[M-H-H2O]-"
+
+
+@pytest.mark.parametrize("text", ["2+ or 3+", "2+ and 3+", "2+,3+"])
+def test_an_open_charge(text: str) -> None:
+    assert parse_charge(text) == (0, False)
+
+
+def test_a_stage_beyond_the_second_says_so(tmp_path: Path) -> None:
+    content = mgf_record("a", "MSLEVEL=3") + mgf_record("b", "MSLEVEL=2")
+    third = mgf_record("c", "MSLEVEL=3").replace("PEPMASS=181.07", "PRECURSOR_MZ=181.07/120.04")
+    spectra, _, _ = read_bytes(tmp_path, "x.mgf", content + third)
+    assert [s.notes for s in spectra] == [
+        ("precursor m/z may be that of a fragment (MS level 3)",),
+        (),
+        ("first of several precursors taken (181.07/120.04)",),
+    ]
+
+
+@pytest.mark.parametrize(("name", "record"), [("x.msp", msp_record), ("x.mgf", mgf_record)])
+def test_peaks_of_intensity_0_are_none(
+    tmp_path: Path, name: str, record: Callable[[str], str]
+) -> None:
+    more = record("a").replace("Num Peaks: 2", "Num Peaks: 4")
+    more = more.replace("60.25 100\n", "55.1 0\n60.25 100\n61.0 0.0\n")
+    (spectrum,), _, _ = read_bytes(tmp_path, name, more)
+    assert (spectrum.mz.tolist(), spectrum.intensity.tolist()) == ([50.5, 60.25], [10.0, 100.0])
+
+
+def test_columns_of_numbers_behind_the_peaks_of_an_msp_record(tmp_path: Path) -> None:
+    """As many lines as peaks are declared, and numbers that make no ascending m/z of pairs."""
+    record = msp_record("a").replace("10\n60.25 100\n", "10 2 0.5\n60.25 100 3 0.1\n")
+    pairs = msp_record("b").replace("10\n60.25 100\n", "10 60.25 100\n70 1 80 2\n")
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", record + "\n" + pairs)
+    assert [s.mz.tolist() for s in spectra] == [[50.5, 60.25]]
+    assert [(s.record, s.reason) for s in skips] == [("b", Reason.PEAK_COUNT_MISMATCH)]
+
+
+def test_a_comma_and_a_blank_between_the_numbers_of_an_mgf_peak(tmp_path: Path) -> None:
+    record = mgf_record("a", peaks="50.5, 10\n60.25, 100\n")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert spectrum.mz.tolist() == [50.5, 60.25]
