@@ -65,6 +65,14 @@ _EMPTY_TEXTS = frozenset(
     | {"no structure"}
 )
 _KEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
+# What word processors and web pages make of a text: other quotation marks, dashes and blanks, and
+# characters that are not seen.
+_TYPOGRAPHY = {
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb"), '"'),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u02bc"), "'"),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+}
 _INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
 # Non-metals, and metals that are counter-ions rather than the centre of a complex.
 _NO_COMPLEX = frozenset(
@@ -358,7 +366,9 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
     """Return kind and text of what may be the structure, SMILES first."""
     found = []
     for text in (smiles or "", inchi or ""):
-        words = text.strip().strip("\"'").split()
+        words = (
+            (text if text.isascii() else text.translate(_TYPOGRAPHY)).strip().strip("\"'").split()
+        )
         if not words or says_nothing(text) or _KEY.fullmatch(words[0]):
             continue
         shape = _INCHI.match(words[0])

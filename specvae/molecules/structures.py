@@ -35,27 +35,36 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # PubChem's CID-SMILES and CID-InChI-Key.
 _CID_LINE = re.compile(r"(?P<cid>\d+)\t(?P<text>[^\t]+)(?:\t(?P<key>[A-Z]{14}-[A-Z]{10}-[A-Z]))?")
 _SDF_NAME = re.compile(r">.*?<([^>]*)>")
-_SDF_SUFFIXES = (".sdf", ".sd")
+_SDF_SUFFIXES = (".sdf", ".sd", ".mol")
 _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".psv")
 _DELIMITERS = ",\t;|"
+_OF_DRAWINGS = re.compile(r".*V[23]000\s*")  # the fourth line of an SD file
+# What else tables come in, by suffix, and what to do with it.
+_OTHER_FILES = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "a workbook: save its sheet as CSV"),
+    **dict.fromkeys((".zip", ".bz2", ".xz", ".7z", ".zst"), "an archive: unpack it, or use gzip"),
+    **dict.fromkeys((".json", ".jsonl", ".parquet", ".feather"), "no table of text: write a CSV"),
+}
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
 _LONGEST_CELL = 50  # lines
 _LONGEST_RECORD = 100_000  # lines of a record of an SD file
 _LONGEST_DRAWING = 5_000  # lines: atoms and bonds
+_SHORTEST_STRUCTURE = 5  # letters: the SMILES CONC may be the name of a column
 _ZIP = b"PK\x03\x04"
 _EXTENSION = re.compile(r"\|[^|]*\|\s*")  # ChemAxon's, behind a SMILES
 
 # By field of `Cells`: column names without punctuation, of those that are there the first is taken.
-# They are ours, then those of PubChem (tables, SD files), COCONUT, HMDB, MetFrag, LOTUS, NORMAN and
-# CompTox, whose MS-ready structures lack salts and stereochemistry.
+# They are ours, then those of PubChem (tables, SD files), COCONUT, HMDB, FooDB, MetFrag, MS-FINDER,
+# GNPS, LOTUS, NPAtlas, SwissLipids, NORMAN and CompTox, whose MS-ready structures lack salts and
+# stereochemistry.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "smiles": (
         "smiles", "isomericsmiles", "smilesisomeric", "isosmiles", "canonicalsmiles",
         "smilescanonical", "pubchemsmiles", "pubchemopeneyeisosmiles", "pubchemopeneyecansmiles",
         "uniquesmiles", "absolutesmiles", "pubchemabsolutesmiles", "connectivitysmiles",
         "pubchemconnectivitysmiles", "structuresmiles", "compoundsmiles", "moldbsmiles",
-        "msreadysmiles", "qsarreadysmiles",
+        "msreadysmiles", "qsarreadysmiles", "smilesstring",
     ),
     "inchi": (
         "inchi", "standardinchi", "stdinchi", "pubchemiupacinchi", "inchiidentifier", "inchistring",
@@ -67,17 +76,21 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
         "moldbinchikey",
     ),
     "name": (
-        "name", "compoundname", "cmpdname", "genericname", "commonname", "preferredname",
-        "pubchemiupacname",
+        "name", "compoundname", "compoundnames", "cmpdname", "genericname", "commonname",
+        "preferredname", "chebiname", "structurenametraditional", "title", "pubchemiupacname",
+        "systematicname", "iupacname",
     ),
     "id": (
-        "id", "identifier", "coconutid", "accession", "databaseid", "hmdbid", "cid", "compoundcid",
-        "pubchemcid", "pubchemcompoundcid", "dtxsid", "compoundid", "lmid", "chemblid", "chebiid",
-        "drugbankid", "zincid", "npaid",
+        "id", "identifier", "candidateid", "coconutid", "accession", "databaseid",
+        "hmdbid", "cid", "compoundcid", "pubchemcid", "pubchemcompoundcid", "dtxsid", "npaid",
+        "lmid", "chemblid", "chebiid", "drugbankid", "zincid", "normansusdatid", "susdatid",
+        "lipidid", "spectrumid", "structurewikidata", "compoundid", "publicid",
     ),
     "query_id": ("queryid",),
 }  # fmt: skip
+_FIELD_OF = {word: field for field, words in _COLUMNS.items() for word in words}
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
+_ASIDE = re.compile(r"\(.*?\)|\[.*?\]")  # of a column's name: ``SMILES (pH 7.3)``
 _BATCH = 1000
 _PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
@@ -249,12 +262,15 @@ def read_cells(path: Path, report: ReadReport) -> Iterator[tuple[int, Cells]]:
     """
     kind = _kind_of(path)
     with open_text(path) as stream:
-        if kind == "smi":
-            yield from _smi_cells(stream)
-        elif kind == "sdf":
-            yield from _sdf_cells(path, stream, report)
+        head = list(itertools.islice(stream, 4))
+        lines = itertools.chain(head, stream)
+        # What a pipe brings has no suffix.
+        if kind == "sdf" or (len(head) > 3 and kind == "table" and _OF_DRAWINGS.fullmatch(head[3])):
+            yield from _sdf_cells(path, lines, report)
+        elif kind == "smi":
+            yield from _smi_cells(lines)
         else:
-            yield from _table_cells(path, stream, report)
+            yield from _table_cells(path, lines, report)
 
 
 def record_of(cells: Cells) -> str:
@@ -523,11 +539,14 @@ def _kind_of(path: Path) -> str:
         return "sdf"
     if name.endswith(_TABLE_SUFFIXES) or name.startswith("cid-"):
         return "table"
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, where a file is wanted")
     wanted = ", ".join((*_SMI_SUFFIXES[:1], *_TABLE_SUFFIXES[:2], *_SDF_SUFFIXES[:1]))
-    raise InputError(f"{path}: not known by its suffix; {wanted} (also .gz) are wanted")
+    found = _OTHER_FILES.get(path.suffix.lower(), "not known by its suffix")
+    raise InputError(f"{path}: {found}; {wanted} (also .gz) are wanted")
 
 
-def _smi_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
+def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:
     for number, line in enumerate(stream, start=1):
         smiles, _, name = line.strip().replace("\t", " ").partition(" ")
         is_header = number == 1 and column_meaning(smiles) == "smiles"
@@ -535,34 +554,56 @@ def _smi_cells(stream: TextIO) -> Iterator[tuple[int, Cells]]:
             yield number, Cells(smiles, name=_EXTENSION.sub("", name.strip(), count=1))
 
 
-def _table_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tuple[int, Cells]]:
+def _table_cells(
+    path: Path, stream: Iterator[str], report: ReadReport
+) -> Iterator[tuple[int, Cells]]:
     leading: list[str] = []
     for line in stream:
         leading.append(line)
         if line.strip():
             break
     lines = itertools.chain(leading, stream)
-    if leading and _cells_without_header(leading[-1]):
-        # A list of PubChem: CID, then SMILES, or InChI and InChIKey, and no names of columns.
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield number, _cells_without_header(line) or Cells(line.strip())
+    first_line = leading[-1] if leading else ""
+    if _cells_without_header(first_line):
+        yield from _pubchem_cells(lines)
+        return
+    if _is_list(first_line):
+        report.note(NO_HEADER)
+        yield from _smi_cells(lines)
         return
     header, rows = read_table(lines, report)
-    columns = _find_columns(path, header)
+    columns = _find_columns(path, header, report, first_line)
+    yield from _cells_of_rows(path, len(header), rows, columns, report)
+
+
+def _pubchem_cells(lines: Iterable[str]) -> Iterator[tuple[int, Cells]]:
+    """Yield a list of PubChem: CID, then SMILES, or InChI and InChIKey; no names of columns."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, _cells_without_header(line) or Cells(line.strip())
+
+
+def _cells_of_rows(
+    path: Path,
+    n_columns: int,
+    rows: Iterator[tuple[int, list[str]]],
+    columns: Sequence[Sequence[int]],
+    report: ReadReport,
+) -> Iterator[tuple[int, Cells]]:
+    """Yield what the rows of a table say, given where its columns are (`_find_columns`)."""
     place = [found[0] for found in columns]
     first = min(i for i in place[:2] if i >= 0)
     cells_of = _chosen_from(columns)
     for number, row in rows:
-        if len(row) == len(header):
+        if len(row) == n_columns:
             row.append("")  # the place of absent columns, -1
             yield number, cells_of(row)
             continue
-        if len(row) > len(header) and any(row[len(header) :]):
+        if len(row) > n_columns and any(row[n_columns:]):
             if first > 0:
                 # The cells behind the odd separator are not those of their columns.
                 detail = (
-                    f"found {len(row)} cells, wanted {len(header)} as in the header: quotation "
+                    f"found {len(row)} cells, wanted {n_columns} as in the header: quotation "
                     "marks are missing around a cell"
                 )
                 record = " ".join(row)[:40]
@@ -596,7 +637,28 @@ def _cells_without_header(line: str) -> Cells | None:
     return Cells(text, inchikey=key, id=found["cid"])
 
 
-def _sdf_cells(path: Path, stream: TextIO, report: ReadReport) -> Iterator[tuple[int, Cells]]:
+NO_HEADER = "no names of columns, read as a list of structures"
+
+
+def _is_list(line: str) -> bool:
+    """Return whether the first line of a file is a structure, and a name behind a blank or none."""
+    text = line.split(maxsplit=1)[0] if line.strip() else ""
+    if text.startswith("InChI="):
+        return "\t" not in line
+    return not any(mark in line for mark in _DELIMITERS) and _is_structure(text)
+
+
+def _is_structure(text: str) -> bool:
+    """Return whether a text that may be a column's name is a structure."""
+    if not text or column_meaning(text):
+        return False
+    with quiet_rdkit():
+        return text.startswith("InChI=") or Chem.MolFromSmiles(text) is not None
+
+
+def _sdf_cells(
+    path: Path, stream: Iterable[str], report: ReadReport
+) -> Iterator[tuple[int, Cells]]:
     """Yield the records of an SD file, each with its first line.
 
     A structure that is stated as SMILES or InChI among the data is taken before the drawing, which
@@ -630,7 +692,7 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
     name = ""
     for line in record[end + 1 :]:
         if found := _SDF_NAME.match(line):
-            name = _NOT_LETTERS.sub("", found[1].lower())
+            name = _word(found[1])
         elif name and line.strip():
             data.setdefault(name, _CONTROL.sub(" ", line).strip())
     title = record[0].strip() if record else ""
@@ -671,17 +733,15 @@ def read_table(
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the column names and the rows of a table, each with its last line, counted from 1.
 
-    Cells are separated by commas, tabs, semicolons or bars, whichever the header has most of. They
-    are stripped, and control characters in them are blanks. Rows without any text are left out. A
-    quotation mark that is never closed is a character, and is noted.
+    Cells are separated by commas, tabs, semicolons or bars: whichever divides the header into most
+    names that are known, else whichever it has most of. They are stripped, and control characters
+    in them are blanks. Rows without any text are left out. A quotation mark that is never closed is
+    a character, and is noted.
     """
     lines = _Lines(stream)
     header_line = next((line for line in lines if not _is_preface(line)), "").lstrip("#")
-    delimiter = max(_DELIMITERS, key=header_line.count)
-    names = [
-        name.strip().strip("\"'").lower().replace(" ", "_")
-        for name in next(csv.reader([header_line], delimiter=delimiter), [])
-    ]
+    delimiter = _delimiter_of(header_line)
+    names = _names(header_line, delimiter)
     rows = _table_rows(lines, delimiter, len(names), report)
     head = list(itertools.islice(rows, 2))
     if head and all(
@@ -692,10 +752,26 @@ def read_table(
     return names, itertools.chain(head, rows)
 
 
+def _delimiter_of(header_line: str) -> str:
+    def quality(delimiter: str) -> tuple[int, int]:
+        known = filter(column_meaning, _names(header_line, delimiter))
+        return len(list(known)), header_line.count(delimiter)
+
+    return max(_DELIMITERS, key=quality)
+
+
+def _names(header_line: str, delimiter: str) -> list[str]:
+    return [
+        name.strip().strip("\"'").lower().replace(" ", "_")
+        for name in next(csv.reader([header_line], delimiter=delimiter), [])
+    ]
+
+
 def _is_preface(line: str) -> bool:
     """Whether a line stands before a table's header: blank, a comment, Excel's ``sep=;``."""
     if line.startswith("#"):
-        return not any(column_meaning(name) for name in re.split(f"[{_DELIMITERS}]", line))
+        meanings = map(column_meaning, re.split(f"[{_DELIMITERS}]", line))
+        return not set(meanings) & {"smiles", "inchi", "inchikey", "query_id"}
     return not line.strip() or re.fullmatch(r"sep=.", line.strip()) is not None
 
 
@@ -703,10 +779,19 @@ def column_meaning(name: str) -> str:
     """Return ``smiles``, ``inchi``, ``inchikey``, ``name``, ``id`` or ``query_id``, "" for none.
 
     Databases' names for these columns are known, such as ``CanonicalSMILES``, ``isosmiles``,
-    ``StdInChIKey``, ``CompoundName`` or ``Identifier``; case and punctuation do not matter.
+    ``StdInChIKey``, ``CompoundName`` or ``Identifier``; case, punctuation and what stands in
+    brackets do not matter.
     """
+    return _FIELD_OF.get(_word(name), "")
+
+
+def _word(name: str) -> str:
+    """Return a column's name in letters alone, without what is in brackets if that is known."""
     word = _NOT_LETTERS.sub("", name.lower())
-    return next((field for field, spellings in _COLUMNS.items() if word in spellings), "")
+    if word in _FIELD_OF or not ("(" in name or "[" in name):
+        return word
+    bare = _NOT_LETTERS.sub("", _ASIDE.sub("", name.lower()))
+    return bare if bare in _FIELD_OF else word
 
 
 def read_named_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -791,17 +876,32 @@ class _Lines:
             text = f"{text}\n{following.rstrip(chr(13) + chr(10))}"
 
 
-def _find_columns(path: Path, header: Sequence[str]) -> list[list[int]]:
+def _find_columns(
+    path: Path, header: Sequence[str], report: ReadReport, header_line: str
+) -> list[list[int]]:
     """Return where smiles, inchi, inchikey, name, id and query_id stand, best first; [-1] if none.
 
-    A row whose best column is empty may have the value in another.
+    A row whose best column is empty may have the value in another. Where no name of a structure's
+    column is known, the only one that speaks of SMILES, or of InChI, is taken, which is noted.
     """
-    words = [_NOT_LETTERS.sub("", name) for name in header]
+    words = [_word(name) for name in header]
     columns = [
         [words.index(name) for name in spellings if name in words] or [-1]
         for spellings in _COLUMNS.values()
     ]
-    if columns[0] == [-1] and columns[1] == [-1]:
+    for place, spelling in enumerate(("smiles", "inchi")):
+        if columns[0] == columns[1] == [-1]:
+            alike = [n for n, word in enumerate(words) if spelling in word and "key" not in word]
+            if len(alike) == 1:
+                columns[place] = alike
+                report.note(f"column {header[alike[0]][:40]} taken for {spelling}")
+    if columns[0] == columns[1] == [-1]:
+        texts = (text.strip("\"'") for text in re.split(f"[{_DELIMITERS} ]", header_line.strip()))
+        if any(len(text) >= _SHORTEST_STRUCTURE and _is_structure(text) for text in texts):
+            raise InputError(
+                f"{path}: its first line is a structure; wanted names of columns before it, such "
+                "as smiles,name"
+            )
         shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")
     return columns

@@ -24,7 +24,7 @@ _BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
 _KEY_COLUMNS = "inchikey14, first_block, inchikey, smiles, inchi"
 _SPECTRUM_SUFFIXES = ("mgf", "msp", "mat", "mzml", "mzxml")
 _LIST_SUFFIXES = ("txt", "smi", "smiles", "ism")
-_DRAWING_SUFFIXES = ("sdf", "sd")
+_DRAWING_SUFFIXES = ("sdf", "sd", "mol")
 
 
 def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> frozenset[str]:
@@ -196,9 +196,8 @@ def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[s
             wanted = (
                 f"{required} and one of {_KEY_COLUMNS}" if required else f"one of {_KEY_COLUMNS}"
             )
-            raise InputError(
-                f"{path}:1: found columns {', '.join(names) or 'none'}; wanted {wanted}"
-            )
+            shown = ", ".join(name[:20] for name in names[:8]) or "none"
+            raise InputError(f"{path}:1: found columns {shown}; wanted {wanted}")
         for line, cells in rows:
             row: dict[str, str] = {}
             for field, cell in zip(fields, cells, strict=False):

@@ -218,7 +218,7 @@ def test_first_block_alone_is_completed_and_nonsense_replaced(write: Write) -> N
         (b"\x1f\x8bnot gzip at all", "c.csv.gz", "damaged or cut off"),
         (b"structure,mass\nCCO,46\n", "c.csv", "no column smiles or inchi among the columns str"),
         (b"BEGIN IONS\nTITLE=x\nEND IONS\n", "c.csv", "no column smiles or inchi"),
-        (b"smiles\nCCO\n", "c.xlsx", "not known by its suffix"),
+        (b"smiles\nCCO\n", "c.dat", "not known by its suffix"),
     ],
 )
 def test_unusable_files_are_one_line(write: Write, content: bytes, name: str, said: str) -> None:
@@ -529,6 +529,15 @@ def test_processes_read_a_table_as_one_does(write: Write, monkeypatch: pytest.Mo
         "cmpdname,isosmiles,cid",  # PubChem
         "Common Name,SMILES (Canonical),Compound ID",
         "name,structure_smiles,id",  # LOTUS
+        "structure_nameTraditional,structure_smiles,structure_wikidata",  # LOTUS, frozen
+        "compound_names,compound_smiles,npaid",  # NPAtlas
+        "Title,SMILES,Database ID",  # MS-FINDER
+        "Compound_Name,Smiles,SpectrumID",  # GNPS
+        "Name,SMILES,Norman_SusDat_ID",
+        "Name,SMILES (pH7.3),Lipid ID",  # SwissLipids
+        "name,smiles,candidate_id",  # our own results
+        "Systematic Name,SMILES,LM_ID",  # LIPID MAPS
+        '"name","smiles","id"',
     ],
 )
 def test_columns_as_databases_call_them(write: Write, header: str) -> None:
@@ -599,3 +608,75 @@ def test_names_behind_extended_smiles_in_smi_files(write: Write) -> None:
 def test_a_workbook_is_told(write: Write) -> None:
     with pytest.raises(InputError, match="an Excel workbook or zip archive"):
         read_candidates(write(b"PK\x03\x04" + b"\0" * 100))
+
+
+def test_an_accession_comes_before_a_number_of_its_own(write: Write) -> None:
+    found = read_candidates(write("compound_id,npaid,smiles\n7,NPA1,CCO\n"))
+    assert found.id.tolist() == ["NPA1"]
+
+
+@pytest.mark.parametrize("mark", ["|", ";"])
+def test_a_column_s_name_may_hold_other_separators(write: Write, mark: str) -> None:
+    found = read_candidates(write(f"smiles,{mark.join('abcdef')}\nCCO,x\n"))
+    assert found.smiles.tolist() == ["CCO"]
+
+
+def test_the_one_column_that_speaks_of_smiles_is_taken_and_noted(write: Write) -> None:
+    report = ReadReport()
+    found = read_candidates(write("RDKit_SMILES,x\nCCO,CCN\n"), report)
+    assert found.smiles.tolist() == ["CCO"]
+    assert report.notes == {"column rdkit_smiles taken for smiles": 1}
+    with pytest.raises(InputError, match="no column smiles or inchi among"):
+        read_candidates(write("product_smiles,reactant_smiles\nCCO,CCN\n"))
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.tsv"])
+@pytest.mark.parametrize(
+    "text",
+    ["CCO\n\nCCN amine\n", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3\nInChI=1S/C2H7N/c1-2-3/h2-3H2,1H3"],
+)
+def test_a_list_without_names_of_columns(write: Write, name: str, text: str) -> None:
+    report = ReadReport()
+    found = read_candidates(write(text, name), report)
+    assert [molecule.smiles for molecule in found.molecules] == ["CCO", "CCN"]
+    assert report.notes == {structures.NO_HEADER: 1}
+
+
+def test_a_table_without_names_of_columns_is_told(write: Write) -> None:
+    for text in ("CCCCCO,a\nCCN,b\n", "a\tCCCCCO\nb\tCCN\n"):
+        with pytest.raises(InputError, match="first line is a structure; wanted names of columns"):
+            read_candidates(write(text))
+
+
+def test_a_drawing_is_known_whatever_the_file_is_called(write: Write) -> None:
+    """What comes by a pipe has no suffix, and a single drawing is a MOL file."""
+    drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
+    for name in ("stdin.csv", "x.txt", "x.mol"):
+        assert read_candidates(write(f"a{drawing}", name)).id.tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.xlsx", "workbook: save"), ("a.csv.zip", "archive: unpack"), ("a.json", "write a CSV")],
+)
+def test_files_that_are_no_text_say_what_to_do(write: Write, name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_candidates(write("x", name))
+
+
+@pytest.mark.parametrize(
+    ("text", "smiles"),
+    [
+        ("\u200bCCO", "CCO"),
+        ("C\u00adCO", "CCO"),
+        ("\u201cCCO\u201d", "CCO"),
+        ("\u2018CCO\u2019", "CCO"),
+        ("CC[O\u2212].[Na+]", "CC[O-].[Na+]"),
+        ("CCO\u00a0x", "CCO"),
+    ],
+)
+def test_what_word_processors_make_of_a_smiles(write: Write, text: str, smiles: str) -> None:
+    """The table of results has the SMILES without it, for other programs to read."""
+    found = read_candidates(write(f"smiles,name\n{text},a\n"))
+    assert found.smiles.tolist() == [smiles]
+    assert found.molecules[0].smiles == "CCO"
