@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from rdkit import Chem
 
 __all__ = [
     "Model",
@@ -54,7 +56,9 @@ Files = str | Path | Iterable[str | Path]
 Spectra: TypeAlias = (
     "str | Path | Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
 )
-Candidates: TypeAlias = "str | Path | pd.DataFrame | Iterable[str]"
+Candidates: TypeAlias = (
+    "str | Path | pd.DataFrame | Mapping[str, Any] | Iterable[str | Chem.Mol | Mapping[str, Any]]"
+)
 
 
 class Model:
@@ -78,13 +82,13 @@ class Model:
         candidates: Candidates,
         ppm: float = 10.0,
         *,
-        top: int | None = 10,
+        top: int | str | None = 10,
         in_list: float | None = None,
         known: float | None = None,
         assume_adduct: str | None = None,
         assume_ion_mode: str | None = None,
-        try_adducts: str | None = None,
-        library: Files = (),
+        try_adducts: str | Iterable[str] | None = None,
+        library: Files | None = (),
         use_library: bool = True,
         use_retention_times: bool = True,
         merge_by: str | None = None,
@@ -97,15 +101,18 @@ class Model:
         Parameters
         ----------
         spectra
-            A file, or spectra: as `read_spectra` returns them, or of matchms.
+            A file, or spectra: as `read_spectra` returns them, or of matchms. Where several have
+            one name, the later ones are called ``NAME#2`` and so on.
         candidates
             A file of structures, or a pool (``.h5``); a DataFrame with the columns of such a file
-            (``smiles`` or ``inchi``, and if there ``query_id``, ``name``, ``id``); or SMILES.
+            (``smiles`` or ``inchi``, and if there ``query_id``, ``name``, ``id``), or what pandas
+            makes one of (a dictionary of columns, a list of dictionaries); or a list of SMILES or
+            of RDKit's molecules.
         ppm
             Largest distance of a candidate's exact mass from the spectrum's neutral mass, where
             the table has no column ``query_id``.
         top
-            Most candidates of a spectrum; None: all.
+            Most candidates of a spectrum; None or ``all``: all.
         in_list
             Share of spectra whose candidates hold the right structure; None estimates it from all
             spectra together.
@@ -115,7 +122,7 @@ class Model:
             Of spectra that state none.
         try_adducts
             Ion species of spectra that state none, of each of which candidates are ranked:
-            ``"[M+H]+,[M+Na]+"``, or ``"common"``; None: one species.
+            ``"[M+H]+,[M+Na]+"`` or a list of them, or ``"common"``; None: one species.
         library
             Files of spectra with structures, or of ``specvae library build``, that are remembered
             for this call beside the model's own.
@@ -149,14 +156,17 @@ class Model:
         ConfigError
             If an adduct is unknown or a number is out of range.
         """
-        if top is not None and top < 1:
-            raise ConfigError(f"top: found {top}, wanted a number above 0, or None for all")
+        shown = None if top == "all" else top
+        if shown is not None and not (isinstance(shown, Integral) and shown >= 1):
+            raise ConfigError(f"top: found {top!r}, wanted a number above 0, or None for all")
+        if try_adducts is not None and not isinstance(try_adducts, str):
+            try_adducts = ",".join(map(str, try_adducts))
         with _candidates_file(candidates) as path:
             return self._annotate(
                 spectra,
                 path,
                 isinstance(candidates, str | Path),
-                top,
+                None if shown is None else int(shown),
                 _shown(progress),
                 ppm=ppm,
                 in_list=in_list,
@@ -164,7 +174,7 @@ class Model:
                 assume_adduct=assume_adduct,
                 assume_ion_mode=assume_ion_mode,
                 try_adducts=try_adducts,
-                library=_paths(library),
+                library=() if library is None else _paths(library),
                 use_library=use_library,
                 use_retention_times=use_retention_times,
                 merge_by=merge_by,
@@ -354,10 +364,8 @@ def train(
 def _ours(
     spectra: Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum],
 ) -> list[Spectrum]:
-    """Return spectra of either kind as ours; those of matchms each under a name of its own."""
+    """Return spectra of either kind as ours, each under a name of its own."""
     given = list(spectra) if isinstance(spectra, Iterable) else [spectra]
-    if all(isinstance(spectrum, Spectrum) for spectrum in given):
-        return [spectrum for spectrum in given if isinstance(spectrum, Spectrum)]
     return list(
         with_unique_ids(
             spectrum if isinstance(spectrum, Spectrum) else from_matchms(spectrum, number)
@@ -375,23 +383,42 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
     if isinstance(candidates, str | Path):
         yield Path(candidates)
         return
-    import pandas as pd
-
-    if not isinstance(candidates, pd.DataFrame):
-        listed = list(candidates)
-        if not all(isinstance(smiles, str) for smiles in listed):
-            raise InputError("candidates: wanted a path, a DataFrame or SMILES as text")
-        candidates = pd.DataFrame({"smiles": listed})
+    table = _table_of(candidates)
     folder = temporary_folder()
     path = folder / "candidates.csv"
     try:
-        candidates.to_csv(path, index=False)
+        table.to_csv(path, index=False)
         yield path
     except InputError as error:
         # Nobody has seen the temporary file.
         raise InputError(str(error).replace(str(path), "candidates")) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user gives)
+    """Return candidates in memory as a table with the columns of a file."""
+    import pandas as pd
+    from rdkit import Chem
+
+    wanted = "wanted a path, a DataFrame, or a list of SMILES or of RDKit's molecules"
+    if isinstance(candidates, pd.DataFrame):
+        return candidates
+    if not isinstance(candidates, Iterable) or isinstance(candidates, bytes):
+        raise InputError(f"candidates: found {type(candidates).__name__}, {wanted}")
+    listed = candidates if isinstance(candidates, Mapping) else list(candidates)
+    if isinstance(listed, Mapping) or (listed and all(isinstance(o, Mapping) for o in listed)):
+        try:
+            return pd.DataFrame(listed)
+        except ValueError as error:
+            raise InputError(f"candidates: no table can be made of them ({error})") from None
+    smiles = []
+    for number, one in enumerate(listed, start=1):
+        text = Chem.MolToSmiles(one) if isinstance(one, Chem.Mol) else one
+        if not isinstance(text, str):
+            raise InputError(f"candidate {number}: found {type(one).__name__}, {wanted}")
+        smiles.append(text)
+    return pd.DataFrame({"smiles": smiles})
 
 
 def _paths(files: Files) -> tuple[Path, ...]:

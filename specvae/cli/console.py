@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
@@ -33,6 +34,23 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the same for a text that is to be one line."""
     return printable(text).replace("\n", "\\n")
+
+
+def open_closed_streams() -> None:
+    """Put something in the place of standard streams that the caller has closed (``>&-``).
+
+    Else the next file that is opened has the number of one of them, and what a library writes to
+    stderr lands in it. Nobody reads stderr then; what is written to stdout fails, as it would.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def use_utf8() -> None:

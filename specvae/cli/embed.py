@@ -99,7 +99,8 @@ def embed(
         raise InputError(f"{queries or molecules}: nothing to embed ({report.summary()})")
     _write(output, kind, ids, latent)
     write_skips(output, report)
-    Console().log(f"{report.summary()}; {len(ids):,} vectors in {output}")
+    noun = "spectra" if molecules is None else "molecules"
+    Console().log(f"{report.summary(noun)}; {len(ids):,} vectors in {output}")
 
 
 def _write(path: Path, kind: str, ids: list[str], latent: NDArray[np.float32]) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 import click
 
 from specvae import __version__
-from specvae.cli.console import one_line, use_utf8
+from specvae.cli.console import one_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
 from specvae.errors import SpecvaeError
 from specvae.files import with_sources
@@ -176,6 +176,7 @@ def bench() -> None:
 def main() -> None:
     """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage."""
     logging.lastResort = None
+    open_closed_streams()
     use_utf8()
     try:
         # Commands return nothing; where one raises Exit, click returns its code.

@@ -17,7 +17,8 @@ from specvae.cli.options import (
     scheduler_option,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs, skips_path, write_skips
+from specvae.cli.outputs import require_outputs, skips_path, suffix_format, write_skips
+from specvae.files import is_pool
 
 _PURPOSE = "compute fingerprints"
 
@@ -79,8 +80,12 @@ def build(
         {"STRUCTURES": structures},
         {"--output": output, "its list of skips": skips_path(output)},
     )
+    suffix_format(output, ("h5", "hdf5"))
+    if not is_pool(output):
+        raise click.UsageError(f"{output}: wanted a name that ends in .h5, by which it is known")
     engine = engine_of(scheduler, _PURPOSE)
 
+    from specvae.molecules.candidates import CandidatePool
     from specvae.molecules.fingerprint import get_layout
     from specvae.molecules.pool_build import build_pool
     from specvae.molecules.workers import LocalEngine
@@ -99,6 +104,12 @@ def build(
     )
     write_skips(output, report)
     console.log(report.summary("structures"))
+    with CandidatePool.open(output) as built:
+        n_again = built.info().get("n_duplicates", 0)
+    if n_again:
+        console.log(
+            f"rows of a compound that an earlier one is of, identifiers added to that: {n_again:,}"
+        )
     click.echo(f"{n:,} structures in {output}")
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from specvae.annotation.evidence import compile_ahead
 from specvae.annotation.ranking.options import RunOptions
 from specvae.cli.options import (
@@ -100,8 +102,15 @@ class Ranking:
         ------
         CheckpointError
             If the model has no probabilities and an option needs them.
+        UsageError
+            If an option is of evidence that does not count.
         """
         path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
+        for name in ("rescore", "known"):
+            if fingerprint_only and getattr(self.options, name) is not None:
+                raise click.UsageError(
+                    f"--{name} is of evidence that --rank-by {self.rank_by} leaves out"
+                )
         if not fingerprint_only:
             compile_ahead.start()
             if is_ranked_here and _is_long(self.options.candidates):

@@ -68,9 +68,8 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
     try:
         return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, "matchms", ordinal)
     except RejectedRecordError as error:
-        raise InputError(
-            f"spectrum {ordinal} ({query_id}): {error.reason}: {error.detail}"
-        ) from None
+        detail = f": {error.detail}" if error.detail else ""
+        raise InputError(f"spectrum {ordinal} ({query_id}): {error.reason}{detail}") from None
 
 
 def to_matchms(spectrum: Spectrum) -> matchms.Spectrum:

@@ -17,13 +17,17 @@ def pick_device(name: str) -> torch.device:
     Raises
     ------
     ConfigError
-        If a GPU is asked for and there is none.
+        If it is another word, or a GPU is asked for and there is none.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device {name!r}: wanted auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: this machine, or this build of torch, has no CUDA GPU")
-    return torch.device(name)
+    return device
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -6,11 +6,13 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_config, write_library
+from rdkit import Chem
 
 import specvae
 from specvae.annotation.ranking.result import COLUMNS
@@ -94,6 +96,61 @@ def test_messages_on_candidates_in_memory_name_no_file(model: specvae.Model, fol
         model.annotate(folder / "library.msp", ["CCO"], top=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"top": 2.5}, "top: found 2.5"),
+        ({"ppm": "10"}, "ppm: found '10'"),
+        ({"known": "all"}, "known: found 'all'"),
+        ({"n_jobs": -1}, "n_jobs: found -1"),
+        ({"assume_ion_mode": "pos"}, "ion mode 'pos': wanted positive or negative"),
+    ],
+)
+def test_values_of_another_type_are_one_line(
+    model: specvae.Model, folder: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        model.annotate(folder / "library.msp", [CAFFEINE], **options)
+
+
+def test_an_unknown_device_is_one_line(folder: Path, model: specvae.Model) -> None:
+    with pytest.raises(ConfigError, match="device 'gpu': wanted auto, cpu or cuda"):
+        specvae.load(model.path, "gpu")
+
+
+def test_values_that_say_the_same(model: specvae.Model, folder: Path) -> None:
+    spectra = specvae.read_spectra(folder / "library.msp")[:2]
+    wanted = model.annotate(spectra, [CAFFEINE], top=None, try_adducts="[M+H]+,[M+Na]+")
+    found = model.annotate(
+        spectra, [CAFFEINE], top="all", library=None, try_adducts=["[M+H]+", "[M+Na]+"]
+    )
+    assert found.equals(wanted)
+
+
+def test_candidates_as_molecules_or_what_becomes_a_table(
+    model: specvae.Model, folder: Path
+) -> None:
+    spectra = specvae.read_spectra(folder / "library.msp")[:2]
+    wanted = model.annotate(spectra, [CAFFEINE, ASPIRIN])
+    molecules = [Chem.MolFromSmiles(smiles) for smiles in (CAFFEINE, ASPIRIN)]
+    columns = ["query_id", "rank", "inchikey", "score", "status"]
+    for candidates in (
+        molecules,
+        {"smiles": [CAFFEINE, ASPIRIN]},
+        [{"smiles": CAFFEINE}, {"smiles": ASPIRIN}],
+    ):
+        assert model.annotate(spectra, candidates)[columns].equals(wanted[columns])
+    with pytest.raises(InputError, match="candidate 2: found float, wanted a path, a DataFrame"):
+        model.annotate(spectra, [CAFFEINE, float("nan")])  # type: ignore[list-item]
+
+
+def test_spectra_of_one_name_are_told_apart(model: specvae.Model, folder: Path) -> None:
+    """Those of two files, as a rule, which both count from 1."""
+    spectrum = specvae.read_spectra(folder / "library.msp")[0]
+    table = model.annotate([spectrum, spectrum], [CAFFEINE])
+    assert table["query_id"].tolist() == [spectrum.query_id, f"{spectrum.query_id}#2"]
+
+
 def test_one_spectrum_needs_no_list(model: specvae.Model, folder: Path) -> None:
     spectrum = specvae.read_spectra(folder / "library.msp")[0]
     assert model.annotate(spectrum, [CAFFEINE]).equals(model.annotate([spectrum], [CAFFEINE]))
@@ -133,7 +190,9 @@ def test_candidates_and_spectra_may_be_in_memory(model: specvae.Model, folder: P
     assert made_by["options"]["ppm"] == 10.0
     assert made_by["inputs"]["queries"] is None
     assert len(made_by["inputs"]["candidates"]["sha256"]) == 64
-    with pytest.raises(InputError, match="SMILES as text"):
+    with pytest.raises(
+        InputError, match="found int, wanted a path, a DataFrame, or a list of SMILES"
+    ):
         model.annotate(spectra, [1, 2])  # type: ignore[list-item]
 
 

@@ -90,7 +90,9 @@ def keep_probable(result: QueryResult, least: float) -> QueryResult:
     if kept:
         return replace(result, annotations=kept)
     best = result.annotations[0].probability
-    text = f"no candidate reaches probability {least:g} (best {best:.2g})"
+    # Two digits, or as many as show that it is less.
+    shown = next(text for n in range(2, 18) if float(text := f"{best:.{n}g}") < least)
+    text = f"no candidate reaches probability {least:g} (best {shown})"
     return Unranked(
         result.query_id,
         Refusal(Cause.IMPROBABLE, text),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class RunOptions:
     Raises
     ------
     ConfigError
-        If a number is out of range.
+        If a number is out of range, or is none.
     """
 
     candidates: Path
@@ -83,14 +84,15 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, share in (("in_list", self.in_list), ("known", self.known)):
-            if share is not None and not 0.0 <= share <= 1.0:
-                raise ConfigError(f"{name}: found {share}, wanted a share from 0 to 1")
+            if share is not None and not (isinstance(share, Real) and 0.0 <= share <= 1.0):
+                raise ConfigError(f"{name}: found {share!r}, wanted a share from 0 to 1")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError(f"shard: found {self.shard}, wanted a number from 1 to that of parts")
-        if self.rescore is not None and self.rescore < 1:
-            raise ConfigError(f"rescore: found {self.rescore}, wanted 1 or more")
-        if not self.ppm > 0.0:
-            raise ConfigError(f"ppm: found {self.ppm}, wanted a number above 0")
+        for name, number in (("rescore", self.rescore), ("n_jobs", self.n_jobs)):
+            if number is not None and not (isinstance(number, Integral) and number >= 1):
+                raise ConfigError(f"{name}: found {number!r}, wanted 1 or more")
+        if not (isinstance(self.ppm, Real) and self.ppm > 0.0):
+            raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
 
     def asked(self) -> dict[str, Any]:
         """Return the options that what comes out depends on, files and parts apart, by name."""

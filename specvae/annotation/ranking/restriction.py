@@ -18,6 +18,7 @@ from specvae.molecules.candidates import CandidateSet
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
 # Those who name hydrogen mean deuterium and tritium too.
+_OF_ION = re.compile(r"\[?([A-Za-z0-9]+)\]?\d*[+-]\d*")
 _OTHER_NAMES = {"D": "H", "T": "H"}
 
 
@@ -77,12 +78,16 @@ class Restriction:
         return self.elements is None or all(name in self.elements for name, _ in found)
 
 
-def _parsed(option: str, text: str) -> tuple[tuple[str, int], ...]:
+def _parsed(option: str, given: str) -> tuple[tuple[str, int], ...]:
+    # Blanks, a list of symbols, and a charge, which no formula is told apart by.
+    text = re.sub(r"[\s,;]", "", given)
+    if charged := _OF_ION.fullmatch(text):
+        text = charged[1]
     found = _counted(text)
     unknown = [name for name, _ in found if name not in ISOTOPE_MASSES]
     if not found or unknown or not re.fullmatch(rf"({_TERM.pattern})+", text):
         wanted = "one like 'C9H8O4'" if option == "formula" else "symbols like 'CHNOPSCl'"
-        raise ConfigError(f"{option}: found {text!r}, wanted {wanted}")
+        raise ConfigError(f"{option}: found {given!r}, wanted {wanted}")
     return found
 
 

@@ -35,6 +35,7 @@ from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
+from specvae.spectra.fields import stated
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 
@@ -359,6 +360,13 @@ def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
 
 def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
     """Return what is to be said of spectra that agree in a field, or else in FEATURE_ID."""
+    queries = [one for group in groups for one in group if isinstance(one, Query)]
+    if (
+        field is not None
+        and queries
+        and not any(stated(query.spectrum, field) for query in queries)
+    ):
+        return f"note: no query states {field!r} (--merge-by), so that none are of one feature"
     several = [group for group in groups if len(group) > 1]
     n_spectra = sum(map(len, several))
     if field is None and several:

@@ -165,3 +165,24 @@ def test_quiet_shows_no_progress(
 )
 def test_pace(done: int, total: int | None, seconds: float, initial: int, wanted: str) -> None:
     assert pace(done, total, seconds, initial) == wanted
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell of other systems closes no stream")
+def test_closed_streams(tmp_path: Path) -> None:
+    """A file that is opened must not become stderr, and a lost result is no success."""
+    cands, out = tmp_path / "c.smi", tmp_path / "fp.csv"
+    cands.write_text("CCO ethanol\n", encoding="utf-8")
+    command = [sys.executable, "-m", "specvae.cli.main", "fingerprint", str(cands)]
+
+    def code(redirections: str, *options: str) -> tuple[int, str]:
+        line = f'"$@" {redirections}'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *command, *options], capture_output=True, text=True
+        )
+        return done.returncode, done.stderr
+
+    assert code(">&- 2>&- <&-", "-o", str(out)) == (0, "")
+    assert out.read_text(encoding="utf-8").count("\n") == 2
+    failed, said = code(">&-")
+    assert failed == 1
+    assert said == "specvae: Bad file descriptor\n"

@@ -29,6 +29,7 @@ from specvae.cli.outputs import (
     skips_path,
     write_skips,
 )
+from specvae.cli.pool import pool
 from specvae.cli.predict import predict
 from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
@@ -349,3 +350,17 @@ def test_a_command_that_is_refused_leaves_no_empty_folder(tmp_path: Path) -> Non
     model.mkdir(parents=True)
     run_specvae(*command, code=1)
     assert model.is_dir()
+
+
+def test_a_pool_has_a_name_by_which_it_is_known(tmp_path: Path) -> None:
+    structures = tmp_path / "s.smi"
+    structures.write_text("CCO a\nCCN b\nOCC c\n", encoding="utf-8")
+    for name in ("pool.csv", "pool", "pool.db"):
+        answer = CliRunner().invoke(pool, ["build", str(structures), "-o", str(tmp_path / name)])
+        assert answer.exit_code != 0
+        assert "wanted a name that ends in .h5" in f"{answer.stderr}{answer.exception}"
+    answer = CliRunner().invoke(pool, ["build", str(structures), "-o", str(tmp_path / "p.h5")])
+    assert answer.stdout == f"2 structures in {tmp_path / 'p.h5'}\n"
+    assert "rows of a compound that an earlier one is of, identifiers added to that: 1" in (
+        answer.stderr
+    )

@@ -193,3 +193,34 @@ def test_processes_are_started_ahead_for_long_tables_alone(
     (folder / "bad.safetensors").write_text("no model", encoding="utf-8")
     assert isinstance(run("annotate", folder, queries, model="bad").exception, CheckpointError)
     assert found == [*[1] * n_started, -1]
+
+
+def test_a_field_that_no_query_states_merges_nothing_and_says_so(
+    folder: Path, tmp_path: Path
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", *["PEPMASS=195.0877\nADDUCT=[M+H]+\nFEATURE_ID=7"] * 2)
+    said = run("annotate", folder, queries, "--merge-by", "FEATURE").stderr
+    assert "note: no query states 'FEATURE' (--merge-by)" in said
+    said = run("annotate", folder, queries, "--merge-by", "FEATURE_ID").stderr
+    assert "features with several spectra (by FEATURE_ID): 1, of 2 spectra" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--formula", "C8H10N4O2+"), ("--formula", "[C8 H10 N4 O2]2+"), ("--elements", "C,H, N;O")],
+)
+def test_spellings_of_formulas_and_elements(
+    folder: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    assert run("annotate", folder, queries, option, value).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--rescore", "--known"])
+def test_options_of_evidence_that_does_not_count_are_refused(
+    folder: Path, tmp_path: Path, option: str
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877")
+    answer = run("annotate", folder, queries, option, "1", "--rank-by", "fingerprint")
+    assert answer.exit_code == 2
+    assert f"{option} is of evidence that --rank-by fingerprint leaves out" in answer.stderr

@@ -78,6 +78,13 @@ def test_improbable_candidates_are_left_out() -> None:
     assert keep_probable(UNRANKED, 0.5) is UNRANKED
 
 
+def test_a_best_probability_below_the_least_is_shown_below_it() -> None:
+    for best, shown in ((0.9866, "0.987"), (0.98999999, "0.98999999")):
+        dropped = keep_probable(result(best, 0.01), 0.99)
+        assert isinstance(dropped, Unranked)
+        assert str(dropped.refusal) == f"no candidate reaches probability 0.99 (best {shown})"
+
+
 def test_query_without_a_probable_candidate_says_so() -> None:
     dropped = keep_probable(result(0.312, 0.2), 0.5)
     assert isinstance(dropped, Unranked)
