@@ -46,7 +46,7 @@ _NAMES_SHOWN = 5
     "--truth",
     type=INPUT_TABLE,
     required=True,
-    help="CSV with query_id and inchikey14, inchikey or smiles.",
+    help="CSV with query_id and inchikey14, inchikey or smiles; or spectra that state theirs.",
 )
 @click.option(
     "-o",
@@ -150,7 +150,7 @@ def _require_evaluated(
 
     if evaluation.ranks:
         return
-    if evaluation.unknown_queries:
+    if evaluation.unknown_queries and evaluation.missing_queries:
         raise InputError(
             f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
             f"spectrum's: queries are called {evaluation.unknown_queries[0]!r}, there "
@@ -263,6 +263,13 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     ):
         if names:
             yield f"note: {len(names):,} {text}: {_some(names)}"
+    if evaluation.in_library:
+        named = [f"{query} ({block})" for query, block in evaluation.in_library.items()]
+        yield (
+            f"note: the library has spectra of the truth of {len(named):,} of "
+            f"{len(evaluation.ranks):,} queries, so these figures are of known compounds: "
+            f"{_some(named)}"
+        )
     if evaluation.trained_on:
         named = [f"{query} ({block})" for query, block in evaluation.trained_on.items()]
         yield (

@@ -345,6 +345,8 @@ def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str])
     return None
 
 
+# How a table of results has names that a spreadsheet would take for a formula.
+_ESCAPED = ("'=", "'+", "'-", "'@")
 _REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
 
 
@@ -361,6 +363,8 @@ def by_form(names: Iterable[str]) -> dict[object, str]:
 
 
 def _form(query_id: str) -> object:
+    if query_id[:2] in _ESCAPED:
+        query_id = query_id[1:]
     number = number_of(query_id)
     if not math.isnan(number):
         return number

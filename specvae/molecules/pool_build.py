@@ -284,6 +284,9 @@ def _cells_of(paths: Sequence[Path], report: ReadReport) -> Iterator[tuple[int, 
             yield number, line, cells
 
 
+QUERY_ID_LEFT_OUT = "query_id left out: the structures of a pool are candidates of any query"
+
+
 def _compute(task: _Task) -> _ComputedRows:
     """Return the structures of some rows; runs in any process, and depends on the rows alone."""
     molecules: dict[int, tuple[str, Molecule]] = {}
@@ -291,6 +294,8 @@ def _compute(task: _Task) -> _ComputedRows:
     notes: Counter[str] = Counter()
     rows_of: dict[tuple[str, int], list[int]] = {}
     n_read = 0
+    if n_of_queries := sum(bool(cells[5]) for cells in task.cells):
+        notes[QUERY_ID_LEFT_OUT] = n_of_queries
     for index, molecule in enumerate(with_own_keys([parse_cells(cells) for cells in task.cells])):
         if isinstance(molecule, str):
             skipped.append((index, molecule))

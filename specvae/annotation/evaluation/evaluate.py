@@ -72,6 +72,8 @@ class Evaluation:
         Rows of the truth file whose query is not in the query file; they are not evaluated.
     trained_on
         query_id -> first block of truths that the model was trained on or chosen by.
+    in_library
+        query_id -> first block of other truths whose spectra the library of this run has.
     probabilities
         How far the probabilities can be trusted; None unless the model is calibrated and has
         ranked a query.
@@ -85,6 +87,7 @@ class Evaluation:
     unknown_queries: tuple[str, ...]
     missing_queries: tuple[str, ...]
     trained_on: Mapping[str, str]
+    in_library: Mapping[str, str]
     probabilities: Probabilities | None = None
     line: RetentionLine | None = None
 
@@ -95,6 +98,7 @@ class Evaluation:
             "n_without_truth": len(self.unknown_queries),
             "n_truth_without_query": len(self.missing_queries),
             "n_truth_in_training": len(self.trained_on),
+            "n_truth_in_library": len(self.in_library),
             **(self.probabilities.figures() if self.probabilities else {}),
         }
 
@@ -172,6 +176,8 @@ def evaluate(
             odds, best = probabilities.log_odds_in_list, float(chances.max())
             given.append(_Chances(odds, best, chance, ranks[-1]))
     trained = annotator.training_compounds
+    pool = annotator.evidence_pool
+    added = set() if pool is None else set(pool.first_blocks) - set(trained)
     return Evaluation(
         tuple(query.query_id for query in kept),
         tuple(ranks),
@@ -179,6 +185,7 @@ def evaluate(
         tuple(unknown),
         tuple(query_id for query_id in truth if query_id not in seen),
         {query.query_id: query.block for query in kept if query.block in trained},
+        {query.query_id: query.block for query in kept if query.block in added},
         _probabilities(annotator.probability, log_odds, given, in_list),
         run.line,
     )

@@ -66,7 +66,8 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
 
     The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
     ``smiles`` or ``inchi``. Where a row has a key and a structure that disagree, the key counts,
-    except that of a salt, which no candidate has; both are noted in `report`.
+    except that of a salt, which no candidate has; both are noted in `report`. A file of spectra
+    gives the structures or InChIKeys that its records state; one that states none has no truth.
 
     Raises
     ------
@@ -74,12 +75,18 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
         If the file or a column is missing, a row has no readable compound, or two rows of one query
         disagree.
     """
-    truth: dict[str, str] = {}
+    report = report if report is not None else ReadReport()
+    if _suffix(path) in _SPECTRUM_SUFFIXES:
+        truth = dict(_truths_of_spectra(path, report))
+        if not truth:
+            raise InputError(f"{path}: no truth found; wanted spectra that state a structure")
+        return truth
+    truth = {}
     for line, row in _rows(path, required="query_id"):
         query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
-        block = _truth_of_row(path, line, row, report or ReadReport())
+        block = _truth_of_row(path, line, row, report)
         if truth.setdefault(query_id, block) != block:
             raise InputError(
                 f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and {block}"
@@ -89,17 +96,42 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
     return truth
 
 
+def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
+    """Yield query_id and first block of each spectrum that states a structure or a key."""
+    parse = StructureParser()
+    # What cannot be read is told where the same file is read for its queries.
+    for spectrum in read_spectra(path, ReadReport()):
+        block = ""
+        if spectrum.smiles or spectrum.inchi:
+            with contextlib.suppress(StructureError):
+                block = parse(spectrum).first_block
+        key = spectrum.first_block or block
+        if block and key != block:
+            key = _settled(key, block, spectrum.smiles or "", spectrum.inchi or "", report)
+        if key:
+            yield spectrum.query_id, key
+
+
+def _suffix(path: Path) -> str:
+    return path.name.lower().removesuffix(".gz").rpartition(".")[2]
+
+
 def _truth_of_row(path: Path, line: int, row: Mapping[str, str], report: ReadReport) -> str:
     block, *others = _blocks_of_row(path, line, row)
     if not others or block in others:
         return block
-    is_salt = "." in row.get("smiles", "") or "." in row.get("inchi", "").partition("/c")[0]
+    return _settled(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report)
+
+
+def _settled(key: str, structure: str, smiles: str, inchi: str, report: ReadReport) -> str:
+    """Return which of two first blocks counts that disagree, of a key and of a structure."""
+    is_salt = "." in smiles or "." in inchi.partition("/c")[0]
     report.note(SALT_KEY if is_salt else KEY_BEFORE_STRUCTURE)
-    return others[0] if is_salt else block
+    return structure if is_salt else key
 
 
 def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
-    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    suffix = _suffix(path)
     if suffix in _SPECTRUM_SUFFIXES:
         return _blocks_of_spectra(path, report)
     if suffix in _DRAWING_SUFFIXES:

@@ -253,3 +253,18 @@ def _without_structure(tmp_path: Path) -> Path:
     path = tmp_path / "bare.msp"
     path.write_text("NAME: a\nPRECURSORMZ: 100\nNum Peaks: 1\n50 1\n\n", encoding="utf-8")
     return path
+
+
+def test_evaluate_says_which_truths_the_library_of_the_run_has(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "truth.csv").write_text(f"query_id,smiles\nq,{PARAXANTHINE}\n", encoding="utf-8")
+    arguments = [
+        folder / "query.msp", "--candidates", folder / "c.csv", "--jobs", 1,
+        "--model", folder / "model.safetensors", "--truth", tmp_path / "truth.csv",
+    ]  # fmt: skip
+    for added, n in (([], 0), (["--library", folder / "today.msp"], 1)):
+        done = CliRunner().invoke(evaluate, [str(argument) for argument in (*arguments, *added)])
+        assert f"n_truth_in_library {n:>13}" in done.stdout
+        said = "note: the library has spectra of the truth of 1 of 1 queries"
+        assert (said in done.stderr) == bool(n)

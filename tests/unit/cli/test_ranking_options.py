@@ -224,3 +224,15 @@ def test_options_of_evidence_that_does_not_count_are_refused(
     answer = run("annotate", folder, queries, option, "1", "--rank-by", "fingerprint")
     assert answer.exit_code == 2
     assert f"{option} is of evidence that --rank-by fingerprint leaves out" in answer.stderr
+
+
+def test_truths_of_another_ion_mode_than_the_one_asked_for(folder: Path, tmp_path: Path) -> None:
+    """The only truth is of a query that is left out: there was no name to show."""
+    queries = mgf(
+        tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+", "PEPMASS=193.07\nADDUCT=[M-H]-"
+    )
+    text = queries.read_text(encoding="utf-8").replace("TITLE=q", "TITLE=p", 1)
+    queries.write_text(text.replace("TITLE=q", "TITLE=n").replace("TITLE=p", "TITLE=q"))
+    answer = run("evaluate", folder, queries, "--ion-mode", "negative")
+    assert isinstance(answer.exception, InputError)
+    assert "no query is left to evaluate" in str(answer.exception)

@@ -680,3 +680,12 @@ def test_what_word_processors_make_of_a_smiles(write: Write, text: str, smiles: 
     found = read_candidates(write(f"smiles,name\n{text},a\n"))
     assert found.smiles.tolist() == [smiles]
     assert found.molecules[0].smiles == "CCO"
+
+
+def test_names_of_queries_as_our_own_table_writes_them(write: Write) -> None:
+    """With an apostrophe before what a spreadsheet would take for a formula."""
+    rows = "".join(f"'{name},CCO\n" for name in ("=1+1", "@a", "-b", "+c"))
+    found = read_candidates(write(f"query_id,smiles\n{rows}'d,CCN\n"))
+    for name in ("=1+1", "@a", "-b", "+c", "'=1+1", "'d"):
+        assert len(found.for_query(name)) == 1
+    assert len(found.for_query("d")) == 0

@@ -367,3 +367,11 @@ def test_a_key_of_several_structures_does_not_join_them(tmp_path: Path) -> None:
     CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5", n_jobs=1, report=report)
     assert sorted(everything_in(tmp_path / "pool.h5").smiles) == sorted(isomers)
     assert report.notes == {KEY_OF_SEVERAL: 2}
+
+
+def test_that_a_column_of_queries_is_left_out_is_noted(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("query_id,smiles\na,CCO\nb,CCO\n,CCN\n", encoding="utf-8")
+    report = ReadReport()
+    CandidatePool.build(table, LAYOUT, tmp_path / "p.h5", n_jobs=1, report=report)
+    assert report.notes == {pool_build.QUERY_ID_LEFT_OUT: 2}

@@ -82,6 +82,7 @@ def test_each_query_is_counted_once_in_its_place() -> None:
     assert found.unknown_queries == ("no truth",)
     assert found.missing_queries == ("elsewhere",)
     assert found.trained_on == {"first": CAFFEINE, "second": ASPIRIN}
+    assert found.in_library == {}
     figures = found.figures(seed=0)
     assert figures["n_queries"] == 4
     assert figures["n_ranked"] == 3

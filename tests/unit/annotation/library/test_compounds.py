@@ -209,3 +209,22 @@ def test_truths_whose_key_and_structure_disagree_are_noted(tmp_path: Path) -> No
     path = written(tmp_path / "t.csv", f"query_id,inchikey,smiles\n{rows}")
     assert read_truth(path, report) == {"a": CAFFEINE, "b": ASPIRIN, "c": ETHANOL}
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
+
+
+def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
+    def record(*fields: str) -> str:
+        return "\n".join(("BEGIN IONS", "TITLE=q", *fields, "50 1", "END IONS", ""))
+
+    text = (
+        record("SMILES=CCO")
+        + record(f"INCHIKEY={CAFFEINE}-UHFFFAOYSA-N")
+        + record("PEPMASS=100")
+        + record("SMILES=CCO.Cl", f"INCHIKEY={ASPIRIN}-UHFFFAOYSA-N")
+        + record("SMILES=CCO", f"INCHIKEY={ASPIRIN}-UHFFFAOYSA-N")
+    )
+    report = ReadReport()
+    found = read_truth(written(tmp_path / "t.mgf", text), report)
+    assert found == {"q": ETHANOL, "q#2": CAFFEINE, "q#4": ETHANOL, "q#5": ASPIRIN}
+    assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
+    with pytest.raises(InputError, match="no truth found; wanted spectra that state a structure"):
+        read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
