@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import library_filter_options
+from specvae.cli.options import INPUT, NumberRange, jobs_option, library_filter_options
 from specvae_bench.options import (
     exclude_option,
     library_option,
@@ -28,20 +28,65 @@ from specvae_bench.options import (
 @click.option(
     "--compounds",
     type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Largest number of compounds.",
+    default=None,
+    help="Largest number of compounds.  [default: all]",
 )
 @click.option(
     "--decoys",
     type=click.IntRange(min=1),
-    default=16,
+    default=47,
     show_default=True,
-    help="Other structures for each compound.",
+    help="Other structures for each compound; eight are drawn at a time.",
+)
+@click.option(
+    "--spectra-per-compound",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Spectra of each compound; two are drawn at a time.",
 )
 @ppm_option
+@click.option(
+    "--start",
+    type=INPUT,
+    default=None,
+    metavar="FILE",
+    help="Score to begin from; its ion modes that the library has no spectra of are kept.  "
+    "[default: new weights]",
+)
+@click.option(
+    "--passes",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="How often each compound is learned from.",
+)
+@click.option(
+    "--rate",
+    type=NumberRange(min=0.0, min_open=True),
+    default=0.003,
+    show_default=True,
+    help="Highest learning rate; 0.002 for more passes after --start.",
+)
+@click.option(
+    "--average",
+    type=INPUT,
+    multiple=True,
+    metavar="FILE",
+    help="Write the mean of the new weights and these (repeatable).",
+)
+@click.option(
+    "--validation",
+    type=NumberRange(min=0.0, max=0.5),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of compounds that are not learned from; hit@1 and nats of their spectra are shown "
+    "after each pass.",
+)
 @seed_option("Seed of draws and of fitting.")
 @output_option("fragment_score.safetensors", "File of the weights.")
+@jobs_option
 @settings_options
 @verbosity
 def fragments(
@@ -51,29 +96,38 @@ def fragments(
     adducts: tuple[str, ...],
     instrument_types: tuple[str, ...],
     exclude: tuple[Path, ...],
-    compounds: int,
+    compounds: int | None,
     decoys: int,
+    spectra_per_compound: int,
     ppm: float,
+    start: Path | None,
+    passes: int,
+    rate: float,
+    average: tuple[Path, ...],
+    validation: float,
     seed: int,
     output: Path,
+    jobs: int | None,
 ) -> None:
     """Fit the weights of the fragment score, for each ion mode.
 
-    A few spectra of each compound are used; the weights are fitted so that the compound's structure
-    scores higher than others of its mass. The file that comes with the program,
-    specvae/annotation/evidence/fragment_score.safetensors, was made by this command
-    ('specvae docs research'); models are trained with it.
+    The weights are fitted so that a compound's structure scores higher than others of its mass, by
+    a few spectra of each compound. A fit that was stopped goes on after its last whole pass when
+    the same command is given again; until it is done, it keeps what it needs beside its output.
+    'specvae docs evaluation' has the commands that make specvae/annotation/evidence/
+    fragment_score.safetensors, which comes with the program; models are trained with it.
 
     \b
     Example:
       specvae bench fragments --spectra mona.msp --structures structures.tsv -o weights.safetensors
     """
-    require_results(output)
-
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
-    from specvae_bench.fragments.fitting import Draws, fit_scorers, write_scorers
+    from specvae_bench.fragments.examples import Draws
+    from specvae_bench.fragments.fitting import FragmentFit
+    from specvae_bench.fragments.run import Files, fit_scorers, state_paths
 
+    require_results(output, *state_paths(output).values())
     console = Console()
     wanted = SpectrumFilter(
         ion_mode=ion_mode,
@@ -81,7 +135,12 @@ def fragments(
         instrument_types=instrument_types,
         excluded=read_excluded(exclude),
     )
-    draws = Draws(compounds, decoys, ppm, seed)
-    scorers = fit_scorers(spectra, structures, wanted, draws, console)
-    write_scorers(scorers, output)
-    console.log(f"{output}: {', '.join(scorers)}")
+    scorers = fit_scorers(
+        Files(spectra, structures, output, start, average),
+        wanted,
+        Draws(compounds, decoys, spectra_per_compound, ppm, validation, seed),
+        FragmentFit(n_passes=passes, learning_rate=rate),
+        jobs,
+        console,
+    )
+    console.log(f"{output}: {', '.join(sorted(scorers))}")

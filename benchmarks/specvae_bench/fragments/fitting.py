@@ -1,169 +1,403 @@
-"""Weights of the fragment score, fitted so that compounds win against others of their mass."""
+"""How the weights of a fragment score are learned: its compounds win against others of their mass.
+
+All weights maximise the probability of the truth among structures of the same mass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from specvae.annotation.evidence.fragment_score import FragmentScorer, scorer_arrays
+from specvae.annotation.evidence.fragment_score import FragmentScorer
 from specvae.annotation.evidence.fragments import Peaks
-from specvae.annotation.library.filter import SpectrumFilter
-from specvae.annotation.library.library import read_many, usable_pairs
-from specvae.cli.console import Console
-from specvae.errors import InputError
-from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
+from specvae.annotation.evidence.surroundings import PREFIX
+from specvae.errors import TrainingError
 from specvae.molecules.fragments import FragmentTable
-from specvae.molecules.molecule import Molecule
-from specvae.report import ReadReport
+from specvae.molecules.graph import OrderedGraph
+from specvae.molecules.workers import LocalEngine, kept_processes, usable_cores
 from specvae.vae.checkpoint import write_tensors
-from specvae_bench.fragments.network import Example, fit_scorer
+from specvae_bench.fragments.network import FragmentNetwork
+from specvae_bench.fragments.rows import Batch
 
-_SPECTRA_OF_ONE = 6
+_PART = 2  # examples that a process is given at a time: sums do not depend on how many there are
+_WARM_UP = 0.15  # share of the steps in which the rate rises
+_LARGEST_GRADIENT = 2.0
+_STATE_KEY = "fit"
 
 
 @dataclass(frozen=True)
-class Draws:
-    """How many examples are drawn.
+class FragmentFit:
+    """How a `FragmentScorer` is fitted.
 
     Attributes
     ----------
-    compounds
-        Most compounds of an ion mode.
-    decoys
-        Most other structures that a compound is compared with.
-    ppm
-        How close their masses are to the compound's.
-    seed
-        Of the draws and of fitting.
+    n_hidden
+        Width of the network that weighs fragments.
+    n_states
+        Numbers that describe an atom in its surroundings.
+    dropout
+        Share of these that are left out at random in learning.
+    n_passes, batch_size, learning_rate, weight_decay
+        Passes over the examples, examples per step, and Adam's settings. The rate rises to this
+        value and falls to 0 along a cosine; what is learned of surroundings does not decay.
+    n_spectra, n_others
+        Spectra and false structures that are drawn of an example in each pass.
     """
 
-    compounds: int = 2000
-    decoys: int = 16
-    ppm: float = 10.0
-    seed: int = 0
+    n_hidden: int = 32
+    n_states: int = 32
+    dropout: float = 0.1
+    n_passes: int = 8
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    n_spectra: int = 2
+    n_others: int = 8
 
 
-@dataclass(frozen=True)
-class _Measurements:
-    """Peaks by ion mode and first block, and the molecule of each first block."""
-
-    peaks: dict[tuple[str, str], list[Peaks]]
-    molecules: dict[str, Molecule]
-
-
-def fit_scorers(
-    spectra: Sequence[Path],
-    structures: Sequence[Path],
-    wanted: SpectrumFilter,
-    draws: Draws,
-    console: Console,
-) -> dict[str, FragmentScorer]:
-    """Return the fitted score of each ion mode in the library.
+class Example(NamedTuple):
+    """Spectra of one compound, and the structures of it and of others of its mass.
 
     Parameters
     ----------
     spectra
-        The library.
-    structures
-        Tables or pools with structures of like mass; excluded compounds are none of them.
-    wanted
-        Which spectra are learned from.
+        One at least.
+    molecules
+        The compound itself first, then at least one other.
+    """
+
+    spectra: Sequence[Peaks]
+    molecules: Sequence[OrderedGraph]
+
+
+class Pass(NamedTuple):
+    """What a pass over the examples came to.
+
+    Parameters
+    ----------
+    number
+        How many there have been.
+    loss
+        Mean of -log of the truth's probability in learning, nats.
+    scorer
+        The score as it is then.
+    """
+
+    number: int
+    loss: float
+    scorer: FragmentScorer
+
+
+def fit_scorer(
+    examples: Sequence[Example],
+    settings: FragmentFit | None = None,
+    *,
+    seed: int = 0,
+    start: FragmentScorer | None = None,
+    n_jobs: int | None = 1,
+    state: Path | None = None,
+    on_pass: Callable[[Pass], None] | None = None,
+) -> FragmentScorer:
+    """Fit the weights so that each compound ranks above others of its mass.
+
+    The result depends neither on the number of processes nor on interruptions.
+
+    Parameters
+    ----------
+    examples
+        What is learned from; those without a spectrum with peaks or a second structure are not.
+    settings
+        How.
+    seed
+        Of first weights and draws.
+    start
+        A score whose weights are the first ones; its sizes count, not those of `settings`.
+    n_jobs
+        Processes; None for one per core.
+    state
+        File that is written after each pass, and that a fit goes on from if it is there. Nothing
+        here removes it.
+    on_pass
+        Called after each pass.
 
     Raises
     ------
-    InputError
-        If a file cannot be used, or no spectrum is left.
+    TrainingError
+        If no example has a spectrum with peaks and a second structure, or `state` is of another
+        fit.
     """
-    measured = _read(spectra, wanted, console)
-    rng = np.random.default_rng(draws.seed)
-    scorers = {}
-    with ExitStack() as opened:
-        sources = [opened.enter_context(_opened(path)) for path in structures]
-        for mode in sorted({mode for mode, _ in measured.peaks}):
-            examples = _examples(measured, mode, sources, wanted.excluded, draws, rng, console)
-            console.log(f"{mode}: fitting to {len(examples):,} compounds")
-            scorers[mode] = fit_scorer(examples, seed=draws.seed)
-    return scorers
-
-
-def write_scorers(scorers: Mapping[str, FragmentScorer], path: Path) -> None:
-    """Write the scores as models are trained with them."""
-    arrays = scorer_arrays(scorers)
-    write_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {})
-
-
-def _read(spectra: Sequence[Path], wanted: SpectrumFilter, console: Console) -> _Measurements:
-    report = ReadReport()
-    peaks: dict[tuple[str, str], list[Peaks]] = {}
-    molecules = {}
-    for spectrum, molecule in usable_pairs(
-        read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
-    ):
-        found = Peaks.of(spectrum)
-        peaks.setdefault((found.ion_mode, molecule.first_block), []).append(found)
-        molecules[molecule.first_block] = molecule
-    if not peaks:
-        raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")
-    return _Measurements(peaks, molecules)
-
-
-@contextmanager
-def _opened(structures: Path) -> Iterator[CandidatePool | CandidateSet]:
-    if structures.suffix == ".h5":
-        with CandidatePool.open(structures) as pool:
-            yield pool
-    else:
-        yield read_candidates(structures, ReadReport())
-
-
-def _examples(
-    measured: _Measurements,
-    mode: str,
-    sources: Sequence[CandidatePool | CandidateSet],
-    excluded: frozenset[str],
-    draws: Draws,
-    rng: np.random.Generator,
-    console: Console,
-) -> list[Example]:
-    """Return a compound's spectra with its fragments and those of others of its mass, for many."""
-    blocks = sorted(block for of_mode, block in measured.peaks if of_mode == mode)
-    wanted = min(draws.compounds, len(blocks))
-    examples: list[Example] = []
-    for position in rng.permutation(len(blocks)):
-        block = blocks[position]
-        molecule = measured.molecules[block]
-        others = _others_alike(molecule, sources, draws.ppm, excluded)
-        if not others:
-            continue
-        chosen = rng.permutation(len(others))[: draws.decoys]
-        peaks = measured.peaks[mode, block]
-        kept = rng.permutation(len(peaks))[:_SPECTRA_OF_ONE]
-        compared = [molecule, *(others[i] for i in chosen)]
-        examples.append(
-            Example([peaks[i] for i in kept], [FragmentTable.of(other) for other in compared])
+    settings = settings or FragmentFit()
+    usable = [
+        example._replace(spectra=[p for p in example.spectra if len(p.mz)])
+        for example in examples
+        if len(example.molecules) > 1 and any(len(p.mz) for p in example.spectra)
+    ]
+    if not usable:
+        raise TrainingError(
+            "no compound to learn fragmentation from: each needs a spectrum with peaks and "
+            "another structure of its mass"
         )
-        console.progress(f"fragments, {mode}", len(examples), wanted)
-        if len(examples) == draws.compounds:
-            break
-    return examples
+    if start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = FragmentNetwork(settings.n_hidden, settings.n_states)
+        _standardise(network, usable)
+    else:
+        network = FragmentNetwork.of_scorer(start)
+    run = _Run(network, _optimiser(network, settings), settings, seed, _description(usable))
+    if state is not None and state.exists():
+        run.load(state)
+    n_workers = min(n_jobs or usable_cores(), -(-settings.batch_size // _PART))
+    engine = LocalEngine(n_workers, "fit the fragment score")
+    with kept_processes():
+        while run.n_done < settings.n_passes:
+            loss = run.one_pass(usable, engine)
+            if state is not None:
+                run.save(state)
+            if on_pass is not None:
+                on_pass(Pass(run.n_done, loss, _scorer(network)))
+    return _scorer(network)
 
 
-def _others_alike(
-    molecule: Molecule,
-    sources: Sequence[CandidatePool | CandidateSet],
-    ppm: float,
-    excluded: frozenset[str],
-) -> list[Molecule]:
-    """Return the other structures of a molecule's mass, one for each first block."""
-    found: dict[str, Molecule] = {}
-    for source in sources:
-        alike = source.within(molecule.exact_mass, ppm).deduplicate()
-        for block, other in zip(alike.first_block, alike.molecules, strict=True):
-            if block != molecule.first_block and block not in excluded:
-                found.setdefault(block, other)
-    return list(found.values())
+def mean_scorer(scorers: Sequence[FragmentScorer]) -> FragmentScorer:
+    """Return the score whose weights are the means of those of others.
+
+    Raises
+    ------
+    TrainingError
+        If they are of different sizes.
+    """
+    arrays = [scorer.to_arrays() for scorer in scorers]
+    for other in arrays[1:]:
+        for name in sorted(arrays[0].keys() | other.keys()):
+            shapes = [
+                of_one[name].shape if name in of_one else "none" for of_one in (arrays[0], other)
+            ]
+            if shapes[0] != shapes[1]:
+                raise TrainingError(
+                    f"fragment scores of different sizes have no mean: {name} has shape "
+                    f"{shapes[0]} and {shapes[1]}"
+                )
+    means = {name: np.mean([one[name] for one in arrays], axis=0) for name in arrays[0]}
+    return FragmentScorer.from_arrays({n: mean.astype(np.float32) for n, mean in means.items()})
+
+
+def judge(scorer: FragmentScorer, examples: Sequence[Example]) -> tuple[float, float]:
+    """Return the share of spectra whose compound is first, and the mean of -log of its probability.
+
+    Of equal scores each is first as often as the others. Spectra without peaks count.
+    """
+    hits, nats = [], []
+    for example in examples:
+        tables = [FragmentTable.of_graph(molecule) for molecule in example.molecules]
+        for peaks in example.spectra:
+            scores = scorer.scores(peaks, tables)
+            hits.append(float(scores[0] == scores.max()) / int((scores == scores.max()).sum()))
+            nats.append(float(np.logaddexp.reduce(scores) - scores[0]))
+    return float(np.mean(hits)), float(np.mean(nats))
+
+
+class _Task(NamedTuple):
+    """Some drawn examples of a step, and the weights of the network."""
+
+    arrays: Mapping[str, NDArray[np.float32]]
+    dropout: float
+    seed: int
+    examples: Sequence[Example]
+
+
+@dataclass
+class _Run:
+    """A fit as far as it has come."""
+
+    network: FragmentNetwork
+    optimiser: torch.optim.Adam
+    settings: FragmentFit
+    seed: int
+    examples: str
+    n_done: int = 0
+
+    def one_pass(self, examples: Sequence[Example], engine: LocalEngine) -> float:
+        """Learn from each example once; return the mean loss."""
+        # Each pass has a seed of its own, so that one goes on after it without a generator's state.
+        rng = np.random.default_rng([self.seed, self.n_done])
+        n_batches = -(-len(examples) // self.settings.batch_size)
+        losses = []
+        for k, batch in enumerate(np.array_split(rng.permutation(len(examples)), n_batches)):
+            drawn = [_draw(examples[i], self.settings, rng) for i in batch]
+            step = self.n_done * n_batches + k
+            rate = _rate(self.settings, step, self.settings.n_passes * n_batches)
+            losses.append(self._step(drawn, rate, rng, engine))
+        self.n_done += 1
+        return float(np.mean(losses))
+
+    def _step(
+        self, drawn: Sequence[Example], rate: float, rng: np.random.Generator, engine: LocalEngine
+    ) -> float:
+        parameters = list(self.network.parameters())
+        self.optimiser.zero_grad()
+        total = 0.0
+        n_spectra = sum(len(example.spectra) for example in drawn)
+        for loss, gradients in engine.in_order(_gradients, self._tasks(drawn, rng)):
+            total += loss / n_spectra
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                of_part = torch.from_numpy(gradient) / n_spectra
+                parameter.grad = of_part if parameter.grad is None else parameter.grad + of_part
+        nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        return total
+
+    def _tasks(self, drawn: Sequence[Example], rng: np.random.Generator) -> Iterator[_Task]:
+        arrays = _arrays(self.network)
+        seeds = rng.integers(2**62, size=len(drawn)).tolist()
+        for first in range(0, len(drawn), _PART):
+            part = drawn[first : first + _PART]
+            yield _Task(arrays, self.settings.dropout, seeds[first], part)
+
+    def _description(self) -> dict[str, Any]:
+        return {"settings": asdict(self.settings), "seed": self.seed, "examples": self.examples}
+
+    def save(self, path: Path) -> None:
+        """Write all that the next pass depends on."""
+        tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
+        for number, parameter in enumerate(self.network.parameters()):
+            slots = self.optimiser.state[parameter]
+            tensors |= {f"optimiser/{number}/{name}": slots[name] for name in slots}
+        text = json.dumps({"run": self._description(), "passes": self.n_done})
+        write_tensors(path, tensors, {_STATE_KEY: text})
+
+    def load(self, path: Path) -> None:
+        """Go on from a file that `save` wrote.
+
+        Raises
+        ------
+        TrainingError
+            If it is of another fit, or no such file.
+        """
+        try:
+            with safe_open(path, framework="pt") as stream:
+                found = json.loads((stream.metadata() or {})[_STATE_KEY])
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            for name, now in self._description().items():
+                if found["run"][name] != now:
+                    what = "other examples" if name == "examples" else f"other {name}"
+                    raise TrainingError(
+                        f"{path}: state of a fit with {what}; remove it to start anew"
+                    )
+            parameters = list(self.network.parameters())
+            self.network.load_state_dict(_under("network/", tensors))
+            for number, parameter in enumerate(parameters):
+                self.optimiser.state[parameter] = _under(f"optimiser/{number}/", tensors)
+            self.n_done = int(found["passes"])
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise TrainingError(
+                f"{path}: not the state of a fit, or a damaged one; remove it to start anew"
+            ) from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _arrays(network: FragmentNetwork) -> dict[str, NDArray[np.float32]]:
+    return {name: value.detach().numpy() for name, value in network.state_dict().items()}
+
+
+def _scorer(network: FragmentNetwork) -> FragmentScorer:
+    return FragmentScorer.from_arrays({n: array.copy() for n, array in _arrays(network).items()})
+
+
+def _description(examples: Sequence[Example]) -> str:
+    """Return a digest of all examples."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for peaks in example.spectra:
+            digest.update(peaks.mz.tobytes() + peaks.intensity.tobytes())
+            digest.update(np.array([peaks.precursor_mz, peaks.sign]).tobytes())
+        for molecule in example.molecules:
+            digest.update(molecule.to_bytes())
+    return digest.hexdigest()
+
+
+def _standardise(network: FragmentNetwork, examples: Sequence[Example]) -> None:
+    """Take means and spreads of the descriptors from a hundred compounds."""
+    every = max(1, len(examples) // 100)
+    tables = [FragmentTable.of_graph(example.molecules[0]) for example in examples[::every]]
+    sample = np.concatenate([table.descriptors() for table in tables])
+    network.centre.copy_(torch.from_numpy(sample.mean(axis=0)))
+    network.spread.copy_(torch.from_numpy(sample.std(axis=0) + 0.05))
+
+
+def _optimiser(network: FragmentNetwork, settings: FragmentFit) -> torch.optim.Adam:
+    own = [p for name, p in network.named_parameters() if name.startswith(PREFIX)]
+    others = [p for name, p in network.named_parameters() if not name.startswith(PREFIX)]
+    groups = [(others, settings.weight_decay), (own, 0.0)]
+    return torch.optim.Adam(
+        [{"params": params, "weight_decay": decay} for params, decay in groups if params],
+        settings.learning_rate,
+    )
+
+
+def _rate(settings: FragmentFit, step: int, n_steps: int) -> float:
+    """Return the learning rate of a step: it rises along a cosine, and falls along another."""
+    n_rising = _WARM_UP * n_steps
+    if step < n_rising:
+        risen = (step + 1) / (n_rising + 1)
+        return settings.learning_rate * (1 - math.cos(math.pi * risen)) / 2
+    fallen = (step - n_rising) / (n_steps - n_rising)
+    return settings.learning_rate * (1 + math.cos(math.pi * fallen)) / 2
+
+
+def _draw(example: Example, settings: FragmentFit, rng: np.random.Generator) -> Example:
+    """Return an example with some of its spectra and of its false structures."""
+    truth, *others = example.molecules
+    return Example(
+        [example.spectra[i] for i in rng.permutation(len(example.spectra))[: settings.n_spectra]],
+        [truth, *(others[i] for i in rng.permutation(len(others))[: settings.n_others])],
+    )
+
+
+def _gradients(task: _Task) -> tuple[float, list[NDArray[np.float32]]]:
+    """Return the sum of the losses of a task's spectra, and its gradient by each parameter."""
+    states = task.arrays.get(f"{PREFIX}atom.bias")
+    n_states = None if states is None else len(states)
+    network = _network(len(task.arrays["hidden.bias"]), n_states, task.dropout)
+    network.load_state_dict({name: torch.from_numpy(a) for name, a in task.arrays.items()})
+    network.zero_grad()
+    lists = [
+        (example.spectra, [FragmentTable.of_graph(molecule) for molecule in example.molecules])
+        for example in task.examples
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        loss = total_loss(network, Batch.of(lists))
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = [parameter.grad for parameter in network.parameters()]
+    return loss.item(), [grad.numpy() for grad in gradients if grad is not None]
+
+
+def total_loss(network: FragmentNetwork, batch: Batch) -> Tensor:
+    """Return the sum over queries of -log of the probability of the first candidate, nats."""
+    return -torch.stack([torch.log_softmax(scores, 0)[0] for scores in network(batch)]).sum()
+
+
+@lru_cache(maxsize=1)
+def _network(n_hidden: int, n_states: int | None, dropout: float) -> FragmentNetwork:
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
+    return FragmentNetwork(n_hidden, n_states, dropout).train()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.annotation.library.library import Library
 from specvae.molecules.fragments import FragmentTable
-from specvae_bench.fragments.network import Example, FragmentFit, fit_scorer
+from specvae_bench.fragments.fitting import Example, FragmentFit, fit_scorer
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 
@@ -32,7 +32,7 @@ def add_fragments(comparison: Comparison, options: Options) -> None:
 def add_learned_fragments(comparison: Comparison, options: Options) -> None:
     """Add the fragments' score whose weights are fitted to the library."""
     with comparison.timed("training learned fragments"):
-        settings = FragmentFit(n_epochs=3)
+        settings = FragmentFit(n_passes=3)
         examples = isobars(comparison.known, options.steps * settings.batch_size)
         scorer = fit_scorer(examples, settings, seed=options.seed)
     comparison.console.log(
@@ -69,7 +69,7 @@ def isobars(known: Library, n_most: int) -> list[Example]:
             nearest = rivals[np.argsort(np.abs(mass[rivals] - mass[own]), kind="stable")]
             compounds = [own, *nearest[:N_RIVALS].tolist()]
             tables = [table_of(known.molecules[compound]) for compound in compounds]
-            examples.append(Example(spectra[own], tables))
+            examples.append(Example(spectra[own], [table.ordered for table in tables]))
     return examples
 
 

@@ -17,7 +17,8 @@ from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.structures import read_cells
 from specvae.report import ReadReport
-from specvae_bench.fragments.network import FragmentNetwork, Pieces
+from specvae_bench.fragments.network import FragmentNetwork
+from specvae_bench.fragments.rows import Batch
 
 _N_MOLECULES = 200
 _N_PEAKS = 40
@@ -54,7 +55,7 @@ def fragment_speed(molecules: Sequence[Molecule], repeats: int) -> dict[str, Any
 
     ``breaking`` is from the parsed molecule to its fragments, ``breaking_again`` the same from the
     graph that the cache keeps, ``scoring`` from the fragments to the score; ``network`` is the
-    score by the table of descriptors and the network with gradients, on the same fragments. The
+    score by the network that is fitted, on the same fragments. The
     spectrum is of ions of the first molecule.
     """
     torch.set_num_threads(1)
@@ -79,8 +80,7 @@ def fragment_speed(molecules: Sequence[Molecule], repeats: int) -> dict[str, Any
     def run_network() -> None:
         with torch.inference_mode():
             for n, table in enumerate(tables):
-                pieces = [Pieces.of(table)]
-                by_network[n] = network(network.prepare(pieces), pieces, peaks).item()
+                by_network[n] = network(Batch.of([([peaks], [table])]))[0].item()
 
     tasks: dict[str, Callable[[], object]] = {
         "breaking": break_all,

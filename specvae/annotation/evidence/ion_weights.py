@@ -87,7 +87,7 @@ _EXP_0, _EXP_1, _EXP_2 = (
 _EXP_3, _EXP_4, _EXP_5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
 
 _FIRST = np.uint64(1)
-_MASS_BINS_PER_DA = 100
+MASS_BINS_PER_DA = 100
 _ROUNDING_DA = 1e-6  # more than masses are rounded by
 _GAINED = np.arange(_LEAST_SHIFT, _LEAST_SHIFT + _N_SHIFTS)
 
@@ -193,7 +193,7 @@ class Windows:
         low, high = peaks.mz - widths, peaks.mz + widths
         gained = (_GAINED + peaks.sign) * HYDROGEN_MASS - peaks.sign * ELECTRON_MASS
         ends = [
-            (np.maximum(end[:, None] - gained + margin, 0.0) * _MASS_BINS_PER_DA).astype(np.int64)
+            (np.maximum(end[:, None] - gained + margin, 0.0) * MASS_BINS_PER_DA).astype(np.int64)
             for end, margin in ((low, -_ROUNDING_DA), (high, _ROUNDING_DA))
         ]
         is_marked = np.zeros((int(ends[1].max()) + 64) // 64 * 64, np.bool_)
@@ -544,7 +544,7 @@ _fast_inner = inner_with(fastmath=_IN_ANY_ORDER)
 
 
 @_fast_inner
-def _exponentials(
+def exponentials(
     n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
     """Replace n values, 80 at most, by their exponentials, right to 1e-7.
@@ -693,13 +693,13 @@ def _log_weights(
 def _limited(
     n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
 ) -> None:
-    """Replace each of n v by ``exp(LIMIT tanh(v / LIMIT))``; see `_exponentials`."""
+    """Replace each of n v by ``exp(LIMIT tanh(v / LIMIT))``; see `exponentials`."""
     for k in range(n):
         values[k] = min(max(values[k] * _DOUBLED, -_FARTHEST), _FARTHEST)
-    _exponentials(n, values, powers, scale)
+    exponentials(n, values, powers, scale)
     for k in range(n):
         values[k] = _HIGHEST - _TWICE_HIGHEST / (values[k] + _ONE)
-    _exponentials(n, values, powers, scale)
+    exponentials(n, values, powers, scale)
 
 
 @_fast_inner
@@ -757,7 +757,7 @@ def _count(
         if first < most[k]:
             is_counted = load(between, (first * N_LANES + most[k]) * N_LANES)
             sum_of_all = add(sum_of_all, times(load(values, i * N_LANES), is_counted))
-        bin_ = np.int64(masses[k] * _MASS_BINS_PER_DA)
+        bin_ = np.int64(masses[k] * MASS_BINS_PER_DA)
         mark = ends[q, 1] + (bin_ >> 6)
         # Few fragments have an ion near a peak, and calls with arrays take long.
         if mark < ends[q + 1, 1] and marked[mark] >> np.uint64(bin_ & 63) & _FIRST:

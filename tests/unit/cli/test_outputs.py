@@ -82,7 +82,9 @@ PATHS: dict[str, Paths] = {
         needed=("--force",),
     ),
     "bench casmi2017": Paths((*_FOLD, "--model", "--config"), files=casmi.FILES),
-    "bench fragments": Paths(("--spectra", "--structures", "--exclude", "--config")),
+    "bench fragments": Paths(
+        ("--spectra", "--structures", "--exclude", "--start", "--average", "--config")
+    ),
     "bench holdout": Paths(
         ("--spectra", "--structures", "--exclude", "--config"), files=holdout.FILES
     ),

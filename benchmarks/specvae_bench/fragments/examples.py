@@ -1,0 +1,240 @@
+"""What a fragment score is fitted to: spectra of compounds, and structures of like mass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.library.filter import SpectrumFilter
+from specvae.annotation.library.folds import fold_of
+from specvae.annotation.library.library import read_many, usable_pairs
+from specvae.cli.console import Console
+from specvae.errors import InputError, StructureError
+from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
+from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import OrderedGraph
+from specvae.molecules.graph_cache import GraphCache
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.text_mass import MassScreen
+from specvae.molecules.workers import LocalEngine
+from specvae.report import ReadReport
+from specvae_bench.fragments.fitting import Example
+
+_BLOCK = 64  # molecules that a process is given at a time
+_JUDGED_MOLECULES, _JUDGED_SPECTRA = 17, 2
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which examples are drawn.
+
+    Attributes
+    ----------
+    compounds
+        Most compounds of an ion mode; None for all.
+    decoys
+        Most other structures that a compound is compared with.
+    spectra
+        Most spectra of a compound.
+    ppm
+        How close their masses are to the compound's.
+    validation
+        Share of the compounds that are not learned from.
+    seed
+        Of the draws and of fitting.
+    """
+
+    compounds: int | None = None
+    decoys: int = 47
+    spectra: int = 12
+    ppm: float = 10.0
+    validation: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of an ion mode.
+
+    Attributes
+    ----------
+    learned
+        What is learned from.
+    judged
+        Of other compounds: up to two spectra and 17 structures of each, which show how good a score
+        is.
+    """
+
+    learned: Sequence[Example]
+    judged: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Peaks by ion mode and first block, and the molecule of each first block."""
+
+    peaks: dict[tuple[str, str], list[Peaks]]
+    molecules: dict[str, Molecule]
+
+    @property
+    def ion_modes(self) -> list[str]:
+        """Those that there are."""
+        return sorted({mode for mode, _ in self.peaks})
+
+
+def read_measurements(
+    spectra: Sequence[Path], wanted: SpectrumFilter, console: Console
+) -> Measurements:
+    """Read the spectra of a library that pass a filter.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or no spectrum is left.
+    """
+    report = ReadReport()
+    peaks: dict[tuple[str, str], list[Peaks]] = {}
+    molecules = {}
+    for spectrum, molecule in usable_pairs(
+        read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
+    ):
+        found = Peaks.of(spectrum)
+        peaks.setdefault((found.ion_mode, molecule.first_block), []).append(found)
+        molecules[molecule.first_block] = molecule
+    if not peaks:
+        raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")
+    return Measurements(peaks, molecules)
+
+
+@contextmanager
+def opened(
+    structures: Sequence[Path], measured: Measurements, ppm: float, n_jobs: int | None
+) -> Iterator[list[CandidatePool | CandidateSet]]:
+    """Give tables and pools of structures, open; of tables, what has a compound's mass is read."""
+    masses = [molecule.exact_mass for molecule in measured.molecules.values()]
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(CandidatePool.open(path))
+            if path.suffix == ".h5"
+            else read_candidates(path, ReadReport(), n_jobs, screen=MassScreen(masses, ppm))
+            for path in structures
+        ]
+
+
+def draw_examples(
+    measured: Measurements,
+    mode: str,
+    sources: Sequence[CandidatePool | CandidateSet],
+    excluded: frozenset[str],
+    draws: Draws,
+    n_jobs: int | None,
+    console: Console,
+) -> Examples:
+    """Return a compound's spectra and structure with others of its mass, for many.
+
+    Parameters
+    ----------
+    measured
+        The library.
+    mode
+        Ion mode.
+    sources
+        Structures of like mass.
+    excluded
+        First blocks of structures that are not to be seen.
+    draws
+        How many.
+    n_jobs
+        Processes; None for one per core.
+    console
+        Where progress is shown, and structures that cannot be broken are counted.
+    """
+    rng = np.random.default_rng(draws.seed)
+    blocks = sorted(block for of_mode, block in measured.peaks if of_mode == mode)
+    wanted = min(draws.compounds or len(blocks), len(blocks))
+    lists: dict[str, tuple[list[Peaks], list[Molecule]]] = {}
+    for position in rng.permutation(len(blocks)):
+        block = blocks[position]
+        molecule = measured.molecules[block]
+        others = _others_alike(molecule, sources, draws.ppm, excluded)
+        if not others:
+            continue
+        chosen = rng.permutation(len(others))[: draws.decoys]
+        peaks = measured.peaks[mode, block]
+        kept = rng.permutation(len(peaks))[: draws.spectra]
+        lists[block] = [peaks[i] for i in kept], [molecule, *(others[i] for i in chosen)]
+        console.progress(f"structures of like mass, {mode}", len(lists), wanted)
+        if len(lists) == wanted:
+            break
+    graphs = _graphs([m for _, molecules in lists.values() for m in molecules], n_jobs, console)
+    learned, judged = [], []
+    for block, (spectra, molecules) in lists.items():
+        found = [graphs[_text(molecule)] for molecule in molecules if _text(molecule) in graphs]
+        if _text(molecules[0]) not in graphs or len(found) < 2:
+            continue
+        if fold_of(block, draws.validation, 0.0, f"fragments {draws.seed}") == "val":
+            judged.append(Example(spectra[:_JUDGED_SPECTRA], found[:_JUDGED_MOLECULES]))
+        else:
+            learned.append(Example(spectra, found))
+    return Examples(learned, judged)
+
+
+def _others_alike(
+    molecule: Molecule,
+    sources: Sequence[CandidatePool | CandidateSet],
+    ppm: float,
+    excluded: frozenset[str],
+) -> list[Molecule]:
+    """Return the other structures of a molecule's mass, one for each first block."""
+    found: dict[str, Molecule] = {}
+    for source in sources:
+        alike = source.within(molecule.exact_mass, ppm).deduplicate()
+        for block, other in zip(alike.first_block, alike.molecules, strict=True):
+            if block != molecule.first_block and block not in excluded:
+                found.setdefault(block, other)
+    return list(found.values())
+
+
+def _text(molecule: Molecule) -> str:
+    return molecule.written or molecule.smiles
+
+
+def _graphs(
+    molecules: Sequence[Molecule], n_jobs: int | None, console: Console
+) -> dict[str, OrderedGraph]:
+    """Return the graphs of molecules by their texts, without those that cannot be broken."""
+    distinct = {_text(molecule): molecule for molecule in molecules}
+    cache = GraphCache()
+    known = dict(zip(distinct, cache.lookup(list(distinct)), strict=True))
+    missing = [text for text, graph in known.items() if graph is None]
+    blocks = [missing[first : first + _BLOCK] for first in range(0, len(missing), _BLOCK)]
+    engine = LocalEngine(n_jobs, "take graphs of molecules")
+    results = engine.in_order(_graph_block, ([distinct[text] for text in b] for b in blocks))
+    for number, (texts, graphs) in enumerate(zip(blocks, results, strict=True), start=1):
+        console.progress("graphs of structures", min(number * _BLOCK, len(missing)), len(missing))
+        for text, graph in zip(texts, graphs, strict=True):
+            if isinstance(graph, str):
+                console.log(f"left out: {text}: {graph}")
+            else:
+                known[text] = graph
+                cache.put(text, graph)
+    cache.save()
+    return {
+        text: OrderedGraph.from_bytes(graph) for text, graph in known.items() if graph is not None
+    }
+
+
+def _graph_block(molecules: Sequence[Molecule]) -> list[bytes | str]:
+    """Return the graph of each molecule, or why it cannot be broken."""
+    found: list[bytes | str] = []
+    for molecule in molecules:
+        try:
+            found.append(FragmentTable.of(molecule, max_fragments=1).ordered.to_bytes())
+        except StructureError as error:
+            found.append(str(error))
+    return found

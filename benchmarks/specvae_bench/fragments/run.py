@@ -1,0 +1,172 @@
+"""A fit of fragment scores from a library: what is read, learned and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from specvae.annotation.evidence.fragment_score import (
+    FragmentScorer,
+    scorer_arrays,
+    scorers_from_arrays,
+)
+from specvae.annotation.library.filter import SpectrumFilter
+from specvae.cli.console import Console
+from specvae.errors import InputError
+from specvae.spectra.binning import ION_MODES
+from specvae.vae.checkpoint import write_tensors
+from specvae_bench.fragments.examples import (
+    Draws,
+    Examples,
+    draw_examples,
+    opened,
+    read_measurements,
+)
+from specvae_bench.fragments.fitting import FragmentFit, Pass, fit_scorer, judge, mean_scorer
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a fit reads and writes.
+
+    Attributes
+    ----------
+    spectra
+        The library.
+    structures
+        Tables or pools with structures of like mass; excluded compounds are none of them.
+    output
+        File of the weights.
+    start
+        Score that the fit begins from; None for new weights.
+    average
+        Scores whose weights are averaged with the new ones.
+    """
+
+    spectra: Sequence[Path]
+    structures: Sequence[Path]
+    output: Path
+    start: Path | None = None
+    average: Sequence[Path] = ()
+
+
+def state_paths(output: Path) -> dict[str, Path]:
+    """Return where a fit of each ion mode keeps what it needs to go on."""
+    return {mode: output.with_name(f"{output.name}.{mode}.state") for mode in ION_MODES}
+
+
+def fit_scorers(
+    files: Files,
+    wanted: SpectrumFilter,
+    draws: Draws,
+    settings: FragmentFit,
+    n_jobs: int | None,
+    console: Console,
+) -> dict[str, FragmentScorer]:
+    """Fit the score of each ion mode in a library, and write it.
+
+    Parameters
+    ----------
+    files
+        What is read and written.
+    wanted
+        Which spectra are learned from.
+    draws
+        Which examples are drawn of them.
+    settings
+        How they are learned from.
+    n_jobs
+        Processes; None for one per core.
+    console
+        Where it is said how far it has come.
+
+    Returns
+    -------
+    What was written: the fitted scores, and those of `files.start` that were left as they were.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or no spectrum is left.
+    TrainingError
+        If there is nothing to learn from, or a fit that was stopped was another one.
+    """
+    given = {} if files.start is None else read_scorers(files.start)
+    averaged = {path: read_scorers(path) for path in files.average}
+    measured = read_measurements(files.spectra, wanted, console)
+    for path, found in [(files.start, given), *averaged.items()]:
+        for mode in measured.ion_modes:
+            if path is not None and mode not in found:
+                raise InputError(f"{path}: no fragment score of {mode} ions, wanted one")
+    scorers = dict(given)
+    states = state_paths(files.output)
+    with opened(files.structures, measured, draws.ppm, n_jobs) as sources:
+        for mode in measured.ion_modes:
+            examples = draw_examples(
+                measured, mode, sources, wanted.excluded, draws, n_jobs, console
+            )
+            _say(mode, examples, console)
+            fitted = fit_scorer(
+                examples.learned,
+                settings,
+                seed=draws.seed,
+                start=given.get(mode),
+                n_jobs=n_jobs,
+                state=states[mode],
+                on_pass=lambda done, examples=examples: _say_pass(  # type: ignore[misc]
+                    done, settings, examples, console
+                ),
+            )
+            scorers[mode] = mean_scorer([fitted, *(found[mode] for found in averaged.values())])
+    write_scorers(scorers, files.output)
+    for path in states.values():
+        path.unlink(missing_ok=True)
+    return scorers
+
+
+def _say(mode: str, examples: Examples, console: Console) -> None:
+    n_spectra = sum(len(example.spectra) for example in examples.learned)
+    n_structures = sum(len(example.molecules) for example in examples.learned)
+    console.log(
+        f"{mode}: fitting to {len(examples.learned):,} compounds, {n_spectra:,} spectra, "
+        f"{n_structures:,} structures"
+        + (f"; {len(examples.judged):,} compounds to judge by" if examples.judged else "")
+    )
+
+
+def _say_pass(done: Pass, settings: FragmentFit, examples: Examples, console: Console) -> None:
+    text = f"pass {done.number} of {settings.n_passes}: {done.loss:.3f} nats in learning"
+    if examples.judged:
+        hits, nats = judge(done.scorer, examples.judged)
+        text += f"; compounds to judge by: hit@1 {100 * hits:.1f} %, {nats:.3f} nats"
+    console.log(text)
+
+
+def read_scorers(path: Path) -> dict[str, FragmentScorer]:
+    """Read fragment scores by ion mode from a file of them, or from a model's checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or no fragment score in it.
+    """
+    try:
+        scorers = scorers_from_arrays(load_file(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: no file of weights: {str(error).splitlines()[0]}") from None
+    if not scorers:
+        raise InputError(f"{path}: no fragment score in it")
+    return scorers
+
+
+def write_scorers(scorers: Mapping[str, FragmentScorer], path: Path) -> None:
+    """Write the scores as models are trained with them."""
+    arrays = scorer_arrays(scorers)
+    write_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {})

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from specvae_bench.fragments.command import fragments
+from specvae_bench.fragments.examples import Draws, draw_examples, read_measurements
+from specvae_bench.fragments.run import read_scorers, write_scorers
+
+from specvae.annotation.evidence.fragment_score import standard_scorers
+from specvae.annotation.library.filter import SpectrumFilter
+from specvae.cli.console import Console
+from specvae.errors import InputError
+from specvae.molecules.candidates import read_candidates
+from specvae.molecules.molecule import Molecule
+from specvae.report import ReadReport
+
+ENDS = ("C(=O)OC", "OC(C)=O", "CC(=O)O", "OC=O", "CCOC=O")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Write a library of [M+H]+ spectra and a table of isomers; return the options."""
+    records, rows = [], ["smiles"]
+    for n in range(1, 9):
+        isomers = [Molecule.parse("C" * n + end) for end in ENDS]
+        rows += [isomer.smiles for isomer in isomers]
+        mz = isomers[0].exact_mass + 1.00728
+        records += [
+            f"NAME: {n}\nSMILES: {isomers[0].smiles}\nPRECURSORMZ: {mz:.4f}\n"
+            "PRECURSORTYPE: [M+H]+\nIONMODE: POSITIVE\nNum Peaks: 2\n"
+            f"{43.0178 + k * 14.01565:.4f} 100\n{mz:.4f} 50\n"
+            for k in range(3)
+        ]
+    library, table = tmp_path / "library.msp", tmp_path / "structures.tsv"
+    library.write_text("\n".join(records), encoding="utf-8")
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return ["--spectra", str(library), "--structures", str(table)]
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(fragments, ["--jobs", "1", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_draws(files: list[str]) -> None:
+    console = Console()
+    wanted = SpectrumFilter()
+    measured = read_measurements([Path(files[1])], wanted, console)
+    assert measured.ion_modes == ["positive"]
+    source = read_candidates(Path(files[3]), ReadReport())
+    excluded = frozenset([Molecule.parse("CCOC(C)=O").first_block])
+    found = draw_examples(
+        measured, "positive", [source], excluded, Draws(decoys=3, spectra=2), 1, console
+    )
+    assert len(found.learned) == 8
+    assert all(len(example.spectra) == 2 for example in found.learned)
+    assert all(2 <= len(example.molecules) <= 4 for example in found.learned)
+    shared = draw_examples(
+        measured, "positive", [source], excluded, Draws(validation=0.5), 1, console
+    )
+    assert len(shared.learned) + len(shared.judged) == 8
+    assert len(shared.judged) > 0
+
+
+def test_the_command_begins_averages_and_keeps_other_ion_modes(
+    files: list[str], tmp_path: Path
+) -> None:
+    start, end, mean = (tmp_path / f"{name}.safetensors" for name in ("start", "end", "mean"))
+    write_scorers(standard_scorers(), start)
+    options = [*files, "--start", str(start), "--passes", "1"]
+    text = run(*options, "--validation", "0.5", "-o", str(end))
+    assert "pass 1 of 1" in text
+    assert "compounds to judge by: hit@1" in text
+    fitted, given = read_scorers(end), standard_scorers()
+    assert sorted(fitted) == ["negative", "positive"]
+    name = "hidden.weight"
+    negative = fitted["negative"].to_arrays()[name]
+    assert np.array_equal(negative, given["negative"].to_arrays()[name])
+    positive = fitted["positive"].to_arrays()[name]
+    assert not np.array_equal(positive, given["positive"].to_arrays()[name])
+    run(*options, "--validation", "0.5", "--average", str(start), "-o", str(mean))
+    halves = (positive + given["positive"].to_arrays()[name]) / 2
+    np.testing.assert_allclose(
+        read_scorers(mean)["positive"].to_arrays()[name], halves, rtol=1e-5, atol=1e-7
+    )
+    # What a fit needs to go on is gone when it is done.
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [
+        ".msp", ".safetensors", ".safetensors", ".safetensors", ".tsv",
+    ]  # fmt: skip
+
+
+def test_files_without_a_score_are_named(files: list[str], tmp_path: Path) -> None:
+    negative = tmp_path / "negative.safetensors"
+    write_scorers({"negative": standard_scorers()["negative"]}, negative)
+    (tmp_path / "text.safetensors").write_text("nothing", encoding="utf-8")
+    for path, complaint in (
+        (negative, "no fragment score of positive ions, wanted one"),
+        (tmp_path / "none.safetensors", "no such file"),
+        (tmp_path / "text.safetensors", "no file of weights"),
+    ):
+        for option in ("--start", "--average"):
+            arguments = [*files, option, str(path), "-o", str(tmp_path / "out")]
+            result = CliRunner().invoke(fragments, arguments)
+            assert isinstance(result.exception, InputError)
+            assert f"{path}: {complaint}" in str(result.exception)

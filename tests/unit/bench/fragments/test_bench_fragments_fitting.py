@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fragment_formulas import scores_of
+from specvae_bench.fragments.fitting import (
+    Example,
+    FragmentFit,
+    Pass,
+    fit_scorer,
+    judge,
+    mean_scorer,
+    total_loss,
+)
+from specvae_bench.fragments.network import FragmentNetwork
+from specvae_bench.fragments.rows import Batch
+
+from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.errors import TrainingError
+from specvae.molecules.fragments import FragmentTable
+
+# Rings, charges of both signs, a label; then one with more atoms than a word has bits.
+ISOBARS = ("COc1ccc(CC2NCCc3cc(O)ccc23)cc1", "C[N+](C)(C)CC(O)CC(=O)[O-]", "[2H]C([2H])OCC1CC1Br")
+LONG = ("NCC(=O)" + "NCC(=O)" * 16 + "O", "CC(=O)O")
+SMALL = FragmentFit(n_hidden=4, n_states=8, n_passes=2, batch_size=4, n_others=1)
+
+
+def peaks(table: FragmentTable, sign: int, seed: int) -> Peaks:
+    rng = np.random.default_rng(seed)
+    mz = np.unique(np.round(rng.choice(table.masses, 12) + sign * 1.00728, 4))
+    heights = rng.random(len(mz)) + 0.001
+    return Peaks.highest(mz, heights, float(table.masses.max()) + sign * 1.00728, sign=sign)
+
+
+def examples(n: int = 6) -> list[Example]:
+    found = []
+    for k in range(n):
+        tables = [FragmentTable.of(f"C{'C' * k}{end}") for end in ("C(=O)OC", "OC(C)=O", "CC(=O)O")]
+        spectra = [peaks(tables[0], 1, seed) for seed in range(3)]
+        found.append(Example(spectra, [table.ordered for table in tables]))
+    return found
+
+
+def arrays_equal(one: FragmentScorer, other: FragmentScorer) -> bool:
+    first, second = one.to_arrays(), other.to_arrays()
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("with_surroundings", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_and_gradients_are_those_of_the_formulas(sign: int, with_surroundings: bool) -> None:
+    arrays = standard_scorers()["positive" if sign > 0 else "negative"].to_arrays()
+    if not with_surroundings:
+        arrays = {name: a for name, a in arrays.items() if not name.startswith("surroundings.")}
+    network = FragmentNetwork.of_scorer(FragmentScorer.from_arrays(arrays))
+    lists = []
+    for written, n_spectra in ((ISOBARS, 2), (LONG, 1)):
+        tables = [FragmentTable.of(smiles, max_fragments=300) for smiles in written]
+        lists.append(([peaks(tables[0], sign, seed) for seed in range(n_spectra)], tables))
+    total_loss(network, Batch.of(lists)).backward()  # type: ignore[no-untyped-call]
+    found = {name: p.grad for name, p in network.named_parameters()}
+    scores = network(Batch.of(lists))
+    network.zero_grad()
+    expected = [
+        scores_of(network, tables, of_list) for queries, tables in lists for of_list in queries
+    ]
+    for one, other in zip(scores, expected, strict=True):
+        np.testing.assert_allclose(one.detach(), other.detach(), atol=2e-5)
+    sum(-torch.log_softmax(s, 0)[0] for s in expected).backward()  # type: ignore[union-attr]
+    for name, parameter in network.named_parameters():
+        gradient, wanted = found[name], parameter.grad
+        assert gradient is not None
+        assert wanted is not None
+        assert float((gradient - wanted).abs().max()) <= 1e-4 * float(wanted.abs().max()), name
+
+
+def test_a_fit_can_be_repeated_by_any_number_of_processes() -> None:
+    first = fit_scorer(examples(), SMALL, seed=3)
+    assert arrays_equal(first, fit_scorer(examples(), SMALL, seed=3, n_jobs=2))
+    assert not arrays_equal(first, fit_scorer(examples(), SMALL, seed=4))
+
+
+def test_a_fit_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(_: Pass) -> None:
+        raise StoppedError
+
+    state = tmp_path / "state"
+    with pytest.raises(StoppedError):
+        fit_scorer(examples(), SMALL, state=state, on_pass=stop)
+    done: list[int] = []
+    again = fit_scorer(examples(), SMALL, state=state, on_pass=lambda one: done.append(one.number))
+    assert done == [2]
+    assert arrays_equal(again, fit_scorer(examples(), SMALL))
+    with pytest.raises(TrainingError, match="state of a fit with other examples"):
+        fit_scorer(examples(5), SMALL, state=state)
+    with pytest.raises(TrainingError, match="state of a fit with other seed"):
+        fit_scorer(examples(), SMALL, state=state, seed=1)
+    state.write_bytes(b"nothing")
+    with pytest.raises(TrainingError, match="not the state of a fit"):
+        fit_scorer(examples(), SMALL, state=state)
+
+
+def test_a_fit_begins_from_a_score() -> None:
+    start = fit_scorer(examples(), SMALL)
+    slow = FragmentFit(n_passes=1, learning_rate=1e-9)
+    again = fit_scorer(examples(), slow, start=start)
+    for name, array in again.to_arrays().items():
+        np.testing.assert_allclose(array, start.to_arrays()[name], atol=1e-6)
+
+
+def test_nothing_to_learn_from() -> None:
+    molecule = FragmentTable.of("CCO").ordered
+    query = Peaks.highest(np.array([31.0]), np.ones(1))
+    for example in (Example([query], [molecule]), Example([], [molecule, molecule])):
+        with pytest.raises(TrainingError, match="no compound to learn fragmentation from"):
+            fit_scorer([example])
+
+
+def test_the_mean_of_scores() -> None:
+    one, other = (fit_scorer(examples(), SMALL, seed=seed) for seed in (0, 1))
+    found = mean_scorer([one, other]).to_arrays()
+    for name, array in found.items():
+        np.testing.assert_allclose(
+            array, (one.to_arrays()[name] + other.to_arrays()[name]) / 2, rtol=1e-6, atol=1e-7
+        )
+    with pytest.raises(TrainingError, match=r"no mean: direct\.bias|no mean: hidden\.bias"):
+        mean_scorer([one, standard_scorers()["positive"]])
+
+
+def test_a_score_is_judged_by_its_first_candidates() -> None:
+    scorer = standard_scorers()["positive"]
+    tables = [FragmentTable.of(smiles) for smiles in ("CC(=O)OCc1ccccc1", "COC(=O)Cc1ccccc1")]
+    query = peaks(tables[0], 1, 0)
+    scores = scorer.scores(query, tables)
+    hits, nats = judge(scorer, [Example([query], [table.ordered for table in tables])])
+    assert hits == float(scores[0] > scores[1])
+    assert nats == pytest.approx(float(np.logaddexp(*scores) - scores[0]))
+    # Of equal scores each is first as often.
+    equal = [tables[0].ordered, tables[0].ordered]
+    assert judge(scorer, [Example([query], equal)]) == pytest.approx((0.5, np.log(2)))
