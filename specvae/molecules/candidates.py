@@ -24,7 +24,7 @@ from specvae.molecules.fingerprint import (
     FingerprintLayout,
     fingerprints,
 )
-from specvae.molecules.molecule import KEY_OF_SEVERAL, STANDARD_VERSION, Molecule
+from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.structure_cache import StructureCache
@@ -477,12 +477,12 @@ def _table(path: Path, rows: list[Row], report: ReadReport) -> CandidateSet:
 
 
 def _with_own_keys(rows: list[Row], report: ReadReport) -> list[Row]:
-    """Return rows, those without their InChIKey that stand beside another structure's."""
+    """Return rows, without their InChIKey where it is another structure's."""
     molecules = with_own_keys([row.molecule for row in rows])
     for place, molecule in enumerate(molecules):
         if molecule is not rows[place].molecule:
             assert isinstance(molecule, Molecule)
-            report.note(KEY_OF_SEVERAL)
+            report.note(molecule.notes[-1])
             rows[place] = replace(rows[place], molecule=molecule)
     return rows
 

@@ -51,6 +51,7 @@ COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 
 KEY_OF_SEVERAL = "InChIKey of several structures, computed instead"
+KEY_OF_ANOTHER = "InChIKeys of other structures, computed instead"
 
 _LONGEST_SHOWN = 60
 _FIRST_BLOCK = 14  # letters of an InChIKey
@@ -169,10 +170,10 @@ class Molecule:
         same._inchikey = inchikey if len(inchikey) > _FIRST_BLOCK else None
         return same
 
-    def with_own_key(self) -> Molecule:
-        """Return the same structure with a key that is computed, which is noted."""
+    def with_own_key(self, note: str) -> Molecule:
+        """Return the same structure with a key that is computed, for which a note says why."""
         same = self.with_key("")
-        same.notes = (*self.notes, KEY_OF_SEVERAL)
+        same.notes = (*self.notes, note)
         return same
 
     def to_bytes(self) -> bytes:

@@ -22,7 +22,13 @@ from rdkit import Chem
 from specvae.errors import InputError, StructureError
 from specvae.files import AS_WINDOWS_TEXT, open_unpacked
 from specvae.limits import limits
-from specvae.molecules.molecule import Molecule, quiet_rdkit, says_nothing
+from specvae.molecules.molecule import (
+    KEY_OF_ANOTHER,
+    KEY_OF_SEVERAL,
+    Molecule,
+    quiet_rdkit,
+    says_nothing,
+)
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
@@ -93,6 +99,8 @@ _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _ASIDE = re.compile(r"\(.*?\)|\[.*?\]")  # of a column's name: ``SMILES (pH 7.3)``
 _BATCH = 1000
 _PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
+_KEYS_COMPUTED = 30  # at most, of a table: each takes half a millisecond
+_FEWEST_WRONG = 3  # keys, for a column that is wrong rather than a row
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
 # Starting a process costs as much as parsing some thousand structures, but later work has it too.
 _WORTH_PROCESSES = 5_000
@@ -425,23 +433,37 @@ def trusting(molecule: Molecule, cells: Cells) -> Molecule:
 def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | str]:
     """Return molecules, those without their given key that stand beside another's structure.
 
-    A key that was filled down a column would make one candidate of all of its rows. `molecules` has
-    words in the place of those that cannot be used.
+    A key that was filled down a column would make one candidate of all of its rows. Of a column
+    that was moved or sorted without the others most keys are of other structures: some are
+    computed, and where most of these disagree, none is trusted. `molecules` has words in the place
+    of those that cannot be used.
     """
+    keyed = {id(one): one for one in molecules if isinstance(one, Molecule) and one.given_key}
     of_key: dict[str, Molecule] = {}
     shared: set[str] = set()
-    for molecule in molecules:
-        if isinstance(molecule, str) or not (key := molecule.given_key) or key in shared:
+    for molecule in keyed.values():
+        if (key := molecule.given_key) in shared:
             continue
         first = of_key.setdefault(key, molecule)
         if first is not molecule and not _are_one_compound(first, molecule):
             shared.add(key)
-    if not shared:
+    if _are_of_others([one for key, one in of_key.items() if key not in shared]):
+        note, wrong = KEY_OF_ANOTHER, list(keyed.values())
+    elif shared:
+        note, wrong = KEY_OF_SEVERAL, [one for one in keyed.values() if one.given_key in shared]
+    else:
         return molecules
-    return [
-        one.with_own_key() if isinstance(one, Molecule) and one.given_key in shared else one
-        for one in molecules
-    ]
+    # One object for all rows that say the same: its key is computed once.
+    instead = {id(one): one.with_own_key(note) for one in wrong}
+    return [instead.get(id(one), one) for one in molecules]
+
+
+def _are_of_others(molecules: Sequence[Molecule]) -> bool:
+    """Return whether most given keys are of other structures, by some that are looked at."""
+    sample = molecules[:: -(-len(molecules) // _KEYS_COMPUTED) or 1]
+    computed = [(one.first_block, one.with_key("").first_block) for one in sample]
+    n_wrong = sum(bool(own) and own != given for given, own in computed)
+    return n_wrong >= _FEWEST_WRONG and 2 * n_wrong > len(sample)
 
 
 def _are_one_compound(one: Molecule, other: Molecule) -> bool:

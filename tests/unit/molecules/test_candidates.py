@@ -17,6 +17,7 @@ from specvae.molecules.candidates import (
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import (
     INCHI_INSTEAD,
+    KEY_OF_ANOTHER,
     KEY_OF_SEVERAL,
     Molecule,
     parse_molecule,
@@ -689,3 +690,23 @@ def test_names_of_queries_as_our_own_table_writes_them(write: Write) -> None:
     for name in ("=1+1", "@a", "-b", "+c", "'=1+1", "'d"):
         assert len(found.for_query(name)) == 1
     assert len(found.for_query("d")) == 0
+
+
+def test_a_column_of_keys_that_was_moved_is_not_trusted(write: Write) -> None:
+    """As where a spreadsheet sorted it without the others; a single wrong key is taken as it is."""
+    smiles = [f"{'C' * n}O" for n in range(2, 12)]
+    keys = [parse_molecule(text).inchikey for text in smiles]
+
+    def read(keys: list[str]) -> tuple[CandidateSet, ReadReport]:
+        report = ReadReport()
+        rows = "".join(f"{text},{key}\n" for text, key in zip(smiles, keys, strict=True))
+        return read_candidates(write(f"smiles,inchikey\n{rows}"), report), report
+
+    found, report = read([*keys[1:], keys[0]])
+    assert found.inchikey.tolist() == keys
+    assert report.notes == {KEY_OF_ANOTHER: 10}
+    assert all(KEY_OF_ANOTHER in molecule.notes for molecule in found.molecules)
+    for given in (keys, [keys[1], keys[0], *keys[2:]]):
+        found, report = read(given)
+        assert found.inchikey.tolist() == given
+        assert not report.notes
