@@ -15,6 +15,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -39,12 +40,14 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import QueryResult
 from specvae.annotation.ranking.run import RankingRun
+from specvae.cli.ranking import candidate_lines, ranking_summary
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text
 from specvae.molecules.molecule import take_interrupts
+from specvae.report import ReadReport
 
 TABLES = ("ranked.csv", "ranked.tsv", "ranked.jsonl", "ranked.mztab", "summary.csv")
-RESULTS = (*TABLES, "report.html", "provenance.json")
+RESULTS = (*TABLES, "report.html", "skipped.csv", "provenance.json")
 """Files that a finished job offers."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -235,7 +238,13 @@ class Desk:
         made = self._made(job, options, top, least)
         job.lines = [
             self._without_paths(line, job)
-            for line in (f"queries: {run.queries.summary()}", str(run.tally), *found.lines)
+            for line in (
+                f"queries: {run.queries.summary()}",
+                *([run.merging] if run.merging else ()),
+                *candidate_lines(run),
+                *ranking_summary(run.tally),
+                *found.lines,
+            )
         ]
         digest = made["inputs"]["model"]["weights_sha256"]
         shown = {"candidates": job.candidates.name, "model digest": digest}
@@ -256,6 +265,9 @@ class Desk:
         )
         with atomic_text(job.folder / "provenance.json") as stream:
             json.dump(made, stream, indent=2)
+        skips = [*run.queries.skips, *run.candidates.skips]
+        named = [replace(skip, path=Path(skip.path).name) for skip in skips]
+        ReadReport(skips=named).write_csv(job.folder / "skipped.csv")
         for path in (*job.spectra, job.candidates):
             if path.parent == job.folder:
                 path.unlink()
@@ -446,6 +458,9 @@ async def _submitted(request: Request, desk: Desk) -> str:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile) and name not in ("spectra", "candidates"):
                 raise HTTPException(400, f"unknown field {name!r}")
+        for name, n in Counter(name for name, _ in form.multi_items()).items():
+            if n > 1 and name != "spectra":
+                raise HTTPException(400, f"{name}: found {n}, wanted one")
         if not spectra:
             raise HTTPException(400, "spectra: found none, wanted files of spectra")
         options = _options({k: v for k, v in form.items() if isinstance(v, str) and v.strip()})
@@ -484,6 +499,8 @@ def _options(texts: Mapping[str, str]) -> dict[str, Any]:
             raise HTTPException(400, f"unknown field {name!r}")
     if options.get("top", 1) < 1:
         raise HTTPException(400, "top: wanted a number of 1 or more")
+    if not 0.0 <= options.get("min_probability", 0.0) <= 1.0:
+        raise HTTPException(400, "min_probability: wanted a number from 0 to 1")
     try:
         of_run = {k: v for k, v in options.items() if k not in ("top", "min_probability")}
         RunOptions(candidates=Path(), **of_run)

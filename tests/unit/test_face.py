@@ -103,7 +103,7 @@ def test_messages_on_candidates_in_memory_name_no_file(model: specvae.Model, fol
         ({"ppm": "10"}, "ppm: found '10'"),
         ({"known": "all"}, "known: found 'all'"),
         ({"n_jobs": -1}, "n_jobs: found -1"),
-        ({"assume_ion_mode": "pos"}, "ion mode 'pos': wanted positive or negative"),
+        ({"assume_ion_mode": "pos"}, "assume_ion_mode: found 'pos', wanted positive or negative"),
     ],
 )
 def test_values_of_another_type_are_one_line(

@@ -47,8 +47,6 @@ class Assumptions:
             If a species is unknown, or of another ion mode, or if one is assumed and others are
             to be tried.
         """
-        if ion_mode not in (None, "positive", "negative"):
-            raise ConfigError(f"ion mode {ion_mode!r}: wanted positive or negative")
         if adduct is not None and tried is not None:
             raise ConfigError("--assume-adduct and --try-adducts exclude each other")
         if tried is not None:

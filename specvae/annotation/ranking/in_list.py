@@ -91,7 +91,8 @@ def keep_probable(result: QueryResult, least: float) -> QueryResult:
         return replace(result, annotations=kept)
     best = result.annotations[0].probability
     # Two digits, or as many as show that it is less.
-    shown = next(text for n in range(2, 18) if float(text := f"{best:.{n}g}") < least)
+    texts = (f"{best:.{n}g}" for n in range(2, 18))
+    shown = next((text for text in texts if float(text) < least), str(best))
     text = f"no candidate reaches probability {least:g} (best {shown})"
     return Unranked(
         result.query_id,

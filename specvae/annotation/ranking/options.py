@@ -58,7 +58,7 @@ class RunOptions:
     Raises
     ------
     ConfigError
-        If a number is out of range, or is none.
+        If a number is out of range, or is none, or an ion mode is another word.
     """
 
     candidates: Path
@@ -83,6 +83,9 @@ class RunOptions:
     n_jobs: int | None = None
 
     def __post_init__(self) -> None:
+        for name, mode in (("ion_mode", self.ion_mode), ("assume_ion_mode", self.assume_ion_mode)):
+            if mode not in (None, "positive", "negative"):
+                raise ConfigError(f"{name}: found {mode!r}, wanted positive or negative")
         for name, share in (("in_list", self.in_list), ("known", self.known)):
             if share is not None and not (isinstance(share, Real) and 0.0 <= share <= 1.0):
                 raise ConfigError(f"{name}: found {share!r}, wanted a share from 0 to 1")

@@ -115,6 +115,10 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
         ({"ppm": "-1"}, "ppm: found -1.0"),
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"top": "0"}, "top: wanted"),
+        ({"min_probability": "2"}, "min_probability: wanted a number from 0 to 1"),
+        ({"min_probability": "nan"}, "min_probability: wanted a number from 0 to 1"),
+        ({"ion_mode": "up"}, "ion_mode: found 'up', wanted positive or negative"),
+        ({"assume_ion_mode": "+"}, "assume_ion_mode: found '+', wanted positive or negative"),
     ):
         answer = submit(client, folder, **fields)
         assert answer.status_code == 400
@@ -126,6 +130,26 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
     assert "candidates: found none" in answer.json()["error"]
     answer = client.post("/api/jobs", data={"ppm": "1"})
     assert answer.status_code == 400
+    spectra = ("spectra", ("q.mgf", b"x"))
+    two = [spectra, *(("candidates", (name, b"smiles\nCCO\n")) for name in ("a.csv", "b.csv"))]
+    answer = client.post("/api/jobs", files=two)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "candidates: found 2, wanted one"
+    answer = client.post("/api/jobs", files=[spectra], data={"ppm": ["1", "2"]})
+    assert answer.json()["error"] == "ppm: found 2, wanted one"
+
+
+def test_what_is_left_out_of_an_upload_is_said(client: TestClient, folder: Path) -> None:
+    files = [
+        ("spectra", ("q.mgf", (folder / "q.mgf").read_bytes())),
+        ("candidates", ("c.csv", (folder / "c.csv").read_bytes() + b"C1CC\n")),
+    ]
+    job = client.post("/api/jobs", files=files).json()["job"]
+    state = finished(client, job)
+    assert any("1 skipped: structure cannot be parsed (1)" in line for line in state["lines"])
+    listed = client.get(f"/api/jobs/{job}/skipped.csv").text
+    assert "C1CC" in listed
+    assert "\nc.csv," in listed.replace("\r", "")
 
 
 def test_files_that_cannot_be_used_fail_without_a_path(
