@@ -52,6 +52,10 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "specvae_bench.fragments.command:fragments",
         "Fit the weights of the fragment score.",
     ),
+    "fragment-scores": (
+        "specvae_bench.fragments.comparison_command:fragment_scores",
+        "Compare fragment scores on held-out compounds.",
+    ),
     "holdout": ("specvae_bench.folds.holdout:holdout", "Make a held-out fold of a library."),
     "laboratories": (
         "specvae_bench.laboratories.command:laboratories",

@@ -85,6 +85,7 @@ PATHS: dict[str, Paths] = {
     "bench fragments": Paths(
         ("--spectra", "--structures", "--exclude", "--start", "--average", "--config")
     ),
+    "bench fragment-scores": Paths(("--data", "--score", "--config")),
     "bench holdout": Paths(
         ("--spectra", "--structures", "--exclude", "--config"), files=holdout.FILES
     ),

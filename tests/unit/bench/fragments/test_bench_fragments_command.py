@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from specvae_bench.fragments.command import fragments
+from specvae_bench.fragments.comparison_command import fragment_scores
 from specvae_bench.fragments.examples import Draws, draw_examples, read_measurements
 from specvae_bench.fragments.run import read_scorers, write_scorers
 
-from specvae.annotation.evidence.fragment_score import standard_scorers
+from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
@@ -107,3 +109,55 @@ def test_files_without_a_score_are_named(files: list[str], tmp_path: Path) -> No
             result = CliRunner().invoke(fragments, arguments)
             assert isinstance(result.exception, InputError)
             assert f"{path}: {complaint}" in str(result.exception)
+
+
+def test_scores_are_compared_on_a_fold(tmp_path: Path) -> None:
+    fold = tmp_path / "fold"
+    fold.mkdir()
+    esters = [Molecule.parse(smiles) for smiles in ("CCC(=O)OC", "CCOC(C)=O")]
+    # Only the ester of acetic acid breaks into acetyl, m/z 43.0178; the other gives m/z 57.0335.
+    queries = {"a": (57.0335, esters[0]), "b": (43.0178, esters[1]), "c": (43.0178, None)}
+    (fold / "queries.mgf").write_text(
+        "".join(
+            f"BEGIN IONS\nTITLE={name}\nPEPMASS=89.0597\nADDUCT=[M+H]+\nIONMODE=positive\n"
+            f"{mz} 100\nEND IONS\n"
+            for name, (mz, _) in queries.items()
+        ),
+        encoding="utf-8",
+    )
+    truths = {
+        name: truth.first_block if truth else "A" * 14 for name, (_, truth) in queries.items()
+    }
+    (fold / "truth.csv").write_text(
+        "query_id,inchikey14\n" + "".join(f"{name},{block}\n" for name, block in truths.items()),
+        encoding="utf-8",
+    )
+    (fold / "candidates.csv").write_text(
+        "smiles\n" + "".join(f"{ester.smiles}\n" for ester in esters), encoding="utf-8"
+    )
+    given, flat = tmp_path / "given.safetensors", tmp_path / "flat.safetensors"
+    scorers = standard_scorers()
+    write_scorers(scorers, given)
+    arrays = scorers["positive"].to_arrays()
+    arrays["scale"] = np.array(-20.0, np.float32)  # all candidates have the same score, 0
+    write_scorers({"positive": FragmentScorer.from_arrays(arrays)}, flat)
+    output = tmp_path / "result.json"
+    options = ["--data", str(fold), "--score", str(given), "--score", str(flat), "--jobs", "1"]
+    result = CliRunner().invoke(fragment_scores, [*options, "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(output.read_text(encoding="utf-8"))["folds"]["fold"]
+    assert (found["n_queries"], found["n_truth_absent"]) == (2, 1)
+    one, other = found["scores"]
+    assert one["hit_at_1"] == 1.0
+    assert one["nats_gained"] == 0.0
+    assert (other["hit_at_1"], other["hit_at_5"]) == (0.5, 1.0)
+    assert other["nats"] == pytest.approx(np.log(2), abs=1e-3)
+    assert other["nats_gained"] == pytest.approx(one["nats"] - other["nats"])
+    assert other["nats_gained_ci95"][0] <= other["nats_gained"] <= other["nats_gained_ci95"][1]
+    assert "| fold (2) | flat.safetensors | 50.0/100.0/100.0 |" in result.output
+    negative = tmp_path / "negative.safetensors"
+    write_scorers({"negative": scorers["negative"]}, negative)
+    failed = CliRunner().invoke(
+        fragment_scores, ["--data", str(fold), "--score", str(negative), "-o", str(output)]
+    )
+    assert "no fragment score of positive ions" in str(failed.exception)

@@ -1,0 +1,178 @@
+"""Fragment scores alone on held-out compounds: how well each ranks, and by how much they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.evaluation.hits import (
+    TruthRank,
+    bootstrap_interval,
+    expected_hits,
+    rank_of_truth,
+)
+from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
+from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.library.compounds import read_truth
+from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.queries import QueryFilter
+from specvae.cli.console import Console
+from specvae.errors import InputError
+from specvae.files import sha256_of
+from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.graph_cache import GraphCache
+from specvae.report import ReadReport
+from specvae_bench.folds.contest import prepare
+from specvae_bench.fragments.run import read_scorers
+from specvae_bench.markdown import table
+from specvae_bench.retrieval.comparison import Problem, read_problems
+from specvae_bench.retrieval.methods import LAYOUTS
+
+_LEVELS = (1, 5, 20)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What a score makes of the queries of a fold whose truth is among their candidates.
+
+    Attributes
+    ----------
+    ranks
+        Where their truths stand.
+    nats
+        -log of each truth's probability among its candidates, float64 (n_queries,).
+    """
+
+    ranks: Sequence[TruthRank]
+    nats: NDArray[np.float64]
+
+
+def compare_scores(
+    folds: Sequence[Path],
+    scores: Sequence[Path],
+    wanted: QueryFilter,
+    ppm: float,
+    seed: int,
+    n_jobs: int | None,
+    console: Console,
+) -> dict[str, Any]:
+    """Rank the queries of folds by each fragment score alone.
+
+    Parameters
+    ----------
+    folds
+        Folders with queries, truth and candidates, as `specvae_bench.folds.contest.prepare` takes
+        them.
+    scores
+        Files that `specvae_bench.fragments.run.read_scorers` reads.
+    wanted
+        Which queries are ranked.
+    ppm
+        Mass window, where candidates have no query_id.
+    seed
+        Of intervals, which are of 95 % and resample compounds.
+    n_jobs
+        Processes; None for one per core.
+    console
+        Where progress is shown.
+
+    Returns
+    -------
+    Figures of each score on each fold, and of the differences from the first score.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or no query of a fold is left.
+    """
+    result: dict[str, Any] = {
+        "scores": [{"name": path.name, "sha256": sha256_of(path)} for path in scores],
+        "ppm": ppm,
+        "seed": seed,
+        "folds": {},
+    }
+    for fold in folds:
+        problems, n_absent = _problems(fold, wanted, ppm, console)
+        ranked = [_ranked(problems, path, n_jobs, console) for path in scores]
+        result["folds"][fold.name] = {
+            "n_queries": len(problems),
+            "n_truth_absent": n_absent,
+            "scores": [_figures(one, ranked[0], seed) for one in ranked],
+        }
+    return result
+
+
+def table_of(result: Mapping[str, Any]) -> str:
+    """Return the figures as a table in Markdown."""
+    rows = []
+    for fold, found in result["folds"].items():
+        for score, figures in zip(result["scores"], found["scores"], strict=True):
+            hits = "/".join(f"{100 * figures[f'hit_at_{k}']:.1f}" for k in _LEVELS)
+            low, high = figures["nats_gained_ci95"]
+            gained = f"{figures['nats_gained']:+.3f} [{low:+.3f}, {high:+.3f}]"
+            name = f"{fold} ({found['n_queries']})"
+            rows.append((name, score["name"], hits, f"{figures['nats']:.3f}", gained))
+    columns = ("queries", "score", "hit@1/5/20", "nats", "nats that it gains on the first")
+    return table(columns, rows)
+
+
+def _problems(
+    fold: Path, wanted: QueryFilter, ppm: float, console: Console
+) -> tuple[list[Problem], int]:
+    """Return the queries whose truth is listed, and how many others have one."""
+    with TemporaryDirectory() as merged:
+        files = prepare(fold, Path(merged))
+        truth = read_truth(files.truth)
+        layout = get_layout(LAYOUTS[0])
+        with CandidateSource(files.candidates, layout, ppm, ReadReport()) as source:
+            problems, _ = read_problems(files.queries, truth, source, wanted, console)
+    listed = [problem for problem in problems if problem.place is not None]
+    if not listed:
+        raise InputError(f"{fold}: no query is left whose truth is among its candidates")
+    return listed, len(problems) - len(listed)
+
+
+def _ranked(
+    problems: Sequence[Problem], path: Path, n_jobs: int | None, console: Console
+) -> Ranked:
+    lists = [
+        FragmentList(Peaks.of(problem.spectrum), list(problem.candidates.molecules))
+        for problem in problems
+        if problem.candidates is not None
+    ]
+    scorers = read_scorers(path)
+    for mode in sorted({one.peaks.ion_mode for one in lists} - scorers.keys()):
+        raise InputError(f"{path}: no fragment score of {mode} ions, wanted one")
+
+    def show(n_done: int, n_all: int) -> None:
+        console.progress(f"breaking candidates, {path.name}", n_done, n_all)
+
+    with scoring(scorers, lists, n_jobs, show, GraphCache()) as wait:
+        found = wait()
+    places = [problem.place for problem in problems]
+    ranks = [
+        rank_of_truth(problem.truth, scores, place)
+        for problem, scores, place in zip(problems, found, places, strict=True)
+    ]
+    nats = [
+        float(np.logaddexp.reduce(scores) - scores[place])
+        for scores, place in zip(found, places, strict=True)
+    ]
+    return Ranked(ranks, np.array(nats))
+
+
+def _figures(one: Ranked, first: Ranked, seed: int) -> dict[str, Any]:
+    molecules = [rank.molecule for rank in one.ranks]
+    gained = first.nats - one.nats
+    return {
+        **{f"hit_at_{k}": float(expected_hits(one.ranks, k).mean()) for k in _LEVELS},
+        "nats": float(one.nats.mean()),
+        "nats_gained": float(gained.mean()),
+        "nats_gained_ci95": list(bootstrap_interval(gained, molecules, seed=seed)),
+    }
