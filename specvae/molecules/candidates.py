@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from specvae.molecules.fingerprint import (
     fingerprints,
 )
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
-from specvae.molecules.pool_build import build_pool
+from specvae.molecules.pool_build import build_pool, first_text, joined_ids
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows, with_own_keys
@@ -35,6 +36,7 @@ from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
 
 _FIRST_BLOCK = 14
+_SAME_MASS = 1e-3  # Da: isotopologues, which share a first block, are further apart
 _CHECKED_ROWS = 16_384
 _FAR_ROWS = 1024  # that lie between two rows of a pool which are read apart
 
@@ -236,7 +238,8 @@ class CandidateSet:
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
         """Keep one row of each first block: stereoisomers count as one candidate.
 
-        A structure for which no InChI can be computed is identified by its SMILES.
+        It has the identifiers of all that have its mass, and the first name, as in a pool. A
+        structure for which no InChI can be computed is identified by its SMILES.
 
         Parameters
         ----------
@@ -248,12 +251,20 @@ class CandidateSet:
         if mass is not None:
             # Masses of stereoisomers differ by rounding, those of isotopologues by more than 1 mDa.
             rows = np.argsort(np.round(np.abs(self.exact_mass - mass), 3), kind="stable")
-        kept: dict[str, int] = {}
+        groups: dict[str, list[int]] = {}
         for row in rows.tolist():
-            kept.setdefault(self.first_block[row] or self.smiles[row], row)
-        if len(kept) == len(self):
+            groups.setdefault(self.first_block[row] or self.smiles[row], []).append(row)
+        if len(groups) == len(self):
             return self
-        return self.select(np.sort(np.fromiter(kept.values(), dtype=np.intp, count=len(kept))))
+        in_order = sorted(groups.values(), key=itemgetter(0))
+        kept = self.select(np.array([same[0] for same in in_order], np.intp))
+        for place, (first, *others) in enumerate(in_order):
+            alike = np.abs(self.exact_mass[others] - self.exact_mass[first]) < _SAME_MASS
+            same = [first, *(row for row, is_same in zip(others, alike, strict=True) if is_same)]
+            if len(same) > 1:
+                kept.name[place] = first_text(self.name[row] for row in same)
+                kept.id[place] = joined_ids(self.id[row] for row in same)
+        return kept
 
     @cached_property
     def _by_mass(self) -> NDArray[np.intp]:

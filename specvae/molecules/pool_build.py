@@ -322,8 +322,8 @@ def _compute(task: _Task) -> _ComputedRows:
     merged = [rows_of[key[:_FIRST_BLOCK], _units(m.exact_mass)] for key, m in molecules.values()]
     for place, rows in enumerate(merged):
         if len(rows) > 1:
-            columns["name"][place] = _first_text(task.cells[row][3] for row in rows)
-            columns["id"][place] = _joined_ids(task.cells[row][4] for row in rows)
+            columns["name"][place] = first_text(task.cells[row][3] for row in rows)
+            columns["id"][place] = joined_ids(task.cells[row][4] for row in rows)
     packed = compute_all([in_this_process(layout) for layout in task.layouts], kept)
     found = PoolRows(
         np.array([molecule.exact_mass for molecule in kept], np.float64),
@@ -337,11 +337,13 @@ def _units(mass: float) -> int:
     return round(mass * _UNITS_PER_DALTON)
 
 
-def _first_text(texts: Iterable[str]) -> str:
+def first_text(texts: Iterable[str]) -> str:
+    """Return the name of several rows of one compound: the first that there is."""
     return next((text for text in texts if text), "")
 
 
-def _joined_ids(ids: Iterable[str]) -> str:
+def joined_ids(ids: Iterable[str]) -> str:
+    """Return the identifiers of several rows of one compound, each once."""
     parts = (part for text in ids if text for part in text.split(_ID_SEPARATOR))
     return _ID_SEPARATOR.join(dict.fromkeys(parts))
 
@@ -386,8 +388,8 @@ def _merged(ordinal: _Ordinals, rows: PoolRows) -> tuple[_Ordinals, PoolRows]:
     sizes = np.diff(np.append(starts, len(order)))
     for group in np.flatnonzero(sizes > 1).tolist():
         same = order[starts[group] : starts[group] + sizes[group]].tolist()
-        names[group] = _first_text(rows.texts["name"][row].decode() for row in same).encode()
-        ids[group] = _joined_ids(rows.texts["id"][row].decode() for row in same).encode()
+        names[group] = first_text(rows.texts["name"][row].decode() for row in same).encode()
+        ids[group] = joined_ids(rows.texts["id"][row].decode() for row in same).encode()
     texts = {**found.texts, "name": names, "id": ids}
     return _sorted(ordinal[kept], PoolRows(found.exact_mass, texts, found.packed))
 

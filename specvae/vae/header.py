@@ -147,6 +147,10 @@ def read_table(path: Path) -> tuple[dict[str, Any], int]:
             (length,) = struct.unpack("<Q", start)
             # The table of a safetensors file begins with a brace; text read as a length is huge.
             first = stream.read(1)
+            if start.startswith(b"PK\x03\x04"):
+                raise CheckpointError(
+                    f"{path}: an archive; unpack the model first, as 'specvae download model' does"
+                )
             if length > _MAX_TABLE_BYTES or (first and first != b"{"):
                 raise CheckpointError(f"{path}: not a specvae checkpoint (no safetensors file)")
             if size < 8 + length:

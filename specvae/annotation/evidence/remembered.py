@@ -172,7 +172,10 @@ class RememberedSpectra:
             another way.
         """
         if not path.is_file():
-            raise InputError(f"{path}: no such file")
+            is_folder = path.is_dir()
+            raise InputError(
+                f"{path}: {'is a folder, wanted a file' if is_folder else 'no such file'}"
+            )
         try:
             with h5py.File(path, "r") as file:
                 return _checked(path, file)

@@ -268,3 +268,9 @@ def test_evaluate_says_which_truths_the_library_of_the_run_has(
         assert f"n_truth_in_library {n:>13}" in done.stdout
         said = "note: the library has spectra of the truth of 1 of 1 queries"
         assert (said in done.stderr) == bool(n)
+
+
+def test_a_folder_is_no_library(tmp_path: Path) -> None:
+    done = CliRunner().invoke(library, ["info", str(tmp_path)])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == f"{tmp_path}: is a folder, wanted a file"

@@ -10,6 +10,7 @@ from conftest import run_specvae
 
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.output.card import licence_remarks, model_card
+from specvae.errors import CheckpointError
 from specvae.vae.header import read_header
 
 
@@ -91,3 +92,9 @@ def test_what_must_be_heeded_is_said(
 
 def test_a_card_stays_a_table_whatever_a_record_says(demo_model: Path) -> None:
     assert "| a \\| b | 1 spectra |" in model_card(header_of(demo_model, {"a |\nb": 1}), "x", None)
+
+
+def test_a_packed_model_says_that_it_must_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "m.zip").write_bytes(b"PK\x03\x04" + b"\0" * 100)
+    with pytest.raises(CheckpointError, match=r"m\.zip: an archive; unpack the model first"):
+        read_header(tmp_path / "m.zip")

@@ -11,6 +11,7 @@ from specvae.errors import InputError, SpecvaeError
 from specvae.molecules import candidates as module
 from specvae.molecules import structures
 from specvae.molecules.candidates import (
+    CandidatePool,
     CandidateSet,
     read_candidates,
 )
@@ -710,3 +711,21 @@ def test_a_column_of_keys_that_was_moved_is_not_trusted(write: Write) -> None:
         found, report = read(given)
         assert found.inchikey.tolist() == given
         assert not report.notes
+
+
+def test_a_compound_of_several_rows_has_the_identifiers_of_all(
+    write: Write, tmp_path: Path
+) -> None:
+    """As in a pool: two databases in one table name the same compounds."""
+    text = "smiles,name,id\nOCC,,HMDB1\nCCN,amine,HMDB2\nCCO,ethanol,CID7\nOCC,x,CID7\n"
+    text += "[13CH3]CO,labelled,CID8\n"
+    found = read_candidates(write(text)).deduplicate(46.0419)
+    assert found.smiles.tolist() == ["OCC", "CCN"]
+    assert found.name.tolist() == ["ethanol", "amine"]
+    assert found.id.tolist() == ["HMDB1; CID7", "HMDB2"]
+    CandidatePool.build(
+        write(text), get_layout("morgan4096"), tmp_path / "p.h5", n_jobs=1, report=ReadReport()
+    )
+    with CandidatePool.open(tmp_path / "p.h5") as pool:
+        row = pool.within(46.0419, 10.0)
+        assert (row.name.tolist(), row.id.tolist()) == (["ethanol"], ["HMDB1; CID7"])
