@@ -595,7 +595,37 @@ def _table_cells(
         return
     header, rows = read_table(lines, report)
     columns = _find_columns(path, header, report, first_line)
+    rows = _with_whole_inchi(rows, len(header), columns[1], _delimiter_of(first_line), report)
     yield from _cells_of_rows(path, len(header), rows, columns, report)
+
+
+INCHI_JOINED = "InChI without quotation marks, its cells joined"
+
+
+def _with_whole_inchi(
+    rows: Iterator[tuple[int, list[str]]],
+    n_columns: int,
+    places: Sequence[int],
+    delimiter: str,
+    report: ReadReport,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows, with one cell where an InChI without quotation marks became several.
+
+    Its commas divide it. Cells are joined where that gives an InChI, and a row as long as the
+    header.
+    """
+    for number, row in rows:
+        n_more = len(row) - n_columns
+        for place in places:
+            if n_more > 0 and place >= 0 and row[place].lstrip("\"'").startswith("InChI="):
+                text = delimiter.join(row[place : place + n_more + 1])
+                with quiet_rdkit():
+                    is_whole = Chem.MolFromInchi(text) is not None  # type: ignore[no-untyped-call]
+                if is_whole:
+                    row[place : place + n_more + 1] = [text]
+                    report.note(INCHI_JOINED)
+                    break
+        yield number, row
 
 
 def _pubchem_cells(lines: Iterable[str]) -> Iterator[tuple[int, Cells]]:

@@ -729,3 +729,23 @@ def test_a_compound_of_several_rows_has_the_identifiers_of_all(
     with CandidatePool.open(tmp_path / "p.h5") as pool:
         row = pool.within(46.0419, 10.0)
         assert (row.name.tolist(), row.id.tolist()) == (["ethanol"], ["HMDB1; CID7"])
+
+
+@pytest.mark.parametrize("columns", ["inchi,name", "name,inchi", "name,inchi,smiles", "inchi"])
+def test_an_inchi_without_quotation_marks_is_joined(write: Write, columns: str) -> None:
+    values = {"inchi": "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3", "name": "ethanol", "smiles": "CCO"}
+    row = ",".join(values[name] for name in columns.split(","))
+    report = ReadReport()
+    found = read_candidates(write(f"{columns}\n{row}\n"), report)
+    assert found.molecules[0].smiles == "CCO"
+    assert found.name[0] == ("ethanol" if "name" in columns else "")
+    assert report.notes == {structures.INCHI_JOINED: 1}
+    assert not report.skips
+
+
+def test_an_inchi_beside_another_cell_of_too_many_is_not_joined(write: Write) -> None:
+    report = ReadReport()
+    row = "ethanol,InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3,alcohol, spirit"
+    found = read_candidates(write(f"name,inchi,class\n{row}\nx,CCN,\n"), report)
+    assert [molecule.smiles for molecule in found.molecules] == ["CCN"]
+    assert "quotation marks are missing around a cell" in report.skips[0].detail
