@@ -1093,10 +1093,10 @@ def make_spectrum(
         spectrum = build(*require_peaks(mz, intensity), notes)
     stated = "profile" in fields
     if not stated and not is_profile(spectrum.mz, spectrum.intensity):
-        return _without_zeros(spectrum)
+        return _distinct(spectrum)
     picked_mz, picked = centroid(spectrum.mz, spectrum.intensity)
     if picked.size == np.count_nonzero(spectrum.intensity):
-        return _without_zeros(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
+        return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
     found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
 
@@ -1119,15 +1119,25 @@ def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
     return energy._replace(nce=nce.nce if energy.nce is None else energy.nce)
 
 
-def _without_zeros(spectrum: Spectrum) -> Spectrum:
-    """Return a spectrum without its peaks of intensity 0, which some writers add.
+def _distinct(spectrum: Spectrum) -> Spectrum:
+    """Return a spectrum whose peaks are above 0 and each of another m/z.
 
-    They are no peaks, and the number of peaks is evidence.
+    Some writers add peaks of intensity 0, and join scans without adding up what they share. The
+    number of peaks is evidence, and each is compared with the fragments of a candidate.
     """
-    if spectrum.intensity.item(spectrum.intensity.argmin()) > 0:
+    mz, intensity = spectrum.mz, spectrum.intensity
+    n_shared = np.count_nonzero(mz[1:] == mz[:-1])
+    if n_shared == 0 and intensity.item(intensity.argmin()) > 0:
         return spectrum
-    is_peak = spectrum.intensity > 0
-    return replace(spectrum, mz=spectrum.mz[is_peak], intensity=spectrum.intensity[is_peak])
+    is_peak = intensity > 0
+    distinct, places = np.unique(mz[is_peak], return_inverse=True)
+    heights = np.bincount(places, weights=intensity[is_peak])
+    notes = spectrum.notes
+    if (n_shared := places.size - distinct.size) > 0:
+        notes = (*notes, Note.ADDED_UP.about(f"{n_shared:,} of {places.size:,} peaks"))
+    if heights.max() > 1 / LOWEST_SCALE:
+        heights = heights / heights.max()
+    return replace(spectrum, mz=distinct, intensity=heights, notes=notes)
 
 
 def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:

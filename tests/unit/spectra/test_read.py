@@ -94,7 +94,7 @@ def test_riken_and_matchms_begin_with_other_keys_than_name(tmp_path: Path) -> No
         ("50.5 10 C2H4+ 1.2 ppm\n60 20 3\n", [50.5, 60], [10, 20]),
         ("50.5 1e1\n60 2.0E+1\n", [50.5, 60], [10, 20]),
         ("60 20\n50.5 10\n", [50.5, 60], [10, 20]),
-        ("60 20\n60 10\n", [60, 60], [20, 10]),
+        ("60 20\n60 10\n", [60], [30]),
     ],
 )
 def test_ways_to_write_peaks_in_msp(

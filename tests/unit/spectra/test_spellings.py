@@ -524,3 +524,16 @@ def test_a_comma_and_a_blank_between_the_numbers_of_an_mgf_peak(tmp_path: Path) 
     record = mgf_record("a", peaks="50.5, 10\n60.25, 100\n")
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
     assert spectrum.mz.tolist() == [50.5, 60.25]
+
+
+@pytest.mark.parametrize(
+    ("peaks", "heights"),
+    [
+        ("50.5 5\n60.25 100\n50.5 5\n", [10.0, 100.0]),
+        ("50.5 1e100\n50.5 1e100\n60.25 1e100\n", [1.0, 0.5]),
+    ],
+)
+def test_peaks_of_one_mz_are_added_up(tmp_path: Path, peaks: str, heights: list[float]) -> None:
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert (spectrum.mz.tolist(), spectrum.intensity.tolist()) == ([50.5, 60.25], heights)
+    assert spectrum.notes == ("peaks of one m/z added up (1 of 3 peaks)",)
