@@ -343,13 +343,17 @@ def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str])
     Parameters
     ----------
     query_id
-        As the reader called it: the second spectrum of one name is ``ID#2``.
+        As the reader called it: the second spectrum of one name is ``ID#2``. A scan of a run may
+        be listed by its number, ``7`` or ``scan=7``, and one that msconvert wrote to MGF also by
+        the beginning of its title, ``run.7.7.1``.
     names
         Those in the table.
     forms
         The same `by_form`.
     """
-    for name in (query_id, _REPEATED.sub("", query_id)):
+    scan = _SCAN.search(query_id)
+    short = () if scan is None else tuple(part for part in scan.groups() if part is not None)
+    for name in (query_id, _REPEATED.sub("", query_id), *short):
         found = name if name in names else forms.get(_form(name))
         if found is not None:
             return found
@@ -358,6 +362,12 @@ def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str])
 
 # How a table of results has names that a spreadsheet would take for a formula.
 _ESCAPED = ("'=", "'+", "'-", "'@")
+# An identifier of a run's scan, and msconvert's title of one. Waters numbers the scans of each
+# function anew ("function=2 process=0 scan=7"), so that their numbers tell nothing.
+_SCAN = re.compile(
+    r'^(?:(\S+) File:".*NativeID:")?'
+    r'(?:controllerType=0 controllerNumber=1 )?(scan(?:Id)?=(\d+))"?$'
+)
 _REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
 
 

@@ -1131,7 +1131,7 @@ def _distinct(spectrum: Spectrum) -> Spectrum:
         return spectrum
     is_peak = intensity > 0
     distinct, places = np.unique(mz[is_peak], return_inverse=True)
-    heights = np.bincount(places, weights=intensity[is_peak])
+    heights = np.bincount(places, weights=intensity[is_peak]).astype(np.float64)
     notes = spectrum.notes
     if (n_shared := places.size - distinct.size) > 0:
         notes = (*notes, Note.ADDED_UP.about(f"{n_shared:,} of {places.size:,} peaks"))

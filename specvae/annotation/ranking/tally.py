@@ -120,4 +120,10 @@ class Tally:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{printable(name[:_LONGEST_ID])}'" for name in names)
+    return ", ".join(f"'{printable(_shortened(name))}'" for name in names)
+
+
+def _shortened(name: str) -> str:
+    """Return a name whose middle is left out where it is long; its end often tells it apart."""
+    half = _LONGEST_ID // 2
+    return name if len(name) <= _LONGEST_ID else f"{name[:half]}...{name[-half:]}"

@@ -113,6 +113,32 @@ def test_the_second_spectrum_of_a_name_has_the_candidates_of_the_name(write: Wri
     assert not len(found.for_query("a#1"))
 
 
+@pytest.mark.parametrize(
+    ("query_id", "listed"),
+    [
+        ("controllerType=0 controllerNumber=1 scan=7", True),
+        ("scan=7", True),
+        ("scanId=7", True),
+        ('run.7.7.1 File:"run.raw", NativeID:"controllerType=0 controllerNumber=1 scan=7"', True),
+        ("controllerType=0 controllerNumber=1 scan=17", False),
+        ("controllerType=5 controllerNumber=1 scan=7", False),
+        ("function=2 process=0 scan=7", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["7", "7.0"])
+def test_a_scan_may_be_listed_by_its_number(
+    write: Write, query_id: str, listed: bool, name: str
+) -> None:
+    found = read_candidates(write(f"query_id,smiles\n{name},CCO\n8,CO\n"))
+    assert found.for_query(query_id).smiles.tolist() == ["CCO"] * listed
+
+
+def test_a_title_of_msconvert_may_be_listed_by_its_beginning(write: Write) -> None:
+    found = read_candidates(write("query_id,smiles\nrun.7.7.1,CCO\n"))
+    title = 'run.7.7.1 File:"run.raw", NativeID:"controllerType=0 controllerNumber=1 scan=7"'
+    assert len(found.for_query(title)) == 1
+
+
 @pytest.mark.parametrize("key", [KEY, KEY[:14]])
 def test_a_key_of_several_structures_is_not_trusted(write: Write, key: str) -> None:
     """As where a spreadsheet filled it down its column: they would be one candidate."""

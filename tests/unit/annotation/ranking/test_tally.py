@@ -81,3 +81,9 @@ def test_names_that_do_not_fit_are_shown_side_by_side(tmp_path: Path) -> None:
             "'a2', 'a3', there 'A-1', 'A-2'"
         )
     ]
+
+
+def test_the_ends_of_long_names_that_do_not_fit_are_shown(tmp_path: Path) -> None:
+    source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\n")
+    tally = tallied(source, replace(QUERY, query_id="function=2 process=0 scan=1" + "0" * 30 + "7"))
+    assert "'function=2 process=0...00000000000000000007'" in tally.advice()[0]
