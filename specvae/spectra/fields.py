@@ -1126,8 +1126,7 @@ def _distinct(spectrum: Spectrum) -> Spectrum:
     number of peaks is evidence, and each is compared with the fragments of a candidate.
     """
     mz, intensity = spectrum.mz, spectrum.intensity
-    n_shared = np.count_nonzero(mz[1:] == mz[:-1])
-    if n_shared == 0 and intensity.item(intensity.argmin()) > 0:
+    if np.count_nonzero(mz[1:] == mz[:-1]) == 0 and intensity.item(intensity.argmin()) > 0:
         return spectrum
     is_peak = intensity > 0
     distinct, places = np.unique(mz[is_peak], return_inverse=True)
