@@ -79,7 +79,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "inchikey": (
         "inchikey", "inchikey14", "firstblock", "inchikeyfirstblock", "standardinchikey",
         "stdinchikey", "pubchemiupacinchikey", "structureinchikey", "compoundinchikey",
-        "moldbinchikey",
+        "moldbinchikey", "inchikey2d", "inchikey1", "shortinchikey", "inchikeyblock1",
     ),
     "name": (
         "name", "compoundname", "compoundnames", "cmpdname", "genericname", "commonname",

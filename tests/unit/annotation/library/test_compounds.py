@@ -228,3 +228,11 @@ def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
     with pytest.raises(InputError, match="no truth found; wanted spectra that state a structure"):
         read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
+
+
+@pytest.mark.parametrize("column", ["InChIkey2D", "InChIKey1", "Short InChIKey"])
+def test_first_blocks_as_other_programs_call_them(tmp_path: Path, column: str) -> None:
+    """SIRIUS and our own summary, MetFrag, MS-FINDER."""
+    table = written(tmp_path / "t.csv", f"query_id,{column}\na,{CAFFEINE}\n")
+    assert read_truth(table) == {"a": CAFFEINE}
+    assert read_excluded([table]) == {CAFFEINE}
