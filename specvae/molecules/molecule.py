@@ -51,6 +51,7 @@ COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 
 KEY_OF_SEVERAL = "InChIKey of several structures, computed instead"
+KEYS_THAT_DIFFER = "InChIKeys of one structure that differ, computed instead"
 KEY_OF_ANOTHER = "InChIKeys of other structures, computed instead"
 
 _LONGEST_SHOWN = 60

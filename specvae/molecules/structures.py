@@ -25,6 +25,7 @@ from specvae.limits import limits
 from specvae.molecules.molecule import (
     KEY_OF_ANOTHER,
     KEY_OF_SEVERAL,
+    KEYS_THAT_DIFFER,
     Molecule,
     quiet_rdkit,
     says_nothing,
@@ -433,7 +434,8 @@ def trusting(molecule: Molecule, cells: Cells) -> Molecule:
 def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | str]:
     """Return molecules, those without their given key that stand beside another's structure.
 
-    A key that was filled down a column would make one candidate of all of its rows. Of a column
+    A key that was filled down a column would make one candidate of all of its rows, and two keys of
+    one structure two candidates, which nothing could tell apart. Of a column
     that was moved or sorted without the others most keys are of other structures: some are
     computed, and where most of these disagree, none is trusted. `molecules` has words in the place
     of those that cannot be used.
@@ -449,13 +451,30 @@ def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | st
             shared.add(key)
     if _are_of_others([one for key, one in of_key.items() if key not in shared]):
         note, wrong = KEY_OF_ANOTHER, list(keyed.values())
-    elif shared:
-        note, wrong = KEY_OF_SEVERAL, [one for one in keyed.values() if one.given_key in shared]
     else:
+        note, wrong = KEY_OF_SEVERAL, [one for one in keyed.values() if one.given_key in shared]
+    instead = {id(one): one.with_own_key(note) for one in wrong}
+    instead |= {
+        id(one): one.with_own_key(KEYS_THAT_DIFFER)
+        for one in _with_several_keys(one for one in keyed.values() if id(one) not in instead)
+    }
+    if not instead:
         return molecules
     # One object for all rows that say the same: its key is computed once.
-    instead = {id(one): one.with_own_key(note) for one in wrong}
     return [instead.get(id(one), one) for one in molecules]
+
+
+def _with_several_keys(molecules: Iterable[Molecule]) -> list[Molecule]:
+    """Return those of which another, of the same structure, has another first block."""
+    of_structure: dict[str, list[Molecule]] = {}
+    for one in molecules:
+        of_structure.setdefault(one.smiles, []).append(one)
+    return [
+        one
+        for same in of_structure.values()
+        if len(same) > 1 and len({each.first_block for each in same}) > 1
+        for one in same
+    ]
 
 
 def _are_of_others(molecules: Sequence[Molecule]) -> bool:

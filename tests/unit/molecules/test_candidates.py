@@ -20,6 +20,7 @@ from specvae.molecules.molecule import (
     INCHI_INSTEAD,
     KEY_OF_ANOTHER,
     KEY_OF_SEVERAL,
+    KEYS_THAT_DIFFER,
     Molecule,
     parse_molecule,
 )
@@ -775,3 +776,15 @@ def test_an_inchi_beside_another_cell_of_too_many_is_not_joined(write: Write) ->
     found = read_candidates(write(f"name,inchi,class\n{row}\nx,CCN,\n"), report)
     assert [molecule.smiles for molecule in found.molecules] == ["CCN"]
     assert "quotation marks are missing around a cell" in report.skips[0].detail
+
+
+def test_two_keys_of_one_structure_are_not_trusted(write: Write) -> None:
+    """They made two candidates of it, which share its probability."""
+    other = f"{'A' * 14}-UHFFFAOYSA-N"
+    report = ReadReport()
+    found = read_candidates(
+        write(f"smiles,inchikey\nCCO,{ETHANOL}\nOCC,{other}\nCCN,{'B' * 14}\n"), report
+    )
+    assert found.first_block.tolist() == [ETHANOL[:14], ETHANOL[:14], "B" * 14]
+    assert report.notes == {KEYS_THAT_DIFFER: 2}
+    assert len(found.deduplicate()) == 2
