@@ -8,7 +8,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
@@ -20,11 +20,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.limits import limits
-from specvae.molecules.fingerprint import (
-    FingerprintCache,
-    FingerprintLayout,
-    fingerprints,
-)
+from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_build import build_pool, first_text, joined_ids
 from specvae.molecules.pool_file import PoolFile
@@ -154,28 +150,16 @@ class CandidateSet:
 
     @property
     def packed(self) -> NDArray[np.uint8]:
-        """Packed fingerprints, shape (n, n_bytes).
+        """Packed fingerprints, shape (n, n_bytes), which candidates of a pool have.
 
         Raises
         ------
         SpecvaeError
-            If the set has none: see `with_fingerprints`.
+            If the set has none.
         """
         if self.fingerprint is None:
-            raise SpecvaeError("these candidates have no fingerprints yet")
+            raise SpecvaeError("these candidates have no fingerprints")
         return self.fingerprint
-
-    def with_fingerprints(
-        self,
-        layout: FingerprintLayout,
-        cache: FingerprintCache | None = None,
-        n_jobs: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> CandidateSet:
-        """Return the same candidates with fingerprints, computed for these rows only."""
-        chosen = self.select(np.arange(len(self)))
-        chosen.fingerprint = fingerprints(list(self.molecules), layout, cache, n_jobs, progress)
-        return chosen
 
     def select(self, rows: NDArray[np.intp]) -> CandidateSet:
         """Return the given rows in the given order."""

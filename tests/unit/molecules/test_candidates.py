@@ -8,14 +8,13 @@ from rdkit import Chem
 from shared_data import shared
 
 from specvae.errors import InputError, SpecvaeError
-from specvae.molecules import candidates as module
 from specvae.molecules import structures
 from specvae.molecules.candidates import (
     CandidatePool,
     CandidateSet,
     read_candidates,
 )
-from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import (
     INCHI_INSTEAD,
     KEY_OF_ANOTHER,
@@ -309,25 +308,9 @@ def test_of_isotopologues_the_one_of_the_query_s_mass_is_kept(
     assert found.deduplicate().smiles.tolist() == [order[0], "O"]
 
 
-def test_fingerprints_only_of_the_rows_asked_for(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[list[str]] = []
-
-    def counted(molecules: list[Molecule], *others: object) -> object:
-        asked.append([molecule.smiles for molecule in molecules])
-        return fingerprints(molecules, *others)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "fingerprints", counted)
-    found = read_candidates(write("smiles\nCCCO\nCCO\nCO\nCOC\n"))
-    assert found.fingerprint is None
+def test_candidates_of_a_table_have_no_fingerprints(write: Write) -> None:
     with pytest.raises(SpecvaeError, match="no fingerprints"):
-        _ = found.packed
-    layout = get_layout("morgan4096")
-    within = found.within(parse_molecule("CCO").exact_mass, 10).with_fingerprints(layout)
-    assert asked == [["CCO", "COC"]]
-    np.testing.assert_array_equal(within.packed, layout.compute(["CCO", "COC"]))
-    np.testing.assert_array_equal(within.select(np.array([1])).packed, layout.compute(["COC"]))
+        _ = read_candidates(write("smiles\nCCO\n")).packed
 
 
 def test_keys_are_computed_only_of_the_rows_asked_for(
