@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel.models import PrimitiveModel
@@ -23,6 +24,19 @@ N_LANES = 8
 _VECTOR = ir.VectorType(ir.FloatType(), N_LANES)
 _FLOAT_BYTES = 4
 _FMULADD = f"llvm.fmuladd.v{N_LANES}f32"  # in one step where the processor can
+_FLOOR = f"llvm.floor.v{N_LANES}f32"
+
+# Of `exponentials`: log 2 is the sum of two numbers, the first with few digits.
+_LOG2_E, _LOG_2_HIGH, _LOG_2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
+_EXP = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    0.5,
+)
+_EXPONENT_OF_ONE, _EXPONENT_PLACE = 127, 23  # of a float32
 
 
 class _Lanes(types.Type):
@@ -138,6 +152,78 @@ def rectified(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
     def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
         nothing = ir.Constant(_VECTOR, [0.0] * N_LANES)
         return builder.select(builder.fcmp_ordered(">", args[0], nothing), args[0], nothing)
+
+    return _LANES(lanes), code
+
+
+@_intrinsic
+def spread(_: Any, value: Any) -> _Typed:  # noqa: ANN401
+    """``spread(value)``: a number in each of the lanes."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
+        single = context.cast(builder, args[0], signature.args[0], types.float32)
+        return _spread(builder, single)
+
+    return _LANES(value), code
+
+
+@_intrinsic
+def quotient(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
+    """``quotient(one, other)``: the quotients; no error where a divisor is 0."""
+
+    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
+        return builder.fdiv(args[0], args[1])
+
+    return _LANES(one, other), code
+
+
+@_intrinsic
+def within(_: Any, lanes: Any, most: Any) -> _Typed:  # noqa: ANN401
+    """``within(lanes, most)``: no more than `most`, no less than ``-most``, a float32 above 0."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
+        high = _spread(builder, context.cast(builder, args[1], signature.args[1], types.float32))
+        low = builder.fsub(ir.Constant(_VECTOR, [0.0] * N_LANES), high)
+        lanes = builder.select(builder.fcmp_ordered("<", args[0], high), args[0], high)
+        return builder.select(builder.fcmp_ordered(">", lanes, low), lanes, low)
+
+    return _LANES(lanes, most), code
+
+
+@_intrinsic
+def exponentials(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
+    """``exponentials(lanes)``: of numbers between -80 and 80, right to 1e-7.
+
+    ``2^n exp(r)``, where r is at most half of log 2 and its exponential a polynomial (that of
+    Cephes, S. L. Moshier).
+    """
+
+    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
+        integers = ir.VectorType(ir.IntType(32), N_LANES)
+        module, x = builder.module, args[0]
+        get = cgutils.get_or_insert_function
+        of_three = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, _VECTOR])
+        add_product = get(module, of_three, _FMULADD)  # type: ignore[no-untyped-call]
+        floor = get(module, ir.FunctionType(_VECTOR, [_VECTOR]), _FLOOR)  # type: ignore[no-untyped-call]
+
+        def constant(value: float) -> Any:  # noqa: ANN401
+            return ir.Constant(_VECTOR, [float(np.float32(value))] * N_LANES)
+
+        def plus(total: Any, one: Any, other: Any) -> Any:  # noqa: ANN401
+            return builder.call(add_product, [one, other, total])
+
+        power = builder.call(floor, [plus(constant(0.5), x, constant(_LOG2_E))])
+        r = plus(x, power, constant(-_LOG_2_HIGH))
+        r = plus(r, power, constant(-_LOG_2_LOW))
+        total = constant(_EXP[0])
+        for factor in _EXP[1:]:
+            total = plus(constant(factor), r, total)
+        total = builder.fadd(plus(r, builder.fmul(r, r), total), constant(1.0))
+        exponent = builder.add(
+            builder.fptosi(power, integers), ir.Constant(integers, [_EXPONENT_OF_ONE] * N_LANES)
+        )
+        exponent = builder.shl(exponent, ir.Constant(integers, [_EXPONENT_PLACE] * N_LANES))
+        return builder.fmul(total, builder.bitcast(exponent, _VECTOR))
 
     return _LANES(lanes), code
 

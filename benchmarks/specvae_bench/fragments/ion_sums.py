@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from specvae.annotation.evidence.fragments import SHIFTS
-from specvae.annotation.evidence.ion_weights import LIMIT, MASS_BINS_PER_DA, Joined, exponentials
+from specvae.annotation.evidence.ion_weights import LIMIT, MASS_BINS_PER_DA, Joined
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.graph import ZERO, compiled, inner
-from specvae.molecules.lanes import N_LANES, add, add_times, load, store, zeros
+from specvae.molecules.lanes import N_LANES, add, add_times, exponentials, load, store, zeros
 from specvae_bench.fragments.rows import Fragments
 
 _N_SHIFTS = len(SHIFTS)
@@ -165,21 +165,16 @@ def _log_weights(
 
 
 @inner
-def _limited(
-    values: NDArray[np.float32],
-    slope: NDArray[np.float32],
-    powers: NDArray[np.int32],
-    scale: NDArray[np.float32],
-) -> None:
-    """Replace each v by exp(u), and write ``d exp(u) / d v``; see `exponentials`."""
+def _limited(values: NDArray[np.float32], slope: NDArray[np.float32]) -> None:
+    """Replace each v by exp(u), and write ``d exp(u) / d v``."""
     # LIMIT tanh(v / LIMIT) is LIMIT - 2 LIMIT / (exp(2 v / LIMIT) + 1).
     for s in range(N_LANES):
         values[s] = min(max(values[s] * _DOUBLED, -_FARTHEST), _FARTHEST)
-    exponentials(N_LANES, values, powers, scale)
+    store(values, ZERO, exponentials(load(values, ZERO)))
     for s in range(N_LANES):
         slope[s] = _ONE - _TWO / (values[s] + _ONE)
         values[s] = _LIMIT * slope[s]
-    exponentials(N_LANES, values, powers, scale)
+    store(values, ZERO, exponentials(load(values, ZERO)))
     for s in range(N_LANES):
         slope[s] = values[s] * (_ONE - slope[s] * slope[s])
 
@@ -208,8 +203,6 @@ def _add_up(
     explained = np.zeros(cell[-1], np.float64)
     values = np.empty(N_LANES, np.float32)
     slope = np.empty(N_LANES, np.float32)
-    powers = np.empty(N_LANES, np.int32)
-    scale = powers.view(np.float32)
     at = ZERO
     for m in range(len(of_molecule) - 1):
         for f in range(of_molecule[m], of_molecule[m + 1]):
@@ -227,7 +220,7 @@ def _add_up(
                 if first >= end:
                     continue
                 _log_weights(sums, f, hidden, shift, q, outputs, values)
-                _limited(values, slope, powers, scale)
+                _limited(values, slope)
                 for s in range(first, end):
                     slopes[at - 1, s] = slope[s]
                     totals[n] += values[s]

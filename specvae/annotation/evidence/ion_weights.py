@@ -43,11 +43,15 @@ from specvae.molecules.lanes import (
     N_LANES,
     add,
     add_times,
+    exponentials,
     load,
     lowest_bit,
+    quotient,
     rectified,
+    spread,
     store,
     times,
+    within,
     zeros,
 )
 
@@ -72,19 +76,10 @@ _MASS_UNIT = 1e-10
 _CHARGE = 8  # added to each atom's charge, so that no sum is negative
 _N_AT_ONCE = 64  # fragments whose weights are computed together
 
-# LIMIT tanh(v / LIMIT) is LIMIT - 2 LIMIT / (exp(2 v / LIMIT) + 1).
 _DOUBLED = np.float32(2 / LIMIT)
 _FARTHEST = np.float32(20.0)  # of 2 v / LIMIT, beyond which nothing changes
 _HIGHEST, _TWICE_HIGHEST = np.float32(LIMIT), np.float32(2 * LIMIT)
-_ONE, _HALF = np.float32(1.0), np.float32(0.5)
-_LOG2_E = np.float32(1.44269504088896341)
-_LOG_2_HIGH, _LOG_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_EXP_0, _EXP_1, _EXP_2 = (
-    np.float32(1.9875691500e-4),
-    np.float32(1.3981999507e-3),
-    np.float32(8.3334519073e-3),
-)
-_EXP_3, _EXP_4, _EXP_5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
+_ONE, _MINUS = np.float32(1.0), np.float32(-1.0)
 
 _FIRST = np.uint64(1)
 MASS_BINS_PER_DA = 100
@@ -174,6 +169,8 @@ class Windows:
     marked
         A bit for each hundredth of a Da, uint64: set if a fragment of this mass may have an ion at
         a peak. They are so few bytes that they are always at hand.
+    firsts
+        For each whole m/z how many windows end below it, int64; up to the end of the last.
     lowest
         Ions of lower m/z (without regard to the electron's mass) are outside the scan.
     sign
@@ -183,6 +180,7 @@ class Windows:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     marked: NDArray[np.uint64]
+    firsts: NDArray[np.int64]
     lowest: float
     sign: int
 
@@ -200,7 +198,8 @@ class Windows:
         for further in range(int((ends[1] - ends[0]).max()) + 1):
             is_marked[np.minimum(ends[0] + further, ends[1])] = True
         marked = np.packbits(is_marked, bitorder="little").view("<u8").astype(np.uint64)
-        return cls(low, high, marked, float(peaks.mz[0]) - 0.5, peaks.sign)
+        firsts = np.searchsorted(high, np.arange(int(high[-1]) + 1)).astype(np.int64)
+        return cls(low, high, marked, firsts, float(peaks.mz[0]) - 0.5, peaks.sign)
 
 
 class Joined(NamedTuple):
@@ -210,11 +209,11 @@ class Joined(NamedTuple):
     ----------
     constants
         What `Layers.constants` returned, (n_queries, n_outputs).
-    low, high, marked
+    low, high, marked, firsts
         Of all windows.
     ends
-        Numbers of peaks and of words of marks before and after each query, int64 (n_queries + 1,
-        2).
+        Numbers of peaks, of words of marks and of `firsts` before and after each query, int64
+        (n_queries + 1, 3).
     lowest
         float64 (n_queries,).
     sign
@@ -227,6 +226,7 @@ class Joined(NamedTuple):
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     marked: NDArray[np.uint64]
+    firsts: NDArray[np.int64]
     ends: NDArray[np.int64]
     lowest: NDArray[np.float64]
     sign: NDArray[np.int64]
@@ -235,13 +235,15 @@ class Joined(NamedTuple):
     @classmethod
     def of(cls, constants: Sequence[NDArray[np.float32]], windows: Sequence[Windows]) -> Joined:
         """Join what is known of one or more queries."""
-        ends = np.zeros((len(windows) + 1, 2), np.int64)
-        np.cumsum([(len(one.low), len(one.marked)) for one in windows], axis=0, out=ends[1:])
+        ends = np.zeros((len(windows) + 1, 3), np.int64)
+        lengths = [(len(one.low), len(one.marked), len(one.firsts)) for one in windows]
+        np.cumsum(lengths, axis=0, out=ends[1:])
         return cls(
             np.stack(constants),
             np.concatenate([one.low for one in windows]),
             np.concatenate([one.high for one in windows]),
             np.concatenate([one.marked for one in windows]),
+            np.concatenate([one.firsts for one in windows]),
             ends,
             np.array([one.lowest for one in windows]),
             np.array([one.sign for one in windows]),
@@ -294,6 +296,7 @@ def add_weights(
         queries.low,
         queries.high,
         queries.marked,
+        queries.firsts,
         queries.ends,
         queries.lowest,
         queries.sign,
@@ -544,162 +547,170 @@ _fast_inner = inner_with(fastmath=_IN_ANY_ORDER)
 
 
 @_fast_inner
-def exponentials(
-    n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
-) -> None:
-    """Replace n values, 80 at most, by their exponentials, right to 1e-7.
-
-    ``2^n exp(r)``, where r is at most half of log 2 and its exponential a polynomial (that of
-    Cephes, S. L. Moshier). `powers` and `scale` are room for as many numbers, one and the same.
-    """
-    for k in range(n):
-        power = np.floor(values[k] * _LOG2_E + _HALF)
-        powers[k] = (np.int32(power) + np.int32(127)) << np.int32(23)
-        r = values[k] - power * _LOG_2_HIGH - power * _LOG_2_LOW
-        p = _EXP_5 + r * (_EXP_4 + r * (_EXP_3 + r * (_EXP_2 + r * (_EXP_1 + r * _EXP_0))))
-        values[k] = r * r * p + r + _ONE
-    for k in range(n):
-        values[k] *= scale[k]
-
-
-@_fast_inner
 def _choose_rows(
     n_words: int,
-    f: int,
+    begin: int,
+    n: int,
     masks: NDArray[np.uint64],
-    step: int,
+    steps: NDArray[np.uint8],
     bonds: NDArray[np.int16],
     sums: NDArray[np.int64],
     places: NDArray[np.int64],
-    charged: int,
     chosen: NDArray[np.int64],
-) -> tuple[int, int, int, int]:
-    """Write which rows make up a fragment; return their number, mass, hydrogens and valences."""
-    mass = 0
-    small = 0
-    in_groups = 0
-    word = np.int64(0)
-    left = np.uint64(0)
-    for k in range(len(sums)):
-        # As `chunk_of`, in one pass. Unsigned places are never counted from the end.
-        left = left >> _CHUNK if k % _CHUNKS_OF_WORD else masks[f, k // _CHUNKS_OF_WORD]
-        place, chunk = np.uint64(k), left & _CHUNK_MASK
-        mass += sums[place, chunk, _MASS]
-        small += sums[place, chunk, _SMALL]
-        in_groups += sums[place, chunk, _GROUPS]
-        word ^= sums[place, chunk, _CUT_BONDS]
+    n_chosen: NDArray[np.int64],
+    masses: NDArray[np.float64],
+    hydrogens: NDArray[np.int64],
+    most: NDArray[np.int64],
+) -> None:
+    """Write of `n` fragments which rows make each up; its mass, hydrogens and number of shifts."""
     n_groups = len(places) - 4
-    for g in range(0, n_groups, 4):
-        for k in range(len(sums) if g > 0 else 0):
-            in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS - 1 + (g >> 2)]
-        for h in range(g, min(g + 4, n_groups)):
-            chosen[3 + h] = places[4 + h] + (in_groups & 0xFFFF)
-            in_groups >>= 16
-    n_chosen = 3 + n_groups
-    n_cuts = 0
-    valences = 0
-    for w in range(n_words):
-        for k in range(len(sums) if w > 0 else 0):
-            word ^= sums[k, chunk_of(masks, f, k), sums.shape[2] - n_words + w]
-        cut = np.uint64(word)
-        while cut != np.uint64(0):
-            i = 64 * w + lowest_bit(cut)
-            cut &= cut - np.uint64(1)
-            a = np.int64(bonds[i, 0])
-            outside = 1 - np.int64((masks[f, a >> 6] >> np.uint64(a & 63)) & np.uint64(1))
-            chosen[n_chosen] = places[3] + 2 * i + outside
-            n_chosen += 1
-            n_cuts += 1
-            valences += bonds[i, 3]
+    charged = places[2] - places[1] > 1
+    for i in range(n):
+        f = begin + i
+        mass = ZERO
+        small = ZERO
+        in_groups = ZERO
         word = np.int64(0)
-    size = small & 0xFFFF
-    hydrogens = (small >> 16) & 0xFFFF
-    neighbours = (small >> 32) & 0xFFFF
-    rings = (neighbours - n_cuts) // 2 - size + 1
-    chosen[0] = size
-    chosen[1] = places[0] + hydrogens
-    chosen[2] = places[2] + _N_STEPS * rings + 2 * min(step, 3) + (valences & 1)
-    if charged:
-        chosen[n_chosen] = places[1] + (small >> 48) - _CHARGE * size + (places[2] - places[1]) // 2
-        n_chosen += 1
-    return n_chosen, mass, hydrogens, valences
+        left = np.uint64(0)
+        for k in range(len(sums)):
+            # As `chunk_of`, in one pass. Unsigned places are never counted from the end.
+            left = left >> _CHUNK if k % _CHUNKS_OF_WORD else masks[f, k // _CHUNKS_OF_WORD]
+            place, chunk = np.uint64(k), left & _CHUNK_MASK
+            mass += sums[place, chunk, _MASS]
+            small += sums[place, chunk, _SMALL]
+            in_groups += sums[place, chunk, _GROUPS]
+            word ^= sums[place, chunk, _CUT_BONDS]
+        for g in range(0, n_groups, 4):
+            for k in range(len(sums) if g > 0 else 0):
+                in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS - 1 + (g >> 2)]
+            for h in range(g, min(g + 4, n_groups)):
+                chosen[i, 3 + h] = places[4 + h] + (in_groups & 0xFFFF)
+                in_groups >>= 16
+        found = 3 + n_groups
+        n_cuts = ZERO
+        valences = ZERO
+        for w in range(n_words):
+            for k in range(len(sums) if w > 0 else 0):
+                word ^= sums[k, chunk_of(masks, f, k), sums.shape[2] - n_words + w]
+            cut = np.uint64(word)
+            while cut != np.uint64(0):
+                bond = 64 * w + lowest_bit(cut)
+                cut &= cut - np.uint64(1)
+                a = np.int64(bonds[bond, 0])
+                outside = 1 - np.int64((masks[f, a >> 6] >> np.uint64(a & 63)) & np.uint64(1))
+                chosen[i, found] = places[3] + 2 * bond + outside
+                found += 1
+                n_cuts += 1
+                valences += bonds[bond, 3]
+            word = np.int64(0)
+        size = small & 0xFFFF
+        neighbours = (small >> 32) & 0xFFFF
+        rings = (neighbours - n_cuts) // 2 - size + 1
+        hydrogens[i] = (small >> 16) & 0xFFFF
+        chosen[i, 0] = size
+        chosen[i, 1] = places[0] + hydrogens[i]
+        chosen[i, 2] = places[2] + _N_STEPS * rings + 2 * min(steps[f], 3) + (valences & 1)
+        if charged:
+            charge = (small >> 48) - _CHARGE * size
+            chosen[i, found] = places[1] + charge + (places[2] - places[1]) // 2
+            found += 1
+        n_chosen[i] = found
+        # Rounded as the table's masses are.
+        masses[i] = np.floor(mass * 1e-3 + 0.5) * 1e-7
+        most[i] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
 
 
 @_fast_inner
 def _add_rows_up(
     rows: NDArray[np.float32],
     chosen: NDArray[np.int64],
-    n_chosen: int,
+    n_chosen: NDArray[np.int64],
+    n: int,
     added: NDArray[np.float32],
-    place: int,
 ) -> None:
-    """Write the sum of the chosen rows into the row `place`."""
+    """Write of each of `n` fragments the sum of its chosen rows into a row."""
     width = rows.shape[1]
     n_hidden = width - N_LANES
-    for first in range(0, n_hidden, BLOCK):
-        h0 = zeros()
-        h1 = zeros()
-        h2 = zeros()
-        h3 = zeros()
-        v0 = zeros()  # the last columns, which are added up once
-        for k in range(n_chosen):
-            at = chosen[k] * width + first
-            h0 = add(h0, load(rows, at))
-            h1 = add(h1, load(rows, at + N_LANES))
-            h2 = add(h2, load(rows, at + 2 * N_LANES))
-            h3 = add(h3, load(rows, at + 3 * N_LANES))
-            v0 = add(v0, load(rows, at + n_hidden - first))
-        at = place * width + first
-        store(added, at, h0)
-        store(added, at + N_LANES, h1)
-        store(added, at + 2 * N_LANES, h2)
-        store(added, at + 3 * N_LANES, h3)
-        store(added, place * width + n_hidden, v0)
+    for i in range(n):
+        for first in range(0, n_hidden, BLOCK):
+            h0 = zeros()
+            h1 = zeros()
+            h2 = zeros()
+            h3 = zeros()
+            v0 = zeros()  # the last columns, which are added up once
+            for k in range(n_chosen[i]):
+                at = chosen[i, k] * width + first
+                h0 = add(h0, load(rows, at))
+                h1 = add(h1, load(rows, at + N_LANES))
+                h2 = add(h2, load(rows, at + 2 * N_LANES))
+                h3 = add(h3, load(rows, at + 3 * N_LANES))
+                v0 = add(v0, load(rows, at + n_hidden - first))
+            at = i * width + first
+            store(added, at, h0)
+            store(added, at + N_LANES, h1)
+            store(added, at + 2 * N_LANES, h2)
+            store(added, at + 3 * N_LANES, h3)
+            store(added, i * width + n_hidden, v0)
 
 
 @_fast_inner
-def _log_weights(
+def _weigh_ions(
+    n: int,
+    weighed: NDArray[np.int64],
     added: NDArray[np.float32],
-    row: int,
     constants: NDArray[np.float32],
     first_constant: int,
     outputs: NDArray[np.float32],
     hidden: NDArray[np.float32],
     values: NDArray[np.float32],
-    place: int,
 ) -> None:
-    """Write v of each shift from `place` on; `hidden` is room for the hidden units."""
+    """Write the weight exp(u) of each shift of `n` of the fragments; two have room in registers.
+
+    `hidden` is room for the hidden units of both.
+    """
     width = added.shape[1]
     n_hidden = width - N_LANES
-    at = row * width
-    v0 = add(load(added, at + n_hidden), load(constants, first_constant + n_hidden))
-    v1 = zeros()
-    v2 = zeros()
-    v3 = zeros()
-    for first in range(0, n_hidden, BLOCK):
-        for j in range(first, first + BLOCK, N_LANES):
-            said = add(load(added, at + j), load(constants, first_constant + j))
-            store(hidden, j - first, rectified(said))
-        for j in range(0, BLOCK, 4):
-            of_unit = (first + j) * N_LANES
-            v0 = add_times(v0, hidden[j], load(outputs, of_unit))
-            v1 = add_times(v1, hidden[j + 1], load(outputs, of_unit + N_LANES))
-            v2 = add_times(v2, hidden[j + 2], load(outputs, of_unit + 2 * N_LANES))
-            v3 = add_times(v3, hidden[j + 3], load(outputs, of_unit + 3 * N_LANES))
-    store(values, place, add(add(v0, v1), add(v2, v3)))
-
-
-@_fast_inner
-def _limited(
-    n: int, values: NDArray[np.float32], powers: NDArray[np.int32], scale: NDArray[np.float32]
-) -> None:
-    """Replace each of n v by ``exp(LIMIT tanh(v / LIMIT))``; see `exponentials`."""
-    for k in range(n):
-        values[k] = min(max(values[k] * _DOUBLED, -_FARTHEST), _FARTHEST)
-    exponentials(n, values, powers, scale)
-    for k in range(n):
-        values[k] = _HIGHEST - _TWICE_HIGHEST / (values[k] + _ONE)
-    exponentials(n, values, powers, scale)
+    for i in range(0, n, 2):
+        one = weighed[i] * width
+        other = weighed[min(i + 1, n - 1)] * width
+        constant = load(constants, first_constant + n_hidden)
+        v0 = add(load(added, one + n_hidden), constant)
+        w0 = add(load(added, other + n_hidden), constant)
+        v1 = zeros()
+        v2 = zeros()
+        v3 = zeros()
+        w1 = zeros()
+        w2 = zeros()
+        w3 = zeros()
+        for first in range(0, n_hidden, BLOCK):
+            for j in range(0, BLOCK, N_LANES):
+                constant = load(constants, first_constant + first + j)
+                store(hidden, j, rectified(add(load(added, one + first + j), constant)))
+                said = rectified(add(load(added, other + first + j), constant))
+                store(hidden, BLOCK + j, said)
+            for j in range(0, BLOCK, 4):
+                of_unit = (first + j) * N_LANES
+                o0 = load(outputs, of_unit)
+                o1 = load(outputs, of_unit + N_LANES)
+                o2 = load(outputs, of_unit + 2 * N_LANES)
+                o3 = load(outputs, of_unit + 3 * N_LANES)
+                v0 = add_times(v0, hidden[j], o0)
+                v1 = add_times(v1, hidden[j + 1], o1)
+                v2 = add_times(v2, hidden[j + 2], o2)
+                v3 = add_times(v3, hidden[j + 3], o3)
+                w0 = add_times(w0, hidden[BLOCK + j], o0)
+                w1 = add_times(w1, hidden[BLOCK + j + 1], o1)
+                w2 = add_times(w2, hidden[BLOCK + j + 2], o2)
+                w3 = add_times(w3, hidden[BLOCK + j + 3], o3)
+        # LIMIT tanh(v / LIMIT) is LIMIT - 2 LIMIT / (exp(2 v / LIMIT) + 1).
+        v0 = within(add_times(zeros(), _DOUBLED, add(add(v0, v1), add(v2, v3))), _FARTHEST)
+        w0 = within(add_times(zeros(), _DOUBLED, add(add(w0, w1), add(w2, w3))), _FARTHEST)
+        v0 = quotient(spread(_TWICE_HIGHEST), add(exponentials(v0), spread(_ONE)))
+        w0 = quotient(spread(_TWICE_HIGHEST), add(exponentials(w0), spread(_ONE)))
+        v0 = add_times(spread(_HIGHEST), _MINUS, v0)
+        w0 = add_times(spread(_HIGHEST), _MINUS, w0)
+        store(values, i * N_LANES, exponentials(v0))
+        store(values, (i + 1) * N_LANES, exponentials(w0))
 
 
 @_fast_inner
@@ -713,15 +724,9 @@ def _add_at_peaks(
     explained: NDArray[np.float64],
 ) -> None:
     """Add an ion's weight to the peaks from `start` to `end` in whose windows it lies."""
-    last = end
-    while start < end:
-        middle = (start + end) // 2
-        if high[middle] < mz:
-            start = middle + 1
-        else:
-            end = middle
-    while start < last and low[start] <= mz:
-        explained[start] += weight
+    while start < end and low[start] <= mz:
+        if mz <= high[start]:
+            explained[start] += weight
         start += 1
 
 
@@ -738,6 +743,7 @@ def _count(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     marked: NDArray[np.uint64],
+    firsts: NDArray[np.int64],
     ends: NDArray[np.int64],
     lowest: float,
     sign: int,
@@ -759,12 +765,14 @@ def _count(
             sum_of_all = add(sum_of_all, times(load(values, i * N_LANES), is_counted))
         bin_ = np.int64(masses[k] * MASS_BINS_PER_DA)
         mark = ends[q, 1] + (bin_ >> 6)
-        # Few fragments have an ion near a peak, and calls with arrays take long.
+        # Few fragments have an ion near a peak.
         if mark < ends[q + 1, 1] and marked[mark] >> np.uint64(bin_ & 63) & _FIRST:
             for s in range(least[i], most[k]):
                 mz = ion + (_LEAST_SHIFT + s) * HYDROGEN_MASS - sign * ELECTRON_MASS
+                near = ends[q, 2] + np.int64(mz)
+                peak = ends[q, 0] + firsts[near] if near < ends[q + 1, 2] else ends[q + 1, 0]
                 weight = values[i * N_LANES + s]
-                _add_at_peaks(mz, weight, ends[q, 0], ends[q + 1, 0], low, high, explained)
+                _add_at_peaks(mz, weight, peak, ends[q + 1, 0], low, high, explained)
         if len(weights) > 0:
             for s in range(least[i], most[k]):
                 weights[begin + k, s] = values[i * N_LANES + s]
@@ -789,6 +797,7 @@ def _weigh(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     marked: NDArray[np.uint64],
+    firsts: NDArray[np.int64],
     ends: NDArray[np.int64],
     lowest: NDArray[np.float64],
     signs: NDArray[np.int64],
@@ -801,14 +810,12 @@ def _weigh(
     """
     totals = np.zeros(len(lowest), np.float64)
     explained = np.zeros(len(low), np.float64)
-    charged = places[2] - places[1] > 1
-    chosen = np.empty(len(bonds) + len(places) + 1, np.int64)
+    chosen = np.empty((_N_AT_ONCE, len(bonds) + len(places) + 1), np.int64)
+    n_chosen = np.empty(_N_AT_ONCE, np.int64)
     width = rows.shape[1]
     added = np.empty((_N_AT_ONCE, width), np.float32)
-    hidden = np.empty(BLOCK, np.float32)
+    hidden = np.empty(2 * BLOCK, np.float32)
     values = np.zeros(_N_AT_ONCE * N_LANES, np.float32)
-    powers = np.empty(_N_AT_ONCE * N_LANES, np.int32)
-    scale = powers.view(np.float32)
     sum_ = np.empty(N_LANES, np.float32)
     fragment_masses = np.empty(_N_AT_ONCE, np.float64)
     hydrogens = np.empty(_N_AT_ONCE, np.int64)
@@ -817,26 +824,31 @@ def _weigh(
     least = np.empty(_N_AT_ONCE, np.int64)
     for begin in range(0, len(masks), _N_AT_ONCE):
         n = min(_N_AT_ONCE, len(masks) - begin)
-        for k in range(n):
-            f = begin + k
-            n_chosen, units, hydrogens[k], valences = _choose_rows(
-                n_words, f, masks, steps[f], bonds, sums, places, charged, chosen
-            )
-            # Rounded as the table's masses are.
-            fragment_masses[k] = np.floor(units * 1e-3 + 0.5) * 1e-7
-            most[k] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
-            _add_rows_up(rows, chosen, n_chosen, added, k)
+        _choose_rows(
+            n_words,
+            begin,
+            n,
+            masks,
+            steps,
+            bonds,
+            sums,
+            places,
+            chosen,
+            n_chosen,
+            fragment_masses,
+            hydrogens,
+            most,
+        )
+        _add_rows_up(rows, chosen, n_chosen, n, added)
         for q in range(len(lowest)):
             n_weighed = ZERO
             for k in range(n):
                 shift = _LEAST_SHIFT + most[k] - 1 + signs[q]
                 if fragment_masses[k] + shift * HYDROGEN_MASS > lowest[q] or len(weights) > 0:
-                    at = n_weighed * N_LANES
-                    _log_weights(added, k, constants, q * width, outputs, hidden, values, at)
                     least[n_weighed] = max(0, -(hydrogens[k] + signs[q]) - _LEAST_SHIFT)
                     weighed[n_weighed] = k
                     n_weighed += 1
-            _limited(n_weighed * N_LANES, values, powers, scale)
+            _weigh_ions(n_weighed, weighed, added, constants, q * width, outputs, hidden, values)
             totals[q] += _count(
                 n_weighed,
                 begin,
@@ -849,6 +861,7 @@ def _weigh(
                 low,
                 high,
                 marked,
+                firsts,
                 ends,
                 lowest[q],
                 signs[q],

@@ -9,11 +9,15 @@ from specvae.molecules.graph import compiled
 from specvae.molecules.lanes import (
     add,
     add_times,
+    exponentials,
     load,
     lowest_bit,
     popcount,
+    quotient,
     rectified,
+    spread,
     store,
+    within,
     zeros,
 )
 
@@ -29,6 +33,13 @@ def _layer(
 
 
 @compiled
+def _functions(values: NDArray[np.float32], most: np.float32, out: NDArray[np.float32]) -> None:
+    store(out, 0, within(load(values, 0), most))
+    store(out, 8, exponentials(load(values, 0)))
+    store(out, 16, quotient(spread(most), load(values, 0)))
+
+
+@compiled
 def _bits(word: np.uint64) -> tuple[int, int]:
     return popcount(word), lowest_bit(word)
 
@@ -41,6 +52,15 @@ def test_a_layer_is_the_product_of_numpy() -> None:
     expected = np.arange(12.0)
     expected[2:10] += np.maximum(factors @ matrix, 0.0)
     np.testing.assert_allclose(out, expected, rtol=1e-5)
+
+
+def test_functions_of_lanes_are_those_of_numpy() -> None:
+    values = np.array([-80.0, -12.5, -0.3, -1e-6, 0.2, 1.0, 33.3, 80.0], np.float32)
+    out = np.empty(24, np.float32)
+    _functions(values, np.float32(12.0), out)
+    np.testing.assert_array_equal(out[:8], np.clip(values, -12.0, 12.0))
+    np.testing.assert_allclose(out[8:16], np.exp(values.astype(float)), rtol=3e-7)
+    np.testing.assert_array_equal(out[16:], np.float32(12.0) / values)
 
 
 def test_bits_of_a_word() -> None:
