@@ -92,6 +92,7 @@ def predict(
     from specvae.annotation.library.query import Assumptions
     from specvae.annotation.ranking.annotator import Annotator
     from specvae.annotation.ranking.library import with_library
+    from specvae.errors import InputError
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
     from specvae.spectra.read import read_spectra
@@ -103,6 +104,9 @@ def predict(
     )
     assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
     found = [annotator.settle(spectrum, assumed) for spectrum in read_spectra(queries, report)]
+    if not found:
+        write_skips(output, report, of_library)
+        raise InputError(f"{queries}: nothing to predict ({report.nothing_read()})")
     with text_output(output) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_COLUMNS)

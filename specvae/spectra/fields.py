@@ -1050,9 +1050,6 @@ def make_spectrum(
     charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
     polarity = _settled(fields, charge)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
-    level = parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None
-    if level is not None and level > 2 and precursor.mz and not _names_stages(notes):
-        notes = (*notes, Note.LATER_STAGE.about(f"MS level {level}"))
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
 
@@ -1068,7 +1065,7 @@ def make_spectrum(
             adduct=polarity.adduct,
             charge=polarity.charge,
             ion_mode=polarity.ion_mode,
-            ms_level=level,
+            ms_level=parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None,
             collision_energy=energy.ev if energy else None,
             normalized_collision_energy=energy.nce if energy else None,
             collision_energy_text=energy.text if energy else None,
@@ -1099,11 +1096,6 @@ def make_spectrum(
         return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
     found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
-
-
-def _names_stages(notes: Iterable[str]) -> bool:
-    """Whether the precursor was taken from those of several stages of an MSn experiment."""
-    return any(note_kind(n) in (Note.FIRST_PRECURSOR, Note.HEAVIEST_PRECURSOR) for n in notes)
 
 
 def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:

@@ -75,7 +75,9 @@ class _Cutter:
         return ended
 
     def _add(self, lines: _MassBankLines, line: bytes) -> None:
-        if not line[:1].isspace():
+        if self._in_peaks and line[:1].isdigit():
+            lines.peaks.append(line)  # an editor took its blanks
+        elif not line[:1].isspace():
             self._in_peaks = line.startswith(b"PK$PEAK:")
             lines.header.append(line)
         elif self._in_peaks:

@@ -301,7 +301,7 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     }
     notes: tuple[str, ...] = ()
     if precursors and not is_other and level != "1":
-        found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"], level)
+        found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"])
         fields |= found
     n_declared = element.get("defaultArrayLength", "")
 
@@ -328,23 +328,10 @@ def _mzml_seconds(terms: _Terms) -> str | None:
 
 
 def _mzml_precursor(
-    precursors: list[Element],
-    groups: Mapping[str, Element],
-    ion_mode: str | None,
-    level: str | None,
+    precursors: list[Element], groups: Mapping[str, Element], ion_mode: str | None
 ) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Return the fields that the precursors of a scan tell, and what had to be decided."""
-    notes: list[str] = []
     activation = _Terms(_find(precursors[0], "activation"), groups)
-    if len(precursors) > 1 and level not in (None, "2"):
-        # One for each stage of MSn, in either order, and several for the last one. Ions lose mass
-        # from stage to stage: the heaviest is that of the molecule.
-        masses = [_mass_of(precursor, groups) for precursor in precursors]
-        heaviest = int(np.argmax(masses))
-        if max(masses) - min(masses) > SAME_MZ:
-            found = ", ".join(f"{mass:g}" for mass in masses)
-            notes.append(Note.HEAVIEST_PRECURSOR.about(found))
-        precursors = [precursors[heaviest]]
     ions = [
         _Terms(ion, groups)
         for precursor in precursors
@@ -352,6 +339,7 @@ def _mzml_precursor(
     ]
     masses = [mass for ion in ions if (mass := _selected_mz(ion))]
     window = _Terms(_find(precursors[0], "isolationWindow"), groups)
+    notes: list[str] = []
     mz = masses[0] if masses else None
     if any(abs(mass - masses[0]) > SAME_MZ for mass in masses):
         notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in masses)))
@@ -370,13 +358,6 @@ def _mzml_precursor(
         "collision_energy": _mzml_energy(activation),
     }
     return fields, tuple(notes)
-
-
-def _mass_of(precursor: Element, groups: Mapping[str, Element]) -> float:
-    """Return the m/z of a precursor's first ion, else that of its window, 0 without either."""
-    ion = _Terms(_find(precursor, "selectedIonList", "selectedIon"), groups)
-    window = _Terms(_find(precursor, "isolationWindow"), groups)
-    return _selected_mz(ion) or window.number(_TARGET) or 0.0
 
 
 def _mzml_energy(activation: _Terms) -> str | None:

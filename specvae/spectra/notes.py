@@ -14,8 +14,6 @@ class Note(StrEnum):
     """A decision about a record."""
 
     FIRST_PRECURSOR = "first of several precursors taken"
-    HEAVIEST_PRECURSOR = "heaviest of the precursors of several stages taken"
-    LATER_STAGE = "precursor m/z may be that of a fragment"
     FIRST_SPECIES = "first of several ion species taken"
     WINDOW_TARGET = "isolation window's target taken as precursor m/z"
     WIDE_WINDOW = "isolation window too wide to tell the precursor m/z"

@@ -194,6 +194,20 @@ def test_predictions_stand_beside_the_nearest_spectrum(folder: Path) -> None:
     assert [[row[c] for c in same] for row in found] == [[row[c] for c in same] for row in bare]
 
 
+def test_a_file_without_one_readable_spectrum_predicts_nothing(folder: Path) -> None:
+    (folder / "comma.mgf").write_text(
+        "BEGIN IONS\nPEPMASS=1,5\n100 1\nEND IONS\n", encoding="utf-8"
+    )
+    output = folder / "bits.csv"
+    arguments = (folder / "comma.mgf", "--model", folder / "model.safetensors", "-o", output)
+    done = CliRunner().invoke(predict, [str(a) for a in arguments])
+    assert isinstance(done.exception, InputError)
+    assert "comma.mgf: nothing to predict (0 spectra read, 1 skipped" in str(done.exception)
+    assert "line 1: found '1,5'" in str(done.exception)
+    assert not output.exists()
+    assert "BAD_PRECURSOR" in (folder / "bits.skipped.csv").read_text(encoding="utf-8")
+
+
 def test_a_model_without_other_evidence_refuses_a_library(folder: Path) -> None:
     done = run(folder, "--library", folder / "today.msp", model="plain")
     assert isinstance(done.exception, ConfigError)

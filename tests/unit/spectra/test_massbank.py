@@ -119,3 +119,11 @@ def test_files_joined_without_a_line_end_between_them(tmp_path: Path) -> None:
     content = RECORD.rstrip() + RECORD.replace("XX000001", "XX000002")
     spectra, skips, _ = read_bytes(tmp_path, "x.txt", content)
     assert ([s.query_id[-1] for s in spectra], skips) == (["1", "2"], [])
+
+
+def test_peaks_that_lost_their_blanks(tmp_path: Path) -> None:
+    plain, _, _ = read_bytes(tmp_path, "x.txt", RECORD)
+    head, tag, peaks = RECORD.partition("PK$PEAK:")
+    spectra, skips, _ = read_bytes(tmp_path, "y.txt", head + tag + peaks.replace("\n  ", "\n"))
+    assert skips == []
+    assert spectra[0].mz.tolist() == plain[0].mz.tolist()

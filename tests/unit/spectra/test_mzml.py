@@ -238,22 +238,6 @@ def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[s
     assert (spectrum.precursor_mz, spectrum.notes) == (mz, notes)
 
 
-@pytest.mark.parametrize("ions", [(195.0877, 138.0662), (138.0662, 110.0713, 195.0877)])
-def test_the_precursors_of_the_stages_of_msn(tmp_path: Path, ions: tuple[float, ...]) -> None:
-    """Writers list them in either order; the molecule's ion is the heaviest."""
-    given = "".join(precursor(ion, target=ion) for ion in ions)
-    spectrum = one(tmp_path, scan(term("1000511", 3), precursor=given))
-    found = ", ".join(f"{ion:g}" for ion in ions)
-    note = f"heaviest of the precursors of several stages taken ({found})"
-    assert (spectrum.precursor_mz, spectrum.notes) == (195.0877, (note,))
-
-
-def test_a_later_stage_with_one_precursor(tmp_path: Path) -> None:
-    spectrum = one(tmp_path, scan(term("1000511", 3), precursor=precursor(138.0662)))
-    note = "precursor m/z may be that of a fragment (MS level 3)"
-    assert (spectrum.precursor_mz, spectrum.notes) == (138.0662, (note,))
-
-
 @pytest.mark.parametrize(
     ("terms", "ev", "nce"),
     [

@@ -490,17 +490,6 @@ def test_an_open_charge(text: str) -> None:
     assert parse_charge(text) == (0, False)
 
 
-def test_a_stage_beyond_the_second_says_so(tmp_path: Path) -> None:
-    content = mgf_record("a", "MSLEVEL=3") + mgf_record("b", "MSLEVEL=2")
-    third = mgf_record("c", "MSLEVEL=3").replace("PEPMASS=181.07", "PRECURSOR_MZ=181.07/120.04")
-    spectra, _, _ = read_bytes(tmp_path, "x.mgf", content + third)
-    assert [s.notes for s in spectra] == [
-        ("precursor m/z may be that of a fragment (MS level 3)",),
-        (),
-        ("first of several precursors taken (181.07/120.04)",),
-    ]
-
-
 @pytest.mark.parametrize(("name", "record"), [("x.msp", msp_record), ("x.mgf", mgf_record)])
 def test_peaks_of_intensity_0_are_none(
     tmp_path: Path, name: str, record: Callable[[str], str]
