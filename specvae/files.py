@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import codecs
+import errno
 import gzip
 import hashlib
 import math
@@ -90,6 +91,7 @@ def with_sources(text: str) -> str:
 
 
 # HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _HDF5_CAUSE = re.compile(r"errno = (\d+), error message = '([^']*)'")
 
 
@@ -138,7 +140,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     # The suffix is kept last: some writers choose the format by it.
     temporary = path.with_name(f".{path.stem}.{_host()}-{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
+        with naming_full_disk(path):
+            yield temporary
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         if found := _HDF5_CAUSE.search(str(error)):
@@ -146,6 +149,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Name the file in the system's error where there is no room to write it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextmanager

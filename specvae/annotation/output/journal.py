@@ -28,6 +28,7 @@ from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Unranked
 from specvae.errors import InputError
+from specvae.files import naming_full_disk
 from specvae.molecules.molecule import Molecule
 
 _KIND = "specvae unfinished run"
@@ -59,6 +60,7 @@ class RunJournal:
     def __init__(
         self, path: Path, run: Mapping[str, Any], weights: Mapping[str, float] | None
     ) -> None:
+        self._path = path
         self._weights = weights
         self.kept: dict[tuple[int, int], list[Draft | Unranked]] = {}
         head = json.loads(json.dumps({"kind": _KIND, **run}))
@@ -74,7 +76,8 @@ class RunJournal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stream.close()
+        with suppress(OSError):  # there is still no room for what was not written
+            self._stream.close()
 
     def add(self, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
         """Keep what became of one feature, so that it outlives the process."""
@@ -82,8 +85,9 @@ class RunJournal:
         self._write({"place": [file, feature], "outcomes": outcomes})
 
     def _write(self, values: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(values).encode() + b"\n")
-        self._stream.flush()
+        with naming_full_disk(self._path):
+            self._stream.write(json.dumps(values).encode() + b"\n")
+            self._stream.flush()
 
     def _read(self, path: Path, head: Mapping[str, Any]) -> int:
         """Fill `kept`; return the length of what is whole."""

@@ -75,6 +75,23 @@ def test_a_full_disk_ends_a_ranking(folder: Path) -> None:
     assert "No space left on device" in one_line(done.stderr)
 
 
+@pytest.mark.parametrize("options", [(), ("--resume",)])
+def test_a_full_disk_names_the_file(folder: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    output = tmp_path / "out.csv"
+    arguments = (*annotate(folder, output), *options)
+    done = subprocess.run(
+        [sys.executable, "-m", "specvae.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        env={**os.environ, "SPECVAE_CACHE": "/dev/null/none"},
+    )
+    assert done.returncode == 1
+    name = f"{output}.unfinished" if options else output
+    assert one_line(done.stderr) == f"specvae: {name}: File too large"
+
+
 def test_ctrl_c_ends_a_build_which_goes_on(
     tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
