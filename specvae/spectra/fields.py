@@ -79,6 +79,7 @@ _SPELLINGS: Mapping[str, str] = {
     "ce": "collision_energy",
     "colenergy": "collision_energy",
     "collisionenergyev": "collision_energy",
+    "collisionenergyvoltage": "collision_energy",
     "nce": "nce",
     "normalizedcollisionenergy": "nce",
     "normalisedcollisionenergy": "nce",

@@ -32,6 +32,7 @@ _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE |
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
 _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
+_XML_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(mzML|mzXML|msRun)")  # with any prefix
 _WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 TRUNCATION_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 """What a gzip stream raises where it is cut off or damaged."""
@@ -132,13 +133,13 @@ def _format_of(path: Path, head: bytes) -> str | None:
 
 
 def _xml_format_of(path: Path, text: bytes) -> str:
-    for start, kind in ((b"<mzML", "mzml"), (b"<mzXML", "mzxml"), (b"<msRun", "mzxml")):
-        before, found, _ = text.partition(start)
-        if found and b"<!DOCTYPE" in before:
+    found = _XML_ROOT.search(text)
+    if found is not None:
+        kind = "mzml" if found[1] == b"mzML" else "mzxml"
+        if b"<!DOCTYPE" in text[: found.start()]:
             # Neither format has one; it is how XML reads other files and grows without end.
             raise InputError(f"{path}: has a document type declaration, wanted plain {kind}")
-        if found:
-            return kind
+        return kind
     raise InputError(f"{path}: is XML but neither mzML nor mzXML")
 
 

@@ -1,6 +1,7 @@
 """mzML and mzXML: what a scan says of itself, and how its arrays are packed."""
 
 import base64
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -447,3 +448,12 @@ def test_units_of_a_time_by_their_accession(tmp_path: Path, unit: str, seconds: 
     time = f'<scanList><scan><cvParam accession="MS:1000016" value="90" {unit}/></scan></scanList>'
     content = scan(term("1000511", 2) + term("1000130") + time)
     assert one(tmp_path, content).retention_time == pytest.approx(seconds)
+
+
+def test_elements_with_a_prefix(tmp_path: Path) -> None:
+    """As programs write them that take a file apart and put it together again."""
+    content = mzml_file([scan(precursor=precursor(195.0877))])
+    content = re.sub(r"<(/?)(?=[A-Za-z])", r"<\1ns0:", content).replace("xmlns=", "xmlns:ns0=")
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert skips == []
+    assert (spectrum.precursor_mz, spectrum.mz.tolist()) == (195.0877, MZ)
