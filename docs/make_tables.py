@@ -88,23 +88,6 @@ def headline_table() -> str:
     return table(("method", "hit@1", "hit@5", "hit@20"), rows)
 
 
-def training_table() -> str:
-    """Return what training each model took, in minutes."""
-    rows = []
-    for name in ("massbank-fold", "massbank-fold-fingerprint"):
-        result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for model, figures in result["models"].items():
-            minutes = [
-                f"{figures['seconds'][step] / 60:.1f} min"
-                for step in ("read", "fingerprints", "training")
-            ]
-            n_spectra = f"{figures['n_training_spectra']:,}"
-            best = str(figures["best_epoch"])
-            rows.append((model, result["date"], n_spectra, *minutes, best))
-    columns = ("model", "date", "spectra", "reading", "fingerprints", "training", "best epoch")
-    return table(columns, rows)
-
-
 def fragment_speed_table() -> str:
     """Return what the fragment evidence of a candidate takes."""
     stored = json.loads((RESULTS / "speed-fragments.json").read_text(encoding="utf-8"))
@@ -450,7 +433,6 @@ def long_lists() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline_table,
     "results": retrieval_tables,
-    "training": training_table,
     "retrieval": method_tables,
     "supervision": supervision_tables,
     "probability": probability_table,
