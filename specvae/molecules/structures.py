@@ -95,6 +95,11 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "query_id": ("queryid",),
 }  # fmt: skip
+# Columns that may name queries. Rows are of one query only where the column is called query_id.
+_OF_QUERIES = (
+    "query", "queryname", "querytitle", "featureid", "mappingfeatureid", "scan", "scannumber",
+    "spectrum", "spectrumname", "spectrumtitle", "challenge", "challengename",
+)  # fmt: skip
 _FIELD_OF = {word: field for field, words in _COLUMNS.items() for word in words}
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _ASIDE = re.compile(r"\(.*?\)|\[.*?\]")  # of a column's name: ``SMILES (pH 7.3)``
@@ -766,7 +771,7 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
             name = _word(found[1])
         elif name and line.strip():
             data.setdefault(name, _CONTROL.sub(" ", line).strip())
-    title = record[0].strip() if record else ""
+    title = _CONTROL.sub(" ", record[0]).strip() if record else ""
     stated = {
         field: _first_stated([data[name] for name in names if data.get(name)] or [""])
         for field, names in _COLUMNS.items()
@@ -975,4 +980,8 @@ def _find_columns(
             )
         shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")
+    if columns[-1] == [-1] and (
+        named := [n for n, w in zip(header, words, strict=True) if w in _OF_QUERIES]
+    ):
+        report.note(f"column {named[0]} not used: whose candidates rows are is for query_id to say")
     return columns

@@ -771,3 +771,21 @@ def test_two_keys_of_one_structure_are_not_trusted(write: Write) -> None:
     assert found.first_block.tolist() == [ETHANOL[:14], ETHANOL[:14], "B" * 14]
     assert report.notes == {KEYS_THAT_DIFFER: 2}
     assert len(found.deduplicate()) == 2
+
+
+def test_a_column_that_may_name_queries_is_noted(write: Write) -> None:
+    """Its rows are candidates of any query, by mass, which its author may not expect."""
+    report = ReadReport()
+    assert not read_candidates(write("Feature_ID,smiles\n7,CCO\n"), report).has_query_ids
+    assert list(report.notes) == [
+        "column feature_id not used: whose candidates rows are is for query_id to say"
+    ]
+    report = ReadReport()
+    assert read_candidates(write("query_id,feature_id,smiles\nq,7,CCO\n"), report).has_query_ids
+    assert not report.notes
+
+
+def test_the_title_of_a_drawing_has_no_control_characters(write: Write) -> None:
+    drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
+    found = read_candidates(write(f"a\tb{drawing}$$$$\n", "x.sdf"))
+    assert found.id.tolist() == ["a b"]
