@@ -102,13 +102,16 @@ class FingerprintCache:
         """
         unwritten = self._unwritten.get(layout_key, {})
         found = {text: unwritten[text] for text in smiles if text in unwritten}
-        missing = [text for text in smiles if text not in found]
+        texts = [text for text in smiles if text not in found]
+        keys = halves(map(digest, texts))
+        missing = np.arange(len(texts))
         for part in self._parts_of(layout_key):
-            if not missing:
+            if not len(missing):
                 break
-            place, packed = part.rows(halves(map(digest, missing)), n_bytes)
-            found |= {missing[k]: row for k, row in zip(place.tolist(), packed, strict=True)}
-            missing = [text for text in missing if text not in found]
+            place, packed = part.rows(keys[missing], n_bytes)
+            rows = missing[place].tolist()
+            found |= {texts[k]: row for k, row in zip(rows, packed, strict=True)}
+            missing = np.delete(missing, place)
         return found
 
     def store(self, layout_key: str, smiles: Sequence[str], packed: NDArray[np.uint8]) -> None:

@@ -134,7 +134,8 @@ def _opened(path: Path, magic: bytes) -> _Part | None:
     """Open a part; remove it if it is not whole."""
     with suppress(ValueError, IndexError):
         try:
-            content = np.memmap(path, np.uint8, "r")
+            # As a plain array: a slice of a memmap takes longer than what is in it.
+            content = np.asarray(np.memmap(path, np.uint8, "r"))
         except OSError:  # it is gone, cannot be read, or too many files are open
             return None
         begin = _MAGIC_BYTES + 8

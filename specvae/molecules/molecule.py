@@ -29,7 +29,6 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -166,7 +165,9 @@ class Molecule:
 
     def with_key(self, inchikey: str) -> Molecule:
         """Return the same structure with another trusted key or first block; "" for none."""
-        same = copy(self)
+        same = Molecule.__new__(Molecule)  # `copy` takes five times as long
+        for name in Molecule.__slots__:
+            setattr(same, name, getattr(self, name))
         same._given_key = inchikey
         same._inchikey = inchikey if len(inchikey) > _FIRST_BLOCK else None
         return same

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from specvae.molecules import cache as module
-from specvae.molecules.cache import FingerprintCache, default_cache_directory
+from specvae.molecules.cache import FingerprintCache, default_cache_directory, digest
 
 KEY = "layout-v1-abc"
 
@@ -164,3 +164,21 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Path, "home", homeless)
     assert module.default_cache_directory().name == "specvae-cache"
+
+
+def test_a_text_is_digested_once_however_many_parts_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FingerprintCache(tmp_path)
+    for text in "abc":
+        cache.store("layout", [text], np.full((1, 4), ord(text), np.uint8))
+    digested: list[str] = []
+
+    def counted(text: str) -> bytes:
+        digested.append(text)
+        return digest(text)
+
+    monkeypatch.setattr("specvae.molecules.cache.digest", counted)
+    found = cache.lookup("layout", ["a", "b", "c", "d"], 4)
+    assert {text: row[0] for text, row in found.items()} == {t: ord(t) for t in "abc"}
+    assert digested == ["a", "b", "c", "d"]
