@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -157,7 +157,9 @@ def fit_scorer(
         _standardise(network, usable)
     else:
         network = FragmentNetwork.of_scorer(start)
-    run = _Run(network, _optimiser(network, settings), settings, seed, _description(usable))
+    first = "" if start is None else _digest(a.tobytes() for a in _arrays(network).values())
+    optimiser = _optimiser(network, settings)
+    run = _Run(network, optimiser, settings, seed, first, _digest(_contents(usable)))
     if state is not None and state.exists():
         run.load(state)
     n_workers = min(n_jobs or usable_cores(), -(-settings.batch_size // _PART))
@@ -227,6 +229,7 @@ class _Run:
     optimiser: torch.optim.Adam
     settings: FragmentFit
     seed: int
+    start: str
     examples: str
     n_done: int = 0
 
@@ -270,7 +273,12 @@ class _Run:
             yield _Task(arrays, self.settings.dropout, seeds[first], part)
 
     def _description(self) -> dict[str, Any]:
-        return {"settings": asdict(self.settings), "seed": self.seed, "examples": self.examples}
+        return {
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "start": self.start,
+            "examples": self.examples,
+        }
 
     def save(self, path: Path) -> None:
         """Write all that the next pass depends on."""
@@ -295,7 +303,7 @@ class _Run:
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
             for name, now in self._description().items():
                 if found["run"][name] != now:
-                    what = "other examples" if name == "examples" else f"other {name}"
+                    what = f"{'another' if name in ('seed', 'start') else 'other'} {name}"
                     raise TrainingError(
                         f"{path}: state of a fit with {what}; remove it to start anew"
                     )
@@ -322,16 +330,22 @@ def _scorer(network: FragmentNetwork) -> FragmentScorer:
     return FragmentScorer.from_arrays({n: array.copy() for n, array in _arrays(network).items()})
 
 
-def _description(examples: Sequence[Example]) -> str:
-    """Return a digest of all examples."""
+def _digest(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _contents(examples: Sequence[Example]) -> Iterator[bytes]:
+    """Yield everything that examples consist of."""
     for example in examples:
         for peaks in example.spectra:
-            digest.update(peaks.mz.tobytes() + peaks.intensity.tobytes())
-            digest.update(np.array([peaks.precursor_mz, peaks.sign]).tobytes())
+            yield peaks.mz.tobytes()
+            yield peaks.intensity.tobytes()
+            yield np.array([peaks.precursor_mz, peaks.sign]).tobytes()
         for molecule in example.molecules:
-            digest.update(molecule.to_bytes())
-    return digest.hexdigest()
+            yield molecule.to_bytes()
 
 
 def _standardise(network: FragmentNetwork, examples: Sequence[Example]) -> None:

@@ -100,8 +100,10 @@ def test_a_fit_that_was_stopped_goes_on(tmp_path: Path) -> None:
     assert arrays_equal(again, fit_scorer(examples(), SMALL))
     with pytest.raises(TrainingError, match="state of a fit with other examples"):
         fit_scorer(examples(5), SMALL, state=state)
-    with pytest.raises(TrainingError, match="state of a fit with other seed"):
+    with pytest.raises(TrainingError, match="state of a fit with another seed"):
         fit_scorer(examples(), SMALL, state=state, seed=1)
+    with pytest.raises(TrainingError, match="state of a fit with another start"):
+        fit_scorer(examples(), SMALL, state=state, start=again)
     state.write_bytes(b"nothing")
     with pytest.raises(TrainingError, match="not the state of a fit"):
         fit_scorer(examples(), SMALL, state=state)
