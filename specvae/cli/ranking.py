@@ -248,6 +248,6 @@ def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:
     InputError
         With the reasons.
     """
-    if tally.n_queries and not tally.n_ranked:
+    if not tally.n_ranked:
         named = queries if isinstance(queries, Path) else ", ".join(map(str, queries[:3]))
         raise InputError(f"{named}: warning: {tally}")

@@ -236,3 +236,17 @@ def test_truths_of_another_ion_mode_than_the_one_asked_for(folder: Path, tmp_pat
     answer = run("evaluate", folder, queries, "--ion-mode", "negative")
     assert isinstance(answer.exception, InputError)
     assert "no query is left to evaluate" in str(answer.exception)
+
+
+def test_a_file_without_a_query_is_an_error_after_all_is_written(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As survey scans alone: an empty table looks like a run that found nothing."""
+    queries = mgf(tmp_path / "q.mgf", "MSLEVEL=1\nPEPMASS=195.0877")
+    answer = run("annotate", folder, queries, "-o", tmp_path / "r.csv")
+    assert isinstance(answer.exception, InputError)
+    assert str(answer.exception) == f"{queries}: warning: 0 of 0 queries ranked"
+    assert "1 skipped: not MS level 2 (1)" in answer.stderr
+    assert (tmp_path / "r.csv").read_text(encoding="utf-8").count("\n") == 1
+    # A part of a run may have none.
+    assert run("annotate", folder, queries, "--shard", "1/2").exit_code == 0
