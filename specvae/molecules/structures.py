@@ -102,6 +102,7 @@ _OF_QUERIES = (
 )  # fmt: skip
 _FIELD_OF = {word: field for field, words in _COLUMNS.items() for word in words}
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
+_PLAIN_NAME = re.compile(r"[\w .()/-]{1,40}")
 _ASIDE = re.compile(r"\(.*?\)|\[.*?\]")  # of a column's name: ``SMILES (pH 7.3)``
 _BATCH = 1000
 _PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
@@ -614,7 +615,8 @@ def _table_cells(
         yield from _pubchem_cells(lines)
         return
     if _is_list(first_line):
-        report.note(NO_HEADER)
+        if not column_meaning(first_line.split()[0]):
+            report.note(NO_HEADER)
         yield from _smi_cells(lines)
         return
     header, rows = read_table(lines, report)
@@ -717,11 +719,18 @@ NO_HEADER = "no names of columns, read as a list of structures"
 
 
 def _is_list(line: str) -> bool:
-    """Return whether the first line of a file is a structure, and a name behind a blank or none."""
+    """Return whether the first line of a file is a structure, and a name behind a blank or none.
+
+    So is ``smiles name``, which names what blanks divide.
+    """
     text = line.split(maxsplit=1)[0] if line.strip() else ""
     if text.startswith("InChI="):
         return "\t" not in line
-    return not any(mark in line for mark in _DELIMITERS) and _is_structure(text)
+    if any(mark in line for mark in _DELIMITERS):
+        return False
+    is_plain = bool(_PLAIN_NAME.fullmatch(text.lstrip("#")))
+    is_name = is_plain and column_meaning(text) == "smiles" and not column_meaning(line)
+    return is_name or _is_structure(text)
 
 
 def _is_structure(text: str) -> bool:
@@ -967,10 +976,14 @@ def _find_columns(
     ]
     for place, spelling in enumerate(("smiles", "inchi")):
         if columns[0] == columns[1] == [-1]:
-            alike = [n for n, word in enumerate(words) if spelling in word and "key" not in word]
+            alike = [
+                n
+                for n, (name, word) in enumerate(zip(header, words, strict=True))
+                if spelling in word and "key" not in word and _PLAIN_NAME.fullmatch(name)
+            ]
             if len(alike) == 1:
                 columns[place] = alike
-                report.note(f"column {header[alike[0]][:40]} taken for {spelling}")
+                report.note(f"column {header[alike[0]]} taken for {spelling}")
     if columns[0] == columns[1] == [-1]:
         texts = (text.strip("\"'") for text in re.split(f"[{_DELIMITERS} ]", header_line.strip()))
         if any(len(text) >= _SHORTEST_STRUCTURE and _is_structure(text) for text in texts):

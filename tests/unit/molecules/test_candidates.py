@@ -789,3 +789,16 @@ def test_the_title_of_a_drawing_has_no_control_characters(write: Write) -> None:
     drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
     found = read_candidates(write(f"a\tb{drawing}$$$$\n", "x.sdf"))
     assert found.id.tolist() == ["a b"]
+
+
+def test_columns_that_blanks_divide(write: Write) -> None:
+    report = ReadReport()
+    found = read_candidates(write("SMILES  Name\nCCO  ethyl alcohol\n", "x.txt"), report)
+    assert (found.smiles.tolist(), found.name.tolist()) == (["CCO"], ["ethyl alcohol"])
+    assert not report.notes
+
+
+@pytest.mark.parametrize("text", ['[{"smiles": "CCO"}]', "<td>smiles</td>", '"a,smiles"'])
+def test_what_is_no_name_of_a_column_is_not_taken_for_one(write: Write, text: str) -> None:
+    with pytest.raises(InputError, match="no column smiles or inchi among"):
+        read_candidates(write(f"{text}\nCCO\n"))
