@@ -402,6 +402,24 @@ def known_and_unknown() -> str:
     return f"`docs/results/{path.name}`, {result['date']}.\n\n" + laboratory_tables(result)
 
 
+def with_network() -> str:
+    """Return the same figures of the program with a network that has seen none of the queries."""
+    path = RESULTS / "laboratories-network.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    kinds = result["kinds"]
+    (name,) = result["models"]
+    everything, rows = f"{name}, everything", []
+    for method in (everything, f"{name}, fingerprint"):
+        hits = (f"{100 * kind['all'][method]['hit_at_1']:.1f}" for kind in kinds.values())
+        rows.append((f"{method}, hit@1, %", *hits))
+    for lists in ("all truths listed", "half of the truths struck"):
+        promised = (kind["probabilities"][everything][lists] for kind in kinds.values())
+        errors = (f"{figures['ece']:.3f}" for figures in promised)
+        rows.append((f"expected calibration error, {lists}", *errors))
+    head = f"`docs/results/{path.name}`, {result['date']}.\n\n"
+    return head + table(("with a network", *kinds), rows)
+
+
 def merging_table() -> str:
     """Return what merging the spectra of a compound gains."""
     result = json.loads((RESULTS / "merging.json").read_text(encoding="utf-8"))
@@ -437,6 +455,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "supervision": supervision_tables,
     "probability": probability_table,
     "laboratories": known_and_unknown,
+    "with-network": with_network,
     "merging": merging_table,
     "long-lists": long_lists,
     "speed": speed_table,
