@@ -64,6 +64,13 @@ FIT_FILES = ("evidence.json", "probability.json")
     show_default=True,
     help="Largest number of queries of each kind and group.",
 )
+@click.option(
+    "--exclude",
+    type=INPUT,
+    multiple=True,
+    help="Compounds that are no queries, such as those of sets that figures are reported of "
+    "(repeatable). The library keeps their spectra.",
+)
 @models_option("Trained model (repeatable).")
 @click.option(
     "--lists",
@@ -94,6 +101,7 @@ def laboratories(
     adducts: tuple[str, ...],
     instruments: tuple[str, ...],
     n_each: int,
+    exclude: tuple[Path, ...],
     models: tuple[Path, ...],
     lists: Path | None,
     is_fit: bool,
@@ -118,14 +126,15 @@ def laboratories(
     Example:
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
+    listed = () if lists is None else tuple(lists / name for name in LIST_FILES)
     require_results(
-        *(output / name for name in (FIT_FILES if is_fit else FILES)),
-        reads=() if lists is None else (lists / name for name in LIST_FILES),
+        *(output / name for name in (FIT_FILES if is_fit else FILES)), reads=(*listed, *exclude)
     )
     paths = model_files(models)
 
     import json
 
+    from specvae.annotation.library.compounds import read_excluded
     from specvae.files import atomic_text
     from specvae_bench.files import write_result
     from specvae_bench.laboratories.comparison import Plan, compare
@@ -143,6 +152,7 @@ def laboratories(
         n_each=n_each,
         ppm=ppm,
         seed=seed,
+        excluded=read_excluded(exclude),
     )
     if is_fit:
         model = next(iter(paths.values()), None)

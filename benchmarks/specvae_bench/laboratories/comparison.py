@@ -46,7 +46,10 @@ from specvae_bench.laboratories.retention import Structures, learn_index, times_
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared; see the options of the command."""
+    """What is compared; see the options of the command.
+
+    `excluded` are first blocks of compounds that are no queries.
+    """
 
     spectra: tuple[Path, ...]
     structures: tuple[Path, ...]
@@ -57,6 +60,7 @@ class Plan:
     n_each: int
     ppm: float
     seed: int
+    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,14 @@ def read_folds(
     folds = []
     for group in plan.groups:
         chosen = choose_queries(
-            records, [group], plan.adducts, plan.instruments, plan.n_each, plan.seed, only
+            records,
+            [group],
+            plan.adducts,
+            plan.instruments,
+            plan.n_each,
+            plan.seed,
+            only,
+            plan.excluded,
         )
         queries = [fold_query(records, *row, structures, plan.ppm) for row in chosen]
         listed = list_candidates(
@@ -327,6 +338,6 @@ def _described(plan: Plan) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(plan).items()
     }
-    for name in ("spectra", "structures"):
+    for name in ("spectra", "structures", "excluded"):
         del described[name]
-    return described
+    return {**described, "n_excluded": len(plan.excluded)}

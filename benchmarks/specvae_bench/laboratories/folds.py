@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,7 @@ def choose_queries(
     n_each: int,
     seed: int,
     only: frozenset[str] | None = None,
+    excluded: Collection[str] = (),
 ) -> list[tuple[int, str, str]]:
     """Return row, group and kind of the queries: one for each compound, ordered by these.
 
@@ -102,6 +103,8 @@ def choose_queries(
         Of the draw; the choice of one group does not depend on the others.
     only
         First blocks of the compounds that may be queries; None for all.
+    excluded
+        First blocks of compounds that are no queries.
 
     Raises
     ------
@@ -117,6 +120,9 @@ def choose_queries(
     usable &= np.isin(records.adduct, list(adducts))
     if only is not None:
         usable &= np.isin(records.first_blocks, sorted(only))[records.compound]
+    allowed = np.zeros(len(records), np.bool_)
+    allowed[records.of_others(excluded)] = True
+    usable &= allowed
     chosen: list[tuple[int, str, str]] = []
     for group in groups:
         ours = records.group == group
@@ -124,7 +130,7 @@ def choose_queries(
         if not len(rows):
             raise InputError(
                 f"no query of {group!r}: no spectrum of {', '.join(adducts)} measured with "
-                f"{', '.join(instruments)}"
+                f"{', '.join(instruments)}" + (", of no excluded compound" if excluded else "")
             )
         rng = np.random.default_rng([seed, *group.encode()])
         one_each = _one_of_each(rows, records.compound, rng)

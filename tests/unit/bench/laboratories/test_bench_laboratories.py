@@ -120,6 +120,16 @@ def test_queries_are_known_known_as_another_ion_or_unknown(library: Path) -> Non
         choose_queries(records, ["Here"], ["[M+H]+"], ["GC*"], 10, 0)
 
 
+def test_excluded_compounds_are_no_queries(library: Path) -> None:
+    records = read_records([library], LABORATORY, Console())
+    chosen = choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0)
+    first, *others = (str(records.first_blocks[records.compound[row]]) for row, _, _ in chosen)
+    kept = choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0, excluded={first})
+    assert kept == chosen[1:]
+    with pytest.raises(InputError, match="of no excluded compound"):
+        choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0, excluded={first, *others})
+
+
 def test_each_compound_is_one_query(library: Path) -> None:
     records = read_records([library], LABORATORY, Console())
     chosen = choose_queries(records, ["There"], ["[M+H]+"], INSTRUMENTS, 10, 0)
