@@ -441,10 +441,10 @@ def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | st
     """Return molecules, those without their given key that stand beside another's structure.
 
     A key that was filled down a column would make one candidate of all of its rows, and two keys of
-    one structure two candidates, which nothing could tell apart. Of a column
-    that was moved or sorted without the others most keys are of other structures: some are
-    computed, and where most of these disagree, none is trusted. `molecules` has words in the place
-    of those that cannot be used.
+    one structure two candidates, which nothing could tell apart. Of a column that was moved or
+    sorted without the others most keys are of other structures: some are computed, and where most
+    of these disagree, none is trusted. `molecules` has words in the place of those that cannot be
+    used.
     """
     keyed = {id(one): one for one in molecules if isinstance(one, Molecule) and one.given_key}
     of_key: dict[str, Molecule] = {}
@@ -594,23 +594,26 @@ def _kind_of(path: Path) -> str:
 
 
 def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:
+    may_be_header = True
     for number, line in enumerate(stream, start=1):
         smiles, _, name = line.strip().replace("\t", " ").partition(" ")
-        is_header = number == 1 and column_meaning(smiles) == "smiles"
-        if smiles and not smiles.startswith("#") and not is_header:
+        if not smiles or smiles.startswith("#"):
+            continue
+        if not (may_be_header and column_meaning(smiles) == "smiles"):
             yield number, Cells(smiles, name=_EXTENSION.sub("", name.strip(), count=1))
+        may_be_header = False
 
 
 def _table_cells(
     path: Path, stream: Iterator[str], report: ReadReport
 ) -> Iterator[tuple[int, Cells]]:
-    leading: list[str] = []
-    for line in stream:
-        leading.append(line)
-        if line.strip():
+    first_line, n_before = "", 0
+    for first_line in stream:
+        if not _is_preface(first_line):
             break
-    lines = itertools.chain(leading, stream)
-    first_line = leading[-1] if leading else ""
+        n_before += 1
+    # Rows keep their numbers.
+    lines = itertools.chain(itertools.repeat("\n", n_before), [first_line], stream)
     if _cells_without_header(first_line):
         yield from _pubchem_cells(lines)
         return
@@ -644,10 +647,8 @@ def _with_whole_inchi(
         n_more = len(row) - n_columns
         for place in places:
             if n_more > 0 and place >= 0 and row[place].lstrip("\"'").startswith("InChI="):
-                text = delimiter.join(row[place : place + n_more + 1])
-                with quiet_rdkit():
-                    is_whole = Chem.MolFromInchi(text) is not None  # type: ignore[no-untyped-call]
-                if is_whole:
+                text = delimiter.join(row[place : place + n_more + 1]).strip("\"'")
+                if _is_inchi(text):
                     row[place : place + n_more + 1] = [text]
                     report.note(INCHI_JOINED)
                     break
@@ -723,14 +724,21 @@ def _is_list(line: str) -> bool:
 
     So is ``smiles name``, which names what blanks divide.
     """
-    text = line.split(maxsplit=1)[0] if line.strip() else ""
+    text, *others = line.split() or [""]
     if text.startswith("InChI="):
-        return "\t" not in line
+        return "\t" not in line and _is_inchi(text)  # not with further cells behind a comma
     if any(mark in line for mark in _DELIMITERS):
         return False
+    meanings = set(map(column_meaning, others))
     is_plain = bool(_PLAIN_NAME.fullmatch(text.lstrip("#")))
-    is_name = is_plain and column_meaning(text) == "smiles" and not column_meaning(line)
-    return is_name or _is_structure(text)
+    if is_plain and column_meaning(text) == "smiles" and not column_meaning(line):
+        return meanings <= {"", "name", "id"}
+    return _is_structure(text) and "smiles" not in meanings  # no header, as is "NO SMILES"
+
+
+def _is_inchi(text: str) -> bool:
+    with quiet_rdkit():
+        return Chem.MolFromInchi(text) is not None  # type: ignore[no-untyped-call]
 
 
 def _is_structure(text: str) -> bool:
@@ -974,6 +982,11 @@ def _find_columns(
         [words.index(name) for name in spellings if name in words] or [-1]
         for spellings in _COLUMNS.values()
     ]
+    if len(header) == 1 and len(set(map(column_meaning, header_line.split())) - {""}) > 1:
+        raise InputError(
+            f"{path}: blanks between the names of columns ({header_line.strip()[:60]}); wanted "
+            "commas or tabs"
+        )
     for place, spelling in enumerate(("smiles", "inchi")):
         if columns[0] == columns[1] == [-1]:
             alike = [

@@ -749,34 +749,32 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
     A comment counts where no line of the record gives the field.
     """
     fields: dict[str, str] = {}
-    metadata: dict[str, str] = {}
-    repeated: dict[str, list[str]] = {}
+    metadata: dict[str, list[str]] = {}
     comments: list[str] = []
+    of_several_meanings: list[tuple[str, str]] = []
     notes: list[str] = []
     for key, value in pairs:
         name = field_of(key)
         if name is None or name == "comments" or name in _ALSO_METADATA:
-            if key in metadata:
-                repeated.setdefault(key, [metadata[key]]).append(value)
-            else:
-                metadata[key] = value
+            metadata.setdefault(key, []).append(value)
         if name is None:
             continue
         if name == "comments":
             comments.append(value)
         elif name == "synonym":
             _add_tag(fields, value, notes)
+        elif name in _BY_SHAPE:
+            of_several_meanings.append((name, value))
         elif name == "ms_level" and parse_ms_level(value) is None:
-            metadata[key] = value  # "Spectrum_type: Centroid" is no level
+            metadata.setdefault(key, []).append(value)  # "Spectrum_type: Centroid" is no level
         else:
             _keep_value(fields, name, key, value, notes)
-    for key, values in repeated.items():
-        metadata[key] = "\n".join(values)
-    _sort_by_shape(fields)
+    _sort_by_shape(fields, of_several_meanings)
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
-    return Record(fields, metadata, tuple(notes))
+    texts = {key: "\n".join(values) for key, values in metadata.items()}
+    return Record(fields, texts, tuple(notes))
 
 
 def _reads_as_precursor(text: str) -> bool:
@@ -791,7 +789,8 @@ def _reads_as_species(text: str) -> bool:
 
 
 def _reads_as_mode(text: str) -> bool:
-    return parse_ion_mode(text) is not None
+    # Under such a key a bare number may count anything.
+    return not text.strip().isdigit() and parse_ion_mode(text) is not None
 
 
 # Keys that hold different things in different files: what they may hold, told by its shape.
@@ -807,14 +806,12 @@ _ALSO_METADATA = frozenset(
 ) | frozenset(_BY_SHAPE)
 
 
-def _sort_by_shape(fields: dict[str, str]) -> None:
-    """Put what stands under a key of several meanings where it belongs, if that is free."""
-    for name, meanings in _BY_SHAPE.items():
-        text = fields.pop(name, "")
-        for field, reads in meanings:
-            if field not in fields and reads(text):
-                fields[field] = text
-                break
+def _sort_by_shape(fields: dict[str, str], found: Iterable[tuple[str, str]]) -> None:
+    """Put what stands under keys of several meanings where it belongs, if that is free."""
+    for name, text in found:
+        field = next((field for field, reads in _BY_SHAPE[name] if reads(text)), None)
+        if field is not None:
+            _keep_first(fields, field, text)
 
 
 # Numbers of the tags that NIST's programs write as synonyms: "Synon: $:03[M+H]+".

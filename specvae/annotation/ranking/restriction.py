@@ -17,8 +17,9 @@ from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidates import CandidateSet
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
+# "[C6H5O7]3-", "C6H5O7 3-", "C6H5O7-3": a number behind a blank is no more of oxygen.
+_OF_ION = re.compile(r"\[(.+)\]\s*\d*[+-]\d*|(.+?)(?:(?<=\d)\s+\d+)?\s*[+-]\d*")
 # Those who name hydrogen mean deuterium and tritium too.
-_OF_ION = re.compile(r"\[?([A-Za-z0-9]+)\]?\d*[+-]\d*")
 _OTHER_NAMES = {"D": "H", "T": "H"}
 
 
@@ -79,10 +80,9 @@ class Restriction:
 
 
 def _parsed(option: str, given: str) -> tuple[tuple[str, int], ...]:
-    # Blanks, a list of symbols, and a charge, which no formula is told apart by.
-    text = re.sub(r"[\s,;]", "", given)
-    if charged := _OF_ION.fullmatch(text):
-        text = charged[1]
+    # A charge, which no formula is told apart by, blanks, and what divides a list of symbols.
+    charged = _OF_ION.fullmatch(given.strip())
+    text = re.sub(r"[\s,;]", "", given if charged is None else charged[1] or charged[2])
     found = _counted(text)
     unknown = [name for name, _ in found if name not in ISOTOPE_MASSES]
     if not found or unknown or not re.fullmatch(rf"({_TERM.pattern})+", text):

@@ -207,7 +207,12 @@ def test_a_field_that_no_query_states_merges_nothing_and_says_so(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--formula", "C8H10N4O2+"), ("--formula", "[C8 H10 N4 O2]2+"), ("--elements", "C,H, N;O")],
+    [
+        ("--formula", "C8H10N4O2+"),
+        ("--formula", "[C8 H10 N4 O2]2+"),
+        ("--formula", "C8H10N4O2 2+"),
+        ("--elements", "C,H, N;O"),
+    ],
 )
 def test_spellings_of_formulas_and_elements(
     folder: Path, tmp_path: Path, option: str, value: str

@@ -802,3 +802,48 @@ def test_columns_that_blanks_divide(write: Write) -> None:
 def test_what_is_no_name_of_a_column_is_not_taken_for_one(write: Write, text: str) -> None:
     with pytest.raises(InputError, match="no column smiles or inchi among"):
         read_candidates(write(f"{text}\nCCO\n"))
+
+
+@pytest.mark.parametrize(
+    "header", ["smiles query_id", "smiles inchikey", "name smiles", "query_id scan smiles"]
+)
+def test_columns_that_blanks_divide_and_no_list_has_are_refused(write: Write, header: str) -> None:
+    """What names a query would else be the name of a candidate of all queries."""
+    with pytest.raises(InputError, match="blanks between the names of columns"):
+        read_candidates(write(f"{header}\nCCO q1\n", "x.txt"))
+
+
+def test_the_name_of_a_column_is_no_structure_beside_one_of_smiles(write: Write) -> None:
+    report = ReadReport()
+    found = list(structures.read_cells(write("NO SMILES\n1 CCO\n", "x.txt"), report))
+    assert [line for line, _ in found] == [2]
+    assert structures.NO_HEADER not in report.notes
+
+
+@pytest.mark.parametrize("header", ["", "smiles name\n"])
+def test_a_comment_before_a_list(write: Write, header: str) -> None:
+    text = f"# of the laboratory\n\n{header}CCO ethanol\nCCC propane\n"
+    found = list(structures.read_cells(write(text, "x.txt"), ReadReport()))
+    n_before = 2 + bool(header)
+    assert [line for line, _ in found] == [n_before + 1, n_before + 2]
+    assert [cells.name for _, cells in found] == ["ethanol", "propane"]
+
+
+def test_an_inchi_with_further_cells_and_no_names_of_columns(write: Write) -> None:
+    with pytest.raises(InputError, match="its first line is a structure; wanted names of columns"):
+        read_candidates(write("InChI=1S/CH4/h1H4,methane\n"))
+
+
+@pytest.mark.parametrize(
+    ("before", "mark", "inchi"),
+    [
+        ("# made by a program\n", ";", "InChI=1S/C2H4O2.Na/c1-2(3)4;/h1H3,(H,3,4);/q;+1/p-1"),
+        ("", ",", "'InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3'"),
+    ],
+)
+def test_an_inchi_is_joined_by_the_mark_of_its_own_table(
+    write: Write, before: str, mark: str, inchi: str
+) -> None:
+    report = ReadReport()
+    found = read_candidates(write(f"{before}id{mark}inchi\n1{mark}{inchi}\n"), report)
+    assert (found.id.tolist(), report.notes[structures.INCHI_JOINED]) == (["1"], 1)

@@ -433,10 +433,19 @@ def test_keys_of_the_precursor(tmp_path: Path, key: str) -> None:
 
 
 def test_what_a_key_of_several_meanings_says_and_nobody_understands(tmp_path: Path) -> None:
-    lines = ("IONIZATION=ESI", "IONMODE=negative", "PRECURSOR_ION=base peak")
+    lines = ("IONIZATION=ESI", "MODE=0", "IONMODE=positive", "PRECURSOR_ION=base peak")
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
-    assert (spectrum.ion_mode, spectrum.precursor_mz, spectrum.notes) == ("negative", 181.07, ())
-    assert spectrum.metadata == {"IONIZATION": "ESI", "PRECURSOR_ION": "base peak"}
+    assert (spectrum.ion_mode, spectrum.precursor_mz, spectrum.notes) == ("positive", 181.07, ())
+    said = {"IONIZATION": "ESI", "MODE": "0", "PRECURSOR_ION": "base peak"}
+    assert spectrum.metadata == said
+
+
+def test_two_keys_of_several_meanings(tmp_path: Path) -> None:
+    lines = ("IONIZATION=ESI", "MODE=negative", "PRECURSOR_ION=[M-H]-", "PRECURSOR_MASS=181.07")
+    record = mgf_record("a", *lines).replace("PEPMASS=181.07", "PEPMASS=0")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert (spectrum.ion_mode, spectrum.adduct) == ("negative", "[M-H]-")
+    assert spectrum.precursor_mz == 181.07
 
 
 def test_energies_in_two_keys(tmp_path: Path) -> None:
