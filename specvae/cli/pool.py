@@ -17,7 +17,8 @@ from specvae.cli.options import (
     scheduler_option,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs, skips_path, suffix_format, write_skips
+from specvae.cli.outputs import require_outputs, skips_path, write_skips
+from specvae.errors import InputError
 from specvae.files import is_pool
 
 _PURPOSE = "compute fingerprints"
@@ -80,9 +81,8 @@ def build(
         {"STRUCTURES": structures},
         {"--output": output, "its list of skips": skips_path(output)},
     )
-    suffix_format(output, ("h5", "hdf5"))
     if not is_pool(output):
-        raise click.UsageError(f"{output}: wanted a name that ends in .h5, by which it is known")
+        raise InputError(f"{output}: wanted a name that ends in .h5, by which pools are known")
     engine = engine_of(scheduler, _PURPOSE)
 
     from specvae.molecules.candidates import CandidatePool
@@ -108,7 +108,7 @@ def build(
         n_again = built.info().get("n_duplicates", 0)
     if n_again:
         console.log(
-            f"rows of a compound that an earlier one is of, identifiers added to that: {n_again:,}"
+            f"rows that repeat an earlier row's compound, which has their identifiers: {n_again:,}"
         )
     click.echo(f"{n:,} structures in {output}")
 

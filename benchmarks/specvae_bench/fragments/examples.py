@@ -15,6 +15,7 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import read_many, usable_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError, StructureError
+from specvae.files import is_pool
 from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
@@ -120,7 +121,7 @@ def opened(
     with ExitStack() as stack:
         yield [
             stack.enter_context(CandidatePool.open(path))
-            if path.suffix == ".h5"
+            if is_pool(path)
             else read_candidates(path, ReadReport(), n_jobs, screen=MassScreen(masses, ppm))
             for path in structures
         ]
