@@ -1009,5 +1009,5 @@ def _find_columns(
     if columns[-1] == [-1] and (
         named := [n for n, w in zip(header, words, strict=True) if w in _OF_QUERIES]
     ):
-        report.note(f"column {named[0]} not used: whose candidates rows are is for query_id to say")
+        report.note(f"column {named[0]} not used: only query_id says whose candidates rows are")
     return columns

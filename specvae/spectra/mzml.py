@@ -365,10 +365,11 @@ def _mzml_energy(activation: _Terms) -> str | None:
     percent, energy = activation.number(_PERCENT), activation.number(_ENERGY)
     if percent is not None:
         return f"{percent:g} NCE"
+    unit = "NCE" if "percent" in map(activation.unit, (_ENERGY, _RAMP_START)) else "eV"
     if energy is not None:
-        return f"{energy:g} {'NCE' if activation.unit(_ENERGY) == 'percent' else 'eV'}"
+        return f"{energy:g} {unit}"
     start, end = activation.number(_RAMP_START), activation.number(_RAMP_END)
-    return None if start is None or end is None else f"ramp {start:g}-{end:g} eV"
+    return None if start is None or end is None else f"ramp {start:g}-{end:g} {unit}"
 
 
 def _selected_mz(ion: _Terms) -> float | None:

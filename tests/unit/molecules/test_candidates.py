@@ -778,7 +778,7 @@ def test_a_column_that_may_name_queries_is_noted(write: Write) -> None:
     report = ReadReport()
     assert not read_candidates(write("Feature_ID,smiles\n7,CCO\n"), report).has_query_ids
     assert list(report.notes) == [
-        "column feature_id not used: whose candidates rows are is for query_id to say"
+        "column feature_id not used: only query_id says whose candidates rows are"
     ]
     report = ReadReport()
     assert read_candidates(write("query_id,feature_id,smiles\nq,7,CCO\n"), report).has_query_ids

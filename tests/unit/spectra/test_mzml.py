@@ -246,6 +246,7 @@ def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[s
         (term("1000045", 35, "percent"), None, 35.0),
         (term("1000138", 35), None, 35.0),
         (term("1002013", 20) + term("1002014", 45), 32.5, None),
+        (term("1002013", 20, "percent") + term("1002014", 45, "percent"), None, 32.5),
     ],
 )
 def test_energies(tmp_path: Path, terms: str, ev: float | None, nce: float | None) -> None:
