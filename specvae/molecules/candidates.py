@@ -242,9 +242,10 @@ class CandidateSet:
             return self
         in_order = sorted(groups.values(), key=itemgetter(0))
         kept = self.select(np.array([same[0] for same in in_order], np.intp))
-        for place, (first, *others) in enumerate(in_order):
-            alike = np.abs(self.exact_mass[others] - self.exact_mass[first]) < _SAME_MASS
-            same = [first, *(row for row, is_same in zip(others, alike, strict=True) if is_same)]
+        masses = self.exact_mass.tolist()
+        for place, rows_of_block in enumerate(in_order):
+            first = rows_of_block[0]
+            same = [row for row in rows_of_block if abs(masses[row] - masses[first]) < _SAME_MASS]
             if len(same) > 1:
                 kept.name[place] = first_text(self.name[row] for row in same)
                 kept.id[place] = joined_ids(self.id[row] for row in same)
