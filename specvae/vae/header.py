@@ -149,7 +149,8 @@ def read_table(path: Path) -> tuple[dict[str, Any], int]:
             first = stream.read(1)
             if start.startswith(b"PK\x03\x04"):
                 raise CheckpointError(
-                    f"{path}: an archive; unpack the model first, as 'specvae download model' does"
+                    f"{path}: not a specvae checkpoint, but an archive; a packed model is unpacked "
+                    "first, as 'specvae download model' does"
                 )
             if length > _MAX_TABLE_BYTES or (first and first != b"{"):
                 raise CheckpointError(f"{path}: not a specvae checkpoint (no safetensors file)")

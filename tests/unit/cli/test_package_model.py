@@ -96,5 +96,8 @@ def test_a_card_stays_a_table_whatever_a_record_says(demo_model: Path) -> None:
 
 def test_a_packed_model_says_that_it_must_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "m.zip").write_bytes(b"PK\x03\x04" + b"\0" * 100)
-    with pytest.raises(CheckpointError, match=r"m\.zip: an archive; unpack the model first"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"m\.zip: not a specvae .* an archive; a packed model is unpacked first",
+    ):
         read_header(tmp_path / "m.zip")
