@@ -145,7 +145,7 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
         ) as error:
             raise InputError(
                 f"{path}: no whole part of a run, wanted what 'specvae annotate --shard' writes "
-                f"({error or type(error).__name__})"
+                f"({error})"
             ) from None
         headers.append(header)
         placed.extend(found)
