@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -223,11 +224,14 @@ class Precursor(NamedTuple):
         The charge that stands behind m/z and intensity (MGF's PEPMASS), as found.
     notes
         What had to be decided.
+    species
+        The ion species that stands beside the m/z, as found.
     """
 
     mz: float | None
     charge: str | None = None
     notes: tuple[str, ...] = ()
+    species: str | None = None
 
 
 _MOST_PRECURSORS = 4  # more numbers are a list of peaks
@@ -238,6 +242,9 @@ _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
 _TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
 _ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
 _CHARGES_BEHIND = re.compile(rf"(?<=\d)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
+# Words that may be an ion species: they hold an M, and signs or brackets.
+_SPECIES_BESIDE = re.compile(r"\(?\[\d?M[^\[\]]*\][\d+-]*\)?|[^\s;,|]*M[^\s;,|]*")
+_BRACKETED_M = re.compile(r"\[\d?M[^\[\]]*\][\d+-]*")
 _COUNT_BEHIND = re.compile(r"^(\S+\s+\S+)\s+(\d{1,2})$")
 _WITH_THOUSANDS = re.compile(
     "^([1-9])[\\s,'\N{RIGHT SINGLE QUOTATION MARK}](\\d{3}(?:\\.\\d+)?)(?=\\s|$)"
@@ -248,7 +255,8 @@ _WITH_THOUSANDS = re.compile(
 def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     """Read the field of the precursor m/z, which may hold more than one number.
 
-    ``70.04 31836872 1+`` is m/z, intensity and charge (MGF). In ``866.59/792.13`` the first is the
+    ``70.04 31836872 1+`` is m/z, intensity and charge (MGF), and an ion species may stand beside
+    them: ``195.0877 [M+H]+``. In ``866.59/792.13`` the first is the
     ion of the intact molecule, the rest are the stages of an MSn experiment; of that and of other
     short lists the first is taken, with a note. ``1 181.07`` has a thousands separator. Empty,
     ``N/A`` and 0 mean that there is none.
@@ -272,6 +280,7 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     body = _plain_mz(plain_signs(whole)) if len(whole) <= _LONGEST_VALUE else ""
     charge: str | None = None
     notes: tuple[str, ...] = ()
+    body, species = _split_species(body)
     if len(whole) > _LONGEST_VALUE:
         raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}, wanted one number")
     if (match := _WITH_THOUSANDS.match(body)) is not None:
@@ -305,7 +314,19 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
         or (len(numbers) == 2 and _look_alike(*numbers, is_pepmass=is_pepmass))
     ):
         notes = (*notes, Note.FIRST_PRECURSOR.about(whole))
-    return Precursor(value or None, charge, notes)
+    return Precursor(value or None, charge, notes, species)
+
+
+def _split_species(text: str) -> tuple[str, str | None]:
+    """Return the field of a precursor without the ion species in it, and that species."""
+    for match in _SPECIES_BESIDE.finditer(text):
+        word = match.group()
+        for bare in (word, word.strip("()")):
+            is_marked = "+" in bare or "-" in bare
+            if _BRACKETED_M.fullmatch(bare) or (is_marked and parse_adduct(bare) is not None):
+                rest = f"{text[: match.start()]} {text[match.end() :]}"
+                return rest.strip(" \t;,|()"), bare
+    return text, None
 
 
 def _plain_mz(text: str) -> str:
@@ -770,11 +791,23 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
         else:
             _keep_value(fields, name, key, value, notes)
     _sort_by_shape(fields, of_several_meanings)
+    _add_species_of_precursor(fields, notes)
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
     texts = {key: "\n".join(values) for key, values in metadata.items()}
     return Record(fields, texts, tuple(notes))
+
+
+def _add_species_of_precursor(fields: dict[str, str], notes: list[str]) -> None:
+    """Add the ion species that stands beside the precursor m/z; a field of its own goes before."""
+    text = fields.get("precursor_mz")
+    if text is None or "M" not in text:
+        return
+    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+        species = parse_precursor(text).species
+        if species is not None:
+            _keep_species(fields, species, notes)
 
 
 def _reads_as_precursor(text: str) -> bool:

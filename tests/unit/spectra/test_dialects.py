@@ -197,7 +197,7 @@ def test_of_several_precursors_the_first_is_taken_with_a_note(text: str, mz: flo
 
 @pytest.mark.parametrize("text", ["195.0877 31836872", "195.0877 12345.6", "195.0877 Da"])
 def test_an_intensity_beside_the_precursor_needs_no_note(text: str) -> None:
-    assert parse_precursor(text) == (195.0877, None, ())
+    assert parse_precursor(text) == (195.0877, None, (), None)
 
 
 @pytest.mark.parametrize("text", ["1 181.07", "1\u00a0181.07", "1\u202f181.07", "1,181.07"])

@@ -234,6 +234,38 @@ def test_charges_behind_a_precursor(text: str, charge: str) -> None:
     assert parse_precursor(text).charge == charge
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("195.0877 [M+Na]+", "[M+Na]+"),
+        ("195.0877 1000 [M+Na]+ 1+", "[M+Na]+"),
+        ("195.0877 [M + Na]+", "[M+Na]+"),
+        ("195.0877, M+Na", "[M+Na]+"),
+        ("195.0877 ([M-H]-)", "[M-H]-"),
+        ("195.0877 (M+Na)+", "[M+Na]+"),
+        ("[M+Na]+ 195.0877", "[M+Na]+"),
+        ("195.0877 [M+Xy]+", "[M+Xy]+"),  # not known, which the status says
+        ("195.0877 MS2", None),
+    ],
+)
+def test_an_ion_species_beside_the_precursor(text: str, name: str | None, tmp_path: Path) -> None:
+    for file_name, content in (
+        ("x.mgf", mgf_record("a").replace("PEPMASS=181.07", f"PEPMASS={text}")),
+        ("x.msp", msp_record("a").replace("PrecursorMZ: 181.07", f"PrecursorMZ: {text}")),
+    ):
+        (spectrum,), _, _ = read_bytes(tmp_path, file_name, content)
+        assert (spectrum.precursor_mz, spectrum.adduct) == (195.0877, name)
+        assert spectrum.notes == ()
+
+
+def test_a_field_of_the_ion_species_goes_before_one_beside_the_precursor(tmp_path: Path) -> None:
+    line = "PEPMASS=195.0877 [M+H]+\nADDUCT=[M+Na]+"
+    content = mgf_record("a").replace("PEPMASS=181.07", line)
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert spectrum.adduct == "[M+Na]+"
+    assert spectrum.notes == ("first of several ion species taken ([M+Na]+, [M+H]+)",)
+
+
 def test_a_second_number_is_an_intensity_in_pepmass_alone(tmp_path: Path) -> None:
     line = "195.0877 391.2"
     content = mgf_record("a").replace("PEPMASS=181.07", f"PEPMASS={line}")
@@ -371,7 +403,7 @@ def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
 
 
 def test_a_precursor_with_a_mark_behind_it_is_one() -> None:
-    assert parse_precursor("195.0877;") == (195.0877, None, ())
+    assert parse_precursor("195.0877;") == (195.0877, None, (), None)
 
 
 def test_two_fields_of_the_ion_species_that_differ(tmp_path: Path) -> None:
