@@ -271,7 +271,7 @@ def load(path: str | Path, device: str = "auto") -> Model:
 
 
 def read_spectra(path: str | Path) -> list[Spectrum]:
-    """Read a file of spectra: MSP, MGF, mzML, mzXML or MassBank, also compressed by gzip.
+    """Read a file of spectra: MSP, MGF, mzML, mzXML or MassBank, also compressed.
 
     Records that cannot be read are left out, and counted in a warning of the log ``specvae.face``.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import codecs
 import errno
-import gzip
 import hashlib
 import math
 import os
@@ -18,11 +17,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, TextIO
 
 from specvae.errors import InputError
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _SOURCES: dict[str, str] = {}
 """Stored copy of what a pipe brought -> what the user calls it."""
 
@@ -98,15 +96,6 @@ _HDF5_CAUSE = re.compile(r"errno = (\d+), error message = '([^']*)'")
 def is_pool(path: Path) -> bool:
     """Return whether a file of structures is a pool (HDF5) and no table, by its name."""
     return path.suffix.lower() in (".h5", ".hdf5")
-
-
-def open_unpacked(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, decompressing gzip whatever the file is called."""
-    stream = path.open("rb")
-    if stream.peek(2)[:2] != _GZIP_MAGIC:
-        return stream
-    stream.close()
-    return cast("BinaryIO", gzip.open(path, "rb"))
 
 
 AS_WINDOWS_TEXT = "specvae.windows-1252"

@@ -16,6 +16,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import is_pool, with_sources
+from specvae.packed import unpacked_name
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _described(path: Path) -> Lines:
     try:
         kind = sniff_format(path)
     except InputError:
-        if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
+        if not unpacked_name(path).endswith(_TABLES):
             raise
         return _truths(path) or _candidates(path)
     return _spectra(path, _FORMATS[kind])

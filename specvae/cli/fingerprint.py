@@ -46,10 +46,10 @@ def fingerprint(
 ) -> None:
     """Compute fingerprints of molecules.
 
-    MOLECULES is a .smi (SMILES, then a name), .csv or .tsv (column smiles or inchi), also .gz. The
-    CSV has columns id, smiles, inchikey and fingerprint (a 0 or 1 for each bit); HDF5 holds the
-    data sets id, smiles, inchikey and fingerprint (n, n_bytes), eight bits to a byte, the lowest
-    first, and the layout's name and version as attributes.
+    MOLECULES is a .smi (SMILES, then a name), .csv or .tsv (column smiles or inchi), also .gz, .bz2
+    or .xz. The CSV has columns id, smiles, inchikey and fingerprint (a 0 or 1 for each bit); HDF5
+    holds the data sets id, smiles, inchikey and fingerprint (n, n_bytes), eight bits to a byte,
+    the lowest first, and the layout's name and version as attributes.
 
     \b
     Example:

@@ -37,7 +37,7 @@ def library() -> None:
 @settings_options
 @verbosity
 def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: bool) -> None:
-    """Encode the spectra of .msp, .mgf, .mzML, .mzXML or MassBank files, also .gz.
+    """Encode the spectra of .msp, .mgf, .mzML, .mzXML or MassBank files, also .gz, .bz2 or .xz.
 
     A spectrum is used if it is of MS level 2 and has a structure that fits its precursor m/z. The
     others are counted, and listed beside the output.

@@ -16,6 +16,7 @@ import click
 from specvae.cli.console import TerminalText
 from specvae.errors import InputError
 from specvae.files import atomic_text
+from specvae.packed import PACKED_SUFFIXES
 from specvae.report import ReadReport
 
 CONFIG_PATH = "specvae.config_path"
@@ -28,8 +29,8 @@ FIGURE_FORMATS = ("png", "pdf", "svg")
 # Suffixes that promise a format: a file of another one under such a name is taken for broken.
 _PROMISING = frozenset((
     "csv", "tsv", "jsonl", "json", "mztab", "parquet", "feather", "h5", "hdf5", "npy", "npz", "pkl",
-    "xlsx", "xls", "ods", "db", "sqlite", "zip", "gz", "html", "htm", "xml", "pdf", "png", "svg",
-    "eps", "jpg", "jpeg", "tif", "tiff", "gif", "webp",
+    "xlsx", "xls", "ods", "db", "sqlite", "zip", "gz", "bz2", "xz", "html", "htm", "xml", "pdf",
+    "png", "svg", "eps", "jpg", "jpeg", "tif", "tiff", "gif", "webp",
 ))  # fmt: skip
 
 Paths = Mapping[str, Path | Iterable[Path] | None]
@@ -145,7 +146,7 @@ def format_of(path: Path | None, chosen: str | None = None) -> str:
     InputError
         If the suffix promises another format and none was chosen, or compression.
     """
-    if chosen is None or (path is not None and path.suffix.lower() == ".gz"):
+    if chosen is None or (path is not None and path.suffix.lower() in PACKED_SUFFIXES):
         return suffix_format(path, TABLE_FORMATS)
     return chosen
 

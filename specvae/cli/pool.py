@@ -63,7 +63,7 @@ def build(
     jobs: int | None,
     strict: bool,
 ) -> None:
-    """Build a pool from .csv, .tsv, .smi or .sdf files of structures, also .gz.
+    """Build a pool from .csv, .tsv, .smi or .sdf files of structures, also .gz, .bz2 or .xz.
 
     Columns may have the names that PubChem, COCONUT, HMDB and MetFrag use; PubChem's list
     CID-SMILES.gz is read as it is. Of structures that differ only in stereochemistry, the first is

@@ -29,6 +29,7 @@ from specvae.cli.options import (
 from specvae.errors import InputError
 from specvae.files import is_pool
 from specvae.molecules.workers import end_waiting, start_ahead
+from specvae.packed import PACKED_SUFFIXES, unpacked_name
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
@@ -45,7 +46,7 @@ LOADED_AHEAD = (
 
 _LONG_BYTES = 1_000_000  # of some ten thousand rows
 _SPECTRA = (".msp", ".mgf", ".mzml", ".mzxml")
-"""Names of the files of a folder that are taken for spectra, in lower case and without .gz."""
+"""Names of the files of a folder that are taken for spectra, in lower case and unpacked."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,10 @@ def _is_long(path: Path) -> bool:
         n_bytes = path.stat().st_size
     except OSError:
         return False
-    return not is_pool(path) and n_bytes * (4 if path.suffix == ".gz" else 1) > _LONG_BYTES
+    return (
+        not is_pool(path)
+        and n_bytes * (4 if path.suffix.lower() in PACKED_SUFFIXES else 1) > _LONG_BYTES
+    )
 
 
 def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -236,8 +240,8 @@ def spectra_files(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _is_spectra(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(_SPECTRA) and path.is_file() and not path.name.startswith(".")
+    is_shown = path.is_file() and not path.name.startswith(".")
+    return is_shown and unpacked_name(path).endswith(_SPECTRA)
 
 
 def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:

@@ -29,7 +29,7 @@ from specvae.vae.kinds import MODEL_KINDS
     type=INPUT_FILE,
     multiple=True,
     required=True,
-    help="Spectral library with structures: .msp .mgf .mzML .mzXML, also .gz (repeatable).",
+    help="Spectral library with structures: .msp .mgf .mzML .mzXML, also packed (repeatable).",
 )
 @click.option(
     "-o",

@@ -1,14 +1,12 @@
-"""Files of structures: CSV, TSV, SMI and SDF, plain or gzip-compressed, read row by row."""
+"""Files of structures: CSV, TSV, SMI and SDF, plain or compressed, read row by row."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import itertools
 import re
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 from rdkit import Chem
 
 from specvae.errors import InputError, StructureError
-from specvae.files import AS_WINDOWS_TEXT, open_unpacked
+from specvae.files import AS_WINDOWS_TEXT
 from specvae.limits import limits
 from specvae.molecules.molecule import (
     KEY_OF_ANOTHER,
@@ -32,6 +30,7 @@ from specvae.molecules.molecule import (
 )
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
+from specvae.packed import PACKED_SUFFIXES, UNPACKING_ERRORS, open_unpacked, unpacked_name
 from specvae.report import ReadReport, Reason
 
 if TYPE_CHECKING:  # processes that parse need no Numba
@@ -50,7 +49,7 @@ _OF_DRAWINGS = re.compile(r".*V[23]000\s*")  # the fourth line of an SD file
 # What else tables come in, by suffix, and what to do with it.
 _OTHER_FILES = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "a workbook: save its sheet as CSV"),
-    **dict.fromkeys((".zip", ".bz2", ".xz", ".7z", ".zst"), "an archive: unpack it, or use gzip"),
+    **dict.fromkeys((".zip", ".7z", ".zst"), "an archive: unpack it, or use gzip, bzip2 or xz"),
     **dict.fromkeys((".json", ".jsonl", ".parquet", ".feather"), "no table of text: write a CSV"),
 }
 # A quoted cell may hold line breaks, but a mark that is never closed must not swallow the file.
@@ -183,7 +182,7 @@ class _ShortLines(io.TextIOWrapper):
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file for reading, unpacked if it is gzip-compressed, without a byte order mark.
+    """Open a text file for reading, unpacked if it is compressed, without a byte order mark.
 
     Raises
     ------
@@ -208,8 +207,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, where a file is wanted") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"{path}: the gzip file is damaged or cut off") from None
+    except UNPACKING_ERRORS:
+        raise InputError(f"{path}: the compressed file is damaged or cut off") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -579,7 +578,7 @@ def _kind_of(path: Path) -> str:
 
     PubChem's lists of all compounds have no suffix: ``CID-SMILES.gz``.
     """
-    name = path.name.lower().removesuffix(".gz")
+    name = unpacked_name(path)
     if name.endswith(_SMI_SUFFIXES):
         return "smi"
     if name.endswith(_SDF_SUFFIXES):
@@ -589,8 +588,9 @@ def _kind_of(path: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path}: a folder, where a file is wanted")
     wanted = ", ".join((*_SMI_SUFFIXES[:1], *_TABLE_SUFFIXES[:2], *_SDF_SUFFIXES[:1]))
+    also = ", ".join(PACKED_SUFFIXES)
     found = _OTHER_FILES.get(path.suffix.lower(), "not known by its suffix")
-    raise InputError(f"{path}: {found}; {wanted} (also .gz) are wanted")
+    raise InputError(f"{path}: {found}; {wanted} (also {also}) are wanted")
 
 
 def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
-from specvae.files import AS_WINDOWS_TEXT, open_unpacked
+from specvae.files import AS_WINDOWS_TEXT
 from specvae.limits import limits
+from specvae.packed import UNPACKING_ERRORS, open_unpacked, packing_of, unpacked_name
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ": "compressed by xz",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
-    b"\x1f\x8b": "compressed by gzip twice",
 }
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -34,12 +30,10 @@ _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
 _XML_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(mzML|mzXML|msRun)")  # with any prefix
 _WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
-TRUNCATION_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
-"""What a gzip stream raises where it is cut off or damaged."""
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, decompressing gzip whatever the file is called.
+    """Open a file for reading bytes, decompressed whatever the file is called.
 
     Raises
     ------
@@ -70,7 +64,7 @@ def read_head(path: Path) -> tuple[bytes, bool]:
         try:
             while len(head) < _HEAD_BYTES and (piece := read_piece(stream, _HEAD_BYTES)):
                 head += piece
-        except TRUNCATION_ERRORS:
+        except UNPACKING_ERRORS:
             truncated = True
     if not head.strip() and not truncated:
         raise InputError(f"{path}: is empty")
@@ -79,7 +73,7 @@ def read_head(path: Path) -> tuple[bytes, bool]:
 
 def read_piece(stream: BinaryIO, size: int = _CHUNK_BYTES) -> bytes:
     """Return some bytes of a stream, none at its end."""
-    # Unlike read(), read1() hands over what it has before the error of a cut-off gzip stream.
+    # Unlike read(), read1() hands over what it has before the error of a stream that is cut off.
     return cast(io.BufferedReader, stream).read1(size)
 
 
@@ -91,7 +85,7 @@ def sniff_format(path: Path) -> str:
     InputError
         If the content is none of them, or another one than the suffix says.
     """
-    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    suffix = unpacked_name(path).rpartition(".")[2]
     head, truncated = read_head(path)
     found = _format_of(path, head)
     if found is None and truncated:
@@ -110,12 +104,7 @@ def sniff_format(path: Path) -> str:
 
 
 def _format_of(path: Path, head: bytes) -> str | None:
-    for magic, kind in _ARCHIVES.items():
-        if head.startswith(magic):
-            raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}")
-    if head[_TAR_PLACE].startswith(b"ustar"):
-        # Its blocks hold the lines of files, of which the first would be lost.
-        raise InputError(f"{path}: is a tar archive, {_WANTED_FORMATS}")
+    _refuse_archives(path, head)
     text = head.removeprefix(_MARK).lstrip()
     if text.startswith(b"<"):
         return _xml_format_of(path, text)
@@ -130,6 +119,17 @@ def _format_of(path: Path, head: bytes) -> str | None:
     if text.startswith((b"{", b"[")):
         raise InputError(f"{path}: looks like JSON, {_WANTED_FORMATS}")
     return None
+
+
+def _refuse_archives(path: Path, head: bytes) -> None:
+    for magic, kind in _ARCHIVES.items():
+        if head.startswith(magic):
+            raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}")
+    if packing := packing_of(head):
+        raise InputError(f"{path}: is compressed twice, inside by {packing}; {_WANTED_FORMATS}")
+    if head[_TAR_PLACE].startswith(b"ustar"):
+        # Its blocks hold the lines of files, of which the first would be lost.
+        raise InputError(f"{path}: is a tar archive, {_WANTED_FORMATS}")
 
 
 def _xml_format_of(path: Path, text: bytes) -> str:
@@ -212,7 +212,7 @@ class LineSource:
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:
             return read_piece(stream)
-        except TRUNCATION_ERRORS:
+        except UNPACKING_ERRORS:
             self.truncated = True
             return b""
 

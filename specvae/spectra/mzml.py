@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError, printable
 from specvae.limits import limits
+from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import (
     SAME_MZ,
@@ -28,11 +29,7 @@ from specvae.spectra.fields import (
     parse_ion_mode,
     shown,
 )
-from specvae.spectra.lines import (
-    TRUNCATION_ERRORS,
-    open_bytes,
-    read_piece,
-)
+from specvae.spectra.lines import open_bytes, read_piece
 from specvae.spectra.notes import Note
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
 from specvae.spectra.spectrum import Spectrum
@@ -81,7 +78,7 @@ def _read(
                 index, element = next(scans)
             except StopIteration:
                 return
-            except (ParseError, LookupError, ValueError, *TRUNCATION_ERRORS) as error:
+            except (ParseError, LookupError, ValueError, *UNPACKING_ERRORS) as error:
                 # The parser raises the second and third for encodings that it does not know.
                 index += 1
                 detail = f"{error} after {index - 1} scans; the rest of the file is not read"

@@ -21,7 +21,7 @@ from specvae.spectra.spectrum import Spectrum
 def read_spectra(
     path: Path | str, report: ReadReport, *, every_level: bool = False
 ) -> Iterator[Spectrum]:
-    """Yield the spectra of an MSP, MGF, mzML, mzXML or MassBank file, gzip-compressed or not.
+    """Yield the spectra of an MSP, MGF, mzML, mzXML or MassBank file, compressed or not.
 
     One record at a time is in memory. A malformed record is skipped and counted in `report` with
     its place; its neighbours survive. The file is looked at before the first spectrum is asked

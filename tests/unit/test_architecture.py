@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-BASE = {"errors", "report", "files", "limits", "masses", "settings", "progress"}
+BASE = {"errors", "report", "files", "packed", "limits", "masses", "settings", "progress"}
 ISLANDS = {"spectra", "molecules", "vae"}
 # Part of specvae -> the parts that it may import.
 MAY_IMPORT = {
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "masses": set(),
     "progress": set(),
     "files": {"errors"},
+    "packed": {"errors"},
     "settings": {"errors"},
     "limits": {"errors", "settings"},
     "report": {"errors", "files", "limits"},

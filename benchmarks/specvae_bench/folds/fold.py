@@ -17,8 +17,9 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.files import open_unpacked, sha256_of
+from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout
+from specvae.packed import open_unpacked
 from specvae.report import ReadReport
 from specvae_bench.folds.contest import Challenges, prepare
 from specvae_bench.folds.known import read_known

@@ -11,6 +11,7 @@ from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
 from specvae.molecules.structures import column_meaning, open_text, read_rows, read_table
+from specvae.packed import unpacked_name
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 
@@ -113,7 +114,7 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
 
 
 def _suffix(path: Path) -> str:
-    return path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    return unpacked_name(path).rpartition(".")[2]
 
 
 def _truth_of_row(path: Path, line: int, row: Mapping[str, str], report: ReadReport) -> str:

@@ -19,6 +19,7 @@ from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, 
 from specvae.errors import StructureError
 from specvae.files import is_stored_copy
 from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.packed import unpacked_name
 from specvae.spectra.adducts import Adduct
 
 # Columns before and after those that are repeated per assay, in the order that the standard fixes.
@@ -197,7 +198,7 @@ class _Runs:
             # The content of a pipe has no place.
             location = "null" if is_stored_copy(path) else Path(path).absolute().as_uri()
             yield f"ms_run[{number}]-location", location
-            kind = Path(path.lower().removesuffix(".gz")).suffix
+            kind = Path(unpacked_name(path)).suffix
             if kind in _FILE_FORMATS and location != "null":
                 yield f"ms_run[{number}]-format", _FILE_FORMATS[kind]
                 yield f"ms_run[{number}]-id_format", _BY_PLACE

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from specvae.annotation.ranking.result import (
 from specvae.annotation.ranking.run import Placed
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.errors import ConfigError, InputError
-from specvae.files import open_unpacked
+from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
@@ -136,12 +135,11 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
         except (
             AttributeError,
             ConfigError,
-            EOFError,
             KeyError,
             OSError,
             TypeError,
             ValueError,
-            zlib.error,
+            *UNPACKING_ERRORS,
         ) as error:
             raise InputError(
                 f"{path}: no whole part of a run, wanted what 'specvae annotate --shard' writes "

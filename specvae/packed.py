@@ -1,0 +1,145 @@
+"""Compressed files, unpacked while they are read: gzip, bzip2 and xz."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+from specvae.errors import InputError
+
+if TYPE_CHECKING:  # loaded where a file needs them, as few do
+    from bz2 import BZ2Decompressor
+    from lzma import LZMADecompressor
+
+_CHUNK_BYTES = 1 << 16
+_MAGIC_BYTES = 10
+
+
+class _Kind(NamedTuple):
+    name: str
+    suffix: str
+    magic: re.Pattern[bytes]
+
+
+_KINDS = (
+    _Kind("gzip", ".gz", re.compile(rb"\x1f\x8b")),
+    # A text may begin with BZh: the mark of a block, or of the end, follows.
+    _Kind("bzip2", ".bz2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
+    _Kind("xz", ".xz", re.compile(rb"\xfd7zXZ\x00")),
+)
+PACKED_SUFFIXES = tuple(kind.suffix for kind in _KINDS)
+"""Suffixes of the compressed files that are read."""
+
+UNPACKING_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
+"""What a compressed file raises where it is cut off or damaged."""
+
+
+def unpacked_name(path: Path | str) -> str:
+    """Return a file's name in lower case, without the suffix of its compression."""
+    name = Path(path).name.lower()
+    suffix = next((suffix for suffix in PACKED_SUFFIXES if name.endswith(suffix)), "")
+    return name.removesuffix(suffix)
+
+
+def packing_of(head: bytes) -> str:
+    """Return how the content that begins with some bytes is compressed, "" if it is not."""
+    return next((kind.name for kind in _KINDS if kind.magic.match(head)), "")
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, decompressed whatever the file is called.
+
+    Its bytes raise one of `UNPACKING_ERRORS` where the compression is damaged or cut off; what
+    stands before that place is read.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    InputError
+        If this Python was built without the library for its compression.
+    """
+    stream = path.open("rb")
+    packing = packing_of(stream.peek(_MAGIC_BYTES)[:_MAGIC_BYTES])
+    if not packing:
+        return stream
+    if packing == "gzip":
+        stream.close()
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    try:
+        return io.BufferedReader(_Unpacked(stream, packing), _CHUNK_BYTES)
+    except ImportError:
+        stream.close()
+        raise InputError(
+            f"{path}: is compressed by {packing}, for which this Python has no library; unpack it"
+        ) from None
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a file of bzip2 or xz, which may be several streams one after the other.
+
+    Python's own classes pass over whatever follows the first stream and is none, and tell damage by
+    errors that reading a disk raises, too.
+    """
+
+    def __init__(self, stream: BinaryIO, packing: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._packing = packing
+        self._waiting = b""
+        self._engine = _engine(packing)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as its base calls it
+        data = self._read_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _read_some(self, size: int) -> bytes:
+        """Return some bytes, `size` at most; none at the end."""
+        data = b""
+        while not data:
+            if self._engine.eof and not self._begin_next():
+                break
+            if self._engine.needs_input and not self._waiting:
+                self._waiting = self._stream.read(_CHUNK_BYTES)
+                if not self._waiting:
+                    raise EOFError("the compressed file is cut off")
+            try:
+                data = self._engine.decompress(self._waiting, size)
+            except Exception as error:  # OSError and LZMAError; no disk is read here
+                raise EOFError(f"the compressed file is damaged: {error}") from None
+            self._waiting = b""
+        return data
+
+    def _begin_next(self) -> bool:
+        """Go to the next stream, behind zeros that fill blocks; return whether there is one."""
+        rest = self._engine.unused_data.lstrip(b"\0")
+        while len(rest) < _MAGIC_BYTES and (more := self._stream.read(_CHUNK_BYTES)):
+            rest = (rest + more).lstrip(b"\0")
+        if not rest:
+            return False
+        if packing_of(rest) != self._packing:
+            raise EOFError("the compressed file is damaged: other content behind its end")
+        self._waiting, self._engine = rest, _engine(self._packing)
+        return True
+
+
+def _engine(packing: str) -> BZ2Decompressor | LZMADecompressor:
+    if packing == "bzip2":
+        from bz2 import BZ2Decompressor
+
+        return BZ2Decompressor()
+    from lzma import FORMAT_XZ, LZMADecompressor
+
+    return LZMADecompressor(FORMAT_XZ)

@@ -1,0 +1,106 @@
+"""Compressed files: content as it was, or one line or one skipped record where it is damaged."""
+
+import bz2
+import gzip
+import lzma
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from spectra_files import mgf_record, read_bytes
+
+from specvae.annotation.library.compounds import read_truth
+from specvae.errors import InputError
+from specvae.molecules.candidates import read_candidates
+from specvae.packed import UNPACKING_ERRORS, open_unpacked, unpacked_name
+from specvae.report import Reason
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": lambda data: gzip.compress(data, mtime=0),
+    "bz2": lambda data: bz2.compress(data, 1),
+    "xz": lzma.compress,
+}
+CONTENT = random.Random(3).randbytes(300_000)
+kinds = pytest.mark.parametrize("kind", PACK)
+
+
+def write(folder: Path, content: bytes, name: str = "x") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+@kinds
+@pytest.mark.parametrize("n_streams", [1, 3])
+def test_content_is_as_it_was(tmp_path: Path, kind: str, n_streams: int) -> None:
+    step = -(-len(CONTENT) // n_streams)
+    parts = [CONTENT[start : start + step] for start in range(0, len(CONTENT), step)]
+    path = write(tmp_path, b"".join(map(PACK[kind], parts)))
+    with open_unpacked(path) as stream:
+        assert stream.read() == CONTENT
+    with open_unpacked(path) as stream:
+        pieces = list(iter(lambda: stream.read(1000), b""))
+        assert stream.read(1) == b""  # asked again
+    assert b"".join(pieces) == CONTENT
+
+
+@kinds
+def test_zeros_may_fill_the_end_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    packed = PACK[kind](b"some text\n")
+    with open_unpacked(write(tmp_path, packed + b"\0" * 512)) as stream:
+        assert stream.read() == b"some text\n"
+    with (
+        open_unpacked(write(tmp_path, packed + b"and more")) as stream,
+        pytest.raises(UNPACKING_ERRORS),
+    ):
+        stream.read()
+
+
+@kinds
+def test_what_stands_before_the_damage_is_read(tmp_path: Path, kind: str) -> None:
+    def record(number: int) -> str:
+        rng = random.Random(number)
+        peaks = "".join(f"{50 + i + rng.random():.6f} {rng.random():.9f}\n" for i in range(400))
+        return mgf_record(str(number), peaks=peaks)
+
+    whole = PACK[kind]("".join(map(record, range(60))).encode())
+    spectra, skips, _ = read_bytes(tmp_path, f"x.mgf.{kind}", whole[: len(whole) // 2])
+    assert 10 < len(spectra) < 40
+    assert [s.query_id for s in spectra] == [str(i) for i in range(len(spectra))]
+    assert [skip.reason for skip in skips] == [Reason.TRUNCATED]
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    spectra, skips, _ = read_bytes(tmp_path, f"x.mgf.{kind}", damaged)
+    assert len(spectra) < 60
+    assert Reason.TRUNCATED in {skip.reason for skip in skips}
+
+
+@kinds
+def test_tables(tmp_path: Path, kind: str) -> None:
+    packed = PACK[kind](b"query_id,smiles\nq,CCO\n")
+    path = write(tmp_path, packed, f"x.csv.{kind}")
+    assert read_candidates(path).smiles.tolist() == ["CCO"]
+    assert read_truth(path) == {"q": "LFQSCWFLJHTTHZ"}
+    path = write(tmp_path, packed[:-4], f"x.csv.{kind}")
+    with pytest.raises(InputError, match="damaged or cut off"):
+        read_candidates(path)
+
+
+@kinds
+def test_what_is_compressed_twice_is_refused(tmp_path: Path, kind: str) -> None:
+    packed = PACK[kind](PACK[kind](mgf_record("a").encode()))
+    with pytest.raises(InputError, match="compressed twice"):
+        read_bytes(tmp_path, f"x.mgf.{kind}", packed)
+
+
+def test_a_text_may_begin_like_a_compressed_file(tmp_path: Path) -> None:
+    with open_unpacked(write(tmp_path, b"BZh9 is a name\n")) as stream:
+        assert stream.read() == b"BZh9 is a name\n"
+
+
+def test_names() -> None:
+    names = ["a/X.MGF.gz", "x.csv.bz2", "x.sdf.XZ", "x.gz.csv", "CID-SMILES.gz"]
+    assert [unpacked_name(name) for name in names] == [
+        "x.mgf", "x.csv", "x.sdf", "x.gz.csv", "cid-smiles",
+    ]  # fmt: skip
