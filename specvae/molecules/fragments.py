@@ -189,7 +189,7 @@ class FragmentTable:
         steps; its open valences, and whether their number is odd; its charge; whether it lacks one,
         two or three heavy atoms; log of the heavy atoms of the molecule.
 
-        `specvae.annotation.evidence.ion_weights` sums what is learned of them without this table.
+        `specvae.annotation.evidence.fragment_rows` sums what is learned of them without this table.
         """
         atoms, bonds = self.graph.atoms, self.graph.bonds
         member, cut, sums = self._member, self._cut, self._sums

@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from specvae.annotation.evidence.fragments import SHIFTS
-from specvae.annotation.evidence.ion_weights import LIMIT, MASS_BINS_PER_DA, Joined
+from specvae.annotation.evidence.ion_weights import (
+    LIMIT,
+    Joined,
+    first_in_scan,
+    first_peak,
+    is_near,
+    limited,
+)
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.graph import ZERO, compiled, inner
 from specvae.molecules.lanes import N_LANES, add, add_times, exponentials, load, store, zeros
@@ -22,9 +29,8 @@ from specvae_bench.fragments.rows import Fragments
 
 _N_SHIFTS = len(SHIFTS)
 _LEAST_SHIFT = int(SHIFTS[0])
-_LIMIT, _DOUBLED = np.float32(LIMIT), np.float32(2 / LIMIT)
-_FARTHEST = np.float32(20)  # of 2 v / LIMIT, beyond which nothing changes
-_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
+_PER_LIMIT = np.float32(1 / LIMIT)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def ion_sums(
@@ -121,28 +127,6 @@ class _IonSums(torch.autograd.Function):
 
 
 @inner
-def _first_peak(mz: float, start: int, end: int, high: NDArray[np.float64]) -> int:
-    """Return the first of the peaks from `start` to `end` whose window does not end before."""
-    while start < end:
-        middle = (start + end) // 2
-        if high[middle] < mz:
-            start = middle + 1
-        else:
-            end = middle
-    return start
-
-
-@inner
-def _is_near(mass: float, marked: NDArray[np.uint64], start: int, end: int) -> bool:
-    """Return whether a fragment may have an ion at a peak; the query's marks are from `start`."""
-    place = np.int64(mass * MASS_BINS_PER_DA)
-    word = start + (place >> 6)
-    if word >= end:
-        return False
-    return bool(marked[word] >> np.uint64(place & 63) & np.uint64(1))
-
-
-@inner
 def _log_weights(
     sums: NDArray[np.float32],
     f: int,
@@ -165,18 +149,14 @@ def _log_weights(
 
 
 @inner
-def _limited(values: NDArray[np.float32], slope: NDArray[np.float32]) -> None:
+def _weigh(values: NDArray[np.float32], slope: NDArray[np.float32]) -> None:
     """Replace each v by exp(u), and write ``d exp(u) / d v``."""
-    # LIMIT tanh(v / LIMIT) is LIMIT - 2 LIMIT / (exp(2 v / LIMIT) + 1).
+    logarithms = limited(load(values, ZERO))
+    store(slope, ZERO, logarithms)
+    store(values, ZERO, exponentials(logarithms))
     for s in range(N_LANES):
-        values[s] = min(max(values[s] * _DOUBLED, -_FARTHEST), _FARTHEST)
-    store(values, ZERO, exponentials(load(values, ZERO)))
-    for s in range(N_LANES):
-        slope[s] = _ONE - _TWO / (values[s] + _ONE)
-        values[s] = _LIMIT * slope[s]
-    store(values, ZERO, exponentials(load(values, ZERO)))
-    for s in range(N_LANES):
-        slope[s] = values[s] * (_ONE - slope[s] * slope[s])
+        share = slope[s] * _PER_LIMIT
+        slope[s] = values[s] * (_ONE - share * share)
 
 
 @compiled
@@ -196,8 +176,9 @@ def _add_up(
     where an ion is outside the scan.
     """
     # A field of a named tuple takes longer than an array.
-    masses, hydrogens, valences, chosen, ends, of_molecule, pairs, pair, query, cell = fragments
-    low, high, marked, windows = queries.low, queries.high, queries.marked, queries.ends
+    masses, hydrogens, most, chosen, chosen_ends, of_molecule, pairs, pair, query, cell = fragments
+    low, high, marked = queries.low, queries.high, queries.marked
+    firsts, ends = queries.firsts, queries.ends
     lowest, signs = queries.lowest, queries.sign
     totals = np.zeros(len(query), np.float64)
     explained = np.zeros(cell[-1], np.float64)
@@ -206,32 +187,30 @@ def _add_up(
     at = ZERO
     for m in range(len(of_molecule) - 1):
         for f in range(of_molecule[m], of_molecule[m + 1]):
-            _sum_rows(rows, chosen, ends[f], ends[f + 1], sums, f)
+            _sum_rows(rows, chosen, chosen_ends[f], chosen_ends[f + 1], sums, f)
             for k in range(pairs[m], pairs[m + 1]):
                 n = pair[k]
                 q = query[n]
                 at += 1
                 ion = masses[f] + signs[q] * HYDROGEN_MASS
                 first = max(ZERO, -(hydrogens[f] + signs[q]) - _LEAST_SHIFT)
-                end = min(_N_SHIFTS + ZERO, valences[f] - _LEAST_SHIFT + 1)
-                # What is lighter than the first peak may have been outside the scan.
-                while first < end and ion + (_LEAST_SHIFT + first) * HYDROGEN_MASS <= lowest[q]:
-                    first += 1
+                end = most[f]
+                first = first_in_scan(ion, first, end, lowest[q])
                 if first >= end:
                     continue
                 _log_weights(sums, f, hidden, shift, q, outputs, values)
-                _limited(values, slope)
+                _weigh(values, slope)
                 for s in range(first, end):
                     slopes[at - 1, s] = slope[s]
                     totals[n] += values[s]
-                start = windows[q, 0]
-                last = windows[q + 1, 0]
-                is_near = _is_near(masses[f], marked, windows[q, 1], windows[q + 1, 1])
-                for s in range(first, end if is_near else first):
+                start = ends[q, 0]
+                last = ends[q + 1, 0]
+                for s in range(first, end if is_near(masses[f], q, marked, ends) else first):
                     mz = ion + (_LEAST_SHIFT + s) * HYDROGEN_MASS - signs[q] * ELECTRON_MASS
-                    p = _first_peak(mz, start, last, high)
+                    p = first_peak(mz, q, firsts, ends)
                     while p < last and low[p] <= mz:
-                        explained[cell[n] - start + p] += values[s]
+                        if mz <= high[p]:
+                            explained[cell[n] - start + p] += values[s]
                         p += 1
     return totals, explained
 
@@ -334,8 +313,9 @@ def _send_back(
 
     `outputs` is (n_shifts, n_hidden); the last two are what `_add_up` filled in.
     """
-    masses, _, _, chosen, ends, of_molecule, pairs, pair, query, cell = fragments
-    low, high, marked, windows = queries.low, queries.high, queries.marked, queries.ends
+    masses, _, _, chosen, chosen_ends, of_molecule, pairs, pair, query, cell = fragments
+    low, high, marked = queries.low, queries.high, queries.marked
+    firsts, ends = queries.firsts, queries.ends
     signs = queries.sign
     n_hidden = outputs.shape[1]
     to_rows = np.zeros((n_rows, sums.shape[1]), np.float32)
@@ -360,15 +340,15 @@ def _send_back(
                 if first >= end:
                     continue
                 gradient[:_N_SHIFTS] = of_totals[n]
-                start = windows[q, 0]
-                last = windows[q + 1, 0]
+                start = ends[q, 0]
+                last = ends[q + 1, 0]
                 ion = masses[f] + signs[q] * HYDROGEN_MASS
-                is_near = _is_near(masses[f], marked, windows[q, 1], windows[q + 1, 1])
-                for s in range(first, end if is_near else first):
+                for s in range(first, end if is_near(masses[f], q, marked, ends) else first):
                     mz = ion + (_LEAST_SHIFT + s) * HYDROGEN_MASS - signs[q] * ELECTRON_MASS
-                    p = _first_peak(mz, start, last, high)
+                    p = first_peak(mz, q, firsts, ends)
                     while p < last and low[p] <= mz:
-                        gradient[s] += of_explained[cell[n] - start + p]
+                        if mz <= high[p]:
+                            gradient[s] += of_explained[cell[n] - start + p]
                         p += 1
                 for s in range(_N_SHIFTS):
                     gradient[s] *= slopes[at - 1, s]
@@ -378,6 +358,6 @@ def _send_back(
                 _add_to_layers(
                     gradient, first, end, units, back, outputs, of_outputs, to_hidden, q, of_sums
                 )
-            _add_to_rows(of_sums, chosen, ends[f], ends[f + 1], to_rows)
+            _add_to_rows(of_sums, chosen, chosen_ends[f], chosen_ends[f + 1], to_rows)
         to_outputs += of_outputs
     return to_rows, to_outputs, to_hidden, to_shift
