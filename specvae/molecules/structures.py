@@ -624,35 +624,7 @@ def _table_cells(
         return
     header, rows = read_table(lines, report)
     columns = _find_columns(path, header, report, first_line)
-    rows = _with_whole_inchi(rows, len(header), columns[1], _delimiter_of(first_line), report)
     yield from _cells_of_rows(path, len(header), rows, columns, report)
-
-
-INCHI_JOINED = "InChI without quotation marks, its cells joined"
-
-
-def _with_whole_inchi(
-    rows: Iterator[tuple[int, list[str]]],
-    n_columns: int,
-    places: Sequence[int],
-    delimiter: str,
-    report: ReadReport,
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield rows, with one cell where an InChI without quotation marks became several.
-
-    Its commas divide it. Cells are joined where that gives an InChI, and a row as long as the
-    header.
-    """
-    for number, row in rows:
-        n_more = len(row) - n_columns
-        for place in places:
-            if n_more > 0 and place >= 0 and row[place].lstrip("\"'").startswith("InChI="):
-                text = delimiter.join(row[place : place + n_more + 1]).strip("\"'")
-                if _is_inchi(text):
-                    row[place : place + n_more + 1] = [text]
-                    report.note(INCHI_JOINED)
-                    break
-        yield number, row
 
 
 def _pubchem_cells(lines: Iterable[str]) -> Iterator[tuple[int, Cells]]:
@@ -679,7 +651,7 @@ def _cells_of_rows(
             yield number, cells_of(row)
             continue
         if len(row) > n_columns and any(row[n_columns:]):
-            if first > 0:
+            if first > 0 or place[-1] > 0 or is_cut_inchi(row[first]):
                 # The cells behind the odd separator are not those of their columns.
                 detail = (
                     f"found {len(row)} cells, wanted {n_columns} as in the header: quotation "
@@ -829,13 +801,15 @@ def read_table(
     Cells are separated by commas, tabs, semicolons or bars: whichever divides the header into most
     names that are known, else whichever it has most of. They are stripped, and control characters
     in them are blanks. Rows without any text are left out. A quotation mark that is never closed is
-    a character, and is noted.
+    a character, and is noted; so is an InChI without quotation marks, whose cells are joined.
     """
     lines = _Lines(stream)
     header_line = next((line for line in lines if not _is_preface(line)), "").lstrip("#")
     delimiter = _delimiter_of(header_line)
     names = _names(header_line, delimiter)
-    rows = _table_rows(lines, delimiter, len(names), report)
+    rows = _with_whole_inchi(
+        _table_rows(lines, delimiter, len(names), report), names, delimiter, report
+    )
     head = list(itertools.islice(rows, 2))
     if head and all(
         len(row) == len(names) + 1 and row[0] == str(number) and row[-1]
@@ -843,6 +817,72 @@ def read_table(
     ):
         names.insert(0, "")  # R numbers the rows, without a name for the column
     return names, itertools.chain(head, rows)
+
+
+INCHI_JOINED = "InChI without quotation marks, its cells joined"
+
+
+def _with_whole_inchi(
+    rows: Iterator[tuple[int, list[str]]],
+    names: Sequence[str],
+    delimiter: str,
+    report: ReadReport | None,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows, with one cell where an InChI without quotation marks became several.
+
+    Its commas divide it. Cells are joined where that gives an InChI.
+    """
+    words = map(_word, names)
+    places = [n for n, word in enumerate(words) if "inchi" in word and "key" not in word]
+    n_columns = len(names)
+    for number, row in rows:
+        if len(row) > n_columns and any(map(_begins_inchi, row)):
+            whole = _joined(row, n_columns, places, delimiter)
+            if whole is not None:
+                row = whole
+                if report is not None:
+                    report.note(INCHI_JOINED)
+        yield number, row
+
+
+def _begins_inchi(cell: str) -> bool:
+    return cell.lstrip("\"'").startswith("InChI=")
+
+
+def is_cut_inchi(cell: str) -> bool:
+    """Return whether a cell begins as an InChI and is none."""
+    return _begins_inchi(cell) and not _is_inchi(cell.strip("\"'"))
+
+
+def _joined(
+    row: list[str], n_columns: int, places: Sequence[int], delimiter: str
+) -> list[str] | None:
+    """Return a row with whole InChI, None where it is not certain which cells are theirs."""
+
+    def one_cell(start: int, n_cells: int) -> str | None:
+        text = delimiter.join(row[start : start + n_cells]).strip("\"'")
+        return text if n_cells > 1 and start + n_cells <= len(row) and _is_inchi(text) else None
+
+    starts = [n for n, cell in enumerate(row) if _begins_inchi(cell)]
+    if len(starts) == 1:
+        # All cells too many are its, or some are another's that also lacks its marks.
+        (start,) = starts
+        for n_cells in range(len(row) - n_columns + 1, 1, -1):
+            if (text := one_cell(start, n_cells)) is not None:
+                return [*row[:start], text, *row[start + n_cells :]]
+        return None
+    if len(starts) != len(places) or starts[0] != places[0]:
+        return None
+    whole, end = row[: starts[0]], [*places[1:], n_columns]
+    for start, following, place, end_place in zip(
+        starts, [*starts[1:], len(row)], places, end, strict=True
+    ):
+        n_cells = following - start - (end_place - place) + 1
+        text = row[start] if n_cells == 1 else one_cell(start, n_cells)
+        if text is None:
+            return None
+        whole += [text, *row[start + n_cells : following]]
+    return whole
 
 
 def _delimiter_of(header_line: str) -> str:

@@ -10,7 +10,13 @@ from pathlib import Path
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.structures import column_meaning, open_text, read_rows, read_table
+from specvae.molecules.structures import (
+    column_meaning,
+    is_cut_inchi,
+    open_text,
+    read_rows,
+    read_table,
+)
 from specvae.packed import unpacked_name
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
@@ -83,7 +89,7 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
             raise InputError(f"{path}: no truth found; wanted spectra that state a structure")
         return truth
     truth = {}
-    for line, row in _rows(path, required="query_id"):
+    for line, row in _rows(path, report, required="query_id"):
         query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
@@ -153,7 +159,7 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
             and not (n == 1 and column_meaning(text.split()[0]))
             for block in _blocks_of_line(path, n, text)
         }
-    return {block for line, row in _rows(path) for block in _blocks_of_row(path, line, row)}
+    return {block for line, row in _rows(path, report) for block in _blocks_of_row(path, line, row)}
 
 
 def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
@@ -219,10 +225,12 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
         ) from None
 
 
-def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    path: Path, report: ReadReport, required: str | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row, by column names in lower case."""
     with open_text(path) as stream:
-        names, rows = read_table(stream)
+        names, rows = read_table(stream, report)
         # The first of two columns of one meaning that says something counts.
         fields = [column_meaning(name) or name for name in names]
         if not set(fields) & set(_BLOCK_COLUMNS) or (required and required not in fields):
@@ -233,6 +241,11 @@ def _rows(path: Path, required: str | None = None) -> Iterator[tuple[int, dict[s
             raise InputError(f"{path}:1: found columns {shown}; wanted {wanted}")
         for line, cells in rows:
             row: dict[str, str] = {}
+            if any(cells[len(fields) :]) and any(map(is_cut_inchi, cells)):
+                raise InputError(
+                    f"{path}:{line}: found {len(cells)} cells, wanted {len(fields)} as in the "
+                    "header: quotation marks are missing around an InChI"
+                )
             for field, cell in zip(fields, cells, strict=False):
                 if row.get(field, "").lower() in _EMPTY_TEXTS:
                     row[field] = cell

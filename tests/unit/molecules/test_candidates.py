@@ -753,6 +753,28 @@ def test_an_inchi_without_quotation_marks_is_joined(write: Write, columns: str) 
     assert not report.skips
 
 
+def test_several_inchi_of_a_row_are_joined(write: Write) -> None:
+    inchi = "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+    text = f"id,inchi,name,standard_inchi,mass\n1,{inchi},ethanol,{inchi},46\n"
+    found = read_candidates(write(text))
+    assert (found.id.tolist(), found.name.tolist()) == (["1"], ["ethanol"])
+
+
+def test_numbers_before_an_inchi_are_a_column_with_a_name(write: Write) -> None:
+    rows = "".join(f"{n},InChI=1S/CH4O/c1-2/h2H,1H3\n" for n in (1, 2))
+    found = read_candidates(write(f"id,inchi\n{rows}"))
+    assert found.id.tolist() == ["1", "2"]
+
+
+def test_a_row_with_a_cell_too_many_is_a_candidate_of_no_other_query(write: Write) -> None:
+    report = ReadReport()
+    text = "smiles,name,query_id\nCCO,ethanol, pure,q1\nCO,methanol,q1\n"
+    found = read_candidates(write(text), report)
+    assert found.query_id is not None
+    assert (found.name.tolist(), found.query_id.tolist()) == (["methanol"], ["q1"])
+    assert "quotation marks are missing" in report.skips[0].detail
+
+
 def test_an_inchi_beside_another_cell_of_too_many_is_not_joined(write: Write) -> None:
     report = ReadReport()
     row = "ethanol,InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3,alcohol, spirit"

@@ -12,6 +12,7 @@ from specvae.annotation.library.compounds import (
     read_truth,
 )
 from specvae.errors import InputError
+from specvae.molecules.structures import INCHI_JOINED
 from specvae.report import ReadReport
 
 CAFFEINE = "RYYVLZVUVIJVGH"
@@ -98,7 +99,7 @@ def test_damaged_compression_and_endless_cells_are_one_line(tmp_path: Path) -> N
     data = bytearray(gzip.compress(f"inchikey14\n{CAFFEINE}\n".encode() * 500))
     data[12:60] = bytes(48)
     (tmp_path / "x.csv.gz").write_bytes(bytes(data))
-    with pytest.raises(InputError, match=r"x\.csv\.gz: the gzip file is damaged"):
+    with pytest.raises(InputError, match=r"x\.csv\.gz: the compressed file is damaged"):
         read_excluded([tmp_path / "x.csv.gz"])
     endless = written(tmp_path / "x.csv", f'inchikey14\n{CAFFEINE}\n"{"x" * 200_000}\n')
     with pytest.raises(InputError, match=r"x\.csv:3: SMILES of 200,000 characters, at most 10,000"):
@@ -228,6 +229,33 @@ def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
     with pytest.raises(InputError, match="no truth found; wanted spectra that state a structure"):
         read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
+
+
+INCHI = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"query_id,inchi\nq,{INCHI}\n",
+        f"inchi,query_id\n{INCHI},q\n",
+        f"query_id,inchi,inchikey\nq,{INCHI},{CAFFEINE}\n",
+        f"query_id,inchi,standard_inchi,name\nq,{INCHI},{INCHI},caffeine\n",
+    ],
+)
+def test_an_inchi_without_quotation_marks_names_its_compound(tmp_path: Path, table: str) -> None:
+    report = ReadReport()
+    path = written(tmp_path / "x.csv", table)
+    assert read_truth(path, report) == {"q": CAFFEINE[:14]}
+    assert report.notes[INCHI_JOINED] == 1
+    assert read_excluded([path]) == {CAFFEINE[:14]}
+
+
+def test_an_inchi_that_lacks_its_end_names_none(tmp_path: Path) -> None:
+    table = f"query_id,note,inchikey\nq,{INCHI[:-2]}x,{CAFFEINE}\n"
+    path = written(tmp_path / "x.csv", table)
+    with pytest.raises(InputError, match=r"x\.csv:2: found 4 cells, wanted 3 as in the header"):
+        read_truth(path)
 
 
 @pytest.mark.parametrize("column", ["InChIkey2D", "InChIKey1", "Short InChIKey"])
