@@ -146,11 +146,6 @@ def standard_normal(like: Tensor) -> Normal:
     return Normal(zeros, zeros)
 
 
-def absent_expert(like: Tensor) -> Normal:
-    """Return an expert without information: mean 0, infinite variance."""
-    return Normal(torch.zeros_like(like), torch.full_like(like, math.inf))
-
-
 def product(experts: Sequence[Normal], prior_expert: bool) -> Normal:
     r"""Return the renormalised product of Gaussian experts.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -251,11 +251,6 @@ class StepRecorder:
         self._graphs: dict[object, tuple[torch.cuda.CUDAGraph, Mapping[str, StepInput]]] = {}
         self.failure: str | None = None
 
-    @property
-    def n_graphs(self) -> int:
-        """Number of recordings so far."""
-        return len(self._graphs)
-
     def __call__(self, inputs: Mapping[str, StepInput], beta: float) -> None:
         """Train on one batch of each stream."""
         key = (beta, tuple((name, _size(given)) for name, given in inputs.items()))
@@ -373,6 +368,3 @@ def is_recordable(
     """Whether a step keeps to the GPU: MVAE draws its subsets on the CPU."""
     draws_subsets = objective.loss == "mvae" and n_modalities > 2
     return not draws_subsets and all(isinstance(each, DenseSource) for each in sources.values())
-
-
-Runner = Callable[[Mapping[str, StepInput], float], None]

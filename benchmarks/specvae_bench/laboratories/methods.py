@@ -39,7 +39,6 @@ OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY = (
     "own spectra, modified cosine",
     "own spectra, spectral entropy",
 )
-LIBRARY_SEARCHES = (OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY)
 
 Scores = NDArray[np.float64]
 
