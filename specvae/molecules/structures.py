@@ -622,6 +622,13 @@ def _table_cells(
             report.note(NO_HEADER)
         yield from _smi_cells(lines)
         return
+    begun = [first_line, *itertools.islice(stream, _LOOKED_AT - 1)]
+    lines = itertools.chain(itertools.repeat("\n", n_before), begun, stream)
+    if (unnamed := _unnamed_columns(begun)) is not None:
+        report.note(NO_NAMES)
+        rows = _table_rows(_Lines(lines), unnamed.delimiter, unnamed.n_columns, report)
+        yield from _cells_of_rows(path, unnamed.n_columns, rows, unnamed.places, report)
+        return
     header, rows = read_table(lines, report)
     columns = _find_columns(path, header, report, first_line)
     yield from _cells_of_rows(path, len(header), rows, columns, report)
@@ -706,6 +713,52 @@ def _is_list(line: str) -> bool:
     if is_plain and column_meaning(text) == "smiles" and not column_meaning(line):
         return meanings <= {"", "name", "id"}
     return _is_structure(text) and "smiles" not in meanings  # no header, as is "NO SMILES"
+
+
+NO_NAMES = "no names of columns, told by what stands in them"
+_LOOKED_AT = 30  # rows, to tell columns without names
+
+
+class _Unnamed(NamedTuple):
+    """Columns without names: what divides them, how many they are, and where each field is."""
+
+    delimiter: str
+    n_columns: int
+    places: list[list[int]]
+
+
+def _unnamed_columns(lines: Sequence[str]) -> _Unnamed | None:
+    """Return the columns of a table without names, None where it is not certain what they are.
+
+    One of them holds a structure in each row, one may hold InChIKeys, and one other names, each of
+    one structure: the same name in several rows may be that of a query.
+    """
+    if any(map(column_meaning, re.split(f"[{_DELIMITERS}]", lines[0]))):
+        return None
+    for delimiter in _DELIMITERS:
+        table = [row for _, row in _table_rows(_Lines(lines), delimiter, 2, None)]
+        n_columns = len(table[0])
+        if not 1 < n_columns < 4 or any(len(row) != n_columns for row in table):
+            continue
+        kinds = [_kind_of_column(column) for column in zip(*table, strict=True)]
+        found = {kind: [kinds.index(kind)] for kind in kinds if kinds.count(kind) == 1}
+        is_certain = len(found) == n_columns and "" not in found
+        if is_certain and ("smiles" in found) != ("inchi" in found):
+            return _Unnamed(delimiter, n_columns, [found.get(field, [-1]) for field in _COLUMNS])
+    return None
+
+
+def _kind_of_column(texts: Sequence[str]) -> str:
+    """Return the field of `Cells` that a column without a name must be, "" for none."""
+    if all(map(_INCHIKEY.fullmatch, texts)):
+        return "inchikey"
+    if all(map(_is_structure, texts)) and not any(map(is_cut_inchi, texts)):
+        return "inchi" if all(map(_begins_inchi, texts)) else "smiles"
+    is_name = not any(map(_DECIMAL.fullmatch, texts)) and len(set(texts)) == len(texts)
+    return "name" if is_name and not any(map(_begins_inchi, texts)) else ""
+
+
+_DECIMAL = re.compile(r"\s*|[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")  # a mass, or nothing
 
 
 def _is_inchi(text: str) -> bool:

@@ -654,8 +654,41 @@ def test_a_list_without_names_of_columns(write: Write, name: str, text: str) -> 
     assert report.notes == {structures.NO_HEADER: 1}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CCCCCO,a\nCCN,b\n",
+        "a\tCCCCCO\nb\tCCN\n",
+        "a;AQIXEPGDORPWBJ-UHFFFAOYSA-N;CCCCCO\nb;QUSNBJAOOMFDIB-UHFFFAOYSA-N;CCN\n",
+        '"InChI=1S/C5H12O/c1-2-3-4-5-6/h6H,2-5H2,1H3",a\n"InChI=1S/C2H7N/c1-2-3/h2-3H2,1H3",b\n',
+    ],
+)
+def test_columns_without_names_that_can_be_one_thing_only(write: Write, text: str) -> None:
+    report = ReadReport()
+    found = read_candidates(write(f"# a comment\n{text}"), report)
+    assert [molecule.smiles for molecule in found.molecules] == ["CCCCCO", "CCN"]
+    assert found.name.tolist() == ["a", "b"]
+    assert report.notes == {structures.NO_NAMES: 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,CCCCCO,a\n2,CCN,b\n",  # which is the name?
+        "CCCCCO,88.09\nCCN,45.06\n",  # a mass, or an activity
+        "CCCCCO,CCCCCN\nCCN,CCO\n",  # which is the structure?
+        "a,CCCCCO\na,CCN\n",  # a query that has two candidates?
+        "CCCCCO,\nCCN,\n",
+        "CCCCCO,a\nCCN\n",
+    ],
+)
+def test_columns_without_names_that_are_not_certain_are_refused(write: Write, text: str) -> None:
+    with pytest.raises(InputError, match="first line is a structure; wanted names of columns"):
+        read_candidates(write(text))
+
+
 def test_a_table_without_names_of_columns_is_told(write: Write) -> None:
-    for text in ("CCCCCO,a\nCCN,b\n", "a\tCCCCCO\nb\tCCN\n"):
+    for text in ("1,CCCCCO,a\n2,CCN,b\n", "1\ta\tCCCCCO\n2\tb\tCCN\n"):
         with pytest.raises(InputError, match="first line is a structure; wanted names of columns"):
             read_candidates(write(text))
 
@@ -853,7 +886,7 @@ def test_a_comment_before_a_list(write: Write, header: str) -> None:
 
 def test_an_inchi_with_further_cells_and_no_names_of_columns(write: Write) -> None:
     with pytest.raises(InputError, match="its first line is a structure; wanted names of columns"):
-        read_candidates(write("InChI=1S/CH4/h1H4,methane\n"))
+        read_candidates(write("InChI=1S/CH4O/c1-2/h2H,1H3,methanol\n"))
 
 
 @pytest.mark.parametrize(
