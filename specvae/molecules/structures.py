@@ -103,6 +103,8 @@ _FIELD_OF = {word: field for field, words in _COLUMNS.items() for word in words}
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 _PLAIN_NAME = re.compile(r"[\w .()/-]{1,40}")
 _ASIDE = re.compile(r"\(.*?\)|\[.*?\]")  # of a column's name: ``SMILES (pH 7.3)``
+# Characters. Each bracket that nothing closes is looked for to the end of the name.
+_LONGEST_COLUMN = 200
 _BATCH = 1000
 _PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
 _KEYS_COMPUTED = 30  # at most, of a table: each takes half a millisecond
@@ -974,7 +976,7 @@ def column_meaning(name: str) -> str:
 def _word(name: str) -> str:
     """Return a column's name in letters alone, without what is in brackets if that is known."""
     word = _NOT_LETTERS.sub("", name.lower())
-    if word in _FIELD_OF or not ("(" in name or "[" in name):
+    if word in _FIELD_OF or len(name) > _LONGEST_COLUMN or not ("(" in name or "[" in name):
         return word
     bare = _NOT_LETTERS.sub("", _ASIDE.sub("", name.lower()))
     return bare if bare in _FIELD_OF else word

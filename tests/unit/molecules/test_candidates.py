@@ -23,7 +23,7 @@ from specvae.molecules.molecule import (
     Molecule,
     parse_molecule,
 )
-from specvae.molecules.structures import read_molecules
+from specvae.molecules.structures import column_meaning, read_molecules
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
 
@@ -555,6 +555,13 @@ def test_processes_read_a_table_as_one_does(write: Write, monkeypatch: pytest.Mo
 def test_columns_as_databases_call_them(write: Write, header: str) -> None:
     found = read_candidates(write(f"{header}\nethanol,CCO,17\n"))
     assert (found.smiles[0], found.name[0], found.id[0]) == ("CCO", "ethanol", "17")
+
+
+def test_brackets_of_a_long_name_are_no_aside() -> None:
+    """Those that nothing closes would be looked for to the end, as often as there are any."""
+    assert column_meaning(f"SMILES ({'a' * 100})") == "smiles"
+    assert column_meaning(f"SMILES ({'a' * 1000})") == ""
+    assert column_meaning("x" + "(" * 1_000_000) == ""  # hours, one by one
 
 
 def test_keys_and_inchis_as_databases_call_them(write: Write) -> None:
