@@ -35,7 +35,6 @@ def main(folder: Path = RESULTS) -> None:
     for name, title in RETRIEVAL.items():
         with tempfile.TemporaryDirectory() as made:
             retrieval.draw(_read(f"retrieval-{name}"), Path(made), title)
-            shutil.copy(Path(made, "topk.png"), folder / f"retrieval-{name}.png")
             shutil.copy(Path(made, "falloff.png"), folder / f"retrieval-{name}-falloff.png")
     name = "supervision-massbank-fold"
     runs = _read(name)["runs"]

@@ -404,20 +404,43 @@ def known_and_unknown() -> str:
 
 def with_network() -> str:
     """Return the same figures of the program with a network that has seen none of the queries."""
-    path = RESULTS / "laboratories-network.json"
-    result = json.loads(path.read_text(encoding="utf-8"))
-    kinds = result["kinds"]
+    result = _of_laboratories("laboratories-network")
     (name,) = result["models"]
-    everything, rows = f"{name}, everything", []
-    for method in (everything, f"{name}, fingerprint"):
-        hits = (f"{100 * kind['all'][method]['hit_at_1']:.1f}" for kind in kinds.values())
-        rows.append((f"{method}, hit@1, %", *hits))
+    return _of_kinds(result, "with a network", f"{name}, everything", f"{name}, fingerprint")
+
+
+def unseen_score() -> str:
+    """Return the same figures by a fragment score that has not seen the compounds."""
+    result = _of_laboratories("laboratories-unseen")
+    return _of_kinds(
+        result,
+        "by a fragment score that has not seen them",
+        "everything",
+        "everything, without retention times",
+    )
+
+
+def _of_laboratories(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return {"name": name, **found}
+
+
+def _of_kinds(result: dict[str, Any], heading: str, *methods: str) -> str:
+    """Return hit@1 by kind of query, and how the first method's probabilities came true."""
+    kinds = result["kinds"]
+    rows = [
+        (
+            f"{method}, hit@1, %",
+            *(f"{100 * kind['all'][method]['hit_at_1']:.1f}" for kind in kinds.values()),
+        )
+        for method in methods
+    ]
     for lists in ("all truths listed", "half of the truths struck"):
-        promised = (kind["probabilities"][everything][lists] for kind in kinds.values())
+        promised = (kind["probabilities"][methods[0]][lists] for kind in kinds.values())
         errors = (f"{figures['ece']:.3f}" for figures in promised)
         rows.append((f"expected calibration error, {lists}", *errors))
-    head = f"`docs/results/{path.name}`, {result['date']}.\n\n"
-    return head + table(("with a network", *kinds), rows)
+    head = f"`docs/results/{result['name']}.json`, {result['date']}.\n\n"
+    return head + table((heading, *kinds), rows)
 
 
 def merging_table() -> str:
@@ -455,6 +478,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "supervision": supervision_tables,
     "probability": probability_table,
     "laboratories": known_and_unknown,
+    "unseen-score": unseen_score,
     "with-network": with_network,
     "merging": merging_table,
     "long-lists": long_lists,
