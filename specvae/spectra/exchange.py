@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from specvae.errors import InputError
-from specvae.spectra.fields import RejectedRecordError, collect, identify, make_spectrum
+from specvae.spectra.fields import collect, identify, make_spectrum
 from specvae.spectra.mgf import MGF_STYLE
 from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import RejectedRecordError
 
 if TYPE_CHECKING:
     import matchms

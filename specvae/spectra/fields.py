@@ -1,17 +1,16 @@
-"""From a file's own spellings to the names and units of `Spectrum`.
+"""From the fields of a record, in its file's own spelling, to a `Spectrum`.
 
 A reader hands over a record as (key, value) pairs of text and the peaks; everything that MSP, MGF
-and mzML writers call differently is settled here, once.
+and mzML writers call differently is settled here, once, by `specvae.spectra.keys` and
+`specvae.spectra.values`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,566 +19,25 @@ from numpy.typing import NDArray
 from specvae.errors import printable
 from specvae.limits import limits
 from specvae.report import Reason
-from specvae.spectra.adducts import Adduct, parse_adduct, plain_signs
+from specvae.spectra.adducts import parse_adduct, plain_signs
+from specvae.spectra.keys import FIELDS, field_of
 from specvae.spectra.notes import Note, note_kind
+from specvae.spectra.polarity import Polarity, charge_of, settle_polarity
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
-
-_SPELLINGS: Mapping[str, str] = {
-    "name": "name",
-    "compoundname": "compound_name",
-    "title": "title",
-    "recordtitle": "record_title",
-    "deprecated": "deprecated",
-    "db": "db",
-    "accession": "accession",
-    "featureid": "feature_id",
-    "spectrumid": "spectrum_id",
-    "peakid": "peak_id",
-    "scannumber": "scans",
-    "scans": "scans",
-    "precursormz": "precursor_mz",
-    "precursorionmz": "precursor_mz",
-    "selectedionmz": "precursor_mz",
-    "pepmass": "precursor_mz",
-    "isolationwindowtargetmz": "window_mz",
-    "precursor": "precursor_or_species",
-    "precursorion": "precursor_or_species",
-    "precursormass": "precursor_or_species",
-    "parention": "precursor_or_species",
-    "parentionmz": "precursor_or_species",
-    "parentmz": "precursor_or_species",
-    "precursortype": "adduct",
-    "precursoriontype": "adduct",
-    "adduct": "adduct",
-    "adducttype": "adduct",
-    "adductionname": "adduct",
-    "ion": "adduct",
-    "iontype": "adduct",
-    "ionspecies": "adduct",
-    "bestion": "mode_or_species",
-    "ionization": "mode_or_species",
-    "ionisation": "mode_or_species",
-    "esimode": "mode_or_species",
-    "mode": "mode_or_species",
-    "charge": "charge",
-    "chargestate": "charge",
-    "precursorcharge": "charge",
-    "ionmode": "ion_mode",
-    "ionizationmode": "ion_mode",
-    "ionisationmode": "ion_mode",
-    "polarity": "ion_mode",
-    "ionpolarity": "ion_mode",
-    "ionpol": "ion_mode",
-    "scanpolarity": "ion_mode",
-    "mslevel": "ms_level",
-    "mstype": "ms_level",
-    "spectrumtype": "ms_level",
-    "spectype": "ms_level",
-    "collisionenergy": "collision_energy",
-    "ce": "collision_energy",
-    "colenergy": "collision_energy",
-    "collisionenergyev": "collision_energy",
-    "collisionenergyvoltage": "collision_energy",
-    "nce": "nce",
-    "normalizedcollisionenergy": "nce",
-    "normalisedcollisionenergy": "nce",
-    "retentiontime": "retention_time",
-    "rettime": "retention_time",
-    "rt": "retention_time",
-    "rtime": "rt_seconds",
-    "rtseconds": "rt_seconds",
-    "rtinseconds": "rt_seconds",
-    "rtsec": "rt_seconds",
-    "retentiontimesec": "rt_seconds",
-    "retentiontimeseconds": "rt_seconds",
-    "retentiontimeinseconds": "rt_seconds",
-    "rtminutes": "rt_minutes",
-    "rtinminutes": "rt_minutes",
-    "retentiontimeminutes": "rt_minutes",
-    "retentiontimeinminutes": "rt_minutes",
-    "instrument": "instrument",
-    "instrumenttype": "instrument_type",
-    "sourceinstrument": "instrument_type",
-    "smilesinchi": "structure",
-    "smiles": "smiles",
-    "canonicalsmiles": "smiles",
-    "isomericsmiles": "smiles",
-    "structuresmiles": "smiles",
-    "computedsmiles": "computed_smiles",
-    "inchi": "inchi",
-    "computedinchi": "computed_inchi",
-    "metbinchi": "inchi",
-    "standardinchi": "inchi",
-    "inchikey": "inchikey",
-    "inchiaux": "inchikey",
-    "computedinchikey": "computed_inchikey",
-    "metbinchikey": "inchikey",
-    "standardinchikey": "inchikey",
-    "inchikeysmiles": "inchikey",
-    "inchikeyinchi": "inchikey",
-    "inchikey14": "inchikey",
-    "formula": "formula",
-    "molecularformula": "formula",
-    "chemicalformula": "formula",
-    "numpeaks": "n_peaks",
-    "numpeak": "n_peaks",
-    "comment": "comments",
-    "comments": "comments",
-    "synon": "synonym",
-}
-# Field, and the unit that its key states behind it -> field whose values have that unit.
-_OF_UNITS: Mapping[tuple[str, str], str] = {
-    ("retention_time", "m"): "rt_minutes",
-    ("retention_time", "s"): "rt_seconds",
-    ("collision_energy", "%"): "nce",
-    ("collision_energy", "n"): "nce",
-}
-_UNIT_BEHIND = re.compile(
-    r"[(\[]\s*(min(?:utes?)?|s(?:ec(?:onds?)?)?|e?v|%|nce|m/z|th|da)\.?\s*[)\]]\s*$"
+from specvae.spectra.values import (
+    CollisionEnergy,
+    RejectedRecordError,
+    given,
+    parse_collision_energy,
+    parse_ion_mode,
+    parse_ms_level,
+    parse_normalized_energy,
+    parse_precursor,
+    parse_retention_time,
 )
+
 _COMMENT_SPELLINGS: Mapping[str, str] = {"parent": "precursor_mz"}  # NIST, SpectraST
-_NOT_LETTERS = re.compile(r"[^a-z0-9]+")
-_EMPTY_TEXTS = frozenset(
-    {"", "-", "na", "n/a", "n.a.", "n.a", "nan", "none", "null", "unknown", "n.d.", "n/d", "nd"}
-)
-_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
-
-
-@lru_cache(maxsize=4096)
-def field_of(key: str) -> str | None:
-    """Return the field that a key means whatever its case and punctuation, None if it is none.
-
-    A unit in brackets may stand behind it: ``RT (min)``.
-    """
-    key = key.lower()
-    unit = _UNIT_BEHIND.search(key) if key.rstrip()[-1:] in ")]" else None
-    name = _SPELLINGS.get(_NOT_LETTERS.sub("", key if unit is None else key[: unit.start()]))
-    return name if name is None or unit is None else _OF_UNITS.get((name, unit[1][0]), name)
-
-
-def stated(spectrum: Spectrum, name: str) -> str | None:
-    """Return what a record says in a field, None if nothing.
-
-    Parameters
-    ----------
-    spectrum
-        The record.
-    name
-        An attribute of `Spectrum` or a field of the file; case and punctuation do not matter.
-    """
-    wanted = _NOT_LETTERS.sub("", name.lower())
-    if wanted in _ATTRIBUTES:
-        value = getattr(spectrum, _ATTRIBUTES[wanted])
-        return None if value is None else str(value)
-    for key, text in spectrum.metadata.items():
-        if _NOT_LETTERS.sub("", key.lower()) == wanted:
-            return given(text)
-    return None
-
-
-# Spelling without punctuation -> attribute of a spectrum.
-_ATTRIBUTES = {
-    _NOT_LETTERS.sub("", attribute.name): attribute.name
-    for attribute in dataclasses.fields(Spectrum)
-    if attribute.name not in ("mz", "intensity", "notes", "metadata")
-}
-
-
-def given(text: str | None) -> str | None:
-    """Return a value without surrounding blanks and quotes, None if it means 'not known'."""
-    if text is None:
-        return None
-    text = text.strip()
-    if text[:1] == '"' and text[-1] == '"' and len(text) > 1:
-        text = text[1:-1].strip()
-    return None if len(text) < 8 and text.lower() in _EMPTY_TEXTS else text
-
-
-def shown(text: str) -> str:
-    """Return text for a message: quoted, and cut where it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
-
-
-class RejectedRecordError(Exception):
-    """A record cannot become a spectrum; the reader counts it and goes on."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-# --------------------------------------------------------------------------- single values
-
-
-class Precursor(NamedTuple):
-    """What the field of the precursor m/z says.
-
-    Parameters
-    ----------
-    mz
-        In Th, None where the record says that there is none.
-    charge
-        The charge that stands behind m/z and intensity (MGF's PEPMASS), as found.
-    notes
-        What had to be decided.
-    species
-        The ion species that stands beside the m/z, as found.
-    """
-
-    mz: float | None
-    charge: str | None = None
-    notes: tuple[str, ...] = ()
-    species: str | None = None
-
-
-_MOST_PRECURSORS = 4  # more numbers are a list of peaks
-_BETWEEN_VALUES = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
-_UNIT_OF_MZ = re.compile(r"\b(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
-_UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
-# What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
-_TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
-_ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
-_CHARGES_BEHIND = re.compile(rf"(?<=\d)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
-# Words that may be an ion species: they hold an M, and signs or brackets.
-_SPECIES_BESIDE = re.compile(r"\(?\[\d?M[^\[\]]*\][\d+-]*\)?|[^\s;,|]*M[^\s;,|]*")
-_BRACKETED_M = re.compile(r"\[\d?M[^\[\]]*\][\d+-]*")
-_COUNT_BEHIND = re.compile(r"^(\S+\s+\S+)\s+(\d{1,2})$")
-_WITH_THOUSANDS = re.compile(
-    "^([1-9])[\\s,'\N{RIGHT SINGLE QUOTATION MARK}](\\d{3}(?:\\.\\d+)?)(?=\\s|$)"
-)
-
-
-@lru_cache(maxsize=4096)
-def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
-    """Read the field of the precursor m/z, which may hold more than one number.
-
-    ``70.04 31836872 1+`` is m/z, intensity and charge (MGF), and an ion species may stand beside
-    them: ``195.0877 [M+H]+``. In ``866.59/792.13`` the first is the
-    ion of the intact molecule, the rest are the stages of an MSn experiment; of that and of other
-    short lists the first is taken, with a note. ``1 181.07`` has a thousands separator. Empty,
-    ``N/A`` and 0 mean that there is none.
-
-    Parameters
-    ----------
-    text
-        The field's value.
-    is_pepmass
-        Whether this is MGF's ``PEPMASS``, where an intensity may stand behind the m/z. In other
-        fields a second number may be another m/z.
-
-    Raises
-    ------
-    RejectedRecordError
-        If the text is neither empty nor a positive number, or is a whole list of peaks.
-    """
-    whole = given(text)
-    if whole is None:
-        return Precursor(None)
-    body = _plain_mz(plain_signs(whole)) if len(whole) <= _LONGEST_VALUE else ""
-    charge: str | None = None
-    notes: tuple[str, ...] = ()
-    body, species = _split_species(body)
-    if len(whole) > _LONGEST_VALUE:
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}, wanted one number")
-    if (match := _WITH_THOUSANDS.match(body)) is not None:
-        body = "".join(match.groups()) + body[match.end() :]
-        notes = (Note.THOUSANDS.about(whole),)
-    for pattern in (_CHARGES_BEHIND, _COUNT_BEHIND):
-        if (match := pattern.search(body)) is not None:
-            charge = match.groups()[-1]
-            body = body[: match.start(match.lastindex or 0)].rstrip()
-            break
-    first, *others = _BETWEEN_VALUES.split(body.rstrip(";,"))
-    numbers = first.split()
-    while numbers and not _is_number(numbers[-1]):
-        numbers.pop()  # a unit, or another word
-    n_found = len(numbers) + len(others)
-    # "285,02" may be a decimal comma, or two numbers.
-    is_unclear = "," in body and "." not in body and re.search(r"\d,\d", body) is not None
-    # Numbers behind one another are m/z and intensity, as peaks are, unless they are two or three.
-    is_list = n_found > _MOST_PRECURSORS or any(" " in other for other in others)
-    if is_unclear or is_list or len(numbers) > 3 or not first[:1].isdecimal():
-        found = f"{n_found} numbers" if is_list or len(numbers) > 3 else shown(whole)
-        wanted = "wanted one, so the precursor m/z cannot be told" if "numbers" in found else ""
-        detail = f"found {found}{', ' if wanted else ''}{wanted}"
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, detail)
-    value = float(first.split()[0]) if _is_number(first.split()[0]) else float("nan")
-    if not 0 <= value <= MAX_MZ:
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
-    if value and (
-        others
-        or len(numbers) > 2
-        or (len(numbers) == 2 and _look_alike(*numbers, is_pepmass=is_pepmass))
-    ):
-        notes = (*notes, Note.FIRST_PRECURSOR.about(whole))
-    return Precursor(value or None, charge, notes, species)
-
-
-def _split_species(text: str) -> tuple[str, str | None]:
-    """Return the field of a precursor without the ion species in it, and that species."""
-    for match in _SPECIES_BESIDE.finditer(text):
-        word = match.group()
-        for bare in (word, word.strip("()")):
-            is_marked = "+" in bare or "-" in bare
-            if _BRACKETED_M.fullmatch(bare) or (is_marked and parse_adduct(bare) is not None):
-                rest = f"{text[: match.start()]} {text[match.end() :]}"
-                return rest.strip(" \t;,|()"), bare
-    return text, None
-
-
-def _plain_mz(text: str) -> str:
-    """Return the numbers of a precursor's field without units, uncertainties and brackets."""
-    text = _UNCERTAINTY.sub("", _UNIT_OF_MZ.sub("", text)).strip()
-    if (match := _TUPLE.fullmatch(text)) is None:
-        return text
-    values = [value.strip() for value in match["values"].split(",")]
-    # A tuple holds m/z and intensity, as the line of an MGF does; a list holds several m/z.
-    between = " " if match["open"] == "(" else ", "
-    return between.join(value for value in values if given(value) is not None)
-
-
-_LONGEST_VALUE = 200  # characters of a field that is a number or a few words
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return "_" not in text and float(text) == float(text)
-    except ValueError:
-        return False
-
-
-def _look_alike(mz: str, second: str, *, is_pepmass: bool) -> bool:
-    """Whether a second number is written like an m/z, and not like an intensity."""
-    decimals, others = (len(text.partition(".")[2]) for text in (mz, second))
-    is_alike = decimals > 1 and decimals == others if is_pepmass else others > 0
-    return is_alike and 0 < float(second) < _HIGHEST_USUAL_MZ
-
-
-_HIGHEST_USUAL_MZ = 3000  # Th, of a second number in the field
-
-
-_NO_MODE = _EMPTY_TEXTS - {"-"}
-_MODE = re.compile(
-    r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|n)?[-_/ ]*"
-    r"(?:h?esi|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|photoioni[sz]ation|ms)"
-    r"(?:[-_/ ]?ms)?[-_,; ]*)?"
-    r"\(?(?:(?:ion(?:i[sz]ation)?[-_ ]*mode|polarity)[-_ :=]*)?"
-    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+|1\+|\+1|1(?:\.0)?"
-    r"|n|neg|nega|negat|negativ|negative|negatif|minus|-|1-|0(?:\.0)?)\)?\.?"
-    r"(?:[-_ ]*(?:h?esi|apci|appi|nsi|maldi|electrospray))?"
-    r"(?:[-_ ]*(?:ions?|ioni[sz]ation|polarity))?(?:[-_ ]*(?:mode|scans?|polarity))?\.?"
-)
-_NEGATIVE_SIGNS = frozenset("n0-m")  # first letters
-
-
-@lru_cache(maxsize=256)
-def parse_ion_mode(text: str) -> str | None:
-    """Return ``positive`` or ``negative`` for a closed list of words, None for all others.
-
-    P, pos, Positive, +, 1+, ESI-, (+)-ESI, positive ion mode, ...; 1 and 0 as R writes them.
-    """
-    word = plain_signs(text[:_LONGEST_VALUE]).strip().strip('"').lower()
-    match = None if word in _NO_MODE else _MODE.fullmatch(word)
-    if match is None:
-        return None
-    sign = match["sign"]
-    is_negative = sign[0] in _NEGATIVE_SIGNS or "-" in sign
-    return "negative" if is_negative else "positive"
-
-
-_MS_LEVEL = re.compile(
-    r"(?:full\s+)?(?:ms[\s_-]*(?:level)?[\s_^(:=-]*)?([1-9])(?:\.0+)?\)?", re.IGNORECASE
-)
-
-
-@lru_cache(maxsize=256)
-def parse_ms_level(text: str) -> int | None:
-    """Return 2 for ``2``, ``MS2`` and ``MS/MS``; None for ``MSn`` and anything else."""
-    text = text.strip().strip('"')
-    if text.lower() in {"ms/ms", "msms", "ms-ms"}:
-        return 2
-    if text.lower() in {"ms", "correlated ms"}:  # the latter is MZmine's
-        return 1
-    match = _MS_LEVEL.fullmatch(text)
-    return int(match.group(1)) if match else None
-
-
-_CHARGE = re.compile(r"([+-]?)(\d{1,3})(?:\.0+)?([+-]?)")
-_SIGNS = re.compile(r"\++|-{2,}")
-_MOST_CHARGES = 100
-
-
-def parse_charge(text: str | None) -> tuple[int, bool]:
-    """Read a charge such as ``1+``, ``+1``, ``-1-``, ``--`` or ``2``.
-
-    Returns
-    -------
-    tuple of (int, bool)
-        The charge, 0 if it is not known, and whether it came with a sign.
-
-    Raises
-    ------
-    RejectedRecordError
-        If the text is no charge.
-    """
-    whole = given(text)
-    if whole is None or _is_open_charge(whole):
-        return 0, False
-    word = plain_signs(whole).replace(" ", "").lower().removeprefix("z=").strip("()[]{};")
-    if word == "?" or (word.strip("+-0123456789.") and parse_ion_mode(word) is not None):
-        return 0, False  # "positive" gives the ion mode only, see `_mode_of_charge`
-    if _SIGNS.fullmatch(word) is not None:
-        word = f"{len(word)}{word[0]}"
-    match = _CHARGE.fullmatch(word)
-    signs = set(match[1] + match[3]) if match is not None else set("+-")
-    if match is None or len(signs) > 1 or int(match[2]) > _MOST_CHARGES:
-        raise RejectedRecordError(Reason.BAD_CHARGE, f"found {shown(whole)}")
-    size = int(match[2])
-    return (-size if signs == {"-"} else size), bool(signs and size)
-
-
-def _mode_of_charge(text: str) -> str | None:
-    """Return the ion mode of a charge without a size: ``-0`` (MZmine) or ``negative``."""
-    word = plain_signs(text).strip("()[]{}; ")
-    if word.strip("+-") == "0":
-        return {"+": "positive", "-": "negative"}.get(word.strip("0")[:1])
-    return None if any(map(str.isdigit, word)) else parse_ion_mode(word)
-
-
-def _is_open_charge(text: str) -> bool:
-    """Whether a text leaves the charge open, as Mascot's ``2+ and 3+`` does."""
-    return " and " in text or " or " in text or "," in text
-
-
-_LONGEST_TIME = 1e9  # s
-_ISO_TIME = re.compile(
-    rf"P(?:\d+D)?T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?", re.IGNORECASE
-)
-_SECONDS = re.compile(
-    rf"[\s(\[]*((?:{_NUMBER})(?:e[+-]?\d{{1,2}})?)(.*)", re.DOTALL | re.IGNORECASE
-)
-_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d*)?)")
-_UNCLEAR_COMMA = re.compile(r"\d+,\d+\D*")  # a decimal comma, or two times
-_UNIT = re.compile(r"\b(min|m\b|sec|s\b)|^(?:\s*)(M|S)$", re.IGNORECASE)
-
-
-@lru_cache(maxsize=4096)
-def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
-    """Return a retention time in seconds.
-
-    A unit in the text (``7.4 min``, ``35 sec``) decides; else `seconds_per_unit` does.
-    ``PT2M1.25S`` is a duration of ISO 8601, ``2:01.25`` one of a clock. Of several times (``8.1,
-    8.9 min``, ``120.5-122``) the first is taken. Negative and unreadable values give None, and so
-    does ``121,25``, which may be a decimal comma or two times.
-    """
-    text = text[:_LONGEST_VALUE]
-    if _UNCLEAR_COMMA.fullmatch(text.strip()) is not None:
-        return None
-    iso = _ISO_TIME.fullmatch(text.strip()) or _CLOCK.fullmatch(text.strip())
-    match = _SECONDS.match(text)
-    if iso is not None and any(iso.groups()):
-        hours, minutes, seconds = (float(part or 0) for part in iso.groups())
-        time = 3600 * hours + 60 * minutes + seconds
-    elif match is not None:
-        unit = _UNIT.search(match.group(2))
-        if unit is not None:
-            seconds_per_unit = 60.0 if unit.group().strip().lower().startswith("m") else 1.0
-        time = float(match.group(1)) * seconds_per_unit
-    else:
-        return None
-    return time if time < _LONGEST_TIME else None
-
-
-# --------------------------------------------------------------------------- collision energy
-
-
-class CollisionEnergy(NamedTuple):
-    """A collision energy as far as its text tells.
-
-    Parameters
-    ----------
-    ev
-        Energy in eV.
-    nce
-        Normalised energy in percent of the instrument's scale.
-    text
-        The record's own words.
-    """
-
-    ev: float | None
-    nce: float | None
-    text: str
-
-
-_NUMBERS = re.compile(_NUMBER)
-_EV = re.compile(rf"({_NUMBER})\s*(?:eV|V)\b", re.IGNORECASE)
-_NCE = re.compile(rf"({_NUMBER})\s*\(?\s*(?:%|NCE)|NCE\W*({_NUMBER})", re.IGNORECASE)
-_NCE_WORDS = re.compile(r"%|nce|nominal|normali[sz]ed", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d\s*-\s*\d+\.)")
-_ENERGY_WORDS = re.compile(
-    r"ramp(?:ed)?|from|to|stepped|steps?|resonant|relative|nominal|normali[sz]ed|collision|energy"
-    r"|nce|ce|hcd|cid|(?:ft|it)-ms(?: ii)?|argon|(?:electron[- ]?)?volts?|kev|kv|ev|v",
-    re.IGNORECASE,
-)
-_ENERGY_KEY = re.compile(r"\b(n?ce|(?:collision )?energy)\s*=", re.IGNORECASE)
-_SPREAD = re.compile(rf"\s*(?:\u00b1|\+/-)\s*(?:{_NUMBER})")
-_COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
-_KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
-
-
-_HIGHEST_ENERGY = 1e6  # eV, or percent
-
-
-def _mean(numbers: Iterable[str]) -> float | None:
-    values = [float(number) for number in numbers]
-    mean = sum(values) / len(values) if values else float("inf")
-    return mean if mean < _HIGHEST_ENERGY else None
-
-
-@lru_cache(maxsize=4096)
-def parse_collision_energy(text: str) -> CollisionEnergy:
-    """Read a collision energy, in eV or normalised.
-
-    Volts are taken as eV, kV and keV as thousands of them; ``%``, ``NCE``, ``(nominal)`` and
-    ``normalized`` mark normalised energies; a bare number is eV. Ramps and lists give the mean of
-    their numbers, and ``35 +/- 15`` gives its middle. What is ambiguous gives neither value and
-    stays as text: alternatives (``15 or 30``), formulas in m/z, activation amplitudes below 1
-    (``0.70``), slash lists of MSn stages, bare numbers with ``HCD``, whose scale differs between
-    instruments, and ``35,5``, which may be a decimal comma.
-    """
-    words = text[:_LONGEST_VALUE].strip().strip('"')
-    # "42% (nominal) with stepped collision energies 30% and 55%": the first is their mean.
-    body = _DECIMAL_COMMA.sub(".", words.partition(" with ")[0].partition(" by Ar")[0])
-    body = _ENERGY_KEY.sub(r"\1 ", _SPREAD.sub("", body))
-    numbers = _NUMBERS.findall(body)
-    unknown = CollisionEnergy(None, None, text)
-    # Lists of energies rise: "20,40" is one.
-    if not numbers or (_COMMA_INSIDE.search(body) and float(numbers[0]) > float(numbers[1])):
-        return unknown
-    has_ev = _EV.search(body) is not None
-    has_nce = _NCE_WORDS.search(body) is not None
-    if has_ev and has_nce:
-        nce = [a or b for a, b in _NCE.findall(body)]
-        return CollisionEnergy(_mean(_EV.findall(body)), _mean(nce), text)
-    leftover = _NUMBERS.sub(" ", _ENERGY_WORDS.sub(" ", body))
-    if any(c.isalpha() or c in "=<" for c in leftover):
-        return unknown
-    value = _mean(numbers)
-    if has_nce:
-        return CollisionEnergy(None, value, text)
-    if _KILO.search(body):
-        return CollisionEnergy(_mean(str(1000 * float(n)) for n in numbers), None, text)
-    if not has_ev and ("/" in body or "hcd" in body.lower() or float(numbers[0]) < 1):
-        return unknown
-    if not has_ev and len(numbers) > 1 and not re.search(r"[-,;]|to|ramp", body, re.IGNORECASE):
-        return unknown
-    return CollisionEnergy(value, None, text)
-
-
-# --------------------------------------------------------------------------- comments
-
 _COMMENT_LIST = re.compile(r";\s++(?=[A-Za-z_][A-Za-z _]*+=)")
 _VALUE_END = re.compile(r"[\s;\"]|$")
 
@@ -622,98 +80,6 @@ def _nist_pairs(text: str) -> list[tuple[str, str]]:
             pairs.append((key.strip(), text[begin:end]))
         place = max(end, begin)
     return pairs
-
-
-# --------------------------------------------------------------------------- whole records
-
-
-class Polarity(NamedTuple):
-    """What a record says about charge, settled."""
-
-    adduct: str | None
-    charge: int | None
-    ion_mode: str | None
-    notes: tuple[str, ...]
-
-
-@lru_cache(maxsize=4096)
-def settle_polarity(
-    adduct_text: str | None, charge_text: str | None, ion_mode_text: str | None
-) -> Polarity:
-    """Bring ion species, charge and ion mode of one record into agreement.
-
-    The ion species decides, then the sign of the charge, then the field for the ion mode. What is
-    overruled leaves a note. A charge without sign takes the sign of the ion mode, else it is taken
-    as positive, with a note. A species that is stated as unknown (``[M+?]+``) tells its charge.
-
-    Raises
-    ------
-    RejectedRecordError
-        If the charge is unreadable.
-    """
-    notes: list[str] = []
-    text = given(adduct_text)
-    mode = parse_ion_mode(ion_mode_text) if ion_mode_text else None
-    if mode is None and ion_mode_text and given(ion_mode_text) is not None:
-        notes.append(Note.MODE_NOT_UNDERSTOOD.about(ion_mode_text))
-    charge, signed = parse_charge(charge_text)
-    if mode is None and charge_text and not charge:
-        mode = _mode_of_charge(charge_text)
-    if charge_text and _is_open_charge(charge_text):
-        notes.append(Note.SEVERAL_CHARGES.about(charge_text))
-    ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
-    if ion is not None:
-        if mode is not None and ion.ion_mode != mode:
-            notes.append(Note.MODE_OVERRULED_BY_SPECIES.about(f"{mode}, {text}"))
-        if charge and (abs(charge) != abs(ion.charge) or (signed and charge != ion.charge)):
-            notes.append(Note.CHARGE_OVERRULED_BY_SPECIES.about(f"{charge_text}, {text}"))
-        return Polarity(ion.name, ion.charge, ion.ion_mode, tuple(notes))
-    unknown = _UNKNOWN_SPECIES.search(plain_signs(text)) if text is not None else None
-    if unknown is not None:
-        notes.append(Note.SPECIES_UNKNOWN.about(f"{text}"))
-        text = None
-        if unknown["sign"] and not signed:
-            size = abs(charge) or int(unknown["size"] or 1)
-            charge, signed = (-size if unknown["sign"] == "-" else size), True
-    charge, mode = _without_species(charge, signed, mode, notes)
-    return Polarity(text, charge or None, mode, tuple(notes))
-
-
-def _without_species(
-    charge: int, signed: bool, mode: str | None, notes: list[str]
-) -> tuple[int, str | None]:
-    """Return charge and ion mode of a record that names no ion species that can be read."""
-    if signed:
-        if mode is not None and mode != _sign_name(charge):
-            notes.append(Note.MODE_OVERRULED_BY_CHARGE.about(f"{mode}, {charge:+d}"))
-    elif mode is not None:
-        charge = -abs(charge) if mode == "negative" else abs(charge)
-    elif charge:
-        notes.append(Note.CHARGE_TAKEN_AS_POSITIVE.about(str(charge)))
-    return charge, _sign_name(charge) or mode
-
-
-def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> Adduct | None:
-    """Return the first ion species of a text, None if it is none."""
-    if text is None:
-        return None
-    # MSn records list the species of each stage, as their precursor m/z does.
-    stages = _BETWEEN_SPECIES.split(plain_signs(text[:_LONGEST_VALUE]))
-    ion = parse_adduct(stages[0], ion_mode)
-    is_quotient = ion is not None and stages[1:] == [str(abs(ion.charge))]  # "M+2H/2"
-    if ion is not None and len(stages) > 1 and not is_quotient:
-        notes.append(Note.FIRST_SPECIES.about(text))
-    return ion
-
-
-_BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
-_UNKNOWN_SPECIES = re.compile(
-    r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
-)
-
-
-def _sign_name(charge: int) -> str | None:
-    return None if charge == 0 else "positive" if charge > 0 else "negative"
 
 
 class Style(NamedTuple):
@@ -977,7 +343,7 @@ def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
 
 
 # Fields that a comment may give; its "Num peaks" or "Comment" are another database's.
-_COMMENT_FIELDS = frozenset(_SPELLINGS.values()) - {
+_COMMENT_FIELDS = FIELDS - {
     "n_peaks",
     "comments",
     "name",
@@ -1006,15 +372,6 @@ def _first(fields: Mapping[str, str], names: Iterable[str]) -> str | None:
         if name in fields:
             return fields[name]
     return None
-
-
-_COUNT = re.compile(r"([0-9]{1,9}|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.0+)?")
-
-
-def parse_count(text: str) -> int | None:
-    """Return the number of peaks that a record declares, None if the text is no such number."""
-    match = _COUNT.fullmatch(text.strip())
-    return int(match[1].replace(",", "")) if match is not None else None
 
 
 def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
@@ -1078,7 +435,7 @@ def make_spectrum(
         window = parse_precursor(fields["window_mz"])
         note = Note.WINDOW_TARGET.about("no precursor m/z")
         precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
-    charge, charge_notes = _charge_of(precursor.charge, fields.get("charge"))
+    charge, charge_notes = charge_of(precursor.charge, fields.get("charge"))
     polarity = _settled(fields, charge)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
     smiles, inchi, inchikey = sort_structures(fields)
@@ -1135,8 +492,7 @@ def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
     energy = parse_collision_energy(text) if text is not None else None
     if normalised is None:
         return energy
-    marked = normalised if _NCE_WORDS.search(normalised) else f"{normalised} NCE"
-    nce = parse_collision_energy(marked)
+    nce = parse_normalized_energy(normalised)
     if energy is None or text == normalised:
         return nce
     return energy._replace(nce=nce.nce if energy.nce is None else energy.nce)
@@ -1179,22 +535,6 @@ def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
 _OVERRULED_BY_SPECIES = frozenset(
     (Note.MODE_OVERRULED_BY_SPECIES, Note.CHARGE_OVERRULED_BY_SPECIES)
 )
-
-
-def _charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Return the charge that counts: the one beside the precursor m/z goes before its own line."""
-    if beside is None:
-        return stated, ()
-    size, signed = parse_charge(beside)
-    try:
-        other, other_signed = parse_charge(stated)
-    except RejectedRecordError:
-        other, other_signed = 0, False
-    if size == 0 or other in (0, size):
-        return (stated if other else beside), ()
-    if not (signed and other_signed) and abs(size) == abs(other):
-        return (beside if signed else stated), ()
-    return beside, (Note.CHARGE_OVERRULED_BY_PRECURSOR.about(f"{stated}, {beside}"),)
 
 
 _INCHI = re.compile(r"['\"]?(?:InChI\s*[=:]\s*)*(1S?/.+?)['\"]?", re.IGNORECASE | re.DOTALL)

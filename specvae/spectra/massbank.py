@@ -10,20 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import (
-    Record,
-    RejectedRecordError,
-    Style,
-    collect,
-    identify,
-    make_spectrum,
-    parse_count,
-    shown,
-)
+from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import parse_peaks
 from specvae.spectra.records import RecordLines, read_or_skip
 from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import RejectedRecordError, parse_count, shown
 
 MASSBANK_STYLE = Style(id_fields=("accession",), name_fields=("name",), seconds_per_rt_unit=60.0)
 

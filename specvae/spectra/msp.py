@@ -8,21 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import (
-    Record,
-    RejectedRecordError,
-    Style,
-    collect,
-    field_of,
-    identify,
-    make_spectrum,
-    parse_count,
-    shown,
-)
+from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
+from specvae.spectra.keys import field_of
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
 from specvae.spectra.records import RecordLines, read_or_skip
 from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import RejectedRecordError, parse_count, shown
 
 MSP_STYLE = Style(
     id_fields=("db", "name", "peak_id", "scans"),

@@ -20,19 +20,12 @@ from specvae.errors import InputError, printable
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import (
-    SAME_MZ,
-    Record,
-    RejectedRecordError,
-    Style,
-    make_spectrum,
-    parse_ion_mode,
-    shown,
-)
+from specvae.spectra.fields import SAME_MZ, Record, Style, make_spectrum
 from specvae.spectra.lines import open_bytes, read_piece
 from specvae.spectra.notes import Note
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
 from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import RejectedRecordError, parse_ion_mode, shown
 
 MZML_STYLE = Style(id_fields=("title",), name_fields=(), seconds_per_rt_unit=1.0)
 

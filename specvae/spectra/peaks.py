@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.report import Reason
-from specvae.spectra.fields import RejectedRecordError, shown
 from specvae.spectra.lines import decode
+from specvae.spectra.values import RejectedRecordError, shown
 
 Peaks = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from specvae.limits import limits
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import Record, RejectedRecordError
+from specvae.spectra.fields import Record
 from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import RejectedRecordError
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from specvae.annotation.library.ion_shares import parse_species
 from specvae.errors import ConfigError
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
-from specvae.spectra.fields import stated
+from specvae.spectra.keys import stated
 from specvae.spectra.spectrum import Spectrum
 
 

@@ -19,7 +19,7 @@ from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
-from specvae.spectra.fields import stated
+from specvae.spectra.keys import stated
 
 _LIBRARY = EVIDENCE_KINDS.index("library")
 _LONGEST_LIST = 3

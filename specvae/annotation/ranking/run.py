@@ -35,7 +35,7 @@ from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
-from specvae.spectra.fields import stated
+from specvae.spectra.keys import stated
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 

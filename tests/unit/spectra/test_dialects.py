@@ -7,18 +7,16 @@ from spectra_files import mgf_record, msp_record, read_bytes
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct
-from specvae.spectra.fields import (
+from specvae.spectra.fields import collect, parse_comments, sort_structures
+from specvae.spectra.polarity import settle_polarity
+from specvae.spectra.read import read_spectra
+from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import (
     RejectedRecordError,
-    collect,
-    parse_comments,
     parse_ion_mode,
     parse_precursor,
     parse_retention_time,
-    settle_polarity,
-    sort_structures,
 )
-from specvae.spectra.read import read_spectra
-from specvae.spectra.spectrum import Spectrum
 
 
 def one(tmp_path: Path, name: str, content: str) -> Spectrum:

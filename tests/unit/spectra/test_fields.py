@@ -2,20 +2,18 @@ import numpy as np
 import pytest
 
 from specvae.report import Reason
-from specvae.spectra.fields import (
+from specvae.spectra.fields import collect, parse_comments, require_peaks
+from specvae.spectra.keys import field_of
+from specvae.spectra.polarity import settle_polarity
+from specvae.spectra.values import (
     RejectedRecordError,
-    collect,
-    field_of,
     given,
     parse_charge,
     parse_collision_energy,
-    parse_comments,
     parse_ion_mode,
     parse_ms_level,
     parse_precursor,
     parse_retention_time,
-    require_peaks,
-    settle_polarity,
 )
 
 

@@ -8,15 +8,15 @@ from spectra_files import mgf_record, msp_record, read_bytes
 
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
-from specvae.spectra.fields import (
+from specvae.spectra.fields import sort_structures
+from specvae.spectra.polarity import settle_polarity
+from specvae.spectra.values import (
     parse_charge,
     parse_collision_energy,
     parse_ion_mode,
     parse_ms_level,
     parse_precursor,
     parse_retention_time,
-    settle_polarity,
-    sort_structures,
 )
 
 

@@ -24,7 +24,7 @@ from specvae.annotation.ranking.run import RankingRun
 from specvae.cli.annotate import annotate
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
-from specvae.spectra.fields import stated
+from specvae.spectra.keys import stated
 from specvae.vae.checkpoint import save_checkpoint
 
 THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"

@@ -1,0 +1,169 @@
+"""What the keys of a record mean, however a file spells them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.values import given
+
+_SPELLINGS: Mapping[str, str] = {
+    "name": "name",
+    "compoundname": "compound_name",
+    "title": "title",
+    "recordtitle": "record_title",
+    "deprecated": "deprecated",
+    "db": "db",
+    "accession": "accession",
+    "featureid": "feature_id",
+    "spectrumid": "spectrum_id",
+    "peakid": "peak_id",
+    "scannumber": "scans",
+    "scans": "scans",
+    "precursormz": "precursor_mz",
+    "precursorionmz": "precursor_mz",
+    "selectedionmz": "precursor_mz",
+    "pepmass": "precursor_mz",
+    "isolationwindowtargetmz": "window_mz",
+    "precursor": "precursor_or_species",
+    "precursorion": "precursor_or_species",
+    "precursormass": "precursor_or_species",
+    "parention": "precursor_or_species",
+    "parentionmz": "precursor_or_species",
+    "parentmz": "precursor_or_species",
+    "precursortype": "adduct",
+    "precursoriontype": "adduct",
+    "adduct": "adduct",
+    "adducttype": "adduct",
+    "adductionname": "adduct",
+    "ion": "adduct",
+    "iontype": "adduct",
+    "ionspecies": "adduct",
+    "bestion": "mode_or_species",
+    "ionization": "mode_or_species",
+    "ionisation": "mode_or_species",
+    "esimode": "mode_or_species",
+    "mode": "mode_or_species",
+    "charge": "charge",
+    "chargestate": "charge",
+    "precursorcharge": "charge",
+    "ionmode": "ion_mode",
+    "ionizationmode": "ion_mode",
+    "ionisationmode": "ion_mode",
+    "polarity": "ion_mode",
+    "ionpolarity": "ion_mode",
+    "ionpol": "ion_mode",
+    "scanpolarity": "ion_mode",
+    "mslevel": "ms_level",
+    "mstype": "ms_level",
+    "spectrumtype": "ms_level",
+    "spectype": "ms_level",
+    "collisionenergy": "collision_energy",
+    "ce": "collision_energy",
+    "colenergy": "collision_energy",
+    "collisionenergyev": "collision_energy",
+    "collisionenergyvoltage": "collision_energy",
+    "nce": "nce",
+    "normalizedcollisionenergy": "nce",
+    "normalisedcollisionenergy": "nce",
+    "retentiontime": "retention_time",
+    "rettime": "retention_time",
+    "rt": "retention_time",
+    "rtime": "rt_seconds",
+    "rtseconds": "rt_seconds",
+    "rtinseconds": "rt_seconds",
+    "rtsec": "rt_seconds",
+    "retentiontimesec": "rt_seconds",
+    "retentiontimeseconds": "rt_seconds",
+    "retentiontimeinseconds": "rt_seconds",
+    "rtminutes": "rt_minutes",
+    "rtinminutes": "rt_minutes",
+    "retentiontimeminutes": "rt_minutes",
+    "retentiontimeinminutes": "rt_minutes",
+    "instrument": "instrument",
+    "instrumenttype": "instrument_type",
+    "sourceinstrument": "instrument_type",
+    "smilesinchi": "structure",
+    "smiles": "smiles",
+    "canonicalsmiles": "smiles",
+    "isomericsmiles": "smiles",
+    "structuresmiles": "smiles",
+    "computedsmiles": "computed_smiles",
+    "inchi": "inchi",
+    "computedinchi": "computed_inchi",
+    "metbinchi": "inchi",
+    "standardinchi": "inchi",
+    "inchikey": "inchikey",
+    "inchiaux": "inchikey",
+    "computedinchikey": "computed_inchikey",
+    "metbinchikey": "inchikey",
+    "standardinchikey": "inchikey",
+    "inchikeysmiles": "inchikey",
+    "inchikeyinchi": "inchikey",
+    "inchikey14": "inchikey",
+    "formula": "formula",
+    "molecularformula": "formula",
+    "chemicalformula": "formula",
+    "numpeaks": "n_peaks",
+    "numpeak": "n_peaks",
+    "comment": "comments",
+    "comments": "comments",
+    "synon": "synonym",
+}
+# Field, and the unit that its key states behind it -> field whose values have that unit.
+_OF_UNITS: Mapping[tuple[str, str], str] = {
+    ("retention_time", "m"): "rt_minutes",
+    ("retention_time", "s"): "rt_seconds",
+    ("collision_energy", "%"): "nce",
+    ("collision_energy", "n"): "nce",
+}
+_UNIT_BEHIND = re.compile(
+    r"[(\[]\s*(min(?:utes?)?|s(?:ec(?:onds?)?)?|e?v|%|nce|m/z|th|da)\.?\s*[)\]]\s*$"
+)
+_NOT_LETTERS = re.compile(r"[^a-z0-9]+")
+
+FIELDS = frozenset(_SPELLINGS.values())
+"""All that a key can mean."""
+
+
+@lru_cache(maxsize=4096)
+def field_of(key: str) -> str | None:
+    """Return the field that a key means whatever its case and punctuation, None if it is none.
+
+    A unit in brackets may stand behind it: ``RT (min)``.
+    """
+    key = key.lower()
+    unit = _UNIT_BEHIND.search(key) if key.rstrip()[-1:] in ")]" else None
+    name = _SPELLINGS.get(_NOT_LETTERS.sub("", key if unit is None else key[: unit.start()]))
+    return name if name is None or unit is None else _OF_UNITS.get((name, unit[1][0]), name)
+
+
+def stated(spectrum: Spectrum, name: str) -> str | None:
+    """Return what a record says in a field, None if nothing.
+
+    Parameters
+    ----------
+    spectrum
+        The record.
+    name
+        An attribute of `Spectrum` or a field of the file; case and punctuation do not matter.
+    """
+    wanted = _NOT_LETTERS.sub("", name.lower())
+    if wanted in _ATTRIBUTES:
+        value = getattr(spectrum, _ATTRIBUTES[wanted])
+        return None if value is None else str(value)
+    for key, text in spectrum.metadata.items():
+        if _NOT_LETTERS.sub("", key.lower()) == wanted:
+            return given(text)
+    return None
+
+
+# Spelling without punctuation -> attribute of a spectrum.
+_ATTRIBUTES = {
+    _NOT_LETTERS.sub("", attribute.name): attribute.name
+    for attribute in dataclasses.fields(Spectrum)
+    if attribute.name not in ("mz", "intensity", "notes", "metadata")
+}

@@ -1,0 +1,131 @@
+"""Charge, ion mode and ion species of a record, brought into agreement."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from specvae.spectra.adducts import Adduct, parse_adduct, plain_signs
+from specvae.spectra.notes import Note
+from specvae.spectra.values import (
+    LONGEST_VALUE,
+    RejectedRecordError,
+    given,
+    is_open_charge,
+    parse_charge,
+    parse_ion_mode,
+)
+
+
+class Polarity(NamedTuple):
+    """What a record says about charge, settled."""
+
+    adduct: str | None
+    charge: int | None
+    ion_mode: str | None
+    notes: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def settle_polarity(
+    adduct_text: str | None, charge_text: str | None, ion_mode_text: str | None
+) -> Polarity:
+    """Bring ion species, charge and ion mode of one record into agreement.
+
+    The ion species decides, then the sign of the charge, then the field for the ion mode. What is
+    overruled leaves a note. A charge without sign takes the sign of the ion mode, else it is taken
+    as positive, with a note. A species that is stated as unknown (``[M+?]+``) tells its charge.
+
+    Raises
+    ------
+    RejectedRecordError
+        If the charge is unreadable.
+    """
+    notes: list[str] = []
+    text = given(adduct_text)
+    mode = parse_ion_mode(ion_mode_text) if ion_mode_text else None
+    if mode is None and ion_mode_text and given(ion_mode_text) is not None:
+        notes.append(Note.MODE_NOT_UNDERSTOOD.about(ion_mode_text))
+    charge, signed = parse_charge(charge_text)
+    if mode is None and charge_text and not charge:
+        mode = _mode_of_charge(charge_text)
+    if charge_text and is_open_charge(charge_text):
+        notes.append(Note.SEVERAL_CHARGES.about(charge_text))
+    ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
+    if ion is not None:
+        if mode is not None and ion.ion_mode != mode:
+            notes.append(Note.MODE_OVERRULED_BY_SPECIES.about(f"{mode}, {text}"))
+        if charge and (abs(charge) != abs(ion.charge) or (signed and charge != ion.charge)):
+            notes.append(Note.CHARGE_OVERRULED_BY_SPECIES.about(f"{charge_text}, {text}"))
+        return Polarity(ion.name, ion.charge, ion.ion_mode, tuple(notes))
+    unknown = _UNKNOWN_SPECIES.search(plain_signs(text)) if text is not None else None
+    if unknown is not None:
+        notes.append(Note.SPECIES_UNKNOWN.about(f"{text}"))
+        text = None
+        if unknown["sign"] and not signed:
+            size = abs(charge) or int(unknown["size"] or 1)
+            charge, signed = (-size if unknown["sign"] == "-" else size), True
+    charge, mode = _without_species(charge, signed, mode, notes)
+    return Polarity(text, charge or None, mode, tuple(notes))
+
+
+def _without_species(
+    charge: int, signed: bool, mode: str | None, notes: list[str]
+) -> tuple[int, str | None]:
+    """Return charge and ion mode of a record that names no ion species that can be read."""
+    if signed:
+        if mode is not None and mode != _sign_name(charge):
+            notes.append(Note.MODE_OVERRULED_BY_CHARGE.about(f"{mode}, {charge:+d}"))
+    elif mode is not None:
+        charge = -abs(charge) if mode == "negative" else abs(charge)
+    elif charge:
+        notes.append(Note.CHARGE_TAKEN_AS_POSITIVE.about(str(charge)))
+    return charge, _sign_name(charge) or mode
+
+
+def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> Adduct | None:
+    """Return the first ion species of a text, None if it is none."""
+    if text is None:
+        return None
+    # MSn records list the species of each stage, as their precursor m/z does.
+    stages = _BETWEEN_SPECIES.split(plain_signs(text[:LONGEST_VALUE]))
+    ion = parse_adduct(stages[0], ion_mode)
+    is_quotient = ion is not None and stages[1:] == [str(abs(ion.charge))]  # "M+2H/2"
+    if ion is not None and len(stages) > 1 and not is_quotient:
+        notes.append(Note.FIRST_SPECIES.about(text))
+    return ion
+
+
+_BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
+_UNKNOWN_SPECIES = re.compile(
+    r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
+)
+
+
+def _sign_name(charge: int) -> str | None:
+    return None if charge == 0 else "positive" if charge > 0 else "negative"
+
+
+def _mode_of_charge(text: str) -> str | None:
+    """Return the ion mode of a charge without a size: ``-0`` (MZmine) or ``negative``."""
+    word = plain_signs(text).strip("()[]{}; ")
+    if word.strip("+-") == "0":
+        return {"+": "positive", "-": "negative"}.get(word.strip("0")[:1])
+    return None if any(map(str.isdigit, word)) else parse_ion_mode(word)
+
+
+def charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return the charge that counts: the one beside the precursor m/z goes before its own line."""
+    if beside is None:
+        return stated, ()
+    size, signed = parse_charge(beside)
+    try:
+        other, other_signed = parse_charge(stated)
+    except RejectedRecordError:
+        other, other_signed = 0, False
+    if size == 0 or other in (0, size):
+        return (stated if other else beside), ()
+    if not (signed and other_signed) and abs(size) == abs(other):
+        return (beside if signed else stated), ()
+    return beside, (Note.CHARGE_OVERRULED_BY_PRECURSOR.about(f"{stated}, {beside}"),)
