@@ -38,7 +38,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import Answer
 from specvae.annotation.ranking.run import RankingRun
-from specvae.molecules.structures import read_named_rows
+from specvae.molecules.text_tables import read_named_rows
 from specvae.spectra.spectrum import Spectrum
 
 _BATCH = 500

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from specvae.molecules.structures import Cells, parse_cells, read_cells
+from specvae.molecules.structure_files import Cells, read_cells
+from specvae.molecules.structures import parse_cells
 from specvae.molecules.text_mass import MassScreen, text_masses
 from specvae.molecules.workers import LocalEngine
 from specvae.report import ReadReport

@@ -180,7 +180,7 @@ def _short(text: str) -> str:
 def _truths(path: Path) -> Lines | None:
     """Describe a table of truths, which has a query_id, and a key in the place of a structure."""
     from specvae.annotation.library.compounds import read_truth
-    from specvae.molecules.structures import column_meaning, open_text, read_table
+    from specvae.molecules.text_tables import column_meaning, open_text, read_table
 
     with open_text(path) as stream:
         columns = set(map(column_meaning, read_table(stream)[0]))

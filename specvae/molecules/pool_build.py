@@ -39,13 +39,8 @@ from specvae.molecules.pool_file import (
     PoolWriter,
     StoredLayout,
 )
-from specvae.molecules.structures import (
-    Cells,
-    parse_cells,
-    read_cells,
-    record_of,
-    with_own_keys,
-)
+from specvae.molecules.structure_files import Cells, read_cells, record_of
+from specvae.molecules.structures import parse_cells, with_own_keys
 from specvae.molecules.workers import Engine, LocalEngine
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason

@@ -14,7 +14,7 @@ from typing import Any
 
 from specvae.errors import InputError
 from specvae.files import atomic_text
-from specvae.molecules.structures import read_named_rows
+from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae_bench.files import write_mgf

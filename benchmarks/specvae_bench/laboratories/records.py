@@ -23,7 +23,7 @@ from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, read_candidates
-from specvae.molecules.structures import read_named_rows
+from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum

@@ -19,7 +19,8 @@ from specvae.molecules.fingerprint import (
     unpack,
 )
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.structures import parse_cells, read_cells
+from specvae.molecules.structure_files import read_cells
+from specvae.molecules.structures import parse_cells
 from specvae.report import ReadReport
 
 _N_DRAWN, _N_MADE_UP = 3000, 1500  # enough for the search in compiled code

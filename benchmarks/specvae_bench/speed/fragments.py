@@ -15,7 +15,7 @@ from specvae.annotation.evidence.fragments import Peaks
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.structures import read_cells
+from specvae.molecules.structure_files import read_cells
 from specvae.report import ReadReport
 from specvae_bench.fragments.network import FragmentNetwork
 from specvae_bench.fragments.rows import Batch

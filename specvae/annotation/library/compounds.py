@@ -10,13 +10,8 @@ from pathlib import Path
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import parse_molecule
-from specvae.molecules.structures import (
-    column_meaning,
-    is_cut_inchi,
-    open_text,
-    read_rows,
-    read_table,
-)
+from specvae.molecules.structures import read_rows
+from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.packed import unpacked_name
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra

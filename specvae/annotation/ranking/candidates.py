@@ -24,7 +24,7 @@ from specvae.molecules.candidates import (
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.structure_cache import StructureCache
-from specvae.molecules.structures import read_cells
+from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport

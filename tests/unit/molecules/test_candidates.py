@@ -23,7 +23,9 @@ from specvae.molecules.molecule import (
     Molecule,
     parse_molecule,
 )
-from specvae.molecules.structures import column_meaning, read_molecules
+from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, read_cells
+from specvae.molecules.structures import read_molecules
+from specvae.molecules.text_tables import INCHI_JOINED, column_meaning
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
 
@@ -658,7 +660,7 @@ def test_a_list_without_names_of_columns(write: Write, name: str, text: str) -> 
     report = ReadReport()
     found = read_candidates(write(text, name), report)
     assert [molecule.smiles for molecule in found.molecules] == ["CCO", "CCN"]
-    assert report.notes == {structures.NO_HEADER: 1}
+    assert report.notes == {NO_HEADER: 1}
 
 
 @pytest.mark.parametrize(
@@ -675,7 +677,7 @@ def test_columns_without_names_that_can_be_one_thing_only(write: Write, text: st
     found = read_candidates(write(f"# a comment\n{text}"), report)
     assert [molecule.smiles for molecule in found.molecules] == ["CCCCCO", "CCN"]
     assert found.name.tolist() == ["a", "b"]
-    assert report.notes == {structures.NO_NAMES: 1}
+    assert report.notes == {NO_NAMES: 1}
 
 
 @pytest.mark.parametrize(
@@ -789,7 +791,7 @@ def test_an_inchi_without_quotation_marks_is_joined(write: Write, columns: str) 
     found = read_candidates(write(f"{columns}\n{row}\n"), report)
     assert found.molecules[0].smiles == "CCO"
     assert found.name[0] == ("ethanol" if "name" in columns else "")
-    assert report.notes == {structures.INCHI_JOINED: 1}
+    assert report.notes == {INCHI_JOINED: 1}
     assert not report.skips
 
 
@@ -877,15 +879,15 @@ def test_columns_that_blanks_divide_and_no_list_has_are_refused(write: Write, he
 
 def test_the_name_of_a_column_is_no_structure_beside_one_of_smiles(write: Write) -> None:
     report = ReadReport()
-    found = list(structures.read_cells(write("NO SMILES\n1 CCO\n", "x.txt"), report))
+    found = list(read_cells(write("NO SMILES\n1 CCO\n", "x.txt"), report))
     assert [line for line, _ in found] == [2]
-    assert structures.NO_HEADER not in report.notes
+    assert NO_HEADER not in report.notes
 
 
 @pytest.mark.parametrize("header", ["", "smiles name\n"])
 def test_a_comment_before_a_list(write: Write, header: str) -> None:
     text = f"# of the laboratory\n\n{header}CCO ethanol\nCCC propane\n"
-    found = list(structures.read_cells(write(text, "x.txt"), ReadReport()))
+    found = list(read_cells(write(text, "x.txt"), ReadReport()))
     n_before = 2 + bool(header)
     assert [line for line, _ in found] == [n_before + 1, n_before + 2]
     assert [cells.name for _, cells in found] == ["ethanol", "propane"]
@@ -908,4 +910,4 @@ def test_an_inchi_is_joined_by_the_mark_of_its_own_table(
 ) -> None:
     report = ReadReport()
     found = read_candidates(write(f"{before}id{mark}inchi\n1{mark}{inchi}\n"), report)
-    assert (found.id.tolist(), report.notes[structures.INCHI_JOINED]) == (["1"], 1)
+    assert (found.id.tolist(), report.notes[INCHI_JOINED]) == (["1"], 1)

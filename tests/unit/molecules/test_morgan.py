@@ -12,7 +12,7 @@ from specvae.molecules import blocks, kept_code, substructure
 from specvae.molecules.blocks import MorganBlock
 from specvae.molecules.fingerprint import compute_all, get_layout
 from specvae.molecules.morgan import environments
-from specvae.molecules.structures import open_text
+from specvae.molecules.text_tables import open_text
 from specvae.molecules.topology import Topology
 
 MOLECULES = [

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from specvae.errors import InputError
-from specvae.molecules.structures import read_named_rows, read_rows
+from specvae.molecules.structures import read_rows
+from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
 
 

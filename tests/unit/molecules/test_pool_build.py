@@ -21,7 +21,8 @@ from specvae.molecules.candidates import CandidatePool, CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
 from specvae.molecules.pool_file import PoolFile, _digest, _digest_of_whole
-from specvae.molecules.structures import DRAWING_INSTEAD, read_rows
+from specvae.molecules.structure_files import DRAWING_INSTEAD
+from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason
 
 LAYOUT = get_layout("morgan4096")

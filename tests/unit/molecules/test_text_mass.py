@@ -18,7 +18,7 @@ from specvae.molecules import structures
 from specvae.molecules.candidates import NOT_PARSED, CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.structures import read_cells
+from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen, text_masses
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct

@@ -12,7 +12,7 @@ from specvae.annotation.library.compounds import (
     read_truth,
 )
 from specvae.errors import InputError
-from specvae.molecules.structures import INCHI_JOINED
+from specvae.molecules.text_tables import INCHI_JOINED
 from specvae.report import ReadReport
 
 CAFFEINE = "RYYVLZVUVIJVGH"
