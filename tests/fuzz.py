@@ -46,7 +46,8 @@ from specvae.annotation.training.settings import preset_config
 from specvae.cli.annotate import annotate
 from specvae.cli.defaults import option_defaults
 from specvae.errors import CONTROLS, SpecvaeError
-from specvae.molecules.candidates import CandidatePool, read_candidates
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae.settings import override, read_toml

@@ -198,7 +198,7 @@ def _truths(path: Path) -> Lines | None:
 
 
 def _pool(path: Path) -> Lines:
-    from specvae.molecules.candidates import CandidatePool
+    from specvae.molecules.candidate_pool import CandidatePool
 
     with CandidatePool.open(path) as pool:
         yield "file", str(path)

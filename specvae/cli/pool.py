@@ -85,7 +85,7 @@ def build(
         raise InputError(f"{output}: wanted a name that ends in .h5, by which pools are known")
     engine = engine_of(scheduler, _PURPOSE)
 
-    from specvae.molecules.candidates import CandidatePool
+    from specvae.molecules.candidate_pool import CandidatePool
     from specvae.molecules.fingerprint import get_layout
     from specvae.molecules.pool_build import build_pool
     from specvae.molecules.workers import LocalEngine
@@ -125,7 +125,7 @@ def info(path: Path, check: bool) -> None:
     Example:
       specvae pool info pool.h5 --check
     """
-    from specvae.molecules.candidates import CandidatePool
+    from specvae.molecules.candidate_pool import CandidatePool
 
     with CandidatePool.open(path) as opened:
         for name, value in opened.info().items():

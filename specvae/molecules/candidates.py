@@ -1,44 +1,34 @@
-"""Candidate structures: a table in memory, or a pool on disk sorted by exact mass."""
+"""Candidate structures in memory: a table, or the rows of a pool that a query asks for."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import math
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.limits import limits
-from specvae.molecules.fingerprint import FingerprintLayout
-from specvae.molecules.molecule import STANDARD_VERSION, Molecule
-from specvae.molecules.pool_build import build_pool, first_text, joined_ids
-from specvae.molecules.pool_file import PoolFile
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.pool_build import first_text, joined_ids
+from specvae.molecules.query_ids import by_form, listed_as
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows, with_own_keys
 from specvae.molecules.text_mass import MassScreen
-from specvae.molecules.workers import LocalEngine
-from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
 
 _FIRST_BLOCK = 14
 _SAME_MASS = 1e-3  # Da: isotopologues, which share a first block, are further apart
-_CHECKED_ROWS = 16_384
-_FAR_ROWS = 1024  # that lie between two rows of a pool which are read apart
 
 NOT_PARSED = "mass of no query, by its text: not parsed"
 """The note on rows of a long table that a `MassScreen` left out."""
-
 Strings = NDArray[np.object_]
 Molecules = NDArray[np.object_]
 
@@ -122,26 +112,26 @@ class CandidateSet:
         StructureError
             If one cannot be parsed: see `usable_structures`.
         """
-        return _column(Molecule.parse(smiles, inchikey=key) for smiles, key in self.texts())
+        return column_of(Molecule.parse(smiles, inchikey=key) for smiles, key in self.texts())
 
     @cached_property
     def formula(self) -> Strings:
         """Formulas in Hill order: as stored, else computed; shape (n,)."""
-        return _column(molecule.formula for molecule in self.molecules)
+        return column_of(molecule.formula for molecule in self.molecules)
 
     @cached_property
     def inchikey(self) -> Strings:
         """Standard InChIKeys: as given, else computed; shape (n,)."""
         if all(map(is_whole_key, self._given_key)):
             return self._given_key
-        return _column(molecule.inchikey for molecule in self.molecules)
+        return column_of(molecule.inchikey for molecule in self.molecules)
 
     @cached_property
     def first_block(self) -> Strings:
         """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
         if all(self._given_key):
-            return _column(key[:_FIRST_BLOCK] for key in self._given_key)
-        return _column(molecule.first_block for molecule in self.molecules)
+            return column_of(key[:_FIRST_BLOCK] for key in self._given_key)
+        return column_of(molecule.first_block for molecule in self.molecules)
 
     @property
     def has_query_ids(self) -> bool:
@@ -317,76 +307,13 @@ def usable_structures(
         molecules = [found[pair] for pair in one.texts()]
         rows = [row for row, each in enumerate(molecules) if isinstance(each, Molecule)]
         chosen = one if len(rows) == len(one) else one.select(np.array(rows, np.intp))
-        chosen.molecules = _column(molecules[row] for row in rows)
+        chosen.molecules = column_of(molecules[row] for row in rows)
         usable.append((chosen, len(one) - len(rows)))
     return usable
 
 
-def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str]) -> str | None:
-    """Return under which of a table's names a query stands, None if under none.
-
-    Parameters
-    ----------
-    query_id
-        As the reader called it: the second spectrum of one name is ``ID#2``. A scan of a run may
-        be listed by its number, ``7`` or ``scan=7``, and one that msconvert wrote to MGF also by
-        the beginning of its title, ``run.7.7.1``.
-    names
-        Those in the table.
-    forms
-        The same `by_form`.
-    """
-    scan = _SCAN.search(query_id)
-    short = () if scan is None else tuple(part for part in scan.groups() if part is not None)
-    for name in (query_id, _REPEATED.sub("", query_id), *short):
-        found = name if name in names else forms.get(_form(name))
-        if found is not None:
-            return found
-    return None
-
-
-# How a table of results has names that a spreadsheet would take for a formula.
-_ESCAPED = ("'=", "'+", "'-", "'@")
-# An identifier of a run's scan, and msconvert's title of one. Waters numbers the scans of each
-# function anew ("function=2 process=0 scan=7"), so that their numbers tell nothing.
-_SCAN = re.compile(
-    r'^(?:(\S+) File:".*NativeID:")?'
-    r'(?:controllerType=0 controllerNumber=1 )?(scan(?:Id)?=(\d+))"?$'
-)
-_REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
-
-
-def by_form(names: Iterable[str]) -> dict[object, str]:
-    """Return names by what they have in common with other ways to write them.
-
-    A spreadsheet writes the query 1 as 1.0. Names that look the same may differ in their blanks,
-    and in how their accents are composed. Of several names of one form the first counts.
-    """
-    forms: dict[object, str] = {}
-    for name in names:
-        forms.setdefault(_form(name), name)
-    return forms
-
-
-def _form(query_id: str) -> object:
-    if query_id[:2] in _ESCAPED:
-        query_id = query_id[1:]
-    number = number_of(query_id)
-    if not math.isnan(number):
-        return number
-    return query_id if query_id.isascii() and "  " not in query_id else _composed(query_id)
-
-
-def _composed(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split())
-
-
-def number_of(query_id: str) -> float:
-    """Return the number that an identifier is, not-a-number for any other."""
-    return float(query_id) if re.fullmatch(r"\d{1,15}(\.0*)?", query_id) else math.nan
-
-
-def _column(values: Iterable[object]) -> NDArray[np.object_]:
+def column_of(values: Iterable[object]) -> NDArray[np.object_]:
+    """Return values as a column of a `CandidateSet`, (n,)."""
     listed = list(values)
     column = np.empty(len(listed), dtype=object)
     column[:] = listed
@@ -495,204 +422,11 @@ def _with_own_keys(rows: list[Row], report: ReadReport) -> list[Row]:
 
 def _columns(rows: Sequence[Row], has_query_ids: bool) -> CandidateSet:
     return CandidateSet(
-        _column(row.smiles for row in rows),
+        column_of(row.smiles for row in rows),
         np.array([row.molecule.exact_mass for row in rows], dtype=np.float64),
-        inchikey=_column(row.molecule.given_key for row in rows),
-        name=_column(row.name for row in rows),
-        id=_column(row.id for row in rows),
-        query_id=_column(row.query_id for row in rows) if has_query_ids else None,
-        molecules=_column(row.molecule for row in rows),
+        inchikey=column_of(row.molecule.given_key for row in rows),
+        name=column_of(row.name for row in rows),
+        id=column_of(row.id for row in rows),
+        query_id=column_of(row.query_id for row in rows) if has_query_ids else None,
+        molecules=column_of(row.molecule for row in rows),
     )
-
-
-class CandidatePool:
-    """Structures with fingerprints in one HDF5 file, sorted by exact mass.
-
-    Of the masses, the first of each chunk is held in memory; a query reads the rows of its mass
-    window, in chunks whose checksums are compared when they are first read: a damaged file never
-    changes an answer.
-
-    Use `build` to make one and `open` to use it, also as a context manager.
-    """
-
-    def __init__(self, file: PoolFile, layout: str) -> None:
-        self.path = file.path
-        self.exact_mass = file.exact_mass
-        self._file = file
-        self._layout = layout
-
-    @classmethod
-    def open(cls, path: Path, layout: FingerprintLayout | None = None) -> CandidatePool:
-        """Open a pool.
-
-        Parameters
-        ----------
-        path
-            The file.
-        layout
-            The layout of the fingerprints that are wanted; None for the pool's first.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, truncated, no pool, newer than this program, or has other
-            fingerprints.
-        """
-        file = PoolFile(path)
-        try:
-            _require_layout(file, layout)
-        except InputError:
-            file.close()
-            raise
-        return cls(file, file.layouts[0].name if layout is None else layout.name)
-
-    @classmethod
-    def build(
-        cls,
-        structures: Path | Sequence[Path],
-        layouts: FingerprintLayout | Sequence[FingerprintLayout],
-        output: Path,
-        *,
-        append: bool = False,
-        n_jobs: int | None = None,
-        progress: Progress | None = None,
-        report: ReadReport | None = None,
-    ) -> int:
-        """Write a pool of the structures of some files and return how many it holds.
-
-        See `specvae.molecules.pool_build.build_pool`, also for errors; `n_jobs` is how many
-        processes compute, None for one per core.
-        """
-        return build_pool(
-            [structures] if isinstance(structures, Path) else list(structures),
-            [layouts] if isinstance(layouts, FingerprintLayout) else list(layouts),
-            output,
-            append=append,
-            report=report,
-            engine=LocalEngine(n_jobs, "compute fingerprints"),
-            progress=progress,
-        )
-
-    def __len__(self) -> int:
-        return len(self.exact_mass)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether its fingerprints are of structures that were standardised as they are now."""
-        return int(self._file.attributes.get("standard_version", 1)) == STANDARD_VERSION
-
-    @property
-    def has_checksums(self) -> bool:
-        """Whether damage is noticed: pools of the first format have none."""
-        return self._file.has_checksums
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        """Names of its fingerprints."""
-        return tuple(layout.name for layout in self._file.layouts)
-
-    def has(self, layout: FingerprintLayout) -> bool:
-        """Return whether the pool holds fingerprints of a layout."""
-        return _difference(self._file, layout) is None
-
-    def packed(self, layout: FingerprintLayout, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return fingerprints of rows, (n, n_bytes); see `has`.
-
-        Rows that stand close together, as those of a mass window do, are read together.
-        """
-        order = np.argsort(rows, kind="stable")
-        parts = []
-        for window in np.split(rows[order], np.flatnonzero(np.diff(rows[order]) > _FAR_ROWS) + 1):
-            first = int(window.min(initial=len(self) - 1))
-            end = int(window.max(initial=first)) + 1
-            parts.append(self._file.packed(layout.name, first, end)[window - first])
-        found = np.concatenate(parts)
-        found[order] = found.copy()
-        return found
-
-    def info(self) -> dict[str, Any]:
-        """Return what the pool holds and was built from, ready for JSON."""
-        attributes = dict(self._file.attributes)
-        for key in ("layout", "layout_version", "n_bits", "probe_sha256"):
-            attributes.pop(key, None)
-        attributes["layouts"] = [layout.to_json() for layout in self._file.layouts]
-        attributes["sources"] = json.loads(attributes["sources"])
-        n = len(self)
-        low, high = self._file.masses(0, 1)[0], self._file.masses(n - 1, n)[0]
-        attributes["mass_range"] = [float(low), float(high)]
-        attributes["n_bytes"] = self.path.stat().st_size
-        return attributes
-
-    def check(self, progress: Progress | None = None) -> None:
-        """Compare all of the file with its checksums.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged.
-        """
-        for first in range(0, len(self), _CHECKED_ROWS):
-            end = min(first + _CHECKED_ROWS, len(self))
-            self._file.rows(first, end)
-            if progress is not None:
-                progress.progress("checking the pool", end, len(self))
-
-    def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
-        """Return the structures whose exact mass is at most `ppm` away, by rising mass."""
-        width = abs(neutral_mass) * ppm * 1e-6
-        return self.slice(*self._file.window(neutral_mass - width, neutral_mass + width))
-
-    def nearest_ppm(self, neutral_mass: float) -> float:
-        """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
-        return abs(self._file.nearest(neutral_mass) - neutral_mass) / abs(neutral_mass) * 1e6
-
-    def slice(self, first: int, end: int) -> CandidateSet:
-        """Return the structures of a range of rows, with fingerprints.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged there.
-        """
-        end = max(first, min(end, len(self)))
-        texts = self._file.texts(first, end)
-        return CandidateSet(
-            _column(texts["smiles"]),
-            self._file.masses(first, end),
-            inchikey=_column(texts["inchikey"]),
-            name=_column(texts["name"]),
-            id=_column(texts["id"]),
-            formula=_column(texts["formula"]) if "formula" in texts else None,
-            fingerprint=self._file.packed(self._layout, first, end),
-            pool_row=np.arange(first, end),
-        )
-
-
-def _require_layout(file: PoolFile, layout: FingerprintLayout | None) -> None:
-    difference = None if layout is None else _difference(file, layout)
-    if difference is not None:
-        raise InputError(f"{file.path}: {difference}")
-
-
-def _difference(file: PoolFile, layout: FingerprintLayout) -> str | None:
-    """Return why a pool has no fingerprints of a layout, None if it has."""
-    found = next((stored for stored in file.layouts if stored.name == layout.name), None)
-    if found is None or layout.mismatch(version=found.version):
-        held = ", ".join(f"{stored.name} version {stored.version}" for stored in file.layouts)
-        return f"fingerprints are {held}, but {layout.name} version {layout.version} is wanted"
-    if layout.mismatch(probe_sha256=found.probe_sha256):
-        return (
-            f"{layout.name} was computed with another version of RDKit, whose bits differ: "
-            "build the pool again"
-        )
-    return None

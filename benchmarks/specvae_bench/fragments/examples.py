@@ -16,7 +16,8 @@ from specvae.annotation.library.library import read_many, usable_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError, StructureError
 from specvae.files import is_pool
-from specvae.molecules.candidates import CandidatePool, CandidateSet, read_candidates
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache

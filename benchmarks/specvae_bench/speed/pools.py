@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.files import atomic_path
 from specvae.masses import ISOTOPE_MASSES
-from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_file import PoolRows, PoolWriter, StoredLayout

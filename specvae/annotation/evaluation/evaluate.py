@@ -15,7 +15,8 @@ from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
-from specvae.molecules.candidates import CandidateSet, by_form, listed_as
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.query_ids import by_form, listed_as
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,8 @@ from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
 from specvae.files import is_pool
-from specvae.molecules.candidates import (
-    CandidatePool,
-    CandidateSet,
-    read_candidates,
-    usable_structures,
-)
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import CandidateSet, read_candidates, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.structure_cache import StructureCache

@@ -24,7 +24,7 @@ from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
 from specvae.files import is_pool
-from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.structures import read_molecules, read_rows

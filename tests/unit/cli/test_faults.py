@@ -15,7 +15,7 @@ from shard_examples import write_run
 from specvae.annotation.ranking import rank
 from specvae.errors import SpecvaeError
 from specvae.molecules import pool_build
-from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.workers import LocalEngine
 

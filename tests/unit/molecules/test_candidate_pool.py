@@ -7,8 +7,9 @@ import pytest
 
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.errors import InputError
-from specvae.molecules import candidates
-from specvae.molecules.candidates import CandidatePool, read_candidates
+from specvae.molecules import candidate_pool
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import read_candidates
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.progress import Silence
@@ -58,7 +59,7 @@ def test_rows_far_apart_are_read_in_the_order_asked_for(
     pool_path: Path, monkeypatch: pytest.MonkeyPatch, far: int
 ) -> None:
     """Those between two mass windows are not read."""
-    monkeypatch.setattr(candidates, "_FAR_ROWS", far)
+    monkeypatch.setattr(candidate_pool, "_FAR_ROWS", far)
     with CandidatePool.open(pool_path, LAYOUT) as pool:
         everything = pool.slice(0, len(pool)).packed
         for rows in ([12, 13, 2, 1, 15], [4], []):

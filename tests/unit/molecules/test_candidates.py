@@ -9,11 +9,8 @@ from shared_data import shared
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.molecules import structures
-from specvae.molecules.candidates import (
-    CandidatePool,
-    CandidateSet,
-    read_candidates,
-)
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import (
     INCHI_INSTEAD,

@@ -17,7 +17,8 @@ import pytest
 from specvae.errors import InputError
 from specvae.files import exclusive
 from specvae.molecules import pool_build
-from specvae.molecules.candidates import CandidatePool, CandidateSet
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
 from specvae.molecules.pool_file import PoolFile, _digest, _digest_of_whole

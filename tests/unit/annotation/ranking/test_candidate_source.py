@@ -15,7 +15,8 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import ConfigError, InputError
-from specvae.molecules.candidates import CandidatePool, CandidateSet
+from specvae.molecules.candidate_pool import CandidatePool
+from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport

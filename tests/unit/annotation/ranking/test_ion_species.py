@@ -21,7 +21,7 @@ from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.result import Cause, Ranked, Unranked
 from specvae.annotation.ranking.settlement import RunState
 from specvae.errors import ConfigError
-from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 

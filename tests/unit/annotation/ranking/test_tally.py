@@ -13,7 +13,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.result import Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
-from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum

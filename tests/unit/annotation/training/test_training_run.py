@@ -28,7 +28,7 @@ from specvae.annotation.training.run import train
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, TrainingError
-from specvae.molecules.candidates import CandidatePool
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.progress import Silence

@@ -1,0 +1,72 @@
+"""Identifiers of queries as tables write them, which may not be as the spectra have them."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Container, Iterable, Mapping
+
+
+def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str]) -> str | None:
+    """Return under which of a table's names a query stands, None if under none.
+
+    Parameters
+    ----------
+    query_id
+        As the reader called it: the second spectrum of one name is ``ID#2``. A scan of a run may
+        be listed by its number, ``7`` or ``scan=7``, and one that msconvert wrote to MGF also by
+        the beginning of its title, ``run.7.7.1``.
+    names
+        Those in the table.
+    forms
+        The same `by_form`.
+    """
+    scan = _SCAN.search(query_id)
+    short = () if scan is None else tuple(part for part in scan.groups() if part is not None)
+    for name in (query_id, _REPEATED.sub("", query_id), *short):
+        found = name if name in names else forms.get(_form(name))
+        if found is not None:
+            return found
+    return None
+
+
+# How a table of results has names that a spreadsheet would take for a formula.
+_ESCAPED = ("'=", "'+", "'-", "'@")
+# An identifier of a run's scan, and msconvert's title of one. Waters numbers the scans of each
+# function anew ("function=2 process=0 scan=7"), so that their numbers tell nothing.
+_SCAN = re.compile(
+    r'^(?:(\S+) File:".*NativeID:")?'
+    r'(?:controllerType=0 controllerNumber=1 )?(scan(?:Id)?=(\d+))"?$'
+)
+_REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
+
+
+def by_form(names: Iterable[str]) -> dict[object, str]:
+    """Return names by what they have in common with other ways to write them.
+
+    A spreadsheet writes the query 1 as 1.0. Names that look the same may differ in their blanks,
+    and in how their accents are composed. Of several names of one form the first counts.
+    """
+    forms: dict[object, str] = {}
+    for name in names:
+        forms.setdefault(_form(name), name)
+    return forms
+
+
+def _form(query_id: str) -> object:
+    if query_id[:2] in _ESCAPED:
+        query_id = query_id[1:]
+    number = number_of(query_id)
+    if not math.isnan(number):
+        return number
+    return query_id if query_id.isascii() and "  " not in query_id else _composed(query_id)
+
+
+def _composed(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def number_of(query_id: str) -> float:
+    """Return the number that an identifier is, not-a-number for any other."""
+    return float(query_id) if re.fullmatch(r"\d{1,15}(\.0*)?", query_id) else math.nan
