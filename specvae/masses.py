@@ -77,7 +77,8 @@ def parse_formula(formula: str) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If the text is no formula, or names an element that is not in `ISOTOPE_MASSES`.
+        If the text is no formula, has no atoms (``H0``), or names an element that is not in
+        `ISOTOPE_MASSES`.
     """
     counts: dict[str, int] = {}
     end = 0
@@ -87,7 +88,7 @@ def parse_formula(formula: str) -> dict[str, int]:
             break
         end = match.end()
         counts[element] = counts.get(element, 0) + (int(digits) if digits else 1)
-    if not formula or end != len(formula):
+    if not any(counts.values()) or end != len(formula):
         raise ValueError(f"{formula!r} is not a molecular formula")
     return counts
 

@@ -34,7 +34,7 @@ def test_formula_counts_repeated_elements() -> None:
     assert parse_formula("CH3COOH") == {"C": 2, "H": 4, "O": 2}
 
 
-@pytest.mark.parametrize("text", ["", "c6", "C6(OH)2", "Xx2", "H2O+", "2H"])
+@pytest.mark.parametrize("text", ["", "c6", "C6(OH)2", "Xx2", "H2O+", "2H", "H0"])
 def test_what_is_no_formula_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a molecular formula"):
         parse_formula(text)

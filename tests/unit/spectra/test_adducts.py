@@ -85,7 +85,8 @@ def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "foo", "[MCl37+H]", "[M+H]+-", "[M+Xx]+", "M+1", "[M+H]0+", "[0M+H]+", "+", "[]+"]
+    "text",
+    ["", "foo", "[MCl37+H]", "[M+H]+-", "[M+Xx]+", "M+1", "[M+H]0+", "[0M+H]+", "+", "[]+", "M+H0"],
 )
 def test_what_is_no_ion_species_gives_none(text: str) -> None:
     assert parse_adduct(text) is None
