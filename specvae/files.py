@@ -31,6 +31,11 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
     only, but the format is found by reading the beginning first. It is stored in a temporary file
     of the same name with `suffix`, which is removed at the end of the program.
+
+    Raises
+    ------
+    InputError
+        If it is a pipe that another input of this run was read from.
     """
     try:
         mode = path.stat().st_mode
@@ -119,6 +124,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     A device or a pipe, such as ``/dev/stdout``, is yielded itself, for nothing may take its place;
     a symbolic link stays, and the file that it points to is replaced. Temporary files of killed
     processes of this computer are removed from the folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the error names `path`.
     """
     if path.exists() and not path.is_file():
         yield path
@@ -142,7 +152,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Name the file in the system's error where there is no room to write it."""
+    """Name the file in the system's error where there is no room to write it.
+
+    Raises
+    ------
+    OSError
+        Whatever is raised within.
+    """
     try:
         yield
     except OSError as error:

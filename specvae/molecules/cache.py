@@ -89,7 +89,7 @@ class FingerprintCache:
     def lookup(
         self, layout_key: str, smiles: Sequence[str], n_bytes: int
     ) -> dict[str, NDArray[np.uint8]]:
-        """Return the fingerprints that are there, by SMILES.
+        """Return the fingerprints that are there, uint8 (n_bytes,), by SMILES.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class FingerprintCache:
         return found
 
     def store(self, layout_key: str, smiles: Sequence[str], packed: NDArray[np.uint8]) -> None:
-        """Keep fingerprints; `packed` has one row per molecule."""
+        """Keep fingerprints; `packed` is uint8 (n_molecules, n_bytes)."""
         if not smiles:
             return
         try:

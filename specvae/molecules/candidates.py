@@ -152,7 +152,7 @@ class CandidateSet:
         return self.fingerprint
 
     def select(self, rows: NDArray[np.intp]) -> CandidateSet:
-        """Return the given rows in the given order."""
+        """Return the given rows (n,) in the given order."""
         molecules, formula = self.__dict__.get("molecules"), self.__dict__.get("formula")
         return CandidateSet(
             self.smiles[rows],

@@ -32,6 +32,11 @@ def laggner_patterns() -> list[tuple[str, str]]:
     """Return name and SMARTS of the 307 groups; the salt, two components, has no SMARTS.
 
     Source: SMARTS_InteLigand.txt by C. Laggner (LGPL), part of OpenBabel and scikit-fingerprints.
+
+    Raises
+    ------
+    SpecvaeError
+        If the file that is installed has a line of another kind.
     """
     lines = _data_file("data/SMARTS_InteLigand.txt").read_text(encoding="utf-8").splitlines()
     patterns = []
@@ -50,6 +55,11 @@ def pubchem_names() -> list[str]:
     """Return what the 881 bits ask for: counts in words, then SMARTS.
 
     Source: the PubChem Substructure Fingerprint specification, as scikit-fingerprints words it.
+
+    Raises
+    ------
+    SpecvaeError
+        If scikit-fingerprints has no such file.
     """
     # A module of plain lists, run on its own, so that its package stays out.
     spec = spec_from_file_location("_pubchem_features", _data_file("pubchem/features.py"))

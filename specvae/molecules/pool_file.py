@@ -114,7 +114,7 @@ class PoolRows:
         return len(self.exact_mass)
 
     def select(self, rows: NDArray[np.intp]) -> PoolRows:
-        """Return the given rows in the given order."""
+        """Return the given rows (n,) in the given order."""
         return PoolRows(
             self.exact_mass[rows],
             {name: [values[row] for row in rows.tolist()] for name, values in self.texts.items()},
@@ -382,7 +382,7 @@ class PoolFile:
         self._file.close()
 
     def masses(self, first: int, end: int) -> NDArray[np.float64]:
-        """Return the exact masses of a range of rows, compared with their checksums.
+        """Return the exact masses of a range of rows (n,), Da, compared with their checksums.
 
         Raises
         ------

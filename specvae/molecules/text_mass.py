@@ -91,7 +91,7 @@ class TextMasses(NamedTuple):
     n_hydrogens: NDArray[np.int64]
 
     def each(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return all masses one after the other, and the text that each is of."""
+        """Return all masses one after the other, Da (n,), and the text that each is of (n,)."""
         n = self.n_further + 1
         rows = np.repeat(np.arange(len(n)), n)
         further = np.arange(len(rows)) - np.repeat(np.cumsum(n) - n, n)

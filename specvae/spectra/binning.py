@@ -218,7 +218,10 @@ class BinLayout:
         return last.start + last.size
 
     def restricted(self, context: NDArray[np.int64]) -> BinLayout:
-        """Return a layout that keeps only these of this layout's columns behind the bins."""
+        """Return a layout that keeps only these of this layout's columns behind the bins.
+
+        `context` is int64 (n,), as this layout numbers its columns.
+        """
         kept = np.asarray(context, dtype=np.int64)
         if self.context is not None:
             kept = np.asarray(self.context, dtype=np.int64)[kept - self.n_bins]

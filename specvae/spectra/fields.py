@@ -420,7 +420,7 @@ def make_spectrum(
     line: int,
     ordinal: int = 0,
 ) -> Spectrum:
-    """Turn a record and its peaks into a spectrum.
+    """Turn a record and its peaks (n_peaks,), in any order, into a spectrum.
 
     Raises
     ------

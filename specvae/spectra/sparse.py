@@ -74,7 +74,7 @@ class SparseMatrix(NamedTuple):
         )
 
     def select(self, rows: NDArray[np.int64]) -> SparseMatrix:
-        """Return some rows in the given order."""
+        """Return some rows, int64 (n,), in the given order."""
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         entries = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)

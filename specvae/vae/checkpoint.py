@@ -46,6 +46,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write a safetensors file that appears whole or not at all.
 
     Tensors that share memory, which the format refuses, are written once each.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
     owned: dict[str, Tensor] = {}
     seen: set[int] = set()

@@ -323,7 +323,13 @@ class Categorical:
         return self.logits.argmax(-1)
 
     def log_prob(self, target: Tensor | SparseRows) -> Tensor:
-        """Return log p of the classes `target` (..., batch, n_features), int64, in nats."""
+        """Return log p of the classes `target` (..., batch, n_features), int64, in nats.
+
+        Raises
+        ------
+        TypeError
+            If they are sparse rows.
+        """
         if isinstance(target, SparseRows):
             raise TypeError("classes come as a dense tensor of integers")
         chosen = target.expand(self.logits.shape[:-1]).unsqueeze(-1)

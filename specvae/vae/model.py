@@ -593,7 +593,13 @@ class MultimodalVAE(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def modality(self, name: str) -> Modality:
-        """Return the modality called `name`; an unknown one is a ConfigError."""
+        """Return the modality called `name`.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
         for modality in self.config.modalities:
             if modality.name == name:
                 return modality
@@ -612,6 +618,11 @@ class MultimodalVAE(nn.Module):
         ----------
         x
             By modality name: (batch, n_features + n_context), dense or sparse.
+
+        Raises
+        ------
+        ConfigError
+            If a modality is unknown or has another number of columns.
         """
         for name, value in x.items():
             modality = self.modality(name)

@@ -224,7 +224,13 @@ class ConvLayer:
             )
 
     def output_shape(self, shape: tuple[int, ...], transposed: bool) -> tuple[int, ...]:
-        """Return (channels, height, width) after this layer on an input of `shape`."""
+        """Return (channels, height, width) after this layer on an input of `shape`.
+
+        Raises
+        ------
+        ConfigError
+            If the kernels are larger than the input.
+        """
         sizes = []
         for axis, size in enumerate(shape[1:]):
             kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]

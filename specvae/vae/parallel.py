@@ -82,14 +82,14 @@ class Processes:
         return number if is_given else None
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean over all processes."""
+        """Return the mean over all processes, in the shape of `values`."""
         if self.n > 1:
             distributed.all_reduce(values)
             values = values / self.n
         return values
 
     def highest(self, values: Tensor) -> Tensor:
-        """Return the highest values of all processes."""
+        """Return the highest of all processes, in the shape of `values`."""
         if self.n > 1:
             distributed.all_reduce(values, distributed.ReduceOp.MAX)
         return values

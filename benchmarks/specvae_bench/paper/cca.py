@@ -138,6 +138,8 @@ class CaptionMetric:
             If word vectors are to be trained and gensim is not installed.
         InputError
             If images or captions span fewer than `n_components` dimensions.
+        ValueError
+            If `word_vectors` are not one for each word.
         """
         own = word_vectors is not None
         if word_vectors is None:

@@ -250,7 +250,10 @@ class QueryScorer:
         self._scale = float(np.exp(entropy / 2 + arrays["scale"]))
 
     def scores(self, found: Sequence[Explained]) -> NDArray[np.float64]:
-        """Return the score of each candidate, given what it explains; see `FragmentScorer`."""
+        """Return the score of each candidate, float64 (n_candidates,), nats.
+
+        `found` is what each explains; see `FragmentScorer`.
+        """
         if not found or not len(self._peaks.mz):
             return np.zeros(len(found))
         explained = np.stack([one.at_peaks for one in found])
@@ -262,7 +265,8 @@ class QueryScorer:
         return np.asarray(np.round(scores, _DECIMALS))
 
     def has_part(self, kinds: Composition) -> NDArray[np.bool_]:
-        """Return which peaks a part of a formula fits; candidates mostly share their formula."""
+        """Return which peaks a part of a formula fits, (n_peaks,)."""
+        # Candidates mostly share their formula.
         if kinds not in self._parts:
             self._parts[kinds] = has_subformula(kinds, self._peaks)
         return self._parts[kinds]

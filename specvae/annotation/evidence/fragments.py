@@ -84,7 +84,7 @@ class Peaks(NamedTuple):
         sign: int = 1,
         max_peaks: int = MAX_PEAKS,
     ) -> Self:
-        """Take the highest of ascending peaks, without those beyond the precursor.
+        """Take the highest of ascending peaks (n,), without those beyond the precursor.
 
         No peak may be left; every candidate then has the same score.
         """

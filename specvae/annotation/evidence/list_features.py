@@ -108,7 +108,10 @@ def feature_row(evidence: Evidence, n_peaks: int, names: Sequence[str]) -> list[
 
 
 def gap(scores: NDArray[np.float64]) -> float:
-    """Return the best score less the second, at most `LARGEST_GAP`, which a lone one has too."""
+    """Return the best of some scores (n,) less the second, at most `LARGEST_GAP`, nats.
+
+    A lone one has that gap too.
+    """
     if len(scores) == 1:
         return LARGEST_GAP
     second, best = np.partition(scores, -2)[-2:].tolist()
@@ -116,5 +119,5 @@ def gap(scores: NDArray[np.float64]) -> float:
 
 
 def lead(scores: NDArray[np.float64]) -> float:
-    """Return the best score less the mean."""
+    """Return the best of some scores (n,) less their mean, nats."""
     return float(scores.max() - scores.mean())

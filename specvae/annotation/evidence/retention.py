@@ -139,7 +139,7 @@ class Elution:
     index: NDArray[np.float64]
 
     def select(self, rows: NDArray[np.int64]) -> Elution:
-        """Return that of some of the candidates."""
+        """Return that of some of the candidates, int64 (n_rows,)."""
         return Elution(self.time, self.index[rows])
 
 

@@ -179,7 +179,10 @@ class Library:
         }
 
     def split(self, folds: Mapping[str, str]) -> dict[str, NDArray[np.int64]]:
-        """Return the spectra's rows by fold: every spectrum of a compound is in one fold."""
+        """Return the spectra's rows by fold, int64 (n_spectra of the fold,).
+
+        Every spectrum of a compound is in one fold.
+        """
         fold = np.array([folds[molecule.first_block] for molecule in self.molecules])
         of_spectrum = fold[self.compound] if len(self) else np.empty(0, dtype="U5")
         return {name: np.flatnonzero(of_spectrum == name) for name in ("train", "val", "test")}

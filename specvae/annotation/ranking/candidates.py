@@ -165,7 +165,10 @@ class CandidateSource:
         n_jobs: int | None,
         progress: Progress,
     ) -> list[list[NDArray[np.uint8]]]:
-        """Return packed fingerprints of several sets, for each layout; see `all_fingerprints`."""
+        """Return packed fingerprints by layout, then by set, uint8 (n_candidates, n_bytes).
+
+        See `all_fingerprints`.
+        """
         found = {layout.name: self._stored(sets, layout) for layout in layouts}
         # The model's fingerprint may be the one that analogues are compared by.
         by_name = {layout.name: layout for layout in layouts}

@@ -66,7 +66,10 @@ def choose_pairs(
 def frequent_columns(
     bins: BinLayout, library: Library, rows: NDArray[np.int64], min_count: int
 ) -> BinLayout:
-    """Drop the columns behind the bins that fewer than `min_count` of the spectra `rows` fill."""
+    """Drop the columns behind the bins that fewer than `min_count` spectra fill.
+
+    They are counted among the library's spectra `rows`, int64 (n,).
+    """
     seen = sparse_rows(library.spectra).rows(torch.from_numpy(rows)).columns
     counts = np.bincount(seen.numpy(), minlength=bins.n_columns)
     frequent = np.flatnonzero(counts >= min_count)

@@ -114,7 +114,10 @@ class RetrievalValidation:
 def few_per_group(
     rows: NDArray[np.int64], groups: NDArray[np.int64], most: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return at most `most` of the `rows` of each group, drawn and ordered at random."""
+    """Return at most `most` of the `rows` of each group, drawn and ordered at random.
+
+    `rows` and their `groups` are int64 (n_rows,).
+    """
     order = np.random.default_rng(seed).permutation(len(rows))
     taken: dict[int, int] = {}
     kept: list[int] = []
