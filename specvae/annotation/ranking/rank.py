@@ -217,7 +217,7 @@ def _ranked(
     pool = annotator.evidence_pool
     layouts = [annotator.layout] if pool is None else [annotator.layout, pool.layout]
     tables, *others = source.packed(sets, layouts, n_jobs, progress)
-    compared = others[0] if others else []
+    bits_of = others[0] if others else []
     lists = [(query.spectrum, candidates) for query, candidates in listed]
     with ExitStack() as working:
         all_fragments = None
@@ -225,40 +225,34 @@ def _ranked(
             # Other processes break the candidates while this one sees to all other evidence.
             breaking = pool.scoring(lists, n_jobs, progress, source.graphs)
             all_fragments = working.enter_context(breaking)
-        each = [_spectra(query, candidates) for query, candidates in listed]
-        spectra = list(chain.from_iterable(each))
-        # Products of few rows are computed in other orders than those of many, and the last digits
-        # of a query's prediction would depend on how many others there are.
-        padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
-        predictions = annotator.predict([*spectra, *padding])[: len(spectra)]
-        ends = np.cumsum([len(of_query) for of_query in each])
-        logits = np.split(predictions, ends[:-1]) if listed else []
-        both = [
+        logits = _predictions(annotator, listed)
+        likelihoods = [
             _likelihoods(packed, predicted, annotator.blind_logits, candidates.ion)
             for packed, predicted, candidates in zip(tables, logits, sets, strict=True)
         ]
         priors = [_prior(query, candidates) for query, candidates in listed]
         pooled: Sequence[Evidence | None] = [None] * len(listed)
         if pool is not None:
-            beside = [
+            compared = [
                 pool.compare(
                     query.spectrum, candidates, bits, scores[0], rescore=rescore, prior=prior
                 )
                 for (query, candidates), bits, scores, prior in zip(
-                    listed, compared, both, priors, strict=True
+                    listed, bits_of, likelihoods, priors, strict=True
                 )
             ]
             if all_fragments is None:
                 broken = [
-                    (spectrum, one.broken) for (spectrum, _), one in zip(lists, beside, strict=True)
+                    (spectrum, one.broken)
+                    for (spectrum, _), one in zip(lists, compared, strict=True)
                 ]
                 breaking = pool.scoring(broken, n_jobs, progress, source.graphs)
                 all_fragments = working.enter_context(breaking)
             pooled = [
                 pool.evidence(one, scores)
-                for one, scores in zip(beside, all_fragments(), strict=True)
+                for one, scores in zip(compared, all_fragments(), strict=True)
             ]
-    for scores, prior in zip(both, priors, strict=True):
+    for scores, prior in zip(likelihoods, priors, strict=True):
         if prior is not None:
             scores += prior
     return [
@@ -275,9 +269,24 @@ def _ranked(
             predicted[0],
         )
         for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
-            listed, tables, logits, both, pooled, strict=True
+            listed, tables, logits, likelihoods, pooled, strict=True
         )
     ]
+
+
+def _predictions(annotator: Annotator, listed: Sequence[_ListedQuery]) -> list[NDArray[np.float64]]:
+    """Return what the model predicts of each query, (n_ions, n_bits), a row for each ion species.
+
+    The last digits do not depend on how many queries there are.
+    """
+    if not listed:
+        return []
+    each = [_spectra(query, candidates) for query, candidates in listed]
+    spectra = list(chain.from_iterable(each))
+    # Products of few rows are computed in other orders than those of many.
+    padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
+    predictions = annotator.predict([*spectra, *padding])[: len(spectra)]
+    return np.split(predictions, np.cumsum([len(of_query) for of_query in each])[:-1])
 
 
 def _spectra(query: Query, candidates: CandidateSet) -> list[Spectrum]:
