@@ -8,15 +8,8 @@ from spectra_files import mgf_record, msp_record, read_bytes
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.fields import collect, parse_comments, sort_structures
-from specvae.spectra.polarity import settle_polarity
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
-from specvae.spectra.values import (
-    RejectedRecordError,
-    parse_ion_mode,
-    parse_precursor,
-    parse_retention_time,
-)
 
 
 def one(tmp_path: Path, name: str, content: str) -> Spectrum:
@@ -68,27 +61,6 @@ def test_absurd_counts_are_no_ion_species(text: str) -> None:
     assert parse_adduct(text) is None
 
 
-@pytest.mark.parametrize(
-    ("adduct", "charge", "mode", "expected"),
-    [
-        ("[M+?]+", None, None, (1, "positive")),
-        ("[M+?]-", None, None, (-1, "negative")),
-        ("[M + ?]2+", None, None, (2, "positive")),
-        ("[M+?]\u207b", "1", None, (-1, "negative")),
-        ("[M+?]+", "1-", None, (-1, "negative")),
-        ("[M+?]", "1+", None, (1, "positive")),
-        ("?", None, "positive", (None, "positive")),
-        ("[Unk]+", None, None, (1, "positive")),
-    ],
-)
-def test_an_unknown_species_is_as_none_stated(
-    adduct: str, charge: str | None, mode: str | None, expected: tuple[int | None, str]
-) -> None:
-    polarity = settle_polarity(adduct, charge, mode)
-    assert polarity[:3] == (None, *expected)
-    assert f"ion species stated as unknown ({adduct})" in polarity.notes
-
-
 @pytest.mark.parametrize("key", ["ION", "Ion", "ADDUCT", "Adduct_Ion_Name", "precursor_type"])
 def test_keys_of_the_ion_species(tmp_path: Path, key: str) -> None:
     spectrum = one(tmp_path, "x.mgf", mgf_record("a", f"{key}=[M-H2O+H]+", "CHARGE=1"))
@@ -125,102 +97,7 @@ def test_charge_on_the_line_of_the_precursor(
     assert spectrum.notes == notes
 
 
-# --------------------------------------------------------------------------- ion mode
-
-
-@pytest.mark.parametrize(
-    ("text", "mode"),
-    [
-        ("1", "positive"),
-        ("0", "negative"),
-        ("(+)", "positive"),
-        ("ESI(-)", "negative"),
-        ("(-)ESI", "negative"),
-        ("LC-ESI+", "positive"),
-        ("NSI-", "negative"),
-        ("APCI positive", "positive"),
-        ("positive scan", "positive"),
-        ("Negative-ion mode", "negative"),
-        ("\u2212", "negative"),
-        ("minus", "negative"),
-        ("NSI", None),
-        ("N.A.", None),
-        ("nano", None),
-        ("photoionization", None),
-        ("profile", None),
-        ("negligible", None),
-        ("-1", None),
-        ("ESI", None),
-        ("not positive", None),
-        ("positive/negative", None),
-    ],
-)
-def test_ion_modes_are_a_closed_list(text: str, mode: str | None) -> None:
-    assert parse_ion_mode(text) == mode
-
-
-def test_an_ion_mode_that_is_not_understood_is_said_and_the_charge_counts() -> None:
-    polarity = settle_polarity(None, "1-", "photoionization")
-    assert polarity[:3] == (None, -1, "negative")
-    assert polarity.notes == ("ion mode not understood (photoionization)",)
-    assert settle_polarity(None, "1-", "N.A.").notes == ()
-
-
-def test_a_stated_charge_overrules_the_ion_mode() -> None:
-    polarity = settle_polarity(None, "1-", "positive")
-    assert polarity[:3] == (None, -1, "negative")
-    assert polarity.notes == ("ion mode overruled by charge (positive, -1)",)
-
-
 # --------------------------------------------------------------------------- precursor
-
-
-@pytest.mark.parametrize(
-    ("text", "mz"),
-    [
-        ("195.0877, 391.1695", 195.0877),
-        ("195.0877,391.1695", 195.0877),
-        ("195.0877; 391.1695; 587.2513", 195.0877),
-        ("195.0877/138.0662", 195.0877),
-        ("195.0877 391.1695", 195.0877),
-        ("195.0877 391.1695 587.2513", 195.0877),
-        ("300, 302", 300.0),
-    ],
-)
-def test_of_several_precursors_the_first_is_taken_with_a_note(text: str, mz: float) -> None:
-    found = parse_precursor(text)
-    assert found.mz == mz
-    assert found.notes == (f"first of several precursors taken ({text})",)
-
-
-@pytest.mark.parametrize("text", ["195.0877 31836872", "195.0877 12345.6", "195.0877 Da"])
-def test_an_intensity_beside_the_precursor_needs_no_note(text: str) -> None:
-    assert parse_precursor(text) == (195.0877, None, (), None)
-
-
-@pytest.mark.parametrize("text", ["1 181.07", "1\u00a0181.07", "1\u202f181.07", "1,181.07"])
-def test_thousands_separators_of_a_precursor(text: str) -> None:
-    found = parse_precursor(text)
-    assert found.mz == 1181.07
-    assert found.notes[0].startswith("precursor m/z read with a thousands separator")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "397.0512 1.3 355.7804 1.4 112.0057 4.6",
-        "397.0512 1.3 355.7804 1.4",
-        "397.0512 1.3; 355.7804 1.4",
-        "397.1, 355.2, 300.3, 200.4, 100.5",
-        "1e12",
-        "9" * 5000,
-    ],
-)
-def test_a_list_of_peaks_and_other_absurd_precursors_are_refused(text: str) -> None:
-    with pytest.raises(RejectedRecordError) as caught:
-        parse_precursor(text)
-    assert caught.value.reason is Reason.BAD_PRECURSOR
-    assert len(caught.value.detail) < 120
 
 
 def test_two_lines_of_precursors(tmp_path: Path) -> None:
@@ -434,23 +311,7 @@ def test_intensities_at_the_ends_of_what_a_double_holds(tmp_path: Path, scale: f
     assert spectrum.intensity.max() == 1.0
 
 
-# --------------------------------------------------------------------------- other values
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("PT121.250000S", 121.25),
-        ("PT2M1.25S", 121.25),
-        ("PT1H2M", 3720.0),
-        ("pt90s", 90.0),
-        ("120.5-122.0", 120.5),
-        ("PT", None),
-        ("9" * 5000, None),
-    ],
-)
-def test_retention_times_as_durations(text: str, seconds: float | None) -> None:
-    assert parse_retention_time(text, 1.0) == seconds
+# --------------------------------------------------------------------------- comments
 
 
 def test_a_long_comment_is_split_in_one_go() -> None:

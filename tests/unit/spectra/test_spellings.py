@@ -9,15 +9,6 @@ from spectra_files import mgf_record, msp_record, read_bytes
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.fields import sort_structures
-from specvae.spectra.polarity import settle_polarity
-from specvae.spectra.values import (
-    parse_charge,
-    parse_collision_energy,
-    parse_ion_mode,
-    parse_ms_level,
-    parse_precursor,
-    parse_retention_time,
-)
 
 
 @pytest.mark.parametrize(
@@ -78,17 +69,6 @@ def test_spellings_of_ion_species(text: str, name: str) -> None:
 def test_isotopes_and_nonsense_are_no_ion_species(text: str) -> None:
     """``+13C`` is a label and not 13 atoms of carbon."""
     assert parse_adduct(text) is None
-
-
-@pytest.mark.parametrize("text", ["[M+H]+ [M+Na]+", "[M+H]+ or [M+Na]+", "[M+H]<sup>+</sup>/M+Na"])
-def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
-    polarity = settle_polarity(text, None, None)
-    assert (polarity.adduct, polarity.charge) == ("[M+H]+", 1)
-    assert polarity.notes == (f"first of several ion species taken ({text})",)
-
-
-def test_a_quotient_is_one_ion_species() -> None:
-    assert settle_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
 
 
 _MENTIONED = "ion species taken from name or comment"
@@ -158,83 +138,6 @@ def test_the_end_of_file_of_dos(tmp_path: Path, name: str, record: Callable[[str
 
 
 @pytest.mark.parametrize(
-    ("text", "mode"),
-    [
-        ("-0", "negative"),
-        ("0-", "negative"),
-        ("+0", "positive"),
-        ("0", None),
-        ("neg", "negative"),
-        ("positive", "positive"),
-        ("?", None),
-    ],
-)
-def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None) -> None:
-    assert settle_polarity(None, text, None)[1:] == (None, mode, ())
-    # The field for the ion mode says it outright.
-    assert settle_polarity(None, text, "positive").ion_mode == "positive"
-
-
-@pytest.mark.parametrize("text", ["(2+)", "[2+]", "2+;", "z=2+", "+2+", "2 +"])
-def test_charges_in_brackets(text: str) -> None:
-    assert parse_charge(text) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "mode"),
-    [
-        ("POLARITY_POSITIVE", "positive"),
-        ("polarity: negative", "negative"),
-        ("Photoionisation, positive", "positive"),
-        ("LC/ESI-", "negative"),
-        ("1.0", "positive"),
-        ("0.0", "negative"),
-        ("photoionization", None),
-        ("positive and negative", None),
-        ("neutral", None),
-        ("no", None),
-    ],
-)
-def test_ion_modes(text: str, mode: str | None) -> None:
-    assert parse_ion_mode(text) == mode
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "(195.0877, None)",
-        "(195.0877, 1000.0)",
-        "[195.0877]",
-        "c(195.0877)",
-        "195.0877 m/z",
-        "m/z 195.0877",
-        "195.0877 Da",
-        "195.0877 \u00b1 0.5",
-        "195.0877 +/- 0.01",
-    ],
-)
-def test_one_precursor_in_other_words(text: str) -> None:
-    assert parse_precursor(text)[0::2] == (195.0877, ())
-
-
-@pytest.mark.parametrize(
-    "text", ["195.0877->138.06", "195.0877 \u2192 138.06", "[195.0877, 391.2]"]
-)
-def test_several_precursors_in_other_words(text: str) -> None:
-    assert parse_precursor(text)[0::2] == (
-        195.0877,
-        (f"first of several precursors taken ({text})",),
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "charge"), [("195.0877 1000 -1-", "-1-"), ("195.0877 (1+)", "(1+)")]
-)
-def test_charges_behind_a_precursor(text: str, charge: str) -> None:
-    assert parse_precursor(text).charge == charge
-
-
-@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("195.0877 [M+Na]+", "[M+Na]+"),
@@ -286,39 +189,6 @@ def test_an_isolation_window_alone(tmp_path: Path) -> None:
     content = mgf_record("a", "isolationWindowTargetMz=999")
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
     assert (spectrum.precursor_mz, spectrum.notes) == (181.07, ())
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1.2125E2", 121.25),
-        ("2:01.25", 121.25),
-        ("00:02:01", 121.0),
-        ("(121.25, 's')", 121.25),
-        ("121,25", None),  # a decimal comma, or two times
-        ("120.5,122.0", 120.5),
-    ],
-)
-def test_retention_times(text: str, seconds: float | None) -> None:
-    assert parse_retention_time(text, 1.0) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "level"),
-    [
-        ("1.0", 1),
-        ("2.0", 2),
-        ("MS (1)", 1),
-        ("ms level 1", 1),
-        ("MS^2", 2),
-        ("Full ms2", 2),
-        ("-1", None),
-        ("12", None),
-        ("MSn", None),
-    ],
-)
-def test_ms_levels(text: str, level: int | None) -> None:
-    assert parse_ms_level(text) == level
 
 
 def test_a_survey_scan_whose_level_is_a_decimal_is_none(tmp_path: Path) -> None:
@@ -393,17 +263,6 @@ def test_files_joined_without_a_line_end_between_them(tmp_path: Path, line: str)
     )
     spectra, skips, _ = read_bytes(tmp_path, "x.mgf", content + mgf_record("c"))
     assert ([s.query_id for s in spectra], skips) == (["a", "b", "c"], [])
-
-
-@pytest.mark.parametrize(
-    ("text", "ev"), [("35,5", None), ("35,5 eV", None), ("20,40", 30.0), ("20, 40, 60", 40.0)]
-)
-def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
-    assert parse_collision_energy(text).ev == ev
-
-
-def test_a_precursor_with_a_mark_behind_it_is_one() -> None:
-    assert parse_precursor("195.0877;") == (195.0877, None, (), None)
 
 
 def test_two_fields_of_the_ion_species_that_differ(tmp_path: Path) -> None:
@@ -490,23 +349,6 @@ def test_energies_in_two_keys(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "ev", "nce"),
-    [
-        ("35 eV +/- 15", 35.0, None),
-        ("35\N{PLUS-MINUS SIGN}15 eV", 35.0, None),
-        ("30 \N{PLUS-MINUS SIGN} 5 %", None, 30.0),
-        ("CE=20", 20.0, None),
-        ("NCE=30%", None, 30.0),
-        ("40 Volts", 40.0, None),
-        ("20 electron volts", 20.0, None),
-        ("CE = 0.0363 * m/z + 9", None, None),
-    ],
-)
-def test_energies_with_spread_key_and_words(text: str, ev: float | None, nce: float | None) -> None:
-    assert parse_collision_energy(text)[:2] == (ev, nce)
-
-
 def test_tags_that_nist_writes_as_synonyms(tmp_path: Path) -> None:
     tags = ("$:00MS2", "$:03[M-H]-", "$:04180.0666", "$:0515", "$:06Q-TOF", "$:11N", "a name")
     record = msp_record("a", *(f"Synon: {tag}" for tag in tags)).replace(
@@ -524,11 +366,6 @@ def test_water_with_a_zero(text: str) -> None:
     ion = parse_adduct(text)
     assert ion is not None
     assert ion.name == "[M-H-H2O]-"
-
-
-@pytest.mark.parametrize("text", ["2+ or 3+", "2+ and 3+", "2+,3+"])
-def test_an_open_charge(text: str) -> None:
-    assert parse_charge(text) == (0, False)
 
 
 @pytest.mark.parametrize(("name", "record"), [("x.msp", msp_record), ("x.mgf", mgf_record)])

@@ -1,0 +1,102 @@
+import pytest
+
+from specvae.spectra.polarity import settle_polarity
+
+
+@pytest.mark.parametrize(
+    ("adduct", "charge", "mode", "expected", "n_notes"),
+    [
+        ("M+H", "1+", "Positive", ("[M+H]+", 1, "positive"), 0),
+        ("[M-H]-", "1+", None, ("[M-H]-", -1, "negative"), 1),
+        ("[M-H]-", "1", None, ("[M-H]-", -1, "negative"), 0),
+        ("[M+2H]2+", "1+", "P", ("[M+2H]2+", 2, "positive"), 1),
+        (None, "1+", "negative", (None, 1, "positive"), 1),
+        (None, "1", "negative", (None, -1, "negative"), 0),
+        (None, None, "-", (None, None, "negative"), 0),
+        (None, "2-", None, (None, -2, "negative"), 0),
+        (None, "1", None, (None, 1, "positive"), 1),
+        (None, "0", "n/a", (None, None, None), 0),
+        ("M", None, "N", ("[M]-", -1, "negative"), 0),
+        ("[MCl37+H]", "1+", "Positive", ("[MCl37+H]", 1, "positive"), 0),
+        ("[M+CH3COO]-/[M-CH3]-", None, "N", ("[M+CH3COO]-", -1, "negative"), 1),
+    ],
+)
+def test_species_then_ion_mode_then_charge_decide(
+    adduct: str | None,
+    charge: str | None,
+    mode: str | None,
+    expected: tuple[str | None, int | None, str | None],
+    n_notes: int,
+) -> None:
+    polarity = settle_polarity(adduct, charge, mode)
+    assert polarity[:3] == expected
+    assert len(polarity.notes) == n_notes
+
+
+def test_species_overrules_the_ion_mode() -> None:
+    polarity = settle_polarity("[M+H]+", "1+", "negative")
+    assert polarity[:3] == ("[M+H]+", 1, "positive")
+    assert polarity.notes == ("ion mode overruled by ion species (negative, [M+H]+)",)
+
+
+@pytest.mark.parametrize("text", ["[M+H]+ [M+Na]+", "[M+H]+ or [M+Na]+", "[M+H]<sup>+</sup>/M+Na"])
+def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
+    polarity = settle_polarity(text, None, None)
+    assert (polarity.adduct, polarity.charge) == ("[M+H]+", 1)
+    assert polarity.notes == (f"first of several ion species taken ({text})",)
+
+
+def test_a_quotient_is_one_ion_species() -> None:
+    assert settle_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("-0", "negative"),
+        ("0-", "negative"),
+        ("+0", "positive"),
+        ("0", None),
+        ("neg", "negative"),
+        ("positive", "positive"),
+        ("?", None),
+    ],
+)
+def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None) -> None:
+    assert settle_polarity(None, text, None)[1:] == (None, mode, ())
+    # The field for the ion mode says it outright.
+    assert settle_polarity(None, text, "positive").ion_mode == "positive"
+
+
+@pytest.mark.parametrize(
+    ("adduct", "charge", "mode", "expected"),
+    [
+        ("[M+?]+", None, None, (1, "positive")),
+        ("[M+?]-", None, None, (-1, "negative")),
+        ("[M + ?]2+", None, None, (2, "positive")),
+        ("[M+?]\u207b", "1", None, (-1, "negative")),
+        ("[M+?]+", "1-", None, (-1, "negative")),
+        ("[M+?]", "1+", None, (1, "positive")),
+        ("?", None, "positive", (None, "positive")),
+        ("[Unk]+", None, None, (1, "positive")),
+    ],
+)
+def test_an_unknown_species_is_as_none_stated(
+    adduct: str, charge: str | None, mode: str | None, expected: tuple[int | None, str]
+) -> None:
+    polarity = settle_polarity(adduct, charge, mode)
+    assert polarity[:3] == (None, *expected)
+    assert f"ion species stated as unknown ({adduct})" in polarity.notes
+
+
+def test_an_ion_mode_that_is_not_understood_is_said_and_the_charge_counts() -> None:
+    polarity = settle_polarity(None, "1-", "photoionization")
+    assert polarity[:3] == (None, -1, "negative")
+    assert polarity.notes == ("ion mode not understood (photoionization)",)
+    assert settle_polarity(None, "1-", "N.A.").notes == ()
+
+
+def test_a_stated_charge_overrules_the_ion_mode() -> None:
+    polarity = settle_polarity(None, "1-", "positive")
+    assert polarity[:3] == (None, -1, "negative")
+    assert polarity.notes == ("ion mode overruled by charge (positive, -1)",)
