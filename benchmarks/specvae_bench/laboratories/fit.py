@@ -10,10 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.known_share import DEFAULT_SHARE, within_limits
+from specvae.annotation.evidence.analogues import in_other_mode
+from specvae.annotation.evidence.known_share import within_limits
 from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
-from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
+from specvae.annotation.evidence.own_spectra import (
+    DEFAULT_SHARES,
+    KnownShares,
+    OwnSpectraRatio,
+    own_spectra_features,
+)
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.ranking.annotator import Annotator
@@ -28,10 +34,42 @@ from specvae_bench.laboratories.records import Records, read_records, read_struc
 _REMOVED = "removed"
 """Kind of a query whose compound is known, ranked with a library without that compound."""
 
+_ELSEWHERE = "other ion mode only"
+"""The same, with a library without the compound's spectra of the query's ion mode."""
+
 # Known and unknown compounds count the same; those that are half known are few. Known compounds
 # that are removed stand for unknown ones too: there are more of them, with nearer analogues.
-_SHARES = {KNOWN: 0.45, OTHER_ION: 0.1, UNKNOWN: 0.225, _REMOVED: 0.225}
+_SHARES = {KNOWN: 0.36, OTHER_ION: 0.1, _ELSEWHERE: 0.14, UNKNOWN: 0.2, _REMOVED: 0.2}
 _NO_LIMIT = 1_000_000  # queries of a laboratory
+
+# What runs of such compounds show, as far as they show anything.
+_RUNS = {
+    KNOWN: KnownShares(0.98, 0.01),
+    OTHER_ION: DEFAULT_SHARES,
+    _ELSEWHERE: KnownShares(0.01, 0.98),
+    UNKNOWN: KnownShares(0.008, 0.002),
+    _REMOVED: KnownShares(0.008, 0.002),
+}
+
+
+class _OwnFeatures(NamedTuple):
+    """Features of the candidates' own spectra, each float64 (n_candidates, 6).
+
+    Parameters
+    ----------
+    same_mode, other_mode
+        What the ratios of these names weigh.
+    """
+
+    same_mode: NDArray[np.float64]
+    other_mode: NDArray[np.float64]
+
+
+class _Ratios(NamedTuple):
+    """The ratios of `_OwnFeatures`."""
+
+    same_mode: OwnSpectraRatio
+    other_mode: OwnSpectraRatio
 
 
 class _Example(NamedTuple):
@@ -40,7 +78,7 @@ class _Example(NamedTuple):
     Parameters
     ----------
     query, place, kind
-        The query, the place of its truth, and one of `KINDS` or `_REMOVED`.
+        The query, the place of its truth, and one of the kinds of `_SHARES`.
     evidence, own_features
         For its candidates, and features of their own spectra.
     without
@@ -51,8 +89,8 @@ class _Example(NamedTuple):
     place: int
     kind: str
     evidence: Evidence
-    own_features: NDArray[np.float64]
-    without: tuple[Evidence, NDArray[np.float64]]
+    own_features: _OwnFeatures
+    without: tuple[Evidence, _OwnFeatures]
 
 
 def fit(
@@ -62,10 +100,10 @@ def fit(
 
     The weights of analogues and fragments and the coefficients of own spectra maximise the
     probability of the truths of all queries of the plan, without a network. A known compound counts
-    a second time as an unknown one, with a library without it. The probabilities are
-    fitted to the same queries, half of whose lists lack their truth. With a model, the
-    fingerprint's weight is fitted to the compounds that it was validated on, which it has not
-    learned from.
+    a second time as an unknown one, with a library without it, and, where the library has its
+    spectra of the other ion mode, a third time with these alone. The probabilities are fitted to
+    the same queries, half of whose lists lack their truth. With a model, the fingerprint's weight
+    is fitted to the compounds that it was validated on, which it has not learned from.
 
     Parameters
     ----------
@@ -86,8 +124,8 @@ def fit(
     packed = packed_fingerprints(records.smiles.tolist(), ANALOGUE_FINGERPRINT, jobs, console)
     folds = read_folds(plan, records, structures, {}, jobs, console)
     examples = _examples(records, packed, folds, None)
-    weights, own_spectra = _fit_library(examples)
-    probability = _fit_probability(examples, weights, own_spectra)
+    weights, ratios = _fit_library(examples)
+    probability = _fit_probability(examples, weights, ratios)
     if model is not None:
         annotator = Annotator.load(model, device)
         name = model.name
@@ -96,10 +134,13 @@ def fit(
         folds = read_folds(wide, records, structures, {name: annotator}, jobs, console, unseen)
         examples = _examples(records, packed, folds, name)
         console.log(f"fingerprint: {len(examples):,} queries")
-        weights = {**weights, "fingerprint": _fit_fingerprint(examples, weights, own_spectra)}
+        weights = {**weights, "fingerprint": _fit_fingerprint(examples, weights, ratios)}
     evidence = {
         "weights": {kind: _rounded(weights[kind]) for kind in EVIDENCE_KINDS},
-        "own_spectra": {name: _rounded(value) for name, value in asdict(own_spectra).items()},
+        **{
+            name: {feature: _rounded(value) for feature, value in asdict(ratio).items()}
+            for name, ratio in zip(("own_spectra", "other_mode"), ratios, strict=True)
+        },
     }
     return {"evidence.json": evidence, "probability.json": probability.to_json()}
 
@@ -120,10 +161,15 @@ def _examples(
             if place is None or len(query.candidates) < 2:
                 continue
             shorter = query.cut(np.delete(np.arange(len(query.candidates)), place))
-            for as_kind, removed in ((kind, ""), (_REMOVED, truth)):
-                if as_kind != _REMOVED or kind == KNOWN:
-                    lists = (_weighed(memory, each, model, removed) for each in (query, shorter))
-                    whole, without = lists
+            mode = query.spectrum.ion_mode
+            libraries: list[tuple[str, str, str | None]] = [(kind, "", None)]
+            if kind == KNOWN:
+                libraries += [(_REMOVED, truth, None), (_ELSEWHERE, truth, mode)]
+            for as_kind, removed, of_mode in libraries:
+                whole, without = (
+                    _weighed(memory, each, model, removed, of_mode) for each in (query, shorter)
+                )
+                if as_kind != _ELSEWHERE or whole[0].elsewhere[place]:
                     examples.append(_Example(query, place, as_kind, *whole, without))
     if not examples:
         raise InputError("no query to fit to has its truth and another structure as candidates")
@@ -131,16 +177,26 @@ def _examples(
 
 
 def _weighed(
-    memory: Memory, query: ListedQuery, model: str | None, removed: str
-) -> tuple[Evidence, NDArray[np.float64]]:
-    """Return the evidence with a library without the compound `removed`, and own features."""
-    found = dict(memory.evidence(query, removed=removed))
+    memory: Memory, query: ListedQuery, model: str | None, removed: str, ion_mode: str | None
+) -> tuple[Evidence, _OwnFeatures]:
+    """Return the evidence, and features of own spectra.
+
+    The library is without the compound `removed`, or without its spectra of an ion mode.
+    """
+    found = dict(memory.evidence(query, removed=removed, ion_mode=ion_mode))
     evidence = found[f"{model}, everything" if model else next(iter(found))]
-    pool = memory.pool.without(removed)
-    cosines = next(pool.index.cosines([query.spectrum]))
-    own = pool.own_compounds(query.spectrum, query.candidates)
+    pool = memory.pool.without(removed, ion_mode)
     analogues = evidence.raw[:, EVIDENCE_KINDS.index("analogues")]
-    return evidence, own_spectra_features(cosines, own, analogues)
+    features = []
+    for spectrum, kept in (
+        (query.spectrum, evidence.measured),
+        (in_other_mode(query.spectrum), evidence.elsewhere),
+    ):
+        assert spectrum is not None, "the queries of laboratories have an ion mode"
+        own = np.where(kept, pool.own_compounds(spectrum, query.candidates), -1)
+        cosines = pool.index.likeness(spectrum).compounds
+        features.append(own_spectra_features(cosines, own, analogues))
+    return evidence, _OwnFeatures(*features)
 
 
 def _rounded(value: float) -> float:
@@ -153,30 +209,50 @@ def _shares(examples: Sequence[_Example]) -> NDArray[np.float64]:
     return np.array([_SHARES[e.kind] / counts[e.kind] for e in examples])
 
 
-def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], OwnSpectraRatio]:
+def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], _Ratios]:
     kinds = ("analogues", "fragments")
     columns = [EVIDENCE_KINDS.index(kind) for kind in kinds]
+    shares = _shares(examples)
     fitted = fit_listwise(
-        [np.concatenate([e.evidence.raw[:, columns], e.own_features], axis=1) for e in examples],
+        [np.concatenate([e.evidence.raw[:, columns], *e.own_features], axis=1) for e in examples],
         [e.place for e in examples],
-        _shares(examples),
+        shares,
+        # Ratios are to hold where all kinds of compounds are equally likely.
+        fixed=[_odds(e.evidence, _shares_of(examples, shares)) for e in examples],
         n_positive=len(kinds),
     )
-    own = dict(zip([f.name for f in fields(OwnSpectraRatio)], fitted[len(kinds) :], strict=True))
+    names = [f.name for f in fields(OwnSpectraRatio)]
+    of_ratios = np.reshape(fitted[len(kinds) :], (2, len(names))).tolist()
+    ratios = (OwnSpectraRatio(**dict(zip(names, found, strict=True))) for found in of_ratios)
     weights = {**defaults().weights, **dict(zip(kinds, fitted, strict=False)), "library": 1.0}
-    return weights, OwnSpectraRatio(**own)
+    return weights, _Ratios(*ratios)
 
 
-def _raw(
-    evidence: Evidence, own_features: NDArray[np.float64], own_spectra: OwnSpectraRatio
-) -> NDArray[np.float64]:
+def _shares_of(examples: Sequence[_Example], shares: NDArray[np.float64]) -> KnownShares:
+    """Return the shares of the examples whose truth the library knows."""
+    of_same, of_other = (
+        float(shares[[getattr(e.evidence, name)[e.place] for e in examples]].sum() / shares.sum())
+        for name in ("measured", "elsewhere")
+    )
+    return within_limits(of_same, of_other)
+
+
+def _odds(evidence: Evidence, shares: KnownShares) -> NDArray[np.float64]:
+    """Return what these shares add to each candidate's score, float64 (n_candidates,)."""
+    odds = np.where(evidence.measured, shares.same_mode_odds, 0.0)
+    return np.where(evidence.elsewhere, shares.other_mode_odds, odds)
+
+
+def _raw(evidence: Evidence, own_features: _OwnFeatures, ratios: _Ratios) -> NDArray[np.float64]:
     raw = evidence.raw.copy()
-    raw[:, EVIDENCE_KINDS.index("library")] = own_spectra(own_features)
+    raw[:, EVIDENCE_KINDS.index("library")] = sum(
+        ratio(features) for ratio, features in zip(ratios, own_features, strict=True)
+    )
     return raw
 
 
 def _fit_fingerprint(
-    examples: Sequence[_Example], weights: Mapping[str, float], own_spectra: OwnSpectraRatio
+    examples: Sequence[_Example], weights: Mapping[str, float], ratios: _Ratios
 ) -> float:
     column = EVIDENCE_KINDS.index("fingerprint")
     others = np.array([0.0 if kind == "fingerprint" else weights[kind] for kind in EVIDENCE_KINDS])
@@ -188,31 +264,32 @@ def _fit_fingerprint(
         [values / spread for values in raw],
         [e.place for e in examples],
         _shares(examples),
-        fixed=[_raw(e.evidence, e.own_features, own_spectra) @ others for e in examples],
+        fixed=[_raw(e.evidence, e.own_features, ratios) @ others for e in examples],
         n_positive=1,
     )
     return weight / spread
 
 
 def _fit_probability(
-    examples: Sequence[_Example], weights: Mapping[str, float], own_spectra: OwnSpectraRatio
+    examples: Sequence[_Example], weights: Mapping[str, float], ratios: _Ratios
 ) -> ProbabilityModel:
     lists: list[tuple[Evidence, int | None, int, float]] = []
     for example, share in zip(examples, _shares(examples).tolist(), strict=True):
         n_peaks = example.query.spectrum.n_peaks
         whole = example.evidence, example.own_features
         # As in a mixture, and as in a run of compounds of this kind alone.
-        for known in (DEFAULT_SHARE, within_limits(1.0 if example.kind == KNOWN else 0.0)):
+        for known in (DEFAULT_SHARES, _RUNS[example.kind]):
             for (found, own_features), place in (
                 (whole, example.place),
                 (example.without, None),
             ):
                 evidence = Evidence.from_raw(
-                    _raw(found, own_features, own_spectra),
+                    _raw(found, own_features, ratios),
                     weights,
                     found.measured,
                     found.analogues,
                     known,
+                    elsewhere=found.elsewhere,
                 )
                 lists.append((evidence, place, n_peaks, share))
     return ProbabilityModel.fit(

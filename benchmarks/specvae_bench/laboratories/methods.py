@@ -126,14 +126,19 @@ class Memory:
             yield f"{name}, fingerprint", predicted
 
     def evidence(
-        self, query: ListedQuery, rescore: int | None = None, removed: str = ""
+        self,
+        query: ListedQuery,
+        rescore: int | None = None,
+        removed: str = "",
+        ion_mode: str | None = None,
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
         It assumes that half of the queries are known, until it is settled for a run. `rescore` is
-        that of `EvidencePool.weigh`; the library is without the compound `removed`.
+        that of `EvidencePool.weigh`; the library is without the compound `removed`, or without its
+        spectra of an ion mode.
         """
-        pool = self.pool.without(removed)
+        pool = self.pool.without(removed, ion_mode)
         yield EVERYTHING, _weigh(pool, query, np.zeros(len(query.candidates)), rescore)
         for name, predicted in query.predicted.items():
             yield f"{name}, everything", _weigh(pool, query, predicted, rescore)

@@ -70,7 +70,7 @@ class Promises:
         log_odds = np.array([of_query.log_odds_in_list for of_query in found if of_query])
         share = model.estimate_share(log_odds)
         held = in_list_probability(log_odds, share).tolist()
-        self.share_known.append(of_run.known)
+        self.share_known.append(of_run.known.known)
         self.share_in_list.append(share)
         self.line_variance.append(None if of_run.line is None else of_run.line.variance)
         for of_query, given, q, place in zip(settled, found, held, places, strict=True):

@@ -15,6 +15,7 @@ from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
 from specvae.molecules.graph import compiled_with
 from specvae.molecules.lanes import popcount
+from specvae.spectra.adducts import default_adduct
 from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
@@ -57,6 +58,9 @@ class AnalogueRule:
 
 EVIDENCE_RULE = AnalogueRule(cosine_power=1.5, tanimoto_power=4.0)
 """Of the evidence of analogues, fitted with `ELSEWHERE`: see docs/research.md, section 13."""
+
+OTHER_MODE_RULE = AnalogueRule(cosine_power=3.0, tanimoto_power=4.0)
+"""The same of analogues by their spectra of the other ion mode: docs/research.md, section 21."""
 
 ELSEWHERE = 0.002
 """Density of compounds that are like no analogue, in votes: see `density_ratios`."""
@@ -108,6 +112,49 @@ class RememberedPeaks(NamedTuple):
     mz: NDArray[np.float64]
     relative_intensity: NDArray[np.float64]
     bin_width: float
+
+
+def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
+    """Return a spectrum as it would look if the same fragments had been measured in the other mode.
+
+    A fragment that is protonated in one ion mode is taken to be deprotonated in the other, two
+    protons apart, and so is the molecule: neutral losses stay what they are. That is crude, since
+    many bonds break in one mode only, but enough to recognise compounds and their analogues by.
+
+    Parameters
+    ----------
+    spectrum
+        Of any ion.
+
+    Returns
+    -------
+    The peaks, moved, with the precursor m/z of [M+H]+ or [M-H]-; None where the ion mode is not
+    known, the ion has several charges, or no peak is left.
+    """
+    ion = spectrum.ion
+    if spectrum.ion_mode not in SIGNS or (ion is not None and abs(ion.charge) > 1):
+        return None
+    ion_mode = "negative" if spectrum.ion_mode == "positive" else "positive"
+    here, there = default_adduct(spectrum.ion_mode), default_adduct(ion_mode)
+    assert here is not None
+    assert there is not None
+    shift = there.mass_shift - here.mass_shift
+    precursor = None if spectrum.precursor_mz is None else spectrum.precursor_mz + shift
+    if (mass := spectrum.neutral_mass) is not None:
+        precursor = there.precursor_mz(mass)
+    mz = spectrum.mz + shift
+    kept = mz > 0.0
+    if not spectrum.intensity[kept].any() or (precursor is not None and precursor <= 0.0):
+        return None
+    return replace(
+        spectrum,
+        mz=mz[kept],
+        intensity=spectrum.intensity[kept],
+        precursor_mz=precursor,
+        adduct=None,
+        charge=None,
+        ion_mode=ion_mode,
+    )
 
 
 class AnalogueIndex:
@@ -248,10 +295,15 @@ class AnalogueIndex:
         index._number_compounds()
         return index
 
-    def hiding(self, compound: int) -> AnalogueIndex:
-        """Return the same index as if it had no spectrum of a compound (its number)."""
+    def hiding(self, compound: int, ion_mode: str | None = None) -> AnalogueIndex:
+        """Return the same index as if it had no spectrum of a compound (its number).
+
+        With an `ion_mode`, none that is known to be of this mode.
+        """
         index = copy.copy(self)
         index._hidden = self._compound_of_row == compound
+        if ion_mode is not None:
+            index._hidden &= self._signs == SIGNS[ion_mode]
         return index
 
     def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:

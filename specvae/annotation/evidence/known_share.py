@@ -1,7 +1,8 @@
-"""The share of a run's queries whose compound the library has: a prior, estimated from the run.
+"""The shares of a run's queries whose compound the library has: a prior, estimated from the run.
 
 Whether a measured or an unmeasured candidate is right depends on how many of the queries are known
-compounds at all. That is one number of a run, which all its queries tell together.
+compounds at all; and on how many of these the library has in the other ion mode only. These are two
+numbers of a run, which all its queries tell together.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.pool import Evidence
-
-DEFAULT_SHARE = 0.5
-"""Share of known compounds where nothing is known, which the ratios of own spectra assume."""
 
 # Number of queries of known outcome that the default counts for. With 5, runs of a hundred unknown
 # compounds were taken for one known in twenty, and lost a point of hit@1 (docs/research.md).
@@ -23,66 +22,117 @@ _STRENGTH = 1.0
 # what the 127 positive queries of CASMI 2016 show (docs/research.md).
 _LOOK_ALIKES = 0.075
 FEWEST_QUERIES = 20
-"""Runs of fewer queries do not show their share: scores of a few queries must not depend on which
+"""Runs of fewer queries do not show their shares: scores of a few queries must not depend on which
 others are in the file, and so few show little."""
 
-_NO_MEASURED = -50.0  # nats
+_NONE = -60.0  # nats, of no candidate of a kind
 _GRID = 400  # shares that an interval is read off
-_LEAST = 0.01  # a run never shows that there is no known compound at all
+_LEAST = 0.005  # a run never shows that there is no known compound at all, of either kind
+_LEAST_UNKNOWN = 0.01
+_MOST_STEPS, _PRECISION = 1000, 1e-9
 
 
 def log_odds_known(evidence: Evidence) -> float | None:
     """Return the log odds that the truth is a measured candidate, at a share of one half.
 
-    The evidence must assume that share. A known compound would be a measured candidate, so that a
-    list without any is of an unknown one. None for a list of measured candidates alone, which
-    leaves no choice.
+    Candidates that were measured in the other ion mode count too. The evidence must assume that
+    share. A known compound would be a measured candidate, so that a list without any is of an
+    unknown one. None for a list of measured candidates alone, which leaves no choice.
     """
-    measured = evidence.measured
-    if measured.all():
+    known = evidence.known
+    if known.all():
         return None
-    if not measured.any():
-        return _NO_MEASURED
-    scores = evidence.scores
-    return _log_sum(scores[measured]) - _log_sum(scores[~measured])
+    if not known.any():
+        return _NONE
+    return _log_sum(evidence.scores[known]) - _log_sum(evidence.scores[~known])
 
 
-def known_share(log_odds: Sequence[float]) -> float:
-    """Return the share of known compounds of a run, from the `log_odds_known` of its queries.
+def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
+    """Return a run's shares of known compounds, from its queries' evidence under any shares.
 
-    `DEFAULT_SHARE` for fewer than `FEWEST_QUERIES`. From the share p that seem to be known follows
-    that which is, ``(p - q) / (1 - q)``, where q is the share of unknown compounds that seem so
-    (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y, with all known ones recognised).
+    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES` whose lists leave a choice. From the share p
+    that seem to be known follows that which is, ``(p - q) / (1 - q)``, where q is the share of
+    unknown compounds that seem so (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y,
+    with all known ones recognised).
     """
-    if len(log_odds) < FEWEST_QUERIES:
-        return DEFAULT_SHARE
-    share = estimate_share(np.array(log_odds, dtype=np.float64), DEFAULT_SHARE, _STRENGTH)
-    return within_limits((share - _LOOK_ALIKES) / (1.0 - _LOOK_ALIKES))
+    rows = [_log_likelihoods(of_query) for of_query in evidence if not of_query.known.all()]
+    if len(rows) < FEWEST_QUERIES:
+        return DEFAULT_SHARES
+    same_mode, other_mode, _ = _estimate_shares(np.array(rows))
+    seen = same_mode + other_mode
+    known = max((seen - _LOOK_ALIKES) / (1.0 - _LOOK_ALIKES), 0.0)
+    return within_limits(same_mode / seen * known, other_mode / seen * known)
 
 
-def within_limits(share: float) -> float:
-    """Return a share that excludes neither known nor unknown compounds."""
-    return min(max(share, _LEAST), 1.0 - _LEAST)
-
-
-def share_of_known(evidence: Iterable[Evidence]) -> float:
-    """Return the share of known compounds of a run, from the evidence for a share of one half."""
-    found = (log_odds_known(of_query) for of_query in evidence)
-    return known_share([odds for odds in found if odds is not None])
+def shares_at(known: float) -> KnownShares:
+    """Return the shares of a run of which it is stated how many of its compounds are known."""
+    of_known = DEFAULT_SHARES.same_mode / DEFAULT_SHARES.known
+    return within_limits(known * of_known, known * (1.0 - of_known))
 
 
 def settle(evidence: Sequence[Evidence], weights: Mapping[str, float]) -> list[Evidence]:
-    """Return the evidence of a run's queries for the share of known compounds that they show.
+    """Return the evidence of a run's queries for the shares of known compounds that they show.
 
     Parameters
     ----------
     evidence
-        Of each query, for a share of one half.
+        Of each query.
     weights
         Of the kinds of evidence.
     """
-    share = share_of_known(evidence)
-    return [of_query.settled(weights, share) for of_query in evidence]
+    shares = shares_of_known(evidence)
+    return [of_query.settled(weights, shares) for of_query in evidence]
+
+
+def within_limits(same_mode: float, other_mode: float) -> KnownShares:
+    """Return shares that exclude neither kind of known compounds, nor unknown ones."""
+    same_mode, other_mode = max(same_mode, _LEAST), max(other_mode, _LEAST)
+    scale = min(1.0, (1.0 - _LEAST_UNKNOWN) / (same_mode + other_mode))
+    return KnownShares(same_mode * scale, other_mode * scale)
+
+
+def _log_likelihoods(evidence: Evidence) -> list[float]:
+    """Return what a query says of each kind of compound, where all are equally likely, nats.
+
+    The kinds are those that the library knows by the query's ion mode, by the other mode only, and
+    not at all.
+    """
+    scores, shares = evidence.scores, evidence.shares
+    return [
+        _log_sum(scores[of_kind]) - assumed
+        for of_kind, assumed in (
+            (evidence.measured, shares.same_mode_odds),
+            (evidence.elsewhere, shares.other_mode_odds),
+            (~evidence.known, 0.0),
+        )
+    ]
+
+
+def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the share of each kind of compound among the queries of a run.
+
+    The fixed point of the EM algorithm of Saerens et al. 2002 (doi:10.1162/089976602753284446,
+    equation 4), with a Dirichlet prior whose mode are the default shares:
+    ``r_k = (sum_i p(k given i, r) + strength * default_k) / (n + strength)``. The posterior is
+    log-concave in r, so there is but one.
+
+    Parameters
+    ----------
+    log_likelihoods
+        float64 (n_queries, 3), see `_log_likelihoods`.
+    """
+    default = np.array([*DEFAULT_SHARES, 1.0 - DEFAULT_SHARES.known])
+    likelihoods = np.exp(log_likelihoods - log_likelihoods.max(axis=1, keepdims=True))
+    shares = default
+    for _ in range(_MOST_STEPS):
+        chances = likelihoods * shares
+        chances /= chances.sum(axis=1, keepdims=True)
+        before, shares = shares, chances.sum(axis=0) + _STRENGTH * default
+        shares = shares / shares.sum()
+        if np.abs(shares - before).max() < _PRECISION:
+            break
+    same_mode, other_mode, unknown = shares.tolist()
+    return same_mode, other_mode, unknown
 
 
 def estimate_share(log_odds: NDArray[np.float64], default: float, strength: float) -> float:
@@ -145,5 +195,7 @@ def probability_at(log_odds: NDArray[np.float64], share: float) -> NDArray[np.fl
 
 
 def _log_sum(values: NDArray[np.float64]) -> float:
+    if not len(values):
+        return _NONE
     highest = values.max()
     return float(highest + np.log(np.exp(values - highest).sum()))

@@ -1,6 +1,8 @@
 """The library spectrum that a candidate was recognised by, and how sure an identity that makes.
 
 A candidate's match is that of its own spectra of the query's ion mode that is most like the query.
+Where it has none, it is one of the other ion mode, compared with the query as it would look there:
+a hint, which identifies nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class OwnSpectra(NamedTuple):
     Parameters
     ----------
     row
-        int64 (n_candidates,): of the library; -1 where there is none of the query's ion mode.
+        int64 (n_candidates,): of the library; -1 where there is none.
     cosine
         float64 (n_candidates,); 0 where there is none.
     n_shared
@@ -97,6 +99,13 @@ class OwnSpectra(NamedTuple):
             n_shared[measured] = index.shared_peaks(query, row[measured])
         return cls(row, cosine, n_shared)
 
+    def filled_by(self, other: OwnSpectra) -> OwnSpectra:
+        """Return these, and those of `other` for candidates that have none here."""
+        has_none = self.row < 0
+        return OwnSpectra(
+            *(np.where(has_none, theirs, ours) for ours, theirs in zip(self, other, strict=True))
+        )
+
     def select(self, rows: NDArray[np.int64]) -> OwnSpectra:
         """Return those of some candidates."""
         return OwnSpectra(self.row[rows], self.cosine[rows], self.n_shared[rows])
@@ -117,18 +126,18 @@ class OwnSpectra(NamedTuple):
         row, cosine = int(self.row[place]), float(self.cosine[place])
         if row < 0:
             return None
-        rows = self.row[place : place + 1]
         n_shared = int(self.n_shared[place])
         label = index.label(row)
         same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
-        others = np.delete(self.cosine, place)
+        is_same_mode = (self.row >= 0) & index.is_of_mode(self.row, query.ion_mode)
+        others = np.delete(np.where(is_same_mode, self.cosine, 0.0), place)
         return LibraryMatch(
             query_id=label.query_id if label else "",
             adduct=label.adduct if label else "",
             cosine=cosine,
             n_shared=n_shared,
             is_clear=(
-                bool(index.is_of_mode(rows, query.ion_mode)[0])
+                bool(is_same_mode[place])
                 and same_ion
                 and cosine >= CLEAR_COSINE
                 and n_shared >= CLEAR_PEAKS

@@ -3,9 +3,9 @@
 What counts differs between compounds that the library knows and all others. A known compound's own
 spectra are like the query, or the spectra of a compound that is not listed are more like it. Of
 others there are only analogues and fragments, which hardly tell. So some features count in so far
-as the query looks like a known compound, by the chance `k` that the truth is a measured candidate
-if it is listed at all (the softmax of the scores, summed over measured candidates), and some in so
-far as it does not.
+as the query looks like a known compound, by the chance `k` that the truth is a measured candidate,
+in either ion mode, if it is listed at all (the softmax of the scores, summed over these), and some
+in so far as it does not.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     """
     columns = dict(zip(EVIDENCE_KINDS, evidence.raw.T, strict=True))
     fragments, votes = columns["fragments"], columns["analogues"]
-    scores, measured = evidence.scores, evidence.measured
+    scores, measured = evidence.scores, evidence.known
     first = scores == scores.max()
     nearest = evidence.analogues[0].cosine if evidence.analogues else 0.0
     first_fragments = float(fragments[first].mean())
@@ -76,7 +76,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     chances = np.exp(scores - scores.max())
     known = float(chances[measured].sum() / chances.sum())
     own_spectra = float(columns["library"][measured].max()) if measured.any() else 0.0
-    share = float(np.log(evidence.share) - np.log1p(-evidence.share))
+    share = float(np.log(evidence.shares.known) - np.log1p(-evidence.shares.known))
     return {
         "nearest_cosine": nearest,
         "best_votes": float(votes.max()),

@@ -33,6 +33,7 @@ def to_companions(pool: EvidencePool) -> tuple[StoredEvidence, dict[str, Tensor]
         tuple(pool.smiles),
         SCALE,
         asdict(pool.own_spectra),
+        asdict(pool.other_mode),
     )
     arrays = {
         **{f"index.{name}": array for name, array in pool.index.to_arrays().items()},
@@ -54,11 +55,13 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
         If a weight, a coefficient or a tensor is missing.
     """
     arrays = {name: tensor.numpy() for name, tensor in companions.items()}
-    weights, own_spectra = defaults()
+    weights, own_spectra, other_mode = defaults()
     if not is_outdated(stored):
         weights = {kind: stored.weights[kind] for kind in EVIDENCE_KINDS}
         own_spectra = OwnSpectraRatio(**stored.own_spectra)
-    if not all(map(math.isfinite, (*weights.values(), *asdict(own_spectra).values()))):
+        other_mode = OwnSpectraRatio(**stored.other_mode)
+    coefficients = (*asdict(own_spectra).values(), *asdict(other_mode).values())
+    if not all(map(math.isfinite, (*weights.values(), *coefficients))):
         raise ValueError("a weight is not finite")
     if {len(stored.first_blocks), len(stored.smiles)} != {len(arrays["fingerprints"])}:
         raise ValueError("compounds and fingerprints differ in number")
@@ -70,6 +73,7 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
         scorers_from_arrays(arrays),
         weights,
         own_spectra,
+        other_mode,
         stored.fingerprint,
         standard_index() if stored.fingerprint == ANALOGUE_FINGERPRINT else None,
     )

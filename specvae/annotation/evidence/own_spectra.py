@@ -1,10 +1,12 @@
 """Evidence of a candidate's own spectra: how those that the library has of it agree with the query.
 
-The evidence is a log-likelihood ratio in nats, of the query being of the candidate and not of
-another compound that the library has as many spectra of. It is linear in the features of
+The evidence is a log-likelihood ratio in nats, of the query being of the candidate and not of a
+compound that the library has no spectrum of. It is linear in the features of
 `own_spectra_features`; the coefficients were fitted to laboratories whose spectra the library did
-not have (docs/research.md). Only spectra of the query's ion mode are compared: a candidate without
-any has a ratio of exactly 0.
+not have (docs/research.md). Spectra of the query's ion mode are compared with the query as it is.
+Of candidates that have spectra of the other ion mode only, these are compared with the query as it
+would look there (`specvae.annotation.evidence.analogues.in_other_mode`), by other coefficients. A
+candidate without any spectrum has a ratio of exactly 0.
 
 Spectra of a compound and those of its analogues say in part the same, so that the evidence of
 analogues counts for less where there are own spectra: by the coefficient ``analogues``.
@@ -12,13 +14,49 @@ analogues counts for less where there are own spectra: by the coefficient ``anal
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Cosines closer to 0 or 1 than this count as this close.
 _EDGE = 1e-3
+
+
+class KnownShares(NamedTuple):
+    """Shares of a run's queries whose compound the library knows.
+
+    Parameters
+    ----------
+    same_mode
+        By spectra of the query's ion mode.
+    other_mode
+        By spectra of the other ion mode only.
+    """
+
+    same_mode: float
+    other_mode: float
+
+    @property
+    def known(self) -> float:
+        """Share of those that the library knows at all."""
+        return self.same_mode + self.other_mode
+
+    @property
+    def same_mode_odds(self) -> float:
+        """What the share adds to the score of a candidate with spectra of the same mode, nats."""
+        return math.log(self.same_mode) - math.log1p(-self.known)
+
+    @property
+    def other_mode_odds(self) -> float:
+        """What it adds to the score of a candidate with spectra of the other mode only, nats."""
+        return math.log(self.other_mode) - math.log1p(-self.known)
+
+
+DEFAULT_SHARES = KnownShares(0.4, 0.1)
+"""Where nothing is known: the library knows half of the compounds."""
 
 
 @dataclass(frozen=True)

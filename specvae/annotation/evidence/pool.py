@@ -18,10 +18,10 @@ A candidate's score is a weighted sum of four kinds of evidence (a log-linear po
 
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
 standardised over the list at hand. The weights were fitted once (`DEFAULTS_FILE`). What the library
-says assumes that half of a run's queries are compounds that it knows; `Evidence.settled` takes the
-share that the run itself shows. Where queries state their retention times, that of the run is added
-too (`specvae.annotation.evidence.retention`). The exponential of the score, divided by its sum, is
-a distribution over the candidates.
+says assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
+`Evidence.settled` takes the shares that the run itself shows. Where queries state their retention
+times, that of the run is added too (`specvae.annotation.evidence.retention`). The exponential of
+the score, divided by its sum, is a distribution over the candidates.
 """
 
 from __future__ import annotations
@@ -41,9 +41,13 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import (
     EVIDENCE_RULE,
+    OTHER_MODE_RULE,
     AnalogueIndex,
+    AnalogueRule,
+    Likeness,
     analogue_scores,
     density_ratios,
+    in_other_mode,
     unit_rows,
 )
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
@@ -52,7 +56,12 @@ from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import refit_listwise
-from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
+from specvae.annotation.evidence.own_spectra import (
+    DEFAULT_SHARES,
+    KnownShares,
+    OwnSpectraRatio,
+    own_spectra_features,
+)
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
 from specvae.annotation.library.library import Library
@@ -72,10 +81,11 @@ EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
 DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
 """Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
 
-SCALE = "nats of a mixture"
+SCALE = "nats of both ion modes"
 """Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
-computed then, and are replaced by the defaults: analogues were once the logarithm of other votes
-("nats"), and before that all evidence was standardised over each list (no name)."""
+computed then, and are replaced by the defaults: spectra of the other ion mode once said nothing
+("nats of a mixture"), analogues were the logarithm of other votes ("nats"), and before that all
+evidence was standardised over each list (no name)."""
 
 # How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
 # them, as a standard deviation. The number was chosen on the fitting laboratories
@@ -96,19 +106,51 @@ class Defaults(NamedTuple):
     ----------
     weights
         By kind of evidence; that of the library is 1, as its coefficients are fitted themselves.
-    own_spectra
-        Coefficients of the evidence of own spectra.
+    own_spectra, other_mode
+        Coefficients of the evidence of own spectra: of those of the query's ion mode, and of those
+        of the other one where a candidate has no other.
     """
 
     weights: Mapping[str, float]
     own_spectra: OwnSpectraRatio
+    other_mode: OwnSpectraRatio
 
 
 @lru_cache(maxsize=1)
 def defaults() -> Defaults:
     """Return the weights that come with the program; see `DEFAULTS_FILE`."""
     stored = json.loads(DEFAULTS_FILE.read_text(encoding="utf-8"))
-    return Defaults(stored["weights"], OwnSpectraRatio(**stored["own_spectra"]))
+    ratios = (OwnSpectraRatio(**stored[name]) for name in ("own_spectra", "other_mode"))
+    return Defaults(stored["weights"], *ratios)
+
+
+class _LookUp(NamedTuple):
+    """What the library's spectra of one ion mode say of a query's candidates.
+
+    Parameters
+    ----------
+    likeness
+        Of the library.
+    nearest
+        int64 (k,): the compounds that vote, places in `Likeness.compounds`.
+    own
+        int64 (n_candidates,): the compound that a candidate is, or -1.
+    votes
+        float64 (n_candidates,).
+    """
+
+    likeness: Likeness
+    nearest: NDArray[np.int64]
+    own: NDArray[np.int64]
+    votes: NDArray[np.float64]
+
+    def only(self, kept: NDArray[np.bool_]) -> _LookUp:
+        """Return the same as if no other candidate had spectra of its own."""
+        return self._replace(own=np.where(kept, self.own, -1))
+
+    def own_features(self, analogues: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the features of own spectra, given the evidence of analogues (nats)."""
+        return own_spectra_features(self.likeness.compounds, self.own, analogues)
 
 
 class UnusableCandidatesError(StructureError):
@@ -124,17 +166,20 @@ class Evidence:
     raw
         float64 (n_candidates, n_kinds), not weighted, columns in the order of `EVIDENCE_KINDS`.
     parts
-        The same, weighted; that of the library with what the share of known compounds adds.
+        The same, weighted; that of the library with what the shares of known compounds add.
     scores
         float64 (n_candidates,): the sum of the parts and of the prior, in nats.
     measured
-        bool (n_candidates,): which candidates the library has comparable spectra of.
+        bool (n_candidates,): which candidates the library has spectra of that may be of the query's
+        ion mode.
+    elsewhere
+        bool (n_candidates,): which others it has spectra of the other ion mode of.
     analogues
         The nearest compounds of the library, the nearest first.
     own
         The candidates' own library spectra; None if they were not looked up.
-    share
-        Share of known compounds among a run's queries that the scores assume.
+    shares
+        Shares of known compounds among a run's queries that the scores assume.
     prior
         float64 (n_candidates,): what is added to the sum of the parts, nats; None: nothing.
     elution
@@ -148,9 +193,10 @@ class Evidence:
     parts: NDArray[np.float64]
     scores: NDArray[np.float64]
     measured: NDArray[np.bool_]
+    elsewhere: NDArray[np.bool_]
     analogues: tuple[Analogue, ...] = ()
     own: OwnSpectra | None = None
-    share: float = 0.5
+    shares: KnownShares = DEFAULT_SHARES
     prior: NDArray[np.float64] | None = None
     elution: Elution | None = None
     retention: NDArray[np.float64] | None = None
@@ -162,53 +208,78 @@ class Evidence:
         weights: Mapping[str, float],
         measured: NDArray[np.bool_],
         analogues: tuple[Analogue, ...] = (),
-        share: float = 0.5,
+        shares: KnownShares = DEFAULT_SHARES,
         own: OwnSpectra | None = None,
         prior: NDArray[np.float64] | None = None,
         elution: Elution | None = None,
         retention: NDArray[np.float64] | None = None,
+        elsewhere: NDArray[np.bool_] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
 
-        `share` is that of known compounds among the queries of a run.
+        Attributes as above; no candidate has spectra of the other ion mode only if `elsewhere` is
+        None.
         """
+        if elsewhere is None:
+            elsewhere = np.zeros(len(raw), np.bool_)
         parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
-        parts[measured, EVIDENCE_KINDS.index("library")] += math.log(share) - math.log1p(-share)
+        library = EVIDENCE_KINDS.index("library")
+        parts[measured, library] += shares.same_mode_odds
+        parts[elsewhere, library] += shares.other_mode_odds
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
         scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
         for added in (prior, retention):
             if added is not None:
                 scores = scores + added
-        return cls(raw, parts, scores, measured, analogues, own, share, prior, elution, retention)
+        return cls(
+            raw,
+            parts,
+            scores,
+            measured,
+            elsewhere,
+            analogues,
+            own,
+            shares,
+            prior,
+            elution,
+            retention,
+        )
 
     def settled(
         self,
         weights: Mapping[str, float],
-        share: float,
+        shares: KnownShares,
         retention: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Return the same evidence for what a run shows.
 
-        That is its share of known compounds, and the evidence of the query's retention time.
+        That is its shares of known compounds, and the evidence of the query's retention time.
         """
         return Evidence.from_raw(
             self.raw,
             weights,
             self.measured,
             self.analogues,
-            share,
+            shares,
             self.own,
             self.prior,
             self.elution,
             retention,
+            self.elsewhere,
         )
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which candidates the library has spectra of, of either ion mode, bool (n_candidates,)."""
+        return self.measured | self.elsewhere
 
     def leading_kinds(self) -> list[str | None]:
         """Return the kind of evidence that raises each candidate most, None where none does.
 
         A term counts by how far it lies above its median over the list; that of the library by how
-        far it lies above 0, which candidates without own spectra have, at a share of one half of
-        known compounds. Of equal ones the first of library, fragments, analogues, fingerprint.
+        far it lies above 0, which candidates without own spectra have, at the shares of known
+        compounds that are assumed. Of equal ones the first of library, fragments, analogues,
+        fingerprint.
         """
         library = EVIDENCE_KINDS.index("library")
         rise = self.parts - np.median(self.parts, axis=0)
@@ -233,10 +304,11 @@ class Comparison:
     columns
         Evidence by kind, not weighted, float64 (n_candidates,); 0 for fragments.
     others
-        float64 (n_candidates,): their weighted sum and the prior, nats.
+        float64 (n_candidates,): their weighted sum, at the default shares of known compounds, and
+        the prior, nats.
     is_broken
         bool (n_candidates,): whose fragments are compared with the query.
-    measured, analogues, own, prior, elution
+    measured, elsewhere, analogues, own, prior, elution
         As in `Evidence`.
     """
 
@@ -245,6 +317,7 @@ class Comparison:
     others: NDArray[np.float64]
     is_broken: NDArray[np.bool_]
     measured: NDArray[np.bool_]
+    elsewhere: NDArray[np.bool_]
     analogues: tuple[Analogue, ...]
     own: OwnSpectra
     prior: NDArray[np.float64] | None
@@ -274,8 +347,8 @@ class EvidencePool:
         Of fragments, by ion mode; in a mode without one there is no evidence of fragments.
     weights
         By kind of evidence.
-    own_spectra
-        Coefficients of the evidence of own spectra.
+    own_spectra, other_mode
+        As in `Defaults`.
     fingerprint
         Layout by which analogues and candidates are compared.
     retention
@@ -289,6 +362,7 @@ class EvidencePool:
     scorers: Mapping[str, FragmentScorer]
     weights: Mapping[str, float] = field(default_factory=lambda: dict(defaults().weights))
     own_spectra: OwnSpectraRatio = field(default_factory=lambda: defaults().own_spectra)
+    other_mode: OwnSpectraRatio = field(default_factory=lambda: defaults().other_mode)
     fingerprint: str = ANALOGUE_FINGERPRINT
     retention: RetentionIndex | None = field(default_factory=standard_index)
 
@@ -332,10 +406,15 @@ class EvidencePool:
             fingerprints=self.fingerprints[:0],
         )
 
-    def without(self, first_block: str) -> EvidencePool:
-        """Return the same pool as if it remembered no spectrum of a compound."""
+    def without(self, first_block: str, ion_mode: str | None = None) -> EvidencePool:
+        """Return the same pool as if it remembered no spectrum of a compound.
+
+        With an `ion_mode`, none of this mode.
+        """
         number = self._places.get(first_block)
-        return self if number is None else replace(self, index=self.index.hiding(number))
+        if number is None:
+            return self
+        return replace(self, index=self.index.hiding(number, ion_mode))
 
     def remembering(self, added: RememberedSpectra) -> tuple[EvidencePool, int]:
         """Return a pool that remembers more spectra, and how many of them it remembered already.
@@ -464,50 +543,84 @@ class EvidencePool:
 
         `evidence` adds the rest, so that the candidates of many queries can be broken together.
         """
-        likeness = self.index.likeness(query)
-        cosines = likeness.compounds
-        nearest = np.argsort(-cosines, kind="stable")[: EVIDENCE_RULE.n_nearest]
-        compounds = self.index.compounds[nearest]
-        own = self.own_compounds(query, candidates)
-        votes = analogue_scores(
-            cosines[nearest],
-            self.fingerprints[compounds],
-            packed,
-            EVIDENCE_RULE,
-            own=own[:, np.newaxis] == compounds,
-            listed=np.isin(compounds, own),
-        )
-        densities = density_ratios(votes)
+        here = self._look_up(query, candidates, packed, EVIDENCE_RULE)
+        flipped = in_other_mode(query) if self.index.knows_ion_modes else None
+        there = None
+        if flipped is not None:
+            there = self._look_up(flipped, candidates, packed, OTHER_MODE_RULE)
+        densities = density_ratios(here.votes if there is None else here.votes + there.votes)
+        ratios = self.own_spectra(here.own_features(densities))
+        if not self.index.knows_ion_modes:
+            # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
+            ratios = np.maximum(ratios, 0.0)
+        own = OwnSpectra.find(self.index, query, here.likeness, here.own)
+        elsewhere = np.zeros(len(candidates), np.bool_)
+        if there is not None and flipped is not None:
+            there = there.only(here.own < 0)
+            elsewhere = there.own >= 0
+            ratios += self.other_mode(there.own_features(densities))
+            own = own.filled_by(OwnSpectra.find(self.index, flipped, there.likeness, there.own))
         columns = {
             "fingerprint": log_likelihoods,
             "analogues": densities,
             "fragments": np.zeros(len(candidates)),
-            "library": self._own_spectra_ratios(cosines, own, densities),
+            "library": ratios,
         }
         others = np.zeros(len(candidates)) if prior is None else prior.copy()
         for kind in EVIDENCE_KINDS:
             others += self.weights[kind] * columns[kind]
+        others[here.own >= 0] += DEFAULT_SHARES.same_mode_odds
+        others[elsewhere] += DEFAULT_SHARES.other_mode_odds
         is_broken = np.ones(len(candidates), np.bool_)
         if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
             # Of candidates that tie at the border, all are compared.
             border = -np.partition(-others, rescore - 1)[rescore - 1]
-            is_broken = (own >= 0) | (others >= border)
-        rows = self.index.best_rows(likeness, nearest)
-        analogues = tuple(
-            self._analogue(i, float(cosines[n]), row)
-            for i, n, row in zip(compounds.tolist(), nearest.tolist(), rows.tolist(), strict=True)
-            if cosines[n] > 0.0
-        )
+            is_broken = (here.own >= 0) | elsewhere | (others >= border)
         return Comparison(
             candidates,
             columns,
             others,
             is_broken,
-            own >= 0,
-            analogues,
-            OwnSpectra.find(self.index, query, likeness, own),
+            here.own >= 0,
+            elsewhere,
+            self._analogues(here),
+            own,
             prior,
             self._elution(query, candidates, packed),
+        )
+
+    def _look_up(
+        self,
+        query: Spectrum,
+        candidates: CandidateSet,
+        packed: NDArray[np.uint8],
+        rule: AnalogueRule,
+    ) -> _LookUp:
+        """Compare a query with the library's spectra of its ion mode."""
+        likeness = self.index.likeness(query)
+        nearest = np.argsort(-likeness.compounds, kind="stable")[: rule.n_nearest]
+        compounds = self.index.compounds[nearest]
+        own = self.own_compounds(query, candidates)
+        votes = analogue_scores(
+            likeness.compounds[nearest],
+            self.fingerprints[compounds],
+            packed,
+            rule,
+            own=own[:, np.newaxis] == compounds,
+            listed=np.isin(compounds, own),
+        )
+        return _LookUp(likeness, nearest, own, votes)
+
+    def _analogues(self, found: _LookUp) -> tuple[Analogue, ...]:
+        compounds = self.index.compounds[found.nearest]
+        rows = self.index.best_rows(found.likeness, found.nearest)
+        cosines = found.likeness.compounds[found.nearest]
+        return tuple(
+            self._analogue(compound, cosine, row)
+            for compound, cosine, row in zip(
+                compounds.tolist(), cosines.tolist(), rows.tolist(), strict=True
+            )
+            if cosine > 0.0
         )
 
     def _elution(
@@ -530,6 +643,7 @@ class EvidencePool:
             own=compared.own,
             prior=compared.prior,
             elution=compared.elution,
+            elsewhere=compared.elsewhere,
         )
 
     def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:
@@ -548,16 +662,6 @@ class EvidencePool:
         own = np.array([place.get(block, -1) for block in candidates.first_block], np.int64)
         comparable = self.index.comparable(query.ion_mode)
         return np.where((own >= 0) & comparable[own], own, -1)
-
-    def _own_spectra_ratios(
-        self,
-        cosines: NDArray[np.float32],
-        own: NDArray[np.int64],
-        analogues: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        ratios = self.own_spectra(own_spectra_features(cosines, own, analogues))
-        # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
-        return ratios if self.index.knows_ion_modes else np.maximum(ratios, 0.0)
 
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain, by m/z.

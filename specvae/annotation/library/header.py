@@ -211,8 +211,8 @@ class StoredEvidence:
         Of the remembered compounds.
     scale
         What the weights are of (`specvae.annotation.evidence.pool.SCALE` today).
-    own_spectra
-        Coefficients of the evidence of own spectra.
+    own_spectra, other_mode
+        Coefficients of the evidence of own spectra; in older files there are fewer.
     """
 
     bins: BinLayout
@@ -223,6 +223,7 @@ class StoredEvidence:
     smiles: tuple[str, ...]
     scale: str = ""
     own_spectra: Mapping[str, float] = field(default_factory=dict)
+    other_mode: Mapping[str, float] = field(default_factory=dict)
     others: Mapping[str, Any] = settings.unknown_keys()
 
 

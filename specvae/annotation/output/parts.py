@@ -219,6 +219,7 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "scores": packed(draft.lists.scores) if evidence is None else None,
         "raw": None if evidence is None else packed(evidence.raw),
         "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
+        "elsewhere": None if evidence is None else packed(evidence.elsewhere.astype(np.uint8)),
         "prior": None if evidence is None or evidence.prior is None else packed(evidence.prior),
         "retention_time": None if elution is None else elution.time,
         "retention_index": None if elution is None else packed(elution.index),
@@ -255,14 +256,17 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     else:
         raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
         measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
-        # Parts written earlier have no prior, and no retention times.
+        # Parts written earlier know of no spectra of the other mode, prior and retention times.
+        elsewhere = None
+        if data.get("elsewhere") is not None:
+            elsewhere = unpacked(data["elsewhere"], np.uint8).astype(np.bool_)
         prior, index = (
             None if data.get(name) is None else unpacked(data[name], np.float64)
             for name in ("prior", "retention_index")
         )
         elution = None if index is None else Elution(data["retention_time"], index)
         evidence = Evidence.from_raw(
-            raw, weights, measured, analogues, prior=prior, elution=elution
+            raw, weights, measured, analogues, prior=prior, elution=elution, elsewhere=elsewhere
         )
         lists = ListScores(evidence.scores, data["n_peaks"], evidence)
     query = _to_query(data["query"])

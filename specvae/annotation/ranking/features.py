@@ -139,15 +139,17 @@ def _merged_evidence(
     for analogue in sorted((a for e in evidence for a in e.analogues), key=lambda a: -a.cosine):
         nearest.setdefault(analogue.first_block, analogue)
     own = [e.own.select(rows) for e, rows in pairs if e.own is not None]
+    measured = np.any([e.measured[rows] for e, rows in pairs], axis=0)
     return Evidence.from_raw(
         pooled,
         weights,
-        np.any([e.measured[rows] for e, rows in pairs], axis=0),
+        measured,
         tuple(nearest.values()),
         own=OwnSpectra.best(own) if own else None,
         prior=None if evidence[0].prior is None else evidence[0].prior[kept[0]],
         # Spectra of a feature are of one time.
         elution=next((e.elution.select(rows) for e, rows in pairs if e.elution is not None), None),
+        elsewhere=np.any([e.elsewhere[rows] for e, rows in pairs], axis=0) & ~measured,
     )
 
 

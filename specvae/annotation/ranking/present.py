@@ -28,16 +28,17 @@ _N_ANALOGUES = 3
 class Draft:
     """A ranked query as it is kept until it is known what all queries of the run show.
 
-    The share of known compounds moves all measured candidates against all others, so that the best
-    of either kind are kept, with the scores of all; and a retention time moves each by `LARGEST` at
-    most, so that candidates are kept which are not farther than that from being shown.
+    The shares of known compounds move all candidates that were measured, in either ion mode,
+    against all others, so that the best of each kind are kept, with the scores of all; and a
+    retention time moves each by `LARGEST` at most, so that candidates are kept which are not
+    farther than that from being shown.
 
     Attributes
     ----------
     query
         The spectrum and its ion.
     lists
-        Scores of all candidates, at a share of one half.
+        Scores of all candidates, at the default shares of known compounds.
     rows
         int64 (n_kept,): places in the list of those that may be shown, in order of their first
         blocks.
@@ -128,8 +129,10 @@ def draft(
     """
     evidence, candidates = ranked.evidence, ranked.candidates
     order = np.lexsort((candidates.first_block, -ranked.scores))
-    measured = np.zeros(len(order), np.bool_) if evidence is None else evidence.measured
-    kinds = [kind for kind in (order[measured[order]], order[~measured[order]]) if len(kind)]
+    kinds = [order]
+    if evidence is not None:
+        members = (evidence.measured, evidence.elsewhere, ~evidence.known)
+        kinds = [order[of_kind[order]] for of_kind in members if of_kind.any()]
     # The best is explained against the second, which may not be shown itself.
     n_kept = None if top is None else max(top, 2) if explained else top
     reach = 0.0 if evidence is None or evidence.elution is None else 2.0 * LARGEST

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.items import (
     PeakEvidence,
 )
 from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
+from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
@@ -147,13 +148,13 @@ class ListScores:
     def settled(
         self,
         weights: Mapping[str, float],
-        share: float,
+        shares: KnownShares,
         retention: NDArray[np.float64] | None = None,
     ) -> ListScores:
         """Return the same for what a run shows; see `Evidence.settled`."""
         if self.evidence is None:
             return self
-        evidence = self.evidence.settled(weights, share, retention)
+        evidence = self.evidence.settled(weights, shares, retention)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
 

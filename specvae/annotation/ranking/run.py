@@ -417,11 +417,11 @@ def finish(
     if model is None or not any(isinstance(result, Answer) for result in results):
         return Results(results, lines=tuple(said))
     results, share = settle_share(model, results, in_list)
-    share_known = None if settlement.weights is None else of_run.known
+    share_known = None if settlement.weights is None else of_run.known.known
     lines = summary_lines(model, results, share, in_list is None, least, share_known)
     estimated = {} if in_list is not None else {"--in-list": share}
     if known is None and settlement.weights is not None:
-        estimated["--known"] = of_run.known
+        estimated["--known"] = of_run.known.known
     lines += said
     lines += dependence_lines(estimated, timed=of_run.line is not None)
     if least is not None:

@@ -1,6 +1,6 @@
 """What the queries of a run tell together, and the scores and probabilities that follow from it.
 
-Some numbers are of a run, not of a query: the share of queries whose compound the library knows,
+Some numbers are of a run, not of a query: the shares of queries whose compound the library knows,
 the line of their retention times, and the share of lists that hold their truth. Each is estimated
 once, from all queries.
 """
@@ -12,13 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specvae.annotation.evidence.known_share import (
-    DEFAULT_SHARE,
-    log_odds_known,
-    share_of_known,
-    within_limits,
-)
+from specvae.annotation.evidence.known_share import log_odds_known, shares_at, shares_of_known
 from specvae.annotation.evidence.list_features import feature_row
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
@@ -31,12 +27,12 @@ class RunState:
     Attributes
     ----------
     known
-        Share of queries whose compound the library knows.
+        Shares of queries whose compound the library knows.
     line
         Of their retention times; None where these say nothing.
     """
 
-    known: float = DEFAULT_SHARE
+    known: KnownShares = DEFAULT_SHARES
     line: RetentionLine | None = None
 
 
@@ -61,7 +57,7 @@ class Settlement:
         Parameters
         ----------
         lists
-            Of the queries, in their order, at a share of one half of known compounds.
+            Of the queries, in their order.
         known
             Is taken as the share of known compounds, so that a query does not depend on the others
             of its run.
@@ -69,16 +65,16 @@ class Settlement:
         if self.weights is None:
             return RunState()
         if known is None:
-            share = share_of_known(each.evidence for each in lists if each.evidence is not None)
+            shares = shares_of_known(each.evidence for each in lists if each.evidence is not None)
         else:
-            share = within_limits(known)
+            shares = shares_at(known)
         elutions, scores = [], []
         for each in lists:
             if each.evidence is not None and each.evidence.elution is not None:
                 elutions.append(each.evidence.elution)
                 # One query after the other: only the scores of all are kept.
-                scores.append(each.settled(self.weights, share).scores)
-        return RunState(share, RetentionLine.fit(elutions, scores))
+                scores.append(each.settled(self.weights, shares).scores)
+        return RunState(shares, RetentionLine.fit(elutions, scores))
 
     def settle(self, lists: ListScores, run: RunState) -> ListScores:
         """Return a query's scores for what the run shows."""
@@ -100,7 +96,7 @@ class Settlement:
             return None
         untimed, evidence = lists, lists.evidence
         if evidence is not None and evidence.retention is not None and self.weights is not None:
-            untimed = lists.settled(self.weights, evidence.share)
+            untimed = lists.settled(self.weights, evidence.shares)
             evidence = untimed.evidence
         names = self.probability.feature_names
         features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)

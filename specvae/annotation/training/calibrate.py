@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
-from specvae.annotation.evidence.known_share import DEFAULT_SHARE, share_of_known
+from specvae.annotation.evidence.known_share import shares_of_known
 from specvae.annotation.evidence.list_features import feature_row
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.pool import Evidence, fit_weights
 from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.annotator import Annotator
@@ -89,8 +90,8 @@ def calibrate(
     weights = fit_weights(
         [each.raw for each in lists], [each.place for each in lists], np.array(shares)
     )
-    known = _known_share([each.ranked for each in lists], weights)
-    settled_lists = [_settled(each, weights, known) for each in lists]
+    shares_known = _shares_of_known([each.ranked for each in lists], weights)
+    settled_lists = [_settled(each, weights, shares_known) for each in lists]
     ranks = [
         rank_of_truth(each.block, evidence.scores, each.place)
         for each, evidence in zip(lists, settled_lists, strict=True)
@@ -128,11 +129,11 @@ def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> I
             yield _Listed(block, found, int(places[0]))
 
 
-def _settled(listed: _Listed, weights: Mapping[str, float], known: float) -> Evidence:
-    """Return a list's evidence under fitted weights and a share of known compounds."""
+def _settled(listed: _Listed, weights: Mapping[str, float], shares: KnownShares) -> Evidence:
+    """Return a list's evidence under fitted weights and shares of known compounds."""
     found = listed.ranked.evidence
     assert found is not None
-    return Evidence.from_raw(listed.raw, weights, found.measured, found.analogues, known)
+    return found.settled(weights, shares)
 
 
 def _fitted_probability(
@@ -150,6 +151,6 @@ def _fitted_probability(
     )
 
 
-def _known_share(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> float:
+def _shares_of_known(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> KnownShares:
     pooled = (query.evidence for query in ranked if query.evidence is not None)
-    return share_of_known(e.settled(weights, DEFAULT_SHARE) for e in pooled)
+    return shares_of_known(e.settled(weights, DEFAULT_SHARES) for e in pooled)

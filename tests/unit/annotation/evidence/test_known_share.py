@@ -3,48 +3,115 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specvae.annotation.evidence.known_share import known_share, log_odds_known, share_interval
-from specvae.annotation.evidence.own_spectra import OwnSpectraRatio, own_spectra_features
+from specvae.annotation.evidence.known_share import (
+    log_odds_known,
+    settle,
+    share_interval,
+    shares_at,
+    shares_of_known,
+)
+from specvae.annotation.evidence.own_spectra import (
+    DEFAULT_SHARES,
+    KnownShares,
+    OwnSpectraRatio,
+    own_spectra_features,
+)
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 
 WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
+HERE, THERE, NOWHERE = "here", "there", "nowhere"
 
 
-def evidence(scores: list[float], measured: list[bool]) -> Evidence:
+def evidence(scores: list[float], kinds: list[str]) -> Evidence:
+    """Return evidence that was settled for equal shares, so that scores are what is given."""
     raw = np.zeros((len(scores), len(EVIDENCE_KINDS)))
     raw[:, 0] = scores
-    return Evidence.from_raw(raw, WEIGHTS, np.array(measured))
+    kind = np.array(kinds)
+    third = KnownShares(1 / 3, 1 / 3)
+    return Evidence.from_raw(raw, WEIGHTS, kind == HERE, shares=third, elsewhere=kind == THERE)
+
+
+def run(*parts: tuple[int, str]) -> list[Evidence]:
+    """Return so many queries whose truth is surely of each kind, of three candidates each."""
+    kinds = [HERE, THERE, NOWHERE]
+    found = {kind: evidence([40.0 * (kind == k) for k in kinds], kinds) for kind in kinds}
+    return [found[kind] for n, kind in parts for _ in range(n)]
 
 
 def test_log_odds_are_of_measured_against_unmeasured_candidates() -> None:
-    odds = log_odds_known(evidence([0.0, 0.0, np.log(3.0)], [True, True, False]))
-    assert odds == pytest.approx(np.log(2.0 / 3.0))
+    scores = [0.0, 0.0, np.log(4.0)]
+    assert log_odds_known(evidence(scores, [HERE, THERE, NOWHERE])) == pytest.approx(np.log(0.5))
+    at_default = evidence(scores, [HERE, THERE, NOWHERE]).settled(WEIGHTS, DEFAULT_SHARES)
+    assert log_odds_known(at_default) == pytest.approx(np.log((0.8 + 0.2) / 4.0))
 
 
 def test_a_list_of_measured_candidates_says_nothing() -> None:
-    assert log_odds_known(evidence([0.0, 1.0], [True, True])) is None
+    assert log_odds_known(evidence([0.0, 1.0], [HERE, THERE])) is None
+    assert shares_of_known([evidence([0.0, 1.0], [HERE, HERE])] * 100) == DEFAULT_SHARES
 
 
 def test_a_list_without_a_measured_candidate_is_of_an_unknown_compound() -> None:
-    odds = log_odds_known(evidence([0.0, 1.0], [False, False]))
+    found = evidence([0.0, 1.0], [NOWHERE, NOWHERE])
+    odds = log_odds_known(found)
     assert odds is not None
-    assert known_share([odds] * 100) < 0.05
+    assert odds < -30.0
+    assert shares_of_known([found] * 100).known < 0.02
 
 
-def test_a_run_shows_its_share_of_known_compounds() -> None:
-    assert known_share([]) == pytest.approx(0.5)
+def test_a_run_shows_its_shares_of_known_compounds() -> None:
+    assert shares_of_known([]) == DEFAULT_SHARES
     # Of those that seem to be known, some only look like compounds that are.
-    assert known_share([8.0] * 30 + [-8.0] * 70) == pytest.approx((0.30 - 0.075) / 0.925, abs=0.01)
-    assert known_share([8.0] * 7 + [-8.0] * 93) == 0.01
+    mixed = shares_of_known(run((300, HERE), (100, THERE), (600, NOWHERE)))
+    assert mixed == pytest.approx((0.75 * 0.325 / 0.925, 0.25 * 0.325 / 0.925), abs=1e-3)
+    assert shares_of_known(run((7, HERE), (93, NOWHERE))).known < 0.02
     # A hundred unknown compounds are not taken for a run in which one of twenty is known.
-    assert known_share([-8.0] * 100) < 0.02
-    assert known_share([50.0] * 100_000) == 0.99
-    assert known_share([-50.0] * 100_000) == 0.01
+    assert shares_of_known(run((100, NOWHERE))) == (0.005, 0.005)
+    only_here = shares_of_known(run((1_000, HERE)))
+    only_there = shares_of_known(run((1_000, THERE)))
+    assert only_here.known == pytest.approx(0.99)
+    assert only_there.known == pytest.approx(0.99)
+    assert only_here.same_mode > 0.98
+    assert only_there.other_mode > 0.98
+
+
+def test_the_estimate_does_not_depend_on_the_shares_that_the_evidence_assumes() -> None:
+    rng = np.random.default_rng(1)
+    kinds = [HERE, HERE, THERE, NOWHERE, NOWHERE]
+    found = [evidence(rng.normal(0.0, 2.0, 5).tolist(), kinds) for _ in range(60)]
+    shares = shares_of_known(found)
+    others = [e.settled(WEIGHTS, KnownShares(0.7, 0.05)) for e in found]
+    assert shares_of_known(others) == pytest.approx(shares, abs=1e-6)
+    assert {e.shares for e in settle(found, WEIGHTS)} == {shares}
+
+
+def test_the_shares_are_the_likeliest_under_the_prior() -> None:
+    """The EM algorithm ends where no other shares are likelier: compared with a grid."""
+    rng = np.random.default_rng(2)
+    kinds = [HERE, THERE, NOWHERE]
+    scores = rng.normal(0.0, 1.5, (80, 3)) + np.array([0.5, 0.0, 0.7])
+    shares = shares_of_known([evidence(row.tolist(), kinds) for row in scores])
+    seen = shares.known * (1 - 0.075) + 0.075
+    estimate = np.array([*(np.array(shares) * seen / shares.known), 1 - seen])
+    prior = np.array([0.4, 0.1, 0.5])
+
+    def log_posterior(of: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+        return float((np.log(np.exp(scores) @ of)).sum() + prior @ np.log(of))
+
+    steps = np.arange(1, 100) / 100
+    grid = [np.array([a, b, 1 - a - b]) for a in steps for b in steps if a + b < 0.995]
+    assert log_posterior(estimate) >= max(map(log_posterior, grid)) - 1e-6
 
 
 def test_a_few_queries_do_not_change_one_another() -> None:
-    assert known_share([8.0]) == known_share([8.0] * 19) == known_share([-8.0] * 19) == 0.5
-    assert known_share([8.0] * 20) > 0.95
+    for kind in (HERE, THERE, NOWHERE):
+        assert shares_of_known(run((19, kind))) == DEFAULT_SHARES
+    assert shares_of_known(run((20, HERE))).known > 0.95
+
+
+def test_a_stated_share_is_divided_as_by_default() -> None:
+    assert shares_at(0.5) == pytest.approx((0.4, 0.1))
+    assert shares_at(0.0) == (0.005, 0.005)
+    assert shares_at(1.0) == pytest.approx((0.99 * 0.8, 0.99 * 0.2))
 
 
 def test_features_of_own_spectra() -> None:

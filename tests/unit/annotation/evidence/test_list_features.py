@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.known_share import shares_at
 from specvae.annotation.evidence.list_features import (
     LARGEST_GAP,
     LIST_FEATURES,
@@ -12,6 +13,7 @@ from specvae.annotation.evidence.list_features import (
     lead,
     list_features,
 )
+from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
@@ -24,7 +26,8 @@ def evidence(*rows: tuple[float, float, float, float], cosine: float = 0.6) -> E
     """Return evidence by kind for candidates; those with a ratio of own spectra are measured."""
     raw = np.array(rows)
     analogue = Analogue("A" * 14, "C", cosine)
-    return Evidence.from_raw(raw, ONES, raw[:, 3] != 0.0, (analogue,))
+    # At equal shares of all kinds of compounds scores are sums of the evidence.
+    return Evidence.from_raw(raw, ONES, raw[:, 3] != 0.0, (analogue,), KnownShares(1 / 3, 1 / 3))
 
 
 def test_features_in_closed_form() -> None:
@@ -46,14 +49,14 @@ def test_features_in_closed_form() -> None:
         "known_fragments": 2 * k,
         "unknown_votes": -(1 - k),
         "unknown_fragments": 2 * (1 - k),
-        "share": 0.0,
+        "share": np.log(2.0),
     }
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
 
 
 def test_the_share_that_scores_assume_is_a_feature() -> None:
-    settled = evidence((0, 0, 0, 2), (0, 0, 0, 0)).settled(ONES, 0.1)
+    settled = evidence((0, 0, 0, 2), (0, 0, 0, 0)).settled(ONES, shares_at(0.1))
     found = list_features(settled, 5)
     assert found["share"] == pytest.approx(np.log(1 / 9))
     assert found["nearest_share"] == pytest.approx(0.6 * np.log(1 / 9))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.memory import from_companions, to_companions
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.header import StoredEvidence
@@ -66,7 +67,8 @@ def test_the_score_is_the_weighted_sum_of_the_evidence(pool: EvidencePool) -> No
         pool.weights["fingerprint"] * np.arange(3.0),
     )
     nothing = replace(pool, weights=dict.fromkeys(EVIDENCE_KINDS, 0.0))
-    np.testing.assert_array_equal(weigh(nothing, query, found).scores, np.zeros(3))
+    odds = DEFAULT_SHARES.same_mode_odds  # of the two that the library knows
+    np.testing.assert_array_equal(weigh(nothing, query, found).scores, [odds, 0.0, odds])
 
 
 def test_analogues_come_with_their_likeness_nearest_first(pool: EvidencePool) -> None:
@@ -129,14 +131,61 @@ def negative(smiles: str, *mz: float) -> Spectrum:
     return replace(spectrum, adduct="[M-H]-", ion_mode="negative", charge=-1)
 
 
-def test_a_compound_measured_in_the_other_ion_mode_is_not_condemned(pool: EvidencePool) -> None:
-    """Caffeine's spectra are positive: of a negative query they say nothing."""
+TWO_PROTONS = 2 * 1.00727646688  # Th
+
+
+def other_mode(smiles: str, *mz: float) -> Spectrum:
+    """Return the negative spectrum whose fragments are those of a positive one."""
+    found = negative(smiles, *(peak - TWO_PROTONS for peak in mz))
+    assert found.precursor_mz is not None
+    return replace(found, precursor_mz=found.precursor_mz - TWO_PROTONS)
+
+
+def test_a_compound_measured_in_the_other_ion_mode_is_recognised(pool: EvidencePool) -> None:
+    """Caffeine's spectra are positive: they are compared with a negative query two protons off."""
     library_term = EVIDENCE_KINDS.index("library")
     found = candidates(CAFFEINE, THEOBROMINE)
-    result = weigh(pool, negative(CAFFEINE, 55.0, 110.0713), found)
-    np.testing.assert_array_equal(result.parts[:, library_term], 0.0)
-    assert not result.measured.any()
+    like, unlike = (
+        weigh(pool, query, found)
+        for query in (
+            other_mode(CAFFEINE, 110.0713, 138.0662, 195.0877),
+            other_mode(CAFFEINE, 55.0, 61.0, 87.0),
+        )
+    )
+    for result in (like, unlike):
+        assert result.measured.tolist() == [False, False]
+        assert result.elsewhere.tolist() == [True, False]
+        assert result.known.tolist() == [True, False]
+        assert result.raw[1, library_term] == 0.0
+        assert result.own is not None
+        assert result.own.row[1] == -1
+    assert like.raw[0, library_term] > unlike.raw[0, library_term] + 1.0
+    assert like.own is not None
+    assert like.own.cosine[0] == pytest.approx(1.0, abs=1e-3)
+    # What the library has in the query's own mode goes before.
+    here = weigh(pool, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
+    assert not here.elsewhere.any()
+
+
+def test_analogues_of_the_other_ion_mode_vote_but_are_not_shown(pool: EvidencePool) -> None:
+    column = EVIDENCE_KINDS.index("analogues")
+    found = candidates(THEOBROMINE, "CCO")
+    query = other_mode(THEOBROMINE, 110.0713, 138.0662, 195.0877)
+    result = weigh(pool, query, found)
+    assert result.raw[0, column] > 1.0
+    assert result.raw[0, column] > result.raw[1, column]
     assert result.analogues == ()
+    without = weigh(pool.without(parse_molecule(CAFFEINE).first_block), query, found)
+    assert without.raw[0, column] < result.raw[0, column]
+
+
+def test_a_hidden_mode_of_a_compound_leaves_the_other(pool: EvidencePool) -> None:
+    block = parse_molecule(CAFFEINE).first_block
+    found = candidates(CAFFEINE, THEOBROMINE)
+    query = spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877)
+    assert weigh(pool, query, found).measured[0]
+    assert not weigh(pool.without(block, "positive"), query, found).known[0]
+    assert weigh(pool.without(block, "negative"), query, found).measured[0]
 
 
 def test_evidence_means_the_same_in_a_long_list(pool: EvidencePool) -> None:
@@ -165,9 +214,16 @@ def test_a_listed_compound_votes_for_others_by_what_its_spectra_leave_open(
 def test_the_share_of_known_compounds_moves_measured_candidates_only(pool: EvidencePool) -> None:
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     half = weigh(pool, query, candidates(THEOPHYLLINE, THEOBROMINE))
-    few = half.settled(pool.weights, 0.1)
-    np.testing.assert_allclose(few.scores - half.scores, [-np.log(9.0), 0.0], atol=1e-12)
+    few = half.settled(pool.weights, KnownShares(0.08, 0.02))
+    moved = np.log(0.08 / 0.9) - np.log(0.4 / 0.5)
+    np.testing.assert_allclose(few.scores - half.scores, [moved, 0.0], atol=1e-12)
     assert half.measured.tolist() == [True, False]
+    # A candidate that was measured in the other ion mode only moves by the other share.
+    found = candidates(THEOPHYLLINE, "CCO")
+    half = weigh(pool, other_mode(THEOPHYLLINE, 69.0447, 96.0556, 124.0505), found)
+    few = half.settled(pool.weights, KnownShares(0.3, 0.05))
+    moved = np.log(0.05 / 0.65) - np.log(0.1 / 0.5)
+    np.testing.assert_allclose(few.scores - half.scores, [moved, 0.0], atol=1e-12)
 
 
 def test_a_library_stored_without_ion_modes_only_speaks_for_candidates(
@@ -194,6 +250,7 @@ def test_weights_of_evidence_as_it_was_computed_before_are_replaced(pool: Eviden
     own = {"constant": 1.1, "cosine": 1.2, "margin": 0.2, "best_hit": 0.6, "scarcity": 0.5}
     old = from_companions(replace(stored, scale="nats", weights=weights, own_spectra=own), tensors)
     assert (old.weights, old.own_spectra) == (pool.weights, pool.own_spectra)
+    assert old.other_mode == pool.other_mode
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
     np.testing.assert_array_equal(weigh(old, query, found).parts, weigh(pool, query, found).parts)

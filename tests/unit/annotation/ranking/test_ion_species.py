@@ -10,6 +10,7 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
 from ranking_examples import mgf, ranked, said, table
 
+from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.ion_shares import COMMON_SPECIES, log_shares, parse_species
 from specvae.annotation.library.query import Assumptions
@@ -152,6 +153,6 @@ def test_the_prior_stays_when_the_share_of_known_compounds_is_settled() -> None:
     raw = np.arange(8.0).reshape(2, 4)
     prior = np.log([0.75, 0.25])
     found = Evidence.from_raw(raw, weights, np.array([True, False]), prior=prior)
-    assert found.scores == pytest.approx(raw.sum(axis=1) + prior)
-    settled = found.settled(weights, 0.8)
-    assert settled.scores - found.scores == pytest.approx([np.log(4.0), 0.0])
+    assert found.scores == pytest.approx(raw.sum(axis=1) + prior + [np.log(0.8), 0.0])
+    settled = found.settled(weights, KnownShares(0.8, 0.1))
+    assert settled.scores - found.scores == pytest.approx([np.log(8.0 / 0.8), 0.0])

@@ -7,6 +7,7 @@ import pytest
 from annotation_examples import tiny_annotator
 from ranking_examples import QUERY
 
+from specvae.annotation.evidence.known_share import shares_at
 from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.evidence.retention import Elution, RetentionLine
 from specvae.annotation.library.query import Query
@@ -52,7 +53,7 @@ def scored(scores: list[float]) -> Ranked:
 
 
 def evidence(library: list[float], measured: list[bool]) -> Evidence:
-    """Return evidence of own spectra alone, at a share of one half."""
+    """Return evidence of own spectra alone, at the default shares."""
     raw = np.zeros((len(library), len(EVIDENCE_KINDS)))
     raw[:, EVIDENCE_KINDS.index("library")] = library
     return Evidence.from_raw(raw, WEIGHTS, np.array(measured))
@@ -60,7 +61,7 @@ def evidence(library: list[float], measured: list[bool]) -> Evidence:
 
 def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
     settlement = replace(annotator.settlement, weights=WEIGHTS)
-    return draft(annotator, ranked, top).answer(settlement, RunState(share), annotator)
+    return draft(annotator, ranked, top).answer(settlement, RunState(shares_at(share)), annotator)
 
 
 def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> None:
@@ -111,7 +112,7 @@ def test_a_retention_time_does_not_say_whether_the_truth_is_listed(annotator: An
     settlement = replace(annotator.settlement, weights=WEIGHTS, probability=default_probability())
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     timed, untimed = (
-        settlement.probabilities(settlement.settle(listed, RunState(0.5, of_run)))
+        settlement.probabilities(settlement.settle(listed, RunState(line=of_run)))
         for of_run in (line, None)
     )
     assert timed is not None
@@ -127,14 +128,15 @@ def test_a_draft_gives_what_settled_scores_give(
     annotator: Annotator, top: int | None, share: float
 ) -> None:
     """However the share moves measured candidates, those that come to the top were kept."""
-    found = evidence([3.0, 0.0, -1.0, 0.0, 3.0, 0.0], [True, False, True, False, True, False])
+    found = evidence([3.0, 0.0, -1.0, 0.0, 3.0, 0.0], [True, False, True, False, False, False])
     raw = found.raw.copy()
     raw[:, 0] += np.array([0.0, 2.0, 0.0, 2.0, 0.0, 1.0])
-    found = Evidence.from_raw(raw, WEIGHTS, found.measured)
+    elsewhere = np.array([False, False, False, False, True, True])
+    found = Evidence.from_raw(raw, WEIGHTS, found.measured, elsewhere=elsewhere)
     listed = ListScores(found.scores, 2, found)
     ranked = replace(scored([0.0] * 6), list_scores=listed)
     answer = shown(annotator, ranked, top, share)
-    settled = listed.settled(WEIGHTS, share)
+    settled = listed.settled(WEIGHTS, shares_at(share))
     order = np.lexsort((ranked.candidates.first_block, -settled.scores))[:top]
     keys = ranked.candidates.inchikey[order].tolist()
     assert [row.inchikey for row in answer.annotations] == keys
@@ -165,10 +167,12 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
     )
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     settlement = replace(annotator.settlement, weights=WEIGHTS)
-    answer = draft(annotator, ranked, top).answer(settlement, RunState(0.3, line), annotator)
+    answer = draft(annotator, ranked, top).answer(
+        settlement, RunState(shares_at(0.3), line), annotator
+    )
     assert found.elution is not None
     times = line.evidence(found.elution)
-    settled = listed.settled(WEIGHTS, 0.3, times)
+    settled = listed.settled(WEIGHTS, shares_at(0.3), times)
     order = np.argsort(-settled.scores, kind="stable")[:top]
     assert [row.inchikey for row in answer.annotations] == keys[order].tolist()
     assert [row.score for row in answer.annotations] == settled.scores[order].tolist()

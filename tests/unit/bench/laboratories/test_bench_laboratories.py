@@ -38,7 +38,6 @@ from specvae_bench.laboratories.reliability import LISTED, STRUCK, Promises, str
 from specvae_bench.laboratories.report import Run, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
-from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
 from specvae.annotation.evidence.pool import DEFAULTS_FILE, defaults
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.annotation.ranking.result import ListScores
@@ -314,17 +313,26 @@ def test_weights_are_fitted_to_laboratories(
     library: Path, structures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
+    with library.open("a") as stream:  # isopropanol, in the other ion mode
+        stream.write(
+            "\nName: x\nDB#: F2\nPrecursor_type: [M-H]-\nSpectrum_type: MS2\nPrecursorMZ: 59.0502\n"
+            "Instrument_type: LC-ESI-QTOF\nIon_mode: N\n"
+            f'Comments: "SMILES={ISOPROPANOL}" "accession=MSBNK-Far_Away-F2"\n'
+            "Num Peaks: 2\n43.019 100\n41.003 20\n"
+        )
     measured: dict[str, list[bool]] = {}
+    elsewhere: dict[str, list[bool]] = {}
     probability_of = fit._fit_probability
 
     def watched(
         examples: Sequence[fit._Example],
         weights: Mapping[str, float],
-        own_spectra: OwnSpectraRatio,
+        ratios: fit._Ratios,
     ) -> ProbabilityModel:
         for e in examples:
             measured.setdefault(e.kind, []).append(bool(e.evidence.measured[e.place]))
-        return probability_of(examples, weights, own_spectra)
+            elsewhere.setdefault(e.kind, []).append(bool(e.evidence.elsewhere[e.place]))
+        return probability_of(examples, weights, ratios)
 
     monkeypatch.setattr(fit, "_fit_probability", watched)
     arguments = [
@@ -342,6 +350,10 @@ def test_weights_are_fitted_to_laboratories(
     # A known compound counts a second time, with a library without it.
     assert set(measured[KNOWN]) == {True}
     assert measured["removed"] == [False] * len(measured[KNOWN])
+    assert not any(elsewhere["removed"])
+    # And one that was measured in both ion modes a third time, without its own.
+    assert elsewhere["other ion mode only"] == [True]
+    assert fitted["other_mode"].keys() == fitted["own_spectra"].keys()
 
 
 def test_a_stated_mass_that_is_no_number_is_named_by_its_line(tmp_path: Path) -> None:
