@@ -15,7 +15,7 @@ from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.errors import InputError
 from specvae.molecules.graph import compiled_with
 from specvae.molecules.lanes import popcount
-from specvae.spectra.adducts import default_adduct
+from specvae.spectra.adducts import default_adduct, parse_adduct
 from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
@@ -113,6 +113,20 @@ class RememberedPeaks(NamedTuple):
     relative_intensity: NDArray[np.float64]
     bin_width: float
 
+    def moved(self, shift: float) -> RememberedPeaks:
+        """Return the same with `shift` (Th) added to each m/z."""
+        return self._replace(mz=self.mz + shift)
+
+
+def mode_shift(spectrum: Spectrum) -> float:
+    """Return by how much ions of a spectrum lie above those of the other ion mode, Th.
+
+    That is two protons: positive for a positive spectrum, 0 where the ion mode is not known.
+    """
+    proton = parse_adduct("[M+H]+")
+    assert proton is not None
+    return 2.0 * proton.mass_shift * SIGNS.get(spectrum.ion_mode or "", 0)
+
 
 def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
     """Return a spectrum as it would look if the same fragments had been measured in the other mode.
@@ -135,10 +149,9 @@ def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
     if spectrum.ion_mode not in SIGNS or (ion is not None and abs(ion.charge) > 1):
         return None
     ion_mode = "negative" if spectrum.ion_mode == "positive" else "positive"
-    here, there = default_adduct(spectrum.ion_mode), default_adduct(ion_mode)
-    assert here is not None
+    there = default_adduct(ion_mode)
     assert there is not None
-    shift = there.mass_shift - here.mass_shift
+    shift = -mode_shift(spectrum)
     precursor = None if spectrum.precursor_mz is None else spectrum.precursor_mz + shift
     if (mass := spectrum.neutral_mass) is not None:
         precursor = there.precursor_mz(mass)
@@ -440,6 +453,10 @@ class AnalogueIndex:
     def is_of_mode(self, rows: NDArray[np.int64], ion_mode: str | None) -> NDArray[np.bool_]:
         """Return which spectra are known to be of this ion mode, (n,)."""
         return np.asarray(self._signs[rows] == SIGNS.get(ion_mode or "", 2))
+
+    def is_of_other_mode(self, row: int, ion_mode: str | None) -> bool:
+        """Return whether a spectrum is known to be of another ion mode than this one."""
+        return bool(self._signs[row] == -SIGNS.get(ion_mode or "", 2))
 
     def peaks(self, row: int) -> RememberedPeaks:
         """Return the peaks of a spectrum, as far as they are remembered.

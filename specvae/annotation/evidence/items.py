@@ -112,9 +112,11 @@ class LibrarySpectrum:
     is_own
         Whether the compound is the first candidate; else it is its nearest analogue's.
     peaks
-        As far as they are remembered.
+        As far as they are remembered, moved by `shift`.
     name
         What the library calls the compound; empty in models that did not keep it.
+    shift
+        As in `LibraryMatch`.
     """
 
     query_id: str
@@ -126,3 +128,4 @@ class LibrarySpectrum:
     is_own: bool
     peaks: RememberedPeaks
     name: str = ""
+    shift: float = 0.0

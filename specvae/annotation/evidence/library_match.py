@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness
+from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness, mode_shift
 from specvae.spectra.spectrum import Spectrum
 
 CLEAR_COSINE = 0.7
@@ -51,6 +51,9 @@ class LibraryMatch:
         Of the library.
     name
         What the library calls the compound; empty in models that did not keep it.
+    shift
+        What is added to the m/z of its peaks to compare them with the query's, Th: 0 for a spectrum
+        of the query's ion mode, else two protons.
     """
 
     query_id: str
@@ -60,6 +63,7 @@ class LibraryMatch:
     is_clear: bool
     row: int
     name: str = ""
+    shift: float = 0.0
 
     @property
     def level(self) -> str:
@@ -145,4 +149,5 @@ class OwnSpectra(NamedTuple):
             ),
             row=row,
             name=label.name if label else "",
+            shift=mode_shift(query) if index.is_of_other_mode(row, query.ion_mode) else 0.0,
         )

@@ -77,6 +77,7 @@ def reached_by(annotation: Annotation) -> dict[str, Cell]:
         "library_match": match.query_id if match is not None else None,
         "library_cosine": rounded(match.cosine) if match is not None else None,
         "library_name": (match.name or None) if match is not None else None,
+        "library_adduct": (match.adduct or None) if match is not None else None,
         "level": annotation.level,
         **dict(zip(TERM_COLUMNS, map(rounded, annotation.terms), strict=False)),
     }

@@ -285,6 +285,7 @@ def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> di
         "mz": mz,
         "height": height,
         "width": library.peaks.bin_width,
+        "shift": round(library.shift, 4),
     }
 
 

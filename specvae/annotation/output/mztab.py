@@ -89,6 +89,7 @@ _SME_TAIL = (
     "opt_global_level",
     "opt_global_library_name",
     *(f"opt_global_{column}" for column in TERM_COLUMNS),
+    "opt_global_library_adduct",
 )
 _DESCRIPTION = (
     "Candidates of each spectrum, ranked by the weighted sum of the evidence: the log-likelihood "
@@ -352,6 +353,7 @@ def _evidence(
         reached["level"],
         reached["library_name"],
         *(reached.get(column) for column in TERM_COLUMNS),
+        reached["library_adduct"],
     ]
 
 

@@ -51,6 +51,7 @@ SUMMARY_COLUMNS = (
     "library_name",
     "analogue",
     "analogue_cosine",
+    "library_adduct",
 )
 """Columns of the table with one row for each query."""
 

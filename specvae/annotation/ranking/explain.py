@@ -111,8 +111,9 @@ def _library_spectrum(
             match.cosine,
             match.n_shared,
             is_own=True,
-            peaks=pool.index.peaks(match.row),
+            peaks=pool.index.peaks(match.row).moved(match.shift),
             name=own.name if own else "",
+            shift=match.shift,
         )
     if not analogues or analogues[0].row < 0:
         return None

@@ -56,6 +56,7 @@ COLUMNS = (
     "library_name",
     "analogue",
     "analogue_cosine",
+    "library_adduct",
 )
 """Columns of the ranked table."""
 

@@ -200,6 +200,7 @@
     const whose = library.own ? "The best candidate’s own library spectrum" : "The nearest analogue’s library spectrum";
     const facts = [library.name || library.key, library.id ? (library.id === library.name ? null : library.id) : "accession not kept by this model", library.adduct,
       `cosine ${library.cosine.toFixed(2)}`, `${library.shared} shared ${library.shared === 1 ? "bin" : "bins"} of ${library.width} Th`];
+    if (library.shift) facts.push(`of the other ion mode: its peaks are drawn moved by two protons (${minus(library.shift.toFixed(4))} Th)`);
     return [h("h3", {}, `${whose}, below the query`), h("p", { class: "facts" }, facts.filter(Boolean).join(" · "))];
   }
 

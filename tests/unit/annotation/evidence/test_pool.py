@@ -162,6 +162,12 @@ def test_a_compound_measured_in_the_other_ion_mode_is_recognised(pool: EvidenceP
     assert like.raw[0, library_term] > unlike.raw[0, library_term] + 1.0
     assert like.own is not None
     assert like.own.cosine[0] == pytest.approx(1.0, abs=1e-3)
+    match = like.own.match(pool.index, other_mode(CAFFEINE, 110.0713, 138.0662, 195.0877), 0)
+    assert match is not None
+    # It tells of what ion the spectrum is, and is a hint only, however like it is.
+    assert (match.adduct, match.n_shared, match.level) == ("[M+H]+", 3, "3")
+    assert match.shift == pytest.approx(-TWO_PROTONS)
+    assert like.own.match(pool.index, negative(CAFFEINE, 55.0), 1) is None
     # What the library has in the query's own mode goes before.
     here = weigh(pool, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
     assert not here.elsewhere.any()

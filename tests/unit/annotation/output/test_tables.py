@@ -92,9 +92,9 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
     assert tuple(rows[0]) == COLUMNS
     assert rows[1] == [
         "q1", "1", *CAFFEINE, "-1.5", "", "2", "195.0877", "[M+H]+", "ok",
-        "", "", "", "3", *[""] * 13,
+        "", "", "", "3", *[""] * 14,
     ]  # fmt: skip
-    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 17]
+    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 18]
     assert len(rows) == 4
 
 
@@ -182,6 +182,7 @@ def test_rows_say_how_an_annotation_was_reached() -> None:
         "library_name": "Coffein",
         "analogue": "theobromine",
         "analogue_cosine": "0.654322",
+        "library_adduct": "[M+H]+",
     }
     assert (second["evidence"], second["library_match"], second["level"]) == ("fragments", "", "3")
 
