@@ -1,9 +1,7 @@
-"""Where a model computes, how fast or how exactly a GPU does, and what memory is kept."""
+"""Where a model computes, and how fast or how exactly a GPU does."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,18 +36,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return device.type == "cpu" and probe is not None and bool(probe())
-
-
-def release_memory() -> None:
-    """Return to the system what this process no longer uses.
-
-    The GNU C library keeps pieces that are freed between others: batches of sparse rows, each of
-    another size, left half a gigabyte behind in every epoch. Other systems do without.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 @dataclass(frozen=True)

@@ -237,15 +237,15 @@ class _Reading:
 
     Attributes
     ----------
-    readers
-        The batches, in the order of their rows.
+    places
+        Of the batches among those that are encoded together, in the order of their rows.
     sizes
         Rows of each.
     features
         (sum of sizes, width).
     """
 
-    readers: tuple[Encodings, ...]
+    places: tuple[int, ...]
     sizes: list[int]
     features: Tensor
 
@@ -253,9 +253,22 @@ class _Reading:
         """Return the rows of each batch, of `x` with a row for each of `features`."""
         return [x] if len(self.sizes) == 1 else torch.split_with_sizes(x, self.sizes)
 
-    def part(self, reader: Encodings) -> Tensor:
-        """Return the features of one of the batches."""
-        return self.split(self.features)[self.readers.index(reader)]
+    def part(self, place: int) -> Tensor:
+        """Return the features of the batch at a place."""
+        return self.split(self.features)[self.places.index(place)]
+
+
+class _Batches:
+    """Batches that are encoded together, and what was made of each so far, by its place.
+
+    It refers to no `Encodings`: in a cycle the tensors of a step would live until Python looks for
+    cycles, gigabytes later.
+    """
+
+    def __init__(self, x: Sequence[Mapping[str, Input]]) -> None:
+        self.x = x
+        self.bodies: list[dict[str, _Reading]] = [{} for _ in x]
+        self.heads: list[dict[str, Normal]] = [{} for _ in x]
 
 
 def _is_dense(x: Input | None) -> bool:
@@ -270,17 +283,16 @@ class Encodings:
     calls of the networks that read a modality on its own.
     """
 
-    def __init__(self, network: PosteriorNetwork, x: Mapping[str, Input]) -> None:
-        self.x = x
+    def __init__(self, network: PosteriorNetwork, batches: _Batches, place: int) -> None:
+        self.x = batches.x[place]
         self._network = network
-        self._together: Sequence[Encodings] = (self,)
-        self._bodies: dict[str, _Reading] = {}
-        self._heads: dict[str, Normal] = {}
+        self._batches = batches
+        self._place = place
         self._posteriors: dict[frozenset[str], Posterior] = {}
 
     def features(self, source: str, use: str) -> Tensor:
         """Return the hidden features of modality `source` for `use`, (batch, width)."""
-        return self._body(source, use).part(self)
+        return self._body(source, use).part(self._place)
 
     def expert(self, source: str, target: str) -> Normal:
         """Return q_i (`source` = `target`) or q*_j(. | x_i), for the products."""
@@ -288,30 +300,32 @@ class Encodings:
 
     def head(self, key: str, source: str, use: str) -> Normal:
         """Return what the head `key` makes of the features of `source` for `use`."""
-        if key not in self._heads:
+        heads = self._batches.heads
+        if key not in heads[self._place]:
             reading = self._body(source, use)
             q = self._network.heads[key](reading.features)
             means, logvars = reading.split(q.mean), reading.split(q.logvar)
-            for reader, mean, logvar in zip(reading.readers, means, logvars, strict=True):
-                reader._heads[key] = Normal(mean, logvar)
-        return self._heads[key]
+            for place, mean, logvar in zip(reading.places, means, logvars, strict=True):
+                heads[place][key] = Normal(mean, logvar)
+        return heads[self._place][key]
 
     def _body(self, source: str, use: str) -> _Reading:
         key = self._network._body_key(source, use)
-        if key not in self._bodies:
+        bodies = self._batches.bodies
+        if key not in bodies[self._place]:
             body = cast(Body, self._network.bodies[key])
-            readers: list[Encodings] = [self]
+            places = [self._place]
             # A network of several modalities has nothing to read in a batch of one of them.
             if body.takes_rows_one_by_one and use in self._network.config.names:
-                readers = [each for each in self._together if _is_dense(each.x.get(source))]
-                readers = readers if self in readers else [self]
-            inputs = [each.x[source] for each in readers]
+                dense = [n for n, x in enumerate(self._batches.x) if _is_dense(x.get(source))]
+                places = dense if self._place in dense else places
+            inputs = [self._batches.x[place][source] for place in places]
             whole = inputs[0] if len(inputs) == 1 else torch.cat(cast("list[Tensor]", inputs))
             sizes = [len(x) for x in inputs]
-            reading = _Reading(tuple(readers), sizes, body(whole))
-            for each in readers:
-                each._bodies[key] = reading
-        return self._bodies[key]
+            reading = _Reading(tuple(places), sizes, body(whole))
+            for place in places:
+                bodies[place][key] = reading
+        return bodies[self._place][key]
 
     def posterior(self, given: Collection[str] | None = None) -> Posterior:
         """Return q(z | x_given), (batch, n_latent); `given` defaults to all of the batch.
@@ -624,13 +638,7 @@ class MultimodalVAE(nn.Module):
         ConfigError
             If a modality is unknown or has another number of columns.
         """
-        for name, value in x.items():
-            modality = self.modality(name)
-            wanted = modality.n_features + modality.n_context
-            found = value.n_columns if isinstance(value, SparseRows) else value.shape[-1]
-            if found != wanted:
-                raise ConfigError(f"modality {name}: found {found} columns, wanted {wanted}")
-        return Encodings(self.posteriors, x)
+        return self.encode_together({"": x})[""]
 
     def encode_together(self, batches: Mapping[str, Mapping[str, Input]]) -> dict[str, Encodings]:
         """Return the encodings of several batches, which may differ in size and modalities.
@@ -643,12 +651,23 @@ class MultimodalVAE(nn.Module):
         ----------
         batches
             By any name: what :meth:`encode` takes.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`encode`.
         """
-        encoded = {name: self.encode(x) for name, x in batches.items()}
-        together = tuple(encoded.values())
-        for each in together:
-            each._together = together
-        return encoded
+        for x in batches.values():
+            for name, value in x.items():
+                modality = self.modality(name)
+                wanted = modality.n_features + modality.n_context
+                found = value.n_columns if isinstance(value, SparseRows) else value.shape[-1]
+                if found != wanted:
+                    raise ConfigError(f"modality {name}: found {found} columns, wanted {wanted}")
+        together = _Batches(tuple(batches.values()))
+        return {
+            name: Encodings(self.posteriors, together, place) for place, name in enumerate(batches)
+        }
 
     def posterior(self, x: Mapping[str, Input], given: Collection[str] | None = None) -> Posterior:
         """Return q(z | x_given), (batch, n_latent); `given` defaults to every modality in `x`."""

@@ -315,6 +315,9 @@ class Evaluation:
                 self._decode_all(name, asked)
         for action in self._last:
             action()
+        # They refer to this object: in a cycle, a step's tensors would outlive it by gigabytes.
+        self._requests.clear()
+        self._last.clear()
         parts = {name: self._parts[name] for name in self._weights}
         weighted = [_weighted(value, self._weights[name]) for name, value in parts.items()]
         return LossParts(torch.stack(weighted).sum(), parts, self._weights)

@@ -25,7 +25,7 @@ from specvae.settings import Count, Fraction, Positive, Range, Share, Weight, fl
 from specvae.vae.adam import AdamW
 from specvae.vae.checkpoint import write_tensors
 from specvae.vae.data import BatchSource, DenseSource, Rows, TensorSource, TrainingData, draws
-from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16, release_memory
+from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.parallel import ALONE, Processes
@@ -519,7 +519,6 @@ class _Epochs:
         sums, rate = self._train(on_step)
         trained = time.perf_counter()
         value = self._validated(validate)
-        release_memory()
         top = max((r.validation for r in run.records if r.validation is not None), default=None)
         best = value is None or top is None or value > top
         if best:
