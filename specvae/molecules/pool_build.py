@@ -191,8 +191,13 @@ def build_pool(
         finally:
             if earlier is not None:
                 earlier.close()
+            if folder.is_dir() and not any(_spans_in(folder)):
+                (folder / _PLAN).unlink(missing_ok=True)  # nothing to go on with
         shutil.rmtree(folder)
     return n
+
+
+_PLAN = "plan.json"
 
 
 def _existing(path: Path) -> Path:
@@ -226,7 +231,7 @@ def _earlier(path: Path, layouts: tuple[StoredLayout, ...]) -> PoolFile:
 
 def _require_plan(folder: Path, plan: Mapping[str, Any], progress: Progress) -> None:
     """Go on with what is in the folder if it is of the same build, else begin anew."""
-    file, text = folder / "plan.json", json.dumps(plan, indent=1)
+    file, text = folder / _PLAN, json.dumps(plan, indent=1)
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
     left = [path for path in folder.iterdir() if path.name != "lock"]

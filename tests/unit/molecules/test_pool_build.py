@@ -377,3 +377,13 @@ def test_that_a_column_of_queries_is_left_out_is_noted(tmp_path: Path) -> None:
     report = ReadReport()
     CandidatePool.build(table, LAYOUT, tmp_path / "p.h5", n_jobs=1, report=report)
     assert report.notes == {pool_build.QUERY_ID_LEFT_OUT: 2}
+
+
+@pytest.mark.parametrize("text", ["x,y\n1,2\n", "smiles\nno structure\n"])
+def test_a_refused_input_leaves_no_folder(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError):
+        CandidatePool.build(
+            tmp_path / "x.csv", get_layout("morgan4096"), tmp_path / "p.h5", n_jobs=1
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
