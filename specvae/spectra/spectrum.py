@@ -21,6 +21,8 @@ LOWEST_SCALE = 1e-100
 _LICENCE = re.compile(r"""(?i)licen[sc]e=(?:["']([^"']+)|([^"';]+))""")
 _FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
 
+_LIGHTEST_LOSS = 0.5  # Th; a hydrogen atom weighs twice as much
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Spectrum:
@@ -166,6 +168,15 @@ class Spectrum:
         assert single is not None
         # Of several molecules with few charges the ion itself is the heavier one.
         return max(self.precursor_mz, single.precursor_mz(ion.neutral_mass(self.precursor_mz)))
+
+    @property
+    def has_fragments(self) -> bool:
+        """Whether a peak lies where those of fragments do; yes where that is not known."""
+        end = self.singly_charged_mz
+        if end is None or self.precursor_mz is None:
+            return True
+        is_precursor = np.abs(self.mz - self.precursor_mz) < _LIGHTEST_LOSS
+        return bool(((self.mz < end - _LIGHTEST_LOSS) & ~is_precursor).any())
 
     @property
     def first_block(self) -> str | None:

@@ -418,6 +418,10 @@ class AnalogueIndex:
         """Return how like a query each compound and each spectrum is; see `nearest`."""
         return next(self._likeness_of_many([spectrum]))
 
+    def no_likeness(self) -> Likeness:
+        """Return the likeness of a query that cannot be compared: 0 to all."""
+        return Likeness(np.zeros(len(self._compound), np.float32), np.zeros(self._n_rows))
+
     def _likeness_of_many(self, spectra: Sequence[Spectrum]) -> Iterator[Likeness]:
         encoded = self.bins.encode_many(spectra)
         values = unit_rows(encoded)

@@ -93,15 +93,18 @@ class OwnSpectra(NamedTuple):
         cls, index: AnalogueIndex, query: Spectrum, likeness: Likeness, own: NDArray[np.int64]
     ) -> OwnSpectra:
         """Return the best spectra of candidates that are compound `own` of the index, or -1."""
-        row = np.full(len(own), -1, np.int64)
-        cosine = np.zeros(len(own))
-        n_shared = np.zeros(len(own), np.int64)
+        row, cosine, n_shared = cls.none(len(own))
         measured = own >= 0
         if measured.any():
             row[measured] = index.best_rows(likeness, own[measured])
             cosine[measured] = likeness.compounds[own[measured]]
             n_shared[measured] = index.shared_peaks(query, row[measured])
         return cls(row, cosine, n_shared)
+
+    @classmethod
+    def none(cls, n: int) -> OwnSpectra:
+        """Return that none of n candidates has a spectrum."""
+        return cls(np.full(n, -1, np.int64), np.zeros(n), np.zeros(n, np.int64))
 
     def filled_by(self, other: OwnSpectra) -> OwnSpectra:
         """Return these, and those of `other` for candidates that have none here."""

@@ -138,6 +138,25 @@ def own_spectra_features(
     return np.where(measured[:, np.newaxis], features, 0.0)
 
 
+def unseen_ratios(*measured: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the ratio (n_candidates,), nats, for a query that no spectrum can be compared with.
+
+    A known compound is one of the measured candidates then, and an unknown one of the others, each
+    of these as likely as the next: the shares of known compounds decide.
+
+    Parameters
+    ----------
+    measured
+        bool (n_candidates,): which candidates have spectra of one ion mode; each in one of these at
+        most.
+    """
+    n_others = int((~np.logical_or.reduce(measured)).sum())
+    return sum(
+        (np.where(one, np.log((n_others + 1) / (one.sum() + 1)), 0.0) for one in measured),
+        start=np.zeros(len(measured[0])),
+    )
+
+
 def _log_odds(cosine: NDArray[np.float64]) -> NDArray[np.float64]:
     bounded = np.clip(cosine, _EDGE, 1.0 - _EDGE)
     return np.asarray(np.log(bounded) - np.log1p(-bounded))

@@ -61,6 +61,7 @@ from specvae.annotation.evidence.own_spectra import (
     KnownShares,
     OwnSpectraRatio,
     own_spectra_features,
+    unseen_ratios,
 )
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
@@ -284,6 +285,8 @@ class Evidence:
         library = EVIDENCE_KINDS.index("library")
         rise = self.parts - np.median(self.parts, axis=0)
         rise[:, library] = self.parts[:, library]
+        if self.own is not None:
+            rise[self.own.row < 0, library] = 0.0  # what a share adds is no match
         # The first of equal ones is taken, so that the order is turned round.
         best = len(EVIDENCE_KINDS) - 1 - np.argmax(rise[:, ::-1], axis=1)
         highest = rise.max(axis=1)
@@ -541,13 +544,17 @@ class EvidencePool:
     ) -> Comparison:
         """Return all evidence but that of fragments; parameters as of `weigh`.
 
-        `evidence` adds the rest, so that the candidates of many queries can be broken together.
+        `evidence` adds the rest, so that the candidates of many queries can be broken together. A
+        spectrum without fragments (`Spectrum.has_fragments`) has no analogues and no library match,
+        and its predicted fingerprint, which is that of an empty spectrum, counts for little.
         """
-        here = self._look_up(query, candidates, packed, EVIDENCE_RULE)
+        # Two spectra of a precursor alone are alike whatever their molecules are.
+        tells = query.has_fragments
+        here = self._look_up(query, candidates, packed, EVIDENCE_RULE, tells=tells)
         flipped = in_other_mode(query) if self.index.knows_ion_modes else None
         there = None
         if flipped is not None:
-            there = self._look_up(flipped, candidates, packed, OTHER_MODE_RULE)
+            there = self._look_up(flipped, candidates, packed, OTHER_MODE_RULE, tells=tells)
         densities = density_ratios(here.votes if there is None else here.votes + there.votes)
         ratios = self.own_spectra(here.own_features(densities))
         if not self.index.knows_ion_modes:
@@ -560,8 +567,10 @@ class EvidencePool:
             elsewhere = there.own >= 0
             ratios += self.other_mode(there.own_features(densities))
             own = own.filled_by(OwnSpectra.find(self.index, flipped, there.likeness, there.own))
+        if not tells:
+            own, ratios = OwnSpectra.none(len(candidates)), unseen_ratios(here.own >= 0, elsewhere)
         columns = {
-            "fingerprint": log_likelihoods,
+            "fingerprint": log_likelihoods if tells else self._of_no_fragments(log_likelihoods),
             "analogues": densities,
             "fragments": np.zeros(len(candidates)),
             "library": ratios,
@@ -595,9 +604,11 @@ class EvidencePool:
         candidates: CandidateSet,
         packed: NDArray[np.uint8],
         rule: AnalogueRule,
+        *,
+        tells: bool,
     ) -> _LookUp:
-        """Compare a query with the library's spectra of its ion mode."""
-        likeness = self.index.likeness(query)
+        """Compare a query with the library's spectra of its ion mode, if it `tells` anything."""
+        likeness = self.index.likeness(query) if tells else self.index.no_likeness()
         nearest = np.argsort(-likeness.compounds, kind="stable")[: rule.n_nearest]
         compounds = self.index.compounds[nearest]
         own = self.own_compounds(query, candidates)
@@ -622,6 +633,17 @@ class EvidencePool:
             )
             if cosine > 0.0
         )
+
+    def _of_no_fragments(self, log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return evidence of the prediction from an empty spectrum, which says what is common.
+
+        A weight that was fitted to this model's spectra is for predictions from fragments: their
+        differences count by the weight that comes with the program, where that is smaller.
+        """
+        weight = self.weights["fingerprint"]
+        share = min(1.0, defaults().weights["fingerprint"] / weight) if weight > 0.0 else 1.0
+        best = log_likelihoods.max()
+        return np.asarray(best + share * (log_likelihoods - best))
 
     def _elution(
         self, query: Spectrum, candidates: CandidateSet, packed: NDArray[np.uint8]

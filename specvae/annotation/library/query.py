@@ -133,7 +133,7 @@ class Query:
         if ion is not None:
             ion_mode = ion.ion_mode
         settled = _with_ion(spectrum, ion, ion_mode)
-        if not _has_fragments(settled):
+        if not settled.has_fragments:
             remarks.append(NO_FRAGMENTS)
         return cls(
             settled,
@@ -195,15 +195,7 @@ class Query:
         return self.ion.neutral_mass(self.precursor_mz)
 
 
-def _has_fragments(spectrum: Spectrum) -> bool:
-    """Return whether a peak lies where those of fragments do; yes where that is not known."""
-    end = spectrum.singly_charged_mz
-    return end is None or bool(spectrum.mz[0] < end - _LIGHTEST_LOSS)
-
-
 NO_FRAGMENTS = "no peak below the precursor m/z"
-
-_LIGHTEST_LOSS = 0.5  # Th; a hydrogen atom weighs twice as much
 
 
 def _taken_as(ion: Adduct) -> str:

@@ -8,7 +8,7 @@ independent of each other, so that sums would promise too much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -96,24 +96,30 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
     blocks = set(first.candidates.first_block)
     for other in others:
         blocks &= set(other.candidates.first_block)
+    # A spectrum without fragments says nothing beside others, and would weaken what they say.
+    telling = [m for m in members if m.query.spectrum.has_fragments] or members
     # The same candidates in the same order for each member: one may have lost some on the way.
-    kept = [np.flatnonzero([b in blocks for b in m.candidates.first_block]) for m in members]
-    evidence = [m.evidence for m in members if m.evidence is not None]
+    kept = [_rows_of(m, blocks) for m in telling]
+    evidence = [m.evidence for m in telling if m.evidence is not None]
     n_peaks = max(m.list_scores.n_peaks for m in members)
     if evidence and weights is not None:
         pooled = _merged_evidence(evidence, kept, weights)
         lists = ListScores(pooled.scores, n_peaks, pooled)
     else:
-        scores = [m.scores[rows] for m, rows in zip(members, kept, strict=True)]
+        scores = [m.scores[rows] for m, rows in zip(telling, kept, strict=True)]
         lists = ListScores(np.mean(scores, axis=0), n_peaks)
     return Ranked(
         _merged_query([m.query for m in members]),
-        first.candidates.select(kept[0]),
-        first.packed[kept[0]],
+        first.candidates.select(rows := _rows_of(first, blocks)),
+        first.packed[rows],
         lists,
-        first.blind_scores[kept[0]],
-        np.mean([m.logits for m in members], axis=0),
+        first.blind_scores[rows],
+        np.mean([m.logits for m in telling], axis=0),
     )
+
+
+def _rows_of(member: Ranked, blocks: Collection[str]) -> NDArray[np.intp]:
+    return np.flatnonzero([block in blocks for block in member.candidates.first_block])
 
 
 def _merged_query(queries: Sequence[Query]) -> Query:

@@ -111,3 +111,24 @@ def test_precursor_is_checked(precursor_mz: float) -> None:
 )
 def test_licence_of_the_record(metadata: dict[str, str], licence: str | None) -> None:
     assert replace(GLUCOSE, metadata=metadata).licence == licence
+
+
+@pytest.mark.parametrize(
+    ("peaks", "adduct", "expected"),
+    [
+        ([195.0877], "[M+H]+", False),
+        ([195.0877, 196.0911], "[M+H]+", False),
+        ([138.06, 195.0877], "[M+H]+", True),
+        ([195.0877], "[M+2H]2+", False),
+        ([195.0877, 301.2], "[M+2H]2+", True),
+        ([195.0877, 400.0], "[M+2H]2+", False),
+    ],
+)
+def test_fragments_lie_below_the_ion_and_are_not_it(
+    peaks: list[float], adduct: str, expected: bool
+) -> None:
+    mz = np.array(peaks)
+    spectrum = Spectrum(
+        mz=mz, intensity=np.ones(len(mz)), query_id="q", precursor_mz=195.0877, adduct=adduct
+    )
+    assert spectrum.has_fragments is expected

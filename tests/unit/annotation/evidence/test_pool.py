@@ -126,6 +126,27 @@ def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(pool: EvidencePool)
     assert result.analogues == ()
 
 
+def test_a_precursor_alone_is_like_no_spectrum(pool: EvidencePool, library: Library) -> None:
+    """Caffeine's own spectrum has the same precursor, as any isomer's would have."""
+    mz = library.molecules[0].exact_mass + 1.00727646
+    query = spectrum_of(CAFFEINE, mz)
+    isomers = ("Cn1cnc2c1c(=O)n(CC)c(=O)[nH]2", "CCn1cnc2c1c(=O)n(C)c(=O)[nH]2")
+    found = candidates(CAFFEINE, *isomers)
+    result = weigh(pool, query, found)
+    columns = dict(zip(EVIDENCE_KINDS, result.raw.T, strict=True))
+    assert result.analogues == ()
+    np.testing.assert_array_equal(columns["analogues"], 0.0)
+    # A known compound is the one that was measured, an unknown one either of the others.
+    np.testing.assert_allclose(columns["library"], [np.log(3 / 2), 0.0, 0.0])
+    assert result.measured.tolist() == [True, False, False]
+    assert result.own is not None
+    assert result.own.match(pool.index, query, 0) is None
+    assert "library match" not in {kind for kind in result.leading_kinds() if kind}
+    # A weight for predictions from fragments does not make that of an empty spectrum sure.
+    heavy = replace(pool, weights={**pool.weights, "fingerprint": 1.0})
+    np.testing.assert_allclose(weigh(heavy, query, found).scores - 2.0, result.scores, atol=0.01)
+
+
 def negative(smiles: str, *mz: float) -> Spectrum:
     spectrum = spectrum_of(smiles, *mz)
     return replace(spectrum, adduct="[M-H]-", ion_mode="negative", charge=-1)

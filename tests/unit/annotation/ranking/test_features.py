@@ -115,6 +115,17 @@ def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path
     np.testing.assert_array_equal(pooled.own.cosine, best)
 
 
+def test_a_precursor_alone_does_not_weaken_what_another_says(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    alone, high = query("alone", 181.072).spectrum, query("high", 69.0447, 96.0556).spectrum
+    one = run_of(annotator, tmp_path, None).outcomes([high])
+    both = run_of(annotator, tmp_path, "feature id").outcomes([alone, high])
+    (first,), (second,) = one, both
+    np.testing.assert_array_equal(evidence_of(first).raw, evidence_of(second).raw)
+    assert second.query_id == "alone"
+
+
 def test_a_feature_has_the_first_time_that_counts(annotator: Annotator, tmp_path: Path) -> None:
     run = run_of(annotator, tmp_path, "feature id")
     (both,) = run.outcomes(

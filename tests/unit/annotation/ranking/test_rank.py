@@ -93,7 +93,7 @@ def test_two_charges_without_adduct_are_two_protons(tmp_path: Path, annotator: A
     ion = parse_adduct("[M+2H]2+")
     assert ion is not None
     mz = ion.precursor_mz(194.0804)
-    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={mz:.4f}\nCHARGE=2+\n98.066 10")
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={mz:.4f}\nCHARGE=2+\n83.06 10")
     (query,) = ranked(annotator, queries, by_mass(tmp_path))
     assert said(query) == "ok; adduct taken as [M+2H]2+"
 
