@@ -93,31 +93,40 @@ def unpack_model(archive: Path, folder: Path) -> Path:
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = {PurePosixPath(name).name: name for name in opened.namelist()}
-            if len(opened.namelist()) != len(_PACKED_FILES) or set(entries) != set(_PACKED_FILES):
-                raise InputError(
-                    f"{archive}: found {', '.join(sorted(opened.namelist())[:5])}, wanted "
-                    f"{', '.join(_PACKED_FILES)} in one folder: no archive of specvae package-model"
-                )
-            sums = opened.read(entries[SUMS]).decode("utf-8").splitlines()
-            wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
-                for name in (CARD, MODEL_FILE):
-                    found = _unpack(opened, entries[name], Path(temporary) / name)
-                    if found != wanted.get(name):
-                        raise InputError(
-                            f"{archive}: {name} has the SHA-256 {found}, wanted {wanted.get(name)}"
-                        )
-                folder.mkdir()
-                for name in (CARD, MODEL_FILE):
-                    (Path(temporary) / name).replace(folder / name)
+            _unpack_whole(opened, archive, folder)
     except (zipfile.BadZipFile, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
         raise InputError(f"{archive}: no whole archive of a model ({error})") from None
     return folder / MODEL_FILE
 
 
+def _unpack_whole(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    """Unpack model and card into a new folder, if nothing else is there and the sums are right."""
+    names = opened.namelist()
+    entries = {PurePosixPath(name).name: name for name in names}
+    if len(names) != len(_PACKED_FILES) or set(entries) != set(_PACKED_FILES):
+        raise InputError(
+            f"{archive}: found {', '.join(sorted(names)[:5])}, wanted "
+            f"{', '.join(_PACKED_FILES)} in one folder: no archive of specvae package-model"
+        )
+    sums = opened.read(entries[SUMS]).decode("utf-8").splitlines()
+    wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
+        unpacked = [Path(temporary) / name for name in (CARD, MODEL_FILE)]
+        for file in unpacked:
+            found = _unpack(opened, entries[file.name], file)
+            if found != wanted.get(file.name):
+                raise InputError(
+                    f"{archive}: {file.name} has the SHA-256 {found}, "
+                    f"wanted {wanted.get(file.name)}"
+                )
+        folder.mkdir()
+        for file in unpacked:
+            file.replace(folder / file.name)
+
+
 def _unpack(archive: zipfile.ZipFile, name: str, target: Path) -> str:
+    """Write an entry of an archive to a file; return its SHA-256."""
     digest = hashlib.sha256()
     with archive.open(name) as source, target.open("wb") as stream:
         while chunk := source.read(1 << 20):
