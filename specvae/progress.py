@@ -15,9 +15,6 @@ class Progress(Protocol):
     def log(self, message: str) -> None:
         """Take a line that a user should read."""
 
-    def detail(self, message: str) -> None:
-        """Take a line that a user may want to read."""
-
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
         """Take how far a stage is."""
 
@@ -26,9 +23,6 @@ class Silence:
     """A `Progress` that shows nothing."""
 
     def log(self, message: str) -> None:
-        """Drop the line."""
-
-    def detail(self, message: str) -> None:
         """Drop the line."""
 
     def progress(self, stage: str, done: int, total: int | None = None) -> None:

@@ -172,11 +172,6 @@ class Console:
         self._bars.clear()
         self._logger.info(message)
 
-    def detail(self, message: str) -> None:
-        """Write one line that ``-v`` shows."""
-        self._bars.clear()
-        self._logger.debug(message)
-
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
         """Show how far a stage is."""
         if not self._logger.isEnabledFor(logging.INFO):

@@ -116,9 +116,6 @@ class Job:
     def log(self, message: str) -> None:
         """Take no line: what is to be said is in the result."""
 
-    def detail(self, message: str) -> None:
-        """Take no line."""
-
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
         """Take how far the ranking is."""
         if stage == "ranking queries":

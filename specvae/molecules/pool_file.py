@@ -155,9 +155,6 @@ class _Texts(NamedTuple):
         """Return what texts are joined to."""
         return cls(np.cumsum([0, *map(len, values)], dtype=np.int64), b"".join(values))
 
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
     def parts(self, rows: slice) -> tuple[bytes, bytes]:
         """Return the lengths of some of them, four bytes each, and these texts."""
         ends = self.ends[rows.start : rows.stop + 1]

@@ -144,9 +144,9 @@ def _xml_format_of(path: Path, text: bytes) -> str:
 
 
 class LineSource:
-    """The lines of a file, without their ends, read piece by piece.
+    """The lines of a file, read piece by piece.
 
-    After the iteration `truncated` tells whether a compressed file ended before its time, and
+    After `texts` are read `truncated` tells whether a compressed file ended before its time, and
     during it `n_bytes` how much has been handed out. Line ends may be LF, CRLF or CR; byte order
     marks and DOS's end of file, which stand inside a file where files were joined, are dropped.
     """
@@ -156,10 +156,6 @@ class LineSource:
         self.truncated = False
         self._limits = limits()
         self.n_bytes = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for text in self.texts():
-            yield from text.splitlines()
 
     def texts(self) -> Iterator[bytes]:
         """Yield the text in pieces of whole lines ended by LF; the file's last may lack its end.

@@ -49,11 +49,6 @@ class SparseMatrix(NamedTuple):
     values: NDArray[np.float32]
     n_columns: int
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return len(self.offsets) - 1
-
     @classmethod
     def empty(cls, n_rows: int) -> SparseMatrix:
         """Return rows without any column."""
