@@ -33,6 +33,7 @@ class Server:
     statuses: list[int] = field(default_factory=list)  # answered first, one per request
     cut_after: list[int] = field(default_factory=list)  # bytes before the connection is cut
     without_ranges: bool = False
+    wrong_ranges: int = 0  # how often another range is sent than was asked for
     content_type: str = "application/octet-stream"
     said_length: int | None = None  # in place of the true one
     ranges: list[str | None] = field(default_factory=list)
@@ -67,6 +68,9 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
                 return
             self.send_response(206 if first else 200)
             if first:
+                if server.wrong_ranges:
+                    server.wrong_ranges -= 1
+                    first -= 1
                 self.send_header("Content-Range", f"bytes {first}-{total - 1}/{total}")
             self.send_header("ETag", server.tag)
             length = total - first if server.said_length is None else server.said_length
@@ -184,6 +188,19 @@ def test_a_server_without_ranges_sends_the_whole_file_again(
     server.cut_after = [300_000]
     server.without_ranges = True
     assert run(tmp_path).exit_code == 0
+    assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
+
+
+def test_another_range_than_was_asked_for_is_not_appended(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.cut_after = [300_000]
+    server.wrong_ranges = 1
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "the server answered with another range than asked for" in result.stderr
+    assert server.ranges == [None, "bytes=300000-", None]
     assert (tmp_path / "tiny" / "tiny.bin").read_bytes() == CONTENT
 
 

@@ -15,10 +15,11 @@ import pytest
 from click.testing import CliRunner
 from shard_examples import write_run
 
-from specvae.annotation.ranking.pieces import Job, Piece
+from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.pieces import Job, Piece, rank_piece
 from specvae.cli.annotate import annotate
 from specvae.cli.pool import pool
-from specvae.errors import ConfigError, SpecvaeError
+from specvae.errors import ConfigError, InputError, SpecvaeError
 from specvae.molecules import pool_build
 from specvae.molecules.scheduler import DaskEngine, parse_scheduler
 from specvae.molecules.workers import LocalEngine
@@ -151,3 +152,15 @@ def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(cast("dict[str, Any]", sys.modules), "distributed", None)
     with pytest.raises(SpecvaeError, match=r"pip install 'specvae\[dask\]'"):
         list(DaskEngine("tcp://127.0.0.1:9", "rank").in_order(abs, [1]))
+
+
+def test_files_that_a_worker_reads_are_those_of_the_run(folder: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "q.mgf"
+    queries.write_bytes((folder / "q.mgf").read_bytes())
+    options = RunOptions(candidates=folder / "c.csv")
+    job = Job(options, folder / "m.safetensors", False, "cpu", queries, 1, False, tmp_path)
+    measured = job.measured()
+    with queries.open("a", encoding="utf-8") as stream:
+        stream.write("\n")
+    with pytest.raises(InputError, match=r"q\.mgf: .* bytes where it is ranked, but .* wanted"):
+        rank_piece(measured)

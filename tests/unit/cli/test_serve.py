@@ -24,6 +24,7 @@ pytest.importorskip("httpx")
 from starlette.testclient import TestClient
 
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.cli import serving
 from specvae.cli.annotate import annotate
 from specvae.cli.serving import RESULTS, Desk, Limits, create_app
 
@@ -202,6 +203,18 @@ def test_old_results_are_removed_and_all_at_the_end(desk: Desk, folder: Path) ->
         room = desk.jobs[second].folder
         assert room.exists()
     assert not room.exists()
+
+
+def test_jobs_that_are_not_there_and_too_many_are_refused(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer in (client.get("/api/jobs/none"), client.delete("/api/jobs/none")):
+        assert answer.status_code == 404
+        assert answer.json()["error"] == "no such job"
+    monkeypatch.setattr(serving, "_MOST_JOBS", 0)
+    answer = submit(client, folder)
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "too many jobs are kept; try again later"
 
 
 def test_eight_clients_lose_no_request(client: TestClient, desk: Desk, folder: Path) -> None:

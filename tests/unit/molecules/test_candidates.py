@@ -8,7 +8,7 @@ from rdkit import Chem
 from shared_data import shared
 
 from specvae.errors import InputError, SpecvaeError
-from specvae.molecules import structures
+from specvae.molecules import structure_files, structures
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
@@ -850,6 +850,15 @@ def test_the_title_of_a_drawing_has_no_control_characters(write: Write) -> None:
     drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
     found = read_candidates(write(f"a\tb{drawing}$$$$\n", "x.sdf"))
     assert found.id.tolist() == ["a b"]
+
+
+def test_an_sd_file_without_the_end_of_a_record(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structure_files, "_LONGEST_RECORD", 20)
+    drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
+    with pytest.raises(InputError, match=r"x\.sdf:1: found more than 20 lines without the end"):
+        read_candidates(write(drawing + "> <note>\n" + "text\n" * 20, "x.sdf"))
 
 
 def test_columns_that_blanks_divide(write: Write) -> None:

@@ -296,6 +296,8 @@ def test_json_there_and_back(layout: BinLayout) -> None:
         ({"max_mz": 1e308}, "bins of 0.1 Th up to 1e\\+308 Th, at most 100,000,000"),
         ({"max_peaks": 0}, "max_peaks must be at least 1"),
         ({"version": 99}, "version 99, this program knows 1 to 3"),
+        ({"context": [0]}, "context must ascend from"),
+        ({"context": [20_001, 20_000]}, "context must ascend from"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(change: dict[str, Any], message: str) -> None:

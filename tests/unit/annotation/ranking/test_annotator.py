@@ -84,6 +84,12 @@ def test_probabilities_of_other_features_are_refused() -> None:
         Annotator(good.model, replace(good.header, probability=stored), torch.device("cpu"))
 
 
+def test_probabilities_that_cannot_be_read_are_refused() -> None:
+    good = tiny_annotator()
+    with pytest.raises(CheckpointError, match=r"^calibration in the model's header: "):
+        Annotator(good.model, replace(good.header, probability={"x": 1}), torch.device("cpu"))
+
+
 def test_loading_gives_the_same_predictions(tmp_path: Path, annotator: Annotator) -> None:
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, annotator.model, annotator.header)

@@ -1,0 +1,76 @@
+"""Options that do not go together, and files with nothing to work on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from shard_examples import write_run
+
+from specvae.cli.annotate import annotate
+from specvae.cli.embed import embed
+from specvae.cli.fingerprint import fingerprint
+from specvae.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("usage"))
+    (folder / "more.mgf").write_bytes((folder / "q.mgf").read_bytes())
+    (folder / "none.smi").write_text("c1cc broken\n", encoding="utf-8")
+    (folder / "none.mgf").write_text(
+        "BEGIN IONS\nTITLE=a\nPEPMASS=195.0877\nEND IONS\n", encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["q.mgf", "more.mgf", "--shard", "1/2"], "--shard takes one file of queries"),
+        (["q.mgf", "--resume", "--scheduler", "local:2"], "--scheduler takes one file of queries"),
+        (["q.mgf", "--summary", "s.mztab"], "--summary is .csv, .tsv or .jsonl"),
+        (["q.mgf", "--shard", "1/2", "--summary", "s.csv"], "of a whole run; a part has none"),
+    ],
+)
+def test_outputs_and_divisions_of_annotate(
+    folder: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    files = [str(folder / o) if o.endswith(".mgf") else o for o in options]
+    output = tmp_path / ("o.jsonl" if "--shard" in options else "o.csv")
+    done = CliRunner().invoke(
+        annotate,
+        [*files, "--candidates", str(folder / "c.csv"), "--model", str(folder / "m.safetensors"),
+         "-o", str(output)],
+    )  # fmt: skip
+    assert done.exit_code == click.UsageError.exit_code
+    assert said in " ".join(done.output.split())
+    assert not output.exists()
+
+
+def test_embed_takes_either_spectra_or_molecules_of_which_one_at_least_is_usable(
+    folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "o.h5"
+    common = ["--model", str(folder / "m.safetensors"), "-o", str(output)]
+    none: list[str] = []
+    both = [str(folder / "q.mgf"), "--molecules", str(folder / "none.smi")]
+    for given in (none, both):
+        done = CliRunner().invoke(embed, [*given, *common])
+        assert done.exit_code == click.UsageError.exit_code
+        assert "name either a file of spectra or --molecules" in done.output
+    for given in ([str(folder / "none.mgf")], ["--molecules", str(folder / "none.smi")]):
+        done = CliRunner().invoke(embed, [*given, *common])
+        assert isinstance(done.exception, InputError)
+        assert f"{given[-1]}: nothing to embed (" in str(done.exception)
+    assert not output.exists()
+
+
+def test_fingerprints_of_no_molecule(folder: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        fingerprint, [str(folder / "none.smi"), "-o", str(tmp_path / "o.csv")]
+    )
+    assert isinstance(done.exception, InputError)
+    assert f"{folder / 'none.smi'}: no usable molecule (" in str(done.exception)
