@@ -560,7 +560,7 @@ def test_brackets_of_a_long_name_are_no_aside() -> None:
     """Those that nothing closes would be looked for to the end, as often as there are any."""
     assert column_meaning(f"SMILES ({'a' * 100})") == "smiles"
     assert column_meaning(f"SMILES ({'a' * 1000})") == ""
-    assert column_meaning("x" + "(" * 1_000_000) == ""  # hours, one by one
+    assert column_meaning("x" + "(" * 1_000_000) == ""  # minutes, one by one
 
 
 def test_keys_and_inchis_as_databases_call_them(write: Write) -> None:
