@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -32,7 +31,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from specvae.molecules.functional_groups import FUNCTIONAL_GROUPS
 from specvae.molecules.kept_code import is_kept
 from specvae.molecules.patterns import klekota_roth_patterns, laggner_patterns, pubchem_names
-from specvae.molecules.topology import Topology
+from specvae.molecules.topology import AtomKind, Topologies, atom_kinds
 
 MORGAN_RADIUS = 2
 MORGAN_BITS = 4096
@@ -74,9 +73,9 @@ class Block:
         pattern = self.pattern(index)
         return [] if pattern is None else list(mol.GetSubstructMatches(pattern))
 
-    def compute(self, topology: Topology) -> NDArray[np.bool_]:
-        """Return the block's bits, shape (n_bits,); those with a pattern are False."""
-        return np.zeros(self.n_bits, dtype=bool)
+    def compute(self, molecules: Topologies) -> NDArray[np.bool_]:
+        """Return the block's bits, (n_molecules, n_bits); those with a pattern are False."""
+        return np.zeros((len(molecules), self.n_bits), dtype=bool)
 
 
 class SmartsBlock(Block):
@@ -132,22 +131,45 @@ class PubchemBlock(Block):
         """Return the substructure of bits from 263 on."""
         return Chem.MolFromSmarts(self._names[index]) if index >= self._N_COUNTS else None
 
-    def compute(self, topology: Topology) -> NDArray[np.bool_]:
+    def compute(self, molecules: Topologies) -> NDArray[np.bool_]:
         """Count elements and rings."""
-        atoms = topology.atom_kinds
-        numbers = np.array([atom.number for atom in atoms], np.intp)
-        elements = np.bincount(numbers, minlength=_N_NUMBERS)
-        elements[1] += sum(atom.total_degree - atom.degree for atom in atoms)
-        bits = np.zeros(self.n_bits, dtype=bool)
-        bits[: self._N_ELEMENTS] = elements[self._elements] >= self._least
-        for kind, n in _count_rings(topology).items():
-            for least, bit in self._rings.get(kind, ()):
-                bits[bit] = n >= least
+        n = len(molecules)
+        taken = molecules.taken  # first: it may meet new kinds
+        traits = atom_kinds()[taken.atoms]
+        places = molecules.atom_owners * _N_NUMBERS
+        elements = np.bincount(places + traits[:, _NUMBER], minlength=n * _N_NUMBERS)
+        elements = elements.reshape(n, _N_NUMBERS)
+        # Hydrogens that are not drawn.
+        bound = traits[:, _TOTAL_DEGREE] - traits[:, _DEGREE]
+        elements[:, 1] += np.bincount(molecules.atom_owners, bound, n).astype(np.int64)
+        bits = np.zeros((n, self.n_bits), dtype=bool)
+        bits[:, : self._N_ELEMENTS] = elements[:, self._elements] >= self._least
+        rings = molecules.rings
+        is_usual = rings.is_aromatic | rings.is_saturated
+        saturations = {"saturated or aromatic": is_usual, "unsaturated non-aromatic": ~is_usual}
+        contents = {
+            "": np.ones(len(rings.size), np.bool_),
+            "carbon-only": rings.has_carbon_only,
+            "nitrogen-containing": rings.has_nitrogen,
+            "heteroatom-containing": rings.has_other,
+        }
+        of_any_size = {
+            "aromatic": rings.is_aromatic,
+            "hetero-aromatic": rings.is_aromatic & rings.has_other,
+        }
+        for (size, kind, content), asked in self._rings.items():
+            is_counted = of_any_size[kind] if size == 0 else rings.size == size
+            if size and kind:
+                is_counted = is_counted & saturations[kind] & contents[content]
+            counts = np.bincount(rings.owner[is_counted], minlength=n)
+            for least, bit in asked:
+                bits[:, bit] = counts >= least
         return bits
 
 
+_N_COMPONENTS = 3  # the column of `Taken.counts`
 _N_NUMBERS = 119  # atomic numbers, with 0
-_SINGLE = int(Chem.BondType.SINGLE)
+_NUMBER, _DEGREE, _TOTAL_DEGREE = map(AtomKind._fields.index, ("number", "degree", "total_degree"))
 
 # Size (0 for any), saturation and content of a ring, as the names of PubChem's bits word them.
 RingKind = tuple[int, str, str]
@@ -164,28 +186,6 @@ def _parse_ring_name(name: str) -> tuple[RingKind, int]:
         raise ValueError(f"PubChem ring bit has an unexpected name: {name!r}")
     kind = match["saturation"] or (match["aromatic"] or "").strip()
     return (int(match["size"] or 0), kind, match["content"] or ""), int(match["least"])
-
-
-def _count_rings(topology: Topology) -> Counter[RingKind]:
-    """Count the rings of the symmetrised smallest set by size, saturation and content."""
-    counts: Counter[RingKind] = Counter()
-    atoms = topology.atom_kinds
-    for ring, kinds in zip(topology.rings, topology.ring_bond_kinds, strict=True):
-        elements = {atoms[i].number for i in ring}
-        aromatic = all(kind.is_aromatic for kind in kinds)
-        saturated = all(kind.type == _SINGLE for kind in kinds)
-        saturation = (
-            "saturated or aromatic" if aromatic or saturated else "unsaturated non-aromatic"
-        )
-        size = len(ring)
-        hetero = bool(elements - {1, 6})
-        counts[size, "", ""] += 1
-        counts[size, saturation, "carbon-only"] += elements == {6}
-        counts[size, saturation, "nitrogen-containing"] += 7 in elements
-        counts[size, saturation, "heteroatom-containing"] += hetero
-        counts[0, "aromatic", ""] += aromatic
-        counts[0, "hetero-aromatic", ""] += aromatic and hetero
-    return counts
 
 
 class MaccsBlock(Block):
@@ -221,15 +221,13 @@ class MaccsBlock(Block):
         _, more_than = MACCSkeys.smartsPatts.get(index + 1, ("?", 0))
         return int(more_than) + 1
 
-    def compute(self, topology: Topology) -> NDArray[np.bool_]:
+    def compute(self, molecules: Topologies) -> NDArray[np.bool_]:
         """Return the keys that are no substructures: see `title`."""
-        bits = np.zeros(self.n_bits, dtype=bool)
+        n, rings = len(molecules), molecules.rings
+        bits = np.zeros((n, self.n_bits), dtype=bool)
         # RDKit sets no key for isotopes.
-        n_aromatic = sum(
-            all(kind.is_aromatic for kind in kinds) for kinds in topology.ring_bond_kinds
-        )
-        bits[124] = n_aromatic > 1
-        bits[165] = topology.n_components > 1
+        bits[:, 124] = np.bincount(rings.owner[rings.is_aromatic], minlength=n) > 1
+        bits[:, 165] = molecules.taken.counts[:, _N_COMPONENTS] > 1
         return bits
 
 
@@ -266,28 +264,28 @@ class MorganBlock(Block):
             for centre, radius in output.GetBitInfoMap().get(index, ())
         ]
 
-    def compute(self, topology: Topology) -> NDArray[np.bool_]:
+    def compute(self, molecules: Topologies) -> NDArray[np.bool_]:
         """Return the folded environments."""
-        self._n_computed += 1
-        if (
-            self._is_as_rdkit is not False
-            and self._pays_to_compile()
-            and (invariants := topology.invariants) is not None
-        ):
+        self._n_computed += len(molecules)
+        bits = np.zeros((len(molecules), self.n_bits), dtype=bool)
+        is_done = np.zeros(len(molecules), dtype=bool)
+        if self._is_as_rdkit is not False and self._pays_to_compile():
             from specvae.molecules.morgan import environments
 
-            found = environments(invariants, topology.typed_bonds, MORGAN_RADIUS, MORGAN_BITS)
-            if self._is_as_rdkit is None:
+            bits = environments(molecules, MORGAN_RADIUS, MORGAN_BITS)
+            is_done = molecules.taken.is_read
+            if self._is_as_rdkit is None and (chosen := np.flatnonzero(is_done)).size:
                 # Another version of RDKit may combine numbers in another way.
-                self._is_as_rdkit = bool((found == self._by_rdkit(topology)).all())
-            if self._is_as_rdkit:
-                return found
-        return self._by_rdkit(topology)
+                first = int(chosen[0])
+                self._is_as_rdkit = bool((bits[first] == self._by_rdkit(molecules, first)).all())
+        for row in np.flatnonzero(~is_done).tolist() if self._is_as_rdkit else range(len(bits)):
+            bits[row] = self._by_rdkit(molecules, row)
+        return bits
 
-    def _by_rdkit(self, topology: Topology) -> NDArray[np.bool_]:
-        packed = DataStructs.BitVectToBinaryText(self._generator.GetFingerprint(topology.mol))
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
-        return bits.view(np.bool_)
+    def _by_rdkit(self, molecules: Topologies, row: int) -> NDArray[np.bool_]:
+        fingerprint = self._generator.GetFingerprint(molecules.mol(row))
+        packed = np.frombuffer(DataStructs.BitVectToBinaryText(fingerprint), np.uint8)
+        return np.unpackbits(packed, bitorder="little").view(np.bool_)
 
     def _pays_to_compile(self) -> bool:
         few = _FEW_IF_KEPT if _is_morgan_kept() else _FEW_MOLECULES
@@ -297,7 +295,7 @@ class MorganBlock(Block):
 @cache
 def _is_morgan_kept() -> bool:
     """Return whether environments were compiled before."""
-    return is_kept("molecules/morgan._set_environments")
+    return is_kept("molecules/morgan._set_all")
 
 
 def _environment(mol: Chem.Mol, centre: int, radius: int) -> tuple[int, ...]:

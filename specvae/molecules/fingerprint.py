@@ -20,7 +20,7 @@ from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule, quiet_rdkit
 from specvae.molecules.substructure import SubstructureMatcher
-from specvae.molecules.topology import Topology
+from specvae.molecules.topology import Topologies
 from specvae.molecules.workers import processes, usable_cores
 
 __all__ = [
@@ -49,7 +49,7 @@ _PROBES = (
 )
 
 _CHUNK = 64
-_QUIETLY = 16  # molecules for which Ctrl-C may have to wait
+_QUIETLY = 64  # molecules for which Ctrl-C may have to wait
 _STORE_EVERY = 2048
 # Starting a process costs as much as some hundred fingerprints.
 _WORTH_A_PROCESS = 400
@@ -170,21 +170,21 @@ class FingerprintLayout:
         return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}-s{STANDARD_VERSION}"
 
     def bits(
-        self, topology: Topology, known: dict[str, NDArray[np.bool_]] | None = None
+        self, molecules: Topologies, known: dict[str, NDArray[np.bool_]] | None = None
     ) -> NDArray[np.bool_]:
-        """Return the bits of a molecule, shape (n_bits,).
+        """Return the bits of molecules, shape (n_molecules, n_bits).
 
-        `known` has what other layouts computed of it, by the names of blocks, and gets the rest.
+        `known` has what other layouts computed of them, by the names of blocks, and gets the rest.
         """
         known = {} if known is None else known
         matcher, with_pattern, computed = self._plan
-        bits = np.zeros(self.n_bits, dtype=bool)
+        bits = np.zeros((len(molecules), self.n_bits), dtype=bool)
         if len(matcher):
-            bits[with_pattern] = matcher.matches(topology)
+            bits[:, with_pattern] = matcher.matches(molecules)
         for block, columns, indices in computed:
             if block.name not in known:
-                known[block.name] = block.compute(topology)
-            bits[columns] = known[block.name][indices]
+                known[block.name] = block.compute(molecules)
+            bits[:, columns] = known[block.name][:, indices]
         return bits
 
     @cached_property
@@ -193,7 +193,7 @@ class FingerprintLayout:
     ) -> tuple[
         SubstructureMatcher,
         NDArray[np.intp],
-        list[tuple[Block, NDArray[np.intp], NDArray[np.intp]]],
+        list[tuple[Block, slice | NDArray[np.intp], slice | NDArray[np.intp]]],
     ]:
         """Sort the columns into substructures, tested all at once, and bits computed by block."""
         patterns: list[Chem.Mol] = []
@@ -212,10 +212,20 @@ class FingerprintLayout:
             SubstructureMatcher(patterns, least),
             np.array(with_pattern, dtype=np.intp),
             [
-                (get_block(name), *np.array(pairs, dtype=np.intp).T)
+                (
+                    get_block(name),
+                    _in_a_row([column for column, _ in pairs]),
+                    _in_a_row([index for _, index in pairs]),
+                )
                 for name, pairs in computed.items()
             ],
         )
+
+
+def _in_a_row(places: list[int]) -> slice | NDArray[np.intp]:
+    """Return places as a slice if they are one behind the other: that is quicker to copy."""
+    run = slice(places[0], places[0] + len(places))
+    return run if places == list(range(run.start, run.stop)) else np.array(places, np.intp)
 
 
 def _from_file(name: str) -> tuple[tuple[str, int], ...]:
@@ -266,11 +276,12 @@ def compute_all(
     packed = [np.zeros((len(parsed), layout.n_bytes), dtype=np.uint8) for layout in layouts]
     for start in range(0, len(parsed), _QUIETLY):
         with quiet_rdkit():
-            for i, molecule in enumerate(parsed[start : start + _QUIETLY], start):
-                topology = Topology(molecule.binary)
-                known: dict[str, NDArray[np.bool_]] = {}
-                for rows, layout in zip(packed, layouts, strict=True):
-                    rows[i] = np.packbits(layout.bits(topology, known), bitorder="little")
+            part = slice(start, start + _QUIETLY)
+            taken = Topologies([molecule.binary for molecule in parsed[part]])
+            known: dict[str, NDArray[np.bool_]] = {}
+            for rows, layout in zip(packed, layouts, strict=True):
+                bits = layout.bits(taken, known)
+                rows[part] = np.packbits(bits, axis=1, bitorder="little")
     return packed
 
 

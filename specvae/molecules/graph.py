@@ -20,6 +20,7 @@ from specvae.molecules.records import (
     MOST_ATOMS,
     N_ATOMS,
     N_BONDS,
+    SINGLE,
     STEREO,
     TYPE,
     USUAL_BOND,
@@ -542,6 +543,35 @@ def _begins_as_known(data: NDArray[np.uint8], n_atoms: int, n_bonds: int) -> boo
 
 
 @inner
+def end_of_atom(data: NDArray[np.uint8], at: int) -> int:
+    """Return where an atom's bytes end, -1 where they are not as they are known to be."""
+    low, high = data[at + 2], data[at + 3]
+    is_odd = data[at + 1] & ~USUAL_FLAGS or low & 1 or high > 1
+    if is_odd or data[at + 4] or data[at + 5]:
+        return -1
+    at += 6
+    for bit in range(1, 8):
+        at += low >> bit & 1
+    return int(at + 4 * high)
+
+
+@inner
+def bond_at(data: NDArray[np.uint8], at: int) -> tuple[int, int, int]:
+    """Return a bond's type and flags, and where its bytes end, -1 where they are not known."""
+    flags = ZERO + data[at + 2]
+    bond_type = ZERO + SINGLE
+    at += 3
+    if flags & TYPE:
+        bond_type = ZERO + data[at]
+        at += 1
+    if flags & DIRECTION:
+        at += 1
+    if flags & STEREO:
+        at += 2 + data[at + 1]
+    return bond_type, flags, at if flags & ~USUAL_BOND == 0 else ZERO - 1
+
+
+@inner
 def _read_atoms(  # noqa: C901 (one byte after the other)
     data: NDArray[np.uint8], atoms: NDArray[np.int16], marks: NDArray[np.int32]
 ) -> int:
@@ -550,11 +580,10 @@ def _read_atoms(  # noqa: C901 (one byte after the other)
     for a in range(len(atoms)):
         if at + _LONGEST > len(data):
             return -1
+        if end_of_atom(data, at) < 0:
+            return -1
         low = data[at + 2]
         high = data[at + 3]
-        is_odd = data[at + 1] & ~USUAL_FLAGS or low & 1 or high > 1
-        if is_odd or data[at + 4] or data[at + 5]:
-            return -1
         atoms[a, 0] = data[at]
         at += 6
         if low & 2:
@@ -597,18 +626,9 @@ def _read_bonds(
             return False
         one = data[at]
         other = data[at + 1]
-        flags = data[at + 2]
-        at += 3
-        order = ZERO + 1
-        if flags & TYPE:
-            order = ZERO + data[at]
-            at += 1
-        if flags & ~USUAL_BOND or order < 1 or order > _HIGHEST_ORDER:
+        order, flags, at = bond_at(data, at)
+        if at < 0 or order < 1 or order > _HIGHEST_ORDER:
             return False
-        if flags & DIRECTION:
-            at += 1
-        if flags & STEREO:
-            at += 2 + data[at + 1]
         code = (order << _KEKULE_SHIFT) + (_AROMATIC if flags & AROMATIC else 2 * order)
         if flags & CONJUGATED:
             code += _IS_CONJUGATED

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.graph import ZERO, compiled, inner
+from specvae.molecules.topology import Topologies
 
 _WORD_BITS = 63  # bonds that are marked in a word, the sign apart
 _ALL = 0xFFFFFFFF
@@ -21,29 +22,31 @@ _NONE = -1
 _NOW, _NEXT, _IS_DONE = range(3)
 
 
-def environments(
-    invariants: NDArray[np.int64], bonds: NDArray[np.int32], radius: int, n_bits: int
-) -> NDArray[np.bool_]:
-    """Return which folded environments a molecule has, (n_bits,).
+def environments(molecules: Topologies, radius: int, n_bits: int) -> NDArray[np.bool_]:
+    """Return which folded environments molecules have, (n_molecules, n_bits).
+
+    Those of molecules that were not read from their binary form (`Taken.is_read`) are not known.
 
     Parameters
     ----------
-    invariants
-        Of the atoms, int64 (n_atoms,), as ``GetConnectivityInvariants`` numbers them.
-    bonds
-        Both atoms of each bond and its type as RDKit numbers it, int32 (n_bonds, 3).
+    molecules
+        Some molecules.
     radius
         Number of rounds.
     n_bits
         Length of the fingerprint.
     """
-    n, n_words = len(invariants), len(bonds) // _WORD_BITS + 1
-    atoms = np.zeros((n, 3), np.int64)
-    atoms[:, _NOW] = invariants
-    bits = np.zeros(n_bits, np.uint8)
-    bits[invariants % n_bits] = 1
-    sets = np.zeros((3, max(n, 1) * max(radius, 1), n_words), np.int64)
-    _set_environments(atoms, bonds, sets, radius, bits)
+    taken = molecules.taken
+    bits = np.zeros((len(molecules), n_bits), np.uint8)
+    bits[molecules.atom_owners, taken.invariants % n_bits] = 1
+    atoms = np.zeros((len(taken.atoms), 3), np.int64)
+    atoms[:, _NOW] = taken.invariants
+    n, most_bonds = (int(column.max(initial=0)) for column in taken.counts[:, :2].T)
+    sets = np.zeros((3, max(n, 1) * max(radius, 1), most_bonds // _WORD_BITS + 1), np.int64)
+    _set_all(
+        molecules.first_atoms, molecules.first_bonds, atoms, molecules.typed_bonds, sets, radius,
+        bits,
+    )  # fmt: skip
     return bits.view(np.bool_)
 
 
@@ -120,7 +123,7 @@ def _grow(
                 atoms[a, _NEXT] = _grown(a, layer, atoms, bonds)
 
 
-@compiled
+@inner
 def _set_environments(
     atoms: NDArray[np.int64],
     bonds: NDArray[np.int32],
@@ -148,3 +151,27 @@ def _set_environments(
             atoms[a, _NOW] = atoms[a, _NEXT] if atoms[a, _NEXT] >= 0 else 0
             for word in range(sets.shape[2]):
                 sets[0, a, word] = sets[1, a, word]
+
+
+@compiled
+def _set_all(
+    first_atoms: NDArray[np.int64],
+    first_bonds: NDArray[np.int64],
+    atoms: NDArray[np.int64],
+    bonds: NDArray[np.int32],
+    sets: NDArray[np.int64],
+    radius: int,
+    bits: NDArray[np.uint8],
+) -> None:
+    """Set the bits of all environments of each molecule; see `_set_environments`."""
+    for m in range(len(bits)):
+        for a in range(first_atoms[m + 1] - first_atoms[m]):
+            for word in range(sets.shape[2]):
+                sets[0, a, word] = 0
+        _set_environments(
+            atoms[first_atoms[m] : first_atoms[m + 1]],
+            bonds[first_bonds[m] : first_bonds[m + 1]],
+            sets,
+            radius,
+            bits[m],
+        )

@@ -15,7 +15,7 @@ HEAD = bytes.fromhex("efbeadde 00000000 10000000 03000000 00000000")
 # Where numbers stand, and what before the bonds.
 N_ATOMS, N_BONDS, FIRST_ATOM = 20, 24, 30
 _ATOMS, BEFORE_BONDS = b"\x80\x01", 0x0B  # before the atoms and before the bonds
-_RINGS = (0x42, 0x14, 0x44)  # before the rings: by how they were found
+RINGS = (0x42, 0x14, 0x44)  # before the rings: by how they were found
 MOST_ATOMS = 255  # indices of more take four bytes
 
 # Behind an atom's element and flags stands which of its properties follow, charge to radical in one
@@ -66,7 +66,7 @@ def records_of(binary: bytes) -> Records | None:
         if binary[FIRST_ATOM - 2 : FIRST_ATOM] != _ATOMS or binary[at] != BEFORE_BONDS:
             return None
         bonds, at = _bonds(binary, at + 1, n_bonds)
-        return Records(atoms, bonds, _rings(binary, at + 1)) if binary[at] in _RINGS else None
+        return Records(atoms, bonds, _rings(binary, at + 1)) if binary[at] in RINGS else None
     except (_UnknownError, IndexError):
         return None
 

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from specvae.molecules.kept_code import is_kept
-from specvae.molecules.topology import Topology
+from specvae.molecules.topology import Topologies
 
 # Queries that depend on an atom's kind alone: elements, H, X, D and v counts, charge and rings.
 # Environments ($) and chirality (@) do not.
 _LOCAL_ATOM = re.compile(r"!?(?:#\d+|[HXDvRr]\d*|Br|Cl|Si|[BCNOPSFIARacnops*]|[+-]\d*)", re.ASCII)
+_NO_TEXT = "-,:"  # what a bond without text asks for
 _LOCAL_BOND = re.compile(r"[-=#:~@,;&!]*", re.ASCII)
 
 LONGEST_PATH = 4  # atoms
@@ -37,8 +38,8 @@ MOST_ATOMS = 32  # of a pattern that is searched for
 UNSETTLED = 2
 _DECIDED, _NOT_SEARCHED = 0, -1  # in place of the number of a pattern's atoms
 # Columns of the tables of `Searches`.
-N_ATOMS, LEAST, FIRST_ATOM, FIRST_CONDITION = range(4)
-STAR, BESIDE, BOND, FIRST_CLOSURE = range(4)
+N_ATOMS, LEAST, IS_ROUND, FIRST_ATOM, FIRST_CONDITION = range(5)
+STAR, BESIDE, BOND, FROM_FIRST, FIRST_CLOSURE = range(5)
 QUESTION, FIRST_ARM = range(2)
 ENVIRONMENT, FIRST_TERM = range(2)
 # Compiling the search, once for all, takes some five seconds, so it must save at least some of one;
@@ -98,9 +99,19 @@ def _local_part(text: str) -> tuple[str, bool]:
     return (f"[{';'.join(kept)}]" if kept else "*"), exact
 
 
-def _bond_text(bond: Chem.Bond) -> str:
+def _bond_texts(pattern: Chem.Mol) -> list[str]:
+    """Return what the bonds of a pattern ask for as SMARTS.
+
+    A bond of a ring is only found in a ring: a search that knows it ends sooner, around a ring of
+    eight atoms after a tenth of the steps.
+    """
+    Chem.FastFindRings(pattern)
     # RDKit's type stubs ask for the bond a second time.
-    return bond.GetSmarts()  # type: ignore[call-arg]
+    texts = [bond.GetSmarts() for bond in pattern.GetBonds()]  # type: ignore[call-arg]
+    return [
+        f"{text or _NO_TEXT};@" if bond.IsInRing() and _LOCAL_BOND.fullmatch(text) else text
+        for text, bond in zip(texts, pattern.GetBonds(), strict=True)
+    ]
 
 
 def _neighbours(n_atoms: int, bonds: Iterable[tuple[int, int]]) -> Neighbours:
@@ -133,7 +144,7 @@ def _paths(neighbours: Neighbours) -> Iterator[tuple[int, ...]]:
 
 
 class SubstructureMatcher:
-    """A fixed list of substructure patterns, all tested on one molecule at a time.
+    """A fixed list of substructure patterns, all tested on some molecules at a time.
 
     Parameters
     ----------
@@ -181,7 +192,7 @@ class SubstructureMatcher:
             elif n > 1:
                 # Each atom or bond is a match of its own; three atoms of a ring are three paths.
                 paths[max(paths, key=_path_order)] = n
-            searches.append(_Search(steps, n))
+            searches.append(_Search(steps, n, _is_round(pattern)))
             required.append(paths)
         searches += [_Search(steps, 1) for steps in questions.environments]
         required += questions.environment_paths
@@ -195,7 +206,6 @@ class SubstructureMatcher:
         atoms = _Answers(
             [Chem.MolFromSmarts(text).GetAtomWithIdx(0) for text in questions.atoms], rows.atoms
         )
-        # A bond without text means single or aromatic.
         bonds = _Answers(
             [Chem.MolFromSmarts(f"*{text}*").GetBondWithIdx(0) for text in questions.bonds],
             rows.bonds,
@@ -207,33 +217,33 @@ class SubstructureMatcher:
     def __len__(self) -> int:
         return len(self._first_part)
 
-    def matches(self, topology: Topology) -> NDArray[np.bool_]:
-        """Return for each pattern whether a molecule has it often enough; (n_patterns,)."""
+    def matches(self, molecules: Topologies) -> NDArray[np.bool_]:
+        """Return whether molecules have patterns often enough, (n_molecules, n_patterns)."""
         if not len(self):
-            return np.zeros(0, np.bool_)
-        self._n_tested += 1
+            return np.zeros((len(molecules), 0), np.bool_)
+        self._n_tested += len(molecules)
         if self._n_tested <= _FEWEST_MOLECULES:
-            found = np.full(len(self._patterns), UNSETTLED, np.uint8)
+            found = np.full((len(molecules), len(self._patterns)), UNSETTLED, np.uint8)
         else:
-            self._plan.learn(topology)
+            self._plan.learn(molecules)
             if self._n_tested > _FEW_MOLECULES or (self._n_tested > _FEW_IF_KEPT and _is_kept()):
-                found = self._plan.search(topology)
+                found = self._plan.search(molecules)
             else:
-                found = self._plan.count(topology)
-        for i in np.flatnonzero(found == UNSETTLED).tolist():
-            mol, pattern, least = topology.mol, self._patterns[i], self._least[i]
-            found[i] = (
+                found = self._plan.count(molecules)
+        for row, i in np.argwhere(found == UNSETTLED).tolist():
+            mol, pattern, least = molecules.mol(row), self._patterns[i], self._least[i]
+            found[row, i] = (
                 mol.HasSubstructMatch(pattern)
                 if least == 1
                 else len(mol.GetSubstructMatches(pattern)) >= least
             )
-        return np.logical_or.reduceat(found[self._parts] == 1, self._first_part)
+        return np.logical_or.reduceat(found[:, self._parts] == 1, self._first_part, axis=1)
 
 
 @cache
 def _is_kept() -> bool:
     """Return whether the search was compiled before."""
-    return is_kept("molecules/substructure_search._search_all")
+    return is_kept("molecules/substructure_search._search_each")
 
 
 class Answers(NamedTuple):
@@ -366,47 +376,51 @@ class _Plan:
     bonds: _Answers
     searches: Searches
 
-    def learn(self, topology: Topology) -> None:
+    def learn(self, molecules: Topologies) -> None:
         """Ask RDKit about kinds that were not met before."""
-        for i in self.atoms.unknown(topology.atoms):
-            self.atoms.learn(int(topology.atoms[i]), topology.mol.GetAtomWithIdx(i))
-        for b in self.bonds.unknown(topology.bonds[:, 2]):
-            i, j, kind = topology.bonds[b].tolist()
-            self.bonds.learn(kind, topology.mol.GetBondBetweenAtoms(i, j))
+        atoms, bonds = molecules.taken.atoms, molecules.taken.bonds[:, 2]
+        for place in self.atoms.unknown(atoms):
+            self.atoms.learn(int(atoms[place]), molecules.atom_at(place))
+        for place in self.bonds.unknown(bonds):
+            self.bonds.learn(int(bonds[place]), molecules.bond_at(place))
 
-    def search(self, topology: Topology) -> NDArray[np.uint8]:
-        """Return of each pattern whether a molecule has it: 0 no, 1 yes, 2 not settled."""
+    def search(self, molecules: Topologies) -> NDArray[np.uint8]:
+        """Return whether molecules have patterns: 0 no, 1 yes, 2 not settled; (n, n_patterns)."""
         # Here, since a process that tests few molecules needs no compiled code.
         from specvae.molecules.substructure_search import search_all
 
-        found = np.empty(self.n_patterns, np.uint8)
+        found = np.empty((len(molecules), self.n_patterns), np.uint8)
         answers = Answers(
             self.rows.places, self.atoms.fits, self.atoms.rows, self.bonds.fits, self.bonds.rows
         )
-        search_all(topology.atoms, topology.bonds, answers, self.searches, found)
+        search_all(molecules, answers, self.searches, found)
         return found
 
-    def count(self, topology: Topology) -> NDArray[np.uint8]:
+    def count(self, molecules: Topologies) -> NDArray[np.uint8]:
         """Return the same as far as paths say it."""
         asked = self.searches
-        counts = self._count_paths(topology)
-        is_there = counts[asked.conditions[:, 0]] >= asked.conditions[:, 1]
         n = self.n_patterns
-        possible = np.logical_and.reduceat(is_there, asked.units[:-1, FIRST_CONDITION])[:n]
-        found = np.where(asked.units[:n, N_ATOMS] == _DECIDED, 1, UNSETTLED) * possible
-        return found.astype(np.uint8)
+        is_decided = np.where(asked.units[:n, N_ATOMS] == _DECIDED, 1, UNSETTLED)
+        found = np.empty((len(molecules), n), np.uint8)
+        atoms = np.split(molecules.taken.atoms, molecules.first_atoms[1:-1])
+        bonds = np.split(molecules.taken.bonds, molecules.first_bonds[1:-1])
+        for row, drawn in enumerate(zip(atoms, bonds, strict=True)):
+            counts = self._count_paths(*drawn)
+            is_there = counts[asked.conditions[:, 0]] >= asked.conditions[:, 1]
+            possible = np.logical_and.reduceat(is_there, asked.units[:-1, FIRST_CONDITION])[:n]
+            found[row] = is_decided * possible
+        return found
 
-    def _count_paths(self, topology: Topology) -> NDArray[np.int64]:
+    def _count_paths(self, atoms: NDArray[np.int32], bonds: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return how many paths of a molecule fit each path of patterns."""
-        bonds = topology.bonds
-        neighbours = _neighbours(len(topology.atoms), bonds[:, :2].tolist())
+        neighbours = _neighbours(len(atoms), bonds[:, :2].tolist())
         paths: dict[int, list[tuple[int, ...]]] = {1: [(i,) for i in range(len(neighbours))]}
         for path in _paths(neighbours):
             paths.setdefault(len(path) // 2 + 1, []).append(path)
         counts = np.zeros(self.rows.n_features, np.int64)
         for length, found in paths.items():
             rows = np.array(found, np.intp)
-            kinds = topology.atoms[rows[:, ::2]], bonds[rows[:, 1::2], 2]
+            kinds = atoms[rows[:, ::2]], bonds[rows[:, 1::2], 2]
             fitting = self._fitting(*kinds) | self._fitting(*(each[:, ::-1] for each in kinds))
             first, n_words, _, _ = self.rows.places[length]
             bits = np.unpackbits(fitting.view(np.uint8), axis=1, bitorder="little")
@@ -448,6 +462,8 @@ class _Step(NamedTuple):
         What it and its neighbours must fit.
     beside, bond
         The place in the order of an earlier atom that it is bound to, and what the bond must fit.
+    from_first
+        Its distance from the first atom, in bonds of the pattern.
     closures
         Of its further bonds to earlier atoms the same.
     """
@@ -455,14 +471,19 @@ class _Step(NamedTuple):
     star: _Star
     beside: int
     bond: int
+    from_first: int
     closures: list[tuple[int, int]]
 
 
 class _Search(NamedTuple):
-    """Steps of a search, None if RDKit must search, and how many matches are wanted."""
+    """Steps of a search, None if RDKit must search, and how many matches are wanted.
+
+    And whether the pattern is a ring of equal atoms and bonds: any of its atoms may be the first.
+    """
 
     steps: list[_Step] | None
     least: int
+    is_round: bool = False
 
 
 class _Term(NamedTuple):
@@ -507,7 +528,7 @@ class _Questions:
         """Return how a pattern is searched for, None if it cannot be."""
         if not 0 < pattern.GetNumAtoms() <= MOST_ATOMS or len(Chem.GetMolFrags(pattern)) > 1:
             return None
-        bond_texts = [_bond_text(bond) for bond in pattern.GetBonds()]
+        bond_texts = _bond_texts(pattern)
         if not all(map(_LOCAL_BOND.fullmatch, bond_texts)):
             return None
         texts = [atom.GetSmarts() for atom in pattern.GetAtoms()]
@@ -520,12 +541,14 @@ class _Questions:
         steps: list[_Step] = []
         place: dict[int, int] = {}
         neighbours = _neighbours_in(pattern)
+        distances = Chem.GetDistanceMatrix(pattern)
         for atom, bound in _order(local, neighbours, root):
             (beside, by), *others = [(place[j], bonds[b]) for j, b in bound] or [(0, 0)]
             arms = Counter((questions[j], bonds[b]) for j, b in neighbours[atom])
             star = _Star(questions[atom], tuple(sorted((*arm, n) for arm, n in arms.items())))
             place[atom] = len(steps)
-            steps.append(_Step(star, beside, by, others))
+            first = next(iter(place))
+            steps.append(_Step(star, beside, by, int(distances[first, atom]), others))
         return steps
 
     def atom(self, text: str) -> int | None:
@@ -596,6 +619,7 @@ class _Questions:
             _columns(
                 [_NOT_SEARCHED if each.steps is None else len(each.steps) for each in searches],
                 [search.least for search in searches],
+                [search.is_round for search in searches],
                 _starts([len(search.steps or []) for search in searches]),
                 _starts(list(map(len, conditions))),
             ),
@@ -604,6 +628,7 @@ class _Questions:
                 [number[step.star] for step in steps],
                 [step.beside for step in steps],
                 [step.bond for step in steps],
+                [step.from_first for step in steps],
                 _starts([len(step.closures) for step in steps]),
             ),
             _table((pair for step in steps for pair in step.closures), 2),
@@ -655,13 +680,15 @@ class Searches(NamedTuple):
         How many matches are wanted of one at most.
     units
         `N_ATOMS` of each pattern and environment, 0 where paths decide, -1 where RDKit must search;
-        `LEAST`, how many matches are wanted; `FIRST_ATOM`; `FIRST_CONDITION`; int32 (n + 1, 4).
+        `LEAST`, how many matches are wanted; `IS_ROUND`, whether it is a ring of equal atoms and
+        bonds; `FIRST_ATOM`; `FIRST_CONDITION`; int32 (n + 1, 5).
     conditions
         The number of a path, and how many there must be, int32 (n_conditions, 2).
     atoms
         The `STAR` of each atom: what it and its neighbours must fit; `BESIDE`, the place in the
-        order of an earlier atom that it is bound to; `BOND`, what the bond must fit;
-        `FIRST_CLOSURE`, of its bonds to other earlier atoms; int32 (n_all_atoms + 1, 4).
+        order of an earlier atom that it is bound to; `BOND`, what the bond must fit; `FROM_FIRST`,
+        how many bonds it is away from the first atom; `FIRST_CLOSURE`, of its bonds to other
+        earlier atoms; int32 (n_all_atoms + 1, 5).
     closures
         Of each such bond: the earlier atom's place, what the bond must fit, int32 (n_closures, 2).
     stars
@@ -730,6 +757,16 @@ def _alternatives(pattern: Chem.Mol) -> list[Chem.Mol]:
     return found if all(found) else [pattern]
 
 
+def _is_round(pattern: Chem.Mol) -> bool:
+    """Return whether a pattern is a ring of equal atoms and bonds."""
+    return (
+        len({atom.GetSmarts() for atom in pattern.GetAtoms()}) == 1
+        and len(set(_bond_texts(pattern))) == 1
+        and all(atom.GetDegree() == 2 for atom in pattern.GetAtoms())
+        and len(Chem.GetMolFrags(pattern)) == 1
+    )
+
+
 def _is_path(pattern: Chem.Mol) -> bool:
     """Return whether a pattern is one counted path, so that a single such path is a match."""
     n_atoms = pattern.GetNumAtoms()
@@ -739,14 +776,14 @@ def _is_path(pattern: Chem.Mol) -> bool:
         and len(Chem.GetMolFrags(pattern)) == 1
         and all(atom.GetDegree() <= 2 for atom in pattern.GetAtoms())
         and all(_local_part(atom.GetSmarts())[1] for atom in pattern.GetAtoms())
-        and all(_LOCAL_BOND.fullmatch(_bond_text(bond)) for bond in pattern.GetBonds())
+        and all(map(_LOCAL_BOND.fullmatch, _bond_texts(pattern)))
     )
 
 
 def _pattern_paths(pattern: Chem.Mol) -> Counter[Path]:
     """Return the local parts of all paths of a pattern with their counts."""
     atoms = [_local_part(atom.GetSmarts())[0] for atom in pattern.GetAtoms()]
-    bonds = [_bond_text(bond) for bond in pattern.GetBonds()]
+    bonds = _bond_texts(pattern)
     # A bond that asks for more than its own type (a direction) may be any bond here.
     bonds = [text if _LOCAL_BOND.fullmatch(text) else "~" for text in bonds]
     found: Counter[Path] = Counter(((text,), ()) for text in atoms)

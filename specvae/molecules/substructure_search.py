@@ -1,4 +1,8 @@
-"""Patterns searched for in a molecule, atom by atom, in compiled code."""
+"""Patterns searched for in molecules, atom by atom, in compiled code.
+
+Sets of a molecule's atoms are bits of words: what may be the next atom of a pattern is what several
+sets have in common.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.graph import ZERO, compiled_with, inner_with
-from specvae.molecules.lanes import lowest_bit
+from specvae.molecules.lanes import lowest_bit, popcount
 from specvae.molecules.substructure import (
     BESIDE,
     BOND,
@@ -18,6 +22,8 @@ from specvae.molecules.substructure import (
     FIRST_CLOSURE,
     FIRST_CONDITION,
     FIRST_TERM,
+    FROM_FIRST,
+    IS_ROUND,
     LEAST,
     LONGEST_PATH,
     MOST_ATOMS,
@@ -29,15 +35,18 @@ from specvae.molecules.substructure import (
     Answers,
     Searches,
 )
+from specvae.molecules.topology import Topologies
 
 _MOST_STEPS = 20_000  # of a search; beyond, it is not settled
-_FITS_NOT, _FITS = 1, 2
 # Compiled functions are compiled anew for a literal -1.
 _NONE = cast("int", np.int64(-1))
+_ONE = cast("int", np.int64(1))
 
 # They make no arrays and keep none, so that references need not be counted: that takes a sixth of
 # the search, and much of the compiler's time.
 _inner = inner_with(_nrt=False)
+# A call hands some twenty arrays on, which takes longer than one of these does.
+_within = inner_with(_nrt=False, forceinline=True)
 
 
 class _Target(NamedTuple):
@@ -53,121 +62,78 @@ class _Target(NamedTuple):
         Kinds of atom, bond, atom, bond, ... of a path, int32 (2 `LONGEST_PATH`,).
     counts
         How many paths fit each path of patterns, int32 (n_features,).
-    fits
-        Whether each atom fits each question, uint8 (n_atoms, n_questions).
-    stars
-        Whether each atom fits each star: 0 not known yet, 1 no, 2 yes; uint8 (n_atoms, n_stars).
     found
         Of each atom of a pattern that is found the place in the molecule, and the neighbour that is
         tried next, int32 (`MOST_ATOMS`, 2).
     is_used
-        Which atoms are found, uint8 (n_atoms,).
+        Which atoms are in a path, uint8 (n_atoms,).
+    fits
+        Sets of atoms that fit each question, int64 (n_questions, n_words).
+    beside
+        Neighbours of each atom by a bond that fits each question, int64 (n_atoms, n_questions of
+        bonds, n_words).
+    near
+        Atoms that are at most so many bonds away from each atom, int64 (n_atoms, n_bonds + 1,
+        n_words).
+    stars
+        Atoms that fit each star, int64 (n_stars, n_words).
+    has_star
+        Whether `stars` says it yet, uint8 (n_stars,).
+    waiting
+        Atoms that may still have the place of each atom of a pattern, int64 (`MOST_ATOMS`,
+        n_words).
     sets
-        The atoms of each match, uint8 (n_matches, n_atoms).
+        Atoms that are used, and those of each match, int64 (n_matches + 1, n_words).
     """
 
     starts: NDArray[np.int32]
     around: NDArray[np.int32]
     path: NDArray[np.int32]
     counts: NDArray[np.int32]
-    fits: NDArray[np.uint8]
-    stars: NDArray[np.uint8]
     found: NDArray[np.int32]
     is_used: NDArray[np.uint8]
-    sets: NDArray[np.uint8]
+    fits: NDArray[np.int64]
+    beside: NDArray[np.int64]
+    near: NDArray[np.int64]
+    stars: NDArray[np.int64]
+    has_star: NDArray[np.uint8]
+    waiting: NDArray[np.int64]
+    sets: NDArray[np.int64]
+
+
+_USED = 0  # the first row of `_Target.sets`
 
 
 def search_all(
-    atoms: NDArray[np.int32],
-    bonds: NDArray[np.int32],
-    answers: Answers,
-    searches: Searches,
-    found: NDArray[np.uint8],
+    molecules: Topologies, answers: Answers, searches: Searches, found: NDArray[np.uint8]
 ) -> None:
-    """Say of each pattern whether a molecule has it: 0 no, 1 yes, 2 not settled.
-
-    Takes the kinds of its atoms, and its bonds as `specvae.molecules.topology.Topology` has them.
-    """
-    n, n_words = len(atoms), int(answers.places[:, 1].sum())
+    """Say whether molecules have patterns: 0 no, 1 yes, 2 not settled; (n, n_patterns)."""
+    taken = molecules.taken
+    n, n_bonds = (int(column.max(initial=0)) for column in taken.counts[:, :2].T)
+    n_words = n // WORD_BITS + 1
     n_questions = answers.atom_fits.shape[1] + len(searches.composed) - 1
+    n_stars = len(searches.stars) - 1
+    farthest = int(searches.atoms[:, FROM_FIRST].max(initial=0))
     # Made here: each kind of array that compiled code makes takes as long to compile as a function.
     target = _Target(
-        np.zeros(n + 1, np.int32),
-        np.zeros((2 * len(bonds), 2), np.int32),
-        np.zeros(2 * LONGEST_PATH, np.int32),
-        np.zeros(n_words * WORD_BITS, np.int32),
-        np.zeros((n, n_questions), np.uint8),
-        np.zeros((n, len(searches.stars) - 1), np.uint8),
+        np.empty(n + 1, np.int32),
+        np.empty((2 * n_bonds, 2), np.int32),
+        np.empty(2 * LONGEST_PATH, np.int32),
+        np.empty(int(answers.places[:, 1].sum()) * WORD_BITS, np.int32),
         np.zeros((MOST_ATOMS, 2), np.int32),
         np.zeros(n, np.uint8),
-        np.zeros((searches.most, n), np.uint8),
+        np.empty((n_questions, n_words), np.int64),
+        np.empty((n, answers.bond_fits.shape[1], n_words), np.int64),
+        np.empty((n, farthest + 1, n_words), np.int64),
+        np.empty((n_stars, n_words), np.int64),
+        np.empty(n_stars, np.uint8),
+        np.empty((MOST_ATOMS, n_words), np.int64),
+        np.empty((searches.most + 1, n_words), np.int64),
     )
-    _search_all(atoms, bonds, answers, searches, target, found)
-
-
-@compiled_with(_nrt=False)
-def _search_all(  # noqa: C901 (calls of functions that take many arrays are dear)
-    atoms: NDArray[np.int32],
-    bonds: NDArray[np.int32],
-    answers: Answers,
-    searches: Searches,
-    target: _Target,
-    found: NDArray[np.uint8],
-) -> None:  # pragma: no cover (compiled)
-    _fill_neighbours(bonds, target.starts, target.around)
-    _count_all(atoms, answers, target)
-    n_questions = answers.atom_fits.shape[1]
-    for a in range(len(atoms)):
-        for q in range(n_questions):
-            target.fits[a, q] = answers.atom_fits[atoms[a], q]
-    bond_fits = answers.bond_fits
-    # In the order in which they ask for each other. Where one is not settled, no pattern is.
-    is_settled = True
-    for row in range(len(searches.composed) - 1):
-        unit = ZERO + searches.composed[row, ENVIRONMENT]
-        if unit >= 0 and _is_possible(unit, searches, target.counts):
-            outcome = _search(unit, n_questions + row, searches, bond_fits, target)
-            is_settled &= outcome != UNSETTLED
-        elif unit < 0:
-            for a in range(len(atoms)):
-                target.fits[a, n_questions + row] = _is_true(row, a, searches, target.fits)
-    for unit in range(searches.n_patterns):
-        size = searches.units[unit, N_ATOMS]
-        if not _is_possible(unit, searches, target.counts):
-            found[unit] = 0
-        elif size == 0:
-            found[unit] = 1
-        elif size < 0 or not is_settled:
-            found[unit] = UNSETTLED
-        else:
-            found[unit] = _search(unit, _NONE, searches, bond_fits, target)
-
-
-@_inner
-def _search(
-    unit: int,
-    column: int,
-    searches: Searches,
-    bond_fits: NDArray[np.uint8],
-    target: _Target,
-) -> int:  # pragma: no cover (compiled)
-    """Search for a pattern, or for an environment of each atom, whose column is filled in then."""
-    least = searches.units[unit, LEAST]
-    star = searches.atoms[searches.units[unit, FIRST_ATOM], STAR]
-    n_matches, n_steps = ZERO, ZERO
-    for root in range(len(target.is_used)):
-        if n_matches < least and target.stars[root, star] == 0:
-            _ask_star(root, star, searches, bond_fits, target)
-        if n_matches < least and target.stars[root, star] == _FITS:
-            target.found[0, 0] = root
-            target.is_used[root] = 1
-            n_matches, n_steps = _grow(unit, searches, bond_fits, target, n_matches, n_steps)
-            if column >= 0:
-                target.fits[root, column] = n_matches
-                n_matches = ZERO
-    if n_matches < least and n_steps > _MOST_STEPS:
-        return UNSETTLED
-    return 1 if n_matches >= least else 0
+    _search_each(
+        molecules.first_atoms, molecules.first_bonds, taken.atoms, taken.bonds, answers, searches,
+        target, found,
+    )  # fmt: skip
 
 
 @_inner
@@ -188,6 +154,42 @@ def _fill_neighbours(
             starts[a] -= 1
             around[starts[a], 0] = bonds[b, 1 - side]
             around[starts[a], 1] = bonds[b, 2]
+
+
+@_within
+def _add(a: int, atoms: NDArray[np.int64]) -> None:  # pragma: no cover (compiled)
+    """Add an atom to a set."""
+    atoms[a >> 6] |= _ONE << (a & 63)
+
+
+@_inner
+def _fill_sets(  # noqa: C901 (calls of functions that take many arrays are dear)
+    atoms: NDArray[np.int32], answers: Answers, target: _Target
+) -> None:  # pragma: no cover (compiled)
+    """Fill in what fits the questions that kinds decide, and what is beside and near each atom."""
+    n, n_words = len(atoms), target.fits.shape[1]
+    beside, near = target.beside, target.near
+    for q in range(target.fits.shape[0]):
+        for w in range(n_words):
+            target.fits[q, w] = 0
+    for a in range(n):
+        for q in range(answers.atom_fits.shape[1]):
+            target.fits[q, a >> 6] |= np.int64(answers.atom_fits[atoms[a], q]) << (a & 63)
+        for w in range(n_words):
+            near[a, 0, w] = 0
+            for q in range(beside.shape[1]):
+                beside[a, q, w] = 0
+        _add(a, near[a, 0])
+        for m in range(target.starts[a], target.starts[a + 1]):
+            b, kind = ZERO + target.around[m, 0], target.around[m, 1]
+            for q in range(beside.shape[1]):
+                beside[a, q, b >> 6] |= np.int64(answers.bond_fits[kind, q]) << (b & 63)
+    for k in range(1, near.shape[1]):
+        for a in range(n):
+            for w in range(n_words):
+                near[a, k, w] = near[a, k - 1, w]
+                for m in range(target.starts[a], target.starts[a + 1]):
+                    near[a, k, w] |= near[target.around[m, 0], k - 1, w]
 
 
 @_inner
@@ -248,7 +250,7 @@ def _count(
             word &= word - 1
 
 
-@_inner
+@_within
 def _is_possible(
     unit: int, searches: Searches, counts: NDArray[np.int32]
 ) -> bool:  # pragma: no cover (compiled)
@@ -261,34 +263,108 @@ def _is_possible(
 
 
 @_inner
-def _is_true(
-    row: int, a: int, searches: Searches, fits: NDArray[np.uint8]
-) -> bool:  # pragma: no cover (compiled)
-    """Return whether an atom fits a question by its terms: one choice of each clause."""
-    composed, terms = searches.composed, searches.terms
-    is_clause_true = False
-    is_choice_true = True
-    for t in range(composed[row, FIRST_TERM], composed[row + 1, FIRST_TERM]):
-        if (fits[a, terms[t, 0]] != 0) != (terms[t, 1] != 0):
-            is_choice_true = False
-        if terms[t, 2] > 0:
-            is_clause_true = is_clause_true or is_choice_true
-            is_choice_true = True
-        if terms[t, 2] == 2:
-            if not is_clause_true:
-                return False
-            is_clause_true = False
-    return True
+def _fill_true(
+    row: int, question: int, searches: Searches, target: _Target
+) -> None:  # pragma: no cover (compiled)
+    """Fill in which atoms fit a question by its terms: one choice of each clause."""
+    composed, terms, fits = searches.composed, searches.terms, target.fits
+    n = len(target.is_used)
+    for w in range(fits.shape[1]):
+        whole = ZERO - 1
+        if n < WORD_BITS * (w + 1):
+            whole = (_ONE << max(0, n - WORD_BITS * w)) - 1
+        found, clause, choice = whole, ZERO, whole
+        for t in range(composed[row, FIRST_TERM], composed[row + 1, FIRST_TERM]):
+            asked = fits[terms[t, 0], w]
+            choice &= asked if terms[t, 1] != 0 else ~asked
+            if terms[t, 2] > 0:
+                clause |= choice
+                choice = whole
+            if terms[t, 2] == 2:
+                found &= clause
+                clause = ZERO
+        fits[question, w] = found
 
 
-@_inner
-def _grow(  # noqa: C901 (see above)
-    unit: int,
-    searches: Searches,
-    bond_fits: NDArray[np.uint8],
-    target: _Target,
-    n_matches: int,
-    n_steps: int,
+@_within
+def _fill_star(star: int, searches: Searches, target: _Target) -> None:  # pragma: no cover
+    """Fill in which atoms fit the middle of a star, and have enough neighbours for each arm."""
+    stars, arms, found = searches.stars, searches.arms, target.stars
+    target.has_star[star] = 1
+    for w in range(found.shape[1]):
+        found[star, w] = target.fits[stars[star, QUESTION], w]
+        left = found[star, w]
+        while left != 0:
+            a = WORD_BITS * w + lowest_bit(left)
+            arm = stars[star, FIRST_ARM]
+            fits = True
+            while fits and arm < stars[star + 1, FIRST_ARM]:
+                n = ZERO
+                for v in range(found.shape[1]):
+                    both = target.beside[a, arms[arm, 1], v] & target.fits[arms[arm, 0], v]
+                    n += np.int64(popcount(np.uint64(both)))  # type: ignore[assignment]
+                fits = n >= arms[arm, 2]
+                arm += 1
+            if not fits:
+                found[star, w] ^= left & -left
+            left &= left - 1
+
+
+@_within
+def _search(
+    unit: int, question: int, searches: Searches, target: _Target
+) -> int:  # pragma: no cover (compiled)
+    """Search for a pattern, or for an environment of each atom: which have it is filled in then."""
+    least = searches.units[unit, LEAST]
+    begin, end = searches.units[unit, FIRST_ATOM], searches.units[unit + 1, FIRST_ATOM]
+    for p in range(begin, end):
+        if not target.has_star[searches.atoms[p, STAR]]:
+            _fill_star(searches.atoms[p, STAR], searches, target)
+    n_matches, n_steps = ZERO, ZERO
+    is_round = searches.units[unit, IS_ROUND] != 0
+    used = target.sets[_USED]
+    for w in range(len(used)):
+        used[w] = 0
+    for w in range(len(used)):
+        left = target.stars[searches.atoms[begin, STAR], w]
+        while left != 0 and n_matches < least:
+            root = WORD_BITS * w + lowest_bit(left)
+            target.found[0, 0] = root
+            _add(root, used)
+            n_matches, n_steps = _grow(unit, searches, target, n_matches, n_steps)
+            if question >= 0:
+                if n_matches:
+                    _add(root, target.fits[question])
+                n_matches = ZERO
+            # Of a ring of equal atoms, one that is in none need not be tried again.
+            if not is_round or question >= 0 or least > 1:
+                used[w] ^= left & -left
+            left &= left - 1
+    if n_matches < least and n_steps > _MOST_STEPS:
+        return UNSETTLED
+    return 1 if n_matches >= least else 0
+
+
+@_within
+def _fill_waiting(
+    p: int, depth: int, searches: Searches, target: _Target
+) -> None:  # pragma: no cover (compiled)
+    """Fill in which atoms may have the place of a pattern's next atom."""
+    atoms, found, waiting = searches.atoms, target.found, target.waiting
+    star, bond = atoms[p, STAR], atoms[p, BOND]
+    middle, far = found[atoms[p, BESIDE], 0], atoms[p, FROM_FIRST]
+    for w in range(waiting.shape[1]):
+        may_be = target.beside[middle, bond, w] & target.stars[star, w]
+        may_be &= ~target.sets[_USED, w] & target.near[found[0, 0], far, w]
+        for k in range(atoms[p, FIRST_CLOSURE], atoms[p + 1, FIRST_CLOSURE]):
+            other = found[searches.closures[k, 0], 0]
+            may_be &= target.beside[other, searches.closures[k, 1], w]
+        waiting[depth, w] = may_be
+
+
+@_within
+def _grow(
+    unit: int, searches: Searches, target: _Target, n_matches: int, n_steps: int
 ) -> tuple[int, int]:  # pragma: no cover (compiled)
     """Find all further atoms of a pattern whose first one has its place, until there is enough.
 
@@ -296,94 +372,128 @@ def _grow(  # noqa: C901 (see above)
     """
     begin, n = searches.units[unit, FIRST_ATOM], searches.units[unit, N_ATOMS]
     least = searches.units[unit, LEAST]
-    atoms, found = searches.atoms, target.found
-    depth = 1
+    waiting, used = target.waiting, target.sets[_USED]
+    depth = ZERO + 1
     if n > 1:
-        found[1, 1] = target.starts[found[0, 0]]
-    while depth > 0 and n_matches < least and n_steps <= _MOST_STEPS:
-        p = begin + depth
-        fits = False
-        if depth == n:
-            n_matches += _add_set(n, target, n_matches, least)
-        else:
-            star, bond = atoms[p, STAR], atoms[p, BOND]
-            end = target.starts[found[atoms[p, BESIDE], 0] + 1]
-            while found[depth, 1] < end and not fits:
-                a = ZERO + target.around[found[depth, 1], 0]
-                kind = target.around[found[depth, 1], 1]
-                found[depth, 1] += 1
-                n_steps += 1
-                if target.is_used[a] or not bond_fits[kind, bond]:
-                    continue
-                if target.stars[a, star] == 0:
-                    _ask_star(a, star, searches, bond_fits, target)
-                fits = target.stars[a, star] == _FITS and _closes(p, a, searches, bond_fits, target)
-                if fits:
-                    found[depth, 0] = a
-                    target.is_used[a] = 1
-        if fits:
-            depth += 1
-            if depth < n:
-                found[depth, 1] = target.starts[found[atoms[p + 1, BESIDE], 0]]
-        else:
+        _fill_waiting(begin + depth, depth, searches, target)
+    else:
+        n_matches += _add_set(target, n_matches, least)
+    while depth > 0 and depth < n and n_matches < least and n_steps <= _MOST_STEPS:
+        w = ZERO
+        while w < len(used) and waiting[depth, w] == 0:
+            w += 1
+        if w == len(used):
             depth -= 1
-            target.is_used[found[depth, 0]] = 0
-    for i in range(depth):
-        target.is_used[found[i, 0]] = 0
+            if depth > 0:
+                a = ZERO + target.found[depth, 0]
+                used[a >> 6] ^= _ONE << (a & 63)
+            continue
+        a = WORD_BITS * w + lowest_bit(waiting[depth, w])
+        waiting[depth, w] &= waiting[depth, w] - 1
+        n_steps += 1
+        target.found[depth, 0] = a
+        _add(a, used)
+        if depth + 1 < n:
+            depth += 1
+            _fill_waiting(begin + depth, depth, searches, target)
+        else:
+            n_matches += _add_set(target, n_matches, least)
+            used[a >> 6] ^= _ONE << (a & 63)
+    for k in range(1, depth if n > 1 else 0):
+        a = ZERO + target.found[k, 0]
+        used[a >> 6] ^= _ONE << (a & 63)
     return n_matches, n_steps
 
 
-@_inner
-def _closes(
-    p: int, a: int, searches: Searches, bond_fits: NDArray[np.uint8], target: _Target
-) -> bool:  # pragma: no cover (compiled)
-    """Return whether an atom has the further bonds of a pattern's atom to earlier ones."""
-    for k in range(searches.atoms[p, FIRST_CLOSURE], searches.atoms[p + 1, FIRST_CLOSURE]):
-        is_closed = False
-        for m in range(target.starts[a], target.starts[a + 1]):
-            if target.around[m, 0] == target.found[searches.closures[k, 0], 0]:
-                is_closed = bond_fits[target.around[m, 1], searches.closures[k, 1]] != 0
-        if not is_closed:
-            return False
-    return True
-
-
-@_inner
-def _ask_star(
-    a: int, star: int, searches: Searches, bond_fits: NDArray[np.uint8], target: _Target
-) -> None:  # pragma: no cover (compiled)
-    """Find out whether an atom fits the middle of a star, and has enough neighbours for each arm.
-
-    To call a function with so many arrays takes longer than to look up what is known.
-    """
-    stars, arms = searches.stars, searches.arms
-    fits = target.fits[a, stars[star, QUESTION]] != 0
-    arm = stars[star, FIRST_ARM]
-    while fits and arm < stars[star + 1, FIRST_ARM]:
-        lacking = arms[arm, 2]
-        for m in range(target.starts[a], target.starts[a + 1]):
-            if target.fits[target.around[m, 0], arms[arm, 0]] != 0:
-                lacking -= bond_fits[target.around[m, 1], arms[arm, 1]] != 0
-        fits = lacking <= 0
-        arm += 1
-    target.stars[a, star] = _FITS if fits else _FITS_NOT
-
-
-@_inner
-def _add_set(
-    n: int, target: _Target, n_matches: int, least: int
-) -> int:  # pragma: no cover (compiled)
+@_within
+def _add_set(target: _Target, n_matches: int, least: int) -> int:  # pragma: no cover (compiled)
     """Keep the atoms of a match; return 1 if they are those of no earlier one, else 0."""
-    if least == 1:
-        return 1
-    for row in range(n_matches):
-        n_same = 0
-        for i in range(n):
-            n_same += target.sets[row, target.found[i, 0]]
-        if n_same == n:
+    sets = target.sets
+    for row in range(1, n_matches + 1 if least > 1 else 1):
+        is_same = True
+        for w in range(sets.shape[1]):
+            is_same &= sets[row, w] == sets[_USED, w]
+        if is_same:
             return 0
-    for a in range(target.sets.shape[1]):
-        target.sets[n_matches, a] = 0
-    for i in range(n):
-        target.sets[n_matches, target.found[i, 0]] = 1
+    for w in range(sets.shape[1]):
+        sets[n_matches + 1, w] = sets[_USED, w]
     return 1
+
+
+@_within
+def _search_all(
+    atoms: NDArray[np.int32],
+    bonds: NDArray[np.int32],
+    answers: Answers,
+    searches: Searches,
+    target: _Target,
+    found: NDArray[np.uint8],
+) -> None:  # pragma: no cover (compiled)
+    """Search a molecule for all patterns."""
+    _fill_neighbours(bonds, target.starts, target.around)
+    _fill_sets(atoms, answers, target)
+    _count_all(atoms, answers, target)
+    n_questions = answers.atom_fits.shape[1]
+    # In the order in which they ask for each other. Where one is not settled, no pattern is.
+    is_settled = True
+    for row in range(len(searches.composed) - 1):
+        unit = ZERO + searches.composed[row, ENVIRONMENT]
+        if unit < 0:
+            _fill_true(row, n_questions + row, searches, target)
+        elif _is_possible(unit, searches, target.counts):
+            outcome = _search(unit, n_questions + row, searches, target)
+            is_settled &= outcome != UNSETTLED
+    for unit in range(searches.n_patterns):
+        size = searches.units[unit, N_ATOMS]
+        if not _is_possible(unit, searches, target.counts):
+            found[unit] = 0
+        elif size == 0:
+            found[unit] = 1
+        elif size < 0 or not is_settled:
+            found[unit] = UNSETTLED
+        else:
+            found[unit] = _search(unit, _NONE, searches, target)
+
+
+@compiled_with(_nrt=False)
+def _search_each(
+    first_atoms: NDArray[np.int64],
+    first_bonds: NDArray[np.int64],
+    atoms: NDArray[np.int32],
+    bonds: NDArray[np.int32],
+    answers: Answers,
+    searches: Searches,
+    target: _Target,
+    found: NDArray[np.uint8],
+) -> None:  # pragma: no cover (compiled)
+    """Search molecules, one after the other, for all patterns."""
+    for m in range(len(found)):
+        n = first_atoms[m + 1] - first_atoms[m]
+        for k in range(n + 1):
+            target.starts[k] = 0
+        for k in range(len(target.counts)):
+            target.counts[k] = 0
+        for k in range(len(target.has_star)):
+            target.has_star[k] = 0
+        _search_all(
+            atoms[first_atoms[m] : first_atoms[m + 1]],
+            bonds[first_bonds[m] : first_bonds[m + 1]],
+            answers,
+            searches,
+            _Target(
+                target.starts[: n + 1],
+                target.around,
+                target.path,
+                target.counts,
+                target.found,
+                target.is_used[:n],
+                target.fits,
+                target.beside,
+                target.near,
+                target.stars,
+                target.has_star,
+                target.waiting,
+                target.sets,
+            ),
+            found[m],
+        )

@@ -1,14 +1,16 @@
-"""What fingerprints ask of a molecule's atoms, bonds and rings, taken from RDKit once.
+"""What fingerprints ask of molecules' atoms, bonds and rings, taken from RDKit once.
 
 Atoms of the same *kind* have the same element, charge, neighbours and rings. Molecules have a few
-hundred kinds of atoms in all, so that what a kind is good for is found out once.
+hundred kinds of atoms in all, so that what a kind is good for is found out once. Where there are
+many molecules, compiled code reads them from RDKit's binary form
+(`specvae.molecules.topology_reader`), and RDKit is asked about new kinds only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,15 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import GetConnectivityInvariants
 
-from specvae.molecules.records import AROMATIC, Records, records_of
+from specvae.molecules.kept_code import is_kept
+
+# To compile the reader takes some two seconds, once for all; it saves a fifth of a millisecond a
+# molecule.
+_FEW_MOLECULES = 10_000
+_FEW_IF_KEPT = 150
+_WORD = 0xFFFFFFFF
+_SINGLE = int(Chem.BondType.SINGLE)
+_HYDROGEN, _CARBON, _NITROGEN = 1, 6, 7
 
 
 class AtomKind(NamedTuple):
@@ -41,34 +51,12 @@ class BondKind(NamedTuple):
     is_in_ring: bool
 
 
-_AtomKey = tuple[bytes, int, int, int]
-_BondKey = tuple[int, int, bool]
-_Found = tuple[NDArray[np.int32], NDArray[np.int32], list[_AtomKey]]
-_WORD = 0xFFFFFFFF
-
-
 @dataclass
 class _Kinds:
-    """All kinds that were met in this process.
-
-    Attributes
-    ----------
-    atoms, bonds
-        Kinds in the order in which they were met.
-    by_record
-        The kind of atoms by their bytes (`specvae.molecules.records`), how many atoms they are
-        bound to, how many rings they are in, and the size of the smallest of these.
-    by_type
-        The kind of bonds by their type and flags there, and whether they are in a ring.
-    invariants
-        RDKit's number for atoms as in `by_record`.
-    """
+    """All kinds that were met in this process, in that order."""
 
     atoms: dict[AtomKind, int] = field(default_factory=dict)
     bonds: dict[BondKind, int] = field(default_factory=dict)
-    by_record: dict[_AtomKey, int] = field(default_factory=dict)
-    by_type: dict[_BondKey, int] = field(default_factory=dict)
-    invariants: dict[_AtomKey, int] = field(default_factory=dict)
 
     def atom(self, kind: AtomKind) -> int:
         return self.atoms.setdefault(kind, len(self.atoms))
@@ -82,172 +70,245 @@ def _kinds() -> _Kinds:
     return _Kinds()
 
 
-class Topology:
-    """Atoms, bonds and rings of a molecule, taken from RDKit when first asked for.
+class Taken(NamedTuple):
+    """What is taken of some molecules, one behind the other; atoms count anew in each.
 
     Parameters
     ----------
-    mol
-        RDKit's molecule, sanitised, or its binary form. It must not be changed later.
+    counts
+        Atoms, bonds, rings and components of each, int64 (n_molecules, 4).
+    is_read
+        Whether it was read from the binary form, and has `invariants`; (n_molecules,).
+    atoms
+        Numbers of the atoms' kinds, int32 (n_atoms,).
+    invariants
+        RDKit's numbers of atoms that Morgan environments begin with, int64 (n_atoms,).
+    bonds
+        Both atoms of each bond, the lower one first, and its kind, int32 (n_bonds, 3).
+    ring_sizes
+        Of the symmetrised smallest set of rings, int64 (n_rings,).
+    members
+        The atoms of each ring in their order around it, and for each the kind of its bond to the
+        one before, which is the last one for the first; int32 (n_members, 2).
     """
 
-    def __init__(self, mol: Chem.Mol | bytes) -> None:
-        self._given = mol
+    counts: NDArray[np.int64]
+    is_read: NDArray[np.bool_]
+    atoms: NDArray[np.int32]
+    invariants: NDArray[np.int64]
+    bonds: NDArray[np.int32]
+    ring_sizes: NDArray[np.int64]
+    members: NDArray[np.int32]
+
+
+class Topologies:
+    """Atoms, bonds and rings of some molecules, taken from RDKit when first asked for.
+
+    Parameters
+    ----------
+    molecules
+        RDKit's molecules, sanitised, or their binary forms. They must not be changed later.
+    """
+
+    def __init__(self, molecules: Sequence[Chem.Mol | bytes]) -> None:
+        self._given = list(molecules)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def mol(self, row: int) -> Chem.Mol:
+        """Return one of RDKit's molecules, which is made only when it is asked for."""
+        given = self._given[row]
+        if isinstance(given, bytes):
+            given = self._given[row] = Chem.Mol(given)  # type: ignore[arg-type]
+        return given
 
     @cached_property
-    def mol(self) -> Chem.Mol:
-        """RDKit's molecule, which is made only when it is asked for."""
-        given = self._given
-        return Chem.Mol(given) if isinstance(given, bytes) else given  # type: ignore[arg-type]
+    def taken(self) -> Taken:
+        """What there is of all of them."""
+        if not _is_worth_reading(len(self)):
+            pieces = [_asked(self.mol(row)) for row in range(len(self))]
+        else:
+            pieces = list(self._read())
+        if len(pieces) == 1:
+            return pieces[0]
+        return Taken(*map(np.concatenate, zip(*pieces, strict=True)))
+
+    def _read(self) -> Iterator[Taken]:
+        # Here, since a process that takes few molecules needs no compiled code.
+        from specvae.molecules.topology_reader import read
+
+        binaries = [each if isinstance(each, bytes) else each.ToBinary() for each in self._given]
+        done = 0
+        while done < len(self):
+            found = read(binaries[done:], partial(self._learn_atom, done), self._learn_bond)
+            if len(found.counts):
+                yield found
+            done += len(found.counts)
+            if done < len(self):
+                yield _asked(self.mol(done))
+                done += 1
+
+    def _learn_atom(
+        self, first: int, row: int, atom: int, n_rings: int, smallest: int
+    ) -> tuple[int, int]:
+        """Return the kind of an atom that was not met yet, and its invariant."""
+        mol = self.mol(first + row)
+        kind = _kinds().atom(_kind_of(mol.GetAtomWithIdx(atom), n_rings, smallest))
+        return kind, GetConnectivityInvariants(mol)[atom] & _WORD
+
+    def _learn_bond(self, bond_type: int, is_aromatic: bool, is_in_ring: bool) -> int:
+        return _kinds().bond(BondKind(bond_type, is_aromatic, is_in_ring))
 
     @cached_property
-    def _records(self) -> Records | None:
-        """The atoms and bonds in bytes, None where RDKit must be asked for them."""
-        given = self._given
-        found = records_of(given if isinstance(given, bytes) else given.ToBinary())
-        # A drawn hydrogen counts as one of its neighbour's, whose bytes do not know of it.
-        return None if found is None or 1 in [atom[0] for atom in found.atoms] else found
+    def first_atoms(self) -> NDArray[np.int64]:
+        """Where the atoms of each molecule begin, and where the last ones end, int64 (n + 1,)."""
+        return _starts(self.taken.counts[:, 0])
 
     @cached_property
-    def rings(self) -> Sequence[Sequence[int]]:
-        """The atoms of each ring of the symmetrised smallest set, in their order around it."""
-        if self._records is not None:
-            return self._records.rings
-        found: Sequence[Sequence[int]] = self.mol.GetRingInfo().AtomRings()
-        return found
-
-    @property
-    def atoms(self) -> NDArray[np.int32]:
-        """Numbers of the atoms' kinds, int32 (n_atoms,)."""
-        return self._kinds[0]
-
-    @property
-    def bonds(self) -> NDArray[np.int32]:
-        """Both atoms of each bond, the lower one first, and its kind, int32 (n_bonds, 3)."""
-        return self._kinds[1]
+    def first_bonds(self) -> NDArray[np.int64]:
+        """Where the bonds of each molecule begin, and where the last ones end, int64 (n + 1,)."""
+        return _starts(self.taken.counts[:, 1])
 
     @cached_property
-    def n_components(self) -> int:
-        """How many molecules it is of."""
-        if self._records is None:
-            return len(Chem.GetMolFrags(self.mol))
-        atoms, bonds, rings = self._records
-        # There are at least as many rings as bonds beyond a tree's for each component.
-        if len(rings) - len(bonds) + len(atoms) == 1:
-            return 1
-        part_of = list(range(len(atoms)))
-        for one, other, _, _ in bonds:
-            first, second = part_of[one], part_of[other]
-            if first != second:
-                part_of = [first if part == second else part for part in part_of]
-        return len(set(part_of))
+    def atom_owners(self) -> NDArray[np.intp]:
+        """The molecule of each atom, (n_atoms,)."""
+        return np.repeat(np.arange(len(self)), self.taken.counts[:, 0])
 
     @cached_property
-    def invariants(self) -> NDArray[np.int64] | None:
-        """RDKit's numbers of the atoms that Morgan environments begin with, int64 (n_atoms,).
-
-        None where RDKit must be asked for all of them.
-        """
-        known, keys = _kinds().invariants, self._kinds[2]
-        if any(key not in known for key in keys):
-            for key, number in zip(keys, GetConnectivityInvariants(self.mol), strict=True):
-                known[key] = number & _WORD
-        return np.array([known[key] for key in keys], np.int64) if self._records else None
+    def rings(self) -> Rings:
+        """The rings of all of them."""
+        taken = self.taken
+        owner = np.repeat(np.arange(len(self)), taken.counts[:, 2])
+        begins = np.repeat(self.first_atoms[owner], taken.ring_sizes)
+        numbers = atom_kinds()[taken.atoms[begins + taken.members[:, 0]], 0]
+        types, is_aromatic, _ = bond_kinds()[taken.members[:, 1]].T
+        said = (
+            is_aromatic == 0,
+            types != _SINGLE,
+            numbers != _CARBON,
+            numbers == _NITROGEN,
+            (numbers != _CARBON) & (numbers != _HYDROGEN),
+        )
+        starts = _starts(taken.ring_sizes)[:-1]
+        a, s, c, n, o = (np.logical_or.reduceat(each, starts) for each in said)
+        return Rings(owner, taken.ring_sizes, ~a, ~s, ~c, n, o)
 
     @cached_property
     def typed_bonds(self) -> NDArray[np.int32]:
         """Both atoms of each bond and its type as RDKit numbers it, int32 (n_bonds, 3)."""
-        types = np.array([kind.type for kind in _kinds().bonds], np.int32)
-        typed = self.bonds.copy()
-        typed[:, 2] = types[typed[:, 2]]
+        typed = self.taken.bonds.copy()
+        typed[:, 2] = bond_kinds()[typed[:, 2], 0]
         return typed
 
-    @cached_property
-    def _kinds(self) -> _Found:
-        n_atoms = self.mol.GetNumAtoms() if self._records is None else len(self._records.atoms)
-        around = [[0, 0] for _ in range(n_atoms)]
-        pairs = set[tuple[int, int]]()
-        for ring in self.rings:
-            size, previous = len(ring), ring[-1]
-            for atom in ring:
-                in_rings = around[atom]
-                in_rings[0] += 1
-                if not in_rings[1] or size < in_rings[1]:
-                    in_rings[1] = size
-                pairs.add((previous, atom) if previous < atom else (atom, previous))
-                previous = atom
-        if self._records is None:
-            return _asked(self.mol, around)
-        return _read(self._records, self, around, pairs)
+    def atom_at(self, place: int) -> Chem.Atom:
+        """Return the atom at a place among all atoms."""
+        row = int(self.atom_owners[place])
+        return self.mol(row).GetAtomWithIdx(place - int(self.first_atoms[row]))
 
-    @cached_property
-    def atom_kinds(self) -> list[AtomKind]:
-        """The kind of each atom."""
-        numbers = self.atoms.tolist()
-        known = list(_kinds().atoms)
-        return [known[number] for number in numbers]
-
-    @cached_property
-    def ring_bond_kinds(self) -> list[list[BondKind]]:
-        """The kinds of the bonds of each ring."""
-        bonds = self.bonds.tolist()
-        known = list(_kinds().bonds)
-        kinds = {(i, j): known[number] for i, j, number in bonds}
-        return [
-            [kinds[min(i, j), max(i, j)] for i, j in zip(ring, [*ring[1:], ring[0]], strict=True)]
-            for ring in self.rings
-        ]
+    def bond_at(self, place: int) -> Chem.Bond:
+        """Return the bond at a place among all bonds."""
+        row = int(np.searchsorted(self.first_bonds, place, "right")) - 1
+        return self.mol(row).GetBondBetweenAtoms(*self.taken.bonds[place, :2].tolist())
 
 
-def _read(
-    records: Records,
-    topology: Topology,
-    around: Sequence[Sequence[int]],
-    ring_pairs: set[tuple[int, int]],
-) -> _Found:
-    """Return atoms and bonds of a molecule by their records; RDKit is asked for new ones only.
+@dataclass(frozen=True)
+class Rings:
+    """The rings of some molecules: what counts of them ask for, each (n_rings,).
 
-    Takes for each atom how many rings it is in and the size of the smallest, and the bonds in
-    rings.
+    Attributes
+    ----------
+    owner
+        The molecule that it is of.
+    size
+        Number of atoms.
+    is_aromatic, is_saturated
+        Whether all of its bonds are aromatic, or single.
+    has_carbon_only, has_nitrogen, has_other
+        Whether its atoms are all carbon; whether one is nitrogen; one neither carbon nor hydrogen.
     """
-    kinds = _kinds()
-    degrees = [0] * len(records.atoms)
-    bonds = np.empty((len(records.bonds), 3), np.int32)
-    rows: list[tuple[int, int, int]] = []
-    for one, other, bond_type, flags in records.bonds:
-        degrees[one] += 1
-        degrees[other] += 1
-        pair = (one, other) if one < other else (other, one)
-        key = bond_type, flags & AROMATIC, pair in ring_pairs
-        if key not in kinds.by_type:
-            kinds.by_type[key] = kinds.bond(BondKind(key[0], key[1] != 0, key[2]))
-        rows.append((*pair, kinds.by_type[key]))
-    if rows:
-        bonds[:] = rows
-    atoms: list[int] = []
-    keys: list[_AtomKey] = []
-    for i, (record, degree, (n_rings, smallest)) in enumerate(
-        zip(records.atoms, degrees, around, strict=True)
-    ):
-        kept = record, degree, n_rings, smallest
-        if kept not in kinds.by_record:
-            atom = topology.mol.GetAtomWithIdx(i)
-            kinds.by_record[kept] = kinds.atom(_kind_of(atom, n_rings, smallest))
-        atoms.append(kinds.by_record[kept])
-        keys.append(kept)
-    return np.array(atoms, np.int32), bonds, keys
+
+    owner: NDArray[np.intp]
+    size: NDArray[np.int64]
+    is_aromatic: NDArray[np.bool_]
+    is_saturated: NDArray[np.bool_]
+    has_carbon_only: NDArray[np.bool_]
+    has_nitrogen: NDArray[np.bool_]
+    has_other: NDArray[np.bool_]
 
 
-def _asked(mol: Chem.Mol, around: Sequence[Sequence[int]]) -> _Found:
-    """Return atoms and bonds of any molecule, asking RDKit for each."""
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def atom_kinds() -> NDArray[np.int64]:
+    """Return what atoms of each kind have in common, as `AtomKind`, int64 (n_kinds, 9)."""
+    return _atom_table(len(_kinds().atoms))
+
+
+def bond_kinds() -> NDArray[np.int64]:
+    """Return what bonds of each kind have in common, as `BondKind`, int64 (n_kinds, 3)."""
+    return _bond_table(len(_kinds().bonds))
+
+
+@lru_cache(maxsize=1)
+def _atom_table(_: int) -> NDArray[np.int64]:
+    return np.array(list(_kinds().atoms), np.int64).reshape(-1, len(AtomKind._fields))
+
+
+@lru_cache(maxsize=1)
+def _bond_table(_: int) -> NDArray[np.int64]:
+    return np.array(list(_kinds().bonds), np.int64).reshape(-1, len(BondKind._fields))
+
+
+_n_taken = 0
+
+
+def _is_worth_reading(n: int) -> bool:
+    """Return whether molecules are read in compiled code, given how many there are more."""
+    global _n_taken
+    _n_taken += n
+    return _n_taken > _FEW_MOLECULES or (_n_taken > _FEW_IF_KEPT and _is_kept())
+
+
+@cache
+def _is_kept() -> bool:
+    """Return whether the reader was compiled before."""
+    return is_kept("molecules/topology_reader._read_all")
+
+
+def _asked(mol: Chem.Mol) -> Taken:
+    """Return what there is of any molecule, asking RDKit for each atom and bond."""
     kinds = _kinds()
-    atoms = [kinds.atom(_kind_of(mol.GetAtomWithIdx(i), *rings)) for i, rings in enumerate(around)]
-    bonds = np.empty((mol.GetNumBonds(), 3), np.int32)
-    for row, bond in zip(bonds, mol.GetBonds(), strict=True):
+    rings = mol.GetRingInfo()
+    atoms = [
+        kinds.atom(
+            _kind_of(atom, rings.NumAtomRings(atom.GetIdx()), rings.MinAtomRingSize(atom.GetIdx()))
+        )
+        for atom in mol.GetAtoms()
+    ]
+    bonds: dict[tuple[int, int], int] = {}
+    for bond in mol.GetBonds():
         i, j = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
         kind = BondKind(int(bond.GetBondType()), bond.GetIsAromatic(), bond.IsInRing())
-        row[:] = i, j, kinds.bond(kind)
-    return np.array(atoms, np.int32), bonds, []
+        bonds[i, j] = kinds.bond(kind)
+    members = [
+        (atom, bonds[min(atom, ring[place - 1]), max(atom, ring[place - 1])])
+        for ring in rings.AtomRings()
+        for place, atom in enumerate(ring)
+    ]
+    n_components = len(Chem.GetMolFrags(mol))
+    return Taken(
+        np.array([[len(atoms), len(bonds), rings.NumRings(), n_components]]),
+        np.zeros(1, np.bool_),
+        np.array(atoms, np.int32),
+        np.zeros(len(atoms), np.int64),
+        np.array([(*pair, kind) for pair, kind in bonds.items()], np.int32).reshape(-1, 3),
+        np.array([len(ring) for ring in rings.AtomRings()], np.int64),
+        np.array(members, np.int32).reshape(-1, 2),
+    )
 
 
 def _kind_of(atom: Chem.Atom, n_rings: int, smallest_ring: int) -> AtomKind:

@@ -8,12 +8,12 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
 from shared_data import shared
 
-from specvae.molecules import blocks, kept_code, substructure
+from specvae.molecules import blocks, kept_code, substructure, topology
 from specvae.molecules.blocks import MorganBlock
 from specvae.molecules.fingerprint import compute_all, get_layout
 from specvae.molecules.morgan import environments
 from specvae.molecules.text_tables import open_text
-from specvae.molecules.topology import Topology
+from specvae.molecules.topology import Topologies
 
 MOLECULES = [
     "C",
@@ -31,24 +31,31 @@ MOLECULES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read molecules from their binary form from the first one on."""
+    monkeypatch.setattr(topology, "_is_worth_reading", lambda _: True)
+
+
 @pytest.mark.parametrize("radius", [0, 1, 2, 4])
-@pytest.mark.parametrize("smiles", MOLECULES)
-def test_bits_are_those_of_rdkit(smiles: str, radius: int) -> None:
-    mol = Chem.MolFromSmiles(smiles)
-    taken = Topology(mol.ToBinary())
+def test_bits_are_those_of_rdkit(radius: int) -> None:
+    mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
+    molecules = Topologies([mol.ToBinary() for mol in mols])
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=1024)
-    if taken.invariants is None:
-        assert "[2H]" in smiles
-        return
-    found = environments(taken.invariants, taken.typed_bonds, radius, 1024)
-    assert np.flatnonzero(found).tolist() == list(generator.GetFingerprint(mol).GetOnBits())
+    found = environments(molecules, radius, 1024)
+    for smiles, mol, is_read, bits in zip(
+        MOLECULES, mols, molecules.taken.is_read, found, strict=True
+    ):
+        assert is_read == ("[2H]" not in smiles)
+        if is_read:
+            assert np.flatnonzero(bits).tolist() == list(generator.GetFingerprint(mol).GetOnBits())
 
 
 def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "_FEW_MOLECULES", 2)
     monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: False)
     block = MorganBlock()
-    taken = Topology(Chem.MolFromSmiles(MOLECULES[-1]))
+    taken = Topologies([Chem.MolFromSmiles(MOLECULES[-1])])
     expected = block.compute(taken)
     for _ in range(2):
         block.compute(taken)
@@ -57,10 +64,9 @@ def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_used_for_fewer_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = Topology(Chem.MolFromSmiles("CCO"))
-    assert taken.invariants is not None
-    environments(taken.invariants, taken.typed_bonds, 2, 4096)
-    assert kept_code.is_kept("molecules/morgan._set_environments")
+    taken = Topologies([Chem.MolFromSmiles("CCO")])
+    environments(taken, 2, 4096)
+    assert kept_code.is_kept("molecules/morgan._set_all")
     monkeypatch.setattr(blocks, "_FEW_IF_KEPT", 0)
     monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: True)
     block = MorganBlock()
@@ -73,9 +79,9 @@ def test_it_is_left_where_rdkit_says_otherwise(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(blocks, "_FEW_MOLECULES", 1)
     monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: False)
     block = MorganBlock()
-    taken = Topology(Chem.MolFromSmiles("CCO"))
+    taken = Topologies([Chem.MolFromSmiles("CCO")])
     expected = block.compute(taken)
-    monkeypatch.setattr("specvae.molecules.morgan._set_environments", lambda *_: None)
+    monkeypatch.setattr("specvae.molecules.morgan._set_all", lambda *_: None)
     for _ in range(2):
         np.testing.assert_array_equal(block.compute(taken), expected)
 

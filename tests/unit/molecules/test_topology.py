@@ -3,7 +3,8 @@ import pytest
 from rdkit import Chem
 
 from specvae.molecules import topology as topology_module
-from specvae.molecules.topology import AtomKind, Topology
+from specvae.molecules import topology_reader
+from specvae.molecules.topology import AtomKind, BondKind, Topologies, atom_kinds, bond_kinds
 
 MOLECULES = [
     "C",
@@ -32,17 +33,19 @@ MOLECULES = [
 ]
 
 
-@pytest.mark.parametrize("is_read", [True, False])
-@pytest.mark.parametrize("smiles", MOLECULES)
-def test_kinds_are_what_rdkit_says_of_each_atom_and_bond(
-    smiles: str, is_read: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not is_read:  # as with another version of RDKit
-        monkeypatch.setattr(topology_module, "records_of", lambda _: None)
-    mol = Chem.MolFromSmiles(smiles)
-    topology = Topology(mol)
-    rings = mol.GetRingInfo()
-    assert topology.atom_kinds == [
+@pytest.fixture(params=[True, False], autouse=True)
+def is_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Read molecules from their binary form, or ask RDKit for each atom, as for few molecules."""
+    monkeypatch.setattr(topology_module, "_is_worth_reading", lambda _: request.param)
+    return bool(request.param)
+
+
+def test_kinds_are_what_rdkit_says_of_each_atom_and_bond() -> None:
+    mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
+    molecules = Topologies([mol if i % 2 else mol.ToBinary() for i, mol in enumerate(mols)])
+    taken = molecules.taken
+    found = [AtomKind(*kind) for kind in atom_kinds()[taken.atoms].tolist()]
+    assert found == [
         AtomKind(
             atom.GetAtomicNum(),
             atom.GetIsAromatic(),
@@ -51,37 +54,83 @@ def test_kinds_are_what_rdkit_says_of_each_atom_and_bond(
             atom.GetTotalDegree(),
             atom.GetFormalCharge(),
             atom.GetTotalValence(),
-            rings.NumAtomRings(atom.GetIdx()),
-            rings.MinAtomRingSize(atom.GetIdx()),
+            mol.GetRingInfo().NumAtomRings(atom.GetIdx()),
+            mol.GetRingInfo().MinAtomRingSize(atom.GetIdx()),
         )
+        for mol in mols
         for atom in mol.GetAtoms()
     ]
-    numbers = {(i, j): kind for i, j, kind in topology.bonds.tolist()}
-    by_number: dict[int, tuple[int, bool, bool]] = {}
-    for bond in mol.GetBonds():
-        i, j = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
-        kind = int(bond.GetBondType()), bond.GetIsAromatic(), bond.IsInRing()
-        assert by_number.setdefault(numbers.pop((i, j)), kind) == kind
-    assert not numbers
-    assert len(set(by_number.values())) == len(by_number)
-    for ring, kinds in zip(topology.rings, topology.ring_bond_kinds, strict=True):
-        assert len(ring) == len(kinds)
-        assert all(kind.is_in_ring for kind in kinds)
+    place = 0
+    for mol, counts in zip(mols, taken.counts.tolist(), strict=True):
+        rings = mol.GetRingInfo()
+        parts = len(Chem.GetMolFrags(mol))
+        assert counts == [mol.GetNumAtoms(), mol.GetNumBonds(), rings.NumRings(), parts]
+        for bond in mol.GetBonds():
+            *ends, kind = taken.bonds[place].tolist()
+            assert ends == sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
+            wanted = BondKind(int(bond.GetBondType()), bond.GetIsAromatic(), bond.IsInRing())
+            assert BondKind(*bond_kinds()[kind].tolist()) == wanted
+            assert molecules.bond_at(place).GetIdx() == bond.GetIdx()
+            place += 1
+    assert [molecules.atom_at(i).GetAtomicNum() for i in range(len(found))] == [
+        kind.number for kind in found
+    ]
 
 
-def test_one_atom_has_no_bonds() -> None:
-    topology = Topology(Chem.MolFromSmiles("C"))
-    assert topology.bonds.shape == (0, 3)
-    assert topology.atoms.dtype == topology.bonds.dtype == np.int32
+def test_rings_are_those_of_rdkit() -> None:
+    mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
+    rings = Topologies(mols).rings
+    expected = []
+    for owner, mol in enumerate(mols):
+        for atoms, bonds in zip(
+            mol.GetRingInfo().AtomRings(), mol.GetRingInfo().BondRings(), strict=True
+        ):
+            around = [mol.GetBondWithIdx(bond) for bond in bonds]
+            numbers = {mol.GetAtomWithIdx(atom).GetAtomicNum() for atom in atoms}
+            expected.append(
+                (
+                    owner,
+                    len(atoms),
+                    all(bond.GetIsAromatic() for bond in around),
+                    all(bond.GetBondType() == Chem.BondType.SINGLE for bond in around),
+                    numbers == {6},
+                    7 in numbers,
+                    bool(numbers - {1, 6}),
+                )
+            )
+    found = zip(
+        rings.owner.tolist(),
+        rings.size.tolist(),
+        rings.is_aromatic.tolist(),
+        rings.is_saturated.tolist(),
+        rings.has_carbon_only.tolist(),
+        rings.has_nitrogen.tolist(),
+        rings.has_other.tolist(),
+        strict=True,
+    )
+    assert list(found) == expected
 
 
-@pytest.mark.parametrize("is_read", [True, False])
-@pytest.mark.parametrize("smiles", MOLECULES)
-def test_components_are_counted(
-    smiles: str, is_read: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not is_read:
-        monkeypatch.setattr(topology_module, "records_of", lambda _: None)
-    mol = Chem.MolFromSmiles(smiles)
-    assert Topology(mol).n_components == len(Chem.GetMolFrags(mol))
-    assert Topology(mol.ToBinary()).n_components == Topology(mol).n_components
+def test_molecules_without_bonds_or_rings() -> None:
+    molecules = Topologies([Chem.MolFromSmiles("C"), Chem.MolFromSmiles("CC")])
+    assert molecules.taken.bonds.tolist()[0][:2] == [0, 1]
+    assert molecules.taken.atoms.dtype == molecules.taken.bonds.dtype == np.int32
+    assert len(molecules.rings.size) == 0
+    assert Topologies([Chem.MolFromSmiles("C")]).taken.bonds.shape == (0, 3)
+
+
+def test_what_rdkit_must_be_asked_stands_among_the_others(is_read: bool) -> None:
+    mols = [Chem.MolFromSmiles(smiles) for smiles in ("CCO", "C" * 300, "[H][H]", "c1ccccc1")]
+    taken = Topologies(mols).taken
+    assert taken.counts[:, 0].tolist() == [3, 300, 2, 6]
+    assert taken.is_read.tolist() == [is_read, False, False, is_read]
+
+
+def test_more_kinds_than_there_is_room_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = topology_reader._Known()
+    known._resize(4)
+    monkeypatch.setattr(topology_reader, "_known", lambda: known)
+    mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
+    expected = Topologies(mols).taken
+    for found, wanted in zip(Topologies(mols).taken, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
