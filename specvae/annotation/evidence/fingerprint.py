@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -14,15 +15,22 @@ from specvae.vae.distributions import Bernoulli
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
 
-_BATCH = 512
+_BATCH = 64
 
 
-def _batches(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return at most 512 rows at a time, as many each time as the others or one more.
+def _by_batches(
+    n: int, width: int, compute: Callable[[torch.Tensor], torch.Tensor]
+) -> NDArray[np.float32]:
+    """Return what is computed of `n` rows, (n, width), given the numbers of always as many.
 
-    The last digits of what is computed for a few rows differ from those for many.
+    How a product's sums are added up depends on how many rows it has, so that the last ones are
+    filled up: what is computed of a row is then the same, whatever other rows there are.
     """
-    return torch.tensor_split(rows, -(-len(rows) // _BATCH)) if len(rows) else ()
+    found = np.empty((n, width), np.float32)
+    for start in range(0, n, _BATCH):
+        rows = torch.arange(start, start + _BATCH).clamp(max=n - 1)
+        found[start : start + _BATCH] = compute(rows).float().cpu().numpy()[: n - start]
+    return found
 
 
 @torch.inference_mode()
@@ -31,11 +39,11 @@ def spectrum_means(
 ) -> NDArray[np.float32]:
     """Return the mean of q(z | spectrum), float32 (n_spectra, n_latent)."""
     model.eval()
-    means = [
-        model.posterior({SPECTRUM: spectra.rows(index).to(device)}).mean.float().cpu().numpy()
-        for index in _batches(torch.arange(len(spectra)))
-    ]
-    return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
+
+    def means(rows: torch.Tensor) -> torch.Tensor:
+        return model.posterior({SPECTRUM: spectra.rows(rows).to(device)}).mean
+
+    return _by_batches(len(spectra), model.config.n_latent, means)
 
 
 @torch.inference_mode()
@@ -44,11 +52,12 @@ def fingerprint_means(
 ) -> NDArray[np.float32]:
     """Return the mean of q(z | fingerprint), float32 (n, n_latent); `bits` (n, n_bits) of 0, 1."""
     model.eval()
-    means = [
-        model.posterior({FINGERPRINT: batch.to(device).float()}).mean.float().cpu().numpy()
-        for batch in _batches(torch.from_numpy(bits))
-    ]
-    return np.concatenate(means) if means else np.empty((0, model.config.n_latent), np.float32)
+    given = torch.from_numpy(bits)
+
+    def means(rows: torch.Tensor) -> torch.Tensor:
+        return model.posterior({FINGERPRINT: given[rows].to(device).float()}).mean
+
+    return _by_batches(len(bits), model.config.n_latent, means)
 
 
 @torch.inference_mode()
@@ -59,16 +68,13 @@ def bit_logits(
 
     The fingerprint is decoded from the mean of q(z | spectrum): p(bit | E[z]).
     """
-    means = spectrum_means(model, spectra, device)
-    logits = [
-        cast("Bernoulli", model.likelihood(batch.to(device), FINGERPRINT))
-        .logits.double()
-        .cpu()
-        .numpy()
-        for batch in _batches(torch.from_numpy(means))
-    ]
+    means = torch.from_numpy(spectrum_means(model, spectra, device))
+
+    def logits(rows: torch.Tensor) -> torch.Tensor:
+        return cast("Bernoulli", model.likelihood(means[rows].to(device), FINGERPRINT)).logits
+
     n_bits = model.modality(FINGERPRINT).n_features
-    return np.concatenate(logits) if logits else np.empty((0, n_bits))
+    return _by_batches(len(means), n_bits, logits).astype(np.float64)
 
 
 def log_likelihoods(packed: NDArray[np.uint8], logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,6 @@ from specvae.spectra.spectrum import Spectrum
 _MOST_QUERIES = 1024  # that are ranked together: what they share is broken into fragments once
 _MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
 _FIRST_SHARE = 1 / 16  # of these, where little is to be lost: how long they take is not known yet
-_FEWEST_ROWS = 64
 
 
 class _ListedQuery(NamedTuple):
@@ -277,15 +276,13 @@ def _ranked(
 def _predictions(annotator: Annotator, listed: Sequence[_ListedQuery]) -> list[NDArray[np.float64]]:
     """Return what the model predicts of each query, (n_ions, n_bits), a row for each ion species.
 
-    The last digits do not depend on how many queries there are.
+    They do not depend on what other queries there are.
     """
     if not listed:
         return []
     each = [_spectra(query, candidates) for query, candidates in listed]
     spectra = list(chain.from_iterable(each))
-    # Products of few rows are computed in other orders than those of many.
-    padding = spectra[:1] * max(0, _FEWEST_ROWS - len(spectra))
-    predictions = annotator.predict([*spectra, *padding])[: len(spectra)]
+    predictions = annotator.predict(spectra)
     return np.split(predictions, np.cumsum([len(of_query) for of_query in each])[:-1])
 
 

@@ -6,8 +6,8 @@ import torch
 
 from specvae.annotation.evidence import bit_sums as scoring
 from specvae.annotation.evidence.fingerprint import (
-    _batches,
     bit_logits,
+    fingerprint_means,
     log_likelihoods,
     spectrum_means,
     standardised,
@@ -86,25 +86,30 @@ def one_peak_each(n: int) -> SparseRows:
     return SparseRows(torch.arange(n + 1), columns.flatten(), torch.ones(n), 45)
 
 
-def test_prediction_does_not_depend_on_the_batch() -> None:
-    model, n, device = tiny_model(16), 700, torch.device("cpu")
+@pytest.mark.parametrize("n_hidden", [16, 257])
+def test_a_prediction_is_the_same_alone_and_among_others(n_hidden: int) -> None:
+    """To the last bit; sums of a product depend on how many rows it has."""
+    model, n, device = tiny_model(n_hidden), 700, torch.device("cpu")
     rows = one_peak_each(n)
     together = bit_logits(model, rows, device)
+    means = spectrum_means(model, rows, device)
+    bits = np.random.default_rng(2).integers(0, 2, size=(n, 12), dtype=np.uint8)
+    of_bits = fingerprint_means(model, bits, device)
     assert together.shape == (n, 12)
-    alone = bit_logits(model, rows.rows(torch.tensor([650])), device)
-    np.testing.assert_allclose(together[650], alone[0], rtol=1e-6)
-    assert spectrum_means(model, rows, device).shape == (n, 6)
-    assert bit_logits(model, rows.rows(torch.tensor([], dtype=torch.long)), device).shape == (0, 12)
+    assert means.shape == of_bits.shape == (n, 6)
+    order = np.random.default_rng(3).permutation(n)
+    for size in (1, 2, 7, 63, 64, 65, 257, 699):
+        chosen = order[:size]
+        some = rows.rows(torch.from_numpy(chosen))
+        assert bit_logits(model, some, device).tobytes() == together[chosen].tobytes()
+        assert spectrum_means(model, some, device).tobytes() == means[chosen].tobytes()
+        found = fingerprint_means(model, bits[chosen], device)
+        assert found.tobytes() == of_bits[chosen].tobytes()
 
 
-@pytest.mark.parametrize(
-    ("n", "sizes"), [(0, []), (1, [1]), (512, [512]), (513, [257, 256]), (1030, [344, 343, 343])]
-)
-def test_a_few_more_spectra_than_a_batch_are_none_of_their_own(n: int, sizes: list[int]) -> None:
-    """A product of few rows is added in another order than one of many."""
-    batches = _batches(torch.arange(n))
-    assert [len(batch) for batch in batches] == sizes
-    assert torch.equal(torch.cat([torch.arange(0), *batches]), torch.arange(n))
+def test_no_spectra_have_no_predictions() -> None:
+    none = one_peak_each(3).rows(torch.tensor([], dtype=torch.long))
+    assert bit_logits(tiny_model(16), none, torch.device("cpu")).shape == (0, 12)
 
 
 def test_standardised_scores_keep_order_and_ties() -> None:
