@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -106,35 +106,20 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     whole = given(text)
     if whole is None:
         return Precursor(None)
-    body = _plain_mz(plain_signs(whole)) if len(whole) <= LONGEST_VALUE else ""
-    charge: str | None = None
-    notes: tuple[str, ...] = ()
-    body, species = _split_species(body)
     if len(whole) > LONGEST_VALUE:
         raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}, wanted one number")
+    body, species = _split_species(_plain_mz(plain_signs(whole)))
+    notes: tuple[str, ...] = ()
     if (match := _WITH_THOUSANDS.match(body)) is not None:
         body = "".join(match.groups()) + body[match.end() :]
         notes = (Note.THOUSANDS.about(whole),)
-    for pattern in (_CHARGES_BEHIND, _COUNT_BEHIND):
-        if (match := pattern.search(body)) is not None:
-            charge = match.groups()[-1]
-            body = body[: match.start(match.lastindex or 0)].rstrip()
-            break
+    body, charge = _split_charge(body)
     first, *others = _BETWEEN_VALUES.split(body.rstrip(";,"))
     numbers = first.split()
     while numbers and not _is_number(numbers[-1]):
         numbers.pop()  # a unit, or another word
-    n_found = len(numbers) + len(others)
-    # "285,02" may be a decimal comma, or two numbers.
-    is_unclear = "," in body and "." not in body and re.search(r"\d,\d", body) is not None
-    # Numbers behind one another are m/z and intensity, as peaks are, unless they are two or three.
-    is_list = n_found > _MOST_PRECURSORS or any(" " in other for other in others)
-    if is_unclear or is_list or len(numbers) > 3 or not first[:1].isdecimal():
-        found = f"{n_found} numbers" if is_list or len(numbers) > 3 else shown(whole)
-        wanted = "wanted one, so the precursor m/z cannot be told" if "numbers" in found else ""
-        detail = f"found {found}{', ' if wanted else ''}{wanted}"
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, detail)
-    value = float(first.split()[0]) if _is_number(first.split()[0]) else float("nan")
+    _require_few(whole, body, numbers, others)
+    value = float(numbers[0]) if numbers and _is_number(numbers[0]) else float("nan")
     if not 0 <= value <= MAX_MZ:
         raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
     if value and (
@@ -144,6 +129,31 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     ):
         notes = (*notes, Note.FIRST_PRECURSOR.about(whole))
     return Precursor(value or None, charge, notes, species)
+
+
+def _split_charge(text: str) -> tuple[str, str | None]:
+    """Return the field of a precursor without the charge behind its numbers, and that charge."""
+    for pattern in (_CHARGES_BEHIND, _COUNT_BEHIND):
+        if (match := pattern.search(text)) is not None:
+            return text[: match.start(match.lastindex or 0)].rstrip(), match.groups()[-1]
+    return text, None
+
+
+def _require_few(whole: str, body: str, numbers: Sequence[str], others: Sequence[str]) -> None:
+    """Reject a field whose numbers do not tell the precursor m/z.
+
+    `numbers` stand behind one another, `others` are divided from them by a mark.
+    """
+    n_found = len(numbers) + len(others)
+    # "285,02" may be a decimal comma, or two numbers.
+    is_unclear = "," in body and "." not in body and re.search(r"\d,\d", body) is not None
+    # Numbers behind one another are m/z and intensity, as peaks are, unless they are two or three.
+    is_list = len(numbers) > 3 or n_found > _MOST_PRECURSORS or any(" " in one for one in others)
+    if is_list:
+        detail = f"found {n_found} numbers, wanted one, so the precursor m/z cannot be told"
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, detail)
+    if is_unclear or not body[:1].isdecimal():
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
 
 
 def _split_species(text: str) -> tuple[str, str | None]:
