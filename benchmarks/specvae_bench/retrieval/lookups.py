@@ -10,14 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import (
-    ANALOGUE_BINS,
-    AnalogueIndex,
-    AnalogueRule,
-    Neighbours,
-    analogue_scores,
-)
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex, Neighbours
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.votes import AnalogueRule, analogue_scores
 from specvae.annotation.library.library import Library
 from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.spectrum import Spectrum

@@ -1,20 +1,19 @@
-"""The library as memory: candidates are scored by their likeness to compounds with like spectra."""
+"""The library as memory: its spectra, and how like a query they are."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.library import Library, SpectrumLabel
+from specvae.annotation.evidence.votes import AnalogueRule
+from specvae.annotation.library.library import SpectrumLabel
 from specvae.errors import InputError
-from specvae.molecules.graph import compiled_with
-from specvae.molecules.lanes import popcount
 from specvae.spectra.adducts import default_adduct, parse_adduct
 from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
@@ -29,41 +28,12 @@ ANALOGUE_BINS = BinLayout(
     max_peaks=200,
     drop_above_precursor=True,
 )
+
 SIGNS = {"positive": 1, "negative": -1}
 """Ion mode -> sign of the ions' charge."""
 
 # Low peaks say as much about a structure as high ones: so the compression is strong.
 INTENSITY_POWER = 0.25
-
-
-@dataclass(frozen=True)
-class AnalogueRule:
-    """How the nearest compounds of a query vote for a candidate.
-
-    Attributes
-    ----------
-    n_nearest
-        Number of compounds that vote.
-    cosine_power, tanimoto_power
-        Exponents of the likeness of the spectra and of the structures.
-    combine
-        Whether a candidate's score is the sum of the votes or the largest of them.
-    """
-
-    n_nearest: int = 30
-    cosine_power: float = 3.0
-    tanimoto_power: float = 2.0
-    combine: Literal["sum", "max"] = "sum"
-
-
-EVIDENCE_RULE = AnalogueRule(cosine_power=1.5, tanimoto_power=4.0)
-"""Of the evidence of analogues, fitted with `ELSEWHERE`: see docs/research.md, section 13."""
-
-OTHER_MODE_RULE = AnalogueRule(cosine_power=3.0, tanimoto_power=4.0)
-"""The same of analogues by their spectra of the other ion mode: docs/research.md, section 21."""
-
-ELSEWHERE = 0.002
-"""Density of compounds that are like no analogue, in votes: see `density_ratios`."""
 
 
 class Neighbours(NamedTuple):
@@ -205,7 +175,6 @@ class AnalogueIndex:
     ) -> None:
         if not len(compound):
             raise InputError("no library spectrum to look for analogues in")
-        self.bins = bins
         # Rows in order of their compounds: the best of a compound is then one `reduceat`.
         order = np.argsort(compound, kind="stable")
         place = np.empty(len(compound), dtype=np.int64)
@@ -213,17 +182,35 @@ class AnalogueIndex:
         row = np.repeat(place, np.diff(spectra.offsets))
         by_column = np.argsort(spectra.columns, kind="stable")
         n_filled = np.bincount(spectra.columns, minlength=spectra.n_columns)
-        self._compound_of_row = compound[order]
-        self._signs = np.zeros(len(compound), np.int8) if signs is None else signs[order]
-        self._labels = None if labels is None else [labels[i] for i in order.tolist()]
-        self._rows = row[by_column].astype(np.int32)
-        self._values = unit_rows(spectra)[by_column]
-        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)])
-        self._number_compounds()
+        self._hold(
+            bins,
+            compound[order],
+            np.zeros(len(compound), np.int8) if signs is None else signs[order],
+            None if labels is None else [labels[i] for i in order.tolist()],
+            row[by_column].astype(np.int32),
+            unit_rows(spectra)[by_column],
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(n_filled)]),
+        )
 
-    def _number_compounds(self) -> None:
-        self._compound, self._first_row = np.unique(self._compound_of_row, return_index=True)
-        self._n_rows = len(self._compound_of_row)
+    def _hold(
+        self,
+        bins: BinLayout,
+        compound_of_row: NDArray[np.int64],
+        signs: NDArray[np.int8],
+        labels: list[SpectrumLabel] | None,
+        rows: NDArray[np.int32],
+        values: NDArray[np.float32],
+        starts: NDArray[np.int64],
+    ) -> None:
+        """Take spectra in the order of their compounds, and their filled bins in that of columns.
+
+        Column c is filled in the spectra ``rows[starts[c]:starts[c + 1]]``, by as many `values`.
+        """
+        self.bins = bins
+        self._compound_of_row, self._signs, self._labels = compound_of_row, signs, labels
+        self._rows, self._values, self._starts = rows, values, starts
+        self._compound, self._first_row = np.unique(compound_of_row, return_index=True)
+        self._n_rows = len(compound_of_row)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the index as arrays by name, to be stored; `bins` is not among them."""
@@ -240,22 +227,31 @@ class AnalogueIndex:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], bins: BinLayout) -> AnalogueIndex:
-        """Return the index that `to_arrays` described."""
-        index = cls.__new__(cls)
-        index.bins = bins
-        index._compound_of_row = arrays["compound"]
+        """Return the index that `to_arrays` described.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are not of equally many spectra.
+        """
+        n_rows = len(arrays["compound"])
         # Libraries stored before ion modes were kept have none.
-        unknown = np.zeros(len(index._compound_of_row), np.int8)
-        index._signs = arrays.get("signs", unknown)
-        if len(index._signs) != len(unknown):
+        signs = arrays.get("signs", np.zeros(n_rows, np.int8))
+        if len(signs) != n_rows:
             raise ValueError("ion modes and spectra of the library differ in number")
-        index._labels = labels_of(arrays["labels"]) if "labels" in arrays else None
-        if index._labels is not None and len(index._labels) != len(unknown):
+        labels = labels_of(arrays["labels"]) if "labels" in arrays else None
+        if labels is not None and len(labels) != n_rows:
             raise ValueError("names and spectra of the library differ in number")
-        index._rows = arrays["rows"]
-        index._values = arrays["values"]
-        index._starts = arrays["starts"]
-        index._number_compounds()
+        index = cls.__new__(cls)
+        index._hold(
+            bins,
+            arrays["compound"],
+            signs,
+            labels,
+            arrays["rows"],
+            arrays["values"],
+            arrays["starts"],
+        )
         return index
 
     @classmethod
@@ -298,14 +294,15 @@ class AnalogueIndex:
         old_labels = self._labels if self._labels is not None else [SpectrumLabel("", "")] * n_old
         joined = [*old_labels, *labels]
         index = type(self).__new__(type(self))
-        index.bins = self.bins
-        index._compound_of_row = everything[order]
-        index._signs = np.concatenate([self._signs, signs])[order]
-        index._labels = [joined[i] for i in order.tolist()]
-        index._rows = np.insert(place[self._rows], at, place[row[by_column]]).astype(np.int32)
-        index._values = np.insert(self._values, at, unit_rows(spectra)[by_column])
-        index._starts = self._starts + np.concatenate([[0], np.cumsum(n_filled)])
-        index._number_compounds()
+        index._hold(
+            self.bins,
+            everything[order],
+            np.concatenate([self._signs, signs])[order],
+            [joined[i] for i in order.tolist()],
+            np.insert(place[self._rows], at, place[row[by_column]]).astype(np.int32),
+            np.insert(self._values, at, unit_rows(spectra)[by_column]),
+            self._starts + np.concatenate([[0], np.cumsum(n_filled)]),
+        )
         return index
 
     def hiding(self, compound: int, ion_mode: str | None = None) -> AnalogueIndex:
@@ -336,29 +333,6 @@ class AnalogueIndex:
             vector = SparseVector(columns[part].astype(np.int32), self._values[entries[part]])
             found.setdefault(compound, []).append(vector)
         return found
-
-    @classmethod
-    def from_library(
-        cls,
-        library: Library,
-        rows: NDArray[np.int64] | None = None,
-        bins: BinLayout = ANALOGUE_BINS,
-    ) -> AnalogueIndex:
-        """Return an index of a library's spectra, or of some of its rows.
-
-        Parameters
-        ----------
-        library
-            Read with `bins`.
-        rows
-            int64 (n,), such as a fold of `Library.split`; None for all. Compounds keep the
-            library's numbers.
-        bins
-            The library's layout.
-        """
-        if rows is None:
-            return cls(library.spectra, library.compound, bins)
-        return cls(library.spectra.select(rows), library.compound[rows], bins)
 
     def __len__(self) -> int:
         return self._n_rows
@@ -527,106 +501,6 @@ class AnalogueIndex:
         # Entry j of the lists of all columns, one after the other, is number j minus those before.
         before = np.cumsum(counts) - counts
         return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
-
-
-def tanimoto(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the share of common bits among all bits set in either, float32 (n_left, n_right).
-
-    Two fingerprints without any bit have a likeness of 0.
-
-    Parameters
-    ----------
-    left, right
-        Packed fingerprints of one layout, uint8 (n_left, n_bytes) and (n_right, n_bytes).
-    """
-    ours, theirs = _words(left), _words(right)
-    common = np.empty((len(ours), len(theirs)), np.float32)
-    either = np.empty_like(common)
-    _count_bits(ours, theirs, common, either)
-    # Counts are below 2 ** 24, so float32 holds them exactly and equal fingerprints tie exactly.
-    return np.asarray(common / np.maximum(either, np.float32(1.0)), dtype=np.float32)
-
-
-def _words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return packed fingerprints as words, uint64 (n, n_words)."""
-    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)
-
-
-@compiled_with(nogil=True)
-def _count_bits(
-    ours: NDArray[np.uint64],
-    theirs: NDArray[np.uint64],
-    common: NDArray[np.float32],
-    either: NDArray[np.float32],
-) -> None:  # pragma: no cover (compiled)
-    """Count the bits that are set in both of two fingerprints, and in either."""
-    for i in range(len(ours)):
-        for j in range(len(theirs)):
-            n_both = np.uint64(0)
-            n_either = np.uint64(0)
-            for w in range(ours.shape[1]):
-                n_both += popcount(ours[i, w] & theirs[j, w])
-                n_either += popcount(ours[i, w] | theirs[j, w])
-            common[i, j] = n_both
-            either[i, j] = n_either
-
-
-def analogue_scores(
-    cosines: NDArray[np.float32],
-    analogues: NDArray[np.uint8],
-    candidates: NDArray[np.uint8],
-    rule: AnalogueRule | None = None,
-    own: NDArray[np.bool_] | None = None,
-    listed: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
-    """Return the votes of a query's nearest compounds for each candidate, float64 (n_candidates,).
-
-    ``sum_n cosine_n ** a * tanimoto(n, candidate) ** b`` over the `rule.n_nearest` first, or the
-    largest of these terms. Candidates with the same fingerprint get exactly the same score.
-
-    Parameters
-    ----------
-    cosines
-        float32 (k,), a row of `Neighbours.cosine`; k may exceed what the rule uses.
-    analogues
-        Packed fingerprints of the same compounds, uint8 (k, n_bytes).
-    candidates
-        Packed fingerprints of the same layout, uint8 (n_candidates, n_bytes).
-    rule
-        None for the default.
-    own
-        bool (n_candidates, k): where the analogue is the candidate itself. Such votes are left out:
-        a candidate that was measured before would outvote all that were not, however its spectrum
-        differs from the query.
-    listed
-        bool (k,): which analogues are candidates themselves. They speak for themselves by their own
-        spectra, and for others by what these leave unexplained: their votes are multiplied by
-        ``1 - cosine ** 2``.
-    """
-    rule = rule or AnalogueRule()
-    k = rule.n_nearest
-    alike = tanimoto(candidates, analogues[:k]).astype(np.float64) ** rule.tanimoto_power
-    if own is not None:
-        alike[own[:, :k]] = 0.0
-    cosine = cosines[:k].astype(np.float64)
-    strength = cosine**rule.cosine_power
-    if listed is not None:
-        strength = np.where(listed[:k], strength * (1.0 - cosine**2), strength)
-    votes = alike * strength
-    # Row by row, not as a matrix product, whose rounding may depend on a row's place.
-    return np.asarray(votes.sum(axis=1) if rule.combine == "sum" else votes.max(axis=1))
-
-
-def density_ratios(votes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the evidence of analogues of each candidate, float64 (n_candidates,), nats, 0 or more.
-
-    A query's compound is thought of as drawn around one of its analogues, or from elsewhere, so
-    that its density is a mixture. This is the logarithm of the mixture's ratio to the part from
-    elsewhere, ``log(1 + votes / ELSEWHERE)``. It does not depend on which others are in the list.
-    """
-    return np.asarray(np.log(1.0 + votes / ELSEWHERE))
 
 
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ A candidate's score is a weighted sum of four kinds of evidence (a log-linear po
     log-likelihood of the candidate's fingerprint under the model's prediction (the cross entropy);
 ``analogues``
     log-density of the candidate's structure around the library's compounds with like spectra, which
-    vote for it (`specvae.annotation.evidence.analogues`), none for itself;
+    vote for it (`specvae.annotation.evidence.votes`), none for itself;
 ``fragments``
     log-odds that the query's peaks are the candidate's fragments
     (`specvae.annotation.evidence.fragment_score`);
@@ -39,17 +39,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import (
-    EVIDENCE_RULE,
-    OTHER_MODE_RULE,
-    AnalogueIndex,
-    AnalogueRule,
-    Likeness,
-    analogue_scores,
-    density_ratios,
-    in_other_mode,
-    unit_rows,
-)
+from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness, in_other_mode, unit_rows
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
@@ -65,6 +55,13 @@ from specvae.annotation.evidence.own_spectra import (
 )
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
+from specvae.annotation.evidence.votes import (
+    EVIDENCE_RULE,
+    OTHER_MODE_RULE,
+    AnalogueRule,
+    analogue_scores,
+    density_ratios,
+)
 from specvae.annotation.library.library import Library
 from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
