@@ -84,7 +84,7 @@ class Model:
         *,
         top: int | str | None = 10,
         in_list: float | None = None,
-        known: float | None = None,
+        known: float | tuple[float, float] | None = None,
         assume_adduct: str | None = None,
         assume_ion_mode: str | None = None,
         try_adducts: str | Iterable[str] | None = None,
@@ -117,7 +117,8 @@ class Model:
             Share of spectra whose candidates hold the right structure; None estimates it from all
             spectra together.
         known
-            Share of spectra whose compound the model's library knows; None estimates it likewise.
+            Share of spectra whose compound the model's library knows; or two: by spectra of the
+            same ion mode, and by spectra of the other one only. None estimates both likewise.
         assume_adduct, assume_ion_mode
             Of spectra that state none.
         try_adducts

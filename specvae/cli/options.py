@@ -173,6 +173,27 @@ def library_options(function: Decorated) -> Decorated:
     )(function)
 
 
+class KnownShares(click.ParamType[float | tuple[float, float]]):
+    """A share, or two with a comma between them whose sum is at most 1."""
+
+    name = "SHARE[,SHARE]"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float | tuple[float, float]:
+        """Return the share or the two."""
+        one = NumberRange(min=0.0, max=1.0)
+        first, *rest = (one.convert(part, param, ctx) for part in str(value).split(","))
+        if not rest:
+            return first
+        if len(rest) > 1 or first + rest[0] > 1.0:
+            self.fail(f"{value!r} is no share, nor two whose sum is at most 1.", param, ctx)
+        return first, rest[0]
+
+
 class NumberRange(click.FloatRange):
     """A number in a range; unlike click's own, not-a-number is none."""
 
@@ -323,11 +344,12 @@ def share_options(function: Decorated) -> Decorated:
     """Add ``--in-list`` and ``--known``."""
     function = click.option(
         "--known",
-        type=NumberRange(min=0.0, max=1.0),
+        type=KnownShares(),
         default=None,
-        metavar="SHARE",
-        help="Share of queries whose compound has spectra in the library; scores and "
-        "probabilities depend on it.  [default: estimated from all queries]",
+        metavar="SHARE[,SHARE]",
+        help="Share of queries whose compound has spectra in the library; or two: of those with "
+        "spectra of the query's ion mode, and of those with spectra of the other one only. Scores "
+        "and probabilities depend on it.  [default: estimated from all queries]",
     )(function)
     return click.option(
         "--in-list",

@@ -437,10 +437,16 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+
+def _shares(text: str) -> float | tuple[float, ...]:
+    shares = tuple(map(float, text.split(",")))
+    return shares[0] if len(shares) == 1 else shares
+
+
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "ppm": float,
     "in_list": float,
-    "known": float,
+    "known": _shares,
     "min_probability": float,
     "top": int,
 }

@@ -102,6 +102,8 @@ def test_messages_on_candidates_in_memory_name_no_file(model: specvae.Model, fol
         ({"top": 2.5}, "top: found 2.5"),
         ({"ppm": "10"}, "ppm: found '10'"),
         ({"known": "all"}, "known: found 'all'"),
+        ({"known": (0.7, 0.4)}, "two whose sum is at most 1"),
+        ({"known": (0.7,)}, "two whose sum is at most 1"),
         ({"n_jobs": -1}, "n_jobs: found -1"),
         ({"assume_ion_mode": "pos"}, "assume_ion_mode: found 'pos', wanted positive or negative"),
     ],

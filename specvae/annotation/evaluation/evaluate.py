@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of_truth, summarise
 from specvae.annotation.evaluation.reliability import summarise_probabilities
+from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
@@ -109,7 +110,7 @@ def evaluate(
     ranked: Iterable[Ranked | Unranked],
     truth: Mapping[str, str],
     in_list: float | None = None,
-    known: float | None = None,
+    known: StatedShares | None = None,
 ) -> Evaluation:
     """Find each query's truth among its ranked candidates.
 

@@ -12,7 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
+from specvae.annotation.evidence.own_spectra import (
+    DEFAULT_SHARES,
+    KnownShares,
+    StatedShares,
+)
 from specvae.annotation.evidence.pool import Evidence
 
 # Number of queries of known outcome that the default counts for. With 5, runs of a hundred unknown
@@ -64,8 +68,13 @@ def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
     return within_limits(same_mode / seen * known, other_mode / seen * known)
 
 
-def shares_at(known: float) -> KnownShares:
-    """Return the shares of a run of which it is stated how many of its compounds are known."""
+def shares_at(known: StatedShares) -> KnownShares:
+    """Return the shares of a run of which it is stated how many of its compounds are known.
+
+    One number is divided among the ion modes as the default shares are.
+    """
+    if not isinstance(known, float | int):
+        return within_limits(*known)
     of_known = DEFAULT_SHARES.same_mode / DEFAULT_SHARES.known
     return within_limits(known * of_known, known * (1.0 - of_known))
 

@@ -55,6 +55,9 @@ class KnownShares(NamedTuple):
         return math.log(self.other_mode) - math.log1p(-self.known)
 
 
+StatedShares = float | tuple[float, float]
+"""A share of known compounds as a user states it: in all, or those of `KnownShares`."""
+
 DEFAULT_SHARES = KnownShares(0.4, 0.1)
 """Where nothing is known: the library knows half of the compounds."""
 

@@ -191,19 +191,22 @@ def _doubts(
     return [line]
 
 
-def dependence_lines(estimated: Mapping[str, float], *, timed: bool = False) -> list[str]:
+def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = False) -> list[str]:
     """Return what is said of probabilities that depend on the other queries of a file.
 
     Parameters
     ----------
     estimated
-        Option -> the share that was estimated from all queries, as the option was not given.
+        Option -> the shares that were estimated from all queries, as the option was not given.
     timed
         Whether the queries' retention times count.
     """
     if not estimated and not timed:
         return []
-    options = [f"{option} {share:.3g}" for option, share in estimated.items()]
+    options = [
+        f"{option} {','.join(f'{share:.3g}' for share in shares)}"
+        for option, shares in estimated.items()
+    ]
     if timed:
         options.append("--no-retention-times")
     shown = ["the shares that they show"] if estimated else []

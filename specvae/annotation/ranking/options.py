@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.errors import ConfigError
 
 
@@ -69,7 +70,7 @@ class RunOptions:
     assume_ion_mode: str | None = None
     try_adducts: str | None = None
     in_list: float | None = None
-    known: float | None = None
+    known: StatedShares | None = None
     library: tuple[Path, ...] = ()
     use_library: bool = True
     use_retention_times: bool = True
@@ -86,9 +87,13 @@ class RunOptions:
         for name, mode in (("ion_mode", self.ion_mode), ("assume_ion_mode", self.assume_ion_mode)):
             if mode not in (None, "positive", "negative"):
                 raise ConfigError(f"{name}: found {mode!r}, wanted positive or negative")
-        for name, share in (("in_list", self.in_list), ("known", self.known)):
-            if share is not None and not (isinstance(share, Real) and 0.0 <= share <= 1.0):
-                raise ConfigError(f"{name}: found {share!r}, wanted a share from 0 to 1")
+        if self.in_list is not None and not _is_share(self.in_list):
+            raise ConfigError(f"in_list: found {self.in_list!r}, wanted a share from 0 to 1")
+        if self.known is not None and not _are_shares(self.known):
+            raise ConfigError(
+                f"known: found {self.known!r}, wanted a share from 0 to 1, or two whose sum is at "
+                "most 1"
+            )
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError(f"shard: found {self.shard}, wanted a number from 1 to that of parts")
         for name, number in (("rescore", self.rescore), ("n_jobs", self.n_jobs)):
@@ -98,10 +103,27 @@ class RunOptions:
             raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
 
     def asked(self) -> dict[str, Any]:
-        """Return the options that what comes out depends on, files and parts apart, by name."""
+        """Return the options that what comes out depends on, files and parts apart, by name.
+
+        The values are as JSON gives them back.
+        """
         apart = {"candidates", "library", "exclude", "shard", "strict", "n_jobs"}
-        return {
+        asked = {
             option.name: getattr(self, option.name)
             for option in fields(self)
             if option.name not in apart
         }
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asked.items()
+        }
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, Real) and 0.0 <= float(value) <= 1.0
+
+
+def _are_shares(known: object) -> bool:
+    if not isinstance(known, tuple):
+        return _is_share(known)
+    return len(known) == 2 and all(map(_is_share, known)) and sum(known) <= 1.0

@@ -13,6 +13,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Protocol, cast
 
+from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
@@ -384,7 +385,7 @@ def finish(
     settlement: Settlement,
     calibration_source: str,
     in_list: float | None = None,
-    known: float | None = None,
+    known: StatedShares | None = None,
     least: float | None = None,
     annotator: Annotator | None = None,
 ) -> Results:
@@ -401,7 +402,7 @@ def finish(
     in_list
         Share of lists that hold their truth; None estimates it.
     known
-        Share of queries whose compound the library knows; None estimates it.
+        Share of queries whose compound the library knows, or both shares; None estimates them.
     least
         Candidates of a smaller probability are left out.
     annotator
@@ -419,9 +420,9 @@ def finish(
     results, share = settle_share(model, results, in_list)
     share_known = None if settlement.weights is None else of_run.known.known
     lines = summary_lines(model, results, share, in_list is None, least, share_known)
-    estimated = {} if in_list is not None else {"--in-list": share}
+    estimated: dict[str, tuple[float, ...]] = {} if in_list is not None else {"--in-list": (share,)}
     if known is None and settlement.weights is not None:
-        estimated["--known"] = of_run.known.known
+        estimated["--known"] = of_run.known
     lines += said
     lines += dependence_lines(estimated, timed=of_run.line is not None)
     if least is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from specvae.annotation.evidence.known_share import log_odds_known, shares_at, shares_of_known
 from specvae.annotation.evidence.list_features import feature_row
-from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
@@ -51,7 +51,7 @@ class Settlement:
     weights: Mapping[str, float] | None
     probability: ProbabilityModel | None
 
-    def of_run(self, lists: Sequence[ListScores], known: float | None = None) -> RunState:
+    def of_run(self, lists: Sequence[ListScores], known: StatedShares | None = None) -> RunState:
         """Return what all queries of a run show.
 
         Parameters
@@ -59,7 +59,7 @@ class Settlement:
         lists
             Of the queries, in their order.
         known
-            Is taken as the share of known compounds, so that a query does not depend on the others
+            Is taken as the shares of known compounds, so that a query does not depend on the others
             of its run.
         """
         if self.weights is None:

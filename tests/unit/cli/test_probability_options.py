@@ -125,6 +125,12 @@ def test_probability_beyond_its_range_is_wrong_usage(folder: Path, value: str) -
     assert run("annotate", folder, "--min-probability", value).exit_code == 2
 
 
+@pytest.mark.parametrize("value", ["1.5", "0.7,0.4", "0.1,0.1,0.1", "0.1,", "half"])
+def test_shares_of_known_compounds_are_one_or_two(folder: Path, value: str) -> None:
+    assert run("annotate", folder, "--known", value).exit_code == 2
+    assert rows_of(run("annotate", folder, "--known", "0.3,0.2"))
+
+
 def test_evaluation_compares_probabilities_with_the_truth(folder: Path, tmp_path: Path) -> None:
     done = run(
         "evaluate", folder, "--truth", folder / "t.csv", "--in-list", 0.6,

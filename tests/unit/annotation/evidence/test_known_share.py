@@ -112,6 +112,8 @@ def test_a_stated_share_is_divided_as_by_default() -> None:
     assert shares_at(0.5) == pytest.approx((0.4, 0.1))
     assert shares_at(0.0) == (0.005, 0.005)
     assert shares_at(1.0) == pytest.approx((0.99 * 0.8, 0.99 * 0.2))
+    assert shares_at((0.3, 0.2)) == (0.3, 0.2)
+    assert shares_at((1.0, 0.0)) == pytest.approx((0.99, 0.005), abs=0.005)
 
 
 def test_features_of_own_spectra() -> None:

@@ -97,15 +97,15 @@ def test_query_without_a_probable_candidate_says_so() -> None:
 
 def test_what_would_keep_probabilities_fixed_is_said() -> None:
     assert dependence_lines({}) == []
-    (line,) = dependence_lines({"--in-list": 0.91234, "--known": 0.5})
+    (line,) = dependence_lines({"--in-list": (0.91234,), "--known": (0.3, 0.2)})
     assert line.startswith("probabilities depend on the other queries of the file")
-    assert line.endswith(": --in-list 0.912 --known 0.5 keep them fixed")
+    assert line.endswith(": --in-list 0.912 --known 0.3,0.2 keep them fixed")
     (line,) = dependence_lines({}, timed=True)
     assert line.endswith("file, by their retention times: --no-retention-times keeps them fixed")
-    (line,) = dependence_lines({"--known": 0.5}, timed=True)
+    (line,) = dependence_lines({"--known": (0.4, 0.1)}, timed=True)
     assert line.endswith(
         ", by the shares that they show and by their retention times: "
-        "--known 0.5 --no-retention-times keep them fixed"
+        "--known 0.4,0.1 --no-retention-times keep them fixed"
     )
 
 
