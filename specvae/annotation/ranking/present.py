@@ -144,6 +144,8 @@ def draft(
     pool = annotator.evidence_pool
     own = None if evidence is None else evidence.own
     leading = [] if evidence is None else evidence.leading_kinds()
+    # One of these is shown first. The keys of all would take longer than their ranks.
+    best = {int(kind[0]) for kind in kinds}
     annotations = tuple(
         Annotation(
             rank=0,
@@ -152,7 +154,7 @@ def draft(
             name=shown.name[n],
             score=0.0,
             molecule=molecule,
-            remarks=molecule.notes if molecule is not None else (),
+            remarks=_remarks(molecule, is_best=row in best),
             id=shown.id[n],
             exact_mass=float(shown.exact_mass[n]),
             formula=formulas[n],
@@ -177,6 +179,25 @@ def draft(
         () if evidence is None else evidence.analogues[:_N_ANALOGUES],
         Explainer.of(ranked, rows) if explained else None,
     )
+
+
+OTHER_KEY = "its InChIKey is another structure's"
+
+
+def _remarks(molecule: Molecule | None, *, is_best: bool) -> tuple[str, ...]:
+    """Return what is to be said of a candidate: of the best, also whether its given key is its own.
+
+    The key that a row gives is trusted: by it a candidate is found in the library, and is one with
+    others.
+    """
+    if molecule is None:
+        return ()
+    is_looked_at = is_best and molecule.given_key and molecule.n_components == 1
+    given = molecule.first_block if is_looked_at else ""
+    own = molecule.with_key("").first_block if given else ""
+    if own == given or not own:
+        return molecule.notes
+    return (*molecule.notes, f"{OTHER_KEY} ({given}, computed {own})")
 
 
 def _terms(evidence: Evidence) -> NDArray[np.float64]:

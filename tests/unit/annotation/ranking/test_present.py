@@ -71,6 +71,18 @@ def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> Non
     assert [a.remarks for a in answer.annotations] == [("metal taken off: Zn",), ()]
 
 
+def test_the_best_candidate_says_that_its_key_is_another_structure_s(annotator: Annotator) -> None:
+    one = scored([-1.0, -2.0])
+    keys = ("LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "OKKJLVBELUTLKV-UHFFFAOYSA-N")  # ethanol, methanol
+    for smiles, said in (("CO", True), ("CCO", False)):
+        one.candidates.smiles[:] = [smiles, "C"]
+        one.candidates.inchikey[:] = keys
+        best, other = shown(annotator, one, None).annotations
+        remark = f"its InChIKey is another structure's ({keys[0][:14]}, computed {keys[1][:14]})"
+        assert best.remarks == ((remark,) if said else ())
+        assert other.remarks == ()  # only the best is looked at
+
+
 @pytest.mark.parametrize(
     ("top", "ranks", "first_letters"),
     [
