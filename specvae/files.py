@@ -16,13 +16,26 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from specvae.errors import InputError
+from specvae.errors import InputError, nearest
 
 _SOURCES: dict[str, str] = {}
 """Stored copy of what a pipe brought -> what the user calls it."""
+_MOST_NAMES = 1000  # of a folder, that are compared with a missing one
+_LIKE_NAME = 0.75  # from 0 to 1: how like it must be
+
+
+def no_such_file(path: Path) -> str:
+    """Return what is said of a missing file; with the name in its folder that is most like it."""
+    try:
+        names = [other.name for other in islice(path.parent.iterdir(), _MOST_NAMES)]
+    except OSError:
+        names = []
+    alike = nearest(path.name, names, _LIKE_NAME)
+    return f"no such file; did you mean {path.with_name(alike)}?" if alike else "no such file"
 
 
 def rewindable(path: Path, suffix: str = "") -> Path:

@@ -135,7 +135,7 @@ class ReadReport:
 
     def summary(self, noun: str = "spectra") -> str:
         """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks (7), ...``."""
-        return f"{self.n_read:,} {noun} read, {self._skipped()}"
+        return f"{_of(self.n_read, noun)} read, {self._skipped()}"
 
     def nothing_read(self, noun: str = "spectra") -> str:
         """Return totals in one line as `summary` does, and of the first skipped record the cause.
@@ -153,7 +153,8 @@ class ReadReport:
         Such as ``20 records: 8 spectra kept, 12 skipped: no peaks (7), ...``. Some of the others
         could not be read, and some were read and then left out; both are skipped.
         """
-        return f"{n + len(self.skips):,} records: {n:,} {noun} kept, {self._skipped()}"
+        n_records = n + len(self.skips)
+        return f"{_of(n_records, 'records')}: {_of(n, noun)} kept, {self._skipped()}"
 
     def _skipped(self) -> str:
         line = f"{len(self.skips):,} skipped"
@@ -168,6 +169,13 @@ class ReadReport:
             writer.writerow(["path", "line", "record", "reason", "detail"])
             for skip in self.skips:
                 writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])
+
+
+def _of(n: int, noun: str) -> str:
+    """Return a number of things in words; `noun` is a plural."""
+    if n == 1:
+        noun = "spectrum" if noun == "spectra" else noun.removesuffix("s")
+    return f"{n:,} {noun}"
 
 
 def _counted(counter: Counter[Reason] | Counter[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "instrument-type", "assume-ion-mode", "assume-adduct", "try-adducts", "merge-by",
         "strict", "limit",
     ),
-    "Training": (
+    "Model": (
         "model-kind", "preset", "fingerprint", "supervision", "epochs",
     ),
     "Ranking": (
@@ -61,12 +62,21 @@ class Command(click.Command):
 
         Click would read the last and leave the others out without a word.
         """
+        self._require_two_dashes(ctx, args)
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for option in {param for param in order if isinstance(param, click.Option)}:
             n_given = order.count(option)
             if n_given > 1 and isinstance(option.type, click.Path) and not option.multiple:
                 raise click.UsageError(f"{option.opts[-1]} is given {n_given} times, wanted once")
         return super().parse_args(ctx, args)
+
+    def _require_two_dashes(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse ``-output``, of which click would make the option ``-o`` with the value utput."""
+        known = {name for param in self.get_params(ctx) for name in param.opts}
+        for arg in itertools.takewhile(lambda each: each != "--", args):
+            name = arg.partition("=")[0]
+            if name not in known and f"-{name}" in known and len(name) > 2:
+                raise click.UsageError(f"No such option {name!r}. Did you mean '-{name}'?", ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group of options, or one list if there are few."""
@@ -130,6 +140,24 @@ class Choice(click.Choice[str]):
             raise click.BadParameter(
                 error.message + did_you_mean(str(value), known), ctx=ctx, param=param
             ) from None
+
+
+class IonMode(Choice):
+    """``positive`` or ``negative``, also in the other words by which files state it (``pos``)."""
+
+    def __init__(self) -> None:
+        super().__init__(["positive", "negative"])
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return the word."""
+        from specvae.spectra.values import parse_ion_mode  # not for commands without the option
+
+        return super().convert(parse_ion_mode(str(value)) or value, param, ctx)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -167,7 +167,7 @@ def _evidence_lines(
 
     outdated = is_outdated(evidence)
     used = defaults().weights if outdated else evidence.weights
-    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in used.items())
+    weights = ", ".join(f"{name} {weight:.3g}" for name, weight in used.items())
     if fitted is not None and outdated:
         owner = "the shipped calibration"
         basis = (
@@ -209,5 +209,6 @@ def _counts(counts: Mapping[str, int]) -> str:
     listed = sorted(counts.items(), key=lambda pair: -pair[1])
     shown = [f"{name} {n:,}" for name, n in listed[:_MOST_COUNTS]]
     if rest := listed[_MOST_COUNTS:]:
-        shown.append(f"{len(rest):,} others {sum(n for _, n in rest):,}")
+        others = "other" if len(rest) == 1 else "others"
+        shown.append(f"{len(rest):,} {others} {sum(n for _, n in rest):,}")
     return ", ".join(shown)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
-from specvae.files import rewindable
+from specvae.files import no_such_file, rewindable
 from specvae.limits import changed_limits
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def query_filter_options(function: Decorated) -> Decorated:
     )(function)
     return click.option(
         "--ion-mode",
-        type=Choice(["positive", "negative"]),
+        type=IonMode(),
         default=None,
         help="Only queries of this ion mode.",
     )(function)
@@ -130,7 +130,7 @@ def assumption_options(function: Decorated) -> Decorated:
     """Add ``--assume-adduct`` and ``--assume-ion-mode``."""
     function = click.option(
         "--assume-ion-mode",
-        type=Choice(["positive", "negative"]),
+        type=IonMode(),
         default=None,
         help="Ion mode of queries that state neither an ion mode nor an adduct.  [default: that of "
         "the model, if it was trained on one only]",
@@ -267,7 +267,7 @@ def library_filter_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--ion-mode",
-            type=Choice(["positive", "negative"]),
+            type=IonMode(),
             default=None,
             help="Only spectra of this ion mode.",
         ),
@@ -394,11 +394,17 @@ def model_file(path: Path) -> Path:
     InputError
         If there is none.
     """
-    if path.is_dir():
-        path = path / "model.safetensors"
-    if not path.is_file():
+    found = path / "model.safetensors" if path.is_dir() else path
+    if found.is_file():
+        return found
+    if (path / "training-state.safetensors").is_file():
         raise InputError(
-            f"{path}: no such file; train a model with 'specvae train --spectra LIBRARY', or name "
+            f"{path}: its training has not finished; 'specvae train' continues it, with the same "
+            "options and --resume"
+        )
+    if path == DEFAULT_MODEL:
+        raise InputError(
+            f"{found}: no such file; train a model with 'specvae train --spectra LIBRARY', or name "
             "one with --model"
         )
-    return path
+    raise InputError(f"{found}: {no_such_file(found)} 'specvae train -o {path}' would make one")

@@ -13,7 +13,7 @@ from typing import TextIO, cast
 
 import click
 
-from specvae.cli.console import TerminalText
+from specvae.cli.console import Console, TerminalText
 from specvae.errors import InputError
 from specvae.files import atomic_text
 from specvae.packed import PACKED_SUFFIXES
@@ -191,6 +191,7 @@ def write_skips(output: Path | None, *reports: ReadReport) -> None:
     everything = ReadReport(skips=[skip for report in reports for skip in report.skips])
     if everything.skips:
         everything.write_csv(path)
+        Console().log(f"what was skipped: {path}")
     else:
         path.unlink(missing_ok=True)
 

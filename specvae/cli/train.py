@@ -220,6 +220,8 @@ def train(
     )
     if not is_first:
         return
+    if header.provenance.skipped:
+        progress.log(f"what was skipped: {output / 'skipped.csv'}")
     took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in header.seconds.items())
     progress.log(f"took: {took}")
     click.echo(f"model: {output / 'model.safetensors'}")

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError
-from specvae.files import atomic_path, exclusive, sha256_of
+from specvae.files import atomic_path, exclusive, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 from specvae.molecules.pool_file import (
@@ -202,7 +202,7 @@ _PLAN = "plan.json"
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        kind = "a folder, where a file is wanted" if path.is_dir() else "no such file"
+        kind = "a folder, where a file is wanted" if path.is_dir() else no_such_file(path)
         raise InputError(f"{path}: {kind}")
     return path
 

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError
+from specvae.files import no_such_file
 
 FORMAT_VERSION = 3
 """1 has texts of HDF5's own, and no checksums; 2 has one layout, and masses that are checked as a
@@ -334,7 +335,7 @@ class PoolFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise InputError(f"{path}: no such file")
+            raise InputError(f"{path}: {no_such_file(path)}")
         try:
             self._file = h5py.File(path, "r", rdcc_nbytes=_KEPT_BYTES)
         except DAMAGE:

@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from rdkit import Chem
 
 from specvae.errors import InputError
-from specvae.files import AS_WINDOWS_TEXT
+from specvae.files import AS_WINDOWS_TEXT, no_such_file
 from specvae.limits import limits
 from specvae.molecules.molecule import quiet_rdkit
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
@@ -51,7 +51,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "name": (
         "name", "compoundname", "compoundnames", "cmpdname", "genericname", "commonname",
         "preferredname", "chebiname", "structurenametraditional", "title", "pubchemiupacname",
-        "systematicname", "iupacname",
+        "systematicname", "iupacname", "chemicalname", "trivialname", "substancename", "compound",
+        "substance", "metabolitename", "metabolite", "analyte",
     ),
     "id": (
         "id", "identifier", "candidateid", "coconutid", "accession", "databaseid",
@@ -126,7 +127,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         with open_unpacked(path) as stream:
             yield _ShortLines(stream, path, encoding)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: {no_such_file(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, where a file is wanted") from None
     except UNPACKING_ERRORS:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
-from specvae.files import AS_WINDOWS_TEXT
+from specvae.files import AS_WINDOWS_TEXT, no_such_file
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS, open_unpacked, packing_of, unpacked_name
 
@@ -43,7 +43,7 @@ def open_bytes(path: Path) -> BinaryIO:
     try:
         return open_unpacked(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: {no_such_file(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, wanted a file of spectra") from None
     except OSError as error:

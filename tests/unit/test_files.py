@@ -24,6 +24,7 @@ from specvae.files import (
     atomic_path,
     atomic_text,
     json_ready,
+    no_such_file,
     rewindable,
     sha256_of,
     temporary_folder,
@@ -31,6 +32,21 @@ from specvae.files import (
 )
 from specvae.report import ReadReport, Reason, Skip
 from specvae.vae.checkpoint import write_tensors
+
+
+def test_a_missing_file_names_the_one_beside_it_that_is_most_like_it(tmp_path: Path) -> None:
+    for name in ("mylib.msp", "query.mgf"):
+        (tmp_path / name).touch()
+    wanted = f"no such file; did you mean {tmp_path / 'mylib.msp'}?"
+    assert no_such_file(tmp_path / "mylib.mps") == wanted
+    assert no_such_file(tmp_path / "candidates.csv") == "no such file"
+    assert no_such_file(tmp_path / "absent" / "mylib.msp") == "no such file"
+
+
+def test_one_record_is_no_plural() -> None:
+    assert ReadReport(n_read=1).summary() == "1 spectrum read, 0 skipped"
+    assert ReadReport(n_read=2).summary("candidates") == "2 candidates read, 0 skipped"
+    assert ReadReport().kept(1, "spectra") == "1 record: 1 spectrum kept, 0 skipped"
 
 
 def test_atomic_text_writes_utf8_with_newlines_as_given(tmp_path: Path) -> None:

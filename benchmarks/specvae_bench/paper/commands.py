@@ -147,7 +147,7 @@ _OPTIONS = (
         "--limit",
         type=click.IntRange(min=1),
         default=None,
-        help="Use only this many examples of each fold, for a trial.",
+        help="Use only this many examples of each fold, for a trial; oracles learn from all.",
     ),
     click.option(
         "--cache",
@@ -193,7 +193,9 @@ class _Request:
         from specvae_bench.paper.oracles import OracleSettings, oracle_for
 
         settings = OracleSettings(kind, epochs=self._oracle_epochs)
-        self.console.log(f"oracle {kind} of {name}: from {self.cache}, or trained now")
+        self.console.log(
+            f"oracle {kind} of {name}: kept in {self.cache}, trained if it is not there"
+        )
         oracle = oracle_for(
             settings,
             train,
@@ -201,6 +203,9 @@ class _Request:
             self.cache,
             device=self.device,
             on_epoch=lambda epoch, loss: self.console.log(f"  epoch {epoch}: loss {loss:.4f}"),
+            on_step=lambda epoch, step, n_steps: self.console.progress(
+                f"oracle, epoch {epoch}, step", step, n_steps
+            ),
         )
         accuracy = oracle.card.test_accuracy
         self.console.log(f"  test accuracy {accuracy:.4f}")

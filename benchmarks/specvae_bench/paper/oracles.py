@@ -299,6 +299,7 @@ def train_oracle(
     state: Path | None = None,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
+    on_step: Callable[[int, int, int], None] | None = None,
 ) -> Oracle:
     """Train a classifier for a fixed number of epochs; nothing is chosen on the test images.
 
@@ -309,6 +310,9 @@ def train_oracle(
         from it, to the same weights as without interruption; it is removed at the end.
     on_epoch
         Called after each epoch with its number from 1 and its mean training loss (nats).
+    on_step
+        Called after each step with the number of its epoch from 1, its own, and that of all steps
+        of an epoch.
 
     Raises
     ------
@@ -334,7 +338,7 @@ def train_oracle(
         for epoch in range(first, settings.n_epochs):
             start = time.perf_counter()
             torch.manual_seed((settings.seed << 16) + epoch + 1)
-            loss = _train_epoch(network, optimizer, pixels, labels, settings, epoch)
+            loss = _train_epoch(network, optimizer, pixels, labels, settings, epoch, on_step)
             seconds += time.perf_counter() - start
             if not math.isfinite(loss):
                 raise TrainingError(f"oracle {settings.kind}: loss is {loss} in epoch {epoch + 1}")
@@ -373,6 +377,7 @@ def _train_epoch(
     labels: Tensor,
     settings: OracleSettings,
     epoch: int,
+    on_step: Callable[[int, int, int], None] | None,
 ) -> float:
     """Return the mean loss (nats) of one pass over the images in a fresh order.
 
@@ -396,6 +401,8 @@ def _train_epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += loss.detach()
+        if on_step is not None:
+            on_step(epoch + 1, step + 1, n_steps)
     return float(total) / n_steps
 
 
@@ -435,6 +442,7 @@ def oracle_for(
     *,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
+    on_step: Callable[[int, int, int], None] | None = None,
 ) -> Oracle:
     """Return the cached oracle of these settings and data, or train and store it.
 
@@ -453,7 +461,9 @@ def oracle_for(
     if path.exists():
         return load_oracle(path, device)
     state = path.with_suffix(".state.safetensors")
-    oracle = train_oracle(settings, train, test, state=state, device=device, on_epoch=on_epoch)
+    oracle = train_oracle(
+        settings, train, test, state=state, device=device, on_epoch=on_epoch, on_step=on_step
+    )
     save_oracle(path, oracle)
     return oracle
 

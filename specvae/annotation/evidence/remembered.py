@@ -27,7 +27,7 @@ from specvae.annotation.library.library import (
     usable_pairs,
 )
 from specvae.errors import ConfigError, InputError
-from specvae.files import atomic_path, sha256_of
+from specvae.files import atomic_path, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.molecule import STANDARD_VERSION
 from specvae.progress import Progress, Silence
@@ -172,10 +172,8 @@ class RememberedSpectra:
             another way.
         """
         if not path.is_file():
-            is_folder = path.is_dir()
-            raise InputError(
-                f"{path}: {'is a folder, wanted a file' if is_folder else 'no such file'}"
-            )
+            found = "is a folder, wanted a file" if path.is_dir() else no_such_file(path)
+            raise InputError(f"{path}: {found}")
         try:
             with h5py.File(path, "r") as file:
                 return _checked(path, file)

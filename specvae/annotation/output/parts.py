@@ -34,6 +34,7 @@ from specvae.annotation.ranking.result import (
 from specvae.annotation.ranking.run import Placed
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.errors import ConfigError, InputError
+from specvae.files import no_such_file
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
@@ -131,7 +132,7 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
         try:
             header, found = _read_part(path)
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
+            raise InputError(f"{path}: {no_such_file(path)}") from None
         except (
             AttributeError,
             ConfigError,

@@ -173,20 +173,15 @@ def _doubts(
     if len(sizes) < FEW_QUERIES:
         reasons.append(f"fewer than {FEW_QUERIES} queries are ranked")
     if n_short > len(sizes) / 2:
-        reasons.append(
-            f"{n_short:,} of {len(sizes):,} lists have one or two candidates, which hardly show "
-            "whether the right one is among them"
-        )
+        reasons.append(f"{n_short:,} of {len(sizes):,} lists have one or two candidates")
     if known is not None and known < _FEW_KNOWN:
-        reasons.append(
-            f"the library seems to know {known:.0%} of the compounds whose lists leave that open, "
-            "and lists of unknown ones hardly show whether the right one is among them"
-        )
+        reasons.append(f"the library seems to know only {known:.0%} of the compounds")
     if not reasons:
         return []
     line = (
-        f"probabilities lean on a prior, that {model.default_share:.0%} of lists hold the truth: "
-        f"{', and '.join(reasons)}; if you know the share better, state it, such as --in-list 0.5"
+        f"probabilities lean on the assumption that {model.default_share:.0%} of lists hold the "
+        f"truth, as these queries hardly show it: {', and '.join(reasons)}; if you know the share "
+        "better, state it, such as --in-list 0.5"
     )
     return [line]
 

@@ -82,13 +82,18 @@ class Tally:
                 f"{n:,} without polarity: state it with --assume-ion-mode positive or "
                 "--assume-adduct '[M+H]+'"
             )
+        if n := self.causes[Cause.UNKNOWN_ADDUCT]:
+            lines.append(
+                f"{n:,} with an adduct that cannot be read, which the status names: correct it in "
+                "the file, or leave it out there and use --assume-adduct"
+            )
         return lines
 
     def _advice_on_masses(self) -> str:
         middle = median(self.nearest_ppm)
         found = (
             f"{len(self.nearest_ppm):,} without candidates of their mass; nearest: median "
-            f"{middle:,.3g} ppm"
+            f"{float(f'{middle:.3g}'):,.10g} ppm"
         )
         wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
         if self.n_rough:
@@ -98,7 +103,13 @@ class Tally:
             )
         if wider is None:
             return f"{found}: the compounds are not listed, or the ion species is another"
-        return f"{found}: try --ppm {wider}"
+        if 2 * self.n_rough > self.n_precursors:
+            return f"{found}: try --ppm {wider}"
+        # Exact masses that are far from all candidates are mostly those of other formulas.
+        return (
+            f"{found}: the compounds are not listed, or, if precursors are off by so much, try "
+            f"--ppm {wider}"
+        )
 
     def _count_precursor(self, query: Query | None) -> None:
         if query is not None and query.precursor_mz is not None:

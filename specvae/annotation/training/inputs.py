@@ -23,7 +23,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
-from specvae.files import is_pool
+from specvae.files import is_pool, no_such_file
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
 from specvae.molecules.molecule import Molecule
@@ -145,7 +145,7 @@ def _require_files(files: TrainFiles) -> None:
     for option, paths in files.inputs.items():
         for path in paths:
             if not path.exists():
-                raise InputError(f"{path}: no such file ({option})")
+                raise InputError(f"{path}: {no_such_file(path)} ({option})")
             if not path.is_file() and not path.is_dir():
                 raise InputError(f"{path}: is no plain file, and {option} is read more than once")
 

@@ -14,6 +14,8 @@ from conftest import run_specvae
 from specvae.cli import docs
 from specvae.cli.help import GROUPS, Command, group_of
 from specvae.cli.main import cli
+from specvae.cli.options import model_file
+from specvae.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = re.compile(r"^([A-Z][a-z]+):$", re.MULTILINE)
@@ -51,9 +53,9 @@ def test_every_option_of_a_long_list_has_a_section() -> None:
     [
         ("annotate", ["Input", "Ranking", "Output", "Machine", "General"]),
         ("evaluate", ["Input", "Ranking", "Output", "Machine", "General"]),
-        ("train", ["Input", "Training", "Output", "Machine", "General"]),
+        ("train", ["Input", "Model", "Output", "Machine", "General"]),
         ("predict", ["Input", "Output", "Machine", "General"]),
-        ("pool build", ["Input", "Training", "Output", "Machine", "General"]),
+        ("pool build", ["Input", "Model", "Output", "Machine", "General"]),
         ("check", ["Options"]),
     ],
 )
@@ -102,6 +104,8 @@ def test_headings_stand_out_on_a_terminal_only() -> None:
         (("download", "massbnk"), "'massbank'?"),
         (("bench", "supervision", "--device", "cdua"), "'cuda'?"),
         (("docs", "format"), "'formats'?"),
+        (("train", "-spectra", "x.msp"), "'--spectra'?"),
+        (("annotate", "x.mgf", "--candidates", "c.csv", "-output", "y.csv"), "'--output'?"),
     ],
 )  # fmt: skip
 def test_the_nearest_word_is_named(arguments: tuple[str, ...], hint: str) -> None:
@@ -116,6 +120,24 @@ def test_a_second_file_for_an_option_that_takes_one_is_refused() -> None:
     assert "--candidates is given 2 times, wanted once" in done.stderr
     done = run_specvae("annotate", "x.mgf", *twice[:2], "--ppm", 5, "--ppm", 10, code=1)
     assert "specvae-model: no such file" in done.stderr
+
+
+def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    def refused(name: str) -> str:
+        with pytest.raises(InputError) as caught:
+            model_file(tmp_path / name)
+        return str(caught.value).removeprefix(f"{tmp_path}/")
+
+    (tmp_path / "my-model").mkdir()
+    assert refused("mymodel").startswith(
+        f"mymodel: no such file; did you mean {tmp_path}/my-model?"
+    )
+    assert refused("my-model").startswith("my-model/model.safetensors: no such file")
+    (tmp_path / "my-model/training-state.safetensors").touch()
+    assert "has not finished" in refused("my-model")
+    assert "--resume" in refused("my-model")
+    (tmp_path / "my-model/model.safetensors").touch()
+    assert model_file(tmp_path / "my-model") == tmp_path / "my-model/model.safetensors"
 
 
 def test_a_word_like_no_other_has_no_suggestion() -> None:

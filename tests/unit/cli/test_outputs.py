@@ -277,16 +277,21 @@ def test_each_output_has_a_list_of_its_own(output: str | None, wanted: str | Non
     assert found == (None if wanted is None else Path(wanted))
 
 
-def test_the_list_of_an_earlier_run_does_not_stay(tmp_path: Path) -> None:
+def test_the_list_of_an_earlier_run_does_not_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     output, other = tmp_path / "a.csv", tmp_path / "b.csv"
     broken, clean = ReadReport(), ReadReport()
     broken.skip("q.mgf", 3, "x", Reason.BAD_PEAK)
     write_skips(output, broken, clean)
     write_skips(other, broken)
+    said = [f"what was skipped: {tmp_path / name}.skipped.csv" for name in "ab"]
+    assert caplog.messages == said
     assert "BAD_PEAK" in (tmp_path / "a.skipped.csv").read_text(encoding="utf-8")
     write_skips(output, clean, clean)
     assert not (tmp_path / "a.skipped.csv").exists()
     assert (tmp_path / "b.skipped.csv").exists()
+    assert caplog.messages == said
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,10 @@ def test_every_command_that_reads_queries_takes_assumptions(
     folder: Path, tmp_path: Path, command: str
 ) -> None:
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=193.0731")
-    done = run(command, folder, queries, "--assume-ion-mode", "negative")
-    assert done.exit_code == 0, done.output
-    assert "adduct taken as [M-H]-: 1 of the" in done.stderr
+    for word in ("negative", "neg", "N"):  # as files write it
+        done = run(command, folder, queries, "--assume-ion-mode", word)
+        assert done.exit_code == 0, done.output
+        assert "adduct taken as [M-H]-: 1 of the" in done.stderr
 
 
 def test_predictions_are_of_the_ion_that_is_assumed(folder: Path, tmp_path: Path) -> None:

@@ -548,6 +548,8 @@ def test_processes_read_a_table_as_one_does(write: Write, monkeypatch: pytest.Mo
         "Name,SMILES (pH7.3),Lipid ID",  # SwissLipids
         "name,smiles,candidate_id",  # our own results
         "Systematic Name,SMILES,LM_ID",  # LIPID MAPS
+        "Compound,SMILES,ID",  # of a spreadsheet
+        "Chemical Name,SMILES,ID",
         '"name","smiles","id"',
     ],
 )

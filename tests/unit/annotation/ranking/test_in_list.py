@@ -113,7 +113,9 @@ def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
     results: list[QueryResult] = [result(0.9, 0.05), result(0.7), result(0.2), UNRANKED]
     lines = summary_lines(MODEL, results, 0.912, True, 0.5)
     assert lines[0].startswith("lists that hold the truth: 91.2% (estimated from 3 queries; 95% ")
-    assert lines[1].startswith("probabilities lean on a prior, that 90% of lists hold the truth: ")
+    assert lines[1].startswith(
+        "probabilities lean on the assumption that 90% of lists hold the truth, "
+    )
     assert lines[1].endswith("such as --in-list 0.5")
     assert lines[2] == (
         "best candidates: 3, of which about 1.8 are right; estimated false-discovery rate 40.0%"
@@ -138,8 +140,8 @@ def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
         (100, 9, None, None),
         (100, 2, 0.5, "100 of 100 lists have one or two candidates"),
         (99, 1, 0.5, "fewer than 100 queries are ranked, and 99 of 99 lists"),
-        (100, 9, 0.03, "the library seems to know 3% of the compounds whose lists leave that open"),
-        (99, 9, 0.03, "queries are ranked, and the library seems to know 3%"),
+        (100, 9, 0.03, "the library seems to know only 3% of the compounds"),
+        (99, 9, 0.03, "queries are ranked, and the library seems to know only 3%"),
     ],
 )
 def test_probabilities_that_lean_on_the_prior_say_so(
@@ -147,12 +149,12 @@ def test_probabilities_that_lean_on_the_prior_say_so(
 ) -> None:
     one = replace(result(0.9), n_candidates=n_candidates)
     lines = summary_lines(MODEL, [one] * n, 0.9, True, None, known)
-    doubts = [line for line in lines if "lean on a prior" in line]
+    doubts = [line for line in lines if "lean on the assumption" in line]
     assert len(doubts) == (said is not None)
     assert said is None or said in doubts[0]
     # Who states the share leans on nothing.
     given = summary_lines(MODEL, [one] * n, 0.9, False, None, known)
-    assert not any("lean on a prior" in line for line in given)
+    assert not any("lean on the assumption" in line for line in given)
 
 
 def test_uncalibrated_rows_are_untouched() -> None:

@@ -57,10 +57,27 @@ def test_a_rough_precursor_asks_for_a_wider_window(caffeine: CandidateSource) ->
     ]
 
 
+def test_exact_precursors_are_of_other_compounds_before_a_wider_window_is_named(
+    caffeine: CandidateSource,
+) -> None:
+    (line,) = tallied(caffeine, replace(QUERY, precursor_mz=195.0801)).advice()
+    assert line.endswith(
+        "ppm: the compounds are not listed, or, if precursors are off by so much, try --ppm 50"
+    )
+
+
+def test_adducts_that_cannot_be_read_are_named_and_what_to_do(caffeine: CandidateSource) -> None:
+    (line,) = tallied(caffeine, replace(QUERY, adduct="[M+Zz]+")).advice()
+    assert line.startswith("1 with an adduct that cannot be read, which the status names: ")
+    assert "--assume-adduct" in line
+
+
 def test_masses_that_no_window_reaches_are_of_other_compounds(caffeine: CandidateSource) -> None:
     tally = tallied(caffeine, replace(QUERY, precursor_mz=301.1234))
     (line,) = tally.advice()
-    assert line.endswith("ppm: the compounds are not listed, or the ion species is another")
+    assert line.endswith(
+        " 353,000 ppm: the compounds are not listed, or the ion species is another"
+    )
     assert "--ppm" not in line
     assert "decimals" not in line
 

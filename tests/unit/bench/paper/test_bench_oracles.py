@@ -190,9 +190,17 @@ def test_an_interrupted_training_ends_with_the_same_weights(oracle: Oracle, tmp_
         oracle_for(SMALL, TRAIN, TEST, tmp_path, on_epoch=stop)
     assert [path.name.endswith(".state.safetensors") for path in tmp_path.iterdir()] == [True]
     epochs: list[int] = []
+    steps: list[tuple[int, int, int]] = []
     resumed = oracle_for(
-        SMALL, TRAIN, TEST, tmp_path, on_epoch=lambda epoch, _: epochs.append(epoch)
+        SMALL,
+        TRAIN,
+        TEST,
+        tmp_path,
+        on_epoch=lambda epoch, _: epochs.append(epoch),
+        on_step=lambda *step: steps.append(step),
     )
+    n_steps = len(TRAIN) // min(SMALL.batch_size, len(TRAIN))
+    assert steps[:n_steps] == [(6, step + 1, n_steps) for step in range(n_steps)]
     assert epochs == list(range(6, 13))
     assert weights_sha256(resumed.network) == weights_sha256(oracle.network)
     assert [path.name.endswith(".state.safetensors") for path in tmp_path.iterdir()] == [False]
