@@ -48,6 +48,10 @@ class TrainingError(SpecvaeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
 
 
+class Interrupted(SpecvaeError):  # noqa: N818 (nothing has failed)
+    """Work was stopped by Ctrl-C where it can be continued; the message says how."""
+
+
 class StructureError(SpecvaeError):
     """A molecular structure cannot be parsed or has no defined mass."""
 

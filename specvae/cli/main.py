@@ -16,7 +16,7 @@ import click
 from specvae import __version__
 from specvae.cli.console import one_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
-from specvae.errors import SpecvaeError
+from specvae.errors import Interrupted, SpecvaeError
 from specvae.files import with_sources
 
 # Command -> (where it is defined, its line in the table of commands). Commands are imported when
@@ -201,7 +201,7 @@ def main() -> None:
         sys.exit(130)
     except SpecvaeError as error:
         click.echo(f"specvae: {one_line(with_sources(str(error)))}", err=True)
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, Interrupted) else 1)
     except OSError as error:
         if error.strerror is None:
             raise

@@ -14,13 +14,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-BASE = {"errors", "report", "files", "packed", "limits", "masses", "settings", "progress"}
+BASE = {
+    "errors",
+    "report",
+    "files",
+    "packed",
+    "limits",
+    "masses",
+    "settings",
+    "progress",
+    "interruption",
+}
 ISLANDS = {"spectra", "molecules", "vae"}
 # Part of specvae -> the parts that it may import.
 MAY_IMPORT = {
     "errors": set(),
     "masses": set(),
     "progress": set(),
+    "interruption": set(),
     "files": {"errors"},
     "packed": {"errors"},
     "settings": {"errors"},

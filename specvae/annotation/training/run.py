@@ -77,7 +77,8 @@ from specvae.annotation.training.validation import (
     RetrievalValidation,
     few_per_group,
 )
-from specvae.errors import SpecvaeError, TrainingError
+from specvae.errors import Interrupted, SpecvaeError, TrainingError
+from specvae.interruption import interruptible
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -160,6 +161,8 @@ def train(
         state = StateFile(files.output / STATE_FILE, state_every)
         if state.path.exists() and not resume:
             progress.log("note: the state of an earlier run is not used; --resume goes on from it")
+        if resume and not state.path.exists():
+            progress.log(f"note: {files.output} has no state to resume from: training begins anew")
         # Nothing is written before all processes have looked at the folder.
         processes.wait()
         with _folder_of(processes, files) as own_files:
@@ -305,23 +308,35 @@ class _Run:
         # A run that is refused, say because it cannot be resumed, leaves the record of the model
         # that is there alone: the first epoch is when the folder becomes this run's.
         epochs = EpochLog(files.output, config.optim.epochs, progress, record)
-        history = fit(
-            model,
-            data,
-            optim_config(config),
-            objective_config(config),
-            validate=(
-                (lambda m: validation.mean_reciprocal_rank(m, self.device)) if validation else None
-            ),
-            on_epoch=epochs,
-            state=replace(state, settings=settings),
-            on_step=lambda epoch, step, n_steps: progress.progress(
-                f"epoch {epoch}, step", step, n_steps
-            ),
-            resume=resume,
-            device=self.device,
-            processes=self.processes,
-        )
+        with interruptible(
+            lambda: progress.log(
+                "stopping after this epoch, so that it is kept; Ctrl-C again stops at once"
+            )
+        ) as is_asked_to_stop:
+            history = fit(
+                model,
+                data,
+                optim_config(config),
+                objective_config(config),
+                validate=(
+                    (lambda m: validation.mean_reciprocal_rank(m, self.device))
+                    if validation
+                    else None
+                ),
+                on_epoch=epochs,
+                state=replace(state, settings=settings),
+                on_step=lambda epoch, step, n_steps: progress.progress(
+                    f"epoch {epoch}, step", step, n_steps
+                ),
+                resume=resume,
+                device=self.device,
+                stop=is_asked_to_stop,
+                processes=self.processes,
+            )
+        if (n_done := len(history.epochs)) < config.optim.epochs:
+            raise Interrupted(
+                f"stopped after epoch {n_done} of {config.optim.epochs}; --resume goes on with it"
+            )
         record()
         epochs.finish(history)
         # Summed over the epochs, so that those before a resumption count too.

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from specvae.annotation.training.record import MODEL_FILE, STATE_FILE, EpochLog
 from specvae.annotation.training.run import train
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
-from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.errors import ConfigError, InputError, Interrupted, TrainingError
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
@@ -53,6 +55,14 @@ def small_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def files(tmp_path: Path) -> TrainFiles:
     library = write_library(tmp_path / "library.msp", ALCOHOLS)
     return TrainFiles((library,), tmp_path / "model")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C interrupt: a shell's background job, as tests may be one, ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def skipped(folder: Path) -> list[tuple[str, str, str]]:
@@ -250,6 +260,64 @@ def test_epochs_lost_by_a_kill_are_written_on_resume(
     resumed = AnnotatorHeader.read(files.output / "model.safetensors")
     assert resumed.weights_sha256 == undisturbed.weights_sha256
     assert resumed.validation == whole.validation
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_stops_after_the_epoch_and_loses_nothing(
+    files: TrainFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(optim__epochs=3)
+    said: list[str] = []
+
+    class Log(Silence):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    def interrupted(stage: str, done: int, total: int | None = None) -> None:
+        if stage.startswith("epoch 2,") and done == total:
+            signal.raise_signal(signal.SIGINT)
+
+    log = Log()
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "progress", interrupted)
+        # The state is written although it is not yet time for it.
+        with pytest.raises(Interrupted, match="after epoch 2 of 3; --resume"):
+            train(config, files, device="cpu", n_jobs=1, progress=log)
+    assert any("Ctrl-C again stops at once" in line for line in said)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(config, files, device="cpu", n_jobs=1, progress=log, resume=True)
+    lines = (files.output / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    assert not any("begins anew" in line for line in said)
+    run(config, elsewhere := replace(files, output=files.output.with_name("whole")))
+    resumed, undisturbed = (
+        AnnotatorHeader.read(folder / MODEL_FILE) for folder in (files.output, elsewhere.output)
+    )
+    assert resumed.weights_sha256 == undisturbed.weights_sha256
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_second_ctrl_c_stops_at_once(files: TrainFiles) -> None:
+    class Impatient(Silence):
+        def progress(self, stage: str, done: int, total: int | None = None) -> None:
+            if stage.startswith("epoch 1,"):
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config(), files, device="cpu", n_jobs=1, progress=Impatient())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_resuming_without_a_state_says_that_training_begins_anew(files: TrainFiles) -> None:
+    said: list[str] = []
+
+    class Log(Silence):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    train(tiny_config(), files, device="cpu", n_jobs=1, progress=Log(), resume=True)
+    assert sum("begins anew" in line for line in said) == 1
 
 
 def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) -> None:
