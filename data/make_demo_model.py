@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 import specvae
-from specvae.annotation.evidence import pool
+from specvae.annotation.evidence import weighted
 from specvae.annotation.training import calibrate
 from specvae.vae.checkpoint import load_checkpoint, load_companions, save_checkpoint
 
@@ -82,7 +82,7 @@ def fit_weights(
     raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return fitted weights, none below `LEAST_WEIGHT`; probabilities are fitted to these."""
-    fitted = pool.fit_weights(raw, truth, shares)
+    fitted = weighted.fit_weights(raw, truth, shares)
     return {kind: max(weight, LEAST_WEIGHT) for kind, weight in fitted.items()}
 
 

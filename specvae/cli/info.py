@@ -163,7 +163,7 @@ def _evidence_lines(
 ) -> list[tuple[str, str]]:
     """Return what candidates are ranked by, and what that was fitted to."""
     from specvae.annotation.evidence.memory import is_outdated
-    from specvae.annotation.evidence.pool import defaults
+    from specvae.annotation.evidence.weighted import defaults
 
     outdated = is_outdated(evidence)
     used = defaults().weights if outdated else evidence.weights

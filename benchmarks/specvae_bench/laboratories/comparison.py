@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import rank_of_truth
-from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.settlement import Settlement

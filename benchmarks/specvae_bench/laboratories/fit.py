@@ -20,8 +20,8 @@ from specvae.annotation.evidence.own_spectra import (
     OwnSpectraRatio,
     own_spectra_features,
 )
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.cli.console import Console

@@ -16,9 +16,10 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
-from specvae.annotation.evidence.pool import Evidence, EvidencePool
+from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.retention import RetentionIndex
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
 from specvae.molecules.candidates import CandidateSet

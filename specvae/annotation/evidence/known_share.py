@@ -12,12 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.own_spectra import (
-    DEFAULT_SHARES,
-    KnownShares,
-    StatedShares,
-)
-from specvae.annotation.evidence.pool import Evidence
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
+from specvae.annotation.evidence.weighted import Evidence
 
 # Number of queries of known outcome that the default counts for. With 5, runs of a hundred unknown
 # compounds were taken for one known in twenty, and lost a point of hit@1 (docs/research.md).

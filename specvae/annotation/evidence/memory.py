@@ -16,9 +16,10 @@ from specvae.annotation.evidence.fragment_score import (
     scorers_from_arrays,
 )
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, SCALE, EvidencePool, defaults
+from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.retention import standard_index
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, SCALE, defaults
 from specvae.annotation.library.header import StoredEvidence
 
 

@@ -1,39 +1,13 @@
-"""The evidence for a query's candidates, pooled into one score.
-
-A candidate's score is a weighted sum of four kinds of evidence (a log-linear pool):
-
-    score(c) = sum over kinds k of w_k x_k(c)
-
-``fingerprint``
-    log-likelihood of the candidate's fingerprint under the model's prediction (the cross entropy);
-``analogues``
-    log-density of the candidate's structure around the library's compounds with like spectra, which
-    vote for it (`specvae.annotation.evidence.votes`), none for itself;
-``fragments``
-    log-odds that the query's peaks are the candidate's fragments
-    (`specvae.annotation.evidence.fragment_score`);
-``library``
-    for a candidate that the library has spectra of: how they agree with the query
-    (`specvae.annotation.evidence.own_spectra`).
-
-Each is in nats and means the same in a list of five and of five thousand candidates: none is
-standardised over the list at hand. The weights were fitted once (`DEFAULTS_FILE`). What the library
-says assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
-`Evidence.settled` takes the shares that the run itself shows. Where queries state their retention
-times, that of the run is added too (`specvae.annotation.evidence.retention`). The exponential of
-the score, divided by its sum, is a distribution over the candidates.
-"""
+"""What candidates are judged by: the library's spectra, fragment scores, and their weights."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -45,10 +19,8 @@ from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
-from specvae.annotation.evidence.listwise import refit_listwise
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
-    KnownShares,
     OwnSpectraRatio,
     own_spectra_features,
     unseen_ratios,
@@ -62,6 +34,7 @@ from specvae.annotation.evidence.votes import (
     analogue_scores,
     density_ratios,
 )
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.library.library import Library
 from specvae.errors import ConfigError, StructureError
 from specvae.molecules.candidates import CandidateSet
@@ -73,53 +46,14 @@ from specvae.progress import Progress, Silence
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
-EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
-"""The kinds of evidence; columns of `Evidence.raw` are in this order."""
-
-DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
-"""Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
-
-SCALE = "nats of both ion modes"
-"""Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
-computed then, and are replaced by the defaults: spectra of the other ion mode once said nothing
-("nats of a mixture"), analogues were the logarithm of other votes ("nats"), and before that all
-evidence was standardised over each list (no name)."""
-
-# How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
-# them, as a standard deviation. The number was chosen on the fitting laboratories
-# (docs/research.md). The fingerprint's weight is of another network, and says little of this one.
-_STRENGTH = {"fingerprint": 1.0, "analogues": 300.0, "fragments": 300.0}
-
 _TABLES_KEPT = 512
+
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
+
 # Ions farther from a peak are no explanation that a reader would accept, whatever is scored.
 _FAR_PPM, _FAR_DA = 10.0, 0.001
+
 _BELOW = 1e-6  # nats, so that rounding makes no ties
-
-
-class Defaults(NamedTuple):
-    """What was fitted once.
-
-    Parameters
-    ----------
-    weights
-        By kind of evidence; that of the library is 1, as its coefficients are fitted themselves.
-    own_spectra, other_mode
-        Coefficients of the evidence of own spectra: of those of the query's ion mode, and of those
-        of the other one where a candidate has no other.
-    """
-
-    weights: Mapping[str, float]
-    own_spectra: OwnSpectraRatio
-    other_mode: OwnSpectraRatio
-
-
-@lru_cache(maxsize=1)
-def defaults() -> Defaults:
-    """Return the weights that come with the program; see `DEFAULTS_FILE`."""
-    stored = json.loads(DEFAULTS_FILE.read_text(encoding="utf-8"))
-    ratios = (OwnSpectraRatio(**stored[name]) for name in ("own_spectra", "other_mode"))
-    return Defaults(stored["weights"], *ratios)
 
 
 class _LookUp(NamedTuple):
@@ -153,144 +87,6 @@ class _LookUp(NamedTuple):
 
 class UnusableCandidatesError(StructureError):
     """Some candidates cannot be broken into fragments: see `EvidencePool.unbreakable`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """The evidence for the candidates of one query.
-
-    Attributes
-    ----------
-    raw
-        float64 (n_candidates, n_kinds), not weighted, columns in the order of `EVIDENCE_KINDS`.
-    parts
-        The same, weighted; that of the library with what the shares of known compounds add.
-    scores
-        float64 (n_candidates,): the sum of the parts and of the prior, in nats.
-    measured
-        bool (n_candidates,): which candidates the library has spectra of that may be of the query's
-        ion mode.
-    elsewhere
-        bool (n_candidates,): which others it has spectra of the other ion mode of.
-    analogues
-        The nearest compounds of the library, the nearest first.
-    own
-        The candidates' own library spectra; None if they were not looked up.
-    shares
-        Shares of known compounds among a run's queries that the scores assume.
-    prior
-        float64 (n_candidates,): what is added to the sum of the parts, nats; None: nothing.
-    elution
-        The query's retention time and its candidates'; None for a query without one.
-    retention
-        float64 (n_candidates,): evidence of the retention time, nats, which is added too; None
-        until the run's times are known, or where they say nothing.
-    """
-
-    raw: NDArray[np.float64]
-    parts: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    measured: NDArray[np.bool_]
-    elsewhere: NDArray[np.bool_]
-    analogues: tuple[Analogue, ...] = ()
-    own: OwnSpectra | None = None
-    shares: KnownShares = DEFAULT_SHARES
-    prior: NDArray[np.float64] | None = None
-    elution: Elution | None = None
-    retention: NDArray[np.float64] | None = None
-
-    @classmethod
-    def from_raw(
-        cls,
-        raw: NDArray[np.float64],
-        weights: Mapping[str, float],
-        measured: NDArray[np.bool_],
-        analogues: tuple[Analogue, ...] = (),
-        shares: KnownShares = DEFAULT_SHARES,
-        own: OwnSpectra | None = None,
-        prior: NDArray[np.float64] | None = None,
-        elution: Elution | None = None,
-        retention: NDArray[np.float64] | None = None,
-        elsewhere: NDArray[np.bool_] | None = None,
-    ) -> Evidence:
-        """Weight the `raw` evidence for all candidates of a query.
-
-        Attributes as above; no candidate has spectra of the other ion mode only if `elsewhere` is
-        None.
-        """
-        if elsewhere is None:
-            elsewhere = np.zeros(len(raw), np.bool_)
-        parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
-        library = EVIDENCE_KINDS.index("library")
-        parts[measured, library] += shares.same_mode_odds
-        parts[elsewhere, library] += shares.other_mode_odds
-        # Column by column, whatever the number of rows: equal candidates must tie exactly.
-        scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
-        for added in (prior, retention):
-            if added is not None:
-                scores = scores + added
-        return cls(
-            raw,
-            parts,
-            scores,
-            measured,
-            elsewhere,
-            analogues,
-            own,
-            shares,
-            prior,
-            elution,
-            retention,
-        )
-
-    def settled(
-        self,
-        weights: Mapping[str, float],
-        shares: KnownShares,
-        retention: NDArray[np.float64] | None = None,
-    ) -> Evidence:
-        """Return the same evidence for what a run shows.
-
-        That is its shares of known compounds, and the evidence of the query's retention time.
-        """
-        return Evidence.from_raw(
-            self.raw,
-            weights,
-            self.measured,
-            self.analogues,
-            shares,
-            self.own,
-            self.prior,
-            self.elution,
-            retention,
-            self.elsewhere,
-        )
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """Which candidates the library has spectra of, of either ion mode, bool (n_candidates,)."""
-        return self.measured | self.elsewhere
-
-    def leading_kinds(self) -> list[str | None]:
-        """Return the kind of evidence that raises each candidate most, None where none does.
-
-        A term counts by how far it lies above its median over the list; that of the library by how
-        far it lies above 0, which candidates without own spectra have, at the shares of known
-        compounds that are assumed. Of equal ones the first of library, fragments, analogues,
-        fingerprint.
-        """
-        library = EVIDENCE_KINDS.index("library")
-        rise = self.parts - np.median(self.parts, axis=0)
-        rise[:, library] = self.parts[:, library]
-        if self.own is not None:
-            rise[self.own.row < 0, library] = 0.0  # what a share adds is no match
-        # The first of equal ones is taken, so that the order is turned round.
-        best = len(EVIDENCE_KINDS) - 1 - np.argmax(rise[:, ::-1], axis=1)
-        highest = rise.max(axis=1)
-        return [
-            EVIDENCE_KINDS[kind] if high > 0.0 else None
-            for kind, high in zip(best.tolist(), highest.tolist(), strict=True)
-        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -781,36 +577,6 @@ class EvidencePool:
     @cached_property
     def _places(self) -> dict[str, int]:
         return {block: number for number, block in enumerate(self.first_blocks)}
-
-
-def fit_weights(
-    raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
-) -> dict[str, float]:
-    """Return weights of the kinds of evidence for a user's own compounds, which are not known.
-
-    They make the truths likely and are near the weights that come with the program: of compounds
-    that the library has no spectra of, nobody sees what analogues and fragments are worth beside
-    own spectra. The library's weight stays at 1. See `refit_listwise`.
-
-    Parameters
-    ----------
-    raw
-        Per query, float64 (n_candidates, n_kinds) as `Evidence.raw`.
-    truth
-        Index of the truth per query.
-    shares
-        float64 (n_queries,): weight of each query; their sum is the number of compounds.
-    """
-    library = EVIDENCE_KINDS.index("library")
-    fitted = refit_listwise(
-        [np.delete(of_query, library, axis=1) for of_query in raw],
-        truth,
-        shares,
-        [defaults().weights[kind] for kind in _STRENGTH],
-        list(_STRENGTH.values()),
-        fixed=[of_query[:, library] for of_query in raw],
-    )
-    return {**dict(zip(_STRENGTH, fitted, strict=True)), "library": 1.0}
 
 
 @lru_cache(maxsize=_TABLES_KEPT)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import LibraryMatch
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
 from specvae.annotation.evidence.retention import Elution
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.probability import ProbabilityModel

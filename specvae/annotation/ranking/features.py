@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import OwnSpectra
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
 from specvae.spectra.keys import stated

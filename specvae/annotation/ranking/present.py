@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import Analogue
-from specvae.annotation.evidence.pool import Evidence
 from specvae.annotation.evidence.retention import LARGEST
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.explain import Explainer

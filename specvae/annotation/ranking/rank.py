@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.evidence.pool import Evidence, EvidencePool, UnusableCandidatesError
+from specvae.annotation.evidence.pool import EvidencePool, UnusableCandidatesError
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator

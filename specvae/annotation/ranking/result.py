@@ -17,7 +17,7 @@ from specvae.annotation.evidence.items import (
 )
 from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
@@ -241,8 +241,9 @@ class Annotation:
     smiles, inchikey, name
         The candidate as its file gives it; empty where unknown.
     score
-        In nats: the pooled evidence (`specvae.annotation.evidence.pool`), or the log-likelihood of
-        the candidate's fingerprint under the prediction, if that is all that is ranked by.
+        In nats: the weighted evidence (`specvae.annotation.evidence.weighted`), or the
+        log-likelihood of the candidate's fingerprint under the prediction, if that is all that is
+        ranked by.
     probability
         Chance that this candidate is the right one; None unless the model is calibrated.
     molecule

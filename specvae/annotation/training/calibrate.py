@@ -14,7 +14,7 @@ from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evidence.known_share import shares_of_known
 from specvae.annotation.evidence.list_features import feature_row
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
-from specvae.annotation.evidence.pool import Evidence, fit_weights
+from specvae.annotation.evidence.weighted import Evidence, fit_weights
 from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource

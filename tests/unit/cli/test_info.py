@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from specvae.annotation.evidence.pool import SCALE
+from specvae.annotation.evidence.weighted import SCALE
 from specvae.annotation.library.header import CalibrationFigures, FileRead, StoredEvidence
 from specvae.cli.info import _counts, _evidence_lines, _files, info
 from specvae.spectra.binning import BinLayout

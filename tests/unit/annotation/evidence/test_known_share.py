@@ -16,7 +16,7 @@ from specvae.annotation.evidence.own_spectra import (
     OwnSpectraRatio,
     own_spectra_features,
 )
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 
 WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
 HERE, THERE, NOWHERE = "here", "there", "nowhere"

@@ -14,7 +14,7 @@ from specvae.annotation.evidence.list_features import (
     list_features,
 )
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.settlement import Settlement

@@ -12,8 +12,9 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
-from specvae.annotation.evidence.pool import EVIDENCE_KINDS, Evidence, EvidencePool
+from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.header import StoredEvidence
 from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet
