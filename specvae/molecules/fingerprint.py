@@ -340,8 +340,7 @@ def all_fingerprints(
         Where fingerprints are looked up and kept; None for no cache.
     n_jobs
         Number of processes; None for as many as this process may use. Few molecules are always
-        computed here. New processes are spawned, so that a script that calls this needs the
-        ``if __name__ == "__main__"`` guard.
+        computed here.
     progress
         Called with the number of distinct molecules done and their total.
 

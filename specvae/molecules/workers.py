@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import chain, islice
 from multiprocessing import resource_tracker
-from typing import Protocol, TypeVar
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
 
 from specvae.errors import SpecvaeError
 
@@ -108,8 +112,7 @@ def n_waiting() -> int:
 def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
     """Give `n` processes, or more that wait already; on leaving they end, or are kept.
 
-    They are spawned, because a forked copy of a process with threads (torch, OpenMP) may hang: a
-    script that comes here needs the ``if __name__ == "__main__"`` guard.
+    They are spawned, because a forked copy of a process with threads (torch, OpenMP) may hang.
 
     Raises
     ------
@@ -128,8 +131,8 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
         is_whole = True
     except BrokenProcessPool:
         raise SpecvaeError(
-            f"one of {n} processes that {purpose} was ended by the system: run again with "
-            "fewer, or in a script with a __main__ guard"
+            f"one of {n} processes that {purpose} was ended by the system, mostly for want of "
+            "memory: run again with fewer (--jobs, n_jobs)"
         ) from None
     finally:
         if is_whole and _kept.is_asked and n > n_waiting():
@@ -209,10 +212,33 @@ class LocalEngine:
         return in_order(function, chain(head, rest), n, self.purpose)
 
 
+class _Process(SpawnProcess):
+    """A process that does not import the script which started it.
+
+    A script without the ``if __name__ == "__main__"`` guard would run once more in each of them. No
+    work is defined in a script, so that they need nothing of it.
+    """
+
+    _starting = threading.Lock()
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 (as its base)
+        with _Process._starting:
+            script = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = script
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
 def _started(n: int, modules: Sequence[str] = ()) -> ProcessPoolExecutor:
     """Start processes that load modules; Ctrl-C waits until they are prepared for it."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_prepare_process)
+    pool = ProcessPoolExecutor(n, mp_context=_Context(), initializer=_prepare_process)
     if hasattr(signal, "pthread_sigmask"):
         # A process takes over which signals are held back. What starts it first starts this
         # tracker, if it does not run, and holds back none from then on.

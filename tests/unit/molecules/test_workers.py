@@ -98,6 +98,29 @@ def test_what_has_failed_is_not_kept(started: list[tuple[int, ThreadPoolExecutor
     assert len(started) == 2
 
 
+UNGUARDED = """
+from specvae.molecules.workers import in_order
+
+print(list(in_order(abs, [-1, -2, -3], 2, "work")), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "module", "stdin"])
+def test_a_script_needs_no_guard(tmp_path: Path, how: str) -> None:
+    (tmp_path / "unguarded.py").write_text(UNGUARDED, encoding="utf-8")
+    arguments = {"file": ["unguarded.py"], "module": ["-m", "unguarded"], "stdin": ["-"]}
+    done = subprocess.run(
+        [sys.executable, *arguments[how]],
+        cwd=tmp_path,
+        input=UNGUARDED,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("[1, 2, 3]\n", 0), done.stderr
+
+
 WAITING = """
 import signal
 import time
