@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,15 @@ from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Group
 from specvae.cli.options import INPUT, INPUT_FILE, jobs_option, strict_option
-from specvae.cli.outputs import require_outputs, skips_path, write_skips
+from specvae.cli.outputs import (
+    TABLE_FORMATS,
+    require_outputs,
+    skips_path,
+    suffix_format,
+    write_skips,
+)
+from specvae.errors import InputError
+from specvae.files import atomic_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,6 +72,57 @@ def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: boo
     click.echo(
         f"{len(remembered):,} spectra of {len(remembered.first_blocks):,} compounds in {output}"
     )
+
+
+@library.command(short_help="List the structures of files as a table.")
+@click.argument("spectra", type=INPUT_FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=INPUT, default=Path("structures.csv"), show_default=True)
+@strict_option
+@settings_options
+@verbosity
+def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
+    """List the compounds of .msp, .mgf, .mzML, .mzXML or MassBank files as a table of candidates.
+
+    One row for each InChIKey first block, with its first SMILES and name. Spectra are used as
+    'specvae library build' uses them.
+
+    \b
+    Example:
+      specvae library structures mona.msp -o structures.csv
+      specvae annotate query.mgf --candidates structures.csv
+    """
+    require_outputs(
+        {"SPECTRA": spectra}, {"--output": output, "its list of skips": skips_path(output)}
+    )
+    if suffix_format(output, TABLE_FORMATS) != "csv":
+        raise click.UsageError(f"{output}: wanted a name that ends in .csv")
+
+    from specvae.annotation.library.filter import SpectrumFilter
+    from specvae.annotation.library.library import read_many, usable_pairs
+    from specvae.report import ReadReport
+
+    console, report = Console(), ReadReport(strict=strict)
+    compounds: dict[str, tuple[str, str, str]] = {}
+    n_kept = 0
+    for spectrum, molecule in usable_pairs(
+        read_many(spectra, report),
+        SpectrumFilter(),
+        report,
+        lambda n: console.progress("reading", n),
+    ):
+        n_kept += 1
+        row = (molecule.smiles, molecule.inchikey, spectrum.name or "")
+        if not compounds.setdefault(molecule.first_block, row)[2]:
+            compounds[molecule.first_block] = row  # a name after all
+    if not compounds:
+        raise InputError(f"{spectra[0]}: no usable structure ({report.nothing_read()})")
+    with atomic_text(output) as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("smiles", "inchikey", "name"))
+        writer.writerows(compounds.values())
+    write_skips(output, report)
+    console.log(report.kept(n_kept, "spectra"))
+    click.echo(f"{len(compounds):,} structures in {output}")
 
 
 @library.command()

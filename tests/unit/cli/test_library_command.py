@@ -29,6 +29,7 @@ from specvae.cli.evaluate import evaluate
 from specvae.cli.library import library
 from specvae.cli.predict import predict
 from specvae.errors import ConfigError, InputError
+from specvae.molecules.candidates import read_candidates
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
 from specvae.vae.checkpoint import save_checkpoint
@@ -82,6 +83,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("caffeine again", CAFFEINE, (110.0713, 138.0662)),
     )
     return folder
+
+
+def test_the_structures_of_a_library_are_a_table_of_candidates(
+    folder: Path, tmp_path: Path
+) -> None:
+    files = [str(folder / name) for name in ("remembered.msp", "today.msp")]
+    done = CliRunner().invoke(library, ["structures", *files, "-o", str(tmp_path / "s.csv")])
+    assert done.exception is None, done.output
+    with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as stream:
+        found = [(row["name"], row["inchikey"][:14]) for row in csv.DictReader(stream)]
+    # One row of a compound, under its first name.
+    assert found == [
+        ("caffeine", "RYYVLZVUVIJVGH"),
+        ("aspirin", "BSYNRYMUTXBXSQ"),
+        ("today-1", "QUNWUDVFRNGTCO"),
+    ]
+    assert len(read_candidates(tmp_path / "s.csv")) == 3
+    empty = tmp_path / "e.msp"
+    empty.write_text("Name: x\nPrecursorMZ: 195.1\nNum Peaks: 1\n138.1 9\n", encoding="utf-8")
+    refused = CliRunner().invoke(library, ["structures", str(empty), "-o", str(tmp_path / "e.csv")])
+    assert "no usable structure" in str(refused.exception)
+    assert not (tmp_path / "e.csv").exists()
 
 
 def run(folder: Path, *options: object, model: str = "model") -> Result:

@@ -74,6 +74,7 @@ PATHS: dict[str, Paths] = {
     "package-model": Paths(("", "--config")),
     "demo": Paths(("--config",), files=demo.FILES),
     "library build": Paths(("", "--config")),
+    "library structures": Paths(("", "--config")),
     "pool build": Paths(("", "--config")),
     "train": Paths(
         ("--spectra", "--unpaired-spectra", "--unpaired-molecules", "--structures", "--exclude",
