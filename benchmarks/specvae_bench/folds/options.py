@@ -21,7 +21,7 @@ class FoldFiles:
     Attributes
     ----------
     data
-        Folder with queries, truth and candidates, as `specvae_bench.folds.contest.prepare` takes it.
+        Folder with queries, truth and candidates, as `contest.prepare` takes it.
     spectra
         The library.
     exclude

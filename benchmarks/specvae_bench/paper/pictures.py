@@ -12,6 +12,7 @@ from torch import Tensor
 
 from specvae.files import atomic_path
 
+_SAMPLES_IN_A_ROW = 6
 _GAP = 0.05  # inches around an image
 
 
@@ -69,9 +70,7 @@ def draw_reconstructions(path: Path, rows: Mapping[str, Tensor]) -> None:
     _save(figure, path)
 
 
-def draw_digits(
-    path: Path, images: Sequence[Tensor], classes: Sequence[Sequence[str]], n_columns: int = 6
-) -> None:
+def draw_digits(path: Path, images: Sequence[Tensor], classes: Sequence[Sequence[str]]) -> None:
     """Draw samples with the oracle's class beside each (figure 3 of the paper).
 
     Parameters
@@ -82,15 +81,13 @@ def draw_digits(
         By modality: (n_samples, channels, height, width) in [0, 1].
     classes
         By modality: what the oracle calls each sample.
-    n_columns
-        Samples in a row.
     """
     n_modalities, n_samples = len(images), len(images[0])
-    n_rows = -(-n_samples // n_columns)
+    n_rows = -(-n_samples // _SAMPLES_IN_A_ROW)
     size, step = 0.9, 1.1
-    figure, axes = _canvas(step * n_columns * n_modalities, size * n_rows)
+    figure, axes = _canvas(step * _SAMPLES_IN_A_ROW * n_modalities, size * n_rows)
     for number in range(n_samples):
-        row, column = divmod(number, n_columns)
+        row, column = divmod(number, _SAMPLES_IN_A_ROW)
         for m in range(n_modalities):
             left, top = step * (column * n_modalities + m), size * row
             _show(axes, images[m][number], left, top, size)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 HIT_LEVELS = (1, 5, 10, 20)
 
+_N_RESAMPLES = 2000
+_ENDS = (0.025, 0.975)  # of an interval, as shares of the resamples below
 # Molecules drawn at once in a bootstrap: 8 MiB, and twice as much for what is looked up.
 _DRAWS = 2**20
 
@@ -119,7 +121,7 @@ def longest_list(ranks: Sequence[TruthRank]) -> int:
 
 
 def top_k_intervals(
-    ranks: Sequence[TruthRank], k_max: int, *, seed: int, n_resamples: int = 2000
+    ranks: Sequence[TruthRank], k_max: int, *, seed: int
 ) -> dict[int, tuple[float, float]]:
     """Return 95 % intervals of `top_k_curve` by k, as `bootstrap_interval` has them.
 
@@ -133,11 +135,11 @@ def top_k_intervals(
     sums = np.zeros((n_groups, k_max))
     np.add.at(sums, group, hits)
     sizes = np.bincount(group, minlength=n_groups).astype(np.float64)
-    means = np.empty((n_resamples, k_max))
-    for rows, draws in _resampled(n_groups, n_resamples, seed):
+    means = np.empty((_N_RESAMPLES, k_max))
+    for rows, draws in _resampled(n_groups, _N_RESAMPLES, seed):
         counts = np.stack([np.bincount(row, minlength=n_groups) for row in draws])
         means[rows] = (counts @ sums) / (counts @ sizes)[:, np.newaxis]
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    low, high = np.quantile(means, _ENDS, axis=0)
     return {k: (float(low[k - 1]), float(high[k - 1])) for k in range(1, k_max + 1)}
 
 
@@ -157,10 +159,9 @@ def bootstrap_interval(
     molecules: Sequence[str],
     *,
     seed: int,
-    n_resamples: int = 2000,
-    level: float = 0.95,
+    n_resamples: int = _N_RESAMPLES,
 ) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of the mean that resamples molecules, not queries.
+    """Return a 95 % bootstrap interval of the mean that resamples molecules, not queries.
 
     Spectra of one molecule rise and fall together; resampling them one by one would make the
     interval too narrow (Efron & Tibshirani 1993, doi:10.1201/9780429246593, section 8.3).
@@ -175,8 +176,6 @@ def bootstrap_interval(
         Of the resampling.
     n_resamples
         Number of bootstrap samples.
-    level
-        Coverage, 0.95 for a 95 % interval.
     """
     if len(values) == 0:
         return (float("nan"), float("nan"))
@@ -187,8 +186,7 @@ def bootstrap_interval(
     means = np.empty(n_resamples)
     for rows, draws in _resampled(n_groups, n_resamples, seed):
         means[rows] = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
+    low, high = np.quantile(means, _ENDS)
     return (float(low), float(high))
 
 

@@ -207,19 +207,13 @@ def _composition(masses: bytes, n_hydrogens: int) -> Composition:
     return (*sorted(heavy.items()), (HYDROGEN_MASS, n_hydrogens))
 
 
-def has_subformula(
-    kinds: Composition,
-    peaks: Peaks,
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
-) -> NDArray[np.bool_]:
+def has_subformula(kinds: Composition, peaks: Peaks) -> NDArray[np.bool_]:
     """Return which peaks some part of a formula has the mass of, bool (n_peaks,).
 
     `kinds` is the `composition` of a molecule.
     """
     half, other_half = _subformula_halves(kinds)
-    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
+    widths = np.maximum(TOLERANCE_DA, TOLERANCE_PPM * 1e-6 * peaks.mz)
     return np.asarray(
         _any_sum_fits(half, other_half, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
     )
@@ -269,13 +263,7 @@ def _any_sum_fits(
     return out
 
 
-def metfrag_scores(
-    peaks: Peaks,
-    tables: Sequence[FragmentTable],
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
-) -> NDArray[np.float64]:
+def metfrag_scores(peaks: Peaks, tables: Sequence[FragmentTable]) -> NDArray[np.float64]:
     """Return MetFrag's fragmenter score of each candidate, float64 (n_candidates,).
 
     ``sum_p mz_p^1.84 I_p^0.59 / E_p^0.47`` over the explained peaks but the molecule's own, where
@@ -285,7 +273,7 @@ def metfrag_scores(
     scores = np.zeros(len(tables))
     worth = peaks.mz**METFRAG_MZ_POWER * peaks.intensity**METFRAG_INTENSITY_POWER
     for i, table in enumerate(tables):
-        found = match_peaks(table, peaks, tolerance_ppm=tolerance_ppm, tolerance_da=tolerance_da)
+        found = match_peaks(table, peaks)
         broken = table.steps[found.fragment] > 0
         energies = np.full(len(peaks.mz), np.inf)
         np.minimum.at(energies, found.peak[broken], table.energies[found.fragment[broken]])

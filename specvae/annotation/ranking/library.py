@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.remembered import read_library
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.errors import ConfigError
-from specvae.molecules.fingerprint import FingerprintCache, fingerprints, unpack
+from specvae.molecules.fingerprint import fingerprints, unpack
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
@@ -93,7 +93,7 @@ class NearestSpectrum:
 
 
 def nearest_in_library(
-    annotator: Annotator, spectra: Sequence[Spectrum], cache: FingerprintCache | None = None
+    annotator: Annotator, spectra: Sequence[Spectrum]
 ) -> list[NearestSpectrum | None]:
     """Return the nearest remembered spectrum of each query's ion mode, of whatever mass.
 
@@ -113,7 +113,7 @@ def nearest_in_library(
         compound = int(pool.index.compounds[best])
         found.append((compound, float(likeness.compounds[best]), label.query_id if label else ""))
     smiles = [pool.smiles[each[0]] for each in found if each is not None]
-    packed = iter(fingerprints(smiles, annotator.layout, cache, n_jobs=1) if smiles else ())
+    packed = iter(fingerprints(smiles, annotator.layout, n_jobs=1) if smiles else ())
     return [
         None
         if each is None
