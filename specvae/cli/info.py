@@ -189,7 +189,7 @@ def _evidence_lines(
         )
     return [
         ("remembers", f"{len(evidence.first_blocks):,} compounds"),
-        ("ranks by", weights),
+        ("ranks by", f"{weights} (weights of the evidence; 'specvae docs method')"),
         ("probabilities", f"by {owner}; {basis}"),
     ]
 

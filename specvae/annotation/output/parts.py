@@ -153,7 +153,12 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
     numbers = [header.shard for header in headers]
     if sorted(numbers) != list(range(1, n_shards + 1)):
         missing = sorted(set(range(1, n_shards + 1)) - set(numbers))
-        said = f"missing: {', '.join(map(str, missing))}" if missing else "one is there twice"
+        twice = sorted({n for n in numbers if numbers.count(n) > 1})
+        said = "; ".join(
+            f"{what}: {', '.join(map(str, which))}"
+            for what, which in (("missing", missing), ("more than once", twice))
+            if which
+        )
         raise InputError(
             f"{paths[0]}: found {len(numbers)} parts of {n_shards}, wanted each once ({said})"
         )

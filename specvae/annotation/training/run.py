@@ -74,6 +74,7 @@ from specvae.annotation.training.streams import (
 )
 from specvae.annotation.training.validation import (
     MAX_SPECTRA_PER_COMPOUND,
+    N_DECOYS,
     RetrievalValidation,
     few_per_group,
 )
@@ -355,7 +356,8 @@ class _Run:
         compounds = {fold: len(np.unique(library.compound[rows[fold]])) for fold in rows}
         self.progress.log(
             f"training on {len(rows['train']):,} spectra of {compounds['train']:,} compounds, "
-            f"validating on {len(rows['val']):,} of {compounds['val']:,}"
+            f"validating on {len(rows['val']):,} of {compounds['val']:,}; MRR is the mean "
+            f"reciprocal rank of the right structure among {N_DECOYS + 1} of like mass"
         )
         if not len(rows["val"]):
             self.progress.log("no compound fell into the validation fold: the last epoch is kept")

@@ -35,7 +35,7 @@ def test_info_says_whose_the_calibration_is(
     fitted: CalibrationFigures | None, wanted: tuple[str, ...]
 ) -> None:
     lines = dict(_evidence_lines(EVIDENCE, fitted))
-    assert lines["ranks by"] == "fragments 1.4"
+    assert lines["ranks by"].startswith("fragments 1.4 (weights of the evidence")
     for text in wanted:
         assert text in lines["probabilities"]
 

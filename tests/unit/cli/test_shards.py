@@ -103,7 +103,8 @@ def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_pa
 
     assert "top is 3, but 10 in" in said(one, other)
     assert "found 1 parts of 2, wanted each once (missing: 2)" in said(one)
-    assert "one is there twice" in said(one, two, two)
+    assert "(more than once: 2)" in said(one, two, two)
+    assert "(missing: 2; more than once: 1)" in said(one, one)
     lines = two.read_text(encoding="utf-8").splitlines(keepends=True)
     two.write_text("".join(lines)[:-30], encoding="utf-8")
     assert "no whole part of a run" in said(one, two)
