@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.limits import limits
-from specvae.molecules.molecule import Molecule
-from specvae.molecules.pool_build import first_text, joined_ids
+from specvae.molecules.molecule import FIRST_BLOCK, Molecule
+from specvae.molecules.pool_pieces import first_text, joined_ids
 from specvae.molecules.query_ids import by_form, listed_as
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows, with_own_keys
 from specvae.molecules.text_mass import MassScreen
 from specvae.report import ReadReport, Reason
 
-_FIRST_BLOCK = 14
 _SAME_MASS = 1e-3  # Da: isotopologues, which share a first block, are further apart
 
 NOT_PARSED = "mass of no query, by its text: not parsed"
@@ -130,7 +129,7 @@ class CandidateSet:
     def first_block(self) -> Strings:
         """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
         if all(self._given_key):
-            return column_of(key[:_FIRST_BLOCK] for key in self._given_key)
+            return column_of(key[:FIRST_BLOCK] for key in self._given_key)
         return column_of(molecule.first_block for molecule in self.molecules)
 
     @property
@@ -263,7 +262,7 @@ class CandidateSet:
 
 def is_whole_key(inchikey: str) -> bool:
     """Return whether a key is more than a first block."""
-    return len(inchikey) > _FIRST_BLOCK
+    return len(inchikey) > FIRST_BLOCK
 
 
 def usable_structures(

@@ -54,7 +54,9 @@ KEYS_THAT_DIFFER = "InChIKeys of one structure that differ, computed instead"
 KEY_OF_ANOTHER = "InChIKeys of other structures, computed instead"
 
 _LONGEST_SHOWN = 60
-_FIRST_BLOCK = 14  # letters of an InChIKey
+FIRST_BLOCK = 14
+"""Letters of an InChIKey that stand for connectivity: its first block."""
+
 
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
@@ -140,7 +142,7 @@ class Molecule:
     ) -> None:
         self._binary: bytes = mol.ToBinary()
         self._given_key = inchikey
-        self._inchikey: str | None = inchikey if len(inchikey) > _FIRST_BLOCK else None
+        self._inchikey: str | None = inchikey if len(inchikey) > FIRST_BLOCK else None
         self._smiles: str | None = None
         self._formula: str | None = None
         self.exact_mass = exact_mass_of(mol) if exact_mass is None else exact_mass
@@ -169,7 +171,7 @@ class Molecule:
         for name in Molecule.__slots__:
             setattr(same, name, getattr(self, name))
         same._given_key = inchikey
-        same._inchikey = inchikey if len(inchikey) > _FIRST_BLOCK else None
+        same._inchikey = inchikey if len(inchikey) > FIRST_BLOCK else None
         return same
 
     def with_own_key(self, note: str) -> Molecule:
@@ -235,7 +237,7 @@ class Molecule:
     @property
     def first_block(self) -> str:
         """The 14 characters of the InChIKey that encode connectivity."""
-        return (self._given_key or self.inchikey)[:_FIRST_BLOCK]
+        return (self._given_key or self.inchikey)[:FIRST_BLOCK]
 
     @property
     def formula(self) -> str:

@@ -17,6 +17,7 @@ from specvae.errors import SpecvaeError
 from specvae.molecules import pool_build
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.pool_pieces import Piece, Spool
 from specvae.molecules.workers import LocalEngine
 
 CANDIDATES = DEMO / "candidates.csv"
@@ -97,17 +98,17 @@ def test_ctrl_c_ends_a_build_which_goes_on(
 ) -> None:
     output = tmp_path / "pool.h5"
     monkeypatch.setattr(pool_build, "_PIECE_ROWS", 100)
-    add = pool_build._Spool.add
-    added: list[pool_build._Piece] = []
+    add = Spool.add
+    added: list[Piece] = []
 
-    def interrupted(spool: pool_build._Spool, piece: pool_build._Piece) -> None:
+    def interrupted(spool: Spool, piece: Piece) -> None:
         if len(added) == 2:
             raise KeyboardInterrupt
         added.append(piece)
         add(spool, piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool_build._Spool, "add", interrupted)
+        patch.setattr(Spool, "add", interrupted)
         done = run_specvae(*BUILD, "-o", output, code=130)
     assert one_line(done.stderr) == "specvae: interrupted"
     assert not output.exists()

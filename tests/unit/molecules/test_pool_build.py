@@ -16,7 +16,7 @@ import pytest
 
 from specvae.errors import InputError
 from specvae.files import exclusive
-from specvae.molecules import pool_build
+from specvae.molecules import pool_build, pool_pieces
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
@@ -36,7 +36,7 @@ TAIL = "C[C@@H](N)C(=O)O,d,d1\nc1cc,bad,b\nCN,again,i0\n"
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_build, "_PIECE_ROWS", 10)
-    monkeypatch.setattr(pool_build, "_PIECES_OF_RUN", 3)
+    monkeypatch.setattr(pool_pieces, "_PIECES_OF_RUN", 3)
     monkeypatch.setattr(pool_build, "_MERGED_ROWS", 7)
 
 
@@ -93,17 +93,17 @@ def test_identifiers_of_merged_rows_are_kept(table: Path, tmp_path: Path) -> Non
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from specvae.molecules import pool_build
+from specvae.molecules import pool_build, pool_pieces
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.workers import LocalEngine
-pool_build._PIECE_ROWS, pool_build._PIECES_OF_RUN = 10, 3
-add, n = pool_build._Spool.add, []
+pool_build._PIECE_ROWS, pool_pieces._PIECES_OF_RUN = 10, 3
+add, n = pool_pieces.Spool.add, []
 def counted(self, piece):
     add(self, piece)
     n.append(piece)
     if len(n) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-pool_build._Spool.add = counted
+pool_pieces.Spool.add = counted
 pool_build.build_pool([Path(sys.argv[1])], [get_layout("morgan4096")], Path(sys.argv[2]),
                       engine=LocalEngine(1, ""))
 """
