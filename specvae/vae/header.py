@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 
 from specvae import settings
 from specvae.errors import CheckpointError, ConfigError
+from specvae.files import no_such_file
 
 FORMAT_VERSION = 2
 METADATA_KEY = "specvae"
@@ -159,6 +160,8 @@ def read_table(path: Path) -> tuple[dict[str, Any], int]:
                     f"{path}: truncated: {size} bytes, wanted {8 + length} for the header alone"
                 )
             text = first + stream.read(length - 1) if length else b""
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: {no_such_file(path)}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
