@@ -17,7 +17,7 @@ from specvae.errors import InputError
 from specvae.spectra.adducts import default_adduct, parse_adduct
 from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 
 # Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.
 ANALOGUE_BINS = BinLayout(
@@ -31,6 +31,9 @@ ANALOGUE_BINS = BinLayout(
 
 SIGNS = {"positive": 1, "negative": -1}
 """Ion mode -> sign of the ions' charge."""
+
+OTHER_MODE = {"positive": "negative", "negative": "positive"}
+"""Ion mode -> the other one."""
 
 # Low peaks say as much about a structure as high ones: so the compression is strong.
 INTENSITY_POWER = 0.25
@@ -59,7 +62,7 @@ class Likeness(NamedTuple):
     compounds
         float32 (n_compounds,): of each compound's best spectrum, from 0 to 1.
     rows
-        float64 (n_spectra,): of each spectrum; 0 for those of the other ion mode.
+        float64 (n_spectra,): of each spectrum; -1 for those of the other ion mode.
     """
 
     compounds: NDArray[np.float32]
@@ -115,10 +118,10 @@ def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
     The peaks, moved, with the precursor m/z of [M+H]+ or [M-H]-; None where the ion mode is not
     known, the ion has several charges, or no peak is left.
     """
-    ion = spectrum.ion
-    if spectrum.ion_mode not in SIGNS or (ion is not None and abs(ion.charge) > 1):
+    ion_mode = OTHER_MODE.get(spectrum.ion_mode or "")
+    charge = spectrum.charge if spectrum.ion is None else spectrum.ion.charge
+    if ion_mode is None or abs(charge or 1) > 1:
         return None
-    ion_mode = "negative" if spectrum.ion_mode == "positive" else "positive"
     there = default_adduct(ion_mode)
     assert there is not None
     shift = -mode_shift(spectrum)
@@ -126,8 +129,9 @@ def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
     if (mass := spectrum.neutral_mass) is not None:
         precursor = there.precursor_mz(mass)
     mz = spectrum.mz + shift
-    kept = mz > 0.0
-    if not spectrum.intensity[kept].any() or (precursor is not None and precursor <= 0.0):
+    kept = (mz > 0.0) & (mz <= MAX_MZ)
+    highest = spectrum.intensity[kept].max(initial=0.0)
+    if highest < LOWEST_SCALE or (precursor is not None and precursor <= 0.0):
         return None
     return replace(
         spectrum,
@@ -428,7 +432,9 @@ class AnalogueIndex:
         """Return what a spectrum is called; None for libraries stored before that was kept."""
         return None if self._labels is None else self._labels[row]
 
-    def is_of_mode(self, rows: NDArray[np.int64], ion_mode: str | None) -> NDArray[np.bool_]:
+    def is_of_mode(
+        self, rows: NDArray[np.int64] | slice, ion_mode: str | None
+    ) -> NDArray[np.bool_]:
         """Return which spectra are known to be of this ion mode, (n,)."""
         return np.asarray(self._signs[rows] == SIGNS.get(ion_mode or "", 2))
 
@@ -472,6 +478,19 @@ class AnalogueIndex:
         """Whether the ion mode of any spectrum is known."""
         return bool(self._signs.any())
 
+    def has_mode(self, ion_mode: str | None) -> bool:
+        """Return whether any spectrum is known to be of this ion mode."""
+        return bool(self.is_of_mode(slice(None), ion_mode).any())
+
+    def of_known_modes(self) -> AnalogueIndex:
+        """Return the same index as if it had no spectrum whose ion mode is not known."""
+        unknown = self._signs == 0
+        if not unknown.any():
+            return self
+        index = copy.copy(self)
+        index._hidden = unknown if self._hidden is None else self._hidden | unknown
+        return index
+
     def _comparable_rows(self, ion_mode: str | None) -> NDArray[np.bool_]:
         comparable = np.ones(self._n_rows, np.bool_)
         if ion_mode is not None:
@@ -490,9 +509,10 @@ class AnalogueIndex:
         entries, counts = self._entries(columns)
         products = self._values[entries] * np.repeat(values, counts)
         cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
-        rows = np.where(comparable, cosines, 0.0)
+        # A compound that nothing agrees with is shown by a spectrum that was compared.
+        rows = np.where(comparable, cosines, -1.0)
         best = np.maximum.reduceat(rows, self._first_row)
-        return Likeness(np.minimum(best, 1.0).astype(np.float32), rows)
+        return Likeness(np.clip(best, 0.0, 1.0).astype(np.float32), rows)
 
     def _entries(self, columns: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the entries of some columns, one column after the other, and their numbers."""

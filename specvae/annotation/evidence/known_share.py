@@ -25,7 +25,7 @@ FEWEST_QUERIES = 20
 """Runs of fewer queries do not show their shares: scores of a few queries must not depend on which
 others are in the file, and so few show little."""
 
-_NONE = -60.0  # nats, of no candidate of a kind
+_NONE = -60.0  # nats, how far a kind without any candidate is below the others
 _GRID = 400  # shares that an interval is read off
 _LEAST = 0.005  # a run never shows that there is no known compound at all, of either kind
 _LEAST_UNKNOWN = 0.01
@@ -100,17 +100,20 @@ def _log_likelihoods(evidence: Evidence) -> list[float]:
     """Return what a query says of each kind of compound, where all are equally likely, nats.
 
     The kinds are those that the library knows by the query's ion mode, by the other mode only, and
-    not at all.
+    not at all. The likeliest is at 0: scores have no scale of their own, whatever a kind without
+    any candidate is compared with.
     """
     scores, shares = evidence.scores, evidence.shares
-    return [
-        _log_sum(scores[of_kind]) - assumed
+    found = [
+        _log_sum(scores[of_kind]) - assumed if of_kind.any() else None
         for of_kind, assumed in (
             (evidence.measured, shares.same_mode_odds),
             (evidence.elsewhere, shares.other_mode_odds),
             (~evidence.known, 0.0),
         )
     ]
+    highest = max(value for value in found if value is not None)
+    return [_NONE if value is None else value - highest for value in found]
 
 
 def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -127,7 +130,7 @@ def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float
         float64 (n_queries, 3), see `_log_likelihoods`.
     """
     default = np.array([*DEFAULT_SHARES, 1.0 - DEFAULT_SHARES.known])
-    likelihoods = np.exp(log_likelihoods - log_likelihoods.max(axis=1, keepdims=True))
+    likelihoods = np.exp(log_likelihoods)
     shares = default
     for _ in range(_MOST_STEPS):
         chances = likelihoods * shares
@@ -200,7 +203,5 @@ def probability_at(log_odds: NDArray[np.float64], share: float) -> NDArray[np.fl
 
 
 def _log_sum(values: NDArray[np.float64]) -> float:
-    if not len(values):
-        return _NONE
     highest = values.max()
     return float(highest + np.log(np.exp(values - highest).sum()))

@@ -13,7 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness, in_other_mode, unit_rows
+from specvae.annotation.evidence.analogues import (
+    OTHER_MODE,
+    AnalogueIndex,
+    Likeness,
+    in_other_mode,
+    unit_rows,
+)
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
@@ -76,13 +82,14 @@ class _LookUp(NamedTuple):
     own: NDArray[np.int64]
     votes: NDArray[np.float64]
 
-    def only(self, kept: NDArray[np.bool_]) -> _LookUp:
-        """Return the same as if no other candidate had spectra of its own."""
-        return self._replace(own=np.where(kept, self.own, -1))
+    def own_features(
+        self, own: NDArray[np.int64], analogues: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the features of own spectra, given the evidence of analogues (nats).
 
-    def own_features(self, analogues: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the features of own spectra, given the evidence of analogues (nats)."""
-        return own_spectra_features(self.likeness.compounds, self.own, analogues)
+        `own` is as above, with -1 for candidates that other spectra speak for too.
+        """
+        return own_spectra_features(self.likeness.compounds, own, analogues)
 
 
 class UnusableCandidatesError(StructureError):
@@ -339,29 +346,38 @@ class EvidencePool:
 
         `evidence` adds the rest, so that the candidates of many queries can be broken together. A
         spectrum without fragments (`Spectrum.has_fragments`) has no analogues and no library match,
-        and its predicted fingerprint, which is that of an empty spectrum, counts for little.
+        and its predicted fingerprint, which is that of an empty spectrum, counts for little. Of one
+        that cannot be compared in the other ion mode (`in_other_mode`), it still counts which
+        candidates have spectra there, as it does for a precursor alone.
         """
         # Two spectra of a precursor alone are alike whatever their molecules are.
         tells = query.has_fragments
-        here = self._look_up(query, candidates, packed, EVIDENCE_RULE, tells=tells)
-        flipped = in_other_mode(query) if self.index.knows_ion_modes else None
-        there = None
-        if flipped is not None:
-            there = self._look_up(flipped, candidates, packed, OTHER_MODE_RULE, tells=tells)
+        numbers = self._numbers(candidates)
+        here = self._look_up(self.index, query, numbers, packed, EVIDENCE_RULE, tells=tells)
+        measured = here.own >= 0
+        flipped, there, own_there = None, None, np.full(len(candidates), -1, np.int64)
+        if self._knows_other_mode(query):
+            # Spectra of an unknown ion mode are compared as ones of the query's, and but once.
+            index, other = self._of_known_modes, OTHER_MODE[query.ion_mode or ""]
+            own_there = np.where(measured, -1, _comparable(index, numbers, other))
+            flipped = in_other_mode(query) if tells else None
+        if flipped is not None and flipped.has_fragments:
+            there = self._look_up(index, flipped, numbers, packed, OTHER_MODE_RULE, tells=True)
+        elsewhere = own_there >= 0
+        unseen = unseen_ratios(measured, elsewhere)
         densities = density_ratios(here.votes if there is None else here.votes + there.votes)
-        ratios = self.own_spectra(here.own_features(densities))
+        ratios = self.own_spectra(here.own_features(here.own, densities))
         if not self.index.knows_ion_modes:
             # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
             ratios = np.maximum(ratios, 0.0)
         own = OwnSpectra.find(self.index, query, here.likeness, here.own)
-        elsewhere = np.zeros(len(candidates), np.bool_)
         if there is not None and flipped is not None:
-            there = there.only(here.own < 0)
-            elsewhere = there.own >= 0
-            ratios += self.other_mode(there.own_features(densities))
-            own = own.filled_by(OwnSpectra.find(self.index, flipped, there.likeness, there.own))
+            ratios += self.other_mode(there.own_features(own_there, densities))
+            own = own.filled_by(OwnSpectra.find(self.index, flipped, there.likeness, own_there))
+        else:
+            ratios = np.where(elsewhere, unseen, ratios)
         if not tells:
-            own, ratios = OwnSpectra.none(len(candidates)), unseen_ratios(here.own >= 0, elsewhere)
+            own, ratios = OwnSpectra.none(len(candidates)), unseen
         columns = {
             "fingerprint": log_likelihoods if tells else self._of_no_fragments(log_likelihoods),
             "analogues": densities,
@@ -371,19 +387,19 @@ class EvidencePool:
         others = np.zeros(len(candidates)) if prior is None else prior.copy()
         for kind in EVIDENCE_KINDS:
             others += self.weights[kind] * columns[kind]
-        others[here.own >= 0] += DEFAULT_SHARES.same_mode_odds
+        others[measured] += DEFAULT_SHARES.same_mode_odds
         others[elsewhere] += DEFAULT_SHARES.other_mode_odds
         is_broken = np.ones(len(candidates), np.bool_)
         if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
             # Of candidates that tie at the border, all are compared.
             border = -np.partition(-others, rescore - 1)[rescore - 1]
-            is_broken = (here.own >= 0) | elsewhere | (others >= border)
+            is_broken = measured | elsewhere | (others >= border)
         return Comparison(
             candidates,
             columns,
             others,
             is_broken,
-            here.own >= 0,
+            measured,
             elsewhere,
             self._analogues(here),
             own,
@@ -393,18 +409,22 @@ class EvidencePool:
 
     def _look_up(
         self,
+        index: AnalogueIndex,
         query: Spectrum,
-        candidates: CandidateSet,
+        numbers: NDArray[np.int64],
         packed: NDArray[np.uint8],
         rule: AnalogueRule,
         *,
         tells: bool,
     ) -> _LookUp:
-        """Compare a query with the library's spectra of its ion mode, if it `tells` anything."""
-        likeness = self.index.likeness(query) if tells else self.index.no_likeness()
+        """Compare a query with an index's spectra of its ion mode, if it `tells` anything.
+
+        The candidates are the library's compounds of these `numbers`, or -1.
+        """
+        likeness = index.likeness(query) if tells else index.no_likeness()
         nearest = np.argsort(-likeness.compounds, kind="stable")[: rule.n_nearest]
-        compounds = self.index.compounds[nearest]
-        own = self.own_compounds(query, candidates)
+        compounds = index.compounds[nearest]
+        own = _comparable(index, numbers, query.ion_mode)
         votes = analogue_scores(
             likeness.compounds[nearest],
             self.fingerprints[compounds],
@@ -471,12 +491,15 @@ class EvidencePool:
 
         It is -1 where the library has no spectrum that may be of the query's ion mode.
         """
+        return _comparable(self.index, self._numbers(candidates), query.ion_mode)
+
+    def _numbers(self, candidates: CandidateSet) -> NDArray[np.int64]:
+        """Return the library's number of each candidate, or -1, int64 (n_candidates,)."""
         place = self._places
-        if not place:
-            return np.full(len(candidates), -1, np.int64)
-        own = np.array([place.get(block, -1) for block in candidates.first_block], np.int64)
-        comparable = self.index.comparable(query.ion_mode)
-        return np.where((own >= 0) & comparable[own], own, -1)
+        return np.array([place.get(block, -1) for block in candidates.first_block], np.int64)
+
+    def _knows_other_mode(self, query: Spectrum) -> bool:
+        return OTHER_MODE.get(query.ion_mode or "") in self._modes
 
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain, by m/z.
@@ -577,6 +600,24 @@ class EvidencePool:
     @cached_property
     def _places(self) -> dict[str, int]:
         return {block: number for number, block in enumerate(self.first_blocks)}
+
+    @cached_property
+    def _modes(self) -> frozenset[str]:
+        """Ion modes that the library is known to have spectra of."""
+        return frozenset(filter(self.index.has_mode, OTHER_MODE))
+
+    @cached_property
+    def _of_known_modes(self) -> AnalogueIndex:
+        return self.index.of_known_modes()
+
+
+def _comparable(
+    index: AnalogueIndex, numbers: NDArray[np.int64], ion_mode: str | None
+) -> NDArray[np.int64]:
+    """Return the `numbers` of compounds that have spectra that may be of an ion mode, else -1."""
+    if not len(index):
+        return np.full(len(numbers), -1, np.int64)
+    return np.where((numbers >= 0) & index.comparable(ion_mode)[numbers], numbers, -1)
 
 
 @lru_cache(maxsize=_TABLES_KEPT)

@@ -84,6 +84,16 @@ def test_the_estimate_does_not_depend_on_the_shares_that_the_evidence_assumes() 
     assert {e.shares for e in settle(found, WEIGHTS)} == {shares}
 
 
+@pytest.mark.parametrize("height", [-1_000.0, -70.0, 0.0, 70.0, 1_000.0])
+def test_the_height_of_all_scores_says_nothing(height: float) -> None:
+    """A kind that no candidate is of is not likely because the scores of the others are low."""
+    kinds = [HERE, NOWHERE]
+    found = [evidence([height + 4.0, height], kinds), evidence([height, height + 4.0], kinds)]
+    at_zero = [evidence([4.0, 0.0], kinds), evidence([0.0, 4.0], kinds)]
+    assert shares_of_known(found * 30) == pytest.approx(shares_of_known(at_zero * 30), abs=1e-6)
+    assert shares_of_known(found * 30).other_mode < 0.01
+
+
 def test_the_shares_are_the_likeliest_under_the_prior() -> None:
     """The EM algorithm ends where no other shares are likelier: compared with a grid."""
     rng = np.random.default_rng(2)

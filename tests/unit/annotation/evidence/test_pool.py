@@ -8,7 +8,7 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex, in_other_mode
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
@@ -16,14 +16,14 @@ from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.header import StoredEvidence
-from specvae.annotation.library.library import Library
+from specvae.annotation.library.library import Library, SpectrumLabel
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
 from specvae.settings import from_json, to_json
 from specvae.spectra.binning import BinLayout
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 
 THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
 THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
@@ -214,6 +214,78 @@ def test_a_hidden_mode_of_a_compound_leaves_the_other(pool: EvidencePool) -> Non
     assert weigh(pool, query, found).measured[0]
     assert not weigh(pool.without(block, "positive"), query, found).known[0]
     assert weigh(pool.without(block, "negative"), query, found).measured[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adduct": "[M-2H]2-", "charge": -2},
+        # Its fragment lies above where [M+H]+ is.
+        {"adduct": "[M+CH3COO]-", "precursor_mz": 253.094, "mz": [220.0]},
+    ],
+)
+def test_a_query_that_the_other_mode_cannot_be_compared_with_knows_what_was_measured(
+    pool: EvidencePool, changes: dict[str, object]
+) -> None:
+    """As for a precursor alone, the numbers of candidates and the shares decide."""
+    query = replace(negative(CAFFEINE, 55.0), **changes)  # type: ignore[arg-type]
+    assert query.has_fragments
+    found = weigh(pool, query, candidates(CAFFEINE, THEOBROMINE, "CCO"))
+    assert found.elsewhere.tolist() == [True, False, False]
+    np.testing.assert_allclose(
+        found.raw[:, EVIDENCE_KINDS.index("library")], [np.log(3 / 2), 0.0, 0.0]
+    )
+    np.testing.assert_array_equal(found.raw[:, EVIDENCE_KINDS.index("analogues")], 0.0)
+    assert found.own is not None
+    assert found.own.row.tolist() == [-1, -1, -1]
+
+
+def test_peaks_that_the_other_mode_has_no_place_for_are_left_out() -> None:
+    """Below two protons, above the highest m/z, and what is left is too low to be a spectrum."""
+    query = spectrum_of(CAFFEINE, 1.5, 110.0713)
+    moved = in_other_mode(query)
+    assert moved is not None
+    np.testing.assert_allclose(moved.mz, [110.0713 - TWO_PROTONS])
+    high = replace(negative(CAFFEINE, 110.0713, MAX_MZ - 1.0), precursor_mz=MAX_MZ)
+    moved = in_other_mode(high)
+    assert moved is not None
+    np.testing.assert_allclose(moved.mz, [110.0713 + TWO_PROTONS])
+    low = replace(query, intensity=np.array([1.0, LOWEST_SCALE / 10.0]))
+    assert in_other_mode(low) is None
+    assert in_other_mode(spectrum_of(CAFFEINE, 1.5)) is None
+    assert in_other_mode(replace(query, adduct="[M+?]2+", charge=2)) is None
+
+
+def test_a_spectrum_of_an_unknown_mode_counts_once(pool: EvidencePool, library: Library) -> None:
+    """It is compared as one of the query's mode, and not with the query two protons off too."""
+    column = EVIDENCE_KINDS.index("analogues")
+    signs = np.array([1, 1, 1, -1, 1], np.int8)  # aspirin is of negative ions
+    signs[:2] = 0  # caffeine
+    assert library.peaks is not None
+    index = AnalogueIndex(library.peaks, library.compound, ANALOGUE_BINS, signs)
+    remembered = replace(pool, index=index)
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662)
+    moved = spectrum_of(THEOBROMINE, *(mz + TWO_PROTONS for mz in (110.0713, 138.0662)))
+    found = candidates(THEOBROMINE)
+    assert weigh(remembered, query, found).raw[0, column] > 1.0
+    assert weigh(remembered, moved, found).raw[0, column] < 0.1
+
+
+def test_the_match_of_a_candidate_is_a_spectrum_that_was_compared(pool: EvidencePool) -> None:
+    """The negative query agrees with no spectrum, of which a positive one is the first."""
+    both = pool.index.extended(
+        ANALOGUE_BINS.encode_many([negative(CAFFEINE, 60.0)]),
+        np.zeros(1, np.int64),
+        np.array([-1], np.int8),
+        [SpectrumLabel("negative", "[M-H]-")],
+    )
+    query = negative(CAFFEINE, 75.0, 91.0)
+    found = weigh(replace(pool, index=both), query, candidates(CAFFEINE, "CCO"))
+    assert found.measured.tolist() == [True, False]
+    assert found.own is not None
+    match = found.own.match(both, query, 0)
+    assert match is not None
+    assert (match.query_id, match.cosine, match.shift) == ("negative", 0.0, 0.0)
 
 
 def test_evidence_means_the_same_in_a_long_list(pool: EvidencePool) -> None:
