@@ -33,11 +33,11 @@ _MOST_STEPS, _PRECISION = 1000, 1e-9
 
 
 def log_odds_known(evidence: Evidence) -> float | None:
-    """Return the log odds that the truth is a measured candidate, at a share of one half.
+    """Return the log odds that the truth is a measured candidate, at the shares that are assumed.
 
-    Candidates that were measured in the other ion mode count too. The evidence must assume that
-    share. A known compound would be a measured candidate, so that a list without any is of an
-    unknown one. None for a list of measured candidates alone, which leaves no choice.
+    Candidates that were measured in the other ion mode count too. A known compound would be a
+    measured candidate, so that a list without any is of an unknown one. None for a list of measured
+    candidates alone, which leaves no choice.
     """
     known = evidence.known
     if known.all():

@@ -337,8 +337,9 @@ class Answer:
     log_odds_in_list
         As in `ListProbabilities`; None unless the model is calibrated.
     log_odds_known
-        Log odds that the truth is a compound that the library knows, at a share of one half; None
-        where all candidates are, or the model ranks by the predicted fingerprint alone.
+        Log odds that the truth is a compound that the library knows, in either ion mode, at the
+        default shares of these; None where all candidates are, or the model ranks by the predicted
+        fingerprint alone.
     """
 
     query: Query

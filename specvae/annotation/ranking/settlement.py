@@ -107,7 +107,7 @@ class Settlement:
 
 
 def log_odds_of(lists: ListScores) -> float | None:
-    """Return the log odds that the truth is a measured candidate, at a share of one half.
+    """Return the log odds that the truth is a measured candidate, at the default shares of these.
 
     None where that is not asked: see `log_odds_known`.
     """
