@@ -120,7 +120,9 @@ class OwnSpectra(NamedTuple):
     @classmethod
     def best(cls, of_queries: Sequence[OwnSpectra]) -> OwnSpectra:
         """Return, of what several queries found for the same candidates, what is most like."""
-        best = np.argmax([found.cosine for found in of_queries], axis=0)[np.newaxis]
+        # One that agrees in nothing goes before none.
+        likeness = [np.where(found.row < 0, -1.0, found.cosine) for found in of_queries]
+        best = np.argmax(likeness, axis=0)[np.newaxis]
         return cls(
             *(
                 np.take_along_axis(np.stack(columns), best, axis=0)[0]

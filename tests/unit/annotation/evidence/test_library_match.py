@@ -155,3 +155,10 @@ def test_the_best_of_a_hundred_spectra_of_a_feature() -> None:
     best = OwnSpectra.best(found)
     assert (best.row.tolist(), best.n_shared.tolist()) == ([69, -1], [69, 0])
     assert best.cosine.tolist() == pytest.approx([0.569, 0.0])
+
+
+def test_a_spectrum_that_agrees_in_nothing_goes_before_none() -> None:
+    """The first query of a feature cannot be compared with spectra of the other ion mode."""
+    second = OwnSpectra(np.array([4]), np.zeros(1), np.zeros(1, np.int64))
+    for found in ([OwnSpectra.none(1), second], [second, OwnSpectra.none(1)]):
+        assert OwnSpectra.best(found).row.tolist() == [4]
