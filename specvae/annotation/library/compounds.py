@@ -60,6 +60,11 @@ def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> fr
 
 SALT_KEY = "InChIKey of a salt, that of the structure without its counter-ion taken"
 
+ANSWERS_AS_TRUTHS = (
+    "a table of answers: figures say how often others agree, not who is right"
+)
+_OF_ANSWERS = {"rank", "structureperidrank", "score", "probability"}  # two of them are enough
+
 KEY_BEFORE_STRUCTURE = "InChIKey and structure disagree, the InChIKey taken"
 
 
@@ -68,7 +73,8 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
 
     The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
     ``smiles`` or ``inchi``. Where a row has a key and a structure that disagree, the key counts,
-    except that of a salt, which no candidate has; both are noted in `report`. A file of spectra
+    except that of a salt, which no candidate has; both are noted in `report`. So is a table of
+    answers, by this program or SIRIUS, which does not tell what is right. A file of spectra
     gives the structures or InChIKeys that its records state; one that states none has no truth.
 
     Raises
@@ -84,7 +90,9 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
             raise InputError(f"{path}: no truth found; wanted spectra that state a structure")
         return truth
     truth = {}
+    is_of_answers = False
     for line, row in _rows(path, report, required="query_id"):
+        is_of_answers = len(_OF_ANSWERS & row.keys()) > 1
         query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
@@ -95,6 +103,8 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
             )
     if not truth:
         raise InputError(f"{path}: no truth found; wanted rows below the header")
+    if is_of_answers:
+        report.note(ANSWERS_AS_TRUTHS)
     return truth
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from specvae.annotation.library.compounds import (
+    ANSWERS_AS_TRUTHS,
     KEY_BEFORE_STRUCTURE,
     SALT_KEY,
     read_excluded,
@@ -210,6 +211,22 @@ def test_truths_whose_key_and_structure_disagree_are_noted(tmp_path: Path) -> No
     path = written(tmp_path / "t.csv", f"query_id,inchikey,smiles\n{rows}")
     assert read_truth(path, report) == {"a": CAFFEINE, "b": ASPIRIN, "c": ETHANOL}
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
+
+
+@pytest.mark.parametrize(
+    ("columns", "noted"),
+    [
+        ("query_id,rank,inchikey,score,probability", True),
+        ("query_id,structurePerIdRank,InChIkey2D,score", True),
+        ("query_id,difficulty,inchikey,score", False),
+    ],
+)
+def test_a_table_of_answers_is_noted(tmp_path: Path, columns: str, noted: bool) -> None:
+    """One run's best candidates taken for truths, every other run that finds them looks right."""
+    path = written(tmp_path / "x.csv", f"{columns}\nq,1,{CAFFEINE},0.5\n")
+    report = ReadReport()
+    assert read_truth(path, report) == {"q": CAFFEINE}
+    assert report.notes[ANSWERS_AS_TRUTHS] == int(noted)
 
 
 def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
