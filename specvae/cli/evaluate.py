@@ -263,6 +263,17 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     ):
         if names:
             yield f"note: {len(names):,} {text}: {_some(names)}"
+    absent = [
+        name
+        for name, rank in zip(evaluation.query_ids, evaluation.ranks, strict=True)
+        if rank.n_candidates and not rank.is_found
+    ]
+    if 2 * len(absent) > len(evaluation.ranks):
+        yield (
+            f"warning: the truth of {len(absent):,} of {len(evaluation.ranks):,} queries is not "
+            "among their candidates, which counts as missed: rows of the truth file may be of "
+            f"other queries, or the candidates those of other compounds: {_some(absent)}"
+        )
     if evaluation.in_library:
         named = [f"{query} ({block})" for query, block in evaluation.in_library.items()]
         yield (

@@ -60,9 +60,7 @@ def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> fr
 
 SALT_KEY = "InChIKey of a salt, that of the structure without its counter-ion taken"
 
-ANSWERS_AS_TRUTHS = (
-    "a table of answers: figures say how often others agree, not who is right"
-)
+ANSWERS_AS_TRUTHS = "a table of answers: figures say how often others agree, not who is right"
 _OF_ANSWERS = {"rank", "structureperidrank", "score", "probability"}  # two of them are enough
 
 KEY_BEFORE_STRUCTURE = "InChIKey and structure disagree, the InChIKey taken"

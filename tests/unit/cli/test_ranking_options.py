@@ -256,3 +256,16 @@ def test_a_file_without_a_query_is_an_error_after_all_is_written(
     assert (tmp_path / "r.csv").read_text(encoding="utf-8").count("\n") == 1
     # A part of a run may have none.
     assert run("annotate", folder, queries, "--shard", "1/2").exit_code == 0
+
+
+def test_truths_that_are_hardly_ever_listed_are_warned_of(folder: Path, tmp_path: Path) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    warning = "warning: the truth of 1 of 1 queries is not among their candidates"
+    assert warning not in run("evaluate", folder, queries).stderr
+    truth = folder / "t.csv"
+    right = truth.read_text(encoding="utf-8")
+    truth.write_text("query_id,smiles\nq,CCO\n", encoding="utf-8")
+    try:
+        assert warning in run("evaluate", folder, queries).stderr
+    finally:
+        truth.write_text(right, encoding="utf-8")
