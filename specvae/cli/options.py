@@ -407,4 +407,4 @@ def model_file(path: Path) -> Path:
             f"{found}: no such file; train a model with 'specvae train --spectra LIBRARY', or name "
             "one with --model"
         )
-    raise InputError(f"{found}: {no_such_file(found)} 'specvae train -o {path}' would make one")
+    raise InputError(f"{found}: {no_such_file(found)} ('specvae train -o {path}' makes one)")

@@ -129,6 +129,33 @@ FIELDS = frozenset(_SPELLINGS.values())
 """All that a key can mean."""
 
 
+# MassBank's tags whose value begins with a field's name: "AC$MASS_SPECTROMETRY: ION_MODE POSITIVE".
+_GROUPS = frozenset(
+    {
+        "AC$ANALYTICAL_CONDITION",
+        "AC$CHROMATOGRAPHY",
+        "AC$MASS_SPECTROMETRY",
+        "CH$LINK",
+        "MS$DATA_PROCESSING",
+        "MS$FOCUSED_ION",
+    }
+)
+# Tags and fields of MassBank that are called otherwise elsewhere.
+_UNTAGGED = {"CH$IUPAC": "InChI", "MODE": "ion mode"}
+
+
+def untagged(key: str, value: str) -> tuple[str, str]:
+    """Return key and value of a line of MassBank without its tag.
+
+    ``MS$FOCUSED_ION: PRECURSOR_M/Z 195.0877`` says ``PRECURSOR_M/Z``, and ``CH$SMILES`` is
+    ``SMILES``.
+    """
+    if key in _GROUPS:
+        key, _, value = value.partition(" ")
+    bare = key.removeprefix("CH$").removeprefix("AC$").removeprefix("PK$")
+    return _UNTAGGED.get(key, bare), value
+
+
 @lru_cache(maxsize=4096)
 def field_of(key: str) -> str | None:
     """Return the field that a key means whatever its case and punctuation, None if it is none.

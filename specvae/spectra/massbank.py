@@ -11,6 +11,7 @@ from functools import partial
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
+from specvae.spectra.keys import untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import parse_peaks
 from specvae.spectra.records import RecordLines, read_or_skip
@@ -18,20 +19,6 @@ from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count, shown
 
 MASSBANK_STYLE = Style(id_fields=("accession",), name_fields=("name",), seconds_per_rt_unit=60.0)
-
-# Tags whose value begins with the name of a field: "AC$MASS_SPECTROMETRY: ION_MODE POSITIVE".
-_GROUPS = frozenset(
-    {
-        "AC$ANALYTICAL_CONDITION",
-        "AC$CHROMATOGRAPHY",
-        "AC$MASS_SPECTROMETRY",
-        "CH$LINK",
-        "MS$DATA_PROCESSING",
-        "MS$FOCUSED_ION",
-    }
-)
-# Tags and fields that are called otherwise elsewhere. A comment holds no key=value pairs here.
-_NAMES = {"CH$IUPAC": "InChI", "MODE": "ion mode", "COMMENT": "remark"}
 
 
 @dataclass(slots=True)
@@ -99,13 +86,9 @@ def _records(source: LineSource) -> Iterator[_MassBankLines]:
 def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
     for line in decode(b"\n".join(header)).split("\n"):
         key, _, value = line.partition(":")
-        value = value.strip()
-        if key in _GROUPS:
-            key, _, value = value.partition(" ")
-        yield (
-            _NAMES.get(key, key.removeprefix("CH$").removeprefix("AC$").removeprefix("PK$")),
-            value,
-        )
+        key, value = untagged(key, value.strip())
+        # A comment holds no key=value pairs here.
+        yield ("remark" if key == "COMMENT" else key), value
 
 
 def _spectrum(

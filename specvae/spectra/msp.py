@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
-from specvae.spectra.keys import field_of
+from specvae.spectra.keys import field_of, untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
 from specvae.spectra.records import RecordLines, read_or_skip
@@ -279,7 +279,10 @@ def read_msp(
     complete = True
     last_line = 0
     for ordinal, lines in enumerate(_records(source), 1):
-        record = collect(heads.complete(lines.pairs or _pairs(lines.header)))
+        pairs = heads.complete(lines.pairs or _pairs(lines.header))
+        if any("$" in key for key, _ in pairs):
+            pairs = [untagged(*pair) for pair in pairs]  # some keep MassBank's tags
+        record = collect(pairs)
         query_id = identify(record, MSP_STYLE, source.path.name, ordinal)
         cut = lines.at_end and source.truncated
         complete = not cut

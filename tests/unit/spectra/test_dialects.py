@@ -320,3 +320,20 @@ def test_a_long_comment_is_split_in_one_go() -> None:
         assert len(parse_comments(text)) <= 9
     text = " ".join(f"k{i}=v{i}" for i in range(50_000))
     assert len(parse_comments(text)) == 50_000
+
+
+def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
+    lines = (
+        "CH$SMILES: CCO",
+        "CH$IUPAC: InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3",
+        "CH$LINK: INCHIKEY LFQSCWFLJHTTHZ-UHFFFAOYSA-N",
+        "MS$FOCUSED_ION: PRECURSOR_TYPE [M+Na]+",
+        "AC$MASS_SPECTROMETRY: ION_MODE POSITIVE",
+        "AC$CHROMATOGRAPHY: RETENTION_TIME 8.5 min",
+    )
+    text = msp_record("a", *lines).replace("PrecursorMZ:", "MS$FOCUSED_ION: PRECURSOR_M/Z")
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", text)
+    assert not skips
+    assert (spectrum.precursor_mz, spectrum.adduct) == (181.07, "[M+Na]+")
+    assert (spectrum.smiles, spectrum.first_block) == ("CCO", "LFQSCWFLJHTTHZ")
+    assert (spectrum.ion_mode, spectrum.retention_time) == ("positive", 510.0)
