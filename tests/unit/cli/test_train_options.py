@@ -17,7 +17,7 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainConfig:
 
     def recorded(config: TrainConfig, *args: object, **kwargs: object) -> SimpleNamespace:
         seen.append(config)
-        return SimpleNamespace(seconds={})
+        return SimpleNamespace(seconds={}, provenance=SimpleNamespace(skipped={}))
 
     monkeypatch.setattr(module, "train", recorded)
     done = CliRunner().invoke(

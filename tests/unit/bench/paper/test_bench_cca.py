@@ -291,7 +291,7 @@ def test_a_file_that_is_no_metric_is_refused(
 
 def test_a_missing_or_truncated_file_is_refused(metric: CaptionMetric, tmp_path: Path) -> None:
     path = tmp_path / "metric.safetensors"
-    with pytest.raises(CheckpointError, match="cannot be read: No such file"):
+    with pytest.raises(CheckpointError, match="no such file"):
         CaptionMetric.load(path)
     metric.save(path)
     path.write_bytes(path.read_bytes()[:-8])
