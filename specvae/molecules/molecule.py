@@ -157,13 +157,16 @@ class Molecule:
     ) -> Molecule:
         """Parse one structure; see `standard_mol` for its errors, and the class for `inchikey`."""
         found = _standardised(smiles, inchi)
-        return cls(
+        molecule = cls(
             found.mol,
             n_components=found.n_components,
             inchikey=inchikey,
             written=found.written,
             notes=found.notes,
         )
+        # While RDKit's object is there: to make it again takes half as long.
+        molecule._smiles = Chem.MolToSmiles(found.mol)
+        return molecule
 
     def with_key(self, inchikey: str) -> Molecule:
         """Return the same structure with another trusted key or first block; "" for none."""

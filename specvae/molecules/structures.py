@@ -238,11 +238,9 @@ def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
 
 def _parse(smiles: str, inchi: str) -> Molecule | str:
     try:
-        molecule = Molecule.parse(smiles, inchi)
+        return Molecule.parse(smiles, inchi)
     except StructureError as error:
         return str(error)
-    _ = molecule.smiles  # computed here, where there may be several processes
-    return molecule
 
 
 def trusting(molecule: Molecule, cells: Cells) -> Molecule:

@@ -2,11 +2,12 @@ import os
 import signal
 
 import pytest
+from rdkit import Chem
 
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import parse_molecule, quiet_rdkit, standard_mol
+from specvae.molecules.molecule import Molecule, parse_molecule, quiet_rdkit, standard_mol
 
 
 def test_ethanol() -> None:
@@ -116,6 +117,27 @@ def test_stereoisomers_share_the_first_block() -> None:
     left, right = parse_molecule("C[C@H](N)C(=O)O"), parse_molecule("C[C@@H](N)C(=O)O")
     assert left.inchikey != right.inchikey
     assert left.first_block == right.first_block
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C/C=C/[C@H](N)C(=O)O",
+        "C[C@@]1(O)CC[C@H](C/C1=C\\Cl)S(C)=O",
+        "[13CH3]C([2H])=O",
+        "Oc1ncccc1",
+        "CC([O-])=NC1=CC=CC=C1.[Na+]",
+        "[O-][S+](C)c1c[nH]cn1",
+    ],
+)
+def test_smiles_is_that_of_the_structure_that_is_kept(
+    smiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for while RDKit's object is there, which need not be made for it again."""
+    molecule = Molecule.parse(smiles)
+    again = Chem.MolToSmiles(molecule.mol)
+    monkeypatch.setattr(Chem, "Mol", None)
+    assert molecule.smiles == again
 
 
 def test_inchi_and_smiles_agree() -> None:
