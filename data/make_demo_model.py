@@ -79,10 +79,10 @@ def main() -> None:
 
 
 def fit_weights(
-    raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
+    evidence: Sequence[weighted.Evidence], truth: Sequence[int], shares: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return fitted weights, none below `LEAST_WEIGHT`; probabilities are fitted to these."""
-    fitted = weighted.fit_weights(raw, truth, shares)
+    fitted = weighted.fit_weights(evidence, truth, shares)
     return {kind: max(weight, LEAST_WEIGHT) for kind, weight in fitted.items()}
 
 

@@ -228,7 +228,7 @@ class Evidence:
 
 
 def fit_weights(
-    raw: Sequence[NDArray[np.float64]], truth: Sequence[int], shares: NDArray[np.float64]
+    evidence: Sequence[Evidence], truth: Sequence[int], shares: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return weights of the kinds of evidence for a user's own compounds, which are not known.
 
@@ -238,8 +238,8 @@ def fit_weights(
 
     Parameters
     ----------
-    raw
-        Per query, float64 (n_candidates, n_kinds) as `Evidence.raw`.
+    evidence
+        Per query. What the library says is taken at the shares of known compounds that it assumes.
     truth
         Index of the truth per query.
     shares
@@ -247,11 +247,11 @@ def fit_weights(
     """
     library = EVIDENCE_KINDS.index("library")
     fitted = refit_listwise(
-        [np.delete(of_query, library, axis=1) for of_query in raw],
+        [np.delete(of_query.raw, library, axis=1) for of_query in evidence],
         truth,
         shares,
         [defaults().weights[kind] for kind in _STRENGTH],
         list(_STRENGTH.values()),
-        fixed=[of_query[:, library] for of_query in raw],
+        fixed=[of_query.parts[:, library] for of_query in evidence],
     )
     return {**dict(zip(_STRENGTH, fitted, strict=True)), "library": 1.0}

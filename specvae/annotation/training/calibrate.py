@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evidence.known_share import shares_of_known
@@ -83,12 +82,12 @@ def calibrate(
     )
     lists = list(_with_truth(blocks, ranked))
     counts = Counter(each.block for each in lists)
-    if len(counts) < FEWEST_COMPOUNDS or all(len(each.raw) == 1 for each in lists):
+    if len(counts) < FEWEST_COMPOUNDS or all(len(each.evidence.scores) == 1 for each in lists):
         return None
     assert annotator.evidence_pool is not None
     shares = [1.0 / counts[each.block] for each in lists]
     weights = fit_weights(
-        [each.raw for each in lists], [each.place for each in lists], np.array(shares)
+        [each.evidence for each in lists], [each.place for each in lists], np.array(shares)
     )
     shares_known = _shares_of_known([each.ranked for each in lists], weights)
     settled_lists = [_settled(each, weights, shares_known) for each in lists]
@@ -114,10 +113,10 @@ class _Listed(NamedTuple):
     place: int
 
     @property
-    def raw(self) -> NDArray[np.float64]:
-        """What is known of each candidate, before it is weighted."""
+    def evidence(self) -> Evidence:
+        """The evidence for its candidates, at the default shares of known compounds."""
         assert self.ranked.evidence is not None
-        return self.ranked.evidence.raw
+        return self.ranked.evidence
 
 
 def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> Iterator[_Listed]:
@@ -131,9 +130,7 @@ def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> I
 
 def _settled(listed: _Listed, weights: Mapping[str, float], shares: KnownShares) -> Evidence:
     """Return a list's evidence under fitted weights and shares of known compounds."""
-    found = listed.ranked.evidence
-    assert found is not None
-    return found.settled(weights, shares)
+    return listed.evidence.settled(weights, shares)
 
 
 def _fitted_probability(

@@ -81,7 +81,9 @@ def test_own_compounds_that_nobody_knows_do_not_cost_the_known_ones() -> None:
         of_query[:, EVIDENCE_KINDS.index("library")] = 0.0
     truth = [int(of_query[:, 2].argmax()) for of_query in raw]
     own = dict(zip(EVIDENCE_KINDS, fit_listwise(raw, truth, np.ones(100)), strict=True))
-    found = fit_weights(raw, truth, np.ones(100))
+    nobody = np.zeros(6, np.bool_)
+    evidence = [Evidence.from_raw(of_query, defaults().weights, nobody) for of_query in raw]
+    found = fit_weights(evidence, truth, np.ones(100))
     assert list(found) == list(EVIDENCE_KINDS)
     assert found["library"] == 1.0
     # A known compound, whose spectra the library has, and an isomer that explains more peaks.
@@ -94,6 +96,25 @@ def test_own_compounds_that_nobody_knows_do_not_cost_the_known_ones() -> None:
     assert first(defaults().weights) == first(found) == 0
     assert first({**own, "library": 1.0}) == 1
     assert found["fragments"] > defaults().weights["fragments"]
+
+
+def test_a_user_s_weights_are_fitted_at_the_shares_by_which_candidates_are_ranked() -> None:
+    """Candidates of the other ion mode start lower by their share: that is not for fragments."""
+    rng = np.random.default_rng(4)
+    weights = defaults().weights
+    library = EVIDENCE_KINDS.index("library")
+    elsewhere = np.array([True, True, False, False, False, False])
+    evidence, truth = [], []
+    for _ in range(4000):
+        raw = rng.normal(size=(6, len(EVIDENCE_KINDS)))
+        raw[:, [0, library]] = 0.0
+        found = Evidence.from_raw(raw, weights, np.zeros(6, np.bool_), elsewhere=elsewhere)
+        chances = np.exp(found.scores - found.scores.max())
+        truth.append(int(rng.choice(6, p=chances / chances.sum())))
+        evidence.append(found)
+    fitted = fit_weights(evidence, truth, np.ones(len(truth)))
+    for kind in ("analogues", "fragments"):
+        assert fitted[kind] == pytest.approx(weights[kind], rel=0.05)
 
 
 @pytest.fixture
