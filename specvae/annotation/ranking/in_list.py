@@ -19,6 +19,10 @@ FEW_QUERIES = 100
 
 _SHORT_LIST = 2  # candidates
 
+_MANY_EMPTY = 0.1
+"""Where more of the queries have no candidate of their mass, candidates lack compounds: the lists
+that there are will lack their truths too, and none of them shows it."""
+
 _FEW_KNOWN = 0.2
 """Where the library knows a smaller share of the compounds, their lists hardly show the share of
 lists that hold their truth: that of unknown compounds moves by .05 where the true one moves by .5,
@@ -169,6 +173,8 @@ def _doubts(
     """Return why an estimated share is uncertain, and what helps; empty if it is not."""
     sizes = [answer.n_candidates for answer in _answers(results)]
     n_short = sum(size <= _SHORT_LIST for size in sizes)
+    n_empty = sum(isinstance(r, Unranked) and r.refusal.cause is Cause.NONE_WITHIN for r in results)
+    n_asked = len(sizes) + n_empty
     reasons = []
     if len(sizes) < FEW_QUERIES:
         reasons.append(f"fewer than {FEW_QUERIES} queries are ranked")
@@ -176,6 +182,11 @@ def _doubts(
         reasons.append(f"{n_short:,} of {len(sizes):,} lists have one or two candidates")
     if known is not None and known < _FEW_KNOWN:
         reasons.append(f"the library seems to know only {known:.0%} of the compounds")
+    if n_empty > _MANY_EMPTY * n_asked:
+        reasons.append(
+            f"{n_empty:,} of {n_asked:,} queries have no candidate of their mass, so that others "
+            "may lack the right one too"
+        )
     if not reasons:
         return []
     line = (

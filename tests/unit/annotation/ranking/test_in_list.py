@@ -157,6 +157,17 @@ def test_probabilities_that_lean_on_the_prior_say_so(
     assert not any("lean on the assumption" in line for line in given)
 
 
+@pytest.mark.parametrize(("n_empty", "is_said"), [(0, False), (11, False), (12, True)])
+def test_queries_without_a_candidate_cast_doubt_on_the_lists_of_others(
+    n_empty: int, is_said: bool
+) -> None:
+    empty = replace(UNRANKED, refusal=Refusal(Cause.NONE_WITHIN))
+    ranked = replace(result(0.9), n_candidates=9)
+    lines = summary_lines(MODEL, [ranked] * 100 + [empty] * n_empty, 0.9, True, None, 0.5)
+    said = f"{n_empty} of {100 + n_empty} queries have no candidate of their mass"
+    assert any(said in line for line in lines) == is_said
+
+
 def test_uncalibrated_rows_are_untouched() -> None:
     rows = tuple(replace(row, probability=None) for row in result(0.5).annotations)
     plain = replace(result(0.5), annotations=rows, log_odds_in_list=None)
