@@ -42,10 +42,6 @@ _ELSEWHERE = "other ion mode only"
 _SHARES = {KNOWN: 0.36, OTHER_ION: 0.1, _ELSEWHERE: 0.14, UNKNOWN: 0.2, _REMOVED: 0.2}
 _NO_LIMIT = 1_000_000  # queries of a laboratory
 
-# What a query of a few counts for in the fit of probabilities, beside one of many: with the same
-# weight the odds of runs of unknown compounds are too high (docs/research.md, section 21).
-_FEW = 0.25
-
 # What runs of such compounds show, as far as they show anything.
 _RUNS = {
     KNOWN: KnownShares(0.98, 0.01),
@@ -281,8 +277,8 @@ def _fit_probability(
     for example, share in zip(examples, _shares(examples).tolist(), strict=True):
         n_peaks = example.query.spectrum.n_peaks
         whole = example.evidence, example.own_features
-        # As in a run of few queries, and as in one of many compounds of this kind alone.
-        for known, weight in ((DEFAULT_SHARES, _FEW), (_RUNS[example.kind], 1.0)):
+        # As in a mixture, and as in a run of compounds of this kind alone.
+        for known in (DEFAULT_SHARES, _RUNS[example.kind]):
             for (found, own_features), place in (
                 (whole, example.place),
                 (example.without, None),
@@ -295,7 +291,7 @@ def _fit_probability(
                     known,
                     elsewhere=found.elsewhere,
                 )
-                lists.append((evidence, place, n_peaks, share * weight))
+                lists.append((evidence, place, n_peaks, share))
     return ProbabilityModel.fit(
         [evidence.scores for evidence, *_ in lists],
         [place for _, place, *_ in lists],
