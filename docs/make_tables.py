@@ -100,7 +100,7 @@ def fragment_speed_table() -> str:
         ),
         ("from the fragments to the score", f"{figures['scoring_ms']:.2f} ms"),
         (
-            "the same score by the network that is fitted, as it was until 2026-11-27",
+            "the same score by the network that is fitted",
             f"{figures['network_ms']:.2f} ms",
         ),
         ("largest difference of these two scores", f"{figures['largest_difference']:.0e}"),
