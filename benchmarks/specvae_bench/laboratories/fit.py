@@ -213,12 +213,13 @@ def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], _Ratio
     kinds = ("analogues", "fragments")
     columns = [EVIDENCE_KINDS.index(kind) for kind in kinds]
     shares = _shares(examples)
+    known = _shares_of(examples, shares)
     fitted = fit_listwise(
         [np.concatenate([e.evidence.raw[:, columns], *e.own_features], axis=1) for e in examples],
         [e.place for e in examples],
         shares,
         # Ratios are to hold where all kinds of compounds are equally likely.
-        fixed=[_odds(e.evidence, _shares_of(examples, shares)) for e in examples],
+        fixed=[known.odds(e.evidence.measured, e.evidence.elsewhere) for e in examples],
         n_positive=len(kinds),
     )
     names = [f.name for f in fields(OwnSpectraRatio)]
@@ -235,12 +236,6 @@ def _shares_of(examples: Sequence[_Example], shares: NDArray[np.float64]) -> Kno
         for name in ("measured", "elsewhere")
     )
     return within_limits(of_same, of_other)
-
-
-def _odds(evidence: Evidence, shares: KnownShares) -> NDArray[np.float64]:
-    """Return what these shares add to each candidate's score, float64 (n_candidates,)."""
-    odds = np.where(evidence.measured, shares.same_mode_odds, 0.0)
-    return np.where(evidence.elsewhere, shares.other_mode_odds, odds)
 
 
 def _raw(evidence: Evidence, own_features: _OwnFeatures, ratios: _Ratios) -> NDArray[np.float64]:

@@ -44,6 +44,20 @@ class KnownShares(NamedTuple):
         """Share of those that the library knows at all."""
         return self.same_mode + self.other_mode
 
+    def odds(
+        self, measured: NDArray[np.bool_], elsewhere: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return what the shares add to each candidate's score, float64 (n_candidates,), nats.
+
+        Parameters
+        ----------
+        measured, elsewhere
+            bool (n_candidates,): which candidates have spectra of the query's ion mode, and which
+            of the other one only.
+        """
+        odds = np.where(measured, self.same_mode_odds, 0.0)
+        return np.where(elsewhere, self.other_mode_odds, odds)
+
     @property
     def same_mode_odds(self) -> float:
         """What the share adds to the score of a candidate with spectra of the same mode, nats."""

@@ -92,6 +92,25 @@ class _LookUp(NamedTuple):
         return own_spectra_features(self.likeness.compounds, own, analogues)
 
 
+class _LibrarySays(NamedTuple):
+    """What the library says of a query's candidates.
+
+    Parameters
+    ----------
+    measured, elsewhere, own, analogues
+        As in `Evidence`.
+    densities, ratios
+        Evidence of analogues and of own spectra, float64 (n_candidates,), nats.
+    """
+
+    measured: NDArray[np.bool_]
+    elsewhere: NDArray[np.bool_]
+    densities: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+    own: OwnSpectra
+    analogues: tuple[Analogue, ...]
+
+
 class UnusableCandidatesError(StructureError):
     """Some candidates cannot be broken into fragments: see `EvidencePool.unbreakable`."""
 
@@ -350,6 +369,41 @@ class EvidencePool:
         that cannot be compared in the other ion mode (`in_other_mode`), it still counts which
         candidates have spectra there, as it does for a precursor alone.
         """
+        said = self._ask_library(query, candidates, packed)
+        columns = {
+            "fingerprint": (
+                log_likelihoods if query.has_fragments else self._of_no_fragments(log_likelihoods)
+            ),
+            "analogues": said.densities,
+            "fragments": np.zeros(len(candidates)),
+            "library": said.ratios,
+        }
+        others = np.zeros(len(candidates)) if prior is None else prior.copy()
+        for kind in EVIDENCE_KINDS:
+            others += self.weights[kind] * columns[kind]
+        others += DEFAULT_SHARES.odds(said.measured, said.elsewhere)
+        is_broken = np.ones(len(candidates), np.bool_)
+        if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
+            # Of candidates that tie at the border, all are compared.
+            border = -np.partition(-others, rescore - 1)[rescore - 1]
+            is_broken = said.measured | said.elsewhere | (others >= border)
+        return Comparison(
+            candidates,
+            columns,
+            others,
+            is_broken,
+            said.measured,
+            said.elsewhere,
+            said.analogues,
+            said.own,
+            prior,
+            self._elution(query, candidates, packed),
+        )
+
+    def _ask_library(
+        self, query: Spectrum, candidates: CandidateSet, packed: NDArray[np.uint8]
+    ) -> _LibrarySays:
+        """Return what the spectra of both ion modes say of a query's candidates."""
         # Two spectra of a precursor alone are alike whatever their molecules are.
         tells = query.has_fragments
         numbers = self._numbers(candidates)
@@ -378,34 +432,7 @@ class EvidencePool:
             ratios = np.where(elsewhere, unseen, ratios)
         if not tells:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
-        columns = {
-            "fingerprint": log_likelihoods if tells else self._of_no_fragments(log_likelihoods),
-            "analogues": densities,
-            "fragments": np.zeros(len(candidates)),
-            "library": ratios,
-        }
-        others = np.zeros(len(candidates)) if prior is None else prior.copy()
-        for kind in EVIDENCE_KINDS:
-            others += self.weights[kind] * columns[kind]
-        others[measured] += DEFAULT_SHARES.same_mode_odds
-        others[elsewhere] += DEFAULT_SHARES.other_mode_odds
-        is_broken = np.ones(len(candidates), np.bool_)
-        if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
-            # Of candidates that tie at the border, all are compared.
-            border = -np.partition(-others, rescore - 1)[rescore - 1]
-            is_broken = measured | elsewhere | (others >= border)
-        return Comparison(
-            candidates,
-            columns,
-            others,
-            is_broken,
-            measured,
-            elsewhere,
-            self._analogues(here),
-            own,
-            prior,
-            self._elution(query, candidates, packed),
-        )
+        return _LibrarySays(measured, elsewhere, densities, ratios, own, self._analogues(here))
 
     def _look_up(
         self,

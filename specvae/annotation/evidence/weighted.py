@@ -155,9 +155,7 @@ class Evidence:
         if elsewhere is None:
             elsewhere = np.zeros(len(raw), np.bool_)
         parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
-        library = EVIDENCE_KINDS.index("library")
-        parts[measured, library] += shares.same_mode_odds
-        parts[elsewhere, library] += shares.other_mode_odds
+        parts[:, EVIDENCE_KINDS.index("library")] += shares.odds(measured, elsewhere)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
         scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
         for added in (prior, retention):
