@@ -7,11 +7,12 @@ and mzML writers call differently is settled here, once, by `specvae.spectra.key
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from specvae.spectra.values import (
     CollisionEnergy,
     RejectedRecordError,
     given,
+    parse_charge,
     parse_collision_energy,
     parse_ion_mode,
     parse_ms_level,
@@ -156,7 +158,7 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             metadata.setdefault(key, []).append(value)  # "Spectrum_type: Centroid" is no level
         else:
             _keep_value(fields, name, key, value, notes)
-    _sort_by_shape(fields, of_several_meanings)
+    _sort_by_shape(fields, of_several_meanings, notes)
     _add_species_of_precursor(fields, notes)
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
@@ -205,11 +207,15 @@ _ALSO_METADATA = frozenset(
 ) | frozenset(_BY_SHAPE)
 
 
-def _sort_by_shape(fields: dict[str, str], found: Iterable[tuple[str, str]]) -> None:
+def _sort_by_shape(
+    fields: dict[str, str], found: Iterable[tuple[str, str]], notes: list[str]
+) -> None:
     """Put what stands under keys of several meanings where it belongs, if that is free."""
     for name, text in found:
         field = next((field for field, reads in _BY_SHAPE[name] if reads(text)), None)
-        if field is not None:
+        if field == "ion_mode":
+            _keep_reading(fields, field, text, notes)
+        elif field is not None:
             _keep_first(fields, field, text)
 
 
@@ -245,7 +251,9 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
             name = field_of(key) or _COMMENT_SPELLINGS.get(key.lower())
             if name == "ms_level" and parse_ms_level(value) is None:
                 continue
-            if name in _COMMENT_FIELDS:
+            if name == "ion_mode":
+                _keep_reading(fields, name, value, notes)
+            elif name in _COMMENT_FIELDS:
                 _keep_first(fields, name, value)
     if not has_precursor and "precursor_mz" in fields and not _means_none(fields["precursor_mz"]):
         notes.append(Note.COMMENT_PRECURSOR.about(fields["precursor_mz"]))
@@ -290,8 +298,48 @@ def _keep_value(fields: dict[str, str], name: str, key: str, value: str, notes: 
         _keep_precursor(fields, key, value, notes)
     elif name == "adduct":
         _keep_species(fields, value, notes)
+    elif name in _READINGS:
+        _keep_reading(fields, name, value, notes)
     else:
         _keep_first(fields, name, value)
+
+
+def _charge(text: str) -> tuple[int, bool] | None:
+    """Return a charge and whether it has a sign, None if it is not known."""
+    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+        charge, is_signed = parse_charge(text)
+        return (charge, is_signed) if charge else None
+    return None
+
+
+def _are_one_charge(one: tuple[int, bool], other: tuple[int, bool]) -> bool:
+    (charge, is_signed), (other_charge, other_is_signed) = one, other
+    is_compared = is_signed and other_is_signed
+    return charge == other_charge if is_compared else abs(charge) == abs(other_charge)
+
+
+def _keep_reading(fields: dict[str, str], name: str, value: str, notes: list[str]) -> None:
+    """Store the first value that can be read, or note a second one that means something else."""
+    read, are_same, note = _READINGS[name]
+    before = read(fields[name]) if name in fields else None
+    found = read(value)
+    if before is None and found is not None:
+        fields[name] = value.strip()
+    elif found is None or before is None:
+        _keep_first(fields, name, value)
+    elif not are_same(before, found):
+        notes.append(note.about(f"{fields[name]}, {value}"))
+    elif name == "charge" and not before[1]:
+        fields[name] = value.strip()  # the same, and perhaps with its sign
+
+
+# How values of a field are read, when two of them mean the same, and what is said where they do
+# not. Precursors and ion species have rules of their own.
+_READINGS: Mapping[str, tuple[Callable[[str], Any], Callable[[Any, Any], bool], Note]] = {
+    "ion_mode": (parse_ion_mode, operator.eq, Note.FIRST_MODE),
+    "charge": (_charge, _are_one_charge, Note.FIRST_CHARGE),
+    "ms_level": (parse_ms_level, operator.eq, Note.FIRST_LEVEL),
+}
 
 
 def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[str]) -> None:

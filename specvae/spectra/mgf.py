@@ -139,8 +139,11 @@ def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
 
 def _record(lines: _MgfLines) -> Record:
     own = _pairs(lines.header)
-    keys = {key for key, _ in own}
-    inherited = {key: value for key, value in _pairs(lines.inherited) if key not in keys}
+    # A line of the record goes before one that holds for all, however the two spell its key.
+    stated = {field_of(key) or key for key, _ in own}
+    inherited = {
+        key: value for key, value in _pairs(lines.inherited) if (field_of(key) or key) not in stated
+    }
     return collect([*own, *inherited.items()])
 
 

@@ -15,6 +15,9 @@ class Note(StrEnum):
 
     FIRST_PRECURSOR = "first of several precursors taken"
     FIRST_SPECIES = "first of several ion species taken"
+    FIRST_MODE = "first of several ion modes taken"
+    FIRST_CHARGE = "first of several charges taken"
+    FIRST_LEVEL = "first of several MS levels taken"
     WINDOW_TARGET = "isolation window's target taken as precursor m/z"
     WIDE_WINDOW = "isolation window too wide to tell the precursor m/z"
     COMMENT_PRECURSOR = "precursor m/z taken from the comment"

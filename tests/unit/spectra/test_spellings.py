@@ -274,6 +274,58 @@ def test_two_fields_of_the_ion_species_that_differ(tmp_path: Path) -> None:
     assert (a.adduct, b.notes) == ("[M+Na]+", ())
 
 
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        (("IONMODE=positive", "POLARITY=negative"), "ion modes taken (positive, negative)"),
+        (("IONIZATION=ESI-", "IONMODE=P"), "ion modes taken (P, ESI-)"),
+        (("CHARGE=1+", "PRECURSOR_CHARGE=2+"), "charges taken (1+, 2+)"),
+        (("CHARGE=1+", "CHARGE=1-"), "charges taken (1+, 1-)"),
+        (("MSLEVEL=2", "MSTYPE=MS3"), "MS levels taken (2, MS3)"),
+    ],
+)
+def test_two_lines_of_a_record_that_contradict_each_other(
+    tmp_path: Path, lines: tuple[str, ...], note: str
+) -> None:
+    """The second was passed over without a word."""
+    (of_mgf,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
+    head = [line.replace("=", ": ") for line in lines]
+    record = msp_record("a").replace("Num Peaks", "\n".join([*head, "Num Peaks"]))
+    (of_msp,), _, _ = read_bytes(tmp_path, "x.msp", record)
+    for spectrum in (of_mgf, of_msp):
+        assert spectrum.notes[0] == f"first of several {note}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("IONMODE=positive", "POLARITY=+", "IONIZATION=ESI+"),
+        ("IONMODE=NSI", "POLARITY=positive"),
+        ("CHARGE=1", "PRECURSOR_CHARGE=1+"),
+        ("CHARGE=0", "CHARGE=1+"),
+        ("CHARGE=2+ and 3+", "CHARGE=1+"),
+    ],
+)
+def test_lines_of_a_record_that_agree_or_of_which_one_says_something(
+    tmp_path: Path, lines: tuple[str, ...]
+) -> None:
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
+    assert (spectrum.ion_mode, spectrum.notes) == ("positive", ())
+
+
+def test_an_ion_mode_that_the_comment_contradicts(tmp_path: Path) -> None:
+    lines = 'Ion_mode: P\nComments: "ionization mode=negative" "ms level=MS2"\nNum Peaks'
+    content = msp_record("a").replace("Num Peaks", lines)
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", content)
+    assert spectrum.notes == ("first of several ion modes taken (P, negative)",)
+
+
+def test_a_record_goes_before_a_line_for_all_however_its_key_is_spelled(tmp_path: Path) -> None:
+    content = "IONMODE=positive\nCHARGE=1+\n" + mgf_record("a", "POLARITY=negative", "Charge=1-")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.ion_mode, spectrum.charge, spectrum.notes) == ("negative", -1, ())
+
+
 @pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
 def test_msp_files_joined_without_a_line_end_between_them(tmp_path: Path, gap: str) -> None:
     """The second record lost its name, and the first its last peak."""
