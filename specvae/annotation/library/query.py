@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from specvae.annotation.library.ion_shares import parse_species
 from specvae.errors import ConfigError
@@ -76,6 +77,21 @@ class Assumptions:
         return replace(self, ion_mode=known.pop())
 
 
+class MassFit(NamedTuple):
+    """As what a query's precursor m/z is that of one of its candidates.
+
+    Parameters
+    ----------
+    as_ion
+        As that of the candidate's ion.
+    as_neutral
+        As the mass of the candidate itself.
+    """
+
+    as_ion: bool
+    as_neutral: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """A spectrum that is to be annotated, with the ion that it is taken to be.
@@ -95,6 +111,8 @@ class Query:
         The feature that the record says it is of; None if it does not say.
     others
         Ion species that it may be of beside `ion`, which is the likeliest of them.
+    fit
+        How its precursor fits the candidates; None where that was not asked.
     """
 
     spectrum: Spectrum
@@ -103,6 +121,7 @@ class Query:
     remarks: tuple[str, ...] = ()
     feature_id: str | None = None
     others: tuple[Adduct, ...] = ()
+    fit: MassFit | None = None
 
     @classmethod
     def settle(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:

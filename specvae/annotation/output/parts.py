@@ -21,7 +21,7 @@ from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.evidence.retention import Elution
 from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import (
@@ -312,6 +312,7 @@ def _of_query(query: Query) -> dict[str, Any]:
         "others": [ion.name for ion in query.others],
         "remarks": list(query.remarks),
         "feature_id": query.feature_id,
+        "fit": query.fit,
     }
 
 
@@ -332,6 +333,8 @@ def _to_query(data: dict[str, Any]) -> Query:
         tuple(data["remarks"]),
         data["feature_id"],
         tuple(other for other in others if other is not None),
+        # Parts written before this was asked have none.
+        None if data.get("fit") is None else MassFit(*data["fit"]),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
@@ -24,6 +24,9 @@ from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
+
+_LISTED_PPM = 50.0
+"""Of a candidate that is listed for its query, so that no window was asked for."""
 
 
 class CandidateSource:
@@ -132,19 +135,50 @@ class CandidateSource:
             return Refusal(Cause.NONE_WITHIN, text, nearest if nearest < np.inf else None)
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
 
+    def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:
+        """Return how a query's precursor fits its candidates, None if that cannot be told.
+
+        A file that states masses of molecules where m/z are wanted is known by this.
+
+        Parameters
+        ----------
+        query
+            The query.
+        found
+            What `find` returned for it.
+        """
+        mz, mass = query.precursor_mz, query.neutral_mass
+        if mz is None or mass is None:
+            return None
+        if self._table is not None and self._table.has_query_ids:
+            if isinstance(found, Refusal):
+                return None
+            ppm = max(self.ppm, _LISTED_PPM)
+            masses = found.exact_mass
+            return MassFit(_has_near(masses, mass, ppm), _has_near(masses, mz, ppm))
+        is_none = isinstance(found, Refusal) and found.cause is Cause.NONE_WITHIN
+        if isinstance(found, Refusal) and not is_none:
+            return None
+        return MassFit(not is_none, self._nearest_ppm(mz, self.ppm) <= self.ppm)
+
     @property
     def _n_left_out(self) -> int:
         return 0 if self._screen is None else self._screen.n_left_out
 
-    def _nearest_ppm(self, mass: float) -> float:
-        """Return how far the nearest candidate's exact mass is, rows that were not parsed too."""
+    def _nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
+        """Return how far the nearest candidate's exact mass is, rows that were not parsed too.
+
+        Of these none is looked at that is more than `farthest` ppm away.
+        """
         if self._pool is not None:
             return self._pool.nearest_ppm(mass)
         assert self._table is not None
         nearest = self._table.nearest_ppm(mass) if len(self._table) else np.inf
         if self._screen is None or not self._screen.n_left_out:
             return nearest
-        distance = self._screen.nearest(mass, nearest * abs(mass) * 1e-6)
+        # What is just beyond does not count as near.
+        most = min(nearest, 1.001 * farthest)
+        distance = self._screen.nearest(mass, most * abs(mass) * 1e-6)
         return min(nearest, distance / abs(mass) * 1e6)
 
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
@@ -213,6 +247,10 @@ def require_candidates(path: Path, layout: FingerprintLayout) -> None:
         CandidatePool.open(path, layout).close()
     else:
         next(read_cells(path, ReadReport()), None)
+
+
+def _has_near(masses: NDArray[np.float64], mass: float, ppm: float) -> bool:
+    return bool((np.abs(masses - mass) <= ppm * 1e-6 * abs(mass)).any())
 
 
 def _masses(query: Query) -> list[float]:

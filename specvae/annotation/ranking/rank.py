@@ -161,6 +161,7 @@ def _listed(
         return Unranked(record.query_id, refusal, record)
     listed = listed_as.get(record.query_id, record)
     found = source.find(listed)
+    record = replace(record, fit=source.fit(listed, found))
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
     if found.ion is None:

@@ -42,6 +42,9 @@ class Tally:
         Some that it does name.
     n_precursors, n_rough
         Queries with a precursor m/z, and those of them with two decimals or fewer.
+    n_neutral, n_only_neutral, n_only_ion
+        Those whose precursor m/z is the mass of a candidate itself, those of them whose ion has the
+        mass of none, and those where it is the other way round.
     """
 
     n_queries: int = 0
@@ -54,6 +57,9 @@ class Tally:
     listed_ids: tuple[str, ...] = ()
     n_precursors: int = 0
     n_rough: int = 0
+    n_neutral: int = 0
+    n_only_neutral: int = 0
+    n_only_ion: int = 0
 
     def counting(self, outcomes: Iterable[Counted]) -> Iterator[Counted]:
         """Yield the outcomes as they come, each counted."""
@@ -70,6 +76,12 @@ class Tally:
     def advice(self) -> list[str]:
         """Return what would help queries that were not ranked, a line for each kind."""
         lines = []
+        if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
+            lines.append(
+                f"the precursor m/z of {self.n_neutral:,} of {self.n_precursors:,} queries is the "
+                "mass of a candidate itself, not of its ion: if the file states masses of "
+                "molecules there, replace them by the m/z of the ions"
+            )
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
         if self.unlisted and self.listed_ids:
@@ -115,6 +127,10 @@ class Tally:
         if query is not None and query.precursor_mz is not None:
             self.n_precursors += 1
             self.n_rough += round(query.precursor_mz, 2) == query.precursor_mz
+        if query is not None and query.fit is not None:
+            self.n_neutral += query.fit.as_neutral
+            self.n_only_neutral += query.fit.as_neutral and not query.fit.as_ion
+            self.n_only_ion += query.fit.as_ion and not query.fit.as_neutral
 
     def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
         self.causes[refusal.cause] += 1

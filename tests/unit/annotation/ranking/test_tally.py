@@ -9,9 +9,9 @@ import pytest
 from annotation_examples import CAFFEINE
 from ranking_examples import QUERY, table
 
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.result import Refusal, Unranked
+from specvae.annotation.ranking.result import Cause, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -104,3 +104,51 @@ def test_the_ends_of_long_names_that_do_not_fit_are_shown(tmp_path: Path) -> Non
     source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\n")
     tally = tallied(source, replace(QUERY, query_id="function=2 process=0 scan=1" + "0" * 30 + "7"))
     assert "'function=2 process=0...00000000000000000007'" in tally.advice()[0]
+
+
+def asked(source: CandidateSource, *precursors: float) -> list[str]:
+    """Return the advice on queries of [M+H]+ of these precursors, whether they find candidates."""
+    outcomes = []
+    for mz in precursors:
+        query = Query.settle(replace(QUERY, precursor_mz=mz))
+        found = source.find(query)
+        query = replace(query, fit=source.fit(query, found))
+        refusal = found if isinstance(found, Refusal) else Refusal(Cause.IMPROBABLE)
+        outcomes.append(Unranked(query.query_id, refusal, query))
+    tally = Tally()
+    assert len(list(tally.counting(outcomes))) == len(precursors)
+    return tally.advice()
+
+
+NEUTRAL = "queries is the mass of a candidate itself, not of its ion: "
+
+
+def test_precursors_that_are_masses_of_molecules(caffeine: CandidateSource) -> None:
+    (line, _) = asked(caffeine, 194.0804, 194.0803, 301.1234)
+    assert f"the precursor m/z of 2 of 3 {NEUTRAL}" in line
+    assert asked(caffeine, 195.0877, 195.0877) == []
+    assert not any(NEUTRAL in line for line in asked(caffeine, 194.0804, 301.1234, 302.1234))
+
+
+def test_a_mass_that_is_of_a_candidate_by_chance_is_no_hint(tmp_path: Path) -> None:
+    """One of five fits both ways, one as a molecule alone; the others fit as ions."""
+    masses = tmp_path / "c.csv"
+    source = table(masses, f"smiles\n{CAFFEINE}\nCCO\n")
+    assert not any(NEUTRAL in line for line in asked(source, 195.0877, 47.0491, 47.0491, 194.0804))
+
+
+def test_listed_candidates_whose_own_mass_is_the_precursors(tmp_path: Path) -> None:
+    source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CAFFEINE}\nq,CCO\n")
+    (line,) = asked(source, 194.0804)
+    assert line.startswith(f"the precursor m/z of 1 of 1 {NEUTRAL}")
+    assert asked(source, 195.0877) == asked(source, 301.1234) == []
+
+
+def test_rows_of_a_long_table_that_were_not_parsed_are_masses_of_molecules(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{CAFFEINE}\n" + "CCO\n" * 10_000, encoding="utf-8")
+    query = Query.settle(replace(QUERY, precursor_mz=194.0804))
+    source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport(), queries=[query])
+    assert source.fit(query, source.find(query)) == MassFit(as_ion=False, as_neutral=True)
+    off = replace(query, spectrum=replace(query.spectrum, precursor_mz=194.0904))
+    assert source.fit(off, source.find(off)) == MassFit(as_ion=False, as_neutral=False)
