@@ -91,13 +91,6 @@ class ShardType(click.ParamType[tuple[int, int]]):
     help="Leave out less probable candidates; a query with none left says so in its status.",
 )
 @click.option(
-    "--merge-by",
-    metavar="FIELD",
-    default=None,
-    help="Give one answer for all spectra with the same value of this field, e.g. FEATURE_ID for "
-    "several collision energies.  [default: one answer for each spectrum]",
-)
-@click.option(
     "--shard",
     type=ShardType(),
     default=None,

@@ -126,6 +126,7 @@ def evaluate(
         **evaluation.figures(seed),
         "seed": seed,
         "ppm": options.ppm,
+        **({} if options.merge_by is None else {"merge_by": options.merge_by}),
         "model": _described(ranking.model_file, run.annotator),
         "files": _digests(queries=queries, candidates=options.candidates, truth=truth),
         "library": [{"name": f.name, "sha256": sha256_of(f)} for f in options.library],
@@ -263,6 +264,11 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     ):
         if names:
             yield f"note: {len(names):,} {text}: {_some(names)}"
+    if evaluation.contradicted:
+        yield (
+            "warning: spectra of one feature have different truths, of which the first counts: "
+            f"{_some(evaluation.contradicted)}"
+        )
     absent = [
         name
         for name, rank in zip(evaluation.query_ids, evaluation.ranks, strict=True)

@@ -371,6 +371,17 @@ def retention_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def merge_option(function: Decorated) -> Decorated:
+    """Add ``--merge-by``."""
+    return click.option(
+        "--merge-by",
+        metavar="FIELD",
+        default=None,
+        help="Give one answer for all spectra with the same value of this field, e.g. FEATURE_ID "
+        "for several collision energies.  [default: one answer for each spectrum]",
+    )(function)
+
+
 def require_calibrated(model: Path, probability: ProbabilityModel | None, option: str) -> None:
     """Fail if the model has no probabilities, which `option` needs.
 

@@ -74,6 +74,8 @@ class Evaluation:
         Rows of the truth file whose query is not in the query file; they are not evaluated.
     trained_on
         query_id -> first block of truths that the model was trained on or chosen by.
+    contradicted
+        Queries of merged spectra whose truths differ; that of the first counts.
     in_library
         query_id -> first block of other truths whose spectra the library of this run has.
     probabilities
@@ -90,6 +92,7 @@ class Evaluation:
     missing_queries: tuple[str, ...]
     trained_on: Mapping[str, str]
     in_library: Mapping[str, str]
+    contradicted: tuple[str, ...] = ()
     probabilities: Probabilities | None = None
     line: RetentionLine | None = None
 
@@ -115,7 +118,8 @@ def evaluate(
     """Find each query's truth among its ranked candidates.
 
     A query whose truth is not among its candidates, that has none, or that could not be read
-    counts as missed. Queries that the user's filter left out are not counted at all.
+    counts as missed. Queries that the user's filter left out are not counted at all. Merged spectra
+    are one query, whose truth is that of the first which has one.
 
     Parameters
     ----------
@@ -134,18 +138,23 @@ def evaluate(
     kept: list[_PendingQuery] = []
     lists: list[ListScores] = []
     unknown: list[str] = []
+    contradicted: list[str] = []
     seen: set[str] = set()
     forms = by_form(truth)
     for outcome in ranked:
-        name = listed_as(outcome.query_id, truth, forms)
-        if name is not None:
-            seen.add(name)
+        merged = () if outcome.query is None else outcome.query.merged
+        of_each = (listed_as(one, truth, forms) for one in (outcome.query_id, *merged))
+        names = [name for name in of_each if name is not None]
+        seen.update(names)
         if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
             continue
         scores = outcome.list_scores if isinstance(outcome, Ranked) else None
         if scores is not None:
             lists.append(scores)
-        block = None if name is None else truth[name]
+        blocks = list(dict.fromkeys(truth[name] for name in names))
+        block = blocks[0] if blocks else None
+        if len(blocks) > 1:
+            contradicted.append(outcome.query_id)
         if block is None:
             unknown.append(outcome.query_id)
         elif isinstance(outcome, Ranked):
@@ -188,6 +197,7 @@ def evaluate(
         tuple(query_id for query_id in truth if query_id not in seen),
         {query.query_id: query.block for query in kept if query.block in trained},
         {query.query_id: query.block for query in kept if query.block in added},
+        tuple(contradicted),
         _probabilities(annotator.probability, log_odds, given, in_list),
         run.line,
     )

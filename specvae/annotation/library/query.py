@@ -111,6 +111,8 @@ class Query:
         The feature that the record says it is of; None if it does not say.
     others
         Ion species that it may be of beside `ion`, which is the likeliest of them.
+    merged
+        Identifiers of the other spectra of its feature, which share its answer.
     fit
         How its precursor fits the candidates; None where that was not asked.
     """
@@ -121,6 +123,7 @@ class Query:
     remarks: tuple[str, ...] = ()
     feature_id: str | None = None
     others: tuple[Adduct, ...] = ()
+    merged: tuple[str, ...] = ()
     fit: MassFit | None = None
 
     @classmethod

@@ -312,6 +312,7 @@ def _of_query(query: Query) -> dict[str, Any]:
         "others": [ion.name for ion in query.others],
         "remarks": list(query.remarks),
         "feature_id": query.feature_id,
+        "merged": list(query.merged),
         "fit": query.fit,
     }
 
@@ -333,7 +334,8 @@ def _to_query(data: dict[str, Any]) -> Query:
         tuple(data["remarks"]),
         data["feature_id"],
         tuple(other for other in others if other is not None),
-        # Parts written before this was asked have none.
+        # Parts written before these were told have none.
+        tuple(data.get("merged", ())),
         None if data.get("fit") is None else MassFit(*data["fit"]),
     )
 

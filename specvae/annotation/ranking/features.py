@@ -131,7 +131,19 @@ def _merged_query(queries: Sequence[Query]) -> Query:
     note = f"merged with {shown}"
     spectrum = replace(first.spectrum, notes=(*first.spectrum.notes, note))
     remarks = dict.fromkeys(remark for query in queries for remark in query.remarks)
-    return replace(first, spectrum=spectrum, remarks=(*remarks, note))
+    return replace(first, spectrum=spectrum, remarks=(*remarks, note), merged=tuple(names))
+
+
+def one_of(outcomes: Sequence[Ranked | Unranked]) -> Ranked | Unranked:
+    """Return what became of a feature: what its spectra say together, else why they say nothing.
+
+    Its query names the other spectra, those that could not be ranked too.
+    """
+    first, *others = outcomes
+    if first.query is None or not others:
+        return first
+    names = (*first.query.merged, *(outcome.query_id for outcome in others))
+    return replace(first, query=replace(first.query, merged=names))
 
 
 def _merged_evidence(

@@ -17,7 +17,7 @@ from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
-from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes
+from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes, one_of
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
     keep_probable,
@@ -172,6 +172,8 @@ class RankingRun:
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
         """Yield what becomes of each query of the files, or of each spectrum, in their order.
 
+        Of the spectra of a feature that are merged, one outcome comes: see `one_of`.
+
         Scores assume that the library knows half of the compounds: see `rank_spectra`.
 
         Raises
@@ -181,7 +183,7 @@ class RankingRun:
         """
         with self.opened(spectra) as opened:
             for _, found in self._ranked(opened, self.options.shard or (1, 1), {}):
-                yield from self.tally.counting(found)
+                yield one_of(list(self.tally.counting(found)))
 
     @contextmanager
     def opened(self, spectra: Sources) -> Iterator[RunInputs]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import COLUMNS, Answer, Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.run import RankingRun
 from specvae.cli.annotate import annotate
+from specvae.cli.evaluate import evaluate
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
 from specvae.spectra.keys import stated
@@ -184,3 +186,36 @@ def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
         "ok; merged with 4#2", "60.0", "4",
     )  # fmt: skip
     assert "features with several spectra (by FEATURE_ID): 1, of 2 spectra" in said
+
+
+def test_evaluate_counts_a_feature_once(tmp_path: Path) -> None:
+    """Merged spectra are one query; so are those of a feature that none of could be ranked."""
+    tiny = tiny_annotator()
+    save_checkpoint(tmp_path / "m.safetensors", tiny.model, tiny.header)
+    (tmp_path / "c.csv").write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    record = "TITLE={}\nFEATURE_ID={}\nPEPMASS={}\nADDUCT=[M+H]+\n138.066 10\n"
+    records = [("a", 4, 195.0877), ("b", 4, 195.0877), ("c", 5, 301.1), ("d", 5, 301.1)]
+    queries = mgf(tmp_path / "q.mgf", *(record.format(*values) for values in records))
+    truth = tmp_path / "t.csv"
+    figures = tmp_path / "f.json"
+
+    def said(truths: str, *options: str) -> str:
+        truth.write_text(f"query_id,inchikey14\n{truths}", encoding="utf-8")
+        arguments = [
+            queries, "--candidates", tmp_path / "c.csv", "--model", tmp_path / "m.safetensors",
+            "--truth", truth, "--json", figures, "--jobs", 1, *options,
+        ]  # fmt: skip
+        done = CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+        assert done.exception is None, done.output
+        return done.stderr
+
+    rows = "b,RYYVLZVUVIJVGH\nd,RYYVLZVUVIJVGH\n"
+    assert "2 queries have no row in the truth file" in said(rows)
+    assert json.loads(figures.read_text())["n_queries"] == 2
+    of_features = said(rows, "--merge-by", "FEATURE_ID")
+    found = json.loads(figures.read_text())
+    assert (found["n_queries"], found["n_ranked"], found["hit_at_1"]) == (2, 1, 0.5)
+    assert found["merge_by"] == "FEATURE_ID"
+    assert "have no " not in of_features
+    other = said("a,RYYVLZVUVIJVGH\nb,BSYNRYMUTXBXSQ\n", "--merge-by", "FEATURE_ID")
+    assert "spectra of one feature have different truths, of which the first counts: a" in other
