@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of long work that should end at a place from which it can be continued."""
+"""Ctrl-C in the middle of long work that can be continued."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+from specvae.errors import Interrupted
 
 
 @contextmanager
@@ -42,3 +44,25 @@ def interruptible(on_request: Callable[[], None]) -> Iterator[Callable[[], bool]
         yield lambda: is_asked
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def telling(kept: Callable[[], str]) -> Iterator[None]:
+    """Say at Ctrl-C what is kept of the work and how it goes on.
+
+    Parameters
+    ----------
+    kept
+        Asked then; what it returns follows the word "interrupted". Nothing where nothing is kept.
+
+    Raises
+    ------
+    Interrupted
+        In place of KeyboardInterrupt, if something is kept.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if said := kept():
+            raise Interrupted(f"interrupted; {said}") from None
+        raise

@@ -35,6 +35,7 @@ from specvae.cli.ranking import (
     tell_reading,
 )
 from specvae.files import name_of_source
+from specvae.interruption import telling
 
 if TYPE_CHECKING:
     from specvae.annotation.output.journal import RunJournal
@@ -165,6 +166,9 @@ def annotate(
     from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
+    left = unfinished_path(output)
+    if not resume and left is not None and left.exists():
+        console.log(f"note: {left} was left by an earlier run; --resume would go on from there")
     run = ranking.open(console, is_ranked_here=scheduler is None, min_probability=min_probability)
     shown = None if top == "all" else int(top)
     if is_part:
@@ -274,7 +278,14 @@ def _journal(
     with RunJournal(path, asked, run.annotator.settlement.weights) as journal:
         if journal.kept:
             console.log(f"{path}: {len(journal.kept):,} queries are ranked already; going on")
-        yield journal
+        with telling(lambda: _kept(path, journal.n_kept)):
+            yield journal
+
+
+def _kept(path: Path, n: int) -> str:
+    """Return what is to be said of `n` answers that are kept in a file, nothing of none."""
+    answers = "1 answer is" if n == 1 else f"{n:,} answers are"
+    return f"{answers} kept in {path}: the same command goes on from there" if n else ""
 
 
 def _asked(ranking: Ranking, run: RankingRun, top: int | None) -> dict[str, Any]:

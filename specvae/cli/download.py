@@ -27,6 +27,7 @@ from specvae.cli.help import Command, did_you_mean
 from specvae.cli.package_model import unpack_model
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text, sha256_of
+from specvae.interruption import telling
 
 SUMS = "SHA256SUMS"
 _CHUNK = 1 << 18  # bytes
@@ -206,7 +207,8 @@ def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
             _verify_present(file, path, console)
             return path
         part = _Part(path)
-        _gather(file.url, part, console)
+        with telling(lambda: _kept(part)):
+            _gather(file.url, part, console)
         _accept(file, part, console)
     return path
 
@@ -254,10 +256,16 @@ def _gather(url: str, part: _Part, console: Console) -> None:
             return
         except _InterruptedError as interruption:
             if pause is None:
-                kept = f"; {part.size:,} bytes are kept, the same command goes on from there"
-                raise DownloadError(f"{url}: {interruption}{kept if part.size else ''}") from None
+                kept = "; ".join(filter(None, (str(interruption), _kept(part))))
+                raise DownloadError(f"{url}: {kept}") from None
             console.log(f"{url}: {interruption}; next try in {pause:g} s")
             time.sleep(pause)
+
+
+def _kept(part: _Part) -> str:
+    """Return what is to be said of a download that ended early, nothing if none of it is kept."""
+    n = part.size
+    return f"{n:,} bytes are kept, the same command goes on from there" if n else ""
 
 
 def _continue(url: str, part: _Part, on_progress: Progress) -> None:

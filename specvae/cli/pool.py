@@ -20,6 +20,7 @@ from specvae.cli.options import (
 from specvae.cli.outputs import require_outputs, skips_path, write_skips
 from specvae.errors import InputError
 from specvae.files import is_pool
+from specvae.interruption import telling
 
 _PURPOSE = "compute fingerprints"
 
@@ -87,21 +88,22 @@ def build(
 
     from specvae.molecules.candidate_pool import CandidatePool
     from specvae.molecules.fingerprint import get_layout
-    from specvae.molecules.pool_build import build_pool
+    from specvae.molecules.pool_build import build_pool, kept_of
     from specvae.molecules.workers import LocalEngine
     from specvae.report import ReadReport
 
     console = Console()
     report = ReadReport(strict=strict)
-    n = build_pool(
-        structures,
-        [get_layout(name) for name in dict.fromkeys(layout_names)],
-        output,
-        append=append,
-        report=report,
-        engine=engine or LocalEngine(jobs, _PURPOSE),
-        progress=console,
-    )
+    with telling(lambda: kept_of(output)):
+        n = build_pool(
+            structures,
+            [get_layout(name) for name in dict.fromkeys(layout_names)],
+            output,
+            append=append,
+            report=report,
+            engine=engine or LocalEngine(jobs, _PURPOSE),
+            progress=console,
+        )
     write_skips(output, report)
     console.log(report.summary("structures"))
     with CandidatePool.open(output) as built:

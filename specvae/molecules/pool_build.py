@@ -120,7 +120,7 @@ def build_pool(
     engine = engine or LocalEngine(None, "compute fingerprints")
     names = tuple(map(_stored, layouts))
     digests = [{"file": path.name, "sha256": sha256_of(path)} for path in map(_existing, paths)]
-    folder = output.with_name(f"{output.name}.building")
+    folder = _folder_of(output)
     with exclusive(folder, f"{output}: another process is building this pool"):
         earlier = _earlier(output, names) if append else None
         try:
@@ -154,6 +154,18 @@ def build_pool(
 
 
 _PLAN = "plan.json"
+
+
+def _folder_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.building")
+
+
+def kept_of(output: Path) -> str:
+    """Return what is to be said of a build that was interrupted, nothing if none of it is kept."""
+    folder = _folder_of(output)
+    if not folder.is_dir() or not any(spans_in(folder)):
+        return ""
+    return f"what is done is kept in {folder}: the same command goes on from there"
 
 
 def _existing(path: Path) -> Path:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "errors": set(),
     "masses": set(),
     "progress": set(),
-    "interruption": set(),
+    "interruption": {"errors"},
     "files": {"errors"},
     "packed": {"errors"},
     "settings": {"errors"},

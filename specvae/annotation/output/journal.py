@@ -50,6 +50,8 @@ class RunJournal:
     ----------
     kept
         What an earlier run left, by the numbers of the file and of the feature.
+    n_kept
+        How many features are kept by now.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class RunJournal:
         self.kept: dict[tuple[int, int], list[Draft | Unranked]] = {}
         head = json.loads(json.dumps({"kind": _KIND, **run}))
         n_bytes = self._read(path, head) if path.exists() else 0
+        self.n_kept = len(self.kept)
         self._stream = path.open("r+b" if n_bytes else "wb")
         # What was cut off in the middle of a line is ranked again.
         self._stream.truncate(n_bytes)
@@ -83,6 +86,7 @@ class RunJournal:
         """Keep what became of one feature, so that it outlives the process."""
         outcomes = [{**outcome_to_json(one), **_of_explainer(one)} for one in found]
         self._write({"place": [file, feature], "outcomes": outcomes})
+        self.n_kept += 1
 
     def _write(self, values: Mapping[str, Any]) -> None:
         with naming_full_disk(self._path):

@@ -489,3 +489,22 @@ def test_the_wrong_digest_of_a_model_is_refused(server: Server, tmp_path: Path) 
     assert fetch_model(server, tmp_path, "--sha256", "short").exit_code == 2
     for arguments in (["model"], ["model", "https://example.org/"], ["tiny", "https://x.org/a"]):
         assert CliRunner().invoke(download, arguments).exit_code == 2
+
+
+def test_what_arrived_before_an_interruption_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server)
+    server.cut_after = [300_000]
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("specvae.cli.download.time.sleep", interrupted)
+        failed = run(tmp_path)
+    assert str(failed.exception) == (
+        "interrupted; 300,000 bytes are kept, the same command goes on from there"
+    )
+    assert run(tmp_path).exit_code == 0
+    assert server.ranges[-1] == "bytes=300000-"

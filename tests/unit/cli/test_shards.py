@@ -20,7 +20,7 @@ from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Unranked
 from specvae.cli.annotate import annotate
 from specvae.cli.merge import merge
-from specvae.errors import InputError
+from specvae.errors import InputError, Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ class Killed(BaseException):
     """What ends a process, as a signal does."""
 
 
-def ended_after(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+def ended_after(monkeypatch: pytest.MonkeyPatch, n: int, by: type[BaseException] = Killed) -> None:
     """End the next run when it has kept `n` queries."""
     add = RunJournal.add
     n_kept = 0
@@ -174,7 +174,7 @@ def ended_after(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     def kept(self: RunJournal, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
         nonlocal n_kept
         if n_kept == n:
-            raise Killed
+            raise by
         n_kept += 1
         add(self, file, feature, found)
 
@@ -294,3 +294,26 @@ def test_folders_without_spectra_and_files_named_twice_are_refused(
         arguments = [*paths, "--candidates", folder / "c.csv", "--model", folder / "m.safetensors"]
         done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
         assert said in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("n_kept", "said"), [(0, None), (1, "1 answer is kept"), (5, "5 answers are kept")]
+)
+def test_ctrl_c_says_what_is_kept_and_how_the_run_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_kept: int, said: str | None
+) -> None:
+    output = tmp_path / "r.csv"
+    with monkeypatch.context() as patch:
+        ended_after(patch, n_kept, KeyboardInterrupt)
+        apart = annotated(folder, output)
+        done = annotated(folder, output, "--resume")
+    assert apart.exception is None
+    assert isinstance(done.exception, SystemExit if said is None else Interrupted)
+    if said is not None:
+        assert str(done.exception) == (
+            f"interrupted; {said} in {output}.unfinished: the same command goes on from there"
+        )
+        assert (
+            "was left by an earlier run; --resume would go on" in annotated(folder, output).stderr
+        )
+        assert f"{n_kept} quer" in annotated(folder, output, "--resume").stderr

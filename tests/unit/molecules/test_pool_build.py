@@ -13,8 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from specvae.errors import InputError
+from specvae.cli.pool import pool as pool_command
+from specvae.errors import InputError, Interrupted
 from specvae.files import exclusive
 from specvae.molecules import pool_build, pool_pieces
 from specvae.molecules.candidate_pool import CandidatePool
@@ -59,6 +61,29 @@ def end_before_the_last_step(table: Path, output: Path, monkeypatch: pytest.Monk
         patch.setattr(pool_build, "_write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build(table, output)
+
+
+def test_the_command_says_at_ctrl_c_what_is_kept(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "pool.h5"
+
+    def ended_in(step: str) -> BaseException | None:
+        def interrupted(*_: object) -> int:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pool_build, step, interrupted)
+            arguments = ["build", str(table), "-o", str(output), "--jobs", "1"]
+            return CliRunner().invoke(pool_command, arguments).exception
+
+    assert not isinstance(ended_in("_compute_all"), Interrupted)
+    told = ended_in("_write")
+    assert isinstance(told, Interrupted)
+    assert str(told) == (
+        f"interrupted; what is done is kept in {output}.building: the same command goes on from "
+        "there"
+    )
 
 
 def everything_in(path: Path) -> CandidateSet:
