@@ -10,6 +10,9 @@ from types import FrameType
 
 from specvae.errors import Interrupted
 
+STOPPING = "stopping after this epoch, so that it is kept; Ctrl-C again stops at once"
+"""What is said where a training was asked to stop."""
+
 
 @contextmanager
 def interruptible(on_request: Callable[[], None]) -> Iterator[Callable[[], bool]]:

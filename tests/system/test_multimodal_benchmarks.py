@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -21,7 +22,8 @@ from specvae_bench.paper import commands, images, tasks
 from specvae_bench.paper.report import report, wide_table
 from specvae_bench.paper.report import table as report_table
 
-from specvae.errors import CheckpointError, ConfigError, InputError, TrainingError
+from specvae.cli.console import Console
+from specvae.errors import CheckpointError, ConfigError, InputError, Interrupted, TrainingError
 
 QUICK = ("--limit", "20", "--epochs", "1", "--oracle-epochs", "1", "--device", "cpu")
 
@@ -236,6 +238,34 @@ def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Pat
     drawn.unlink()
     bench(report, tmp_path)
     assert drawn.exists()
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_keeps_the_epoch_and_the_same_command_goes_on(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is written every five minutes only: all epochs since then were lost."""
+    arguments = ("--data", data / "mnist", "--cache", cache, *QUICK, "--epochs", 3, "-o")
+    sweep = (*arguments, tmp_path / "a", "--seed", "0,1")
+    folder = tmp_path / "a" / "svae" / "supervision-1" / "seed-0"
+
+    def interrupted(self: Console, stage: str, done: int, total: int | None = None) -> None:
+        if stage == "epoch 2" and done == total:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Console, "progress", interrupted)
+        with pytest.raises(Interrupted, match="seed-0: stopped after epoch 2 of 3, which is kept"):
+            bench(commands.mnist_split, *sweep)
+    assert not (folder / "result.json").exists()
+    assert not (tmp_path / "a" / "svae" / "supervision-1" / "seed-1").exists()
+    logged = (folder / "epochs.jsonl").read_text().splitlines()
+    output = bench(commands.mnist_split, *sweep)
+    assert "epoch 3: loss" in output
+    assert output.count("epoch 2: loss") == 1  # of the second seed
+    assert (folder / "epochs.jsonl").read_text().splitlines()[:2] == logged
+    bench(commands.mnist_split, *arguments, tmp_path / "b")
+    assert read(folder)["test"] == read(tmp_path / "b")["test"]
 
 
 def test_a_finished_run_can_be_prolonged(data: Path, cache: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, device_option
+from specvae.interruption import STOPPING
 from specvae.vae.kinds import MODEL_KINDS
 
 if TYPE_CHECKING:
@@ -283,6 +284,7 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
                 device=device,
                 on_epoch=lambda record, figures: console.log(_epoch_line(record, figures)),
                 on_step=lambda epoch, step, n: console.progress(f"epoch {epoch}", step, n),
+                on_interrupt=lambda: console.log(STOPPING),
             )
         else:
             console.log("  done before")

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from specvae import __version__
-from specvae.errors import ConfigError, InputError
+from specvae.errors import ConfigError, InputError, Interrupted
 from specvae.files import atomic_text, json_ready
+from specvae.interruption import interruptible
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.data import TrainingData, UnpairedPool
 from specvae.vae.device import CudaOptions
@@ -199,6 +201,7 @@ def run(
     on_epoch: Callable[[EpochRecord, Mapping[str, float]], None] | None = None,
     on_step: Callable[[int, int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    on_interrupt: Callable[[], None] | None = None,
     cuda: CudaOptions | None = None,
 ) -> dict[str, Any]:
     """Train, measure, draw; return what ``result.json`` says.
@@ -221,9 +224,14 @@ def run(
         Called after each epoch with its record and the figures of the validation fold.
     on_step, stop, cuda
         As in :func:`~specvae.vae.training.fit`.
+    on_interrupt
+        Called at the first Ctrl-C, after which the run ends with its epoch, so that this is kept;
+        the second one ends it at once. None: so does the first.
 
     Raises
     ------
+    Interrupted
+        If the first Ctrl-C ended it.
     ConfigError, TrainingError
         If the settings do not fit the kind, the state in the folder is another run's, or training
         fails.
@@ -254,20 +262,27 @@ def run(
             if on_epoch is not None:
                 on_epoch(epoch, measurement.latest)
 
-        history = fit(
-            model,
-            data,
-            optim,
-            objective,
-            validate=measurement.validate,
-            on_epoch=record,
-            on_step=on_step,
-            state=StateFile(folder / _STATE),
-            resume=True,
-            device=device,
-            stop=stop,
-            cuda=cuda,
-        )
+        catching = nullcontext(_never) if on_interrupt is None else interruptible(on_interrupt)
+        with catching as is_interrupted:
+            history = fit(
+                model,
+                data,
+                optim,
+                objective,
+                validate=measurement.validate,
+                on_epoch=record,
+                on_step=on_step,
+                state=StateFile(folder / _STATE),
+                resume=True,
+                device=device,
+                stop=lambda: is_interrupted() or (stop or _never)(),
+                cuda=cuda,
+            )
+        if is_interrupted():
+            raise Interrupted(
+                f"{folder}: stopped after epoch {len(history.epochs)} of {optim.epochs}, which is "
+                "kept; the same command goes on from there"
+            )
         best_epoch = history.best.epoch
         log.finish(history, task.criterion)
     result = {
@@ -287,6 +302,10 @@ def run(
     task.draw(model, folder, measurement.generator())
     write_result(folder / RESULT, result)
     return result
+
+
+def _never() -> bool:
+    return False
 
 
 def _new_model(task: Task, settings: RunSettings) -> MultimodalVAE:

@@ -79,7 +79,7 @@ from specvae.annotation.training.validation import (
     few_per_group,
 )
 from specvae.errors import Interrupted, SpecvaeError, TrainingError
-from specvae.interruption import interruptible
+from specvae.interruption import STOPPING, interruptible
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -309,11 +309,7 @@ class _Run:
         # A run that is refused, say because it cannot be resumed, leaves the record of the model
         # that is there alone: the first epoch is when the folder becomes this run's.
         epochs = EpochLog(files.output, config.optim.epochs, progress, record)
-        with interruptible(
-            lambda: progress.log(
-                "stopping after this epoch, so that it is kept; Ctrl-C again stops at once"
-            )
-        ) as is_asked_to_stop:
+        with interruptible(lambda: progress.log(STOPPING)) as is_asked_to_stop:
             history = fit(
                 model,
                 data,

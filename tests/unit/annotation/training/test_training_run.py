@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,14 +54,6 @@ def small_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def files(tmp_path: Path) -> TrainFiles:
     library = write_library(tmp_path / "library.msp", ALCOHOLS)
     return TrainFiles((library,), tmp_path / "model")
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C interrupt: a shell's background job, as tests may be one, ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def skipped(folder: Path) -> list[tuple[str, str, str]]:
