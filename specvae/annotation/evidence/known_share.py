@@ -67,12 +67,24 @@ def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
 def shares_at(known: StatedShares) -> KnownShares:
     """Return the shares of a run of which it is stated how many of its compounds are known.
 
-    One number is divided among the ion modes as the default shares are.
+    One number is divided among the ion modes as the default shares are: for a library of one mode
+    see `of_one_kind`.
     """
     if not isinstance(known, float | int):
         return within_limits(*known)
     of_known = DEFAULT_SHARES.same_mode / DEFAULT_SHARES.known
     return within_limits(known * of_known, known * (1.0 - of_known))
+
+
+def of_one_kind(known: float, evidence: Evidence) -> KnownShares:
+    """Return the shares for a query whose library has spectra of one ion mode only.
+
+    All compounds that it knows are known to this query by the same kind of spectra: those of its
+    own ion mode, or of the other one.
+    """
+    if evidence.elsewhere.any() and not evidence.measured.any():
+        return within_limits(0.0, known)
+    return within_limits(known, 0.0)
 
 
 def settle(evidence: Sequence[Evidence], weights: Mapping[str, float]) -> list[Evidence]:

@@ -633,6 +633,11 @@ class EvidencePool:
         """Ion modes that the library is known to have spectra of."""
         return frozenset(filter(self.index.has_mode, OTHER_MODE))
 
+    @property
+    def has_both_modes(self) -> bool:
+        """Whether the library is known to have spectra of both ion modes."""
+        return len(self._modes) == len(OTHER_MODE)
+
     @cached_property
     def _of_known_modes(self) -> AnalogueIndex:
         return self.index.of_known_modes()

@@ -87,6 +87,7 @@ class PartHeader:
             "provenance": self.provenance,
             "weights": None if weights is None else dict(weights),
             "probability": None if probability is None else probability.to_json(),
+            "has_both_modes": self.settlement.has_both_modes,
             "calibration_source": self.calibration_source,
         }
 
@@ -102,6 +103,8 @@ class PartHeader:
             Settlement(
                 data["weights"],
                 None if probability is None else ProbabilityModel.from_json(probability),
+                # Parts written before this counted do not say.
+                data.get("has_both_modes", True),
             ),
             data["calibration_source"],
         )

@@ -153,7 +153,9 @@ class Annotator:
     def settlement(self) -> Settlement:
         """What turns the evidence of a run's queries into final scores and probabilities."""
         pool = self.evidence_pool
-        return Settlement(None if pool is None else pool.weights, self.probability)
+        if pool is None:
+            return Settlement(None, self.probability)
+        return Settlement(pool.weights, self.probability, pool.has_both_modes)
 
     @property
     def training_compounds(self) -> frozenset[str]:

@@ -8,11 +8,16 @@ once, from all queries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from specvae.annotation.evidence.known_share import log_odds_known, shares_at, shares_of_known
+from specvae.annotation.evidence.known_share import (
+    log_odds_known,
+    of_one_kind,
+    shares_at,
+    shares_of_known,
+)
 from specvae.annotation.evidence.list_features import feature_row
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.retention import RetentionLine
@@ -30,10 +35,20 @@ class RunState:
         Shares of queries whose compound the library knows.
     line
         Of their retention times; None where these say nothing.
+    stated
+        The share of all known compounds, as a user states it, where a library of one ion mode
+        leaves nothing to divide it among; None else.
     """
 
     known: KnownShares = DEFAULT_SHARES
     line: RetentionLine | None = None
+    stated: float | None = None
+
+    def shares_for(self, lists: ListScores) -> KnownShares:
+        """Return the shares of known compounds for one query."""
+        if self.stated is None or lists.evidence is None:
+            return self.known
+        return of_one_kind(self.stated, lists.evidence)
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,13 @@ class Settlement:
         By kind of evidence; None for a model that ranks by the predicted fingerprint alone.
     probability
         None unless the model is calibrated.
+    has_both_modes
+        Whether the library has spectra of both ion modes.
     """
 
     weights: Mapping[str, float] | None
     probability: ProbabilityModel | None
+    has_both_modes: bool = True
 
     def of_run(self, lists: Sequence[ListScores], known: StatedShares | None = None) -> RunState:
         """Return what all queries of a run show.
@@ -68,13 +86,17 @@ class Settlement:
             shares = shares_of_known(each.evidence for each in lists if each.evidence is not None)
         else:
             shares = shares_at(known)
+        stated = None
+        if isinstance(known, float | int) and not self.has_both_modes:
+            stated = float(known)
+        state = RunState(shares, stated=stated)
         elutions, scores = [], []
         for each in lists:
             if each.evidence is not None and each.evidence.elution is not None:
                 elutions.append(each.evidence.elution)
                 # One query after the other: only the scores of all are kept.
-                scores.append(each.settled(self.weights, shares).scores)
-        return RunState(shares, RetentionLine.fit(elutions, scores))
+                scores.append(each.settled(self.weights, state.shares_for(each)).scores)
+        return replace(state, line=RetentionLine.fit(elutions, scores))
 
     def settle(self, lists: ListScores, run: RunState) -> ListScores:
         """Return a query's scores for what the run shows."""
@@ -82,8 +104,8 @@ class Settlement:
             return lists
         elution = None if lists.evidence is None else lists.evidence.elution
         if run.line is None or elution is None:
-            return lists.settled(self.weights, run.known)
-        return lists.settled(self.weights, run.known, run.line.evidence(elution))
+            return lists.settled(self.weights, run.shares_for(lists))
+        return lists.settled(self.weights, run.shares_for(lists), run.line.evidence(elution))
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return what settled scores say of each candidate, and of the list.

@@ -166,6 +166,7 @@ def other_mode(smiles: str, *mz: float) -> Spectrum:
 def test_a_compound_measured_in_the_other_ion_mode_is_recognised(pool: EvidencePool) -> None:
     """Caffeine's spectra are positive: they are compared with a negative query two protons off."""
     library_term = EVIDENCE_KINDS.index("library")
+    assert not pool.has_both_modes
     found = candidates(CAFFEINE, THEOBROMINE)
     like, unlike = (
         weigh(pool, query, found)

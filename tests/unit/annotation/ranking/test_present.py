@@ -24,7 +24,7 @@ from specvae.annotation.ranking.result import (
     ListScores,
     Ranked,
 )
-from specvae.annotation.ranking.settlement import RunState
+from specvae.annotation.ranking.settlement import RunState, Settlement
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
 
@@ -57,6 +57,30 @@ def evidence(library: list[float], measured: list[bool]) -> Evidence:
     raw = np.zeros((len(library), len(EVIDENCE_KINDS)))
     raw[:, EVIDENCE_KINDS.index("library")] = library
     return Evidence.from_raw(raw, WEIGHTS, np.array(measured))
+
+
+def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> None:
+    """A positive library and --known 0.5 took a fifth of the known compounds for its negative."""
+    nothing, some = np.zeros(2, np.bool_), np.array([True, False])
+    raw = np.zeros((2, len(EVIDENCE_KINDS)))
+    here, there, none = (
+        ListScores(found.scores, 2, found)
+        for found in (
+            Evidence.from_raw(raw, WEIGHTS, measured, elsewhere=elsewhere)
+            for measured, elsewhere in ((some, nothing), (nothing, some), (nothing, nothing))
+        )
+    )
+    both = Settlement(WEIGHTS, None)
+    one = replace(both, has_both_modes=False)
+    for lists in (here, there, none):
+        assert both.of_run([lists], 0.5).shares_for(lists) == pytest.approx((0.4, 0.1))
+        assert one.of_run([lists], (0.4, 0.1)).shares_for(lists) == (0.4, 0.1)
+    assert one.of_run([here], 0.5).shares_for(here) == (0.5, 0.005)
+    assert one.of_run([there], 0.5).shares_for(there) == (0.005, 0.5)
+    # The odds of a known compound are what is stated, whatever the ion mode of its spectra.
+    for lists in (here, there):
+        settled = one.settle(lists, one.of_run([lists], 0.8))
+        assert settled.scores[0] - settled.scores[1] == pytest.approx(np.log(0.8 / 0.2), abs=0.05)
 
 
 def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
