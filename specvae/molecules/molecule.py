@@ -2,11 +2,14 @@
 
 What is done with a structure, always in this order:
 
-1. Several components (a salt, a hydrate): the largest organic one is kept. Largest means most
-   heavy atoms, then highest mass, then the last canonical SMILES in alphabetic order; a component
-   without carbon is only kept when none has carbon. `Molecule.n_components` says how many there
-   were. A metal complex (heme, ferrocene, cisplatin) is kept whole and as it is charged, although
-   databases write it in pieces; from a metal salt (zinc acetate) the metal is taken off.
+1. A salt that is written with a bond to its metal (``CC(=O)O[Na]``) is the same as one of ions: the
+   bonds of metals that have none but single ones to oxygen, sulfur, halogens and, of counter-ions,
+   nitrogen are broken. Several components (a salt, a hydrate): the largest organic one is kept.
+   Largest means most heavy atoms, then highest mass, then the last canonical SMILES in alphabetic
+   order; a component without carbon is only kept when none has carbon. `Molecule.n_components` says
+   how many there were. A metal complex (heme, ferrocene, cisplatin) is kept whole and as it is
+   charged, although databases write it in pieces; from a metal salt (zinc acetate) the metal is
+   taken off.
 2. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
    cation, betaine an inner salt.
@@ -27,7 +30,7 @@ import re
 import signal
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -41,9 +44,9 @@ from specvae.limits import limits
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.mobile_hydrogens import settle_hydrogens
 
-STANDARD_VERSION = 3
+STANDARD_VERSION = 4
 """Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
-since metal complexes are kept whole."""
+since metal complexes are kept whole, 4 since salts may be written with bonds to their metal."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 
@@ -77,11 +80,18 @@ _TYPOGRAPHY = {
     **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
 }
 _INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
-# Non-metals, and metals that are counter-ions rather than the centre of a complex.
-_NO_COMPLEX = frozenset(
+# Metals that are counter-ions rather than the centre of a complex; these and non-metals.
+_COUNTER_IONS = frozenset({3, 11, 19, 37, 55, 20, 38, 56})
+_NO_COMPLEX = _COUNTER_IONS | frozenset(
     {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
-    | {3, 11, 19, 37, 55, 20, 38, 56}
 )
+# Metals whose bonds to oxygen and sulfur are written in salts, but are none there; of others, such
+# as tin and mercury, they are bonds.
+_IN_SALTS = _COUNTER_IONS | frozenset({12, 13, *range(21, 31), 47, 48})
+_IN_SALTS_TEXT = re.compile(
+    r"\[\d*(?:Li|Na|K|Rb|Cs|Mg|Ca|Sr|Ba|Al|Sc|Ti|V|Cr|Mn|Fe|Co|Ni|Cu|Zn|Ag|Cd)(?![a-z])"
+)
+_ACID_DEGREES = {8: 2, 16: 2, 34: 2, 9: 1, 17: 1, 35: 1, 53: 1}
 # Ions of these are complexes wherever they are met, ions of others where two nitrogens or carbons
 # bear their negative charges for them (porphyrins, cyclopentadienyls, cyanides, carbonyls), or one
 # beside three imines (corrins).
@@ -393,7 +403,9 @@ def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
     n_components, is_complex = 1, False
     notes: tuple[str, ...] = ()
     # Text search first: splitting every molecule to find one component takes longer.
-    if "." in text:
+    if _IN_SALTS_TEXT.search(text) is not None:
+        mol = _as_ions(mol)
+    if "." in text or mol is not parsed:
         components = Chem.GetMolFrags(mol, asMols=True)
         if is_complex := _is_complex(mol, components):
             notes = (COMPLEX_KEPT,)
@@ -443,6 +455,42 @@ def _parsed(kind: str, text: str) -> Chem.Mol:
             f"{_shown(text)}"
         )
     return mol
+
+
+def _as_ions(mol: Chem.Mol) -> Chem.Mol:
+    """Return a salt that is written with bonds to its metal as one of ions, or else the same."""
+    bonds = []
+    for atom in mol.GetAtoms():
+        number = atom.GetAtomicNum()
+        if number not in _IN_SALTS:
+            continue
+        degrees = {**_ACID_DEGREES, 7: 3} if number in _COUNTER_IONS else _ACID_DEGREES
+        of_atom = atom.GetBonds()
+        if all(
+            bond.GetBondType() is Chem.BondType.SINGLE
+            and _may_be_anion(bond.GetOtherAtom(atom), degrees)
+            for bond in of_atom
+        ):
+            bonds += [(atom.GetIdx(), bond.GetOtherAtomIdx(atom.GetIdx())) for bond in of_atom]
+    if not bonds:
+        return mol
+    ions = Chem.RWMol(mol)
+    for metal, acid in bonds:
+        ions.RemoveBond(metal, acid)
+        for place, charge in ((metal, 1), (acid, -1)):
+            atom = ions.GetAtomWithIdx(place)
+            atom.SetFormalCharge(atom.GetFormalCharge() + charge)
+    Chem.SanitizeMol(ions)
+    return ions.GetMol()
+
+
+def _may_be_anion(atom: Chem.Atom, degrees: Mapping[int, int]) -> bool:
+    """Whether an atom is one of an acid, and gives no lone pair to the metal that it is bound to.
+
+    `degrees` has the most neighbours of such atoms by element.
+    """
+    most = degrees.get(atom.GetAtomicNum(), 0)
+    return atom.GetFormalCharge() == 0 and atom.GetTotalDegree() <= most
 
 
 def _is_complex(mol: Chem.Mol, components: Sequence[Chem.Mol]) -> bool:

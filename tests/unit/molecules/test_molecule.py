@@ -85,6 +85,34 @@ def test_a_metal_salt_loses_its_metal_and_says_so(smiles: str, parent: str, meta
     assert molecule.notes == (f"metal taken off: {metal}",)
 
 
+@pytest.mark.parametrize(
+    ("bound", "ions"),
+    [
+        ("CC(=O)O[Na]", "CC(=O)[O-].[Na+]"),
+        ("CC(=O)O[23Na]", "CC(=O)[O-].[Na+]"),
+        ("O=C1N([Na])S(=O)(=O)c2ccccc12", "O=C1[N-]S(=O)(=O)c2ccccc12.[Na+]"),
+        ("[K]OC(=O)c1ccccc1", "[O-]C(=O)c1ccccc1.[K+]"),
+        ("COP(=O)(O[Li])O[Li]", "COP(=O)([O-])[O-].[Li+].[Li+]"),
+        ("CC(=O)O[Ca]OC(C)=O", "CC(=O)[O-].CC(=O)[O-].[Ca+2]"),
+        ("CN(C)C(=S)S[Zn]SC(=S)N(C)C", "CN(C)C(=S)[S-].CN(C)C(=S)[S-].[Zn+2]"),
+        ("CC(=O)O[Mg+].[Cl-]", "CC(=O)[O-].[Cl-].[Mg+2]"),
+    ],
+)
+def test_a_salt_that_is_written_with_a_bond_to_its_metal(bound: str, ions: str) -> None:
+    """Sodium acetate was 82.0031 Da where it was written so, and 60.0211 Da as ions."""
+    one, other = parse_molecule(bound), parse_molecule(ions)
+    assert (one, one.exact_mass, one.inchikey) == (other, other.exact_mass, other.inchikey)
+    assert (one.notes, one.n_components) == (other.notes, other.n_components)
+
+
+@pytest.mark.parametrize(
+    "smiles", ["[Li]CCCC", "CCCC[Sn](CCCC)(CCCC)OC(C)=O", "CC[Hg]Sc1ccccc1C(=O)O", "C[Mg]Br"]
+)
+def test_what_is_bound_to_a_metal_stays_so(smiles: str) -> None:
+    molecule = parse_molecule(smiles)
+    assert (molecule.n_components, molecule.notes) == (1, ())
+
+
 def test_components_of_equal_size_do_not_depend_on_their_order() -> None:
     assert parse_molecule("CCO.CCN") == parse_molecule("CCN.CCO")
     assert parse_molecule("CC(C)O.CCCO") == parse_molecule("CCCO.CC(C)O")

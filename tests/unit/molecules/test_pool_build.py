@@ -22,7 +22,7 @@ from specvae.molecules import pool_build, pool_pieces
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
-from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
+from specvae.molecules.molecule import KEY_OF_SEVERAL, STANDARD_VERSION, Molecule
 from specvae.molecules.pool_file import PoolFile, _digest, _digest_of_whole
 from specvae.molecules.structure_files import DRAWING_INSTEAD
 from specvae.molecules.structures import read_rows
@@ -235,7 +235,7 @@ def as_second_format(pool: Path, path: Path) -> None:
         described = {
             "kind": "specvae candidate pool", "format_version": 2, "layout": LAYOUT.name,
             "layout_version": 1, "n_bits": LAYOUT.n_bits, "probe_sha256": LAYOUT.probe_sha256,
-            "standard_version": 3, "n_structures": len(found), "sources": "[]",
+            "standard_version": STANDARD_VERSION, "n_structures": len(found), "sources": "[]",
         }  # fmt: skip
         for key, value in described.items():
             file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
