@@ -33,6 +33,7 @@ from specvae.annotation.evidence.own_spectra import (
 )
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
+from specvae.annotation.evidence.unbroken import guessed_scores
 from specvae.annotation.evidence.votes import (
     EVIDENCE_RULE,
     OTHER_MODE_RULE,
@@ -506,7 +507,18 @@ class EvidencePool:
             prior=compared.prior,
             elution=compared.elution,
             elsewhere=compared.elsewhere,
+            guessed=self._guessed(compared, fragment_scores),
         )
+
+    def _guessed(
+        self, compared: Comparison, found: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Return fragment scores of which some are guessed, None if all are known."""
+        if compared.is_broken.all():
+            return None
+        is_known = compared.measured | compared.elsewhere
+        weight = self.weights["fragments"]
+        return guessed_scores(compared.others, compared.is_broken, is_known, found, weight)
 
     def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:
         label = self.index.label(row)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +48,8 @@ from specvae.annotation.evidence.retention import Elution
 
 EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
 """The kinds of evidence; columns of `Evidence.raw` are in this order."""
+
+_FRAGMENTS = EVIDENCE_KINDS.index("fragments")
 
 DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
 """Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
@@ -119,6 +121,9 @@ class Evidence:
     retention
         float64 (n_candidates,): evidence of the retention time, nats, which is added too; None
         until the run's times are known, or where they say nothing.
+    guessed
+        float64 (n_candidates,): fragment scores, guessed for candidates that were not broken, as
+        probabilities take them; in `raw` these stand below all others. None if all were broken.
     """
 
     raw: NDArray[np.float64]
@@ -132,6 +137,7 @@ class Evidence:
     prior: NDArray[np.float64] | None = None
     elution: Elution | None = None
     retention: NDArray[np.float64] | None = None
+    guessed: NDArray[np.float64] | None = None
 
     @classmethod
     def from_raw(
@@ -146,6 +152,7 @@ class Evidence:
         elution: Elution | None = None,
         retention: NDArray[np.float64] | None = None,
         elsewhere: NDArray[np.bool_] | None = None,
+        guessed: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
 
@@ -173,6 +180,7 @@ class Evidence:
             prior,
             elution,
             retention,
+            guessed,
         )
 
     def settled(
@@ -196,7 +204,23 @@ class Evidence:
             self.elution,
             retention,
             self.elsewhere,
+            self.guessed,
         )
+
+    @property
+    def is_guessed(self) -> NDArray[np.bool_]:
+        """Which candidates' fragment scores are guessed, bool (n_candidates,)."""
+        if self.guessed is None:
+            return np.zeros(len(self.raw), np.bool_)
+        return np.asarray(self.guessed != self.raw[:, _FRAGMENTS])
+
+    def as_guessed(self, weights: Mapping[str, float]) -> Evidence:
+        """Return the same evidence as probabilities take it."""
+        if self.guessed is None:
+            return self
+        raw = self.raw.copy()
+        raw[:, _FRAGMENTS] = self.guessed
+        return replace(self, raw=raw, guessed=None).settled(weights, self.shares, self.retention)
 
     @property
     def known(self) -> NDArray[np.bool_]:

@@ -229,6 +229,9 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "raw": None if evidence is None else packed(evidence.raw),
         "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
         "elsewhere": None if evidence is None else packed(evidence.elsewhere.astype(np.uint8)),
+        "guessed": (
+            None if evidence is None or evidence.guessed is None else packed(evidence.guessed)
+        ),
         "prior": None if evidence is None or evidence.prior is None else packed(evidence.prior),
         "retention_time": None if elution is None else elution.time,
         "retention_index": None if elution is None else packed(elution.index),
@@ -269,13 +272,20 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
         elsewhere = None
         if data.get("elsewhere") is not None:
             elsewhere = unpacked(data["elsewhere"], np.uint8).astype(np.bool_)
-        prior, index = (
+        prior, index, guessed = (
             None if data.get(name) is None else unpacked(data[name], np.float64)
-            for name in ("prior", "retention_index")
+            for name in ("prior", "retention_index", "guessed")
         )
         elution = None if index is None else Elution(data["retention_time"], index)
         evidence = Evidence.from_raw(
-            raw, weights, measured, analogues, prior=prior, elution=elution, elsewhere=elsewhere
+            raw,
+            weights,
+            measured,
+            analogues,
+            prior=prior,
+            elution=elution,
+            elsewhere=elsewhere,
+            guessed=guessed,
         )
         lists = ListScores(evidence.scores, data["n_peaks"], evidence)
     query = _to_query(data["query"])

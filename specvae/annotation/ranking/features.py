@@ -21,7 +21,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
 from specvae.spectra.keys import stated
 
-_LIBRARY = EVIDENCE_KINDS.index("library")
+_FRAGMENTS, _LIBRARY = map(EVIDENCE_KINDS.index, ("fragments", "library"))
 _LONGEST_LIST = 3
 
 
@@ -168,7 +168,20 @@ def _merged_evidence(
         # Spectra of a feature are of one time.
         elution=next((e.elution.select(rows) for e, rows in pairs if e.elution is not None), None),
         elsewhere=np.any([e.elsewhere[rows] for e, rows in pairs], axis=0) & ~measured,
+        guessed=_merged_guesses(pairs),
     )
+
+
+def _merged_guesses(
+    pairs: Sequence[tuple[Evidence, NDArray[np.int64]]],
+) -> NDArray[np.float64] | None:
+    if all(evidence.guessed is None for evidence, _ in pairs):
+        return None
+    each = [
+        (evidence.raw[:, _FRAGMENTS] if evidence.guessed is None else evidence.guessed)[rows]
+        for evidence, rows in pairs
+    ]
+    return np.asarray(np.mean(each, axis=0))
 
 
 def _is_near(one: float | None, other: float | None, ppm: float) -> bool:

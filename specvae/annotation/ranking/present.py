@@ -15,7 +15,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
-from specvae.annotation.ranking.settlement import RunState, Settlement, log_odds_of
+from specvae.annotation.ranking.settlement import RunState, Settlement
 from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet, is_whole_key
 from specvae.molecules.molecule import Molecule
@@ -100,7 +100,7 @@ class Draft:
             analogues=self.analogues,
             explanation=explanation,
             log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
-            log_odds_known=log_odds_of(self.lists),
+            log_odds_known=settlement.log_odds_known(self.lists),
         )
 
 

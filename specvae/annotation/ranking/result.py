@@ -158,6 +158,13 @@ class ListScores:
         evidence = self.evidence.settled(weights, shares, retention)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
+    def as_guessed(self, weights: Mapping[str, float]) -> ListScores:
+        """Return the same as probabilities take it; see `Evidence.guessed`."""
+        if self.evidence is None or self.evidence.guessed is None:
+            return self
+        evidence = self.evidence.as_guessed(weights)
+        return replace(self, scores=evidence.scores, evidence=evidence)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:

@@ -83,7 +83,10 @@ class Settlement:
         if self.weights is None:
             return RunState()
         if known is None:
-            shares = shares_of_known(each.evidence for each in lists if each.evidence is not None)
+            weights = self.weights
+            shares = shares_of_known(
+                each.evidence.as_guessed(weights) for each in lists if each.evidence is not None
+            )
         else:
             shares = shares_at(known)
         stated = None
@@ -107,15 +110,27 @@ class Settlement:
             return lists.settled(self.weights, run.shares_for(lists))
         return lists.settled(self.weights, run.shares_for(lists), run.line.evidence(elution))
 
+    def log_odds_known(self, lists: ListScores) -> float | None:
+        """Return the log odds that the truth is a measured candidate, at the shares of `lists`.
+
+        None where that is not asked: see `known_share.log_odds_known`.
+        """
+        if lists.evidence is None or self.weights is None:
+            return None
+        return log_odds_known(lists.evidence.as_guessed(self.weights))
+
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return what settled scores say of each candidate, and of the list.
 
         Retention times say which candidate of a list is right. Whether any is, they are not asked:
         the model was fitted without them, and in a list without the truth some candidate leaves
-        the column in time by chance.
+        the column in time by chance. Fragments that were not compared count as is guessed of them.
         """
         if self.probability is None:
             return None
+        is_guessed = None if lists.evidence is None else lists.evidence.is_guessed
+        if self.weights is not None:
+            lists = lists.as_guessed(self.weights)
         untimed, evidence = lists, lists.evidence
         if evidence is not None and evidence.retention is not None and self.weights is not None:
             untimed = lists.settled(self.weights, evidence.shares)
@@ -124,13 +139,8 @@ class Settlement:
         features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
         row = np.array([features], dtype=np.float64)
         (given,) = self.probability.given_in_list([lists.scores], row)
+        if is_guessed is not None and is_guessed.any():
+            # Ranks are not by guesses: nobody is to be likelier than one that ranks above.
+            given[is_guessed] = np.minimum(given[is_guessed], given[~is_guessed].min())
         (log_odds,) = self.probability.log_odds_in_list([untimed.scores], row)
         return ListProbabilities(given, float(log_odds))
-
-
-def log_odds_of(lists: ListScores) -> float | None:
-    """Return the log odds that the truth is a measured candidate, at the default shares of these.
-
-    None where that is not asked: see `log_odds_known`.
-    """
-    return None if lists.evidence is None else log_odds_known(lists.evidence)

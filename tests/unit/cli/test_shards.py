@@ -46,7 +46,7 @@ def run(folder: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize(
     "options",
     [(), ("--merge-by", "FEATURE_ID", "--top", "2"), ("--min-probability", "0.2"),
-     ("--rank-by", "fingerprint"), ("--known", "0.3")],
+     ("--rank-by", "fingerprint"), ("--known", "0.3"), ("--rescore", "2")],
 )  # fmt: skip
 def test_parts_make_the_bytes_of_one_run(
     run: Callable[..., Path],

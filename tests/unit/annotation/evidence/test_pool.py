@@ -495,6 +495,9 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     np.testing.assert_array_equal(part.raw[chosen, place], whole.raw[chosen, place])
     assert part.scores[~chosen].max() < part.scores[chosen].min()
     assert np.all(np.diff(part.scores[~chosen]) < 0)
+    assert part.guessed is not None
+    assert part.is_guessed.tolist() == (~chosen).tolist()
+    assert part.guessed[~chosen].min() > part.raw[~chosen, place].max()
     broken.clear()
     # What is known of the scores already gives the same, and nothing is broken for it.
     known = whole.raw[:, place].copy()
@@ -503,6 +506,7 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     assert not broken
     everything = pool.weigh(query, found, packed, best_first, rescore=6)
     np.testing.assert_array_equal(everything.scores, whole.scores)
+    assert everything.guessed is None
     assert len(broken) == 6
 
 
