@@ -99,12 +99,19 @@ class ReadReport:
     ----------
     strict
         Raise at the first malformed record instead of counting it.
+
+    Attributes
+    ----------
+    columns
+        Of a table of structures, or of the data of an SD file: names of columns -> what each is
+        used for, "" for nothing; in their order.
     """
 
     strict: bool = False
     n_read: int = 0
     skips: list[Skip] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, str] = field(default_factory=dict)
 
     def note(self, decision: str) -> None:
         """Count one record that was read but needed a decision, such as on its charge."""

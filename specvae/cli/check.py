@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ _FORMATS = {
 _N_WORDS = 6  # of a counter
 _LONGEST_SHOWN = 60  # characters of a name or a structure
 _N_SKIPS = 3  # of a reason
+_N_COLUMNS = 20
 
 Lines = Iterator[tuple[str, str]]
 
@@ -48,8 +49,8 @@ def check(files: tuple[Path, ...]) -> None:
 
     Spectra: how many, their precursors, ion species and modes, units of energy, MS levels; what was
     decided about records; which were skipped, and why; the first three. Candidates: how many, their
-    masses, what was skipped. Truths (query_id and inchikey): for how many queries. The exit code is
-    1 if a file cannot be used.
+    masses, which columns are used and which not, what was skipped. Truths (query_id and inchikey):
+    for how many queries. The exit code is 1 if a file cannot be used.
 
     \b
     Example:
@@ -164,8 +165,28 @@ def _candidates(path: Path) -> Lines:
         yield "query_id", "no such column: candidates are matched by mass"
     for column, texts in (("name", found.name), ("id", found.id)):
         yield column, f"{sum(map(bool, texts.tolist())):,} stated"
+    yield from _columns(report)
     yield from _decisions(report)
     yield from _shown(found.smiles[:3].tolist(), found.name[:3].tolist())
+
+
+def _columns(report: ReadReport) -> Lines:
+    """Yield which columns are used for what, and which are not; nothing of a file without names."""
+    used: dict[str, list[str]] = {}
+    for name, field in report.columns.items():
+        used.setdefault(field, []).append(_short(name) or "(without a name)")
+    unused = used.pop("", [])
+    if used:
+        yield "columns used", "; ".join(_as_use(field, names) for field, names in used.items())
+    if unused:
+        n_others = len(unused) - _N_COLUMNS
+        others = f" and {n_others:,} more" if n_others > 0 else ""
+        yield "not used", ", ".join(unused[:_N_COLUMNS]) + others
+
+
+def _as_use(field: str, names: Sequence[str]) -> str:
+    """Return a field and its columns, of which the first that says something counts in each row."""
+    return field if list(names) == [field] else f"{field} from {', else '.join(names)}"
 
 
 def _shown(smiles: Iterable[str], names: Iterable[str]) -> Lines:

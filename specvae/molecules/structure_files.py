@@ -330,6 +330,7 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
     for line in record[end + 1 :]:
         if found := _SDF_NAME.match(line):
             name = plain_word(found[1])
+            report.columns.setdefault(found[1], _USES_OF_DATA.get(name, ""))
         elif name and line.strip():
             data.setdefault(name, CONTROL.sub(" ", line).strip())
     title = CONTROL.sub(" ", record[0]).strip() if record else ""
@@ -353,6 +354,8 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
         stated["name"] = title
     return Cells(**{**stated, "query_id": ""})
 
+
+_USES_OF_DATA = {w: f for f, words in COLUMNS.items() for w in words if f != "query_id"}
 
 DRAWING_INSTEAD = "drawing taken where the SMILES cannot be parsed"
 
@@ -406,4 +409,6 @@ def _find_columns(
         named := [n for n, w in zip(header, words, strict=True) if w in _OF_QUERIES]
     ):
         report.note(f"column {named[0]} not used: only query_id says whose candidates rows are")
+    uses = {n: f for f, found in zip(COLUMNS, columns, strict=True) for n in found}
+    report.columns |= {name: uses.get(n, "") for n, name in enumerate(header)}
     return columns

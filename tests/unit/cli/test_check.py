@@ -84,6 +84,30 @@ def test_candidates(tmp_path: Path) -> None:
     assert found["examples"].splitlines() == ["CCO ethanol", "C"]
 
 
+def test_the_columns_of_candidates_that_are_used_and_not(tmp_path: Path) -> None:
+    """A column of names that is not known was passed over without a word."""
+    table = tmp_path / "x.csv"
+    table.write_text("Query;SMILES;Canonical SMILES;Trivial Name;LogP;Cmpd\nq;;CCO;ethanol;1;a\n")
+    found = lines(run(table))
+    assert found["columns used"] == (
+        "smiles from smiles, else canonical_smiles; name from trivial_name"
+    )
+    assert found["not used"] == "query, logp, cmpd"
+    wide = tmp_path / "wide.csv"
+    wide.write_text(f"smiles,{','.join(f'c{n}' for n in range(25))}\nCCO{',1' * 25}\n")
+    found = lines(run(wide))
+    assert found["columns used"] == "smiles"
+    assert found["not used"].endswith("c18, c19 and 5 more")
+    drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
+    record = f"{drawing}> <GENERIC_NAME>\nethanol\n\n> <query_id>\nq\n\n> <LogP>\n1\n\n$$$$\n"
+    (tmp_path / "x.sdf").write_text(record, encoding="utf-8")
+    found = lines(run(tmp_path / "x.sdf"))
+    assert found["columns used"] == "name from GENERIC_NAME"
+    assert found["not used"] == "query_id, LogP"
+    (tmp_path / "x.smi").write_text("CCO ethanol\n", encoding="utf-8")
+    assert not {"columns used", "not used"} & set(lines(run(tmp_path / "x.smi")))
+
+
 def test_a_file_that_cannot_be_used_costs_no_other(tmp_path: Path) -> None:
     good = tmp_path / "x.mgf"
     good.write_text(mgf_record("a"))
