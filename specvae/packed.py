@@ -1,19 +1,17 @@
-"""Compressed files, unpacked while they are read: gzip, bzip2 and xz."""
+"""Compressed files, unpacked while they are read: gzip, bzip2, xz and, with its extra, zstd."""
 
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from specvae.errors import InputError
-
-if TYPE_CHECKING:  # loaded where a file needs them, as few do
-    from bz2 import BZ2Decompressor
-    from lzma import LZMADecompressor
 
 _CHUNK_BYTES = 1 << 16
 _MAGIC_BYTES = 10
@@ -30,6 +28,7 @@ _KINDS = (
     # A text may begin with BZh: the mark of a block, or of the end, follows.
     _Kind("bzip2", ".bz2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
     _Kind("xz", ".xz", re.compile(rb"\xfd7zXZ\x00")),
+    _Kind("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd")),
 )
 PACKED_SUFFIXES = tuple(kind.suffix for kind in _KINDS)
 """Suffixes of the compressed files that are read."""
@@ -74,13 +73,15 @@ def open_unpacked(path: Path) -> BinaryIO:
         return io.BufferedReader(_Unpacked(stream, packing), _CHUNK_BYTES)
     except ImportError:
         stream.close()
+        remedy = " (pip install backports.zstd)" if packing == "zstd" else ""
         raise InputError(
-            f"{path}: is compressed by {packing}, for which this Python has no library; unpack it"
+            f"{path}: is compressed by {packing}, for which this Python has no library{remedy}; "
+            "unpack it"
         ) from None
 
 
 class _Unpacked(io.RawIOBase):
-    """The content of a file of bzip2 or xz, which may be several streams one after the other.
+    """The content of a file that is not of gzip, maybe several streams one after the other.
 
     Python's own classes pass over whatever follows the first stream and is none, and tell damage by
     errors that reading a disk raises, too.
@@ -91,7 +92,8 @@ class _Unpacked(io.RawIOBase):
         self._stream = stream
         self._packing = packing
         self._waiting = b""
-        self._engine = _engine(packing)
+        self._new_engine = _engines(packing)
+        self._engine = self._new_engine()
 
     def readable(self) -> bool:
         return True
@@ -117,7 +119,7 @@ class _Unpacked(io.RawIOBase):
                     raise EOFError("the compressed file is cut off")
             try:
                 data = self._engine.decompress(self._waiting, size)
-            except Exception as error:  # OSError and LZMAError; no disk is read here
+            except Exception as error:  # OSError, LZMAError, ZstdError; no disk is read here
                 raise EOFError(f"the compressed file is damaged: {error}") from None
             self._waiting = b""
         return data
@@ -131,15 +133,49 @@ class _Unpacked(io.RawIOBase):
             return False
         if packing_of(rest) != self._packing:
             raise EOFError("the compressed file is damaged: other content behind its end")
-        self._waiting, self._engine = rest, _engine(self._packing)
+        self._waiting, self._engine = rest, self._new_engine()
         return True
 
 
-def _engine(packing: str) -> BZ2Decompressor | LZMADecompressor:
+class _Engine(Protocol):
+    """What unpacks one stream: the classes of Python's bz2, lzma and compression.zstd."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+def _engines(packing: str) -> Callable[[], _Engine]:
+    """Return what makes an engine for each stream; libraries are loaded where a file needs them.
+
+    Raises
+    ------
+    ImportError
+        If there is none.
+    """
     if packing == "bzip2":
         from bz2 import BZ2Decompressor
 
-        return BZ2Decompressor()
-    from lzma import FORMAT_XZ, LZMADecompressor
+        return BZ2Decompressor
+    if packing == "xz":
+        from lzma import FORMAT_XZ, LZMADecompressor
 
-    return LZMADecompressor(FORMAT_XZ)
+        return lambda: LZMADecompressor(FORMAT_XZ)
+    for library in _ZSTD_LIBRARIES:
+        try:
+            module = importlib.import_module(library)
+        except ImportError:
+            continue
+        return cast("Callable[[], _Engine]", module.ZstdDecompressor)
+    raise ImportError(" and ".join(_ZSTD_LIBRARIES))
+
+
+# Python's own from 3.14 on, and the same for earlier ones (extra zstd).
+_ZSTD_LIBRARIES = ("compression.zstd", "backports.zstd")

@@ -47,6 +47,7 @@ _EXTRAS = {
     "matchms": "spectra of matchms, specvae.similarity",
     "peers": "comparisons of model kinds",
     "serve": "specvae serve",
+    "zstd": "files compressed by Zstandard",
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LEAST_FREE = 1 << 30  # bytes of a disk that a run may fill

@@ -29,8 +29,8 @@ FIGURE_FORMATS = ("png", "pdf", "svg")
 # Suffixes that promise a format: a file of another one under such a name is taken for broken.
 _PROMISING = frozenset((
     "csv", "tsv", "jsonl", "json", "mztab", "parquet", "feather", "h5", "hdf5", "npy", "npz", "pkl",
-    "xlsx", "xls", "ods", "db", "sqlite", "zip", "gz", "bz2", "xz", "html", "htm", "xml", "pdf",
-    "png", "svg", "eps", "jpg", "jpeg", "tif", "tiff", "gif", "webp",
+    "xlsx", "xls", "ods", "db", "sqlite", "zip", "gz", "bz2", "xz", "zst", "html", "htm", "xml",
+    "pdf", "png", "svg", "eps", "jpg", "jpeg", "tif", "tiff", "gif", "webp",
 ))  # fmt: skip
 
 Paths = Mapping[str, Path | Iterable[Path] | None]

@@ -43,7 +43,7 @@ _OF_DRAWINGS = re.compile(r".*V[23]000\s*")  # the fourth line of an SD file
 # What else tables come in, by suffix, and what to do with it.
 _OTHER_FILES = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "a workbook: save its sheet as CSV"),
-    **dict.fromkeys((".zip", ".7z", ".zst"), "an archive: unpack it, or use gzip, bzip2 or xz"),
+    **dict.fromkeys((".zip", ".7z"), "an archive: unpack it, or use gzip, bzip2 or xz"),
     **dict.fromkeys((".json", ".jsonl", ".parquet", ".feather"), "no table of text: write a CSV"),
 }
 _LONGEST_RECORD = 100_000  # lines of a record of an SD file

@@ -17,7 +17,6 @@ _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
     b"\xff\xfe": "UTF-16 text",

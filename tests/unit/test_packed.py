@@ -5,7 +5,10 @@ import gzip
 import lzma
 import random
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from spectra_files import mgf_record, read_bytes
@@ -21,6 +24,9 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "bz2": lambda data: bz2.compress(data, 1),
     "xz": lzma.compress,
 }
+ZSTD = next((n for n in ("compression", "backports") if find_spec(n)), "")
+if ZSTD and find_spec(f"{ZSTD}.zstd"):  # Python's own library, or its backport
+    PACK["zst"] = import_module(f"{ZSTD}.zstd").compress
 CONTENT = random.Random(3).randbytes(300_000)
 kinds = pytest.mark.parametrize("kind", PACK)
 
@@ -104,3 +110,60 @@ def test_names() -> None:
     assert [unpacked_name(name) for name in names] == [
         "x.mgf", "x.csv", "x.sdf", "x.gz.csv", "cid-smiles",
     ]  # fmt: skip
+
+
+def zstd_frame(content: bytes) -> bytes:
+    """Return a frame of one block that is not compressed (RFC 8878)."""
+    block = (len(content) << 3 | 1).to_bytes(3, "little")  # the last one, raw
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(content)]) + block + content
+
+
+class Unpacker:
+    """What Python's library for zstd has, for frames of `zstd_frame`."""
+
+    def __init__(self) -> None:
+        self.eof, self.needs_input, self.unused_data = False, True, b""
+        self._seen = b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        self._seen += data
+        if len(self._seen) < 6 or len(self._seen) < 9 + (size := self._seen[5]):
+            return b""
+        if self._seen[6:9] != (size << 3 | 1).to_bytes(3, "little"):
+            raise ValueError("no such block")
+        self.eof, self.unused_data = True, self._seen[9 + size :]
+        return self._seen[9 : 9 + size]
+
+
+@pytest.mark.parametrize("library", ["compression.zstd", "backports.zstd"])
+def test_zstd_by_the_library_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    def installed(name: str) -> object:
+        if name == library:
+            return SimpleNamespace(ZstdDecompressor=Unpacker)
+        raise ImportError(name)
+
+    monkeypatch.setattr("specvae.packed.importlib.import_module", installed)
+    frames = zstd_frame(b"query_id,smiles\n") + zstd_frame(b"q,CCO\n")
+    path = write(tmp_path, frames, "x.csv.zst")
+    assert read_candidates(path).smiles.tolist() == ["CCO"]
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf.zst", zstd_frame(mgf_record("a").encode()))
+    assert ([s.query_id for s in spectra], skips) == (["a"], [])
+    for damaged in (frames[:-3], frames[:6] + b"\0" + frames[7:]):
+        with pytest.raises(InputError, match="damaged or cut off"):
+            read_candidates(write(tmp_path, damaged, "x.csv.zst"))
+
+
+def test_zstd_without_a_library_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr("specvae.packed.importlib.import_module", missing)
+    wanted = r"is compressed by zstd, for which this Python has no library \(pip install backports"
+    with pytest.raises(InputError, match=wanted):
+        read_candidates(write(tmp_path, zstd_frame(b"smiles\nCCO\n"), "x.csv.zst"))
+    with pytest.raises(InputError, match=wanted):
+        read_bytes(tmp_path, "x.mgf.zst", zstd_frame(mgf_record("a").encode()))
