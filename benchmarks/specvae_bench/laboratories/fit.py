@@ -98,7 +98,7 @@ def fit(
 ) -> dict[str, dict[str, Any]]:
     """Return the contents of ``evidence.json`` and of ``probability.json``.
 
-    The weights of analogues and fragments and the coefficients of own spectra maximise the
+    The weights of analogues, fragments and nearness and the coefficients of own spectra maximise the
     probability of the truths of all queries of the plan, without a network. A known compound counts
     a second time as an unknown one, with a library without it, and, where the library has its
     spectra of the other ion mode, a third time with these alone. The probabilities are fitted to
@@ -210,7 +210,7 @@ def _shares(examples: Sequence[_Example]) -> NDArray[np.float64]:
 
 
 def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], _Ratios]:
-    kinds = ("analogues", "fragments")
+    kinds = ("analogues", "fragments", "nearness")
     columns = [EVIDENCE_KINDS.index(kind) for kind in kinds]
     shares = _shares(examples)
     known = _shares_of(examples, shares)

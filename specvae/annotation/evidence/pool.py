@@ -25,6 +25,7 @@ from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
+from specvae.annotation.evidence.nearness import nearness
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     OwnSpectraRatio,
@@ -102,12 +103,15 @@ class _LibrarySays(NamedTuple):
         As in `Evidence`.
     densities, ratios
         Evidence of analogues and of own spectra, float64 (n_candidates,), nats.
+    nearness
+        Of the candidates to the library's compounds, float64 (n_candidates,), nats.
     """
 
     measured: NDArray[np.bool_]
     elsewhere: NDArray[np.bool_]
     densities: NDArray[np.float64]
     ratios: NDArray[np.float64]
+    nearness: NDArray[np.float64]
     own: OwnSpectra
     analogues: tuple[Analogue, ...]
 
@@ -378,6 +382,7 @@ class EvidencePool:
             "analogues": said.densities,
             "fragments": np.zeros(len(candidates)),
             "library": said.ratios,
+            "nearness": said.nearness,
         }
         others = np.zeros(len(candidates)) if prior is None else prior.copy()
         for kind in EVIDENCE_KINDS:
@@ -433,7 +438,10 @@ class EvidencePool:
             ratios = np.where(elsewhere, unseen, ratios)
         if not tells:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
-        return _LibrarySays(measured, elsewhere, densities, ratios, own, self._analogues(here))
+        near = nearness(packed, self._remembered, numbers)
+        return _LibrarySays(
+            measured, elsewhere, densities, ratios, near, own, self._analogues(here)
+        )
 
     def _look_up(
         self,
@@ -649,6 +657,16 @@ class EvidencePool:
     def has_both_modes(self) -> bool:
         """Whether the library is known to have spectra of both ion modes."""
         return len(self._modes) == len(OTHER_MODE)
+
+    @cached_property
+    def _remembered(self) -> NDArray[np.uint8]:
+        """Fingerprints of the compounds; without any bit where all spectra of one are hidden."""
+        if not len(self.index):
+            return self.fingerprints[:0]
+        has_spectra = self.index.comparable(None)
+        if has_spectra.all():
+            return self.fingerprints
+        return np.where(has_spectra[:, np.newaxis], self.fingerprints, np.uint8(0))
 
     @cached_property
     def _of_known_modes(self) -> AnalogueIndex:

@@ -52,7 +52,7 @@ def tanimoto(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.fl
     left, right
         Packed fingerprints of one layout, uint8 (n_left, n_bytes) and (n_right, n_bytes).
     """
-    ours, theirs = _words(left), _words(right)
+    ours, theirs = words(left), words(right)
     common = np.empty((len(ours), len(theirs)), np.float32)
     either = np.empty_like(common)
     _count_bits(ours, theirs, common, either)
@@ -60,8 +60,8 @@ def tanimoto(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.fl
     return np.asarray(common / np.maximum(either, np.float32(1.0)), dtype=np.float32)
 
 
-def _words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return packed fingerprints as words, uint64 (n, n_words)."""
+def words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return packed fingerprints, uint8 (n, n_bytes), as words, uint64 (n, n_words)."""
     padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), np.uint8)
     padded[:, : packed.shape[1]] = packed
     return padded.view(np.uint64)

@@ -1,6 +1,6 @@
 """The evidence for a query's candidates, pooled into one score.
 
-A candidate's score is a weighted sum of four kinds of evidence (a log-linear pool):
+A candidate's score is a weighted sum of five terms, the kinds of evidence (a log-linear pool):
 
     score(c) = sum over kinds k of w_k x_k(c)
 
@@ -14,7 +14,10 @@ A candidate's score is a weighted sum of four kinds of evidence (a log-linear po
     (`specvae.annotation.evidence.fragment_score`);
 ``library``
     for a candidate that the library has spectra of: how they agree with the query
-    (`specvae.annotation.evidence.own_spectra`).
+    (`specvae.annotation.evidence.own_spectra`);
+``nearness``
+    how near the candidate is to the library's compounds, whatever the query
+    (`specvae.annotation.evidence.nearness`).
 
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
 standardised over the list at hand. The weights were fitted once (`DEFAULTS_FILE`). What the library
@@ -46,7 +49,7 @@ from specvae.annotation.evidence.own_spectra import (
 )
 from specvae.annotation.evidence.retention import Elution
 
-EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library")
+EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library", "nearness")
 """The kinds of evidence; columns of `Evidence.raw` are in this order."""
 
 _FRAGMENTS = EVIDENCE_KINDS.index("fragments")
@@ -54,16 +57,16 @@ _FRAGMENTS = EVIDENCE_KINDS.index("fragments")
 DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
 """Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
 
-SCALE = "nats of both ion modes"
+SCALE = "nats with nearness"
 """Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
-computed then, and are replaced by the defaults: spectra of the other ion mode once said nothing
-("nats of a mixture"), analogues were the logarithm of other votes ("nats"), and before that all
+computed then, and are replaced by the defaults: nearness to the library did not count ("nats of
+both ion modes"), spectra of the other ion mode said nothing ("nats of a mixture"), analogues were the logarithm of other votes ("nats"), and before that all
 evidence was standardised over each list (no name)."""
 
 # How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
 # them, as a standard deviation. The number was chosen on the fitting laboratories
 # (docs/research.md). The fingerprint's weight is of another network, and says little of this one.
-_STRENGTH = {"fingerprint": 1.0, "analogues": 300.0, "fragments": 300.0}
+_STRENGTH = {"fingerprint": 1.0, "analogues": 300.0, "fragments": 300.0, "nearness": 300.0}
 
 
 class Defaults(NamedTuple):
@@ -164,7 +167,9 @@ class Evidence:
         parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
         parts[:, EVIDENCE_KINDS.index("library")] += shares.odds(measured, elsewhere)
         # Column by column, whatever the number of rows: equal candidates must tie exactly.
-        scores = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
+        scores = parts[:, 0].copy()
+        for of_kind in parts.T[1:]:
+            scores += of_kind
         for added in (prior, retention):
             if added is not None:
                 scores = scores + added
@@ -233,15 +238,15 @@ class Evidence:
         A term counts by how far it lies above its median over the list; that of the library by how
         far it lies above 0, which candidates without own spectra have, at the shares of known
         compounds that are assumed. Of equal ones the first of library, fragments, analogues,
-        fingerprint.
+        fingerprint. Nearness is known before the query is, and shows nothing of it.
         """
-        library = EVIDENCE_KINDS.index("library")
-        rise = self.parts - np.median(self.parts, axis=0)
+        library, last = EVIDENCE_KINDS.index("library"), EVIDENCE_KINDS.index("nearness")
+        rise = (self.parts - np.median(self.parts, axis=0))[:, :last]
         rise[:, library] = self.parts[:, library]
         if self.own is not None:
             rise[self.own.row < 0, library] = 0.0  # what a share adds is no match
         # The first of equal ones is taken, so that the order is turned round.
-        best = len(EVIDENCE_KINDS) - 1 - np.argmax(rise[:, ::-1], axis=1)
+        best = last - 1 - np.argmax(rise[:, ::-1], axis=1)
         highest = rise.max(axis=1)
         return [
             EVIDENCE_KINDS[kind] if high > 0.0 else None

@@ -39,6 +39,7 @@ TERM_NAMES = {
     "analogues": "similar compounds of the library",
     "fragments": "fragments",
     "library": "own library spectra",
+    "nearness": "nearness to the library",
     "retention": "retention time",
 }
 """What the report calls the terms of a score."""

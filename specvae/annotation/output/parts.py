@@ -40,7 +40,7 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2  # 1 had no nearness
 _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
     "path", "line", "ordinal",
@@ -192,10 +192,10 @@ def _require_same_run(first: PartHeader, other: PartHeader, first_path: Path, pa
 def _header(path: Path, data: object) -> PartHeader:
     if not isinstance(data, dict) or data.get("kind") != _KIND:
         raise InputError(f"{path}: no part of a run (see specvae annotate --shard)")
-    if data["format_version"] > _FORMAT_VERSION:
+    if data["format_version"] != _FORMAT_VERSION:
         raise InputError(
-            f"{path}: part format {data['format_version']}, but this program knows up to "
-            f"{_FORMAT_VERSION}"
+            f"{path}: part format {data['format_version']}, but this version of the program merges "
+            f"{_FORMAT_VERSION}: annotate this shard again with it"
         )
     return PartHeader.from_json(data)
 
