@@ -281,4 +281,5 @@ def fit_weights(
         list(_STRENGTH.values()),
         fixed=[of_query.parts[:, library] for of_query in evidence],
     )
-    return {**dict(zip(_STRENGTH, fitted, strict=True)), "library": 1.0}
+    found = {**dict(zip(_STRENGTH, fitted, strict=True)), "library": 1.0}
+    return {kind: found[kind] for kind in EVIDENCE_KINDS}

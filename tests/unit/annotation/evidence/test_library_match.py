@@ -134,11 +134,11 @@ def test_remembered_peaks_are_those_of_the_spectrum_by_bins() -> None:
 
 
 def test_the_kind_that_raises_a_candidate_most_leads() -> None:
-    raw = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 0.0], [0.0] * 4])
+    raw = np.array([[0, 1, 0, 0, 0], [0, 0, 5, 3, 0], [0, 0, 0, 0, 9.0], [0, 0, 0, 0, 0]])
     weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
     found = Evidence.from_raw(raw, weights, np.array([False, True, False, False]))
     assert found.leading_kinds() == ["analogues", "fragments", None, None]
-    lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5]]), weights, np.array([True]))
+    lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5, 7.0]]), weights, np.array([True]))
     assert lone.leading_kinds() == ["library"]
 
 

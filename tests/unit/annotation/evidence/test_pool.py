@@ -120,8 +120,9 @@ def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(pool: EvidencePool)
     """Its one peak lies above the precursor."""
     query = spectrum_of(THEOBROMINE, 900.0)
     result = weigh(pool, query, candidates("Cn1cnc2c1c(=O)n(C)c(=O)[nH]2", THEOBROMINE))
+    what_is_left = [EVIDENCE_KINDS.index(kind) for kind in ("fingerprint", "nearness")]
     np.testing.assert_allclose(
-        np.diff(result.scores), np.diff(result.parts[:, EVIDENCE_KINDS.index("fingerprint")])
+        np.diff(result.scores), np.diff(result.parts[:, what_is_left].sum(axis=1))
     )
     assert result.scores.argmax() == 1
     assert result.analogues == ()
@@ -518,3 +519,21 @@ def test_a_cascade_parts_no_candidates_that_tie(pool: EvidencePool) -> None:
     one = pool.weigh(query, found, packed, scores, rescore=1)
     two = pool.weigh(query, found, packed, scores, rescore=2)
     np.testing.assert_array_equal(one.scores, two.scores)
+
+
+def test_candidates_near_the_library_s_compounds_gain_whatever_the_spectrum(
+    pool: EvidencePool,
+) -> None:
+    column = EVIDENCE_KINDS.index("nearness")
+    found = candidates(CAFFEINE, THEOBROMINE, "CCCCCCCCCCCC(=O)OCC")
+    queries = spectrum_of(CAFFEINE, 110.0713), spectrum_of(CAFFEINE, 900.0)
+    one, other = (weigh(pool, query, found).raw[:, column] for query in queries)
+    np.testing.assert_array_equal(one, other)
+    assert one[1] > one[2]
+    # Without caffeine, theobromine has one neighbour less, and caffeine the same as before.
+    block = parse_molecule(CAFFEINE).first_block
+    hidden = weigh(pool.without(block), queries[0], found).raw[:, column]
+    assert hidden[1] < one[1]
+    assert hidden[0] == one[0]
+    forgotten = weigh(pool.forgetting(), queries[0], found).raw[:, column]
+    np.testing.assert_array_equal(forgotten, 0.0)

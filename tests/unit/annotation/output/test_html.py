@@ -104,9 +104,9 @@ def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -
 def test_a_retention_time_is_shown_where_it_counts(tmp_path: Path) -> None:
     answer = explained()
     first, second = answer.annotations
-    late = replace(first, terms=(*first.terms[:4], 0.75))
+    late = replace(first, terms=(*first.terms[:5], 0.75))
     shown = Page(source([replace(answer, annotations=(late, second))], tmp_path)).json["d1"]
-    assert shown["terms"][4][:2] == ["retention time", 0.75]
+    assert shown["terms"][5][:2] == ["retention time", 0.75]
     assert "retention time +0.75" in shown["why"]
 
 

@@ -22,6 +22,7 @@ from specvae.annotation.output.tables import (
 )
 from specvae.annotation.ranking.result import (
     COLUMNS,
+    TERM_COLUMNS,
     Annotation,
     Answer,
     Cause,
@@ -152,11 +153,11 @@ def reached() -> Answer:
         formula="C8H10N4O2",
         id="HMDB1",
         exact_mass=194.08037556,
-        terms=(-0.5, 1.25, 2.0, 3.5, 0.25),
+        terms=(-0.5, 1.25, 2.0, 3.5, 0.75, 0.25),
         leading="library",
         match=MATCH,
     )
-    other = replace(annotation(2, -1.0, ISOCAFFEINE), leading="fragments", terms=(0.0,) * 5)
+    other = replace(annotation(2, -1.0, ISOCAFFEINE), leading="fragments", terms=(0.0,) * len(TERM_COLUMNS))
     return replace(
         answer(found, row, other), log_odds_known=2.5, log_odds_in_list=-0.5, analogues=ANALOGUES
     )
@@ -173,6 +174,7 @@ def test_rows_say_how_an_annotation_was_reached() -> None:
         "analogues_nats": "1.25",
         "fragments_nats": "2.0",
         "library_nats": "3.5",
+        "nearness_nats": "0.75",
         "retention_nats": "0.25",
         "candidate_id": "HMDB1",
         "formula": "C8H10N4O2",

@@ -150,7 +150,7 @@ def test_species_that_cannot_be_tried(arguments: dict[str, str], complaint: str)
 
 def test_the_prior_stays_when_the_share_of_known_compounds_is_settled() -> None:
     weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
-    raw = np.arange(8.0).reshape(2, 4)
+    raw = np.arange(2.0 * len(EVIDENCE_KINDS)).reshape(2, -1)
     prior = np.log([0.75, 0.25])
     found = Evidence.from_raw(raw, weights, np.array([True, False]), prior=prior)
     assert found.scores == pytest.approx(raw.sum(axis=1) + prior + [np.log(0.8), 0.0])

@@ -45,9 +45,9 @@ def _lists(
 
 
 def test_weights_are_found_that_made_the_truths() -> None:
-    wanted = (0.5, 1.5, 0.0, 1.0)
+    wanted = (0.5, 1.5, 0.0, 1.0, 0.3)
     raw, truth = _lists(3000, wanted)
-    found = fit_listwise(raw, truth, np.ones(len(raw)), n_positive=4)
+    found = fit_listwise(raw, truth, np.ones(len(raw)), n_positive=len(wanted))
     np.testing.assert_allclose(found, wanted, atol=0.12)
 
 
@@ -55,15 +55,15 @@ def test_what_misleads_gets_no_weight() -> None:
     rng = np.random.default_rng(1)
     raw = [rng.normal(size=(5, len(EVIDENCE_KINDS))) for _ in range(200)]
     truth = [int(of_query[:, 1].argmin()) for of_query in raw]
-    assert fit_listwise(raw, truth, np.ones(200), n_positive=4)[1] < 0.02
+    assert fit_listwise(raw, truth, np.ones(200), n_positive=len(EVIDENCE_KINDS))[1] < 0.02
 
 
 def test_refitted_weights_are_as_near_the_earlier_ones_as_these_are_trusted() -> None:
-    wanted, earlier = (0.5, 1.5, 0.6, 1.0), (1.0, 1.0, 1.0, 1.0)
+    wanted, earlier = (0.5, 1.5, 0.6, 1.0, 0.3), (1.0,) * 5
     raw, truth = _lists(2000, wanted)
 
     def refitted(strength: float) -> NDArray[np.float64]:
-        found = refit_listwise(raw, truth, np.ones(len(raw)), earlier, [strength] * 4)
+        found = refit_listwise(raw, truth, np.ones(len(raw)), earlier, [strength] * 5)
         return np.array(found)
 
     np.testing.assert_allclose(refitted(0.0), wanted, atol=0.12)
@@ -87,7 +87,7 @@ def test_own_compounds_that_nobody_knows_do_not_cost_the_known_ones() -> None:
     assert list(found) == list(EVIDENCE_KINDS)
     assert found["library"] == 1.0
     # A known compound, whose spectra the library has, and an isomer that explains more peaks.
-    known = np.array([[0.0, 0.0, -3.0, 3.2], [0.0, 0.0, 0.0, 0.0]])
+    known = np.array([[0.0, 0.0, -3.0, 3.2, 0.0], [0.0] * 5])
     measured = np.array([True, False])
 
     def first(weights: Mapping[str, float]) -> int:
