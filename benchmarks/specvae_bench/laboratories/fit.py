@@ -98,12 +98,12 @@ def fit(
 ) -> dict[str, dict[str, Any]]:
     """Return the contents of ``evidence.json`` and of ``probability.json``.
 
-    The weights of analogues, fragments and nearness and the coefficients of own spectra maximise the
-    probability of the truths of all queries of the plan, without a network. A known compound counts
-    a second time as an unknown one, with a library without it, and, where the library has its
-    spectra of the other ion mode, a third time with these alone. The probabilities are fitted to
-    the same queries, half of whose lists lack their truth. With a model, the fingerprint's weight
-    is fitted to the compounds that it was validated on, which it has not learned from.
+    The weights of analogues, fragments and nearness and the coefficients of own spectra maximise
+    the probability of the truths of all queries of the plan, without a network. A known compound
+    counts a second time as an unknown one, with a library without it, and, where the library has
+    its spectra of the other ion mode, a third time with these alone. The probabilities are fitted
+    to the same queries, half of whose lists lack their truth. With a model, the fingerprint's
+    weight is fitted to the compounds that it was validated on, which it has not learned from.
 
     Parameters
     ----------

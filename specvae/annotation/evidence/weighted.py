@@ -60,8 +60,9 @@ DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
 SCALE = "nats with nearness"
 """Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
 computed then, and are replaced by the defaults: nearness to the library did not count ("nats of
-both ion modes"), spectra of the other ion mode said nothing ("nats of a mixture"), analogues were the logarithm of other votes ("nats"), and before that all
-evidence was standardised over each list (no name)."""
+both ion modes"), spectra of the other ion mode said nothing ("nats of a mixture"), analogues were
+the logarithm of other votes ("nats"), and before that all evidence was standardised over each list
+(no name)."""
 
 # How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
 # them, as a standard deviation. The number was chosen on the fitting laboratories

@@ -84,13 +84,15 @@ def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -
                               "2 candidates"]  # fmt: skip
     assert shown["why"] == (
         "Ahead of theophylline by 5.51 nats: own library spectra +4.00, fragments +2.00, similar "
-        "compounds of the library \N{MINUS SIGN}0.50. No say: predicted fingerprint."
+        "compounds of the library \N{MINUS SIGN}0.50. No say: predicted fingerprint, nearness to "
+        "the library."
     )
     assert [(name, say) for name, _, _, say in shown["terms"]] == [
         ("predicted fingerprint", False),
         ("similar compounds of the library", True),
         ("fragments", True),
         ("own library spectra", True),
+        ("nearness to the library", False),
     ]
     assert [row[1] for row in shown["first"]["peaks"]] == ["C2H3N+", "C3H5N+"]
     assert [row[1] for row in shown["second"]["peaks"]] == ["C2H3N+", "C4H5N+"]

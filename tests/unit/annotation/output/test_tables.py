@@ -93,7 +93,7 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
     assert tuple(rows[0]) == COLUMNS
     assert rows[1] == [
         "q1", "1", *CAFFEINE, "-1.5", "", "2", "195.0877", "[M+H]+", "ok",
-        "", "", "", "3", *[""] * 14,
+        "", "", "", "3", *[""] * 15,
     ]  # fmt: skip
     assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 18]
     assert len(rows) == 4
@@ -157,7 +157,9 @@ def reached() -> Answer:
         leading="library",
         match=MATCH,
     )
-    other = replace(annotation(2, -1.0, ISOCAFFEINE), leading="fragments", terms=(0.0,) * len(TERM_COLUMNS))
+    other = replace(
+        annotation(2, -1.0, ISOCAFFEINE), leading="fragments", terms=(0.0,) * len(TERM_COLUMNS)
+    )
     return replace(
         answer(found, row, other), log_odds_known=2.5, log_odds_in_list=-0.5, analogues=ANALOGUES
     )
