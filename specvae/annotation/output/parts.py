@@ -194,8 +194,8 @@ def _header(path: Path, data: object) -> PartHeader:
         raise InputError(f"{path}: no part of a run (see specvae annotate --shard)")
     if data["format_version"] != _FORMAT_VERSION:
         raise InputError(
-            f"{path}: part format {data['format_version']}, but this version of the program merges "
-            f"{_FORMAT_VERSION}: annotate this shard again with it"
+            f"{path}: part format {data['format_version']}, but this program merges format "
+            f"{_FORMAT_VERSION}: annotate the shard again with it"
         )
     return PartHeader.from_json(data)
 

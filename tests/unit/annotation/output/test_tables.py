@@ -95,7 +95,7 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
         "q1", "1", *CAFFEINE, "-1.5", "", "2", "195.0877", "[M+H]+", "ok",
         "", "", "", "3", *[""] * 15,
     ]  # fmt: skip
-    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 18]
+    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 19]
     assert len(rows) == 4
 
 
