@@ -91,6 +91,7 @@ class Model:
         library: Files | None = (),
         use_library: bool = True,
         use_retention_times: bool = True,
+        use_nearness: bool = True,
         merge_by: str | None = None,
         rescore: int | None = None,
         n_jobs: int | None = None,
@@ -131,6 +132,8 @@ class Model:
             Whether the model's own library counts.
         use_retention_times
             Whether the retention times that spectra state count.
+        use_nearness
+            Whether it counts how near candidates are to the library's compounds.
         merge_by
             Field by which spectra are of one feature and get one answer, such as ``FEATURE_ID``.
         rescore
@@ -178,6 +181,7 @@ class Model:
                 library=() if library is None else _paths(library),
                 use_library=use_library,
                 use_retention_times=use_retention_times,
+                use_nearness=use_nearness,
                 merge_by=merge_by,
                 rescore=rescore,
                 n_jobs=n_jobs,

@@ -425,4 +425,5 @@ def _provenance(queries: Sequence[Path], ranking: Ranking, run: RankingRun) -> d
         **({"library": ", ".join(map(str, options.library))} if options.library else {}),
         **({"library of the model": "not used"} if not options.use_library else {}),
         **({"retention times": "not used"} if not options.use_retention_times else {}),
+        **({"nearness to the library": "not used"} if not options.use_nearness else {}),
     }

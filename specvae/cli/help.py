@@ -22,7 +22,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Ranking": (
         "ppm", "formula", "elements", "rank-by", "rescore",
-        "no-retention-times", "in-list", "known",
+        "no-retention-times", "no-nearness", "in-list", "known",
     ),
     "Server": ("host", "port", "token", "max-upload", "keep"),
     "Output": (

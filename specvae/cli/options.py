@@ -382,6 +382,16 @@ def merge_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def nearness_option(function: Decorated) -> Decorated:
+    """Add ``--no-nearness``."""
+    return click.option(
+        "--no-nearness",
+        is_flag=True,
+        help="Do not prefer candidates that are like compounds of the library, whatever their "
+        "spectra: for compounds of kinds that it has none of.",
+    )(function)
+
+
 def require_calibrated(model: Path, probability: ProbabilityModel | None, option: str) -> None:
     """Fail if the model has no probabilities, which `option` needs.
 

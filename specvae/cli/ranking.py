@@ -20,6 +20,7 @@ from specvae.cli.options import (
     merge_option,
     model_file,
     model_option,
+    nearness_option,
     query_filter_options,
     require_calibrated,
     retention_option,
@@ -157,6 +158,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
             "n_jobs": values.pop("jobs"),
             "use_library": not values.pop("no_library"),
             "use_retention_times": not values.pop("no_retention_times"),
+            "use_nearness": not values.pop("no_nearness"),
         }
         asked = {
             field.name: values.pop(field.name)
@@ -170,6 +172,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
         device_option,
         strict_option,
         share_options,
+        nearness_option,
         retention_option,
         library_options,
         merge_option,

@@ -130,6 +130,13 @@ class Annotator:
         pool = self.evidence_pool
         return self if pool is None else self.with_evidence(replace(pool, retention=None))
 
+    def ignoring_nearness(self) -> Annotator:
+        """Return the same model, to which it says nothing that the library has like compounds."""
+        pool = self.evidence_pool
+        if pool is None:
+            return self
+        return self.with_evidence(replace(pool, weights={**pool.weights, "nearness": 0.0}))
+
     @property
     def calibration_source(self) -> str:
         """What probabilities were fitted to, as a phrase: few models are calibrated themselves."""

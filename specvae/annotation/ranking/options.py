@@ -38,6 +38,8 @@ class RunOptions:
         Whether the model's own library counts.
     use_retention_times
         Whether queries' retention times count.
+    use_nearness
+        Whether it counts how near candidates are to the library's compounds.
     merge_by
         Field by which spectra are of one feature and get one answer; None: each gets its own.
     shard
@@ -74,6 +76,7 @@ class RunOptions:
     library: tuple[Path, ...] = ()
     use_library: bool = True
     use_retention_times: bool = True
+    use_nearness: bool = True
     merge_by: str | None = None
     shard: tuple[int, int] | None = None
     formula: str | None = None

@@ -162,6 +162,8 @@ class RankingRun:
         )
         if not options.use_retention_times:
             self.annotator = self.annotator.ignoring_retention_times()
+        if not options.use_nearness:
+            self.annotator = self.annotator.ignoring_nearness()
         self._restriction = Restriction.of(options.formula, options.elements, options.exclude)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(

@@ -46,7 +46,7 @@ def run(folder: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize(
     "options",
     [(), ("--merge-by", "FEATURE_ID", "--top", "2"), ("--min-probability", "0.2"),
-     ("--rank-by", "fingerprint"), ("--known", "0.3"), ("--rescore", "2")],
+     ("--rank-by", "fingerprint"), ("--known", "0.3"), ("--rescore", "2"), ("--no-nearness",)],
 )  # fmt: skip
 def test_parts_make_the_bytes_of_one_run(
     run: Callable[..., Path],
@@ -318,3 +318,21 @@ def test_ctrl_c_says_what_is_kept_and_how_the_run_goes_on(
             "was left by an earlier run; --resume would go on" in annotated(folder, output).stderr
         )
         assert f"{n_kept} quer" in annotated(folder, output, "--resume").stderr
+
+
+def test_nearness_to_the_library_counts_unless_it_is_left_out(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    def said(path: Path) -> list[float]:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["score"]]
+        terms = [column for column in rows[0] if column.endswith("_nats")]
+        for row in rows:
+            sum_of_terms = sum(float(row[column]) for column in terms)
+            assert float(row["score"]) == pytest.approx(sum_of_terms, abs=1e-4)
+        return [float(row["nearness_nats"]) for row in rows]
+
+    assert max(said(run("with.csv"))) > 0.1
+    assert set(said(run("without.csv", "--no-nearness"))) == {0.0}
+    provenance = (tmp_path / "without.csv.json").read_text(encoding="utf-8")
+    assert json.loads(provenance)["options"]["use_nearness"] is False
