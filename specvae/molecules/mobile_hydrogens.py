@@ -54,18 +54,24 @@ _UNUSUAL = Chem.MolFromSmarts("[!+0,!#1!#6!#7!#8!#9!#14!#15!#16!#17!#34!#35!#53]
 _RING_HYDROGEN = Chem.MolFromSmarts("[nH]")
 _RING_PLACE = Chem.MolFromSmarts("[nX2;+0]")
 
-# Costs of a hydrogen at a site, or of a double bond to it.
-_OXYGEN_HYDROGEN = 5.0
-_SULFUR_HYDROGEN = 3.0
-_SIX_RING_HYDROGEN = 1.0
-_FIVE_RING_HYDROGEN = 0.3
-_BESIDE_FUSION = -0.1
-_BESIDE_CARBONYL = -0.1
-_TWO_NEIGHBOURS = 2.0  # hydrogens at two nitrogens of a ring that are bound to each other
-_IMINE_ON_RING = 2.0
-_SUBSTITUTED_IMINE = 0.3
-_RING_IMINE = -0.2
-_ACCEPTOR_IMINE = -0.5
+
+class Costs(NamedTuple):
+    """What a hydrogen costs at a site, or a double bond to it; and hydrogens at two neighbours."""
+
+    oxygen_hydrogen: float = 5.0
+    sulfur_hydrogen: float = 3.0
+    six_ring_hydrogen: float = 1.0
+    five_ring_hydrogen: float = 0.3
+    beside_fusion: float = -0.1
+    beside_carbonyl: float = -0.1
+    two_neighbours: float = 2.0  # at two nitrogens of a ring that are bound to each other
+    imine_on_ring: float = 2.0
+    substituted_imine: float = 0.3
+    ring_imine: float = -0.2
+    acceptor_imine: float = -0.5
+
+
+COSTS = Costs()
 
 
 def settle_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
@@ -139,6 +145,12 @@ def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]
     Chem.SanitizeMol(settled)
     Chem.AssignStereochemistry(settled, cleanIt=True, force=True)
     return settled
+
+
+def has_inchi(mol: Chem.Mol, inchi: str) -> bool:
+    """Return whether a molecule has the first block of an InChI's key."""
+    wanted: str = Chem.InchiToInchiKey(inchi)  # type: ignore[no-untyped-call]
+    return _first_block(mol) == wanted[:_FIRST_BLOCK]
 
 
 def _first_block(mol: Chem.Mol) -> str:
@@ -375,28 +387,28 @@ class _Groups:
     def _cost(self, site: int, group: set[int]) -> float:
         number = self._atoms[site].number
         if number != 7:
-            return _OXYGEN_HYDROGEN if number == 8 else _SULFUR_HYDROGEN
+            return COSTS.oxygen_hydrogen if number == 8 else COSTS.sulfur_hydrogen
         neighbours = self._around[site]
         beside_carbonyl = sum(
             any(n in group and self._atoms[n].number != 7 for n in self._around[neighbour])
             for neighbour in neighbours
         )
         if site in self._ring_atoms:
-            cost = _BESIDE_CARBONYL * beside_carbonyl
+            cost = COSTS.beside_carbonyl * beside_carbonyl
             if 5 not in self._rings_of(site):
-                return cost + _SIX_RING_HYDROGEN
+                return cost + COSTS.six_ring_hydrogen
             fused = any(len(self._rings_of(n)) > 1 for n in neighbours)
-            return cost + _FIVE_RING_HYDROGEN + (_BESIDE_FUSION if fused else 0.0)
+            return cost + COSTS.five_ring_hydrogen + (COSTS.beside_fusion if fused else 0.0)
         # From here on costs are of the double bond, so they are negative for the hydrogen.
         cost = 0.0
         if any(n in self._ring_atoms for n in neighbours):
-            cost += _IMINE_ON_RING
+            cost += COSTS.imine_on_ring
         if self._rings_of(site):
-            cost += _RING_IMINE
+            cost += COSTS.ring_imine
         elif len(neighbours) > 1:
-            cost += _SUBSTITUTED_IMINE
+            cost += COSTS.substituted_imine
         if any(self._is_acceptor(n, site) for n in neighbours):
-            cost += _ACCEPTOR_IMINE
+            cost += COSTS.acceptor_imine
         return -cost
 
     def _rings_of(self, index: int) -> list[int]:
@@ -439,7 +451,7 @@ def _forms(group: _Group, ranks: list[int]) -> Iterator[_Form]:
 
     def cost(free: tuple[int, ...]) -> float:
         pairs = sum(b in group.bonds[a] for a, b in combinations(free, 2))
-        return round(sum(group.cost[site] for site in free) + _TWO_NEIGHBOURS * pairs, 6)
+        return round(sum(group.cost[site] for site in free) + COSTS.two_neighbours * pairs, 6)
 
     for free in sorted(
         combinations(sites, n), key=lambda free: (cost(free), [ranks[site] for site in free])

@@ -42,7 +42,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.masses import ELECTRON_MASS
-from specvae.molecules.mobile_hydrogens import settle_hydrogens
+from specvae.molecules.mobile_hydrogens import has_inchi, settle_hydrogens
 
 STANDARD_VERSION = 4
 """Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
@@ -176,6 +176,19 @@ class Molecule:
         )
         # While RDKit's object is there: to make it again takes half as long.
         molecule._smiles = Chem.MolToSmiles(found.mol)
+        return molecule
+
+    @classmethod
+    def of_plain(cls, smiles: str, inchi: str, *, is_certain: bool) -> Molecule | None:
+        """Return the structure that `specvae.molecules.plain_inchi` read from an InChI.
+
+        It is in standard form. None where it has not that InChI, which `parse` must read then.
+        """
+        mol = Chem.MolFromSmiles(smiles)
+        if mol is None or not (is_certain or has_inchi(mol, inchi)):
+            return None
+        molecule = cls(mol)
+        molecule._smiles = Chem.MolToSmiles(mol)
         return molecule
 
     def with_key(self, inchikey: str) -> Molecule:

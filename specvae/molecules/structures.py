@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.limits import limits
+from specvae.molecules.kept_code import is_kept
 from specvae.molecules.molecule import (
     KEY_OF_ANOTHER,
     KEY_OF_SEVERAL,
@@ -37,6 +39,10 @@ _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is
 _WORTH_PROCESSES = 5_000
 # All rows of a shorter table are parsed, and what is wrong with any of them is reported.
 _WORTH_SCREENING = 10_000
+# To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
+# millisecond a structure.
+_FEW_INCHI = 20_000
+_FEW_IF_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +236,43 @@ def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) ->
 def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
     """Return molecules of SMILES and InChI, or why there is none."""
     found: list[Molecule | str] = []
+    pairs = list(zip(texts, _read_plain(texts), strict=True))
     for start in range(0, len(texts), _PARSED_QUIETLY):
         with quiet_rdkit():
-            found += [_parse(*pair) for pair in texts[start : start + _PARSED_QUIETLY]]
+            for (smiles, inchi), (plain, is_certain) in pairs[start : start + _PARSED_QUIETLY]:
+                one = Molecule.of_plain(plain, inchi, is_certain=is_certain) if plain else None
+                found.append(one or _parse(smiles, inchi))
     return found
+
+
+def _read_plain(texts: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
+    """Return what `plain_inchi.read_plain` does of those that are InChI, ("", False) for others."""
+    most = limits()
+    inchi = [
+        inchi if not smiles and len(inchi) <= most.structure_characters else ""
+        for smiles, inchi in texts
+    ]
+    if not _is_worth_compiling(sum(map(bool, inchi))):
+        return [("", False)] * len(texts)
+    # Here, since a process that parses few structures needs no compiled code.
+    from specvae.molecules.plain_inchi import read_plain
+
+    return read_plain(inchi, most.structure_atoms)
+
+
+_n_inchi = 0
+
+
+def _is_worth_compiling(n: int) -> bool:
+    """Return whether InChI are read in compiled code, given how many there are more."""
+    global _n_inchi
+    _n_inchi += n
+    return _n_inchi > _FEW_INCHI or (_n_inchi > _FEW_IF_KEPT and _is_kept())
+
+
+@cache
+def _is_kept() -> bool:
+    return is_kept("molecules/plain_inchi._read_all")
 
 
 def _parse(smiles: str, inchi: str) -> Molecule | str:
