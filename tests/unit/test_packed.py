@@ -5,6 +5,7 @@ import gzip
 import lzma
 import random
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,10 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 ZSTD = next((n for n in ("compression", "backports") if find_spec(n)), "")
 if ZSTD and find_spec(f"{ZSTD}.zstd"):  # Python's own library, or its backport
-    PACK["zst"] = import_module(f"{ZSTD}.zstd").compress
+    library = import_module(f"{ZSTD}.zstd")
+    # As the program zstd does; without a checksum nobody sees that a bit has changed.
+    with_checksum = {library.CompressionParameter.checksum_flag: 1}
+    PACK["zst"] = partial(library.compress, options=with_checksum)
 CONTENT = random.Random(3).randbytes(300_000)
 kinds = pytest.mark.parametrize("kind", PACK)
 
