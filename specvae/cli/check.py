@@ -98,6 +98,8 @@ def _spectra(path: Path, kind: str) -> Lines:
     yield from _decisions(report)
     for number, spectrum in enumerate(overview.examples):
         yield ("" if number else "examples"), _example(spectrum)
+    if not overview.n_spectra:
+        raise InputError(f"{path}: no usable spectrum ({report.nothing_read()})")
 
 
 def _counts(overview: Overview) -> Lines:
@@ -160,7 +162,8 @@ def _candidates(path: Path) -> Lines:
         yield "exact mass", f"from {low:.4f} to {high:.4f} Da"
     if found.query_id is not None:
         n_queries = len(set(found.query_id.tolist()))
-        yield "query_id", f"{n_queries:,} queries have candidates of their own"
+        theirs = f"{n_queries:,} queries have candidates of their own"
+        yield "query_id", "1 query has candidates of its own" if n_queries == 1 else theirs
     else:
         yield "query_id", "no such column: candidates are matched by mass"
     for column, texts in (("name", found.name), ("id", found.id)):
@@ -168,6 +171,8 @@ def _candidates(path: Path) -> Lines:
     yield from _columns(report)
     yield from _decisions(report)
     yield from _shown(found.smiles[:3].tolist(), found.name[:3].tolist())
+    if not len(found):
+        raise InputError(f"{path}: no usable candidate ({report.nothing_read('candidates')})")
 
 
 def _columns(report: ReadReport) -> Lines:

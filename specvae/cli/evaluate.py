@@ -258,12 +258,15 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
         yield f"probabilities: {annotator.calibration_source}"
     if evaluation.line is not None:
         yield evaluation.line.summary()
-    for text, names in (
-        ("queries have no row in the truth file and are not evaluated", evaluation.unknown_queries),
-        ("rows of the truth file have no query and are not evaluated", evaluation.missing_queries),
-    ):
+    for one, several, names in (
+        ("query has no row in the truth file", "queries have no row in the truth file",
+         evaluation.unknown_queries),
+        ("row of the truth file has no query", "rows of the truth file have no query",
+         evaluation.missing_queries),
+    ):  # fmt: skip
         if names:
-            yield f"note: {len(names):,} {text}: {_some(names)}"
+            are = f"{one} and is" if len(names) == 1 else f"{several} and are"
+            yield f"note: {len(names):,} {are} not evaluated: {_some(names)}"
     if evaluation.contradicted:
         yield (
             "warning: spectra of one feature have different truths, of which the first counts: "

@@ -193,8 +193,8 @@ def tell_reading(console: Console, run: RankingRun) -> None:
     for note in run.notes:
         console.log(note)
     console.log(f"queries: {run.queries.summary()}")
-    if run.merging:
-        console.log(run.merging)
+    for line in run.query_notes:
+        console.log(line)
     for line in candidate_lines(run):
         console.log(line)
 

@@ -237,7 +237,7 @@ class Desk:
             self._without_paths(line, job)
             for line in (
                 f"queries: {run.queries.summary()}",
-                *([run.merging] if run.merging else ()),
+                *run.query_notes,
                 *candidate_lines(run),
                 *ranking_summary(run.tally),
                 *found.lines,

@@ -154,10 +154,11 @@ def read_table(
     Cells are separated by commas, tabs, semicolons or bars: whichever divides the header into most
     names that are known, else whichever it has most of. They are stripped, and control characters
     in them are blanks. Rows without any text are left out. A quotation mark that is never closed is
-    a character, and is noted; so is an InChI without quotation marks, whose cells are joined.
+    a character, and is noted; so is an InChI without quotation marks, whose cells are joined, and a
+    line before the names of columns, such as a title.
     """
     lines = Lines(stream)
-    header_line = next((line for line in lines if not is_preface(line)), "").lstrip("#")
+    header_line = lines.first_of_table(report).lstrip("#")
     delimiter = _delimiter_of(header_line)
     names = _names(header_line, delimiter)
     rows = _with_whole_inchi(
@@ -237,6 +238,16 @@ def _joined(
             return None
         whole += [text, *row[start + n_cells : following]]
     return whole
+
+
+LINES_ABOVE = "line above the names of columns left out"
+_LONGEST_TITLE = 10  # lines
+
+
+def _meanings(line: str) -> set[str]:
+    """Return what is known of the cells of a line, as names of columns."""
+    names = re.split(f"[{DELIMITERS}]", line)
+    return {column_meaning(name.strip().strip("\"'")) for name in names} - {""}
 
 
 def _delimiter_of(header_line: str) -> str:
@@ -332,6 +343,27 @@ class Lines:
         line = self._waiting.popleft() if self._waiting else next(self._stream)
         self.number += 1
         return line.rstrip("\r\n")
+
+    def first_of_table(self, report: ReadReport | None) -> str:
+        """Return the line of the names of columns, "" if there is none.
+
+        What spreadsheets have above it, such as a title, is left out: a name of a column that may
+        hold a structure or a truth is known in a later line, and none in those above.
+        """
+        first = next((line for line in self if not is_preface(line)), "")
+        if not first or _meanings(first):
+            return first
+        above = [first]
+        for line in itertools.islice(self, _LONGEST_TITLE):
+            meanings = _meanings(line)
+            if meanings & {"smiles", "inchi"} or {"query_id", "inchikey"} <= meanings:
+                if report is not None:
+                    report.notes[LINES_ABOVE] += sum(not is_preface(line) for line in above)
+                return line
+            above.append(line)
+        self.number -= len(above) - 1
+        self._waiting.extendleft(reversed(above[1:]))
+        return first
 
     def quoted(self, line: str, delimiter: str, n_columns: int) -> list[str] | None:
         """Return the cells of a row with quotation marks, None if they are but characters.

@@ -19,8 +19,8 @@ _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    b"\xff\xfe": "UTF-16 text, which is to be saved as UTF-8",
+    b"\xfe\xff": "UTF-16 text, which is to be saved as UTF-8",
 }
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)

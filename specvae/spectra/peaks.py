@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from specvae.report import Reason
 from specvae.spectra.lines import decode
-from specvae.spectra.values import RejectedRecordError, shown
+from specvae.spectra.values import RejectedRecordError, found_number
 
 Peaks = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -82,7 +82,8 @@ def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
                 return _paired([_number(token) for token in tokens])
         return [pair for tokens in parts for pair in _part_pairs(tokens, many_per_line)]
     except (ValueError, IndexError):
-        raise RejectedRecordError(Reason.BAD_PEAK, f"found {shown(decode(line).strip())}") from None
+        detail = found_number(decode(line).strip())
+        raise RejectedRecordError(Reason.BAD_PEAK, detail) from None
 
 
 def _part_pairs(tokens: list[str], many_per_line: bool) -> list[tuple[float, float]]:

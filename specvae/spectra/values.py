@@ -33,6 +33,12 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
+def found_number(text: str) -> str:
+    """Return what is said of a text that is no number; of a decimal comma, what is wanted."""
+    is_comma = "." not in text and re.search(r"\d,\d", text) is not None
+    return f"found {shown(text)}" + (", wanted a decimal point, no comma" if is_comma else "")
+
+
 class RejectedRecordError(Exception):
     """A record cannot become a spectrum; the reader counts it and goes on."""
 
@@ -121,7 +127,7 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     _require_few(whole, body, numbers, others)
     value = float(numbers[0]) if numbers and _is_number(numbers[0]) else float("nan")
     if not 0 <= value <= MAX_MZ:
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, found_number(whole))
     if value and (
         others
         or len(numbers) > 2

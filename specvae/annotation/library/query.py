@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -157,6 +158,8 @@ class Query:
         settled = _with_ion(spectrum, ion, ion_mode)
         if not settled.has_fragments:
             remarks.append(NO_FRAGMENTS)
+        if spectrum.ms_level is None and _is_of_electron_ionisation(spectrum):
+            remarks.append(ELECTRON_IONISATION)
         return cls(
             settled,
             ion,
@@ -185,6 +188,11 @@ class Query:
     def ions(self) -> tuple[Adduct, ...]:
         """The ion species that it may be of, the likeliest first."""
         return () if self.ion is None else (self.ion, *self.others)
+
+    @property
+    def is_ion_assumed(self) -> bool:
+        """Whether `ion` is assumed, as the record states none."""
+        return self.ion is not None and _taken_as(self.ion) in self.remarks
 
     def likeliest(self) -> Query:
         """Return the query as one of its likeliest ion, where masses do not tell species apart."""
@@ -218,6 +226,17 @@ class Query:
 
 
 NO_FRAGMENTS = "no peak below the precursor m/z"
+
+
+ELECTRON_IONISATION = "of electron ionisation, where no precursor is selected"
+_ELECTRON = re.compile(
+    r"(?<![A-Za-z])EI(?![A-Za-z])|electron (?:impact|ioni[sz]ation)", re.IGNORECASE
+)
+
+
+def _is_of_electron_ionisation(spectrum: Spectrum) -> bool:
+    said = (spectrum.instrument_type, stated(spectrum, "ionization"))
+    return any(text is not None and _ELECTRON.search(text) for text in said)
 
 
 def _taken_as(ion: Adduct) -> str:

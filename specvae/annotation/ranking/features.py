@@ -8,6 +8,8 @@ independent of each other, so that sums would promise too much.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -130,8 +132,24 @@ def _merged_query(queries: Sequence[Query]) -> Query:
         shown += f" and {len(names) - _LONGEST_LIST:,} more"
     note = f"merged with {shown}"
     spectrum = replace(first.spectrum, notes=(*first.spectrum.notes, note))
-    remarks = dict.fromkeys(remark for query in queries for remark in query.remarks)
-    return replace(first, spectrum=spectrum, remarks=(*remarks, note), merged=tuple(names))
+    return replace(
+        first, spectrum=spectrum, remarks=(*_merged_remarks(queries), note), merged=tuple(names)
+    )
+
+
+def _merged_remarks(queries: Sequence[Query]) -> list[str]:
+    """Return the remarks on several spectra; of those that are not on all, on how many they are."""
+    counts = Counter(remark for query in queries for remark in dict.fromkeys(query.remarks))
+    n_all = len(queries)
+    return [r if n == n_all else f"{r} ({n} of {n_all} spectra)" for r, n in counts.items()]
+
+
+_OF_SPECTRA = re.compile(r" \(\d+ of \d+ spectra\)$")
+
+
+def remark_kind(remark: str) -> str:
+    """Return a remark without on how many spectra of a feature it is, so that it can be counted."""
+    return _OF_SPECTRA.sub("", remark)
 
 
 def one_of(outcomes: Sequence[Ranked | Unranked]) -> Ranked | Unranked:

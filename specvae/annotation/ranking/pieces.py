@@ -104,14 +104,14 @@ class Piece:
         Queries of all pieces.
     reading
         Of the first piece: what was read of queries and candidates; the same for all.
-    merging, listed_ids
+    query_notes, listed_ids
         As of `RankingRun` and its tally.
     """
 
     placed: list[Placed]
     n_records: int
     reading: tuple[ReadReport, ReadReport] | None
-    merging: str
+    query_notes: tuple[str, ...]
     listed_ids: tuple[str, ...]
 
 
@@ -158,7 +158,7 @@ def drafts_in_pieces(
         placed += piece.placed
         if piece.reading is not None:
             run.queries, run.candidates = piece.reading
-            run.merging = piece.merging
+            run.query_notes = piece.query_notes
             run.tally.listed_ids = piece.listed_ids
         progress.progress("ranking queries", len(placed), piece.n_records)
     placed.sort(key=lambda found: found[0])
@@ -202,7 +202,7 @@ def rank_piece(job: Job) -> Piece:
             placed,
             session.opened.n_records,
             reading,
-            session.run.merging,
+            session.run.query_notes,
             session.opened.source.listed_ids,
         )
 

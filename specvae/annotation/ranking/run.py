@@ -36,6 +36,7 @@ from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
+from specvae.spectra.adducts import Adduct
 from specvae.spectra.keys import stated
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
@@ -129,8 +130,9 @@ class RankingRun:
         What was read of these files, and what was skipped.
     notes
         What is to be said of the library, as lines for the user.
-    merging
-        What is to be said of spectra that are of one feature, as a line; empty if there are none.
+    query_notes
+        What is to be said of the queries that were read, as lines: of those that cannot be of the
+        adduct that is assumed, and of spectra that are of one feature.
     tally
         How many queries were ranked, and why the others were not.
 
@@ -150,7 +152,7 @@ class RankingRun:
         self.candidates = ReadReport(strict=options.strict)
         self.library = ReadReport(strict=options.strict)
         self.tally = Tally()
-        self.merging = ""
+        self.query_notes: tuple[str, ...] = ()
         self._progress = progress or Silence()
         self.annotator, self.notes = with_library(
             annotator,
@@ -169,6 +171,7 @@ class RankingRun:
         assumed = Assumptions.parse(
             options.assume_adduct, options.assume_ion_mode, options.try_adducts
         )
+        self._assumed = assumed.adduct
         self._settle = partial(annotator.settle, assumed=assumed)
 
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
@@ -231,7 +234,8 @@ class RankingRun:
             all_groups += groups
             numbers += ((number, feature) for feature in range(len(groups)))
             by_fields += by_field
-        self.merging = _merging(self.options.merge_by, by_fields)
+        said = (_assuming(self._assumed, by_fields), _merging(self.options.merge_by, by_fields))
+        self.query_notes = tuple(filter(None, said))
         return all_groups, numbers
 
     def _grouped(
@@ -361,6 +365,22 @@ def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
     if isinstance(spectra, Sequence) and spectra and isinstance(spectra[0], Path):
         return [path for path in spectra if isinstance(path, Path)]
     return [cast("Iterable[Spectrum]", spectra)]
+
+
+def _assuming(assumed: Adduct | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
+    """Return what is to be said of queries without an adduct that cannot be of the assumed one."""
+    if assumed is None:
+        return ""
+    queries = [one for group in groups for one in group if isinstance(one, Query)]
+    taken = [one.ion for one in queries if one.is_ion_assumed]
+    n_others = sum(ion != assumed for ion in taken)
+    if not n_others:
+        return ""
+    return (
+        f"note: of {len(taken):,} queries without an adduct, {n_others:,} state another ion mode "
+        f"or charge than that of --assume-adduct {assumed.name}: the status says what they are "
+        "taken as"
+    )
 
 
 def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:

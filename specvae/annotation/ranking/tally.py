@@ -9,6 +9,7 @@ from statistics import median
 from typing import TypeVar
 
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
 from specvae.errors import printable
@@ -70,7 +71,7 @@ class Tally:
                 self._count_refusal(outcome.query_id, outcome.refusal)
             else:
                 self.n_ranked += 1
-                self.remarks.update(outcome.query.assumed)
+                self.remarks.update(map(remark_kind, outcome.query.assumed))
             yield outcome
 
     def advice(self) -> list[str]:
@@ -86,7 +87,7 @@ class Tally:
             lines.append(self._advice_on_masses())
         if self.unlisted and self.listed_ids:
             lines.append(
-                f"{len(self.unlisted):,} queries are not named in the candidates' column query_id: "
+                f"{_queries(len(self.unlisted))} not named in the candidates' column query_id: "
                 f"queries are called {_quoted(self.unlisted[:3])}, there {_quoted(self.listed_ids)}"
             )
         if n := self.causes[Cause.NO_ION]:
@@ -144,6 +145,10 @@ class Tally:
         counted = f"{self.n_ranked:,} of {self.n_queries:,} queries ranked"
         reasons = (f"{n:,} {reason}" for reason, n in self.reasons.most_common())
         return "; ".join((counted, *reasons))
+
+
+def _queries(n: int) -> str:
+    return "1 query is" if n == 1 else f"{n:,} queries are"
 
 
 def _quoted(names: Iterable[str]) -> str:

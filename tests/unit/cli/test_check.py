@@ -136,6 +136,22 @@ def test_truths_and_sd_files(tmp_path: Path) -> None:
     assert "candidates      1\n" in done.output
 
 
+def test_a_file_of_which_nothing_can_be_used_is_told_by_the_exit_code(tmp_path: Path) -> None:
+    """`annotate` refuses both; here they were as good as any."""
+    queries = tmp_path / "q.mgf"
+    queries.write_text(mgf_record("a", peaks="50,5 10\n"))
+    table = tmp_path / "c.csv"
+    table.write_text("smiles,name\nC1CC,x\n")
+    for path, line in (
+        (queries, "no usable spectrum (0 spectra read, 1 skipped: a peak is not two finite"),
+        (table, "no usable candidate (0 candidates read, 1 skipped: structure cannot be"),
+    ):
+        result = run(path)
+        assert result.exit_code == 1
+        assert f"specvae: {path}: {line}" in result.stderr
+        assert lines(result)["left out"]  # it is shown why
+
+
 def test_long_names_and_structures_are_shortened(tmp_path: Path) -> None:
     table = tmp_path / "c.csv"
     table.write_text(f"smiles,name\n{'C' * 900},{'n' * 900}\n{'C' * 1001},x\n", encoding="utf-8")

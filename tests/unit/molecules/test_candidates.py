@@ -7,6 +7,7 @@ import pytest
 from rdkit import Chem
 from shared_data import shared
 
+from specvae.annotation.library.compounds import read_truth
 from specvae.errors import InputError, SpecvaeError
 from specvae.molecules import structure_files, structures
 from specvae.molecules.candidate_pool import CandidatePool
@@ -919,3 +920,27 @@ def test_an_inchi_is_joined_by_the_mark_of_its_own_table(
     report = ReadReport()
     found = read_candidates(write(f"{before}id{mark}inchi\n1{mark}{inchi}\n"), report)
     assert (found.id.tolist(), report.notes[INCHI_JOINED]) == (["1"], 1)
+
+
+TITLE = "Our compounds;;\nexported 2024;;\n\n"
+
+
+def test_lines_above_the_names_of_columns_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A spreadsheet's title made its table one without a structure."""
+    path, report = tmp_path / "x.csv", ReadReport()
+    path.write_text(f"{TITLE}Name;SMILES;Mass\nethanol;CCO;46,04\n;C1CC;1\n", encoding="utf-8")
+    found = read_candidates(path, report)
+    assert (found.smiles.tolist(), found.name.tolist()) == (["CCO"], ["ethanol"])
+    assert report.notes["line above the names of columns left out"] == 2
+    assert [skip.line for skip in report.skips] == [6]
+    path.write_text("Answers,,\nQuery ID,InChIKey,\nq1,RYYVLZVUVIJVGH,\n", encoding="utf-8")
+    assert read_truth(path) == {"q1": "RYYVLZVUVIJVGH"}
+
+
+def test_what_stands_in_a_row_makes_no_names_of_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("smiles,name\nCCO,ethanol\nC,smiles\nCC,inchi\n", encoding="utf-8")
+    assert read_candidates(path).smiles.tolist() == ["CCO", "C", "CC"]
+    path.write_text("compound,structure\n" + "a,CCO\n" * 12 + "name,smiles\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no column smiles or inchi among the columns compound"):
+        read_candidates(path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.fragments import Peaks
-from specvae.annotation.library.query import NO_FRAGMENTS, Assumptions, Query
+from specvae.annotation.library.query import ELECTRON_IONISATION, NO_FRAGMENTS, Assumptions, Query
 from specvae.errors import ConfigError
 from specvae.spectra.spectrum import Spectrum
 
@@ -109,3 +109,21 @@ def test_a_spectrum_without_fragments_is_said(mz: list[float], adduct: str, is_s
 
 def test_without_a_precursor_nothing_is_said_of_fragments() -> None:
     assert Query.settle(replace(UNNAMED, precursor_mz=None, adduct="[M-H]-")).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_said"),
+    [
+        ({"instrument_type": "GC-EI-TOF"}, True),
+        ({"metadata": {"IONIZATION": "EI+"}}, True),
+        ({"metadata": {"ionization": "Electron ionization"}}, True),
+        ({"instrument_type": "LC-ESI-QTOF", "metadata": {"IONIZATION": "ESI"}}, False),
+        ({"instrument_type": "GC-EI-QQ", "ms_level": 2}, False),  # a precursor was selected
+        ({}, False),
+    ],
+)
+def test_a_spectrum_of_electron_ionisation_says_so(
+    fields: dict[str, object], is_said: bool
+) -> None:
+    query = Query.settle(replace(UNNAMED, adduct="[M]+", **fields))  # type: ignore[arg-type]
+    assert (ELECTRON_IONISATION in query.remarks) == is_said

@@ -101,7 +101,7 @@ def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path
     run = run_of(annotator, tmp_path, "feature id")
     both, other = run.outcomes(spectra)
     assert [o.query_id for o in (both, other)] == ["low", "lone"]
-    assert run.merging == "features with several spectra (by feature id): 1, of 2 spectra"
+    assert run.query_notes == ("features with several spectra (by feature id): 1, of 2 spectra",)
     assert run.tally.n_queries == 2
     assert isinstance(both, Ranked)
     assert both.query.feature_id == "7"
@@ -127,6 +127,45 @@ def test_a_precursor_alone_does_not_weaken_what_another_says(
     (first,), (second,) = one, both
     np.testing.assert_array_equal(evidence_of(first).raw, evidence_of(second).raw)
     assert second.query_id == "alone"
+
+
+def test_what_holds_for_some_spectra_of_a_feature_says_for_how_many(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    """One spectrum without fragments made a feature of many one without."""
+    run = run_of(annotator, tmp_path, "FEATURE_ID")
+    spectra = [
+        query(str(n), *mz).spectrum for n, mz in enumerate(((181.072,), (69.0447,), (96.0,)))
+    ]
+    bare = replace(spectra[0], query_id="lone", metadata={})
+    together, alone = run.outcomes([*(replace(s, adduct=None) for s in spectra), bare])
+    assert isinstance(together, Ranked)
+    assert together.query.remarks == (
+        "adduct taken as [M+H]+",
+        "no peak below the precursor m/z (1 of 3 spectra)",
+        "merged with 1, 2",
+    )
+    assert alone.query is not None
+    assert alone.query.remarks == ("no peak below the precursor m/z",)
+    assert run.tally.remarks["no peak below the precursor m/z"] == 2
+
+
+def test_an_assumed_adduct_that_queries_cannot_be_of_is_told(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    run = run_of(annotator, tmp_path, None)
+    options = replace(run.options, assume_adduct="[M+H+Na]2+")
+    spectra = [query(str(n), 69.0447).spectrum for n in range(4)]
+    spectra = [spectra[0], *(replace(s, adduct=None, charge=1) for s in spectra[1:])]
+    told = RankingRun(annotator, options)
+    list(told.outcomes(spectra))
+    assert told.query_notes[0] == (
+        "note: of 3 queries without an adduct, 3 state another ion mode or charge than that of "
+        "--assume-adduct [M+H+Na]2+: the status says what they are taken as"
+    )
+    fits = RankingRun(annotator, replace(options, assume_adduct="[M+Na]+"))
+    list(fits.outcomes(spectra))
+    assert not any("--assume-adduct" in line for line in fits.query_notes)
 
 
 def test_a_feature_has_the_first_time_that_counts(annotator: Annotator, tmp_path: Path) -> None:
