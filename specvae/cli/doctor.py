@@ -342,7 +342,7 @@ def _check_model(found: Diagnosis, model: Path | None) -> None:
         return
     header = annotator.header
     pool = annotator.evidence_pool
-    remembered = f"{len(pool.first_blocks):,} compounds" if pool is not None else "nothing"
+    remembered = f"{len(pool.library.first_blocks):,} compounds" if pool is not None else "nothing"
     found.facts["model"] = {
         "file": str(path),
         "written by": header.program or "unknown",

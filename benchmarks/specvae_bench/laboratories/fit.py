@@ -193,8 +193,8 @@ def _weighed(
         (in_other_mode(query.spectrum), evidence.elsewhere),
     ):
         assert spectrum is not None, "the queries of laboratories have an ion mode"
-        own = np.where(kept, pool.own_compounds(spectrum, query.candidates), -1)
-        cosines = pool.index.likeness(spectrum).compounds
+        own = np.where(kept, pool.library.own_compounds(spectrum, query.candidates), -1)
+        cosines = pool.library.index.likeness(spectrum).compounds
         features.append(own_spectra_features(cosines, own, analogues))
     return evidence, _OwnFeatures(*features)
 

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
+from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.retention import RetentionIndex
@@ -107,7 +108,7 @@ class Memory:
     ) -> None:
         self._records = records
         self.pool = pool_of(records, rows, packed, retention)
-        self._blind = frequency_logits(self.pool.fingerprints, ANALOGUE_FINGERPRINT)
+        self._blind = frequency_logits(self.pool.library.fingerprints, ANALOGUE_FINGERPRINT)
         order = np.argsort(records.compound[rows], kind="stable")
         compounds, starts = np.unique(records.compound[rows][order], return_index=True)
         self._rows_of = {
@@ -196,19 +197,16 @@ def pool_of(
     records, whichever they are.
     """
     kept, compound = np.unique(records.compound[rows], return_inverse=True)
-    return EvidencePool(
-        AnalogueIndex(
-            records.encoded.select(rows),
-            compound.astype(np.int64),
-            ANALOGUE_BINS,
-            records.signs[rows],
-        ),
-        records.first_blocks[kept].tolist(),
-        records.smiles[kept].tolist(),
-        packed[kept],
-        standard_scorers(),
-        retention=retention,
+    index = AnalogueIndex(
+        records.encoded.select(rows),
+        compound.astype(np.int64),
+        ANALOGUE_BINS,
+        records.signs[rows],
     )
+    memory = LibraryMemory(
+        index, records.first_blocks[kept].tolist(), records.smiles[kept].tolist(), packed[kept]
+    )
+    return EvidencePool(memory, standard_scorers(), retention=retention)
 
 
 def list_candidates(

@@ -188,7 +188,7 @@ def evaluate(
             given.append(_Chances(odds, best, chance, ranks[-1]))
     trained = annotator.training_compounds
     pool = annotator.evidence_pool
-    added = set() if pool is None else set(pool.first_blocks) - set(trained)
+    added = set() if pool is None else set(pool.library.first_blocks) - set(trained)
     return Evaluation(
         tuple(query.query_id for query in kept),
         tuple(ranks),

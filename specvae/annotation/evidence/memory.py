@@ -15,6 +15,7 @@ from specvae.annotation.evidence.fragment_score import (
     scorer_arrays,
     scorers_from_arrays,
 )
+from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
@@ -26,20 +27,20 @@ from specvae.annotation.library.header import StoredEvidence
 def to_companions(pool: EvidencePool) -> tuple[StoredEvidence, dict[str, Tensor]]:
     """Return what a checkpoint keeps of a pool: a part of its header, and tensors."""
     stored = StoredEvidence(
-        pool.index.bins,
-        pool.fingerprint,
+        pool.library.index.bins,
+        pool.library.fingerprint,
         pool.layout.probe_sha256,
         dict(pool.weights),
-        tuple(pool.first_blocks),
-        tuple(pool.smiles),
+        tuple(pool.library.first_blocks),
+        tuple(pool.library.smiles),
         SCALE,
         asdict(pool.own_spectra),
         asdict(pool.other_mode),
     )
     arrays = {
-        **{f"index.{name}": array for name, array in pool.index.to_arrays().items()},
+        **{f"index.{name}": array for name, array in pool.library.index.to_arrays().items()},
         **scorer_arrays(pool.scorers),
-        "fingerprints": pool.fingerprints,
+        "fingerprints": pool.library.fingerprints,
     }
     return stored, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
@@ -66,16 +67,19 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
         raise ValueError("a weight is not finite")
     if {len(stored.first_blocks), len(stored.smiles)} != {len(arrays["fingerprints"])}:
         raise ValueError("compounds and fingerprints differ in number")
-    return EvidencePool(
+    library = LibraryMemory(
         AnalogueIndex.from_arrays(arrays_under("index.", arrays), stored.bins),
         stored.first_blocks,
         stored.smiles,
         arrays["fingerprints"],
+        stored.fingerprint,
+    )
+    return EvidencePool(
+        library,
         scorers_from_arrays(arrays),
         weights,
         own_spectra,
         other_mode,
-        stored.fingerprint,
         standard_index() if stored.fingerprint == ANALOGUE_FINGERPRINT else None,
     )
 

@@ -162,7 +162,7 @@ class Annotator:
         pool = self.evidence_pool
         if pool is None:
             return Settlement(None, self.probability)
-        return Settlement(pool.weights, self.probability, pool.has_both_modes)
+        return Settlement(pool.weights, self.probability, pool.library.has_both_modes)
 
     @property
     def training_compounds(self) -> frozenset[str]:

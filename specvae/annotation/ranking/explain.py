@@ -102,7 +102,7 @@ def _library_spectrum(
 ) -> LibrarySpectrum | None:
     match = best.match
     if match is not None:
-        own = pool.index.label(match.row)
+        own = pool.library.index.label(match.row)
         return LibrarySpectrum(
             match.query_id,
             match.adduct,
@@ -111,15 +111,15 @@ def _library_spectrum(
             match.cosine,
             match.n_shared,
             is_own=True,
-            peaks=pool.index.peaks(match.row).moved(match.shift),
+            peaks=pool.library.index.peaks(match.row).moved(match.shift),
             name=own.name if own else "",
             shift=match.shift,
         )
     if not analogues or analogues[0].row < 0:
         return None
     nearest = analogues[0]
-    label = pool.index.label(nearest.row)
-    (n_shared,) = pool.index.shared_peaks(query.spectrum, np.array([nearest.row])).tolist()
+    label = pool.library.index.label(nearest.row)
+    (n_shared,) = pool.library.index.shared_peaks(query.spectrum, np.array([nearest.row])).tolist()
     return LibrarySpectrum(
         label.query_id if label else "",
         label.adduct if label else "",
@@ -128,6 +128,6 @@ def _library_spectrum(
         nearest.cosine,
         n_shared,
         is_own=False,
-        peaks=pool.index.peaks(nearest.row),
+        peaks=pool.library.index.peaks(nearest.row),
         name=nearest.name,
     )

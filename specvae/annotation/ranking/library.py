@@ -61,14 +61,15 @@ def with_library(
         pool = pool.forgetting()
         notes.append("library: the model's own is not used")
     progress = progress or Silence()
-    bins = pool.index.bins
+    bins = pool.library.index.bins
     for added in read_library(files, report, bins=bins, n_jobs=n_jobs, progress=progress):
-        n_before = len(pool.first_blocks)
+        n_before = len(pool.library.first_blocks)
         pool, n_known = pool.remembering(added)
         notes.append(
             f"library: {len(added) - n_known:,} spectra added ({n_known:,} more are remembered "
-            f"already), {len(pool.first_blocks) - n_before:,} compounds new; "
-            f"{len(pool.index):,} spectra of {len(pool.first_blocks):,} compounds in all"
+            f"already), {len(pool.library.first_blocks) - n_before:,} compounds new; "
+            f"{len(pool.library.index):,} spectra of {len(pool.library.first_blocks):,} compounds "
+            "in all"
         )
     return annotator.with_evidence(pool), tuple(notes)
 
@@ -100,19 +101,20 @@ def nearest_in_library(
     None where nothing is remembered, or nothing shares a peak or a neutral loss with the query.
     """
     pool = annotator.evidence_pool
-    if pool is None or not len(pool.index):
+    if pool is None or not len(pool.library.index):
         return [None] * len(spectra)
+    index = pool.library.index
     found: list[tuple[int, float, str] | None] = []
     for spectrum in spectra:
-        likeness = pool.index.likeness(spectrum)
+        likeness = index.likeness(spectrum)
         best = int(np.argmax(likeness.compounds))
         if not likeness.compounds[best] > 0.0:
             found.append(None)
             continue
-        label = pool.index.label(int(pool.index.best_rows(likeness, np.array([best]))[0]))
-        compound = int(pool.index.compounds[best])
+        label = index.label(int(index.best_rows(likeness, np.array([best]))[0]))
+        compound = int(index.compounds[best])
         found.append((compound, float(likeness.compounds[best]), label.query_id if label else ""))
-    smiles = [pool.smiles[each[0]] for each in found if each is not None]
+    smiles = [pool.library.smiles[each[0]] for each in found if each is not None]
     packed = iter(fingerprints(smiles, annotator.layout, n_jobs=1) if smiles else ())
     return [
         None

@@ -162,7 +162,7 @@ def draft(
             match=(
                 None
                 if own is None or pool is None
-                else own.match(pool.index, ranked.query.spectrum_of(ion), row)
+                else own.match(pool.library.index, ranked.query.spectrum_of(ion), row)
             ),
             adduct=None if shown.ion is None or ion is None else ion.name,
         )

@@ -46,7 +46,7 @@ def weigh(pool: EvidencePool, query: Spectrum, *smiles: str) -> Evidence:
 def match(pool: EvidencePool, query: Spectrum, *smiles: str, place: int = 0) -> LibraryMatch | None:
     own = weigh(pool, query, *smiles).own
     assert own is not None
-    return own.match(pool.index, query, place)
+    return own.match(pool.library.index, query, place)
 
 
 QUERY = spectrum_of(CAFFEINE, *PEAKS)
@@ -128,7 +128,7 @@ def test_remembered_peaks_are_those_of_the_spectrum_by_bins() -> None:
     pool = pool_of(spectrum_of(ASPIRIN, 121.0284), POOR, GOOD)
     own = weigh(pool, QUERY, CAFFEINE).own
     assert own is not None
-    peaks = pool.index.peaks(int(own.row[0]))
+    peaks = pool.library.index.peaks(int(own.row[0]))
     np.testing.assert_allclose(peaks.mz, PEAKS, atol=peaks.bin_width)
     np.testing.assert_allclose(peaks.relative_intensity, GOOD.relative_intensity, rtol=1e-4)
 

@@ -78,7 +78,9 @@ def test_analogues_come_with_their_likeness_nearest_first(pool: EvidencePool) ->
     nearest = result.analogues[0]
     assert nearest.first_block == parse_molecule(CAFFEINE).first_block
     # The spectrum that it was found by, of the two that caffeine has.
-    assert pool.index.peaks(nearest.row).mz == pytest.approx([110.07, 138.07, 195.09], abs=0.01)
+    assert pool.library.index.peaks(nearest.row).mz == pytest.approx(
+        [110.07, 138.07, 195.09], abs=0.01
+    )
     cosines = [analogue.cosine for analogue in result.analogues]
     assert cosines == sorted(cosines, reverse=True)
     assert all(cosine > 0 for cosine in cosines)
@@ -142,7 +144,7 @@ def test_a_precursor_alone_is_like_no_spectrum(pool: EvidencePool, library: Libr
     np.testing.assert_allclose(columns["library"], [np.log(3 / 2), 0.0, 0.0])
     assert result.measured.tolist() == [True, False, False]
     assert result.own is not None
-    assert result.own.match(pool.index, query, 0) is None
+    assert result.own.match(pool.library.index, query, 0) is None
     assert "library match" not in {kind for kind in result.leading_kinds() if kind}
     # A weight for predictions from fragments does not make that of an empty spectrum sure.
     heavy = replace(pool, weights={**pool.weights, "fingerprint": 1.0})
@@ -167,7 +169,7 @@ def other_mode(smiles: str, *mz: float) -> Spectrum:
 def test_a_compound_measured_in_the_other_ion_mode_is_recognised(pool: EvidencePool) -> None:
     """Caffeine's spectra are positive: they are compared with a negative query two protons off."""
     library_term = EVIDENCE_KINDS.index("library")
-    assert not pool.has_both_modes
+    assert not pool.library.has_both_modes
     found = candidates(CAFFEINE, THEOBROMINE)
     like, unlike = (
         weigh(pool, query, found)
@@ -186,12 +188,14 @@ def test_a_compound_measured_in_the_other_ion_mode_is_recognised(pool: EvidenceP
     assert like.raw[0, library_term] > unlike.raw[0, library_term] + 1.0
     assert like.own is not None
     assert like.own.cosine[0] == pytest.approx(1.0, abs=1e-3)
-    match = like.own.match(pool.index, other_mode(CAFFEINE, 110.0713, 138.0662, 195.0877), 0)
+    match = like.own.match(
+        pool.library.index, other_mode(CAFFEINE, 110.0713, 138.0662, 195.0877), 0
+    )
     assert match is not None
     # It tells of what ion the spectrum is, and is a hint only, however like it is.
     assert (match.adduct, match.n_shared, match.level) == ("[M+H]+", 3, "3")
     assert match.shift == pytest.approx(-TWO_PROTONS)
-    assert like.own.match(pool.index, negative(CAFFEINE, 55.0), 1) is None
+    assert like.own.match(pool.library.index, negative(CAFFEINE, 55.0), 1) is None
     # What the library has in the query's own mode goes before.
     here = weigh(pool, spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877), found)
     assert not here.elsewhere.any()
@@ -265,7 +269,7 @@ def test_a_spectrum_of_an_unknown_mode_counts_once(pool: EvidencePool, library: 
     signs[:2] = 0  # caffeine
     assert library.peaks is not None
     index = AnalogueIndex(library.peaks, library.compound, ANALOGUE_BINS, signs)
-    remembered = replace(pool, index=index)
+    remembered = replace(pool, library=replace(pool.library, index=index))
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662)
     moved = spectrum_of(THEOBROMINE, *(mz + TWO_PROTONS for mz in (110.0713, 138.0662)))
     found = candidates(THEOBROMINE)
@@ -275,14 +279,16 @@ def test_a_spectrum_of_an_unknown_mode_counts_once(pool: EvidencePool, library: 
 
 def test_the_match_of_a_candidate_is_a_spectrum_that_was_compared(pool: EvidencePool) -> None:
     """The negative query agrees with no spectrum, of which a positive one is the first."""
-    both = pool.index.extended(
+    both = pool.library.index.extended(
         ANALOGUE_BINS.encode_many([negative(CAFFEINE, 60.0)]),
         np.zeros(1, np.int64),
         np.array([-1], np.int8),
         [SpectrumLabel("negative", "[M-H]-")],
     )
     query = negative(CAFFEINE, 75.0, 91.0)
-    found = weigh(replace(pool, index=both), query, candidates(CAFFEINE, "CCO"))
+    found = weigh(
+        replace(pool, library=replace(pool.library, index=both)), query, candidates(CAFFEINE, "CCO")
+    )
     assert found.measured.tolist() == [True, False]
     assert found.own is not None
     match = found.own.match(both, query, 0)

@@ -12,6 +12,7 @@ from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.weighted import SCALE
@@ -121,9 +122,8 @@ def test_probabilities_of_fewer_features_are_taken_as_they_are() -> None:
     earlier = ProbabilityModel(
         names, (0.0,) * n, (1.0,) * n, (0.0,) * (n + 1), (0.5, *(0.0,) * n), 0.9, 3.0
     )
-    pool = EvidencePool(
-        AnalogueIndex.empty(ANALOGUE_BINS), [], [], np.zeros((0, 512), np.uint8), {}
-    )
+    nothing = AnalogueIndex.empty(ANALOGUE_BINS)
+    pool = EvidencePool(LibraryMemory(nothing, [], [], np.zeros((0, 512), np.uint8)), {})
     good = tiny_annotator()
     header = replace(good.header, probability=earlier.to_json())
     found = Annotator(good.model, header, torch.device("cpu"), pool)

@@ -459,7 +459,7 @@ def test_the_memory_is_of_the_pairs_that_keep_their_structures(
         chosen = choose_pairs(rows, supervision, "rest", config.seed).paired
         assert len(chosen) == round(supervision * len(rows))
         expected |= {BLOCK[ALCOHOLS[row // 2]] for row in chosen}
-    assert set(annotator.evidence_pool.first_blocks) == expected
+    assert set(annotator.evidence_pool.library.first_blocks) == expected
     known = {block for blocks in header.compounds.values() for block in blocks}
     assert (expected == known) == (supervision == 1.0)
 
