@@ -25,6 +25,7 @@ from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
 
+_HALF_DIGIT = 0.05  # Th: how far rounding to one decimal takes an m/z
 _LISTED_PPM = 50.0
 """Of a candidate that is listed for its query, so that no window was asked for."""
 
@@ -134,6 +135,17 @@ class CandidateSource:
             nearest = min(self._nearest_ppm(m) for m in masses if m > 0.0 or m == mass)
             return Refusal(Cause.NONE_WITHIN, text, nearest if nearest < np.inf else None)
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
+
+    def doubts(self, query: Query) -> str:
+        """Return what is to be said of candidates by mass, if rounding may have missed the right.
+
+        Of accurate m/z one in a thousand ends in so many zeros; of a quadrupole's all do.
+        """
+        mz = query.precursor_mz
+        is_listed = self._table is not None and self._table.has_query_ids
+        if mz is None or is_listed or round(mz, 1) != mz or self.ppm * 1e-6 * mz >= _HALF_DIGIT:
+            return ""
+        return f"precursor m/z has one decimal or none, and candidates are within {self.ppm:g} ppm"
 
     def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:
         """Return how a query's precursor fits its candidates, None if that cannot be told.

@@ -152,3 +152,23 @@ def test_rows_of_a_long_table_that_were_not_parsed_are_masses_of_molecules(tmp_p
     assert source.fit(query, source.find(query)) == MassFit(as_ion=False, as_neutral=True)
     off = replace(query, spectrum=replace(query.spectrum, precursor_mz=194.0904))
     assert source.fit(off, source.find(off)) == MassFit(as_ion=False, as_neutral=False)
+
+
+@pytest.mark.parametrize(
+    ("mz", "ppm", "is_said"),
+    [(195.1, 10.0, True), (195.0, 10.0, True), (195.09, 10.0, False), (195.1, 300.0, False)],
+)
+def test_a_precursor_that_is_too_coarse_for_the_window_is_told(
+    tmp_path: Path, mz: float, ppm: float, is_said: bool
+) -> None:
+    """m/z 355.3 found an ester of that mass alone, and its probability was .9."""
+    path = tmp_path / "c.csv"
+    for text, is_by_mass in (
+        (f"smiles\n{CAFFEINE}\n", True),
+        (f"query_id,smiles\nq,{CAFFEINE}\n", False),
+    ):
+        path.write_text(text, encoding="utf-8")
+        source = CandidateSource(path, get_layout("morgan4096"), ppm, ReadReport())
+        said = source.doubts(Query.settle(replace(QUERY, precursor_mz=mz)))
+        wanted = f"precursor m/z has one decimal or none, and candidates are within {ppm:g} ppm"
+        assert said == (wanted if is_said and is_by_mass else "")
