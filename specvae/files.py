@@ -14,7 +14,7 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -287,3 +287,33 @@ def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 digest of a file's bytes as stored."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Stamps:
+    """Sizes and times of files when they are about to be read, to be compared when they were.
+
+    Parameters
+    ----------
+    paths
+        The files; what is no file is left out.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
+
+    def changes(self) -> list[str]:
+        """Return a line on each file that was written to since; its digest is of what it is now."""
+        return [
+            f"warning: {name_of_source(path)} was changed while it was read: what was ranked is of "
+            "what stood there then, its digest of what stands there now"
+            for path, stamp in self._stamps.items()
+            if _stamp(path) != stamp
+        ]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

@@ -34,7 +34,7 @@ from specvae.cli.ranking import (
     spectra_files,
     tell_reading,
 )
-from specvae.files import name_of_source
+from specvae.files import Stamps, name_of_source
 from specvae.interruption import telling
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def annotate(
     from specvae.annotation.output.tables import write_annotations, write_summary
 
     console = Console()
+    stamps = Stamps((*files, *ranking.files))
     left = unfinished_path(output)
     if not resume and left is not None and left.exists():
         console.log(f"note: {left} was left by an earlier run; --resume would go on from there")
@@ -181,7 +182,7 @@ def annotate(
         found = run.finish(drafts, min_probability)
     names = [name_of_source(file) for file in files]
     of_file = [names[n] for n in found.file_numbers] if _are_several(queries) else None
-    lines = [*ranking_summary(run.tally), *found.lines]
+    lines = [*ranking_summary(run.tally), *found.lines, *stamps.changes()]
     beside = provenance_path(output)
     made: dict[str, Any] = {}
     if beside is not None or report is not None:  # digests of long files take their time

@@ -28,7 +28,7 @@ from specvae.cli.ranking import (
     require_ranked,
     tell_reading,
 )
-from specvae.files import sha256_of
+from specvae.files import Stamps, sha256_of
 
 if TYPE_CHECKING:
     from specvae.annotation.evaluation.evaluate import Evaluation, Probabilities
@@ -109,6 +109,7 @@ def evaluate(
     from specvae.report import ReadReport
 
     console = Console()
+    stamps = Stamps((queries, truth, *ranking.files))
     of_truth = ReadReport()
     answers = read_truth(truth, of_truth)
     run = ranking.open(console, reliability=reliability_path)
@@ -120,7 +121,8 @@ def evaluate(
     tell_reading(console, run)
     for note, n in of_truth.notes.most_common():
         console.log(f"truth: {note} ({n:,})")
-    for line in (*ranking_summary(run.tally), *_notes(run.annotator, evaluation)):
+    notes = _notes(run.annotator, evaluation)
+    for line in (*ranking_summary(run.tally), *notes, *stamps.changes()):
         console.log(line)
     figures = {
         **evaluation.figures(seed),

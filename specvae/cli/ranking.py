@@ -87,6 +87,11 @@ class Ranking:
             "--exclude": self.options.exclude,
         }
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of candidates and of other compounds."""
+        return self.options.candidates, *self.options.library, *self.options.exclude
+
     def open(
         self, console: Console, *, is_ranked_here: bool = True, **needed: object
     ) -> RankingRun:

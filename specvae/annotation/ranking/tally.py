@@ -37,6 +37,8 @@ class Tally:
         `ReadReport`.
     nearest_ppm
         How far the nearest candidate is from each query without one of its mass.
+    n_assumed
+        Of these, those whose adduct was assumed as they state none.
     unlisted
         Queries that the table of candidates does not name.
     listed_ids
@@ -54,6 +56,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
     nearest_ppm: list[float] = field(default_factory=list)
+    n_assumed: int = 0
     unlisted: list[str] = field(default_factory=list)
     listed_ids: tuple[str, ...] = ()
     n_precursors: int = 0
@@ -69,6 +72,9 @@ class Tally:
             self._count_precursor(outcome.query)
             if isinstance(outcome, Unranked):
                 self._count_refusal(outcome.query_id, outcome.refusal)
+                is_by_mass = outcome.refusal.cause is Cause.NONE_WITHIN
+                if is_by_mass and outcome.query is not None and outcome.query.is_ion_assumed:
+                    self.n_assumed += 1
             else:
                 self.n_ranked += 1
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
@@ -85,6 +91,12 @@ class Tally:
             )
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
+        if self.n_assumed:
+            one = self.n_assumed == 1
+            lines.append(
+                f"{self.n_assumed:,} of these {'states' if one else 'state'} no adduct: "
+                "--try-adducts common ranks candidates of several"
+            )
         if self.unlisted and self.listed_ids:
             lines.append(
                 f"{_queries(len(self.unlisted))} not named in the candidates' column query_id: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from html import unescape
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
+from specvae.annotation.ranking.run import RankingRun, RunInputs, Sources
 from specvae.cli import ranking
 from specvae.cli.annotate import annotate
 from specvae.cli.evaluate import evaluate
@@ -269,3 +271,38 @@ def test_truths_that_are_hardly_ever_listed_are_warned_of(folder: Path, tmp_path
         assert warning in run("evaluate", folder, queries).stderr
     finally:
         truth.write_text(right, encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["annotate", "evaluate"])
+def test_a_file_that_grows_while_it_is_read_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The digest beside a result is of more than what was ranked."""
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    told = f"warning: {queries} was changed while it was read"
+    assert told not in run(command, folder, queries).stderr
+    opened = RankingRun.opened
+
+    def growing(self: RankingRun, spectra: Sources) -> AbstractContextManager[RunInputs]:
+        found = opened(self, spectra)
+        with queries.open("a", encoding="utf-8") as stream:
+            stream.write("\n")
+        return found
+
+    monkeypatch.setattr(RankingRun, "opened", growing)
+    output = tmp_path / "o.csv"
+    done = run(command, folder, queries, "-o", output)
+    assert told in done.stderr
+    if command == "annotate":
+        assert told in output.with_name("o.csv.json").read_text(encoding="utf-8")
+
+
+def test_queries_without_adduct_and_candidates_may_be_other_adducts(
+    folder: Path, tmp_path: Path
+) -> None:
+    fields = ("PEPMASS=217.0696\nCHARGE=1+", "PEPMASS=217.0696\nADDUCT=[M+H]+", "PEPMASS=195.0877")
+    queries = mgf(tmp_path / "q.mgf", *fields)
+    said = run("annotate", folder, queries, "--assume-ion-mode", "positive").stderr
+    assert "1 of these states no adduct: --try-adducts common ranks candidates of several" in said
+    said = run("annotate", folder, mgf(tmp_path / "r.mgf", fields[1])).stderr
+    assert "--try-adducts" not in said
