@@ -30,7 +30,7 @@ from specvae.cli.options import (
 )
 from specvae.errors import InputError
 from specvae.files import is_pool
-from specvae.molecules.workers import end_waiting, start_ahead
+from specvae.molecules.workers import collect_rarely, end_waiting, start_ahead
 from specvae.packed import PACKED_SUFFIXES, unpacked_name
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Ranking:
         UsageError
             If an option is of evidence that does not count.
         """
+        collect_rarely()
         path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
         for name in ("rescore", "known"):
             if fingerprint_only and getattr(self.options, name) is not None:

@@ -50,7 +50,7 @@ _PROBES = (
 
 _CHUNK = 64
 _QUIETLY = 64  # molecules for which Ctrl-C may have to wait
-_STORE_EVERY = 2048
+_STORE_EVERY = 16_384  # some ten megabytes; many small parts would be merged again and again
 # Starting a process costs as much as some hundred fingerprints.
 _WORTH_A_PROCESS = 400
 

@@ -320,8 +320,9 @@ def table_rows(
                 row = quoted
             elif report is not None:
                 report.note("stray quotation mark taken as a character")
-        # Nearly all lines are printable: they are looked at as a whole.
-        if not line.replace(delimiter, "").isprintable() or '"' in line:
+        # Nearly all lines are printable, and are looked at as a whole; quoted cells take more.
+        is_plain = line.replace(delimiter, "").isprintable()
+        if not is_plain or ('"' in line and not "".join(row).isprintable()):
             row = [CONTROL.sub(" ", cell) for cell in row]
         cells = [cell.strip() for cell in row]
         if any(cells):

@@ -1,5 +1,6 @@
 """Processes that share long work: but for Ctrl-C, threads stand for them here."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from specvae.errors import SpecvaeError
 from specvae.molecules import workers
 from specvae.molecules.workers import (
     begun,
+    collect_rarely,
     end_waiting,
     in_order,
     kept_processes,
@@ -207,3 +209,13 @@ def test_all_batches_are_begun_at_once(started: list[tuple[int, ThreadPoolExecut
         begun(abs, [1], 2, "work"),
     ):
         raise BrokenProcessPool
+
+
+def test_cycles_are_looked_for_less_often() -> None:
+    before = gc.get_threshold()
+    try:
+        collect_rarely()
+        assert all(rarely > often for rarely, often in zip(gc.get_threshold(), before, strict=True))
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*before)
