@@ -348,8 +348,8 @@ class Lines:
     def first_of_table(self, report: ReadReport | None) -> str:
         """Return the line of the names of columns, "" if there is none.
 
-        What spreadsheets have above it, such as a title, is left out: a name of a column that may
-        hold a structure or a truth is known in a later line, and none in those above.
+        What spreadsheets have above it, such as a title, is left out: a name of a column of
+        structures or keys is known in a later line, and none in those above.
         """
         first = next((line for line in self if not is_preface(line)), "")
         if not first or _meanings(first):
@@ -357,7 +357,7 @@ class Lines:
         above = [first]
         for line in itertools.islice(self, _LONGEST_TITLE):
             meanings = _meanings(line)
-            if meanings & {"smiles", "inchi"} or {"query_id", "inchikey"} <= meanings:
+            if meanings & {"smiles", "inchi", "inchikey"}:
                 if report is not None:
                     report.notes[LINES_ABOVE] += sum(not is_preface(line) for line in above)
                 return line

@@ -7,7 +7,7 @@ import pytest
 from rdkit import Chem
 from shared_data import shared
 
-from specvae.annotation.library.compounds import read_truth
+from specvae.annotation.library.compounds import read_excluded, read_truth
 from specvae.errors import InputError, SpecvaeError
 from specvae.molecules import structure_files, structures
 from specvae.molecules.candidate_pool import CandidatePool
@@ -935,6 +935,8 @@ def test_lines_above_the_names_of_columns_are_left_out_and_counted(tmp_path: Pat
     assert [skip.line for skip in report.skips] == [6]
     path.write_text("Answers,,\nQuery ID,InChIKey,\nq1,RYYVLZVUVIJVGH,\n", encoding="utf-8")
     assert read_truth(path) == {"q1": "RYYVLZVUVIJVGH"}
+    path.write_text("Known\n\nName;InChIKey\ncaffeine;RYYVLZVUVIJVGH\n", encoding="utf-8")
+    assert read_excluded([path]) == {"RYYVLZVUVIJVGH"}
 
 
 def test_what_stands_in_a_row_makes_no_names_of_columns(tmp_path: Path) -> None:
