@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.fragments import Peaks
-from specvae.annotation.library.query import ELECTRON_IONISATION, NO_FRAGMENTS, Assumptions, Query
+from specvae.annotation.library.query import (
+    ABOVE_PRECURSOR,
+    COARSE_PEAKS,
+    ELECTRON_IONISATION,
+    NO_FRAGMENTS,
+    Assumptions,
+    Query,
+)
 from specvae.errors import ConfigError
 from specvae.spectra.spectrum import Spectrum
 
@@ -127,3 +134,23 @@ def test_a_spectrum_of_electron_ionisation_says_so(
 ) -> None:
     query = Query.settle(replace(UNNAMED, adduct="[M]+", **fields))  # type: ignore[arg-type]
     assert (ELECTRON_IONISATION in query.remarks) == is_said
+
+
+@pytest.mark.parametrize(
+    ("mz", "adduct", "remarks"),
+    [
+        ((42.0106, 111.0087), "[M-H]-", ()),
+        ((42.0, 111.1), "[M-H]-", (COARSE_PEAKS,)),
+        ((42.0, 111.15), "[M-H]-", ()),
+        ((111.1,), "[M-H]-", ()),  # one peak may end in zeros by chance
+        ((42.0106, 353.0878), "[M-H]-", (ABOVE_PRECURSOR,)),
+        ((42.0106, 353.0878), "[M-2H]2-", ()),
+        ((42.0106, 194.0231), "[M-H]-", ()),  # an isotope of the precursor
+    ],
+)
+def test_peaks_that_cannot_be_of_the_precursor_or_are_coarse(
+    mz: tuple[float, ...], adduct: str, remarks: tuple[str, ...]
+) -> None:
+    heights = np.array([10.0, 100.0])[-len(mz) :]
+    spectrum = replace(UNNAMED, mz=np.array(mz), intensity=heights, adduct=adduct)
+    assert Query.settle(spectrum).remarks == remarks
