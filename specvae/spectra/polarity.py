@@ -98,6 +98,7 @@ def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> 
 
 
 _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
+_ONE_OF_SEVERAL = re.compile(r"(?<!\d)1(?!\d)")
 _UNKNOWN_SPECIES = re.compile(
     r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
 )
@@ -108,8 +109,16 @@ def _sign_name(charge: int) -> str | None:
 
 
 def _mode_of_charge(text: str) -> str | None:
-    """Return the ion mode of a charge without a size: ``-0`` (MZmine) or ``negative``."""
+    """Return the ion mode of a charge without a size, ``-0`` (MZmine) or ``negative``.
+
+    So it does of several charges of which one is 1; else the ion would be taken as of charge 1.
+    """
     word = plain_signs(text).strip("()[]{}; ")
+    if is_open_charge(word):
+        # Mascot's "1+ and 2+" for a whole file: one of several, of one sign.
+        signs = set(word) & {"+", "-"}
+        sign = signs.pop() if len(signs) == 1 and _ONE_OF_SEVERAL.search(word) else ""
+        return {"+": "positive", "-": "negative"}.get(sign)
     if word.strip("+-") == "0":
         return {"+": "positive", "-": "negative"}.get(word.strip("0")[:1])
     return None if any(map(str.isdigit, word)) else parse_ion_mode(word)
