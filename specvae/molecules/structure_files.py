@@ -378,9 +378,15 @@ def _find_columns(
     """
     words = [plain_word(name) for name in header]
     columns = [
-        [words.index(name) for name in spellings if name in words] or [-1]
+        [n for name in spellings for n, word in enumerate(words) if word == name] or [-1]
         for spellings in COLUMNS.values()
     ]
+    inside = set(map(column_meaning, re.split(f"[{DELIMITERS}]", "".join(header[:1])))) - {""}
+    if len(header) == 1 and len(inside) > 1:
+        raise InputError(
+            f"{path}: quotation marks around whole lines ({header_line.strip()[:60]}), which makes "
+            "one cell of each; wanted none, or some around each cell"
+        )
     if len(header) == 1 and len(set(map(column_meaning, header_line.split())) - {""}) > 1:
         raise InputError(
             f"{path}: blanks between the names of columns ({header_line.strip()[:60]}); wanted "

@@ -939,6 +939,20 @@ def test_lines_above_the_names_of_columns_are_left_out_and_counted(tmp_path: Pat
     assert read_excluded([path]) == {"RYYVLZVUVIJVGH"}
 
 
+def test_a_second_column_of_the_same_name_counts_where_the_first_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("name,smiles,name,smiles\na,CCO,b,\n,,c,CC\n", encoding="utf-8")
+    found = read_candidates(path)
+    assert (found.name.tolist(), found.smiles.tolist()) == (["a", "c"], ["CCO", "CC"])
+
+
+def test_whole_lines_in_quotation_marks_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('"smiles,name"\n"CCO,ethanol"\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r'quotation marks around whole lines \("smiles,name"\)'):
+        read_candidates(path)
+
+
 def test_what_stands_in_a_row_makes_no_names_of_columns(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("smiles,name\nCCO,ethanol\nC,smiles\nCC,inchi\n", encoding="utf-8")
