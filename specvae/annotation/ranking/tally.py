@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 from typing import TypeVar
 
@@ -98,9 +99,10 @@ class Tally:
                 "--try-adducts common ranks candidates of several"
             )
         if self.unlisted and self.listed_ids:
+            called = _quoted(islice(dict.fromkeys(self.unlisted), 3))
             lines.append(
                 f"{_queries(len(self.unlisted))} not named in the candidates' column query_id: "
-                f"queries are called {_quoted(self.unlisted[:3])}, there {_quoted(self.listed_ids)}"
+                f"queries are called {called}, there {_quoted(self.listed_ids)}"
             )
         if n := self.causes[Cause.NO_ION]:
             lines.append(
