@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeGuard, cast
 
 from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.annotation.library.query import Assumptions, Query
@@ -131,8 +131,9 @@ class RankingRun:
     notes
         What is to be said of the library, as lines for the user.
     query_notes
-        What is to be said of the queries that were read, as lines: of those that cannot be of the
-        adduct that is assumed, and of spectra that are of one feature.
+        What is to be said of the queries that were read, as lines: of those that are in the library
+        themselves, of those that cannot be of the adduct that is assumed, and of spectra that are
+        of one feature.
     tally
         How many queries were ranked, and why the others were not.
 
@@ -234,9 +235,18 @@ class RankingRun:
             all_groups += groups
             numbers += ((number, feature) for feature in range(len(groups)))
             by_fields += by_field
-        said = (_assuming(self._assumed, by_fields), _merging(self.options.merge_by, by_fields))
+        said = (
+            *(_matching_itself(path) for path in sources if self._is_in_library(path)),
+            _assuming(self._assumed, by_fields),
+            _merging(self.options.merge_by, by_fields),
+        )
         self.query_notes = tuple(filter(None, said))
         return all_groups, numbers
+
+    def _is_in_library(self, queries: Path | Iterable[Spectrum]) -> TypeGuard[Path]:
+        return isinstance(queries, Path) and any(
+            path.exists() and path.samefile(queries) for path in self.options.library
+        )
 
     def _grouped(
         self, queries: Path | Iterable[Spectrum]
@@ -365,6 +375,12 @@ def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
     if isinstance(spectra, Sequence) and spectra and isinstance(spectra[0], Path):
         return [path for path in spectra if isinstance(path, Path)]
     return [cast("Iterable[Spectrum]", spectra)]
+
+
+def _matching_itself(queries: Path) -> str:
+    return (
+        f"warning: {queries} is both queries and --library: each spectrum is recognised by itself"
+    )
 
 
 def _assuming(assumed: Adduct | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:

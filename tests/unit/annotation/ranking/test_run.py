@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
+from ranking_examples import mgf
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.pool import EvidencePool
@@ -109,3 +110,16 @@ def test_numbers_out_of_range_are_refused() -> None:
         RunOptions(candidates=Path("c.csv"), ppm=0.0)
     with pytest.raises(ConfigError, match="in_list: found 2"):
         RunOptions(candidates=Path("c.csv"), in_list=2.0)
+
+
+def test_queries_that_are_their_own_library_are_told(
+    annotator: Annotator, candidates: Path, tmp_path: Path
+) -> None:
+    record = f"TITLE=a\nPEPMASS=195.0877\nADDUCT=[M+H]+\nSMILES={CAFFEINE}\n138.066 10\n110.07 1"
+    queries, other = mgf(tmp_path / "q.mgf", record), mgf(tmp_path / "o.mgf", record)
+    for library, is_told in ((queries, True), (other, False)):
+        options = RunOptions(candidates=candidates, library=(library,), n_jobs=1)
+        run = RankingRun(annotator, options)
+        list(run.outcomes(queries))
+        told = f"warning: {queries} is both queries and --library"
+        assert any(line.startswith(told) for line in run.query_notes) == is_told
