@@ -267,6 +267,9 @@ def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
         yield from read_spectra(path, report)
 
 
+OTHER_KEY = "InChIKey of another structure, the structure taken"
+
+
 class StructureParser:
     """Parses each distinct structure of a library once; libraries repeat them per spectrum.
 
@@ -288,8 +291,12 @@ class StructureParser:
         found = self._known[key]
         if isinstance(found, str):
             raise StructureError(found)
-        if INCHI_INSTEAD in found.notes and self._report is not None:
-            self._report.note(INCHI_INSTEAD)
+        if self._report is not None:
+            if INCHI_INSTEAD in found.notes:
+                self._report.note(INCHI_INSTEAD)
+            stated = spectrum.first_block
+            if stated and found.n_components == 1 and stated != found.first_block:
+                self._report.note(OTHER_KEY)
         return found
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from annotation_examples import spectrum_of
 
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import Library, encode_unpaired_spectra
@@ -210,3 +212,16 @@ def test_an_inchi_stands_in_for_a_smiles_that_cannot_be_parsed() -> None:
         "RYYVLZVUVIJVGH",
     ]
     assert report.notes == {"InChI taken where the SMILES cannot be parsed": 2}
+
+
+def test_a_key_that_is_another_structures_is_noted() -> None:
+    """The structure counts; a record whose key contradicts it was taken without a word."""
+    report = ReadReport()
+    spectrum = spectrum_of("CCO", 29.0386)
+    keys = ("LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "RYYVLZVUVIJVGH-UHFFFAOYSA-N", None)
+    spectra = [replace(spectrum, query_id=str(n), inchikey=key) for n, key in enumerate(keys)]
+    # The key of a salt is not that of its acid.
+    salt = replace(spectra[1], smiles="CCO.Cl", query_id="salt")
+    library = Library.from_spectra([*spectra, salt], ANALOGUE_BINS, report)
+    assert {m.first_block for m in library.molecules} == {"LFQSCWFLJHTTHZ"}
+    assert report.notes == {"InChIKey of another structure, the structure taken": 1}
