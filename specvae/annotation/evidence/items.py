@@ -53,6 +53,8 @@ class Analogue:
         The spectrum's row of the library; -1 where it was not kept.
     name
         What the library calls the compound; empty in models that did not keep it.
+    is_unlisted
+        Whether it has the query's mass and is none of its candidates.
     """
 
     first_block: str
@@ -60,6 +62,7 @@ class Analogue:
     cosine: float
     row: int = -1
     name: str = ""
+    is_unlisted: bool = False
 
     @property
     def title(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import (
     OTHER_MODE,
@@ -37,8 +38,13 @@ from specvae.annotation.evidence.votes import (
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
+from specvae.molecules.molecule import exact_mass_of
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
+
+_SAME_MASS = 1e-5  # of a query and a compound of the library, as a share of it
+
+_MASSES_KEPT = 100_000
 
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
 
@@ -261,7 +267,8 @@ class LibraryMemory:
         if not tells:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
         near = nearness(packed, self._remembered, numbers)
-        return LibrarySays(measured, elsewhere, densities, ratios, near, own, self._analogues(here))
+        analogues = self._analogues(here, query.neutral_mass, numbers)
+        return LibrarySays(measured, elsewhere, densities, ratios, near, own, analogues)
 
     def _look_up(
         self,
@@ -291,22 +298,39 @@ class LibraryMemory:
         )
         return _LookUp(likeness, nearest, own, votes)
 
-    def _analogues(self, found: _LookUp) -> tuple[Analogue, ...]:
+    def _analogues(
+        self, found: _LookUp, mass: float | None, numbers: NDArray[np.int64]
+    ) -> tuple[Analogue, ...]:
+        """Return the compounds that vote, of a query of this neutral mass (Da).
+
+        Its candidates are the library's compounds of these `numbers`, or -1.
+        """
         compounds = self.index.compounds[found.nearest]
-        rows = self.index.best_rows(found.likeness, found.nearest)
-        cosines = found.likeness.compounds[found.nearest]
         return tuple(
-            self._analogue(compound, cosine, row)
-            for compound, cosine, row in zip(
-                compounds.tolist(), cosines.tolist(), rows.tolist(), strict=True
+            self._analogue(compound, cosine, row, None if is_listed else mass)
+            for compound, cosine, row, is_listed in zip(
+                compounds.tolist(),
+                found.likeness.compounds[found.nearest].tolist(),
+                self.index.best_rows(found.likeness, found.nearest).tolist(),
+                np.isin(compounds, numbers).tolist(),
+                strict=True,
             )
             if cosine > 0.0
         )
 
-    def _analogue(self, compound: int, cosine: float, row: int) -> Analogue:
+    def _analogue(self, compound: int, cosine: float, row: int, mass: float | None) -> Analogue:
+        """Return an analogue; `mass` is the query's, None if the compound is listed."""
         label = self.index.label(row)
-        name = label.name if label else ""
-        return Analogue(self.first_blocks[compound], self.smiles[compound], cosine, row, name)
+        smiles = self.smiles[compound]
+        is_unlisted = mass is not None and abs(_exact_mass(smiles) - mass) <= _SAME_MASS * mass
+        return Analogue(
+            self.first_blocks[compound],
+            smiles,
+            cosine,
+            row,
+            label.name if label else "",
+            is_unlisted,
+        )
 
     def _knows(self, spectra: SparseMatrix, compound: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of some encoded spectra of compounds are remembered already, (n,)."""
@@ -369,3 +393,8 @@ def _comparable(
     if not len(index):
         return np.full(len(numbers), -1, np.int64)
     return np.where((numbers >= 0) & index.comparable(ion_mode)[numbers], numbers, -1)
+
+
+@lru_cache(maxsize=_MASSES_KEPT)
+def _exact_mass(smiles: str) -> float:
+    return exact_mass_of(Chem.MolFromSmiles(smiles))

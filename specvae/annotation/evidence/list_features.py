@@ -41,6 +41,7 @@ LIST_FEATURES = (
     "share",
     "unknown_share",
     "nearest_share",
+    "unlisted_match",
 )
 """Names of what `list_features` returns."""
 
@@ -57,7 +58,8 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     others are products: with k (``known_``) of the above, of the gap and the lead of the scores,
     and of the first candidate's fragments; with 1 - k (``unknown_``) of the above, of the first
     candidate's analogues and fragments and of the latter minus the median; and of the share and the
-    nearest cosine.
+    nearest cosine. ``unlisted_match`` is the cosine of the nearest analogue that has the query's
+    mass and is no candidate (0: none): the library may know the query's compound, and the list not.
 
     Parameters
     ----------
@@ -98,6 +100,9 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
         "share": share,
         "unknown_share": (1.0 - known) * share,
         "nearest_share": nearest * share,
+        "unlisted_match": max(
+            (each.cosine for each in evidence.analogues if each.is_unlisted), default=0.0
+        ),
     }
 
 
