@@ -204,6 +204,11 @@ class Ranked:
         return self.list_scores.evidence
 
     @property
+    def analogues(self) -> tuple[Analogue, ...]:
+        """The nearest compounds of the library, the nearest first."""
+        return () if self.evidence is None else self.evidence.analogues
+
+    @property
     def query_id(self) -> str:
         """The query's identifier, unique within its file."""
         return self.query.query_id

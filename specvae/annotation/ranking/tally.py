@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
 from typing import TypeVar
 
+from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
@@ -49,6 +51,11 @@ class Tally:
     n_neutral, n_only_neutral, n_only_ion
         Those whose precursor m/z is the mass of a candidate itself, those of them whose ion has the
         mass of none, and those where it is the other way round.
+    n_absent
+        Ranked queries whose nearest spectrum of the library is clearly like them, and of a compound
+        of their mass that is none of their candidates.
+    absent
+        The first of these, that compound and the likeness.
     """
 
     n_queries: int = 0
@@ -65,6 +72,8 @@ class Tally:
     n_neutral: int = 0
     n_only_neutral: int = 0
     n_only_ion: int = 0
+    n_absent: int = 0
+    absent: tuple[str, str, float] | None = None
 
     def counting(self, outcomes: Iterable[Counted]) -> Iterator[Counted]:
         """Yield the outcomes as they come, each counted."""
@@ -79,11 +88,19 @@ class Tally:
             else:
                 self.n_ranked += 1
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
+                self._count_absent(outcome.query, outcome.analogues)
             yield outcome
 
     def advice(self) -> list[str]:
-        """Return what would help queries that were not ranked, a line for each kind."""
+        """Return what would help queries that have no good answer, a line for each kind."""
         lines = []
+        if self.absent is not None:
+            query_id, compound, cosine = self.absent
+            lines.append(
+                f"{_queries(self.n_absent)} like a compound of the library that has their mass and "
+                f"is not among their candidates, such as {_quoted([query_id])}, like "
+                f"{_quoted([compound])} (cosine {cosine:.2f}): see the column analogue"
+            )
         if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
             lines.append(
                 f"the precursor m/z of {self.n_neutral:,} of {self.n_precursors:,} queries is the "
@@ -146,6 +163,13 @@ class Tally:
             self.n_neutral += query.fit.as_neutral
             self.n_only_neutral += query.fit.as_neutral and not query.fit.as_ion
             self.n_only_ion += query.fit.as_ion and not query.fit.as_neutral
+
+    def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:
+        if not analogues or not analogues[0].is_unlisted or analogues[0].cosine < CLEAR_COSINE:
+            return
+        self.n_absent += 1
+        if self.absent is None:
+            self.absent = query.query_id, analogues[0].title, analogues[0].cosine
 
     def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
         self.causes[refusal.cause] += 1

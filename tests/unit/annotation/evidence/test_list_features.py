@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,16 @@ def test_the_share_that_scores_assume_is_a_feature() -> None:
     assert found["share"] == pytest.approx(np.log(1 / 9))
     assert found["nearest_share"] == pytest.approx(0.6 * np.log(1 / 9))
     assert found["unknown_share"] == pytest.approx((1 - found["known"]) * np.log(1 / 9))
+
+
+def test_a_like_compound_of_the_query_s_mass_that_is_not_listed_is_a_feature() -> None:
+    nearest = Analogue("A" * 14, "C", 0.9)
+    absent = replace(nearest, cosine=0.7, is_unlisted=True)
+    lower = replace(absent, cosine=0.5)
+    found = evidence((0, -1, 2, 0), (0, -2, 1, 0))
+    assert list_features(found, 5)["unlisted_match"] == 0.0
+    found = replace(found, analogues=(nearest, absent, lower))
+    assert list_features(found, 5)["unlisted_match"] == 0.7
 
 
 def test_without_measured_candidates_nothing_looks_known() -> None:

@@ -543,3 +543,20 @@ def test_candidates_near_the_library_s_compounds_gain_whatever_the_spectrum(
     assert hidden[0] == one[0]
     forgotten = weigh(pool.forgetting(), queries[0], found).raw[:, column]
     np.testing.assert_array_equal(forgotten, 0.0)
+
+
+def test_analogues_of_the_query_s_mass_are_listed_or_not(pool: EvidencePool) -> None:
+    """Caffeine is measured, and a candidate or not."""
+    query = spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877)
+    block = parse_molecule(CAFFEINE).first_block
+
+    def unlisted(*smiles: str) -> list[str]:
+        found = weigh(pool, query, candidates(*smiles))
+        return [each.first_block for each in found.analogues if each.is_unlisted]
+
+    assert unlisted(CAFFEINE, THEOBROMINE) == []
+    # Of the other compounds with like spectra, none has caffeine's mass.
+    assert unlisted(THEOBROMINE) == [block]
+    other = replace(query, precursor_mz=300.0)
+    found = weigh(pool, other, candidates(THEOBROMINE))
+    assert not any(each.is_unlisted for each in found.analogues)

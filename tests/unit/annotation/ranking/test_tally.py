@@ -9,9 +9,10 @@ import pytest
 from annotation_examples import CAFFEINE
 from ranking_examples import QUERY, table
 
+from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.result import Cause, Refusal, Unranked
+from specvae.annotation.ranking.result import Annotation, Answer, Cause, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -173,3 +174,30 @@ def test_a_precursor_that_is_too_coarse_for_the_window_is_told(
         said = source.doubts(Query.settle(replace(QUERY, precursor_mz=mz)))
         wanted = f"precursor m/z has one decimal or none, and candidates are within {ppm:g} ppm"
         assert said == (wanted if is_said and is_by_mass else "")
+
+
+def test_a_match_that_is_not_listed_is_told() -> None:
+    clear = Analogue("A" * 14, "C", 0.91, name="caffeine", is_unlisted=True)
+    found = [
+        answered(name, *analogues)
+        for name, analogues in {
+            "listed": [replace(clear, is_unlisted=False), clear],
+            "unlike": [replace(clear, cosine=0.6)],
+            "one": [clear],
+            "two": [replace(clear, cosine=0.8)],
+            "none": [],
+        }.items()
+    ]
+    tally = Tally()
+    assert list(tally.counting(found)) == found
+    assert tally.advice() == [
+        (
+            "2 queries are like a compound of the library that has their mass and is not among their "
+            "candidates, such as 'one', like 'caffeine' (cosine 0.91): see the column analogue"
+        )
+    ]
+
+
+def answered(name: str, *analogues: Analogue) -> Answer:
+    row = Annotation(1, "CCO", "", "", 0.0)
+    return Answer(Query.settle(replace(QUERY, query_id=name)), (row,), 1, analogues=analogues)
