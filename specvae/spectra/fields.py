@@ -485,7 +485,8 @@ def make_spectrum(
         precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
     charge, charge_notes = charge_of(precursor.charge, fields.get("charge"))
     polarity = _settled(fields, charge)
-    notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes)
+    time, time_notes = _retention_time(fields, style)
+    notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
 
@@ -505,7 +506,7 @@ def make_spectrum(
             collision_energy=energy.ev if energy else None,
             normalized_collision_energy=energy.nce if energy else None,
             collision_energy_text=energy.text if energy else None,
-            retention_time=_retention_time(fields, style),
+            retention_time=time,
             instrument=fields.get("instrument"),
             instrument_type=fields.get("instrument_type"),
             smiles=smiles,
@@ -622,10 +623,21 @@ def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, 
     return smiles, inchi, key or _first(fields, _KEYS)
 
 
-def _retention_time(fields: Mapping[str, str], style: Style) -> float | None:
-    if (text := fields.get("rt_seconds")) is not None:
-        return parse_retention_time(text, 1.0)
-    if (text := fields.get("rt_minutes")) is not None:
-        return parse_retention_time(text, 60.0)
-    text = fields.get("retention_time")
-    return None if text is None else parse_retention_time(text, style.seconds_per_rt_unit)
+def _retention_time(
+    fields: Mapping[str, str], style: Style
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the retention time in seconds, and a note if one is stated that cannot be read.
+
+    A negative one stands for none, and so does ``N/A min``.
+    """
+    for name, seconds_per_unit in (
+        ("rt_seconds", 1.0),
+        ("rt_minutes", 60.0),
+        ("retention_time", style.seconds_per_rt_unit),
+    ):
+        if (text := fields.get(name)) is not None:
+            time = parse_retention_time(text, seconds_per_unit)
+            says_none = text.lstrip().startswith("-") or not any(map(str.isdigit, text))
+            is_lost = time is None and not says_none
+            return time, (Note.TIME_NOT_UNDERSTOOD.about(text),) if is_lost else ()
+    return None, ()

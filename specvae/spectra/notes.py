@@ -31,6 +31,7 @@ class Note(StrEnum):
     CHARGE_OVERRULED_BY_PRECURSOR = "charge overruled by the precursor's own"
     CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
     SEVERAL_CHARGES = "several charges stated, none taken"
+    TIME_NOT_UNDERSTOOD = "retention time not understood"
     CENTROIDED = "profile centroided"
     ADDED_UP = "peaks of one m/z added up"
     PROFILE_KEPT = "stated to be a profile, points taken as peaks"

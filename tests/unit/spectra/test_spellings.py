@@ -326,6 +326,27 @@ def test_a_record_goes_before_a_line_for_all_however_its_key_is_spelled(tmp_path
     assert (spectrum.ion_mode, spectrum.charge, spectrum.notes) == ("negative", -1, ())
 
 
+@pytest.mark.parametrize(
+    ("value", "notes"),
+    [
+        ("121,25", ("retention time not understood (121,25)",)),
+        ("-1", ()),
+        ("N/A min", ()),
+        ("n.d.", ()),
+        ("121.25", ()),
+    ],
+)
+def test_a_retention_time_that_cannot_be_read_is_noted(
+    tmp_path: Path, value: str, notes: tuple[str, ...]
+) -> None:
+    content = mgf_record("a", "IONMODE=positive", f"RTINSECONDS={value}")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.notes, spectrum.retention_time) == (
+        notes,
+        121.25 if value == "121.25" else None,
+    )
+
+
 @pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
 def test_msp_files_joined_without_a_line_end_between_them(tmp_path: Path, gap: str) -> None:
     """The second record lost its name, and the first its last peak."""
