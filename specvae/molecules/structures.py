@@ -41,7 +41,7 @@ _WORTH_PROCESSES = 5_000
 _WORTH_SCREENING = 10_000
 # To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
 # millisecond a structure.
-_FEW_INCHI = 20_000
+_FEW_INCHI = 5_000
 _FEW_IF_KEPT = 500
 
 
