@@ -578,6 +578,9 @@ def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
         if _OVERRULED_BY_SPECIES.isdisjoint(map(note_kind, polarity.notes)):
             note = Note.SPECIES_IN_WORDS.about(mentioned)
             return polarity._replace(notes=(*polarity.notes, note))
+        settled = settle_polarity(None, charge, mode)
+        note = Note.SPECIES_IN_WORDS_NOT_TAKEN.about(mentioned)
+        return settled._replace(notes=(*settled.notes, note))
     return settle_polarity(fields.get("adduct"), charge, mode)
 
 

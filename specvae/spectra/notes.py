@@ -23,6 +23,7 @@ class Note(StrEnum):
     COMMENT_PRECURSOR = "precursor m/z taken from the comment"
     THOUSANDS = "precursor m/z read with a thousands separator"
     SPECIES_IN_WORDS = "ion species taken from name or comment"
+    SPECIES_IN_WORDS_NOT_TAKEN = "ion species in name or comment contradicts charge or ion mode"
     SPECIES_UNKNOWN = "ion species stated as unknown"
     MODE_NOT_UNDERSTOOD = "ion mode not understood"
     MODE_OVERRULED_BY_SPECIES = "ion mode overruled by ion species"

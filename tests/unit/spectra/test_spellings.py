@@ -313,6 +313,16 @@ def test_lines_of_a_record_that_agree_or_of_which_one_says_something(
     assert (spectrum.ion_mode, spectrum.notes) == ("positive", ())
 
 
+def test_a_species_in_the_name_that_the_ion_mode_contradicts(tmp_path: Path) -> None:
+    """The ion mode counts, and the name was passed over without a word."""
+    content = mgf_record("a", "NAME=Caffeine [M-H]-", "IONMODE=positive")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.adduct, spectrum.ion_mode) == (None, "positive")
+    assert spectrum.notes == (
+        "ion species in name or comment contradicts charge or ion mode ([M-H]-)",
+    )
+
+
 def test_an_ion_mode_that_the_comment_contradicts(tmp_path: Path) -> None:
     lines = 'Ion_mode: P\nComments: "ionization mode=negative" "ms level=MS2"\nNum Peaks'
     content = msp_record("a").replace("Num Peaks", lines)
