@@ -83,8 +83,7 @@ class Tally:
             if isinstance(outcome, Unranked):
                 self._count_refusal(outcome.query_id, outcome.refusal)
                 is_by_mass = outcome.refusal.cause is Cause.NONE_WITHIN
-                if is_by_mass and outcome.query is not None and outcome.query.is_ion_assumed:
-                    self.n_assumed += 1
+                self.n_assumed += is_by_mass and _is_of_one_of_several(outcome.query)
             else:
                 self.n_ranked += 1
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
@@ -183,6 +182,13 @@ class Tally:
         counted = f"{self.n_ranked:,} of {self.n_queries:,} queries ranked"
         reasons = (f"{n:,} {reason}" for reason, n in self.reasons.most_common())
         return "; ".join((counted, *reasons))
+
+
+def _is_of_one_of_several(query: Query | None) -> bool:
+    """Return whether a query's ion was assumed, and is of one charge as most adducts are."""
+    if query is None or query.ion is None:
+        return False
+    return query.is_ion_assumed and abs(query.ion.charge) == 1
 
 
 def _queries(n: int) -> str:

@@ -300,7 +300,12 @@ def test_a_file_that_grows_while_it_is_read_is_told(
 def test_queries_without_adduct_and_candidates_may_be_other_adducts(
     folder: Path, tmp_path: Path
 ) -> None:
-    fields = ("PEPMASS=217.0696\nCHARGE=1+", "PEPMASS=217.0696\nADDUCT=[M+H]+", "PEPMASS=195.0877")
+    fields = (
+        "PEPMASS=217.0696\nCHARGE=1+",
+        "PEPMASS=217.0696\nADDUCT=[M+H]+",
+        "PEPMASS=195.0877",
+        "PEPMASS=217.0696\nCHARGE=2+",  # common adducts have one charge
+    )
     queries = mgf(tmp_path / "q.mgf", *fields)
     said = run("annotate", folder, queries, "--assume-ion-mode", "positive").stderr
     assert "1 of these states no adduct: --try-adducts common ranks candidates of several" in said
