@@ -70,7 +70,7 @@ def match(
 
 @inner
 def find_rings(sketch: Sketch) -> bool:  # noqa: C901 (a search, layer by layer)
-    """Find the shortest ring of each bond; return whether these are all rings."""
+    """Find the shortest rings of each bond; return whether these are all rings, and no more."""
     n_atoms = sketch.numbers[N_ATOMS]
     n_rings = ZERO
     layers = sketch.search
@@ -98,19 +98,24 @@ def find_rings(sketch: Sketch) -> bool:  # noqa: C901 (a search, layer by layer)
                 seen |= ahead
             if not seen >> b & 1:
                 continue
-            ring = ZERO + (1 << b)
-            at = b
-            for back in range(depth - 1, -1, -1):
-                at = first(sketch.around[at] & layers[back, 0])
-                ring |= 1 << at
-            is_new = True
-            for k in range(n_rings):
-                is_new = is_new and sketch.rings[k] != ring
-            if is_new:
-                if n_rings == MOST_RINGS:
-                    return False
-                sketch.rings[n_rings] = ring
-                n_rings += 1
+            # Of several that are as short, two: by the lowest and by the highest atoms.
+            for side in range(2):
+                ring = ZERO + (1 << b)
+                at = b
+                for back in range(depth - 1, -1, -1):
+                    before = sketch.around[at] & layers[back, 0]
+                    while side == 1 and before & (before - 1):
+                        before &= before - 1
+                    at = first(before)
+                    ring |= 1 << at
+                is_new = True
+                for k in range(n_rings):
+                    is_new = is_new and sketch.rings[k] != ring
+                if is_new:
+                    if n_rings == MOST_RINGS:
+                        return False
+                    sketch.rings[n_rings] = ring
+                    n_rings += 1
     sketch.numbers[N_RINGS] = n_rings
     return bool(n_rings == sketch.numbers[N_BONDS] - n_atoms + 1)
 

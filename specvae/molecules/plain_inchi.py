@@ -506,12 +506,14 @@ def _read(  # noqa: C901 (one layer after the other)
     for a in range(sketch.numbers[N_ATOMS]):
         if sketch.missing[a] == 1:
             needed |= 1 << a
-    has_all_rings = find_rings(sketch)
+    # Which rings RDKit takes depends on the order of the atoms, where there is a choice.
+    if not find_rings(sketch):
+        return False
     for k in range(sketch.numbers[N_RINGS]):
         if size_of(sketch.rings[k]) > _LARGEST_RING:
             return False
     if sites != 0:
-        if not has_all_rings or _is_thiophene_at(sites, sketch):
+        if _is_thiophene_at(sites, sketch):
             return False
         more = place_mobile(needed, sketch)
         if more < 0:

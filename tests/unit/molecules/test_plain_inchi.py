@@ -136,6 +136,7 @@ def test_most_kinds_are_read() -> None:
         "InChI=1S/C3H10Si/c1-4(2)3/h4H,1-3H3",
         "InChI=1S/C8H8N2/c1-6-3-2-4-7-8(6)10-5-9-7/h2-5H,1H3,(H,9,10)",  # either nitrogen
         "InChI=1S/C10H8/c1-2-5-9-7-4-8-10(9)6-3-1/h1-8H",  # azulene
+        "InChI=1S/C8H8/c1-2-5-3(1)7-4(1)6(2)8(5)7/h1-8H",  # cubane, whose rings can be chosen
         "",
         "CCO",
         "InChI=1S/",
