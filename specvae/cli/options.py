@@ -282,8 +282,8 @@ rank_by_option = click.option(
     default="everything",
     show_default=True,
     help="everything: the predicted fingerprint, analogues in the library, the candidates' "
-    "fragments, and their own spectra in the library. fingerprint: only the likelihood of the "
-    "candidate's fingerprint.",
+    "fragments, their own spectra in the library, and nearness to its compounds. fingerprint: "
+    "only the likelihood of the candidate's fingerprint.",
 )
 
 

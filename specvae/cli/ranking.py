@@ -115,8 +115,13 @@ class Ranking:
         """
         collect_rarely()
         path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
-        for name in ("rescore", "known"):
-            if fingerprint_only and getattr(self.options, name) is not None:
+        given = {
+            "rescore": self.options.rescore is not None,
+            "known": self.options.known is not None,
+            "no-nearness": not self.options.use_nearness,
+        }
+        for name, is_given in given.items():
+            if fingerprint_only and is_given:
                 raise click.UsageError(
                     f"--{name} is of evidence that --rank-by {self.rank_by} leaves out"
                 )

@@ -57,6 +57,9 @@ KEYS_THAT_DIFFER = "InChIKeys of one structure that differ, computed instead"
 KEY_OF_ANOTHER = "InChIKeys of other structures, computed instead"
 
 _LONGEST_SHOWN = 60
+
+_MASSES_KEPT = 100_000
+
 FIRST_BLOCK = 14
 """Letters of an InChIKey that stand for connectivity: its first block."""
 
@@ -568,6 +571,17 @@ def exact_mass_of(mol: Chem.Mol) -> float:
     """Return the monoisotopic mass in Da of all atoms with all their electrons."""
     # RDKit leaves out the electrons that a cation lacks.
     return float(CalcExactMolWt(mol)) + ELECTRON_MASS * Chem.GetFormalCharge(mol)
+
+
+@lru_cache(maxsize=_MASSES_KEPT)
+def exact_mass_of_smiles(smiles: str) -> float:
+    """Return the same of a SMILES that can be parsed; those asked for are remembered."""
+    return exact_mass_of(Chem.MolFromSmiles(smiles))
+
+
+def is_near(mass: float, wanted: float, ppm: float) -> bool:
+    """Return whether a mass is within some ppm of another one."""
+    return abs(mass - wanted) <= ppm * 1e-6 * abs(wanted)
 
 
 def parse_molecule(

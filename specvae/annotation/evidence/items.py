@@ -54,7 +54,8 @@ class Analogue:
     name
         What the library calls the compound; empty in models that did not keep it.
     is_unlisted
-        Whether it has the query's mass and is none of its candidates.
+        Whether it may be the query's compound, by mass and by what is asked of candidates, and is
+        none of these.
     """
 
     first_block: str

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import (
     OTHER_MODE,
@@ -38,13 +37,14 @@ from specvae.annotation.evidence.votes import (
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
-from specvae.molecules.molecule import exact_mass_of
+from specvae.molecules.molecule import exact_mass_of_smiles, is_near
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
-_SAME_MASS = 1e-5  # of a query and a compound of the library, as a share of it
+MayBe = Callable[[str, str], bool]
+"""Whether a query may be of a compound, by its first block and SMILES, where it is not listed."""
 
-_MASSES_KEPT = 100_000
+_SAME_PPM = 10.0
 
 _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may be rounded
 
@@ -224,6 +224,7 @@ class LibraryMemory:
         packed: NDArray[np.uint8],
         own_spectra: OwnSpectraRatio,
         other_mode: OwnSpectraRatio,
+        may_be: MayBe | None = None,
     ) -> LibrarySays:
         """Return what the spectra of both ion modes say of a query's candidates.
 
@@ -237,6 +238,8 @@ class LibraryMemory:
             The candidates, and their fingerprints in `layout`, uint8 (n_candidates, n_bytes).
         own_spectra, other_mode
             As in `Defaults`.
+        may_be
+            Whether the query may be of a compound that is no candidate; None: if it has its mass.
         """
         # Two spectra of a precursor alone are alike whatever their molecules are.
         tells = query.has_fragments
@@ -267,7 +270,7 @@ class LibraryMemory:
         if not tells:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
         near = nearness(packed, self._remembered, numbers)
-        analogues = self._analogues(here, query.neutral_mass, numbers)
+        analogues = self._analogues(here, may_be or partial(has_mass_of, query), numbers)
         return LibrarySays(measured, elsewhere, densities, ratios, near, own, analogues)
 
     def _look_up(
@@ -299,15 +302,15 @@ class LibraryMemory:
         return _LookUp(likeness, nearest, own, votes)
 
     def _analogues(
-        self, found: _LookUp, mass: float | None, numbers: NDArray[np.int64]
+        self, found: _LookUp, may_be: MayBe, numbers: NDArray[np.int64]
     ) -> tuple[Analogue, ...]:
-        """Return the compounds that vote, of a query of this neutral mass (Da).
+        """Return the compounds that vote.
 
-        Its candidates are the library's compounds of these `numbers`, or -1.
+        The candidates are the library's compounds of these `numbers`, or -1.
         """
         compounds = self.index.compounds[found.nearest]
         return tuple(
-            self._analogue(compound, cosine, row, None if is_listed else mass)
+            self._analogue(compound, cosine, row, None if is_listed else may_be)
             for compound, cosine, row, is_listed in zip(
                 compounds.tolist(),
                 found.likeness.compounds[found.nearest].tolist(),
@@ -318,19 +321,12 @@ class LibraryMemory:
             if cosine > 0.0
         )
 
-    def _analogue(self, compound: int, cosine: float, row: int, mass: float | None) -> Analogue:
-        """Return an analogue; `mass` is the query's, None if the compound is listed."""
+    def _analogue(self, compound: int, cosine: float, row: int, may_be: MayBe | None) -> Analogue:
+        """Return an analogue; `may_be` is None if the compound is listed."""
         label = self.index.label(row)
-        smiles = self.smiles[compound]
-        is_unlisted = mass is not None and abs(_exact_mass(smiles) - mass) <= _SAME_MASS * mass
-        return Analogue(
-            self.first_blocks[compound],
-            smiles,
-            cosine,
-            row,
-            label.name if label else "",
-            is_unlisted,
-        )
+        block, smiles = self.first_blocks[compound], self.smiles[compound]
+        is_unlisted = may_be is not None and may_be(block, smiles)
+        return Analogue(block, smiles, cosine, row, label.name if label else "", is_unlisted)
 
     def _knows(self, spectra: SparseMatrix, compound: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of some encoded spectra of compounds are remembered already, (n,)."""
@@ -395,6 +391,7 @@ def _comparable(
     return np.where((numbers >= 0) & index.comparable(ion_mode)[numbers], numbers, -1)
 
 
-@lru_cache(maxsize=_MASSES_KEPT)
-def _exact_mass(smiles: str) -> float:
-    return exact_mass_of(Chem.MolFromSmiles(smiles))
+def has_mass_of(query: Spectrum, _first_block: str, smiles: str) -> bool:
+    """Return whether a compound has a query's neutral mass, within 10 ppm."""
+    mass = query.neutral_mass
+    return mass is not None and is_near(exact_mass_of_smiles(smiles), mass, _SAME_PPM)

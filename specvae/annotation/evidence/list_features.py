@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 
 LARGEST_GAP = 6.0
@@ -59,7 +60,8 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     and of the first candidate's fragments; with 1 - k (``unknown_``) of the above, of the first
     candidate's analogues and fragments and of the latter minus the median; and of the share and the
     nearest cosine. ``unlisted_match`` is the cosine of the nearest analogue that has the query's
-    mass and is no candidate (0: none): the library may know the query's compound, and the list not.
+    mass and is no candidate (`Analogue.is_unlisted`; 0: none): the library may know the query's
+    compound, and the list not.
 
     Parameters
     ----------
@@ -78,6 +80,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     chances = np.exp(scores - scores.max())
     known = float(chances[measured].sum() / chances.sum())
     own_spectra = float(columns["library"][measured].max()) if measured.any() else 0.0
+    unlisted = unlisted_match(evidence.analogues)
     share = float(np.log(evidence.shares.known) - np.log1p(-evidence.shares.known))
     return {
         "nearest_cosine": nearest,
@@ -100,10 +103,14 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
         "share": share,
         "unknown_share": (1.0 - known) * share,
         "nearest_share": nearest * share,
-        "unlisted_match": max(
-            (each.cosine for each in evidence.analogues if each.is_unlisted), default=0.0
-        ),
+        "unlisted_match": 0.0 if unlisted is None else unlisted.cosine,
     }
+
+
+def unlisted_match(analogues: Sequence[Analogue]) -> Analogue | None:
+    """Return the nearest analogue that may be the query's compound and is not listed, if any."""
+    absent = (each for each in analogues if each.is_unlisted)
+    return max(absent, key=lambda each: each.cosine, default=None)
 
 
 def feature_row(evidence: Evidence, n_peaks: int, names: Sequence[str]) -> list[float]:

@@ -16,7 +16,7 @@ from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import Analogue, PeakEvidence
 from specvae.annotation.evidence.library_match import OwnSpectra
-from specvae.annotation.evidence.library_memory import LibraryMemory
+from specvae.annotation.evidence.library_memory import LibraryMemory, MayBe
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     OwnSpectraRatio,
@@ -208,8 +208,9 @@ class EvidencePool:
         *,
         rescore: int | None = None,
         prior: NDArray[np.float64] | None = None,
+        may_be: MayBe | None = None,
     ) -> Comparison:
-        """Return all evidence but that of fragments; parameters as of `weigh`.
+        """Return all evidence but that of fragments; parameters as of `weigh`, `LibraryMemory.ask`.
 
         `evidence` adds the rest, so that the candidates of many queries can be broken together. A
         spectrum without fragments (`Spectrum.has_fragments`) has no analogues and no library match,
@@ -217,7 +218,9 @@ class EvidencePool:
         that cannot be compared in the other ion mode (`in_other_mode`), it still counts which
         candidates have spectra there, as it does for a precursor alone.
         """
-        said = self.library.ask(query, candidates, packed, self.own_spectra, self.other_mode)
+        said = self.library.ask(
+            query, candidates, packed, self.own_spectra, self.other_mode, may_be
+        )
         columns = {
             "fingerprint": (
                 log_likelihoods if query.has_fragments else self._of_no_fragments(log_likelihoods)

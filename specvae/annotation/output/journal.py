@@ -19,6 +19,7 @@ import numpy as np
 from rdkit import Chem
 
 from specvae.annotation.output.parts import (
+    FORMAT_VERSION,
     outcome_from_json,
     outcome_to_json,
     packed,
@@ -65,7 +66,7 @@ class RunJournal:
         self._path = path
         self._weights = weights
         self.kept: dict[tuple[int, int], list[Draft | Unranked]] = {}
-        head = json.loads(json.dumps({"kind": _KIND, **run}))
+        head = json.loads(json.dumps({"kind": _KIND, "format": FORMAT_VERSION, **run}))
         n_bytes = self._read(path, head) if path.exists() else 0
         self.n_kept = len(self.kept)
         self._stream = path.open("r+b" if n_bytes else "wb")

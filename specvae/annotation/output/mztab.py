@@ -94,7 +94,8 @@ _SME_TAIL = (
 _DESCRIPTION = (
     "Candidates of each spectrum, ranked by the weighted sum of the evidence: the log-likelihood "
     "of their fingerprints under the prediction from the spectrum and, where the columns of their "
-    "terms are filled, analogues, fragments and own library spectra. Nothing was quantified."
+    "terms are filled, analogues, fragments, own library spectra and nearness to the library. "
+    "Nothing was quantified."
 )
 _PREFIX = "candidate"
 _FILE_FORMATS = {

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import LibraryMatch
+from specvae.annotation.evidence.list_features import unlisted_match
 from specvae.annotation.evidence.retention import Elution
 from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import MassFit, Query
@@ -40,7 +41,8 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-_FORMAT_VERSION = 2  # 1 had no nearness
+FORMAT_VERSION = 2
+"""Of what is kept of a query; 1 had no nearness to the library."""
 _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
     "path", "line", "ordinal",
@@ -80,7 +82,7 @@ class PartHeader:
         probability, weights = self.settlement.probability, self.settlement.weights
         return {
             "kind": _KIND,
-            "format_version": _FORMAT_VERSION,
+            "format_version": FORMAT_VERSION,
             "shard": self.shard,
             "n_shards": self.n_shards,
             "run": self.run,
@@ -192,10 +194,10 @@ def _require_same_run(first: PartHeader, other: PartHeader, first_path: Path, pa
 def _header(path: Path, data: object) -> PartHeader:
     if not isinstance(data, dict) or data.get("kind") != _KIND:
         raise InputError(f"{path}: no part of a run (see specvae annotate --shard)")
-    if data["format_version"] != _FORMAT_VERSION:
+    if data["format_version"] != FORMAT_VERSION:
         raise InputError(
             f"{path}: part format {data['format_version']}, but this program merges format "
-            f"{_FORMAT_VERSION}: annotate the shard again with it"
+            f"{FORMAT_VERSION}: annotate the shard again with it"
         )
     return PartHeader.from_json(data)
 
@@ -221,6 +223,7 @@ def outcome_from_json(
 def _of_draft(draft: Draft) -> dict[str, Any]:
     evidence = draft.lists.evidence
     elution = None if evidence is None else evidence.elution
+    unlisted = None if evidence is None else unlisted_match(evidence.analogues)
     return {
         "query": _of_query(draft.query),
         "top": draft.top,
@@ -237,6 +240,8 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "retention_index": None if elution is None else packed(elution.index),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
+        # Probabilities ask for it, and it may be farther down than those that are shown.
+        "unlisted": None if unlisted is None else asdict(unlisted),
         "annotations": [
             {
                 **{name: getattr(a, name) for name in _ANNOTATION},
@@ -277,11 +282,12 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
             for name in ("prior", "retention_index", "guessed")
         )
         elution = None if index is None else Elution(data["retention_time"], index)
+        unlisted = () if data["unlisted"] is None else (Analogue(**data["unlisted"]),)
         evidence = Evidence.from_raw(
             raw,
             weights,
             measured,
-            analogues,
+            (*analogues, *unlisted),
             prior=prior,
             elution=elution,
             elsewhere=elsewhere,

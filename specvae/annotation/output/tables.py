@@ -150,6 +150,7 @@ def _analogues(result: QueryResult) -> list[dict[str, Cell]]:
             "inchikey14": analogue.first_block,
             "smiles": analogue.smiles,
             "cosine": rounded(analogue.cosine),
+            "is_unlisted": analogue.is_unlisted,
         }
         for analogue in result.analogues
     ]

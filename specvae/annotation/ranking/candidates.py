@@ -19,6 +19,7 @@ from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
+from specvae.molecules.molecule import exact_mass_of_smiles, is_near
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen
@@ -172,6 +173,16 @@ class CandidateSource:
         if isinstance(found, Refusal) and not is_none:
             return None
         return MassFit(not is_none, self._nearest_ppm(mz, self.ppm) <= self.ppm)
+
+    def may_be(self, query: Query, first_block: str, smiles: str) -> bool:
+        """Return whether a compound that is no candidate of a query could have been one.
+
+        It has the mass of one of the query's ion species, and the user did not leave it out.
+        """
+        mass = exact_mass_of_smiles(smiles)
+        return any(
+            is_near(mass, each, self.ppm) for each in _masses(query)
+        ) and self._restriction.allows(first_block, smiles)
 
     @property
     def _n_left_out(self) -> int:

@@ -238,7 +238,13 @@ def _ranked(
         if pool is not None:
             compared = [
                 pool.compare(
-                    query.spectrum, candidates, bits, scores[0], rescore=rescore, prior=prior
+                    query.spectrum,
+                    candidates,
+                    bits,
+                    scores[0],
+                    rescore=rescore,
+                    prior=prior,
+                    may_be=partial(source.may_be, query),
                 )
                 for (query, candidates), bits, scores, prior in zip(
                     listed, bits_of, likelihoods, priors, strict=True

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from rdkit import Chem
+from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from specvae.annotation.library.compounds import read_excluded
 from specvae.errors import ConfigError
@@ -71,6 +73,14 @@ class Restriction:
         if self.formula is not None or self.elements is not None:
             kept &= [self._allows(formula) for formula in candidates.formula]
         return candidates if kept.all() else candidates.select(np.flatnonzero(kept))
+
+    def allows(self, first_block: str, smiles: str) -> bool:
+        """Return whether a compound meets the conditions."""
+        if first_block in self.excluded:
+            return False
+        if self.formula is None and self.elements is None:
+            return True
+        return self._allows(CalcMolFormula(Chem.MolFromSmiles(smiles)))
 
     def _allows(self, formula: str) -> bool:
         found = _counted(formula)

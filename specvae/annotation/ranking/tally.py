@@ -96,9 +96,9 @@ class Tally:
         if self.absent is not None:
             query_id, compound, cosine = self.absent
             lines.append(
-                f"{_queries(self.n_absent)} like a compound of the library that has their mass and "
-                f"is not among their candidates, such as {_quoted([query_id])}, like "
-                f"{_quoted([compound])} (cosine {cosine:.2f}): see the column analogue"
+                f"{_queries(self.n_absent)} clearly like a compound of the library that has their "
+                f"mass and is not among their candidates, such as {_quoted([query_id])}, like "
+                f"{_quoted([compound])} (cosine {cosine:.2f}): candidates may lack the right one"
             )
         if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
             lines.append(

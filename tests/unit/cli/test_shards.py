@@ -8,16 +8,24 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from annotation_examples import CAFFEINE, spectrum_of
 from click.testing import CliRunner, Result
 from shard_examples import write_run
 
 from specvae.annotation.evidence import retention
+from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.list_features import list_features
+from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.library.query import Query
 from specvae.annotation.output.journal import RunJournal
+from specvae.annotation.output.parts import outcome_from_json, outcome_to_json
 from specvae.annotation.ranking.present import Draft
-from specvae.annotation.ranking.result import Unranked
+from specvae.annotation.ranking.result import ListScores, Unranked
 from specvae.cli.annotate import annotate
 from specvae.cli.merge import merge
 from specvae.errors import InputError, Interrupted
@@ -336,3 +344,21 @@ def test_nearness_to_the_library_counts_unless_it_is_left_out(
     assert set(said(run("without.csv", "--no-nearness"))) == {0.0}
     provenance = (tmp_path / "without.csv.json").read_text(encoding="utf-8")
     assert json.loads(provenance)["options"]["use_nearness"] is False
+
+
+def test_parts_keep_a_match_that_is_not_listed(tmp_path: Path) -> None:
+    """It stands below the compounds of the library that are shown."""
+    raw = np.zeros((2, len(EVIDENCE_KINDS)))
+    shown = [Analogue(f"{n}" * 14, "C", 0.9 - n / 100) for n in range(5)]
+    absent = replace(shown[-1], cosine=0.4, is_unlisted=True)
+    analogues = (*shown, absent, replace(absent, cosine=0.3))
+    evidence = Evidence.from_raw(raw, defaults().weights, np.zeros(2, np.bool_), analogues)
+    found = ListScores(evidence.scores, 7, evidence)
+    query = Query.settle(spectrum_of(CAFFEINE, 110.0713))
+    made = Draft(query, found, np.arange(0), (), 2, tuple(shown[:3]))
+    again = outcome_from_json(json.loads(json.dumps(outcome_to_json(made))), defaults().weights)
+    assert isinstance(again, Draft)
+    assert again.analogues == made.analogues
+    assert again.lists.evidence is not None
+    assert list_features(again.lists.evidence, 7) == list_features(evidence, 7)
+    assert list_features(evidence, 7)["unlisted_match"] == 0.4

@@ -321,7 +321,7 @@ def test_compounds_with_like_spectra_have_their_names() -> None:
     listed = json.loads(summary([reached()], "jsonl"))["analogues"]
     assert listed[0] == {
         "name": "theobromine", "inchikey14": "YAPQBXQYLJRXSA", "cosine": 0.654322,
-        "smiles": "Cn1cnc2c1c(=O)[nH]c(=O)n2C",
+        "smiles": "Cn1cnc2c1c(=O)[nH]c(=O)n2C", "is_unlisted": False,
     }  # fmt: skip
     assert listed[1]["name"] is None
     line = mztab([reached()]).rows["SML"][0]

@@ -10,7 +10,7 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE
 from ranking_examples import QUERY, by_mass, table
 
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
@@ -139,3 +139,32 @@ def test_candidates_by_formula_elements_and_compound(
 def test_what_is_no_formula_is_refused(option: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"{option}: found '{text}', wanted"):
         Restriction.of(**{option: text})  # type: ignore[arg-type]
+
+
+def test_a_compound_that_is_not_listed_may_be_the_query_s(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{ASPIRIN}\n", encoding="utf-8")
+    caffeine = parse_molecule(CAFFEINE).first_block
+
+    def may_be(query: Spectrum, ppm: float = 10.0, **asked: object) -> bool:
+        restriction = Restriction.of(**asked)  # type: ignore[arg-type]
+        layout, report = get_layout("morgan4096"), ReadReport()
+        source = CandidateSource(path, layout, ppm, report, restriction=restriction)
+        assumed = Assumptions.parse(tried="[M+H]+,[M+Na]+")
+        return source.may_be(Query.settle(query, assumed), caffeine, CAFFEINE)
+
+    assert may_be(QUERY)
+    assert not may_be(replace(QUERY, precursor_mz=None))
+    # 13 ppm off.
+    off = replace(QUERY, precursor_mz=195.0877 * (1 + 13e-6))
+    assert not may_be(off)
+    assert may_be(off, 20.0)
+    # The second of the species that are tried.
+    assert may_be(replace(QUERY, adduct=None, precursor_mz=217.0696))
+    # What the user leaves out is not missed.
+    left_out = tmp_path / "known.csv"
+    left_out.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    assert not may_be(QUERY, exclude=[left_out])
+    assert not may_be(QUERY, formula="C9H8O4")
+    assert may_be(QUERY, formula="C8H10N4O2")
+    assert not may_be(QUERY, elements="CHO")

@@ -192,9 +192,9 @@ def test_a_match_that_is_not_listed_is_told() -> None:
     assert list(tally.counting(found)) == found
     assert tally.advice() == [
         (
-            "2 queries are like a compound of the library that has their mass and is not among "
-            "their candidates, such as 'one', like 'caffeine' (cosine 0.91): see the column "
-            "analogue"
+            "2 queries are clearly like a compound of the library that has their mass and is not "
+            "among their candidates, such as 'one', like 'caffeine' (cosine 0.91): candidates may "
+            "lack the right one"
         )
     ]
 
