@@ -42,20 +42,8 @@ def nearness(
     ours, theirs = words(candidates), words(compounds)
     density = np.zeros(len(ours))
     if len(ours) and len(theirs):
-        _add_densities(ours, theirs, own, _n_bits(ours), _n_bits(theirs), density)
+        _add_densities(ours, theirs, own, density)
     return np.log1p(density / FLOOR)
-
-
-@compiled_with(nogil=True)
-def _n_bits(packed: NDArray[np.uint64]) -> NDArray[np.float64]:  # pragma: no cover (compiled)
-    """Return the number of bits that are set in each row, float64 (n,)."""
-    counts = np.empty(len(packed))
-    for i in range(len(packed)):
-        n = np.uint64(0)
-        for w in range(packed.shape[1]):
-            n += popcount(packed[i, w])
-        counts[i] = n
-    return counts
 
 
 @compiled_with(nogil=True, error_model="numpy")
@@ -63,18 +51,24 @@ def _add_densities(
     ours: NDArray[np.uint64],
     theirs: NDArray[np.uint64],
     own: NDArray[np.int64],
-    n_ours: NDArray[np.float64],
-    n_theirs: NDArray[np.float64],
     density: NDArray[np.float64],
 ) -> None:  # pragma: no cover (compiled)
     """Add tanimoto ** 10 of each pair but a candidate's with itself to the candidate's `density`.
 
     Pairs without any bit have a likeness of 0.
     """
-    common = np.empty(_AT_ONCE)
+    n_theirs, common = np.empty(_AT_ONCE), np.empty(_AT_ONCE)
     for first in range(0, len(theirs), _AT_ONCE):
         end = min(first + _AT_ONCE, len(theirs))
+        for j in range(first, end):
+            n = np.uint64(0)
+            for w in range(theirs.shape[1]):
+                n += popcount(theirs[j, w])
+            n_theirs[j - first] = n
         for i in range(len(ours)):
+            n_ours = np.uint64(0)
+            for w in range(ours.shape[1]):
+                n_ours += popcount(ours[i, w])
             for j in range(first, end):
                 n = np.uint64(0)
                 for w in range(ours.shape[1]):
@@ -83,7 +77,7 @@ def _add_densities(
             total = 0.0
             for j in range(first, end):
                 both = common[j - first]
-                alike = both / max(n_ours[i] + n_theirs[j] - both, 1.0)
+                alike = both / max(n_ours + n_theirs[j - first] - both, 1.0)
                 squared = alike * alike
                 fourth = squared * squared
                 if j != own[i]:
