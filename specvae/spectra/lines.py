@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,9 +21,9 @@ _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
-    b"\xff\xfe": "UTF-16 text, which is to be saved as UTF-8",
-    b"\xfe\xff": "UTF-16 text, which is to be saved as UTF-8",
 }
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_XML_ENCODING = re.compile(rb"(<\?xml[^>]*encoding=[\"'])utf-?16", re.IGNORECASE)
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
@@ -34,19 +36,58 @@ _WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 def open_bytes(path: Path) -> BinaryIO:
     """Open a file for reading bytes, decompressed whatever the file is called.
 
+    UTF-16, which Windows' shell writes into files, is read as UTF-8.
+
     Raises
     ------
     InputError
         If the file is missing, a directory, or may not be read.
     """
     try:
-        return open_unpacked(path)
+        stream = cast("io.BufferedReader", open_unpacked(path))
     except FileNotFoundError:
         raise InputError(f"{path}: {no_such_file(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, wanted a file of spectra") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with suppress(*UNPACKING_ERRORS):  # which are met again where the file is read
+        if stream.peek(2).startswith(_UTF_16_MARKS):
+            return io.BufferedReader(_AsUtf8(stream), _CHUNK_BYTES)
+    return stream
+
+
+class _AsUtf8(io.RawIOBase):
+    """UTF-16 text with a byte order mark as UTF-8; what cannot be decoded becomes U+FFFD.
+
+    Half a character at the end is left out.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._waiting = b""
+        self._is_begun = self._is_done = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as its base calls it
+        while not self._waiting and not self._is_done:
+            data = read_piece(self._stream)
+            self._is_done = not data
+            self._waiting = self._decoder.decode(data).encode()
+            if not self._is_begun:
+                self._waiting = _XML_ENCODING.sub(rb"\1utf-8", self._waiting, count=1)
+            self._is_begun = True
+        given, self._waiting = self._waiting[: len(buffer)], self._waiting[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def read_head(path: Path) -> tuple[bytes, bool]:

@@ -50,7 +50,6 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
     "zip": ("x.mgf", b"PK\x03\x04" + b"\0" * 30, "zip archive"),
     "tar": ("x.mgf", tar(mgf_record("a")), "tar archive"),
     "tar_gz": ("x.tar.gz", gzip.compress(tar(mgf_record("a"))), "tar archive"),
-    "utf16": ("x.mgf", mgf_record("a").encode("utf-16"), "UTF-16"),
     "msp_named_mgf": ("x.mgf", msp_record("a").encode(), "its content is msp"),
     "mgf_named_msp": ("x.msp", mgf_record("a").encode(), "its content is mgf"),
     "mzml_named_mgf": ("x.mgf", mzml_file([SCAN]).encode(), "its content is mzml"),

@@ -330,3 +330,39 @@ def test_records_know_their_place_among_all_of_the_file(tmp_path: Path) -> None:
     scans = [mzml_scan(i, i + 1, (50.0,), (1.0,), negative=False) for i in range(2)]
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mzML", mzml_file(scans))
     assert spectrum.ordinal == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["x.msp", "x.mgf", "x.mzML"])
+def test_utf_16_is_read_as_utf_8_is(tmp_path: Path, name: str, packed: bool, encoding: str) -> None:
+    text = {
+        # More than a piece of what is read at a time, with signs of two, three and four bytes.
+        "x.msp": "".join(
+            msp_record(f"a{n} µ\N{GREEK SMALL LETTER BETA}\U0001f9ea") for n in range(3000)
+        ),
+        "x.mgf": "".join(mgf_record(f"a{n} µ") for n in range(3000)),
+        "x.mzML": mzml_file([mzml_scan(1, 2, [50.5], [1.0], negative=False)]),
+    }[name]
+    plain, _, _ = read_bytes(tmp_path, name, text.encode())
+    declared = text.replace('encoding="utf-8"', 'encoding="UTF-16"')
+    assert (declared != text) == (name == "x.mzML")
+    content = ("\ufeff" + declared).encode(encoding)
+    found, skips, _ = read_bytes(
+        tmp_path, f"{name}.gz" if packed else name, gzip.compress(content, 1) if packed else content
+    )
+    assert skips == []
+    assert [s.query_id for s in found] == [s.query_id for s in plain]
+    assert [s.mz.tolist() for s in found] == [s.mz.tolist() for s in plain]
+
+
+def test_utf_16_that_is_cut_off_loses_what_is_cut_off(tmp_path: Path) -> None:
+    text = "".join(mgf_record(f"a{n}") for n in range(3000))
+    whole = gzip.compress(text.encode("utf-16"), 1)
+    found, skips, _ = read_bytes(tmp_path, "x.mgf.gz", whole[: len(whole) // 2])
+    assert 0 < len(found) < 3000
+    assert [s.query_id for s in found] == [f"a{n}" for n in range(len(found))]
+    assert [skip.reason for skip in skips] == [Reason.TRUNCATED]
+    # Half a character at the end is none.
+    found, skips, _ = read_bytes(tmp_path, "y.mgf", text.encode("utf-16")[:-1])
+    assert len(found) == 3000
