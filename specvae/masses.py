@@ -115,3 +115,8 @@ def hill_formula(composition: Mapping[str, int]) -> str:
     rest = sorted(element for element in composition if element not in first)
     parts = ((element, composition.get(element, 0)) for element in (*first, *rest))
     return "".join(f"{element}{n if n != 1 else ''}" for element, n in parts if n)
+
+
+def is_near(mass: float, wanted: float, ppm: float) -> bool:
+    """Return whether a mass or m/z is within some ppm of another one."""
+    return abs(mass - wanted) <= ppm * 1e-6 * abs(wanted)

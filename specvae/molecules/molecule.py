@@ -579,11 +579,6 @@ def exact_mass_of_smiles(smiles: str) -> float:
     return exact_mass_of(Chem.MolFromSmiles(smiles))
 
 
-def is_near(mass: float, wanted: float, ppm: float) -> bool:
-    """Return whether a mass is within some ppm of another one."""
-    return abs(mass - wanted) <= ppm * 1e-6 * abs(wanted)
-
-
 def parse_molecule(
     smiles: str | None = None, inchi: str | None = None, *, inchikey: str | None = None
 ) -> Molecule:

@@ -33,11 +33,13 @@ from specvae.annotation.evidence.votes import (
     AnalogueRule,
     analogue_scores,
     density_ratios,
+    words,
 )
 from specvae.errors import ConfigError
+from specvae.masses import is_near
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
-from specvae.molecules.molecule import exact_mass_of_smiles, is_near
+from specvae.molecules.molecule import exact_mass_of_smiles
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
@@ -99,6 +101,11 @@ class LibrarySays(NamedTuple):
     nearness: NDArray[np.float64]
     own: OwnSpectra
     analogues: tuple[Analogue, ...]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which candidates it has spectra of, of either ion mode, bool (n_candidates,)."""
+        return self.measured | self.elsewhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,14 +375,15 @@ class LibraryMemory:
         return len(self._modes) == len(OTHER_MODE)
 
     @cached_property
-    def _remembered(self) -> NDArray[np.uint8]:
-        """Fingerprints of the compounds; without any bit where all spectra of one are hidden."""
+    def _remembered(self) -> NDArray[np.uint64]:
+        """Fingerprints of the compounds as words, once for all queries.
+
+        They have no bit where all spectra of a compound are hidden.
+        """
         if not len(self.index):
-            return self.fingerprints[:0]
+            return words(self.fingerprints[:0])
         has_spectra = self.index.comparable(None)
-        if has_spectra.all():
-            return self.fingerprints
-        return np.where(has_spectra[:, np.newaxis], self.fingerprints, np.uint8(0))
+        return np.where(has_spectra[:, np.newaxis], words(self.fingerprints), np.uint64(0))
 
     @cached_property
     def _of_known_modes(self) -> AnalogueIndex:

@@ -23,7 +23,7 @@ _AT_ONCE = 32
 
 
 def nearness(
-    candidates: NDArray[np.uint8], compounds: NDArray[np.uint8], own: NDArray[np.int64]
+    candidates: NDArray[np.uint8], compounds: NDArray[np.uint64], own: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return how near candidates are to compounds, float64 (n_candidates,), nats, 0 or more.
 
@@ -34,15 +34,18 @@ def nearness(
 
     Parameters
     ----------
-    candidates, compounds
-        Packed fingerprints of one layout, uint8 (n_candidates, n_bytes) and (n_compounds, n_bytes).
+    candidates
+        Packed fingerprints, uint8 (n_candidates, n_bytes).
+    compounds
+        Those of the compounds, of the same layout, as `words`, uint64 (n_compounds, n_words): they
+        are the same for many queries.
     own
         int64 (n_candidates,): which compound each candidate is, or -1.
     """
-    ours, theirs = words(candidates), words(compounds)
+    ours = words(candidates)
     density = np.zeros(len(ours))
-    if len(ours) and len(theirs):
-        _add_densities(ours, theirs, own, density)
+    if len(ours) and len(compounds):
+        _add_densities(ours, compounds, own, density)
     return np.log1p(density / FLOOR)
 
 

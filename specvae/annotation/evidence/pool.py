@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
-from specvae.annotation.evidence.items import Analogue, PeakEvidence
-from specvae.annotation.evidence.library_match import OwnSpectra
-from specvae.annotation.evidence.library_memory import LibraryMemory, MayBe
+from specvae.annotation.evidence.items import PeakEvidence
+from specvae.annotation.evidence.library_memory import LibraryMemory, LibrarySays, MayBe
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     OwnSpectraRatio,
@@ -55,6 +54,8 @@ class Comparison:
     ----------
     candidates
         All of them.
+    said
+        What the library says of them.
     columns
         Evidence by kind, not weighted, float64 (n_candidates,); 0 for fragments.
     others
@@ -62,18 +63,15 @@ class Comparison:
         the prior, nats.
     is_broken
         bool (n_candidates,): whose fragments are compared with the query.
-    measured, elsewhere, analogues, own, prior, elution
+    prior, elution
         As in `Evidence`.
     """
 
     candidates: CandidateSet
+    said: LibrarySays
     columns: Mapping[str, NDArray[np.float64]]
     others: NDArray[np.float64]
     is_broken: NDArray[np.bool_]
-    measured: NDArray[np.bool_]
-    elsewhere: NDArray[np.bool_]
-    analogues: tuple[Analogue, ...]
-    own: OwnSpectra
     prior: NDArray[np.float64] | None
     elution: Elution | None
 
@@ -238,16 +236,13 @@ class EvidencePool:
         if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
             # Of candidates that tie at the border, all are compared.
             border = -np.partition(-others, rescore - 1)[rescore - 1]
-            is_broken = said.measured | said.elsewhere | (others >= border)
+            is_broken = said.known | (others >= border)
         return Comparison(
             candidates,
+            said,
             columns,
             others,
             is_broken,
-            said.measured,
-            said.elsewhere,
-            said.analogues,
-            said.own,
             prior,
             self._elution(query, candidates, packed),
         )
@@ -278,12 +273,12 @@ class EvidencePool:
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
-            compared.measured,
-            compared.analogues,
-            own=compared.own,
+            compared.said.measured,
+            compared.said.analogues,
+            own=compared.said.own,
             prior=compared.prior,
             elution=compared.elution,
-            elsewhere=compared.elsewhere,
+            elsewhere=compared.said.elsewhere,
             guessed=self._guessed(compared, fragment_scores),
         )
 
@@ -293,9 +288,10 @@ class EvidencePool:
         """Return fragment scores of which some are guessed, None if all are known."""
         if compared.is_broken.all():
             return None
-        is_known = compared.measured | compared.elsewhere
         weight = self.weights["fragments"]
-        return guessed_scores(compared.others, compared.is_broken, is_known, found, weight)
+        return guessed_scores(
+            compared.others, compared.is_broken, compared.said.known, found, weight
+        )
 
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain, by m/z.

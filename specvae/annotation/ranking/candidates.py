@@ -15,11 +15,12 @@ from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
 from specvae.files import is_pool
+from specvae.masses import is_near
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
-from specvae.molecules.molecule import exact_mass_of_smiles, is_near
+from specvae.molecules.molecule import exact_mass_of_smiles
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen

@@ -21,6 +21,7 @@ from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
+from specvae.masses import is_near
 from specvae.spectra.keys import stated
 
 _FRAGMENTS, _LIBRARY = map(EVIDENCE_KINDS.index, ("fragments", "library"))
@@ -205,4 +206,4 @@ def _merged_guesses(
 def _is_near(one: float | None, other: float | None, ppm: float) -> bool:
     if one is None or other is None:
         return one is other
-    return abs(one - other) <= ppm * 1e-6 * one
+    return is_near(other, one, ppm)
