@@ -105,8 +105,7 @@ class PartHeader:
             Settlement(
                 data["weights"],
                 None if probability is None else ProbabilityModel.from_json(probability),
-                # Parts written before this counted do not say.
-                data.get("has_both_modes", True),
+                data["has_both_modes"],
             ),
             data["calibration_source"],
         )
@@ -203,9 +202,8 @@ def _header(path: Path, data: object) -> PartHeader:
 
 
 def _placed(data: dict[str, Any], weights: Mapping[str, float] | None) -> Placed:
-    # Parts written before there were several files have no number of the file.
-    *file, feature, within = data["place"]
-    return (file[0] if file else 0, feature, within), outcome_from_json(data, weights)
+    file, feature, within = data["place"]
+    return (file, feature, within), outcome_from_json(data, weights)
 
 
 def outcome_to_json(outcome: Draft | Unranked) -> dict[str, Any]:
@@ -255,9 +253,7 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
 def _to_annotation(data: dict[str, Any]) -> Annotation:
     match = data["match"]
     return Annotation(
-        **{name: data[name] for name in _ANNOTATION if name not in ("remarks", "adduct")},
-        # Parts written before several adducts were tried have none.
-        adduct=data.get("adduct"),
+        **{name: data[name] for name in _ANNOTATION if name != "remarks"},
         rank=0,
         score=0.0,
         remarks=tuple(data["remarks"]),
@@ -273,12 +269,9 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     else:
         raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
         measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
-        # Parts written earlier know of no spectra of the other mode, prior and retention times.
-        elsewhere = None
-        if data.get("elsewhere") is not None:
-            elsewhere = unpacked(data["elsewhere"], np.uint8).astype(np.bool_)
+        elsewhere = unpacked(data["elsewhere"], np.uint8).astype(np.bool_)
         prior, index, guessed = (
-            None if data.get(name) is None else unpacked(data[name], np.float64)
+            None if data[name] is None else unpacked(data[name], np.float64)
             for name in ("prior", "retention_index", "guessed")
         )
         elution = None if index is None else Elution(data["retention_time"], index)
@@ -341,11 +334,10 @@ def _to_query(data: dict[str, Any]) -> Query:
         mz=np.array(data["mz"]),
         intensity=np.array(data["intensity"]),
         notes=tuple(data["notes"]),
-        # Parts written before records were counted have no ordinal.
-        **{name: data[name] for name in _SPECTRUM if name in data},
+        **{name: data[name] for name in _SPECTRUM},
     )
     ion = None if data["ion"] is None else parse_adduct(data["ion"], spectrum.ion_mode)
-    others = [parse_adduct(name, spectrum.ion_mode) for name in data.get("others", ())]
+    others = [parse_adduct(name, spectrum.ion_mode) for name in data["others"]]
     return Query(
         spectrum,
         ion,
@@ -353,9 +345,8 @@ def _to_query(data: dict[str, Any]) -> Query:
         tuple(data["remarks"]),
         data["feature_id"],
         tuple(other for other in others if other is not None),
-        # Parts written before these were told have none.
-        tuple(data.get("merged", ())),
-        None if data.get("fit") is None else MassFit(*data["fit"]),
+        tuple(data["merged"]),
+        None if data["fit"] is None else MassFit(*data["fit"]),
     )
 
 
