@@ -202,7 +202,7 @@ class Oracle:
         self.network = network.eval().requires_grad_(False)
         self.card = card
 
-    def predict(self, images: Tensor, batch_size: int = 1000) -> Tensor:
+    def predict(self, images: Tensor, batch_size: int | None = None) -> Tensor:
         """Return the most likely class of each image.
 
         Parameters
@@ -210,7 +210,8 @@ class Oracle:
         images
             (n, channels, height, width), uint8 in 0..255 or float in [0, 1].
         batch_size
-            Images that are classified at once; the result does not depend on it.
+            Images that are classified at once; the result does not depend on it. None: 1,000 on a
+            CPU, 10,000 on a GPU, which is bound by the number of batches.
 
         Returns
         -------
@@ -227,6 +228,8 @@ class Oracle:
                 f"oracle {self.card.settings.kind} takes images of shape "
                 f"{self.card.image_shape}, found {tuple(images.shape[1:])}"
             )
+        if batch_size is None:
+            batch_size = 10_000 if next(self.network.parameters()).is_cuda else 1000
         return _classify(self.network, images, batch_size)
 
     def accuracy(self, images: Tensor, labels: Tensor) -> float:
