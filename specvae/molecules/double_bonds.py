@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import ZERO, inner
+from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.sketch import (
     MOST_RINGS,
     MOST_TRIES,

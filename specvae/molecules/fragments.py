@@ -25,15 +25,8 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.graph import (
-    ATOM_CLASSES,
-    BOND_CLASSES,
-    ZERO,
-    Graph,
-    OrderedGraph,
-    compiled,
-    inner,
-)
+from specvae.molecules.compiling import ZERO, compiled, inner
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
 from specvae.molecules.lanes import lowest_bit
 from specvae.molecules.molecule import Molecule
 
@@ -123,9 +116,12 @@ class FragmentTable:
         """
         if isinstance(molecule, str):
             molecule = Molecule.parse(molecule)
-        mol = molecule.mol if isinstance(molecule, Molecule) else molecule
         try:
-            ordered = OrderedGraph.of(mol)
+            ordered = (
+                OrderedGraph.of(molecule.mol, molecule.binary)
+                if isinstance(molecule, Molecule)
+                else OrderedGraph.of(molecule)
+            )
         except (ValueError, RuntimeError, OverflowError) as error:
             # What RDKit raises where it finds no Kekule structure, and the like.
             cause = str(error).strip().partition("\n")[0]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
+from typing import NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from specvae.molecules.compiling import ZERO, compiled, inner
+from specvae.molecules.kekule import MOST_ATOMS as SET_SIZE
+from specvae.molecules.kekule import N_ROWS, pair_atoms
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,
@@ -20,15 +21,13 @@ from specvae.molecules.records import (
     MOST_ATOMS,
     N_ATOMS,
     N_BONDS,
+    RINGS,
     SINGLE,
     STEREO,
     TYPE,
     USUAL_BOND,
     USUAL_FLAGS,
 )
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 ATOM_CLASSES = (
     "aromatic C",
@@ -106,67 +105,14 @@ _HIGHEST_ORDER = 3  # of usual bonds, whose types are their orders
 _HEAD = np.frombuffer(HEAD, np.uint8)
 _LONGEST = 17  # bytes of an atom; more than this follow on the last bond
 _SP3 = int(Chem.HybridizationType.SP3)
+_AROMATIC_TYPE = int(Chem.BondType.AROMATIC)
 
-GRAPH_VERSION = 1
-"""Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others."""
+GRAPH_VERSION = 2
+"""Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others: 2 since
+Kekule structures do not depend on RDKit's version."""
 
 _AROMATIC = 3  # twice the order
 _CONJUGATED = BOND_CLASSES.index("conjugated")
-
-
-def compiled_with(
-    **options: Any,  # noqa: ANN401 (those of numba.njit)
-) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Return what compiles a function over arrays, once for all processes to come.
-
-    Where neither the program's folder nor the user's can be written to, as in a container that runs
-    as another user, each process compiles for itself.
-
-    A new user waits for the compiler, so the code is written to be compiled fast. Loops over single
-    numbers compile in a tenth of the time of sums, copies and sorts of arrays. What one function
-    calls is optimised again within it: steps of a calculation are called from Python one by one,
-    and share no more than small functions (`inner`). Each new pair of a function of numpy and the
-    type of its arrays is compiled too.
-    """
-
-    def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        # No entry for C, which nobody calls and which takes a twentieth of the compiler's time.
-        all_options: dict[str, Any] = {"no_cfunc_wrapper": True} | options
-        try:
-            return cast("Callable[_P, _R]", njit(cache=True, **all_options)(function))
-        except RuntimeError:  # "no locator available"
-            return cast("Callable[_P, _R]", njit(**all_options)(function))
-
-    return compile_
-
-
-def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Compile a function over arrays; see `compiled_with`."""
-    return compiled_with()(function)
-
-
-ZERO: int = cast("int", np.int64(0))
-"""Where a number that compiled functions hand on begins: each is compiled anew for a literal 0."""
-
-
-def inner_with(
-    **options: Any,  # noqa: ANN401 (those of numba.njit)
-) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Return what compiles a function that only compiled functions call.
-
-    It has no entry for Python, and is kept with those that call it.
-    """
-
-    def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        all_options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        return cast("Callable[_P, _R]", njit(**all_options | options)(function))
-
-    return compile_
-
-
-def inner(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Compile a function that only compiled functions call; see `inner_with`."""
-    return inner_with()(function)
 
 
 def _energies() -> NDArray[np.int16]:
@@ -203,19 +149,35 @@ class Graph(NamedTuple):
     bonds: NDArray[np.int16]
 
     @classmethod
-    def take(cls, mol: Chem.Mol) -> Graph:
-        """Return the graph of RDKit's molecule, which gets its Kekule structure thereby.
+    def take(cls, mol: Chem.Mol, places: NDArray[np.int16], binary: bytes) -> Graph:
+        """Return the graph of RDKit's molecule, which stays as it is.
 
-        Which of several structures RDKit takes depends on the order of the atoms.
+        Parameters
+        ----------
+        mol
+            The molecule.
+        places
+            int16 (n_atoms,): the place of each atom in the graph. Which of several Kekule
+            structures it has depends on them.
+        binary
+            The molecule in binary form.
         """
-        Chem.Kekulize(mol, clearAromaticFlags=False)
-        n_bonds = mol.GetNumBonds()
-        drawn = _Drawn.empty(mol.GetNumAtoms())
+        n_atoms, n_bonds = mol.GetNumAtoms(), mol.GetNumBonds()
+        drawn = _Drawn.empty(n_atoms)
         # RDKit needs a third of a microsecond for each question about an atom or a bond; its binary
         # form is one for all.
-        if not _read_binary(np.frombuffer(mol.ToBinary(), np.uint8), n_bonds, *drawn):
-            drawn = _asked(mol)
-            n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
+        said = _read_binary(np.frombuffer(binary, np.uint8), n_bonds, places, *drawn)
+        contacts: list[tuple[int, int]] = []
+        if said != _ONE_COMPONENT:
+            mol = Chem.RenumberAtoms(mol, np.argsort(places).tolist())
+            contacts = _contacts(mol)
+        if said == _UNKNOWN:
+            Chem.Kekulize(mol, clearAromaticFlags=False)
+            drawn = _Drawn.empty(n_atoms)
+            places = np.arange(n_atoms, dtype=np.int16)
+            if not _read_binary(np.frombuffer(mol.ToBinary(), np.uint8), n_bonds, places, *drawn):
+                drawn = _asked(mol)
+                n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
         atoms, marks, _ = drawn
         bonds = np.zeros((n_bonds, 5), np.int16)
         _classify(*drawn, bonds)
@@ -223,7 +185,6 @@ class Graph(NamedTuple):
         for a in marks[:, _ISOTOPE].nonzero()[0].tolist():
             isotope = int(marks[a, _ISOTOPE])
             masses[a] = _ISOTOPES.GetMassForIsotope(int(atoms[a, 0]), isotope)
-        contacts = _contacts(mol)
         if contacts:
             rows = [[min(pair), max(pair), 0, 0, _CONTACT_ENERGY] for pair in contacts]
             bonds = np.array(sorted([*bonds.tolist(), *rows]), np.int16)
@@ -232,8 +193,9 @@ class Graph(NamedTuple):
 
 # Columns of `_Drawn.marks`: mass number of labelled atoms, else 0; twice the sum of the orders
 # of bonds in a Kekule structure; whether RDKit takes it for sp3, which becomes whether it is
-# saturated; twice the highest order of its bonds; whether one of them is aromatic.
-_ISOTOPE, _VALENCE, _SATURATED, _HIGHEST, _IS_AROMATIC = range(5)
+# saturated; twice the highest order of its bonds; whether one of them is aromatic; electrons that
+# are unpaired.
+_ISOTOPE, _VALENCE, _SATURATED, _HIGHEST, _IS_AROMATIC, _RADICAL = range(6)
 # What `_Drawn.between` holds of a bond.
 _TWICE, _KEKULE_SHIFT, _KEKULE_BITS, _IS_CONJUGATED = 0x0F, 4, 0x0F, 0x100
 
@@ -246,7 +208,7 @@ class _Drawn(NamedTuple):
     atoms
         As in `Graph`, without classes.
     marks
-        More of the atoms, int32 (n_atoms, 5): see `_ISOTOPE`.
+        More of the atoms, int32 (n_atoms, 6): see `_ISOTOPE`.
     between
         Bonds between atoms, int16 (n_atoms, n_atoms): twice the order, 3 if aromatic and 1 if there
         is none; from the fifth bit on that of the Kekule structure; `_IS_CONJUGATED`.
@@ -260,7 +222,7 @@ class _Drawn(NamedTuple):
     def empty(cls, n: int) -> Self:
         """Return room for `n` atoms."""
         return cls(
-            np.zeros((n, 4), np.int16), np.zeros((n, 5), np.int32), np.zeros((n, n), np.int16)
+            np.zeros((n, 4), np.int16), np.zeros((n, 6), np.int32), np.zeros((n, n), np.int16)
         )
 
 
@@ -298,13 +260,16 @@ class OrderedGraph(NamedTuple):
     graph: Graph
 
     @classmethod
-    def of(cls, mol: Chem.Mol) -> Self:
-        """Return the graph of RDKit's molecule, which stays as it is; no array can be changed."""
+    def of(cls, mol: Chem.Mol, binary: bytes = b"") -> Self:
+        """Return the graph of RDKit's molecule, which stays as it is; no array can be changed.
+
+        `binary` is the molecule in binary form, if that is known.
+        """
         # Ranks are distinct: each is the place of its atom.
-        ranks = list(Chem.CanonicalRankAtoms(mol, includeChirality=False))
+        ranks = np.array(list(Chem.CanonicalRankAtoms(mol, includeChirality=False)), np.int16)
         order = np.empty(len(ranks), np.int16)
         order[ranks] = np.arange(len(ranks))
-        return cls._fixed(order, Graph.take(Chem.RenumberAtoms(mol, order.tolist())))
+        return cls._fixed(order, Graph.take(mol, ranks, binary or mol.ToBinary()))
 
     @classmethod
     def _fixed(cls, order: NDArray[np.int16], graph: Graph) -> Self:
@@ -573,15 +538,19 @@ def bond_at(data: NDArray[np.uint8], at: int) -> tuple[int, int, int]:
 
 @inner
 def _read_atoms(  # noqa: C901 (one byte after the other)
-    data: NDArray[np.uint8], atoms: NDArray[np.int16], marks: NDArray[np.int32]
+    data: NDArray[np.uint8],
+    places: NDArray[np.int16],
+    atoms: NDArray[np.int16],
+    marks: NDArray[np.int32],
 ) -> int:
     """Fill in numbers, hydrogens, charges and the like; return where atoms end, -1 if unknown."""
     at = ZERO + FIRST_ATOM
-    for a in range(len(atoms)):
+    for k in range(len(atoms)):
         if at + _LONGEST > len(data):
             return -1
         if end_of_atom(data, at) < 0:
             return -1
+        a = places[k]
         low = data[at + 2]
         high = data[at + 3]
         atoms[a, 0] = data[at]
@@ -603,13 +572,18 @@ def _read_atoms(  # noqa: C901 (one byte after the other)
         if low & 64:
             atoms[a, 1] += data[at]
             at += 1
-        if low & 128:  # radical
+        if low & 128:
+            marks[a, _RADICAL] = data[at]
             at += 1
         if high:
-            for k in range(4):
-                marks[a, _ISOTOPE] += np.int64(data[at + k]) << 8 * k
+            for byte in range(4):
+                marks[a, _ISOTOPE] += np.int64(data[at + byte]) << 8 * byte
             at += 4
     return at
+
+
+# What `_read_binary` returns.
+_UNKNOWN, _ONE_COMPONENT, _SEVERAL_COMPONENTS = range(3)
 
 
 @inner
@@ -617,42 +591,192 @@ def _read_bonds(
     data: NDArray[np.uint8],
     at: int,
     n_bonds: int,
+    places: NDArray[np.int16],
     marks: NDArray[np.int32],
     between: NDArray[np.int16],
-) -> bool:
-    """Fill in bonds, which begin at a place; return whether all of it was known."""
+) -> tuple[int, int]:
+    """Fill in bonds, which begin at a place; return where they end, -1 if one is not known.
+
+    And how many are aromatic, and neither single nor double: these count as single.
+    """
+    n_open = ZERO
     for _ in range(n_bonds):
         if at + _LONGEST > len(data):
-            return False
-        one = data[at]
-        other = data[at + 1]
+            return ZERO - 1, n_open
+        one = places[data[at]]
+        other = places[data[at + 1]]
         order, flags, at = bond_at(data, at)
+        if order == _AROMATIC_TYPE and flags & AROMATIC:
+            order = ZERO + 1
+            n_open += 1
         if at < 0 or order < 1 or order > _HIGHEST_ORDER:
-            return False
+            return ZERO - 1, n_open
         code = (order << _KEKULE_SHIFT) + (_AROMATIC if flags & AROMATIC else 2 * order)
         if flags & CONJUGATED:
             code += _IS_CONJUGATED
         between[one, other] = between[other, one] = code
         marks[one, _VALENCE] += 2 * order
         marks[other, _VALENCE] += 2 * order
-    return True
+    return at, n_open
+
+
+@inner
+def _is_joined(between: NDArray[np.int16]) -> bool:
+    """Return whether all atoms are of one component."""
+    n = len(between)
+    found = np.zeros(n + 1, np.int64)
+    is_found = np.zeros(n + 1, np.bool_)
+    is_found[0] = True
+    n_found = 1
+    k = 0
+    while k < n_found:
+        a = found[k]
+        k += 1
+        for b in range(n):
+            if between[a, b] and not is_found[b]:
+                is_found[b] = True
+                found[n_found] = b
+                n_found += 1
+    return n_found >= n
+
+
+@inner
+def _lacks_double(a: int, atoms: NDArray[np.int16], marks: NDArray[np.int32], n_bound: int) -> int:
+    """Return 1 if an aromatic atom lacks a double bond, 0 if not, -1 where that is not sure.
+
+    Its aromatic bonds count as single so far.
+    """
+    element, charge = atoms[a, 0], atoms[a, 3]
+    n_used = marks[a, _VALENCE] // 2 + atoms[a, 1]
+    if marks[a, _RADICAL] != 0:
+        return ZERO - 1
+    if element == 6 and charge == 0:
+        return int(n_used == 3) if n_used > 2 else ZERO - 1
+    if element == 7 and charge == 0 and n_used < 4:
+        return int(n_used == 2)
+    if element == 7 and charge == 1:
+        return int(n_used == 3) if n_used > 2 else ZERO - 1
+    if (element == 8 or element == 16 or element == 34) and n_bound == 2 and atoms[a, 1] == 0:
+        if charge == 0 and n_used == 2:
+            return ZERO
+        if charge == 1 and n_used == 2:
+            return ZERO + 1
+    return ZERO - 1
+
+
+@inner
+def _read_systems(
+    data: NDArray[np.uint8], at: int, places: NDArray[np.int16], systems: NDArray[np.int64]
+) -> int:
+    """Fill in sets of the atoms of rings that share bonds; return their number, -1 if too many."""
+    n_rings = ZERO
+    for k in range(4):
+        n_rings += (ZERO + data[at + k]) << 8 * k
+    at += 4
+    n = ZERO
+    for _ in range(n_rings):
+        ring = ZERO
+        for k in range(1, data[at] + 1):
+            ring |= 1 << (ZERO + places[data[at + k]])
+        at += data[at] + 1
+        # It joins those of which it has two atoms.
+        kept = ZERO
+        for k in range(n):
+            shared = systems[k] & ring
+            if shared & (shared - 1):
+                ring |= systems[k]
+            else:
+                systems[kept] = systems[k]
+                kept += 1
+        if kept == len(systems):
+            return ZERO - 1
+        systems[kept] = ring
+        n = kept + 1
+    return n
+
+
+@inner
+def _fill_sets(
+    atoms: NDArray[np.int16],
+    marks: NDArray[np.int32],
+    between: NDArray[np.int16],
+    around: NDArray[np.int64],
+    aromatic: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Fill in sets of neighbours; return aromatic atoms, and which lack a double bond or -1."""
+    lacking = all_aromatic = ZERO
+    for a in range(len(atoms)):
+        n_bound = ZERO
+        for b in range(len(atoms)):
+            if between[a, b]:
+                n_bound += 1
+                around[a] |= 1 << b
+                if between[a, b] & _TWICE == _AROMATIC:
+                    aromatic[a] |= 1 << b
+        if aromatic[a]:
+            all_aromatic |= 1 << a
+            lacks = _lacks_double(a, atoms, marks, n_bound)
+            if lacks < 0:
+                return all_aromatic, lacks
+            lacking |= lacks << a
+    return all_aromatic, lacking
+
+
+@inner
+def _set_double(
+    data: NDArray[np.uint8],
+    at: int,
+    places: NDArray[np.int16],
+    atoms: NDArray[np.int16],
+    marks: NDArray[np.int32],
+    between: NDArray[np.int16],
+) -> bool:
+    """Set double bonds of aromatic rings, which begin at a place; return whether that was sure."""
+    if len(atoms) > SET_SIZE:
+        return False
+    room = np.zeros((N_ROWS + 3, 64), np.int64)
+    around, aromatic, systems = room[N_ROWS], room[N_ROWS + 1], room[N_ROWS + 2]
+    all_aromatic, lacking = _fill_sets(atoms, marks, between, around, aromatic)
+    n_systems = _read_systems(data, at, places, systems)
+    if lacking < 0 or n_systems < 0:
+        return False
+    for k in range(n_systems):
+        system = systems[k] & all_aromatic
+        if not pair_atoms(system, lacking & system, around, aromatic, room):
+            return False
+        all_aromatic &= ~system
+        for a in range(len(atoms)):
+            b = room[0, a]
+            if system >> a & 1 and b >= 0:
+                between[a, b] += 1 << _KEKULE_SHIFT
+                marks[a, _VALENCE] += 2
+    return bool(all_aromatic == 0)
 
 
 @compiled
 def _read_binary(
     data: NDArray[np.uint8],
     n_bonds: int,
+    places: NDArray[np.int16],
     atoms: NDArray[np.int16],
     marks: NDArray[np.int32],
     between: NDArray[np.int16],
-) -> bool:
+) -> int:
     """Fill in what the binary form of RDKit's molecule says; see `_Drawn`.
 
-    Returns whether all of it was known: `specvae.molecules.records` says what stands where.
+    `places` are those of the atoms in the arrays. Returns `_UNKNOWN` where not all of it is known
+    (`specvae.molecules.records` says what stands where), or whether there is one component.
     """
     if not _begins_as_known(data, len(atoms), n_bonds):
-        return False
-    at = _read_atoms(data, atoms, marks)
+        return _UNKNOWN
+    at = _read_atoms(data, places, atoms, marks)
     if at < 0 or data[at] != BEFORE_BONDS:
-        return False
-    return _read_bonds(data, at + 1, n_bonds, marks, between)
+        return _UNKNOWN
+    at, n_open = _read_bonds(data, at + 1, n_bonds, places, marks, between)
+    if at < 0:
+        return _UNKNOWN
+    if n_open > 0:
+        has_rings = data[at] == RINGS[0] or data[at] == RINGS[1] or data[at] == RINGS[2]
+        if not has_rings or not _set_double(data, at + 1, places, atoms, marks, between):
+            return _UNKNOWN
+    return _ONE_COMPONENT if _is_joined(between) else _SEVERAL_COMPONENTS

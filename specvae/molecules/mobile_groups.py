@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.double_bonds import match
-from specvae.molecules.graph import ZERO, inner
 from specvae.molecules.mobile_hydrogens import COSTS
 from specvae.molecules.sketch import (
     BLOCKED,

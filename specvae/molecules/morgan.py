@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import ZERO, compiled, inner
+from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.topology import Topologies
 
 _WORD_BITS = 63  # bonds that are marked in a word, the sign apart

@@ -23,8 +23,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.double_bonds import find_rings, is_joined, set_double
-from specvae.molecules.graph import ZERO, compiled, inner
 from specvae.molecules.mobile_groups import place_mobile
 from specvae.molecules.sketch import (
     IS_CERTAIN,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import inner
+from specvae.molecules.compiling import inner
 from specvae.molecules.lanes import lowest_bit, popcount
 
 MOST_ATOMS = 62  # that a set has bits for

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import ZERO, compiled_with, inner_with
+from specvae.molecules.compiling import ZERO, compiled_with, inner_with
 from specvae.molecules.lanes import lowest_bit, popcount
 from specvae.molecules.substructure import (
     BESIDE,

@@ -27,7 +27,7 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.limits import limits
-from specvae.molecules.graph import compiled, inner
+from specvae.molecules.compiling import compiled, inner
 from specvae.molecules.molecule import Molecule, quiet_rdkit
 from specvae.molecules.structure_cache import Texts
 

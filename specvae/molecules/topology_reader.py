@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import ZERO, bond_at, compiled, end_of_atom, inner
+from specvae.molecules.compiling import ZERO, compiled, inner
+from specvae.molecules.graph import bond_at, end_of_atom
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,

@@ -23,7 +23,7 @@ from specvae.annotation.evidence.ion_weights import (
     limited,
 )
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
-from specvae.molecules.graph import ZERO, compiled, inner
+from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.lanes import N_LANES, add, add_times, exponentials, load, store, zeros
 from specvae_bench.fragments.rows import Fragments
 

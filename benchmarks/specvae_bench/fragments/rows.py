@@ -25,8 +25,9 @@ from specvae.annotation.evidence.fragments import (
 )
 from specvae.annotation.evidence.ion_weights import Joined, Windows
 from specvae.annotation.evidence.surroundings import atom_features
+from specvae.molecules.compiling import ZERO, compiled
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
-from specvae.molecules.graph import ZERO, Graph, compiled
+from specvae.molecules.graph import Graph
 from specvae.molecules.lanes import N_LANES
 
 N_COLUMNS = N_DESCRIPTORS + 1

@@ -32,7 +32,7 @@ from specvae.annotation.evidence.registers import (
     has_registers,
     transpose,
 )
-from specvae.molecules.graph import compiled_with
+from specvae.molecules.compiling import compiled_with
 
 _PLANE_BITS = 6
 _PLANES = 5

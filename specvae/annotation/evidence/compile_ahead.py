@@ -1,9 +1,9 @@
 """Compiles what fragments need beside other work, in a first run.
 
 A new user waits for the compiler: some 20 s of one core, for code that is kept (`compiled` of
-`specvae.molecules.graph`). `start` gives it to processes of its own, a part each, while this one
-imports the libraries and reads its files; `wait` is called before the code is used. Where nothing
-was started, or a process fails, the code is compiled where it is called, as ever.
+`specvae.molecules.compiling`). `start` gives it to processes of its own, a part each, while this
+one imports the libraries and reads its files; `wait` is called before the code is used. Where
+nothing was started, or a process fails, the code is compiled where it is called, as ever.
 
     python -m specvae.annotation.evidence.compile_ahead breaking
 """

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
+from specvae.molecules.compiling import compiled
 from specvae.molecules.fragments import FragmentTable
-from specvae.molecules.graph import Graph, compiled
+from specvae.molecules.graph import Graph
 from specvae.spectra.spectrum import Spectrum
 
 SHIFTS = np.arange(-4, 3)

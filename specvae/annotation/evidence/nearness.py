@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.votes import words
-from specvae.molecules.graph import compiled_with
+from specvae.molecules.compiling import compiled_with
 from specvae.molecules.lanes import popcount
 
 FLOOR = 0.002

@@ -22,7 +22,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, ZERO, Graph, compiled, inner
+from specvae.molecules.compiling import ZERO, compiled, inner
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
 from specvae.molecules.lanes import N_LANES, add, add_times, load, rectified, store, zeros
 
 N_ROUNDS = 2

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import compiled_with
+from specvae.molecules.compiling import compiled_with
 from specvae.molecules.lanes import popcount
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
 from specvae.molecules import graph as graph_module
+from specvae.molecules.compiling import compiled_with
 from specvae.molecules.fragments import FragmentTable
-from specvae.molecules.graph import (
-    ATOM_CLASSES,
-    BOND_CLASSES,
-    Graph,
-    OrderedGraph,
-    compiled_with,
-)
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
 
 MOLECULES = (
     "CC(=O)C=CC(=O)NC(C)C",
@@ -30,10 +25,15 @@ MOLECULES = (
 )
 
 
+def _taken(mol: Chem.Mol) -> Graph:
+    """Return the graph of a molecule with its atoms in their order."""
+    return Graph.take(mol, np.arange(mol.GetNumAtoms(), dtype=np.int16), mol.ToBinary())
+
+
 @pytest.mark.parametrize("smiles", MOLECULES)
 def test_bonds_are_as_rdkit_has_them(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
-    taken = Graph.take(Chem.Mol(mol))
+    taken = _taken(mol)
     found = {(a, b): BOND_CLASSES[kind] for a, b, kind in taken.bonds[:, :3].tolist()}
     assert len(found) == mol.GetNumBonds()
     for bond in mol.GetBonds():
@@ -50,7 +50,7 @@ def test_bonds_are_as_rdkit_has_them(smiles: str) -> None:
 @pytest.mark.parametrize("smiles", MOLECULES)
 def test_atoms_are_as_rdkit_has_them(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
-    taken = Graph.take(Chem.Mol(mol))
+    taken = _taken(mol)
     table = Chem.GetPeriodicTable()
     for atom, row, mass in zip(mol.GetAtoms(), taken.atoms.tolist(), taken.masses, strict=True):
         number = atom.GetAtomicNum()
@@ -78,12 +78,12 @@ def test_atoms_are_as_rdkit_has_them(smiles: str) -> None:
     ],
 )
 def test_classes_of_atoms(smiles: str, classes: list[str]) -> None:
-    graph = Graph.take(Chem.MolFromSmiles(smiles))
+    graph = _taken(Chem.MolFromSmiles(smiles))
     assert [ATOM_CLASSES[kind] for kind in graph.atoms[:, 2]] == classes
 
 
 def test_bonds_have_enthalpies_and_orders_of_one_kekule_structure() -> None:
-    graph = Graph.take(Chem.MolFromSmiles("c1ccccc1C(=O)Cl"))
+    graph = _taken(Chem.MolFromSmiles("c1ccccc1C(=O)Cl"))
     ring = graph.bonds[:, 2] == BOND_CLASSES.index("aromatic")
     assert np.sort(graph.bonds[ring, 3]).tolist() == [1, 1, 1, 2, 2, 2]
     assert set(graph.bonds[ring, 4].tolist()) == {518}
@@ -110,7 +110,7 @@ def test_rdkit_is_not_asked_for_atoms_of_usual_molecules(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(graph_module, "_read_binary", lambda *_: False)
+        patched.setattr(graph_module, "_read_binary", lambda *_: 0)
         expected = _bytes_of(smiles)
     monkeypatch.setattr(graph_module, "_asked", None)
     assert _bytes_of(smiles) == expected
@@ -152,3 +152,72 @@ def test_functions_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyP
         return 2.0 * number
 
     assert compiled_with(fastmath=True)(twice)(3.0) == 6.0
+
+
+RINGS = (
+    *(
+        "c1({})ccc({})cc1",
+        "c1({})ccc2cc({})ccc2c1",
+        "c1({})cc2c(cn1)CC1(C2)OC1{}",
+        "n1({})ccc({})c1",
+    ),
+    *(
+        "c1({})ccc2c(c1)Cc1cc({})ccc1-2",
+        "c1({})cc2ccc3cccc4c3c2c(c1)C(=O)N4{}",
+        "c1({})cc(=O)oc({})c1",
+    ),
+    *(
+        "c1({})ccc2cccc-2c({})c1",
+        "c1({})cc2cc3cc4ccccc4cc3cc2cc1{}",
+        "c1({})cc2c3cccc4cccc(c2nc1{})c34",
+    ),
+    *("c1({})c[n+](C)cc({})c1", "c1({})c[o+]cc({})c1", "[s+]1cc({})cc({})c1", "c1({})n[nH]nc1{}"),
+    *(
+        "c1({})sc({})c2ncn(C)c12",
+        "c1({})c[se]c({})c1",
+        "c1({})c2nc(c({})c3ccc([nH]3)cc3nc(cc4ccc1[nH]4)C=C3)C=C2",
+    ),
+)
+"""Rings of which there are several Kekule structures, and some for which a search goes wrong."""
+
+
+@pytest.mark.parametrize("ring", RINGS)
+@pytest.mark.parametrize("end", ["C", "O", "c1ccc(Br)cc1", "C(=O)c1ccncc1"])
+def test_double_bonds_of_rings_are_set_as_rdkit_does(
+    ring: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mol = Chem.MolFromSmiles(ring.format("F", end.replace("1", "9")))
+    kekule = Chem.Mol(mol)
+    Chem.Kekulize(kekule, clearAromaticFlags=False)
+    monkeypatch.setattr(Chem, "Kekulize", None)
+    n = mol.GetNumAtoms()
+    found = {(a, b): order for a, b, _, order, _ in OrderedGraph.of(mol).graph.bonds.tolist()}
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(n).tolist()
+        text = Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
+        other = OrderedGraph.of(Chem.MolFromSmiles(text))
+        assert {(a, b): order for a, b, _, order, _ in other.graph.bonds.tolist()} == found
+    ranks = list(Chem.CanonicalRankAtoms(mol, includeChirality=False))
+    valences = np.zeros((2, n))
+    for bond in kekule.GetBonds():
+        ends = sorted((ranks[bond.GetBeginAtomIdx()], ranks[bond.GetEndAtomIdx()]))
+        valences[0, ends] += bond.GetBondTypeAsDouble()
+        valences[1, ends] += found[ends[0], ends[1]]
+    np.testing.assert_array_equal(*valences)
+    if rdBase.rdkitVersion >= "2026.03":  # earlier ones take another structure
+        for bond in kekule.GetBonds():
+            ends = sorted((ranks[bond.GetBeginAtomIdx()], ranks[bond.GetEndAtomIdx()]))
+            assert found[ends[0], ends[1]] == bond.GetBondTypeAsDouble()
+
+
+@pytest.mark.parametrize("smiles", ["c1cc[bH-]cc1", "c1ccpcc1", "c1ccccc1" + "C" * 60])
+def test_rdkit_sets_double_bonds_of_unusual_rings(
+    smiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    bonds = _taken(mol).bonds
+    assert np.count_nonzero(bonds[:, 3] == 2) == 3
+    assert mol.GetBondWithIdx(0).GetBondType() == Chem.BondType.AROMATIC
+    monkeypatch.setattr(Chem, "Kekulize", None)
+    with pytest.raises(TypeError):
+        _taken(mol)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.graph import compiled
+from specvae.molecules.compiling import compiled
 from specvae.molecules.lanes import (
     add,
     add_times,

@@ -290,10 +290,10 @@ def test_an_unusable_candidate_ends_no_run(
     broken = Molecule.parse("CC(=O)Nc1ccc(OCCCF)cc1")
     graph_of = OrderedGraph.of
 
-    def of_mol(mol: Chem.Mol) -> OrderedGraph:
+    def of_mol(mol: Chem.Mol, binary: bytes) -> OrderedGraph:
         if Chem.MolToSmiles(mol) == broken.smiles:
             raise Chem.KekulizeException("Can't kekulize mol.")
-        return graph_of(mol)
+        return graph_of(mol, binary)
 
     monkeypatch.setattr(OrderedGraph, "of", of_mol)
     path = tmp_path / "candidates.csv"
