@@ -51,15 +51,11 @@ class CudaOptions:
         Try the algorithms of each convolution once and keep the fastest.
     graphs
         Record a training step once and replay it, which spares launching its kernels one by one.
-    compiled
-        Let torch's compiler join what an objective computes into few kernels. Takes some ten
-        seconds to half a minute at the start; for long trainings of small networks.
     """
 
     tf32: bool = True
     cudnn_benchmark: bool = True
     graphs: bool = True
-    compiled: bool = False
 
 
 EXACT = CudaOptions(tf32=False, cudnn_benchmark=False, graphs=False)

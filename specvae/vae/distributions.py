@@ -38,33 +38,6 @@ def bounded_logvar(logvar: Tensor) -> Tensor:
     return torch.lerp(inside, logvar, _LOGVAR_LEAK)
 
 
-class DrawnNoise:
-    """Standard normal numbers that were drawn beforehand, handed out in order.
-
-    Parameters
-    ----------
-    numbers
-        (n,), or the generator that each piece is drawn from, so that they are counted.
-
-    Attributes
-    ----------
-    n_taken
-        How many were handed out.
-    """
-
-    def __init__(self, numbers: Tensor | torch.Generator) -> None:
-        self._numbers = numbers
-        self.n_taken = 0
-
-    def take(self, shape: Sequence[int]) -> Tensor:
-        """Return the next numbers, in `shape`."""
-        first, self.n_taken = self.n_taken, self.n_taken + math.prod(shape)
-        if isinstance(self._numbers, Tensor):
-            return self._numbers[first : self.n_taken].view(*shape)
-        device = self._numbers.device
-        return torch.randn(tuple(shape), generator=self._numbers, device=device)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Normal:
     """Gaussian with diagonal covariance over the latent space.
@@ -84,8 +57,6 @@ class Normal:
     @property
     def bounded_logvar(self) -> Tensor:
         """:func:`bounded_logvar` of `logvar` in at least float32, computed once."""
-        if torch.compiler.is_compiling():  # a compiler finds by itself what is computed twice
-            return bounded_logvar(at_least_float32(self.logvar))
         if self._bounded is not None:
             return self._bounded
         bounded = bounded_logvar(at_least_float32(self.logvar))
@@ -106,7 +77,7 @@ class Normal:
     def sample(
         self,
         n_samples: int = 1,
-        generator: torch.Generator | DrawnNoise | None = None,
+        generator: torch.Generator | None = None,
         part: BatchPart | None = None,
     ) -> Tensor:
         """Return reparameterised samples, (n_samples, ..., batch, n_latent).
@@ -114,13 +85,10 @@ class Normal:
         The noise is drawn on the generator's device: with one on the CPU, samples are the same on a
         GPU. With `part`, the rows are those of a larger batch, whose noise is drawn as a whole.
         """
+        device = self.mean.device if generator is None else generator.device
         *others, n_rows, n_latent = self.mean.shape
         shape = (n_samples, *others, n_rows if part is None else part.n_rows, n_latent)
-        if isinstance(generator, DrawnNoise):
-            noise = generator.take(shape).to(self.mean.dtype)
-        else:
-            device = self.mean.device if generator is None else generator.device
-            noise = torch.randn(shape, generator=generator, device=device, dtype=self.mean.dtype)
+        noise = torch.randn(shape, generator=generator, device=device, dtype=self.mean.dtype)
         if part is not None:
             noise = noise[..., part.first : part.end, :]
         noise = noise.to(self.mean.device)

@@ -336,7 +336,7 @@ class Encodings:
             If `given` is empty or names a modality that the batch lacks.
         """
         key = frozenset(self.x if given is None else given)
-        if not key or any(name not in self.x for name in key):
+        if not key or not key <= self.x.keys():
             raise ConfigError(
                 f"posterior given {sorted(key) or 'nothing'}: the batch holds {sorted(self.x)}"
             )

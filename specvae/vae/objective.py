@@ -44,7 +44,6 @@ from specvae import settings
 from specvae.errors import ConfigError
 from specvae.settings import Count, Range, Weight
 from specvae.vae.distributions import (
-    DrawnNoise,
     Posterior,
     kl_divergence,
     standard_normal,
@@ -207,7 +206,7 @@ class Evaluation:
         unpaired: Mapping[str, Input],
         config: ObjectiveConfig,
         beta: float,
-        generator: torch.Generator | DrawnNoise | None,
+        generator: torch.Generator | None,
         parts: Mapping[str, BatchPart],
         n_processes: int,
     ) -> None:
@@ -438,8 +437,6 @@ def random_subsets(evaluation: Evaluation) -> None:
     if _PAIRED not in evaluation.streams or not inner:
         return
     generator = evaluation.generator
-    if isinstance(generator, DrawnNoise):
-        raise TypeError("which subsets are drawn is no matter of Gaussian noise")
     device = None if generator is None else generator.device
     n_drawn = min(evaluation.config.n_random_subsets, len(inner))
     order = torch.randperm(len(inner), generator=generator, device=device)
@@ -610,7 +607,7 @@ def loss(
     config: ObjectiveConfig,
     *,
     beta: float | None = None,
-    generator: torch.Generator | DrawnNoise | None = None,
+    generator: torch.Generator | None = None,
     parts: Mapping[str, BatchPart] | None = None,
     n_processes: int = 1,
 ) -> LossParts:

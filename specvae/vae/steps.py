@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor
 from specvae.errors import TrainingError
 from specvae.vae.adam import AdamW
 from specvae.vae.data import PAIRED, BatchSource, DenseSource, Rows
-from specvae.vae.distributions import DrawnNoise
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input
 from specvae.vae.objective import ObjectiveConfig, loss
@@ -125,8 +124,6 @@ class Step:
         What each step adds its numbers to.
     shared
         The loss, as several processes compute it together; None: this one is alone.
-    compiled
-        The loss as torch's compiler made it; None: it is computed as it is written.
     """
 
     model: MultimodalVAE
@@ -138,7 +135,6 @@ class Step:
     amp: bool
     tally: Tally
     shared: torch.nn.Module | None = None
-    compiled: CompiledLoss | None = None
 
     def __call__(
         self,
@@ -147,45 +143,27 @@ class Step:
         parts_of: Mapping[str, BatchPart] | None = None,
     ) -> None:
         """Train on one batch of each stream, or on this process's part of it."""
+        device = self.noise.device
         batches = {name: self._batch(name, given) for name, given in inputs.items()}
         paired = batches.pop(PAIRED, None)
         unpaired = {}
         for name, batch in batches.items():
             modality = name.removeprefix("unpaired-")
             unpaired[modality] = batch[modality]
-        try:
-            total, parts = self._gradients(paired, unpaired, beta, parts_of)
-        except Exception as error:
-            if self.compiled is None or not self.compiled.is_given_up(error):
-                raise
-            total, parts = self._gradients(paired, unpaired, beta, parts_of)
-        norm = clip_gradients(list(self.model.parameters()), self.clip_norm)
-        self.tally.add([_TOTAL, *parts, _GRADIENT], [total, *parts.values(), norm])
-        self.optimizer.step()
-
-    def _gradients(
-        self,
-        paired: Batch | None,
-        unpaired: Batch,
-        beta: float,
-        parts_of: Mapping[str, BatchPart] | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Leave the loss's gradients with the weights; return the loss and its parts."""
-        device = self.noise.device
         amp = torch.autocast(device.type, torch.bfloat16) if self.amp else contextlib.nullcontext()
         with amp:
-            if self.shared is not None:
-                total, parts = self.shared(paired, unpaired, beta, self.noise, parts_of)
-            elif self.compiled is not None:
-                total, parts = self.compiled(paired, unpaired, beta, self.noise)
-            else:
+            if self.shared is None:
                 terms = loss(
                     self.model, paired, unpaired, self.objective, beta=beta, generator=self.noise
                 )
                 total, parts = terms.total, dict(terms.parts)
+            else:
+                total, parts = self.shared(paired, unpaired, beta, self.noise, parts_of)
         self.optimizer.zero_grad()
         torch.autograd.backward(total)
-        return total, parts
+        norm = clip_gradients(list(self.model.parameters()), self.clip_norm)
+        self.tally.add([_TOTAL, *parts, _GRADIENT], [total, *parts.values(), norm])
+        self.optimizer.step()
 
     def _batch(self, name: str, given: StepInput) -> Batch:
         if not isinstance(given, Rows):
@@ -193,72 +171,6 @@ class Step:
         source = self.sources[name]
         assert isinstance(source, DenseSource)
         return source.batch(given)
-
-
-class CompiledLoss:
-    """The objective as torch's compiler makes it: a few kernels do what many did.
-
-    The first step of a size of batches runs as it is written, and the noise that it takes is
-    counted; later ones get theirs drawn in one piece. Where the compiler fails, the log says so and
-    why, and training goes on without it.
-
-    Parameters
-    ----------
-    model, objective
-        As of :class:`Step`.
-    backend
-        The compiler, as :func:`torch.compile` names it.
-    """
-
-    def __init__(
-        self, model: MultimodalVAE, objective: ObjectiveConfig, backend: str = "inductor"
-    ) -> None:
-        self._model, self._objective = model, objective
-        self._n_numbers: dict[object, int] = {}
-        self._backend = backend
-        self._function: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
-        self.failure: str | None = None
-
-    def __call__(
-        self, paired: Batch | None, unpaired: Batch, beta: float, noise: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its parts."""
-        key = (
-            beta,
-            None if paired is None else _size(paired),
-            _size(unpaired),
-        )
-        if self.failure is not None or key not in self._n_numbers:
-            counted = DrawnNoise(noise)
-            found = self._evaluated(paired, unpaired, beta, counted)
-            self._n_numbers[key] = counted.n_taken
-            return found
-        if self._function is None:
-            self._function = torch.compile(
-                self._of_numbers, backend=self._backend, fullgraph=True, dynamic=False
-            )
-            _log.debug("training step compiled")
-        numbers = torch.randn(self._n_numbers[key], generator=noise, device=noise.device)
-        return self._function(paired, unpaired, beta, numbers)
-
-    def is_given_up(self, error: Exception) -> bool:
-        """Whether an error may be the compiler's, which then is left out from now on."""
-        if self._function is None or self.failure is not None:
-            return False
-        self.failure = (str(error).strip().splitlines() or [repr(error)])[0]
-        _log.warning("training step not compiled, it runs without: %s", self.failure)
-        return True
-
-    def _of_numbers(
-        self, paired: Batch | None, unpaired: Batch, beta: float, numbers: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._evaluated(paired, unpaired, beta, DrawnNoise(numbers))
-
-    def _evaluated(
-        self, paired: Batch | None, unpaired: Batch, beta: float, noise: DrawnNoise
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = loss(self._model, paired, unpaired, self._objective, beta=beta, generator=noise)
-        return terms.total, dict(terms.parts)
 
 
 class SharedLoss(torch.nn.Module):

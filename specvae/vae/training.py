@@ -30,7 +30,6 @@ from specvae.vae.model import MultimodalVAE
 from specvae.vae.objective import ObjectiveConfig
 from specvae.vae.parallel import ALONE, Processes
 from specvae.vae.steps import (
-    CompiledLoss,
     SharedLoss,
     Step,
     StepRecorder,
@@ -398,14 +397,13 @@ def fit(
         if state is not None and resume and state.path.exists():
             run.load(state.path, description, optim.epochs, device)
         sources = {name: _moved(source, device) for name, source in streams.items()}
-        keeps_to_device = (
+        epochs = _Epochs(run, sources, optim, objective, device, processes)
+        if (
             processes.n == 1
             and stream is not None
+            and cuda.graphs
             and is_recordable(sources, objective, len(model.config.names))
-        )
-        compiled = CompiledLoss(model, objective) if keeps_to_device and cuda.compiled else None
-        epochs = _Epochs(run, sources, optim, objective, device, processes, compiled)
-        if keeps_to_device and stream is not None and cuda.graphs:
+        ):
             epochs.step = StepRecorder(epochs.plain_step, stream)
         save = None
         if state is not None and processes.is_first:
@@ -463,7 +461,6 @@ class _Epochs:
         objective: ObjectiveConfig,
         device: torch.device,
         processes: Processes,
-        compiled: CompiledLoss | None = None,
     ) -> None:
         self._run, self._sources, self._device = run, sources, device
         self._processes = processes
@@ -480,7 +477,6 @@ class _Epochs:
             optim.amp,
             Tally(device, processes),
             _shared(run.model, objective, device, processes),
-            compiled,
         )
         self.step: Step | StepRecorder = self.plain_step
         self._rate: float | None = None

@@ -68,12 +68,6 @@ _FEWEST_SECONDS = 8.0
     help="Train only this model kind on digits (repeatable).  [default: all, side by side]",
 )
 @click.option(
-    "--compile",
-    "compiled",
-    is_flag=True,
-    help="Let torch's compiler make the steps on digits; for long trainings.",
-)
-@click.option(
     "--epochs",
     type=click.IntRange(min=1),
     default=None,
@@ -117,7 +111,6 @@ def gpu(
     keep_state: bool,
     amp: bool,
     kinds: tuple[str, ...],
-    compiled: bool,
     epochs: int | None,
     limit: int | None,
     oracle_epochs: int | None,
@@ -166,9 +159,8 @@ def gpu(
     from specvae_bench.gpu.steps import Plan
 
     plan = Plan(
-        output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds,
-        compiled,
-    )  # fmt: skip
+        output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds
+    )
     output.mkdir(parents=True, exist_ok=True)
     run_all(plan, budget, limits, again, console)
 

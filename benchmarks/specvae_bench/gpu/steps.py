@@ -63,8 +63,6 @@ class Plan:
         Train the spectra's networks with products in bfloat16.
     kinds
         Only these model kinds of those that a step on digits trains side by side; empty: all.
-    compiled
-        Let torch's compiler make the steps of the trainings on digits.
     """
 
     output: Path
@@ -77,7 +75,6 @@ class Plan:
     keep_state: bool = False
     bfloat16: bool = False
     kinds: tuple[str, ...] = ()
-    compiled: bool = False
 
 
 class Result:
@@ -384,10 +381,9 @@ def digits_step(plan: Plan, result: Result, experiment: str, runs: Sequence[RunS
     if plan.epochs:
         runs = [replace(settings, epochs=plan.epochs) for settings in runs]
     runs = runs[:1] if plan.limit else runs
-    options = CudaOptions(compiled=plan.compiled)
-    lanes = _Lanes(task, plan.output / experiment, device, options, result)
+    lanes = _Lanes(task, plan.output / experiment, device, result)
     # Lanes share what torch is set to; whoever ends first must not reset it for the others.
-    with computing(device, options), equality.notes() as logged:
+    with computing(device, CudaOptions()), equality.notes() as logged:
         lanes.run(runs)
     ended = [state.get("epoch", 0) >= state.get("wanted", 1e9) for state in lanes.states.values()]
     result.write(
@@ -406,17 +402,10 @@ class _Lanes:
         By the folder of a run: its last epoch, or its figures once it has ended; why it failed.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        folder: Path,
-        device: torch.device,
-        options: CudaOptions,
-        result: Result,
-    ) -> None:
+    def __init__(self, task: Task, folder: Path, device: torch.device, result: Result) -> None:
         self._task = task
         self._folder = folder
-        self._device, self._options = device, options
+        self._device = device
         self._result = result
         self._lock = threading.Lock()
         self._turns = Turns()
@@ -449,7 +438,6 @@ class _Lanes:
                     on_epoch=partial(self._after_epoch, label),
                     on_step=lambda *_: self._turns.pass_on(),
                     stop=self._result.is_late,
-                    cuda=self._options,
                 )
         except Exception as error:
             with self._lock:

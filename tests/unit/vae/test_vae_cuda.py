@@ -10,12 +10,10 @@ from specvae_bench.gpu import equality
 from vae_examples import gaussian, random_rows, small_model, small_source
 
 from specvae.vae.data import TrainingData
-from specvae.vae.distributions import DrawnNoise
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.steps import CompiledLoss
 from specvae.vae.training import OptimConfig, fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
@@ -100,35 +98,3 @@ def test_recorded_and_resumed_runs_end_like_plain_ones(name: str, kind: str) -> 
     allowed = 1e-2 * found["moved"] if name == "mnist-split" else 0.0
     assert found["recorded"] <= allowed
     assert found["resumed"] <= allowed
-
-
-@pytest.mark.parametrize("kind", ["svae", "vaevae"])
-def test_a_compiled_step_has_the_same_loss_and_gradient(kind: str) -> None:
-    experiment, device = equality.EXPERIMENTS["mnist-split"](), torch.device("cuda")
-    torch.manual_seed(0)
-    model = MultimodalVAE(experiment.model_config(kind)).to(device).train()
-    objective = ObjectiveConfig(loss=MODEL_KINDS[kind].loss)
-    x = {
-        name: table.to(device)
-        for name, table in equality.random_tables(experiment, 16).items()
-        if isinstance(table, torch.Tensor)
-    }
-    noise = torch.Generator(device)
-    counted = DrawnNoise(noise)
-    loss(model, x, x, objective, generator=counted)
-    numbers = torch.randn(counted.n_taken, generator=noise.manual_seed(1), device=device)
-    compiled = CompiledLoss(model, objective)
-    compiled(x, x, 1.0, noise)  # as it is written
-    found = []
-    for total in (
-        loss(model, x, x, objective, generator=DrawnNoise(numbers)).total,
-        compiled(x, x, 1.0, noise.manual_seed(1))[0],
-    ):
-        model.zero_grad()
-        torch.autograd.backward(total)
-        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-        found.append((total.item(), torch.cat(gradients)))
-    (plain, wanted), (other, gradient) = found
-    assert compiled.failure is None
-    assert other == pytest.approx(plain, rel=1e-4)
-    assert float((gradient - wanted).norm() / wanted.norm()) < 1e-3

@@ -13,9 +13,8 @@ from specvae.errors import TrainingError
 from specvae.vae.adam import AdamW
 from specvae.vae.data import PAIRED, PackedBits, Rows, Table, TensorSource, TrainingData, draws
 from specvae.vae.device import EXACT, CudaOptions, computing
-from specvae.vae.distributions import DrawnNoise
-from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.steps import CompiledLoss, Step, Tally, draw, is_recordable
+from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.steps import Step, Tally, draw, is_recordable
 from specvae.vae.training import OptimConfig, StateFile, fit
 
 CPU = torch.device("cpu")
@@ -118,54 +117,6 @@ def test_what_can_be_recorded() -> None:
     assert is_recordable(sources, ObjectiveConfig("mvae"), 2)
     assert not is_recordable(sources, ObjectiveConfig("mvae"), 3)  # draws subsets on the CPU
     assert not is_recordable({PAIRED: small_source()}, ObjectiveConfig(), 2)
-
-
-def test_a_compiled_loss_is_the_loss_at_the_same_noise() -> None:
-    model, batch, objective = small_model(), small_batch(8), ObjectiveConfig()
-    unpaired = {"a": small_batch(6, seed=2)["a"]}
-    compiled = CompiledLoss(model, objective, "aot_eager")  # all of the compiler but its kernels
-    noise = torch.Generator().manual_seed(3)
-    drawn = DrawnNoise(torch.Generator().manual_seed(3))
-    first = loss(model, batch, unpaired, objective, generator=drawn).total
-    assert compiled(batch, unpaired, 1.0, noise)[0].item() == pytest.approx(first.item())
-    numbers = torch.randn(drawn.n_taken, generator=torch.Generator().manual_seed(4))
-    terms = loss(model, batch, unpaired, objective, generator=DrawnNoise(numbers))
-    torch.autograd.backward(terms.total)
-    wanted = [parameter.grad for parameter in model.parameters()]
-    model.zero_grad()
-    total, parts = compiled(batch, unpaired, 1.0, noise.manual_seed(4))
-    torch.autograd.backward(total)
-    torch.testing.assert_close(total, terms.total)
-    torch.testing.assert_close(parts, dict(terms.parts))
-    for parameter, gradient in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
-    assert compiled.failure is None
-
-
-def test_where_the_compiler_fails_training_goes_on_without(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object, **__: object) -> object:
-        raise RuntimeError("no compiler here\nand more")
-
-    model, batch = small_model(), small_batch(8)
-    compiled = CompiledLoss(model, ObjectiveConfig())
-    optimizer = AdamW(model.parameters(), 0.01, weight_decay=0.0)
-    noise = torch.Generator().manual_seed(2)
-    tally = Tally(CPU)
-    step = Step(
-        model, optimizer, {}, ObjectiveConfig(), noise, 1.0, False, tally, compiled=compiled
-    )
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
-    weights = []
-    for _ in range(3):
-        step({PAIRED: batch}, 1.0)
-        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    assert caplog.messages == ["training step not compiled, it runs without: no compiler here"]
-    assert not torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[1], weights[2])
-    with pytest.raises(RuntimeError):  # another error than the compiler's is not swallowed
-        step({PAIRED: {"a": batch["a"], "b": torch.full((8, 5), 1.0, dtype=torch.complex64)}}, 1.0)
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: object) -> None:
