@@ -84,7 +84,7 @@ def settle_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     inchi
         The InChI that the molecule was read from, if it was: InChI is asked less often then.
     """
-    if not _may_be_elsewhere(mol):
+    if not may_be_elsewhere(mol):
         return mol
     kekule = Chem.RWMol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=True)
@@ -115,7 +115,7 @@ def settle_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     return _with_forms(kekule, chosen) if chosen else mol
 
 
-def _may_be_elsewhere(mol: Chem.Mol) -> bool:
+def may_be_elsewhere(mol: Chem.Mol) -> bool:
     """Return whether a molecule may have mobile hydrogens, by what takes microseconds to ask."""
     return mol.HasSubstructMatch(_NEEDED) and (
         mol.HasSubstructMatch(_SUSPECT)

@@ -42,7 +42,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.masses import ELECTRON_MASS
-from specvae.molecules.mobile_hydrogens import has_inchi, settle_hydrogens
+from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
 
 STANDARD_VERSION = 4
 """Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
@@ -166,10 +166,18 @@ class Molecule:
 
     @classmethod
     def parse(
-        cls, smiles: str | None = None, inchi: str | None = None, *, inchikey: str = ""
+        cls,
+        smiles: str | None = None,
+        inchi: str | None = None,
+        *,
+        inchikey: str = "",
+        read: Chem.Mol | None = None,
     ) -> Molecule:
-        """Parse one structure; see `standard_mol` for its errors, and the class for `inchikey`."""
-        found = _standardised(smiles, inchi)
+        """Parse one structure; see `standard_mol` for its errors, and the class for `inchikey`.
+
+        `read` is what RDKit reads of a SMILES that `is_usual`, if that is known.
+        """
+        found = _standardised(smiles, inchi, read)
         molecule = cls(
             found.mol,
             n_components=found.n_components,
@@ -177,22 +185,16 @@ class Molecule:
             written=found.written,
             notes=found.notes,
         )
-        # While RDKit's object is there: to make it again takes half as long.
-        molecule._smiles = Chem.MolToSmiles(found.mol)
+        molecule.keep("smiles", found.mol)
         return molecule
 
-    @classmethod
-    def of_plain(cls, smiles: str, inchi: str, *, is_certain: bool) -> Molecule | None:
-        """Return the structure that `specvae.molecules.plain_inchi` read from an InChI.
-
-        It is in standard form. None where it has not that InChI, which `parse` must read then.
-        """
-        mol = Chem.MolFromSmiles(smiles)
-        if mol is None or not (is_certain or has_inchi(mol, inchi)):
-            return None
-        molecule = cls(mol)
-        molecule._smiles = Chem.MolToSmiles(mol)
-        return molecule
+    def keep(self, name: str, mol: Chem.Mol) -> None:
+        """Compute ``"smiles"`` or ``"formula"`` while RDKit's object is there."""
+        # To make it again takes a third as long.
+        if name == "smiles":
+            self._smiles = Chem.MolToSmiles(mol)
+        else:
+            self._formula = CalcMolFormula(mol)
 
     def with_key(self, inchikey: str) -> Molecule:
         """Return the same structure with another trusted key or first block; "" for none."""
@@ -246,6 +248,11 @@ class Molecule:
     def given_key(self) -> str:
         """The trusted key or first block, "" if there is none."""
         return self._given_key
+
+    @property
+    def knows_smiles(self) -> bool:
+        """Whether its canonical SMILES need not be computed any more."""
+        return self._smiles is not None
 
     @property
     def smiles(self) -> str:
@@ -376,7 +383,9 @@ def standard_mol(smiles: str | None = None, inchi: str | None = None) -> tuple[C
     return found.mol, found.n_components
 
 
-def _standardised(smiles: str | None, inchi: str | None) -> _StandardForm:
+def _standardised(
+    smiles: str | None, inchi: str | None, read: Chem.Mol | None = None
+) -> _StandardForm:
     texts = _texts(smiles, inchi)
     if not texts:
         raise StructureError("no structure given: a SMILES or an InChI is wanted")
@@ -384,9 +393,10 @@ def _standardised(smiles: str | None, inchi: str | None) -> _StandardForm:
     for kind, text in texts:
         try:
             with quiet_rdkit():
-                mol, n_components, notes = _standard(kind, text)
+                mol, n_components, notes = _standard(kind, text, read)
         except StructureError as error:
             first_error = first_error or error
+            read = None  # it is of the first text
             continue
         written = text if kind == "SMILES" else ""
         if first_error is not None:
@@ -414,8 +424,31 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
 
 
-def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
-    mol = parsed = _parsed(kind, text)
+# A SMILES of one component without labels and metals of salts, not in quotation marks and the like.
+_USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
+_IS_SPECIAL = re.compile(rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}")
+
+
+def is_usual(text: str) -> bool:
+    """Return whether a text, if it is a SMILES, is one of which only atoms need be looked at."""
+    return (
+        _USUAL.fullmatch(text) is not None
+        and _IS_SPECIAL.search(text) is None
+        and _KEY.fullmatch(text) is None
+    )
+
+
+def is_standard(mol: Chem.Mol) -> bool:
+    """Return whether a molecule, of a text that `is_usual`, is in standard form already."""
+    return not (
+        mol.HasSubstructMatch(_WILDCARD) or mol.HasSubstructMatch(_CHARGED) or may_be_elsewhere(mol)
+    )
+
+
+def _standard(
+    kind: str, text: str, read: Chem.Mol | None = None
+) -> tuple[Chem.Mol, int, tuple[str, ...]]:
+    mol = parsed = _parsed(kind, text, read)
     n_components, is_complex = 1, False
     notes: tuple[str, ...] = ()
     # Text search first: splitting every molecule to find one component takes longer.
@@ -444,7 +477,7 @@ def _standard(kind: str, text: str) -> tuple[Chem.Mol, int, tuple[str, ...]]:
     return (mol if settled is mol else _read_again(settled, text)), n_components, notes
 
 
-def _parsed(kind: str, text: str) -> Chem.Mol:
+def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
     # RDKit takes seconds and gigabytes for long texts and many components.
     most = limits()
     if len(text) > most.structure_characters:
@@ -458,9 +491,9 @@ def _parsed(kind: str, text: str) -> Chem.Mol:
             f"{n_components:,} components, at most {most.structure_components:,} "
             f"(structure_components): {_shown(text)}"
         )
-    mol = (
-        Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
-    )
+    mol = read
+    if mol is None:
+        mol = Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
     if mol is None:
         raise StructureError(f"{kind} cannot be parsed: {_shown(text)}{_cause(text, kind)}")
     if mol.GetNumAtoms() == 0:

@@ -49,7 +49,7 @@ from specvae.molecules.pool_pieces import (
     spans_in,
 )
 from specvae.molecules.structure_files import Cells, read_cells, record_of
-from specvae.molecules.structures import parse_cells, with_own_keys
+from specvae.molecules.structures import parse_rows, with_own_keys
 from specvae.molecules.workers import Engine, LocalEngine
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason
@@ -264,7 +264,7 @@ def _compute(task: _Task) -> _ComputedRows:
     n_read = 0
     if n_of_queries := sum(bool(cells[5]) for cells in task.cells):
         notes[QUERY_ID_LEFT_OUT] = n_of_queries
-    for index, molecule in enumerate(with_own_keys([parse_cells(cells) for cells in task.cells])):
+    for index, molecule in enumerate(with_own_keys(parse_rows(task.cells, "formula"))):
         if isinstance(molecule, str):
             skipped.append((index, molecule))
             continue

@@ -6,24 +6,23 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from rdkit import Chem
 
-from specvae.errors import StructureError
 from specvae.limits import limits
-from specvae.molecules.kept_code import is_kept
 from specvae.molecules.molecule import (
     KEY_OF_ANOTHER,
     KEY_OF_SEVERAL,
     KEYS_THAT_DIFFER,
     Molecule,
-    quiet_rdkit,
 )
+from specvae.molecules.parsing import Kept, parse_together
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structure_files import INCHIKEY, Cells, read_cells, record_of
+from specvae.molecules.topology import Topologies, is_reading
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:  # processes that parse need no Numba
     from specvae.molecules.text_mass import MassScreen
 
 _BATCH = 1000
-_PARSED_QUIETLY = 16  # so long, some hundredths of a second, Ctrl-C may have to wait
 _KEYS_COMPUTED = 30  # at most, of a table: each takes half a millisecond
 _FEWEST_WRONG = 3  # keys, for a column that is wrong rather than a row
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
@@ -39,10 +37,6 @@ _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is
 _WORTH_PROCESSES = 5_000
 # All rows of a shorter table are parsed, and what is wrong with any of them is reported.
 _WORTH_SCREENING = 10_000
-# To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
-# millisecond a structure.
-_FEW_INCHI = 5_000
-_FEW_IF_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +181,7 @@ def _parsed(
                 yield batch.texts
 
     # Behind the last, nothing: for batches that need none.
-    for parsed in itertools.chain(_parse_batches(unparsed(), n_jobs), [None]):
+    for parsed in itertools.chain(parse_togetheres(unparsed(), n_jobs), [None]):
         while waiting and not waiting[0].texts:
             yield from waiting.popleft().filled()
         if parsed is not None:
@@ -199,7 +193,7 @@ def _parsed(
         cache.save()
 
 
-def _parse_batches(
+def parse_togetheres(
     batches: Iterator[list[tuple[str, str]]], n_jobs: int | None
 ) -> Iterator[list[Molecule | str]]:
     """Return the molecules of each batch, parsed by several processes if there are many texts."""
@@ -212,8 +206,8 @@ def _parse_batches(
         n_texts += len(batch)
     batches = itertools.chain(head, batches)
     if n_processes > 1 and n_texts >= worth:
-        return in_order(_parse_batch, batches, n_processes, "parse structures")
-    return map(_parse_batch, batches)
+        return in_order(parse_together, batches, n_processes, "parse structures")
+    return map(parse_together, batches)
 
 
 def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) -> Iterator[_Batch]:
@@ -231,55 +225,6 @@ def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) ->
         )
         if len(known) > _MOST_KNOWN:
             known.clear()
-
-
-def _parse_batch(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
-    """Return molecules of SMILES and InChI, or why there is none."""
-    found: list[Molecule | str] = []
-    pairs = list(zip(texts, _read_plain(texts), strict=True))
-    for start in range(0, len(texts), _PARSED_QUIETLY):
-        with quiet_rdkit():
-            for (smiles, inchi), (plain, is_certain) in pairs[start : start + _PARSED_QUIETLY]:
-                one = Molecule.of_plain(plain, inchi, is_certain=is_certain) if plain else None
-                found.append(one or _parse(smiles, inchi))
-    return found
-
-
-def _read_plain(texts: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
-    """Return what `plain_inchi.read_plain` does of those that are InChI, ("", False) for others."""
-    most = limits()
-    inchi = [
-        inchi if not smiles and len(inchi) <= most.structure_characters else ""
-        for smiles, inchi in texts
-    ]
-    if not _is_worth_compiling(sum(map(bool, inchi))):
-        return [("", False)] * len(texts)
-    # Here, since a process that parses few structures needs no compiled code.
-    from specvae.molecules.plain_inchi import read_plain
-
-    return read_plain(inchi, most.structure_atoms)
-
-
-_n_inchi = 0
-
-
-def _is_worth_compiling(n: int) -> bool:
-    """Return whether InChI are read in compiled code, given how many there are more."""
-    global _n_inchi
-    _n_inchi += n
-    return _n_inchi > _FEW_INCHI or (_n_inchi > _FEW_IF_KEPT and _is_kept())
-
-
-@cache
-def _is_kept() -> bool:
-    return is_kept("molecules/plain_inchi._read_all")
-
-
-def _parse(smiles: str, inchi: str) -> Molecule | str:
-    try:
-        return Molecule.parse(smiles, inchi)
-    except StructureError as error:
-        return str(error)
 
 
 def trusting(molecule: Molecule, cells: Cells) -> Molecule:
@@ -328,7 +273,7 @@ def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | st
 def _with_several_keys(molecules: Iterable[Molecule]) -> list[Molecule]:
     """Return those of which another, of the same structure, has another first block."""
     of_structure: dict[str, list[Molecule]] = {}
-    for one in molecules:
+    for one in _that_may_be_same(list(molecules)):
         of_structure.setdefault(one.smiles, []).append(one)
     return [
         one
@@ -336,6 +281,15 @@ def _with_several_keys(molecules: Iterable[Molecule]) -> list[Molecule]:
         if len(same) > 1 and len({each.first_block for each in same}) > 1
         for one in same
     ]
+
+
+def _that_may_be_same(molecules: list[Molecule]) -> Iterable[Molecule]:
+    """Return molecules without most that are like no other one, if their SMILES are not known."""
+    if not is_reading() or all(one.knows_smiles for one in molecules):
+        return molecules
+    digests = Topologies([one.binary for one in molecules]).digests
+    _, numbers, counts = np.unique(digests, return_inverse=True, return_counts=True)
+    return itertools.compress(molecules, (counts[numbers] > 1).tolist())
 
 
 def _are_of_others(molecules: Sequence[Molecule]) -> bool:
@@ -356,8 +310,19 @@ def _are_one_compound(one: Molecule, other: Molecule) -> bool:
 
 def parse_cells(cells: Cells) -> Molecule | str:
     """Return the structure of a row, with the key that it gives, or why there is none."""
-    found = _parse(cells.smiles, cells.inchi)
-    return trusting(found, cells) if isinstance(found, Molecule) else found
+    return parse_rows([cells])[0]
+
+
+def parse_rows(rows: Sequence[Cells], kept: Kept = "smiles") -> list[Molecule | str]:
+    """Return the structures of rows, with the keys that they give, or why there is none.
+
+    `kept` is computed of them at once, see `parse_together`.
+    """
+    parsed = parse_together([(cells.smiles, cells.inchi) for cells in rows], kept)
+    return [
+        trusting(found, cells) if isinstance(found, Molecule) else found
+        for found, cells in zip(parsed, rows, strict=True)
+    ]
 
 
 def parse_texts(
@@ -388,9 +353,9 @@ def parse_texts(
     n_processes = min(n_jobs or usable_cores(), len(missing) // _BATCH)
     parsed: Iterator[list[Molecule | str]]
     if n_processes <= 1 or (len(missing) < _WORTH_PROCESSES and not n_waiting()):
-        parsed = map(_parse_batch, batches)
+        parsed = map(parse_together, batches)
     else:
-        parsed = in_order(_parse_batch, batches, n_processes, "parse structures")
+        parsed = in_order(parse_together, batches, n_processes, "parse structures")
     fresh = list(itertools.chain.from_iterable(parsed))
     if cache is not None:
         cache.put(missing, fresh)

@@ -195,6 +195,26 @@ class Topologies:
         return Rings(owner, taken.ring_sizes, ~a, ~s, ~c, n, o)
 
     @cached_property
+    def digests(self) -> NDArray[np.uint64]:
+        """A number for each molecule that is the same for the same structure, (n_molecules,).
+
+        In whatever order its atoms are, and without stereochemistry and isotopes. Others hardly
+        ever have it, unless all surroundings in them are alike.
+        """
+        taken, first = self.taken, self.first_atoms[:-1]
+        kinds = atom_kinds()[:, _OF_STRUCTURE].astype(np.uint64)
+        state = _mixed(kinds @ _WEIGHTS)[taken.atoms]
+        one, other = (taken.bonds[:, :2] + np.repeat(first, taken.counts[:, 1])[:, None]).T
+        weight = _mixed(bond_kinds()[:, 0].astype(np.uint64))[taken.bonds[:, 2]]
+        for _ in range(_ROUNDS):
+            said = np.zeros_like(state)
+            np.add.at(said, one, state[other] * weight)
+            np.add.at(said, other, state[one] * weight)
+            state = _mixed(_WEIGHTS[0] * state + said)
+        found: NDArray[np.uint64] = np.add.reduceat(state, first)
+        return found
+
+    @cached_property
     def typed_bonds(self) -> NDArray[np.int32]:
         """Both atoms of each bond and its type as RDKit numbers it, int32 (n_bonds, 3)."""
         typed = self.taken.bonds.copy()
@@ -237,6 +257,20 @@ class Rings:
     has_other: NDArray[np.bool_]
 
 
+# What of a kind of atom is the same in whatever order a structure is written: none of its rings.
+_OF_STRUCTURE = [
+    AtomKind._fields.index(name) for name in ("number", "n_hydrogens", "degree", "charge")
+]
+_WEIGHTS = np.array([3, 5003, 700_001, 90_000_049], np.uint64)
+_ROUNDS = 3  # to atoms at this distance
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers that are others for each that is given, and look random."""
+    numbers = (numbers ^ (numbers >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return numbers ^ (numbers >> np.uint64(32))
+
+
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     starts = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=starts[1:])
@@ -261,6 +295,11 @@ def _atom_table(_: int) -> NDArray[np.int64]:
 @lru_cache(maxsize=1)
 def _bond_table(_: int) -> NDArray[np.int64]:
     return np.array(list(_kinds().bonds), np.int64).reshape(-1, len(BondKind._fields))
+
+
+def is_reading() -> bool:
+    """Return whether this process reads molecules in compiled code already."""
+    return _is_worth_reading(0)
 
 
 _n_taken = 0

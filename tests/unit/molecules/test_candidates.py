@@ -21,8 +21,8 @@ from specvae.molecules.molecule import (
     Molecule,
     parse_molecule,
 )
-from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, read_cells
-from specvae.molecules.structures import read_molecules
+from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, Cells, read_cells
+from specvae.molecules.structures import parse_rows, read_molecules, with_own_keys
 from specvae.molecules.text_tables import INCHI_JOINED, column_meaning
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
@@ -960,3 +960,27 @@ def test_what_stands_in_a_row_makes_no_names_of_columns(tmp_path: Path) -> None:
     path.write_text("compound,structure\n" + "a,CCO\n" * 12 + "name,smiles\n", encoding="utf-8")
     with pytest.raises(InputError, match="no column smiles or inchi among the columns compound"):
         read_candidates(path)
+
+
+def test_two_keys_of_one_structure_are_found_by_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        (smiles, parse_molecule(smiles).first_block) for smiles in ("CCO", "CCN", "COC", "CC(O)=N")
+    ]
+    rows[1:1] = [("OCC", "A" * 14), ("NC(C)=O", "B" * 14)]
+    cells = [Cells(smiles, "", block) for smiles, block in rows]
+    found = []
+    for is_reading in (False, True):
+        monkeypatch.setattr(structures, "is_reading", lambda is_reading=is_reading: is_reading)
+        molecules = with_own_keys(parse_rows(cells, "formula"))
+        found.append([one.notes for one in molecules if isinstance(one, Molecule)])
+    assert (
+        found[0]
+        == found[1]
+        == [
+            *[(KEYS_THAT_DIFFER,)] * 3,
+            *[(), ()],
+            (KEYS_THAT_DIFFER,),
+        ]
+    )
+    assert isinstance(molecules[3], Molecule)
+    assert not molecules[3].knows_smiles

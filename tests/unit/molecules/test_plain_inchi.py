@@ -5,8 +5,10 @@ from itertools import product
 import pytest
 from rdkit import Chem
 
-from specvae.molecules import structures
+from specvae.molecules import parsing
+from specvae.molecules.mobile_hydrogens import has_inchi
 from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.parsing import parse_together
 from specvae.molecules.plain_inchi import read_plain
 
 MOST_ATOMS = 400
@@ -88,8 +90,8 @@ def plain_form(inchi: str) -> str:
     if not smiles:
         return ""
     with quiet_rdkit():
-        molecule = Molecule.of_plain(smiles, inchi, is_certain=is_certain)
-    return "" if molecule is None else molecule.smiles
+        mol = Chem.MolFromSmiles(smiles)
+        return Chem.MolToSmiles(mol) if is_certain or has_inchi(mol, inchi) else ""
 
 
 @pytest.mark.parametrize(("middle", "share"), MIDDLES.items())
@@ -170,11 +172,11 @@ def test_larger_ones_than_wanted_are_left() -> None:
     assert read_plain([inchi_of("C" * 63)], MOST_ATOMS) == [("", False)]
 
 
-def test_a_compound_with_another_inchi_is_refused() -> None:
+def test_a_compound_with_another_inchi_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     propanol = inchi_of("CCCO")
-    assert Molecule.of_plain("CC(C)O", propanol, is_certain=False) is None
-    molecule = Molecule.of_plain("OCCC", propanol, is_certain=False)
-    assert molecule == Molecule.parse(None, propanol)
+    for read in ("CC(C)O", "OCCC"):
+        monkeypatch.setattr(parsing, "_read_plain", lambda _, read=read: [(read, False)])
+        assert parse_together([("", propanol)]) == [Molecule.parse(None, propanol)]
 
 
 def test_rows_of_tables_are_the_same_in_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +190,8 @@ def test_rows_of_tables_are_the_same_in_both_ways(monkeypatch: pytest.MonkeyPatc
     ]
     found = []
     for is_worth in (False, True):
-        monkeypatch.setattr(
-            structures, "_is_worth_compiling", lambda _, is_worth=is_worth: is_worth
-        )
-        batch = structures._parse_batch(texts)
+        monkeypatch.setattr(parsing, "_is_worth_compiling", lambda _, is_worth=is_worth: is_worth)
+        batch = parsing.parse_together(texts)
         found.append(
             [
                 (one.smiles, one.written, one.notes, one.n_components, one.charge, one.formula)

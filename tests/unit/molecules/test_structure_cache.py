@@ -14,6 +14,7 @@ from specvae.molecules.cache import digest
 from specvae.molecules.candidates import read_candidates
 from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
+from specvae.molecules.parsing import parse_together
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import parse_texts
 from specvae.report import ReadReport
@@ -102,13 +103,12 @@ def test_a_table_is_parsed_once_and_reads_the_same(
     assert read(first) == (wanted, said)
     assert len(parts(tmp_path)) == 1
     parsed: list[str] = []
-    parse = Molecule.parse
 
-    def counted(smiles: str, inchi: str) -> Molecule:
-        parsed.append(smiles)
-        return parse(smiles, inchi)
+    def counted(texts: Sequence[tuple[str, str]]) -> list[Molecule | str]:
+        parsed.extend(smiles for smiles, _ in texts)
+        return parse_together(texts)
 
-    monkeypatch.setattr(Molecule, "parse", counted)
+    monkeypatch.setattr(structures, "parse_together", counted)
     assert read(StructureCache(tmp_path)) == (wanted, said)
     assert parsed == ["C1CC"]  # what is no structure is not kept
     assert len(parts(tmp_path)) == 1

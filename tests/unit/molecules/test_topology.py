@@ -134,3 +134,23 @@ def test_more_kinds_than_there_is_room_for_first(monkeypatch: pytest.MonkeyPatch
     expected = Topologies(mols).taken
     for found, wanted in zip(Topologies(mols).taken, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_digests_tell_structures_apart_and_not_orders() -> None:
+    rng = np.random.default_rng(1)
+    texts = [*MOLECULES, "CC(=O)Nc1ccc2cc[nH]c2c1", "CC(=O)Nc1cccc2[nH]ccc12", "CCCO", "CC(C)O"]
+    mols = [Chem.MolFromSmiles(text) for text in texts]
+    others = [
+        Chem.MolFromSmiles(
+            Chem.MolToSmiles(
+                Chem.RenumberAtoms(mol, rng.permutation(mol.GetNumAtoms()).tolist()),
+                canonical=False,
+            )
+        )
+        for mol in mols
+    ]
+    digests = Topologies([mol.ToBinary() for mol in mols]).digests
+    assert digests.tolist() == Topologies([mol.ToBinary() for mol in others]).digests.tolist()
+    assert len(set(digests.tolist())) == len(mols)
+    flat = Topologies([Chem.MolFromSmiles(text) for text in ("C[C@H](N)O", "C[C@@H](N)O")])
+    assert len(set(flat.digests.tolist())) == 1

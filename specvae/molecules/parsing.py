@@ -1,0 +1,117 @@
+"""Many texts of structures, parsed together.
+
+Most SMILES are in standard form as they are written: RDKit reads them, nothing is to be done to
+them, and what is asked of them is asked of some at a time, which takes three quarters of the time.
+InChI of connections and hydrogens are read in compiled code where there are many. All others go
+one by one (`Molecule.parse`), and a test compares the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal
+
+from rdkit import Chem
+
+from specvae.errors import StructureError
+from specvae.limits import limits
+from specvae.molecules.kept_code import is_kept
+from specvae.molecules.mobile_hydrogens import has_inchi
+from specvae.molecules.molecule import Molecule, is_standard, is_usual, quiet_rdkit
+
+Kept = Literal["smiles", "formula"]
+"""What is computed of a molecule at once: later RDKit's object must be made again for it."""
+
+_TOGETHER = 16  # what RDKit keeps of more does not stay at hand; and Ctrl-C has to wait so long
+# To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
+# millisecond a structure.
+_FEW_INCHI = 5_000
+_FEW_IF_KEPT = 500
+
+
+def parse_together(texts: Sequence[tuple[str, str]], kept: Kept = "smiles") -> list[Molecule | str]:
+    """Return molecules of SMILES and InChI, or why there is none; see `Molecule.parse`.
+
+    Parameters
+    ----------
+    texts
+        SMILES and InChI of each, "" for none.
+    kept
+        What is computed at once.
+    """
+    plain = _read_plain(texts)
+    found: list[Molecule | str] = []
+    for start in range(0, len(texts), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        with quiet_rdkit():
+            found += _parse_some(texts[part], plain[part], kept)
+    return found
+
+
+def _parse_some(
+    texts: Sequence[tuple[str, str]], plain: Sequence[tuple[str, bool]], kept: Kept
+) -> list[Molecule | str]:
+    """Parse some structures; `plain` is what `_read_plain` says of them."""
+    most = limits()
+    written = [
+        smiles if len(smiles) <= most.structure_characters and is_usual(smiles) else ""
+        for smiles, _ in texts
+    ]
+    mols = [
+        Chem.MolFromSmiles(one or form) if one or form else None
+        for one, (form, _) in zip(written, plain, strict=True)
+    ]
+    done = [
+        mol
+        if mol is not None
+        and mol.GetNumAtoms() <= most.structure_atoms
+        and (is_standard(mol) if one else is_certain or has_inchi(mol, inchi))
+        else None
+        for mol, one, (_, is_certain), (_, inchi) in zip(mols, written, plain, texts, strict=True)
+    ]
+    found = [
+        Molecule(mol, written=one) if mol is not None else _parse(*pair, read if one else None)
+        for mol, read, one, pair in zip(done, mols, written, texts, strict=True)
+    ]
+    for mol, molecule in zip(done, found, strict=True):
+        if mol is not None and isinstance(molecule, Molecule):
+            molecule.keep(kept, mol)
+    return found
+
+
+def _parse(smiles: str, inchi: str, read: Chem.Mol | None) -> Molecule | str:
+    try:
+        return Molecule.parse(smiles, inchi, read=read)
+    except StructureError as error:
+        return str(error)
+
+
+def _read_plain(texts: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
+    """Return what `plain_inchi.read_plain` does of those that are InChI, ("", False) for others."""
+    most = limits()
+    inchi = [
+        inchi if not smiles and len(inchi) <= most.structure_characters else ""
+        for smiles, inchi in texts
+    ]
+    if not _is_worth_compiling(sum(map(bool, inchi))):
+        return [("", False)] * len(texts)
+    # Here, since a process that parses few structures needs no compiled code.
+    from specvae.molecules.plain_inchi import read_plain
+
+    return read_plain(inchi, most.structure_atoms)
+
+
+_n_inchi = 0
+
+
+def _is_worth_compiling(n: int) -> bool:
+    """Return whether InChI are read in compiled code, given how many there are more."""
+    global _n_inchi
+    _n_inchi += n
+    return _n_inchi > _FEW_INCHI or (_n_inchi > _FEW_IF_KEPT and _is_kept())
+
+
+@cache
+def _is_kept() -> bool:
+    return is_kept("molecules/plain_inchi._read_all")
