@@ -11,29 +11,35 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specvae.vae.checkpoint import load_checkpoint, load_companions, save_checkpoint
+    from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
     from specvae.vae.data import BatchSource, TensorSource, TrainingData
     from specvae.vae.device import pick_device
     from specvae.vae.distributions import Likelihood, MixtureOfNormals, Normal, Posterior
     from specvae.vae.estimate import conditional_log_likelihood, log_likelihood
+    from specvae.vae.evaluation import LossParts
     from specvae.vae.header import Header, read_header
     from specvae.vae.kinds import MODEL_KINDS, Kind
-    from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+    from specvae.vae.model import MultimodalVAE
     from specvae.vae.networks import ConvLayer, NetworkConfig, SparseRows
-    from specvae.vae.objective import LossParts, ObjectiveConfig, loss
-    from specvae.vae.training import EpochRecord, History, OptimConfig, StateFile, fit
+    from specvae.vae.objective import loss
+    from specvae.vae.state import EpochRecord, History, StateFile
+    from specvae.vae.training import fit
 
 _NAMES = {
     "checkpoint": ("load_checkpoint", "load_companions", "save_checkpoint"),
+    "config": ("Modality", "ModelConfig", "ObjectiveConfig", "OptimConfig"),
     "data": ("BatchSource", "TensorSource", "TrainingData"),
     "device": ("pick_device",),
     "distributions": ("Likelihood", "MixtureOfNormals", "Normal", "Posterior"),
     "estimate": ("conditional_log_likelihood", "log_likelihood"),
+    "evaluation": ("LossParts",),
     "header": ("Header", "read_header"),
     "kinds": ("MODEL_KINDS", "Kind"),
-    "model": ("Modality", "ModelConfig", "MultimodalVAE"),
+    "model": ("MultimodalVAE",),
     "networks": ("ConvLayer", "NetworkConfig", "SparseRows"),
-    "objective": ("LossParts", "ObjectiveConfig", "loss"),
-    "training": ("EpochRecord", "History", "OptimConfig", "StateFile", "fit"),
+    "objective": ("loss",),
+    "state": ("EpochRecord", "History", "StateFile"),
+    "training": ("fit",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from specvae.errors import CheckpointError, ConfigError
 from specvae.files import atomic_path
+from specvae.vae.config import ModelConfig
 from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, read_header, signed_text
-from specvae.vae.model import ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 
 # Begins the names of tensors in a checkpoint that are no weights of its model.
 _COMPANION = "companion."

@@ -19,9 +19,9 @@ class Kind:
     Attributes
     ----------
     posterior
-        See :class:`~specvae.vae.model.ModelConfig`.
+        See :class:`~specvae.vae.config.ModelConfig`.
     loss
-        See :class:`~specvae.vae.objective.ObjectiveConfig`.
+        See :class:`~specvae.vae.config.ObjectiveConfig`.
     learns_from_unpaired
         Whether the objective has terms for examples of which one modality was observed.
     n_samples

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from specvae.errors import TrainingError
 from specvae.vae.adam import AdamW
+from specvae.vae.config import ObjectiveConfig
 from specvae.vae.data import PAIRED, BatchSource, DenseSource, Rows
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input
-from specvae.vae.objective import ObjectiveConfig, loss
+from specvae.vae.objective import loss
 from specvae.vae.parallel import ALONE, BatchPart, Processes
 
 Batch = Mapping[str, Input]
@@ -119,7 +120,7 @@ class Step:
     noise
         Source of the samples of z.
     clip_norm, amp
-        As in :class:`~specvae.vae.training.OptimConfig`.
+        As in :class:`~specvae.vae.config.OptimConfig`.
     tally
         What each step adds its numbers to.
     shared

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from specvae import settings
 from specvae.errors import ConfigError, TrainingError
-from specvae.settings import Count, Fraction, Positive, Range, Share, Weight, flatten
 from specvae.vae.adam import AdamW
-from specvae.vae.checkpoint import write_tensors
+from specvae.vae.config import ObjectiveConfig, OptimConfig
 from specvae.vae.data import BatchSource, DenseSource, Rows, TensorSource, TrainingData, draws
 from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.objective import require_fit
 from specvae.vae.parallel import ALONE, Processes
+from specvae.vae.state import EpochRecord, History, Run, StateFile, description_of
 from specvae.vae.steps import (
     SharedLoss,
     Step,
@@ -39,160 +34,11 @@ from specvae.vae.steps import (
     side_stream,
 )
 
-_STATE_KEY = "specvae-state"
 # Steps between two looks at what a GPU has summed; looking on a CPU costs nothing.
 _LOOK_EVERY = 50
 
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """How the weights are trained (Adam).
-
-    Attributes
-    ----------
-    epochs
-        Passes over the largest stream, or over `epoch_size` examples.
-    batch_size
-        Examples of each stream in a step.
-    learning_rate
-        Highest learning rate.
-    weight_decay
-        Decoupled weight decay (AdamW).
-    clip_norm
-        Highest norm of the gradient; None: no clipping.
-    schedule
-        ``constant``; ``cosine``: falls to 0 over the run; ``onecycle``: rises from 1/25 over the
-        first 30 % (or ``warmup``) and falls to 0, both along a cosine.
-    warmup
-        Share of the steps over which the rate rises linearly from 0 (constant, cosine).
-    seed
-        Of shuffling, of the samples of z and of dropout.
-    patience
-        Stop after that many epochs without a better validation value; None: never.
-    weight_averaging
-        Decay of an exponential moving average of the weights, which then is what is validated and
-        kept; None: no averaging.
-    amp
-        Matrix products in bfloat16; products of experts and KL stay in float32.
-    epoch_size
-        Examples in a pass, whatever the sizes of the streams; None: those of the largest.
-    """
-
-    epochs: Count
-    batch_size: Count
-    learning_rate: Positive
-    weight_decay: Weight = 0.0
-    clip_norm: Positive | None = None
-    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
-    warmup: Share = 0.0
-    seed: int = 0
-    patience: Annotated[int, Range(0)] | None = None
-    weight_averaging: Fraction | None = None
-    amp: bool = False
-    epoch_size: Count | None = None
-
-    def __post_init__(self) -> None:
-        settings.require_ranges(self)
-
-    def rate_at(self, step: int, n_steps: int) -> float:
-        """Return the learning rate of step `step` (0 first) of `n_steps`."""
-        done = step / n_steps
-        if self.schedule == "onecycle":
-            rise = self.warmup or 0.3
-            if done < rise:
-                low = 1.0 / 25.0
-                return self.learning_rate * (low + (1.0 - low) * _half_cosine(1.0 - done / rise))
-            return self.learning_rate * _half_cosine((done - rise) / (1.0 - rise))
-        if done < self.warmup:
-            return self.learning_rate * (step + 1) / math.ceil(self.warmup * n_steps)
-        if self.schedule == "cosine":
-            return self.learning_rate * _half_cosine((done - self.warmup) / (1.0 - self.warmup))
-        return self.learning_rate
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the configuration as JSON values."""
-        return cast(dict[str, Any], settings.to_json(self))
-
-    @classmethod
-    def from_json(cls, data: object) -> OptimConfig:
-        """Build from JSON values; an unknown key is a ConfigError that names the nearest."""
-        return settings.from_json(cls, data)
-
-
-def _half_cosine(done: float) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch reached.
-
-    Attributes
-    ----------
-    epoch
-        1 is the first.
-    total
-        Mean of the objective over the steps (nats, with its weights).
-    parts
-        Mean of each part over the steps (nats, without weights).
-    validation
-        What `validate` returned, higher is better; None where there is none.
-    best
-        Whether this epoch's weights are the best so far.
-    learning_rate
-        Of the last step.
-    gradient_norm
-        Mean over the steps, before clipping.
-    seconds, validation_seconds
-        Wall time of training and of validation.
-    """
-
-    epoch: int
-    total: float
-    parts: Mapping[str, float]
-    validation: float | None
-    best: bool
-    learning_rate: float
-    gradient_norm: float
-    seconds: float
-    validation_seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class History:
-    """All epochs of a run, those before a resumption included."""
-
-    epochs: tuple[EpochRecord, ...]
-
-    @property
-    def best(self) -> EpochRecord:
-        """The epoch whose weights the model holds."""
-        return [record for record in self.epochs if record.best][-1]
-
-
-@dataclass(frozen=True)
-class StateFile:
-    """Where the state for resuming is kept.
-
-    Attributes
-    ----------
-    path
-        The file. Nothing in this module removes it.
-    every
-        Seconds between two writings of it, at least; 0: after each epoch.
-    settings
-        Settings of the caller as JSON values. A run with others does not go on from the state.
-    """
-
-    path: Path
-    every: float = 300.0
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
@@ -200,112 +46,6 @@ def _derived_seed(seed: int, epoch: int, purpose: str) -> int:
     # that a validation draws can shift what follows.
     digest = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-@dataclass
-class _Run:
-    """Everything that changes from epoch to epoch: what the resume state holds."""
-
-    model: MultimodalVAE
-    optimizer: AdamW
-    averaged: MultimodalVAE | None
-    best: dict[str, Tensor] = field(default_factory=dict)
-    records: list[EpochRecord] = field(default_factory=list)
-
-    @property
-    def kept(self) -> MultimodalVAE:
-        """The model whose weights are validated and kept."""
-        return self.model if self.averaged is None else self.averaged
-
-    def save(self, path: Path, description: Mapping[str, Any]) -> None:
-        tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
-        if not self.records[-1].best:  # else they equal the weights that are kept
-            tensors |= {f"best/{name}": t for name, t in self.best.items()}
-        if self.averaged is not None:
-            state = self.averaged.state_dict()
-            tensors |= {f"averaged/{name}": t for name, t in state.items()}
-        for number, slots in self.optimizer.state.items():
-            tensors |= {f"optimizer/{number}/{key}": t for key, t in slots.items()}
-        records = [record.to_json() for record in self.records]
-        text = json.dumps({"run": description, "epochs": records})
-        write_tensors(path, tensors, {_STATE_KEY: text})
-
-    def load(
-        self, path: Path, description: Mapping[str, Any], n_epochs: int, device: torch.device
-    ) -> None:
-        try:
-            with safe_open(path, framework="pt", device=str(device)) as stream:
-                state = json.loads((stream.metadata() or {})[_STATE_KEY])
-                if found := _differences(state["run"], description):
-                    raise TrainingError(
-                        f"{path}: resume state of a run with {found}; remove it to start anew"
-                    )
-                if len(state["epochs"]) > n_epochs:
-                    raise TrainingError(
-                        f"{path}: resume state after {len(state['epochs'])} epochs, wanted at most "
-                        f"{n_epochs}; remove it to start anew"
-                    )
-                groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "averaged": {}}
-                slots: dict[int, dict[str, Tensor]] = {}
-                for key in stream.keys():  # noqa: SIM118 (not a mapping)
-                    group, _, name = key.partition("/")
-                    if group == "optimizer":
-                        number, _, name = name.partition("/")
-                        slots.setdefault(int(number), {})[name] = stream.get_tensor(key)
-                    else:
-                        groups[group][name] = stream.get_tensor(key)
-        except (SafetensorError, KeyError, ValueError) as error:
-            message = f"{path}: not a resume state, or a damaged one; remove it to start anew"
-            raise TrainingError(message) from error
-        self.model.load_state_dict(groups["model"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(groups["averaged"])
-        self.best = groups["best"] or groups["averaged"] or groups["model"]
-        self.optimizer.load(slots)
-        self.records = [EpochRecord(**record) for record in state["epochs"]]
-
-
-def _description(
-    model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
-) -> dict[str, Any]:
-    """Return what a run shares with the run that it goes on from, as JSON values."""
-    how = optim.to_json()
-    if optim.schedule == "constant" and not optim.warmup:
-        # The number of epochs changes nothing within an epoch: more can be added.
-        del how["epochs"]
-    return {
-        "optim": how,
-        "objective": objective.to_json(),
-        "model": model.config.to_json(),
-        "data": {name: source.sha256() for name, source in data.streams().items()},
-    }
-
-
-def _differences(then: object, now: Mapping[str, Any]) -> str:
-    """Return which settings differ, with their values, or that the data do; "" if none does."""
-    if not isinstance(then, Mapping):
-        raise ValueError("no description of a run")
-    # A caller's settings come first: its user knows their names, and the others follow from them.
-    for group in ("settings", "optim", "objective", "data", "model"):
-        before, after = flatten(then.get(group, {})), flatten(now.get(group, {}))
-        names = [name for name in {**after, **before} if before.get(name) != after.get(name)]
-        if names and group == "data":
-            return "other training data"
-        if names:
-            place = "" if group == "settings" else f"{group}."
-            changes = [
-                f"{place}{name} {_short(before.get(name))} (now {_short(after.get(name))})"
-                for name in names[:3]
-            ]
-            if len(names) > 3:
-                changes.append(f"{len(names) - 3} other settings")
-            return ", ".join(changes)
-    return ""
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def fit(
@@ -375,8 +115,10 @@ def fit(
         raise ConfigError("training data is empty: there are neither pairs nor unpaired examples")
     for name in data.unpaired:
         model.modality(name)
-    objective.check(
-        model.config.names, [name for name, source in data.unpaired.items() if len(source)]
+    require_fit(
+        objective,
+        model.config.names,
+        [name for name, source in data.unpaired.items() if len(source)],
     )
     if optim.amp and not has_fast_bfloat16(device):
         _log.warning(
@@ -388,12 +130,12 @@ def fit(
     description: dict[str, Any] = {}
     if state is not None:
         settings_of_caller = {"settings": dict(state.settings)}
-        description = settings_of_caller | _description(model, data, optim, objective)
+        description = settings_of_caller | description_of(model, data, optim, objective)
     cuda = cuda or CudaOptions()
     with computing(device, cuda), side_stream(device) as stream:
         averaged = None if optim.weight_averaging is None else copy.deepcopy(model)
         optimizer = AdamW(model.parameters(), optim.learning_rate, weight_decay=optim.weight_decay)
-        run = _Run(model, optimizer, averaged)
+        run = Run(model, optimizer, averaged)
         if state is not None and resume and state.path.exists():
             run.load(state.path, description, optim.epochs, device)
         sources = {name: _moved(source, device) for name, source in streams.items()}
@@ -455,7 +197,7 @@ class _Epochs:
 
     def __init__(
         self,
-        run: _Run,
+        run: Run,
         sources: Mapping[str, BatchSource | DenseSource],
         optim: OptimConfig,
         objective: ObjectiveConfig,

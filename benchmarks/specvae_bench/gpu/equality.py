@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.data import TensorSource, TrainingData
 from specvae.vae.device import EXACT, CudaOptions, computing
+from specvae.vae.evaluation import LossParts
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig, SparseRows
-from specvae.vae.objective import LossParts, ObjectiveConfig, loss
-from specvae.vae.training import OptimConfig, StateFile, fit
+from specvae.vae.objective import loss
+from specvae.vae.state import StateFile
+from specvae.vae.training import fit
 from specvae_bench.paper import experiments
 from specvae_bench.paper.captions import N_TOKENS
 from specvae_bench.paper.experiments import Experiment

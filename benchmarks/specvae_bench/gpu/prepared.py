@@ -20,12 +20,11 @@ from torch import Tensor
 
 from specvae.errors import InputError
 from specvae.files import atomic_path
+from specvae.vae.config import ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.data import PackedBits, Table, TensorSource, TrainingData
 from specvae.vae.distributions import Bernoulli
-from specvae.vae.model import ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import SparseRows
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import OptimConfig
 
 SPECTRUM, FINGERPRINT = "spectrum", "fingerprint"
 _ROWS = 256

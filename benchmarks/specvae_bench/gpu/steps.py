@@ -21,7 +21,8 @@ from specvae.vae.device import CudaOptions, computing, pick_device
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.objective import loss
-from specvae.vae.training import EpochRecord, StateFile, fit
+from specvae.vae.state import EpochRecord, StateFile
+from specvae.vae.training import fit
 from specvae_bench.files import write_result
 from specvae_bench.gpu import equality
 from specvae_bench.gpu.prepared import PreparedData, predicted_logits, read_prepared

@@ -18,7 +18,7 @@ from specvae.vae.kinds import MODEL_KINDS
 if TYPE_CHECKING:
     import torch
 
-    from specvae.vae.training import EpochRecord
+    from specvae.vae.state import EpochRecord
     from specvae_bench.paper.images import ImageSet
     from specvae_bench.paper.oracles import Oracle
     from specvae_bench.paper.runs import RunSettings

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from specvae.vae.config import Modality, ModelConfig, Variance
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig, Variance
 from specvae.vae.networks import ConvLayer, NetworkConfig
 from specvae_bench.paper.captions import N_FEATURES, N_TOKENS, PAD
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from specvae.vae.distributions import Normal
 from specvae.vae.model import Decoder as OurDecoder
-from specvae.vae.model import PosteriorNetwork
+from specvae.vae.posteriors import PosteriorNetwork
 
 __all__ = [
     "JMVAE",

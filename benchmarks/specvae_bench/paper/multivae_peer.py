@@ -39,9 +39,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from specvae.errors import ConfigError
-from specvae.vae.model import ModelConfig, MultimodalVAE
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import OptimConfig
+from specvae.vae.config import ModelConfig, ObjectiveConfig, OptimConfig
+from specvae.vae.model import MultimodalVAE
 
 # Keeps the operators declared by _import_torchvision; torch forgets them with this object.
 _DECLARED_OPERATORS: list[torch.library.Library] = []

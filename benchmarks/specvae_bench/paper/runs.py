@@ -19,13 +19,14 @@ from specvae.errors import ConfigError, InputError, Interrupted
 from specvae.files import atomic_text, json_ready
 from specvae.interruption import interruptible
 from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.config import ObjectiveConfig, OptimConfig, SubsetTargets, Variance
 from specvae.vae.data import TrainingData, UnpairedPool
 from specvae.vae.device import CudaOptions
 from specvae.vae.header import Header
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import MultimodalVAE, Variance
-from specvae.vae.objective import ObjectiveConfig, SubsetTargets
-from specvae.vae.training import EpochRecord, History, OptimConfig, StateFile, fit
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.state import EpochRecord, History, StateFile
+from specvae.vae.training import fit
 from specvae_bench.files import write_result
 from specvae_bench.paper.experiments import Experiment
 from specvae_bench.paper.tasks import Fold, Task
@@ -57,14 +58,14 @@ class RunSettings:
     n_samples
         Codes for each expectation, K of MMVAE's bounds; None: the kind's own.
     prior_expert, variance
-        See :class:`~specvae.vae.model.ModelConfig`.
+        See :class:`~specvae.vae.config.ModelConfig`.
     epochs, batch_size, learning_rate
         Instead of the experiment's.
     amp
         Matrix products in bfloat16.
     subset_targets
         What two of three parts reconstruct; see
-        :class:`~specvae.vae.objective.ObjectiveConfig`.
+        :class:`~specvae.vae.config.ObjectiveConfig`.
     trainer
         ``specvae``, or ``multivae``: its objective and its training loop on our networks, pairs
         only, and the last epoch is kept.

@@ -108,7 +108,7 @@ def decoded(
     Parameters
     ----------
     x, index
-        The given modalities, as :class:`~specvae.vae.training.TensorSource` takes them.
+        The given modalities, as :class:`~specvae.vae.data.TensorSource` takes them.
     targets
         What is decoded from the one code.
     generator

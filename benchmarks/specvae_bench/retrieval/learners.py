@@ -30,9 +30,9 @@ from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.adam import AdamW
+from specvae.vae.config import OptimConfig
 from specvae.vae.device import pick_device
 from specvae.vae.networks import Input, SparseLinear, SparseRows
-from specvae.vae.training import OptimConfig
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.data import TensorSource, TrainingData
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import OptimConfig, fit
+from specvae.vae.training import fit
 from specvae_bench.paper.images import halves, unit_floats
 from specvae_bench.paper.multivae_peer import Loop, peer_epoch_seconds, peer_model
 

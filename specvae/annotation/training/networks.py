@@ -20,11 +20,9 @@ from specvae.annotation.library.tensors import ANNOTATION_PATH, FINGERPRINT, SPE
 from specvae.annotation.training.settings import TrainConfig
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.spectra.binning import BinLayout
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import OptimConfig
 
 
 def bin_layout(config: TrainConfig) -> BinLayout:

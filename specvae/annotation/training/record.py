@@ -19,7 +19,7 @@ from specvae.files import atomic_text, sha256_of
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.settings import from_json, to_json
-from specvae.vae.training import EpochRecord, History
+from specvae.vae.state import EpochRecord, History
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "training-state.safetensors"

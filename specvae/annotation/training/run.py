@@ -91,7 +91,8 @@ from specvae.vae.data import TrainingData
 from specvae.vae.device import pick_device
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.parallel import ALONE, Processes, joined, local_device
-from specvae.vae.training import History, StateFile, fit
+from specvae.vae.state import History, StateFile
+from specvae.vae.training import fit
 
 
 def train(

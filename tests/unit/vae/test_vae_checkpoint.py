@@ -20,8 +20,9 @@ from specvae.vae.checkpoint import (
     save_checkpoint,
     weights_sha256,
 )
+from specvae.vae.config import Modality, ModelConfig
 from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, migrate, read_header
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 
 

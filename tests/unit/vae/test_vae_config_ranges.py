@@ -11,10 +11,8 @@ from typing import Any, cast
 import pytest
 
 from specvae.errors import ConfigError
-from specvae.vae.model import Modality, ModelConfig
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import OptimConfig
 
 NETWORK = NetworkConfig((3,))
 MODALITY = Modality("a", 4, NETWORK, NETWORK, "gaussian")

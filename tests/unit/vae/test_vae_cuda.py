@@ -9,12 +9,13 @@ import torch
 from specvae_bench.gpu import equality
 from vae_examples import gaussian, random_rows, small_model, small_source
 
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.data import TrainingData
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.training import OptimConfig, fit
+from specvae.vae.objective import loss
+from specvae.vae.training import fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 

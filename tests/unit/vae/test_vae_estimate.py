@@ -17,8 +17,9 @@ from vae_examples import (
 )
 
 from specvae.errors import ConfigError
+from specvae.vae.config import Modality, ModelConfig
 from specvae.vae.estimate import conditional_log_likelihood, log_likelihood
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
 
 

@@ -15,14 +15,15 @@ from vae_examples import (
     set_linear_head,
 )
 
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.data import TensorSource, TrainingData
 from specvae.vae.distributions import kl_divergence
 from specvae.vae.estimate import log_likelihood
 from specvae.vae.kinds import MODEL_KINDS, LossKind
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.training import OptimConfig, fit
+from specvae.vae.objective import loss
+from specvae.vae.training import fit
 
 EXACT, (X1, X2) = linear_gaussian(400)
 X = {"a": X1, "b": X2}

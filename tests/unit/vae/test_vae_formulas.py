@@ -18,10 +18,11 @@ from torch import Tensor, distributions
 from vae_examples import small_batch, small_model, three_batch, three_model
 
 from specvae.errors import ConfigError
+from specvae.vae.config import ObjectiveConfig
 from specvae.vae.distributions import Bernoulli, Laplace, Normal
 from specvae.vae.kinds import LossKind
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.objective import ObjectiveConfig, loss
+from specvae.vae.objective import loss
 
 Batch = dict[str, Tensor]
 COLUMNS = {"a": 6, "b": 4, "c": 3}

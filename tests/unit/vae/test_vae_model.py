@@ -20,6 +20,7 @@ from vae_examples import (
 )
 
 from specvae.errors import ConfigError
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, Variance
 from specvae.vae.distributions import (
     Bernoulli,
     Categorical,
@@ -30,9 +31,10 @@ from specvae.vae.distributions import (
     product,
 )
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import GaussianHead, Modality, ModelConfig, MultimodalVAE, Variance
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import ConvLayer, NetworkConfig
-from specvae.vae.objective import ObjectiveConfig, loss
+from specvae.vae.objective import loss
+from specvae.vae.posteriors import GaussianHead
 
 
 def n_numbers(module: torch.nn.Module) -> int:

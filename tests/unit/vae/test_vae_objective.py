@@ -9,10 +9,12 @@ from torch import Tensor
 from vae_examples import gaussian, random_rows, small_batch, small_model
 
 from specvae.errors import ConfigError
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig
 from specvae.vae.distributions import kl_divergence
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.evaluation import LossParts
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import LossParts, ObjectiveConfig, loss
+from specvae.vae.objective import loss
 
 X = small_batch(6, seed=1)
 UNPAIRED = {"a": small_batch(4, seed=2)["a"], "b": small_batch(3, seed=3)["b"]}

@@ -15,12 +15,14 @@ from torch import Tensor
 from vae_examples import small_batch, small_model, small_source
 
 from specvae.errors import ConfigError
+from specvae.vae.config import ObjectiveConfig, OptimConfig
 from specvae.vae.data import TrainingData
 from specvae.vae.distributions import Normal
 from specvae.vae.kinds import LossKind
-from specvae.vae.objective import LOSSES, ObjectiveConfig, loss
+from specvae.vae.objective import LOSSES, loss
 from specvae.vae.parallel import BatchPart, Processes, joined, started_by_torchrun
-from specvae.vae.training import OptimConfig, StateFile, fit
+from specvae.vae.state import StateFile
+from specvae.vae.training import fit
 
 
 def train(name: str, epochs: int, state: Path | None = None) -> dict[str, Any]:

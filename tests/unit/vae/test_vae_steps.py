@@ -11,11 +11,12 @@ from vae_examples import random_rows, small_batch, small_model, small_source
 
 from specvae.errors import TrainingError
 from specvae.vae.adam import AdamW
+from specvae.vae.config import ObjectiveConfig, OptimConfig
 from specvae.vae.data import PAIRED, PackedBits, Rows, Table, TensorSource, TrainingData, draws
 from specvae.vae.device import EXACT, CudaOptions, computing
-from specvae.vae.objective import ObjectiveConfig
+from specvae.vae.state import StateFile
 from specvae.vae.steps import Step, Tally, draw, is_recordable
-from specvae.vae.training import OptimConfig, StateFile, fit
+from specvae.vae.training import fit
 
 CPU = torch.device("cpu")
 

@@ -23,12 +23,13 @@ from specvae.errors import ConfigError, TrainingError
 from specvae.vae import training
 from specvae.vae.adam import AdamW
 from specvae.vae.checkpoint import weights_sha256
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.data import GreyLevels, PackedBits, Table, TensorSource, TrainingData
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import EpochRecord, OptimConfig, StateFile, fit
+from specvae.vae.state import EpochRecord, StateFile
+from specvae.vae.training import fit
 
 OPTIM = OptimConfig(
     epochs=4,
@@ -289,8 +290,9 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_vae_training import OPTIM, data, dropout_model
-from specvae.vae.objective import ObjectiveConfig
-from specvae.vae.training import StateFile, fit
+from specvae.vae.config import ObjectiveConfig
+from specvae.vae.state import StateFile
+from specvae.vae.training import fit
 
 def on_step(epoch, step, n_steps):
     if (epoch, step) == (3, 2):

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from specvae.vae.config import Modality, ModelConfig
 from specvae.vae.data import TensorSource
 from specvae.vae.distributions import Normal
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input, NetworkConfig, SparseRows
 
 NONE = NetworkConfig(())

@@ -12,7 +12,8 @@ from specvae.annotation.evidence.fingerprint import (
     spectrum_means,
     standardised,
 )
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.config import Modality, ModelConfig
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig, SparseRows
 
 

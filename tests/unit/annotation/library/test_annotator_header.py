@@ -27,8 +27,9 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.info import info
 from specvae.errors import CheckpointError, SpecvaeError
 from specvae.vae.checkpoint import save_checkpoint
+from specvae.vae.config import ModelConfig
 from specvae.vae.header import METADATA_KEY, read_header
-from specvae.vae.model import ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 
 
 @pytest.fixture(scope="module")

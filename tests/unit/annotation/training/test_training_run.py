@@ -37,7 +37,8 @@ from specvae.report import ReadReport
 from specvae.vae.data import TrainingData
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.training import EpochRecord, History, fit
+from specvae.vae.state import EpochRecord, History
+from specvae.vae.training import fit
 
 # Alcohols of 2 to 25 carbons: of one formula series, all different.
 ALCOHOLS = ["C" * n + "O" for n in range(2, 26)]

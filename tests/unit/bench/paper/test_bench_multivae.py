@@ -11,11 +11,11 @@ from specvae_bench.speed.epochs import epoch_speed
 from torch import Tensor
 
 from specvae.errors import ConfigError
+from specvae.vae.config import Modality, ModelConfig, ObjectiveConfig, OptimConfig
 from specvae.vae.kinds import MODEL_KINDS
-from specvae.vae.model import Modality, ModelConfig, MultimodalVAE
+from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
-from specvae.vae.objective import ObjectiveConfig, loss
-from specvae.vae.training import OptimConfig
+from specvae.vae.objective import loss
 
 needs_multivae = pytest.mark.skipif(
     find_spec("multivae") is None, reason="multivae (the extra 'peers') is not installed"

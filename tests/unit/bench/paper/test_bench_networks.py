@@ -16,9 +16,10 @@ from specvae_bench.paper.experiments import (
     mnist_svhn,
 )
 
+from specvae.vae.config import ObjectiveConfig
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.objective import ObjectiveConfig, loss
+from specvae.vae.objective import loss
 
 
 def captions() -> Experiment:

@@ -1,0 +1,210 @@
+"""One evaluation of an objective: what its terms ask for is sampled, encoded and decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from specvae.vae.config import ObjectiveConfig
+from specvae.vae.data import PAIRED
+from specvae.vae.distributions import Posterior, kl_divergence
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.networks import Input, SparseRows
+from specvae.vae.parallel import BatchPart
+
+UNPAIRED = "unpaired-{}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossParts:
+    """An objective and what it is made of.
+
+    Attributes
+    ----------
+    total
+        Scalar to minimise: the sum of weight times part.
+    parts
+        Scalars by name, in nats, means over the examples, without their weights:
+        ``reconstruction/a``, ``kl/joint-a``, ``kl/joint-prior``; ``subset-reconstruction/a+b:a``,
+        ``subset-kl/a+b-a``; ``paired-reconstruction/a``, ``paired-kl/a``;
+        ``unpaired-reconstruction/a``, ``unpaired-kl/a``; ``importance/paired``; ``path/a->b``.
+        Reconstructions and importance-weighted bounds are negative log-likelihoods.
+    weights
+        The weight of each part.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Codes whose likelihood of a stream's modality is wanted, and who takes the answer."""
+
+    stream: str
+    target: str
+    codes: Tensor  # (n_codes, batch, n_latent)
+    take: Callable[[Tensor], None]  # gets log p(x_target | z), (n_codes, batch)
+
+
+class Evaluation:
+    """One evaluation of an objective: terms ask for parts, and the work behind them is shared.
+
+    A stream is ``paired`` or ``unpaired-NAME``, the samples of one modality.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalVAE,
+        paired: Mapping[str, Input] | None,
+        unpaired: Mapping[str, Input],
+        config: ObjectiveConfig,
+        beta: float,
+        generator: torch.Generator | None,
+        parts: Mapping[str, BatchPart],
+        n_processes: int,
+    ) -> None:
+        self._parts_of = parts
+        self._n_processes = n_processes
+        self.config = config
+        self.beta = beta
+        self.generator = generator
+        self.names = model.config.names
+        batches = {} if paired is None else {PAIRED: paired}
+        for name in self.names:
+            if name in unpaired:
+                batches[UNPAIRED.format(name)] = {name: unpaired[name]}
+        self.streams = model.encode_together(batches)
+        self._model = model
+        self._samples: dict[tuple[str, frozenset[str]], tuple[Tensor, ...]] = {}
+        self._requests: list[_Request] = []
+        self._last: list[Callable[[], None]] = []
+        self._parts: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}
+
+    def posterior(self, stream: str, *given: str) -> Posterior:
+        """Return q(z | x_given) of a stream; all its modalities if none is named."""
+        return self.streams[stream].posterior(given or None)
+
+    def samples(self, stream: str, *given: str) -> tuple[Tensor, ...]:
+        """Return samples of q(z | x_given), (n_samples, batch, n_latent) of each component."""
+        key = (stream, frozenset(given or self.streams[stream].x))
+        if key not in self._samples:
+            self._samples[key] = tuple(
+                q.sample(self.config.n_samples, self.generator, self._parts_of.get(stream))
+                for q in self.posterior(stream, *given).components
+            )
+        return self._samples[key]
+
+    def add(self, part: str, value: Tensor, weight: float, stream: str = PAIRED) -> None:
+        """Add to a part: a scalar, or a value for each example, (..., batch), to be averaged."""
+        value = value.mean()
+        if (rows := self._parts_of.get(stream)) is not None:
+            # The mean over the processes is then the mean over the whole batch.
+            value = value * (rows.share * self._n_processes)
+        self._parts[part] = self._parts[part] + value if part in self._parts else value
+        self._weights[part] = weight
+
+    def add_reconstruction(
+        self,
+        part: str,
+        stream: str,
+        given: tuple[str, ...],
+        target: str,
+        weight: float,
+        *,
+        average: bool = False,
+    ) -> None:
+        """Add -E_q[log p(x_target|z)], q the components of q(z|x_given): their sum or average.
+
+        A part of weight 0 is left out.
+        """
+        if weight != 0.0:
+            self._weights[part] = weight  # keeps the parts in the order of the terms
+            components = self.samples(stream, *given)
+            n = len(components) if average else 1
+            for codes in components:
+                self.decode(
+                    stream,
+                    target,
+                    codes,
+                    lambda v: self.add(part, _share(-v, n), weight, stream),
+                )
+
+    def add_kl(
+        self,
+        part: str,
+        q: Posterior,
+        p: Posterior | None,
+        weight: float,
+        *,
+        average: bool = False,
+        stream: str = PAIRED,
+    ) -> None:
+        """Add KL(q || p), p None the prior, over the pairs of their components: sum or average."""
+        pairs = [(a, b) for a in q.components for b in ((None,) if p is None else p.components)]
+        n = len(pairs) if average else 1
+        for ours, theirs in pairs:
+            self.add(part, _share(kl_divergence(ours, theirs), n), weight, stream)
+
+    def decode(
+        self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
+    ) -> None:
+        """Let `take` have log p(x_target | z) of codes (n_codes, batch, n_latent) at the end."""
+        self._requests.append(_Request(stream, target, codes, take))
+
+    def at_end(self, action: Callable[[], None]) -> None:
+        """Run `action` when everything is decoded."""
+        self._last.append(action)
+
+    def modality_weight(self, name: str) -> float:
+        """Return the configured weight of the reconstructions of a modality."""
+        return self.config.modality_weights.get(name, 1.0)
+
+    def finish(self) -> LossParts:
+        """Decode what was asked for, one call for each modality, and sum up."""
+        for name in self.names:
+            asked = [request for request in self._requests if request.target == name]
+            if asked:
+                self._decode_all(name, asked)
+        for action in self._last:
+            action()
+        # They refer to this object: in a cycle, a step's tensors would outlive it by gigabytes.
+        self._requests.clear()
+        self._last.clear()
+        parts = {name: self._parts[name] for name in self._weights}
+        weighted = [_weighted(value, self._weights[name]) for name, value in parts.items()]
+        return LossParts(torch.stack(weighted).sum(), parts, self._weights)
+
+    def _decode_all(self, name: str, asked: list[_Request]) -> None:
+        # The requests of a stream have one target: their codes go together.
+        by_stream: dict[str, list[_Request]] = {}
+        for request in asked:
+            by_stream.setdefault(request.stream, []).append(request)
+        codes = [
+            torch.cat([request.codes for request in requests]) for requests in by_stream.values()
+        ]
+        flat = torch.cat([each.flatten(0, 1) for each in codes])
+        likelihood = self._model.likelihood(flat, name)
+        pieces = likelihood.split([tuple(each.shape[:2]) for each in codes])
+        n_features = self._model.modality(name).n_features
+        for (stream, requests), piece in zip(by_stream.items(), pieces, strict=True):
+            x = self.streams[stream].x[name]
+            target = x.first_columns(n_features) if isinstance(x, SparseRows) else x[:, :n_features]
+            sizes = [len(request.codes) for request in requests]
+            values = piece.log_prob(target).split_with_sizes(sizes)
+            for request, value in zip(requests, values, strict=True):
+                request.take(value)
+
+
+def _share(value: Tensor, n: int) -> Tensor:
+    # Every operation is a kernel that a GPU has to start, forward and backward.
+    return value if n == 1 else value / n
+
+
+def _weighted(value: Tensor, weight: float) -> Tensor:
+    return value if weight == 1.0 else weight * value
