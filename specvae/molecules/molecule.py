@@ -103,6 +103,13 @@ _LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+]
 _IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
 _NUMBERS = struct.Struct("<dhHI")  # exact mass, charge, number of components, length of the texts
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
+_ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
+_ATOM_BY_NUMBER = re.compile(r"\[\d*#\d")
+# Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
+# link that may be repeated, and a bond to one of several atoms.
+_OPEN_PART = re.compile(
+    r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*\|"
+)
 
 
 class Molecule:
@@ -419,14 +426,27 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
         if shape:
             found.append(("InChI", f"InChI={words[0][shape.end() :]}"))
         else:
-            # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms.
-            found.append(("SMILES", words[0]))
+            # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
+            # unless it leaves them open.
+            behind = " ".join(words[1:])
+            found.append(("SMILES", words[0] + f" {behind}" * leaves_atoms_open(behind)))
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def leaves_atoms_open(extension: str) -> bool:
+    """Whether ChemAxon's extension of a SMILES (``|...|``) says that its atoms are not all known.
+
+    Such are repeating units (``Sg:n``), links of several lengths (``LN``), and bonds to one of
+    several atoms (``m``). Labels, stereochemistry and the like change no mass.
+    """
+    return _OPEN_PART.match(extension) is not None
 
 
 # A SMILES of one component without labels and metals of salts, not in quotation marks and the like.
 _USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
-_IS_SPECIAL = re.compile(rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}")
+_IS_SPECIAL = re.compile(
+    rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|{_ATOM_CLASS.pattern}|{_ATOM_BY_NUMBER.pattern}"
+)
 
 
 def is_usual(text: str) -> bool:
@@ -491,6 +511,11 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
             f"{n_components:,} components, at most {most.structure_components:,} "
             f"(structure_components): {_shown(text)}"
         )
+    if kind == "SMILES" and " " in text:
+        raise StructureError(
+            f"SMILES whose atoms are not all known (repeating unit, link or bond to one of "
+            f"several atoms): {_shown(text)}"
+        )
     mol = read
     if mol is None:
         mol = Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
@@ -503,7 +528,32 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
             f"{mol.GetNumAtoms():,} atoms, at most {most.structure_atoms:,} (structure_atoms): "
             f"{_shown(text)}"
         )
+    if kind == "SMILES":
+        _require_all_stated(mol, text)
+        if _ATOM_CLASS.search(text):
+            return _without_classes(mol, text)
     return mol
+
+
+def _require_all_stated(mol: Chem.Mol, text: str) -> None:
+    """Raise StructureError for a SMILES that is a pattern: RDKit reads some, with a wrong mass."""
+    if "~" in text and any(bond.GetBondType() in _NO_ORDERS for bond in mol.GetBonds()):
+        raise StructureError(f"SMILES holds a bond of no order: {_shown(text)}")
+    if _ATOM_BY_NUMBER.search(text) and any(a.GetNumRadicalElectrons() for a in mol.GetAtoms()):
+        raise StructureError(
+            f"SMILES names atoms by number, without their hydrogens: {_shown(text)}"
+        )
+
+
+_NO_ORDERS = (Chem.BondType.UNSPECIFIED, Chem.BondType.ZERO, Chem.BondType.OTHER)
+
+
+def _without_classes(mol: Chem.Mol, text: str) -> Chem.Mol:
+    """Return the molecule without the numbers of its atoms, which would order them."""
+    plain = Chem.Mol(mol)
+    for atom in plain.GetAtoms():
+        atom.SetAtomMapNum(0)
+    return _read_again(plain, text)
 
 
 def _as_ions(mol: Chem.Mol) -> Chem.Mol:

@@ -12,6 +12,10 @@ from specvae.molecules.cache import default_cache_directory, digest
 from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import STANDARD_VERSION, Molecule
 
+_READING_VERSION = 2
+"""Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not
+order the atoms, and patterns and repeating units are refused."""
+
 Texts = tuple[str, str]
 """SMILES and InChI as a table has them, "" for none."""
 
@@ -29,8 +33,8 @@ class StructureCache:
         most = limits()
         # Other versions, or other limits, may take another text for a structure.
         name = (
-            f"s{STANDARD_VERSION}-rdkit{rdBase.rdkitVersion}-{most.structure_characters}-"
-            f"{most.structure_components}-{most.structure_atoms}"
+            f"s{STANDARD_VERSION}-t{_READING_VERSION}-rdkit{rdBase.rdkitVersion}-"
+            f"{most.structure_characters}-{most.structure_components}-{most.structure_atoms}"
         )
         folder = directory or default_cache_directory()
         self._store = EntryStore(folder / "structures" / name, "structures")

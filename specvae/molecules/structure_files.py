@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rdkit import Chem
 
 from specvae.errors import InputError
-from specvae.molecules.molecule import quiet_rdkit, says_nothing
+from specvae.molecules.molecule import leaves_atoms_open, quiet_rdkit, says_nothing
 from specvae.molecules.text_tables import (
     COLUMNS,
     CONTROL,
@@ -124,7 +124,9 @@ def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:
         if not smiles or smiles.startswith("#"):
             continue
         if not (may_be_header and column_meaning(smiles) == "smiles"):
-            yield number, Cells(smiles, name=_EXTENSION.sub("", name.strip(), count=1))
+            if leaves_atoms_open(name := name.strip()):
+                smiles = f"{smiles} {name}"
+            yield number, Cells(smiles, name=_EXTENSION.sub("", name, count=1))
         may_be_header = False
 
 
@@ -303,9 +305,17 @@ def _sdf_cells(
     between their drawings belong to the first, and the second is skipped.
     """
     begin, record, drawings = 1, list[str](), list[int]()
+
+    def cells() -> Iterator[tuple[int, Cells]]:
+        found = _cells_of_record(record, report)
+        if not (reason := _why_open(record)):
+            yield begin, found
+        else:
+            report.skip(str(path), begin, record_of(found), Reason.BAD_STRUCTURE, reason)
+
     for number, line in enumerate(stream, start=1):
         if line.startswith("$$$$"):
-            yield begin, _cells_of_record(record, report)
+            yield from cells()
             begin, record, drawings = number + 1, [], []
             continue
         if line.startswith("M  END"):
@@ -320,7 +330,28 @@ def _sdf_cells(
                 "a record, $$$$"
             )
     if any(line.strip() for line in record):
-        yield begin, _cells_of_record(record, report)
+        yield from cells()
+
+
+# Groups of a drawing that repeat (types of the CTfile format), and labels that stand for any group.
+_REPEATING = re.compile(
+    r"(?:M  STY.*\s|M  V30 \d+ )(?:SRU|MON|MER|COP|CRO|MOD|GRA|ANY)\b", re.IGNORECASE
+)
+_RESIDUE_LABEL = re.compile(r"R\d{0,2}[#'\"]*")
+
+
+def _why_open(record: Sequence[str]) -> str:
+    """Return why the atoms of a drawing are not all known, "" if they are."""
+    before = ""
+    for line in record[:_LONGEST_DRAWING]:
+        if line.startswith("M  END"):
+            break
+        if _REPEATING.match(line):
+            return f"the drawing has a repeating unit, whose number is open ({line.strip()})"
+        if before.startswith("A  ") and _RESIDUE_LABEL.fullmatch(line.strip()):
+            return f"the drawing labels an atom as a residue: {line.strip()}"
+        before = line
+    return ""
 
 
 def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:

@@ -984,3 +984,41 @@ def test_two_keys_of_one_structure_are_found_by_digests(monkeypatch: pytest.Monk
     )
     assert isinstance(molecules[3], Molecule)
     assert not molecules[3].knows_smiles
+
+
+def _drawing(*properties: str) -> str:
+    atoms = "".join(f"    {x}.0000    0.0000    0.0000 {s}   0  0\n" for x, s in enumerate("CCO"))
+    lines = ("  1  2  1", "  2  3  1", *properties, "M  END")
+    counts = "  3  2  0  0  0  0  0  0  0  0999 V2000"
+    return f"a\n\n\n{counts}\n{atoms}" + "".join(f"{line}\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        (("M  STY  2   1 DAT   2 SRU", "M  SAL   2  1   2", "M  SMT   2 n"), "a repeating unit"),
+        (("A    1", "R2"), "labels an atom as a residue: R2"),
+    ],
+)
+def test_a_drawing_that_leaves_atoms_open_is_skipped(
+    write: Write, properties: tuple[str, ...], message: str
+) -> None:
+    report = ReadReport()
+    text = f"{_drawing(*properties)}> <SMILES>\nCCO\n\n$$$$\n{_drawing()}$$$$\n"
+    assert len(read_candidates(write(text, "x.sdf"), report)) == 1
+    (skip,) = report.skips
+    assert skip.line == 1
+    assert message in skip.detail
+
+
+def test_groups_that_are_drawn_whole_are_read(write: Write) -> None:
+    groups = ("M  STY  2   1 MUL   2 SUP", "M  SMT   1 3", "A    1", "H3C")
+    found = read_candidates(write(f"{_drawing(*groups)}$$$$\n", "x.sdf"))
+    assert found.smiles.tolist() == ["CCO"]
+
+
+def test_an_smi_file_keeps_what_leaves_atoms_open(write: Write) -> None:
+    report = ReadReport()
+    found = read_candidates(write("OCCO |Sg:n:1,2:n:ht| PEG\nCCO |&1:1| a\n", "x.smi"), report)
+    assert found.name.tolist() == ["a"]
+    assert "atoms are not all known" in report.skips[0].detail

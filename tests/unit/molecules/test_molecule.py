@@ -229,3 +229,33 @@ def test_an_interrupt_is_not_swallowed() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    "mapped", ["[CH3:3][C:7]([OH:1])=[O:2]", "[C:1]([H:2])([H:4])([H:9])C([OH:5])=O"]
+)
+def test_atom_classes_change_nothing(mapped: str) -> None:
+    found, plain = Molecule.parse(mapped), Molecule.parse("CC(=O)O")
+    assert found.smiles == plain.smiles
+    assert found.exact_mass == plain.exact_mass
+
+
+@pytest.mark.parametrize(
+    ("smiles", "message"),
+    [
+        ("CC(N)C(O)~O", "a bond of no order"),
+        ("[#6]CC(N)C(=O)O", "names atoms by number, without their hydrogens"),
+        ("OCCO |Sg:n:1,2:n:ht|", "atoms are not all known"),
+        ("OCCO |$;;;$,Sg:n:1,2:n:ht|", "atoms are not all known"),
+        ("CCO |LN:1:1.3|", "atoms are not all known"),
+        ("CO.c1ccccc1 |m:0:2.3.4|", "atoms are not all known"),
+    ],
+)
+def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> None:
+    with pytest.raises(StructureError, match=message):
+        Molecule.parse(smiles)
+
+
+@pytest.mark.parametrize("smiles", ["[#6](F)(F)(F)F", "CCO |SgD:1:m:5::::|", "CCO poly m:1:2"])
+def test_smiles_that_leave_no_atom_open_are_read(smiles: str) -> None:
+    assert Molecule.parse(smiles).exact_mass > 0
