@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from specvae.annotation.library.library import StructureParser
@@ -18,6 +18,8 @@ from specvae.spectra.read import read_spectra
 
 _KEY = re.compile(r"(?:InChIKey\s*[=:]\s*)?([A-Z]{14})(?:-[A-Z]{10}-[A-Z])?(?=$|[\s,;|-])")
 _WHOLE_KEYS = re.compile(r"(?<![A-Za-z])([A-Z]{14})-[A-Z]{10}-[A-Z](?![A-Za-z])", re.IGNORECASE)
+_ONE_KEY = r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?"
+_SEVERAL_KEYS = re.compile(rf"{_ONE_KEY}(?:[\s,;|]+{_ONE_KEY})+")
 _EMPTY_TEXTS = frozenset(
     ("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available")
 )
@@ -94,11 +96,12 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
         query_id = row.get("query_id", "")
         if not query_id:
             raise InputError(f"{path}:{line}: empty query_id")
-        block = _truth_of_row(path, line, row, report)
-        if truth.setdefault(query_id, block) != block:
-            raise InputError(
-                f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and {block}"
-            )
+        for block in _truths_of_row(path, line, row, report):
+            if truth.setdefault(query_id, block) != block:
+                raise InputError(
+                    f"{path}:{line}: query {query_id!r} has two truths, {truth[query_id]} and "
+                    f"{block}"
+                )
     if not truth:
         raise InputError(f"{path}: no truth found; wanted rows below the header")
     if is_of_answers:
@@ -126,11 +129,23 @@ def _suffix(path: Path) -> str:
     return unpacked_name(path).rpartition(".")[2]
 
 
-def _truth_of_row(path: Path, line: int, row: Mapping[str, str], report: ReadReport) -> str:
+def _truths_of_row(
+    path: Path, line: int, row: Mapping[str, str], report: ReadReport
+) -> Sequence[str]:
+    """Return the first blocks that a row gives as the truth: one, unless it has several keys."""
     block, *others = _blocks_of_row(path, line, row)
+    keys = [*_blocks_of_line(path, line, text, "inchikey")] if (text := _key_cell(row)) else []
+    if len(set(keys)) > 1:
+        return keys
     if not others or block in others:
-        return block
-    return _settled(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report)
+        return (block,)
+    return (_settled(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report),)
+
+
+def _key_cell(row: Mapping[str, str]) -> str:
+    text = row.get("inchikey", "")
+    is_keys = _WHOLE_KEYS.search(text) or _SEVERAL_KEYS.fullmatch(text)
+    return text if is_keys is not None else ""
 
 
 def _settled(key: str, structure: str, smiles: str, inchi: str, report: ReadReport) -> str:
@@ -180,6 +195,8 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
 
 def _blocks_of_line(path: Path, line: int, text: str, column: str = "") -> Iterable[str]:
     """Return the first blocks that a text names: all of its InChIKeys, else what it begins with."""
+    if _SEVERAL_KEYS.fullmatch(bare := text.strip("\"'")):
+        return [key[:14] for key in re.findall(_ONE_KEY, bare)]
     keys = _WHOLE_KEYS.findall(text)
     return map(str.upper, keys) if keys else (_block_of_text(path, line, text, column),)
 
@@ -252,4 +269,12 @@ def _rows(
             for field, cell in zip(fields, cells, strict=False):
                 if row.get(field, "").lower() in _EMPTY_TEXTS:
                     row[field] = cell
+                elif field == "inchikey" and _are_keys_of_two(row[field], cell):
+                    row[field] = f"{row[field]}; {cell}"  # both are excluded, neither is a truth
             yield line, row
+
+
+def _are_keys_of_two(key: str, other: str) -> bool:
+    """Whether two cells are InChIKeys or first blocks of two compounds."""
+    one, two = _KEY.fullmatch(key), _KEY.fullmatch(other)
+    return one is not None and two is not None and one[1] != two[1]

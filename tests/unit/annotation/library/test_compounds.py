@@ -19,6 +19,7 @@ from specvae.report import ReadReport
 CAFFEINE = "RYYVLZVUVIJVGH"
 ASPIRIN = "BSYNRYMUTXBXSQ"
 ETHANOL = "LFQSCWFLJHTTHZ"
+KEY = f"{CAFFEINE}-UHFFFAOYSA-N"
 
 
 def written(path: Path, text: str) -> Path:
@@ -118,6 +119,9 @@ def test_truth(tmp_path: Path) -> None:
         (f"inchikey14\n{CAFFEINE}\n", "wanted query_id"),
         ("query_id,inchikey14\n", "no truth found"),
         (f"query_id,inchikey14\na,{CAFFEINE}\na,{ASPIRIN}\n", "two truths"),
+        (f"query_id,inchikey14\na,{CAFFEINE}; {ASPIRIN}\n", "two truths"),
+        (f"query_id,inchikey\na,{KEY};{ASPIRIN}-UHFFFAOYSA-N\n", "two truths"),
+        (f"query_id,inchikey,inchikey14\na,{KEY},{ASPIRIN}\n", "two truths"),
         (f"query_id,inchikey14\n,{CAFFEINE}\n", "empty query_id"),
         ("query_id,smiles\na,C1CC\n", r"t\.csv:2"),
     ],
@@ -145,7 +149,6 @@ def test_spectra_of_every_ms_level_name_excluded_compounds(tmp_path: Path) -> No
     assert read_excluded([written(tmp_path / "x.mgf", text)]) == {CAFFEINE, ASPIRIN}
 
 
-KEY = f"{CAFFEINE}-UHFFFAOYSA-N"
 SMILES = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
 
 
@@ -181,6 +184,9 @@ def test_every_spelling_of_a_compound(tmp_path: Path, name: str, text: str) -> N
     [
         ("a.txt", f"{KEY}, {ASPIRIN}-UHFFFAOYSA-N\n"),
         ("a.csv", f"inchikey\n{KEY}; {ASPIRIN}-UHFFFAOYSA-N\n"),
+        ("a.txt", f"{CAFFEINE} {ASPIRIN}\n"),
+        ("a.csv", f"inchikey14\n{ASPIRIN}|{KEY}\n"),
+        ("a.csv", f"inchikey,first_block\n{KEY},{ASPIRIN}\n"),
         # A key and a structure that disagree: better one compound too many.
         ("a.csv", f"inchikey,smiles\n{ASPIRIN}-UHFFFAOYSA-N,{SMILES}\n"),
     ],
