@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from specvae_bench.paper import oracles, pictures, tasks
+from specvae_bench.paper import oracles, pictures, tasks, text_tasks
 
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -99,6 +99,6 @@ def narrow_judges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have runs draw no pictures, which takes as long as their training."""
-    for task in (tasks.SplitTask, tasks.DigitPairTask, tasks.SentenceTask):
+    for task in (tasks.SplitTask, tasks.DigitPairTask, text_tasks.SentenceTask):
         monkeypatch.setattr(task, "draw", lambda *_: None)
     monkeypatch.setattr(pictures, "draw_epochs", lambda *_: None)

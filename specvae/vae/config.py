@@ -17,8 +17,6 @@ from specvae.vae.networks import (
 )
 
 Variance = Literal["logvar", "softplus_var", "softplus_sd"]
-
-
 SubsetTargets = Literal["given", "all"]
 
 

@@ -58,10 +58,7 @@ from specvae.vae.terms import (
 
 # The terms that have something to say of unpaired examples.
 _OF_UNPAIRED = frozenset({unpaired_singles, importance_bounds})
-
-
 _VAEVAE = (joint_reconstruction, joint_to_smaller_kl, paired_subsets, unpaired_singles)
-
 
 LOSSES: Mapping[LossKind, tuple[Term, ...]] = {
     "vaevae": (*_VAEVAE, paths),

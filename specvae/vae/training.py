@@ -36,8 +36,6 @@ from specvae.vae.steps import (
 
 # Steps between two looks at what a GPU has summed; looking on a CPU costs nothing.
 _LOOK_EVERY = 50
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 from conftest import run_specvae
 from image_files import draw_nothing, narrow_judges, write_mnist
+from specvae_bench.gpu.plan import Plan
 from specvae_bench.gpu.prepared import read_prepared, write_prepared
-from specvae_bench.gpu.steps import STEPS, Plan, run_step
+from specvae_bench.gpu.steps import STEPS, run_step
 
 from specvae.errors import InputError
 from specvae.vae.model import MultimodalVAE
@@ -146,7 +147,7 @@ def test_what_a_gpu_needs_is_torch_and_little_else() -> None:
     modules = (
         "specvae.cli.main", "specvae.vae.training", "specvae.vae.estimate",
         "specvae.vae.checkpoint", "specvae_bench.paper.commands", "specvae_bench.paper.runs",
-        "specvae_bench.paper.tasks", "specvae_bench.paper.report", "specvae_bench.gpu.command",
-        "specvae_bench.gpu.steps",
+        "specvae_bench.paper.tasks", "specvae_bench.paper.text_tasks",
+        "specvae_bench.paper.report", "specvae_bench.gpu.command", "specvae_bench.gpu.steps",
     )  # fmt: skip
     subprocess.run([sys.executable, "-c", BLOCKED, absent, *modules], check=True)

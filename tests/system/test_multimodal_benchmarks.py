@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from image_files import draw_nothing, narrow_judges, write_mnist, write_svhn
 from PIL import Image
-from specvae_bench.paper import commands, images, tasks
+from specvae_bench.paper import commands, images, text_tasks
 from specvae_bench.paper.report import report, wide_table
 from specvae_bench.paper.report import table as report_table
 
@@ -43,7 +43,7 @@ def with_pictures() -> None:
 def little(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Judge 200 captions drawn from the prior; draw no pictures unless they are tested."""
     narrow_judges(monkeypatch)
-    monkeypatch.setattr(tasks, "CaptionTask", partial(tasks.CaptionTask, n_prior=200))
+    monkeypatch.setattr(text_tasks, "CaptionTask", partial(text_tasks.CaptionTask, n_prior=200))
     if "with_pictures" not in request.fixturenames:
         draw_nothing(monkeypatch)
 

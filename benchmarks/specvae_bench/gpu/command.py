@@ -18,7 +18,7 @@ from specvae.cli.options import INPUT, NumberRange, library_filter_options
 from specvae_bench.options import exclude_option, require_results
 
 if TYPE_CHECKING:
-    from specvae_bench.gpu.steps import Plan
+    from specvae_bench.gpu.plan import Plan
 
 # A step stops by itself at its limit; so many seconds later it is ended by force.
 _SECONDS_TO_STOP = 40.0
@@ -156,7 +156,7 @@ def gpu(
         return
     limits = _limits(steps)
     require_results(*(output / f"{name}.json" for name in limits))
-    from specvae_bench.gpu.steps import Plan
+    from specvae_bench.gpu.plan import Plan
 
     plan = Plan(
         output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds

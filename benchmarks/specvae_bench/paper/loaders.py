@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from specvae.errors import CheckpointError, InputError
-from specvae_bench.paper import experiments, images, tasks
+from specvae_bench.paper import experiments, images, tasks, text_tasks
 from specvae_bench.paper.captions import Captions, read_captions
 from specvae_bench.paper.cca import CaptionMetric
 from specvae_bench.paper.colour import coloured
@@ -115,14 +115,14 @@ def _pair_task(
     )
 
 
-def _caption_task(request: Request) -> tasks.CaptionTask:
+def _caption_task(request: Request) -> text_tasks.CaptionTask:
     """Return captions of birds beside the features of their photographs."""
     captions = read_captions(request.data)
     metric = _caption_metric(request, captions)
     if request.limit:
         captions = captions.first(request.limit)
     experiment = experiments.cub_captions(len(captions.vocabulary))
-    return tasks.CaptionTask(experiment, captions, metric)
+    return text_tasks.CaptionTask(experiment, captions, metric)
 
 
 def _caption_metric(request: Request, captions: Captions) -> CaptionMetric:
@@ -145,7 +145,7 @@ def _caption_metric(request: Request, captions: Captions) -> CaptionMetric:
     return metric
 
 
-def _sentence_task(request: Request) -> tasks.SentenceTask:
+def _sentence_task(request: Request) -> text_tasks.SentenceTask:
     """Return MNIST's digits beside sentences about them, made here."""
     digits = images.read_mnist(request.data)
     train, test = (DescribedDigits.about(fold, seed) for seed, fold in enumerate(digits))
@@ -155,7 +155,7 @@ def _sentence_task(request: Request) -> tasks.SentenceTask:
         train, test = train.take(part), test.take(part)
     experiment = experiments.mnist_captions(len(VOCABULARY))
     n_prior = _draws(_N_SENTENCES, request.limit)
-    return tasks.SentenceTask(experiment, train, test, oracle, n_prior=n_prior)
+    return text_tasks.SentenceTask(experiment, train, test, oracle, n_prior=n_prior)
 
 
 def _part(images: ImageSet, limit: int | None) -> ImageSet:

@@ -7,7 +7,7 @@ import threading
 from functools import partial
 
 import pytest
-from specvae_bench.gpu.steps import Turns
+from specvae_bench.gpu.digits import Turns
 
 
 def test_threads_run_one_at_a_time_and_in_rotation() -> None:

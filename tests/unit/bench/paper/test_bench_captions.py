@@ -9,7 +9,7 @@ import pytest
 import torch
 from caption_files import ATTRIBUTES, write_captions
 from numpy.typing import ArrayLike
-from specvae_bench.paper import tasks
+from specvae_bench.paper import text_tasks
 from specvae_bench.paper.captions import (
     EOS,
     EXC,
@@ -245,19 +245,19 @@ def test_decoded_features_are_shown_by_the_nearest_training_image(
         captions.train, captions.vocabulary, n_components=2, word_vectors=vectors
     )
     experiment = cub_captions(len(captions.vocabulary))
-    task = tasks.CaptionTask(experiment, captions, metric)
+    task = text_tasks.CaptionTask(experiment, captions, metric)
     features = captions.train.features
     moved = torch.from_numpy(features[[7, 2]]) + 0.01
     assert task.nearest(moved).tolist() == [7, 2]
-    few = tasks.CaptionTask(experiment, captions.first(30), metric)  # of three images
+    few = text_tasks.CaptionTask(experiment, captions.first(30), metric)  # of three images
     assert set(few.nearest(torch.from_numpy(features)).tolist()) == {0, 1, 2}
     texts: dict[str, Mapping[str, list[str]]] = {}
     images: dict[str, Mapping[str, torch.Tensor]] = {}
     monkeypatch.setattr(
-        tasks, "draw_captions", lambda path, lines: texts.update({path.stem: lines})
+        text_tasks, "draw_captions", lambda path, lines: texts.update({path.stem: lines})
     )
     monkeypatch.setattr(
-        tasks, "draw_reconstructions", lambda path, rows: images.update({path.stem: rows})
+        text_tasks, "draw_reconstructions", lambda path, rows: images.update({path.stem: rows})
     )
     model = MultimodalVAE(experiment.model_config("svae")).eval()
     task.draw(model, folder, torch.Generator().manual_seed(0))

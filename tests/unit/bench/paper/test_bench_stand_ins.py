@@ -9,7 +9,7 @@ import pytest
 import torch
 from image_files import shapes
 from shared_data import shared
-from specvae_bench.paper import loaders, tasks
+from specvae_bench.paper import loaders, text_tasks
 from specvae_bench.paper.captions import EOS, PAD
 from specvae_bench.paper.colour import coloured, resampled
 from specvae_bench.paper.experiments import mnist_captions
@@ -26,7 +26,7 @@ from specvae_bench.paper.sentences import (
     read_back,
     to_sentences,
 )
-from specvae_bench.paper.tasks import SentenceTask
+from specvae_bench.paper.text_tasks import SentenceTask
 
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import NetworkConfig
@@ -208,7 +208,7 @@ def test_what_a_model_draws_is_read_and_measured(
     assert set(task.measure(model, "validation", generator)) == {"joint", "joint-digit"}
     # A pair that is known to be the same is found to be.
     same = {"image": folds[1].images.floats().flatten(1), "text": folds[1].tokens}
-    monkeypatch.setattr(tasks, "drawn", lambda *_: same)
+    monkeypatch.setattr(text_tasks, "drawn", lambda *_: same)
     right[:] = folds[1].images.labels
     assert task.measure(model, "validation", generator) == {"joint": 1.0, "joint-digit": 1.0}
     assert task.describe()["data"] == {
