@@ -77,8 +77,21 @@ def option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str,
             )
         if param.is_flag:
             defaults[param.name] = value
-        elif param.multiple:
-            defaults[param.name] = [str(v) for v in (value if isinstance(value, list) else [value])]
+            continue
+        parts = [_as_typed(key, one) for one in (value if isinstance(value, list) else [value])]
+        if param.multiple:
+            defaults[param.name] = parts
         else:
-            defaults[param.name] = str(value)
+            defaults[param.name] = ",".join(parts)
     return defaults
+
+
+def _as_typed(key: str, value: object) -> str:
+    """Return a value as the command line would have it."""
+    if isinstance(value, bool | list | dict):
+        found = str(value).lower() if isinstance(value, bool) else f"a {type(value).__name__}"
+        raise ConfigError(
+            f"setting {shortened(key)} is {found}, wanted a text or number, as for --{key} on the "
+            "command line"
+        )
+    return str(value)

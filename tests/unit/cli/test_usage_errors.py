@@ -10,9 +10,10 @@ from click.testing import CliRunner
 from shard_examples import write_run
 
 from specvae.cli.annotate import annotate
+from specvae.cli.defaults import option_defaults
 from specvae.cli.embed import embed
 from specvae.cli.fingerprint import fingerprint
-from specvae.errors import InputError
+from specvae.errors import ConfigError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,22 @@ def test_fingerprints_of_no_molecule(folder: Path, tmp_path: Path) -> None:
     )
     assert isinstance(done.exception, InputError)
     assert f"{folder / 'none.smi'}: no usable molecule (" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"report": True}, "setting 'report' is true, wanted a text or number"),
+        ({"library": [True]}, "setting 'library' is true, wanted a text or number"),
+        ({"limit": {"record_peaks": 5}}, "setting 'limit' is a dict, wanted a text or number"),
+    ],
+)
+def test_settings_that_are_no_text(values: dict[str, object], said: str) -> None:
+    """`report = true` in a file would write a report that is called True."""
+    with pytest.raises(ConfigError, match=said):
+        option_defaults(annotate, values)
+
+
+def test_a_list_of_settings_is_what_commas_divide() -> None:
+    found = option_defaults(annotate, {"known": [0.1, 0.2], "adduct": "[M+H]+"})
+    assert found == {"known": "0.1,0.2", "adducts": ["[M+H]+"]}
