@@ -154,6 +154,8 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             _add_tag(fields, value, notes)
         elif name in _BY_SHAPE:
             of_several_meanings.append((name, value))
+        elif name == "ion_mode" and "[" in value and _reads_as_species(value):
+            _keep_species(fields, value, notes)  # "IonMode: [M+H]+1" (Compound Discoverer)
         elif name == "ms_level" and parse_ms_level(value) is None:
             metadata.setdefault(key, []).append(value)  # "Spectrum_type: Centroid" is no level
         else:
@@ -434,7 +436,7 @@ _LONGEST_NAME = 1000  # characters; a longer one is a peak list that lost its li
 def require_peaks(
     mz: NDArray[np.float64], intensity: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return peaks (n_peaks,) sorted by m/z.
+    """Return peaks (n_peaks,) sorted by m/z; pairs of two zeros, which some writers add, are none.
 
     Raises
     ------
@@ -442,6 +444,8 @@ def require_peaks(
         If there is no peak above 0, or a peak is not two finite numbers, m/z above 0 and at most
         `MAX_MZ`, intensity not below 0.
     """
+    if (is_none := (mz == 0) & (intensity == 0)).any():
+        mz, intensity = mz[~is_none], intensity[~is_none]
     good = (mz > 0) & (mz <= MAX_MZ) & (intensity >= 0) & (intensity < np.inf)
     if not good.all():
         i = int(np.argmin(good))

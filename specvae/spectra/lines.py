@@ -30,6 +30,24 @@ _MARK = b"\xef\xbb\xbf"  # a byte order mark
 _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
 _XML_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(mzML|mzXML|msRun)")  # with any prefix
+_TELLING_BYTES = 4096  # of other formats
+# Other formats by how they begin: what is said of them, and what their users can do.
+_OTHER_FORMATS = (
+    (rb"<(?:mzSpecLib|mzlib)\b", "is an mzSpecLib library", "write it as MSP"),
+    (rb"<(?:!DOCTYPE )?html\b", "is a web page, neither mzML nor mzXML", "fetch the file itself"),
+    (rb"(?:<[?!][^>]*>\s*)*<mzData\b", "is mzData, neither mzML nor mzXML", "use msconvert"),
+    (rb"(?:<[?!][^>]*>\s*)*<CEF\b", "is Agilent's CEF, neither mzML nor mzXML", "export MGF"),
+    (rb"<", "is XML but neither mzML nor mzXML", ""),
+    (rb">\s*(?:compound|parentmass|formula|ionization)\b", "is a SIRIUS .ms file", "write MGF"),
+    (rb"(?:H\t[^\n]*\n)*S\t\d+\t\d+\t", "is an .ms2 file", "write MGF, as by msconvert"),
+    (rb"MTD\tmzTab", "is mzTab, which has no peaks", "take the spectra that it names"),
+    (rb"[{\[]", "looks like JSON", "take the MSP or MGF that libraries offer beside it"),
+    (
+        rb"(?:[^\n]*\n){0,5}?[^\n]*(?:\bmzs\b[^\n]*\bintensities\b|MS/?MS spectrum|Alignment ID)",
+        "is a table of spectra or features",
+        "export MSP or MGF",
+    ),
+)
 _WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 
 
@@ -156,9 +174,17 @@ def _format_of(path: Path, head: bytes) -> str | None:
         return "msp"
     if b"\0" in text:
         raise InputError(f"{path}: is a binary file, {_WANTED_FORMATS}")
-    if text.startswith((b"{", b"[")):
-        raise InputError(f"{path}: looks like JSON, {_WANTED_FORMATS}")
+    if other := _other_format(text):
+        raise InputError(f"{path}: {other}")
     return None
+
+
+def _other_format(text: bytes) -> str:
+    """Return what a file is that has spectra in another format, and what to do; "" if unknown."""
+    for pattern, kind, advice in _OTHER_FORMATS:
+        if re.match(pattern, text[:_TELLING_BYTES], re.IGNORECASE) is not None:
+            return f"{kind}, {_WANTED_FORMATS}" + (f": {advice}" if advice else "")
+    return ""
 
 
 def _refuse_archives(path: Path, head: bytes) -> None:
@@ -180,7 +206,7 @@ def _xml_format_of(path: Path, text: bytes) -> str:
             # Neither format has one; it is how XML reads other files and grows without end.
             raise InputError(f"{path}: has a document type declaration, wanted plain {kind}")
         return kind
-    raise InputError(f"{path}: is XML but neither mzML nor mzXML")
+    raise InputError(f"{path}: {_other_format(text)}")
 
 
 class LineSource:

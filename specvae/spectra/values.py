@@ -273,6 +273,8 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
     if whole is None or is_open_charge(whole):
         return 0, False
     word = plain_signs(whole).replace(" ", "").lower().removeprefix("z=").strip("()[]{};")
+    if given(word.strip("+-")) is None and word.strip("+-"):
+        return 0, False  # "NA+", where a writer puts the sign behind whatever it has
     if word == "?" or (word.strip("+-0123456789.") and parse_ion_mode(word) is not None):
         return 0, False  # "positive" gives the ion mode only, see `_mode_of_charge`
     if _SIGNS.fullmatch(word) is not None:

@@ -90,3 +90,23 @@ def test_peaks_that_are_none(mz: list[float], intensity: list[float], reason: Re
     with pytest.raises(RejectedRecordError) as caught:
         require_peaks(np.array(mz), np.array(intensity))
     assert caught.value.reason is reason
+
+
+def test_an_ion_species_in_the_field_for_the_ion_mode() -> None:
+    """Compound Discoverer writes ``IonMode: [M+Na]+1``."""
+    assert collect([("IonMode", "[M+Na]+1")]).fields == {"adduct": "[M+Na]+1"}
+    assert collect([("IonMode", "[+]")]).fields == {"ion_mode": "[+]"}
+    record = collect([("Adduct", "[M+H]+"), ("IonMode", "[M+Na]+1")])
+    assert record.fields == {"adduct": "[M+H]+"}
+    assert record.notes == ("first of several ion species taken ([M+H]+, [M+Na]+1)",)
+
+
+def test_pairs_of_zeros_are_no_peaks() -> None:
+    mz, intensity = require_peaks(np.array([0.0, 42.0, 0.0]), np.array([0.0, 3.0, 0.0]))
+    assert (mz.tolist(), intensity.tolist()) == ([42.0], [3.0])
+    with pytest.raises(RejectedRecordError) as caught:
+        require_peaks(np.zeros(1), np.zeros(1))
+    assert caught.value.reason is Reason.NO_PEAKS
+    with pytest.raises(RejectedRecordError) as caught:
+        require_peaks(np.zeros(1), np.ones(1))
+    assert caught.value.reason is Reason.BAD_PEAK

@@ -64,6 +64,9 @@ def test_a_quotient_is_one_ion_species() -> None:
         ("neg", "negative"),
         ("positive", "positive"),
         ("?", None),
+        ("NA+", None),
+        ("None+", None),
+        ("n/a-", None),
     ],
 )
 def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None) -> None:
