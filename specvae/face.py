@@ -427,7 +427,11 @@ def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user
 
 
 def _paths(files: Files) -> tuple[Path, ...]:
-    return (Path(files),) if isinstance(files, str | Path) else tuple(Path(f) for f in files)
+    paths = (files,) if isinstance(files, str | Path) else tuple(files)
+    for path in paths:
+        if not isinstance(path, str | Path):
+            raise InputError(f"found {type(path).__name__}, wanted the path of a file, or several")
+    return tuple(map(Path, paths))
 
 
 def _shown(progress: bool | None) -> Progress:

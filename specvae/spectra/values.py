@@ -241,14 +241,26 @@ _MS_LEVEL = re.compile(
 
 @lru_cache(maxsize=256)
 def parse_ms_level(text: str) -> int | None:
-    """Return 2 for ``2``, ``MS2`` and ``MS/MS``; None for ``MSn`` and anything else."""
+    """Return 2 for ``2``, ``MS2`` and ``MS/MS``; None for ``MSn`` and anything else.
+
+    Words that name a survey scan, such as ``FEATURE_MS1``, are 1.
+    """
     text = text.strip().strip('"')
     if text.lower() in {"ms/ms", "msms", "ms-ms"}:
         return 2
     if text.lower() in {"ms", "correlated ms"}:  # the latter is MZmine's
         return 1
     match = _MS_LEVEL.fullmatch(text)
+    if match is None and _SURVEY.search(text) is not None and _FRAGMENTS.search(text) is None:
+        return 1
     return int(match.group(1)) if match else None
+
+
+# Words for survey scans, "FEATURE_MS1" or "FTMS + p ESI Full ms [100-900]", and for others.
+_SURVEY = re.compile(
+    r"(?<![a-z0-9])ms[\s_-]?1(?!\d)|\bfull[\s_-]*(?:ms|scan)(?![\s_-]*[a-z0-9])", re.IGNORECASE
+)
+_FRAGMENTS = re.compile(r"ms[\s_-]?[2-9n]|ms/ms|msms", re.IGNORECASE)
 
 
 _CHARGE = re.compile(r"([+-]?)(\d{1,3})(?:\.0+)?([+-]?)")

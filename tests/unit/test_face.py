@@ -83,6 +83,12 @@ def test_wrong_arguments_are_one_line(model: specvae.Model, folder: Path) -> Non
         specvae.load(folder / "nothing")
     with pytest.raises(InputError):
         specvae.read_spectra(folder / "nothing.mgf")
+    with pytest.raises(InputError, match="found Spectrum, wanted the path of a file"):
+        model.annotate(
+            folder / "library.msp",
+            folder / "cands.csv",
+            library=specvae.read_spectra(folder / "library.msp"),  # type: ignore[arg-type]
+        )
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         specvae.nothing  # noqa: B018
 

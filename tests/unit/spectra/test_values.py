@@ -238,6 +238,12 @@ def test_ion_modes(text: str, mode: str | None) -> None:
         ("Full ms2", 2),
         ("-1", None),
         ("12", None),
+        ("FEATURE_MS1", 1),
+        ("FTMS + p ESI Full ms [100.0-900.0]", 1),
+        ("full scan", 1),
+        ("Full scan MS/MS", None),
+        ("ALL_MSN_TO_PSEUDO_MS2", None),
+        ("MS10", None),
     ],
 )
 def test_ms_levels(text: str, level: int | None) -> None:
