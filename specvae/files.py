@@ -146,7 +146,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # which takes links that go in a circle, too
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     # The suffix is kept last: some writers choose the format by it.

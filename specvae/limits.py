@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
 
+from specvae.errors import ConfigError
 from specvae.settings import Range, override, parse_assignments
 
 VARIABLE = "SPECVAE_LIMITS"
@@ -70,7 +71,11 @@ def limits() -> Limits:
     ConfigError
         If the environment names a limit that does not exist, or no positive whole number.
     """
-    return _parsed(os.environ.get(VARIABLE, ""))
+    text = os.environ.get(VARIABLE, "")
+    try:
+        return _parsed(text)
+    except ConfigError as error:
+        raise ConfigError(f"{VARIABLE}={text}: {error}") from None
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,7 +22,27 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-class InputFile(click.Path):
+class NamedPath(click.Path):
+    """The path of a file or folder, which has a name; ``./-`` is a file, other than ``-``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Return a path that is ``-`` only where that was written."""
+        text = os.fspath(value)
+        if not text:
+            self.fail("found an empty text, wanted the name of a file.", param, ctx)
+        path = cast("Path", super().convert(value, param, ctx))
+        return Path.cwd() / path if str(path) == "-" != text else path
+
+
+class InputFile(NamedPath):
     """A file that is read: a path, or ``-`` for stdin; what a pipe brings is stored first.
 
     Parameters
@@ -31,7 +52,7 @@ class InputFile(click.Path):
     """
 
     def __init__(self, suffix: str = "") -> None:
-        super().__init__(path_type=Path)
+        super().__init__()
         self.suffix = suffix
 
     def convert(
@@ -41,11 +62,11 @@ class InputFile(click.Path):
         ctx: click.Context | None,
     ) -> Path:
         """Return a path that can be read more than once."""
-        path = cast("Path", super().convert(value, param, ctx))
+        path = super().convert(value, param, ctx)
         return rewindable(Path("/dev/stdin") if str(path) == "-" else path, self.suffix)
 
 
-INPUT = click.Path(path_type=Path)
+INPUT = NamedPath()
 INPUT_FILE = InputFile()
 INPUT_TABLE = InputFile(".csv")
 DEFAULT_MODEL = Path("specvae-model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -248,7 +249,7 @@ def spectra_files(paths: Sequence[Path]) -> tuple[Path, ...]:
         found += inside
     seen = set()
     for path in found:
-        place = path.resolve()
+        place = os.path.realpath(path)  # which takes links that go in a circle, too
         if place in seen:
             raise InputError(f"{path}: is there twice among the files of queries")
         seen.add(place)

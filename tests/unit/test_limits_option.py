@@ -141,3 +141,10 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[None]]:
         return calls
 
     return counted
+
+
+def test_a_wrong_limit_of_the_environment_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, said in (("foo", "wanted key=value"), ("record_peaks=0", "record_peaks: found 0")):
+        monkeypatch.setenv("SPECVAE_LIMITS", text)
+        with pytest.raises(ConfigError, match=f"SPECVAE_LIMITS={text}: .*{said}"):
+            limits()

@@ -13,7 +13,12 @@ from specvae.cli.annotate import annotate
 from specvae.cli.defaults import option_defaults
 from specvae.cli.embed import embed
 from specvae.cli.fingerprint import fingerprint
+from specvae.cli.options import INPUT, INPUT_FILE
+from specvae.cli.ranking import spectra_files
 from specvae.errors import ConfigError, InputError
+from specvae.files import atomic_path
+from specvae.report import ReadReport
+from specvae.spectra.read import read_spectra
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,23 @@ def test_settings_that_are_no_text(values: dict[str, object], said: str) -> None
 def test_a_list_of_settings_is_what_commas_divide() -> None:
     found = option_defaults(annotate, {"known": [0.1, 0.2], "adduct": "[M+H]+"})
     assert found == {"known": "0.1,0.2", "adducts": ["[M+H]+"]}
+
+
+def test_paths_without_a_name_and_a_file_that_is_called_like_stdin(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_bytes((folder / "q.mgf").read_bytes())
+    (tmp_path / "loop.mgf").symlink_to(tmp_path / "loop.mgf")
+    assert INPUT_FILE.convert("./-", None, None) == tmp_path / "-"
+    assert INPUT.convert("-", None, None) == Path("-")
+    cands = ["--candidates", str(folder / "cands.csv"), "--model", str(folder / "model")]
+    empty = CliRunner().invoke(annotate, ["q.mgf", *cands, "-o", ""])
+    assert "found an empty text, wanted the name of a file" in empty.output
+    loop = Path("loop.mgf")
+    assert spectra_files([loop]) == (loop,)
+    with pytest.raises(InputError, match=r"loop\.mgf: cannot be read"):
+        list(read_spectra(loop, ReadReport()))
+    with atomic_path(loop) as written:  # takes the link's place
+        written.write_text("a", encoding="utf-8")
+    assert loop.read_text(encoding="utf-8") == "a"
