@@ -2,17 +2,18 @@
 
 Lists of candidates often give structures as InChI. To make a molecule of one, InChI's library takes
 several times as long as RDKit does for a SMILES, and `specvae.molecules.mobile_hydrogens` then asks
-about each atom. A *plain* InChI has layers of connections and hydrogens only, no charges but those
-of nitro groups, and usual valences. What it says is a graph of atoms with a number of hydrogens at
-each, and groups of atoms that share some: these groups are InChI's own, so that nothing must be
-asked about them. Here double bonds are set so that every atom has its valence, the hydrogens of
-each group are put where `mobile_hydrogens` puts them, by the same costs, and the result is written
-as a SMILES.
+about each atom. A *plain* InChI has layers of connections, hydrogens and stereochemistry only, no
+charges but those of nitro groups, and usual valences. What it says is a graph of atoms with a
+number of hydrogens at each, and groups of atoms that share some: these groups are InChI's own, so
+that nothing must be asked about them. Here double bonds are set so that every atom has its valence,
+the hydrogens of each group are put where `mobile_hydrogens` puts them, by the same costs, and the
+result is written as a SMILES.
 
 Whatever else there might be is left to RDKit: where double bonds could be set in another way that
 is another structure, where two places of hydrogens cost the same, where a group is another one by
-the rules of `mobile_hydrogens`, with rings that cannot be told by their shortest ones. A test
-compares what is read here with what RDKit and `mobile_hydrogens` make of the same InChI.
+the rules of `mobile_hydrogens`, with rings that cannot be told by their shortest ones, with
+stereochemistry of other atoms than saturated carbons and C=C outside rings. A test compares what is
+read here with what RDKit and `mobile_hydrogens` make of the same InChI.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.double_bonds import find_rings, is_joined, set_double
 from specvae.molecules.mobile_groups import place_mobile
 from specvae.molecules.sketch import (
+    CARBON,
     IS_CERTAIN,
     LETTERS,
     MOST_ATOMS,
@@ -192,7 +194,7 @@ def _read_bonds(  # noqa: C901 (one letter after the other)
 def _read_hydrogens(  # noqa: C901 (one letter after the other)
     data: NDArray[np.uint8], at: int, end: int, sketch: Sketch
 ) -> bool:
-    """Fill in the layer of hydrogens, which is the last; return whether it is a plain one.
+    """Fill in the layer of hydrogens; return whether it is a plain one.
 
     Of a group `group_free` is the number of its hydrogens first.
     """
@@ -253,6 +255,105 @@ def _read_hydrogens(  # noqa: C901 (one letter after the other)
             continue
         at += 1
     return left == 0 and waiting == 0 and not in_group
+
+
+@inner
+def _sign(letter: int) -> int:
+    """Return 1 for ``-``, 2 for ``+``, 0 for ``?``, and -1 for others."""
+    return ZERO + (1 if letter == 45 else 2 if letter == 43 else 0 if letter == 63 else -1)
+
+
+@inner
+def _read_stereo_bonds(data: NDArray[np.uint8], at: int, end: int, sketch: Sketch) -> int:
+    """Fill in double bonds such as ``4-3+,6-5-``; return where they end, -1 if one is odd."""
+    n_atoms = sketch.numbers[N_ATOMS]
+    while True:
+        a, at = _digits(data, at, end)
+        if at >= end or data[at] != 45:
+            return ZERO - 1
+        b, at = _digits(data, at + 1, end)
+        sign = _sign(data[at]) if at < end else ZERO - 1
+        if a < 1 or b < 1 or a > n_atoms or b > n_atoms or sign < 1:
+            return ZERO - 1
+        sides = sketch.same_side if sign == 1 else sketch.other_side
+        sides[a - 1] |= 1 << (b - 1)
+        sides[b - 1] |= 1 << (a - 1)
+        at += 1
+        if at == end or data[at] != 44:  # ","
+            return at
+        at += 1
+
+
+@inner
+def _read_stereocentres(data: NDArray[np.uint8], at: int, end: int, sketch: Sketch) -> int:
+    """Fill in atoms such as ``2-,3+``; return where they end, -1 if one is odd."""
+    while True:
+        a, at = _digits(data, at, end)
+        sign = _sign(data[at]) if at < end else ZERO - 1
+        if a < 1 or a > sketch.numbers[N_ATOMS] or sign < 0 or sketch.parity[a - 1] != 0:
+            return ZERO - 1
+        sketch.parity[a - 1] = sign
+        at += 1
+        if at == end or data[at] != 44:
+            return at
+        at += 1
+
+
+@inner
+def _begins(data: NDArray[np.uint8], at: int, end: int, letter: int) -> bool:
+    """Return whether a layer begins at a place."""
+    return bool(at + 2 < end and data[at] == 47 and data[at + 1] == letter)
+
+
+@inner
+def _read_inversion(data: NDArray[np.uint8], at: int, end: int, sketch: Sketch) -> int:
+    """Invert all stereocentres if the layers behind them say so; return their end, or -1.
+
+    They must say that the structure is meant, not one relative to others.
+    """
+    if not _begins(data, at, end, 109):  # "/m": it is as its mirror image
+        return at
+    if data[at + 2] == 49:
+        for a in range(sketch.numbers[N_ATOMS]):
+            if sketch.parity[a] != 0:
+                sketch.parity[a] = 3 - sketch.parity[a]
+    elif data[at + 2] != 48:
+        return ZERO - 1
+    is_absolute = _begins(data, at + 3, end, 115) and data[at + 5] == 49  # "/s1"
+    return at + 6 if is_absolute else ZERO - 1
+
+
+@inner
+def _read_stereo(data: NDArray[np.uint8], at: int, end: int, sketch: Sketch) -> bool:
+    """Fill in the layers of stereochemistry, which are the last; return whether they are usual."""
+    if _begins(data, at, end, 98):  # "/b"
+        at = _read_stereo_bonds(data, at + 2, end, sketch)
+    if at >= 0 and _begins(data, at, end, 116):  # "/t"
+        at = _read_stereocentres(data, at + 2, end, sketch)
+        if at >= 0:
+            at = _read_inversion(data, at, end, sketch)
+    return bool(at == end)
+
+
+@inner
+def _has_usual_stereo(sketch: Sketch) -> bool:
+    """Return whether all stereochemistry is of saturated carbons and of C=C outside rings."""
+    for a in range(sketch.numbers[N_ATOMS]):
+        if sketch.parity[a] != 0:
+            n_bound = sketch.degree[a] + sketch.hydrogens[a]
+            if sketch.number[a] != CARBON or n_bound != 4 or sketch.hydrogens[a] > 1:
+                return False
+        others = sketch.same_side[a] | sketch.other_side[a]
+        if others == 0:
+            continue
+        is_single = others & (others - 1) == 0 and sketch.double[a] == others
+        is_element = sketch.number[a] == CARBON or sketch.number[a] == NITROGEN
+        if not is_single or not is_element or sketch.degree[a] < 2:
+            return False
+        for k in range(sketch.numbers[N_RINGS]):
+            if sketch.rings[k] >> a & 1 and sketch.rings[k] & others:
+                return False
+    return True
 
 
 @inner
@@ -484,16 +585,21 @@ def _read(  # noqa: C901 (one layer after the other)
     for a in range(sketch.numbers[N_ATOMS]):
         sketch.around[a] = sketch.degree[a] = sketch.hydrogens[a] = 0
         sketch.double[a] = sketch.triple[a] = 0
+        sketch.parity[a] = sketch.same_side[a] = sketch.other_side[a] = 0
     sketch.numbers[N_GROUPS] = sketch.numbers[NITRO] = sketch.numbers[NITRO_OXYGENS] = 0
     sketch.numbers[IS_CERTAIN] = 1
     at = _read_bonds(data, at + 2, end, sketch)
     if at < 0 or not is_joined(sketch):
         return False
-    if at < end:
-        if at + 1 >= end or data[at + 1] != 104:  # "/h"
-            return False
+    behind = at
+    if _begins(data, at, end, 104):  # "/h"
         at += 2
-    if not _read_hydrogens(data, at, end, sketch):
+        behind = at
+        while behind < end and data[behind] != 47:
+            behind += 1
+    if not _read_hydrogens(data, at, behind, sketch):
+        return False
+    if not _read_stereo(data, behind, end, sketch):
         return False
     if not _place_sure(sketch) or not _place_oxides(sketch):
         return False
@@ -519,7 +625,7 @@ def _read(  # noqa: C901 (one layer after the other)
         if more < 0:
             return False
         needed |= more
-    return set_double(needed, sketch)
+    return set_double(needed, sketch) and _has_usual_stereo(sketch)
 
 
 @compiled
@@ -536,6 +642,7 @@ def _read_all(
     at = ZERO
     for k in range(len(begins) - 1):
         if _read(data, begins[k], begins[k + 1], most_atoms, sketch):
-            at = write_smiles(at, sketch, out)
+            behind = write_smiles(at, sketch, out)
             is_certain[k] = sketch.numbers[IS_CERTAIN] != 0
+            at = behind if behind > 0 else at
         ends[k + 1] = at

@@ -52,6 +52,11 @@ class Sketch(NamedTuple):
     spare, costs, choices, free
         Room for other partners, for the costs of a group's sites, for places of the hydrogens of
         each group and the sites that follow.
+    parity
+        Of each stereocentre 1 or 2, else 0: InChI's ``-`` and ``+``, as they are in the structure.
+    same_side, other_side
+        Sets of atoms that each one has a double bond to with their highest neighbours on the same
+        side of it, or on different ones.
     search
         Room of a search for double bonds (64, 3).
     """
@@ -73,6 +78,9 @@ class Sketch(NamedTuple):
     costs: NDArray[np.int64]
     choices: NDArray[np.int64]
     free: NDArray[np.int64]
+    parity: NDArray[np.int64]
+    same_side: NDArray[np.int64]
+    other_side: NDArray[np.int64]
     search: NDArray[np.int64]
 
 
@@ -106,6 +114,7 @@ def empty_sketch() -> Sketch:
         *groups,
         rings,
         *(room(64), room(64), room(64), room(64), room(64), room(64)),
+        *(room(64), room(64), room(64)),
         room(64, 3),
     )
 

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 from rdkit import Chem
+from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 
 from specvae.molecules import parsing
 from specvae.molecules.mobile_hydrogens import has_inchi
@@ -78,6 +79,11 @@ ALSO = (
 )
 
 
+def _inchi_of(mol: Chem.Mol) -> str:
+    text: str = Chem.MolToInchi(mol)  # type: ignore[no-untyped-call]
+    return text
+
+
 def inchi_of(smiles: str) -> str:
     with quiet_rdkit():
         text: str = Chem.MolToInchi(Chem.MolFromSmiles(smiles), options="/SNon")  # type: ignore[no-untyped-call]
@@ -123,12 +129,60 @@ def test_most_kinds_are_read() -> None:
     assert {text: plain_form(text) for text in wanted} == wanted
 
 
+WITH_STEREO = (
+    "C[C@H](N)C(=O)O",
+    "O[C@@H]1[C@@H](CO)O[C@H](O)[C@H](O)[C@H]1O",
+    "O[C@H](C(=O)O)[C@@H](O)C(=O)O",  # meso
+    "C[C@]12CC[C@H]3[C@@H](CC=C4CC(=O)CC[C@]34C)[C@@H]1CC[C@@H]2O",
+    "CN1[C@H]2CC[C@@H]1[C@H](C(=O)OC)[C@@H](OC(=O)c1ccccc1)C2",
+    "F[C@](Cl)(Br)C",
+    "C[C@@H]1CC[C@H](C(C)C)C(O)C1",  # of three, one is not said
+    "C/C=C/C",
+    "C/C=C\\C",
+    "C/C(F)=C(/Cl)Br",
+    "C/C=C/C=C/C=C\\C=C/C(=O)O",
+    "CO/C=C(/C(C)=C/C)C(=O)OC",
+    "C/C=C(\\C)/C(=C\\C)/C",
+    "C/C(=C\\C=C\\C(C)=C\\C)C=C",
+    "CC(/C=C\\c1ccccc1)=C/C(=O)CC[C@H](C)C(=O)O",
+    "C/C=C1/CC(=O)C/C1=C/C",
+    "C(/C=C/c1ccccc1)=C\\c1ccncc1",
+    "CC/C(C)=N/O",
+    "C/C(=N\\NC(N)=O)c1ccccc1",
+    "CC/C(=N/N=C(\\CC)c1ccccc1O)c1ccccc1O",
+    "O=C(O)/C=C/C(=O)N[C@@H](Cc1c[nH]c2ccccc12)C(N)=O",
+    "C[C@H](NC(=O)/C=C/[C@@H](O)C#N)[C@@H]1C=C[C@H](F)C1",
+)
+
+
+@pytest.mark.parametrize("smiles", WITH_STEREO)
+def test_stereochemistry_is_that_of_rdkit(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    read = 0
+    for seed in range(4):
+        # All stereocentres and double bonds, and their mirror images, one after the other.
+        options = StereoEnumerationOptions(  # type: ignore[no-untyped-call]
+            maxIsomers=8, rand=seed, onlyUnassigned=seed == 0
+        )
+        for isomer in EnumerateStereoisomers(mol, options):  # type: ignore[no-untyped-call]
+            inchi = _inchi_of(isomer)
+            if found := plain_form(inchi):
+                read += 1
+                assert found == Molecule.parse(None, inchi).smiles
+                assert _inchi_of(Chem.MolFromSmiles(found)) == inchi
+    assert read > 3
+
+
 @pytest.mark.parametrize(
     "inchi",
     [
         "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3/i1D",
-        "InChI=1S/C3H6O3/c1-2(4)3(5)6/h2,4H,1H3,(H,5,6)/t2-/m0/s1",
-        "InChI=1S/C4H8/c1-3-4-2/h3-4H,1-2H3/b4-3+",
+        "InChI=1S/C3H6O3/c1-2(4)3(5)6/h2,4H,1H3,(H,5,6)/t2-/m0/s2",
+        "InChI=1S/C3H6O3/c1-2(4)3(5)6/h2,4H,1H3,(H,5,6)/t2u/m0/s1",
+        "InChI=1S/C4H8/c1-3-4-2/h3-4H,1-2H3/b4-3?",
+        "InChI=1S/C5H8/c1-3-5-4-2/h3-4H,1-2H3/t5-/m1/s1",  # an allene
+        "InChI=1S/C3H8OS/c1-3-5(2)4/h3H2,1-2H3/t5-/m0/s1",
+        "InChI=1S/C8H14/c1-2-4-6-8-7-5-3-1/h1-2H,3-8H2/b2-1+",
         "InChI=1S/C2H4O2.Na/c1-2(3)4;/h1H3,(H,3,4);/q;+1/p-1",
         "InChI=1S/C5H14NO/c1-6(2,3)4-5-7/h7H,4-5H2,1-3H3/q+1",
         "InChI=1/C2H6O/c1-2-3/h3H,2H2,1H3",
@@ -154,6 +208,7 @@ def test_what_is_not_plain_is_left_to_rdkit(inchi: str) -> None:
     [
         "InChI=1S/C8H9NO2/c1-6(10)9-7-2-4-8(11)5-3-7/h2-5,11H,1H3,(H,9,10)",
         "InChI=1S/C6H7N3O2S/c7-12(10,11)9-6-8-4-2-1-3-5-6/h1-5H,(H,8,9)(H2,7,10,11)",
+        "InChI=1S/C6H11NO2/c1-2-3-4-5(7)6(8)9/h2-3,5H,4,7H2,1H3,(H,8,9)/b3-2+/t5-/m0/s1",
     ],
 )
 def test_damaged_texts_are_refused_or_read_as_by_rdkit(inchi: str) -> None:
