@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
 from specvae.molecules.compiling import ZERO, compiled, inner
+from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
 from specvae.molecules.kekule import MOST_ATOMS as SET_SIZE
-from specvae.molecules.kekule import N_ROWS, pair_atoms
+from specvae.molecules.kept_code import is_kept
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,
@@ -107,9 +109,12 @@ _LONGEST = 17  # bytes of an atom; more than this follow on the last bond
 _SP3 = int(Chem.HybridizationType.SP3)
 _AROMATIC_TYPE = int(Chem.BondType.AROMATIC)
 
-GRAPH_VERSION = 2
-"""Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others: 2 since
-Kekule structures do not depend on RDKit's version."""
+GRAPH_VERSION = 1
+"""Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others."""
+
+# To compile what sets double bonds takes a second, once for all; it saves some hundredths of a
+# millisecond a molecule.
+_FEW_MOLECULES = 20_000
 
 _AROMATIC = 3  # twice the order
 _CONJUGATED = BOND_CLASSES.index("conjugated")
@@ -166,16 +171,20 @@ class Graph(NamedTuple):
         drawn = _Drawn.empty(n_atoms)
         # RDKit needs a third of a microsecond for each question about an atom or a bond; its binary
         # form is one for all.
-        said = _read_binary(np.frombuffer(binary, np.uint8), n_bonds, places, *drawn)
+        data = np.frombuffer(binary, np.uint8)
+        end, n_open, is_joined = _read_binary(data, n_bonds, places, *drawn)
+        is_read = end > 0
+        if is_read and n_open:
+            is_read = _is_worth_compiling() and _set_double(data, end, places, *drawn)
         contacts: list[tuple[int, int]] = []
-        if said != _ONE_COMPONENT:
+        if not (is_read and is_joined):
             mol = Chem.RenumberAtoms(mol, np.argsort(places).tolist())
             contacts = _contacts(mol)
-        if said == _UNKNOWN:
+        if not is_read:
             Chem.Kekulize(mol, clearAromaticFlags=False)
             drawn = _Drawn.empty(n_atoms)
-            places = np.arange(n_atoms, dtype=np.int16)
-            if not _read_binary(np.frombuffer(mol.ToBinary(), np.uint8), n_bonds, places, *drawn):
+            data, places = np.frombuffer(mol.ToBinary(), np.uint8), np.arange(n_atoms, dtype="i2")
+            if _read_binary(data, n_bonds, places, *drawn)[0] < 0:
                 drawn = _asked(mol)
                 n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
         atoms, marks, _ = drawn
@@ -582,10 +591,6 @@ def _read_atoms(  # noqa: C901 (one byte after the other)
     return at
 
 
-# What `_read_binary` returns.
-_UNKNOWN, _ONE_COMPONENT, _SEVERAL_COMPONENTS = range(3)
-
-
 @inner
 def _read_bonds(
     data: NDArray[np.uint8],
@@ -722,7 +727,7 @@ def _fill_sets(
     return all_aromatic, lacking
 
 
-@inner
+@compiled
 def _set_double(
     data: NDArray[np.uint8],
     at: int,
@@ -731,13 +736,14 @@ def _set_double(
     marks: NDArray[np.int32],
     between: NDArray[np.int16],
 ) -> bool:
-    """Set double bonds of aromatic rings, which begin at a place; return whether that was sure."""
-    if len(atoms) > SET_SIZE:
+    """Set double bonds of aromatic rings, whose mark is at a place; return whether it was sure."""
+    has_rings = data[at] == RINGS[0] or data[at] == RINGS[1] or data[at] == RINGS[2]
+    if len(atoms) > SET_SIZE or not has_rings:
         return False
     room = np.zeros((N_ROWS + 3, 64), np.int64)
     around, aromatic, systems = room[N_ROWS], room[N_ROWS + 1], room[N_ROWS + 2]
     all_aromatic, lacking = _fill_sets(atoms, marks, between, around, aromatic)
-    n_systems = _read_systems(data, at, places, systems)
+    n_systems = _read_systems(data, at + 1, places, systems)
     if lacking < 0 or n_systems < 0:
         return False
     for k in range(n_systems):
@@ -761,22 +767,36 @@ def _read_binary(
     atoms: NDArray[np.int16],
     marks: NDArray[np.int32],
     between: NDArray[np.int16],
-) -> int:
+) -> tuple[int, int, bool]:
     """Fill in what the binary form of RDKit's molecule says; see `_Drawn`.
 
-    `places` are those of the atoms in the arrays. Returns `_UNKNOWN` where not all of it is known
-    (`specvae.molecules.records` says what stands where), or whether there is one component.
+    `places` are those of the atoms in the arrays. Returns where its bonds end, -1 where not all of
+    it is known (`specvae.molecules.records` says what stands where); how many of them are aromatic
+    ones, which count as single (`_set_double`); and whether there is one component.
     """
-    if not _begins_as_known(data, len(atoms), n_bonds):
-        return _UNKNOWN
-    at = _read_atoms(data, places, atoms, marks)
-    if at < 0 or data[at] != BEFORE_BONDS:
-        return _UNKNOWN
-    at, n_open = _read_bonds(data, at + 1, n_bonds, places, marks, between)
-    if at < 0:
-        return _UNKNOWN
-    if n_open > 0:
-        has_rings = data[at] == RINGS[0] or data[at] == RINGS[1] or data[at] == RINGS[2]
-        if not has_rings or not _set_double(data, at + 1, places, atoms, marks, between):
-            return _UNKNOWN
-    return _ONE_COMPONENT if _is_joined(between) else _SEVERAL_COMPONENTS
+    at = n_open = ZERO - 1
+    if _begins_as_known(data, len(atoms), n_bonds):
+        at = _read_atoms(data, places, atoms, marks)
+    if at > 0 and data[at] == BEFORE_BONDS:
+        at, n_open = _read_bonds(data, at + 1, n_bonds, places, marks, between)
+    else:
+        at = ZERO - 1
+    return at, n_open, _is_joined(between)
+
+
+_n_taken = 0
+
+
+def _is_worth_compiling() -> bool:
+    """Return whether double bonds of one molecule more are set in compiled code.
+
+    Earlier versions of RDKit set others: a graph must not depend on how many there are.
+    """
+    global _n_taken
+    _n_taken += 1
+    return rdBase.rdkitVersion >= FIRST_VERSION and (_n_taken > _FEW_MOLECULES or _is_kept())
+
+
+@cache
+def _is_kept() -> bool:
+    return is_kept("molecules/graph._set_double")

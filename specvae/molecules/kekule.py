@@ -1,7 +1,7 @@
 """The double bonds of aromatic rings, in compiled code.
 
-A ring system has several Kekule structures. As RDKit does from 2026.03 on, the one is taken that a
-search along the bonds comes to first: it begins at the lowest atom, and joins each atom to the
+A ring system has several Kekule structures. As RDKit does (`FIRST_VERSION`), the one is taken that
+a search along the bonds comes to first: it begins at the lowest atom, and joins each atom to the
 lowest neighbour that lacks a double bond, too. Where atoms are in canonical order, it is the same
 structure in whatever order they are written.
 
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.lanes import lowest_bit
+
+FIRST_VERSION = "2026.03"
+"""Of RDKit, with the same structures."""
 
 MOST_ATOMS = 62
 """That a set has bits for."""

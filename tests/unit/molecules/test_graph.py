@@ -10,6 +10,7 @@ from specvae.molecules import graph as graph_module
 from specvae.molecules.compiling import compiled_with
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
+from specvae.molecules.kekule import FIRST_VERSION
 
 MOLECULES = (
     "CC(=O)C=CC(=O)NC(C)C",
@@ -110,7 +111,7 @@ def test_rdkit_is_not_asked_for_atoms_of_usual_molecules(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(graph_module, "_read_binary", lambda *_: 0)
+        patched.setattr(graph_module, "_read_binary", lambda *_: (-1, 0, True))
         expected = _bytes_of(smiles)
     monkeypatch.setattr(graph_module, "_asked", None)
     assert _bytes_of(smiles) == expected
@@ -189,6 +190,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
     mol = Chem.MolFromSmiles(ring.format("F", end.replace("1", "9")))
     kekule = Chem.Mol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=False)
+    monkeypatch.setattr(graph_module, "_is_worth_compiling", lambda: True)
     monkeypatch.setattr(Chem, "Kekulize", None)
     n = mol.GetNumAtoms()
     found = {(a, b): order for a, b, _, order, _ in OrderedGraph.of(mol).graph.bonds.tolist()}
@@ -204,7 +206,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
         valences[0, ends] += bond.GetBondTypeAsDouble()
         valences[1, ends] += found[ends[0], ends[1]]
     np.testing.assert_array_equal(*valences)
-    if rdBase.rdkitVersion >= "2026.03":  # earlier ones take another structure
+    if rdBase.rdkitVersion >= FIRST_VERSION:
         for bond in kekule.GetBonds():
             ends = sorted((ranks[bond.GetBeginAtomIdx()], ranks[bond.GetEndAtomIdx()]))
             assert found[ends[0], ends[1]] == bond.GetBondTypeAsDouble()
@@ -214,6 +216,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
 def test_rdkit_sets_double_bonds_of_unusual_rings(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(graph_module, "_is_worth_compiling", lambda: True)
     mol = Chem.MolFromSmiles(smiles)
     bonds = _taken(mol).bonds
     assert np.count_nonzero(bonds[:, 3] == 2) == 3
@@ -221,3 +224,13 @@ def test_rdkit_sets_double_bonds_of_unusual_rings(
     monkeypatch.setattr(Chem, "Kekulize", None)
     with pytest.raises(TypeError):
         _taken(mol)
+
+
+def test_double_bonds_do_not_depend_on_how_many_molecules_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph_module, "_n_taken", 10**6)
+    monkeypatch.setattr(rdBase, "rdkitVersion", "2025.09.1")
+    assert not graph_module._is_worth_compiling()
+    monkeypatch.setattr(rdBase, "rdkitVersion", "2026.03.1")
+    assert graph_module._is_worth_compiling()
