@@ -491,6 +491,7 @@ def make_spectrum(
     polarity = _settled(fields, charge)
     time, time_notes = _retention_time(fields, style)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
+    notes += _prediction(fields)
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
 
@@ -537,6 +538,19 @@ def make_spectrum(
         return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
     found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+# How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
+_PREDICTED = re.compile(r"\bin[\s-]?silico\b|\bpredicted\b|\bCFM-ID\b", re.IGNORECASE)
+
+
+def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note where instrument or name say that the spectrum is predicted."""
+    for name in ("instrument_type", "instrument", *_NAMES_WITH_SPECIES):
+        text = fields.get(name)
+        if text is not None and _PREDICTED.search(text[:_LONGEST_NAME]) is not None:
+            return (Note.PREDICTED.about(text),)
+    return ()
 
 
 def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:

@@ -33,6 +33,7 @@ class Note(StrEnum):
     CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
     SEVERAL_CHARGES = "several charges stated, none taken"
     TIME_NOT_UNDERSTOOD = "retention time not understood"
+    PREDICTED = "predicted, not measured"
     CENTROIDED = "profile centroided"
     ADDED_UP = "peaks of one m/z added up"
     PROFILE_KEPT = "stated to be a profile, points taken as peaks"

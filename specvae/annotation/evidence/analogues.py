@@ -526,9 +526,10 @@ class AnalogueIndex:
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
     """Return labels as UTF-8 text, a line each: what stands in the file beside the numbers.
 
-    A label without a name has two parts, as all had before names were kept.
+    A label without a name has two parts, as all had before names were kept, and one of a measured
+    spectrum at most three.
     """
-    parts = (label if label.name else label[:2] for label in labels)
+    parts = (label if label.origin else label[: 3 if label.name else 2] for label in labels)
     lines = ("\t".join(" ".join(part.split()) for part in label) for label in parts)
     return np.frombuffer("\n".join(lines).encode("utf-8", "replace"), np.uint8).copy()
 
@@ -536,8 +537,8 @@ def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
 def labels_of(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
     """Return the labels that `text_of` wrote."""
     lines = text.tobytes().decode("utf-8").split("\n")
-    parts = ([*line.split("\t"), "", ""][:3] for line in lines)
-    return [SpectrumLabel(query_id, adduct, name) for query_id, adduct, name in parts]
+    parts = ([*line.split("\t"), "", "", ""][:4] for line in lines)
+    return [SpectrumLabel(*part) for part in parts]
 
 
 def unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:

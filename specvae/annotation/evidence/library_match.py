@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness, mode_shift
+from specvae.annotation.library.library import PREDICTED
 from specvae.spectra.spectrum import Spectrum
 
 CLEAR_COSINE = 0.7
@@ -45,8 +46,9 @@ class LibraryMatch:
         Peaks that both have.
     is_clear
         Whether it identifies the candidate at level 2a: the ion mode is the same; so is the adduct,
-        as far as both are known; and cosine, number of shared peaks and distance from the other
-        candidates reach `CLEAR_COSINE`, `CLEAR_PEAKS` and `CLEAR_MARGIN`.
+        as far as both are known; the spectrum is measured, not predicted; and cosine, number of
+        shared peaks and distance from the other candidates reach `CLEAR_COSINE`, `CLEAR_PEAKS` and
+        `CLEAR_MARGIN`.
     row
         Of the library.
     name
@@ -137,6 +139,7 @@ class OwnSpectra(NamedTuple):
             return None
         n_shared = int(self.n_shared[place])
         label = index.label(row)
+        is_measured = label is None or label.origin != PREDICTED
         same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
         is_same_mode = (self.row >= 0) & index.is_of_mode(self.row, query.ion_mode)
         others = np.delete(np.where(is_same_mode, self.cosine, 0.0), place)
@@ -148,6 +151,7 @@ class OwnSpectra(NamedTuple):
             is_clear=(
                 bool(is_same_mode[place])
                 and same_ion
+                and is_measured
                 and cosine >= CLEAR_COSINE
                 and n_shared >= CLEAR_PEAKS
                 and cosine - float(others.max(initial=0.0)) >= CLEAR_MARGIN

@@ -19,6 +19,7 @@ from specvae.errors import StructureError
 from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
+from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.read import read_spectra
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
@@ -30,11 +31,19 @@ _LONGEST_NAME = 120  # characters; longer names are systematic ones that nobody 
 
 
 class SpectrumLabel(NamedTuple):
-    """What a spectrum of a library is called, its ion and its compound; empty where unknown."""
+    """What a spectrum of a library is called, its ion and its compound; empty where unknown.
+
+    `origin` is `PREDICTED` of one that no instrument measured.
+    """
 
     query_id: str
     adduct: str
     name: str = ""
+    origin: str = ""
+
+
+PREDICTED = "predicted"
+"""Origin of spectra that a program made; no match with one identifies a compound at level 2a."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,9 @@ class Library:
             licences[spectrum.licence or NO_LICENCE] += 1
             signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
             name = " ".join((spectrum.name or "").split())[:_LONGEST_NAME]
-            labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or "", name))
+            is_predicted = Note.PREDICTED in map(note_kind, spectrum.notes)
+            origin = PREDICTED if is_predicted else ""
+            labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or "", name, origin))
             for encoder in encoders:
                 if encoder is not None:
                     encoder.add(spectrum)

@@ -337,3 +337,21 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
     assert (spectrum.precursor_mz, spectrum.adduct) == (181.07, "[M+Na]+")
     assert (spectrum.smiles, spectrum.first_block) == ("CCO", "LFQSCWFLJHTTHZ")
     assert (spectrum.ion_mode, spectrum.retention_time) == ("positive", 510.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "noted"),
+    [
+        ("Instrument_type: in-silico QTOF", True),
+        ("Instrument: CFM-ID 4.0", True),
+        ("Compound_Name: X, predicted MS/MS", True),
+        ("Instrument: silicon detector", False),
+        ("Comment: predicted formula C8", False),
+    ],
+)
+def test_spectra_that_no_instrument_measured_are_noted(
+    tmp_path: Path, field: str, noted: bool
+) -> None:
+    text = f"Name: a\nPrecursorMZ: 195.0877\n{field}\nNum Peaks: 1\n42.0 1\n"
+    notes = one(tmp_path, "x.msp", text).notes
+    assert any(note.startswith("predicted, not measured (") for note in notes) == noted

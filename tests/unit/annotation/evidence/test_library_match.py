@@ -18,6 +18,7 @@ from specvae.annotation.library.library import Library
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
+from specvae.spectra.notes import Note
 from specvae.spectra.spectrum import Spectrum
 
 THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
@@ -72,6 +73,7 @@ def test_the_best_spectrum_of_the_ion_mode_is_named() -> None:
         (POOR, QUERY),  # low cosine
         (replace(GOOD, adduct="[M+Na]+"), QUERY),  # another ion
         (replace(GOOD, adduct=None, ion_mode=None), QUERY),  # perhaps of the other ion mode
+        (replace(GOOD, notes=(Note.PREDICTED.about("in-silico QTOF"),)), QUERY),
         (spectrum_of(CAFFEINE, *PEAKS[:2]), spectrum_of(CAFFEINE, *PEAKS[:2])),  # few peaks
     ],
 )
@@ -79,6 +81,14 @@ def test_a_match_that_is_not_clear_stays_tentative(remembered: Spectrum, query: 
     found = match(pool_of(remembered), query, CAFFEINE)
     assert found is not None
     assert found.level == "3"
+
+
+def test_a_checkpoint_keeps_which_spectra_are_predicted() -> None:
+    predicted = replace(GOOD, name="", notes=(Note.PREDICTED.about("CFM-ID"),))
+    stored, tensors = to_companions(pool_of(predicted, POOR))
+    again = match(from_companions(stored, tensors), QUERY, CAFFEINE)
+    assert again is not None
+    assert (again.query_id, again.name, again.level) == ("good one", "", "3")
 
 
 def test_a_match_as_good_as_that_of_an_isomer_is_not_clear() -> None:
