@@ -183,11 +183,7 @@ class MassScreen:
         What cannot be parsed after all does not count. Where none is nearer than `distance`, that
         is returned.
         """
-        if self._by_mass is None:
-            masses, rows = np.concatenate(self._masses), np.concatenate(self._rows)
-            order = np.argsort(masses, kind="stable")
-            self._by_mass = masses[order], rows[order]
-        masses, rows = self._by_mass
+        masses, rows = self._sorted()
         middle = int(np.searchsorted(masses, mass))
         for places in (range(middle, len(masses)), range(middle - 1, -1, -1)):
             for place in places:
@@ -196,6 +192,37 @@ class MassScreen:
                     break
                 distance = min(distance, abs(self._exact_mass(int(rows[place])) - mass))
         return distance
+
+    def has_cation(self, mz: float, ppm: float) -> bool:
+        """Return whether a row that was not wanted is a cation of about an m/z, in Th."""
+        if not self._left_out:
+            return False
+        masses, rows = self._sorted()
+        width = ppm * 1e-6 * mz
+        first, end = np.searchsorted(masses, (mz - width, mz + width))
+        charged = {
+            row
+            for row in rows[first:end].tolist()
+            if any("+" in text for text in self._left_out[row])
+        }
+        return any(
+            self._is_cation(row) and abs(self._exact_mass(row) - mz) <= width for row in charged
+        )
+
+    def _is_cation(self, row: int) -> bool:
+        try:
+            with quiet_rdkit():
+                return Molecule.parse(*self._left_out[row]).charge > 0
+        except StructureError:
+            return False
+
+    def _sorted(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the masses of rows that were not wanted, rising, and which rows these are."""
+        if self._by_mass is None:
+            masses, rows = np.concatenate(self._masses), np.concatenate(self._rows)
+            order = np.argsort(masses, kind="stable")
+            self._by_mass = masses[order], rows[order]
+        return self._by_mass
 
     def _exact_mass(self, row: int) -> float:
         if row not in self._exact:

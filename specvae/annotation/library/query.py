@@ -88,11 +88,15 @@ class MassFit(NamedTuple):
     as_ion
         As that of the candidate's ion.
     as_neutral
-        As the mass of the candidate itself.
+        As the mass of the candidate itself, which is no ion.
+    as_cation
+        As that of a candidate that is a cation as listed, which is not ranked as the query's ion is
+        another.
     """
 
     as_ion: bool
     as_neutral: bool
+    as_cation: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

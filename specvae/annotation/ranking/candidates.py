@@ -26,6 +26,7 @@ from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
+from specvae.spectra.adducts import parse_adduct
 
 _HALF_DIGIT = 0.05  # Th: how far rounding to one decimal takes an m/z
 _LISTED_PPM = 50.0
@@ -168,12 +169,27 @@ class CandidateSource:
             if isinstance(found, Refusal):
                 return None
             ppm = max(self.ppm, _LISTED_PPM)
-            masses = found.exact_mass
-            return MassFit(_has_near(masses, mass, ppm), _has_near(masses, mz, ppm))
+            as_ion = bool(_are_near(found.exact_mass, mass, ppm).any())
+            near = found.select(np.flatnonzero(_are_near(found.exact_mass, mz, ppm)))
+            return MassFit(as_ion, len(near) > 0 and not _has_cation(near))
         is_none = isinstance(found, Refusal) and found.cause is Cause.NONE_WITHIN
         if isinstance(found, Refusal) and not is_none:
             return None
-        return MassFit(not is_none, self._nearest_ppm(mz, self.ppm) <= self.ppm)
+        is_near = self._nearest_ppm(mz, self.ppm) <= self.ppm
+        as_cation = is_near and _may_be_cation(query) and self._lists_cation(mz, is_none)
+        return MassFit(not is_none, is_near and not as_cation, as_cation)
+
+    def _lists_cation(self, mz: float, is_none: bool) -> bool:
+        """Return whether a cation that is listed as such has an m/z.
+
+        A pool is asked where a query has no candidates (`is_none`): its rows are on disk.
+        """
+        if self._pool is not None:
+            return is_none and _has_cation(self._pool.within(mz, self.ppm))
+        assert self._table is not None
+        if _has_cation(self._table.within(mz, self.ppm)):
+            return True
+        return self._screen is not None and self._screen.has_cation(mz, self.ppm)
 
     def may_be(self, query: Query, first_block: str, smiles: str) -> bool:
         """Return whether a compound that is no candidate of a query could have been one.
@@ -273,8 +289,20 @@ def require_candidates(path: Path, layout: FingerprintLayout) -> None:
         next(read_cells(path, ReadReport()), None)
 
 
-def _has_near(masses: NDArray[np.float64], mass: float, ppm: float) -> bool:
-    return bool((np.abs(masses - mass) <= ppm * 1e-6 * abs(mass)).any())
+def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(masses - mass) <= ppm * 1e-6 * abs(mass))
+
+
+def _may_be_cation(query: Query) -> bool:
+    """Return whether a query of one positive charge is not looked for as a molecule's cation."""
+    return query.ion is not None and query.ion.charge == 1 and _CATION not in query.ions
+
+
+def _has_cation(found: CandidateSet) -> bool:
+    return any("+" in formula for formula in found.formula.tolist())
+
+
+_CATION = parse_adduct("[M]+")
 
 
 def _masses(query: Query) -> list[float]:

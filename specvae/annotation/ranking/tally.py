@@ -51,6 +51,8 @@ class Tally:
     n_neutral, n_only_neutral, n_only_ion
         Those whose precursor m/z is the mass of a candidate itself, those of them whose ion has the
         mass of none, and those where it is the other way round.
+    n_cations
+        Those whose precursor m/z is that of a cation among the candidates that is not ranked.
     n_absent
         Ranked queries whose nearest spectrum of the library is clearly like them, and of a compound
         of their mass that is none of their candidates.
@@ -72,6 +74,7 @@ class Tally:
     n_neutral: int = 0
     n_only_neutral: int = 0
     n_only_ion: int = 0
+    n_cations: int = 0
     n_absent: int = 0
     absent: tuple[str, str, float] | None = None
 
@@ -105,6 +108,12 @@ class Tally:
                 f"the precursor m/z of {self.n_neutral:,} of {self.n_precursors:,} queries is the "
                 "mass of a candidate itself, not of its ion: if the file states masses of "
                 "molecules there, replace them by the m/z of the ions"
+            )
+        if self.n_cations:
+            lines.append(
+                f"the precursor m/z of {self.n_cations:,} of {self.n_precursors:,} queries is that "
+                "of a candidate that is listed as a cation, and not ranked: --try-adducts "
+                "'[M+H]+,[M]+' ranks both where a query states no adduct"
             )
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
@@ -162,6 +171,8 @@ class Tally:
             self.n_neutral += query.fit.as_neutral
             self.n_only_neutral += query.fit.as_neutral and not query.fit.as_ion
             self.n_only_ion += query.fit.as_ion and not query.fit.as_neutral
+            is_open = query.is_ion_assumed or bool(query.others) or not query.fit.as_ion
+            self.n_cations += query.fit.as_cation and is_open
 
     def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:
         if not analogues or not analogues[0].is_unlisted or analogues[0].cosine < CLEAR_COSINE:

@@ -202,3 +202,43 @@ def test_a_match_that_is_not_listed_is_told() -> None:
 def answered(name: str, *analogues: Analogue) -> Answer:
     row = Annotation(1, "CCO", "", "", 0.0)
     return Answer(Query.settle(replace(QUERY, query_id=name)), (row,), 1, analogues=analogues)
+
+
+CHOLINE = "C[N+](C)(C)CCO"
+CATION = "of a candidate that is listed as a cation, and not ranked: --try-adducts '[M+H]+,[M]+'"
+
+
+@pytest.mark.parametrize("kind", ["table", "pool", "long table"])
+def test_candidates_that_are_cations_are_no_masses_of_molecules(tmp_path: Path, kind: str) -> None:
+    """Choline is listed as its cation: a query at its m/z was told to state m/z of ions."""
+    path = tmp_path / "c.csv"
+    rest = "CCO\n" * (10_000 if kind == "long table" else 1)
+    path.write_text(f"smiles\n{rest}{CHOLINE}\n", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    if kind == "pool":
+        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        path = tmp_path / "c.h5"
+    unstated = replace(QUERY, precursor_mz=104.1070, adduct=None, charge=1)
+    for spectrum, is_said in (
+        (unstated, True),
+        (replace(unstated, adduct="[M+H]+"), True),
+        (replace(unstated, precursor_mz=105.1143), False),
+        (replace(unstated, charge=-1, ion_mode="negative"), False),
+    ):
+        query = Query.settle(spectrum)
+        source = CandidateSource(path, layout, 10.0, ReadReport(), queries=[query])
+        found = source.find(query)
+        query = replace(query, fit=source.fit(query, found))
+        assert query.fit is not None
+        assert query.fit.as_cation == is_said
+        tally = Tally()
+        outcomes = [Unranked(query.query_id, Refusal(Cause.IMPROBABLE), query)]
+        assert len(list(tally.counting(outcomes))) == 1
+        assert any(CATION in line for line in tally.advice()) == is_said
+        assert not any(NEUTRAL in line for line in tally.advice()[: int(is_said)])
+
+
+def test_listed_cations_are_no_masses_of_molecules(tmp_path: Path) -> None:
+    source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CHOLINE}\nq,CCO\n")
+    query = Query.settle(replace(QUERY, precursor_mz=104.1070))
+    assert source.fit(query, source.find(query)) == MassFit(as_ion=False, as_neutral=False)
