@@ -114,7 +114,7 @@ GRAPH_VERSION = 1
 
 # To compile what sets double bonds takes a second, once for all; it saves some hundredths of a
 # millisecond a molecule.
-_FEW_MOLECULES = 20_000
+_FEW_MOLECULES = 5_000
 
 _AROMATIC = 3  # twice the order
 _CONJUGATED = BOND_CLASSES.index("conjugated")
