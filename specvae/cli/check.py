@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from specvae.spectra.overview import Overview
     from specvae.spectra.spectrum import Spectrum
 
-_TABLES = (".csv", ".tsv", ".tab", ".txt", ".smi", ".smiles", ".ism", ".sdf", ".sd")
+_TABLES = (
+    ".csv", ".tsv", ".tab", ".txt", ".psv", ".smi", ".smiles", ".ism", ".sdf", ".sd", ".mol"
+)  # fmt: skip
 _FORMATS = {
     "msp": "MSP",
     "mgf": "MGF",

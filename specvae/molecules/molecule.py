@@ -105,6 +105,7 @@ _NUMBERS = struct.Struct("<dhHI")  # exact mass, charge, number of components, l
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
 _ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
 _ATOM_BY_NUMBER = re.compile(r"\[\d*#\d")
+_BARE_CARBON = re.compile(r"\[\d*C\]")
 # Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
 # link that may be repeated, and a bond to one of several atoms.
 _OPEN_PART = re.compile(
@@ -429,8 +430,23 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
             # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
             # unless it leaves them open.
             behind = " ".join(words[1:])
-            found.append(("SMILES", words[0] + f" {behind}" * leaves_atoms_open(behind)))
+            is_more = leaves_atoms_open(behind) or _goes_on(words)
+            found.append(("SMILES", words[0] + f" {behind}" * is_more))
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+_WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
+
+
+def _goes_on(words: Sequence[str]) -> bool:
+    """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
+    if len(words) > 2 and all(len(word) < 3 for word in words):
+        return True  # "C C O": blanks between all atoms
+    with quiet_rdkit():
+        return any(
+            _WITH_BONDS.fullmatch(word) is not None and Chem.MolFromSmiles(word) is not None
+            for word in words[1:2]
+        )
 
 
 def leaves_atoms_open(extension: str) -> bool:
@@ -446,6 +462,7 @@ def leaves_atoms_open(extension: str) -> bool:
 _USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
 _IS_SPECIAL = re.compile(
     rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|{_ATOM_CLASS.pattern}|{_ATOM_BY_NUMBER.pattern}"
+    rf"|{_BARE_CARBON.pattern}"
 )
 
 
@@ -512,10 +529,13 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
             f"(structure_components): {_shown(text)}"
         )
     if kind == "SMILES" and " " in text:
-        raise StructureError(
-            f"SMILES whose atoms are not all known (repeating unit, link or bond to one of "
-            f"several atoms): {_shown(text)}"
+        what = (
+            "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
+            "atoms)"
+            if "|" in text
+            else "SMILES with a second one behind a blank, or a divided one"
         )
+        raise StructureError(f"{what}: {_shown(text)}")
     mol = read
     if mol is None:
         mol = Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
@@ -543,8 +563,16 @@ def _require_all_stated(mol: Chem.Mol, text: str) -> None:
         raise StructureError(
             f"SMILES names atoms by number, without their hydrogens: {_shown(text)}"
         )
+    if _BARE_CARBON.search(text) and any(
+        atom.GetAtomicNum() == _CARBON and atom.GetNumRadicalElectrons() > _MOST_OPEN
+        for atom in mol.GetAtoms()
+    ):
+        # "[13C]C" and SELFIES: in brackets, hydrogens must be written.
+        raise StructureError(f"SMILES holds a carbon without its hydrogens: {_shown(text)}")
 
 
+_CARBON = 6
+_MOST_OPEN = 2  # valences of a carbon that is meant so: those of carbenes and carbon monoxide
 _NO_ORDERS = (Chem.BondType.UNSPECIFIED, Chem.BondType.ZERO, Chem.BondType.OTHER)
 
 

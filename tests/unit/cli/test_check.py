@@ -159,3 +159,16 @@ def test_long_names_and_structures_are_shortened(tmp_path: Path) -> None:
     queries.write_text(f"BEGIN IONS\nTITLE={'t' * 900}\n50 1\nEND IONS\n", encoding="utf-8")
     done = CliRunner().invoke(check, [str(table), str(queries)])
     assert max(map(len, done.output.splitlines())) < 250
+
+
+def test_every_kind_of_table_that_is_read_is_described(tmp_path: Path) -> None:
+    for suffix, text in (
+        (".psv", "SMILES|Identifier\nCCO|1\n"),
+        (".tab", "smiles\tname\nCCO\ta\n"),
+    ):
+        path = tmp_path / f"c{suffix}"
+        path.write_text(text, encoding="utf-8")
+        assert lines(run(path))["candidates"] == "1"
+    path = tmp_path / "c.mol"
+    path.write_text(Chem.MolToMolBlock(Chem.MolFromSmiles("CCO")), encoding="utf-8")
+    assert lines(run(path))["candidates"] == "1"

@@ -249,6 +249,11 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
         ("OCCO |$;;;$,Sg:n:1,2:n:ht|", "atoms are not all known"),
         ("CCO |LN:1:1.3|", "atoms are not all known"),
         ("CO.c1ccccc1 |m:0:2.3.4|", "atoms are not all known"),
+        ("CCCCCCCC CCCC(=O)O", "a second one behind a blank, or a divided one"),
+        ("CCO CC(=O)O", "a second one behind a blank, or a divided one"),
+        ("C C O", "a second one behind a blank, or a divided one"),
+        ("[C][C][O]", "a carbon without its hydrogens"),
+        ("[13C]C(=O)O", "a carbon without its hydrogens"),
     ],
 )
 def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> None:
@@ -256,6 +261,12 @@ def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> 
         Molecule.parse(smiles)
 
 
-@pytest.mark.parametrize("smiles", ["[#6](F)(F)(F)F", "CCO |SgD:1:m:5::::|", "CCO poly m:1:2"])
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        *("[#6](F)(F)(F)F", "CCO |SgD:1:m:5::::|", "CCO poly m:1:2", "[13CH3]C", "[C-]#[O+]"),
+        *("CCO N-(2-x)", "CCO (R)-x", "CCO I", "CCO 50-00-0", "CCO (CO", "CN1[C]N(C)C=C1", "[C]=O"),
+    ],
+)
 def test_smiles_that_leave_no_atom_open_are_read(smiles: str) -> None:
     assert Molecule.parse(smiles).exact_mass > 0
