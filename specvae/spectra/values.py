@@ -215,6 +215,7 @@ _MODE = re.compile(
     r"|n|neg|nega|negat|negativ|negative|negatif|minus|-|1-|0(?:\.0)?)\)?\.?"
     r"(?:[-_ ]*(?:h?esi|apci|appi|nsi|maldi|electrospray))?"
     r"(?:[-_ ]*(?:ions?|ioni[sz]ation|polarity))?(?:[-_ ]*(?:mode|scans?|polarity))?\.?"
+    r"(?:[,;/ ]+\(?(?:h?esi|apci|appi|nsi|maldi|electrospray)\)?)?"
 )
 _NEGATIVE_SIGNS = frozenset("n0-m")  # first letters
 
@@ -312,8 +313,18 @@ _SECONDS = re.compile(
     rf"[\s(\[]*((?:{_NUMBER})(?:e[+-]?\d{{1,2}})?)(.*)", re.DOTALL | re.IGNORECASE
 )
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d*)?)")
+_IN_WORDS = re.compile(  # 4 min 10 s, 4'10"
+    rf"(?:(\d{{1,3}})\s*h(?:ours?|rs?)?\s*)?(\d{{1,4}})\s*(?:min(?:utes?)?|m|')\.?\s*"
+    rf"({_NUMBER})\s*(?:s(?:ec(?:onds?)?)?\.?|''|\")",
+    re.IGNORECASE,
+)
 _UNCLEAR_COMMA = re.compile(r"\d+,\d+\D*")  # a decimal comma, or two times
-_UNIT = re.compile(r"\b(min|m\b|sec|s\b)|^(?:\s*)(M|S)$", re.IGNORECASE)
+_UNIT = re.compile(r"\b(min|ms\b|m\b|msec|milli|sec|s\b|h\b|hours?\b|hrs?\b)", re.IGNORECASE)
+_SECONDS_OF_UNIT = (("ms", 1e-3), ("milli", 1e-3), ("m", 60.0), ("h", 3600.0), ("s", 1.0))
+
+
+_OF_PARTS = (_ISO_TIME, _CLOCK, _IN_WORDS)
+_OTHER_UNIT = re.compile(r"\s*['\"A-Za-z]")
 
 
 @lru_cache(maxsize=4096)
@@ -321,14 +332,15 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
     """Return a retention time in seconds.
 
     A unit in the text (``7.4 min``, ``35 sec``) decides; else `seconds_per_unit` does.
-    ``PT2M1.25S`` is a duration of ISO 8601, ``2:01.25`` one of a clock. Of several times (``8.1,
+    ``PT2M1.25S`` is a duration of ISO 8601, ``2:01.25`` one of a clock, ``2 min 1.25 s`` one in
+    words. Of several times (``8.1,
     8.9 min``, ``120.5-122``) the first is taken. Negative and unreadable values give None, and so
-    does ``121,25``, which may be a decimal comma or two times.
+    do other units and ``121,25``, which may be a decimal comma or two times.
     """
     text = text[:LONGEST_VALUE]
     if _UNCLEAR_COMMA.fullmatch(text.strip()) is not None:
         return None
-    iso = _ISO_TIME.fullmatch(text.strip()) or _CLOCK.fullmatch(text.strip())
+    iso = next(filter(None, (form.fullmatch(text.strip()) for form in _OF_PARTS)), None)
     match = _SECONDS.match(text)
     if iso is not None and any(iso.groups()):
         hours, minutes, seconds = (float(part or 0) for part in iso.groups())
@@ -336,7 +348,10 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
     elif match is not None:
         unit = _UNIT.search(match.group(2))
         if unit is not None:
-            seconds_per_unit = 60.0 if unit.group().strip().lower().startswith("m") else 1.0
+            word = unit.group().lower()
+            seconds_per_unit = next(size for of, size in _SECONDS_OF_UNIT if word.startswith(of))
+        elif _OTHER_UNIT.match(match.group(2)) is not None:
+            return None
         time = float(match.group(1)) * seconds_per_unit
     else:
         return None

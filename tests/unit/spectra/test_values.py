@@ -212,6 +212,8 @@ def test_an_open_charge(text: str) -> None:
         ("ESI", None),
         ("not positive", None),
         ("positive/negative", None),
+        ("positive ion mode, HESI", "positive"),
+        ("negative (APCI)", "negative"),
     ],
 )
 def test_ion_modes(text: str, mode: str | None) -> None:
@@ -286,6 +288,14 @@ def test_retention_times_become_seconds(text: str, unit: float, seconds: float |
         ("120.5-122.0", 120.5),
         ("PT", None),
         ("9" * 5000, None),
+        ("4 min 10 s", 250.0),
+        ("4'10\"", 250.0),
+        ("1 h 4 min 10.5 sec", 3850.5),
+        ("250000 ms", 250.0),
+        ("0.5 h", 1800.0),
+        ("12 columns", None),
+        ("4'", None),
+        ("240.5 (apex)", 240.5),
     ],
 )
 def test_retention_times(text: str, seconds: float | None) -> None:
