@@ -7,6 +7,7 @@ address. Every scan is decoded by itself, so that one that is broken costs no ot
 from __future__ import annotations
 
 import binascii
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -170,7 +171,7 @@ _MS_LEVEL = "MS:1000511"
 _MS1_SPECTRUM = "MS:1000579"
 _POSITIVE, _NEGATIVE = "MS:1000130", "MS:1000129"
 _CENTROID, _PROFILE = "MS:1000127", "MS:1000128"
-_START_TIME = "MS:1000016"
+_START_TIME, _FILTER = "MS:1000016", "MS:1000512"
 _TARGET, _LOWER, _UPPER = "MS:1000827", "MS:1000828", "MS:1000829"
 _SELECTED_MZ = ("MS:1000744", "MS:1000040")  # the second is that of mzML 1.0
 _CHARGE = "MS:1000041"
@@ -282,12 +283,13 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     )
     precursors = _children(_find(element, "precursorList"), "precursor")
     level = terms.text(_MS_LEVEL) or ("1" if _MS1_SPECTRUM in terms else None)
-    time_of = _Terms(_find(element, "scanList", "scan"), groups)
+    first_scan = _Terms(_find(element, "scanList", "scan"), groups)
+    filter_line = first_scan.text(_FILTER) or terms.text(_FILTER)
     fields = {
         "ms_level": level,
-        "ion_mode": _polarity(_POSITIVE in terms, _NEGATIVE in terms),
+        "ion_mode": _polarity(_POSITIVE in terms, _NEGATIVE in terms) or _of_filter(filter_line),
         "profile": "profile" if _PROFILE in terms and _CENTROID not in terms else None,
-        "rt_seconds": _mzml_seconds(time_of),
+        "rt_seconds": _mzml_seconds(first_scan),
     }
     notes: tuple[str, ...] = ()
     if precursors and not is_other and level != "1":
@@ -307,6 +309,16 @@ def _polarity(positive: bool, negative: bool) -> str | None:
     if positive == negative:
         return None
     return "positive" if positive else "negative"
+
+
+# "FTMS - p ESI d Full ms2 252.11@hcd35.00 [50.00-270.00]", as Thermo's instruments write.
+_FILTER_SIGN = re.compile(r"\s*[A-Za-z]*MS\s+(?:\{[^}]*\}\s+)?([+-])\s")
+
+
+def _of_filter(line: str | None) -> str | None:
+    """Return the ion mode that a filter line tells, None if it tells none."""
+    found = _FILTER_SIGN.match(line or "")
+    return None if found is None else _polarity(found[1] == "+", found[1] == "-")
 
 
 def _mzml_seconds(terms: _Terms) -> str | None:
@@ -455,7 +467,7 @@ def _mzxml_scan(element: Element) -> _Scan:
     precursors = [
         text for child in _children(element, "precursorMz") if (text := (child.text or "").strip())
     ]
-    polarity = element.get("polarity")
+    polarity = element.get("polarity") or _of_filter(element.get("filterLine"))
     ion_mode = None if polarity is None else parse_ion_mode(polarity)
     first = _find(element, "precursorMz")
     stated_width = None if first is None else first.get("windowWideness")

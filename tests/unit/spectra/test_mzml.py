@@ -458,3 +458,24 @@ def test_elements_with_a_prefix(tmp_path: Path) -> None:
     (spectrum,), skips, _ = read_bytes(tmp_path, "x.mzML", content)
     assert skips == []
     assert (spectrum.precursor_mz, spectrum.mz.tolist()) == (195.0877, MZ)
+
+
+@pytest.mark.parametrize(
+    ("line", "stated", "mode"),
+    [
+        ("FTMS - p ESI d Full ms2 99.50@hcd35.00 [50.00-105.00]", "", "negative"),
+        ("ITMS + c ESI d Full ms2 99.50@cid35.00", "", "positive"),
+        ("ASTMS {1,1} - p NSI Full ms2 99.50", "", "negative"),
+        ("FTMS - p ESI", "+", "positive"),  # the term for the polarity goes before
+        ("Full ms2 -", "", None),
+    ],
+)
+def test_polarities_that_only_a_filter_line_states(
+    tmp_path: Path, line: str, stated: str, mode: str | None
+) -> None:
+    given = term("1000511", 2) + (term("1000130") if stated else "")
+    found = f"<scanList><scan>{term('1000512', line)}</scan></scanList>"
+    assert one(tmp_path, scan(given + found)).ion_mode == mode
+    old = _mzxml_scan("<precursorMz>99.5", stated).replace("<scan", f'<scan filterLine="{line}"')
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([old]))
+    assert spectrum.ion_mode == mode
