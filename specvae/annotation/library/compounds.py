@@ -238,7 +238,7 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
     try:
         if column == "inchi" or text.startswith("InChI="):
             return parse_molecule(inchi=text).first_block
-        return parse_molecule(smiles=text.partition(" ")[0]).first_block
+        return parse_molecule(smiles=text).first_block
     except StructureError as error:
         raise InputError(
             f"{path}:{line}: {error}; wanted an InChIKey, its first block or a structure"

@@ -287,3 +287,16 @@ def test_first_blocks_as_other_programs_call_them(tmp_path: Path, column: str) -
     table = written(tmp_path / "t.csv", f"query_id,{column}\na,{CAFFEINE}\n")
     assert read_truth(table) == {"a": CAFFEINE}
     assert read_excluded([table]) == {CAFFEINE}
+
+
+@pytest.mark.parametrize("line", ["OCCO |Sg:n:1,2:n:ht| PEG", "CCO CC(=O)O", "C[13C]"])
+def test_a_line_that_leaves_a_compound_open_excludes_none_quietly(
+    tmp_path: Path, line: str
+) -> None:
+    with pytest.raises(InputError, match=r"a\.smi:1: SMILES"):
+        read_excluded([written(tmp_path / "a.smi", f"{line}\n")])
+
+
+def test_names_and_harmless_extensions_behind_a_smiles(tmp_path: Path) -> None:
+    lines = "CCO ethanol\nCCO |&1:1| a\n"
+    assert read_excluded([written(tmp_path / "a.smi", lines)]) == {ETHANOL}
