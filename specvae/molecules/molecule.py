@@ -461,7 +461,7 @@ def leaves_atoms_open(extension: str) -> bool:
 # A SMILES of one component without labels and metals of salts, not in quotation marks and the like.
 _USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
 _IS_SPECIAL = re.compile(
-    rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|{_ATOM_CLASS.pattern}|{_ATOM_BY_NUMBER.pattern}"
+    rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|:|{_ATOM_BY_NUMBER.pattern}"
     rf"|{_BARE_CARBON.pattern}"
 )
 
@@ -557,7 +557,7 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
 
 def _require_all_stated(mol: Chem.Mol, text: str) -> None:
     """Raise StructureError for a SMILES that is a pattern: RDKit reads some, with a wrong mass."""
-    if "~" in text and any(bond.GetBondType() in _NO_ORDERS for bond in mol.GetBonds()):
+    if ("~" in text or ":" in text) and any(map(_has_no_order, mol.GetBonds())):
         raise StructureError(f"SMILES holds a bond of no order: {_shown(text)}")
     if _ATOM_BY_NUMBER.search(text) and any(a.GetNumRadicalElectrons() for a in mol.GetAtoms()):
         raise StructureError(
@@ -569,6 +569,12 @@ def _require_all_stated(mol: Chem.Mol, text: str) -> None:
     ):
         # "[13C]C" and SELFIES: in brackets, hydrogens must be written.
         raise StructureError(f"SMILES holds a carbon without its hydrogens: {_shown(text)}")
+
+
+def _has_no_order(bond: Chem.Bond) -> bool:
+    """Whether a bond is of any order, or aromatic outside of rings."""
+    kind = bond.GetBondType()
+    return kind in _NO_ORDERS or (kind is Chem.BondType.AROMATIC and not bond.IsInRing())
 
 
 _CARBON = 6

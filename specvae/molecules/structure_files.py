@@ -308,7 +308,7 @@ def _sdf_cells(
 
     def cells() -> Iterator[tuple[int, Cells]]:
         found = _cells_of_record(record, report)
-        if not (reason := _why_open(record)):
+        if not (reason := _why_open(record) or _why_unread(record, found)):
             yield begin, found
         else:
             report.skip(str(path), begin, record_of(found), Reason.BAD_STRUCTURE, reason)
@@ -338,6 +338,23 @@ _REPEATING = re.compile(
     r"(?:M  STY.*\s|M  V30 \d+ )(?:SRU|MON|MER|COP|CRO|MOD|GRA|ANY)\b", re.IGNORECASE
 )
 _RESIDUE_LABEL = re.compile(r"R\d{0,2}[#'\"]*")
+
+
+def _why_unread(record: Sequence[str], cells: Cells) -> str:
+    """Return why a record with a drawing has no structure, "" if it has one or no drawing."""
+    is_drawn = len(record) > _HEAD_LINES and _OF_DRAWINGS.fullmatch(record[_HEAD_LINES])
+    if not is_drawn or not (says_nothing(cells.smiles) and says_nothing(cells.inchi)):
+        return ""
+    with quiet_rdkit():
+        mol = Chem.MolFromMolBlock(_block(record), sanitize=False)
+        problems = () if mol is None else Chem.DetectChemistryProblems(mol)
+    if mol is not None and not mol.GetNumAtoms():
+        return "the drawing has no atoms"
+    cause = problems[0].Message() if problems else "its counts, atoms or bonds"
+    return f"the drawing cannot be read ({cause})"
+
+
+_HEAD_LINES = 3  # of a drawing, before its counts
 
 
 def _why_open(record: Sequence[str]) -> str:
@@ -393,10 +410,14 @@ DRAWING_INSTEAD = "drawing taken where the SMILES cannot be parsed"
 
 def _drawn(lines: Sequence[str]) -> str:
     """Return the SMILES of a drawing, "" if it is none."""
-    # Behind the three lines of its head, some editors leave a line blank.
-    block = [line for n, line in enumerate(lines) if n < 4 or line.strip()]
-    mol = Chem.MolFromMolBlock("\n".join(block) + "\n")
+    mol = Chem.MolFromMolBlock(_block(lines))
     return "" if mol is None else Chem.MolToSmiles(mol)
+
+
+def _block(lines: Sequence[str]) -> str:
+    """Return the text of a drawing; behind its head, some editors leave a line blank."""
+    kept = (line for n, line in enumerate(lines) if n <= _HEAD_LINES or line.strip())
+    return "\n".join(kept) + "\n"
 
 
 def _find_columns(

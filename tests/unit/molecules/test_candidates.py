@@ -1022,3 +1022,25 @@ def test_an_smi_file_keeps_what_leaves_atoms_open(write: Write) -> None:
     found = read_candidates(write("OCCO |Sg:n:1,2:n:ht| PEG\nCCO |&1:1| a\n", "x.smi"), report)
     assert found.name.tolist() == ["a"]
     assert "atoms are not all known" in report.skips[0].detail
+
+
+@pytest.mark.parametrize(
+    ("drawn", "changed", "message"),
+    [
+        ("  1  2  1", "  1  2  4", "SMILES holds a bond of no order: C:CO"),
+        ("  2  3  1", "  2  3  3", "the drawing cannot be read (Explicit valence for atom # 2 O"),
+        ("  3  2  0", "  4  2  0", "the drawing cannot be read (its counts, atoms or bonds)"),
+    ],
+)
+def test_why_a_drawing_cannot_be_read(write: Write, drawn: str, changed: str, message: str) -> None:
+    report = ReadReport()
+    text = f"{_drawing().replace(drawn, changed)}$$$$\n{_drawing()}$$$$\n"
+    assert len(read_candidates(write(text, "x.sdf"), report)) == 1
+    assert report.skips[0].detail.startswith(message)
+
+
+def test_a_record_without_atoms(write: Write) -> None:
+    report = ReadReport()
+    empty = "a\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n$$$$\n"
+    assert len(read_candidates(write(f"{empty}{_drawing()}$$$$\n", "x.sdf"), report)) == 1
+    assert report.skips[0].detail == "the drawing has no atoms"

@@ -244,6 +244,7 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
     ("smiles", "message"),
     [
         ("CC(N)C(O)~O", "a bond of no order"),
+        ("C:CO", "a bond of no order"),
         ("[#6]CC(N)C(=O)O", "names atoms by number, without their hydrogens"),
         ("OCCO |Sg:n:1,2:n:ht|", "atoms are not all known"),
         ("OCCO |$;;;$,Sg:n:1,2:n:ht|", "atoms are not all known"),
@@ -264,7 +265,14 @@ def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> 
 @pytest.mark.parametrize(
     "smiles",
     [
-        *("[#6](F)(F)(F)F", "CCO |SgD:1:m:5::::|", "CCO poly m:1:2", "[13CH3]C", "[C-]#[O+]"),
+        *(
+            "c1:c:c:c:c:c1",
+            "[#6](F)(F)(F)F",
+            "CCO |SgD:1:m:5::::|",
+            "CCO poly m:1:2",
+            "[13CH3]C",
+            "[C-]#[O+]",
+        ),
         *("CCO N-(2-x)", "CCO (R)-x", "CCO I", "CCO 50-00-0", "CCO (CO", "CN1[C]N(C)C=C1", "[C]=O"),
     ],
 )
