@@ -541,7 +541,10 @@ def make_spectrum(
 
 
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
-_PREDICTED = re.compile(r"\bin[\s-]?silico\b|\bpredicted\b|\bCFM-ID\b", re.IGNORECASE)
+# GNPS has names with a "predicted molecular formula", of measured spectra.
+_PREDICTED = re.compile(
+    r"\bin[\s-]?silico\b|\bCFM-ID\b|\bpredicted\s*(?:$|[)\]]|MS|spectr|by\b)", re.IGNORECASE
+)
 
 
 def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:

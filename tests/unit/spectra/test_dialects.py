@@ -346,6 +346,8 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ("Instrument: CFM-ID 4.0", True),
         ("Compound_Name: X, predicted MS/MS", True),
         ("Instrument: silicon detector", False),
+        ("Compound_Name: X (predicted)", True),
+        ("Compound_Name: Suspect related to X (predicted molecular formula: C24H38O3)", False),
         ("Comment: predicted formula C8", False),
     ],
 )
