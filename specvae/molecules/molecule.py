@@ -442,11 +442,10 @@ def _goes_on(words: Sequence[str]) -> bool:
     """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
     if len(words) > 2 and all(len(word) < 3 for word in words):
         return True  # "C C O": blanks between all atoms
+    if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
+        return False
     with quiet_rdkit():
-        return any(
-            _WITH_BONDS.fullmatch(word) is not None and Chem.MolFromSmiles(word) is not None
-            for word in words[1:2]
-        )
+        return Chem.MolFromSmiles(words[1]) is not None
 
 
 def leaves_atoms_open(extension: str) -> bool:
