@@ -112,6 +112,12 @@ def test_the_form_is_the_usual_one(name: str) -> None:
         ("NC(CCC(O)=NC(CS)C(O)=NCC(O)=O)C(=O)O", None),  # glutathione
         ("CCN=C(S)NC", None),
         ("O=C1NS(=O)(=O)c2ccccc21", None),
+        ("Clc1ccn[nH]1", None),
+        ("Cc1ccn[nH]1", None),
+        ("c1ccc2n[nH]cc2c1", None),
+        ("Oc1ccccn1", None),
+        ("Oc1ccc2ccccc2n1", "O=c1ccc2ccccc2[nH]1"),
+        ("CCc1nnc(N)[nH]1", "CCc1n[nH]c(N)n1"),
         ("CC(O)=NCC[N+](C)(C)C", "CC(=O)NCC[N+](C)(C)C"),
         ("CC(O)=NCC[Sn](C)(C)C", "CC(=O)NCC[Sn](C)(C)C"),
         ("Nc1nc[nH]c2ncnc1-2", "Nc1ncnc2[nH]cnc12"),
