@@ -38,6 +38,22 @@ def no_such_file(path: Path) -> str:
     return f"no such file; did you mean {path.with_name(alike)}?" if alike else "no such file"
 
 
+def require_distinct(paths: Iterable[Path], what: str) -> None:
+    """Fail if a file is there twice, under whatever names; `what` says what the files are.
+
+    Raises
+    ------
+    InputError
+        Naming the second.
+    """
+    seen = set()
+    for path in paths:
+        place = os.path.realpath(path)  # which takes links that go in a circle, too
+        if place in seen:
+            raise InputError(f"{path}: is there twice among the {what}")
+        seen.add(place)
+
+
 def rewindable(path: Path, suffix: str = "") -> Path:
     """Return a path whose file can be read more than once: the path itself, or a copy.
 

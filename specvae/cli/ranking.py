@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,7 +29,7 @@ from specvae.cli.options import (
     try_adducts_option,
 )
 from specvae.errors import InputError
-from specvae.files import is_pool
+from specvae.files import is_pool, require_distinct
 from specvae.molecules.workers import collect_rarely, end_waiting, start_ahead
 from specvae.packed import PACKED_SUFFIXES, unpacked_name
 
@@ -247,12 +246,7 @@ def spectra_files(paths: Sequence[Path]) -> tuple[Path, ...]:
                 f"{path}: no file {', '.join(_SPECTRA)} in this folder or below; name other files"
             )
         found += inside
-    seen = set()
-    for path in found:
-        place = os.path.realpath(path)  # which takes links that go in a circle, too
-        if place in seen:
-            raise InputError(f"{path}: is there twice among the files of queries")
-        seen.add(place)
+    require_distinct(found, "files of queries")
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
+from specvae.files import require_distinct
 from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
@@ -273,7 +274,15 @@ def _stated_blocks(spectrum: Spectrum, parse: StructureParser) -> list[str]:
 
 
 def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
-    """Read several spectrum files one after the other."""
+    """Read several spectrum files one after the other.
+
+    Raises
+    ------
+    InputError
+        If a file is there twice: its spectra would count twice.
+    """
+    paths = list(paths)
+    require_distinct(paths, "files of spectra")
     for path in paths:
         yield from read_spectra(path, report)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from annotation_examples import spectrum_of
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.library import Library, encode_unpaired_spectra
-from specvae.errors import ConfigError
+from specvae.annotation.library.library import Library, encode_unpaired_spectra, read_many
+from specvae.errors import ConfigError, InputError
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.sparse import SparseMatrix
@@ -225,3 +226,12 @@ def test_a_key_that_is_another_structures_is_noted() -> None:
     library = Library.from_spectra([*spectra, salt], ANALOGUE_BINS, report)
     assert {m.first_block for m in library.molecules} == {"LFQSCWFLJHTTHZ"}
     assert report.notes == {"InChIKey of another structure, the structure taken": 1}
+
+
+def test_a_library_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    path, link = tmp_path / "a.msp", tmp_path / "b.msp"
+    path.write_text("Name: a\nPrecursorMZ: 99\nNum Peaks: 1\n42 1\n", encoding="utf-8")
+    link.symlink_to(path)
+    assert len(list(read_many([path], ReadReport()))) == 1
+    with pytest.raises(InputError, match=r"b\.msp: is there twice among the files of spectra"):
+        list(read_many([path, link], ReadReport()))
