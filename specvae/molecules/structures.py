@@ -181,7 +181,7 @@ def _parsed(
                 yield batch.texts
 
     # Behind the last, nothing: for batches that need none.
-    for parsed in itertools.chain(parse_togetheres(unparsed(), n_jobs), [None]):
+    for parsed in itertools.chain(_parse_batches(unparsed(), n_jobs), [None]):
         while waiting and not waiting[0].texts:
             yield from waiting.popleft().filled()
         if parsed is not None:
@@ -193,7 +193,7 @@ def _parsed(
         cache.save()
 
 
-def parse_togetheres(
+def _parse_batches(
     batches: Iterator[list[tuple[str, str]]], n_jobs: int | None
 ) -> Iterator[list[Molecule | str]]:
     """Return the molecules of each batch, parsed by several processes if there are many texts."""
