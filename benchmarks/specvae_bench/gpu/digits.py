@@ -57,11 +57,24 @@ class Turns:
             self._condition.notify_all()
 
 
-def digits_step(plan: Plan, result: Result, experiment: str, runs: Sequence[RunSettings]) -> None:
+def digits_step(
+    plan: Plan, result: Result, experiment: str, runs: Sequence[RunSettings], folder: str
+) -> None:
     """Train kinds on digits and what goes with them, side by side in threads with a stream each.
 
     One thread at a time issues work, and passes the turn on after each step: a step cannot be
     recorded while another thread touches the device. What was issued runs side by side.
+
+    Parameters
+    ----------
+    plan, result
+        What the call was given; what the step writes.
+    experiment
+        One of `LOADERS`.
+    runs
+        Trainings.
+    folder
+        Gets theirs, in the plan's output.
     """
     device = pick_device(plan.device)
     task = LOADERS[experiment](_Request(plan, result))
@@ -70,7 +83,7 @@ def digits_step(plan: Plan, result: Result, experiment: str, runs: Sequence[RunS
     if plan.epochs:
         runs = [replace(settings, epochs=plan.epochs) for settings in runs]
     runs = runs[:1] if plan.limit else runs
-    lanes = _Lanes(task, plan.output / experiment, device, result)
+    lanes = _Lanes(task, plan.output / folder, device, result)
     # Lanes share what torch is set to; whoever ends first must not reset it for the others.
     with computing(device, CudaOptions()), equality.notes() as logged:
         lanes.run(runs)

@@ -12,9 +12,9 @@ from specvae_bench.markdown import table
 
 TABLES = "tables.md"
 
-_DIGITS = ("mnist-split", "supervision", "mnist-split-3")
+_DIGITS = ("mnist-split", "mnist-split-rest", "supervision", "mnist-split-3")
 _STAND_INS = ("mnist-colour", "mnist-captions")
-_MARKS = ("equality", "speed", "annotate", "mnist-split", *_STAND_INS)
+_MARKS = ("equality", "speed", "annotate", "mnist-split", "mnist-split-rest", *_STAND_INS)
 
 
 def is_gpu_folder(folder: Path) -> bool:
