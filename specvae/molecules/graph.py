@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from rdkit import Chem, rdBase
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
 from specvae.molecules.kekule import MOST_ATOMS as SET_SIZE
-from specvae.molecules.kept_code import is_kept
+from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,
@@ -114,7 +113,7 @@ GRAPH_VERSION = 1
 
 # To compile what sets double bonds takes a second, once for all; it saves some hundredths of a
 # millisecond a molecule.
-_FEW_MOLECULES = 5_000
+_worth_setting = WorthCompiling("molecules/graph._set_double", 5_000)
 
 _AROMATIC = 3  # twice the order
 _CONJUGATED = BOND_CLASSES.index("conjugated")
@@ -784,19 +783,9 @@ def _read_binary(
     return at, n_open, _is_joined(between)
 
 
-_n_taken = 0
-
-
 def _is_worth_compiling() -> bool:
     """Return whether double bonds of one molecule more are set in compiled code.
 
     Earlier versions of RDKit set others: a graph must not depend on how many there are.
     """
-    global _n_taken
-    _n_taken += 1
-    return rdBase.rdkitVersion >= FIRST_VERSION and (_n_taken > _FEW_MOLECULES or _is_kept())
-
-
-@cache
-def _is_kept() -> bool:
-    return is_kept("molecules/graph._set_double")
+    return rdBase.rdkitVersion >= FIRST_VERSION and _worth_setting(1)

@@ -1,8 +1,9 @@
-"""Whether compiled code is kept, asked without importing numba."""
+"""Whether compiled code is kept, and whether to compile it is worth it, without importing numba."""
 
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 
 
@@ -27,3 +28,36 @@ def is_kept(function: str) -> bool:
     """
     name = Path(function).name
     return any(any(place.glob(f"*/{name}-*.nbi")) for place in places_of(function))
+
+
+class WorthCompiling:
+    """Says whether to compile a function is worth it, by how often this process needed it.
+
+    Parameters
+    ----------
+    function
+        As of `is_kept`.
+    few
+        For so many it is not.
+    few_if_kept
+        Nor for so many where compiled code is kept, which then is only loaded.
+
+    Attributes
+    ----------
+    n_needed
+        How many it was needed for so far.
+    """
+
+    def __init__(self, function: str, few: int, few_if_kept: int = 0) -> None:
+        self._function = function
+        self._few, self._few_if_kept = few, few_if_kept
+        self.n_needed = 0
+
+    def __call__(self, n: int) -> bool:
+        """Return whether it is, given that the function is needed for `n` more."""
+        self.n_needed += n
+        return self.n_needed > self._few or (self.n_needed > self._few_if_kept and self._is_kept)
+
+    @cached_property
+    def _is_kept(self) -> bool:
+        return is_kept(self._function)

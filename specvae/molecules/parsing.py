@@ -9,14 +9,13 @@ one by one (`Molecule.parse`), and a test compares the results.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Literal
 
 from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.limits import limits
-from specvae.molecules.kept_code import is_kept
+from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.mobile_hydrogens import has_inchi
 from specvae.molecules.molecule import Molecule, is_standard, is_usual, quiet_rdkit
 
@@ -26,8 +25,7 @@ Kept = Literal["smiles", "formula"]
 _TOGETHER = 16  # what RDKit keeps of more does not stay at hand; and Ctrl-C has to wait so long
 # To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
 # millisecond a structure.
-_FEW_INCHI = 5_000
-_FEW_IF_KEPT = 500
+_is_worth_compiling = WorthCompiling("molecules/plain_inchi._read_all", 5_000, few_if_kept=500)
 
 
 def parse_together(texts: Sequence[tuple[str, str]], kept: Kept = "smiles") -> list[Molecule | str]:
@@ -100,18 +98,3 @@ def _read_plain(texts: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
     from specvae.molecules.plain_inchi import read_plain
 
     return read_plain(inchi, most.structure_atoms)
-
-
-_n_inchi = 0
-
-
-def _is_worth_compiling(n: int) -> bool:
-    """Return whether InChI are read in compiled code, given how many there are more."""
-    global _n_inchi
-    _n_inchi += n
-    return _n_inchi > _FEW_INCHI or (_n_inchi > _FEW_IF_KEPT and _is_kept())
-
-
-@cache
-def _is_kept() -> bool:
-    return is_kept("molecules/plain_inchi._read_all")

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import GetConnectivityInvariants
 
-from specvae.molecules.kept_code import is_kept
+from specvae.molecules.kept_code import WorthCompiling
 
 # To compile the reader takes some two seconds, once for all; it saves a fifth of a millisecond a
 # molecule.
-_FEW_MOLECULES = 10_000
-_FEW_IF_KEPT = 150
+_is_worth_reading = WorthCompiling("molecules/topology_reader._read_all", 10_000, few_if_kept=150)
 _WORD = 0xFFFFFFFF
 _SINGLE = int(Chem.BondType.SINGLE)
 _HYDROGEN, _CARBON, _NITROGEN = 1, 6, 7
@@ -300,22 +299,6 @@ def _bond_table(_: int) -> NDArray[np.int64]:
 def is_reading() -> bool:
     """Return whether this process reads molecules in compiled code already."""
     return _is_worth_reading(0)
-
-
-_n_taken = 0
-
-
-def _is_worth_reading(n: int) -> bool:
-    """Return whether molecules are read in compiled code, given how many there are more."""
-    global _n_taken
-    _n_taken += n
-    return _n_taken > _FEW_MOLECULES or (_n_taken > _FEW_IF_KEPT and _is_kept())
-
-
-@cache
-def _is_kept() -> bool:
-    """Return whether the reader was compiled before."""
-    return is_kept("molecules/topology_reader._read_all")
 
 
 def _asked(mol: Chem.Mol) -> Taken:

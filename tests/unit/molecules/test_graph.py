@@ -229,7 +229,7 @@ def test_rdkit_sets_double_bonds_of_unusual_rings(
 def test_double_bonds_do_not_depend_on_how_many_molecules_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graph_module, "_n_taken", 10**6)
+    monkeypatch.setattr(graph_module._worth_setting, "n_needed", 10**6)
     monkeypatch.setattr(rdBase, "rdkitVersion", "2025.09.1")
     assert not graph_module._is_worth_compiling()
     monkeypatch.setattr(rdBase, "rdkitVersion", "2026.03.1")
