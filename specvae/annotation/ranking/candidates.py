@@ -175,9 +175,9 @@ class CandidateSource:
         is_none = isinstance(found, Refusal) and found.cause is Cause.NONE_WITHIN
         if isinstance(found, Refusal) and not is_none:
             return None
-        is_near = self._nearest_ppm(mz, self.ppm) <= self.ppm
-        as_cation = is_near and _may_be_cation(query) and self._lists_cation(mz, is_none)
-        return MassFit(not is_none, is_near and not as_cation, as_cation)
+        is_at_mz = self._nearest_ppm(mz, self.ppm) <= self.ppm
+        as_cation = is_at_mz and _may_be_cation(query) and self._lists_cation(mz, is_none)
+        return MassFit(not is_none, is_at_mz and not as_cation, as_cation)
 
     def _lists_cation(self, mz: float, is_none: bool) -> bool:
         """Return whether a cation that is listed as such has an m/z.
