@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from types import CodeType, ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -25,11 +28,17 @@ def compiled_with(
     calls is optimised again within it: steps of a calculation are called from Python one by one,
     and share no more than small functions (`inner`). Each new pair of a function of numpy and the
     type of its arrays is compiled too.
+
+    Numba keeps machine code by the name of a function and the text of its module alone, but what it
+    calls from other modules is in that code as well. So that an upgrade never runs code that was
+    made of an earlier version of these, the name is given `ingredients`. All that a function calls
+    must therefore be defined before it.
     """
 
     def compile_(function: Callable[_P, _R]) -> Callable[_P, _R]:
         # No entry for C, which nobody calls and which takes a twentieth of the compiler's time.
         all_options: dict[str, Any] = {"no_cfunc_wrapper": True} | options
+        function.__qualname__ += f"-{ingredients(function)}"
         try:
             return cast("Callable[_P, _R]", njit(cache=True, **all_options)(function))
         except RuntimeError:  # "no locator available"
@@ -65,3 +74,57 @@ def inner_with(
 def inner(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile a function that only compiled functions call; see `inner_with`."""
     return inner_with()(function)
+
+
+def ingredients(function: Callable[..., Any]) -> str:
+    """Return a digest of all that a function's machine code is made of.
+
+    That is the bytecode of the function and of all that it calls, in whatever module, with the
+    options that these are compiled with, and the values of the module's names that it reads.
+    Modules count by their names: numba itself tells its own versions apart.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    waiting: list[Any] = [function]
+    seen: set[Any] = set()
+    while waiting:
+        value = inspect.unwrap(waiting.pop())
+        if value in seen:
+            continue
+        seen.add(value)
+        digest.update(repr(value.__defaults__).encode())
+        names = set()
+        for code in _codes(value.__code__):
+            names |= set(code.co_names)
+            constants = [_text(it) for it in code.co_consts if not isinstance(it, CodeType)]
+            digest.update(code.co_code + repr((code.co_names, constants)).encode())
+        for name in sorted(names & value.__globals__.keys()):
+            found = value.__globals__[name]
+            is_code = hasattr(inspect.unwrap(found), "__code__")
+            digest.update(f"{name}={_options(found) if is_code else _text(found)}".encode())
+            waiting += [found] * is_code
+    return digest.hexdigest()
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield the bytecode of a function and of those defined within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _options(function: Any) -> str:  # noqa: ANN401 (numba's)
+    """Return what a function is compiled with, "" for one that is run as Python."""
+    options = getattr(function, "targetoptions", {})
+    return "".join(f"{name}={_text(options[name])} " for name in sorted(options))
+
+
+def _text(value: object) -> str:
+    """Return what tells a value from others, the same in each process."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{value.tobytes().hex()}"
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if isinstance(value, set | frozenset):
+        return repr(sorted(value))
+    return f"{value!r}{getattr(value, '_fields', '')}"  # those of a named tuple

@@ -263,8 +263,110 @@ _INCHI = np.frombuffer(b"InChI=1", np.uint8)
 _MOST_DIGITS = 5
 
 
+@inner
+def _join(atoms: NDArray[np.int64], one: int, other: int, order: int) -> None:
+    """Enter a bond in both of its atoms."""
+    is_ring = order == _NO_BOND and atoms[one, _IS_AROMATIC] and atoms[other, _IS_AROMATIC]
+    for atom in (one, other):
+        atoms[atom, _BONDS] += 1
+        if is_ring:
+            atoms[atom, _RING_BONDS] += 1
+        else:
+            atoms[atom, _BOND_ORDERS] += max(order, _SINGLE)
+            atoms[atom, _MULTIPLE] += order > _SINGLE
+
+
+@inner
+def _read_atom(  # noqa: C901 (what compiled functions call is compiled twice)
+    data: NDArray[np.uint8],
+    place: int,
+    elements: NDArray[np.int64],
+    traits: NDArray[np.int64],
+    atom: NDArray[np.int64],
+    charges: NDArray[np.int64],
+) -> int:
+    """Read an atom of a SMILES; return where it ends, a negative number if it is not clear."""
+    in_bracket = data[place] == _BRACKET
+    place += in_bracket
+    first, second = data[place], data[place + 1]
+    is_aromatic = first >= _LOWER_A
+    has_two = _LOWER_A <= second <= _LOWER_Z
+    if is_aromatic:
+        has_two = in_bracket and first == _LOWER_S and second == _LOWER_E
+        first -= _TO_UPPER
+    elif not in_bracket:
+        has_two = (first == _UPPER_C and second == _LOWER_L) or (
+            first == _UPPER_B and second == _LOWER_R
+        )
+    number = _element(elements, first, second if has_two else 0)
+    place += 2 if has_two else 1
+    if number == 0 or (is_aromatic and not traits[number, _MAY_BE_AROMATIC]):
+        return -1
+    atom[_ELEMENT] = number
+    atom[_IS_AROMATIC] = is_aromatic
+    atom[_STATED] = -1
+    if not in_bracket:
+        return place if number != _H else -1
+    while data[place] == _AT:
+        place += 1
+    n_hydrogens = 0
+    if data[place] == _UPPER_H and number != _H:
+        place += 1
+        n_hydrogens = 1
+        if _ZERO <= data[place] <= _NINE:
+            n_hydrogens = data[place] - _ZERO
+            place += 1
+    atom[_STATED] = n_hydrogens
+    sign = data[place]
+    # A carbocation may be given a hydride.
+    is_positive = sign == _PLUS and number != _C
+    if traits[number, _MAY_BE_CHARGED] and (is_positive or sign == _MINUS):
+        charge = 1
+        place += 1
+        if _ZERO <= data[place] <= _NINE:
+            charge = data[place] - _ZERO
+            place += 1
+        while data[place] == sign:
+            charge += 1
+            place += 1
+        charges[1 if sign == _MINUS else 0] += charge
+        atom[_IS_CHARGED] = charge
+    return place + 1 if data[place] == _BRACKET_END else -1
+
+
+@inner
+def _element(elements: NDArray[np.int64], first: int, second: int) -> int:
+    """Return the atomic number of one or two letters, 0 for none that is understood."""
+    is_ascii = 0 <= first < _N_LETTERS and second < _N_LETTERS
+    return elements[_N_LETTERS * first + second] if is_ascii else 0
+
+
+@inner
+def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
+    """Return how many hydrogens an atom of a SMILES has, a negative number if it is not clear."""
+    number, n_stated = int(atom[_ELEMENT]), int(atom[_STATED])
+    if atom[_IS_CHARGED] or (atom[_IS_AROMATIC] and n_stated >= 0):
+        return n_stated
+    if atom[_IS_AROMATIC]:
+        if atom[_BONDS] == 2 and atom[_RING_BONDS] == 2:
+            return int(number == _C)
+        most_orders = _DOUBLE if number == _C else _SINGLE if number == _N else -1
+        is_usual = atom[_BONDS] == 3 and atom[_RING_BONDS] >= 2
+        return 0 if is_usual and atom[_BOND_ORDERS] <= most_orders else -1
+    n_used = int(atom[_BOND_ORDERS]) + max(n_stated, 0)
+    valence, most = int(traits[number, _LEAST]), int(traits[number, _MOST])
+    # Two double bonds at phosphorus may be read as charges.
+    if number == _P and atom[_MULTIPLE] > 1:
+        return -1
+    while valence < n_used and valence < most:
+        valence += 2
+    if n_used > valence:
+        return -1
+    return n_stated if n_stated >= 0 else valence - n_used
+
+
 @compiled
-def _read_smiles(  # noqa: C901 (what compiled functions call is compiled twice)
+def _read_smiles(  # noqa: C901 (see `_read_atom`)
     data: NDArray[np.uint8],
     elements: NDArray[np.int64],
     traits: NDArray[np.int64],
@@ -359,108 +461,6 @@ def _read_smiles(  # noqa: C901 (what compiled functions call is compiled twice)
         # A positive charge may leave with a hydrogen, a negative one bring one.
         lightest[row] = mass - charges[0] * weights[_H]
         n_further[row] = charges[0] + charges[1]
-
-
-@inner
-def _join(atoms: NDArray[np.int64], one: int, other: int, order: int) -> None:
-    """Enter a bond in both of its atoms."""
-    is_ring = order == _NO_BOND and atoms[one, _IS_AROMATIC] and atoms[other, _IS_AROMATIC]
-    for atom in (one, other):
-        atoms[atom, _BONDS] += 1
-        if is_ring:
-            atoms[atom, _RING_BONDS] += 1
-        else:
-            atoms[atom, _BOND_ORDERS] += max(order, _SINGLE)
-            atoms[atom, _MULTIPLE] += order > _SINGLE
-
-
-@inner
-def _read_atom(  # noqa: C901 (see above)
-    data: NDArray[np.uint8],
-    place: int,
-    elements: NDArray[np.int64],
-    traits: NDArray[np.int64],
-    atom: NDArray[np.int64],
-    charges: NDArray[np.int64],
-) -> int:
-    """Read an atom of a SMILES; return where it ends, a negative number if it is not clear."""
-    in_bracket = data[place] == _BRACKET
-    place += in_bracket
-    first, second = data[place], data[place + 1]
-    is_aromatic = first >= _LOWER_A
-    has_two = _LOWER_A <= second <= _LOWER_Z
-    if is_aromatic:
-        has_two = in_bracket and first == _LOWER_S and second == _LOWER_E
-        first -= _TO_UPPER
-    elif not in_bracket:
-        has_two = (first == _UPPER_C and second == _LOWER_L) or (
-            first == _UPPER_B and second == _LOWER_R
-        )
-    number = _element(elements, first, second if has_two else 0)
-    place += 2 if has_two else 1
-    if number == 0 or (is_aromatic and not traits[number, _MAY_BE_AROMATIC]):
-        return -1
-    atom[_ELEMENT] = number
-    atom[_IS_AROMATIC] = is_aromatic
-    atom[_STATED] = -1
-    if not in_bracket:
-        return place if number != _H else -1
-    while data[place] == _AT:
-        place += 1
-    n_hydrogens = 0
-    if data[place] == _UPPER_H and number != _H:
-        place += 1
-        n_hydrogens = 1
-        if _ZERO <= data[place] <= _NINE:
-            n_hydrogens = data[place] - _ZERO
-            place += 1
-    atom[_STATED] = n_hydrogens
-    sign = data[place]
-    # A carbocation may be given a hydride.
-    is_positive = sign == _PLUS and number != _C
-    if traits[number, _MAY_BE_CHARGED] and (is_positive or sign == _MINUS):
-        charge = 1
-        place += 1
-        if _ZERO <= data[place] <= _NINE:
-            charge = data[place] - _ZERO
-            place += 1
-        while data[place] == sign:
-            charge += 1
-            place += 1
-        charges[1 if sign == _MINUS else 0] += charge
-        atom[_IS_CHARGED] = charge
-    return place + 1 if data[place] == _BRACKET_END else -1
-
-
-@inner
-def _element(elements: NDArray[np.int64], first: int, second: int) -> int:
-    """Return the atomic number of one or two letters, 0 for none that is understood."""
-    is_ascii = 0 <= first < _N_LETTERS and second < _N_LETTERS
-    return elements[_N_LETTERS * first + second] if is_ascii else 0
-
-
-@inner
-def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
-    """Return how many hydrogens an atom of a SMILES has, a negative number if it is not clear."""
-    number, n_stated = int(atom[_ELEMENT]), int(atom[_STATED])
-    if atom[_IS_CHARGED] or (atom[_IS_AROMATIC] and n_stated >= 0):
-        return n_stated
-    if atom[_IS_AROMATIC]:
-        if atom[_BONDS] == 2 and atom[_RING_BONDS] == 2:
-            return int(number == _C)
-        most_orders = _DOUBLE if number == _C else _SINGLE if number == _N else -1
-        is_usual = atom[_BONDS] == 3 and atom[_RING_BONDS] >= 2
-        return 0 if is_usual and atom[_BOND_ORDERS] <= most_orders else -1
-    n_used = int(atom[_BOND_ORDERS]) + max(n_stated, 0)
-    valence, most = int(traits[number, _LEAST]), int(traits[number, _MOST])
-    # Two double bonds at phosphorus may be read as charges.
-    if number == _P and atom[_MULTIPLE] > 1:
-        return -1
-    while valence < n_used and valence < most:
-        valence += 2
-    if n_used > valence:
-        return -1
-    return n_stated if n_stated >= 0 else valence - n_used
 
 
 @compiled

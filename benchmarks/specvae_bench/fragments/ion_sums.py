@@ -159,6 +159,53 @@ def _weigh(values: NDArray[np.float32], slope: NDArray[np.float32]) -> None:
         slope[s] = values[s] * (_ONE - share * share)
 
 
+@inner
+def _sum_rows(
+    rows: NDArray[np.float32],
+    chosen: NDArray[np.int32],
+    start: int,
+    end: int,
+    sums: NDArray[np.float32],
+    f: int,
+) -> None:
+    """Write the sum of the rows that are chosen from `start` to `end` for a fragment."""
+    width = rows.shape[1]
+    for j in range(0, width, N_LANES):
+        lanes = zeros()
+        for i in range(start, end):
+            lanes = add(lanes, load(rows, chosen[i] * width + j))
+        store(sums, f * width + j, lanes)
+
+
+@inner
+def _add_to_rows(
+    of_sums: NDArray[np.float32],
+    chosen: NDArray[np.int32],
+    start: int,
+    end: int,
+    to_rows: NDArray[np.float32],
+) -> None:
+    """Add the gradient of a fragment's sums to that of each of its rows."""
+    width = len(of_sums)
+    for j in range(0, width, N_LANES):
+        lanes = load(of_sums, j)
+        for i in range(start, end):
+            place = chosen[i] * width + j
+            store(to_rows, place, add(load(to_rows, place), lanes))
+
+
+@inner
+def _counted(slopes: NDArray[np.float32], row: int) -> tuple[int, int]:
+    """Return the first shift with a slope, and the one after the last."""
+    first = ZERO
+    end = _N_SHIFTS + ZERO
+    while first < end and slopes[row, first] == _ZERO:
+        first += 1
+    while end > first and slopes[row, end - 1] == _ZERO:
+        end -= 1
+    return first, end
+
+
 @compiled
 def _add_up(
     rows: NDArray[np.float32],
@@ -213,53 +260,6 @@ def _add_up(
                             explained[cell[n] - start + p] += values[s]
                         p += 1
     return totals, explained
-
-
-@inner
-def _sum_rows(
-    rows: NDArray[np.float32],
-    chosen: NDArray[np.int32],
-    start: int,
-    end: int,
-    sums: NDArray[np.float32],
-    f: int,
-) -> None:
-    """Write the sum of the rows that are chosen from `start` to `end` for a fragment."""
-    width = rows.shape[1]
-    for j in range(0, width, N_LANES):
-        lanes = zeros()
-        for i in range(start, end):
-            lanes = add(lanes, load(rows, chosen[i] * width + j))
-        store(sums, f * width + j, lanes)
-
-
-@inner
-def _add_to_rows(
-    of_sums: NDArray[np.float32],
-    chosen: NDArray[np.int32],
-    start: int,
-    end: int,
-    to_rows: NDArray[np.float32],
-) -> None:
-    """Add the gradient of a fragment's sums to that of each of its rows."""
-    width = len(of_sums)
-    for j in range(0, width, N_LANES):
-        lanes = load(of_sums, j)
-        for i in range(start, end):
-            place = chosen[i] * width + j
-            store(to_rows, place, add(load(to_rows, place), lanes))
-
-
-@inner
-def _counted(slopes: NDArray[np.float32], row: int) -> tuple[int, int]:
-    """Return the first shift with a slope, and the one after the last."""
-    first = ZERO
-    end = _N_SHIFTS + ZERO
-    while first < end and slopes[row, first] == _ZERO:
-        first += 1
-    while end > first and slopes[row, end - 1] == _ZERO:
-        end -= 1
-    return first, end
 
 
 @inner
