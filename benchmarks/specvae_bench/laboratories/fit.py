@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import in_other_mode
 from specvae.annotation.evidence.known_share import within_limits
 from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     KnownShares,
+    OwnFeatures,
     OwnSpectraRatio,
-    own_spectra_features,
 )
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
@@ -52,21 +51,8 @@ _RUNS = {
 }
 
 
-class _OwnFeatures(NamedTuple):
-    """Features of the candidates' own spectra, each float64 (n_candidates, 6).
-
-    Parameters
-    ----------
-    same_mode, other_mode
-        What the ratios of these names weigh.
-    """
-
-    same_mode: NDArray[np.float64]
-    other_mode: NDArray[np.float64]
-
-
 class _Ratios(NamedTuple):
-    """The ratios of `_OwnFeatures`."""
+    """The ratios of `OwnFeatures`."""
 
     same_mode: OwnSpectraRatio
     other_mode: OwnSpectraRatio
@@ -89,8 +75,8 @@ class _Example(NamedTuple):
     place: int
     kind: str
     evidence: Evidence
-    own_features: _OwnFeatures
-    without: tuple[Evidence, _OwnFeatures]
+    own_features: OwnFeatures
+    without: tuple[Evidence, OwnFeatures]
 
 
 def fit(
@@ -178,25 +164,15 @@ def _examples(
 
 def _weighed(
     memory: Memory, query: ListedQuery, model: str | None, removed: str, ion_mode: str | None
-) -> tuple[Evidence, _OwnFeatures]:
+) -> tuple[Evidence, OwnFeatures]:
     """Return the evidence, and features of own spectra.
 
     The library is without the compound `removed`, or without its spectra of an ion mode.
     """
-    found = dict(memory.evidence(query, removed=removed, ion_mode=ion_mode))
-    evidence = found[f"{model}, everything" if model else next(iter(found))]
     pool = memory.pool.without(removed, ion_mode)
-    analogues = evidence.raw[:, EVIDENCE_KINDS.index("analogues")]
-    features = []
-    for spectrum, kept in (
-        (query.spectrum, evidence.measured),
-        (in_other_mode(query.spectrum), evidence.elsewhere),
-    ):
-        assert spectrum is not None, "the queries of laboratories have an ion mode"
-        own = np.where(kept, pool.library.own_compounds(spectrum, query.candidates), -1)
-        cosines = pool.library.index.likeness(spectrum).compounds
-        features.append(own_spectra_features(cosines, own, analogues))
-    return evidence, _OwnFeatures(*features)
+    predicted = query.predicted[model] if model else np.zeros(len(query.candidates))
+    compared = pool.compare(query.spectrum, query.candidates, query.packed, predicted)
+    return pool.evidence(compared, query.fragment_scores), compared.said.own_features
 
 
 def _rounded(value: float) -> float:
@@ -238,7 +214,7 @@ def _shares_of(examples: Sequence[_Example], shares: NDArray[np.float64]) -> Kno
     return within_limits(of_same, of_other)
 
 
-def _raw(evidence: Evidence, own_features: _OwnFeatures, ratios: _Ratios) -> NDArray[np.float64]:
+def _raw(evidence: Evidence, own_features: OwnFeatures, ratios: _Ratios) -> NDArray[np.float64]:
     raw = evidence.raw.copy()
     raw[:, EVIDENCE_KINDS.index("library")] = sum(
         ratio(features) for ratio, features in zip(ratios, own_features, strict=True)

@@ -131,19 +131,15 @@ class Memory:
         self,
         query: ListedQuery,
         rescore: int | None = None,
-        removed: str = "",
-        ion_mode: str | None = None,
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
         It assumes that half of the queries are known, until it is settled for a run. `rescore` is
-        that of `EvidencePool.weigh`; the library is without the compound `removed`, or without its
-        spectra of an ion mode.
+        that of `EvidencePool.weigh`.
         """
-        pool = self.pool.without(removed, ion_mode)
-        yield EVERYTHING, _weigh(pool, query, np.zeros(len(query.candidates)), rescore)
+        yield EVERYTHING, _weigh(self.pool, query, np.zeros(len(query.candidates)), rescore)
         for name, predicted in query.predicted.items():
-            yield f"{name}, everything", _weigh(pool, query, predicted, rescore)
+            yield f"{name}, everything", _weigh(self.pool, query, predicted, rescore)
 
     def _library_searches(self, query: ListedQuery) -> Iterator[tuple[str, Scores]]:
         """Yield the best likeness of each candidate's own spectra of the query's ion mode.

@@ -22,6 +22,7 @@ from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.nearness import nearness
 from specvae.annotation.evidence.own_spectra import (
+    OwnFeatures,
     OwnSpectraRatio,
     own_spectra_features,
     unseen_ratios,
@@ -92,6 +93,8 @@ class LibrarySays(NamedTuple):
         Evidence of analogues and of own spectra, float64 (n_candidates,), nats.
     nearness
         Of the candidates to the library's compounds, float64 (n_candidates,), nats.
+    own_features
+        What the ratios weigh; those of the other ion mode are 0 where it says nothing.
     """
 
     measured: NDArray[np.bool_]
@@ -101,6 +104,7 @@ class LibrarySays(NamedTuple):
     nearness: NDArray[np.float64]
     own: OwnSpectra
     analogues: tuple[Analogue, ...]
+    own_features: OwnFeatures
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -217,13 +221,6 @@ class LibraryMemory:
             len(added) - len(fresh),
         )
 
-    def own_compounds(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.int64]:
-        """Return the library's number of each candidate, int64 (n_candidates,).
-
-        It is -1 where the library has no spectrum that may be of the query's ion mode.
-        """
-        return _comparable(self.index, self._numbers(candidates), query.ion_mode)
-
     def ask(
         self,
         query: Spectrum,
@@ -264,13 +261,16 @@ class LibraryMemory:
         elsewhere = own_there >= 0
         unseen = unseen_ratios(measured, elsewhere)
         densities = density_ratios(here.votes if there is None else here.votes + there.votes)
-        ratios = own_spectra(here.own_features(here.own, densities))
+        features = here.own_features(here.own, densities)
+        of_other_mode = np.zeros_like(features)
+        ratios = own_spectra(features)
         if not self.index.knows_ion_modes:
             # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
             ratios = np.maximum(ratios, 0.0)
         own = OwnSpectra.find(self.index, query, here.likeness, here.own)
         if there is not None and flipped is not None:
-            ratios += other_mode(there.own_features(own_there, densities))
+            of_other_mode = there.own_features(own_there, densities)
+            ratios += other_mode(of_other_mode)
             own = own.filled_by(OwnSpectra.find(self.index, flipped, there.likeness, own_there))
         else:
             ratios = np.where(elsewhere, unseen, ratios)
@@ -278,7 +278,16 @@ class LibraryMemory:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
         near = nearness(packed, self._remembered, numbers)
         analogues = self._analogues(here, may_be or partial(has_mass_of, query), numbers)
-        return LibrarySays(measured, elsewhere, densities, ratios, near, own, analogues)
+        return LibrarySays(
+            measured,
+            elsewhere,
+            densities,
+            ratios,
+            near,
+            own,
+            analogues,
+            OwnFeatures(features, of_other_mode),
+        )
 
     def _look_up(
         self,

@@ -113,6 +113,19 @@ class OwnSpectraRatio:
         return ratios
 
 
+class OwnFeatures(NamedTuple):
+    """Features of the candidates' own spectra (`own_spectra_features`), float64 (n_candidates, 6).
+
+    Parameters
+    ----------
+    same_mode, other_mode
+        Of spectra of the query's ion mode, and of the other one.
+    """
+
+    same_mode: NDArray[np.float64]
+    other_mode: NDArray[np.float64]
+
+
 def own_spectra_features(
     cosines: NDArray[np.float32], own: NDArray[np.int64], analogues: NDArray[np.float64]
 ) -> NDArray[np.float64]:

@@ -104,6 +104,23 @@ def test_a_measured_candidate_is_judged_by_its_own_spectra(pool: EvidencePool) -
     assert same.parts[1, library_term] == other.parts[1, library_term] == 0.0
 
 
+def test_the_library_says_by_which_features_it_recognises_a_compound(pool: EvidencePool) -> None:
+    """They are what weights are fitted to: of the query's ion mode, and of the other one."""
+    found = candidates(CAFFEINE, THEOPHYLLINE, THEOBROMINE)
+    packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
+    peaks = (110.0713, 138.0662, 195.0877)
+    for query, is_here in (
+        (spectrum_of(CAFFEINE, *peaks), True),
+        (other_mode(CAFFEINE, *peaks), False),
+    ):
+        said = pool.library.ask(query, found, packed, pool.own_spectra, pool.other_mode)
+        same, other = said.own_features
+        np.testing.assert_array_equal(same.any(axis=1), [is_here, is_here, False])
+        np.testing.assert_array_equal(other.any(axis=1), [not is_here, not is_here, False])
+        ratios = pool.own_spectra(same) + pool.other_mode(other)
+        np.testing.assert_array_equal(said.ratios, ratios)
+
+
 def test_fragments_tell_isomers_apart(pool: EvidencePool) -> None:
     """The ethyl ether loses ethene and ketene; the ester and the other isomer do not give both."""
     query = spectrum_of(PHENACETIN, 110.06, 138.0913, 180.1019)
