@@ -29,7 +29,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 
 from specvae.molecules.functional_groups import FUNCTIONAL_GROUPS
-from specvae.molecules.kept_code import is_kept
+from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.patterns import klekota_roth_patterns, laggner_patterns, pubchem_names
 from specvae.molecules.topology import AtomKind, Topologies, atom_kinds
 
@@ -38,8 +38,7 @@ MORGAN_BITS = 4096
 
 # To compile the environments takes some two seconds, once for all, and to load them a tenth of one;
 # they save a tenth of a millisecond a molecule, of which RDKit's object is then not needed.
-_FEW_MOLECULES = 10_000
-_FEW_IF_KEPT = 500
+_is_worth_numbering = WorthCompiling("molecules/morgan._set_all", 10_000, few_if_kept=500)
 
 
 class Block:
@@ -241,7 +240,6 @@ class MorganBlock(Block):
         self._generator = rdFingerprintGenerator.GetMorganGenerator(
             radius=MORGAN_RADIUS, fpSize=MORGAN_BITS
         )
-        self._n_computed = 0
         self._is_as_rdkit: bool | None = None  # what is compiled; None until it is compared
 
     def meaning(self, index: int) -> str:
@@ -266,10 +264,10 @@ class MorganBlock(Block):
 
     def compute(self, molecules: Topologies) -> NDArray[np.bool_]:
         """Return the folded environments."""
-        self._n_computed += len(molecules)
+        is_numbered = _is_worth_numbering(len(molecules))
         bits = np.zeros((len(molecules), self.n_bits), dtype=bool)
         is_done = np.zeros(len(molecules), dtype=bool)
-        if self._is_as_rdkit is not False and self._pays_to_compile():
+        if is_numbered and self._is_as_rdkit is not False:
             from specvae.molecules.morgan import environments
 
             bits = environments(molecules, MORGAN_RADIUS, MORGAN_BITS)
@@ -286,16 +284,6 @@ class MorganBlock(Block):
         fingerprint = self._generator.GetFingerprint(molecules.mol(row))
         packed = np.frombuffer(DataStructs.BitVectToBinaryText(fingerprint), np.uint8)
         return np.unpackbits(packed, bitorder="little").view(np.bool_)
-
-    def _pays_to_compile(self) -> bool:
-        few = _FEW_IF_KEPT if _is_morgan_kept() else _FEW_MOLECULES
-        return self._n_computed > few
-
-
-@cache
-def _is_morgan_kept() -> bool:
-    """Return whether environments were compiled before."""
-    return is_kept("molecules/morgan._set_all")
 
 
 def _environment(mol: Chem.Mol, centre: int, radius: int) -> tuple[int, ...]:

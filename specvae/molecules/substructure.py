@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from specvae.molecules.kept_code import is_kept
+from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.topology import Topologies
 
 # Queries that depend on an atom's kind alone: elements, H, X, D and v counts, charge and rings.
@@ -44,8 +44,9 @@ QUESTION, FIRST_ARM = range(2)
 ENVIRONMENT, FIRST_TERM = range(2)
 # Compiling the search, once for all, takes some five seconds, so it must save at least some of one;
 # loading it takes a third of one, and it saves two milliseconds a molecule.
-_FEW_MOLECULES = 1000
-_FEW_IF_KEPT = 150
+_is_worth_searching = WorthCompiling(
+    "molecules/substructure_search._search_each", 1_000, few_if_kept=150
+)
 # To look into the patterns takes as long as to ask RDKit about some hundred molecules.
 _FEWEST_MOLECULES = 16
 # First atoms of a search, in this order: those that fewest atoms of a molecule fit.
@@ -222,14 +223,12 @@ class SubstructureMatcher:
         if not len(self):
             return np.zeros((len(molecules), 0), np.bool_)
         self._n_tested += len(molecules)
+        is_searched = _is_worth_searching(len(molecules))
         if self._n_tested <= _FEWEST_MOLECULES:
             found = np.full((len(molecules), len(self._patterns)), UNSETTLED, np.uint8)
         else:
             self._plan.learn(molecules)
-            if self._n_tested > _FEW_MOLECULES or (self._n_tested > _FEW_IF_KEPT and _is_kept()):
-                found = self._plan.search(molecules)
-            else:
-                found = self._plan.count(molecules)
+            found = self._plan.search(molecules) if is_searched else self._plan.count(molecules)
         for row, i in np.argwhere(found == UNSETTLED).tolist():
             mol, pattern, least = molecules.mol(row), self._patterns[i], self._least[i]
             found[row, i] = (
@@ -238,12 +237,6 @@ class SubstructureMatcher:
                 else len(mol.GetSubstructMatches(pattern)) >= least
             )
         return np.logical_or.reduceat(found[:, self._parts] == 1, self._first_part, axis=1)
-
-
-@cache
-def _is_kept() -> bool:
-    """Return whether the search was compiled before."""
-    return is_kept("molecules/substructure_search._search_each")
 
 
 class Answers(NamedTuple):

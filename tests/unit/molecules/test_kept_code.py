@@ -1,12 +1,14 @@
 """What numba has kept, by its files."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 from rdkit import Chem
 
+from specvae.annotation.evidence import compile_ahead
 from specvae.molecules import fragments, kept_code
-from specvae.molecules.kept_code import is_kept, places_of
+from specvae.molecules.kept_code import WorthCompiling, is_kept, places_of
 
 FUNCTION = "molecules/graph._classify"
 
@@ -36,3 +38,30 @@ def test_places_are_beside_the_module_and_in_the_user_s_caches(
     first, *others = places_of(FUNCTION)
     assert first == Path(kept_code.__file__).parent
     assert all("numba" in str(place).lower() for place in others)
+
+
+@pytest.mark.parametrize(("kept", "worth"), [(False, [False] * 4 + [True]), (True, [False, True])])
+def test_it_is_worth_compiling_for_many_and_for_fewer_where_it_is_kept(
+    kept: bool, worth: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_code, "is_kept", lambda _: kept)
+    is_worth = WorthCompiling(FUNCTION, 40, few_if_kept=10)
+    assert [is_worth(10) for _ in worth] == worth
+    assert is_worth.n_needed == 10 * len(worth)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "molecules/plain_inchi._read_all",
+        "molecules/graph._set_double",
+        "molecules/topology_reader._read_all",
+        "molecules/substructure_search._search_each",
+        "molecules/morgan._set_all",
+        *compile_ahead.PARTS.values(),
+    ],
+)
+def test_the_functions_that_are_asked_for_exist(function: str) -> None:
+    """Else they would never count as kept."""
+    module, name = f"specvae/{function}".replace("/", ".").rsplit(".", 1)
+    assert hasattr(getattr(importlib.import_module(module), name), "py_func")

@@ -8,13 +8,15 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
 from shared_data import shared
 
-from specvae.molecules import blocks, kept_code, substructure, topology
+from specvae.molecules import blocks, substructure, topology
 from specvae.molecules.blocks import MorganBlock
 from specvae.molecules.fingerprint import compute_all, get_layout
+from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.morgan import environments
 from specvae.molecules.text_tables import open_text
 from specvae.molecules.topology import Topologies
 
+FUNCTION = "molecules/morgan._set_all"
 MOLECULES = [
     "C",
     "[Na+].[Cl-]",
@@ -52,8 +54,7 @@ def test_bits_are_those_of_rdkit(radius: int) -> None:
 
 
 def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_FEW_MOLECULES", 2)
-    monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: False)
+    monkeypatch.setattr(blocks, "_is_worth_numbering", WorthCompiling(FUNCTION, 2, few_if_kept=2))
     block = MorganBlock()
     taken = Topologies([Chem.MolFromSmiles(MOLECULES[-1])])
     expected = block.compute(taken)
@@ -63,21 +64,8 @@ def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(block.compute(taken), expected)
 
 
-def test_it_is_used_for_fewer_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = Topologies([Chem.MolFromSmiles("CCO")])
-    environments(taken, 2, 4096)
-    assert kept_code.is_kept("molecules/morgan._set_all")
-    monkeypatch.setattr(blocks, "_FEW_IF_KEPT", 0)
-    monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: True)
-    block = MorganBlock()
-    assert block.compute(taken).sum() == 6
-    monkeypatch.setattr(block, "_generator", None)
-    assert block.compute(taken).sum() == 6
-
-
 def test_it_is_left_where_rdkit_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_FEW_MOLECULES", 1)
-    monkeypatch.setattr(blocks, "_is_morgan_kept", lambda: False)
+    monkeypatch.setattr(blocks, "_is_worth_numbering", WorthCompiling(FUNCTION, 1, few_if_kept=1))
     block = MorganBlock()
     taken = Topologies([Chem.MolFromSmiles("CCO")])
     expected = block.compute(taken)
@@ -91,9 +79,8 @@ def test_fingerprints_of_real_structures_are_the_same(monkeypatch: pytest.Monkey
         texts = [line.rstrip().split("\t")[-1] for line, _ in zip(stream, range(400), strict=False)]
     layouts = [get_layout("mixed2149"), get_layout("morgan4096")]
     expected = compute_all(layouts, texts[1:])
-    monkeypatch.setattr(blocks, "_FEW_MOLECULES", 0)
-    monkeypatch.setattr(blocks, "_FEW_IF_KEPT", 0)
-    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 0)
+    monkeypatch.setattr(blocks, "_is_worth_numbering", lambda _: True)
+    monkeypatch.setattr(substructure, "_is_worth_searching", lambda _: True)
     made: list[bytes] = []
     mol: Any = Chem.Mol
 

@@ -4,6 +4,7 @@ from rdkit import Chem
 
 from specvae.molecules import substructure, substructure_search
 from specvae.molecules.blocks import get_block
+from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.substructure import SubstructureMatcher
 from specvae.molecules.topology import Topologies
 
@@ -44,7 +45,7 @@ MOLECULES = [
 def searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search for patterns from the first molecule on."""
     monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 0)
-    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 0)
+    monkeypatch.setattr(substructure, "_is_worth_searching", lambda _: True)
 
 
 def matches_of(matcher: SubstructureMatcher, mol: Chem.Mol) -> list[bool]:
@@ -155,26 +156,12 @@ def test_a_search_that_takes_long_is_left_to_rdkit(monkeypatch: pytest.MonkeyPat
 
 
 def test_few_molecules_need_no_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 2)
+    worth = WorthCompiling("molecules/substructure_search._search_each", 2, few_if_kept=2)
+    monkeypatch.setattr(substructure, "_is_worth_searching", worth)
     monkeypatch.delattr(substructure_search, "search_all")
     matcher = SubstructureMatcher([Chem.MolFromSmarts("CC(C)CO")])
     mol = Chem.MolFromSmiles("CC(C)CO")
     assert [matches_of(matcher, mol) for _ in range(2)] == [[True]] * 2
-    with pytest.raises(ImportError):
-        matches_of(matcher, mol)
-
-
-def test_what_was_compiled_before_is_used_for_fewer_molecules(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(substructure, "_FEW_MOLECULES", 10)
-    monkeypatch.setattr(substructure, "_FEW_IF_KEPT", 1)
-    monkeypatch.delattr(substructure_search, "search_all")
-    matcher = SubstructureMatcher([Chem.MolFromSmarts("CC(C)CO")])
-    mol = Chem.MolFromSmiles("CC(C)CO")
-    monkeypatch.setattr(substructure, "_is_kept", lambda: False)
-    assert [matches_of(matcher, mol) for _ in range(2)] == [[True]] * 2
-    monkeypatch.setattr(substructure, "_is_kept", lambda: True)
     with pytest.raises(ImportError):
         matches_of(matcher, mol)
 
