@@ -487,7 +487,10 @@ def make_spectrum(
         window = parse_precursor(fields["window_mz"])
         note = Note.WINDOW_TARGET.about("no precursor m/z")
         precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
-    charge, charge_notes = charge_of(precursor.charge, fields.get("charge"))
+    beside = precursor.charge
+    if not precursor.is_charge_sure and _states_polarity(fields):
+        beside = None
+    charge, charge_notes = charge_of(beside, fields.get("charge"))
     polarity = _settled(fields, charge)
     time, time_notes = _retention_time(fields, style)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
@@ -538,6 +541,12 @@ def make_spectrum(
         return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
     found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+def _states_polarity(fields: Mapping[str, str]) -> bool:
+    return (
+        "ion_mode" in fields or "adduct" in fields or _charge(fields.get("charge", "")) is not None
+    )
 
 
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).

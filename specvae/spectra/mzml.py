@@ -287,9 +287,9 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     filter_line = first_scan.text(_FILTER) or terms.text(_FILTER)
     fields = {
         "ms_level": level,
-        "ion_mode": _polarity(_POSITIVE in terms, _NEGATIVE in terms) or _of_filter(filter_line),
+        "ion_mode": _mode_of(terms) or _mode_of(first_scan) or _of_filter(filter_line),
         "profile": "profile" if _PROFILE in terms and _CENTROID not in terms else None,
-        "rt_seconds": _mzml_seconds(first_scan),
+        "retention_time": _mzml_time(first_scan),
     }
     notes: tuple[str, ...] = ()
     if precursors and not is_other and level != "1":
@@ -303,6 +303,10 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
         return _counted(mz, intensity, n_declared)
 
     return _Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
+
+
+def _mode_of(terms: _Terms) -> str | None:
+    return _polarity(_POSITIVE in terms, _NEGATIVE in terms)
 
 
 def _polarity(positive: bool, negative: bool) -> str | None:
@@ -321,12 +325,14 @@ def _of_filter(line: str | None) -> str | None:
     return None if found is None else _polarity(found[1] == "+", found[1] == "-")
 
 
-def _mzml_seconds(terms: _Terms) -> str | None:
-    time = terms.number(_START_TIME)
-    if time is None:
-        return None
-    unit = terms.unit(_START_TIME)
-    return repr(time * {"second": 1.0, "millisecond": 1e-3}.get(unit, 60.0))
+def _mzml_time(terms: _Terms) -> str | None:
+    """Return the start time of a scan with its unit, None if it states none."""
+    time = terms.text(_START_TIME)
+    unit = _UNITS_OF_TIME.get(terms.unit(_START_TIME), "min")
+    return None if time is None else f"{time} {unit}"
+
+
+_UNITS_OF_TIME = {"second": "s", "millisecond": "ms"}
 
 
 def _mzml_precursor(
@@ -364,14 +370,22 @@ def _mzml_precursor(
 
 def _mzml_energy(activation: _Terms) -> str | None:
     """Return the collision energy of an activation with its unit, None if it states none."""
-    percent, energy = activation.number(_PERCENT), activation.number(_ENERGY)
+    percent, energy = activation.text(_PERCENT), activation.text(_ENERGY)
     if percent is not None:
-        return f"{percent:g} NCE"
+        return f"{_plain(percent)} NCE"
     unit = "NCE" if "percent" in map(activation.unit, (_ENERGY, _RAMP_START)) else "eV"
     if energy is not None:
-        return f"{energy:g} {unit}"
-    start, end = activation.number(_RAMP_START), activation.number(_RAMP_END)
-    return None if start is None or end is None else f"ramp {start:g}-{end:g} {unit}"
+        return f"{_plain(energy)} {unit}"
+    start, end = activation.text(_RAMP_START), activation.text(_RAMP_END)
+    return None if start is None or end is None else f"ramp {_plain(start)}-{_plain(end)} {unit}"
+
+
+def _plain(text: str) -> str:
+    """Return a number in its shortest form; a text that is none as it is."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 def _selected_mz(ion: _Terms) -> float | None:
@@ -401,8 +415,10 @@ def _is_inside(mz: float, target: float, window: _Terms) -> bool:
 def _signed(charge: str | None, ion_mode: str | None) -> str | None:
     if charge is None:
         return None
-    size = charge.strip("+-")
-    return f"{size}{'-' if ion_mode == 'negative' else '+' if ion_mode else ''}"
+    if ion_mode is None:
+        return charge
+    # Many writers leave out the sign of a negative one.
+    return f"{charge.strip('+-')}{'-' if ion_mode == 'negative' else '+'}"
 
 
 def _mzml_array(arrays: list[tuple[_Terms, Element]], kind: str) -> Numbers:
@@ -484,7 +500,7 @@ def _mzxml_scan(element: Element) -> _Scan:
         "profile": "profile" if element.get("centroided") == "0" else None,
         "precursor_mz": ", ".join(precursors) or None,
         "charge": None if first is None else _signed(first.get("precursorCharge"), ion_mode),
-        "collision_energy": f"{_number(energy, 'collisionEnergy'):g} eV" if energy else None,
+        "collision_energy": f"{_plain(energy)} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),
     }
     parts = _children(element, "peaks")

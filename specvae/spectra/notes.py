@@ -29,6 +29,7 @@ class Note(StrEnum):
     MODE_OVERRULED_BY_SPECIES = "ion mode overruled by ion species"
     MODE_OVERRULED_BY_CHARGE = "ion mode overruled by charge"
     CHARGE_OVERRULED_BY_SPECIES = "charge overruled by ion species"
+    SPECIES_CHARGE_OVERRULED = "charge behind the ion species overruled by the record's own"
     CHARGE_OVERRULED_BY_PRECURSOR = "charge overruled by the precursor's own"
     CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
     SEVERAL_CHARGES = "several charges stated, none taken"

@@ -53,6 +53,8 @@ def settle_polarity(
     if charge_text and is_open_charge(charge_text):
         notes.append(Note.SEVERAL_CHARGES.about(charge_text))
     ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
+    if ion is not None and text is not None and charge:
+        ion = _of_stated_charge(ion, text, charge, notes)
     if ion is not None:
         if mode is not None and ion.ion_mode != mode:
             notes.append(Note.MODE_OVERRULED_BY_SPECIES.about(f"{mode}, {text}"))
@@ -95,6 +97,25 @@ def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> 
     if ion is not None and len(stages) > 1 and not is_quotient:
         notes.append(Note.FIRST_SPECIES.about(text))
     return ion
+
+
+def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> Adduct:
+    """Return the ion whose groups carry the record's charge, where the one named has another.
+
+    ``[M+2H]+`` beside ``CHARGE=2+`` is [M+2H]2+, as two of three say. Where the record states no
+    charge, or the same one, it means the rare ion that it names.
+    """
+    body = plain_signs(text).strip().partition("]")[0] + "]"
+    carried = parse_adduct(body) if body.startswith("[") else None
+    if (
+        carried is None
+        or abs(ion.charge) == abs(charge)
+        or abs(carried.charge) != abs(charge)
+        or carried.ion_mode != ion.ion_mode
+    ):
+        return ion
+    notes.append(Note.SPECIES_CHARGE_OVERRULED.about(f"{text}, {charge:+d}"))
+    return carried
 
 
 _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")

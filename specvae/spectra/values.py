@@ -61,12 +61,15 @@ class Precursor(NamedTuple):
         What had to be decided.
     species
         The ion species that stands beside the m/z, as found.
+    is_charge_sure
+        False where the charge may be a placeholder for the intensity: ``195.0877 -1``.
     """
 
     mz: float | None
     charge: str | None = None
     notes: tuple[str, ...] = ()
     species: str | None = None
+    is_charge_sure: bool = True
 
 
 _MOST_PRECURSORS = 4  # more numbers are a list of peaks
@@ -76,7 +79,7 @@ _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
 # What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
 _TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
 _ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
-_CHARGES_BEHIND = re.compile(rf"(?<=\d)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
+_CHARGES_BEHIND = re.compile(rf"(?<=\w)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
 # Words that may be an ion species: they hold an M, and signs or brackets.
 _SPECIES_BESIDE = re.compile(r"\(?\[\d?M[^\[\]]*\][\d+-]*\)?|[^\s;,|]*M[^\s;,|]*")
 _BRACKETED_M = re.compile(r"\[\d?M[^\[\]]*\][\d+-]*")
@@ -134,7 +137,8 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
         or (len(numbers) == 2 and _look_alike(*numbers, is_pepmass=is_pepmass))
     ):
         notes = (*notes, Note.FIRST_PRECURSOR.about(whole))
-    return Precursor(value or None, charge, notes, species)
+    is_charge_sure = charge != "-1" or len(numbers) > 1
+    return Precursor(value or None, charge, notes, species, is_charge_sure)
 
 
 def _split_charge(text: str) -> tuple[str, str | None]:

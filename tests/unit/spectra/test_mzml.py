@@ -246,6 +246,8 @@ def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[s
         (term("1000045", 35, "percent"), None, 35.0),
         (term("1000138", 35), None, 35.0),
         (term("1002013", 20) + term("1002014", 45), 32.5, None),
+        (term("1000045", "20,40,60", "electronvolt"), 40.0, None),
+        (term("1000045", "high"), None, None),
         (term("1002013", 20, "percent") + term("1002014", 45, "percent"), None, 32.5),
     ],
 )
@@ -449,6 +451,38 @@ def test_units_of_a_time_by_their_accession(tmp_path: Path, unit: str, seconds: 
     time = f'<scanList><scan><cvParam accession="MS:1000016" value="90" {unit}/></scan></scanList>'
     content = scan(term("1000511", 2) + term("1000130") + time)
     assert one(tmp_path, content).retention_time == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("time", ["2,0208", "early"])
+def test_a_time_that_is_no_number_costs_no_scan(tmp_path: Path, time: str) -> None:
+    times = f"<scanList><scan>{term('1000016', time, 'minute')}</scan></scanList>"
+    spectrum = one(tmp_path, scan(term("1000511", 2) + term("1000130") + times))
+    assert spectrum.retention_time is None
+    is_noted = any(map(str.isdigit, time))  # words stand for none
+    assert spectrum.notes == (f"retention time not understood ({time} min)",) * is_noted
+
+
+def test_a_polarity_that_stands_in_the_scan(tmp_path: Path) -> None:
+    polarity = f"<scanList><scan>{term('1000129')}</scan></scanList>"
+    spectrum = one(tmp_path, scan(term("1000511", 2) + polarity, precursor=precursor(195.0877)))
+    assert spectrum.ion_mode == "negative"
+
+
+@pytest.mark.parametrize(
+    ("polarity", "stated", "charge"),
+    [
+        ("", "-1", -1),
+        ("", "2+", 2),
+        ("1000129", "1", -1),  # as most write it
+        ("1000130", "1", 1),
+    ],
+)
+def test_signs_of_charges(tmp_path: Path, polarity: str, stated: str, charge: int) -> None:
+    given = precursor(195.0877).replace(
+        "</selectedIon>", f"{term('1000041', stated)}</selectedIon>"
+    )
+    terms = term("1000511", 2) + (term(polarity) if polarity else "")
+    assert one(tmp_path, scan(terms, precursor=given)).charge == charge
 
 
 def test_elements_with_a_prefix(tmp_path: Path) -> None:

@@ -50,6 +50,30 @@ def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
     assert polarity.notes == (f"first of several ion species taken ({text})",)
 
 
+@pytest.mark.parametrize(
+    ("species", "charge", "name", "n_notes"),
+    [
+        ("[M+2H]+", "2+", "[M+2H]2+", 1),
+        ("[M+2H]+", "2", "[M+2H]2+", 1),
+        ("[M-2H]-", "2-", "[M-2H]2-", 1),
+        ("[M+H+Na]+", "2+", "[M+H+Na]2+", 1),
+        ("[M+H]2+", "1+", "[M+H]+", 1),
+        # Rare ions, which nothing contradicts.
+        ("[M+2H]+", "1+", "[M+2H]+", 0),
+        ("[M-2H]-", None, "[M-2H]-", 0),
+        # Neither the groups nor the sign of the record's charge say so.
+        ("[M+2H]+", "3+", "[M+2H]+", 1),
+        ("[M+H]+", "2+", "[M+H]+", 1),
+    ],
+)
+def test_groups_and_charge_overrule_the_charge_behind_a_species(
+    species: str, charge: str | None, name: str, n_notes: int
+) -> None:
+    polarity = settle_polarity(species, charge, None)
+    assert polarity.adduct == name
+    assert len(polarity.notes) == n_notes
+
+
 def test_a_quotient_is_one_ion_species() -> None:
     assert settle_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
 

@@ -161,6 +161,28 @@ def test_an_ion_species_beside_the_precursor(text: str, name: str | None, tmp_pa
         assert spectrum.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("line", "others", "charge"),
+    [
+        ("195.0877 NaN 2+", "", 2),
+        ("195.0877 NA 1-", "", -1),
+        ("195.0877 None 2+", "CHARGE=1+", 2),
+        ("195.0877 -1", "", -1),
+        ("195.0877 -1", "CHARGE=0", -1),
+        # The placeholder for an intensity that is not known, as all else shows.
+        ("195.0877 -1", "CHARGE=1+", 1),
+        ("195.0877 -1", "CHARGE=2", 2),
+        ("195.0877 1000 -1", "CHARGE=1+", -1),
+    ],
+)
+def test_a_charge_behind_an_intensity_that_is_no_number(
+    line: str, others: str, charge: int, tmp_path: Path
+) -> None:
+    content = f"BEGIN IONS\nTITLE=a\nPEPMASS={line}\n{others}\n50.1 10\nEND IONS\n"
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.precursor_mz, spectrum.charge, skips) == (195.0877, charge, [])
+
+
 def test_a_field_of_the_ion_species_goes_before_one_beside_the_precursor(tmp_path: Path) -> None:
     line = "PEPMASS=195.0877 [M+H]+\nADDUCT=[M+Na]+"
     content = mgf_record("a").replace("PEPMASS=181.07", line)
