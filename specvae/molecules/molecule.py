@@ -51,6 +51,7 @@ since metal complexes are kept whole, 4 since salts may be written with bonds to
 COMPLEX_KEPT = "metal complex kept whole"
 
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
+INCHI_OF_ANOTHER = "InChI of another formula, SMILES taken"
 
 KEY_OF_SEVERAL = "InChIKey of several structures, computed instead"
 KEYS_THAT_DIFFER = "InChIKeys of one structure that differ, computed instead"
@@ -83,6 +84,7 @@ _TYPOGRAPHY = {
     **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
 }
 _INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
+_MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|1S?/)(?=.)", re.IGNORECASE)
 # Metals that are counter-ions rather than the centre of a complex; these and non-metals.
 _COUNTER_IONS = frozenset({3, 11, 19, 37, 55, 20, 38, 56})
 _NO_COMPLEX = _COUNTER_IONS | frozenset(
@@ -101,6 +103,8 @@ _ACID_DEGREES = {8: 2, 16: 2, 34: 2, 9: 1, 17: 1, 35: 1, 53: 1}
 _ALWAYS_COMPLEX = frozenset({43, 44, 45, 46, 75, 76, 77, 78, 79, *range(57, 72)})
 _LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+])]")
 _IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
+_FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
+_ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _NUMBERS = struct.Struct("<dhHI")  # exact mass, charge, number of components, length of the texts
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
 _ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
@@ -409,6 +413,8 @@ def _standardised(
         written = text if kind == "SMILES" else ""
         if first_error is not None:
             notes = (*notes, INCHI_INSTEAD)
+        elif len(texts) > 1 and n_components == 1:
+            notes = (*notes, *notes_beside(mol, texts[1][1]))
         return _StandardForm(mol, n_components, written, notes)
     assert first_error is not None
     raise first_error
@@ -423,6 +429,8 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
         )
         if not words or says_nothing(text) or _KEY.fullmatch(words[0]):
             continue
+        # GNPS has SMILES behind the mark of an InChI.
+        words[0] = _MARK_OF_SMILES.sub("", words[0])
         shape = _INCHI.match(words[0])
         if shape:
             found.append(("InChI", f"InChI={words[0][shape.end() :]}"))
@@ -433,6 +441,33 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
             is_more = leaves_atoms_open(behind) or _goes_on(words)
             found.append(("SMILES", words[0] + f" {behind}" * is_more))
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:
+    """Return what is said of a structure of one component beside whose SMILES an InChI stands.
+
+    Their heavy atoms are compared, which takes some microseconds: hydrogens may differ by protons.
+    """
+    shape = _INCHI.match(inchi)
+    stated = _FORMULA_OF_INCHI.match(inchi, shape.end()) if shape is not None else None
+    if stated is None or _heavy_atoms(stated[1]) == _heavy_atoms(CalcMolFormula(mol)):
+        return ()
+    return (INCHI_OF_ANOTHER,)
+
+
+def _heavy_atoms(formula: str) -> dict[str, str]:
+    atoms = dict(_ATOMS_OF_FORMULA.findall(formula))
+    return {element: n for element, n in atoms.items() if element not in ("H", "D", "T")}
+
+
+@lru_cache(maxsize=1 << 17)
+def block_of_inchi(inchi: str | None) -> str:
+    """Return the InChIKey first block of a standard InChI, "" of any other text."""
+    if inchi is None or not inchi.startswith("InChI=1S/"):
+        return ""
+    with rdBase.BlockLogs():
+        key: str = Chem.InchiToInchiKey(inchi) or ""  # type: ignore[no-untyped-call]
+    return key[:FIRST_BLOCK]
 
 
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")

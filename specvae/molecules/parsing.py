@@ -17,7 +17,13 @@ from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.mobile_hydrogens import has_inchi
-from specvae.molecules.molecule import Molecule, is_standard, is_usual, quiet_rdkit
+from specvae.molecules.molecule import (
+    Molecule,
+    is_standard,
+    is_usual,
+    notes_beside,
+    quiet_rdkit,
+)
 
 Kept = Literal["smiles", "formula"]
 """What is computed of a molecule at once: later RDKit's object must be made again for it."""
@@ -69,7 +75,9 @@ def _parse_some(
         for mol, one, (_, is_certain), (_, inchi) in zip(mols, written, plain, texts, strict=True)
     ]
     found = [
-        Molecule(mol, written=one) if mol is not None else _parse(*pair, read if one else None)
+        Molecule(mol, written=one, notes=notes_beside(mol, pair[1]) if one and pair[1] else ())
+        if mol is not None
+        else _parse(*pair, read if one else None)
         for mol, read, one, pair in zip(done, mols, written, texts, strict=True)
     ]
     for mol, molecule in zip(done, found, strict=True):

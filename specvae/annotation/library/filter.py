@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from specvae.errors import ConfigError
-from specvae.molecules.molecule import Molecule
+from specvae.molecules.molecule import Molecule, block_of_inchi
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
@@ -63,11 +63,13 @@ class SpectrumFilter:
 
     def reject_structure(self, spectrum: Spectrum, molecule: Molecule) -> tuple[Reason, str] | None:
         """Return why a spectrum does not go with its structure, or None if it does."""
-        # The record's own key counts too: where it and the structure disagree, as for salts and
-        # tautomers, either may be the one that the exclusion file names.
-        for block in (molecule.first_block, spectrum.first_block):
-            if block in self.excluded:
-                return Reason.EXCLUDED, block
+        # The record's own key and InChI count too: where they and the structure disagree, as for
+        # salts and tautomers, either may be the one that the exclusion file names.
+        if self.excluded:
+            stated = (spectrum.first_block, block_of_inchi(spectrum.inchi))
+            for block in (molecule.first_block, *stated):
+                if block in self.excluded:
+                    return Reason.EXCLUDED, block
         adduct = spectrum.ion
         if adduct is None or spectrum.precursor_mz is None:
             return Reason.ADDUCT, spectrum.adduct or "unknown"

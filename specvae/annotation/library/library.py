@@ -17,7 +17,12 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
 from specvae.files import require_distinct
-from specvae.molecules.molecule import INCHI_INSTEAD, Molecule, parse_molecule
+from specvae.molecules.molecule import (
+    INCHI_INSTEAD,
+    Molecule,
+    block_of_inchi,
+    parse_molecule,
+)
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.notes import Note, note_kind
@@ -216,11 +221,9 @@ def usable_pairs(
             rejected = Reason.NO_STRUCTURE, ""
         if rejected is None:
             try:
-                molecule = parse(spectrum)
+                molecule, rejected = parse.fitting(spectrum, wanted)
             except StructureError as error:
                 rejected = Reason.BAD_STRUCTURE, str(error)
-            else:
-                rejected = wanted.reject_structure(spectrum, molecule)
         if rejected is None:
             yield spectrum, molecule
         else:
@@ -288,6 +291,8 @@ def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
 
 
 OTHER_KEY = "InChIKey of another structure, the structure taken"
+OTHER_INCHI = "InChI of another structure than the SMILES, which is taken"
+FITTING_INCHI = "InChI taken, as the SMILES does not fit the precursor m/z"
 
 
 class StructureParser:
@@ -302,7 +307,42 @@ class StructureParser:
 
     def __call__(self, spectrum: Spectrum) -> Molecule:
         """Return the spectrum's molecule, or raise a StructureError."""
-        key = (spectrum.smiles, spectrum.inchi)
+        found = self._parsed(spectrum.smiles, spectrum.inchi)
+        self._note_decisions(spectrum, found)
+        return found
+
+    def fitting(
+        self, spectrum: Spectrum, wanted: SpectrumFilter
+    ) -> tuple[Molecule, tuple[Reason, str] | None]:
+        """Return the spectrum's molecule, and why the spectrum does not go with it, if it does not.
+
+        Where a record's SMILES and InChI are two structures, and the InChI's alone fits the
+        precursor m/z, it is that one. A StructureError is raised if neither can be read.
+        """
+        found = self._parsed(spectrum.smiles, spectrum.inchi)
+        rejected = wanted.reject_structure(spectrum, found)
+        is_misfit = rejected is not None and rejected[0] is Reason.MASS_MISMATCH
+        if is_misfit and spectrum.smiles and spectrum.inchi:
+            with contextlib.suppress(StructureError):
+                other = self._parsed(None, spectrum.inchi)
+                if wanted.reject_structure(spectrum, other) is None:
+                    self._note(FITTING_INCHI)
+                    return other, None
+        self._note_decisions(spectrum, found)
+        return found, rejected
+
+    def _note_decisions(self, spectrum: Spectrum, found: Molecule) -> None:
+        if INCHI_INSTEAD in found.notes:
+            self._note(INCHI_INSTEAD)
+        if found.n_components > 1:
+            return  # the keys of a salt are not those of its parent
+        if spectrum.first_block not in (None, found.first_block):
+            self._note(OTHER_KEY)
+        if spectrum.smiles and block_of_inchi(spectrum.inchi) not in ("", found.first_block):
+            self._note(OTHER_INCHI)
+
+    def _parsed(self, smiles: str | None, inchi: str | None) -> Molecule:
+        key = (smiles, inchi)
         if key not in self._known:
             try:
                 self._known[key] = parse_molecule(*key)
@@ -311,13 +351,11 @@ class StructureParser:
         found = self._known[key]
         if isinstance(found, str):
             raise StructureError(found)
-        if self._report is not None:
-            if INCHI_INSTEAD in found.notes:
-                self._report.note(INCHI_INSTEAD)
-            stated = spectrum.first_block
-            if stated and found.n_components == 1 and stated != found.first_block:
-                self._report.note(OTHER_KEY)
         return found
+
+    def _note(self, note: str) -> None:
+        if self._report is not None:
+            self._report.note(note)
 
 
 class _ChunkEncoder:

@@ -8,6 +8,7 @@ from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule, parse_molecule, quiet_rdkit, standard_mol
+from specvae.molecules.parsing import parse_together
 
 
 def test_ethanol() -> None:
@@ -173,6 +174,40 @@ def test_inchi_and_smiles_agree() -> None:
     inchi = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"
     assert parse_molecule(inchi=inchi) == parse_molecule(smiles)
     assert parse_molecule(smiles, inchi="not read") == parse_molecule(smiles)
+
+
+@pytest.mark.parametrize(
+    "text", ["InChI=CC(C)O", "SMILES=CC(C)O", "smiles:CC(C)O", "InChI=InChI=CC(C)O", "IC", "SI=O"]
+)
+def test_a_mark_before_a_smiles_is_left_out(text: str) -> None:
+    plain = "CC(C)O" if "CC(C)O" in text else text
+    assert parse_molecule(smiles=text) == parse_molecule(inchi=text) == parse_molecule(plain)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "inchi", "is_noted"),
+    [
+        ("CC(C)O", "InChI=1S/C3H8O/c1-3(2)4/h3-4H,1-2H3", False),
+        ("CC(C)O", "InChI=1S/CH4O/c1-2/h2H,1H3", True),
+        ("CC(C)O", "1S/C3H8S/c1-3(2)4/h3-4H,1-2H3", True),
+        # Protons and labels are no other compound.
+        ("C[N+](C)(C)CC(=O)O", "InChI=1S/C5H11NO2/c1-6(2,3)4-5(7)8/h4H2,1-3H3", False),
+        ("CC[O-]", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3/p-1", False),
+        ("[2H]CO", "InChI=1S/CH4O/c1-2/h2H,1H3/i1D", False),
+        # Of a salt, its parent's is as good.
+        ("CC[O-].[Na+]", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3", False),
+        ("CCN", "InChI=1S/C2H7N.ClH/c1-2-3;/h2-3H2,1H3;1H", False),
+        ("CCO", "N/A", False),
+    ],
+)
+def test_an_inchi_of_another_formula_is_noted(smiles: str, inchi: str, is_noted: bool) -> None:
+    noted = ("InChI of another formula, SMILES taken",) * is_noted
+    molecule = parse_molecule(smiles, inchi)
+    assert molecule == parse_molecule(smiles)
+    assert [note for note in molecule.notes if "InChI" in note] == list(noted)
+    (together,) = parse_together([(smiles, inchi)])
+    assert isinstance(together, Molecule)
+    assert together.notes == molecule.notes
 
 
 def test_given_inchikey_is_trusted() -> None:

@@ -11,7 +11,12 @@ from annotation_examples import spectrum_of
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.library import Library, encode_unpaired_spectra, read_many
+from specvae.annotation.library.library import (
+    Library,
+    encode_unpaired_spectra,
+    read_many,
+    usable_pairs,
+)
 from specvae.errors import ConfigError, InputError
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
@@ -226,6 +231,46 @@ def test_a_key_that_is_another_structures_is_noted() -> None:
     library = Library.from_spectra([*spectra, salt], ANALOGUE_BINS, report)
     assert {m.first_block for m in library.molecules} == {"LFQSCWFLJHTTHZ"}
     assert report.notes == {"InChIKey of another structure, the structure taken": 1}
+
+
+ASPIRIN_INCHI = "InChI=1S/C9H8O4/c1-6(10)13-8-5-3-2-4-7(8)9(11)12/h2-5H,1H3,(H,11,12)"
+CAFFEINE_INCHI = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"
+
+
+@pytest.mark.parametrize(
+    ("smiles", "inchi", "block", "note"),
+    [
+        # Two structures in one record: the precursor m/z tells which is meant.
+        (CAFFEINE, ASPIRIN_INCHI, "RYYVLZVUVIJVGH", "InChI of another structure than the SMILES"),
+        ("CCO", CAFFEINE_INCHI, "RYYVLZVUVIJVGH", "InChI taken, as the SMILES does not fit"),
+        (CAFFEINE, CAFFEINE_INCHI, "RYYVLZVUVIJVGH", ""),
+        (f"{CAFFEINE}.Cl", ASPIRIN_INCHI, "RYYVLZVUVIJVGH", ""),  # nor are keys of salts compared
+        (CAFFEINE, "InChI=1/C9H8O4", "RYYVLZVUVIJVGH", ""),  # has no standard key
+    ],
+)
+def test_a_record_whose_smiles_and_inchi_differ(
+    smiles: str, inchi: str, block: str, note: str
+) -> None:
+    report = ReadReport()
+    both = [spectrum(query_id=name, smiles=smiles, inchi=inchi) for name in "ab"]
+    library = Library.from_spectra(both, BinLayout(), report)
+    assert [molecule.first_block for molecule in library.molecules] == [block]
+    assert [(text[: len(note)], n) for text, n in report.notes.items()] == [(note, 2)] * bool(note)
+
+
+def test_neither_of_two_structures_that_fit_is_learned_from() -> None:
+    report = ReadReport()
+    misfit = spectrum(smiles="CCO", inchi=ASPIRIN_INCHI)
+    assert len(Library.from_spectra([misfit], BinLayout(), report)) == 0
+    assert report.counts == {Reason.MASS_MISMATCH: 1}
+
+
+def test_excluded_compounds_are_those_of_the_inchi_too() -> None:
+    wanted = SpectrumFilter(excluded=frozenset(["BSYNRYMUTXBXSQ"]))
+    report = ReadReport()
+    record = spectrum(inchi=ASPIRIN_INCHI)
+    assert list(usable_pairs([record], wanted, report)) == []
+    assert report.counts == {Reason.EXCLUDED: 1}
 
 
 def test_a_library_that_is_given_twice_is_refused(tmp_path: Path) -> None:
