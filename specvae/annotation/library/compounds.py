@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
-from specvae.molecules.molecule import parse_molecule
+from specvae.molecules.molecule import block_of_inchi, parse_molecule
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.packed import unpacked_name
@@ -66,6 +66,7 @@ ANSWERS_AS_TRUTHS = "a table of answers: figures say how often others agree, not
 _OF_ANSWERS = {"rank", "structureperidrank", "score", "probability"}  # two of them are enough
 
 KEY_BEFORE_STRUCTURE = "InChIKey and structure disagree, the InChIKey taken"
+SMILES_BEFORE_INCHI = "SMILES and InChI disagree, the SMILES taken"
 
 
 def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
@@ -73,9 +74,10 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
 
     The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
     ``smiles`` or ``inchi``. Where a row has a key and a structure that disagree, the key counts,
-    except that of a salt, which no candidate has; both are noted in `report`. So is a table of
-    answers, by this program or SIRIUS, which does not tell what is right. A file of spectra
-    gives the structures or InChIKeys that its records state; one that states none has no truth.
+    except that of a salt, which no candidate has; both are noted in `report`, and so are a SMILES
+    and an InChI that disagree, of which the SMILES counts. So is a table of answers, by this
+    program or SIRIUS, which does not tell what is right. A file of spectra gives the structures or
+    InChIKeys that its records state; one that states none has no truth.
 
     Raises
     ------
@@ -121,6 +123,10 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
         key = spectrum.first_block or block
         if block and key != block:
             key = _settled(key, block, spectrum.smiles or "", spectrum.inchi or "", report)
+        elif block and not spectrum.first_block and spectrum.smiles:
+            inchi = spectrum.inchi or ""
+            if not _is_salt(spectrum.smiles, inchi) and block_of_inchi(inchi) not in ("", block):
+                report.note(SMILES_BEFORE_INCHI)
         if key:
             yield spectrum.query_id, key
 
@@ -139,6 +145,9 @@ def _truths_of_row(
         return keys
     if not others or block in others:
         return (block,)
+    if row.get("inchikey", "").lower() in _EMPTY_TEXTS:
+        report.note(SMILES_BEFORE_INCHI)
+        return (block,)
     return (_settled(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report),)
 
 
@@ -150,9 +159,13 @@ def _key_cell(row: Mapping[str, str]) -> str:
 
 def _settled(key: str, structure: str, smiles: str, inchi: str, report: ReadReport) -> str:
     """Return which of two first blocks counts that disagree, of a key and of a structure."""
-    is_salt = "." in smiles or "." in inchi.partition("/c")[0]
+    is_salt = _is_salt(smiles, inchi)
     report.note(SALT_KEY if is_salt else KEY_BEFORE_STRUCTURE)
     return structure if is_salt else key
+
+
+def _is_salt(smiles: str, inchi: str) -> bool:
+    return "." in smiles or "." in inchi.partition("/c")[0]
 
 
 def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
@@ -184,12 +197,14 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     parse = StructureParser()
     blocks: set[str] = set()
     for spectrum in read_spectra(path, report, every_level=True):
-        # Both are left out where key and structure disagree: better one compound too many.
+        # All are left out where key, SMILES and InChI disagree: better one compound too many.
         if spectrum.first_block:
             blocks.add(spectrum.first_block)
         if spectrum.smiles or spectrum.inchi:
             with contextlib.suppress(StructureError):
                 blocks.add(parse(spectrum).first_block)
+        if block := block_of_inchi(spectrum.inchi):
+            blocks.add(block)
     return blocks
 
 

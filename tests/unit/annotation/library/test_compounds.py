@@ -9,6 +9,7 @@ from specvae.annotation.library.compounds import (
     ANSWERS_AS_TRUTHS,
     KEY_BEFORE_STRUCTURE,
     SALT_KEY,
+    SMILES_BEFORE_INCHI,
     read_excluded,
     read_truth,
 )
@@ -217,6 +218,26 @@ def test_truths_whose_key_and_structure_disagree_are_noted(tmp_path: Path) -> No
     path = written(tmp_path / "t.csv", f"query_id,inchikey,smiles\n{rows}")
     assert read_truth(path, report) == {"a": CAFFEINE, "b": ASPIRIN, "c": ETHANOL}
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
+
+
+ETHANOL_INCHI = "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", f'query_id,inchikey,smiles,inchi\nq,,{SMILES},"{ETHANOL_INCHI}"\n'),
+        ("t.mgf", f"BEGIN IONS\nTITLE=q\nSMILES={SMILES}\nINCHI={ETHANOL_INCHI}\n50 1\nEND IONS\n"),
+    ],
+)
+def test_truths_whose_smiles_and_inchi_disagree_are_noted(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    report = ReadReport()
+    path = written(tmp_path / name, text)
+    assert read_truth(path, report) == {"q": CAFFEINE}
+    assert report.notes == {SMILES_BEFORE_INCHI: 1}
+    assert read_excluded([path]) == {CAFFEINE, ETHANOL}
 
 
 @pytest.mark.parametrize(
