@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -118,9 +121,10 @@ def build(
 @pool.command()
 @click.argument("path", metavar="POOL", type=INPUT)
 @click.option("--check", is_flag=True, help="Compare the whole file with its checksums.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @settings_options
 @verbosity
-def info(path: Path, check: bool) -> None:
+def info(path: Path, check: bool, as_json: bool) -> None:
     """Show what a pool holds.
 
     \b
@@ -130,8 +134,29 @@ def info(path: Path, check: bool) -> None:
     from specvae.molecules.candidate_pool import CandidatePool
 
     with CandidatePool.open(path) as opened:
-        for name, value in opened.info().items():
-            echo(f"{name:<18}{value}")
+        described = opened.info()
+        if as_json:
+            click.echo(json.dumps(described, indent=2))
+        else:
+            for name, text in _lines(path, described):
+                echo(f"{name:<15}{text}")
         if check:
             opened.check(Console())
-            echo("every row agrees with its checksum" if opened.has_checksums else "no checksums")
+            found = "every row agrees with its checksum" if opened.has_checksums else "no checksums"
+            click.echo(found, err=as_json)
+
+
+def _lines(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    low, high = described["mass_range"]
+    yield "file", f"{path}, {described['n_bytes'] / 1e6:,.1f} MB"
+    yield "format", str(described["format_version"])
+    yield "holds", f"{described['n_structures']:,} structures from {low:.4f} to {high:.4f} Da"
+    for layout in described["layouts"]:
+        yield (
+            "fingerprint",
+            f"{layout['name']} version {layout['version']}, {layout['n_bits']:,} bits",
+        )
+    for source in described["sources"]:
+        yield "file read", f"{source['file']}, sha256 {source['sha256'][:12]}..."
+    yield "skipped", f"{described.get('n_skipped', 0):,} rows"
+    yield "repeats", f"{described.get('n_duplicates', 0):,} rows of a compound of an earlier row"

@@ -299,7 +299,12 @@ def test_pool_gives_the_ranking_of_its_table(model: Path, few: Path, tmp_path: P
     pool = tmp_path / "pool.h5"
     run_specvae("pool", "build", few / "candidates.csv", "-o", pool, "--fingerprint", "mixed2149")
     info = run_specvae("pool", "info", pool).stdout
-    assert "mixed2149" in info
+    assert "\nfingerprint    mixed2149 version 1, 2,149 bits\n" in info
+    assert "\nfile read      candidates.csv, sha256 " in info
+    described = json.loads(run_specvae("pool", "info", pool, "--json").stdout)
+    low, high = described["mass_range"]
+    assert f"holds          {described['n_structures']} structures from {low:.4f} to" in info
+    assert low < high
     by_table, by_pool = (
         rows_of(annotated(few, model, "--top", "all", candidates=source).stdout)
         for source in (few / "candidates.csv", pool)
