@@ -18,6 +18,7 @@ from specvae.cli.outputs import (
     TABLE_FORMATS,
     format_of,
     provenance_path,
+    require_inputs,
     require_outputs,
     skips_path,
     suffix_format,
@@ -157,7 +158,7 @@ def annotate(
     journal_path = unfinished_path(output) if resume else None
     is_part = ranking.options.shard is not None
     _require_one_process(is_part, scheduler, files, resume, journal_path)
-    _require_outputs(files, ranking, output, summary, report, journal_path)
+    _require_files(files, ranking, output, summary, report, journal_path)
     _require_sense(is_part, output, output_format, summary, report)
     engine = engine_of(scheduler, "rank queries")
 
@@ -227,7 +228,7 @@ def _require_one_process(
         raise click.UsageError(f"{option} takes one file of queries, and no --resume")
 
 
-def _require_outputs(
+def _require_files(
     files: Sequence[Path],
     ranking: Ranking,
     output: Path | None,
@@ -235,9 +236,11 @@ def _require_outputs(
     report: Path | None,
     journal_path: Path | None,
 ) -> None:
-    """Refuse outputs that overwrite each other or what is read."""
+    """Refuse inputs that are missing, and outputs that overwrite each other or what is read."""
+    inputs = {"QUERIES": files, **ranking.inputs}
+    require_inputs(inputs)
     require_outputs(
-        {"QUERIES": files, **ranking.inputs},
+        inputs,
         {
             "--output": output,
             "--summary": summary,

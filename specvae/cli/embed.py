@@ -19,7 +19,13 @@ from specvae.cli.options import (
     model_option,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs, skips_path, suffix_format, write_skips
+from specvae.cli.outputs import (
+    require_inputs,
+    require_outputs,
+    skips_path,
+    suffix_format,
+    write_skips,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,8 +74,10 @@ def embed(
     if (queries is None) == (molecules is None):
         raise click.UsageError("name either a file of spectra or --molecules")
     path = model_file(model)
+    inputs = {"QUERIES": queries, "--molecules": molecules, "--model": path}
+    require_inputs(inputs)
     require_outputs(
-        {"QUERIES": queries, "--molecules": molecules, "--model": path},
+        inputs,
         {"--output": output, "its list of skips": skips_path(output)},
     )
     kind = suffix_format(output, ("h5", "hdf5", "parquet"))

@@ -15,6 +15,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import (
     FIGURE_FORMATS,
+    require_inputs,
     require_outputs,
     skips_path,
     suffix_format,
@@ -88,8 +89,10 @@ def evaluate(
     Example:
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
+    inputs = {"QUERIES": queries, "--truth": truth, **ranking.inputs}
+    require_inputs(inputs)
     require_outputs(
-        {"QUERIES": queries, "--truth": truth, **ranking.inputs},
+        inputs,
         {
             "--output": output,
             "--json": json_path,

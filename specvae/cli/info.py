@@ -162,8 +162,7 @@ def _evidence_lines(
     evidence: StoredEvidence, fitted: CalibrationFigures | None
 ) -> list[tuple[str, str]]:
     """Return what candidates are ranked by, and what that was fitted to."""
-    from specvae.annotation.evidence.memory import is_outdated
-    from specvae.annotation.evidence.weighted import defaults
+    from specvae.annotation.evidence.defaults import defaults, is_outdated
 
     outdated = is_outdated(evidence)
     used = defaults().weights if outdated else evidence.weights

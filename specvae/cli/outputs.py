@@ -15,7 +15,7 @@ import click
 
 from specvae.cli.console import Console, TerminalText
 from specvae.errors import InputError
-from specvae.files import atomic_text
+from specvae.files import atomic_text, no_such_file
 from specvae.packed import PACKED_SUFFIXES
 from specvae.report import ReadReport
 
@@ -82,6 +82,24 @@ def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
+
+
+def require_inputs(inputs: Paths) -> None:
+    """Fail before seconds of imports, not after them, if a file that is read is missing.
+
+    Parameters
+    ----------
+    inputs
+        As of `require_outputs`.
+
+    Raises
+    ------
+    InputError
+        Naming the file.
+    """
+    for _, path in _files(inputs):
+        if not path.exists():
+            raise InputError(f"{path}: {no_such_file(path)}")
 
 
 def require_outputs(inputs: Paths, outputs: Paths) -> None:

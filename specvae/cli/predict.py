@@ -25,6 +25,8 @@ from specvae.cli.options import (
     strict_option,
 )
 from specvae.cli.outputs import (
+    Paths,
+    require_inputs,
     require_outputs,
     skips_path,
     suffix_format,
@@ -83,8 +85,10 @@ def predict(
       specvae predict query.mgf --min-probability 0.5 -o bits.csv
     """
     path = model_file(model)
+    inputs: Paths = {"QUERIES": queries, "--model": path, "--library": library}
+    require_inputs(inputs)
     require_outputs(
-        {"QUERIES": queries, "--model": path, "--library": library},
+        inputs,
         {"--output": output, "its list of skips": skips_path(output)},
     )
     suffix_format(output, ("csv",))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import settle
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console

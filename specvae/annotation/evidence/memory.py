@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from specvae.annotation.evidence.analogues import AnalogueIndex
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, SCALE, defaults, is_outdated
 from specvae.annotation.evidence.fragment_score import (
     arrays_under,
     scorer_arrays,
@@ -20,7 +21,6 @@ from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.retention import standard_index
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, SCALE, defaults
 from specvae.annotation.library.header import StoredEvidence
 
 
@@ -82,11 +82,3 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
         other_mode,
         standard_index() if stored.fingerprint == ANALOGUE_FINGERPRINT else None,
     )
-
-
-def is_outdated(stored: StoredEvidence) -> bool:
-    """Return whether the weights and probabilities are of evidence as it was weighed before.
-
-    The library's spectra serve; see `SCALE`.
-    """
-    return stored.scale != SCALE

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
@@ -23,7 +24,7 @@ from specvae.annotation.evidence.own_spectra import (
 from specvae.annotation.evidence.remembered import RememberedSpectra
 from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
 from specvae.annotation.evidence.unbroken import guessed_scores
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.library import Library
 from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet

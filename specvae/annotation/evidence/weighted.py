@@ -20,7 +20,7 @@ A candidate's score is a weighted sum of five terms, the kinds of evidence (a lo
     (`specvae.annotation.evidence.nearness`).
 
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
-standardised over the list at hand. The weights were fitted once (`DEFAULTS_FILE`). What the library
+standardised over the list at hand. The weights were fitted once (`defaults`). What the library
 says assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
 `Evidence.settled` takes the shares that the run itself shows. Where queries state their retention
 times, that of the run is added too (`specvae.annotation.evidence.retention`). The exponential of
@@ -29,70 +29,28 @@ the score, divided by its sum, is a distribution over the candidates.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.listwise import refit_listwise
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     KnownShares,
-    OwnSpectraRatio,
 )
 from specvae.annotation.evidence.retention import Elution
 
-EVIDENCE_KINDS = ("fingerprint", "analogues", "fragments", "library", "nearness")
-"""The kinds of evidence; columns of `Evidence.raw` are in this order."""
-
 _FRAGMENTS = EVIDENCE_KINDS.index("fragments")
-
-DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
-"""Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
-
-SCALE = "nats with nearness"
-"""Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
-computed then, and are replaced by the defaults: nearness to the library did not count ("nats of
-both ion modes"), spectra of the other ion mode said nothing ("nats of a mixture"), analogues were
-the logarithm of other votes ("nats"), and before that all evidence was standardised over each list
-(no name)."""
 
 # How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
 # them, as a standard deviation. The number was chosen on the fitting laboratories
 # (docs/research.md). The fingerprint's weight is of another network, and says little of this one.
 _STRENGTH = {"fingerprint": 1.0, "analogues": 300.0, "fragments": 300.0, "nearness": 300.0}
-
-
-class Defaults(NamedTuple):
-    """What was fitted once.
-
-    Parameters
-    ----------
-    weights
-        By kind of evidence; that of the library is 1, as its coefficients are fitted themselves.
-    own_spectra, other_mode
-        Coefficients of the evidence of own spectra: of those of the query's ion mode, and of those
-        of the other one where a candidate has no other.
-    """
-
-    weights: Mapping[str, float]
-    own_spectra: OwnSpectraRatio
-    other_mode: OwnSpectraRatio
-
-
-@lru_cache(maxsize=1)
-def defaults() -> Defaults:
-    """Return the weights that come with the program; see `DEFAULTS_FILE`."""
-    stored = json.loads(DEFAULTS_FILE.read_text(encoding="utf-8"))
-    ratios = (OwnSpectraRatio(**stored[name]) for name in ("own_spectra", "other_mode"))
-    return Defaults(stored["weights"], *ratios)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

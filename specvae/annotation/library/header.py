@@ -210,7 +210,7 @@ class StoredEvidence:
     first_blocks, smiles
         Of the remembered compounds.
     scale
-        What the weights are of (`specvae.annotation.evidence.weighted.SCALE` today).
+        What the weights are of (`specvae.annotation.evidence.defaults.SCALE` today).
     own_spectra, other_mode
         Coefficients of the evidence of own spectra; in older files there are fewer.
     """

@@ -17,11 +17,12 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.evidence.list_features import unlisted_match
 from specvae.annotation.evidence.retention import Elution
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.probability import ProbabilityModel

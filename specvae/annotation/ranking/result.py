@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.items import (
     Analogue,
     BitEvidence,
@@ -17,7 +18,7 @@ from specvae.annotation.evidence.items import (
 )
 from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule

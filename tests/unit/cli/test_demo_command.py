@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import DEMO, SHIPPED, run_specvae
 
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.cli.demo import demo
 from specvae.errors import InputError

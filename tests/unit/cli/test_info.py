@@ -3,14 +3,16 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from specvae.annotation.evidence.weighted import SCALE
+from specvae.annotation.evidence.defaults import SCALE
 from specvae.annotation.library.header import CalibrationFigures, FileRead, StoredEvidence
 from specvae.cli.info import _counts, _evidence_lines, _files, info
 from specvae.spectra.binning import BinLayout
@@ -79,3 +81,30 @@ def test_without_a_terminal_each_value_is_one_line(demo_model: Path) -> None:
     names = [line[:15].strip() for line in lines]
     assert names[:3] == ["file", "format", "weights"]
     assert len(names) == len(set(names)) + names.count("file read") - 1
+
+
+HEAVY = ("torch", "rdkit", "numba", "pandas", "scipy")
+
+
+def run_without(modules: Sequence[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process where some modules cannot be imported."""
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({modules!r})); "
+        "from specvae.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_a_model_is_and_what_is_missing_is_said_without_heavy_libraries(
+    demo_model: Path, tmp_path: Path
+) -> None:
+    """They take seconds to import."""
+    shown = run_without(HEAVY, "info", demo_model)
+    assert "\nranks by       fingerprint " in shown.stdout, shown.stderr
+    queries, candidates = tmp_path / "none.mgf", tmp_path / "none.csv"
+    refused = run_without(
+        HEAVY, "annotate", queries, "--candidates", candidates, "--model", demo_model
+    )
+    assert refused.stderr == f"specvae: {queries}: no such file\n"
+    assert refused.returncode == 1

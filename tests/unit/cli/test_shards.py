@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 from shard_examples import write_run
 
 from specvae.annotation.evidence import retention
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.list_features import list_features
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.journal import RunJournal
 from specvae.annotation.output.parts import outcome_from_json, outcome_to_json

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import (
     log_odds_known,
     settle,
@@ -16,7 +17,7 @@ from specvae.annotation.evidence.own_spectra import (
     OwnSpectraRatio,
     own_spectra_features,
 )
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 
 WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
 HERE, THERE, NOWHERE = "here", "there", "nowhere"

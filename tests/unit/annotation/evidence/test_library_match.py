@@ -9,11 +9,12 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.library_match import LibraryMatch, OwnSpectra
 from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.library import Library
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule

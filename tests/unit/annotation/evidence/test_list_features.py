@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.known_share import shares_at
 from specvae.annotation.evidence.list_features import (
@@ -16,7 +17,7 @@ from specvae.annotation.evidence.list_features import (
     list_features,
 )
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.settlement import Settlement

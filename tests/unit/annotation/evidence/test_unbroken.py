@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.unbroken import guessed_scores
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.settlement import Settlement

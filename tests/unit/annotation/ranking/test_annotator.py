@@ -11,11 +11,11 @@ from ranking_examples import QUERY
 from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
+from specvae.annotation.evidence.defaults import SCALE
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.pool import EvidencePool
-from specvae.annotation.evidence.weighted import SCALE
 from specvae.annotation.library.header import CalibrationFigures, StoredEvidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel

@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from ranking_examples import mgf
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator

@@ -10,8 +10,9 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
 from ranking_examples import mgf, ranked, said, table
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import COMMON_SPECIES, log_shares, parse_species
 from specvae.annotation.library.query import Assumptions
 from specvae.annotation.output.cells import rows

@@ -7,9 +7,10 @@ import pytest
 from annotation_examples import tiny_annotator
 from ranking_examples import QUERY
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import shares_at
 from specvae.annotation.evidence.retention import Elution, RetentionLine
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking import present
 from specvae.annotation.ranking.annotator import Annotator

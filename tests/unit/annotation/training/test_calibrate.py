@@ -9,11 +9,12 @@ from annotation_examples import spectrum_of, tiny_annotator
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.listwise import fit_listwise, refit_listwise
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
-from specvae.annotation.evidence.weighted import EVIDENCE_KINDS, Evidence, defaults, fit_weights
+from specvae.annotation.evidence.weighted import Evidence, fit_weights
 from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource

@@ -38,7 +38,7 @@ from specvae_bench.laboratories.reliability import LISTED, STRUCK, Promises, str
 from specvae_bench.laboratories.report import Run, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
-from specvae.annotation.evidence.weighted import DEFAULTS_FILE, defaults
+from specvae.annotation.evidence.defaults import DEFAULTS_FILE, defaults
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.cli.console import Console
