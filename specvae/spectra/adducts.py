@@ -179,6 +179,7 @@ _LOSS_BEHIND = re.compile(r"([\[(])(.*?)([\])])([+-]?\d*[+-]?)[\[(]([+-]\d*[A-Z]
 _MARKED_GROUP = re.compile(r"(?<=\w)[+-](?=[+-])")
 _MARKED_END = re.compile(r"(?<=\w)[+-]+$")
 _JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
+_NUMBER_BEHIND = re.compile(r"([A-Z][a-z]?)(\d+)")  # an element, and how many or which isotope
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
 _LIGHT_LITHIUM = (6, "Li")  # the only other label so small that it would pass for a count
 _LONG_NUMBER = re.compile(r"\d{4}")
@@ -221,12 +222,15 @@ def _parse_groups(text: str) -> list[tuple[int, str]] | None:
     """Return (signed count, Hill formula) for each group of ``+2H-H2O``."""
     groups: list[tuple[int, str]] = []
     for sign, count, token in _GROUP.findall(text):
+        token = _ALIASES.get(token.lower(), token)
+        if (behind := _NUMBER_BEHIND.fullmatch(token)) is not None and not count:
+            token, count = behind.groups()  # "Cl35" is "35Cl"
         try:
-            formula = hill_formula(parse_formula(_ALIASES.get(token.lower(), token)))
+            formula = hill_formula(parse_formula(token))
         except ValueError:
             return None
         size = int(count or 1)
-        if formula != "H" and size == round(ISOTOPE_MASSES.get(formula, 0.0)):
+        if formula not in ("H", "D") and size == round(ISOTOPE_MASSES.get(formula, 0.0)):
             size = 1  # "+7Li" and "+35Cl" name the isotope that is meant anyway
         elif (size > _MOST_OF_A_GROUP and formula != "H") or (size, formula) == _LIGHT_LITHIUM:
             return None
@@ -282,7 +286,7 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Adduct or None
         None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
-    text = plain_signs(text).translate(_DROPPED_MARKS)
+    text = _usual_case(plain_signs(text).translate(_DROPPED_MARKS))
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
     text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"
@@ -307,6 +311,29 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     if charge == -1 and _charge_of(groups) == 0 and any(f in _ACIDS for n, f in groups if n > 0):
         groups.append((-1, "H"))
     return _make(n_m, groups, charge)
+
+
+def _usual_case(text: str) -> str:
+    """Return an ion species with its usual letters where a program made all of them small or large.
+
+    ``[m+na]+`` and ``[M+NA]+`` are [M+Na]+; texts that hold anything else stay as they are.
+    """
+    if _OF_COMMON_GROUPS.fullmatch(text) is None:
+        return text
+    return _ANY_GROUP.sub(lambda found: _COMMON_GROUPS[found[0].lower()], text)
+
+
+_COMMON_GROUPS = {
+    group.lower(): group
+    for group in (
+        *("CH3COO", "HCOO", "H2O", "CO2", "NH4", "NH3", "ACN"),  # the longer ones first
+        *("Na", "Li", "Cl", "Br", "H", "K", "M"),
+    )
+}
+_ANY_GROUP = re.compile("|".join(_COMMON_GROUPS), re.IGNORECASE)
+_OF_COMMON_GROUPS = re.compile(
+    rf"[\[(]?\d?M(?:[+-]\d?(?:{_ANY_GROUP.pattern}))+(?:[\])][\d+-]*)?", re.IGNORECASE
+)
 
 
 def _parts(text: str) -> tuple[str, str, str]:

@@ -91,7 +91,8 @@ def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> 
     if text is None:
         return None
     # MSn records list the species of each stage, as their precursor m/z does.
-    stages = _BETWEEN_SPECIES.split(plain_signs(text[:LONGEST_VALUE]))
+    plain = _MASS_BEHIND.sub("", plain_signs(text[:LONGEST_VALUE]))
+    stages = _BETWEEN_SPECIES.split(plain.rstrip(";,/| "))
     ion = parse_adduct(stages[0], ion_mode)
     is_quotient = ion is not None and stages[1:] == [str(abs(ion.charge))]  # "M+2H/2"
     if ion is not None and len(stages) > 1 and not is_quotient:
@@ -119,6 +120,8 @@ def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> 
 
 
 _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
+# CAMERA's "[M+H]+ 194.08": with the mass of the molecule.
+_MASS_BEHIND = re.compile(r"(?<=[\]+-])\s+\d{2,4}(?:\.\d+)?(?=\s|$)")
 _ONE_OF_SEVERAL = re.compile(r"(?<!\d)1(?!\d)")
 _UNKNOWN_SPECIES = re.compile(
     r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE

@@ -24,7 +24,14 @@ def read(text: str, ion_mode: str | None = None) -> Adduct:
         ("[M+Na-2H]-", ["[M-2H+Na]-", "M+Na-2H"]),
         ("[2M+H]+", ["2M+H", "[2M+H]1+"]),
         ("[M+H+ACN]+", ["M+ACN+H", "[M+C2H3N+H]+"]),
-        ("[M+Cl]-", ["M+Cl", "[M+Cl]1-"]),
+        ("[M+Cl]-", ["M+Cl", "[M+Cl]1-", "[M+Cl35]-", "[M+35Cl]-", "[M+CL]-"]),
+        ("[M+K]+", ["[M+K39]+", "[m+k]+"]),
+        ("[M+Li]+", ["[M+Li7]+", "[M+LI]+"]),
+        ("[M+2D]2+", ["[M+D2]2+"]),
+        ("[M+H-H2O]+", ["[m+h-h2o]+", "m+h-h2o"]),
+        ("[M+NH4]+", ["[m+nh4]+"]),
+        ("[2M+CH3COO]-", ["[2m+ch3coo]-"]),
+        ("[M+CO]+", ["[M+CO]+"]),
     ],
 )
 def test_spellings_of_one_species_get_one_name(name: str, spellings: list[str]) -> None:
@@ -86,7 +93,23 @@ def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "foo", "[MCl37+H]", "[M+H]+-", "[M+Xx]+", "M+1", "[M+H]0+", "[0M+H]+", "+", "[]+", "M+H0"],
+    [
+        "",
+        "foo",
+        "[MCl37+H]",
+        "[M+Cl37]-",
+        "[M+C13+H]+",
+        "[M+Li6]+",
+        "m",
+        "[M+H]+-",
+        "[M+Xx]+",
+        "M+1",
+        "[M+H]0+",
+        "[0M+H]+",
+        "+",
+        "[]+",
+        "M+H0",
+    ],
 )
 def test_what_is_no_ion_species_gives_none(text: str) -> None:
     assert parse_adduct(text) is None

@@ -74,6 +74,11 @@ def test_groups_and_charge_overrule_the_charge_behind_a_species(
     assert len(polarity.notes) == n_notes
 
 
+@pytest.mark.parametrize("text", ["[M+H]+;", "M+H,", "[M+H]+ 194.08", "[M+H]+ 194"])
+def test_what_stands_behind_one_ion_species_is_no_other(text: str) -> None:
+    assert settle_polarity(text, None, None) == ("[M+H]+", 1, "positive", ())
+
+
 def test_a_quotient_is_one_ion_species() -> None:
     assert settle_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
 
