@@ -123,20 +123,20 @@ def probability_table(result: Mapping[str, Any]) -> str:
 
 
 def list_table(lists: Mapping[str, Any]) -> str:
-    """Return a table of hit@1 by library and length of list, in percent; see `bench`'s --lists."""
-    lengths = list(next(iter(lists["libraries"].values())))
-    rows = []
+    """Return tables of hits by length of list, in percent, one for each library; see --lists."""
+    written = []
     for library, by_length in lists["libraries"].items():
-        for method in by_length[lengths[0]]:
+        rows = []
+        for method in next(iter(by_length.values())):
             cells = [
-                f"{100 * by_length[n][method]['hit_at_1']:.1f} / "
-                f"{100 * by_length[n][method]['hit_at_5']:.1f}"
-                for n in lengths
+                f"{100 * of_all[method]['hit_at_1']:.1f} / {100 * of_all[method]['hit_at_5']:.1f}"
+                for of_all in by_length.values()
             ]
-            rows.append((f"{library}: {method}", *cells))
-    written = table((f"{lists['name']}, hit@1 / hit@5", *lengths), rows)
-    # Results of before have none.
-    return f"{written}\n{rescored_table(lists)}" if "rescored" in lists else written
+            rows.append((method, *cells))
+        written.append(table((f"{lists['name']}, {library}, hit@1 / hit@5", *by_length), rows))
+    if "rescored" in lists:  # results of before have none
+        written.append(rescored_table(lists))
+    return "\n".join(written)
 
 
 def rescored_table(lists: Mapping[str, Any]) -> str:
