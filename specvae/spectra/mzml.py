@@ -195,7 +195,7 @@ _TYPES: Mapping[str, str] = {
     "MS:1000522": "<i8",
     "MS:1000523": "<f8",
 }
-_NO_COMPRESSION, _ZLIB = "MS:1000576", "MS:1000574"
+_ZLIB = "MS:1000574"
 _NUMPRESS: Mapping[str, tuple[Callable[[bytes], Numbers], bool]] = {
     "MS:1002312": (decode_linear, False),
     "MS:1002313": (decode_pic, False),
