@@ -10,11 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, overload
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 ELECTRON_MASS = 5.485799090441e-4
 """Mass of the electron in Da."""
@@ -122,10 +117,6 @@ def hill_formula(composition: Mapping[str, int]) -> str:
     return "".join(f"{element}{n if n != 1 else ''}" for element, n in parts if n)
 
 
-@overload
-def is_near(mass: float, wanted: float, ppm: float) -> bool: ...
-@overload
-def is_near(mass: NDArray[np.float64], wanted: float, ppm: float) -> NDArray[np.bool_]: ...
-def is_near(mass: Any, wanted: float, ppm: float) -> Any:
-    """Return whether a mass or m/z, or each of some (n,), is within some ppm of another one."""
+def is_near(mass: float, wanted: float, ppm: float) -> bool:
+    """Return whether a mass or m/z is within some ppm of another one."""
     return abs(mass - wanted) <= ppm * 1e-6 * abs(wanted)

@@ -169,8 +169,8 @@ class CandidateSource:
             if isinstance(found, Refusal):
                 return None
             ppm = max(self.ppm, _LISTED_PPM)
-            as_ion = bool(is_near(found.exact_mass, mass, ppm).any())
-            near = found.select(np.flatnonzero(is_near(found.exact_mass, mz, ppm)))
+            as_ion = bool(_are_near(found.exact_mass, mass, ppm).any())
+            near = found.select(np.flatnonzero(_are_near(found.exact_mass, mz, ppm)))
             return MassFit(as_ion, len(near) > 0 and not _has_cation(near))
         is_none = isinstance(found, Refusal) and found.cause is Cause.NONE_WITHIN
         if isinstance(found, Refusal) and not is_none:
@@ -287,6 +287,10 @@ def require_candidates(path: Path, layout: FingerprintLayout) -> None:
         CandidatePool.open(path, layout).close()
     else:
         next(read_cells(path, ReadReport()), None)
+
+
+def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(masses - mass) <= ppm * 1e-6 * abs(mass))
 
 
 def _may_be_cation(query: Query) -> bool:
