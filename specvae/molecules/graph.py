@@ -6,28 +6,21 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
-from specvae.molecules.kekule import MOST_ATOMS as SET_SIZE
-from specvae.molecules.kept_code import WorthCompiling
-from specvae.molecules.records import (
-    AROMATIC,
-    BEFORE_BONDS,
-    CONJUGATED,
-    DIRECTION,
-    FIRST_ATOM,
-    HEAD,
-    MOST_ATOMS,
-    N_ATOMS,
-    N_BONDS,
-    RINGS,
-    SINGLE,
-    STEREO,
-    TYPE,
-    USUAL_BOND,
-    USUAL_FLAGS,
+from specvae.molecules.drawn import (
+    HIGHEST,
+    IS_AROMATIC,
+    IS_CONJUGATED,
+    ISOTOPE,
+    KEKULE_BITS,
+    KEKULE_SHIFT,
+    SATURATED,
+    TWICE,
+    TWICE_AROMATIC,
+    VALENCE,
+    Drawn,
 )
 
 ATOM_CLASSES = (
@@ -102,20 +95,10 @@ _CLASSES[[9, 17, 35, 53]] = ATOM_CLASSES.index("halogen")
 
 _ISOTOPES = Chem.GetPeriodicTable()
 _MASSES = np.array([_ISOTOPES.GetMostCommonIsotopeMass(number) for number in range(119)])
-_HIGHEST_ORDER = 3  # of usual bonds, whose types are their orders
-_HEAD = np.frombuffer(HEAD, np.uint8)
-_LONGEST = 17  # bytes of an atom; more than this follow on the last bond
-_SP3 = int(Chem.HybridizationType.SP3)
-_AROMATIC_TYPE = int(Chem.BondType.AROMATIC)
 
 GRAPH_VERSION = 1
 """Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others."""
 
-# To compile what sets double bonds takes a second, once for all; it saves some hundredths of a
-# millisecond a molecule.
-_worth_setting = WorthCompiling("molecules/graph._set_double", 5_000)
-
-_AROMATIC = 3  # twice the order
 _CONJUGATED = BOND_CLASSES.index("conjugated")
 
 
@@ -166,89 +149,29 @@ class Graph(NamedTuple):
         binary
             The molecule in binary form.
         """
-        n_atoms, n_bonds = mol.GetNumAtoms(), mol.GetNumBonds()
-        drawn = _Drawn.empty(n_atoms)
-        # RDKit needs a third of a microsecond for each question about an atom or a bond; its binary
-        # form is one for all.
-        data = np.frombuffer(binary, np.uint8)
-        end, n_open, is_joined = _read_binary(data, n_bonds, places, *drawn)
-        is_read = end > 0
-        if is_read and n_open:
-            is_read = _is_worth_compiling() and _set_double(data, end, places, *drawn)
+        n_bonds = mol.GetNumBonds()
+        drawn, is_joined = Drawn.read(binary, n_bonds, places)
         contacts: list[tuple[int, int]] = []
-        if not (is_read and is_joined):
+        if drawn is None or not is_joined:
             mol = Chem.RenumberAtoms(mol, np.argsort(places).tolist())
             contacts = _contacts(mol)
-        if not is_read:
+        if drawn is None:
             Chem.Kekulize(mol, clearAromaticFlags=False)
-            drawn = _Drawn.empty(n_atoms)
-            data, places = np.frombuffer(mol.ToBinary(), np.uint8), np.arange(n_atoms, dtype="i2")
-            if _read_binary(data, n_bonds, places, *drawn)[0] < 0:
-                drawn = _asked(mol)
-                n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
+            drawn, _ = Drawn.read(mol.ToBinary(), n_bonds, np.arange(len(places), dtype=np.int16))
+        if drawn is None:
+            drawn = Drawn.asked(mol)
+            n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
         atoms, marks, _ = drawn
         bonds = np.zeros((n_bonds, 5), np.int16)
         _classify(*drawn, bonds)
         masses = _MASSES[atoms[:, 0]]
-        for a in marks[:, _ISOTOPE].nonzero()[0].tolist():
-            isotope = int(marks[a, _ISOTOPE])
+        for a in marks[:, ISOTOPE].nonzero()[0].tolist():
+            isotope = int(marks[a, ISOTOPE])
             masses[a] = _ISOTOPES.GetMassForIsotope(int(atoms[a, 0]), isotope)
         if contacts:
             rows = [[min(pair), max(pair), 0, 0, _CONTACT_ENERGY] for pair in contacts]
             bonds = np.array(sorted([*bonds.tolist(), *rows]), np.int16)
         return cls(atoms, masses, bonds)
-
-
-# Columns of `_Drawn.marks`: mass number of labelled atoms, else 0; twice the sum of the orders
-# of bonds in a Kekule structure; whether RDKit takes it for sp3, which becomes whether it is
-# saturated; twice the highest order of its bonds; whether one of them is aromatic; electrons that
-# are unpaired.
-_ISOTOPE, _VALENCE, _SATURATED, _HIGHEST, _IS_AROMATIC, _RADICAL = range(6)
-# What `_Drawn.between` holds of a bond.
-_TWICE, _KEKULE_SHIFT, _KEKULE_BITS, _IS_CONJUGATED = 0x0F, 4, 0x0F, 0x100
-
-
-class _Drawn(NamedTuple):
-    """What RDKit says of a molecule with a Kekule structure, and room for what follows from it.
-
-    Parameters
-    ----------
-    atoms
-        As in `Graph`, without classes.
-    marks
-        More of the atoms, int32 (n_atoms, 6): see `_ISOTOPE`.
-    between
-        Bonds between atoms, int16 (n_atoms, n_atoms): twice the order, 3 if aromatic and 1 if there
-        is none; from the fifth bit on that of the Kekule structure; `_IS_CONJUGATED`.
-    """
-
-    atoms: NDArray[np.int16]
-    marks: NDArray[np.int32]
-    between: NDArray[np.int16]
-
-    @classmethod
-    def empty(cls, n: int) -> Self:
-        """Return room for `n` atoms."""
-        return cls(
-            np.zeros((n, 4), np.int16), np.zeros((n, 6), np.int32), np.zeros((n, n), np.int16)
-        )
-
-
-def _asked(mol: Chem.Mol) -> _Drawn:
-    """Ask RDKit for each atom and bond of a molecule."""
-    found = _Drawn.empty(mol.GetNumAtoms())
-    orders = Chem.GetAdjacencyMatrix(mol, useBO=True, force=True)
-    for a, atom in enumerate(mol.GetAtoms()):
-        found.atoms[a] = atom.GetAtomicNum(), atom.GetTotalNumHs(), 0, atom.GetFormalCharge()
-        is_sp3 = atom.GetHybridization() == Chem.HybridizationType.SP3
-        found.marks[a, :3] = atom.GetIsotope(), 2 * orders[a].sum(), is_sp3
-    # Dative bonds stand there once.
-    for one, other in np.argwhere(Chem.GetAdjacencyMatrix(mol, force=True)).tolist():
-        bond, order = mol.GetBondBetweenAtoms(one, other), orders[one, other]
-        twice = _AROMATIC if bond.GetIsAromatic() else max(1, int(2 * order))
-        is_conjugated = _IS_CONJUGATED * bond.GetIsConjugated()
-        found.between[one, other] = twice + (int(order) << _KEKULE_SHIFT) + is_conjugated
-    return found
 
 
 class OrderedGraph(NamedTuple):
@@ -345,7 +268,7 @@ def _is_acyl(a: int, atoms: NDArray[np.int16], between: NDArray[np.int16]) -> bo
     if atoms[a, 0] != 6 and atoms[a, 0] != 15 and atoms[a, 0] != 16:
         return False
     for b in range(len(atoms)):
-        if between[a, b] & _TWICE == 4 and (atoms[b, 0] == 8 or atoms[b, 0] == 16):
+        if between[a, b] & TWICE == 4 and (atoms[b, 0] == 8 or atoms[b, 0] == 16):
             return True
     return False
 
@@ -358,11 +281,11 @@ def _atom_class(
     number = atoms[a, 0]
     if number != 6 and number != 7 and number != 8:
         return int(_CLASSES[number])
-    if marks[a, _IS_AROMATIC]:
+    if marks[a, IS_AROMATIC]:
         return 0 if number == 6 else 6 if number == 7 else 12
-    if number == 6 and not marks[a, _SATURATED]:
+    if number == 6 and not marks[a, SATURATED]:
         return 1 if _is_acyl(a, atoms, between) else 2
-    if number != 6 and marks[a, _HIGHEST] > 2:
+    if number != 6 and marks[a, HIGHEST] > 2:
         return 10 if number == 8 else 9
     beside_other = False
     beside_unsaturated = False
@@ -371,9 +294,9 @@ def _atom_class(
     for b in range(len(atoms)):
         if between[a, b]:
             beside_other = beside_other or (atoms[b, 0] != 6 and (atoms[b, 0] != 1 or number != 6))
-            beside_unsaturated = beside_unsaturated or not marks[b, _SATURATED]
+            beside_unsaturated = beside_unsaturated or not marks[b, SATURATED]
             beside_acyl = beside_acyl or _is_acyl(b, atoms, between)
-            beside_aromatic = beside_aromatic or marks[b, _IS_AROMATIC] != 0
+            beside_aromatic = beside_aromatic or marks[b, IS_AROMATIC] != 0
     if number == 6:
         return 3 if beside_other else 4 if beside_unsaturated else 5
     if beside_acyl:
@@ -446,8 +369,8 @@ def _fill_bonds(between: NDArray[np.int16], bonds: NDArray[np.int16]) -> None:
         for b in range(a + 1, len(between)):
             if between[a, b]:
                 bonds[i, 0], bonds[i, 1] = a, b
-                bonds[i, 2] = between[a, b] & _IS_CONJUGATED
-                bonds[i, 3] = (between[a, b] >> _KEKULE_SHIFT) & _KEKULE_BITS
+                bonds[i, 2] = between[a, b] & IS_CONJUGATED
+                bonds[i, 3] = (between[a, b] >> KEKULE_SHIFT) & KEKULE_BITS
                 i += 1
 
 
@@ -455,16 +378,16 @@ def _fill_bonds(between: NDArray[np.int16], bonds: NDArray[np.int16]) -> None:
 def _fill_marks(
     atoms: NDArray[np.int16], marks: NDArray[np.int32], between: NDArray[np.int16]
 ) -> None:
-    """Fill in what follows from the orders of an atom's bonds; see `_ISOTOPE`."""
+    """Fill in what follows from the orders of an atom's bonds; see `ISOTOPE`."""
     for a in range(len(atoms)):
         for b in range(len(atoms)):
-            twice = between[a, b] & _TWICE
-            if twice > marks[a, _HIGHEST]:
-                marks[a, _HIGHEST] = twice
-            if twice == _AROMATIC:
-                marks[a, _IS_AROMATIC] = 1
-        if atoms[a, 0] != 6 or marks[a, _VALENCE] + 2 * atoms[a, 1] == 8:
-            marks[a, _SATURATED] = marks[a, _HIGHEST] <= 2 and atoms[a, 0] != 1
+            twice = between[a, b] & TWICE
+            if twice > marks[a, HIGHEST]:
+                marks[a, HIGHEST] = twice
+            if twice == TWICE_AROMATIC:
+                marks[a, IS_AROMATIC] = 1
+        if atoms[a, 0] != 6 or marks[a, VALENCE] + 2 * atoms[a, 1] == 8:
+            marks[a, SATURATED] = marks[a, HIGHEST] <= 2 and atoms[a, 0] != 1
 
 
 @compiled
@@ -474,7 +397,7 @@ def _classify(
     between: NDArray[np.int16],
     bonds: NDArray[np.int16],
 ) -> None:
-    """Fill in the classes of a graph's atoms, and its bonds; see `_Drawn`."""
+    """Fill in the classes of a graph's atoms, and its bonds; see `Drawn`."""
     n = len(atoms)
     _fill_marks(atoms, marks, between)
     _fill_bonds(between, bonds)
@@ -486,9 +409,9 @@ def _classify(
     for i in range(len(bonds)):
         a = bonds[i, 0]
         b = bonds[i, 1]
-        twice = between[a, b] & _TWICE
-        is_beside_multiple = marks[a, _HIGHEST] > 2 or marks[b, _HIGHEST] > 2
-        if twice == _AROMATIC:
+        twice = between[a, b] & TWICE
+        is_beside_multiple = marks[a, HIGHEST] > 2 or marks[b, HIGHEST] > 2
+        if twice == TWICE_AROMATIC:
             bonds[i, 2] = 6
         elif _joined_otherwise(i, bonds, first, adjacent, seen, waiting):
             bonds[i, 2] = 4 if twice == 2 else 5
@@ -501,291 +424,3 @@ def _classify(
         if 2 <= twice < _ENERGIES.shape[2] + 2:
             row, column = _BOND_COLUMNS[atoms[a, 0]], _BOND_COLUMNS[atoms[b, 0]]
             bonds[i, 4] = _ENERGIES[row, column, twice - 2]
-
-
-@inner
-def _begins_as_known(data: NDArray[np.uint8], n_atoms: int, n_bonds: int) -> bool:
-    """Return whether the binary form of a molecule begins as it is known to."""
-    if len(data) < FIRST_ATOM or n_atoms > MOST_ATOMS:
-        return False
-    for k in range(len(_HEAD)):
-        if data[k] != _HEAD[k]:
-            return False
-    is_whole = data[N_BONDS] == n_bonds & 255 and data[N_BONDS + 1] == n_bonds >> 8
-    return bool(is_whole and data[N_ATOMS] == n_atoms)
-
-
-@inner
-def end_of_atom(data: NDArray[np.uint8], at: int) -> int:
-    """Return where an atom's bytes end, -1 where they are not as they are known to be."""
-    low, high = data[at + 2], data[at + 3]
-    is_odd = data[at + 1] & ~USUAL_FLAGS or low & 1 or high > 1
-    if is_odd or data[at + 4] or data[at + 5]:
-        return -1
-    at += 6
-    for bit in range(1, 8):
-        at += low >> bit & 1
-    return int(at + 4 * high)
-
-
-@inner
-def bond_at(data: NDArray[np.uint8], at: int) -> tuple[int, int, int]:
-    """Return a bond's type and flags, and where its bytes end, -1 where they are not known."""
-    flags = ZERO + data[at + 2]
-    bond_type = ZERO + SINGLE
-    at += 3
-    if flags & TYPE:
-        bond_type = ZERO + data[at]
-        at += 1
-    if flags & DIRECTION:
-        at += 1
-    if flags & STEREO:
-        at += 2 + data[at + 1]
-    return bond_type, flags, at if flags & ~USUAL_BOND == 0 else ZERO - 1
-
-
-@inner
-def _read_atoms(  # noqa: C901 (one byte after the other)
-    data: NDArray[np.uint8],
-    places: NDArray[np.int16],
-    atoms: NDArray[np.int16],
-    marks: NDArray[np.int32],
-) -> int:
-    """Fill in numbers, hydrogens, charges and the like; return where atoms end, -1 if unknown."""
-    at = ZERO + FIRST_ATOM
-    for k in range(len(atoms)):
-        if at + _LONGEST > len(data):
-            return -1
-        if end_of_atom(data, at) < 0:
-            return -1
-        a = places[k]
-        low = data[at + 2]
-        high = data[at + 3]
-        atoms[a, 0] = data[at]
-        at += 6
-        if low & 2:
-            atoms[a, 3] = data[at] - 256 if data[at] > 127 else data[at]
-            at += 1
-        if low & 4:  # chirality
-            at += 1
-        marks[a, _SATURATED] = 1
-        if low & 8:
-            marks[a, _SATURATED] = data[at] == _SP3
-            at += 1
-        if low & 16:
-            atoms[a, 1] += data[at]
-            at += 1
-        if low & 32:  # valence
-            at += 1
-        if low & 64:
-            atoms[a, 1] += data[at]
-            at += 1
-        if low & 128:
-            marks[a, _RADICAL] = data[at]
-            at += 1
-        if high:
-            for byte in range(4):
-                marks[a, _ISOTOPE] += np.int64(data[at + byte]) << 8 * byte
-            at += 4
-    return at
-
-
-@inner
-def _read_bonds(
-    data: NDArray[np.uint8],
-    at: int,
-    n_bonds: int,
-    places: NDArray[np.int16],
-    marks: NDArray[np.int32],
-    between: NDArray[np.int16],
-) -> tuple[int, int]:
-    """Fill in bonds, which begin at a place; return where they end, -1 if one is not known.
-
-    And how many are aromatic, and neither single nor double: these count as single.
-    """
-    n_open = ZERO
-    for _ in range(n_bonds):
-        if at + _LONGEST > len(data):
-            return ZERO - 1, n_open
-        one = places[data[at]]
-        other = places[data[at + 1]]
-        order, flags, at = bond_at(data, at)
-        if order == _AROMATIC_TYPE and flags & AROMATIC:
-            order = ZERO + 1
-            n_open += 1
-        if at < 0 or order < 1 or order > _HIGHEST_ORDER:
-            return ZERO - 1, n_open
-        code = (order << _KEKULE_SHIFT) + (_AROMATIC if flags & AROMATIC else 2 * order)
-        if flags & CONJUGATED:
-            code += _IS_CONJUGATED
-        between[one, other] = between[other, one] = code
-        marks[one, _VALENCE] += 2 * order
-        marks[other, _VALENCE] += 2 * order
-    return at, n_open
-
-
-@inner
-def _is_joined(between: NDArray[np.int16]) -> bool:
-    """Return whether all atoms are of one component."""
-    n = len(between)
-    found = np.zeros(n + 1, np.int64)
-    is_found = np.zeros(n + 1, np.bool_)
-    is_found[0] = True
-    n_found = 1
-    k = 0
-    while k < n_found:
-        a = found[k]
-        k += 1
-        for b in range(n):
-            if between[a, b] and not is_found[b]:
-                is_found[b] = True
-                found[n_found] = b
-                n_found += 1
-    return n_found >= n
-
-
-@inner
-def _lacks_double(a: int, atoms: NDArray[np.int16], marks: NDArray[np.int32], n_bound: int) -> int:
-    """Return 1 if an aromatic atom lacks a double bond, 0 if not, -1 where that is not sure.
-
-    Its aromatic bonds count as single so far.
-    """
-    element, charge = atoms[a, 0], atoms[a, 3]
-    n_used = marks[a, _VALENCE] // 2 + atoms[a, 1]
-    if marks[a, _RADICAL] != 0:
-        return ZERO - 1
-    if element == 6 and charge == 0:
-        return int(n_used == 3) if n_used > 2 else ZERO - 1
-    if element == 7 and charge == 0 and n_used < 4:
-        return int(n_used == 2)
-    if element == 7 and charge == 1:
-        return int(n_used == 3) if n_used > 2 else ZERO - 1
-    if (element == 8 or element == 16 or element == 34) and n_bound == 2 and atoms[a, 1] == 0:
-        if charge == 0 and n_used == 2:
-            return ZERO
-        if charge == 1 and n_used == 2:
-            return ZERO + 1
-    return ZERO - 1
-
-
-@inner
-def _read_systems(
-    data: NDArray[np.uint8], at: int, places: NDArray[np.int16], systems: NDArray[np.int64]
-) -> int:
-    """Fill in sets of the atoms of rings that share bonds; return their number, -1 if too many."""
-    n_rings = ZERO
-    for k in range(4):
-        n_rings += (ZERO + data[at + k]) << 8 * k
-    at += 4
-    n = ZERO
-    for _ in range(n_rings):
-        ring = ZERO
-        for k in range(1, data[at] + 1):
-            ring |= 1 << (ZERO + places[data[at + k]])
-        at += data[at] + 1
-        # It joins those of which it has two atoms.
-        kept = ZERO
-        for k in range(n):
-            shared = systems[k] & ring
-            if shared & (shared - 1):
-                ring |= systems[k]
-            else:
-                systems[kept] = systems[k]
-                kept += 1
-        if kept == len(systems):
-            return ZERO - 1
-        systems[kept] = ring
-        n = kept + 1
-    return n
-
-
-@inner
-def _fill_sets(
-    atoms: NDArray[np.int16],
-    marks: NDArray[np.int32],
-    between: NDArray[np.int16],
-    around: NDArray[np.int64],
-    aromatic: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Fill in sets of neighbours; return aromatic atoms, and which lack a double bond or -1."""
-    lacking = all_aromatic = ZERO
-    for a in range(len(atoms)):
-        n_bound = ZERO
-        for b in range(len(atoms)):
-            if between[a, b]:
-                n_bound += 1
-                around[a] |= 1 << b
-                if between[a, b] & _TWICE == _AROMATIC:
-                    aromatic[a] |= 1 << b
-        if aromatic[a]:
-            all_aromatic |= 1 << a
-            lacks = _lacks_double(a, atoms, marks, n_bound)
-            if lacks < 0:
-                return all_aromatic, lacks
-            lacking |= lacks << a
-    return all_aromatic, lacking
-
-
-@compiled
-def _set_double(
-    data: NDArray[np.uint8],
-    at: int,
-    places: NDArray[np.int16],
-    atoms: NDArray[np.int16],
-    marks: NDArray[np.int32],
-    between: NDArray[np.int16],
-) -> bool:
-    """Set double bonds of aromatic rings, whose mark is at a place; return whether it was sure."""
-    has_rings = data[at] == RINGS[0] or data[at] == RINGS[1] or data[at] == RINGS[2]
-    if len(atoms) > SET_SIZE or not has_rings:
-        return False
-    room = np.zeros((N_ROWS + 3, 64), np.int64)
-    around, aromatic, systems = room[N_ROWS], room[N_ROWS + 1], room[N_ROWS + 2]
-    all_aromatic, lacking = _fill_sets(atoms, marks, between, around, aromatic)
-    n_systems = _read_systems(data, at + 1, places, systems)
-    if lacking < 0 or n_systems < 0:
-        return False
-    for k in range(n_systems):
-        system = systems[k] & all_aromatic
-        if not pair_atoms(system, lacking & system, around, aromatic, room):
-            return False
-        all_aromatic &= ~system
-        for a in range(len(atoms)):
-            b = room[0, a]
-            if system >> a & 1 and b >= 0:
-                between[a, b] += 1 << _KEKULE_SHIFT
-                marks[a, _VALENCE] += 2
-    return bool(all_aromatic == 0)
-
-
-@compiled
-def _read_binary(
-    data: NDArray[np.uint8],
-    n_bonds: int,
-    places: NDArray[np.int16],
-    atoms: NDArray[np.int16],
-    marks: NDArray[np.int32],
-    between: NDArray[np.int16],
-) -> tuple[int, int, bool]:
-    """Fill in what the binary form of RDKit's molecule says; see `_Drawn`.
-
-    `places` are those of the atoms in the arrays. Returns where its bonds end, -1 where not all of
-    it is known (`specvae.molecules.records` says what stands where); how many of them are aromatic
-    ones, which count as single (`_set_double`); and whether there is one component.
-    """
-    at = n_open = ZERO - 1
-    if _begins_as_known(data, len(atoms), n_bonds):
-        at = _read_atoms(data, places, atoms, marks)
-    if at > 0 and data[at] == BEFORE_BONDS:
-        at, n_open = _read_bonds(data, at + 1, n_bonds, places, marks, between)
-    else:
-        at = ZERO - 1
-    return at, n_open, _is_joined(between)
-
-
-def _is_worth_compiling() -> bool:
-    """Return whether double bonds of one molecule more are set in compiled code.
-
-    Earlier versions of RDKit set others: a graph must not depend on how many there are.
-    """
-    return rdBase.rdkitVersion >= FIRST_VERSION and _worth_setting(1)

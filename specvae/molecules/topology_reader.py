@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.graph import bond_at, end_of_atom
+from specvae.molecules.drawn import bond_at, end_of_atom
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,

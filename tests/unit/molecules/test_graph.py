@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rdkit import Chem, rdBase
 
-from specvae.molecules import graph as graph_module
+from specvae.molecules import drawn
 from specvae.molecules.compiling import compiled_with
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
@@ -111,9 +111,9 @@ def test_rdkit_is_not_asked_for_atoms_of_usual_molecules(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(graph_module, "_read_binary", lambda *_: (-1, 0, True))
+        patched.setattr(drawn, "_read_binary", lambda *_: (-1, 0, True))
         expected = _bytes_of(smiles)
-    monkeypatch.setattr(graph_module, "_asked", None)
+    monkeypatch.setattr(drawn.Drawn, "asked", None)
     assert _bytes_of(smiles) == expected
 
 
@@ -121,7 +121,7 @@ def test_rdkit_is_not_asked_for_atoms_of_usual_molecules(
 def test_rdkit_is_asked_for_unusual_molecules(smiles: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = _bytes_of(smiles)
     assert len(OrderedGraph.from_bytes(found).order) == Chem.MolFromSmiles(smiles).GetNumAtoms()
-    monkeypatch.setattr(graph_module, "_asked", None)
+    monkeypatch.setattr(drawn.Drawn, "asked", None)
     with pytest.raises(TypeError):
         _bytes_of(smiles)
 
@@ -190,7 +190,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
     mol = Chem.MolFromSmiles(ring.format("F", end.replace("1", "9")))
     kekule = Chem.Mol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=False)
-    monkeypatch.setattr(graph_module, "_is_worth_compiling", lambda: True)
+    monkeypatch.setattr(drawn, "_is_worth_compiling", lambda: True)
     monkeypatch.setattr(Chem, "Kekulize", None)
     n = mol.GetNumAtoms()
     found = {(a, b): order for a, b, _, order, _ in OrderedGraph.of(mol).graph.bonds.tolist()}
@@ -216,7 +216,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
 def test_rdkit_sets_double_bonds_of_unusual_rings(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_module, "_is_worth_compiling", lambda: True)
+    monkeypatch.setattr(drawn, "_is_worth_compiling", lambda: True)
     mol = Chem.MolFromSmiles(smiles)
     bonds = _taken(mol).bonds
     assert np.count_nonzero(bonds[:, 3] == 2) == 3
@@ -229,8 +229,8 @@ def test_rdkit_sets_double_bonds_of_unusual_rings(
 def test_double_bonds_do_not_depend_on_how_many_molecules_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graph_module._worth_setting, "n_needed", 10**6)
+    monkeypatch.setattr(drawn._worth_setting, "n_needed", 10**6)
     monkeypatch.setattr(rdBase, "rdkitVersion", "2025.09.1")
-    assert not graph_module._is_worth_compiling()
+    assert not drawn._is_worth_compiling()
     monkeypatch.setattr(rdBase, "rdkitVersion", "2026.03.1")
-    assert graph_module._is_worth_compiling()
+    assert drawn._is_worth_compiling()

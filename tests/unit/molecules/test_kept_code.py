@@ -54,7 +54,7 @@ def test_it_is_worth_compiling_for_many_and_for_fewer_where_it_is_kept(
     "function",
     [
         "molecules/plain_inchi._read_all",
-        "molecules/graph._set_double",
+        "molecules/drawn._set_double",
         "molecules/topology_reader._read_all",
         "molecules/substructure_search._search_each",
         "molecules/morgan._set_all",
