@@ -90,12 +90,17 @@ class Restriction:
 
 
 def _parsed(option: str, given: str) -> tuple[tuple[str, int], ...]:
-    # A charge, which no formula is told apart by, blanks, and what divides a list of symbols.
+    # A charge, which no formula is told apart by, blanks, and what divides a list of symbols; two
+    # formulas are none, and symbols have no numbers.
     charged = _OF_ION.fullmatch(given.strip())
-    text = re.sub(r"[\s,;]", "", given if charged is None else charged[1] or charged[2])
+    dropped = r"\s" if option == "formula" else r"[\s,;]"
+    text = re.sub(dropped, "", given if charged is None else charged[1] or charged[2])
     found = _counted(text)
     unknown = [name for name, _ in found if name not in ISOTOPE_MASSES]
-    if not found or unknown or not re.fullmatch(rf"({_TERM.pattern})+", text):
+    is_of_terms = re.fullmatch(rf"({_TERM.pattern})+", text) is not None
+    if option == "elements" and any(map(str.isdigit, text)):
+        is_of_terms = False
+    if not found or unknown or not is_of_terms:
         wanted = "one like 'C9H8O4'" if option == "formula" else "symbols like 'CHNOPSCl'"
         raise ConfigError(f"{option}: found {given!r}, wanted {wanted}")
     return found

@@ -105,7 +105,9 @@ def test_a_pool_is_closed_with_its_source(tmp_path: Path, name: str) -> None:
         ({"formula": "C8H10N4O2"}, ["caffeine", "acid"]),
         ({"formula": "O2N4H10C8"}, ["caffeine", "acid"]),
         ({"formula": "C8H10N4O"}, []),
+        ({"formula": "C8 H10 N4 O2"}, ["caffeine", "acid"]),
         ({"elements": "CHNO"}, ["caffeine", "acid"]),
+        ({"elements": "C, H; N O"}, ["caffeine", "acid"]),
         ({"elements": "CHNOSP"}, ["caffeine", "acid", "thio"]),
         ({"elements": "CH"}, []),
         ({"exclude": True}, ["acid", "thio"]),
@@ -134,7 +136,16 @@ def test_candidates_by_formula_elements_and_compound(
 
 
 @pytest.mark.parametrize(
-    ("option", "text"), [("formula", "C9x"), ("elements", "CHQ"), ("formula", "")]
+    ("option", "text"),
+    [
+        ("formula", "C9x"),
+        ("elements", "CHQ"),
+        ("formula", ""),
+        # Two formulas were joined to one that no candidate has, and numbers dropped.
+        ("formula", "C9H8O4, C8H10N4O2"),
+        ("formula", "C9H8O4;C9H8O3"),
+        ("elements", "C9H8O4"),
+    ],
 )
 def test_what_is_no_formula_is_refused(option: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"{option}: found '{text}', wanted"):
