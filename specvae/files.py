@@ -38,6 +38,21 @@ def no_such_file(path: Path) -> str:
     return f"no such file; did you mean {path.with_name(alike)}?" if alike else "no such file"
 
 
+def stand_in(head: bytes) -> str:
+    """Return what stands in a file's place, and what to do, by its first bytes; "" if it is itself.
+
+    A download that failed leaves a web page, and a copy of a repository without Git LFS a pointer.
+    """
+    if _WEB_PAGE.match(head) is not None:
+        return "is a web page: fetch the file itself"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS: fetch the file itself ('git lfs pull')"
+    return ""
+
+
+_WEB_PAGE = re.compile(rb"\s*<(?:!DOCTYPE )?html\b", re.IGNORECASE)
+
+
 def require_distinct(paths: Iterable[Path], what: str) -> None:
     """Fail if a file is there twice, under whatever names; `what` says what the files are.
 

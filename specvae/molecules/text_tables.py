@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from rdkit import Chem
 
 from specvae.errors import InputError
-from specvae.files import AS_WINDOWS_TEXT, no_such_file
+from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in
 from specvae.limits import limits
 from specvae.molecules.molecule import quiet_rdkit
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
@@ -118,6 +118,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
             start = stream.read(4096)
         if not start.strip():
             raise InputError(f"{path}: the file is empty")
+        if other := stand_in(start):
+            raise InputError(f"{path}: {other}")
         if start.startswith(_ZIP):
             raise InputError(f"{path}: an Excel workbook or zip archive; CSV, TSV or SMI is wanted")
         is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

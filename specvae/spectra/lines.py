@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
-from specvae.files import AS_WINDOWS_TEXT, no_such_file
+from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS, open_unpacked, packing_of, unpacked_name
 
@@ -34,7 +34,6 @@ _TELLING_BYTES = 4096  # of other formats
 # Other formats by how they begin: what is said of them, and what their users can do.
 _OTHER_FORMATS = (
     (rb"<(?:mzSpecLib|mzlib)\b", "is an mzSpecLib library", "write it as MSP"),
-    (rb"<(?:!DOCTYPE )?html\b", "is a web page, neither mzML nor mzXML", "fetch the file itself"),
     (rb"(?:<[?!][^>]*>\s*)*<mzData\b", "is mzData, neither mzML nor mzXML", "use msconvert"),
     (rb"(?:<[?!][^>]*>\s*)*<CEF\b", "is Agilent's CEF, neither mzML nor mzXML", "export MGF"),
     (rb"<", "is XML but neither mzML nor mzXML", ""),
@@ -164,6 +163,8 @@ def sniff_format(path: Path) -> str:
 def _format_of(path: Path, head: bytes) -> str | None:
     _refuse_archives(path, head)
     text = head.removeprefix(_MARK).lstrip()
+    if other := stand_in(text):
+        raise InputError(f"{path}: {other}")
     if text.startswith(b"<"):
         return _xml_format_of(path, text)
     if text.startswith(b"ACCESSION:") and b"RECORD_TITLE:" in text:

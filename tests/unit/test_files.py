@@ -30,7 +30,9 @@ from specvae.files import (
     temporary_folder,
     with_sources,
 )
+from specvae.molecules.candidates import read_candidates
 from specvae.report import ReadReport, Reason, Skip
+from specvae.spectra.lines import sniff_format
 from specvae.vae.checkpoint import write_tensors
 
 
@@ -312,3 +314,23 @@ def test_folders_of_killed_processes_are_removed(
     assert set(tmp_path.iterdir()) == {abandoned, *others}
     made = temporary_folder()
     assert set(tmp_path.iterdir()) == {made, *others}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "a pointer of"),
+        ("\n<!DOCTYPE html><html><body>404</body></html>\n", "a web page"),
+        ("<HTML>\n", "a web page"),
+    ],
+)
+def test_what_stands_in_a_file_s_place_is_named(tmp_path: Path, content: str, said: str) -> None:
+    for name, read in (
+        ("x.csv", read_candidates),
+        ("x.mgf", sniff_format),
+        ("x.mzML", sniff_format),
+    ):
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match=f"is {said}.*fetch the file itself"):
+            read(path)
