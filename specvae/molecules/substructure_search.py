@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from specvae.molecules.compiling import ZERO, compiled_with, inner_with
 from specvae.molecules.lanes import lowest_bit, popcount
-from specvae.molecules.substructure import (
+from specvae.molecules.search_plan import (
     BESIDE,
     BOND,
     ENVIRONMENT,
@@ -25,7 +25,6 @@ from specvae.molecules.substructure import (
     FROM_FIRST,
     IS_ROUND,
     LEAST,
-    LONGEST_PATH,
     MOST_ATOMS,
     N_ATOMS,
     QUESTION,
@@ -35,6 +34,7 @@ from specvae.molecules.substructure import (
     Answers,
     Searches,
 )
+from specvae.molecules.smarts import LONGEST_PATH
 from specvae.molecules.topology import Topologies
 
 _MOST_STEPS = 20_000  # of a search; beyond, it is not settled

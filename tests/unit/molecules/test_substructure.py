@@ -5,6 +5,7 @@ from rdkit import Chem
 from specvae.molecules import substructure, substructure_search
 from specvae.molecules.blocks import get_block
 from specvae.molecules.kept_code import WorthCompiling
+from specvae.molecules.search_plan import UNSETTLED
 from specvae.molecules.substructure import SubstructureMatcher
 from specvae.molecules.topology import Topologies
 
@@ -146,7 +147,7 @@ def test_a_search_that_takes_long_is_left_to_rdkit(monkeypatch: pytest.MonkeyPat
     def unsettled(*arguments: np.ndarray) -> None:
         found = arguments[-1]
         n_open.append(found.size)
-        found[:] = substructure.UNSETTLED
+        found[:] = UNSETTLED
 
     monkeypatch.setattr(substructure_search, "search_all", unsettled)
     patterns = [Chem.MolFromSmarts(smarts) for smarts in ("C1CC1", "C1CCC1", "CC(C)CO")]
@@ -170,7 +171,7 @@ def test_patterns_are_not_looked_into_for_the_first_molecules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 2)
-    monkeypatch.setattr(substructure, "_pattern_paths", None)
+    monkeypatch.setattr(substructure, "pattern_paths", None)
     patterns = [Chem.MolFromSmarts(smarts) for smarts in ("CC(C)CO", "[#6]", "CN")]
     matcher = SubstructureMatcher(patterns, [1, 3, 1])
     mol = Chem.MolFromSmiles("CC(C)CO")
