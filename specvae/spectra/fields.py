@@ -600,18 +600,29 @@ def _distinct(spectrum: Spectrum) -> Spectrum:
 def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
     """Return what a record says about charge, also by an ion species that it only mentions.
 
-    A mention counts for less than a field: it must agree with the ion mode and the charge.
+    A mention counts for less than a field: it must agree with the ion mode and the charge, or with
+    one of them where they contradict each other.
     """
     mode, mentioned = fields.get("ion_mode"), fields.get("species_in_words")
     if mentioned is not None:
         polarity = settle_polarity(mentioned, charge, mode)
-        if _OVERRULED_BY_SPECIES.isdisjoint(map(note_kind, polarity.notes)):
+        overruled = _OVERRULED_BY_SPECIES.intersection(map(note_kind, polarity.notes))
+        signs = (parse_ion_mode(mode or ""), _mode_of(charge))
+        if not overruled or (
+            len(overruled) == 1 and signs.count(polarity.ion_mode) == 1 and all(signs)
+        ):
             note = Note.SPECIES_IN_WORDS.about(mentioned)
             return polarity._replace(notes=(*polarity.notes, note))
         settled = settle_polarity(None, charge, mode)
         note = Note.SPECIES_IN_WORDS_NOT_TAKEN.about(mentioned)
         return settled._replace(notes=(*settled.notes, note))
     return settle_polarity(fields.get("adduct"), charge, mode)
+
+
+def _mode_of(charge: str | None) -> str | None:
+    """Return the ion mode of a charge with a sign, None of any other."""
+    found = _charge(charge or "")
+    return None if found is None or not found[1] else "positive" if found[0] > 0 else "negative"
 
 
 _OVERRULED_BY_SPECIES = frozenset(

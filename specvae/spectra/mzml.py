@@ -498,7 +498,7 @@ def _mzxml_scan(element: Element) -> _Scan:
         "ms_level": level or None,
         "ion_mode": polarity,
         "profile": "profile" if element.get("centroided") == "0" else None,
-        "precursor_mz": ", ".join(precursors) or None,
+        "precursor_mz": ", ".join(dict.fromkeys(precursors)) or None,
         "charge": None if first is None else _signed(first.get("precursorCharge"), ion_mode),
         "collision_energy": f"{_plain(energy)} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),

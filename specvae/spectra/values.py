@@ -311,7 +311,7 @@ def is_open_charge(text: str) -> bool:
 
 _LONGEST_TIME = 1e9  # s
 _ISO_TIME = re.compile(
-    rf"P(?:\d+D)?T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?", re.IGNORECASE
+    rf"P(?:0+[YMWD])*T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?", re.IGNORECASE
 )
 _SECONDS = re.compile(
     rf"[\s(\[]*((?:{_NUMBER})(?:e[+-]?\d{{1,2}})?)(.*)", re.DOTALL | re.IGNORECASE

@@ -73,12 +73,11 @@ def test_quoted_comments_of_lipidblast() -> None:
 
 
 def test_notes_on_records_of_gnps() -> None:
-    """Two charges contradict ion mode and name; only names say which species these ions are."""
+    """Names say which species these ions are, also where two charges contradict the ion mode."""
     spectra, report = read(shared("mona/testdata.mgf"))
     assert report.notes == {
-        "ion mode overruled by charge": 2,
-        "ion species in name or comment contradicts charge or ion mode": 2,
-        "ion species taken from name or comment": 28,
+        "charge overruled by ion species": 2,
+        "ion species taken from name or comment": 30,
     }
     assert Counter(s.ion_mode for s in spectra)["negative"] > 2
     (oleoyl,) = (s for s in spectra if s.name == '"1,2-Dioleoyl-rac-glycerol" M+NH4')

@@ -330,6 +330,9 @@ def test_mzxml_with_a_block_for_each_column_and_several_precursors(tmp_path: Pat
     assert spectrum.mz.tolist() == [50.5, 60.25]
     assert spectrum.precursor_mz == 99.5
     assert spectrum.notes == ("first of several precursors taken (99.5, 120.25)",)
+    same = mzxml_file([_mzxml_scan("<precursorMz>99.5</precursorMz><precursorMz>99.5", "+")])
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", same)
+    assert (spectrum.precursor_mz, spectrum.notes) == (99.5, ())
 
 
 # --------------------------------------------------------------------------- broken scans

@@ -345,6 +345,29 @@ def test_a_species_in_the_name_that_the_ion_mode_contradicts(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("charge", "mode", "name", "adduct"),
+    [
+        # GNPS has "M+H", positive and 1- of one lipid.
+        ("1-", "positive", "PC 16:0 M+H", "[M+H]+"),
+        ("1+", "negative", "PC 16:0 M+H", "[M+H]+"),
+        ("1+", "negative", "citrate [M-H]-", "[M-H]-"),
+        # Nothing agrees with the name, or not in the number of charges.
+        ("1-", "negative", "PC 16:0 M+H", None),
+        ("1-", "", "PC 16:0 M+H", None),
+        ("1", "negative", "PC 16:0 M+H", None),
+        ("2+", "negative", "PC 16:0 M+H", None),
+    ],
+)
+def test_a_species_in_the_name_decides_between_charge_and_ion_mode(
+    tmp_path: Path, charge: str, mode: str, name: str, adduct: str | None
+) -> None:
+    lines = (f"NAME={name}", f"CHARGE={charge}", f"IONMODE={mode}")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
+    assert spectrum.adduct == adduct
+    assert spectrum.notes
+
+
 def test_an_ion_mode_that_the_comment_contradicts(tmp_path: Path) -> None:
     lines = 'Ion_mode: P\nComments: "ionization mode=negative" "ms level=MS2"\nNum Peaks'
     content = msp_record("a").replace("Num Peaks", lines)

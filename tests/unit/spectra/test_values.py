@@ -284,6 +284,8 @@ def test_retention_times_become_seconds(text: str, unit: float, seconds: float |
         ("120.5,122.0", 120.5),
         ("PT121.250000S", 121.25),
         ("PT2M1.25S", 121.25),
+        ("P0Y0M0DT0H2M1.25S", 121.25),
+        ("P1DT2M1.25S", None),
         ("PT1H2M", 3720.0),
         ("pt90s", 90.0),
         ("120.5-122.0", 120.5),
