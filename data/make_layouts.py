@@ -39,7 +39,7 @@ from specvae.errors import StructureError
 from specvae.files import atomic_text, sha256_of
 from specvae.molecules.blocks import MORGAN_BITS, MORGAN_RADIUS, get_block
 from specvae.molecules.fingerprint import FingerprintLayout, fingerprints, unpack
-from specvae.molecules.molecule import standard_mol
+from specvae.molecules.standard import standard_form
 
 # Columns of the published fingerprint by block: first, end, first index that may be chosen.
 # PubChem's first 115 bits follow from the formula and were left out by CSI:FingerID.
@@ -139,7 +139,7 @@ def draw(path: Path, n: int, seed: int) -> list[str]:
 
 def _can_be_parsed(smiles: str) -> bool:
     try:
-        standard_mol(smiles)
+        standard_form(smiles)
     except StructureError:
         return False
     return True
@@ -206,7 +206,7 @@ def morgan_environments(
     first_seen: dict[int, int] = {}
     on = np.zeros(MORGAN_BITS)
     for number, text in enumerate(smiles):
-        found = list(generator.GetSparseFingerprint(standard_mol(text)[0]).GetOnBits())
+        found = list(generator.GetSparseFingerprint(standard_form(text).mol).GetOnBits())
         counts.update(found)
         for environment in found:
             first_seen.setdefault(environment, number)
@@ -216,7 +216,7 @@ def morgan_environments(
     for environment, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         index = environment % MORGAN_BITS
         if index not in shown:
-            mol = standard_mol(smiles[first_seen[environment]])[0]
+            mol = standard_form(smiles[first_seen[environment]]).mol
             shown[index] = _draw_environment(mol, generator, environment)
     share = on / len(smiles)
     return shown, share * (1.0 - share)

@@ -43,7 +43,7 @@ from specvae.annotation.ranking.run import RankingRun
 from specvae.cli.ranking import candidate_lines, ranking_summary
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text
-from specvae.molecules.molecule import take_interrupts
+from specvae.molecules.quiet import take_interrupts
 from specvae.report import ReadReport
 
 TABLES = ("ranked.csv", "ranked.tsv", "ranked.jsonl", "ranked.mztab", "summary.csv")

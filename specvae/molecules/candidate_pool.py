@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet, column_of
 from specvae.molecules.fingerprint import FingerprintLayout
-from specvae.molecules.molecule import STANDARD_VERSION
 from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.workers import LocalEngine
 from specvae.progress import Progress
 from specvae.report import ReadReport

@@ -18,7 +18,9 @@ from rdkit import Chem
 from specvae.errors import ConfigError, nearest
 from specvae.molecules.blocks import Block, get_block
 from specvae.molecules.cache import FingerprintCache
-from specvae.molecules.molecule import STANDARD_VERSION, Molecule, quiet_rdkit
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.substructure import SubstructureMatcher
 from specvae.molecules.topology import Topologies
 from specvae.molecules.workers import processes, usable_cores

@@ -10,7 +10,7 @@ from rdkit import rdBase
 from specvae.molecules.cache import default_cache_directory, digest
 from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.graph import GRAPH_VERSION
-from specvae.molecules.molecule import STANDARD_VERSION
+from specvae.molecules.standard import STANDARD_VERSION
 
 
 class GraphCache:

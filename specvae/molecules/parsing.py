@@ -17,13 +17,9 @@ from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.mobile_hydrogens import has_inchi
-from specvae.molecules.molecule import (
-    Molecule,
-    is_standard,
-    is_usual,
-    notes_beside,
-    quiet_rdkit,
-)
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.standard import is_standard, is_usual, notes_beside
 
 Kept = Literal["smiles", "formula"]
 """What is computed of a molecule at once: later RDKit's object must be made again for it."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from specvae.errors import InputError
 from specvae.files import atomic_path, exclusive, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
-from specvae.molecules.molecule import FIRST_BLOCK, STANDARD_VERSION, Molecule
+from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 from specvae.molecules.pool_file import (
     FORMAT_VERSION,
     TEXTS,
@@ -48,6 +48,7 @@ from specvae.molecules.pool_pieces import (
     sorted_rows,
     spans_in,
 )
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_files import Cells, read_cells, record_of
 from specvae.molecules.structures import parse_rows, with_own_keys
 from specvae.molecules.workers import Engine, LocalEngine

@@ -10,7 +10,8 @@ from rdkit import rdBase
 from specvae.limits import limits
 from specvae.molecules.cache import default_cache_directory, digest
 from specvae.molecules.entry_store import EntryStore
-from specvae.molecules.molecule import STANDARD_VERSION, Molecule
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.standard import STANDARD_VERSION
 
 _READING_VERSION = 2
 """Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from rdkit import Chem
 
 from specvae.errors import InputError
-from specvae.molecules.molecule import leaves_atoms_open, quiet_rdkit, says_nothing
+from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.standard import leaves_atoms_open, says_nothing
 from specvae.molecules.text_tables import (
     COLUMNS,
     CONTROL,

@@ -13,12 +13,7 @@ import numpy as np
 from rdkit import Chem
 
 from specvae.limits import limits
-from specvae.molecules.molecule import (
-    KEY_OF_ANOTHER,
-    KEY_OF_SEVERAL,
-    KEYS_THAT_DIFFER,
-    Molecule,
-)
+from specvae.molecules.molecule import KEY_OF_ANOTHER, KEY_OF_SEVERAL, KEYS_THAT_DIFFER, Molecule
 from specvae.molecules.parsing import Kept, parse_together
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structure_files import INCHIKEY, Cells, read_cells, record_of

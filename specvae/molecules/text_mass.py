@@ -2,7 +2,7 @@
 
 The atoms and hydrogens of a SMILES are counted as RDKit counts them: atoms of the organic subset
 get the hydrogens that their lowest sufficient valence leaves, those in brackets have what is
-written. Standardisation (`specvae.molecules.molecule`) moves protons to balance charges and changes
+written. Standardisation (`specvae.molecules.standard`) moves protons to balance charges and changes
 no other atom: a structure with p positive and n negative charges has one of the masses with -p to
 +n further hydrogens.
 
@@ -28,7 +28,8 @@ from rdkit import Chem
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.compiling import compiled, inner
-from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.structure_cache import Texts
 
 _ROUNDING = 1e-5  # Da: sums of the same masses in another order differ by less

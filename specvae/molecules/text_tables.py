@@ -18,7 +18,7 @@ from rdkit import Chem
 from specvae.errors import InputError
 from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in
 from specvae.limits import limits
-from specvae.molecules.molecule import quiet_rdkit
+from specvae.molecules.quiet import quiet_rdkit
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.report import ReadReport
 

@@ -75,7 +75,7 @@ def test_limits_may_stand_in_a_file_of_options(tmp_path: Path, how: str) -> None
 
 
 def test_components_are_counted_before_they_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specvae.molecules.molecule.Chem", None)
+    monkeypatch.setattr("specvae.molecules.standard.Chem", None)
     with (
         pytest.raises(StructureError, match=r"20,000 components, at most 100"),
         changed_limits(["structure_characters=1000000"]),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError, StructureError
 from specvae.molecules.candidates import CandidateSet
-from specvae.molecules.molecule import standard_mol
+from specvae.molecules.standard import standard_form
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.laboratories.records import LABORATORY, Records
 
@@ -182,7 +182,7 @@ def fold_query(
 def _can_be_parsed(smiles: str) -> bool:
     # Tables are trusted when they are read; few of their structures are ever candidates.
     try:
-        standard_mol(smiles)
+        standard_form(smiles)
     except StructureError:
         return False
     return True

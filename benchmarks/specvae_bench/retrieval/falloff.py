@@ -23,7 +23,8 @@ from specvae.annotation.output.plots import (
     method_styles,
     save_figure,
 )
-from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.quiet import quiet_rdkit
 from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import Problem
 

@@ -24,8 +24,9 @@ from specvae.files import atomic_path
 from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import STANDARD_VERSION, Molecule
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.pool_file import PoolRows, PoolWriter, StoredLayout
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.files import write_mgf
 

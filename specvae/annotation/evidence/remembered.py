@@ -29,7 +29,7 @@ from specvae.annotation.library.library import (
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
-from specvae.molecules.molecule import STANDARD_VERSION
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.binning import BinLayout

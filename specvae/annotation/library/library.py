@@ -17,12 +17,8 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
 from specvae.files import require_distinct
-from specvae.molecules.molecule import (
-    INCHI_INSTEAD,
-    Molecule,
-    block_of_inchi,
-    parse_molecule,
-)
+from specvae.molecules.molecule import Molecule, block_of_inchi, parse_molecule
+from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.notes import Note, note_kind

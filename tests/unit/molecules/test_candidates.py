@@ -14,13 +14,13 @@ from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import (
-    INCHI_INSTEAD,
     KEY_OF_ANOTHER,
     KEY_OF_SEVERAL,
     KEYS_THAT_DIFFER,
     Molecule,
     parse_molecule,
 )
+from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, Cells, read_cells
 from specvae.molecules.structures import parse_rows, read_molecules, with_own_keys
 from specvae.molecules.text_tables import INCHI_JOINED, column_meaning

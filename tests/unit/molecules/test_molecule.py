@@ -7,8 +7,10 @@ from rdkit import Chem
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import Molecule, parse_molecule, quiet_rdkit, standard_mol
+from specvae.molecules.molecule import Molecule, parse_molecule
 from specvae.molecules.parsing import parse_together
+from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.standard import standard_form
 
 
 def test_ethanol() -> None:
@@ -244,8 +246,8 @@ def test_unusable_structures_say_why_in_one_line(
 
 
 def test_neutral_form_is_perceived_like_one_written_neutral() -> None:
-    ion, _ = standard_mol("Oc1cccc[nH+]1")
-    neutral, _ = standard_mol("Oc1ccccn1")
+    ion = standard_form("Oc1cccc[nH+]1").mol
+    neutral = standard_form("Oc1ccccn1").mol
     assert [a.GetTotalNumHs() for a in ion.GetAtoms()] == [
         a.GetTotalNumHs() for a in neutral.GetAtoms()
     ]
@@ -259,7 +261,7 @@ def test_an_interrupt_is_not_swallowed() -> None:
         parse_molecule("C[N+](C)(C)CC(=O)[O-].Cl")
         get_layout("mixed2149").compute(["OCC1CCCCC1"])
         with quiet_rdkit():
-            standard_mol("C[N+](C)(C)CC(=O)[O-].Cl")
+            standard_form("C[N+](C)(C)CC(=O)[O-].Cl")
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:

@@ -6,8 +6,9 @@ from rdkit import Chem
 from specvae.errors import StructureError
 from specvae.limits import changed_limits
 from specvae.molecules import parsing
-from specvae.molecules.molecule import Molecule, is_standard, is_usual
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together
+from specvae.molecules.standard import is_standard, is_usual
 
 SMILES = (
     "CCO",

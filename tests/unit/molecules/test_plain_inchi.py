@@ -8,9 +8,10 @@ from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnum
 
 from specvae.molecules import parsing
 from specvae.molecules.mobile_hydrogens import has_inchi
-from specvae.molecules.molecule import Molecule, quiet_rdkit
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together
 from specvae.molecules.plain_inchi import read_plain
+from specvae.molecules.quiet import quiet_rdkit
 
 MOST_ATOMS = 400
 

@@ -22,8 +22,9 @@ from specvae.molecules import pool_build, pool_pieces
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
-from specvae.molecules.molecule import KEY_OF_SEVERAL, STANDARD_VERSION, Molecule
+from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
 from specvae.molecules.pool_file import PoolFile, _digest, _digest_of_whole
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_files import DRAWING_INSTEAD
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason

@@ -1,0 +1,475 @@
+"""From SMILES or InChI to a standard structure.
+
+What is done with a structure, always in this order:
+
+1. A salt that is written with a bond to its metal (``CC(=O)O[Na]``) is the same as one of ions: the
+   bonds of metals that have none but single ones to oxygen, sulfur, halogens and, of counter-ions,
+   nitrogen are broken. Several components (a salt, a hydrate): the largest organic one is kept.
+   Largest means most heavy atoms, then highest mass, then the last canonical SMILES in alphabetic
+   order; a component without carbon is only kept when none has carbon. `Molecule.n_components` says
+   how many there were. A metal complex (heme, ferrocene, cisplatin) is kept whole and as it is
+   charged, although databases write it in pieces; from a metal salt (zinc acetate) the metal is
+   taken off.
+2. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
+   the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
+   cation, betaine an inner salt.
+3. Mobile hydrogens are put in one place: an imidic acid becomes the amide
+   (`specvae.molecules.mobile_hydrogens`).
+4. Labels of the most common isotope, such as [12C] and [35Cl], are dropped. Other isotopes and
+   radicals are left as written.
+
+The result is written as SMILES and read again where it was changed: whatever is stored must parse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rdkit import Chem
+from rdkit.Chem.MolStandardize import rdMolStandardize
+from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
+
+from specvae.errors import StructureError
+from specvae.limits import limits
+from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
+from specvae.molecules.quiet import quiet_rdkit
+
+STANDARD_VERSION = 4
+"""Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
+since metal complexes are kept whole, 4 since salts may be written with bonds to their metal."""
+
+COMPLEX_KEPT = "metal complex kept whole"
+INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
+INCHI_OF_ANOTHER = "InChI of another formula, SMILES taken"
+_LONGEST_SHOWN = 60
+
+# Asking for these is several times faster than a loop over the atoms in Python.
+_WILDCARD = Chem.MolFromSmarts("[#0]")
+_CHARGED = Chem.MolFromSmarts("[!+0]")
+_SULFOXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+]-[OX1-]")
+_EMPTY_TEXTS = frozenset(
+    {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
+    | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
+    | {"no structure"}
+)
+_KEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
+
+# What word processors and web pages make of a text: other quotation marks, dashes and blanks, and
+# characters that are not seen.
+_TYPOGRAPHY = {
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb"), '"'),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u02bc"), "'"),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+}
+_INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
+_MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|1S?/)(?=.)", re.IGNORECASE)
+
+# Metals that are counter-ions rather than the centre of a complex; these and non-metals.
+_COUNTER_IONS = frozenset({3, 11, 19, 37, 55, 20, 38, 56})
+_NO_COMPLEX = _COUNTER_IONS | frozenset(
+    {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
+)
+
+# Metals whose bonds to oxygen and sulfur are written in salts, but are none there; of others, such
+# as tin and mercury, they are bonds.
+_IN_SALTS = _COUNTER_IONS | frozenset({12, 13, *range(21, 31), 47, 48})
+_IN_SALTS_TEXT = re.compile(
+    r"\[\d*(?:Li|Na|K|Rb|Cs|Mg|Ca|Sr|Ba|Al|Sc|Ti|V|Cr|Mn|Fe|Co|Ni|Cu|Zn|Ag|Cd)(?![a-z])"
+)
+_ACID_DEGREES = {8: 2, 16: 2, 34: 2, 9: 1, 17: 1, 35: 1, 53: 1}
+
+# Ions of these are complexes wherever they are met, ions of others where two nitrogens or carbons
+# bear their negative charges for them (porphyrins, cyclopentadienyls, cyanides, carbonyls), or one
+# beside three imines (corrins).
+_ALWAYS_COMPLEX = frozenset({43, 44, 45, 46, 75, 76, 77, 78, 79, *range(57, 72)})
+_LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+])]")
+_IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
+_FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
+_ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
+_LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
+_ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
+_ATOM_BY_NUMBER = re.compile(r"\[\d*#\d")
+_BARE_CARBON = re.compile(r"\[\d*C\]")
+
+# Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
+# link that may be repeated, and a bond to one of several atoms.
+_OPEN_PART = re.compile(
+    r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*\|"
+)
+
+
+def says_nothing(text: str) -> bool:
+    """Return whether a cell of a table stands for no value, such as ``N/A`` or ``-``."""
+    return text.strip().lower() in _EMPTY_TEXTS
+
+
+def shown(text: str) -> str:
+    """Return a text as messages show it: on one line, the end of a long one left out."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def _component_order(component: Chem.Mol) -> tuple[bool, int, float, str]:
+    has_carbon = any(atom.GetAtomicNum() == 6 for atom in component.GetAtoms())
+    return (
+        has_carbon,
+        component.GetNumHeavyAtoms(),
+        CalcExactMolWt(component),
+        Chem.MolToSmiles(component),
+    )
+
+
+class StandardForm(NamedTuple):
+    """A structure in standard form.
+
+    Parameters
+    ----------
+    mol
+        RDKit's molecule.
+    n_components
+        Number of components in the structure as given, 1 for a metal complex.
+    written
+        The SMILES that was parsed, "" where it was an InChI.
+    notes
+        What was decided.
+    """
+
+    mol: Chem.Mol
+    n_components: int
+    written: str
+    notes: tuple[str, ...]
+
+
+def standard_form(
+    smiles: str | None = None, inchi: str | None = None, read: Chem.Mol | None = None
+) -> StandardForm:
+    """Parse and standardise one structure.
+
+    Everything in this package that computes on a structure starts here, so that a salt and its
+    parent have one mass and one fingerprint. The shape of the two texts shows which is a SMILES and
+    which an InChI. The SMILES is used where it can be parsed, else the InChI.
+
+    Parameters
+    ----------
+    smiles, inchi
+        The structure.
+    read
+        What RDKit reads of a SMILES that `is_usual`, if that is known.
+
+    Raises
+    ------
+    StructureError
+        If no text is given or none can be parsed, a wildcard atom leaves the mass open, or the
+        structure is too large.
+    """
+    texts = _texts(smiles, inchi)
+    if not texts:
+        raise StructureError("no structure given: a SMILES or an InChI is wanted")
+    first_error: StructureError | None = None
+    for kind, text in texts:
+        try:
+            with quiet_rdkit():
+                mol, n_components, notes = _standard(kind, text, read)
+        except StructureError as error:
+            first_error = first_error or error
+            read = None  # it is of the first text
+            continue
+        written = text if kind == "SMILES" else ""
+        if first_error is not None:
+            notes = (*notes, INCHI_INSTEAD)
+        elif len(texts) > 1 and n_components == 1:
+            notes = (*notes, *notes_beside(mol, texts[1][1]))
+        return StandardForm(mol, n_components, written, notes)
+    assert first_error is not None
+    raise first_error
+
+
+def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
+    """Return kind and text of what may be the structure, SMILES first."""
+    found = []
+    for text in (smiles or "", inchi or ""):
+        words = (
+            (text if text.isascii() else text.translate(_TYPOGRAPHY)).strip().strip("\"'").split()
+        )
+        if not words or says_nothing(text) or _KEY.fullmatch(words[0]):
+            continue
+        # GNPS has SMILES behind the mark of an InChI.
+        words[0] = _MARK_OF_SMILES.sub("", words[0])
+        shape = _INCHI.match(words[0])
+        if shape:
+            found.append(("InChI", f"InChI={words[0][shape.end() :]}"))
+        else:
+            # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
+            # unless it leaves them open.
+            behind = " ".join(words[1:])
+            is_more = leaves_atoms_open(behind) or _goes_on(words)
+            found.append(("SMILES", words[0] + f" {behind}" * is_more))
+    return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:
+    """Return what is said of a structure of one component beside whose SMILES an InChI stands.
+
+    Their heavy atoms are compared, which takes some microseconds: hydrogens may differ by protons.
+    """
+    shape = _INCHI.match(inchi)
+    stated = _FORMULA_OF_INCHI.match(inchi, shape.end()) if shape is not None else None
+    if stated is None or _heavy_atoms(stated[1]) == _heavy_atoms(CalcMolFormula(mol)):
+        return ()
+    return (INCHI_OF_ANOTHER,)
+
+
+def _heavy_atoms(formula: str) -> dict[str, str]:
+    atoms = dict(_ATOMS_OF_FORMULA.findall(formula))
+    return {element: n for element, n in atoms.items() if element not in ("H", "D", "T")}
+
+
+_WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
+
+
+def _goes_on(words: Sequence[str]) -> bool:
+    """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
+    if len(words) > 2 and all(len(word) < 3 for word in words):
+        return True  # "C C O": blanks between all atoms
+    if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
+        return False
+    with quiet_rdkit():
+        return Chem.MolFromSmiles(words[1]) is not None
+
+
+def leaves_atoms_open(extension: str) -> bool:
+    """Whether ChemAxon's extension of a SMILES (``|...|``) says that its atoms are not all known.
+
+    Such are repeating units (``Sg:n``), links of several lengths (``LN``), and bonds to one of
+    several atoms (``m``). Labels, stereochemistry and the like change no mass.
+    """
+    return _OPEN_PART.match(extension) is not None
+
+
+# A SMILES of one component without labels and metals of salts, not in quotation marks and the like.
+_USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
+_IS_SPECIAL = re.compile(
+    rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|:|{_ATOM_BY_NUMBER.pattern}"
+    rf"|{_BARE_CARBON.pattern}"
+)
+
+
+def is_usual(text: str) -> bool:
+    """Return whether a text, if it is a SMILES, is one of which only atoms need be looked at."""
+    return (
+        _USUAL.fullmatch(text) is not None
+        and _IS_SPECIAL.search(text) is None
+        and _KEY.fullmatch(text) is None
+    )
+
+
+def is_standard(mol: Chem.Mol) -> bool:
+    """Return whether a molecule, of a text that `is_usual`, is in standard form already."""
+    return not (
+        mol.HasSubstructMatch(_WILDCARD) or mol.HasSubstructMatch(_CHARGED) or may_be_elsewhere(mol)
+    )
+
+
+def _standard(
+    kind: str, text: str, read: Chem.Mol | None = None
+) -> tuple[Chem.Mol, int, tuple[str, ...]]:
+    mol = parsed = _parsed(kind, text, read)
+    n_components, is_complex = 1, False
+    notes: tuple[str, ...] = ()
+    # Text search first: splitting every molecule to find one component takes longer.
+    if _IN_SALTS_TEXT.search(text) is not None:
+        mol = _as_ions(mol)
+    if "." in text or mol is not parsed:
+        components = Chem.GetMolFrags(mol, asMols=True)
+        if is_complex := _is_complex(mol, components):
+            notes = (COMPLEX_KEPT,)
+        n_components = 1 if is_complex else len(components)
+        if n_components > 1:
+            mol = max(components, key=_component_order)
+            notes = _notes_of_lost([part for part in components if part is not mol])
+    if mol.HasSubstructMatch(_WILDCARD):
+        raise StructureError(f"{kind} holds a wildcard atom: {shown(text)}")
+    if _LABEL.search(text):
+        mol = _read_again(_without_common_labels(mol), text)
+    # The charges of a complex are balanced by each other, not by protons.
+    if not is_complex and mol.HasSubstructMatch(_CHARGED):
+        for sulfur, oxygen in mol.GetSubstructMatches(_SULFOXIDE):
+            _join_charges(mol, sulfur, oxygen)
+        # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
+        # neutral form had been written.
+        mol = _read_again(rdMolStandardize.Uncharger().uncharge(mol), text)
+    settled = settle_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
+    return (mol if settled is mol else _read_again(settled, text)), n_components, notes
+
+
+def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
+    # RDKit takes seconds and gigabytes for long texts and many components.
+    most = limits()
+    if len(text) > most.structure_characters:
+        raise StructureError(
+            f"{kind} of {len(text):,} characters, at most {most.structure_characters:,} "
+            "(structure_characters)"
+        )
+    n_components = 1 + text.count(".")
+    if n_components > most.structure_components:
+        raise StructureError(
+            f"{n_components:,} components, at most {most.structure_components:,} "
+            f"(structure_components): {shown(text)}"
+        )
+    if kind == "SMILES" and " " in text:
+        what = (
+            "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
+            "atoms)"
+            if "|" in text
+            else "SMILES with a second one behind a blank, or a divided one"
+        )
+        raise StructureError(f"{what}: {shown(text)}")
+    mol = read
+    if mol is None:
+        mol = Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
+    if mol is None:
+        raise StructureError(f"{kind} cannot be parsed: {shown(text)}{_cause(text, kind)}")
+    if mol.GetNumAtoms() == 0:
+        raise StructureError(f"{kind} has no atoms: {shown(text)}")
+    if mol.GetNumAtoms() > most.structure_atoms:
+        raise StructureError(
+            f"{mol.GetNumAtoms():,} atoms, at most {most.structure_atoms:,} (structure_atoms): "
+            f"{shown(text)}"
+        )
+    if kind == "SMILES":
+        _require_all_stated(mol, text)
+        if _ATOM_CLASS.search(text):
+            return _without_classes(mol, text)
+    return mol
+
+
+def _require_all_stated(mol: Chem.Mol, text: str) -> None:
+    """Raise StructureError for a SMILES that is a pattern: RDKit reads some, with a wrong mass."""
+    if ("~" in text or ":" in text) and any(map(_has_no_order, mol.GetBonds())):
+        raise StructureError(f"SMILES holds a bond of no order: {shown(text)}")
+    if _ATOM_BY_NUMBER.search(text) and any(a.GetNumRadicalElectrons() for a in mol.GetAtoms()):
+        raise StructureError(
+            f"SMILES names atoms by number, without their hydrogens: {shown(text)}"
+        )
+    if _BARE_CARBON.search(text) and any(
+        atom.GetAtomicNum() == _CARBON and atom.GetNumRadicalElectrons() > _MOST_OPEN
+        for atom in mol.GetAtoms()
+    ):
+        # "[13C]C" and SELFIES: in brackets, hydrogens must be written.
+        raise StructureError(f"SMILES holds a carbon without its hydrogens: {shown(text)}")
+
+
+def _has_no_order(bond: Chem.Bond) -> bool:
+    """Whether a bond is of any order, or aromatic outside of rings."""
+    kind = bond.GetBondType()
+    return kind in _NO_ORDERS or (kind is Chem.BondType.AROMATIC and not bond.IsInRing())
+
+
+_CARBON = 6
+_MOST_OPEN = 2  # valences of a carbon that is meant so: those of carbenes and carbon monoxide
+_NO_ORDERS = (Chem.BondType.UNSPECIFIED, Chem.BondType.ZERO, Chem.BondType.OTHER)
+
+
+def _without_classes(mol: Chem.Mol, text: str) -> Chem.Mol:
+    """Return the molecule without the numbers of its atoms, which would order them."""
+    plain = Chem.Mol(mol)
+    for atom in plain.GetAtoms():
+        atom.SetAtomMapNum(0)
+    return _read_again(plain, text)
+
+
+def _as_ions(mol: Chem.Mol) -> Chem.Mol:
+    """Return a salt that is written with bonds to its metal as one of ions, or else the same."""
+    bonds = []
+    for atom in mol.GetAtoms():
+        number = atom.GetAtomicNum()
+        if number not in _IN_SALTS:
+            continue
+        degrees = {**_ACID_DEGREES, 7: 3} if number in _COUNTER_IONS else _ACID_DEGREES
+        of_atom = atom.GetBonds()
+        if all(
+            bond.GetBondType() is Chem.BondType.SINGLE
+            and _may_be_anion(bond.GetOtherAtom(atom), degrees)
+            for bond in of_atom
+        ):
+            bonds += [(atom.GetIdx(), bond.GetOtherAtomIdx(atom.GetIdx())) for bond in of_atom]
+    if not bonds:
+        return mol
+    ions = Chem.RWMol(mol)
+    for metal, acid in bonds:
+        ions.RemoveBond(metal, acid)
+        for place, charge in ((metal, 1), (acid, -1)):
+            atom = ions.GetAtomWithIdx(place)
+            atom.SetFormalCharge(atom.GetFormalCharge() + charge)
+    Chem.SanitizeMol(ions)
+    return ions.GetMol()
+
+
+def _may_be_anion(atom: Chem.Atom, degrees: Mapping[int, int]) -> bool:
+    """Whether an atom is one of an acid, and gives no lone pair to the metal that it is bound to.
+
+    `degrees` has the most neighbours of such atoms by element.
+    """
+    most = degrees.get(atom.GetAtomicNum(), 0)
+    return atom.GetFormalCharge() == 0 and atom.GetTotalDegree() <= most
+
+
+def _is_complex(mol: Chem.Mol, components: Sequence[Chem.Mol]) -> bool:
+    """Whether components belong together as the metal and the ligands of a complex."""
+    metals = {number for part in components for number in _metals(part)}
+    if len(components) < 2 or not metals:
+        return False
+    n_charges = len(mol.GetSubstructMatches(_LIGAND_CHARGE))
+    is_corrin = n_charges == 1 and len(mol.GetSubstructMatches(_IMINE)) > 2
+    return n_charges > 1 or is_corrin or bool(metals & _ALWAYS_COMPLEX)
+
+
+def _metals(component: Chem.Mol) -> set[int]:
+    return {atom.GetAtomicNum() for atom in component.GetAtoms()} - _NO_COMPLEX
+
+
+def _notes_of_lost(components: Sequence[Chem.Mol]) -> tuple[str, ...]:
+    """Return what is said of components that are left out."""
+    metals = {number for component in components for number in _metals(component)}
+    if metals:
+        table = Chem.GetPeriodicTable()
+        symbols = sorted(table.GetElementSymbol(number) for number in metals)
+        return (f"metal taken off: {', '.join(symbols)}",)
+    return ("largest organic component of several kept",)
+
+
+def _read_again(mol: Chem.Mol, text: str) -> Chem.Mol:
+    again = Chem.MolFromSmiles(Chem.MolToSmiles(mol))
+    if again is None:
+        raise StructureError(f"its neutral form has no valid SMILES: {shown(text)}")
+    return again
+
+
+def _join_charges(mol: Chem.Mol, positive: int, negative: int) -> None:
+    mol.GetBondBetweenAtoms(positive, negative).SetBondType(Chem.BondType.DOUBLE)
+    for atom in (positive, negative):
+        mol.GetAtomWithIdx(atom).SetFormalCharge(0)
+
+
+def _without_common_labels(mol: Chem.Mol) -> Chem.Mol:
+    """Return the molecule with plain atoms for those labelled as the most common isotope."""
+    table = Chem.GetPeriodicTable()
+    plain = Chem.Mol(mol)
+    for atom in plain.GetAtoms():
+        if atom.GetIsotope() == table.GetMostCommonIsotope(atom.GetAtomicNum()):
+            atom.SetIsotope(0)
+    return Chem.RemoveHs(plain)
+
+
+def _cause(text: str, kind: str) -> str:
+    """Return what is wrong with a SMILES in a few words, as far as RDKit can say."""
+    if kind != "SMILES":
+        return ""
+    mol = Chem.MolFromSmiles(text, sanitize=False)
+    if mol is None:
+        return " (syntax)"
+    problems = Chem.DetectChemistryProblems(mol)
+    return f" ({problems[0].Message()})" if problems else ""
