@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragments import SHIFTS
 from specvae.masses import HYDROGEN_MASS
+from specvae.molecules.breaking import CHUNK, CHUNK_SETS, chunk_of
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.fragments import CHUNK, CHUNK_SETS, chunk_of
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
 from specvae.molecules.lanes import N_LANES, add, add_times, load, lowest_bit, store, zeros
 
