@@ -62,7 +62,7 @@ def require_writable(path: Path) -> None:
         If it is a folder, or its folder cannot be written to.
     """
     if path.is_dir():
-        raise InputError(f"{path}: is a directory, wanted the path of a file to write")
+        raise InputError(_IS_DIRECTORY.format(path))
     if path.exists() and not path.is_file():
         return  # a device or a pipe
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
@@ -176,14 +176,14 @@ def provenance_path(output: Path | None) -> Path | None:
     """
     if output is None or _is_stream(output):
         return None
-    return output.with_name(f"{output.name}.json")
+    return _beside(output, f"{output.name}.json")
 
 
 def unfinished_path(output: Path | None) -> Path | None:
     """Return where a run keeps what it has ranked so far; None beside stdout or a device."""
     if output is None or _is_stream(output):
         return None
-    return output.with_name(f"{output.name}.unfinished")
+    return _beside(output, f"{output.name}.unfinished")
 
 
 def skips_path(output: Path | None) -> Path | None:
@@ -195,7 +195,17 @@ def skips_path(output: Path | None) -> Path | None:
     if output is None or _is_stream(output):
         return None
     stem = output.stem if output.suffix == ".csv" else output.name
-    return output.with_name(f"{stem}.skipped.csv")
+    return _beside(output, f"{stem}.skipped.csv")
+
+
+def _beside(output: Path, name: str) -> Path:
+    """Return a file beside an output; ``.`` and ``/`` have no name that another could replace."""
+    if not output.name:
+        raise InputError(_IS_DIRECTORY.format(output))
+    return output.with_name(name)
+
+
+_IS_DIRECTORY = "{}: is a directory, wanted the path of a file to write"
 
 
 def write_skips(output: Path | None, *reports: ReadReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -27,6 +27,7 @@ from specvae.cli.outputs import (
     provenance_path,
     require_outputs,
     skips_path,
+    unfinished_path,
     write_skips,
 )
 from specvae.cli.pool import pool
@@ -372,3 +373,18 @@ def test_a_pool_has_a_name_by_which_it_is_known(tmp_path: Path) -> None:
     assert answer.stdout == f"2 structures in {tmp_path / 'p.h5'}\n"
     said = "rows that repeat an earlier row's compound, which has their identifiers: 1"
     assert said in answer.stderr
+
+
+@pytest.mark.parametrize("beside", [provenance_path, skips_path, unfinished_path])
+@pytest.mark.parametrize("output", [".", "/", "./"])
+def test_a_folder_without_a_name_is_no_output(
+    output: str, beside: Callable[[Path], Path | None]
+) -> None:
+    with pytest.raises(InputError, match="is a directory, wanted the path of a file to write"):
+        beside(Path(output))
+
+
+def test_a_run_into_the_folder_itself_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("smiles\nCCO\n", encoding="utf-8")
+    ran = run_specvae("fingerprint", "x.csv", "-o", ".", cwd=tmp_path, code=1)
+    assert ran.stderr == "specvae: .: is a directory, wanted the path of a file to write\n"
