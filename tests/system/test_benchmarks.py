@@ -172,9 +172,7 @@ def test_casmi_does_not_guess_at_solutions(
 
 
 @pytest.mark.parametrize("year", ["2016", "2017"])
-def test_real_contest_files_merge_to_the_merged_truth(
-    year: str, model: Path, tmp_path: Path
-) -> None:
+def test_real_contest_files_merge_to_the_merged_truth(year: str, tmp_path: Path) -> None:
     from specvae_bench.folds.contest import prepare
 
     folder = tmp_path / "data"

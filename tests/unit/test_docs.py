@@ -114,7 +114,7 @@ def typed_commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), typed_commands())
-def test_a_command_that_is_to_be_typed_is_one(page: str, line: str, tmp_path: Path) -> None:
+def test_a_command_that_is_to_be_typed_is_one(page: str, line: str) -> None:
     """Its options exist and its values are allowed; what it reads need not be there."""
     context = click.Context(cli, info_name="specvae")
     command: click.Command = cli

@@ -121,7 +121,7 @@ def test_values_of_another_type_are_one_line(
         model.annotate(folder / "library.msp", [CAFFEINE], **options)
 
 
-def test_an_unknown_device_is_one_line(folder: Path, model: specvae.Model) -> None:
+def test_an_unknown_device_is_one_line(model: specvae.Model) -> None:
     with pytest.raises(ConfigError, match="device 'gpu': wanted auto, cpu or cuda"):
         specvae.load(model.path, "gpu")
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from shard_examples import write_run
@@ -61,7 +59,7 @@ def test_the_latent_measure_is_the_cosine_of_what_embed_gives(model: specvae.Mod
     assert float(LatentSimilarity(model).pair(given[0], given[1])) == pytest.approx(expected)
 
 
-def test_unlike_spectra_are_at_zero(tmp_path: Path) -> None:
+def test_unlike_spectra_are_at_zero() -> None:
     import matchms
 
     from specvae.similarity import AnalogueSimilarity

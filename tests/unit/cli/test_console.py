@@ -37,9 +37,7 @@ def test_names_reach_a_terminal_escaped_and_a_pipe_as_they_are(
         assert stream.getvalue() == f"{wanted}\n"
 
 
-def test_progress_and_log_lines_are_escaped(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_and_log_lines_are_escaped() -> None:
     import click
     from click.testing import CliRunner
 

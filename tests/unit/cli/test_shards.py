@@ -347,7 +347,7 @@ def test_nearness_to_the_library_counts_unless_it_is_left_out(
     assert json.loads(provenance)["options"]["use_nearness"] is False
 
 
-def test_parts_keep_a_match_that_is_not_listed(tmp_path: Path) -> None:
+def test_parts_keep_a_match_that_is_not_listed() -> None:
     """It stands below the compounds of the library that are shown."""
     raw = np.zeros((2, len(EVIDENCE_KINDS)))
     shown = [Analogue(f"{n}" * 14, "C", 0.9 - n / 100) for n in range(5)]

@@ -367,7 +367,7 @@ def test_molecules_are_named_by_id_then_name_then_line(write: Write) -> None:
     assert names == ["i", "n", "candidates.csv#4"]
 
 
-def test_contest_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contest_candidates() -> None:
     report = ReadReport()
     found = read_candidates(shared("casmi/2016/candidates.csv.gz"), report)
     assert found.has_query_ids

@@ -205,7 +205,7 @@ def test_several_layouts_in_one_pool(table: Path, tmp_path: Path) -> None:
         CandidatePool.open(output, get_layout("mixed2149"))
 
 
-def test_adding_to_a_pool_is_building_it_of_all_files(table: Path, tmp_path: Path) -> None:
+def test_adding_to_a_pool_is_building_it_of_all_files(tmp_path: Path) -> None:
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     first.write_text(TABLE, encoding="utf-8")
     second.write_text("smiles,name,id\n" + TAIL, encoding="utf-8")

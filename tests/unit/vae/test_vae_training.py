@@ -178,7 +178,7 @@ def test_streams_are_shuffled_independently_and_short_ones_restart() -> None:
     assert equal["p"].drawn != equal["a"].drawn != equal["b"].drawn
 
 
-def test_an_epoch_can_have_a_size_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_can_have_a_size_of_its_own() -> None:
     # 5 steps of 8 whatever the streams hold; each still goes through all its rows in turn.
     pairs, singles = Recorder(small_source(20, 1)), Recorder(small_source(100, 2))
     optim = OptimConfig(epochs=2, batch_size=8, learning_rate=0.01, epoch_size=36)

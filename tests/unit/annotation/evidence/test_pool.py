@@ -87,7 +87,7 @@ def test_analogues_come_with_their_likeness_nearest_first(pool: EvidencePool) ->
     assert all(cosine > 0 for cosine in cosines)
 
 
-def test_a_measured_candidate_has_no_vote_for_itself(pool: EvidencePool, library: Library) -> None:
+def test_a_measured_candidate_has_no_vote_for_itself(pool: EvidencePool) -> None:
     """Caffeine is nearest to the query; of the others only theophylline was measured."""
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     found = candidates(CAFFEINE, THEOBROMINE)

@@ -110,7 +110,7 @@ def test_the_table_has_a_row_for_each_learner_and_a_column_for_each_level(tmp_pa
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_both_begins_where_molecules_do(tmp_path: Path) -> None:
+def test_both_begins_where_molecules_do() -> None:
     records = [
         record(Run("svae", 1.0, "molecules"), True, True, True),
         record(Run("svae", 0.1, "both"), False, False, True),
