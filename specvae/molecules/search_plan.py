@@ -50,7 +50,9 @@ class Answers(NamedTuple):
     Parameters
     ----------
     places
-        See `_Rows`.
+        By length of paths in atoms: number of the first path, words for the paths of this length,
+        where the words for the first atom and for the first bond begin; int64
+        (`LONGEST_PATH` + 1, 4).
     atom_fits, bond_fits
         Whether it fits each question, uint8 (n_kinds, n_questions).
     atom_rows, bond_rows

@@ -157,8 +157,7 @@ class _Rows:
     Attributes
     ----------
     places
-        By length in atoms: number of the first path, words for the paths of this length, where
-        the words for the first atom and for the first bond begin; int64 (`LONGEST_PATH` + 1, 4).
+        As in `Answers`.
     atoms, bonds
         Which question each bit of a row for atoms, or bonds, stands for; -1 for none.
     n_features
