@@ -151,6 +151,9 @@ def test_evaluation_compares_probabilities_with_the_truth(folder: Path, tmp_path
     assert at_half["estimated"] == pytest.approx(0.4)
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     assert "ece" in done.stdout
+    page = Path(__file__).parents[3] / "docs" / "formats.md"
+    said = page.read_text(encoding="utf-8")
+    assert [name for name in figures if f"`{name.removesuffix('_ci95')}`" not in said] == []
 
 
 def test_evaluation_without_calibration_has_no_such_figures(folder: Path, tmp_path: Path) -> None:
