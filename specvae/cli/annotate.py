@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from specvae.molecules.workers import Engine
 
 
+_LONGEST_COUNT = 18  # digits
+
+
 class TopType(click.ParamType[int | str]):
     """A positive number, or ``all``."""
 
@@ -57,7 +60,7 @@ class TopType(click.ParamType[int | str]):
         text = str(value).strip().lower()
         if text == "all":
             return "all"
-        if not text.isdigit() or int(text) < 1:
+        if not text.isdecimal() or len(text) > _LONGEST_COUNT or int(text) < 1:
             self.fail(f"{value!r} is neither a number of 1 or more nor 'all'.", param, ctx)
         return int(text)
 

@@ -300,7 +300,7 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
                     tag = response.headers.get("Last-Modified") or ""
                 part.tag_file.write_text(tag, encoding="utf-8")
             length = response.headers.get("Content-Length")
-            total = done + int(length) if length and length.isdigit() else None
+            total = done + int(length) if length and length.isdecimal() else None
             with part.file.open("ab" if is_rest else "wb") as stream:
                 done = _copy(response, stream, done, total, on_progress)
     except urllib.error.HTTPError as error:
@@ -360,13 +360,13 @@ def _start(response: http.client.HTTPResponse) -> int | None:
     """Return the offset of the first byte in ``Content-Range: bytes 5-9/10``."""
     text = (response.headers.get("Content-Range") or "").removeprefix("bytes ")
     first = text.partition("-")[0]
-    return int(first) if first.isdigit() else None
+    return int(first) if first.isdecimal() else None
 
 
 def _is_complete(content_range: str | None, size: int) -> bool:
     """Return whether `size` is the full size in ``Content-Range: bytes */10``."""
     total = (content_range or "").rpartition("/")[2]
-    return total.isdigit() and int(total) == size
+    return total.isdecimal() and int(total) == size
 
 
 def _cause(error: object) -> str:

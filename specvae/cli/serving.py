@@ -347,7 +347,7 @@ class Guard:
             if not hmac.compare_digest(given.encode(), self._token.encode()):
                 return _error(401, "a token is wanted: ?token=... or Authorization: Bearer ...")
         length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._most:
+        if not length.isdecimal() or int(length) > self._most:
             return _error(413, f"more than {self._most:,} bytes")
         return None
 

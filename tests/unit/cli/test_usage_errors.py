@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from shard_examples import write_run
 
-from specvae.cli.annotate import annotate
+from specvae.cli.annotate import TopType, annotate
 from specvae.cli.defaults import option_defaults
 from specvae.cli.embed import embed
 from specvae.cli.fingerprint import fingerprint
@@ -119,3 +119,11 @@ def test_paths_without_a_name_and_a_file_that_is_called_like_stdin(
     with atomic_path(loop) as written:  # takes the link's place
         written.write_text("a", encoding="utf-8")
     assert loop.read_text(encoding="utf-8") == "a"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "\N{CIRCLED DIGIT ONE}", "9" * 5000, "1.5", ""])
+def test_what_is_no_number_of_candidates(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither a number of 1 or more nor 'all'"):
+        TopType().convert(text, None, None)
+    assert TopType().convert(" ALL ", None, None) == "all"
+    assert TopType().convert("7", None, None) == 7
