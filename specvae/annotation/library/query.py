@@ -92,11 +92,17 @@ class MassFit(NamedTuple):
     as_cation
         As that of a candidate that is a cation as listed, which is not ranked as the query's ion is
         another.
+    as_others
+        Of a query without candidates: other ion species as which it would have some, or `ISOTOPE`.
     """
 
     as_ion: bool
     as_neutral: bool
     as_cation: bool = False
+    as_others: tuple[str, ...] = ()
+
+
+ISOTOPE = "the first isotope peak"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

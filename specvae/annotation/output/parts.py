@@ -347,8 +347,14 @@ def _to_query(data: dict[str, Any]) -> Query:
         data["feature_id"],
         tuple(other for other in others if other is not None),
         tuple(data["merged"]),
-        None if data["fit"] is None else MassFit(*data["fit"]),
+        None if data["fit"] is None else _fit_of(*data["fit"]),
     )
+
+
+def _fit_of(
+    as_ion: bool, as_neutral: bool, as_cation: bool = False, as_others: Sequence[str] = ()
+) -> MassFit:
+    return MassFit(as_ion, as_neutral, as_cation, tuple(as_others))
 
 
 def packed(array: NDArray[Any]) -> str:

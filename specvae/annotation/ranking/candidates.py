@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Self
@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.query import MassFit, Query
+from specvae.annotation.library.query import ISOTOPE, MassFit, Query
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import InputError
@@ -177,7 +177,20 @@ class CandidateSource:
             return None
         is_at_mz = self._nearest_ppm(mz, self.ppm) <= self.ppm
         as_cation = is_at_mz and _may_be_cation(query) and self._lists_cation(mz, is_none)
-        return MassFit(not is_none, is_at_mz and not as_cation, as_cation)
+        as_others = tuple(self._as_others(query)) if is_none else ()
+        return MassFit(not is_none, is_at_mz and not as_cation, as_cation, as_others)
+
+    def _as_others(self, query: Query) -> Iterator[str]:
+        """Yield as what else a query would have candidates, if it was taken for the wrong ion."""
+        ion, mz = query.ion, query.precursor_mz
+        if ion is None or mz is None:
+            return
+        below = ion.neutral_mass(mz - _NEUTRON / abs(ion.charge))
+        masses = {other.name: other.neutral_mass(mz) for other in _OTHERS[ion.ion_mode]}
+        known = {each.name for each in query.ions}
+        for name, mass in {ISOTOPE: below, **masses}.items():
+            if name not in known and mass > 0 and self._nearest_ppm(mass, self.ppm) <= self.ppm:
+                yield name
 
     def _lists_cation(self, mz: float, is_none: bool) -> bool:
         """Return whether a cation that is listed as such has an m/z.
@@ -303,6 +316,17 @@ def _has_cation(found: CandidateSet) -> bool:
 
 
 _CATION = parse_adduct("[M]+")
+_NEUTRON = 1.00335484  # Da, from 12C to 13C
+# Species that are common enough to be meant where another is stated; one of the other ion mode.
+_POSITIVE = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M+H-H2O]+", "[2M+H]+")
+_NEGATIVE = ("[M-H]-", "[M+Cl]-", "[M+HCOO]-", "[M+CH3COO]-", "[M-H-H2O]-", "[2M-H]-")
+_OTHERS = {
+    mode: [ion for ion in map(parse_adduct, names) if ion is not None]
+    for mode, names in (
+        ("positive", (*_POSITIVE, "[M-H]-")),
+        ("negative", (*_NEGATIVE, "[M+H]+")),
+    )
+}
 
 
 def _masses(query: Query) -> list[float]:

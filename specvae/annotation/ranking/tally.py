@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import CLEAR_COSINE
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import ISOTOPE, Query
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
@@ -53,6 +53,8 @@ class Tally:
         mass of none, and those where it is the other way round.
     n_cations
         Those whose precursor m/z is that of a cation among the candidates that is not ranked.
+    as_others
+        How many of those without candidates would have some as another ion species or isotope.
     n_absent
         Ranked queries whose nearest spectrum of the library is clearly like them, and of a compound
         of their mass that is none of their candidates.
@@ -75,6 +77,7 @@ class Tally:
     n_only_neutral: int = 0
     n_only_ion: int = 0
     n_cations: int = 0
+    as_others: Counter[str] = field(default_factory=Counter)
     n_absent: int = 0
     absent: tuple[str, str, float] | None = None
 
@@ -117,6 +120,7 @@ class Tally:
             )
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
+            lines += self._advice_on_species()
         if self.n_assumed:
             one = self.n_assumed == 1
             lines.append(
@@ -163,6 +167,24 @@ class Tally:
             f"--ppm {wider}"
         )
 
+    def _advice_on_species(self) -> list[str]:
+        """Return as what most queries without candidates would have some, if one thing stands out.
+
+        Long lists have candidates of about any mass, as any species.
+        """
+        (name, n), (_, n_next) = [*self.as_others.most_common(2), ("", 0), ("", 0)][:2]
+        if 2 * n <= len(self.nearest_ppm) or n <= 2 * n_next:
+            return []
+        if name == ISOTOPE:
+            found = (
+                f"{'is' if n == 1 else 'are'} at {name} of a candidate's ion, one neutron above it"
+            )
+            advice = "replace such precursors by the monoisotopic m/z"
+        else:
+            found = f"would have candidates as {name}"
+            advice = "if that is the ion, state it in the file"
+        return [f"{n:,} of these {found}: {advice}"]
+
     def _count_precursor(self, query: Query | None) -> None:
         if query is not None and query.precursor_mz is not None:
             self.n_precursors += 1
@@ -173,6 +195,7 @@ class Tally:
             self.n_only_ion += query.fit.as_ion and not query.fit.as_neutral
             is_open = query.is_ion_assumed or bool(query.others) or not query.fit.as_ion
             self.n_cations += query.fit.as_cation and is_open
+            self.as_others.update(query.fit.as_others)
 
     def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:
         if not analogues or not analogues[0].is_unlisted or analogues[0].cosine < CLEAR_COSINE:

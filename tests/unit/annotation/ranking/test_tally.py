@@ -242,3 +242,51 @@ def test_listed_cations_are_no_masses_of_molecules(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CHOLINE}\nq,CCO\n")
     query = Query.settle(replace(QUERY, precursor_mz=104.1070))
     assert source.fit(query, source.find(query)) == MassFit(as_ion=False, as_neutral=False)
+
+
+def fitted(source: CandidateSource, *spectra: Spectrum) -> list[str]:
+    """Return what is advised for queries without candidates, whose precursors were compared."""
+    tally = Tally()
+    outcomes = []
+    for spectrum in spectra:
+        query = Query.settle(spectrum)
+        found = source.find(query)
+        assert isinstance(found, Refusal)
+        query = replace(query, fit=source.fit(query, found))
+        outcomes.append(Unranked(query.query_id, found, query))
+    assert len(list(tally.counting(outcomes))) == len(outcomes)
+    return [line for line in tally.advice() if "of these" in line]
+
+
+@pytest.mark.parametrize(
+    ("adduct", "mz", "said"),
+    [
+        ("[M+Na]+", 195.0877, "1 of these would have candidates as [M+H]+: if that is the ion"),
+        ("[M+H]+", 217.0696, "1 of these would have candidates as [M+Na]+: if"),
+        ("[M+H]+", 389.1680, "1 of these would have candidates as [2M+H]+: if"),
+        ("[M-H]-", 195.0877, "1 of these would have candidates as [M+H]+: if"),
+        ("[M+H]+", 193.0731, "1 of these would have candidates as [M-H]-: if"),
+        ("[M+H]+", 196.0910, "1 of these is at the first isotope peak of a candidate's ion"),
+        ("[M+2H]2+", 98.5492, "1 of these is at the first isotope peak of a candidate's ion"),
+        ("[M+H]+", 300.1234, None),
+    ],
+)
+def test_an_ion_that_would_have_candidates_is_named(
+    caffeine: CandidateSource, adduct: str, mz: float, said: str | None
+) -> None:
+    charge = -1 if adduct.endswith("-") else 2 if "2+" in adduct else 1
+    mode = "negative" if charge < 0 else "positive"
+    spectrum = replace(QUERY, adduct=adduct, precursor_mz=mz, charge=charge, ion_mode=mode)
+    lines = fitted(caffeine, spectrum)
+    assert len(lines) == (said is not None)
+    assert said is None or lines[0].startswith(said)
+
+
+def test_ions_of_a_few_queries_or_of_all_kinds_are_not_named(caffeine: CandidateSource) -> None:
+    sodium = replace(QUERY, precursor_mz=217.0696)
+    other = replace(QUERY, precursor_mz=300.1234)
+    assert fitted(caffeine, sodium, other, other) == []
+    assert len(fitted(caffeine, sodium, sodium, other)) == 1
+    # As in a long list, where any species has candidates.
+    potassium = replace(QUERY, precursor_mz=233.0435)
+    assert fitted(caffeine, sodium, potassium, sodium, potassium) == []
