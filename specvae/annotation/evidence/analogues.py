@@ -524,7 +524,7 @@ class AnalogueIndex:
 
 
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
-    """Return labels as UTF-8 text, a line each: what stands in the file beside the numbers.
+    """Return labels as UTF-8 text, uint8 (n_bytes,), a line each: what stands in the file.
 
     A label without a name has two parts, as all had before names were kept, and one of a measured
     spectrum at most three.

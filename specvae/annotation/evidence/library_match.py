@@ -94,7 +94,16 @@ class OwnSpectra(NamedTuple):
     def find(
         cls, index: AnalogueIndex, query: Spectrum, likeness: Likeness, own: NDArray[np.int64]
     ) -> OwnSpectra:
-        """Return the best spectra of candidates that are compound `own` of the index, or -1."""
+        """Return the best spectra of candidates.
+
+        Parameters
+        ----------
+        index, query, likeness
+            The library's spectra, the query, and how like it they are.
+        own
+            int64 (n_candidates,): the compound that a candidate is, a place in
+            `Likeness.compounds`, or -1.
+        """
         row, cosine, n_shared = cls.none(len(own))
         measured = own >= 0
         if measured.any():
@@ -116,7 +125,7 @@ class OwnSpectra(NamedTuple):
         )
 
     def select(self, rows: NDArray[np.int64]) -> OwnSpectra:
-        """Return those of some candidates."""
+        """Return those of some candidates, rows (n,)."""
         return OwnSpectra(self.row[rows], self.cosine[rows], self.n_shared[rows])
 
     @classmethod

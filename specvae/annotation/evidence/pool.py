@@ -269,7 +269,10 @@ class EvidencePool:
         return Elution(time, self.retention.of(packed, candidates.formula.tolist()))
 
     def evidence(self, compared: Comparison, fragment_scores: NDArray[np.float64]) -> Evidence:
-        """Return the whole evidence, given the fragment scores of `Comparison.broken`."""
+        """Return the whole evidence.
+
+        Takes the fragment scores of `Comparison.broken`, float64 (n_broken,), nats.
+        """
         columns = {**compared.columns, "fragments": self._cascade(compared, fragment_scores)}
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
@@ -344,6 +347,11 @@ class EvidencePool:
 
         Each molecule is broken once. `n_jobs` is the number of processes that do so, None for one
         per core, which begin at once; `cache` keeps the graphs of molecules for later runs.
+
+        Raises
+        ------
+        UnusableCandidatesError
+            If some of the structures cannot be broken into fragments.
         """
         progress = progress or Silence()
         try:

@@ -133,7 +133,10 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[np.float32]], columns: NDArray[np.int64]) -> Self:
-        """Take what is learned, by name; outputs are put in some columns of the rows added to."""
+        """Take what is learned, by name.
+
+        Outputs are put in some columns, int64 (n_outputs,), of the rows added to.
+        """
         given = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
         rounds = range(N_ROUNDS)
         n_states = given["output.weight"].shape[1]

@@ -234,7 +234,7 @@ def read_library(
 def choose_folds(
     library: Library, config: TrainConfig, progress: Progress
 ) -> tuple[dict[str, str], dict[str, NDArray[np.int64]]]:
-    """Return the fold of each first block, and the library's rows by fold."""
+    """Return the fold of each first block, and the library's rows by fold, each int64 (n,)."""
     folds = library.folds(config.split.validation, config.split.test, config.seed)
     rows = library.split(folds)
     if not len(rows["train"]):

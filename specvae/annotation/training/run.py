@@ -273,7 +273,13 @@ class _Run:
         return compute_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
 
     def fit(self, inputs: TrainInputs, state: StateFile, resume: bool) -> _TrainedModel:
-        """Train the model on what was read."""
+        """Train the model on what was read.
+
+        Raises
+        ------
+        Interrupted
+            If the user asked for an end before the last epoch.
+        """
         config, files, progress = self.config, self.files, self.progress
         packed, rows = inputs.packed, inputs.rows
         chosen = choose_pairs(rows["train"], config.supervision, config.unpaired_pool, config.seed)
@@ -364,7 +370,13 @@ class _Run:
     def finish(
         self, inputs: TrainInputs, trained: _TrainedModel, structures: CandidateSource | None
     ) -> AnnotatorHeader:
-        """Write the model, calibrate it, and write it again; return its header."""
+        """Write the model, calibrate it, and write it again; return its header.
+
+        Raises
+        ------
+        TrainingError
+            If the model is written but cannot be calibrated.
+        """
         path = self.files.output / MODEL_FILE
         with self.clock("validation"):
             figures = (
