@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from rdkit import Chem, rdBase
@@ -9,7 +11,7 @@ from rdkit import Chem, rdBase
 from specvae.molecules import drawn
 from specvae.molecules.compiling import compiled_with
 from specvae.molecules.fragments import FragmentTable
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, GRAPH_VERSION, Graph, OrderedGraph
 from specvae.molecules.kekule import FIRST_VERSION
 
 MOLECULES = (
@@ -234,3 +236,12 @@ def test_double_bonds_do_not_depend_on_how_many_molecules_there_are(
     assert not drawn._is_worth_compiling()
     monkeypatch.setattr(rdBase, "rdkitVersion", "2026.03.1")
     assert drawn._is_worth_compiling()
+
+
+def test_graphs_are_those_of_their_version() -> None:
+    """They are kept on disk: if this fails because graphs are others, raise `GRAPH_VERSION`."""
+    if rdBase.rdkitVersion != "2026.03.5":
+        pytest.skip("written down for RDKit 2026.03.5")
+    rings = [ring.format("F", "CC(=O)N") for ring in RINGS]
+    found = hashlib.sha256(b"".join(map(_bytes_of, [*MOLECULES, *rings])))
+    assert (GRAPH_VERSION, found.hexdigest()[:16]) == (1, "7201cc65db8a1f21")

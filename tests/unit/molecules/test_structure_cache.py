@@ -1,25 +1,57 @@
 """Structures that were parsed are kept on disk, and are the same when they are read."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rdkit import rdBase
 
+from specvae.errors import StructureError
 from specvae.limits import changed_limits
-from specvae.molecules import entry_store, structures
+from specvae.molecules import entry_store, structure_cache, structures
 from specvae.molecules.cache import digest
 from specvae.molecules.candidates import read_candidates
 from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together
+from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import parse_texts
 from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
+
+READ_AS = (4, 3, "2026.03.5", "76d6708d8388af0d")
+"""STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
+
+MANY_TEXTS = [
+    *((smiles, "") for smiles in (
+        "C", "c1ccccc1O", "CC(=O)O[Na]", "CC(=O)[O-].[Na+]", "C[N+](C)(C)CCO",
+        "[NH3+]CC(=O)[O-]", "C[N+](C)(C)CC(=O)[O-]", "CC(O)=N", "Oc1ccccn1", "c1c[nH]c(N)n1",
+        "NC(=N)NCC", "O=c1cc[nH]cc1", "CS(=O)C", "C[S+](C)[O-]", "C[N+](=O)[O-]", "[12CH4]",
+        "[13CH4]", "C[13CH3]", "[2H]C", "[CH3]", "CC.CCC.O", "Cl.NCCO",
+        "CC(=O)[O-].[Zn+2].CC(=O)[O-]", "[Fe+2].c1ccc[cH-]1.c1ccc[cH-]1", "N[Pt](N)(Cl)Cl",
+        "[Na]OC(=O)C", "C/C=C/C", "C[C@H](N)C(=O)O", "OC[C@@H](O)C=O", "F/C=C(/F)Cl",
+        "CCO ethanol", "'CCO'", "\u201cCCO\u201d", "CCO |c:1|", "CC |Sg:n:0:n:ht|", "C C O",
+        "CC (O)C", "CCC(O)=O CC=O", "[CH3:1][OH:2]", "*CC", "C~C", "[#6]", "C[C]", "[13C]C",
+        "c1ccccc1:c", "CC:O", "[C-]#[O+]", "xx", "C(C", "C(C)(C)(C)(C)C", "", "N/A", "-",
+        "UHFFFAOYSA-N", "[Hg](C)C", "CB(O)O", "OP(=O)(O)O", "CC#N", "C1CC1",
+        "C12C3C4C1C5C2C3C45", "SMILES=CCO", "InChI=CCO",
+    )),
+    ("", "InChI=1S/CH4/h1H4"),
+    ("", "1S/CH4O/c1-2/h2H,1H3"),
+    ("", "InChI=1S/C2H4O2/c1-2(3)4/h1H3,(H,3,4)"),
+    ("", "InChI=1S/C2H4O2/c1-2(3)4/h1H3,(H,3,4)/p-1"),
+    ("", "InChI=1S/C3H7NO2/c1-2(4)3(5)6/h2H,4H2,1H3,(H,5,6)/t2-/m0/s1"),
+    ("", "InChI=1S/broken"),
+    ("C(C", "InChI=1S/CH4/h1H4"),
+    ("CCO", "InChI=1S/CH4/h1H4"),
+    ("CCO", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"),
+]  # fmt: skip
 
 TEXTS = [
     ("CCO", ""),
@@ -201,3 +233,21 @@ def test_a_folder_that_takes_no_files_keeps_nothing(tmp_path: Path) -> None:
     (tmp_path / "structures").write_text("no folder", encoding="utf-8")
     kept(tmp_path)
     assert StructureCache(tmp_path).lookup(TEXTS) == [None] * len(TEXTS)
+
+
+def test_what_is_kept_is_of_this_version() -> None:
+    """A user's cache outlives the program: what an earlier version read must not be taken.
+
+    If this fails because texts are read otherwise, raise `_READING_VERSION`, or `STANDARD_VERSION`
+    where pools hold other structures too, and write down what is found now.
+    """
+    found = hashlib.sha256()
+    for pair in MANY_TEXTS:
+        try:
+            found.update(Molecule.parse(*pair).to_bytes())
+        except StructureError:
+            found.update(b"refused")
+    if rdBase.rdkitVersion != READ_AS[2]:
+        pytest.skip(f"written down for RDKit {READ_AS[2]}")
+    versions = STANDARD_VERSION, structure_cache._READING_VERSION, rdBase.rdkitVersion
+    assert (*versions, found.hexdigest()[:16]) == READ_AS
