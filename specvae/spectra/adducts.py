@@ -179,6 +179,9 @@ _LOSS_BEHIND = re.compile(r"([\[(])(.*?)([\])])([+-]?\d*[+-]?)[\[(]([+-]\d*[A-Z]
 _MARKED_GROUP = re.compile(r"(?<=\w)[+-](?=[+-])")
 _MARKED_END = re.compile(r"(?<=\w)[+-]+$")
 _JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
+_BARE_GROUP = re.compile(
+    r"([+-])(\d?(?:H|Na|K|Li|NH4|Cl|Br|HCOO|CH3COO))[+-]?|(H|Na|K|Li|NH4)\+|(Cl|Br|HCOO|CH3COO)-"
+)
 _NUMBER_BEHIND = re.compile(r"([A-Z][a-z]?)(\d+)")  # an element, and how many or which isotope
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
 _LIGHT_LITHIUM = (6, "Li")  # the only other label so small that it would pass for a count
@@ -289,6 +292,10 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     text = _usual_case(plain_signs(text).translate(_DROPPED_MARKS))
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
+    if (
+        bare := _BARE_GROUP.fullmatch(text)
+    ) is not None:  # "+H", "Na+", "Cl-": without the molecule
+        text = f"M{bare[1] or '+'}{bare[2] or bare[3] or bare[4]}"
     text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"
     if (behind := _CHARGE_BEHIND.fullmatch(text)) is not None:  # mummichog's "M+H[1+]"
         text = f"[{behind[1]}]{behind[2]}"

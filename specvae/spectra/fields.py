@@ -154,12 +154,10 @@ def collect(pairs: Iterable[tuple[str, str]]) -> Record:
             _add_tag(fields, value, notes)
         elif name in _BY_SHAPE:
             of_several_meanings.append((name, value))
-        elif name == "ion_mode" and "[" in value and _reads_as_species(value):
-            _keep_species(fields, value, notes)  # "IonMode: [M+H]+1" (Compound Discoverer)
         elif name == "ms_level" and parse_ms_level(value) is None:
             metadata.setdefault(key, []).append(value)  # "Spectrum_type: Centroid" is no level
         else:
-            _keep_value(fields, name, key, value, notes)
+            _keep_value(fields, _meant(name, value), key, value, notes)
     _sort_by_shape(fields, of_several_meanings, notes)
     _add_species_of_precursor(fields, notes)
     _add_comments(fields, comments, notes)
@@ -189,6 +187,15 @@ def _reads_as_precursor(text: str) -> bool:
 
 def _reads_as_species(text: str) -> bool:
     return parse_adduct(text) is not None
+
+
+def _meant(name: str, value: str) -> str:
+    """Return the field that a value is of, where ion species and ion mode are in each other's."""
+    if name == "ion_mode" and "[" in value and _reads_as_species(value):
+        return "adduct"  # "IonMode: [M+H]+1" (Compound Discoverer)
+    # "ION=positive"; "-" alone stands for no species.
+    is_mode = name == "adduct" and len(value.strip()) > 1 and "M" not in value
+    return "ion_mode" if is_mode and _reads_as_mode(value) else name
 
 
 def _reads_as_mode(text: str) -> bool:

@@ -32,6 +32,10 @@ def read(text: str, ion_mode: str | None = None) -> Adduct:
         ("[M+NH4]+", ["[m+nh4]+"]),
         ("[2M+CH3COO]-", ["[2m+ch3coo]-"]),
         ("[M+CO]+", ["[M+CO]+"]),
+        ("[M+H]+", ["+H", "H+", "+H+"]),
+        ("[M+Na]+", ["+Na", "Na+"]),
+        ("[M-H]-", ["-H"]),
+        ("[M+Cl]-", ["Cl-", "+Cl"]),
     ],
 )
 def test_spellings_of_one_species_get_one_name(name: str, spellings: list[str]) -> None:
@@ -100,6 +104,10 @@ def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
         "[M+Cl37]-",
         "[M+C13+H]+",
         "[M+Li6]+",
+        "H-",
+        "Na",
+        "NA+",
+        "1+",
         "m",
         "[M+H]+-",
         "[M+Xx]+",

@@ -368,6 +368,28 @@ def test_a_species_in_the_name_decides_between_charge_and_ion_mode(
     assert spectrum.notes
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "adduct"),
+    [
+        ("positive", "positive", None),
+        ("ESI-", "negative", None),
+        ("Negative ion mode", "negative", None),
+        ("-", None, None),  # no species
+        ("[M-H]-", "negative", "[M-H]-"),
+        ("sodiated", None, "sodiated"),
+    ],
+)
+def test_an_ion_mode_in_the_field_for_the_ion_species(
+    tmp_path: Path, text: str, mode: str | None, adduct: str | None
+) -> None:
+    for name, content in (
+        ("x.mgf", mgf_record("a", f"ION={text}")),
+        ("x.msp", msp_record("a", f"Precursor_type: {text}")),
+    ):
+        (spectrum,), _, _ = read_bytes(tmp_path, name, content)
+        assert (spectrum.ion_mode, spectrum.adduct, spectrum.notes) == (mode, adduct, ())
+
+
 def test_an_ion_mode_that_the_comment_contradicts(tmp_path: Path) -> None:
     lines = 'Ion_mode: P\nComments: "ionization mode=negative" "ms level=MS2"\nNum Peaks'
     content = msp_record("a").replace("Num Peaks", lines)
