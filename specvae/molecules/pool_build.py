@@ -25,14 +25,8 @@ from specvae.errors import InputError
 from specvae.files import atomic_path, exclusive, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
-from specvae.molecules.pool_file import (
-    FORMAT_VERSION,
-    TEXTS,
-    PoolFile,
-    PoolRows,
-    PoolWriter,
-    StoredLayout,
-)
+from specvae.molecules.pool_file import PoolFile
+from specvae.molecules.pool_format import FORMAT_VERSION, TEXTS, PoolRows, StoredLayout
 from specvae.molecules.pool_pieces import (
     Ordinals,
     Piece,
@@ -48,6 +42,7 @@ from specvae.molecules.pool_pieces import (
     sorted_rows,
     spans_in,
 )
+from specvae.molecules.pool_writer import PoolWriter
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_files import Cells, read_cells, record_of
 from specvae.molecules.structures import parse_rows, with_own_keys

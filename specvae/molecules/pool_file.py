@@ -1,8 +1,4 @@
-"""The file of a candidate pool: HDF5, with checksums that are compared when a part is read.
-
-Texts are bytes beside the places where each ends, and attributes have a fixed length: HDF5's
-own texts of any length lie in a heap without checksums, in which a flipped bit can keep a reader
-busy for ever. The file's other structures are of the kind that HDF5 itself checks.
+"""The file of a candidate pool, opened: its rows by mass (`specvae.molecules.pool_format`).
 
 Rows are sorted by exact mass. Masses lie in one piece, so that the file is searched as it is mapped
 into memory: the first mass of every chunk is read when the file is opened, and the chunks at both
@@ -11,13 +7,10 @@ ends of a mass window when it is searched.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,288 +18,28 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError
 from specvae.files import no_such_file
+from specvae.molecules.pool_format import (
+    CHUNK_ROWS,
+    DAMAGE,
+    EARLIER_TEXTS,
+    FORMAT_VERSION,
+    KIND,
+    MASS,
+    MASS_TYPE,
+    TEXT,
+    TEXTS,
+    PoolRows,
+    StoredLayout,
+    Texts,
+    checksum,
+    digest_of_whole,
+    parts_of_texts,
+)
 
-FORMAT_VERSION = 3
-"""1 has texts of HDF5's own, and no checksums; 2 has one layout, and masses that are checked as a
-whole."""
-
-DAMAGE = (
-    AttributeError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError,
-    TypeError, ValueError,
-)  # fmt: skip
-"""What h5py raises where a file's bytes make no sense, and this module where a checksum differs."""
-
-TEXTS = ("inchikey", "smiles", "name", "id", "formula")
-"""Columns of text; the last one is of format 3."""
-
-CHUNK_ROWS = 512
-
-_KIND = "specvae candidate pool"
-_DIGEST_SIZE = 16  # bytes
-_BLOCK_ROWS = 16 * CHUNK_ROWS  # rows that are written at a time
-_TEXT_CHUNK = 1 << 16  # bytes
-_END_CHUNK = 4096  # rows
-_MASS, _TEXT = "mass", "text"  # names of checksums, beside those of layouts
-_EARLIER_TEXTS = TEXTS[:4]
-_MASS_TYPE = np.dtype("<f8")
 _LONGEST_TEXT = 0xFFFFFFFF  # bytes: checksums are of lengths in four of them
 _KEPT_BYTES = 1 << 23  # of each column, unpacked, for the next query
 
-Packed = Mapping[str, NDArray[np.uint8]]
 _Parts = Callable[[slice], Iterable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLayout:
-    """Which fingerprints a pool holds.
-
-    Attributes
-    ----------
-    name, version, n_bits, probe_sha256
-        As of the `specvae.molecules.fingerprint.FingerprintLayout`.
-    """
-
-    name: str
-    version: int
-    n_bits: int
-    probe_sha256: str
-
-    @property
-    def n_bytes(self) -> int:
-        """Length of a packed fingerprint."""
-        return (self.n_bits + 7) // 8
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the layout as JSON values."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "n_bits": self.n_bits,
-            "probe_sha256": self.probe_sha256,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> StoredLayout:
-        """Return the layout that `to_json` described."""
-        return cls(
-            str(data["name"]), int(data["version"]), int(data["n_bits"]), str(data["probe_sha256"])
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoolRows:
-    """Some rows of a pool.
-
-    Attributes
-    ----------
-    exact_mass
-        In Da, (n,).
-    texts
-        By column: n texts in UTF-8.
-    packed
-        By layout: fingerprints, (n, n_bytes).
-    """
-
-    exact_mass: NDArray[np.float64]
-    texts: Mapping[str, Sequence[bytes]]
-    packed: Packed
-
-    def __len__(self) -> int:
-        return len(self.exact_mass)
-
-    def select(self, rows: NDArray[np.intp]) -> PoolRows:
-        """Return the given rows (n,) in the given order."""
-        return PoolRows(
-            self.exact_mass[rows],
-            {name: [values[row] for row in rows.tolist()] for name, values in self.texts.items()},
-            {name: values[rows] for name, values in self.packed.items()},
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[PoolRows]) -> PoolRows:
-        """Return the rows of several parts, at least one."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            np.concatenate([part.exact_mass for part in parts]),
-            {
-                name: [value for part in parts for value in part.texts[name]]
-                for name in parts[0].texts
-            },
-            {name: np.concatenate([p.packed[name] for p in parts]) for name in parts[0].packed},
-        )
-
-
-class _Texts(NamedTuple):
-    """Texts one after another.
-
-    Attributes
-    ----------
-    ends
-        Where each ends, and in front of them where the first begins, int64 (n + 1,).
-    joined
-        All of them in UTF-8.
-    """
-
-    ends: NDArray[np.int64]
-    joined: bytes
-
-    @classmethod
-    def of(cls, values: Sequence[bytes]) -> _Texts:
-        """Return what texts are joined to."""
-        return cls(np.cumsum([0, *map(len, values)], dtype=np.int64), b"".join(values))
-
-    def parts(self, rows: slice) -> tuple[bytes, bytes]:
-        """Return the lengths of some of them, four bytes each, and these texts."""
-        ends = self.ends[rows.start : rows.stop + 1]
-        return np.diff(ends).astype("<u4").tobytes(), self.joined[ends[0] : ends[-1]]
-
-    def values(self, rows: slice) -> list[bytes]:
-        """Return some of them."""
-        ends = self.ends[rows.start : rows.stop + 1].tolist()
-        return [self.joined[a:b] for a, b in pairwise(ends)]
-
-    def decoded(self, rows: slice) -> list[str]:
-        """Return some of them as text."""
-        ends = self.ends[rows.start : rows.stop + 1]
-        text = self.joined[ends[0] : ends[-1]].decode()
-        if not text.isascii():
-            return [value.decode() for value in self.values(rows)]
-        return [text[a:b] for a, b in pairwise((ends - ends[0]).tolist())]
-
-
-class PoolWriter:
-    """Writes a pool chunk by chunk, by rising mass; memory does not grow with the pool.
-
-    Parameters
-    ----------
-    path
-        The file, which must not be used before `finish`.
-    layouts
-        The fingerprints of each row.
-    spool
-        An empty binary file for reading and writing: masses wait there, as their number is known at
-        the end.
-    """
-
-    def __init__(self, path: Path, layouts: Sequence[StoredLayout], spool: IO[bytes]) -> None:
-        self._layouts = tuple(layouts)
-        self._spool = spool
-        self._waiting: list[PoolRows] = []
-        self._n_waiting = 0
-        self._n_rows = 0
-        self._first_mass: list[float] = []
-        self._last_mass = -np.inf
-        self._sums: dict[str, list[bytes]] = {
-            name: [] for name in (_MASS, _TEXT, *(layout.name for layout in self._layouts))
-        }
-        self._text_end = dict.fromkeys(TEXTS, 0)
-        self._file = h5py.File(path, "w", libver="latest")
-        for name in TEXTS:
-            self._dataset(f"{name}_end", np.dtype("<u8"), _END_CHUNK)
-            self._dataset(f"{name}_text", np.dtype(np.uint8), _TEXT_CHUNK)
-        for layout in self._layouts:
-            self._dataset(
-                f"packed_{layout.name}", np.dtype(np.uint8), CHUNK_ROWS, (layout.n_bytes,)
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-
-    def append(self, rows: PoolRows) -> None:
-        """Add rows whose masses rise, and are not below those before.
-
-        Raises
-        ------
-        ValueError
-            If they fall.
-        """
-        if not len(rows):
-            return
-        if rows.exact_mass[0] < self._last_mass or (np.diff(rows.exact_mass) < 0).any():
-            raise ValueError("rows of a pool are added by rising mass")
-        self._last_mass = float(rows.exact_mass[-1])
-        self._waiting.append(rows)
-        self._n_waiting += len(rows)
-        if self._n_waiting >= _BLOCK_ROWS:
-            self._flush(self._n_waiting // CHUNK_ROWS * CHUNK_ROWS)
-
-    def finish(self, attributes: Mapping[str, str | int]) -> int:
-        """Write what waits and what is said of the pool as a whole; return the number of rows."""
-        self._flush(self._n_waiting)
-        file = self._file
-        masses = file.create_dataset("exact_mass", (self._n_rows,), _MASS_TYPE)
-        self._spool.seek(0)
-        for first in range(0, self._n_rows, _BLOCK_ROWS):
-            end = min(first + _BLOCK_ROWS, self._n_rows)
-            chunk = self._spool.read((end - first) * _MASS_TYPE.itemsize)
-            masses[first:end] = np.frombuffer(chunk, _MASS_TYPE)
-        first_mass = np.array(self._first_mass, _MASS_TYPE)
-        file["first_mass"] = first_mass
-        for name, sums in self._sums.items():
-            file[f"checksum_{name}"] = np.array(sums, dtype=f"V{_DIGEST_SIZE}")
-        described = {
-            "kind": _KIND,
-            "format_version": FORMAT_VERSION,
-            "n_structures": self._n_rows,
-            "layouts": json.dumps([layout.to_json() for layout in self._layouts]),
-            **attributes,
-        }
-        for key, value in described.items():
-            file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
-        sums = [value for values in self._sums.values() for value in values]
-        file.attrs["digest"] = np.bytes_(_digest_of_whole(described, first_mass, sums))
-        return self._n_rows
-
-    def _dataset(
-        self, name: str, dtype: np.dtype[Any], n_rows: int, width: tuple[int, ...] = ()
-    ) -> None:
-        self._file.create_dataset(
-            name,
-            shape=(0, *width),
-            maxshape=(None, *width),
-            chunks=(n_rows, *width),
-            dtype=dtype,
-            compression="gzip",
-            compression_opts=1,
-            shuffle=dtype.itemsize > 1,
-        )
-
-    def _flush(self, n_rows: int) -> None:
-        """Write the first of the waiting rows: whole chunks, unless they are the last."""
-        if not n_rows:
-            return
-        waiting = PoolRows.joined(self._waiting)
-        rows = waiting.select(np.arange(n_rows)) if n_rows < len(waiting) else waiting
-        rest = waiting.select(np.arange(n_rows, len(waiting)))
-        self._waiting, self._n_waiting = ([rest] if len(rest) else []), len(rest)
-        masses = rows.exact_mass.astype(_MASS_TYPE)
-        self._spool.write(masses.tobytes())
-        columns = {name: _Texts.of(rows.texts[name]) for name in TEXTS}
-        for name, texts in columns.items():
-            ends = texts.ends[1:] + self._text_end[name]
-            self._extend(f"{name}_end", ends)
-            self._extend(f"{name}_text", np.frombuffer(texts.joined, np.uint8))
-            self._text_end[name] = int(ends[-1])
-        for name, packed in rows.packed.items():
-            self._extend(f"packed_{name}", packed)
-        for first in range(0, n_rows, CHUNK_ROWS):
-            chunk = slice(first, min(first + CHUNK_ROWS, n_rows))
-            self._first_mass.append(float(masses[first]))
-            self._sums[_MASS].append(_checksum([masses[chunk].tobytes()]))
-            self._sums[_TEXT].append(_checksum(_parts_of_texts(columns, chunk)))
-            for name, packed in rows.packed.items():
-                self._sums[name].append(_checksum([packed[chunk].tobytes()]))
-        self._n_rows += n_rows
-
-    def _extend(self, name: str, values: NDArray[Any]) -> None:
-        dataset = self._file[name]
-        n = len(dataset)
-        dataset.resize(n + len(values), axis=0)
-        dataset[n:] = values
 
 
 class PoolFile:
@@ -348,7 +81,7 @@ class PoolFile:
         try:
             self.attributes = _attributes(self._file)
             self._require_kind()
-            self._texts_here = TEXTS if self.version >= 3 else _EARLIER_TEXTS
+            self._texts_here = TEXTS if self.version >= 3 else EARLIER_TEXTS
             self.layouts = self._stored_layouts()
             self.exact_mass: NDArray[np.float64] = self._mapped_masses()
             self._require_columns()
@@ -392,7 +125,7 @@ class PoolFile:
         begin, stop = self._whole_chunks(first, end)
         try:
             masses = np.array(self.exact_mass[begin:stop])
-            self._require_sums(_MASS, begin, len(masses), lambda rows: [masses[rows].tobytes()])
+            self._require_sums(MASS, begin, len(masses), lambda rows: [masses[rows].tobytes()])
         except DAMAGE:
             raise self._damaged() from None
         return masses[first - begin : end - begin]
@@ -422,7 +155,7 @@ class PoolFile:
             columns = {name: self._texts(name, begin, stop) for name in self._texts_here}
             if self.version >= 3:
                 self._require_sums(
-                    _TEXT, begin, stop - begin, lambda rows: _parts_of_texts(columns, rows)
+                    TEXT, begin, stop - begin, lambda rows: parts_of_texts(columns, rows)
                 )
             elif self.has_checksums:
                 self._require_earlier(begin, columns, self._columns["packed"][begin:stop])
@@ -491,7 +224,7 @@ class PoolFile:
         if self.version < 3 or offset is None:
             masses: NDArray[np.float64] = dataset[:]
             return masses
-        return np.memmap(self.path, _MASS_TYPE, "r", offset, dataset.shape)
+        return np.memmap(self.path, MASS_TYPE, "r", offset, dataset.shape)
 
     def _fence(self) -> NDArray[np.float64]:
         """Return the first mass of each chunk."""
@@ -503,7 +236,7 @@ class PoolFile:
             raise ValueError("masses are not sorted")
         return masses[::CHUNK_ROWS]
 
-    def _texts(self, name: str, begin: int, stop: int) -> _Texts:
+    def _texts(self, name: str, begin: int, stop: int) -> Texts:
         """Return a column's texts of a range of rows.
 
         Raises
@@ -512,17 +245,17 @@ class PoolFile:
             If they end where they cannot.
         """
         if not self.has_checksums:
-            return _Texts.of([bytes(value) for value in self._columns[name][begin:stop]])
+            return Texts.of([bytes(value) for value in self._columns[name][begin:stop]])
         stored = self._columns[f"{name}_end"][max(begin - 1, 0) : stop].astype(np.int64)
         ends = stored if begin else np.concatenate([[0], stored])
         lengths = np.diff(ends)
         if (lengths < 0).any() or (lengths > _LONGEST_TEXT).any():
             raise ValueError("ends")
         joined = self._columns[f"{name}_text"][ends[0] : ends[-1]].tobytes()
-        return _Texts(ends - ends[0], joined)
+        return Texts(ends - ends[0], joined)
 
     def _require_kind(self) -> None:
-        if self.attributes.get("kind") != _KIND:
+        if self.attributes.get("kind") != KIND:
             raise InputError(
                 f"{self.path}: an HDF5 file, but no candidate pool (see specvae pool build)"
             )
@@ -560,7 +293,7 @@ class PoolFile:
         """Compare the digest of the attributes, of what masses are found by, and of all sums."""
         names = [""]
         if self.version >= 3:
-            names = [_MASS, _TEXT, *(layout.name for layout in self.layouts)]
+            names = [MASS, TEXT, *(layout.name for layout in self.layouts)]
         for name in names:
             stored = self._file[f"checksum_{name}" if name else "checksum"][:]
             self._checksums[name] = [bytes(value) for value in stored]
@@ -569,18 +302,18 @@ class PoolFile:
         masses = self._first_mass if self.version >= 3 else self.exact_mass
         sums = [value for name in names for value in self._checksums[name]]
         n_chunks = -(-len(self.exact_mass) // CHUNK_ROWS)
-        if _digest_of_whole(described, masses, sums) != self.attributes["digest"] or any(
+        if digest_of_whole(described, masses, sums) != self.attributes["digest"] or any(
             len(self._checksums[name]) != n_chunks for name in names
         ):
             raise ValueError("digest")
 
     def _require_earlier(
-        self, begin: int, columns: Mapping[str, _Texts], packed: NDArray[np.uint8]
+        self, begin: int, columns: Mapping[str, Texts], packed: NDArray[np.uint8]
     ) -> None:
         """Compare the sums of format 2, which are of texts and fingerprints together."""
 
         def parts(rows: slice) -> Iterator[bytes]:
-            for name in _EARLIER_TEXTS:
+            for name in EARLIER_TEXTS:
                 yield from columns[name].values(rows)
             yield np.ascontiguousarray(packed[rows]).tobytes()
 
@@ -592,7 +325,7 @@ class PoolFile:
             number = (begin + offset) // CHUNK_ROWS
             if number in checked:
                 continue
-            if _checksum(parts(slice(offset, min(offset + CHUNK_ROWS, n_rows)))) != sums[number]:
+            if checksum(parts(slice(offset, min(offset + CHUNK_ROWS, n_rows)))) != sums[number]:
                 raise ValueError("checksum")
             checked.add(number)
 
@@ -607,30 +340,4 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
             found[key] = value.decode()
         else:
             found[key] = value.item() if hasattr(value, "item") else value
-    return found
-
-
-def _parts_of_texts(columns: Mapping[str, _Texts], rows: slice) -> Iterator[bytes]:
-    for name in TEXTS:
-        yield from columns[name].parts(rows)
-
-
-def _checksum(parts: Iterable[bytes]) -> bytes:
-    """Return the BLAKE2b digest of some rows."""
-    return _digest(parts).digest()
-
-
-def _digest_of_whole(
-    attributes: Mapping[str, Any], masses: NDArray[np.float64], checksums: Sequence[bytes]
-) -> str:
-    described = json.dumps(attributes, sort_keys=True).encode()
-    return _digest([described, masses.tobytes(), *checksums]).hexdigest()
-
-
-def _digest(parts: Iterable[bytes]) -> hashlib.blake2b:
-    """Return a digest of some texts, each with its length."""
-    found = hashlib.blake2b(digest_size=_DIGEST_SIZE)
-    for part in parts:
-        found.update(len(part).to_bytes(8, "little"))
-        found.update(part)
     return found

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from specvae.files import atomic_path
 from specvae.molecules.molecule import FIRST_BLOCK
-from specvae.molecules.pool_file import DAMAGE, TEXTS, PoolRows
+from specvae.molecules.pool_format import DAMAGE, TEXTS, PoolRows
 
 _PIECES_OF_RUN = 100
 _UNITS_PER_DALTON = 10_000  # masses that agree to four decimals are of one compound

@@ -25,7 +25,8 @@ from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.pool_file import PoolRows, PoolWriter, StoredLayout
+from specvae.molecules.pool_format import PoolRows, StoredLayout
+from specvae.molecules.pool_writer import PoolWriter
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.files import write_mgf

@@ -23,7 +23,8 @@ from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
-from specvae.molecules.pool_file import PoolFile, _digest, _digest_of_whole
+from specvae.molecules.pool_file import PoolFile
+from specvae.molecules.pool_format import _digest, digest_of_whole
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_files import DRAWING_INSTEAD
 from specvae.molecules.structures import read_rows
@@ -254,7 +255,7 @@ def as_second_format(pool: Path, path: Path) -> None:
             for a in range(0, len(found), 512)
         ]  # fmt: skip
         file["checksum"] = np.array(sums, dtype="V16")
-        digest = _digest_of_whole(described, found.exact_mass, sums)
+        digest = digest_of_whole(described, found.exact_mass, sums)
         file.attrs["digest"] = np.bytes_(digest)
 
 
