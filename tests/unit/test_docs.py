@@ -88,6 +88,12 @@ def test_the_first_page_leads_to_all_others() -> None:
     assert {path.name for path in DOCS.glob("*.md")} - {"index.md"} <= named
 
 
+def test_research_says_in_short_what_came_of_each_section() -> None:
+    text = (DOCS / "research.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (\d+)\. ", text, re.MULTILINE)
+    assert re.findall(r"^\| \[(\d+)\]\(#\1-", text, re.MULTILINE) == sections
+
+
 def test_named_files_of_the_repository_exist() -> None:
     """Pages name modules, tests and results in code: ``docs/results/speed.json``."""
     missing = set()
