@@ -116,7 +116,8 @@ class Tally:
             lines.append(
                 f"the precursor m/z of {self.n_cations:,} of {self.n_precursors:,} queries is that "
                 "of a candidate that is listed as a cation, and not ranked: --try-adducts "
-                "'[M+H]+,[M]+' ranks both where a query states no adduct"
+                "'[M+H]+,[M]+' ranks both where a query states no adduct; acids among them, such "
+                "as carnitine, are found as [M+H]+ where they are listed as inner salts"
             )
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
