@@ -223,3 +223,15 @@ def _train(folder: Path, *options: str) -> None:
         "train", "--spectra", DEMO / "library.msp", "-o", folder, "--epochs", 5, "--seed", 1,
         "--jobs", 1, *SMALL, *options,
     )  # fmt: skip
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Return what writes a file, by default of candidates, and gives its path."""
+
+    def write_file(content: str | bytes, name: str = "candidates.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_file
