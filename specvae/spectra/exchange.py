@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from specvae.errors import InputError
+from specvae.limits import limits
 from specvae.spectra.fields import collect, identify, make_spectrum
 from specvae.spectra.mgf import MGF_STYLE
 from specvae.spectra.spectrum import Spectrum
@@ -67,7 +68,9 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
     mz = np.asarray(spectrum.peaks.mz, np.float64)
     intensity = np.asarray(spectrum.peaks.intensities, np.float64)
     try:
-        return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, "matchms", ordinal)
+        return make_spectrum(
+            record, mz, intensity, MGF_STYLE, query_id, ("matchms", ordinal, 0), limits()
+        )
     except RejectedRecordError as error:
         detail = f": {error.detail}" if error.detail else ""
         raise InputError(f"spectrum {ordinal} ({query_id}): {error.reason}{detail}") from None

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import printable
-from specvae.limits import limits
+from specvae.limits import Limits
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct, plain_signs
 from specvae.spectra.keys import FIELDS, field_of
@@ -133,38 +135,105 @@ class Record(NamedTuple):
 
 
 def collect(pairs: Iterable[tuple[str, str]]) -> Record:
-    """Sort (key, value) pairs into known fields and other metadata.
+    """Sort (key, value) pairs into known fields and other metadata, as `collect_lines` does."""
+    pairs = [*pairs]
+    return collect_lines(tuple(key for key, _ in pairs), [value for _, value in pairs])
+
+
+def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
+    """Sort the lines of a record, each a key and a value, into known fields and other metadata.
 
     A comment counts where no line of the record gives the field.
     """
-    fields: dict[str, str] = {}
-    metadata: dict[str, list[str]] = {}
-    comments: list[str] = []
-    of_several_meanings: list[tuple[str, str]] = []
+    plan = _plan(keys)
+    if any(_states_another(name, values[place]) for place, name in plan.unsure):
+        plan = _plan(keys, in_turn=True)
+    fields = {
+        name: text for place, name in plan.plain if (text := given(values[place])) is not None
+    }
     notes: list[str] = []
-    for key, value in pairs:
-        name = field_of(key)
-        if name is None or name == "comments" or name in _ALSO_METADATA:
-            metadata.setdefault(key, []).append(value)
-        if name is None:
-            continue
-        if name == "comments":
-            comments.append(value)
-        elif name == "synonym":
-            _add_tag(fields, value, notes)
-        elif name in _BY_SHAPE:
-            of_several_meanings.append((name, value))
-        elif name == "ms_level" and parse_ms_level(value) is None:
-            metadata.setdefault(key, []).append(value)  # "Spectrum_type: Centroid" is no level
-        else:
-            _keep_value(fields, _meant(name, value), key, value, notes)
-    _sort_by_shape(fields, of_several_meanings, notes)
+    for place, name in plan.others:
+        _keep_line(fields, name, keys[place], values[place], notes)
+    comments = [values[place] for place in plan.comments]
+    _sort_by_shape(fields, [(name, values[place]) for place, name in plan.by_shape], notes)
     _add_species_of_precursor(fields, notes)
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
-    texts = {key: "\n".join(values) for key, values in metadata.items()}
-    return Record(fields, texts, tuple(notes))
+    metadata: dict[str, list[str]] = {}
+    for place, is_level in plan.metadata:
+        if not is_level or parse_ms_level(values[place]) is None:
+            metadata.setdefault(keys[place], []).append(values[place])
+    return Record(fields, {key: "\n".join(texts) for key, texts in metadata.items()}, tuple(notes))
+
+
+class _Plan(NamedTuple):
+    """What the lines of a record are, by their keys: the place of each, and its field.
+
+    Parameters
+    ----------
+    plain
+        Those that alone state their field, and are stored as they are.
+    others
+        Those that are read in turn.
+    by_shape
+        Those of keys of several meanings.
+    unsure
+        Those whose value may state another field than the key.
+    comments
+        Places of comments.
+    metadata
+        Places of what is no field or is kept besides, and whether it is one if it is an MS level:
+        "Spectrum_type: Centroid" is none.
+    """
+
+    plain: tuple[tuple[int, str], ...]
+    others: tuple[tuple[int, str], ...]
+    by_shape: tuple[tuple[int, str], ...]
+    unsure: tuple[tuple[int, str], ...]
+    comments: tuple[int, ...]
+    metadata: tuple[tuple[int, bool], ...]
+
+
+@lru_cache(maxsize=64)
+def _plan(keys: tuple[str, ...], *, in_turn: bool = False) -> _Plan:
+    """Return the plan of records with these keys; `in_turn` no line is plain."""
+    lines = [(place, field_of(key)) for place, key in enumerate(keys)]
+    counts = Counter(name for _, name in lines)
+    plain: list[tuple[int, str]] = []
+    others: list[tuple[int, str]] = []
+    for place, name in lines:
+        if name is not None and name != "comments" and name not in _BY_SHAPE:
+            is_plain = not in_turn and counts[name] == 1 and name not in _READ
+            (plain if is_plain else others).append((place, name))
+    return _Plan(
+        plain=tuple(plain),
+        others=tuple(others),
+        by_shape=tuple((place, name) for place, name in lines if name and name in _BY_SHAPE),
+        unsure=tuple(
+            (place, name) for place, name in lines if name in ("synonym", "ion_mode", "adduct")
+        ),
+        comments=tuple(place for place, name in lines if name == "comments"),
+        metadata=tuple(
+            (place, name == "ms_level")
+            for place, name in lines
+            if name is None or name in _ALSO_METADATA
+        ),
+    )
+
+
+def _states_another(name: str, value: str) -> bool:
+    """Whether a line states another field than its key says."""
+    return _tag(value) is not None if name == "synonym" else _meant(name, value) != name
+
+
+def _keep_line(fields: dict[str, str], name: str, key: str, value: str, notes: list[str]) -> None:
+    """Store what a line says that is not plain."""
+    if name == "synonym":
+        if (tag := _tag(value)) is not None:
+            _keep_value(fields, tag[0], "synon", tag[1], notes)
+    elif name != "ms_level" or parse_ms_level(value) is not None:
+        _keep_value(fields, _meant(name, value), key, value, notes)
 
 
 def _add_species_of_precursor(fields: dict[str, str], notes: list[str]) -> None:
@@ -212,8 +281,19 @@ _BY_SHAPE: Mapping[str, tuple[tuple[str, Callable[[str], bool]], ...]] = {
 # Fields that name a record or what it belongs to, and those that may say nothing that is
 # understood; they also stay in the metadata.
 _ALSO_METADATA = frozenset(
-    {"accession", "feature_id", "spectrum_id", "peak_id", "scans", "record_title", "synonym"}
-) | frozenset(_BY_SHAPE)
+    {
+        "accession",
+        "comments",
+        "feature_id",
+        "ms_level",
+        "peak_id",
+        "record_title",
+        "scans",
+        "spectrum_id",
+        "synonym",
+        *_BY_SHAPE,
+    }
+)
 
 
 def _sort_by_shape(
@@ -228,6 +308,9 @@ def _sort_by_shape(
             _keep_first(fields, field, text)
 
 
+# Fields whose values are read before they are stored.
+_READ = frozenset({"synonym", "precursor_mz", "ion_mode", "charge", "ms_level"})
+
 # Numbers of the tags that NIST's programs write as synonyms: "Synon: $:03[M+H]+".
 _NIST_TAGS: Mapping[str, str] = {
     "00": "ms_level",
@@ -241,31 +324,33 @@ _NIST_TAGS: Mapping[str, str] = {
 }
 
 
-def _add_tag(fields: dict[str, str], value: str, notes: list[str]) -> None:
-    """Store what a synonym says that is one of NIST's tags."""
+def _tag(value: str) -> tuple[str, str] | None:
+    """Return the field that a synonym states which is one of NIST's tags, and what it says."""
     text = value.strip()
     name = _NIST_TAGS.get(text[2:4]) if text.startswith("$:") else None
-    if name is not None and (name != "ms_level" or parse_ms_level(text[4:]) is not None):
-        _keep_value(fields, name, "synon", text[4:], notes)
+    if name is None or (name == "ms_level" and parse_ms_level(text[4:]) is None):
+        return None
+    return name, text[4:]
 
 
 def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[str]) -> None:
     """Add what comments say and the record's own lines do not."""
-    has_precursor = "precursor_mz" in fields and not _means_none(fields["precursor_mz"])
+    before = fields.get("precursor_mz")
     for comment in comments:
         if (feature := _PROGENESIS_FEATURE.fullmatch(comment.strip())) is not None:
             _keep_first(fields, "rt_minutes", feature["minutes"])
             _keep_first(fields, "precursor_mz", feature["mz"])
         for key, value in parse_comments(comment):
-            name = field_of(key) or _COMMENT_SPELLINGS.get(key.lower())
-            if name == "ms_level" and parse_ms_level(value) is None:
+            name = _field_of_comment(key)
+            if name is None or (name == "ms_level" and parse_ms_level(value) is None):
                 continue
             if name == "ion_mode":
                 _keep_reading(fields, name, value, notes)
-            elif name in _COMMENT_FIELDS:
+            else:
                 _keep_first(fields, name, value)
-    if not has_precursor and "precursor_mz" in fields and not _means_none(fields["precursor_mz"]):
-        notes.append(Note.COMMENT_PRECURSOR.about(fields["precursor_mz"]))
+    precursor = fields.get("precursor_mz")
+    if precursor is not None and precursor != before and not _means_none(precursor):
+        notes.append(Note.COMMENT_PRECURSOR.about(precursor))
 
 
 # Progenesis QI names a feature by its time and m/z, and states neither otherwise.
@@ -289,8 +374,7 @@ def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> No
         for text in texts:
             plain = plain_signs(text[:_LONGEST_NAME])
             mentions = _BRACKETED_SPECIES.findall(plain)
-            behind = _SPECIES_BEHIND.search(plain)
-            if behind is not None and texts is names:
+            if texts is names and (behind := _SPECIES_BEHIND.search(plain)) is not None:
                 mentions.append(behind.group())
             found |= {ion.name for ion in map(parse_adduct, mentions) if ion is not None}
         if found:
@@ -417,6 +501,13 @@ _COMMENT_FIELDS = FIELDS - {
 }
 
 
+@lru_cache(maxsize=4096)
+def _field_of_comment(key: str) -> str | None:
+    """Return the field that a key in a comment means, None if it is none or not a comment's."""
+    name = field_of(key) or _COMMENT_SPELLINGS.get(key.lower())
+    return name if name in _COMMENT_FIELDS else None
+
+
 def _means_none(precursor: str) -> bool:
     try:
         return parse_precursor(precursor).mz is None
@@ -475,19 +566,33 @@ def make_spectrum(
     intensity: NDArray[np.float64],
     style: Style,
     query_id: str,
-    path: str,
-    line: int,
-    ordinal: int = 0,
+    place: tuple[str, int, int],
+    most: Limits,
 ) -> Spectrum:
     """Turn a record and its peaks (n_peaks,), in any order, into a spectrum.
+
+    Parameters
+    ----------
+    record, mz, intensity
+        What the file has.
+    style
+        Its format's.
+    query_id
+        What the record is called.
+    place
+        Path, line and ordinal, as in `Spectrum`.
+    most
+        The limits.
 
     Raises
     ------
     RejectedRecordError
         If peaks, precursor m/z or charge are malformed.
     """
-    if mz.size > (most := limits().record_peaks):
-        raise RejectedRecordError(Reason.TOO_LARGE, f"more than {most:,} peaks (record_peaks)")
+    if mz.size > most.record_peaks:
+        detail = f"more than {most.record_peaks:,} peaks (record_peaks)"
+        raise RejectedRecordError(Reason.TOO_LARGE, detail)
+    path, line, ordinal = place
     fields = record.fields
     precursor = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
     if precursor.mz is None and "window_mz" in fields:
@@ -565,11 +670,18 @@ _PREDICTED = re.compile(
 
 def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note where instrument or name say that the spectrum is predicted."""
-    for name in ("instrument_type", "instrument", *_NAMES_WITH_SPECIES):
-        text = fields.get(name)
+    return _prediction_in(*map(fields.get, _NAMES_OF_PREDICTED))
+
+
+@lru_cache(maxsize=16)  # the spectra of a compound stand together
+def _prediction_in(*texts: str | None) -> tuple[str, ...]:
+    for text in texts:
         if text is not None and _PREDICTED.search(text[:_LONGEST_NAME]) is not None:
             return (Note.PREDICTED.about(text),)
     return ()
+
+
+_NAMES_OF_PREDICTED = ("instrument_type", "instrument", *_NAMES_WITH_SPECIES)
 
 
 def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
@@ -646,6 +758,7 @@ _INCHIKEY = re.compile(r"(?:InChIKey=)?\s*([A-Z]{14}-[A-Z]{10}-[A-Z])", re.IGNOR
 _SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:./\\%*~]+")
 _STRUCTURES = ("smiles", "inchi", "structure", "computed_smiles", "computed_inchi")
 _KEYS = ("inchikey", "computed_inchikey")
+_STRUCTURES_AND_KEYS = (*_STRUCTURES, *_KEYS)
 
 
 def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
@@ -654,6 +767,13 @@ def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, 
     Records have an InChI in the field for SMILES and the other way round, an InChI without or with
     a doubled ``InChI=``, and a key where a structure should be.
     """
+    return _sorted(*map(fields.get, _STRUCTURES_AND_KEYS))
+
+
+@lru_cache(maxsize=16)  # the spectra of a compound stand together
+def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
+    found = zip(_STRUCTURES_AND_KEYS, texts, strict=True)
+    fields = {name: text for name, text in found if text is not None}
     smiles = inchi = key = None
     for name in _STRUCTURES:
         text = fields.get(name)
@@ -688,7 +808,7 @@ def _retention_time(
     ):
         if (text := fields.get(name)) is not None:
             time = parse_retention_time(text, seconds_per_unit)
-            says_none = text.lstrip().startswith("-") or not any(map(str.isdigit, text))
-            is_lost = time is None and not says_none
-            return time, (Note.TIME_NOT_UNDERSTOOD.about(text),) if is_lost else ()
+            if time is not None or text.lstrip().startswith("-") or not any(map(str.isdigit, text)):
+                return time, ()
+            return None, (Note.TIME_NOT_UNDERSTOOD.about(text),)
     return None, ()

@@ -221,7 +221,7 @@ class LineSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.truncated = False
-        self._limits = limits()
+        self.limits = limits()
         self.n_bytes = 0
 
     def texts(self) -> Iterator[bytes]:
@@ -243,9 +243,9 @@ class LineSource:
                 blank = text.rfind(b"\n\n")
                 end = blank + 2 if blank >= 0 else text.rfind(b"\n") + 1
                 rest = text[end:] + chunk[len(whole) :]
-                if len(rest) > self._limits.line_bytes and b"\n" not in rest:
+                if len(rest) > self.limits.line_bytes and b"\n" not in rest:
                     raise InputError(
-                        f"{self.path}: a line is longer than {self._limits.line_bytes:,} bytes "
+                        f"{self.path}: a line is longer than {self.limits.line_bytes:,} bytes "
                         f"(line_bytes), at byte {self.n_bytes + end:,}; wanted a file of spectra"
                     )
                 yield self._handed_out(text[:end])
@@ -259,9 +259,9 @@ class LineSource:
         InputError
             Naming the line `where`.
         """
-        if self.n_bytes - begin > self._limits.record_bytes:
+        if self.n_bytes - begin > self.limits.record_bytes:
             raise InputError(
-                f"{self.path}:{where}: {self._limits.record_bytes:,} bytes (record_bytes) without "
+                f"{self.path}:{where}: {self.limits.record_bytes:,} bytes (record_bytes) without "
                 "the end of a record; wanted a file of spectra"
             )
 

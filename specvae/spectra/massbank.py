@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
 from specvae.spectra.keys import untagged
@@ -77,7 +78,7 @@ def _records(source: LineSource) -> Iterator[_MassBankLines]:
                 yield lines
                 begin = source.n_bytes
         if cutter.open is not None:
-            cutter.open.keep_small()
+            cutter.open.keep_small(source.limits)
         source.require_short(begin, number)
     if cutter.open is not None:
         yield cutter.open
@@ -92,9 +93,9 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _spectrum(
-    lines: _MassBankLines, record: Record, query_id: str, path: str, ordinal: int
+    lines: _MassBankLines, record: Record, query_id: str, path: str, ordinal: int, most: Limits
 ) -> Spectrum:
-    lines.require_sound()
+    lines.require_sound(most)
     if not lines.is_whole:
         raise RejectedRecordError(Reason.TRUNCATED, "// is missing")
     declared = record.fields.get("n_peaks")
@@ -105,7 +106,8 @@ def _spectrum(
     if parse_count(declared) != mz.size:
         detail = f"{declared} declared, {mz.size} found"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, path, lines.line, ordinal)
+    place = path, lines.line, ordinal
+    return make_spectrum(record, mz, intensity, MASSBANK_STYLE, query_id, place, most)
 
 
 def read_massbank(
@@ -121,7 +123,7 @@ def read_massbank(
         query_id = identify(record, MASSBANK_STYLE, source.path.name, ordinal)
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, lines, record, query_id, path, ordinal),
+            partial(_spectrum, lines, record, query_id, path, ordinal, source.limits),
             report,
             (path, lines.line, query_id),
             every_level=every_level,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
 from specvae.spectra.keys import field_of
@@ -126,7 +127,7 @@ def _records(source: LineSource) -> Iterator[_MgfLines]:
                 yield lines
                 begin = source.n_bytes
         if cutter.open is not None:
-            cutter.open.keep_small()
+            cutter.open.keep_small(source.limits)
         source.require_short(begin, number)
     if (lines := cutter.finish("the file ends before END IONS")) is not None:
         yield lines
@@ -147,8 +148,10 @@ def _record(lines: _MgfLines) -> Record:
     return collect([*own, *inherited.items()])
 
 
-def _spectrum(lines: _MgfLines, record: Record, query_id: str, path: str, ordinal: int) -> Spectrum:
-    lines.require_sound()
+def _spectrum(
+    lines: _MgfLines, record: Record, query_id: str, path: str, ordinal: int, most: Limits
+) -> Spectrum:
+    lines.require_sound(most)
     if lines.fault:
         raise RejectedRecordError(Reason.TRUNCATED, lines.fault)
     mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
@@ -157,7 +160,8 @@ def _spectrum(lines: _MgfLines, record: Record, query_id: str, path: str, ordina
         raise RejectedRecordError(
             Reason.PEAK_COUNT_MISMATCH, f"{declared} declared, {mz.size} found"
         )
-    return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, path, lines.line, ordinal)
+    place = path, lines.line, ordinal
+    return make_spectrum(record, mz, intensity, MGF_STYLE, query_id, place, most)
 
 
 def read_mgf(
@@ -175,7 +179,7 @@ def read_mgf(
         query_id = identify(record, MGF_STYLE, source.path.name, ordinal)
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, lines, record, query_id, path, ordinal),
+            partial(_spectrum, lines, record, query_id, path, ordinal, source.limits),
             report,
             (path, lines.line, query_id),
             every_level=every_level,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import compress
 
+from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
+from specvae.spectra.fields import Record, Style, collect_lines, identify, make_spectrum
 from specvae.spectra.keys import field_of, untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
@@ -28,7 +30,7 @@ _BLANKS = " \t\v\f"
 class _MspLines(RecordLines):
     """The lines of one record, or their fields and peaks where those were read at once."""
 
-    pairs: list[tuple[str, str]] | None = None  # instead of `header`
+    columns: tuple[tuple[str, ...], list[str]] | None = None  # keys and values, for `header`
     parsed: Peaks | None = None  # instead of `peaks`
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
@@ -156,7 +158,7 @@ def _records(source: LineSource) -> Iterator[_MspLines]:
             begin = source.n_bytes
         number += rest.count(b"\n")
         if cutter.open is not None:
-            cutter.open.keep_small()
+            cutter.open.keep_small(source.limits)
         source.require_short(begin, number)
     if cutter.open is not None:
         cutter.open.at_end = not cutter.open.is_waiting
@@ -182,19 +184,19 @@ def _regular_record(paragraph: bytes, number: int, n_peaks_key: bytes) -> _MspLi
     n_peaks = declared.strip()
     if keys is None or parsed is None or n_peaks != b"%d" % parsed[0].size:
         return None
-    pairs = [*zip(keys, map(str.strip, values), strict=True), ("Num Peaks", n_peaks.decode())]
-    return _MspLines(number + len(header) - len(text), pairs=pairs, parsed=parsed)
+    columns = keys, [*map(str.strip, values), n_peaks.decode()]
+    return _MspLines(number + len(header) - len(text), columns=columns, parsed=parsed)
 
 
 @lru_cache(maxsize=256)
 def _plain_keys(raw_keys: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the keys of a header without blanks, None if a line of them might be a border."""
+    """Return the keys of a record by those of its header, None if one might be a border."""
     if not all(key.isascii() and key.lstrip(_BLANKS)[:1].isalpha() for key in raw_keys):
         return None
     names = [field_of(key) for key in raw_keys]
     if names.count("name") > 1 or "n_peaks" in names:
         return None
-    return tuple(key.strip() for key in raw_keys)
+    return (*map(str.strip, raw_keys), "Num Peaks")
 
 
 def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
@@ -210,10 +212,22 @@ def _pairs(header: list[bytes]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _columns(header: list[bytes]) -> tuple[tuple[str, ...], list[str]]:
+    pairs = _pairs(header)
+    return tuple(key for key, _ in pairs), [value for _, value in pairs]
+
+
 def _spectrum(
-    lines: _MspLines, record: Record, query_id: str, path: str, ordinal: int, cut: bool
+    lines: _MspLines,
+    record: Record,
+    query_id: str,
+    path: str,
+    ordinal: int,
+    most: Limits,
+    *,
+    cut: bool,
 ) -> Spectrum:
-    lines.require_sound(len(lines.pairs or ()))
+    lines.require_sound(most, len(lines.columns[0]) if lines.columns else None)
     if cut:
         raise RejectedRecordError(Reason.TRUNCATED, "the compressed file is cut off")
     declared = record.fields.get("n_peaks")
@@ -237,7 +251,8 @@ def _spectrum(
         short = lines.at_end and mz.size < n_declared
         reason = Reason.TRUNCATED if short else Reason.PEAK_COUNT_MISMATCH
         raise RejectedRecordError(reason, f"{n_declared} declared, {mz.size} found")
-    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, path, lines.line, ordinal)
+    place = path, lines.line, ordinal
+    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, place, most)
 
 
 def _all_but_last_read(lines: list[bytes]) -> bool:
@@ -255,16 +270,31 @@ class _SharedHead:
     """
 
     def __init__(self) -> None:
-        self._head: list[tuple[str, str]] = []
+        self._head: tuple[tuple[str, ...], Sequence[str]] = (), ()
 
-    def complete(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the fields of a record with those of the head that it shares."""
-        own = [pair for pair in pairs if field_of(pair[0]) not in ("ms_level", "n_peaks")]
-        if own:
-            self._head = own
-            return pairs
-        has_level = any(field_of(key) == "ms_level" for key, _ in pairs)
-        return [*self._head, *pairs] if has_level else pairs
+    def complete(
+        self, keys: tuple[str, ...], values: Sequence[str]
+    ) -> tuple[tuple[str, ...], Sequence[str]]:
+        """Return keys and values of a record with those of the head that it shares."""
+        names = _names(keys)
+        if not names <= {"ms_level", "n_peaks"}:
+            self._head = keys, values
+        elif "ms_level" in names:
+            is_own = [field_of(key) not in ("ms_level", "n_peaks") for key in self._head[0]]
+            shared = (tuple(compress(column, is_own)) for column in self._head)
+            return next(shared) + keys, [*next(shared), *values]
+        return keys, values
+
+
+@lru_cache(maxsize=64)
+def _names(keys: tuple[str, ...]) -> frozenset[str | None]:
+    return frozenset(map(field_of, keys))
+
+
+@lru_cache(maxsize=64)
+def _have_tags(keys: tuple[str, ...]) -> bool:
+    """Whether keys have tags of MassBank, as some files have kept them."""
+    return any("$" in key for key in keys)
 
 
 def read_msp(
@@ -274,22 +304,22 @@ def read_msp(
 
     So are those of MS level 1, unless `every_level`.
     """
-    path = str(source.path)
+    path, file_name = str(source.path), source.path.name
     heads = _SharedHead()
     complete = True
     last_line = 0
     for ordinal, lines in enumerate(_records(source), 1):
-        pairs = heads.complete(lines.pairs or _pairs(lines.header))
-        if any("$" in key for key, _ in pairs):
-            pairs = [untagged(*pair) for pair in pairs]  # some keep MassBank's tags
-        record = collect(pairs)
-        query_id = identify(record, MSP_STYLE, source.path.name, ordinal)
+        keys, values = heads.complete(*(lines.columns or _columns(lines.header)))
+        if _have_tags(keys):
+            keys, values = zip(*map(untagged, keys, values), strict=True)
+        record = collect_lines(keys, values)
+        query_id = identify(record, MSP_STYLE, file_name, ordinal)
         cut = lines.at_end and source.truncated
         complete = not cut
         last_line = lines.line
         spectrum = read_or_skip(
             record,
-            partial(_spectrum, lines, record, query_id, path, ordinal, cut),
+            partial(_spectrum, lines, record, query_id, path, ordinal, source.limits, cut=cut),
             report,
             (path, lines.line, query_id),
             every_level=every_level or cut,

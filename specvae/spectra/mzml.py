@@ -89,9 +89,8 @@ def _read(
                 else:
                     record = Record(scan.fields, {}, scan.notes)
                     mz, intensity = scan.peaks()
-                    yield make_spectrum(
-                        record, mz, intensity, MZML_STYLE, name, str(path), index, index
-                    )
+                    place = str(path), index, index
+                    yield make_spectrum(record, mz, intensity, MZML_STYLE, name, place, limits())
             except RejectedRecordError as error:
                 report.skip(str(path), index, name, error.reason, error.detail)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from specvae.limits import limits
+from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record
 from specvae.spectra.spectrum import Spectrum
@@ -33,19 +33,20 @@ class RecordLines:
     peaks: list[bytes] = field(default_factory=list)
     is_too_large: bool = False
 
-    def keep_small(self) -> None:
+    def keep_small(self, most: Limits) -> None:
         """Drop the lines of a record that has too many."""
-        most = limits()
         if len(self.peaks) > most.record_peaks or len(self.header) > most.record_fields:
             self.is_too_large = True
             self.peaks.clear()
             del self.header[100:]
 
-    def require_sound(self, n_fields: int | None = None) -> None:
+    def require_sound(self, most: Limits, n_fields: int | None = None) -> None:
         """Reject a record beyond the limits, or with NUL bytes in its header.
 
         Parameters
         ----------
+        most
+            The limits.
         n_fields
             Number of lines that are no peaks, if the header does not hold them.
 
@@ -54,7 +55,6 @@ class RecordLines:
         RejectedRecordError
             With ``TOO_LARGE`` or ``BAD_ENCODING``.
         """
-        most = limits()
         if self.is_too_large or (n_fields or len(self.header)) > most.record_fields:
             detail = (
                 f"more than {most.record_peaks:,} peaks (record_peaks) or "

@@ -72,6 +72,7 @@ class Precursor(NamedTuple):
     is_charge_sure: bool = True
 
 
+_ONE_MZ = re.compile(r"[0-9]{1,6}(?:\.[0-9]{0,20})?")  # what most records have
 _MOST_PRECURSORS = 4  # more numbers are a list of peaks
 _BETWEEN_VALUES = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
 _UNIT_OF_MZ = re.compile(r"\b(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
@@ -115,6 +116,8 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     whole = given(text)
     if whole is None:
         return Precursor(None)
+    if _ONE_MZ.fullmatch(whole) is not None:
+        return Precursor(float(whole) or None)
     if len(whole) > LONGEST_VALUE:
         raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}, wanted one number")
     body, species = _split_species(_plain_mz(plain_signs(whole)))
@@ -453,6 +456,7 @@ def parse_normalized_energy(text: str) -> CollisionEnergy:
 _COUNT = re.compile(r"([0-9]{1,9}|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.0+)?")
 
 
+@lru_cache(maxsize=1024)
 def parse_count(text: str) -> int | None:
     """Return the number of peaks that a record declares, None if the text is no such number."""
     match = _COUNT.fullmatch(text.strip())

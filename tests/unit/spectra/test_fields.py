@@ -1,7 +1,11 @@
+import itertools
+import random
+
 import numpy as np
 import pytest
 
 from specvae.report import Reason
+from specvae.spectra import fields
 from specvae.spectra.fields import collect, parse_comments, require_peaks
 from specvae.spectra.keys import field_of
 from specvae.spectra.values import (
@@ -110,3 +114,55 @@ def test_pairs_of_zeros_are_no_peaks() -> None:
     with pytest.raises(RejectedRecordError) as caught:
         require_peaks(np.zeros(1), np.ones(1))
     assert caught.value.reason is Reason.BAD_PEAK
+
+
+LINES = [
+    ("Name", "caffeine [M+Na]+"),
+    ("DB#", "-"),
+    ("Synon", "1,3,7-trimethylxanthine"),
+    ("Synon", "$:03[M+H]+"),
+    ("Synon", "$:00MS2"),
+    ("Synon", "$:00in-source"),
+    ("Synon", "$:04195.0877"),
+    ("Precursor_type", "[M+H]+"),
+    ("Precursor_type", '"[M+K]+"'),
+    ("Ion", "negative"),
+    ("PrecursorMZ", "N/A"),
+    ("PEPMASS", "195.0877 100"),
+    ("PRECURSOR MZ", "217.0696"),
+    ("Ion_mode", "P"),
+    ("Ion_mode", "[M-H]-1"),
+    ("Polarity", "-"),
+    ("Spectrum_type", "MS2"),
+    ("Spectrum_type", "Centroid"),
+    ("Charge", "1"),
+    ("Charge", "2-"),
+    ("Ionization", "ESI+"),
+    ("Precursor", "195.1"),
+    ("Collision_energy", "20"),
+    ("CE", "30 eV"),
+    ("MW", "194"),
+    ("MW", "195"),
+    ("Comments", '"SMILES=C" "ionization mode=negative" "precursor m/z=193.07"'),
+]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_lines_taken_at_once_say_what_they_say_in_turn(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    pairs = rng.sample(LINES, rng.randint(1, len(LINES)))
+    at_once = fields.collect(pairs)
+    plan = fields._plan
+    monkeypatch.setattr(fields, "_plan", lambda keys, **_: plan(keys, in_turn=True))
+    in_turn = fields.collect(pairs)
+    assert at_once == in_turn
+    assert [*at_once.metadata] == [*in_turn.metadata]
+
+
+def test_a_line_counts_where_it_stands_before_another_of_its_field() -> None:
+    lines = [("Synon", "$:03[M+H]+"), ("Ion", "[M+Na]+"), ("IonMode", "[M+K]+1")]
+    for order in itertools.permutations(lines):
+        species = order[0][1].removeprefix("$:03")
+        assert fields.collect(order).fields["adduct"] == species

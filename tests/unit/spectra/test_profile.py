@@ -76,6 +76,45 @@ def test_peak_lists_are_no_profiles(
     assert not is_profile(mz, intensity)
 
 
+def peaks_point_by_point(mz: list[float], heights: list[float]) -> list[tuple[float, float]]:
+    """Return m/z and height of the peaks of one row of points, found one after the other."""
+    tops: list[int] = []
+    for at, height in enumerate(heights):
+        before, after = ([-1.0, *heights][at], [*heights, -1.0][at + 1])
+        if height <= 0 or before >= height or after > height:
+            continue
+        valley = min(heights[tops[-1] : at]) if tops else 0.0
+        if tops and valley > 0.9 * min(heights[tops[-1]], height):
+            tops[-1] = at if height > heights[tops[-1]] else tops[-1]
+        else:
+            tops.append(at)
+    peaks = []
+    for top in tops:
+        apex = mz[top], heights[top]
+        if 0 < top < len(mz) - 1 and min(heights[top - 1 : top + 2]) > 0:
+            around = [mz[top - 1] - mz[top], 0.0, mz[top + 1] - mz[top]]
+            logarithms = np.log(np.array(heights[top - 1 : top + 2]) / heights[top])
+            a, b, _ = np.polyfit(around, logarithms, 2)
+            offset = np.clip(-b / (2 * a), around[0], around[2])
+            apex = mz[top] + offset, heights[top] * np.exp(a * offset**2 + b * offset)
+        peaks.append(apex)
+    return peaks
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_peaks_are_those_found_point_by_point(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, expected = [], []
+    for place in (100.0, 150.0, 200.0):
+        n = int(rng.integers(5, 60))
+        mz = place + 0.01 * np.arange(n)
+        heights = np.round(np.abs(rng.normal(size=n)) * rng.choice([3, 1000])) + rng.choice([0, 40])
+        rows.append((mz, heights))
+        expected += peaks_point_by_point(mz.tolist(), heights.tolist())
+    found = centroid(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+    assert np.column_stack(found) == pytest.approx(np.array(expected), rel=1e-9)
+
+
 def test_profile_in_mgf_is_centroided_and_said(tmp_path: Path) -> None:
     mz, intensity = profile(0.002, 0.006)
     peaks = "".join(f"{x!r} {y!r}\n" for x, y in zip(mz.tolist(), intensity.tolist(), strict=True))
