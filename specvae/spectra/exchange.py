@@ -8,7 +8,8 @@ import numpy as np
 
 from specvae.errors import InputError
 from specvae.limits import limits
-from specvae.spectra.fields import collect, identify, make_spectrum
+from specvae.spectra.build import identify, make_spectrum
+from specvae.spectra.fields import collect
 from specvae.spectra.mgf import MGF_STYLE
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError

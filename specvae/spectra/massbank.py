@@ -11,7 +11,8 @@ from functools import partial
 
 from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import Record, Style, collect, identify, make_spectrum
+from specvae.spectra.build import Style, identify, make_spectrum
+from specvae.spectra.fields import Record, collect
 from specvae.spectra.keys import untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import parse_peaks

@@ -10,7 +10,8 @@ from itertools import compress
 
 from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import Record, Style, collect_lines, identify, make_spectrum
+from specvae.spectra.build import Style, identify, make_spectrum
+from specvae.spectra.fields import Record, collect_lines
 from specvae.spectra.keys import field_of, untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular

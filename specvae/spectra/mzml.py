@@ -21,7 +21,8 @@ from specvae.errors import InputError, printable
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
-from specvae.spectra.fields import SAME_MZ, Record, Style, make_spectrum
+from specvae.spectra.build import Style, make_spectrum
+from specvae.spectra.fields import SAME_MZ, Record
 from specvae.spectra.lines import open_bytes, read_piece
 from specvae.spectra.notes import Note
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -305,6 +306,14 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
         raise RejectedRecordError(Reason.BAD_CHARGE, f"found {shown(whole)}")
     size = int(match[2])
     return (-size if signs == {"-"} else size), bool(signs and size)
+
+
+def known_charge(text: str) -> tuple[int, bool] | None:
+    """Return a charge and whether it has a sign, None if it is not known."""
+    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+        charge, is_signed = parse_charge(text)
+        return (charge, is_signed) if charge else None
+    return None
 
 
 def is_open_charge(text: str) -> bool:

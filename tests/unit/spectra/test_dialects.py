@@ -7,7 +7,9 @@ from spectra_files import mgf_record, msp_record, read_bytes
 
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct
-from specvae.spectra.fields import collect, parse_comments, sort_structures
+from specvae.spectra.build import sort_structures
+from specvae.spectra.comments import parse_comments
+from specvae.spectra.fields import collect
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 

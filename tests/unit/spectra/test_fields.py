@@ -6,7 +6,9 @@ import pytest
 
 from specvae.report import Reason
 from specvae.spectra import fields
-from specvae.spectra.fields import collect, parse_comments, require_peaks
+from specvae.spectra.build import require_peaks
+from specvae.spectra.comments import parse_comments
+from specvae.spectra.fields import collect
 from specvae.spectra.keys import field_of
 from specvae.spectra.values import (
     RejectedRecordError,

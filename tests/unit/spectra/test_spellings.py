@@ -8,7 +8,7 @@ from spectra_files import mgf_record, msp_record, read_bytes
 
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
-from specvae.spectra.fields import sort_structures
+from specvae.spectra.build import sort_structures
 
 
 @pytest.mark.parametrize(

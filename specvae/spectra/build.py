@@ -1,0 +1,352 @@
+"""From the fields of a record and its peaks to a `Spectrum`.
+
+What the lines of a record say of its charge, ion mode and ion species is brought into agreement,
+and its peaks are sorted, added up and, of a profile, picked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.errors import printable
+from specvae.limits import Limits
+from specvae.report import Reason
+from specvae.spectra.fields import LONGEST_NAME, NAMES_WITH_SPECIES, Record
+from specvae.spectra.notes import Note, note_kind
+from specvae.spectra.polarity import Polarity, charge_of, settle_polarity
+from specvae.spectra.profile import centroid, is_profile
+from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
+from specvae.spectra.values import (
+    CollisionEnergy,
+    RejectedRecordError,
+    known_charge,
+    parse_collision_energy,
+    parse_ion_mode,
+    parse_ms_level,
+    parse_normalized_energy,
+    parse_precursor,
+    parse_retention_time,
+)
+
+
+class Style(NamedTuple):
+    """What differs between file formats in the meaning of fields.
+
+    Parameters
+    ----------
+    id_fields
+        Fields that name a record in results, best first.
+    name_fields
+        Fields that hold the compound's name, best first.
+    seconds_per_rt_unit
+        Unit of a retention time that does not state it.
+    """
+
+    id_fields: tuple[str, ...]
+    name_fields: tuple[str, ...]
+    seconds_per_rt_unit: float
+
+
+def _first(fields: Mapping[str, str], names: Iterable[str]) -> str | None:
+    for name in names:
+        if name in fields:
+            return fields[name]
+    return None
+
+
+def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
+    """Return what a record is called: its best identifier, else ``FILE#N``."""
+    name = printable(_first(record.fields, style.id_fields) or "")[:LONGEST_NAME]
+    return name or f"{file_name}#{ordinal}"
+
+
+def require_peaks(
+    mz: NDArray[np.float64], intensity: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return peaks (n_peaks,) sorted by m/z; pairs of two zeros, which some writers add, are none.
+
+    Raises
+    ------
+    RejectedRecordError
+        If there is no peak above 0, or a peak is not two finite numbers, m/z above 0 and at most
+        `MAX_MZ`, intensity not below 0.
+    """
+    if (is_none := (mz == 0) & (intensity == 0)).any():
+        mz, intensity = mz[~is_none], intensity[~is_none]
+    good = (mz > 0) & (mz <= MAX_MZ) & (intensity >= 0) & (intensity < np.inf)
+    if not good.all():
+        i = int(np.argmin(good))
+        raise RejectedRecordError(Reason.BAD_PEAK, f"m/z {mz[i]:g}, intensity {intensity[i]:g}")
+    if not intensity.any():
+        raise RejectedRecordError(Reason.NO_PEAKS, "every intensity is 0" if mz.size else "")
+    order = np.argsort(mz, kind="stable")
+    highest = float(intensity.max())
+    if not LOWEST_SCALE <= highest <= 1 / LOWEST_SCALE:
+        # Heights count by their ratios alone; sums and quotients of such numbers leave what a
+        # double can hold. Two steps, as the quotient of a denormal overflows, too.
+        intensity = intensity * 2.0**600 if highest < 1 else intensity * 2.0**-600
+        intensity = intensity / intensity.max()
+    return mz[order], intensity[order]
+
+
+def make_spectrum(
+    record: Record,
+    mz: NDArray[np.float64],
+    intensity: NDArray[np.float64],
+    style: Style,
+    query_id: str,
+    place: tuple[str, int, int],
+    most: Limits,
+) -> Spectrum:
+    """Turn a record and its peaks (n_peaks,), in any order, into a spectrum.
+
+    Parameters
+    ----------
+    record, mz, intensity
+        What the file has.
+    style
+        Its format's.
+    query_id
+        What the record is called.
+    place
+        Path, line and ordinal, as in `Spectrum`.
+    most
+        The limits.
+
+    Raises
+    ------
+    RejectedRecordError
+        If peaks, precursor m/z or charge are malformed.
+    """
+    if mz.size > most.record_peaks:
+        detail = f"more than {most.record_peaks:,} peaks (record_peaks)"
+        raise RejectedRecordError(Reason.TOO_LARGE, detail)
+    path, line, ordinal = place
+    fields = record.fields
+    precursor = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
+    if precursor.mz is None and "window_mz" in fields:
+        window = parse_precursor(fields["window_mz"])
+        note = Note.WINDOW_TARGET.about("no precursor m/z")
+        precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
+    beside = precursor.charge
+    if not precursor.is_charge_sure and _states_polarity(fields):
+        beside = None
+    charge, charge_notes = charge_of(beside, fields.get("charge"))
+    polarity = _settled(fields, charge)
+    time, time_notes = _retention_time(fields, style)
+    notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
+    notes += _prediction(fields)
+    smiles, inchi, inchikey = sort_structures(fields)
+    energy = _energy(fields)
+
+    def build(
+        mz: NDArray[np.float64], intensity: NDArray[np.float64], notes: tuple[str, ...]
+    ) -> Spectrum:
+        return Spectrum(
+            mz=mz,
+            intensity=intensity,
+            query_id=query_id,
+            name=_first(fields, style.name_fields),
+            precursor_mz=precursor.mz,
+            adduct=polarity.adduct,
+            charge=polarity.charge,
+            ion_mode=polarity.ion_mode,
+            ms_level=parse_ms_level(fields["ms_level"]) if "ms_level" in fields else None,
+            collision_energy=energy.ev if energy else None,
+            normalized_collision_energy=energy.nce if energy else None,
+            collision_energy_text=energy.text if energy else None,
+            retention_time=time,
+            instrument=fields.get("instrument"),
+            instrument_type=fields.get("instrument_type"),
+            smiles=smiles,
+            inchi=inchi,
+            inchikey=inchikey,
+            formula=fields.get("formula"),
+            path=path,
+            line=line,
+            ordinal=ordinal,
+            notes=notes,
+            metadata=record.metadata,
+        )
+
+    try:
+        spectrum = build(mz, intensity, notes)
+    except ValueError:
+        # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
+        spectrum = build(*require_peaks(mz, intensity), notes)
+    stated = "profile" in fields
+    if not stated and not is_profile(spectrum.mz, spectrum.intensity):
+        return _distinct(spectrum)
+    picked_mz, picked = centroid(spectrum.mz, spectrum.intensity)
+    if picked.size == np.count_nonzero(spectrum.intensity):
+        return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
+    found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
+    return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+def _states_polarity(fields: Mapping[str, str]) -> bool:
+    return (
+        "ion_mode" in fields
+        or "adduct" in fields
+        or known_charge(fields.get("charge", "")) is not None
+    )
+
+
+# How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
+# GNPS has names with a "predicted molecular formula", of measured spectra.
+_PREDICTED = re.compile(
+    r"\bin[\s-]?silico\b|\bCFM-ID\b|\bpredicted\s*(?:$|[)\]]|MS|spectr|by\b)", re.IGNORECASE
+)
+
+
+def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note where instrument or name say that the spectrum is predicted."""
+    return _prediction_in(*map(fields.get, _NAMES_OF_PREDICTED))
+
+
+@lru_cache(maxsize=16)  # the spectra of a compound stand together
+def _prediction_in(*texts: str | None) -> tuple[str, ...]:
+    for text in texts:
+        if text is not None and _PREDICTED.search(text[:LONGEST_NAME]) is not None:
+            return (Note.PREDICTED.about(text),)
+    return ()
+
+
+_NAMES_OF_PREDICTED = ("instrument_type", "instrument", *NAMES_WITH_SPECIES)
+
+
+def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
+    """Return the collision energy of a record, which may have a key for the normalised one."""
+    text, normalised = fields.get("collision_energy"), fields.get("nce")
+    energy = parse_collision_energy(text) if text is not None else None
+    if normalised is None:
+        return energy
+    nce = parse_normalized_energy(normalised)
+    if energy is None or text == normalised:
+        return nce
+    return energy._replace(nce=nce.nce if energy.nce is None else energy.nce)
+
+
+def _distinct(spectrum: Spectrum) -> Spectrum:
+    """Return a spectrum whose peaks are above 0 and each of another m/z.
+
+    Some writers add peaks of intensity 0, and join scans without adding up what they share. The
+    number of peaks is evidence, and each is compared with the fragments of a candidate.
+    """
+    mz, intensity = spectrum.mz, spectrum.intensity
+    if np.count_nonzero(mz[1:] == mz[:-1]) == 0 and intensity.item(intensity.argmin()) > 0:
+        return spectrum
+    is_peak = intensity > 0
+    distinct, places = np.unique(mz[is_peak], return_inverse=True)
+    heights = np.bincount(places, weights=intensity[is_peak]).astype(np.float64)
+    notes = spectrum.notes
+    if (n_shared := places.size - distinct.size) > 0:
+        notes = (*notes, Note.ADDED_UP.about(f"{n_shared:,} of {places.size:,} peaks"))
+    if heights.max() > 1 / LOWEST_SCALE:
+        heights = heights / heights.max()
+    return replace(spectrum, mz=distinct, intensity=heights, notes=notes)
+
+
+def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
+    """Return what a record says about charge, also by an ion species that it only mentions.
+
+    A mention counts for less than a field: it must agree with the ion mode and the charge, or with
+    one of them where they contradict each other.
+    """
+    mode, mentioned = fields.get("ion_mode"), fields.get("species_in_words")
+    if mentioned is not None:
+        polarity = settle_polarity(mentioned, charge, mode)
+        overruled = _OVERRULED_BY_SPECIES.intersection(map(note_kind, polarity.notes))
+        signs = (parse_ion_mode(mode or ""), _mode_of(charge))
+        if not overruled or (
+            len(overruled) == 1 and signs.count(polarity.ion_mode) == 1 and all(signs)
+        ):
+            note = Note.SPECIES_IN_WORDS.about(mentioned)
+            return polarity._replace(notes=(*polarity.notes, note))
+        settled = settle_polarity(None, charge, mode)
+        note = Note.SPECIES_IN_WORDS_NOT_TAKEN.about(mentioned)
+        return settled._replace(notes=(*settled.notes, note))
+    return settle_polarity(fields.get("adduct"), charge, mode)
+
+
+def _mode_of(charge: str | None) -> str | None:
+    """Return the ion mode of a charge with a sign, None of any other."""
+    found = known_charge(charge or "")
+    return None if found is None or not found[1] else "positive" if found[0] > 0 else "negative"
+
+
+_OVERRULED_BY_SPECIES = frozenset(
+    (Note.MODE_OVERRULED_BY_SPECIES, Note.CHARGE_OVERRULED_BY_SPECIES)
+)
+
+
+_INCHI = re.compile(r"['\"]?(?:InChI\s*[=:]\s*)*(1S?/.+?)['\"]?", re.IGNORECASE | re.DOTALL)
+# An InChI that lost its version: formula, then connections.
+_HEADLESS_INCHI = re.compile(
+    r"(?:InChI\s*[=:]\s*)?S?/?((?:[A-Z][a-z]?\d*)+(?:\.\w+)*/c\d+[-(,].*/h.*)", re.DOTALL
+)
+_INCHIKEY = re.compile(r"(?:InChIKey=)?\s*([A-Z]{14}-[A-Z]{10}-[A-Z])", re.IGNORECASE)
+_SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:./\\%*~]+")
+_STRUCTURES = ("smiles", "inchi", "structure", "computed_smiles", "computed_inchi")
+_KEYS = ("inchikey", "computed_inchikey")
+_STRUCTURES_AND_KEYS = (*_STRUCTURES, *_KEYS)
+
+
+def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
+    """Return SMILES, InChI and InChIKey of a record, each recognised by its shape.
+
+    Records have an InChI in the field for SMILES and the other way round, an InChI without or with
+    a doubled ``InChI=``, and a key where a structure should be.
+    """
+    return _sorted(*map(fields.get, _STRUCTURES_AND_KEYS))
+
+
+@lru_cache(maxsize=16)  # the spectra of a compound stand together
+def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
+    found = zip(_STRUCTURES_AND_KEYS, texts, strict=True)
+    fields = {name: text for name, text in found if text is not None}
+    smiles = inchi = key = None
+    for name in _STRUCTURES:
+        text = fields.get(name)
+        if text is None:
+            continue
+        if (match := _INCHI.fullmatch(text)) is not None:
+            inchi = inchi or f"InChI={match[1]}"
+        elif (match := _HEADLESS_INCHI.fullmatch(text)) is not None:
+            inchi = inchi or f"InChI=1S/{match[1]}"
+        elif (match := _INCHIKEY.fullmatch(text)) is not None:
+            key = key or match[1].upper()
+        elif "inchi" not in name or _SMILES.fullmatch(text) is not None:
+            smiles = smiles or text
+    for name in _KEYS:
+        text = fields.get(name)
+        if text is not None and (match := _INCHIKEY.match(text)) is not None:
+            return smiles, inchi, match[1].upper()
+    return smiles, inchi, key or _first(fields, _KEYS)
+
+
+def _retention_time(
+    fields: Mapping[str, str], style: Style
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the retention time in seconds, and a note if one is stated that cannot be read.
+
+    A negative one stands for none, and so does ``N/A min``.
+    """
+    for name, seconds_per_unit in (
+        ("rt_seconds", 1.0),
+        ("rt_minutes", 60.0),
+        ("retention_time", style.seconds_per_rt_unit),
+    ):
+        if (text := fields.get(name)) is not None:
+            time = parse_retention_time(text, seconds_per_unit)
+            if time is not None or text.lstrip().startswith("-") or not any(map(str.isdigit, text)):
+                return time, ()
+            return None, (Note.TIME_NOT_UNDERSTOOD.about(text),)
+    return None, ()

@@ -1,0 +1,48 @@
+"""What the comment of an MSP record holds: (key, value) pairs, in three ways of writing."""
+
+from __future__ import annotations
+
+import re
+
+_COMMENT_LIST = re.compile(r";\s++(?=[A-Za-z_][A-Za-z _]*+=)")
+_VALUE_END = re.compile(r"[\s;\"]|$")
+
+
+def parse_comments(text: str) -> list[tuple[str, str]]:
+    """Split an MSP comment into its (key, value) pairs.
+
+    There are three ways of writing: ``"key=value" "key=value"`` (MoNA, MassBank), where a
+    value may hold ``=`` and ``"``; ``key=value; key=value`` (RIKEN); ``key=value key="two words"``
+    (NIST).
+    """
+    text = text.strip()
+    if text.startswith('"'):
+        parts = text[1:].removesuffix('"').split('" "')
+    elif _COMMENT_LIST.search(text):
+        parts = _COMMENT_LIST.split(text.removesuffix(";"))
+    else:
+        return _nist_pairs(text)
+    pairs = [part.partition("=") for part in parts]
+    return [(key.strip(), value.strip()) for key, equals, value in pairs if equals]
+
+
+def _nist_pairs(text: str) -> list[tuple[str, str]]:
+    """Split ``key=value key="two words"``; a key reaches back to the value before it."""
+    pairs: list[tuple[str, str]] = []
+    place = 0
+    while (equals := text.find("=", place)) >= 0:
+        key = text[place:equals]
+        for mark in '";=':
+            key = key.rpartition(mark)[2]
+        begin = equals + 1
+        if text[begin : begin + 1] == '"':
+            begin += 1
+            end = text.find('"', begin)
+            end = len(text) if end < 0 else end
+        else:
+            found = _VALUE_END.search(text, begin)
+            end = found.start() if found is not None else len(text)
+        if key.strip():
+            pairs.append((key.strip(), text[begin:end]))
+        place = max(end, begin)
+    return pairs
