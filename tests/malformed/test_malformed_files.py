@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
         b"\t\tClass\nAlignment ID\tAverage Mz\n",
         "is a table of spectra",
     ),
-    "html": ("x.mzML", b"<!DOCTYPE html><html><body>404</body></html>", "neither mzML nor mzXML"),
+    "html": ("x.mzML", b"<!DOCTYPE html><html><body>404</body></html>", "is a web page"),
     "zip": ("x.mgf", b"PK\x03\x04" + b"\0" * 30, "zip archive"),
     "tar": ("x.mgf", tar(mgf_record("a")), "tar archive"),
     "tar_gz": ("x.tar.gz", gzip.compress(tar(mgf_record("a"))), "tar archive"),
