@@ -19,9 +19,8 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import COLUMNS
 from specvae.annotation.ranking.run import RankingRun
-from specvae.annotation.training.inputs import TrainFiles
-from specvae.annotation.training.record import MODEL_FILE
 from specvae.annotation.training.run import train as run_training
+from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import preset_config
 from specvae.errors import ConfigError, InputError
 from specvae.files import temporary_folder

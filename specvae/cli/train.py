@@ -172,13 +172,15 @@ def train(
     if resume and force:
         raise click.UsageError("--resume continues a training and --force starts anew.")
 
-    from specvae.annotation.training.inputs import TrainFiles
-    from specvae.annotation.training.record import FILES, require_free
-    from specvae.annotation.training.run import train as run
+    from specvae.annotation.training.run_files import (
+        FILES,
+        TrainFiles,
+        require_files,
+        require_free,
+    )
     from specvae.annotation.training.settings import preset_config
     from specvae.progress import Silence
     from specvae.settings import override, parse_assignments, read_toml
-    from specvae.vae.parallel import started_by_torchrun
 
     files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
     # Before hours of work, not after them.
@@ -186,6 +188,7 @@ def train(
     require_outputs(
         {**files.inputs, "--config": config_file}, {"--output": [output / name for name in FILES]}
     )
+    require_files(files)
     settings = {
         "preset": preset,
         "fingerprint": options["fingerprint"],
@@ -203,6 +206,10 @@ def train(
     # The preset comes first, and some of its settings depend on the kind; both may be set anywhere.
     start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
     config = override(start, values)
+
+    from specvae.annotation.training.run import train as run
+    from specvae.vae.parallel import started_by_torchrun
+
     # Of processes that torchrun started, one speaks.
     is_first = started_by_torchrun().is_first
     progress = Console() if is_first else Silence()

@@ -17,8 +17,8 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_queries
-from specvae.annotation.training.inputs import TrainFiles
 from specvae.annotation.training.run import train
+from specvae.annotation.training.run_files import TrainFiles
 from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.cli.console import Console
 from specvae.errors import InputError

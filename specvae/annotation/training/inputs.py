@@ -21,9 +21,10 @@ from specvae.annotation.library.library import (
 )
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
+from specvae.annotation.training.run_files import TrainFiles, require_files
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
-from specvae.files import is_pool, no_such_file
+from specvae.files import is_pool
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
 from specvae.molecules.molecule import Molecule
@@ -36,43 +37,6 @@ from specvae.spectra.sparse import SparseMatrix
 from specvae.vae.kinds import MODEL_KINDS
 
 _POOL_ROWS = 8192
-
-
-@dataclass(frozen=True)
-class TrainFiles:
-    """The files of a training run.
-
-    Attributes
-    ----------
-    spectra
-        Libraries: spectra with structures.
-    output
-        The folder that is written.
-    unpaired_spectra, unpaired_molecules
-        Spectra and structures that are learned from unpaired.
-    exclude
-        Files of compounds that are not learned from.
-    structures
-        Table or pool of candidates that weights and probabilities are fitted among.
-    """
-
-    spectra: tuple[Path, ...]
-    output: Path
-    unpaired_spectra: tuple[Path, ...] = ()
-    unpaired_molecules: tuple[Path, ...] = ()
-    exclude: tuple[Path, ...] = ()
-    structures: Path | None = None
-
-    @property
-    def inputs(self) -> Mapping[str, tuple[Path, ...]]:
-        """The files that are read, by option of the command line."""
-        return {
-            "--spectra": self.spectra,
-            "--unpaired-spectra": self.unpaired_spectra,
-            "--unpaired-molecules": self.unpaired_molecules,
-            "--exclude": self.exclude,
-            "--structures": () if self.structures is None else (self.structures,),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +92,7 @@ def require_usable(
             f"{files.structures}: --structures is for fitting the weights of all evidence, which "
             "evidence.library = false turns off"
         )
-    _require_files(files)
+    require_files(files)
     for path in (*files.spectra, *files.unpaired_spectra):
         read_spectra(path, ReadReport())  # looks at the file, and reads when it is iterated
     for path in files.unpaired_molecules:
@@ -139,15 +103,6 @@ def require_usable(
     if files.structures is None:
         return nullcontext()
     return CandidateSource(files.structures, layout, PPM, ReadReport())
-
-
-def _require_files(files: TrainFiles) -> None:
-    for option, paths in files.inputs.items():
-        for path in paths:
-            if not path.exists():
-                raise InputError(f"{path}: {no_such_file(path)} ({option})")
-            if not path.is_file() and not path.is_dir():
-                raise InputError(f"{path}: is no plain file, and {option} is read more than once")
 
 
 def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:

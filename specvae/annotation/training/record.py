@@ -1,4 +1,4 @@
-"""The folder of a training run: what it holds, whether it is free, and the record of each epoch."""
+"""What a training run leaves in its folder beside the model, and the record of each epoch."""
 
 from __future__ import annotations
 
@@ -12,34 +12,22 @@ from typing import Any
 
 from specvae.annotation.library.folds import write_split
 from specvae.annotation.library.header import AnnotatorHeader, FileRead, Provenance
-from specvae.annotation.training.inputs import TrainFiles, TrainInputs
+from specvae.annotation.training.inputs import TrainInputs
+from specvae.annotation.training.run_files import (
+    EPOCHS_FILE,
+    MODEL_FILE,
+    SKIPPED_FILE,
+    SPLIT_FILE,
+    STATE_FILE,
+    TrainFiles,
+)
 from specvae.annotation.training.settings import TrainConfig, flat_settings
-from specvae.errors import ConfigError, InputError, TrainingError
+from specvae.errors import ConfigError, TrainingError
 from specvae.files import atomic_text, sha256_of
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.settings import from_json, to_json
 from specvae.vae.state import EpochRecord, History
-
-MODEL_FILE = "model.safetensors"
-STATE_FILE = "training-state.safetensors"
-EPOCHS_FILE = "epochs.jsonl"
-SPLIT_FILE = "split.csv"
-SKIPPED_FILE = "skipped.csv"
-PLOT_FILE = "training.png"
-FILES = (MODEL_FILE, STATE_FILE, EPOCHS_FILE, SPLIT_FILE, SKIPPED_FILE, PLOT_FILE)
-"""All that a run writes into its folder."""
-
-
-def require_free(folder: Path, *, resume: bool, force: bool) -> None:
-    """Raise an InputError if a run would replace a model without being asked to."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, wanted a folder to write")
-    if (folder / MODEL_FILE).exists() and not (resume or force):
-        raise InputError(
-            f"{folder / MODEL_FILE}: there is a model already; --resume goes on with its training, "
-            "--force replaces it, and -o names another folder"
-        )
 
 
 def finished_header(config: TrainConfig, files: TrainFiles) -> AnnotatorHeader | None:

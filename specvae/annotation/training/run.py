@@ -37,7 +37,6 @@ from specvae.annotation.training.calibrate import (
     calibrate,
 )
 from specvae.annotation.training.inputs import (
-    TrainFiles,
     TrainInputs,
     choose_folds,
     compute_fingerprints,
@@ -54,16 +53,19 @@ from specvae.annotation.training.networks import (
     optim_config,
 )
 from specvae.annotation.training.record import (
-    MODEL_FILE,
-    PLOT_FILE,
-    STATE_FILE,
     EpochLog,
     file_digests,
     finished_header,
     provenance,
-    require_free,
     write_failure,
     write_record,
+)
+from specvae.annotation.training.run_files import (
+    MODEL_FILE,
+    PLOT_FILE,
+    STATE_FILE,
+    TrainFiles,
+    require_free,
 )
 from specvae.annotation.training.settings import TrainConfig, automatic_epochs, flat_settings
 from specvae.annotation.training.streams import (

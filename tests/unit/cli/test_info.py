@@ -83,6 +83,7 @@ def test_without_a_terminal_each_value_is_one_line(demo_model: Path) -> None:
     assert len(names) == len(set(names)) + names.count("file read") - 1
 
 
+DEMO = Path(__file__).parents[3] / "data" / "demo"
 HEAVY = ("torch", "rdkit", "numba", "pandas", "scipy")
 
 
@@ -108,3 +109,13 @@ def test_what_a_model_is_and_what_is_missing_is_said_without_heavy_libraries(
     )
     assert refused.stderr == f"specvae: {queries}: no such file\n"
     assert refused.returncode == 1
+    library = DEMO / "library.msp"
+    (tmp_path / "model.safetensors").touch()
+    refused = run_without(HEAVY, "train", "--spectra", library, "-o", tmp_path)
+    assert "there is a model already" in refused.stderr
+    refused = run_without(HEAVY, "train", "--spectra", queries, "-o", tmp_path / "new")
+    assert refused.stderr == f"specvae: {queries}: no such file (--spectra)\n"
+    refused = run_without(
+        HEAVY, "train", "--spectra", library, "-o", tmp_path / "new", "--set", "optim.epoch=3"
+    )
+    assert "epochs" in refused.stderr

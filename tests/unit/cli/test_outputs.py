@@ -18,7 +18,7 @@ from specvae_bench.laboratories import retention_command as retention
 from specvae_bench.retrieval import command as retrieval
 from specvae_bench.supervision import command as supervision
 
-from specvae.annotation.training import record
+from specvae.annotation.training import run_files
 from specvae.cli import demo
 from specvae.cli.fingerprint import fingerprint
 from specvae.cli.main import cli
@@ -80,7 +80,7 @@ PATHS: dict[str, Paths] = {
     "train": Paths(
         ("--spectra", "--unpaired-spectra", "--unpaired-molecules", "--structures", "--exclude",
          "--config"),
-        files=record.FILES,
+        files=run_files.FILES,
         needed=("--force",),
     ),
     "bench casmi2017": Paths((*_FOLD, "--model", "--config"), files=casmi.FILES),

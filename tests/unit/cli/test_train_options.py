@@ -20,8 +20,9 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainConfig:
         return SimpleNamespace(seconds={}, provenance=SimpleNamespace(skipped={}))
 
     monkeypatch.setattr(module, "train", recorded)
+    spectra = __file__  # any file that is there
     done = CliRunner().invoke(
-        command.train, ["--spectra", "x.msp", *arguments], catch_exceptions=False
+        command.train, ["--spectra", spectra, *arguments], catch_exceptions=False
     )
     assert done.exit_code == 0, done.output
     return seen[0]

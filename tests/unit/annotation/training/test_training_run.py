@@ -23,9 +23,9 @@ from specvae.annotation.ranking.result import Ranked
 from specvae.annotation.training import calibrate as calibration
 from specvae.annotation.training import inputs, record
 from specvae.annotation.training import run as module
-from specvae.annotation.training.inputs import TrainFiles
-from specvae.annotation.training.record import MODEL_FILE, STATE_FILE, EpochLog
+from specvae.annotation.training.record import EpochLog
 from specvae.annotation.training.run import train
+from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE, TrainFiles
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, Interrupted, TrainingError

@@ -1,0 +1,80 @@
+"""The files of a training run: those that it reads, and the folder that it writes.
+
+Without torch and RDKit, so that what is missing is said at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from specvae.errors import InputError
+from specvae.files import no_such_file
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "training-state.safetensors"
+EPOCHS_FILE = "epochs.jsonl"
+SPLIT_FILE = "split.csv"
+SKIPPED_FILE = "skipped.csv"
+PLOT_FILE = "training.png"
+FILES = (MODEL_FILE, STATE_FILE, EPOCHS_FILE, SPLIT_FILE, SKIPPED_FILE, PLOT_FILE)
+"""All that a run writes into its folder."""
+
+
+@dataclass(frozen=True)
+class TrainFiles:
+    """The files of a training run.
+
+    Attributes
+    ----------
+    spectra
+        Libraries: spectra with structures.
+    output
+        The folder that is written.
+    unpaired_spectra, unpaired_molecules
+        Spectra and structures that are learned from unpaired.
+    exclude
+        Files of compounds that are not learned from.
+    structures
+        Table or pool of candidates that weights and probabilities are fitted among.
+    """
+
+    spectra: tuple[Path, ...]
+    output: Path
+    unpaired_spectra: tuple[Path, ...] = ()
+    unpaired_molecules: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
+    structures: Path | None = None
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[Path, ...]]:
+        """The files that are read, by option of the command line."""
+        return {
+            "--spectra": self.spectra,
+            "--unpaired-spectra": self.unpaired_spectra,
+            "--unpaired-molecules": self.unpaired_molecules,
+            "--exclude": self.exclude,
+            "--structures": () if self.structures is None else (self.structures,),
+        }
+
+
+def require_files(files: TrainFiles) -> None:
+    """Raise an InputError if a file that is read is missing, or can be read only once."""
+    for option, paths in files.inputs.items():
+        for path in paths:
+            if not path.exists():
+                raise InputError(f"{path}: {no_such_file(path)} ({option})")
+            if not path.is_file() and not path.is_dir():
+                raise InputError(f"{path}: is no plain file, and {option} is read more than once")
+
+
+def require_free(folder: Path, *, resume: bool, force: bool) -> None:
+    """Raise an InputError if a run would replace a model without being asked to."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, wanted a folder to write")
+    if (folder / MODEL_FILE).exists() and not (resume or force):
+        raise InputError(
+            f"{folder / MODEL_FILE}: there is a model already; --resume goes on with its training, "
+            "--force replaces it, and -o names another folder"
+        )
