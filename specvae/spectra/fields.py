@@ -73,8 +73,10 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     A comment counts where no line of the record gives the field.
     """
     plan = _plan(keys)
-    if any(_states_another(name, values[place]) for place, name in plan.unsure):
-        plan = _plan(keys, in_turn=True)
+    for place, name in plan.unsure:
+        if _says_more(name, values[place]):
+            plan = _plan(keys, in_turn=True)
+            break
     fields = {
         name: text for place, name in plan.plain if (text := given(values[place])) is not None
     }
@@ -106,12 +108,11 @@ class _Plan(NamedTuple):
     by_shape
         Those of keys of several meanings.
     unsure
-        Those whose value may state another field than the key.
+        Those whose value may say more than their key.
     comments
         Places of comments.
     metadata
-        Places of what is no field or is kept besides, and whether it is one if it is an MS level:
-        "Spectrum_type: Centroid" is none.
+        Places of what is no field or is kept besides, and whether it may be an MS level.
     """
 
     plain: tuple[tuple[int, str], ...]
@@ -124,34 +125,44 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _plan(keys: tuple[str, ...], *, in_turn: bool = False) -> _Plan:
-    """Return the plan of records with these keys; `in_turn` no line is plain."""
+    """Return the plan of records with these keys; `in_turn` for those of which a line says more."""
     lines = [(place, field_of(key)) for place, key in enumerate(keys)]
     counts = Counter(name for _, name in lines)
     plain: list[tuple[int, str]] = []
     others: list[tuple[int, str]] = []
     for place, name in lines:
-        if name is not None and name != "comments" and name not in _BY_SHAPE:
-            is_plain = not in_turn and counts[name] == 1 and name not in _READ
-            (plain if is_plain else others).append((place, name))
+        if name is None or name == "comments" or name in _BY_SHAPE:
+            continue
+        if in_turn:
+            others.append((place, name))
+        elif name != "synonym":
+            is_read = name == "charge" or _is_pepmass(name, keys[place])
+            (others if is_read or counts[name] > 1 else plain).append((place, name))
     return _Plan(
         plain=tuple(plain),
         others=tuple(others),
         by_shape=tuple((place, name) for place, name in lines if name and name in _BY_SHAPE),
-        unsure=tuple(
-            (place, name) for place, name in lines if name in ("synonym", "ion_mode", "adduct")
-        ),
+        unsure=tuple((place, name) for place, name in lines if name and name in _UNSURE),
         comments=tuple(place for place, name in lines if name == "comments"),
         metadata=tuple(
             (place, name == "ms_level")
             for place, name in lines
-            if name is None or name in _ALSO_METADATA
+            if name is None or name in _ALSO_METADATA or (in_turn and name == "ms_level")
         ),
     )
 
 
-def _states_another(name: str, value: str) -> bool:
-    """Whether a line states another field than its key says."""
-    return _tag(value) is not None if name == "synonym" else _meant(name, value) != name
+_UNSURE = frozenset({"synonym", "ion_mode", "adduct", "ms_level"})
+
+
+def _says_more(name: str, value: str) -> bool:
+    """Whether a line states another field than its key says, or none, or is not stored as given."""
+    if name == "synonym":
+        return _tag(value) is not None
+    if name == "ms_level":
+        return parse_ms_level(value) is None  # "Spectrum_type: Centroid"
+    is_odd = name == "ion_mode" and given(value) != value.strip()  # "-"
+    return is_odd or _meant(name, value) != name
 
 
 def _keep_line(fields: dict[str, str], name: str, key: str, value: str, notes: list[str]) -> None:
@@ -212,7 +223,6 @@ _ALSO_METADATA = frozenset(
         "accession",
         "comments",
         "feature_id",
-        "ms_level",
         "peak_id",
         "record_title",
         "scans",
@@ -234,9 +244,6 @@ def _sort_by_shape(
         elif field is not None:
             _keep_first(fields, field, text)
 
-
-# Fields whose values are read before they are stored.
-_READ = frozenset({"synonym", "precursor_mz", "ion_mode", "charge", "ms_level"})
 
 # Numbers of the tags that NIST's programs write as synonyms: "Synon: $:03[M+H]+".
 _NIST_TAGS: Mapping[str, str] = {
@@ -367,8 +374,13 @@ def _keep_precursor(fields: dict[str, str], key: str, value: str, notes: list[st
     _keep_first(fields, "precursor_mz", value)
     if fields.get("precursor_mz") != before:
         fields.pop("pepmass", None)
-        if "pep" in key.lower():
+        if _is_pepmass("precursor_mz", key):
             fields["pepmass"] = key
+
+
+def _is_pepmass(name: str, key: str) -> bool:
+    """Whether a line is MGF's, where an intensity may stand behind the m/z."""
+    return name == "precursor_mz" and "pep" in key.lower()
 
 
 def _keep_species(fields: dict[str, str], value: str, notes: list[str]) -> None:

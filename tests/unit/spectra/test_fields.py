@@ -135,6 +135,8 @@ LINES = [
     ("Ion_mode", "P"),
     ("Ion_mode", "[M-H]-1"),
     ("Polarity", "-"),
+    ("Polarity", '"N"'),
+    ("MS level", "full scan"),
     ("Spectrum_type", "MS2"),
     ("Spectrum_type", "Centroid"),
     ("Charge", "1"),
