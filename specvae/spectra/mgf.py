@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +31,7 @@ MGF_STYLE = Style(
     name_fields=("compound_name", "name"),
     seconds_per_rt_unit=1.0,
 )
+_PLAIN_FIELD = re.compile(rb"[A-Za-z][^:=]*+=")
 _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
 
@@ -55,7 +57,7 @@ class _Cutter:
         self._before: list[bytes] = []
 
     def take(self, number: int, line: bytes) -> _MgfLines | None:
-        """Take a line that is no peak of an open record; return the record that it ends, if any."""
+        """Take a line that is no peak or field beyond doubt; return the record that it ends."""
         if not line or line.startswith(_COMMENT_MARKS):
             return None
         word = line.upper() if len(line) < 24 else line
@@ -124,6 +126,8 @@ def _records(source: LineSource) -> Iterator[_MgfLines]:
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
             if cutter.open is not None and line[:1].isdigit():
                 cutter.open.peaks.append(line)
+            elif cutter.open is not None and _PLAIN_FIELD.match(line) is not None:
+                cutter.open.header.append(line.strip())
             elif (lines := cutter.take(number, line.strip())) is not None:
                 yield lines
                 begin = source.n_bytes
@@ -141,6 +145,8 @@ def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
 
 def _record(lines: _MgfLines) -> Record:
     own = _pairs(lines.header)
+    if not lines.inherited:
+        return collect(own)
     # A line of the record goes before one that holds for all, however the two spell its key.
     stated = {field_of(key) or key for key, _ in own}
     inherited = {

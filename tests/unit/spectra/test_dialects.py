@@ -359,3 +359,10 @@ def test_spectra_that_no_instrument_measured_are_noted(
     text = f"Name: a\nPrecursorMZ: 195.0877\n{field}\nNum Peaks: 1\n42.0 1\n"
     notes = one(tmp_path, "x.msp", text).notes
     assert any(note.startswith("predicted, not measured (") for note in notes) == noted
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\v", "\f"])
+def test_blanks_around_fields_are_no_part_of_them(tmp_path: Path, blank: str) -> None:
+    lines = ("BEGIN IONS", "PEPMASS=193.07", "IONMODE=negative", "NAME=a", "50 1", "END IONS")
+    spectrum = one(tmp_path, "x.mgf", f"{blank}\n".join(lines))
+    assert (spectrum.name, spectrum.ion_mode, spectrum.notes) == ("a", "negative", ())
