@@ -6,6 +6,7 @@ stays charged: choline is 104.1075 Da, and its [M]+ is found an electron mass be
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -236,13 +237,20 @@ def exact_mass_of_smiles(smiles: str) -> float:
 
 
 @lru_cache(maxsize=1 << 17)
-def block_of_inchi(inchi: str | None) -> str:
-    """Return the InChIKey first block of a standard InChI, "" of any other text."""
+def blocks_of_inchi(inchi: str | None) -> frozenset[str]:
+    """Return the InChIKey first block of a standard InChI, none of any other text.
+
+    Of a salt there is also that of the structure without its counter-ions, as others name it so.
+    """
     if inchi is None or not inchi.startswith("InChI=1S/"):
-        return ""
+        return frozenset()
     with rdBase.BlockLogs():
         key: str = Chem.InchiToInchiKey(inchi) or ""  # type: ignore[no-untyped-call]
-    return key[:FIRST_BLOCK]
+    blocks = {key[:FIRST_BLOCK]} - {""}
+    if "." in inchi.split("/")[1]:
+        with contextlib.suppress(StructureError):
+            blocks.add(parse_molecule(inchi=inchi).first_block)
+    return frozenset(blocks)
 
 
 def parse_molecule(

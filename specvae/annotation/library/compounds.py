@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
-from specvae.molecules.molecule import block_of_inchi, parse_molecule
+from specvae.molecules.molecule import blocks_of_inchi, parse_molecule
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.packed import unpacked_name
@@ -124,8 +124,8 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
         if block and key != block:
             key = _settled(key, block, spectrum.smiles or "", spectrum.inchi or "", report)
         elif block and not spectrum.first_block and spectrum.smiles:
-            inchi = spectrum.inchi or ""
-            if not _is_salt(spectrum.smiles, inchi) and block_of_inchi(inchi) not in ("", block):
+            of_inchi = blocks_of_inchi(spectrum.inchi)
+            if of_inchi and block not in of_inchi:
                 report.note(SMILES_BEFORE_INCHI)
         if key:
             yield spectrum.query_id, key
@@ -144,6 +144,8 @@ def _truths_of_row(
     if len(set(keys)) > 1:
         return keys
     if not others or block in others:
+        if keys and others[0] != block:
+            report.note(KEY_BEFORE_STRUCTURE)  # key and InChI agree, against the SMILES
         return (block,)
     if row.get("inchikey", "").lower() in _EMPTY_TEXTS:
         report.note(SMILES_BEFORE_INCHI)
@@ -203,8 +205,7 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
         if spectrum.smiles or spectrum.inchi:
             with contextlib.suppress(StructureError):
                 blocks.add(parse(spectrum).first_block)
-        if block := block_of_inchi(spectrum.inchi):
-            blocks.add(block)
+        blocks |= blocks_of_inchi(spectrum.inchi)
     return blocks
 
 

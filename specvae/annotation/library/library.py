@@ -17,7 +17,7 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
 from specvae.files import require_distinct
-from specvae.molecules.molecule import Molecule, block_of_inchi, parse_molecule
+from specvae.molecules.molecule import Molecule, blocks_of_inchi, parse_molecule
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
@@ -332,10 +332,15 @@ class StructureParser:
             self._note(INCHI_INSTEAD)
         if found.n_components > 1:
             return  # the keys of a salt are not those of its parent
-        if spectrum.first_block not in (None, found.first_block):
+        of_inchi = blocks_of_inchi(spectrum.inchi)
+        if found.first_block in of_inchi:
+            one = of_inchi  # the InChI, and its key, may be those of a salt
+        else:
+            one = frozenset([found.first_block])
+            if spectrum.smiles and of_inchi:
+                self._note(OTHER_INCHI)
+        if spectrum.first_block is not None and spectrum.first_block not in one:
             self._note(OTHER_KEY)
-        if spectrum.smiles and block_of_inchi(spectrum.inchi) not in ("", found.first_block):
-            self._note(OTHER_INCHI)
 
     def _parsed(self, smiles: str | None, inchi: str | None) -> Molecule:
         key = (smiles, inchi)

@@ -240,6 +240,14 @@ def test_truths_whose_smiles_and_inchi_disagree_are_noted(
     assert read_excluded([path]) == {CAFFEINE, ETHANOL}
 
 
+def test_a_key_and_an_inchi_against_the_smiles_are_noted(tmp_path: Path) -> None:
+    row = f'q,{ETHANOL}-UHFFFAOYSA-N,{SMILES},"{ETHANOL_INCHI}"'
+    report = ReadReport()
+    path = written(tmp_path / "t.csv", f"query_id,inchikey,smiles,inchi\n{row}\n")
+    assert read_truth(path, report) == {"q": ETHANOL}
+    assert report.notes == {KEY_BEFORE_STRUCTURE: 1}
+
+
 @pytest.mark.parametrize(
     ("columns", "noted"),
     [

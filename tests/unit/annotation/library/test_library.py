@@ -235,6 +235,10 @@ def test_a_key_that_is_another_structures_is_noted() -> None:
 
 ASPIRIN_INCHI = "InChI=1S/C9H8O4/c1-6(10)13-8-5-3-2-4-7(8)9(11)12/h2-5H,1H3,(H,11,12)"
 CAFFEINE_INCHI = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"
+CAFFEINE_SALT_INCHI = "InChI=1S/C8H10N4O2.ClH/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2;/h4H,1-3H3;1H"
+ASPIRIN_SALT_INCHI = (
+    "InChI=1S/C9H8O4.Na/c1-6(10)13-8-5-3-2-4-7(8)9(11)12;/h2-5H,1H3,(H,11,12);/q;+1/p-1"
+)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +249,7 @@ CAFFEINE_INCHI = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,
         ("CCO", CAFFEINE_INCHI, "RYYVLZVUVIJVGH", "InChI taken, as the SMILES does not fit"),
         (CAFFEINE, CAFFEINE_INCHI, "RYYVLZVUVIJVGH", ""),
         (f"{CAFFEINE}.Cl", ASPIRIN_INCHI, "RYYVLZVUVIJVGH", ""),  # nor are keys of salts compared
+        (CAFFEINE, CAFFEINE_SALT_INCHI, "RYYVLZVUVIJVGH", ""),
         (CAFFEINE, "InChI=1/C9H8O4", "RYYVLZVUVIJVGH", ""),  # has no standard key
     ],
 )
@@ -258,6 +263,13 @@ def test_a_record_whose_smiles_and_inchi_differ(
     assert [(text[: len(note)], n) for text, n in report.notes.items()] == [(note, 2)] * bool(note)
 
 
+def test_a_key_of_the_salt_that_the_inchi_is_of_is_no_other_structures() -> None:
+    report = ReadReport()
+    record = spectrum(inchi=CAFFEINE_SALT_INCHI, inchikey="VDHPYBVMFNLZQG-UHFFFAOYSA-N")
+    assert len(Library.from_spectra([record], BinLayout(), report)) == 1
+    assert report.notes == {}
+
+
 def test_neither_of_two_structures_that_fit_is_learned_from() -> None:
     report = ReadReport()
     misfit = spectrum(smiles="CCO", inchi=ASPIRIN_INCHI)
@@ -265,10 +277,11 @@ def test_neither_of_two_structures_that_fit_is_learned_from() -> None:
     assert report.counts == {Reason.MASS_MISMATCH: 1}
 
 
-def test_excluded_compounds_are_those_of_the_inchi_too() -> None:
+@pytest.mark.parametrize("inchi", [ASPIRIN_INCHI, ASPIRIN_SALT_INCHI])
+def test_excluded_compounds_are_those_of_the_inchi_too(inchi: str) -> None:
     wanted = SpectrumFilter(excluded=frozenset(["BSYNRYMUTXBXSQ"]))
     report = ReadReport()
-    record = spectrum(inchi=ASPIRIN_INCHI)
+    record = spectrum(inchi=inchi)
     assert list(usable_pairs([record], wanted, report)) == []
     assert report.counts == {Reason.EXCLUDED: 1}
 
