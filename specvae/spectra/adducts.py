@@ -183,6 +183,8 @@ _BARE_GROUP = re.compile(
     r"([+-])(\d?(?:H|Na|K|Li|NH4|Cl|Br|HCOO|CH3COO))[+-]?|(H|Na|K|Li|NH4)\+|(Cl|Br|HCOO|CH3COO)-"
 )
 _NUMBER_BEHIND = re.compile(r"([A-Z][a-z]?)(\d+)")  # an element, and how many or which isotope
+# Molecules of one element, which carry no charge: "M+H-H2" has lost one, and no two protons.
+_MOLECULES = frozenset({"H2", "N2", "O2", "F2", "Cl2", "Br2", "I2"})
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
 _LIGHT_LITHIUM = (6, "Li")  # the only other label so small that it would pass for a count
 _LONG_NUMBER = re.compile(r"\d{4}")
@@ -226,7 +228,8 @@ def _parse_groups(text: str) -> list[tuple[int, str]] | None:
     groups: list[tuple[int, str]] = []
     for sign, count, token in _GROUP.findall(text):
         token = _ALIASES.get(token.lower(), token)
-        if (behind := _NUMBER_BEHIND.fullmatch(token)) is not None and not count:
+        behind = None if count or token in _MOLECULES else _NUMBER_BEHIND.fullmatch(token)
+        if behind is not None:
             token, count = behind.groups()  # "Cl35" is "35Cl"
         try:
             formula = hill_formula(parse_formula(token))

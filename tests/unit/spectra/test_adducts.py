@@ -76,6 +76,20 @@ def test_neutral_mass_undoes_precursor_mz(name: str) -> None:
     assert ion.neutral_mass(ion.precursor_mz(321.1234)) == pytest.approx(321.1234, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("M+H-H2", "[M-H]+"),
+        ("[M-H2+H]", "[M-H]+"),
+        ("M+H-Cl2", "[M+H-Cl2]+"),
+        ("[M+H-N2]+", "[M+H-N2]+"),
+        ("[M-H2]2-", "[M-2H]2-"),
+    ],
+)
+def test_a_molecule_of_one_element_that_is_lost_carries_no_charge(text: str, name: str) -> None:
+    assert read(text).name == name
+
+
 def test_electron_mass_has_the_sign_of_the_charge() -> None:
     gap = read("[M]-").precursor_mz(100.0) - read("[M]+").precursor_mz(100.0)
     assert gap == pytest.approx(2 * ELECTRON_MASS, abs=1e-12)
