@@ -144,7 +144,7 @@ def _truths_of_row(
     if len(set(keys)) > 1:
         return keys
     if not others or block in others:
-        if keys and others[0] != block:
+        if keys and others and others[0] != block:
             report.note(KEY_BEFORE_STRUCTURE)  # key and InChI agree, against the SMILES
         return (block,)
     if row.get("inchikey", "").lower() in _EMPTY_TEXTS:

@@ -248,6 +248,14 @@ def test_a_key_and_an_inchi_against_the_smiles_are_noted(tmp_path: Path) -> None
     assert report.notes == {KEY_BEFORE_STRUCTURE: 1}
 
 
+@pytest.mark.parametrize("key", [f"{ETHANOL}-UHFFFAOYSA-N", ETHANOL])
+def test_a_key_alone_beside_empty_columns_is_the_truth(tmp_path: Path, key: str) -> None:
+    report = ReadReport()
+    path = written(tmp_path / "t.csv", f"query_id,inchikey,smiles,inchi\nq,{key},,\n")
+    assert read_truth(path, report) == {"q": ETHANOL}
+    assert report.notes == {}
+
+
 @pytest.mark.parametrize(
     ("columns", "noted"),
     [
