@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -192,11 +193,12 @@ def make_spectrum(
 
 
 def _states_polarity(fields: Mapping[str, str]) -> bool:
-    return (
-        "ion_mode" in fields
-        or "adduct" in fields
-        or known_charge(fields.get("charge", "")) is not None
-    )
+    """Return whether other fields than the precursor's, or a name, tell the ion mode."""
+    species = fields.get("adduct", fields.get("species_in_words"))
+    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+        found = settle_polarity(species, fields.get("charge"), fields.get("ion_mode"))
+        return found.ion_mode is not None
+    return False
 
 
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).

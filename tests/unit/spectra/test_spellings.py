@@ -169,7 +169,11 @@ def test_an_ion_species_beside_the_precursor(text: str, name: str | None, tmp_pa
         ("195.0877 None 2+", "CHARGE=1+", 2),
         ("195.0877 -1", "", -1),
         ("195.0877 -1", "CHARGE=0", -1),
+        ("195.0877 -1", "IONMODE=N/A", -1),  # none of these says what the ion mode is
+        ("195.0877 -1", "IONMODE=ESI", -1),
+        ("195.0877 -1", "ADDUCT=1", -1),
         # The placeholder for an intensity that is not known, as all else shows.
+        ("195.0877 -1", "NAME=Caffeine [M+H]+", 1),
         ("195.0877 -1", "CHARGE=1+", 1),
         ("195.0877 -1", "CHARGE=2", 2),
         ("195.0877 1000 -1", "CHARGE=1+", -1),
