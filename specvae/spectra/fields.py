@@ -386,6 +386,10 @@ def _is_pepmass(name: str, key: str) -> bool:
 def _keep_species(fields: dict[str, str], value: str, notes: list[str]) -> None:
     """Store the ion species, or note a second one that is another."""
     first = fields.get("adduct")
+    is_other = first is not None and not ("M" in first or _reads_as_species(first))
+    if is_other and _reads_as_species(value):
+        del fields["adduct"]  # "Adduct: yes" hides no species
+        first = None
     _keep_first(fields, "adduct", value)
     if first is not None and value.strip() != first:
         one, other = parse_adduct(first), parse_adduct(value)

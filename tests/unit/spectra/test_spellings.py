@@ -195,6 +195,13 @@ def test_a_field_of_the_ion_species_goes_before_one_beside_the_precursor(tmp_pat
     assert spectrum.notes == ("first of several ion species taken ([M+Na]+, [M+H]+)",)
 
 
+@pytest.mark.parametrize("lines", ["ADDUCT=yes\nION=[M+Na]+", "ION=[M+Na]+\nADDUCT=yes"])
+def test_what_is_no_ion_species_hides_none(tmp_path: Path, lines: str) -> None:
+    content = mgf_record("a").replace("PEPMASS=181.07", f"PEPMASS=195.0877\n{lines}")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.adduct, spectrum.notes) == ("[M+Na]+", ())
+
+
 def test_a_second_number_is_an_intensity_in_pepmass_alone(tmp_path: Path) -> None:
     line = "195.0877 391.2"
     content = mgf_record("a").replace("PEPMASS=181.07", f"PEPMASS={line}")
