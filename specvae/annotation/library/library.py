@@ -322,14 +322,17 @@ class StructureParser:
             with contextlib.suppress(StructureError):
                 other = self._parsed(None, spectrum.inchi)
                 if wanted.reject_structure(spectrum, other) is None:
-                    self._note(FITTING_INCHI)
+                    if self._report is not None:
+                        self._report.note(FITTING_INCHI)
                     return other, None
         self._note_decisions(spectrum, found)
         return found, rejected
 
     def _note_decisions(self, spectrum: Spectrum, found: Molecule) -> None:
+        if self._report is None:
+            return  # the key of an InChI is the slowest step
         if INCHI_INSTEAD in found.notes:
-            self._note(INCHI_INSTEAD)
+            self._report.note(INCHI_INSTEAD)
         if found.n_components > 1:
             return  # the keys of a salt are not those of its parent
         of_inchi = blocks_of_inchi(spectrum.inchi)
@@ -338,9 +341,9 @@ class StructureParser:
         else:
             one = frozenset([found.first_block])
             if spectrum.smiles and of_inchi:
-                self._note(OTHER_INCHI)
+                self._report.note(OTHER_INCHI)
         if spectrum.first_block is not None and spectrum.first_block not in one:
-            self._note(OTHER_KEY)
+            self._report.note(OTHER_KEY)
 
     def _parsed(self, smiles: str | None, inchi: str | None) -> Molecule:
         key = (smiles, inchi)
@@ -353,10 +356,6 @@ class StructureParser:
         if isinstance(found, str):
             raise StructureError(found)
         return found
-
-    def _note(self, note: str) -> None:
-        if self._report is not None:
-            self._report.note(note)
 
 
 class _ChunkEncoder:
