@@ -92,7 +92,13 @@ _ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
 _ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
 _ATOM_BY_NUMBER = re.compile(r"\[\d*#\d")
-_BARE_CARBON = re.compile(r"\[\d*C\]")
+_BARE_CARBON = re.compile(r"\[\d*C@{0,2}\]")
+_BARE_STEREOCENTRE = re.compile(r"\[\d*C@{1,2}\]")
+# Components of one formula, of which InChI writes the number alone: "1S/2C2H6O/...".
+_SEVERAL_ALIKE = re.compile(r"InChI=1S?/\d")
+_PROTON = Chem.MolFromSmarts("[#1;+;X0]")
+_LONE_ANION = Chem.MolFromSmarts("[O,S,N;-1;!$([*-]~[+])]")
+_HIGH_SULFUR = Chem.MolFromSmarts("[S-](=[OX1])(=[OX1])=[OX1]")
 
 # Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
 # link that may be repeated, and a bond to one of several atoms.
@@ -215,11 +221,20 @@ def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:
 
     Their heavy atoms are compared, which takes some microseconds: hydrogens may differ by protons.
     """
+    stated = heavy_atoms_of_inchi(inchi)
+    return (INCHI_OF_ANOTHER,) if stated and stated != heavy_atoms(mol) else ()
+
+
+def heavy_atoms_of_inchi(inchi: str) -> dict[str, str]:
+    """Return what `heavy_atoms` does by the text, nothing where it is not of one component."""
     shape = _INCHI.match(inchi)
     stated = _FORMULA_OF_INCHI.match(inchi, shape.end()) if shape is not None else None
-    if stated is None or _heavy_atoms(stated[1]) == _heavy_atoms(CalcMolFormula(mol)):
-        return ()
-    return (INCHI_OF_ANOTHER,)
+    return {} if stated is None else _heavy_atoms(stated[1])
+
+
+def heavy_atoms(mol: Chem.Mol) -> dict[str, str]:
+    """Return how often a molecule has each element but hydrogen, as its formula says it."""
+    return _heavy_atoms(CalcMolFormula(mol))
 
 
 def _heavy_atoms(formula: str) -> dict[str, str]:
@@ -282,7 +297,7 @@ def _standard(
     # Text search first: splitting every molecule to find one component takes longer.
     if _IN_SALTS_TEXT.search(text) is not None:
         mol = _as_ions(mol)
-    if "." in text or mol is not parsed:
+    if "." in text or mol is not parsed or _SEVERAL_ALIKE.match(text) is not None:
         components = Chem.GetMolFrags(mol, asMols=True)
         if is_complex := _is_complex(mol, components):
             notes = (COMPLEX_KEPT,)
@@ -329,7 +344,7 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
         raise StructureError(f"{what}: {shown(text)}")
     mol = read
     if mol is None:
-        mol = Chem.MolFromSmiles(text) if kind == "SMILES" else Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
+        mol = Chem.MolFromSmiles(text) if kind == "SMILES" else _of_inchi(text)
     if mol is None:
         raise StructureError(f"{kind} cannot be parsed: {shown(text)}{_cause(text, kind)}")
     if mol.GetNumAtoms() == 0:
@@ -346,6 +361,50 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
     return mol
 
 
+def _of_inchi(text: str) -> Chem.Mol | None:
+    """Return the molecule of an InChI, None if it cannot be parsed."""
+    mol: Chem.Mol | None = Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
+    if mol is None:
+        return _with_sulfate(text)
+    if "/p+" in text and mol.HasSubstructMatch(_PROTON):
+        return _with_protons(mol)
+    return mol
+
+
+def _with_protons(mol: Chem.Mol) -> Chem.Mol:
+    """Return a molecule whose lone protons are at its anions, as where RDKit took an acid for one.
+
+    A proton that has no such place is left out.
+    """
+    n_protons = len(mol.GetSubstructMatches(_PROTON))
+    bound = Chem.RWMol(Chem.DeleteSubstructs(mol, _PROTON))
+    for place in [place for (place,) in bound.GetSubstructMatches(_LONE_ANION)][:n_protons]:
+        atom = bound.GetAtomWithIdx(place)
+        atom.SetFormalCharge(0)
+        atom.SetNumExplicitHs(atom.GetNumExplicitHs() + 1)
+    Chem.SanitizeMol(bound)
+    return bound.GetMol()
+
+
+def _with_sulfate(text: str) -> Chem.Mol | None:
+    """Return an inner salt of a sulfate, such as choline sulfate, None if it is none.
+
+    RDKit puts the negative charge of such an InChI on sulfur, where it finds too many bonds.
+    """
+    mol = Chem.MolFromInchi(text, sanitize=False, removeHs=False)  # type: ignore[no-untyped-call]
+    if mol is None or not (found := mol.GetSubstructMatches(_HIGH_SULFUR)):
+        return None
+    for sulfur, oxygen, *_ in found:
+        mol.GetBondBetweenAtoms(sulfur, oxygen).SetBondType(Chem.BondType.SINGLE)
+        mol.GetAtomWithIdx(sulfur).SetFormalCharge(0)
+        mol.GetAtomWithIdx(oxygen).SetFormalCharge(-1)
+    try:
+        Chem.SanitizeMol(mol)
+        return Chem.RemoveHs(mol)
+    except (Chem.MolSanitizeException, RuntimeError):
+        return None
+
+
 def _require_all_stated(mol: Chem.Mol, text: str) -> None:
     """Raise StructureError for a SMILES that is a pattern: RDKit reads some, with a wrong mass."""
     if ("~" in text or ":" in text) and any(map(_has_no_order, mol.GetBonds())):
@@ -354,12 +413,30 @@ def _require_all_stated(mol: Chem.Mol, text: str) -> None:
         raise StructureError(
             f"SMILES names atoms by number, without their hydrogens: {shown(text)}"
         )
-    if _BARE_CARBON.search(text) and any(
-        atom.GetAtomicNum() == _CARBON and atom.GetNumRadicalElectrons() > _MOST_OPEN
-        for atom in mol.GetAtoms()
-    ):
+    if _BARE_CARBON.search(text) and _lacks_hydrogens(mol, text):
         # "[13C]C" and SELFIES: in brackets, hydrogens must be written.
         raise StructureError(f"SMILES holds a carbon without its hydrogens: {shown(text)}")
+
+
+def _lacks_hydrogens(mol: Chem.Mol, text: str) -> bool:
+    """Whether carbons have open valences that no molecule has: more than two at one, or two at two.
+
+    One unpaired electron may be meant, as in trityl, but not at a stereocentre (``[C@]`` for
+    ``[C@H]``).
+    """
+    bare = [
+        atom
+        for atom in mol.GetAtoms()
+        if atom.GetAtomicNum() == _CARBON
+        and atom.GetNumRadicalElectrons()
+        and not atom.GetTotalNumHs()
+    ]
+    unpaired = [atom for atom in bare if atom.GetNumRadicalElectrons() == 1]
+    return (
+        len(unpaired) > 1
+        or any(atom.GetNumRadicalElectrons() > _MOST_OPEN for atom in bare)
+        or (len(unpaired) > 0 and _BARE_STEREOCENTRE.search(text) is not None)
+    )
 
 
 def _has_no_order(bond: Chem.Bond) -> bool:

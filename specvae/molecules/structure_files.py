@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from rdkit import Chem
 
-from specvae.errors import InputError
+from specvae.errors import InputError, StructureError
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import leaves_atoms_open, says_nothing
+from specvae.molecules.standard import (
+    heavy_atoms,
+    heavy_atoms_of_inchi,
+    leaves_atoms_open,
+    says_nothing,
+    standard_form,
+)
 from specvae.molecules.text_tables import (
     COLUMNS,
     CONTROL,
@@ -396,6 +403,8 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
             ):
                 stated["smiles"] = drawn
                 report.note(DRAWING_INSTEAD)
+    if end < _LONGEST_DRAWING and _draws_another(record[: end + 1], stated):
+        report.note(DRAWING_OF_ANOTHER)
     # The first line is an identifier in some files and a name in others.
     if not stated["id"]:
         stated["id"] = title
@@ -407,6 +416,34 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
 _USES_OF_DATA = {w: f for f, words in COLUMNS.items() for w in words if f != "query_id"}
 
 DRAWING_INSTEAD = "drawing taken where the SMILES cannot be parsed"
+DRAWING_OF_ANOTHER = "drawing of another formula than the SMILES or InChI beside it, which is taken"
+
+_DRAWN_ATOM = re.compile(r"(?:M  V30 \d+|(?: *-?\d+\.\d+){3}) ([A-Z][a-z]?) ")
+_ATOM_OF_SMILES = re.compile(r"\[\d*([A-Z][a-z]?|[a-z])[^]]*\]|(Cl|Br|[BCNOPSFIbcnops])")
+
+
+def _draws_another(lines: Sequence[str], stated: Mapping[str, str]) -> bool:
+    """Whether a drawing has other heavy atoms than the structure stated beside it, salts aside."""
+    smiles, inchi = stated["smiles"], stated["inchi"]
+    atoms = [found[1] for line in lines if (found := _DRAWN_ATOM.match(line))]
+    if not atoms or (says_nothing(smiles) and says_nothing(inchi)):
+        return False
+    written = ["".join(atom).capitalize() for atom in _ATOM_OF_SMILES.findall(smiles)]
+    if _counts(atoms) == (_counts(written) if written else heavy_atoms_of_inchi(inchi)):
+        return False
+    # They may have the same atoms all the same: in another salt, or written in another way.
+    try:
+        with quiet_rdkit():
+            taken, other = standard_form(smiles, inchi), standard_form(_drawn(lines))
+    except StructureError:
+        return False
+    return heavy_atoms(taken.mol) != heavy_atoms(other.mol)
+
+
+def _counts(atoms: Sequence[str]) -> dict[str, str]:
+    """Return how often elements but hydrogen are there, as `heavy_atoms` does."""
+    counts = Counter(atom for atom in atoms if atom != "H")
+    return {atom: str(n) if n > 1 else "" for atom, n in counts.items()}
 
 
 def _drawn(lines: Sequence[str]) -> str:

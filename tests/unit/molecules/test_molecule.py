@@ -292,6 +292,8 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
         ("C C O", "a second one behind a blank, or a divided one"),
         ("[C][C][O]", "a carbon without its hydrogens"),
         ("[13C]C(=O)O", "a carbon without its hydrogens"),
+        ("C[C]1[C](C)CC[C]1O", "a carbon without its hydrogens"),
+        ("C[C@](O)N", "a carbon without its hydrogens"),
     ],
 )
 def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> None:
@@ -310,8 +312,32 @@ def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> 
             "[13CH3]C",
             "[C-]#[O+]",
         ),
+        *("C[C@@](O)(F)N", "C[C]C", "c1ccccc1[C](c1ccccc1)c1ccccc1"),
         *("CCO N-(2-x)", "CCO (R)-x", "CCO I", "CCO 50-00-0", "CCO (CO", "CN1[C]N(C)C=C1", "[C]=O"),
     ],
 )
 def test_smiles_that_leave_no_atom_open_are_read(smiles: str) -> None:
     assert Molecule.parse(smiles).exact_mass > 0
+
+
+@pytest.mark.parametrize(
+    ("smiles", "n_components"),
+    [
+        # InChI writes such as "2C2H6O", without a full stop.
+        ("CCCO.CCOC", 2),
+        ("NCC(=O)O.NCC(=O)O", 2),
+        ("CCOP(=O)([O-])OCC[N+](C)(C)C.CCOP(=O)([O-])OCC[N+](C)(C)C", 2),
+        # A proton that RDKit leaves alone.
+        ("OS(=O)(=O)CCCC[P+](C)(C)C", 1),
+        # Inner salts that RDKit does not read.
+        ("C[N+](C)(C)CCOS(=O)(=O)[O-]", 1),
+        ("C[n+]1ccccc1COS(=O)(=O)[O-].O", 2),
+        ("C[S+](C)CCOS(=O)(=O)[O-]", 1),
+    ],
+)
+def test_an_inchi_is_the_compound_of_its_smiles(smiles: str, n_components: int) -> None:
+    inchi = Chem.MolToInchi(Chem.MolFromSmiles(smiles))  # type: ignore[no-untyped-call]
+    found, wanted = Molecule.parse(inchi=inchi), Molecule.parse(smiles)
+    assert (found.smiles, found.formula) == (wanted.smiles, wanted.formula)
+    assert found.first_block == wanted.first_block
+    assert found.n_components == wanted.n_components == n_components

@@ -26,7 +26,7 @@ from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.pool_format import _digest, digest_of_whole
 from specvae.molecules.standard import STANDARD_VERSION
-from specvae.molecules.structure_files import DRAWING_INSTEAD
+from specvae.molecules.structure_files import DRAWING_INSTEAD, DRAWING_OF_ANOTHER
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason
 
@@ -370,6 +370,30 @@ def test_the_drawing_where_the_data_state_no_structure(
     (row,) = read_rows(path, report)
     assert (row.smiles, row.id) == ("CO", "a")
     assert report.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("stated", "notes"),
+    [
+        ("> <SMILES>\nCCO", {DRAWING_OF_ANOTHER: 1}),
+        ("> <SMILES>\nCN", {DRAWING_OF_ANOTHER: 1}),
+        ("> <INCHI>\nInChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3", {DRAWING_OF_ANOTHER: 1}),
+        # The same, however it is written; the methanol of a salt.
+        *((f"> <{stated}", {}) for stated in (
+            "SMILES>\nCO", "SMILES>\n[CH3][OH]", "SMILES>\n[O-]C", "SMILES>\n[H]OC([H])([H])[H]",
+            "INCHI>\nInChI=1S/CH4O/c1-2/h2H,1H3", "SMILES>\nCO.Cl", "SMILES>\nC[O-].[Na+]",
+        )),
+    ],
+)  # fmt: skip
+def test_a_drawing_of_another_compound_is_told(
+    tmp_path: Path, stated: str, notes: dict[str, int]
+) -> None:
+    path = tmp_path / "a.sdf"
+    path.write_text(f"{MOLBLOCK}{stated}\n\n> <ID>\na\n\n$$$$\n", encoding="utf-8")
+    report = ReadReport(strict=True)
+    (row,) = read_rows(path, report)
+    told = {note: n for note, n in report.notes.items() if note == DRAWING_OF_ANOTHER}
+    assert (row.id, told) == ("a", notes)
 
 
 def test_a_drawing_that_has_no_record_of_its_own_is_counted(tmp_path: Path) -> None:
