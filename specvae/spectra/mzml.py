@@ -9,7 +9,9 @@ from __future__ import annotations
 import binascii
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, printable
+from specvae.files import AS_WINDOWS_TEXT
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
@@ -143,10 +146,36 @@ _GROUP = "referenceableParamGroup"
 def _events(stream: BinaryIO) -> Iterator[tuple[int, Iterator[tuple[str, Element]]]]:
     """Yield, piece by piece, the number of bytes read and the beginnings and ends of elements."""
     parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+    in_utf8 = _Utf8() if _is_utf8(stream) else None
     while piece := read_piece(stream):
-        parser.feed(piece)
+        parser.feed(piece if in_utf8 is None else in_utf8.mended(piece))
         yield len(piece), cast("Iterator[tuple[str, Element]]", parser.read_events())
     parser.close()
+
+
+_ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)""")
+
+
+def _is_utf8(stream: BinaryIO) -> bool:
+    """Whether an XML file is one of UTF-8, by its first line or as it says nothing."""
+    found = _ENCODING.search(cast("BufferedReader", stream).peek(200)[:200])
+    return found is None or found[1].lower() in (b"utf-8", b"utf8")
+
+
+class _Utf8:
+    """Bytes that are no UTF-8, as in the names of samples, taken as Windows writes them.
+
+    At the first of them the parser would give up the rest of the file.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = getincrementaldecoder("utf-8")(AS_WINDOWS_TEXT)
+
+    def mended(self, piece: bytes) -> bytes:
+        """Return the next piece of a file; half a character at its end comes with the one after."""
+        if piece.isascii() and not self._decoder.getstate()[0]:
+            return piece
+        return self._decoder.decode(piece).encode()
 
 
 def _tag(element: Element) -> str:
@@ -174,7 +203,7 @@ _CENTROID, _PROFILE = "MS:1000127", "MS:1000128"
 _START_TIME, _FILTER = "MS:1000016", "MS:1000512"
 _TARGET, _LOWER, _UPPER = "MS:1000827", "MS:1000828", "MS:1000829"
 _SELECTED_MZ = ("MS:1000744", "MS:1000040")  # the second is that of mzML 1.0
-_CHARGE = "MS:1000041"
+_CHARGE, _POSSIBLE_CHARGE = "MS:1000041", "MS:1000633"
 _ENERGY, _PERCENT = "MS:1000045", "MS:1000138"
 _RAMP_START, _RAMP_END = "MS:1002013", "MS:1002014"
 _MZ_ARRAY, _INTENSITY_ARRAY, _WAVELENGTH_ARRAY = "MS:1000514", "MS:1000515", "MS:1000617"
@@ -232,13 +261,15 @@ class _Terms:
 
     def __init__(self, element: Element | None, groups: Mapping[str, Element]) -> None:
         self._values: dict[str, Element] = {}
+        self._all: list[Element] = []
         for child in element if element is not None else ():
             tag = _tag(child)
             if tag == "cvParam":
-                self._values.setdefault(child.get("accession", ""), child)
+                self._all.append(child)
             elif tag == "referenceableParamGroupRef":
-                for term in _children(groups.get(child.get("ref", "")), "cvParam"):
-                    self._values.setdefault(term.get("accession", ""), term)
+                self._all += _children(groups.get(child.get("ref", "")), "cvParam")
+        for term in self._all:
+            self._values.setdefault(term.get("accession", ""), term)
 
     def __contains__(self, accession: str) -> bool:
         return accession in self._values
@@ -250,6 +281,11 @@ class _Terms:
         """Return a term's value, None if it is not there or empty."""
         term = self._values.get(accession)
         return None if term is None else term.get("value", "").strip() or None
+
+    def texts(self, accession: str) -> list[str]:
+        """Return the values of a term that may be there several times."""
+        values = [t.get("value", "").strip() for t in self._all if t.get("accession") == accession]
+        return [value for value in values if value]
 
     def number(self, accession: str) -> float | None:
         """Return a term's value as a number, None if it is not there."""
@@ -362,7 +398,9 @@ def _mzml_precursor(
         mz = target
     fields = {
         "precursor_mz": None if mz is None else repr(mz),
-        "charge": _signed(ions[0].text(_CHARGE), ion_mode) if ions else None,
+        "charge": _charge(ions[0].text(_CHARGE), ions[0].texts(_POSSIBLE_CHARGE), ion_mode)
+        if ions
+        else None,
         "collision_energy": _mzml_energy(activation),
     }
     return fields, tuple(notes)
@@ -389,7 +427,12 @@ def _plain(text: str) -> str:
 
 
 def _selected_mz(ion: _Terms) -> float | None:
-    return next((mz for name in _SELECTED_MZ if (mz := ion.number(name))), None)
+    for name in _SELECTED_MZ:
+        words = (ion.text(name) or "").split()
+        # Some writers put the intensity behind it.
+        if words and (mz := _number(words[0] if len(words) == 2 else " ".join(words), name)):
+            return mz
+    return None
 
 
 _WIDEST_WINDOW = 12.0
@@ -397,27 +440,40 @@ _WIDEST_WINDOW = 12.0
 (DIA, SWATH, MSE), and their middle is the m/z of none."""
 
 
+def _distances(window: _Terms) -> tuple[float, float]:
+    """Return how far an isolation window reaches below and above its target, zeros if unknown."""
+    lower, upper = window.number(_LOWER) or 0.0, window.number(_UPPER) or 0.0
+    return (lower, upper) if lower >= 0.0 and upper >= 0.0 else (0.0, 0.0)
+
+
 def _width(target: float, window: _Terms) -> float:
     """Return the width of an isolation window."""
-    lower, upper = window.number(_LOWER) or 0.0, window.number(_UPPER) or 0.0
+    lower, upper = _distances(window)
     # Proteome Discoverer writes the borders themselves in the place of their distances.
     return upper - lower if 0.0 < lower <= target <= upper else lower + upper
 
 
 def _is_inside(mz: float, target: float, window: _Terms) -> bool:
-    lower, upper = window.number(_LOWER) or 0.0, window.number(_UPPER) or 0.0
+    lower, upper = _distances(window)
     if lower == upper == 0.0:
         # A window without width; the first isotope of an isolated ion lies a few Th away at most.
         lower = upper = 3.0
     return target - lower - SAME_MZ <= mz <= target + upper + SAME_MZ
 
 
-def _signed(charge: str | None, ion_mode: str | None) -> str | None:
-    if charge is None:
-        return None
-    if ion_mode is None:
+def _charge(stated: str | None, possible: Sequence[str], ion_mode: str | None) -> str | None:
+    """Return the charge of a precursor, or which ones it may have, with their signs."""
+    texts = possible if stated is None or not stated.strip("+-0") else [stated]
+    return " or ".join(dict.fromkeys(_signed(text, ion_mode) for text in texts)) or stated
+
+
+def _signed(charge: str, ion_mode: str | None) -> str:
+    """Return a charge with the sign of the ion mode, which many writers leave out of negative ones.
+
+    A minus sign stays, to be compared with the ion mode.
+    """
+    if ion_mode is None or charge.startswith("-"):
         return charge
-    # Many writers leave out the sign of a negative one.
     return f"{charge.strip('+-')}{'-' if ion_mode == 'negative' else '+'}"
 
 
@@ -499,7 +555,7 @@ def _mzxml_scan(element: Element) -> _Scan:
         "ion_mode": polarity,
         "profile": "profile" if element.get("centroided") == "0" else None,
         "precursor_mz": ", ".join(dict.fromkeys(precursors)) or None,
-        "charge": None if first is None else _signed(first.get("precursorCharge"), ion_mode),
+        "charge": None if first is None else _mzxml_charge(first, ion_mode),
         "collision_energy": f"{_plain(energy)} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),
     }
@@ -510,6 +566,11 @@ def _mzxml_scan(element: Element) -> _Scan:
         level == "0",
         lambda: _mzxml_peaks(parts, element.get("peaksCount", "")),
     )
+
+
+def _mzxml_charge(precursor: Element, ion_mode: str | None) -> str | None:
+    possible = precursor.get("possibleCharges", "").replace(",", " ").split()
+    return _charge(precursor.get("precursorCharge"), possible, ion_mode)
 
 
 def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Numbers]:

@@ -216,6 +216,12 @@ _WIDE = "isolation window too wide to tell the precursor m/z ({})"
         ),
         (precursor(193.9, target=195.09, width=0.0), 193.9, ()),
         (
+            precursor(195.0877, target=195.09, width=-1.0),
+            195.0877,
+            (),
+        ),  # nonsense
+        (precursor(195.0877).replace('195.0877"', '195.0877\t394"'), 195.0877, ()),
+        (
             precursor(195.0877, 391.1695),
             195.0877,
             ("first of several precursors taken (195.088, 391.17)",),
@@ -478,6 +484,8 @@ def test_a_polarity_that_stands_in_the_scan(tmp_path: Path) -> None:
         ("", "2+", 2),
         ("1000129", "1", -1),  # as most write it
         ("1000130", "1", 1),
+        ("1000129", "+1", -1),
+        ("1000130", "-2", -2),  # the sign is there on purpose, and a note says so
     ],
 )
 def test_signs_of_charges(tmp_path: Path, polarity: str, stated: str, charge: int) -> None:
@@ -485,7 +493,48 @@ def test_signs_of_charges(tmp_path: Path, polarity: str, stated: str, charge: in
         "</selectedIon>", f"{term('1000041', stated)}</selectedIon>"
     )
     terms = term("1000511", 2) + (term(polarity) if polarity else "")
-    assert one(tmp_path, scan(terms, precursor=given)).charge == charge
+    spectrum = one(tmp_path, scan(terms, precursor=given))
+    is_odd = (polarity, charge) == ("1000130", -2)
+    notes = ("ion mode overruled by charge (positive, -2)",) if is_odd else ()
+    assert (spectrum.charge, spectrum.notes) == (charge, notes)
+
+
+@pytest.mark.parametrize(
+    ("stated", "possible", "charge", "notes"),
+    [
+        ("", ["2"], 2, ()),
+        ("", ["2", "2"], 2, ()),
+        ("0", ["2"], 2, ()),
+        ("3", ["2", "3"], 3, ()),
+        ("", ["2", "3"], None, ("several charges stated, none taken (2+ or 3+)",)),
+    ],
+)
+def test_possible_charges(
+    tmp_path: Path, stated: str, possible: list[str], charge: int | None, notes: tuple[str, ...]
+) -> None:
+    terms = "".join(term("1000633", one) for one in possible)
+    terms += term("1000041", stated) if stated else ""
+    given = precursor(195.0877).replace("</selectedIon>", f"{terms}</selectedIon>")
+    spectrum = one(tmp_path, scan(precursor=given))
+    assert (spectrum.charge, spectrum.notes) == (charge, notes)
+    attributes = f'possibleCharges="{",".join(possible)}"'
+    attributes += f' precursorCharge="{stated}"' if stated else ""
+    old = _mzxml_scan(f"<precursorMz {attributes}>195.0877", "+")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([old]))
+    assert (spectrum.charge, spectrum.notes) == (charge, notes)
+
+
+@pytest.mark.parametrize("declared", ['encoding="utf-8"', "", 'encoding="ISO-8859-1"'])
+def test_bytes_that_are_no_utf_8_cost_nothing(tmp_path: Path, declared: str) -> None:
+    """As in the names of samples and operators that Windows' programs write."""
+    scans = [scan(name=f"sample \u00b5 scan={n}") for n in range(1, 600)]
+    content = mzml_file(scans).replace('encoding="utf-8"', declared)
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content.encode("cp1252"))
+    assert (skips, len(spectra)) == ([], 599)
+    assert spectra[-1].query_id == "sample \u00b5 scan=599"
+    if "ISO" not in declared:  # nor where only some bytes are none, and characters have several
+        half = content[: len(content) // 2].encode() + content[len(content) // 2 :].encode("cp1252")
+        assert len(read_bytes(tmp_path, "y.mzML", half)[0]) == 599
 
 
 def test_elements_with_a_prefix(tmp_path: Path) -> None:
