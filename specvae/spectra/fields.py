@@ -414,7 +414,7 @@ SAME_MZ = 0.01
 
 def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
     """Store a field's value unless it says nothing, or one that says something is there."""
-    if name in fields and not (name == "precursor_mz" and _means_none(fields[name])):
+    if name in fields and not (name == "precursor_mz" and _gives_way(fields[name], value)):
         return
     # "-" is an ion mode, and nowhere else a value.
     text = value.strip() if name == "ion_mode" else given(value)
@@ -445,6 +445,14 @@ def _field_of_comment(key: str) -> str | None:
     """Return the field that a key in a comment means, None if it is none or not a comment's."""
     name = field_of(key) or _COMMENT_SPELLINGS.get(key.lower())
     return name if name in _COMMENT_FIELDS else None
+
+
+def _gives_way(first: str, second: str) -> bool:
+    """Whether a precursor m/z means that there is none, or cannot be read where a second can."""
+    try:
+        return parse_precursor(first).mz is None
+    except RejectedRecordError:
+        return _reads_as_precursor(second)
 
 
 def _means_none(precursor: str) -> bool:

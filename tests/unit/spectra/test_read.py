@@ -366,3 +366,23 @@ def test_utf_16_that_is_cut_off_loses_what_is_cut_off(tmp_path: Path) -> None:
     # Half a character at the end is none.
     found, skips, _ = read_bytes(tmp_path, "y.mgf", text.encode("utf-16")[:-1])
     assert len(found) == 3000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mz"),
+    [
+        ("PEPMASS=285,02", "PRECURSOR_MZ=195.0877", 195.0877),
+        ("PRECURSOR_MZ=about 3", "PEPMASS=195.0877 10 1+", 195.0877),
+        ("PEPMASS=1 2 3 4 5 6 7 8", "PRECURSOR_MZ=195.0877", 195.0877),
+        ("PEPMASS=195.0877", "PRECURSOR_MZ=unclear", 195.0877),
+        ("PEPMASS=unclear", "PRECURSOR_MZ=0", None),  # neither says what it is
+        ("PEPMASS=unclear", "PRECURSOR_MZ=285,02", None),
+    ],
+)
+def test_a_precursor_that_cannot_be_read_gives_way_to_one_that_can(
+    tmp_path: Path, first: str, second: str, mz: float | None
+) -> None:
+    text = mgf_record("a", first, second).replace("PEPMASS=181.07\n", "", 1)
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", text)
+    assert [spectrum.precursor_mz for spectrum in spectra] == ([] if mz is None else [mz])
+    assert [skip.reason for skip in skips] == ([Reason.BAD_PRECURSOR] if mz is None else [])
