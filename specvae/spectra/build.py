@@ -305,7 +305,7 @@ def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, 
     """Return SMILES, InChI and InChIKey of a record, each recognised by its shape.
 
     Records have an InChI in the field for SMILES and the other way round, an InChI without or with
-    a doubled ``InChI=``, and a key where a structure should be.
+    a doubled ``InChI=``, and a key where a structure should be, or an InChI for the key.
     """
     return _sorted(*map(fields.get, _STRUCTURES_AND_KEYS))
 
@@ -327,11 +327,15 @@ def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
             key = key or match[1].upper()
         elif "inchi" not in name or _SMILES.fullmatch(text) is not None:
             smiles = smiles or text
-    for name in _KEYS:
-        text = fields.get(name)
-        if text is not None and (match := _INCHIKEY.match(text)) is not None:
+    others = []
+    for text in (fields[name] for name in _KEYS if name in fields):
+        if (match := _INCHIKEY.match(text)) is not None:
             return smiles, inchi, match[1].upper()
-    return smiles, inchi, key or _first(fields, _KEYS)
+        if (match := _INCHI.fullmatch(text)) is not None:
+            inchi = inchi or f"InChI={match[1]}"
+        else:
+            others.append(text)
+    return smiles, inchi, key or next(iter(others), None)
 
 
 def _retention_time(
