@@ -210,6 +210,9 @@ def main() -> None:
         if error.filename is None:
             _drop_output()  # a full disk, for one, fails again when the buffer is flushed
         sys.exit(1)
+    finally:
+        # All ends with the process: that need not be searched for what is unused once more.
+        gc.freeze()
 
 
 def _has_lost_its_reader() -> bool:
