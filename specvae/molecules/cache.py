@@ -42,9 +42,10 @@ def default_cache_directory() -> Path:
         return Path(tempfile.gettempdir()) / "specvae-cache"
 
 
-def digest(text: str) -> bytes:
-    """Return what a text is kept under in a cache."""
-    return hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest()
+def digest(said: str | bytes) -> bytes:
+    """Return what is kept under a text, or under bytes, in a cache."""
+    data = said.encode() if isinstance(said, str) else said
+    return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
 
 
 def halves(digests: Iterable[bytes]) -> NDArray[np.uint64]:
@@ -71,7 +72,7 @@ def find(
 
 
 class FingerprintCache:
-    """Packed fingerprints by layout and SMILES.
+    """Packed fingerprints by layout and `Molecule.identity`.
 
     Parameters
     ----------
@@ -83,45 +84,47 @@ class FingerprintCache:
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory or default_cache_directory()
-        self._unwritten: dict[str, dict[str, NDArray[np.uint8]]] = {}
+        self._unwritten: dict[str, dict[str | bytes, NDArray[np.uint8]]] = {}
         self._parts: dict[Path, _Part] = {}
 
     def lookup(
-        self, layout_key: str, smiles: Sequence[str], n_bytes: int
-    ) -> dict[str, NDArray[np.uint8]]:
-        """Return the fingerprints that are there, uint8 (n_bytes,), by SMILES.
+        self, layout_key: str, identities: Sequence[str | bytes], n_bytes: int
+    ) -> dict[str | bytes, NDArray[np.uint8]]:
+        """Return the fingerprints that are there, uint8 (n_bytes,), by identity.
 
         Parameters
         ----------
         layout_key
             Names the layout, its version and its probe digest.
-        smiles
-            The molecules wanted, spelled as they were stored.
+        identities
+            Those of the molecules wanted, as they were stored.
         n_bytes
             Length of a packed fingerprint.
         """
         unwritten = self._unwritten.get(layout_key, {})
-        found = {text: unwritten[text] for text in smiles if text in unwritten}
-        texts = [text for text in smiles if text not in found]
-        keys = halves(map(digest, texts))
-        missing = np.arange(len(texts))
+        found = {one: unwritten[one] for one in identities if one in unwritten}
+        others = [one for one in identities if one not in found]
+        keys = halves(map(digest, others))
+        missing = np.arange(len(others))
         for part in self._parts_of(layout_key):
             if not len(missing):
                 break
             place, packed = part.rows(keys[missing], n_bytes)
             rows = missing[place].tolist()
-            found |= {texts[k]: row for k, row in zip(rows, packed, strict=True)}
+            found |= {others[k]: row for k, row in zip(rows, packed, strict=True)}
             missing = np.delete(missing, place)
         return found
 
-    def store(self, layout_key: str, smiles: Sequence[str], packed: NDArray[np.uint8]) -> None:
+    def store(
+        self, layout_key: str, identities: Sequence[str | bytes], packed: NDArray[np.uint8]
+    ) -> None:
         """Keep fingerprints; `packed` is uint8 (n_molecules, n_bytes)."""
-        if not smiles:
+        if not identities:
             return
         try:
-            self._write(layout_key, halves(map(digest, smiles)), packed)
+            self._write(layout_key, halves(map(digest, identities)), packed)
         except OSError:
-            self._unwritten.setdefault(layout_key, {}).update(zip(smiles, packed, strict=True))
+            self._unwritten.setdefault(layout_key, {}).update(zip(identities, packed, strict=True))
             return
         parts = self._parts_of(layout_key)
         if len(parts) > _MOST_PARTS:

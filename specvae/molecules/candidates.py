@@ -41,7 +41,7 @@ class CandidateSet:
 
     Attributes
     ----------
-    smiles, name, id
+    name, id
         Strings as the file has them, shape (n,).
     exact_mass
         In Da, shape (n,).
@@ -58,7 +58,7 @@ class CandidateSet:
 
     def __init__(
         self,
-        smiles: Strings,
+        smiles: Strings | None,
         exact_mass: NDArray[np.float64],
         *,
         inchikey: Strings,
@@ -71,7 +71,6 @@ class CandidateSet:
         molecules: Molecules | None = None,
         ion: NDArray[np.int64] | None = None,
     ) -> None:
-        self.smiles = smiles
         self.exact_mass = exact_mass
         self.name = name
         self.id = id
@@ -80,13 +79,15 @@ class CandidateSet:
         self.pool_row = pool_row
         self.ion = ion
         self._given_key = inchikey  # a key, a first block, or nothing
+        if smiles is not None:
+            self.smiles = smiles
         if formula is not None:
             self.formula = formula
         if molecules is not None:
             self.molecules = molecules
 
     def __len__(self) -> int:
-        return len(self.smiles)
+        return len(self.exact_mass)
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield SMILES and given key of each structure."""
@@ -112,6 +113,11 @@ class CandidateSet:
             If one cannot be parsed: see `usable_structures`.
         """
         return column_of(Molecule.parse(smiles, inchikey=key) for smiles, key in self.texts())
+
+    @cached_property
+    def smiles(self) -> Strings:
+        """SMILES as the file has them, of InChI as they are computed; shape (n,)."""
+        return column_of(molecule.text for molecule in self.molecules)
 
     @cached_property
     def formula(self) -> Strings:
@@ -152,9 +158,9 @@ class CandidateSet:
 
     def select(self, rows: NDArray[np.intp]) -> CandidateSet:
         """Return the given rows (n,) in the given order."""
-        molecules, formula = self.__dict__.get("molecules"), self.__dict__.get("formula")
+        smiles, molecules, formula = map(self.__dict__.get, ("smiles", "molecules", "formula"))
         return CandidateSet(
-            self.smiles[rows],
+            None if smiles is None else smiles[rows],
             self.exact_mass[rows],
             inchikey=self._given_key[rows],
             name=self.name[rows],
@@ -421,7 +427,7 @@ def _with_own_keys(rows: list[Row], report: ReadReport) -> list[Row]:
 
 def _columns(rows: Sequence[Row], has_query_ids: bool) -> CandidateSet:
     return CandidateSet(
-        column_of(row.smiles for row in rows),
+        None,
         np.array([row.molecule.exact_mass for row in rows], dtype=np.float64),
         inchikey=column_of(row.molecule.given_key for row in rows),
         name=column_of(row.name for row in rows),

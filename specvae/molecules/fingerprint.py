@@ -95,7 +95,9 @@ class FingerprintLayout:
         return tuple(found)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Prepared patterns stay behind: they are quicker made anew than sent.
+        # Prepared patterns stay behind, and of a layout that every process has all but its name.
+        if self.name in _LAYOUTS and get_layout(self.name) is self:
+            return get_layout, (self.name,)
         return FingerprintLayout, (self.name, self.version, self.columns)
 
     def meaning(self, bit: int) -> str:
@@ -334,8 +336,9 @@ def all_fingerprints(
     Parameters
     ----------
     molecules
-        Molecules, or SMILES, which are parsed. Each structure is computed once, however often and
-        in whatever spelling it stands here or stood in an earlier call with the same cache.
+        Molecules, or SMILES, which are parsed. Each is computed once, however often it stands here
+        or stood in an earlier call with the same cache; so is each structure, in whatever spelling,
+        where SMILES are given or known (`Molecule.identity`).
     layouts
         The bits wanted. What they ask of a molecule is taken from RDKit once.
     cache
@@ -359,37 +362,38 @@ def all_fingerprints(
         If the system ends one of the processes; what was computed is kept in the cache.
     """
     parsed = list(_parsed(molecules))
-    distinct = {molecule.smiles: molecule for molecule in parsed}
-    row_of = {smiles: row for row, smiles in enumerate(distinct)}
+    identities = [molecule.identity for molecule in parsed]
+    distinct = dict(zip(identities, parsed, strict=True))
+    row_of = {identity: row for row, identity in enumerate(distinct)}
     shelves = [_Shelf(layout, cache) for layout in layouts]
     tables = [np.zeros((len(distinct), layout.n_bytes), dtype=np.uint8) for layout in layouts]
-    lacking: dict[str, list[int]] = {}
+    lacking: dict[str | bytes, list[int]] = {}
     for number, (shelf, table) in enumerate(zip(shelves, tables, strict=True)):
         found = shelf.get(list(distinct))
-        for smiles, row in row_of.items():
-            if smiles in found:
-                table[row] = found[smiles]
+        for identity, row in row_of.items():
+            if identity in found:
+                table[row] = found[identity]
             else:
-                lacking.setdefault(smiles, []).append(number)
-    missing: dict[tuple[int, ...], list[Molecule]] = {}
-    for smiles, numbers in lacking.items():
-        missing.setdefault(tuple(numbers), []).append(distinct[smiles])
+                lacking.setdefault(identity, []).append(number)
+    missing: dict[tuple[int, ...], list[str | bytes]] = {}
+    for identity, numbers in lacking.items():
+        missing.setdefault(tuple(numbers), []).append(identity)
     n_done = len(distinct) - len(lacking)
     try:
         for wanted, chosen in missing.items():
-            for chunk, packed in _computed(chosen, [layouts[number] for number in wanted], n_jobs):
-                texts = [molecule.smiles for molecule in chunk]
-                rows = [row_of[smiles] for smiles in texts]
+            asked = [layouts[number] for number in wanted]
+            for part, packed in _computed([distinct[one] for one in chosen], asked, n_jobs):
+                rows = [row_of[one] for one in chosen[part]]
                 for number, bits in zip(wanted, packed, strict=True):
                     tables[number][rows] = bits
-                    shelves[number].put(dict(zip(texts, bits, strict=True)))
-                n_done += len(chunk)
+                    shelves[number].put(dict(zip(chosen[part], bits, strict=True)))
+                n_done += len(rows)
                 if progress:
                     progress(n_done, len(distinct))
     finally:
         for shelf in shelves:
             shelf.save()
-    chosen_rows = np.array([row_of[molecule.smiles] for molecule in parsed], np.intp)
+    chosen_rows = np.array([row_of[identity] for identity in identities], np.intp)
     return [table[chosen_rows] for table in tables]
 
 
@@ -411,15 +415,15 @@ class _Shelf:
     def __init__(self, layout: FingerprintLayout, cache: FingerprintCache | None) -> None:
         self._layout = layout
         self._cache = cache
-        self._unsaved: dict[str, NDArray[np.uint8]] = {}
+        self._unsaved: dict[str | bytes, NDArray[np.uint8]] = {}
 
-    def get(self, smiles: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    def get(self, identities: Sequence[str | bytes]) -> dict[str | bytes, NDArray[np.uint8]]:
         """Return the fingerprints that are there."""
         if self._cache is None:
             return {}
-        return self._cache.lookup(self._layout.key, smiles, self._layout.n_bytes)
+        return self._cache.lookup(self._layout.key, identities, self._layout.n_bytes)
 
-    def put(self, packed: Mapping[str, NDArray[np.uint8]]) -> None:
+    def put(self, packed: Mapping[str | bytes, NDArray[np.uint8]]) -> None:
         """Collect fingerprints and store them when there are many."""
         self._unsaved |= packed
         if len(self._unsaved) >= _STORE_EVERY:
@@ -435,16 +439,16 @@ class _Shelf:
 
 def _computed(
     molecules: Sequence[Molecule], layouts: Sequence[FingerprintLayout], n_jobs: int | None
-) -> Iterator[tuple[Sequence[Molecule], list[NDArray[np.uint8]]]]:
-    """Yield chunks of molecules with their fingerprints of each layout, in any order."""
-    chunks = [molecules[start : start + _CHUNK] for start in range(0, len(molecules), _CHUNK)]
+) -> Iterator[tuple[slice, list[NDArray[np.uint8]]]]:
+    """Yield parts of the molecules with their fingerprints of each layout, in any order."""
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(molecules), _CHUNK)]
     n_processes = min(n_jobs or usable_cores(), len(molecules) // _WORTH_A_PROCESS)
     if n_processes <= 1:
-        for chunk in chunks:
-            yield chunk, compute_all(layouts, chunk)
+        for part in parts:
+            yield part, compute_all(layouts, molecules[part])
         return
     with processes(n_processes, "compute fingerprints") as pool:
-        futures = {pool.submit(_compute_chunk, layouts, chunk): chunk for chunk in chunks}
+        futures = {pool.submit(_compute_chunk, layouts, molecules[part]): part for part in parts}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
@@ -457,6 +461,8 @@ def _compute_chunk(
 
 def in_this_process(layout: FingerprintLayout) -> FingerprintLayout:
     """Return the one layout of its kind in this process, whose patterns are prepared only once."""
+    if layout.name in _LAYOUTS and get_layout(layout.name) is layout:
+        return layout
     return _in_this_process(layout.name, layout.version, layout.columns)
 
 

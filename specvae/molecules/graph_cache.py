@@ -14,7 +14,7 @@ from specvae.molecules.standard import STANDARD_VERSION
 
 
 class GraphCache:
-    """Graphs of molecules by their texts, as `OrderedGraph.to_bytes` writes them.
+    """Graphs of molecules by their texts or identities, as `OrderedGraph.to_bytes` writes them.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ class GraphCache:
         folder = directory or default_cache_directory()
         self._store = EntryStore(folder / "graphs" / name, "graphs")
 
-    def lookup(self, texts: Sequence[str]) -> list[bytes | None]:
-        """Return the graphs of molecules with these SMILES; None for what is not kept."""
-        found = self._store.lookup(map(digest, texts))
-        return [found.get(row) for row in range(len(texts))]
+    def lookup(self, identities: Sequence[str | bytes]) -> list[bytes | None]:
+        """Return the graphs of molecules with these; None for what is not kept."""
+        found = self._store.lookup(map(digest, identities))
+        return [found.get(row) for row in range(len(identities))]
 
-    def put(self, text: str, graph: bytes) -> None:
+    def put(self, identity: str | bytes, graph: bytes) -> None:
         """Keep a graph."""
-        self._store.put(digest(text), graph)
+        self._store.put(digest(identity), graph)
 
     def save(self) -> None:
         """Write what was put in, if it is worth a file."""

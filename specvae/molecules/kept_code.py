@@ -56,7 +56,12 @@ class WorthCompiling:
     def __call__(self, n: int) -> bool:
         """Return whether it is, given that the function is needed for `n` more."""
         self.n_needed += n
-        return self.n_needed > self._few or (self.n_needed > self._few_if_kept and self._is_kept)
+        return self.would_be(0)
+
+    def would_be(self, n: int) -> bool:
+        """Return the same, without counting these `n`."""
+        n += self.n_needed
+        return n > self._few or (n > self._few_if_kept and self._is_kept)
 
     @cached_property
     def _is_kept(self) -> bool:

@@ -138,8 +138,7 @@ class Molecule:
 
     def to_bytes(self) -> bytes:
         """Return the structure, without a trusted key, as `from_bytes` reads it."""
-        smiles = self._smiles or "" if self.written else self.smiles
-        texts = (self.written, smiles, "\n".join(self.notes))
+        texts = (self.written, self._smiles or "", "\n".join(self.notes))
         encoded = "\0".join(texts).encode()
         numbers = _NUMBERS.pack(self.exact_mass, self.charge, self.n_components, len(encoded))
         return numbers + encoded + self._binary
@@ -185,6 +184,20 @@ class Molecule:
         if self._smiles is None:
             self._smiles = Chem.MolToSmiles(self.mol)
         return self._smiles
+
+    @property
+    def identity(self) -> str | bytes:
+        """What no other structure has: its SMILES if that is known, else its binary form.
+
+        By the binary form the same structure with its atoms in another order is another one, but
+        SMILES take a third of the time of fingerprints.
+        """
+        return self._binary if self._smiles is None else self._smiles
+
+    @property
+    def text(self) -> str:
+        """The SMILES that it was written as, else the canonical one."""
+        return self.written or self.smiles
 
     @property
     def inchikey(self) -> str:

@@ -278,7 +278,7 @@ def _compute(task: _Task) -> _ComputedRows:
     cells_of = [task.cells[index] for index in molecules]
     columns = {
         "inchikey": [key for key, _ in molecules.values()],
-        "smiles": [molecule.written or molecule.smiles for molecule in kept],
+        "smiles": [molecule.text for molecule in kept],
         "name": [cells[3] for cells in cells_of],
         "id": [cells[4] for cells in cells_of],
         "formula": [molecule.formula for molecule in kept],

@@ -17,7 +17,7 @@ from specvae.molecules.molecule import KEY_OF_ANOTHER, KEY_OF_SEVERAL, KEYS_THAT
 from specvae.molecules.parsing import Kept, parse_together
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structure_files import INCHIKEY, Cells, read_cells, record_of
-from specvae.molecules.topology import Topologies, is_reading
+from specvae.molecules.topology import Topologies, is_quick
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
 
@@ -42,18 +42,20 @@ class Row:
     ----------
     line
         Where it stands, counted from 1.
-    smiles
-        As written, without what stands behind a blank; from the InChI where that was used.
     molecule
         The structure, with the key or first block that the row gives.
     """
 
     line: int
-    smiles: str
     molecule: Molecule
     name: str
     id: str
     query_id: str
+
+    @property
+    def smiles(self) -> str:
+        """As written, without what stands behind a blank; from the InChI where that was used."""
+        return self.molecule.text
 
 
 def read_rows(
@@ -103,8 +105,7 @@ def read_rows(
         for note in molecule.notes:
             report.note(note)
         report.n_read += 1
-        written = molecule.written or molecule.smiles
-        yield Row(line, written, molecule, row.name, row.id, row.query_id)
+        yield Row(line, molecule, row.name, row.id, row.query_id)
 
 
 def _screened(rows: Iterator[tuple[int, Cells]], screen: MassScreen) -> Iterator[tuple[int, Cells]]:
@@ -280,9 +281,11 @@ def _with_several_keys(molecules: Iterable[Molecule]) -> list[Molecule]:
 
 def _that_may_be_same(molecules: list[Molecule]) -> Iterable[Molecule]:
     """Return molecules without most that are like no other one, if their SMILES are not known."""
-    if not is_reading() or all(one.knows_smiles for one in molecules):
+    if not is_quick(len(molecules)) or all(one.knows_smiles for one in molecules):
         return molecules
-    digests = Topologies([one.binary for one in molecules]).digests
+    # Some at a time: what is taken of each is kilobytes.
+    parts = [molecules[start : start + _BATCH] for start in range(0, len(molecules), _BATCH)]
+    digests = np.concatenate([Topologies([one.binary for one in part]).digests for part in parts])
     _, numbers, counts = np.unique(digests, return_inverse=True, return_counts=True)
     return itertools.compress(molecules, (counts[numbers] > 1).tolist())
 
@@ -308,7 +311,7 @@ def parse_cells(cells: Cells) -> Molecule | str:
     return parse_rows([cells])[0]
 
 
-def parse_rows(rows: Sequence[Cells], kept: Kept = "smiles") -> list[Molecule | str]:
+def parse_rows(rows: Sequence[Cells], kept: Kept | None = None) -> list[Molecule | str]:
     """Return the structures of rows, with the keys that they give, or why there is none.
 
     `kept` is computed of them at once, see `parse_together`.

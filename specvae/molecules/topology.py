@@ -296,9 +296,9 @@ def _bond_table(_: int) -> NDArray[np.int64]:
     return np.array(list(_kinds().bonds), np.int64).reshape(-1, len(BondKind._fields))
 
 
-def is_reading() -> bool:
-    """Return whether this process reads molecules in compiled code already."""
-    return _is_worth_reading(0)
+def is_quick(n: int) -> bool:
+    """Return whether `n` molecules more are read in compiled code in this process."""
+    return _is_worth_reading.would_be(n)
 
 
 def _asked(mol: Chem.Mol) -> Taken:

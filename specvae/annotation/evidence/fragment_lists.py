@@ -99,15 +99,15 @@ def scoring(
         If the system ends one of the processes.
     """
     compile_ahead.wait()
-    # By their texts: candidates of one mass are those of all queries of that mass.
-    chosen: dict[str, tuple[Molecule, list[int]]] = {}
+    # Candidates of one mass are those of all queries of that mass.
+    chosen: dict[str | bytes, tuple[Molecule, list[int]]] = {}
     for number, one in enumerate(lists):
         for molecule in one.molecules if one.peaks.ion_mode in scorers else ():
-            chosen.setdefault(_text(molecule), (molecule, []))[1].append(number)
+            chosen.setdefault(_identity(molecule), (molecule, []))[1].append(number)
     graphs = [None] * len(chosen) if cache is None else cache.lookup(list(chosen))
     molecules = {
-        text: _Listed(molecule, graph, numbers)
-        for (text, (molecule, numbers)), graph in zip(chosen.items(), graphs, strict=True)
+        identity: _Listed(molecule, graph, numbers)
+        for (identity, (molecule, numbers)), graph in zip(chosen.items(), graphs, strict=True)
     }
     worth = len(molecules) // (1 if n_waiting() else _WORTH_PROCESSES // 2)
     n_processes = min(n_jobs or usable_cores(), worth)
@@ -120,39 +120,39 @@ def scoring(
         yield lambda: _collected(results, scorers, lists, molecules, progress, cache)
 
 
-def _text(molecule: Molecule) -> str:
-    return molecule.written or molecule.smiles
+def _identity(molecule: Molecule) -> str | bytes:
+    return molecule.written or molecule.identity
 
 
 def _collected(
     results: Iterator[_Scored | str],
     scorers: Mapping[str, FragmentScorer],
     lists: Sequence[FragmentList],
-    molecules: Mapping[str, _Listed],
+    molecules: Mapping[str | bytes, _Listed],
     progress: Callable[[int, int], None] | None,
     cache: GraphCache | None,
 ) -> list[NDArray[np.float64]]:
     """Return the scores of each query, given those of the blocks; keep new graphs."""
-    scores: dict[tuple[str, int], float] = {}
+    scores: dict[tuple[str | bytes, int], float] = {}
     waiting = iter(molecules.items())
     n_done = 0
     for found in results:
         if isinstance(found, str):
             raise StructureError(found)
         block = list(islice(waiting, _BLOCK))
-        pairs = [(text, number) for text, one in block for number in one.queries]
+        pairs = [(identity, number) for identity, one in block for number in one.queries]
         scores |= dict(zip(pairs, found.scores.tolist(), strict=True))
         if cache is not None:
-            fresh = [text for text, one in block if one.graph is None]
-            for text, graph in zip(fresh, found.graphs, strict=True):
-                cache.put(text, graph)
+            fresh = [identity for identity, one in block if one.graph is None]
+            for identity, graph in zip(fresh, found.graphs, strict=True):
+                cache.put(identity, graph)
         n_done += len(block)
         if progress is not None:
             progress(n_done, len(molecules))
     if cache is not None:
         cache.save()
     return [
-        np.array([scores[_text(each), number] for each in one.molecules], np.float64)
+        np.array([scores[_identity(each), number] for each in one.molecules], np.float64)
         if one.peaks.ion_mode in scorers
         else np.zeros(len(one.molecules))
         for number, one in enumerate(lists)

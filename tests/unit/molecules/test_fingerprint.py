@@ -254,6 +254,15 @@ def test_published_fingerprints_agree() -> None:
     assert (published[::-1] == (computed == 1))[:, ~is_own].mean() < 0.95
 
 
+def test_of_a_layout_that_all_processes_have_its_name_is_sent() -> None:
+    layout = get_layout("mixed2149")
+    sent = pickle.dumps(layout)
+    assert len(sent) < 200
+    assert pickle.loads(sent) is layout is module.in_this_process(layout)
+    own = FingerprintLayout("mixed2149", 1, layout.columns[:3])
+    assert module.in_this_process(pickle.loads(pickle.dumps(own))).columns == own.columns
+
+
 class Counting:
     """Counts the molecules whose fingerprints are computed, and says of which layouts."""
 

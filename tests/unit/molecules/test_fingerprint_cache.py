@@ -16,7 +16,7 @@ def store(directory: Path, names: str, n_bytes: int = 4) -> None:
 
 def found(directory: Path, names: str, n_bytes: int = 4) -> dict[str, int]:
     table = FingerprintCache(directory).lookup(KEY, list(names), n_bytes)
-    return {name: int(bits[0]) for name, bits in table.items()}
+    return {str(name): int(bits[0]) for name, bits in table.items()}
 
 
 def parts(directory: Path) -> list[Path]:

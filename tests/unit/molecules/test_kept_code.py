@@ -50,6 +50,13 @@ def test_it_is_worth_compiling_for_many_and_for_fewer_where_it_is_kept(
     assert is_worth.n_needed == 10 * len(worth)
 
 
+def test_what_would_be_worth_it_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_code, "is_kept", lambda _: False)
+    is_worth = WorthCompiling(FUNCTION, 40)
+    assert [is_worth.would_be(40), is_worth.would_be(41), is_worth(40)] == [False, True, False]
+    assert is_worth.would_be(1)
+
+
 @pytest.mark.parametrize(
     "function",
     [

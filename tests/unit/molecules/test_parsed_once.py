@@ -16,8 +16,15 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Ranked
+from specvae.molecules import fingerprint
 from specvae.molecules.candidates import CandidateSet, read_candidates, usable_structures
-from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.fingerprint import (
+    FingerprintCache,
+    FingerprintLayout,
+    fingerprints,
+    get_layout,
+)
+from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 
 # None is charged: a neutralised structure is written and read again.
@@ -74,6 +81,38 @@ def test_rows_that_say_the_same_are_parsed_once(tmp_path: Path, parsed: Counter[
     assert found.query_id.tolist() == [query for query in "abc" for _ in range(5)]
     # Each row that cannot be used is named.
     assert [skip.line for skip in report.skips] == [6, 12, 18]
+
+
+def test_no_canonical_smiles_is_computed_of_what_a_table_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take a third as long as fingerprints, and only what is shown needs them."""
+    listed = ("OCC", "C(N)CO", "c1ccccc1CCC", "CCOC(=O)CC")
+    table = tmp_path / "candidates.csv"
+    table.write_text("smiles\n" + "".join(f"{smiles}\n" for smiles in listed), encoding="utf-8")
+    layout = get_layout("morgan4096")
+    wanted = fingerprints(listed, layout)
+    written: list[Chem.Mol] = []
+    computed: list[int] = []
+    write, compute = Chem.MolToSmiles, fingerprint.compute_all
+
+    def noted(mol: Chem.Mol, *others: object, **options: object) -> object:
+        written.append(mol)
+        return write(mol, *others, **options)  # type: ignore[call-overload]
+
+    def counted(layouts: list[FingerprintLayout], molecules: list[Molecule]) -> object:
+        computed.append(len(molecules))
+        return compute(layouts, molecules)
+
+    monkeypatch.setattr(Chem, "MolToSmiles", noted)
+    monkeypatch.setattr(fingerprint, "compute_all", counted)
+    for _ in range(2):
+        found = read_candidates(table)
+        assert found.smiles.tolist() == list(listed)
+        packed = fingerprints(list(found.molecules), layout, FingerprintCache(tmp_path))
+        np.testing.assert_array_equal(packed, wanted)
+    assert not written
+    assert computed == [len(listed)]
 
 
 def test_structures_of_several_sets_are_parsed_once(parsed: Counter[str]) -> None:

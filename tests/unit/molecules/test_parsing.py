@@ -15,6 +15,14 @@ SMILES = (
     "OC(=O)c1ccccc1",
     "F/C=C/[C@H](O)[C@@H](N)S",
     "C%10CCCC%10",
+    "[H]N=NC(C)=O",
+    "[H]C([H])([H])O[H]",
+    "[nH]1cccc1",
+    "C[N+](=O)[O-]",
+    "CN(=O)=O",
+    "CS(=O)(=N)C",
+    "CC=CC",
+    "C1CC[C]CC1",
     # What must be looked at more closely.
     "CC(O)=NC",
     "Oc1ccccn1",
@@ -81,9 +89,9 @@ def test_rdkit_reads_a_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     read_smiles = Chem.MolFromSmiles
 
-    def noted(text: str) -> Chem.Mol:
+    def noted(text: str, *how: Chem.SmilesParserParams) -> Chem.Mol:
         read.append(text)
-        return read_smiles(text)
+        return read_smiles(text, *how)
 
     monkeypatch.setattr(Chem, "MolFromSmiles", noted)
     parse_together([("CCO", ""), ("CC(O)=NC", "")])

@@ -715,8 +715,8 @@ def test_two_keys_of_one_structure_are_found_by_digests(monkeypatch: pytest.Monk
     rows[1:1] = [("OCC", "A" * 14), ("NC(C)=O", "B" * 14)]
     cells = [Cells(smiles, "", block) for smiles, block in rows]
     found = []
-    for is_reading in (False, True):
-        monkeypatch.setattr(structures, "is_reading", lambda is_reading=is_reading: is_reading)
+    for is_quick in (False, True):
+        monkeypatch.setattr(structures, "is_quick", lambda _, is_quick=is_quick: is_quick)
         molecules = with_own_keys(parse_rows(cells, "formula"))
         found.append([one.notes for one in molecules if isinstance(one, Molecule)])
     assert (
