@@ -1,5 +1,7 @@
 """Breaking a molecule into fragments, in compiled code (`specvae.molecules.fragments`).
 
+This is for molecules of any size; `specvae.molecules.breaking_small` is for those of few atoms.
+
 One depth-first walk finds all cuts of a piece. Every bond that closes a ring gets a bit of its own,
 and a bond of the walk's tree the exclusive or of the bits of the ring closures that span it: a tree
 bond with no bit is a bridge, and two bonds with equal bits divide the piece when both are cut
@@ -26,19 +28,6 @@ CHUNK = 4
 
 CHUNK_SETS = 1 << CHUNK
 
-Words = tuple[int] | NDArray[np.int64]
-"""What `words_of` returns."""
-
-
-def words_of(graph: Graph) -> Words:
-    """Return something as long as the words that hold a bit for each atom, or for each bond.
-
-    Of one word it is a tuple, whose length the compiler knows, so that loops over the words vanish.
-    Of more it is an array, so that one compiled function serves all of them.
-    """
-    n_words = max(len(graph.atoms), len(graph.bonds), 1) + 63 >> 6
-    return (0,) if n_words == 1 else np.zeros(n_words, np.int64)
-
 
 @inner
 def chunk_of(masks: NDArray[np.uint64], fragment: int, k: int) -> int:
@@ -60,7 +49,7 @@ def cut_word(
 
 @inner
 def _cost(
-    words: Words,
+    n_words: int,
     fragment: int,
     masks: NDArray[np.uint64],
     sets: NDArray[np.uint64],
@@ -68,7 +57,7 @@ def _cost(
 ) -> int:
     """Return the sum of the enthalpies of the bonds cut."""
     cost = 0
-    for w in range(len(words)):
+    for w in range(n_words):
         word = cut_word(w, fragment, masks, sets)
         while word != np.uint64(0):
             cost += bonds[64 * w + lowest_bit(word), 4]
@@ -78,10 +67,10 @@ def _cost(
 
 @inner
 def _next_atom(
-    words: Words, a: int, adjacency: NDArray[np.uint64], unmet: NDArray[np.uint64]
+    n_words: int, a: int, adjacency: NDArray[np.uint64], unmet: NDArray[np.uint64]
 ) -> int:
     """Return the lowest neighbour of an atom that was not met yet, -1 if there is none."""
-    for w in range(len(words)):
+    for w in range(n_words):
         ahead = adjacency[a, w] & unmet[w]
         if ahead != np.uint64(0):
             return int(64 * w + lowest_bit(ahead))
@@ -90,7 +79,7 @@ def _next_atom(
 
 @inner
 def _close_rings(
-    words: Words,
+    n_words: int,
     a: int,
     b: int,
     whole: NDArray[np.uint64],
@@ -105,7 +94,7 @@ def _close_rings(
     """
     one = np.uint64(1)
     label[b] = 0
-    for w in range(len(words)):
+    for w in range(n_words):
         met = adjacency[b, w] & whole[w] & ~unmet[w]
         if w == a >> 6:
             met &= ~(one << np.uint64(a & 63))
@@ -120,7 +109,7 @@ def _close_rings(
 
 @inner
 def _walk(
-    words: Words,
+    n_words: int,
     whole: NDArray[np.uint64],
     adjacency: NDArray[np.uint64],
     unmet: NDArray[np.uint64],
@@ -137,14 +126,14 @@ def _walk(
     """
     one = np.uint64(1)
     root = ZERO
-    for w in range(len(words) - 1, -1, -1):
+    for w in range(n_words - 1, -1, -1):
         unmet[w] = whole[w]
         if whole[w] != np.uint64(0):
             root = 64 * w + lowest_bit(whole[w])
     unmet[root >> 6] ^= one << np.uint64(root & 63)
     parent[root] = -1
     label[root] = 0
-    for w in range(len(words)):
+    for w in range(n_words):
         below[root, w] = 0
     below[root, root >> 6] = one << np.uint64(root & 63)
     preorder[0] = root
@@ -152,13 +141,13 @@ def _walk(
     n_closures = ZERO
     a = root
     while a >= 0:
-        b = _next_atom(words, a, adjacency, unmet)
+        b = _next_atom(n_words, a, adjacency, unmet)
         if b < 0:
             # All that lies behind this atom is known.
             above = parent[a]
             if above >= 0:
                 label[above] ^= label[a]
-                for w in range(len(words)):
+                for w in range(n_words):
                     below[above, w] |= below[a, w]
             a = above
             continue
@@ -167,17 +156,17 @@ def _walk(
         preorder[n_seen] = b
         n_seen += 1
         parent[b] = a
-        for w in range(len(words)):
+        for w in range(n_words):
             below[b, w] = 0
         below[b, b >> 6] = bit
-        n_closures = _close_rings(words, a, b, whole, adjacency, unmet, label, n_closures)
+        n_closures = _close_rings(n_words, a, b, whole, adjacency, unmet, label, n_closures)
         a = b
     return n_seen if n_closures <= _MAX_CLOSURES else 0
 
 
 @inner
 def _take_cut(
-    words: Words,
+    n_words: int,
     a: int,
     b: int,
     label: NDArray[np.uint64],
@@ -194,14 +183,14 @@ def _take_cut(
             return False
     elif label[a] != label[b]:
         return False
-    for w in range(len(words)):
+    for w in range(n_words):
         cut[w] = below[a, w] if a == b else below[a, w] & ~below[b, w]
     return True
 
 
 @inner
 def _add_both(
-    words: Words,
+    n_words: int,
     cut: NDArray[np.uint64],
     whole: NDArray[np.uint64],
     side: NDArray[np.uint64],
@@ -221,7 +210,7 @@ def _add_both(
     for part in range(2):
         h = np.uint64(0)
         touched = np.uint64(0)
-        for w in range(len(words)):
+        for w in range(n_words):
             side[w] = whole[w] & ~cut[w] if part else cut[w]
             h = (h ^ side[w]) * np.uint64(0x9E3779B97F4A7C15)
             touched |= side[w] & open_atoms[w]
@@ -231,7 +220,7 @@ def _add_both(
         is_known = False
         while slots[slot] >= 0 and not is_known:
             is_known = True
-            for w in range(len(words)):
+            for w in range(n_words):
                 is_known = is_known and masks[slots[slot], w] == side[w]
             slot = slot if is_known else (slot + 1) & (len(slots) - 1)
         if is_known:
@@ -239,7 +228,7 @@ def _add_both(
         if count == len(masks):
             return count + 1
         slots[slot] = count
-        for w in range(len(words)):
+        for w in range(n_words):
             masks[count, w] = side[w]
         numbers[count, _PARENT] = parent
         count += 1
@@ -248,7 +237,7 @@ def _add_both(
 
 @inner
 def _find_open_atoms(
-    words: Words,
+    n_words: int,
     whole: NDArray[np.uint64],
     parent: int,
     masks: NDArray[np.uint64],
@@ -262,18 +251,18 @@ def _find_open_atoms(
     What is cut off without any of them is cut off the piece before that cut too, at the same bonds,
     and was found there. All atoms count as such where there was no cut.
     """
-    for w in range(len(words)):
+    for w in range(n_words):
         open_atoms[w] = whole[w] if parent < 0 else np.uint64(0)
     for k in range(n_seen if parent >= 0 else 0):
         a = preorder[k]
-        for w in range(len(words)):
+        for w in range(n_words):
             if adjacency[a, w] & masks[parent, w] & ~whole[w] != np.uint64(0):
                 open_atoms[a >> 6] |= np.uint64(1) << np.uint64(a & 63)
 
 
 @inner
 def _break(
-    words: Words,
+    n_words: int,
     start: int,
     end: int,
     adjacency: NDArray[np.uint64],
@@ -286,11 +275,11 @@ def _break(
     What is new goes behind the first `end` rows of `masks`, until they are full.
     """
     n_atoms = len(adjacency)
-    whole = np.empty(len(words), np.uint64)
-    side = np.empty(len(words), np.uint64)
-    cut = np.empty(len(words), np.uint64)
-    unmet = np.empty(len(words), np.uint64)
-    open_atoms = np.empty(len(words), np.uint64)
+    whole = np.empty(n_words, np.uint64)
+    side = np.empty(n_words, np.uint64)
+    cut = np.empty(n_words, np.uint64)
+    unmet = np.empty(n_words, np.uint64)
+    open_atoms = np.empty(n_words, np.uint64)
     parent = np.empty(n_atoms, np.int64)
     label = np.empty(n_atoms, np.uint64)
     below = np.empty(adjacency.shape, np.uint64)
@@ -298,17 +287,17 @@ def _break(
     count = end
     for i in range(start, end):
         piece = numbers[i, _QUEUE]
-        for w in range(len(words)):
+        for w in range(n_words):
             whole[w] = masks[piece, w]
-        n_seen = _walk(words, whole, adjacency, unmet, parent, label, below, preorder)
+        n_seen = _walk(n_words, whole, adjacency, unmet, parent, label, below, preorder)
         before = numbers[piece, _PARENT]
-        _find_open_atoms(words, whole, before, masks, adjacency, n_seen, preorder, open_atoms)
+        _find_open_atoms(n_words, whole, before, masks, adjacency, n_seen, preorder, open_atoms)
         for k in range(1, n_seen):
             a = preorder[k]
             for m in range(k, n_seen if label[a] != np.uint64(0) else k + 1):
-                if _take_cut(words, a, preorder[m], label, below, cut):
+                if _take_cut(n_words, a, preorder[m], label, below, cut):
                     count = _add_both(
-                        words, cut, whole, side, open_atoms, piece, masks, numbers, slots, count
+                        n_words, cut, whole, side, open_atoms, piece, masks, numbers, slots, count
                     )
                     if count > len(masks):
                         return len(masks)
@@ -316,7 +305,7 @@ def _break(
 
 
 @inner
-def _queue_by_cost(numbers: NDArray[np.int32], start: int, end: int) -> None:
+def queue_by_cost(numbers: NDArray[np.int32], start: int, end: int) -> None:
     """Put the pieces `start` to `end` into the same places of the queue, the cheapest first."""
     highest = 0
     for f in range(start, end):
@@ -352,7 +341,7 @@ def _fill_cut_sets(bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
 
 @compiled
 def _break_in_steps(
-    words: Words,
+    n_words: int,
     bonds: NDArray[np.int16],
     n_steps: int,
     adjacency: NDArray[np.uint64],
@@ -374,7 +363,7 @@ def _break_in_steps(
             b = bonds[i, 1 - end]
             adjacency[a, b >> 6] |= one << np.uint64(b & 63)
     _fill_cut_sets(bonds, sets)
-    for w in range(len(words)):
+    for w in range(n_words):
         masks[0, w] = 0
     for a in range(len(adjacency)):
         masks[0, a >> 6] |= one << np.uint64(a & 63)
@@ -384,40 +373,28 @@ def _break_in_steps(
     start = ZERO
     end = ZERO + 1
     for step in range(n_steps):
-        _queue_by_cost(numbers, start, end)
-        found = _break(words, start, end, adjacency, masks, numbers, slots)
+        queue_by_cost(numbers, start, end)
+        found = _break(n_words, start, end, adjacency, masks, numbers, slots)
         for f in range(end, found):
             steps[f] = step + 1
             if step + 1 < n_steps:
-                numbers[f, _COST] = _cost(words, f, masks, sets, bonds)
+                numbers[f, _COST] = _cost(n_words, f, masks, sets, bonds)
         start = end
         end = found
     return end
 
 
-def break_into_fragments(
+def break_large(
     graph: Graph, n_steps: int, max_fragments: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Return the sets of atoms and the steps of a molecule's fragments: see `FragmentTable`.
-
-    Parameters
-    ----------
-    graph
-        The molecule.
-    n_steps, max_fragments
-        As in `FragmentTable.of`.
-
-    Returns
-    -------
-    uint64 (n_fragments, n_words), and uint8 (n_fragments,).
-    """
-    words = words_of(graph)
-    n_atoms, n_words = len(graph.atoms), len(words)
+    """Return the fragments of a molecule of any size; see `breaking_small.break_into_fragments`."""
+    n_atoms = len(graph.atoms)
+    n_words = max(n_atoms, len(graph.bonds), 1) + 63 >> 6
     masks = np.empty((max_fragments, n_words), np.uint64)
     steps = np.empty(max_fragments, np.uint8)
     # Room is made here, as the compiler would take longer for it.
     n = _break_in_steps(
-        words,
+        n_words,
         graph.bonds,
         n_steps,
         np.zeros((n_atoms, n_words), np.uint64),

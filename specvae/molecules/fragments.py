@@ -20,7 +20,7 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
-from specvae.molecules.breaking import break_into_fragments
+from specvae.molecules.breaking_small import break_into_fragments
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
 from specvae.molecules.molecule import Molecule
 

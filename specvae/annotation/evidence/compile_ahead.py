@@ -20,7 +20,7 @@ from specvae.molecules.kept_code import is_kept, places_of
 from specvae.molecules.workers import usable_cores
 
 PARTS = {
-    "breaking": "molecules/breaking._break_in_steps",
+    "breaking": "molecules/breaking_small._break_small",
     "surroundings": "annotation/evidence/surroundings._add_rows",
     "scoring": "annotation/evidence/ion_weights._weigh",
 }

@@ -12,8 +12,10 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
+from specvae.molecules.breaking import break_large
+from specvae.molecules.breaking_small import break_into_fragments
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, OrderedGraph
 
 FLAVANONE = "O=C1CC(c2ccccc2)Oc2ccccc12"
 
@@ -200,6 +202,28 @@ def test_open_valences_are_the_orders_of_the_bonds_cut() -> None:
     table = FragmentTable.of(mol)
     valences = {table.atom_indices(i): int(v) for i, v in enumerate(table.valences)}
     assert valences == {(0, 1, 2): 0, (0,): 1, (1, 2): 1, (2,): 2, (0, 1): 2, (1,): 3}
+
+
+@pytest.mark.parametrize("max_fragments", [1, 2, 7, 60, 2000])
+def test_small_molecules_break_as_those_of_any_size_do(max_fragments: int) -> None:
+    smiles = (
+        "C",
+        "CO",
+        "C1CC1",
+        "C12C3C4C1C5C2C3C45",
+        "CC(C)(C)c1ccc2c(c1)[nH]c1ccccc12",
+        "OC1C(O)C2OC(C1O)OCC1OC(O2)C(O)C(O)C1O",
+        "N1C2CCC1CC2OC(=O)C(CO)c1ccccc1",
+        "C" * 64,
+        FLAVANONE,
+    )
+    for text in smiles:
+        graph = OrderedGraph.of(Chem.MolFromSmiles(text)).graph
+        for n_steps in range(4):
+            masks, steps = break_into_fragments(graph, n_steps, max_fragments)
+            wanted, wanted_steps = break_large(graph, n_steps, max_fragments)
+            np.testing.assert_array_equal(masks, wanted)
+            np.testing.assert_array_equal(steps, wanted_steps)
 
 
 @pytest.mark.parametrize("max_fragments", [2, 100, 2000])
