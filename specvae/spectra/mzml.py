@@ -146,36 +146,55 @@ _GROUP = "referenceableParamGroup"
 def _events(stream: BinaryIO) -> Iterator[tuple[int, Iterator[tuple[str, Element]]]]:
     """Yield, piece by piece, the number of bytes read and the beginnings and ends of elements."""
     parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
-    in_utf8 = _Utf8() if _is_utf8(stream) else None
-    while piece := read_piece(stream):
-        parser.feed(piece if in_utf8 is None else in_utf8.mended(piece))
+    for piece in _well_formed(stream):
+        parser.feed(piece)
         yield len(piece), cast("Iterator[tuple[str, Element]]", parser.read_events())
     parser.close()
 
 
 _ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)""")
+# What no XML may hold, and the parser gives up the rest of the file for. Zero bytes stay: they are
+# the mark of a damaged file.
+_CONTROLS = bytes({*range(1, 0x20)} - set(b"\t\n\r"))
+_REFERENCE = re.compile(rb"&(?:(?:(#(?:\d{1,7}|x[0-9A-Fa-f]{1,6}))|amp|lt|gt|quot|apos);)?")
+_LONGEST_REFERENCE = 10
+_CHARACTERS = (
+    *((9, 10, 13), range(0x20, 0xD800), range(0xE000, 0xFFFE)),
+    range(0x10000, 0x110000),
+)
+_NO_CHARACTER = b"?"
 
 
-def _is_utf8(stream: BinaryIO) -> bool:
-    """Whether an XML file is one of UTF-8, by its first line or as it says nothing."""
-    found = _ENCODING.search(cast("BufferedReader", stream).peek(200)[:200])
-    return found is None or found[1].lower() in (b"utf-8", b"utf8")
+def _well_formed(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a file in pieces, without what writers put into names and titles against XML's rules.
 
-
-class _Utf8:
-    """Bytes that are no UTF-8, as in the names of samples, taken as Windows writes them.
-
-    At the first of them the parser would give up the rest of the file.
+    Control characters and references to them, an ampersand that begins none, and bytes that are no
+    UTF-8, which are taken as Windows writes them.
     """
+    declared = _ENCODING.search(cast("BufferedReader", stream).peek(200)[:200])
+    is_utf8 = declared is None or declared[1].lower() in (b"utf-8", b"utf8")
+    decoder = getincrementaldecoder("utf-8")(AS_WINDOWS_TEXT)
+    held = b""
+    while piece := read_piece(stream):
+        if is_utf8 and not (piece.isascii() and not decoder.getstate()[0]):
+            piece = decoder.decode(piece).encode()
+        piece = (held + piece).translate(None, _CONTROLS)
+        # A reference may go on in the next piece.
+        end = piece.rfind(b"&", max(0, len(piece) - _LONGEST_REFERENCE))
+        piece, held = (piece[:end], piece[end:]) if end >= 0 else (piece, b"")
+        yield _REFERENCE.sub(_sound_reference, piece) if b"&" in piece else piece
+    if held:
+        yield _REFERENCE.sub(_sound_reference, held)
 
-    def __init__(self) -> None:
-        self._decoder = getincrementaldecoder("utf-8")(AS_WINDOWS_TEXT)
 
-    def mended(self, piece: bytes) -> bytes:
-        """Return the next piece of a file; half a character at its end comes with the one after."""
-        if piece.isascii() and not self._decoder.getstate()[0]:
-            return piece
-        return self._decoder.decode(piece).encode()
+def _sound_reference(found: re.Match[bytes]) -> bytes:
+    """Return a reference as it is, or what stands for one that XML does not know."""
+    if found[0] == b"&":
+        return b"&amp;"
+    if found[1] is None:
+        return found[0]
+    number = int(found[1][2:], 16) if found[1][1:2] == b"x" else int(found[1][1:])
+    return found[0] if any(number in those for those in _CHARACTERS) else _NO_CHARACTER
 
 
 def _tag(element: Element) -> str:

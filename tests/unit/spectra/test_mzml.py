@@ -13,7 +13,7 @@ from spectra_files import mzml_file, mzml_scan, mzxml_file, read_bytes
 
 from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
-from specvae.spectra import lines
+from specvae.spectra import lines, mzml
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -522,6 +522,30 @@ def test_possible_charges(
     old = _mzxml_scan(f"<precursorMz {attributes}>195.0877", "+")
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([old]))
     assert (spectrum.charge, spectrum.notes) == (charge, notes)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("R&D 1", "R&D 1"),
+        ("a &amp; b &lt;c&gt; &#233;&#xe9;", "a & b <c> \u00e9\u00e9"),
+        ("a&nbsp;b", "a&nbsp;b"),
+        ("a\x01b", "ab"),
+        ("a&#x1;b&#0;", "a?b?"),
+        ("a&#xFFFFFF;b", "a?b"),
+        ("&", "&"),
+    ],
+)
+def test_what_no_xml_may_hold_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, read: str
+) -> None:
+    """Converters put the bytes of a run's parameters into names and titles as they are."""
+    content = mzml_file([scan(name=written), scan()])
+    for n_bytes in (1, 7, 1 << 16):
+        monkeypatch.setattr(mzml, "read_piece", lambda stream, n=n_bytes: stream.read(n))
+        spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
+        assert skips == []
+        assert [spectrum.query_id for spectrum in spectra] == [read, "scan=1"]
 
 
 @pytest.mark.parametrize("declared", ['encoding="utf-8"', "", 'encoding="ISO-8859-1"'])
