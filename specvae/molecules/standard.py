@@ -48,7 +48,7 @@ _LONGEST_SHOWN = 60
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
-_SULFOXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+]-[OX1-]")
+_CHARGED_OXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+,#16X4+,#16X4+2,#15X4+]-[OX1-]")
 _EMPTY_TEXTS = frozenset(
     {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
     | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
@@ -311,8 +311,8 @@ def _standard(
         mol = _read_again(_without_common_labels(mol), text)
     # The charges of a complex are balanced by each other, not by protons.
     if not is_complex and mol.HasSubstructMatch(_CHARGED):
-        for sulfur, oxygen in mol.GetSubstructMatches(_SULFOXIDE):
-            _join_charges(mol, sulfur, oxygen)
+        for centre, oxygen in mol.GetSubstructMatches(_CHARGED_OXIDE):
+            _join_charges(mol, centre, oxygen)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
         # neutral form had been written.
         mol = _read_again(rdMolStandardize.Uncharger().uncharge(mol), text)
@@ -526,9 +526,13 @@ def _read_again(mol: Chem.Mol, text: str) -> Chem.Mol:
 
 
 def _join_charges(mol: Chem.Mol, positive: int, negative: int) -> None:
+    """Write a double bond for two charges, where charges are left, as at a sulfone's second."""
+    if mol.GetAtomWithIdx(positive).GetFormalCharge() < 1:
+        return
     mol.GetBondBetweenAtoms(positive, negative).SetBondType(Chem.BondType.DOUBLE)
-    for atom in (positive, negative):
-        mol.GetAtomWithIdx(atom).SetFormalCharge(0)
+    for place, change in ((positive, -1), (negative, 1)):
+        atom = mol.GetAtomWithIdx(place)
+        atom.SetFormalCharge(atom.GetFormalCharge() + change)
 
 
 def _without_common_labels(mol: Chem.Mol) -> Chem.Mol:

@@ -341,3 +341,24 @@ def test_an_inchi_is_the_compound_of_its_smiles(smiles: str, n_components: int) 
     assert (found.smiles, found.formula) == (wanted.smiles, wanted.formula)
     assert found.first_block == wanted.first_block
     assert found.n_components == wanted.n_components == n_components
+
+
+@pytest.mark.parametrize(
+    ("charged", "plain"),
+    [
+        ("C[S+](C)[O-]", "CS(C)=O"),
+        ("C[S+2](C)([O-])[O-]", "CS(C)(=O)=O"),
+        ("C[S+](N)(=O)[O-]", "CS(N)(=O)=O"),
+        ("C[S+2]([O-])([O-])O", "CS(=O)(=O)O"),
+        ("C[P+](C)(C)[O-]", "CP(C)(C)=O"),
+        ("CO[P+]([O-])([O-])O", "COP(=O)(O)O"),
+        ("C[Se+](C)[O-]", "C[Se](C)=O"),
+    ],
+)
+def test_oxides_have_one_form(charged: str, plain: str) -> None:
+    assert Molecule.parse(charged).smiles == Molecule.parse(plain).smiles
+
+
+@pytest.mark.parametrize("smiles", ["C[S+](C)CC(=O)[O-]", "C[P+](C)(C)CC(=O)[O-]"])
+def test_other_inner_salts_stay(smiles: str) -> None:
+    assert "+" in Molecule.parse(smiles).smiles

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 4, "2026.03.5", "66b125e4e9209dd2")
+READ_AS = (4, 5, "2026.03.5", "ce91f5be8574f783")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -45,6 +45,8 @@ MANY_TEXTS = [
     ("", "InChI=1S/2CH4O/c2*1-2/h2*2H,1H3"),
     ("", "InChI=1S/C5H13NO4S/c1-6(2,3)4-5-10-11(7,8)9/h4-5H2,1-3H3"),
     ("C[C]1[C](C)CC[C]1O", ""),
+    ("C[S+2](C)([O-])[O-]", ""),
+    ("CO[P+]([O-])(O)O", ""),
     ("", "InChI=1S/CH4/h1H4"),
     ("", "1S/CH4O/c1-2/h2H,1H3"),
     ("", "InChI=1S/C2H4O2/c1-2(3)4/h1H3,(H,3,4)"),
