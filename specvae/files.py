@@ -30,6 +30,8 @@ _LIKE_NAME = 0.75  # from 0 to 1: how like it must be
 
 def no_such_file(path: Path) -> str:
     """Return what is said of a missing file; with the name in its folder that is most like it."""
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there"
     try:
         names = [other.name for other in islice(path.parent.iterdir(), _MOST_NAMES)]
     except OSError:

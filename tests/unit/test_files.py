@@ -43,6 +43,9 @@ def test_a_missing_file_names_the_one_beside_it_that_is_most_like_it(tmp_path: P
     assert no_such_file(tmp_path / "mylib.mps") == wanted
     assert no_such_file(tmp_path / "candidates.csv") == "no such file"
     assert no_such_file(tmp_path / "absent" / "mylib.msp") == "no such file"
+    (tmp_path / "link.msp").symlink_to("elsewhere.msp")
+    wanted = "is a link to elsewhere.msp, which is not there"
+    assert no_such_file(tmp_path / "link.msp") == wanted
 
 
 def test_one_record_is_no_plural() -> None:
