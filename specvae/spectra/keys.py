@@ -123,6 +123,7 @@ _OF_UNITS: Mapping[tuple[str, str], str] = {
 _UNIT_BEHIND = re.compile(
     r"[(\[]\s*(min(?:utes?)?|s(?:ec(?:onds?)?)?|e?v|%|nce|m/z|th|da)\.?\s*[)\]]\s*$"
 )
+_NUMBER_BEHIND = re.compile(r"\[\d{1,4}\]\s*$")
 _NOT_LETTERS = re.compile(r"[^a-z0-9]+")
 
 FIELDS = frozenset(_SPELLINGS.values())
@@ -160,9 +161,10 @@ def untagged(key: str, value: str) -> tuple[str, str]:
 def field_of(key: str) -> str | None:
     """Return the field that a key means whatever its case and punctuation, None if it is none.
 
-    A unit in brackets may stand behind it: ``RT (min)``.
+    A unit in brackets may stand behind it, ``RT (min)``, and so may the number of a file, which
+    Mascot allows: ``RTINSECONDS[0]``.
     """
-    key = key.lower()
+    key = _NUMBER_BEHIND.sub("", key.lower())
     unit = _UNIT_BEHIND.search(key) if key.rstrip()[-1:] in ")]" else None
     name = _SPELLINGS.get(_NOT_LETTERS.sub("", key if unit is None else key[: unit.start()]))
     return name if name is None or unit is None else _OF_UNITS.get((name, unit[1][0]), name)

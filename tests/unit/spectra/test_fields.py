@@ -16,6 +16,8 @@ from specvae.spectra.values import (
 
 
 def test_keys_are_known_by_any_spelling() -> None:
+    for key in ("RTINSECONDS", "RTINSECONDS[0]", "RTinSeconds[12] "):
+        assert field_of(key) == "rt_seconds", key
     for key in ("PRECURSORMZ", "PrecursorMZ", "precursor_mz", "Precursor m/z", "PEPMASS"):
         assert field_of(key) == "precursor_mz", key
     assert field_of("DB#") == "db"
