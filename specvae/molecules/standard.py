@@ -90,6 +90,7 @@ _IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
 _FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
 _ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
+_HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standards write it
 _ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
 _ATOM_BY_NUMBER = re.compile(r"\[\d*#\d")
 _BARE_CARBON = re.compile(r"\[\d*C@{0,2}\]")
@@ -212,8 +213,13 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
             # unless it leaves them open.
             behind = " ".join(words[1:])
             is_more = leaves_atoms_open(behind) or _goes_on(words)
+            words[0] = _HEAVY_HYDROGEN.sub(_with_its_mass, words[0])
             found.append(("SMILES", words[0] + f" {behind}" * is_more))
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def _with_its_mass(found: re.Match[str]) -> str:
+    return "[2H]" if found[0] == "[D]" else "[3H]"
 
 
 def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:

@@ -362,3 +362,10 @@ def test_oxides_have_one_form(charged: str, plain: str) -> None:
 @pytest.mark.parametrize("smiles", ["C[S+](C)CC(=O)[O-]", "C[P+](C)(C)CC(=O)[O-]"])
 def test_other_inner_salts_stay(smiles: str) -> None:
     assert "+" in Molecule.parse(smiles).smiles
+
+
+def test_deuterium_by_its_letter() -> None:
+    for written, plain in (("[D]C([D])([D])O", "[2H]C([2H])([2H])O"), ("[T]OC", "[3H]OC")):
+        (found,) = parse_together([(written, "")])
+        assert isinstance(found, Molecule)
+        assert (found.smiles, found.written) == (Molecule.parse(plain).smiles, plain)
