@@ -310,7 +310,13 @@ def _standard(
         n_components = 1 if is_complex else len(components)
         if n_components > 1:
             mol = max(components, key=_component_order)
-            notes = _notes_of_lost([part for part in components if part is not mol])
+            lost = [part for part in components if part is not mol]
+            notes = _notes_of_lost(lost)
+            if kind == "InChI" and any(map(_metals, lost)) and _has_unpaired(mol):
+                # Standard InChI leaves out bonds to metals, as those of tin to carbon.
+                raise StructureError(
+                    f"InChI does not say how its metal is bound; a SMILES does: {shown(text)}"
+                )
     if mol.HasSubstructMatch(_WILDCARD):
         raise StructureError(f"{kind} holds a wildcard atom: {shown(text)}")
     if _LABEL.search(text):
@@ -508,6 +514,10 @@ def _is_complex(mol: Chem.Mol, components: Sequence[Chem.Mol]) -> bool:
     n_charges = len(mol.GetSubstructMatches(_LIGAND_CHARGE))
     is_corrin = n_charges == 1 and len(mol.GetSubstructMatches(_IMINE)) > 2
     return n_charges > 1 or is_corrin or bool(metals & _ALWAYS_COMPLEX)
+
+
+def _has_unpaired(component: Chem.Mol) -> bool:
+    return any(atom.GetNumRadicalElectrons() for atom in component.GetAtoms())
 
 
 def _metals(component: Chem.Mol) -> set[int]:

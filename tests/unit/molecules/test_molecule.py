@@ -369,3 +369,12 @@ def test_deuterium_by_its_letter() -> None:
         (found,) = parse_together([(written, "")])
         assert isinstance(found, Molecule)
         assert (found.smiles, found.written) == (Molecule.parse(plain).smiles, plain)
+
+
+@pytest.mark.parametrize("smiles", ["C[Sn](C)(C)C", "c1ccccc1[Hg]c1ccccc1", "CC[Pb](CC)(CC)CC"])
+def test_an_inchi_without_the_bonds_of_its_metal_is_refused(smiles: str) -> None:
+    """It was taken for the radical of a ligand."""
+    inchi = Chem.MolToInchi(Chem.MolFromSmiles(smiles))  # type: ignore[no-untyped-call]
+    with pytest.raises(StructureError, match="does not say how its metal is bound"):
+        Molecule.parse(inchi=inchi)
+    assert Molecule.parse(smiles, inchi).smiles == Molecule.parse(smiles).smiles

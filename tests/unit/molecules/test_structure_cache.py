@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 5, "2026.03.5", "ce91f5be8574f783")
+READ_AS = (4, 6, "2026.03.5", "6620194398657bcc")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -46,6 +46,8 @@ MANY_TEXTS = [
     ("", "InChI=1S/C5H13NO4S/c1-6(2,3)4-5-10-11(7,8)9/h4-5H2,1-3H3"),
     ("C[C]1[C](C)CC[C]1O", ""),
     ("C[S+2](C)([O-])[O-]", ""),
+    ("", "InChI=1S/4CH3.Sn/h4*1H3;"),
+    ("[D]C", ""),
     ("CO[P+]([O-])(O)O", ""),
     ("", "InChI=1S/CH4/h1H4"),
     ("", "1S/CH4O/c1-2/h2H,1H3"),
