@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specvae.molecules.breaking import CHUNK, CHUNK_SETS, break_large, queue_by_cost
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.graph import Graph
-from specvae.molecules.lanes import lowest_bit
+from specvae.molecules.lanes import lowest_bit, unsigned
 
 MOST = 64
 """Atoms, and bonds, that a set of one word has bits for."""
@@ -22,12 +22,6 @@ MOST = 64
 _ONE, _NONE = np.uint64(1), np.uint64(0)
 _HASH, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(33)
 _COST, _PARENT, _QUEUE = 0, 1, 2  # columns of numbers, as in `specvae.molecules.breaking`
-
-
-@inner
-def _at(place: int) -> np.uint64:
-    """Return a place as a number that is never counted from the end, which takes a step less."""
-    return np.uint64(place)
 
 
 @inner
@@ -43,7 +37,7 @@ def _walk(
 
     The first atom is its own parent.
     """
-    root = _at(lowest_bit(whole))
+    root = unsigned(lowest_bit(whole))
     unmet = whole & (whole - _ONE)
     parent[root], label[root], below[root] = root, _NONE, _ONE << root
     order[0] = root
@@ -61,17 +55,17 @@ def _walk(
             below[above] |= below[a]
             a = above
             continue
-        b = _at(lowest_bit(ahead))
+        b = unsigned(lowest_bit(ahead))
         bit = _ONE << b
         unmet ^= bit
-        order[_at(n_seen)] = b
+        order[unsigned(n_seen)] = b
         n_seen += 1
         parent[b], below[b] = a, bit
         # Neighbours that were met before it are further up the tree: a ring is closed.
         met = adjacency[b] & whole & ~unmet & ~(_ONE << a)
         own = _NONE
         while met != _NONE:
-            label[_at(lowest_bit(met))] ^= closing
+            label[unsigned(lowest_bit(met))] ^= closing
             own ^= closing
             closing <<= _ONE
             met &= met - _ONE
@@ -94,18 +88,18 @@ def _list_cuts(
     `labels` and `parts` are room for what the walk found, in its order.
     """
     for k in range(1, n_seen):
-        a = _at(order[_at(k)])
-        labels[_at(k)], parts[_at(k)] = label[a], below[a]
+        a = unsigned(order[unsigned(k)])
+        labels[unsigned(k)], parts[unsigned(k)] = label[a], below[a]
     n = ZERO
     for k in range(1, n_seen):
-        own, part = labels[_at(k)], parts[_at(k)]
+        own, part = labels[unsigned(k)], parts[unsigned(k)]
         # The bond above the atom alone, or with the only ring closure that spans it.
-        cuts[_at(n)] = part
+        cuts[unsigned(n)] = part
         n += own & (own - _ONE) == _NONE
         if own != _NONE:
             for m in range(k + 1, n_seen):
-                cuts[_at(n)] = part & ~parts[_at(m)]
-                n += labels[_at(m)] == own
+                cuts[unsigned(n)] = part & ~parts[unsigned(m)]
+                n += labels[unsigned(m)] == own
     return n
 
 
@@ -120,11 +114,11 @@ def _list_sides(
     """List both sides of each cut that have any of the atoms `touched`; return their number."""
     n = ZERO
     for k in range(n_cuts):
-        cut = cuts[_at(k)]
+        cut = cuts[unsigned(k)]
         rest = whole & ~cut
-        sides[_at(n)] = cut
+        sides[unsigned(n)] = cut
         n += cut & touched != _NONE
-        sides[_at(n)] = rest
+        sides[unsigned(n)] = rest
         n += rest & touched != _NONE
     return n
 
@@ -139,7 +133,7 @@ def _touched(
     lost = masks[before] & ~whole
     touched = _NONE
     while lost != _NONE:
-        touched |= adjacency[_at(lowest_bit(lost))]
+        touched |= adjacency[unsigned(lowest_bit(lost))]
         lost &= lost - _ONE
     return touched & whole
 
@@ -160,7 +154,7 @@ def _add(
     """
     last = np.uint64(len(slots) - 1)
     for k in range(n_sides):
-        side = sides[_at(k)]
+        side = sides[unsigned(k)]
         slot = side * _HASH >> _HASH_SHIFT & last
         found = slots[slot]
         while found != side and found != _NONE:
@@ -171,8 +165,8 @@ def _add(
         if count == len(masks):
             return count
         slots[slot] = side
-        masks[_at(count)] = side
-        numbers[_at(count), _PARENT] = parent
+        masks[unsigned(count)] = side
+        numbers[unsigned(count), _PARENT] = parent
         count += 1
     return count
 
@@ -202,11 +196,11 @@ def _cost(mask: np.uint64, sets: NDArray[np.uint64], bonds: NDArray[np.int16]) -
     """Return the sum of the enthalpies of the bonds cut."""
     word = _NONE
     for k in range(len(sets)):
-        word ^= sets[_at(k), mask & np.uint64(CHUNK_SETS - 1)]
+        word ^= sets[unsigned(k), mask & np.uint64(CHUNK_SETS - 1)]
         mask >>= np.uint64(CHUNK)
     cost = ZERO
     while word != _NONE:
-        cost += bonds[_at(lowest_bit(word)), 4]
+        cost += bonds[unsigned(lowest_bit(word)), 4]
         word &= word - _ONE
     return cost
 

@@ -21,7 +21,16 @@ from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.breaking import CHUNK, CHUNK_SETS, chunk_of
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
-from specvae.molecules.lanes import N_LANES, add, add_times, load, lowest_bit, store, zeros
+from specvae.molecules.lanes import (
+    N_LANES,
+    add,
+    add_times,
+    load,
+    lowest_bit,
+    store,
+    unsigned,
+    zeros,
+)
 
 # Columns of descriptors. Those that are handed on are no literal numbers; see `ZERO`.
 _N = len(ATOM_CLASSES)
@@ -51,7 +60,13 @@ _MOST_ROWS = 128  # of the joint counts of some classes of atoms
 # Columns of sums by chunk: mass; several small numbers in one; rows in groups; bonds cut.
 _MASS, _SMALL, _GROUPS, _CUT_BONDS = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 _FIRST_COLUMNS = 4  # those that all molecules have
-_CHUNK, _CHUNK_MASK, _CHUNKS_OF_WORD = np.uint64(CHUNK), np.uint64(CHUNK_SETS - 1), 64 // CHUNK
+_CHUNK, _CHUNK_MASK = np.uint64(CHUNK), np.uint64(CHUNK_SETS - 1)
+_WORD_SHIFT = np.uint64(6 - CHUNK.bit_length() + 1)  # of a chunk's number, to that of its word
+_IN_WORD = np.uint64(64 // CHUNK - 1)
+# Places in arrays, which are unsigned so that none is counted from the end.
+_FIRST_ATOM, _ORDER = np.uint64(0), np.uint64(3)  # columns of bonds
+_AT_SIZE, _AT_HYDROGENS, _AT_RINGS, _AT_GROUPS = (np.uint64(n) for n in range(4))  # chosen rows
+_ONE, _BITS = np.uint64(1), np.uint64(63)
 _MASS_UNIT = 1e-10
 _MOST_CHARGE = 8  # added to each atom's charge, so that no sum is negative
 
@@ -356,59 +371,63 @@ def choose_rows(
     `SHIFTS` come before those that need more hydrogens than find a place.
     """
     n_groups = len(places) - _BY_GROUP
-    charged = places[_BY_RINGS] - places[_BY_CHARGE] > 1
+    n_charges = places[_BY_RINGS] - places[_BY_CHARGE]
+    by_hydrogens, by_rings, by_cut = places[_BY_HYDROGENS], places[_BY_RINGS], places[_BY_CUT]
+    by_charge = places[_BY_CHARGE] + n_charges // 2
+    n_chunks = len(sums)
     for i in range(n):
-        f = begin + i
+        at = unsigned(i)
+        f = unsigned(begin + i)
         mass = ZERO
         small = ZERO
         in_groups = ZERO
         word = np.int64(0)
         left = np.uint64(0)
-        for k in range(len(sums)):
-            # As `chunk_of`, in one pass. Unsigned places are never counted from the end.
-            left = left >> _CHUNK if k % _CHUNKS_OF_WORD else masks[f, k // _CHUNKS_OF_WORD]
-            place, chunk = np.uint64(k), left & _CHUNK_MASK
+        for k in range(n_chunks):
+            place = unsigned(k)
+            # As `chunk_of`, in one pass.
+            left = left >> _CHUNK if place & _IN_WORD else masks[f, place >> _WORD_SHIFT]
+            chunk = left & _CHUNK_MASK
             mass += sums[place, chunk, _MASS]
             small += sums[place, chunk, _SMALL]
             in_groups += sums[place, chunk, _GROUPS]
             word ^= sums[place, chunk, _CUT_BONDS]
+        found = _AT_GROUPS
         for g in range(0, n_groups, 4):
-            for k in range(len(sums) if g > 0 else 0):
-                in_groups += sums[k, chunk_of(masks, f, k), _FIRST_COLUMNS - 1 + (g >> 2)]
+            for k in range(n_chunks if g > 0 else 0):
+                in_groups += sums[k, chunk_of(masks, begin + i, k), _FIRST_COLUMNS - 1 + (g >> 2)]
             for h in range(g, min(g + 4, n_groups)):
-                chosen[i, 3 + h] = places[_BY_GROUP + h] + (in_groups & 0xFFFF)
+                chosen[at, found] = places[unsigned(_BY_GROUP + h)] + (in_groups & 0xFFFF)
                 in_groups >>= 16
-        found = 3 + n_groups
-        n_cuts = ZERO
+                found += _ONE
+        first_cut = found
         valences = ZERO
         for w in range(n_words):
-            for k in range(len(sums) if w > 0 else 0):
-                word ^= sums[k, chunk_of(masks, f, k), sums.shape[2] - n_words + w]
+            for k in range(n_chunks if w > 0 else 0):
+                word ^= sums[k, chunk_of(masks, begin + i, k), sums.shape[2] - n_words + w]
             cut = np.uint64(word)
             while cut != np.uint64(0):
-                bond = 64 * w + lowest_bit(cut)
-                cut &= cut - np.uint64(1)
-                a = np.int64(bonds[bond, 0])
-                outside = 1 - np.int64((masks[f, a >> 6] >> np.uint64(a & 63)) & np.uint64(1))
-                chosen[i, found] = places[_BY_CUT] + 2 * bond + outside
-                found += 1
-                n_cuts += 1
-                valences += bonds[bond, 3]
+                bond = unsigned(64 * w + lowest_bit(cut))
+                cut &= cut - _ONE
+                a = unsigned(bonds[bond, _FIRST_ATOM])
+                inside = masks[f, a >> np.uint64(6)] >> (a & _BITS) & _ONE
+                chosen[at, found] = by_cut + np.int64(bond + bond + _ONE - inside)
+                found += _ONE
+                valences += bonds[bond, _ORDER]
             word = np.int64(0)
+        n_cuts = np.int64(found - first_cut)
         size = small & 0xFFFF
         neighbours = (small >> 32) & 0xFFFF
         rings = (neighbours - n_cuts) // 2 - size + 1
-        hydrogens[i] = (small >> 16) & 0xFFFF
-        chosen[i, 0] = size
-        chosen[i, 1] = places[_BY_HYDROGENS] + hydrogens[i]
-        chosen[i, 2] = places[_BY_RINGS] + _N_STEPS * rings + 2 * min(steps[f], 3) + (valences & 1)
-        if charged:
-            charge = (small >> 48) - _MOST_CHARGE * size
-            chosen[i, found] = (
-                places[_BY_CHARGE] + charge + (places[_BY_RINGS] - places[_BY_CHARGE]) // 2
-            )
-            found += 1
-        n_chosen[i] = found
+        n_hydrogens = (small >> 16) & 0xFFFF
+        hydrogens[at] = n_hydrogens
+        chosen[at, _AT_SIZE] = size
+        chosen[at, _AT_HYDROGENS] = by_hydrogens + n_hydrogens
+        chosen[at, _AT_RINGS] = by_rings + _N_STEPS * rings + 2 * min(steps[f], 3) + (valences & 1)
+        if n_charges > 1:
+            chosen[at, found] = by_charge + (small >> 48) - _MOST_CHARGE * size
+            found += _ONE
+        n_chosen[at] = found
         # Rounded as the table's masses are.
-        masses[i] = np.floor(mass * 1e-3 + 0.5) * 1e-7
-        most[i] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)
+        masses[at] = np.floor(mass * 1e-3 + 0.5) * 1e-7
+        most[at] = min(_N_SHIFTS, valences - _LEAST_SHIFT + 1)

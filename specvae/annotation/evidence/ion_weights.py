@@ -32,6 +32,7 @@ from specvae.molecules.lanes import (
     spread,
     store,
     times,
+    unsigned,
     within,
     zeros,
 )
@@ -295,8 +296,8 @@ def _add_rows_up(
             h2 = zeros()
             h3 = zeros()
             v0 = zeros()  # the last columns, which are added up once
-            for k in range(n_chosen[i]):
-                at = chosen[i, k] * width + first
+            for k in range(n_chosen[unsigned(i)]):
+                at = chosen[unsigned(i), unsigned(k)] * width + first
                 h0 = add(h0, load(rows, at))
                 h1 = add(h1, load(rows, at + N_LANES))
                 h2 = add(h2, load(rows, at + 2 * N_LANES))
@@ -337,8 +338,8 @@ def _weigh_ions(
     width = added.shape[1]
     n_hidden = width - N_LANES
     for i in range(0, n, 2):
-        one = weighed[i] * width
-        other = weighed[min(i + 1, n - 1)] * width
+        one = weighed[unsigned(i)] * width
+        other = weighed[unsigned(min(i + 1, n - 1))] * width
         constant = load(constants, first_constant + n_hidden)
         v0 = add(load(added, one + n_hidden), constant)
         w0 = add(load(added, other + n_hidden), constant)
@@ -360,14 +361,14 @@ def _weigh_ions(
                 o1 = load(outputs, of_unit + N_LANES)
                 o2 = load(outputs, of_unit + 2 * N_LANES)
                 o3 = load(outputs, of_unit + 3 * N_LANES)
-                v0 = add_times(v0, hidden[j], o0)
-                v1 = add_times(v1, hidden[j + 1], o1)
-                v2 = add_times(v2, hidden[j + 2], o2)
-                v3 = add_times(v3, hidden[j + 3], o3)
-                w0 = add_times(w0, hidden[BLOCK + j], o0)
-                w1 = add_times(w1, hidden[BLOCK + j + 1], o1)
-                w2 = add_times(w2, hidden[BLOCK + j + 2], o2)
-                w3 = add_times(w3, hidden[BLOCK + j + 3], o3)
+                v0 = add_times(v0, hidden[unsigned(j)], o0)
+                v1 = add_times(v1, hidden[unsigned(j + 1)], o1)
+                v2 = add_times(v2, hidden[unsigned(j + 2)], o2)
+                v3 = add_times(v3, hidden[unsigned(j + 3)], o3)
+                w0 = add_times(w0, hidden[unsigned(BLOCK + j)], o0)
+                w1 = add_times(w1, hidden[unsigned(BLOCK + j + 1)], o1)
+                w2 = add_times(w2, hidden[unsigned(BLOCK + j + 2)], o2)
+                w3 = add_times(w3, hidden[unsigned(BLOCK + j + 3)], o3)
         v0 = limited(add(add(v0, v1), add(v2, v3)))
         w0 = limited(add(add(w0, w1), add(w2, w3)))
         store(values, i * N_LANES, exponentials(v0))
@@ -385,9 +386,9 @@ def _add_at_peaks(
     explained: NDArray[np.float64],
 ) -> None:
     """Add an ion's weight to the peaks from `start` to `end` in whose windows it lies."""
-    while start < end and low[start] <= mz:
-        if mz <= high[start]:
-            explained[start] += weight
+    while start < end and low[unsigned(start)] <= mz:
+        if mz <= high[unsigned(start)]:
+            explained[unsigned(start)] += weight
         start += 1
 
 
@@ -412,7 +413,7 @@ def is_near(mass: float, q: int, marked: NDArray[np.uint64], ends: NDArray[np.in
     word = ends[q, 1] + (place >> 6)
     if word >= ends[q + 1, 1]:
         return False
-    return bool(marked[word] >> np.uint64(place & 63) & _LOWEST_BIT)
+    return bool(marked[unsigned(word)] >> np.uint64(place & 63) & _LOWEST_BIT)
 
 
 @_fast_inner
@@ -422,7 +423,7 @@ def first_peak(mz: float, q: int, firsts: NDArray[np.int64], ends: NDArray[np.in
     The arrays are those of `Joined`, and peaks count from its first one.
     """
     whole = ends[q, 2] + np.int64(mz)
-    return int(ends[q, 0] + firsts[whole] if whole < ends[q + 1, 2] else ends[q + 1, 0])
+    return int(ends[q, 0] + firsts[unsigned(whole)] if whole < ends[q + 1, 2] else ends[q + 1, 0])
 
 
 @_fast_inner
@@ -450,21 +451,22 @@ def _count(
     """Add up what some weighed fragments explain of one query; return the sum of their weights."""
     sum_of_all = zeros()
     for i in range(n):
-        k = weighed[i]
-        ion = masses[k] + sign * HYDROGEN_MASS
-        first = first_in_scan(ion, least[i], most[k], lowest)
-        if first < most[k]:
-            is_counted = load(between, (first * N_LANES + most[k]) * N_LANES)
+        k = unsigned(weighed[unsigned(i)])
+        mass, begins, behind = masses[k], least[unsigned(i)], most[k]
+        ion = mass + sign * HYDROGEN_MASS
+        first = first_in_scan(ion, begins, behind, lowest)
+        if first < behind:
+            is_counted = load(between, (first * N_LANES + behind) * N_LANES)
             sum_of_all = add(sum_of_all, times(load(values, i * N_LANES), is_counted))
-        if is_near(masses[k], q, marked, ends):
-            for s in range(least[i], most[k]):
+        if is_near(mass, q, marked, ends):
+            for s in range(begins, behind):
                 mz = ion + (_LEAST_SHIFT + s) * HYDROGEN_MASS - sign * ELECTRON_MASS
                 peak = first_peak(mz, q, firsts, ends)
-                weight = values[i * N_LANES + s]
+                weight = values[unsigned(i * N_LANES + s)]
                 _add_at_peaks(mz, weight, peak, ends[q + 1, 0], low, high, explained)
         if len(weights) > 0:
-            for s in range(least[i], most[k]):
-                weights[begin + k, s] = values[i * N_LANES + s]
+            for s in range(begins, behind):
+                weights[begin + weighed[i], s] = values[i * N_LANES + s]
     store(sum_, 0, sum_of_all)
     total = 0.0
     for s in range(N_LANES):
@@ -530,12 +532,13 @@ def _weigh(
         )
         _add_rows_up(rows, chosen, n_chosen, n, added)
         for q in range(len(lowest)):
-            n_weighed = ZERO
+            n_weighed, sign, lightest = ZERO, signs[q], lowest[q]
             for k in range(n):
-                shift = _LEAST_SHIFT + most[k] - 1 + signs[q]
-                if fragment_masses[k] + shift * HYDROGEN_MASS > lowest[q] or len(weights) > 0:
-                    least[n_weighed] = max(0, -(hydrogens[k] + signs[q]) - _LEAST_SHIFT)
-                    weighed[n_weighed] = k
+                at = unsigned(k)
+                shift = _LEAST_SHIFT + most[at] - 1 + sign
+                if fragment_masses[at] + shift * HYDROGEN_MASS > lightest or len(weights) > 0:
+                    least[unsigned(n_weighed)] = max(0, -(hydrogens[at] + sign) - _LEAST_SHIFT)
+                    weighed[unsigned(n_weighed)] = k
                     n_weighed += 1
             _weigh_ions(n_weighed, weighed, added, constants, q * width, outputs, hidden, values)
             totals[q] += _count(
@@ -552,8 +555,8 @@ def _weigh(
                 marked,
                 firsts,
                 ends,
-                lowest[q],
-                signs[q],
+                lightest,
+                sign,
                 between,
                 sum_,
                 explained,
