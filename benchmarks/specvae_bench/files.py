@@ -31,6 +31,7 @@ def write_mgf(spectra: Iterable[Spectrum], path: Path) -> None:
                 "COLLISION_ENERGY": spectrum.collision_energy_text,
                 "INSTRUMENT_TYPE": spectrum.instrument_type,
                 "MSLEVEL": spectrum.ms_level,
+                "RTINSECONDS": spectrum.retention_time,
             }
             stream.write("BEGIN IONS\n")
             stream.writelines(f"{key}={v}\n" for key, v in fields.items() if v is not None)
