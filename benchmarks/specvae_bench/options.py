@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from specvae.cli.options import INPUT, NumberRange, model_file
-from specvae.cli.outputs import require_outputs
+from specvae.cli.outputs import require_paths
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -98,7 +98,7 @@ def require_results(*results: Path, reads: Iterable[Path] = ()) -> None:
         and param.name not in ("output", "config_file")
         and (value := context.params.get(param.name or "")) is not None
     }
-    require_outputs({**inputs, "the command": reads}, {"--output": results})
+    require_paths({**inputs, "the command": reads}, {"--output": results})
 
 
 def model_files(models: Sequence[Path]) -> dict[str, Path]:

@@ -18,8 +18,7 @@ from specvae.cli.outputs import (
     TABLE_FORMATS,
     format_of,
     provenance_path,
-    require_inputs,
-    require_outputs,
+    require_paths,
     skips_path,
     suffix_format,
     text_output,
@@ -241,8 +240,7 @@ def _require_files(
 ) -> None:
     """Refuse inputs that are missing, and outputs that overwrite each other or what is read."""
     inputs = {"QUERIES": files, **ranking.inputs}
-    require_inputs(inputs)
-    require_outputs(
+    require_paths(
         inputs,
         {
             "--output": output,

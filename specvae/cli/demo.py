@@ -13,7 +13,7 @@ from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, device_option
-from specvae.cli.outputs import provenance_path, require_outputs, text_output
+from specvae.cli.outputs import provenance_path, require_paths, text_output
 from specvae.errors import InputError
 from specvae.files import atomic_path
 
@@ -53,7 +53,7 @@ def demo(output: Path, device: str) -> None:
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file, wanted a folder to write into")
-    require_outputs({}, {"--output": [output / name for name in FILES]})
+    require_paths({}, {"--output": [output / name for name in FILES]})
     model = output / "model" / _MODEL
     shipped = resources.files("specvae") / "demo"
     contents = {output / name: (shipped / name).read_bytes() for name in _FILES}

@@ -20,8 +20,7 @@ from specvae.cli.options import (
     strict_option,
 )
 from specvae.cli.outputs import (
-    require_inputs,
-    require_outputs,
+    require_paths,
     skips_path,
     suffix_format,
     write_skips,
@@ -75,8 +74,7 @@ def embed(
         raise click.UsageError("name either a file of spectra or --molecules")
     path = model_file(model)
     inputs = {"QUERIES": queries, "--molecules": molecules, "--model": path}
-    require_inputs(inputs)
-    require_outputs(
+    require_paths(
         inputs,
         {"--output": output, "its list of skips": skips_path(output)},
     )

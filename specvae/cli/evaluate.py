@@ -15,8 +15,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import (
     FIGURE_FORMATS,
-    require_inputs,
-    require_outputs,
+    require_paths,
     skips_path,
     suffix_format,
     text_output,
@@ -90,8 +89,7 @@ def evaluate(
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
     inputs = {"QUERIES": queries, "--truth": truth, **ranking.inputs}
-    require_inputs(inputs)
-    require_outputs(
+    require_paths(
         inputs,
         {
             "--output": output,

@@ -12,7 +12,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_TABLE, jobs_option, strict_option
 from specvae.cli.outputs import (
-    require_outputs,
+    require_paths,
     skips_path,
     suffix_format,
     text_output,
@@ -55,7 +55,7 @@ def fingerprint(
     Example:
       specvae fingerprint molecules.smi --fingerprint svae2149 -o molecules.h5
     """
-    require_outputs(
+    require_paths(
         {"MOLECULES": molecules},
         {"--output": output, "its list of skips": skips_path(output)},
     )

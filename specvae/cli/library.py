@@ -15,7 +15,7 @@ from specvae.cli.help import Group
 from specvae.cli.options import INPUT, INPUT_FILE, jobs_option, strict_option
 from specvae.cli.outputs import (
     TABLE_FORMATS,
-    require_outputs,
+    require_paths,
     skips_path,
     suffix_format,
     write_skips,
@@ -55,7 +55,7 @@ def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: boo
     Example:
       specvae library build monday.msp tuesday.mgf -o standards.h5
     """
-    require_outputs(
+    require_paths(
         {"SPECTRA": spectra}, {"--output": output, "its list of skips": skips_path(output)}
     )
 
@@ -91,7 +91,7 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
       specvae library structures mona.msp -o structures.csv
       specvae annotate query.mgf --candidates structures.csv
     """
-    require_outputs(
+    require_paths(
         {"SPECTRA": spectra}, {"--output": output, "its list of skips": skips_path(output)}
     )
     if suffix_format(output, TABLE_FORMATS) != "csv":

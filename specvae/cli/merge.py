@@ -14,7 +14,7 @@ from specvae.cli.outputs import (
     TABLE_FORMATS,
     format_of,
     provenance_path,
-    require_outputs,
+    require_paths,
     text_output,
 )
 from specvae.cli.ranking import ranking_summary, require_ranked
@@ -44,9 +44,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
       specvae annotate query.mgf --candidates cands.csv --shard 2/2 -o part-2.jsonl
       specvae merge part-1.jsonl part-2.jsonl -o all.csv
     """
-    require_outputs(
-        {"PARTS": parts}, {"--output": output, "its provenance": provenance_path(output)}
-    )
+    require_paths({"PARTS": parts}, {"--output": output, "its provenance": provenance_path(output)})
     chosen = format_of(output, output_format)
 
     from specvae.annotation.output.parts import read_parts

@@ -84,26 +84,8 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def require_inputs(inputs: Paths) -> None:
-    """Fail before seconds of imports, not after them, if a file that is read is missing.
-
-    Parameters
-    ----------
-    inputs
-        As of `require_outputs`.
-
-    Raises
-    ------
-    InputError
-        Naming the file.
-    """
-    for _, path in _files(inputs):
-        if not path.exists():
-            raise InputError(f"{path}: {no_such_file(path)}")
-
-
-def require_outputs(inputs: Paths, outputs: Paths) -> None:
-    """Fail before anything runs if an output cannot be written, or would replace another file.
+def require_paths(inputs: Paths, outputs: Paths) -> None:
+    """Fail before seconds of imports if a file cannot be read or written, or would be replaced.
 
     An output must be neither an input, under whatever name or link, nor another output. The file
     of ``--config`` is an input of every command.
@@ -117,7 +99,7 @@ def require_outputs(inputs: Paths, outputs: Paths) -> None:
     Raises
     ------
     InputError
-        Naming both files.
+        Naming the input that is missing, the output that cannot be written, or both files.
     """
     context = click.get_current_context(silent=True)
     config = context.meta.get(CONFIG_PATH) if context is not None else None
@@ -135,6 +117,9 @@ def require_outputs(inputs: Paths, outputs: Paths) -> None:
                 raise InputError(
                     f"{path}: is what both {other} and {name} write; wanted a name for each"
                 )
+    for _, path in _files(inputs):
+        if not path.exists():
+            raise InputError(f"{path}: {no_such_file(path)}")
     for _, path in written:
         require_writable(path)
 

@@ -15,7 +15,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, model_file
-from specvae.cli.outputs import require_outputs
+from specvae.cli.outputs import require_paths
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path
 
@@ -54,7 +54,7 @@ def package_model(model: Path, output: Path, licence: str | None) -> None:
         raise ConfigError(
             f"-o {output}: wanted NAME.zip, where NAME has letters, digits and . _ + - only"
         )
-    require_outputs({"MODEL": path}, {"--output": output})
+    require_paths({"MODEL": path}, {"--output": output})
 
     from specvae.annotation.output.card import licence_remarks, model_card
     from specvae.annotation.ranking.annotator import Annotator

@@ -20,7 +20,7 @@ from specvae.cli.options import (
     scheduler_option,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs, skips_path, write_skips
+from specvae.cli.outputs import require_paths, skips_path, write_skips
 from specvae.errors import InputError
 from specvae.files import is_pool
 from specvae.interruption import telling
@@ -81,7 +81,7 @@ def build(
       specvae pool build structures.tsv -o pool.h5 --fingerprint mixed2149
       specvae pool build more.sdf -o pool.h5 --append
     """
-    require_outputs(
+    require_paths(
         {"STRUCTURES": structures},
         {"--output": output, "its list of skips": skips_path(output)},
     )

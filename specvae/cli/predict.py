@@ -26,8 +26,7 @@ from specvae.cli.options import (
 )
 from specvae.cli.outputs import (
     Paths,
-    require_inputs,
-    require_outputs,
+    require_paths,
     skips_path,
     suffix_format,
     text_output,
@@ -86,8 +85,7 @@ def predict(
     """
     path = model_file(model)
     inputs: Paths = {"QUERIES": queries, "--model": path, "--library": library}
-    require_inputs(inputs)
-    require_outputs(
+    require_paths(
         inputs,
         {"--output": output, "its list of skips": skips_path(output)},
     )

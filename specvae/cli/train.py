@@ -19,7 +19,7 @@ from specvae.cli.options import (
     library_filter_options,
     strict_option,
 )
-from specvae.cli.outputs import require_outputs
+from specvae.cli.outputs import require_paths
 from specvae.vae.kinds import MODEL_KINDS
 
 
@@ -185,10 +185,10 @@ def train(
     files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
     # Before hours of work, not after them.
     require_free(output, resume=resume, force=force)
-    require_outputs(
+    require_files(files)
+    require_paths(
         {**files.inputs, "--config": config_file}, {"--output": [output / name for name in FILES]}
     )
-    require_files(files)
     settings = {
         "preset": preset,
         "fingerprint": options["fingerprint"],

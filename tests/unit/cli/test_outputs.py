@@ -25,7 +25,7 @@ from specvae.cli.main import cli
 from specvae.cli.outputs import (
     format_of,
     provenance_path,
-    require_outputs,
+    require_paths,
     skips_path,
     unfinished_path,
     write_skips,
@@ -228,16 +228,24 @@ def test_a_symbolic_link_to_an_input_is_the_input(tmp_path: Path) -> None:
     (tmp_path / "q.mgf").write_text("", encoding="utf-8")
     (tmp_path / "link").symlink_to("q.mgf")
     with pytest.raises(InputError, match="is what -o writes and what QUERIES reads"):
-        require_outputs({"QUERIES": tmp_path / "q.mgf"}, {"-o": tmp_path / "link"})
+        require_paths({"QUERIES": tmp_path / "q.mgf"}, {"-o": tmp_path / "link"})
     with pytest.raises(InputError, match="never replaces an input"):
-        require_outputs({"QUERIES": tmp_path / "link"}, {"-o": tmp_path / "." / "q.mgf"})
+        require_paths({"QUERIES": tmp_path / "link"}, {"-o": tmp_path / "." / "q.mgf"})
+
+
+def test_an_input_that_is_missing_is_told_before_an_output_is_looked_at(tmp_path: Path) -> None:
+    inputs = {"QUERIES": tmp_path / "none.mgf", "--model": None}
+    with pytest.raises(InputError, match=r"none\.mgf: no such file"):
+        require_paths(inputs, {"-o": tmp_path})  # a folder, which cannot be written
+    with pytest.raises(InputError, match="is a directory"):
+        require_paths({}, {"-o": tmp_path})
 
 
 def test_outputs_that_do_not_exist_yet_are_compared_by_place(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(InputError, match="both -o and --report write"):
-        require_outputs({}, {"-o": tmp_path / "a" / "x", "--report": tmp_path / "b" / "x"})
+        require_paths({}, {"-o": tmp_path / "a" / "x", "--report": tmp_path / "b" / "x"})
 
 
 def test_the_model_is_no_place_for_a_result(tmp_path: Path) -> None:
@@ -252,7 +260,8 @@ def test_the_model_is_no_place_for_a_result(tmp_path: Path) -> None:
 
 def test_streams_and_devices_replace_nothing(tmp_path: Path) -> None:
     both = {"-o": Path("-"), "--report": Path("/dev/null"), "--json": Path("/dev/null"), "-x": None}
-    require_outputs({"QUERIES": Path("-"), "--many": [tmp_path / "a", tmp_path / "b"]}, both)
+    (tmp_path / "a").write_text("", encoding="utf-8")
+    require_paths({"QUERIES": Path("-"), "--many": [tmp_path, tmp_path / "a"]}, both)
 
 
 def test_the_list_of_skips_must_not_replace_an_input_either(tmp_path: Path) -> None:
