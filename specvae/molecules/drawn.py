@@ -42,7 +42,7 @@ _AROMATIC_TYPE = int(Chem.BondType.AROMATIC)
 
 # To compile what sets double bonds takes a second, once for all; it saves some hundredths of a
 # millisecond a molecule.
-_worth_setting = WorthCompiling("molecules/drawn._set_double", 5_000)
+_worth_setting = WorthCompiling("molecules/drawn.set_kekule", 5_000)
 
 ISOTOPE, VALENCE, SATURATED, HIGHEST, IS_AROMATIC, RADICAL = range(6)
 """Columns of `Drawn.marks`: mass number of labelled atoms, else 0; twice the sum of the orders of
@@ -102,10 +102,10 @@ class Drawn(NamedTuple):
         """
         drawn = cls.empty(len(places))
         data = np.frombuffer(binary, np.uint8)
-        end, n_open, is_joined = _read_binary(data, n_bonds, places, *drawn)
+        end, n_open, is_joined = read_binary(data, n_bonds, places, *drawn)
         is_read = end > 0
         if is_read and n_open:
-            is_read = _is_worth_compiling() and _set_double(data, end, places, *drawn)
+            is_read = _is_worth_compiling() and set_kekule(data, end, places, *drawn)
         return drawn if is_read else None, is_joined
 
     @classmethod
@@ -350,7 +350,7 @@ def _fill_sets(
 
 
 @compiled
-def _set_double(
+def set_kekule(
     data: NDArray[np.uint8],
     at: int,
     places: NDArray[np.int16],
@@ -382,7 +382,7 @@ def _set_double(
 
 
 @compiled
-def _read_binary(
+def read_binary(
     data: NDArray[np.uint8],
     n_bonds: int,
     places: NDArray[np.int16],
@@ -394,7 +394,7 @@ def _read_binary(
 
     `places` are those of the atoms in the arrays. Returns where its bonds end, -1 where not all of
     it is known (`specvae.molecules.records` says what stands where); how many of them are aromatic
-    ones, which count as single (`_set_double`); and whether there is one component.
+    ones, which count as single (`set_kekule`); and whether there is one component.
     """
     at = n_open = ZERO - 1
     if _begins_as_known(data, len(atoms), n_bonds):

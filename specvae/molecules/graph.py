@@ -117,6 +117,12 @@ def _energies() -> NDArray[np.int16]:
 _ENERGIES = _energies()
 
 
+def canonical_ranks(mol: Chem.Mol) -> list[int]:
+    """Return the place of each atom in an order that does not depend on how they are numbered."""
+    ranks = Chem.CanonicalRankAtoms(mol, includeChirality=False)
+    return list(map(ranks.__getitem__, range(len(ranks))))  # a list of it takes twice as long
+
+
 class Graph(NamedTuple):
     """Atoms and bonds of a molecule.
 
@@ -163,7 +169,7 @@ class Graph(NamedTuple):
             n_bonds = int(np.count_nonzero(np.triu(drawn.between)))
         atoms, marks, _ = drawn
         bonds = np.zeros((n_bonds, 5), np.int16)
-        _classify(*drawn, bonds)
+        classify(*drawn, bonds)
         masses = _MASSES[atoms[:, 0]]
         for a in marks[:, ISOTOPE].nonzero()[0].tolist():
             isotope = int(marks[a, ISOTOPE])
@@ -197,7 +203,7 @@ class OrderedGraph(NamedTuple):
         `binary` is the molecule in binary form, if that is known.
         """
         # Ranks are distinct: each is the place of its atom.
-        ranks = np.array(list(Chem.CanonicalRankAtoms(mol, includeChirality=False)), np.int16)
+        ranks = np.array(canonical_ranks(mol), np.int16)
         order = np.empty(len(ranks), np.int16)
         order[ranks] = np.arange(len(ranks))
         return cls._fixed(order, Graph.take(mol, ranks, binary or mol.ToBinary()))
@@ -391,7 +397,7 @@ def _fill_marks(
 
 
 @compiled
-def _classify(
+def classify(
     atoms: NDArray[np.int16],
     marks: NDArray[np.int32],
     between: NDArray[np.int16],

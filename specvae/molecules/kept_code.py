@@ -11,7 +11,7 @@ def places_of(function: str) -> list[Path]:
     """Return the folders in which numba may keep a function, each in a folder of its own.
 
     It is named by its module's path in this package, without ``.py``, and its own name:
-    ``molecules/graph._classify``.
+    ``molecules/graph.classify``.
     """
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(folder)]

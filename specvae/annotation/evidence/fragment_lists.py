@@ -19,6 +19,7 @@ from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
+from specvae.molecules.graphs_together import graphs_together
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.workers import begun, n_waiting, usable_cores
 
@@ -195,13 +196,18 @@ def _score_block(block: _Block) -> _Scored | str:
     modes = [peaks.ion_mode for peaks in block.queries]
     graphs: list[bytes] = []
     explained: list[list[Explained]] = [[] for _ in queries]
+    fresh = [molecule for molecule, _ in block.molecules if isinstance(molecule, Molecule)]
+    taken = iter(graphs_together(fresh))
     for molecule, numbers in block.molecules:
+        graph = next(taken) if isinstance(molecule, Molecule) else molecule
         try:
-            if isinstance(molecule, Molecule):
+            if not graph and isinstance(molecule, Molecule):
                 table = FragmentTable.of(molecule)
-                graphs.append(table.ordered.to_bytes())
+                graph = table.ordered.to_bytes()
             else:
-                table = FragmentTable.of_graph(OrderedGraph.from_bytes(molecule))
+                table = FragmentTable.of_graph(OrderedGraph.from_bytes(graph))
+            if isinstance(molecule, Molecule):
+                graphs.append(graph)
         except StructureError as error:
             return str(error)
         for mode, scorer in scorers.items():

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from rdkit import Chem, rdBase
 
-from specvae.molecules import drawn
+from specvae.molecules import drawn, graphs_together
 from specvae.molecules.compiling import compiled_with
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, GRAPH_VERSION, Graph, OrderedGraph
 from specvae.molecules.kekule import FIRST_VERSION
+from specvae.molecules.molecule import Molecule
 
 MOLECULES = (
     "CC(=O)C=CC(=O)NC(C)C",
@@ -113,7 +114,7 @@ def test_rdkit_is_not_asked_for_atoms_of_usual_molecules(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(drawn, "_read_binary", lambda *_: (-1, 0, True))
+        patched.setattr(drawn, "read_binary", lambda *_: (-1, 0, True))
         expected = _bytes_of(smiles)
     monkeypatch.setattr(drawn.Drawn, "asked", None)
     assert _bytes_of(smiles) == expected
@@ -245,3 +246,30 @@ def test_graphs_are_those_of_their_version() -> None:
     rings = [ring.format("F", "CC(=O)N") for ring in RINGS]
     found = hashlib.sha256(b"".join(map(_bytes_of, [*MOLECULES, *rings])))
     assert (GRAPH_VERSION, found.hexdigest()[:16]) == (1, "7201cc65db8a1f21")
+
+
+def test_graphs_that_are_taken_together_are_those_that_are_taken_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    smiles = [
+        *MOLECULES,
+        "c1ccc2[nH]ccc2c1",
+        "O=c1[nH]c(=O)c2ncn([C@@H]3O[C@H](CO)[C@@H](O)[C@H]3O)c2[nH]1",
+        "C[n+]1ccc2ccccc2c1",
+        "C[N+](C)(C)CC(=O)[O-]",
+        "c1ccc2c(c1)ccc1c2ccc2ccccc21",
+        "[Na+].[Cl-]",
+        "CCO",
+    ]
+    molecules = [Molecule(Chem.MolFromSmiles(text)) for text in smiles]
+    alone = [OrderedGraph.of(one.mol, one.binary).to_bytes() for one in molecules]
+    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: True)
+    together = graphs_together.graphs_together(molecules)
+    assert graphs_together.graphs_together([]) == []
+    if rdBase.rdkitVersion < FIRST_VERSION:
+        assert not any(together)
+        return
+    left = [text for text, found in zip(smiles, together, strict=True) if not found]
+    assert left == ["[2H]C([2H])([2H])c1ccccc1-c1ccccc1", "[Na+].[Cl-]"]
+    for one, found in zip(alone, together, strict=True):
+        assert found in (b"", one)

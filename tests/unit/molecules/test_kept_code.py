@@ -10,7 +10,7 @@ from specvae.annotation.evidence import compile_ahead
 from specvae.molecules import fragments, kept_code
 from specvae.molecules.kept_code import WorthCompiling, is_kept, places_of
 
-FUNCTION = "molecules/graph._classify"
+FUNCTION = "molecules/graph.classify"
 
 
 def test_what_was_compiled_is_kept() -> None:
@@ -25,7 +25,7 @@ def test_what_was_never_compiled_is_not_kept(
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert not is_kept(FUNCTION)
-    index = tmp_path / "molecules_0a1b2c" / "graph._classify-425.py311.nbi"
+    index = tmp_path / "molecules_0a1b2c" / "graph.classify-425.py311.nbi"
     index.parent.mkdir()
     index.touch()
     assert is_kept(FUNCTION)
@@ -61,7 +61,8 @@ def test_what_would_be_worth_it_is_not_counted(monkeypatch: pytest.MonkeyPatch) 
     "function",
     [
         "molecules/plain_inchi._read_all",
-        "molecules/drawn._set_double",
+        "molecules/drawn.set_kekule",
+        "molecules/graphs_together._write_all",
         "molecules/topology_reader._read_all",
         "molecules/substructure_search._search_each",
         "molecules/morgan._set_all",
