@@ -143,6 +143,8 @@ def make_spectrum(
     polarity = _settled(fields, charge)
     time, time_notes = _retention_time(fields, style)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
+    if _ISOTOPE.match(fields.get("isotope", "")) is not None:
+        notes += (Note.ISOTOPE.about(fields["isotope"]),)
     notes += _prediction(fields)
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
@@ -200,6 +202,8 @@ def _states_polarity(fields: Mapping[str, str]) -> bool:
         return found.ion_mode is not None
     return False
 
+
+_ISOTOPE = re.compile(r"M\s*\+\s*[1-9]")  # as MS-DIAL says of features; "M+0" is none
 
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
 # GNPS has names with a "predicted molecular formula", of measured spectra.

@@ -1,23 +1,26 @@
-"""What the comment of an MSP record holds: (key, value) pairs, in three ways of writing."""
+"""What the comment of an MSP record holds: (key, value) pairs, in four ways of writing."""
 
 from __future__ import annotations
 
 import re
 
 _COMMENT_LIST = re.compile(r";\s++(?=[A-Za-z_][A-Za-z _]*+=)")
+_BETWEEN_BARS = re.compile(r"\|?[A-Z0-9 _]++=[^|=]*+(?:\|[A-Z0-9 _]++=[^|=]*+)++\|?")
 _VALUE_END = re.compile(r"[\s;\"]|$")
 
 
 def parse_comments(text: str) -> list[tuple[str, str]]:
     """Split an MSP comment into its (key, value) pairs.
 
-    There are three ways of writing: ``"key=value" "key=value"`` (MoNA, MassBank), where a
-    value may hold ``=`` and ``"``; ``key=value; key=value`` (RIKEN); ``key=value key="two words"``
-    (NIST).
+    There are four ways of writing: ``"key=value" "key=value"`` (MoNA, MassBank), where a
+    value may hold ``=`` and ``"``; ``key=value; key=value`` (RIKEN); ``|key=value|key=value``
+    (MS-DIAL); ``key=value key="two words"`` (NIST).
     """
     text = text.strip()
     if text.startswith('"'):
         parts = text[1:].removesuffix('"').split('" "')
+    elif _BETWEEN_BARS.fullmatch(text):
+        parts = text.strip("|").split("|")
     elif _COMMENT_LIST.search(text):
         parts = _COMMENT_LIST.split(text.removesuffix(";"))
     else:

@@ -16,6 +16,7 @@ _SPELLINGS: Mapping[str, str] = {
     "title": "title",
     "recordtitle": "record_title",
     "deprecated": "deprecated",
+    "isotope": "isotope",
     "db": "db",
     "accession": "accession",
     "featureid": "feature_id",

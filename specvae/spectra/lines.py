@@ -26,6 +26,7 @@ _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _XML_ENCODING = re.compile(rb"(<\?xml[^>]*encoding=[\"'])utf-?16", re.IGNORECASE)
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
 _MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_TAGGED_MSP_LINE = re.compile(rb"^PK\$NUM_PEAK:", re.MULTILINE)
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
 _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
@@ -171,7 +172,10 @@ def _format_of(path: Path, head: bytes) -> str | None:
         return "massbank"
     if _MGF_LINE.search(text):
         return "mgf"
-    if _MSP_LINE.search(text):
+    if _MSP_LINE.search(text) or (
+        # msPurity writes MSP with MassBank's tags alone.
+        b"ACCESSION:" not in text and _TAGGED_MSP_LINE.search(text)
+    ):
         return "msp"
     if b"\0" in text:
         raise InputError(f"{path}: is a binary file, {_WANTED_FORMATS}")

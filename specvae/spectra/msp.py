@@ -20,7 +20,7 @@ from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count, shown
 
 MSP_STYLE = Style(
-    id_fields=("db", "name", "peak_id", "scans"),
+    id_fields=("db", "name", "record_title", "peak_id", "scans"),
     name_fields=("name",),
     seconds_per_rt_unit=60.0,
 )

@@ -34,6 +34,7 @@ class Note(StrEnum):
     CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
     SEVERAL_CHARGES = "several charges stated, none taken"
     TIME_NOT_UNDERSTOOD = "retention time not understood"
+    ISOTOPE = "precursor stated to be an isotope peak"
     PREDICTED = "predicted, not measured"
     CENTROIDED = "profile centroided"
     ADDED_UP = "peaks of one m/z added up"

@@ -10,6 +10,7 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.build import sort_structures
 from specvae.spectra.comments import parse_comments
 from specvae.spectra.fields import collect
+from specvae.spectra.notes import Note
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 
@@ -203,6 +204,35 @@ def test_names_of_ms_dial_in_msp(tmp_path: Path) -> None:
     assert one(tmp_path, "x.msp", content).query_id == "12"
 
 
+def test_msp_with_the_tags_of_massbank_alone(tmp_path: Path) -> None:
+    """As msPurity writes features."""
+    record = (
+        "RECORD_TITLE: MZ:181.07 | RT:64.0 | grpid:{}\nMS$FOCUSED_ION: PRECURSOR_M/Z 181.07\n"
+        "MS$FOCUSED_ION: PRECURSOR_TYPE [M+H]+\nAC$MASS_SPECTROMETRY: ION_MODE POSITIVE\n"
+        "PK$NUM_PEAK: 2\nPK$PEAK: m/z int. rel.int.\n50.5 10 9.9\n60.25 100 99\n\n"
+    )
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", record.format(12) + record.format(13))
+    assert skips == []
+    assert [(s.query_id, s.precursor_mz, s.adduct, s.mz.tolist()) for s in spectra] == [
+        (f"MZ:181.07 | RT:64.0 | grpid:{n}", 181.07, "[M+H]+", [50.5, 60.25]) for n in (12, 13)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_noted"),
+    [
+        ("|PEAKID=1|MS1SCAN=7|ISOTOPE=M+1", True),
+        ("PEAKID=1|ISOTOPE=M + 2|", True),
+        ("|PEAKID=1|ISOTOPE=M+0", False),
+        ("a | b=c | d", False),
+    ],
+)
+def test_isotope_peaks_of_ms_dial_are_noted(tmp_path: Path, comment: str, is_noted: bool) -> None:
+    content = f"NAME: a\nPRECURSORMZ: 182.07\nCOMMENT: {comment}\nNum Peaks: 1\n50 1\n"
+    notes = one(tmp_path, "x.msp", content).notes
+    assert [Note.ISOTOPE in note for note in notes] == [True] * is_noted
+
+
 @pytest.mark.parametrize("peaks", ["50.5 10\n60.25 100\n", "50.5 10; 60.25 100\n"])
 def test_fields_between_the_number_of_peaks_and_the_peaks(tmp_path: Path, peaks: str) -> None:
     record = f"Name: {{}}\nPRECURSOR_MZ: 181.07\nNUM PEAKS: 2\nSMILES: CCO\nIONMODE: n\n{peaks}"
@@ -321,8 +351,16 @@ def test_intensities_at_the_ends_of_what_a_double_holds(tmp_path: Path, scale: f
 
 def test_a_long_comment_is_split_in_one_go() -> None:
     # Each of these took a time that grew with the square of the length.
-    for text in ("a " * 200_000, "; " * 200_000, ";" + " " * 400_000, 'a"' * 200_000, "a= " * 9):
+    for text in (
+        "a " * 200_000,
+        "; " * 200_000,
+        ";" + " " * 400_000,
+        'a"' * 200_000,
+        "a= " * 9,
+        "A=|" * 9 + "x",
+    ):
         assert len(parse_comments(text)) <= 9
+    assert parse_comments("A=|" * 200_000 + "=") != []
     text = " ".join(f"k{i}=v{i}" for i in range(50_000))
     assert len(parse_comments(text)) == 50_000
 
