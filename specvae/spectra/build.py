@@ -213,7 +213,9 @@ _PREDICTED = re.compile(
 
 
 def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a note where instrument or name say that the spectrum is predicted."""
+    """Return a note where instrument, name or comment say that the spectrum is predicted."""
+    if "prediction" in fields:
+        return (Note.PREDICTED.about(fields["prediction"]),)
     return _prediction_in(*map(fields.get, _NAMES_OF_PREDICTED))
 
 

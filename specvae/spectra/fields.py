@@ -89,11 +89,28 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
+    for comment in comments:
+        if _speaks_of_prediction(comment):
+            fields["prediction"] = comment
     metadata: dict[str, list[str]] = {}
     for place, is_level in plan.metadata:
         if not is_level or parse_ms_level(values[place]) is None:
             metadata.setdefault(keys[place], []).append(values[place])
     return Record(fields, {key: "\n".join(texts) for key, texts in metadata.items()}, tuple(notes))
+
+
+# Comments also speak of formulas that are predicted, or peaks that are annotated in silico.
+_PREDICTION = re.compile(
+    r"\bin[\s-]?silico[\s-]+(?:generated|predicted|spectr|MS)|\bpredicted\s+(?:\S+\s+)?spectr"
+    r"|\bspectr\w+\s+(?:\w+\s+)?predicted\b",
+    re.IGNORECASE,
+)
+
+
+def _speaks_of_prediction(comment: str) -> bool:
+    """Whether a comment says that a program made the spectrum, as FIORA's does."""
+    may = "silico" in comment or "redicted" in comment
+    return may and _PREDICTION.search(comment[:LONGEST_NAME]) is not None
 
 
 class _Plan(NamedTuple):

@@ -392,6 +392,10 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ("Compound_Name: X (predicted)", True),
         ("Compound_Name: Suspect related to X (predicted molecular formula: C24H38O3)", False),
         ("Comment: predicted formula C8", False),
+        ('Comment: "In silico generated spectrum by X v1.0"', True),
+        ("Comment: this spectrum was predicted.", True),
+        ("Comment: predicted MS/MS spectrum", True),
+        ("Comment: peaks annotated in silico; measured spectrum", False),
     ],
 )
 def test_spectra_that_no_instrument_measured_are_noted(
