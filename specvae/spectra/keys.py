@@ -22,6 +22,7 @@ _SPELLINGS: Mapping[str, str] = {
     "featureid": "feature_id",
     "spectrumid": "spectrum_id",
     "peakid": "peak_id",
+    "id": "peak_id",
     "scannumber": "scans",
     "scans": "scans",
     "precursormz": "precursor_mz",

@@ -200,8 +200,9 @@ def test_ms_finder_has_two_lists_under_one_header(tmp_path: Path, gap: str, n_su
 
 
 def test_names_of_ms_dial_in_msp(tmp_path: Path) -> None:
-    content = "NAME: Unknown\nSCANNUMBER: 12\nNum Peaks: 1\n50 1\n"
-    assert one(tmp_path, "x.msp", content).query_id == "12"
+    for key in ("SCANNUMBER", "ID"):
+        content = f"{key}: 12\nNAME: Unknown\nNum Peaks: 1\n50 1\n"
+        assert one(tmp_path, "x.msp", content).query_id == "12"
 
 
 def test_msp_with_the_tags_of_massbank_alone(tmp_path: Path) -> None:
