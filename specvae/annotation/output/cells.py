@@ -11,6 +11,7 @@ from specvae.annotation.ranking.result import (
     LEADING_EVIDENCE,
     TERM_COLUMNS,
     Annotation,
+    Answer,
     QueryResult,
     Unranked,
 )
@@ -42,8 +43,6 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
         yield {column: (shared | unnamed).get(column) for column in COLUMNS}
         return
     for annotation in result.annotations:
-        error = error_ppm(result.query, annotation)
-        remarks = (*annotation.remarks, *_misfit(result.query, error))
         own: dict[str, Cell] = {
             "rank": annotation.rank,
             "smiles": annotation.smiles,
@@ -51,12 +50,12 @@ def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
             "name": annotation.name,
             "score": rounded(annotation.score),
             "probability": rounded(annotation.probability),
-            "status": "; ".join((status, *remarks)),
+            "status": status_with(result, annotation),
             **reached_by(annotation),
             "candidate_id": annotation.id,
             "formula": annotation.formula,
             "adduct": annotation.adduct or shared["adduct"],
-            "error_ppm": rounded(error),
+            "error_ppm": rounded(error_ppm(result.query, annotation)),
         }
         yield {column: (shared | own).get(column) for column in COLUMNS}
 
@@ -98,6 +97,11 @@ _LARGEST_ERROR_TH = (
 )
 
 
+def remarks_on(query: Query, annotation: Annotation) -> tuple[str, ...]:
+    """Return what is said of a candidate alone: its structure, its key, its mass."""
+    return (*annotation.remarks, *_misfit(query, error_ppm(query, annotation)))
+
+
 def _misfit(query: Query, error: float | None) -> tuple[str, ...]:
     """Return what is said of a candidate that was listed for the query and has another mass."""
     if error is None or query.precursor_mz is None or abs(error) <= _LARGEST_ERROR_PPM:
@@ -111,6 +115,11 @@ def status_of(result: QueryResult) -> str:
     """Return ``ok`` or why a query is not ranked, then each decision on what was ranked."""
     first = str(result.refusal) if isinstance(result, Unranked) else "ok"
     return "; ".join((first, *result.remarks))
+
+
+def status_with(result: Answer, annotation: Annotation) -> str:
+    """Return the status of a query, and what is said of one of its candidates alone."""
+    return "; ".join((status_of(result), *remarks_on(result.query, annotation)))
 
 
 def rounded(value: float | None) -> float | None:

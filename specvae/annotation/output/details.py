@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.library.query import Query
-from specvae.annotation.output.cells import error_ppm
+from specvae.annotation.output.cells import error_ppm, remarks_on
 from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
 from specvae.annotation.ranking.result import (
     LEADING_EVIDENCE,
@@ -101,8 +101,9 @@ def facts(result: QueryResult) -> list[str]:
         spectrum = query.spectrum
         if query.precursor_mz is not None:
             found.append(f"precursor m/z {query.precursor_mz:.4f}")
-        if query.adduct:
-            found.append(query.adduct)
+        best = result.annotations[0].adduct if isinstance(result, Answer) else None
+        if adduct := best or query.adduct:
+            found.append(adduct)
         if spectrum.name and spectrum.name != spectrum.query_id:
             found.append(spectrum.name)
         if spectrum.collision_energy is not None:
@@ -196,7 +197,8 @@ def _candidate(
         "evidence": LEADING_EVIDENCE[annotation.leading] if annotation.leading else None,
         "cosine": None if annotation.match is None else _rounded(annotation.match.cosine, 2),
         "id": annotation.id,
-        "remarks": list(annotation.remarks),
+        "adduct": annotation.adduct,
+        "remarks": list(remarks_on(answer.query, annotation)),
     }
     number = drawings.number(drawn_smiles(annotation)) if is_drawn else None
     kept = {key: value for key, value in values.items() if value not in (None, "", [])}

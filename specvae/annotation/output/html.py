@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from specvae.annotation.output.cells import status_of
+from specvae.annotation.output.cells import remarks_on, status_of, status_with
 from specvae.annotation.output.details import N_LISTED, N_STICKS, counted, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
 from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
@@ -199,8 +199,10 @@ def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Ro
     if len(scores) < 2 and second is not None:
         scores.append(second.score)
     is_detailed = number <= N_DETAILED
+    shared["status"] = status_with(result, best)
+    shared["adduct"] = best.adduct or shared["adduct"]
     return _Row(
-        kind="fair" if result.remarks else "good",
+        kind="fair" if result.remarks or remarks_on(result.query, best) else "good",
         probability=best.probability,
         drawing=drawings.number(drawn_smiles(best)) if is_detailed else None,
         name=best.name,

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from specvae import __version__
 from specvae.annotation.library.query import Query
-from specvae.annotation.output.cells import one_line, reached_by, rounded, status_of
+from specvae.annotation.output.cells import one_line, reached_by, rounded, status_of, status_with
 from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, QueryResult
 from specvae.errors import StructureError
 from specvae.files import is_stored_copy
@@ -90,6 +90,7 @@ _SME_TAIL = (
     "opt_global_library_name",
     *(f"opt_global_{column}" for column in TERM_COLUMNS),
     "opt_global_library_adduct",
+    "opt_global_status",
 )
 _DESCRIPTION = (
     "Candidates of each spectrum, ranked by the weighted sum of the evidence: the log-likelihood "
@@ -143,10 +144,11 @@ def write_mztab(
             # A feature needs an ion and its m/z, neither of which may be null.
             ion = query.ion if query is not None and query.precursor_mz is not None else None
             if query is not None and ion is not None:
-                features.write(_line(_feature(number, ids, query, ion)))
-                for sme_id, annotation in zip(ids, ranked, strict=True):
-                    of_own = query.ion_named(annotation.adduct) or ion
-                    evidence.write(_line(_evidence(sme_id, annotation, query, of_own, run)))
+                ions = [query.ion_named(annotation.adduct) or ion for annotation in ranked]
+                features.write(_line(_feature(number, ids, query, [*ions, ion][0])))
+            if isinstance(result, Answer) and ion is not None:
+                for sme_id, annotation, of_own in zip(ids, ranked, ions, strict=True):
+                    evidence.write(_line(_evidence(sme_id, result, annotation, of_own, run)))
                 n_evidence = ids.stop - 1
             small_molecules.write(_line(_small_molecule(number, result, ion is not None)))
         stream.writelines(_metadata(runs, provenance))
@@ -322,9 +324,10 @@ def _feature(number: int, ids: range, query: Query, ion: Adduct) -> list[object]
 
 
 def _evidence(
-    number: int, annotation: Annotation, query: Query, ion: Adduct, run: int
+    number: int, result: Answer, annotation: Annotation, ion: Adduct, run: int
 ) -> list[object]:
     """Return the cells of one ranked candidate."""
+    query = result.query
     molecule, reached = _molecule(annotation), reached_by(annotation)
     return [
         number,
@@ -355,6 +358,7 @@ def _evidence(
         reached["library_name"],
         *(reached.get(column) for column in TERM_COLUMNS),
         reached["library_adduct"],
+        status_with(result, annotation),
     ]
 
 

@@ -208,7 +208,7 @@
 
   function contestant(c, place) {
     const rows = [["probability", c.p === undefined ? null : percent(c.p)], ["score", c.score === undefined ? null : minus(c.score.toFixed(2)) + " nats"],
-      ["formula", c.formula], ["mass error", c.ppm === undefined ? null : minus(c.ppm.toFixed(1)) + " ppm"],
+      ["formula", c.formula], ["adduct", c.adduct], ["mass error", c.ppm === undefined ? null : minus(c.ppm.toFixed(1)) + " ppm"],
       ["level", c.level], ["library cosine", c.cosine === undefined ? null : c.cosine.toFixed(2)], ["id", c.id]];
     return h("div", { class: "contestant " + place }, c.drawing === undefined ? h("code", {}, c.smiles) : structure(c.drawing),
       h("div", {}, h("div", { class: "name" }, `${c.rank}. ${c.name || "no name"}`), h("div", { class: "key" }, c.key || ""),
@@ -298,7 +298,7 @@
     if (!q.candidates || q.candidates.length < 2) return null;
     return [h("h3", { class: "listed" }, "All candidates"), h("ol", { class: "candidates" }, q.candidates.map((c) => h("li", {},
       h("span", { class: "rank" }, String(c.rank)), c.drawing === undefined ? h("code", {}, c.smiles) : structure(c.drawing),
-      h("div", {}, h("div", { class: "name" }, c.name || "no name"), h("div", { class: "key" }, [c.key, c.formula, c.id].filter(Boolean).join(" · ")),
+      h("div", {}, h("div", { class: "name" }, c.name || "no name"), h("div", { class: "key" }, [c.key, c.formula, c.adduct, c.id].filter(Boolean).join(" · ")),
         c.remarks ? h("div", { class: "key" }, c.remarks.join("; ")) : null),
       h("div", { class: "number" }, c.p === undefined ? "" : percent(c.p), h("br"), c.gap ? nats(c.gap) + " nats" : "best")))),
       q.below > 0 ? h("p", { class: "more" }, `${q.below} more ${q.below === 1 ? "ranks" : "rank"} below these.`) : null];

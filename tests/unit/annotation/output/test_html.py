@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from report_examples import NASTY, explained, result, spectrum, unranked
 
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.output import html
 from specvae.annotation.output.html import write_report
 from specvae.annotation.ranking.result import (
@@ -101,6 +101,22 @@ def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -
     assert library["height"] == [20.0, 100.0]
     (bit,) = shown["bits"]
     assert (bit["fragment"], bit["gain"], bit["first"]) == ("CN", 1.2, True)
+
+
+def test_the_page_tells_the_ion_and_the_remarks_of_a_candidate(tmp_path: Path) -> None:
+    tried = Assumptions.parse(tried="[M+H]+,[M+Na]+")
+    found = result("q", (-1.0,))
+    query = Query.settle(replace(found.query.spectrum, adduct=None, ion_mode="positive"), tried)
+    best = replace(found.annotations[0], adduct="[M+Na]+", exact_mass=300.0)
+    text = source([replace(found, query=query, annotations=(best,))], tmp_path)
+    (row,) = rows_of(text)
+    remark = "its mass does not fit the precursor m/z (-395,993 ppm)"
+    assert "[M+Na]+" in row
+    assert remark in row
+    shown = Page(text).json["d1"]
+    assert "[M+Na]+" in shown["facts"]
+    (candidate,) = shown["candidates"]
+    assert (candidate["adduct"], candidate["remarks"]) == ("[M+Na]+", [remark])
 
 
 def test_a_retention_time_is_shown_where_it_counts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mztab_rules import MANDATORY, MzTab, violations
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import LibraryMatch
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.output.cells import harmless
 from specvae.annotation.output.tables import (
     FORMATS,
@@ -354,6 +354,28 @@ def mztab(results: Sequence[QueryResult]) -> MzTab:
     text = written(results, "mztab")
     assert violations(text) == []
     return MzTab(text)
+
+
+def test_mztab_tells_what_is_said_of_a_candidate_alone() -> None:
+    salt = replace(annotation(1, -1.0), remarks=("metal taken off: Zn",))
+    heavy = replace(annotation(2, -2.0, ISOCAFFEINE), exact_mass=300.0)
+    file = mztab([answer(spectrum("q"), salt, heavy)])
+    assert [row["opt_global_status"] for row in file.rows["SME"]] == [
+        "ok; metal taken off: Zn",
+        "ok; its mass does not fit the precursor m/z (-351,884 ppm)",
+    ]
+    assert file.rows["SML"][0]["opt_global_status"] == "ok"
+
+
+def test_mztab_names_the_ion_by_which_the_best_candidate_has_its_mass() -> None:
+    tried = Assumptions.parse(tried="[M+H]+,[M+Na]+")
+    query = Query.settle(spectrum("q", adduct=None, ion_mode="positive"), tried)
+    best = replace(annotation(1, -1.0), adduct="[M+Na]+")
+    other = replace(annotation(2, -2.0, ISOCAFFEINE), adduct="[M+H]+")
+    file = mztab([Answer(query, (best, other), 2)])
+    assert file.rows["SML"][0]["adduct_ions"] == "[M+Na]+"
+    assert file.rows["SMF"][0]["adduct_ion"] == "[M+Na]+"
+    assert [row["adduct_ion"] for row in file.rows["SME"]] == ["[M+Na]+", "[M+H]+"]
 
 
 def test_mztab_has_the_level_and_the_match() -> None:
