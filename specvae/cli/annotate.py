@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_COUNT = 18  # digits
+_PART_FORMAT = "jsonl"  # of what --shard writes
 
 
 class TopType(click.ParamType[int | str]):
@@ -318,6 +319,10 @@ def _require_sense(
     report: Path | None,
 ) -> None:
     """Refuse outputs that cannot be written, before anything is read."""
+    if is_part:
+        if output_format not in (None, _PART_FORMAT):
+            raise click.UsageError("--format is of a whole run; a part is JSON lines")
+        suffix_format(output, (_PART_FORMAT,))
     format_of(output, output_format)
     suffix_format(report, ("html", "htm"))
     if summary is not None and format_of(summary) == "mztab":

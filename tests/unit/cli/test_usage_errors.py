@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["q.mgf", "--resume", "--scheduler", "local:2"], "--scheduler takes one file of queries"),
         (["q.mgf", "--summary", "s.mztab"], "--summary is .csv, .tsv or .jsonl"),
         (["q.mgf", "--shard", "1/2", "--summary", "s.csv"], "of a whole run; a part has none"),
+        (["q.mgf", "--shard", "1/2", "--format", "csv"], "a part is JSON lines"),
     ],
 )
 def test_outputs_and_divisions_of_annotate(
@@ -54,6 +55,16 @@ def test_outputs_and_divisions_of_annotate(
     assert done.exit_code == click.UsageError.exit_code
     assert said in " ".join(done.output.split())
     assert not output.exists()
+
+
+def test_a_part_has_no_name_that_promises_another_format(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "part.csv"
+    arguments = [folder / "q.mgf", "--candidates", folder / "c.csv", "-o", output,
+                 "--model", folder / "m.safetensors", "--shard", "1/2"]  # fmt: skip
+    done = CliRunner().invoke(annotate, [str(argument) for argument in arguments])
+    assert str(done.exception) == (
+        f"{output}: is not written as .csv; wanted a name that ends in .jsonl"
+    )
 
 
 def test_embed_takes_either_spectra_or_molecules_of_which_one_at_least_is_usable(
