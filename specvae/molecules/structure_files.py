@@ -346,6 +346,13 @@ _REPEATING = re.compile(
     r"(?:M  STY.*\s|M  V30 \d+ )(?:SRU|MON|MER|COP|CRO|MOD|GRA|ANY)\b", re.IGNORECASE
 )
 _RESIDUE_LABEL = re.compile(r"R\d{0,2}[#'\"]*")
+# Groups that a label may stand for where editors draw one atom; labels such as CH3 or C12 add none.
+_GROUP_LABEL = re.compile(
+    r"Ph|Et|Ar|Alk|Cy|Hal|(?:[nist]-?)?(?:Pr|Bu)|Bn|Bz|Ac|Boc|Cbz|Fmoc|T[sf]|Ms|TMS|TES|TIPS"
+    r"|TBD?[MP]?S|O(?:Me|Et|Ac|Bn|Ph|Ts|Ms|Tf|CF3|PO3H2|SO3H)|(?:Me|Et|Ac|Bn|Ph)O|NO2|O2N|CN|NC"
+    r"|CF3|F3C|CCl3|Cl3C|CO[O2](?:H|Me|Et)|(?:H|Me|Et)O(?:O|2)C|CHO|OHC|SO3H|HO3S|SO2Me|PO3H2|N3"
+    r"|NHAc|AcHN|N(?:Me|Et)2|Me2N|NHMe|MeHN|SMe|MeS|CONH2|H2NOC|NC[SO]|Glc|Gal|Man|Rha|Xyl|Ara"
+)
 
 
 def _why_unread(record: Sequence[str], cells: Cells) -> str:
@@ -358,6 +365,8 @@ def _why_unread(record: Sequence[str], cells: Cells) -> str:
         problems = () if mol is None else Chem.DetectChemistryProblems(mol)
     if mol is not None and not mol.GetNumAtoms():
         return "the drawing has no atoms"
+    if group := _undrawn_group(record):
+        return f"the drawing labels an atom as a group that is not drawn: {group}"
     cause = problems[0].Message() if problems else "its counts, atoms or bonds"
     return f"the drawing cannot be read ({cause})"
 
@@ -377,6 +386,16 @@ def _why_open(record: Sequence[str]) -> str:
             return f"the drawing labels an atom as a residue: {line.strip()}"
         before = line
     return ""
+
+
+def _undrawn_group(lines: Sequence[str]) -> str:
+    """Return a group that a drawing labels an atom as, and does not draw; "" if there is none."""
+    labels = (
+        label.strip()
+        for before, label in itertools.pairwise(lines)
+        if before.startswith(("A  ", "G  "))
+    )
+    return next((label for label in labels if _GROUP_LABEL.fullmatch(label)), "")
 
 
 def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
@@ -447,7 +466,9 @@ def _counts(atoms: Sequence[str]) -> dict[str, str]:
 
 
 def _drawn(lines: Sequence[str]) -> str:
-    """Return the SMILES of a drawing, "" if it is none."""
+    """Return the SMILES of a drawing, "" if it is none or leaves out atoms."""
+    if _undrawn_group(lines):
+        return ""
     mol = Chem.MolFromMolBlock(_block(lines))
     return "" if mol is None else Chem.MolToSmiles(mol)
 

@@ -763,6 +763,17 @@ def test_groups_that_are_drawn_whole_are_read(write: Write) -> None:
     assert found.smiles.tolist() == ["CCO"]
 
 
+@pytest.mark.parametrize("label", [("A    1", "Ph"), ("G    1   2", "Boc")])
+def test_groups_that_a_drawing_only_names(write: Write, label: tuple[str, str]) -> None:
+    """An atom was taken for the group, and the mass was wrong."""
+    report = ReadReport()
+    text = f"{_drawing(*label)}$$$$\n{_drawing(*label)}> <SMILES>\nc1ccccc1CO\n\n$$$$\n"
+    found = read_candidates(write(text, "x.sdf"), report)
+    assert found.smiles.tolist() == ["c1ccccc1CO"]
+    (skip,) = report.skips
+    assert skip.detail == f"the drawing labels an atom as a group that is not drawn: {label[1]}"
+
+
 def test_an_smi_file_keeps_what_leaves_atoms_open(write: Write) -> None:
     report = ReadReport()
     found = read_candidates(write("OCCO |Sg:n:1,2:n:ht| PEG\nCCO |&1:1| a\n", "x.smi"), report)
