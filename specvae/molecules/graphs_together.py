@@ -22,7 +22,7 @@ from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.records import FIRST_ATOM, MOST_ATOMS, N_BONDS
 
-# To compile it takes some four seconds, once for all; it saves a fiftieth of a millisecond a
+# To compile it takes some five seconds, once for all; it saves a fiftieth of a millisecond a
 # molecule.
 _is_worth_compiling = WorthCompiling("molecules/graphs_together._write_all", 20_000, 100)
 _BOND_BYTES = 3  # of a bond in binary form, at least

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.compiling import ZERO, compiled_with, inner_with
-from specvae.molecules.lanes import lowest_bit, popcount
+from specvae.molecules.lanes import lowest_bit, popcount, unsigned
 from specvae.molecules.search_plan import (
     BESIDE,
     BOND,
@@ -159,7 +159,7 @@ def _fill_neighbours(
 @_within
 def _add(a: int, atoms: NDArray[np.int64]) -> None:  # pragma: no cover (compiled)
     """Add an atom to a set."""
-    atoms[a >> 6] |= _ONE << (a & 63)
+    atoms[unsigned(a >> 6)] |= _ONE << (a & 63)
 
 
 @_inner
@@ -233,20 +233,20 @@ def _count(
     last = length - 1
     for w in range(n_words):
         forth = back = np.int64(-1)
-        at = answers.places[length, 2] + w
+        at = unsigned(answers.places[length, 2] + w)
         for k in range(length):
-            forth &= answers.atom_rows[path[2 * k], at]
-            back &= answers.atom_rows[path[2 * (last - k)], at]
-            at += n_words
-        at = answers.places[length, 3] + w
+            forth &= answers.atom_rows[unsigned(path[unsigned(2 * k)]), at]
+            back &= answers.atom_rows[unsigned(path[unsigned(2 * (last - k))]), at]
+            at += unsigned(n_words)
+        at = unsigned(answers.places[length, 3] + w)
         for k in range(last):
-            forth &= answers.bond_rows[path[2 * k + 1], at]
-            back &= answers.bond_rows[path[2 * (last - k) - 1], at]
-            at += n_words
+            forth &= answers.bond_rows[unsigned(path[unsigned(2 * k + 1)]), at]
+            back &= answers.bond_rows[unsigned(path[unsigned(2 * (last - k) - 1)]), at]
+            at += unsigned(n_words)
         word = forth | back
         begin = answers.places[length, 0] + w * WORD_BITS
         while word != 0:
-            counts[begin + lowest_bit(word)] += 1
+            counts[unsigned(begin + lowest_bit(word))] += 1
             word &= word - 1
 
 
@@ -256,8 +256,10 @@ def _is_possible(
 ) -> bool:  # pragma: no cover (compiled)
     """Return whether a molecule has all paths of a pattern, often enough."""
     units, conditions = searches.units, searches.conditions
-    for c in range(units[unit, FIRST_CONDITION], units[unit + 1, FIRST_CONDITION]):
-        if counts[conditions[c, 0]] < conditions[c, 1]:
+    for c in range(
+        units[unsigned(unit), FIRST_CONDITION], units[unsigned(unit + 1), FIRST_CONDITION]
+    ):
+        if counts[unsigned(conditions[unsigned(c), 0])] < conditions[unsigned(c), 1]:
             return False
     return True
 
@@ -300,10 +302,12 @@ def _fill_star(star: int, searches: Searches, target: _Target) -> None:  # pragm
             fits = True
             while fits and arm < stars[star + 1, FIRST_ARM]:
                 n = ZERO
+                at, asked = unsigned(a), unsigned(arms[unsigned(arm), 0])
+                bond = unsigned(arms[unsigned(arm), 1])
                 for v in range(found.shape[1]):
-                    both = target.beside[a, arms[arm, 1], v] & target.fits[arms[arm, 0], v]
+                    both = target.beside[at, bond, unsigned(v)] & target.fits[asked, unsigned(v)]
                     n += np.int64(popcount(np.uint64(both)))  # type: ignore[assignment]
-                fits = n >= arms[arm, 2]
+                fits = n >= arms[unsigned(arm), 2]
                 arm += 1
             if not fits:
                 found[star, w] ^= left & -left
@@ -351,15 +355,17 @@ def _fill_waiting(
 ) -> None:  # pragma: no cover (compiled)
     """Fill in which atoms may have the place of a pattern's next atom."""
     atoms, found, waiting = searches.atoms, target.found, target.waiting
-    star, bond = atoms[p, STAR], atoms[p, BOND]
-    middle, far = found[atoms[p, BESIDE], 0], atoms[p, FROM_FIRST]
+    at = unsigned(p)
+    star, bond = unsigned(atoms[at, STAR]), unsigned(atoms[at, BOND])
+    middle, far = found[unsigned(atoms[at, BESIDE]), 0], unsigned(atoms[at, FROM_FIRST])
     for w in range(waiting.shape[1]):
-        may_be = target.beside[middle, bond, w] & target.stars[star, w]
-        may_be &= ~target.sets[_USED, w] & target.near[found[0, 0], far, w]
-        for k in range(atoms[p, FIRST_CLOSURE], atoms[p + 1, FIRST_CLOSURE]):
-            other = found[searches.closures[k, 0], 0]
-            may_be &= target.beside[other, searches.closures[k, 1], w]
-        waiting[depth, w] = may_be
+        word = unsigned(w)
+        may_be = target.beside[unsigned(middle), bond, word] & target.stars[star, word]
+        may_be &= ~target.sets[_USED, word] & target.near[unsigned(found[0, 0]), far, word]
+        for k in range(atoms[at, FIRST_CLOSURE], atoms[unsigned(p + 1), FIRST_CLOSURE]):
+            other = unsigned(found[unsigned(searches.closures[unsigned(k), 0]), 0])
+            may_be &= target.beside[other, unsigned(searches.closures[unsigned(k), 1]), word]
+        waiting[unsigned(depth), word] = may_be
 
 
 @_within
@@ -380,28 +386,30 @@ def _grow(
         n_matches += _add_set(target, n_matches, least)
     while depth > 0 and depth < n and n_matches < least and n_steps <= _MOST_STEPS:
         w = ZERO
-        while w < len(used) and waiting[depth, w] == 0:
+        at = unsigned(depth)
+        while w < len(used) and waiting[at, unsigned(w)] == 0:
             w += 1
         if w == len(used):
             depth -= 1
             if depth > 0:
-                a = ZERO + target.found[depth, 0]
-                used[a >> 6] ^= _ONE << (a & 63)
+                a = ZERO + target.found[unsigned(depth), 0]
+                used[unsigned(a >> 6)] ^= _ONE << (a & 63)
             continue
-        a = WORD_BITS * w + lowest_bit(waiting[depth, w])
-        waiting[depth, w] &= waiting[depth, w] - 1
+        left = waiting[at, unsigned(w)]
+        a = WORD_BITS * w + lowest_bit(left)
+        waiting[at, unsigned(w)] = left & (left - 1)
         n_steps += 1
-        target.found[depth, 0] = a
+        target.found[at, 0] = a
         _add(a, used)
         if depth + 1 < n:
             depth += 1
             _fill_waiting(begin + depth, depth, searches, target)
         else:
             n_matches += _add_set(target, n_matches, least)
-            used[a >> 6] ^= _ONE << (a & 63)
+            used[unsigned(a >> 6)] ^= _ONE << (a & 63)
     for k in range(1, depth if n > 1 else 0):
-        a = ZERO + target.found[k, 0]
-        used[a >> 6] ^= _ONE << (a & 63)
+        a = ZERO + target.found[unsigned(k), 0]
+        used[unsigned(a >> 6)] ^= _ONE << (a & 63)
     return n_matches, n_steps
 
 
