@@ -130,6 +130,14 @@ def test_most_kinds_are_read() -> None:
     assert {text: plain_form(text) for text in wanted} == wanted
 
 
+def test_inchi_is_asked_about_large_groups_alone() -> None:
+    of_two = inchi_of("c1ccc(Nc2ccccn2)cc1")
+    of_seven = inchi_of("COc1cc(ncn1)NC(=O)Nc1cccs1")
+    found = read_plain([of_two, of_seven], MOST_ATOMS)
+    assert [certain for _, certain in found] == [True, False]
+    assert [bool(smiles) for smiles, _ in found] == [True, True]
+
+
 WITH_STEREO = (
     "C[C@H](N)C(=O)O",
     "O[C@@H]1[C@@H](CO)O[C@H](O)[C@H](O)[C@H]1O",
