@@ -135,6 +135,14 @@ class ReadReport:
                 f"{reason}"
             )
 
+    def leave_out(self, path: str, line: int, record: str, reason: Reason, detail: str) -> None:
+        """Count one record that was read as skipped after all; as `skip`.
+
+        Spectra that were at hand, not in a file, were never counted as read.
+        """
+        self.n_read = max(self.n_read - 1, 0)
+        self.skip(path, line, record, reason, detail)
+
     @property
     def counts(self) -> Counter[Reason]:
         """Number of skipped records by reason."""

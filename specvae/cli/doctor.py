@@ -347,8 +347,7 @@ def _check_model(found: Diagnosis, model: Path | None) -> None:
         "file": str(path),
         "written by": header.program or "unknown",
         "digest": header.weights_sha256,
-        "trained on": f"{header.provenance.n_spectra:,} spectra of "
-        f"{header.provenance.n_compounds:,} compounds",
+        "trained on": header.trained_on,
         "remembers": remembered,
     }
     now = {name: _version(name) for name in header.provenance.versions}

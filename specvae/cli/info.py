@@ -125,13 +125,7 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
                 f"({_counts(provenance.ion_modes)}; {_counts(provenance.adducts)})"
             ),
         ),
-        (
-            "trained on",
-            (
-                f"{provenance.n_spectra_by_fold.get('train', 0):,} spectra of "
-                f"{len(header.compounds.get('train', ())):,} compounds"
-            ),
-        ),
+        ("trained on", header.trained_on),
         *_files(provenance.files),
         ("licences", _counts(provenance.licences) or "not recorded"),
         ("skipped", _counts(provenance.skipped) or "nothing"),

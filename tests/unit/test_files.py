@@ -207,6 +207,12 @@ def test_report_counts_by_reason_most_frequent_first() -> None:
     )
 
 
+def test_a_record_that_is_left_out_after_it_was_read_counts_as_skipped_alone() -> None:
+    report = ReadReport(n_read=2)
+    report.leave_out("a.msp", 10, "x", Reason.ADDUCT, "[M+K]+")
+    assert report.summary() == "1 spectrum read, 1 skipped: other adduct (1)"
+
+
 def test_report_without_skips_says_so() -> None:
     assert ReadReport(n_read=2).summary() == "2 spectra read, 0 skipped"
 

@@ -272,6 +272,12 @@ class AnnotatorHeader(Header):
     probability: Mapping[str, Any] | None = None
     calibration: CalibrationFigures | None = None
 
+    @property
+    def trained_on(self) -> str:
+        """How many spectra and compounds of the library the networks learned from, in words."""
+        n_spectra = self.provenance.n_spectra_by_fold.get("train", 0)
+        return f"{n_spectra:,} spectra of {len(self.compounds.get('train', ())):,} compounds"
+
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Build from JSON values of the present format version.

@@ -223,7 +223,7 @@ def usable_pairs(
         if rejected is None:
             yield spectrum, molecule
         else:
-            report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+            report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
 
 
 def encode_unpaired_spectra(
@@ -245,7 +245,7 @@ def encode_unpaired_spectra(
         if rejected is None and (wanted.excluded or held_out):
             rejected = reject_compound(_stated_blocks(spectrum, parse), wanted.excluded, held_out)
         if rejected is not None:
-            report.skip(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+            report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
             continue
         encoder.add(spectrum)
     return encoder.finish()

@@ -74,8 +74,8 @@ def _lines(header: AnnotatorHeader, name: str, licence: str | None) -> Iterator[
     )
     yield from ("", "## Data", "")
     yield (
-        f"{provenance.n_spectra:,} spectra of {provenance.n_compounds:,} compounds, "
-        f"{provenance.n_spectra_by_fold.get('train', 0):,} of them learned from."
+        f"{provenance.n_spectra:,} spectra of {provenance.n_compounds:,} compounds. "
+        f"The networks were trained on {header.trained_on}."
     )
     if header.evidence is not None:
         yield (
@@ -135,5 +135,5 @@ def _figures(header: AnnotatorHeader) -> Iterator[str]:
             "of the very same (in-sample)."
         )
     if header.evidence is not None:
-        weights = ", ".join(f"{kind} {w:.2f}" for kind, w in header.evidence.weights.items())
+        weights = ", ".join(f"{kind} {w:.3g}" for kind, w in header.evidence.weights.items())
         yield f"- Weights of evidence: {weights}."

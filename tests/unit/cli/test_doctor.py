@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import run_specvae
 
+from specvae.annotation.library.header import AnnotatorHeader
 from specvae.cli import doctor
 from specvae.cli.doctor import parse_requirements
+from specvae.vae.header import read_header
 
 
 @pytest.fixture
@@ -92,6 +94,15 @@ def test_a_model_that_cannot_be_used(few_packages: list[str], tmp_path: Path) ->
     assert found["ok"] is False
     assert "model.safetensors" in str(found["problems"])
     assert diagnosis("--model", "nowhere", cwd=tmp_path, code=1)["ok"] is False
+
+
+def test_a_model_is_said_to_be_trained_on_what_its_networks_saw(
+    few_packages: list[str], demo_model: Path, tmp_path: Path
+) -> None:
+    found = diagnosis("--model", demo_model, cwd=tmp_path)["model"]
+    header = AnnotatorHeader.of_model(read_header(demo_model), demo_model)
+    assert isinstance(found, dict)
+    assert found["trained on"] == header.trained_on
 
 
 def test_a_cache_that_cannot_be_written_is_a_note(

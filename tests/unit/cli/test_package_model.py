@@ -90,6 +90,15 @@ def test_what_must_be_heeded_is_said(
     assert all(remark in card for remark in remarks)
 
 
+def test_the_card_and_info_say_the_same_of_what_was_learned_from(demo_model: Path) -> None:
+    header = header_of(demo_model, {})
+    n_compounds = len(header.compounds["train"])
+    assert 0 < n_compounds < header.provenance.n_compounds
+    assert header.trained_on.endswith(f" spectra of {n_compounds:,} compounds")
+    assert f"trained on {header.trained_on}." in model_card(header, "x", None)
+    assert f"trained on     {header.trained_on}\n" in run_specvae("info", demo_model).stdout
+
+
 def test_a_card_stays_a_table_whatever_a_record_says(demo_model: Path) -> None:
     assert "| a \\| b | 1 spectra |" in model_card(header_of(demo_model, {"a |\nb": 1}), "x", None)
 
