@@ -235,6 +235,7 @@ _OTHER_SPECTRA = frozenset(
         "MS:1000804",  # electromagnetic radiation spectrum
         "MS:1000805",  # emission spectrum
         "MS:1000806",  # absorption spectrum
+        "MS:1000928",  # calibration spectrum, such as that of a lock mass
     }
 )
 _TYPES: Mapping[str, str] = {
@@ -553,6 +554,9 @@ def _from_bytes(data: bytes, kind: str) -> Numbers:
 
 # --------------------------------------------------------------------------- mzXML
 
+# What msconvert calls scans for precursors and for neutral losses: the first quadrupole scans.
+_OTHER_SCANS = frozenset({"q1", "q3", "calibration"})
+
 
 def _mzxml_scan(element: Element) -> _Scan:
     precursors = [
@@ -582,7 +586,7 @@ def _mzxml_scan(element: Element) -> _Scan:
     return _Scan(
         {key: value for key, value in fields.items() if value is not None},
         notes,
-        level == "0",
+        level == "0" or (level != "1" and element.get("scanType", "").lower() in _OTHER_SCANS),
         lambda: _mzxml_peaks(parts, element.get("peaksCount", "")),
     )
 

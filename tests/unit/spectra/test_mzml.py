@@ -173,6 +173,7 @@ def test_uv_and_other_spectra_are_left_out_and_counted(tmp_path: Path) -> None:
         scan(term("1000804"), name="uv"),
         scan(term("1000511", 1), data=f"<binaryDataArrayList>{wavelengths}</binaryDataArrayList>"),
         scan(term("1000511", 2), term("1000341"), name="precursor ion scan"),
+        scan(term("1000511", 2), term("1000928"), name="lock mass"),
         scan(term("1000579"), name="ms1 by its type"),
         scan(name="sound"),
     ]
@@ -180,8 +181,18 @@ def test_uv_and_other_spectra_are_left_out_and_counted(tmp_path: Path) -> None:
     path.write_text(mzml_file(scans))
     report = ReadReport(strict=True)
     assert [s.query_id for s in read_spectra(path, report)] == ["sound"]
-    assert report.counts == {Reason.OTHER_SPECTRUM: 3, Reason.MS_LEVEL: 1}
+    assert report.counts == {Reason.OTHER_SPECTRUM: 4, Reason.MS_LEVEL: 1}
     assert all(skip.reason.is_other_scan for skip in report.skips)
+
+
+@pytest.mark.parametrize("kind", ["Full", "EPI", "Q1", "q3", "calibration"])
+def test_scan_types_of_mzxml(tmp_path: Path, kind: str) -> None:
+    of_fragments = kind in ("Full", "EPI")
+    one_scan = _mzxml_scan("<precursorMz>195.0877")
+    content = mzxml_file([one_scan.replace("<scan ", f'<scan scanType="{kind}" ', 1)])
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert len(spectra) == of_fragments
+    assert [skip.reason for skip in skips] == [Reason.OTHER_SPECTRUM] * (not of_fragments)
 
 
 def test_terms_by_reference_to_a_group(tmp_path: Path) -> None:
