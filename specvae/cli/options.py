@@ -354,7 +354,7 @@ def candidate_options(function: Decorated) -> Decorated:
             "--candidates",
             type=INPUT_TABLE,
             required=True,
-            help="CSV or TSV with a column smiles or inchi, an SD file, or a pool (.h5).",
+            help="CSV or TSV with a column smiles or inchi, an SMI or SD file, or a pool (.h5).",
         ),
     ):
         function = option(function)

@@ -97,6 +97,10 @@ def build(
 
     console = Console()
     report = ReadReport(strict=strict)
+    n_before = 0
+    if append and output.exists():
+        with CandidatePool.open(output) as present:
+            n_before = present.info().get("n_duplicates", 0)
     with telling(lambda: kept_of(output)):
         n = build_pool(
             structures,
@@ -110,7 +114,7 @@ def build(
     write_skips(output, report)
     console.log(report.summary("structures"))
     with CandidatePool.open(output) as built:
-        n_again = built.info().get("n_duplicates", 0)
+        n_again = built.info().get("n_duplicates", 0) - n_before
     if n_again:
         console.log(
             f"rows that repeat an earlier row's compound, which has their identifiers: {n_again:,}"

@@ -382,6 +382,11 @@ def test_a_pool_has_a_name_by_which_it_is_known(tmp_path: Path) -> None:
     assert answer.stdout == f"2 structures in {tmp_path / 'p.h5'}\n"
     said = "rows that repeat an earlier row's compound, which has their identifiers: 1"
     assert said in answer.stderr
+    # What is appended has its own count.
+    structures.write_text("CCCO d\n", encoding="utf-8")
+    append = ["build", str(structures), "-o", str(tmp_path / "p.h5"), "--append"]
+    assert "rows that repeat" not in CliRunner().invoke(pool, append).stderr
+    assert f"{said}\n" in CliRunner().invoke(pool, append).stderr
 
 
 @pytest.mark.parametrize("beside", [provenance_path, skips_path, unfinished_path])
