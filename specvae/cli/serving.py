@@ -450,7 +450,7 @@ _NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "min_probability": float,
     "top": int,
 }
-_TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "merge_by")
+_TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "try_adducts", "merge_by")
 
 
 async def _submitted(request: Request, desk: Desk) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import ctypes
+import io
 import json
 import os
 import signal
@@ -101,6 +103,17 @@ def test_what_is_dropped_comes_back_as_tables_and_report(
     assert client.delete(f"/api/jobs/{job}").status_code == 204
     assert not room.exists()
     assert client.get(f"/api/jobs/{job}").status_code == 404
+
+
+def test_several_adducts_can_be_tried(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "q.mgf").write_text(
+        "BEGIN IONS\nTITLE=q\nPEPMASS=217.0696\nIONMODE=positive\n110.07 5\nEND IONS\n"
+    )
+    (tmp_path / "c.csv").write_text("smiles\nCn1c(=O)c2c(ncn2C)n(C)c1=O\n")
+    job = submit(client, tmp_path, try_adducts="[M+H]+,[M+Na]+").json()["job"]
+    assert finished(client, job)["state"] == "done"
+    (row,) = csv.DictReader(io.StringIO(client.get(f"/api/jobs/{job}/ranked.csv").text))
+    assert (row["rank"], row["adduct"]) == ("1", "[M+Na]+")
 
 
 def test_the_page_is_served_with_a_policy(client: TestClient) -> None:
