@@ -21,19 +21,14 @@ def places_of(function: str) -> list[Path]:
 
 
 def is_kept(function: str) -> bool:
-    """Return whether numba has kept a function since its module was installed.
+    """Return whether numba has kept a function.
 
-    Numba compiles anew what is older than that. What it has may still be of other sources or
-    another processor: then it is compiled where it is called.
+    What it has may be of other sources or another processor: then it is compiled where it is
+    called, as in the first run after an upgrade. Dates of files do not tell: numba keeps what it
+    has for a module that was installed anew and is the same.
     """
-    path = Path(function)
-    module = Path(__file__).parents[1] / path.parent / f"{path.name.partition('.')[0]}.py"
-    installed = module.stat().st_mtime if module.exists() else 0.0
-    return any(
-        kept.stat().st_mtime >= installed
-        for place in places_of(function)
-        for kept in place.glob(f"*/{path.name}-*.nbi")
-    )
+    name = Path(function).name
+    return any(any(place.glob(f"*/{name}-*.nbi")) for place in places_of(function))
 
 
 class WorthCompiling:
