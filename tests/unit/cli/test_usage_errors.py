@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from specvae.cli.annotate import TopType, annotate
 from specvae.cli.defaults import option_defaults
 from specvae.cli.embed import embed
 from specvae.cli.fingerprint import fingerprint
+from specvae.cli.main import main
 from specvae.cli.options import INPUT, INPUT_FILE
 from specvae.cli.ranking import spectra_files
 from specvae.errors import ConfigError, InputError
@@ -138,3 +140,18 @@ def test_what_is_no_number_of_candidates(text: str) -> None:
         TopType().convert(text, None, None)
     assert TopType().convert(" ALL ", None, None) == "all"
     assert TopType().convert("7", None, None) == 7
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["no-such-command"]])
+def test_what_is_left_at_the_end_is_not_searched(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python would look at all objects for cycles once more as it ends."""
+    frozen: list[bool] = []
+    monkeypatch.setattr("specvae.cli.main.gc.freeze", lambda: frozen.append(True))
+    monkeypatch.setattr("specvae.cli.main.gc.set_threshold", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["specvae", *arguments])
+    with contextlib.suppress(SystemExit):
+        main()
+    capfd.readouterr()
+    assert frozen == [True]
