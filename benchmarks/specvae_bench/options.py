@@ -98,7 +98,7 @@ def require_results(*results: Path, reads: Iterable[Path] = ()) -> None:
         and param.name not in ("output", "config_file")
         and (value := context.params.get(param.name or "")) is not None
     }
-    require_paths({**inputs, "the command": reads}, {"--output": results})
+    require_paths({**inputs, "the command": reads}, {"--output": results}, must_exist=False)
 
 
 def model_files(models: Sequence[Path]) -> dict[str, Path]:

@@ -84,7 +84,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def require_paths(inputs: Paths, outputs: Paths) -> None:
+def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> None:
     """Fail before seconds of imports if a file cannot be read or written, or would be replaced.
 
     An output must be neither an input, under whatever name or link, nor another output. The file
@@ -95,6 +95,8 @@ def require_paths(inputs: Paths, outputs: Paths) -> None:
     inputs, outputs
         Files by what the user calls them (``QUERIES``, ``--report``): a path, several, or None
         for an option that is not given. ``-`` and devices are no files.
+    must_exist
+        Whether an input that is missing is told here; False where what reads it says more.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def require_paths(inputs: Paths, outputs: Paths) -> None:
                 raise InputError(
                     f"{path}: is what both {other} and {name} write; wanted a name for each"
                 )
-    for _, path in _files(inputs):
+    for _, path in _files(inputs) if must_exist else ():
         if not path.exists():
             raise InputError(f"{path}: {no_such_file(path)}")
     for _, path in written:

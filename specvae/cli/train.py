@@ -185,10 +185,12 @@ def train(
     files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
     # Before hours of work, not after them.
     require_free(output, resume=resume, force=force)
-    require_files(files)
     require_paths(
-        {**files.inputs, "--config": config_file}, {"--output": [output / name for name in FILES]}
+        {**files.inputs, "--config": config_file},
+        {"--output": [output / name for name in FILES]},
+        must_exist=False,
     )
+    require_files(files)
     settings = {
         "preset": preset,
         "fingerprint": options["fingerprint"],
