@@ -296,8 +296,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
             return "".join(mgf_record(str(i), peaks=peaks) for i in range(n))
         return "".join(f"Name: {i}\nNum Peaks: 100\n{peaks}\n" for i in range(n))
 
-    # The small text files are larger than one chunk.
-    n = 30 if kind.startswith("mz") else 300
+    # The small files are larger than one chunk.
+    n = 90 if kind.startswith("mz") else 300
     small, large = tmp_path / f"small.{kind}", tmp_path / f"large.{kind}"
     small.write_text(content(n))
     large.write_text(content(3 * n))
