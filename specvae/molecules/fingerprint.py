@@ -96,7 +96,7 @@ class FingerprintLayout:
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prepared patterns stay behind, and of a layout that every process has all but its name.
-        if self.name in _LAYOUTS and get_layout(self.name) is self:
+        if _is_shipped(self):
             return get_layout, (self.name,)
         return FingerprintLayout, (self.name, self.version, self.columns)
 
@@ -459,9 +459,14 @@ def _compute_chunk(
     return compute_all([in_this_process(layout) for layout in layouts], molecules)
 
 
+def _is_shipped(layout: FingerprintLayout) -> bool:
+    """Return whether a layout is the one that this process has by its name."""
+    return layout.name in _LAYOUTS and get_layout(layout.name) is layout
+
+
 def in_this_process(layout: FingerprintLayout) -> FingerprintLayout:
     """Return the one layout of its kind in this process, whose patterns are prepared only once."""
-    if layout.name in _LAYOUTS and get_layout(layout.name) is layout:
+    if _is_shipped(layout):
         return layout
     return _in_this_process(layout.name, layout.version, layout.columns)
 

@@ -126,9 +126,7 @@ def laboratories(
     Example:
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
-    # One of the two tables of candidates is enough, and what is missing is told when it is read.
-    named = [] if lists is None else [lists / name for name in LIST_FILES]
-    listed = [path for path in named if path.exists()]
+    listed = () if lists is None else tuple(lists / name for name in LIST_FILES)
     require_results(
         *(output / name for name in (FIT_FILES if is_fit else FILES)), reads=(*listed, *exclude)
     )
