@@ -466,10 +466,7 @@ def _field_of_comment(key: str) -> str | None:
 
 def _gives_way(first: str, second: str) -> bool:
     """Whether a precursor m/z means that there is none, or cannot be read where a second can."""
-    try:
-        return parse_precursor(first).mz is None
-    except RejectedRecordError:
-        return _reads_as_precursor(second)
+    return _means_none(first) or (not _reads_as_precursor(first) and _reads_as_precursor(second))
 
 
 def _means_none(precursor: str) -> bool:
