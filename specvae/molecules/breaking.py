@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_bit
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.graph import Graph
-from specvae.molecules.lanes import lowest_bit
 
 # Columns of numbers of each fragment: sum of the enthalpies of the bonds cut; the fragment that it
 # was cut off, -1 for the molecule; the fragment that is broken at this place in turn.

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_bit, unsigned
 from specvae.molecules.breaking import CHUNK, CHUNK_SETS, break_large, queue_by_cost
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.graph import Graph
-from specvae.molecules.lanes import lowest_bit, unsigned
 
 MOST = 64
 """Atoms, and bonds, that a set of one word has bits for."""

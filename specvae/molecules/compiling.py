@@ -9,10 +9,17 @@ from types import CodeType, ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from numba import extending, njit
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+Typed = tuple[Any, Callable[..., Any]]
+"""What an `intrinsic` returns: a signature of Numba's types, and what writes the code."""
+
+# Called with other arguments than those that it decorates: those of the signature.
+intrinsic: Callable[[Callable[..., Typed]], Any] = extending.intrinsic
+"""Makes a function whose code is written by hand."""
 
 
 def compiled_with(

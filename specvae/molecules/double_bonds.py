@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_of, size_of
 from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.sketch import (
     MOST_RINGS,
@@ -13,8 +14,6 @@ from specvae.molecules.sketch import (
     N_BONDS,
     N_RINGS,
     Sketch,
-    first,
-    size_of,
 )
 
 
@@ -41,7 +40,7 @@ def match(
             fewest = ZERO + 99
             waiting = left
             while waiting != 0 and fewest > 1:
-                a = first(waiting)
+                a = lowest_of(waiting)
                 waiting &= waiting - 1
                 n = size_of(bonds[a] & left)
                 if n < fewest:
@@ -59,7 +58,7 @@ def match(
             is_back = True
             continue
         one = search[depth, 0]
-        other = first(search[depth, 1])
+        other = lowest_of(search[depth, 1])
         search[depth, 1] &= search[depth, 1] - 1
         partner[one] = other
         partner[other] = one
@@ -79,7 +78,7 @@ def find_rings(sketch: Sketch) -> bool:  # noqa: C901 (a search, layer by layer)
             continue
         others = sketch.around[a] >> (a + 1) << (a + 1)
         while others != 0:
-            b = first(others)
+            b = lowest_of(others)
             others &= others - 1
             layers[0, 0] = 1 << a
             seen = ZERO + (1 << a)
@@ -88,7 +87,7 @@ def find_rings(sketch: Sketch) -> bool:  # noqa: C901 (a search, layer by layer)
                 ahead = ZERO
                 waiting = layers[depth, 0]
                 while waiting != 0:
-                    c = first(waiting)
+                    c = lowest_of(waiting)
                     waiting &= waiting - 1
                     ahead |= sketch.around[c]
                 if depth == 0:
@@ -106,7 +105,7 @@ def find_rings(sketch: Sketch) -> bool:  # noqa: C901 (a search, layer by layer)
                     before = sketch.around[at] & layers[back, 0]
                     while side == 1 and before & (before - 1):
                         before &= before - 1
-                    at = first(before)
+                    at = lowest_of(before)
                     ring |= 1 << at
                 is_new = True
                 for k in range(n_rings):
@@ -126,7 +125,7 @@ def is_joined(sketch: Sketch) -> bool:
     found = ZERO + 1
     waiting = ZERO + 1
     while waiting != 0:
-        fresh = sketch.around[first(waiting)] & ~found
+        fresh = sketch.around[lowest_of(waiting)] & ~found
         waiting = (waiting & (waiting - 1)) | fresh
         found |= fresh
     return bool(size_of(found) == sketch.numbers[N_ATOMS])
@@ -138,7 +137,7 @@ def _reached(a: int, links: NDArray[np.int64]) -> int:
     found = ZERO + (1 << a)
     waiting = found
     while waiting != 0:
-        fresh = links[first(waiting)] & ~found
+        fresh = links[lowest_of(waiting)] & ~found
         waiting = (waiting & (waiting - 1)) | fresh
         found |= fresh
     return found
@@ -157,7 +156,7 @@ def _set_pair(a: int, b: int, links: NDArray[np.int64], sketch: Sketch) -> None:
     for one in (a, b):
         waiting = links[one]
         while waiting != 0:
-            _unlink(one, first(waiting), links)
+            _unlink(one, lowest_of(waiting), links)
             waiting &= waiting - 1
 
 
@@ -174,13 +173,13 @@ def _set_sure(needed: int, links: NDArray[np.int64], sketch: Sketch) -> int:
         has_changed = False
         waiting = left
         while waiting != 0:
-            a = first(waiting)
+            a = lowest_of(waiting)
             waiting &= waiting - 1
             others = links[a]
             if others == 0:
                 return ZERO - 1
             if others & (others - 1) == 0:
-                b = first(others)
+                b = lowest_of(others)
                 _set_pair(a, b, links, sketch)
                 left &= ~(1 << a) & ~(1 << b)
                 waiting &= left
@@ -189,11 +188,11 @@ def _set_sure(needed: int, links: NDArray[np.int64], sketch: Sketch) -> int:
             continue
         waiting = left
         while waiting != 0 and not has_changed:
-            a = first(waiting)
+            a = lowest_of(waiting)
             waiting &= waiting - 1
             others = links[a] >> a << a
             while others != 0 and not has_changed:
-                b = first(others)
+                b = lowest_of(others)
                 others &= others - 1
                 _unlink(a, b, links)
                 side = _reached(a, links)
@@ -233,7 +232,7 @@ def set_double(needed: int, sketch: Sketch) -> bool:
         return False
     waiting = needed
     while waiting != 0:
-        a = first(waiting)
+        a = lowest_of(waiting)
         waiting &= waiting - 1
         sketch.double[a] |= 1 << sketch.partner[a]
     return True

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from specvae.molecules.bit_sets import SET_SIZE
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
-from specvae.molecules.kekule import MOST_ATOMS as SET_SIZE
 from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.records import (
     AROMATIC,

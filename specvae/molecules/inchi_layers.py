@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_of
 from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.double_bonds import is_joined
 from specvae.molecules.sketch import (
@@ -18,7 +19,6 @@ from specvae.molecules.sketch import (
     NITRO,
     NITRO_OXYGENS,
     Sketch,
-    first,
 )
 
 _BEGIN = np.frombuffer(b"InChI=1S/", np.uint8)
@@ -170,7 +170,7 @@ def _read_hydrogens(  # noqa: C901 (one letter after the other)
             if waiting == 0 or in_group or count < 0:
                 return False
             while waiting != 0:
-                a = first(waiting)
+                a = lowest_of(waiting)
                 if sketch.hydrogens[a] != 0:
                     return False
                 sketch.hydrogens[a] = count

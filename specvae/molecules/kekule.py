@@ -5,7 +5,7 @@ a search along the bonds comes to first: it begins at the lowest atom, and joins
 lowest neighbour that lacks a double bond, too. Where atoms are in canonical order, it is the same
 structure in whatever order they are written.
 
-Atoms count from 0; sets of atoms are int64, a bit each.
+Atoms count from 0; sets of atoms are int64 (`specvae.molecules.bit_sets`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_of
 from specvae.molecules.compiling import ZERO, inner
-from specvae.molecules.lanes import lowest_bit
 
 FIRST_VERSION = "2026.03"
 """Of RDKit, with the same structures."""
-
-MOST_ATOMS = 62
-"""That a set has bits for."""
 
 _MOST_RETURNS = 100  # of a search that went wrong
 
@@ -29,11 +26,6 @@ _MOST_RETURNS = 100  # of a search that went wrong
 _PARTNER, _OTHERS, _WAITING, _MET, _CHOOSERS = range(5)
 N_ROWS = 5
 """Rows of 64 int64 that it needs."""
-
-
-@inner
-def _lowest(atoms: int) -> int:
-    return lowest_bit(np.uint64(atoms))  # type: ignore[no-any-return]
 
 
 @inner
@@ -56,7 +48,7 @@ def _part(system: int, met: int, room: NDArray[np.int64]) -> int:
     parted = ZERO
     left = system & ~met
     while left != 0:
-        a = _lowest(left)
+        a = lowest_of(left)
         left &= left - 1
         b = room[_PARTNER, a]
         if b >= 0 and not met >> b & 1:
@@ -96,7 +88,7 @@ def pair_atoms(  # noqa: C901 (a search, atom by atom)
     waiting = met = ZERO
     left = system
     while left != 0:
-        room[_PARTNER, _lowest(left)] = -1
+        room[_PARTNER, lowest_of(left)] = -1
         left &= left - 1
     while met != system:
         if n_waiting > 0:
@@ -106,7 +98,7 @@ def pair_atoms(  # noqa: C901 (a search, atom by atom)
                 room[_WAITING, k] = room[_WAITING, k + 1]
             waiting &= ~(1 << a)
         else:
-            a = _lowest(system & ~met)
+            a = lowest_of(system & ~met)
         room[_MET, n_met] = a
         n_met += 1
         met |= 1 << a
@@ -118,13 +110,13 @@ def pair_atoms(  # noqa: C901 (a search, atom by atom)
             near &= ~waiting
             waiting |= near
             while near != 0:
-                room[_WAITING, n_waiting] = _lowest(near)
+                room[_WAITING, n_waiting] = lowest_of(near)
                 n_waiting += 1
                 near &= near - 1
         if not lacking >> a & 1:
             continue
         if others != 0:
-            b = _lowest(others)
+            b = lowest_of(others)
             others &= others - 1
             room[_PARTNER, a], room[_PARTNER, b] = b, a
             lacking &= ~(1 << a | 1 << b)

@@ -2,8 +2,7 @@
 
 A loop that Numba compiles adds rows of a table up in memory. With these functions the sums stay in
 the processor's registers. On a processor that adds only four numbers at once, LLVM makes two
-operations of each. `popcount` and `lowest_bit` are single instructions for which Numba has no name,
-and `unsigned` saves one.
+operations of each.
 
 All of them are for use in compiled functions only. An array must be C-contiguous, and a place in it
 counts from its beginning, whatever its shape.
@@ -11,16 +10,16 @@ counts from its beginning, whatever its shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel.models import PrimitiveModel
-from numba.extending import intrinsic, register_model
+from numba.extending import register_model
 
-from specvae.molecules.compiling import inner
+from specvae.molecules.compiling import Typed, intrinsic
 
 N_LANES = 8
 
@@ -59,11 +58,6 @@ class _LanesModel(PrimitiveModel):
 
 _LANES = _Lanes()
 
-_Typed = tuple[Any, Callable[..., Any]]
-
-# Called with other arguments than those that the functions below have.
-_intrinsic: Callable[[Callable[..., _Typed]], Any] = intrinsic
-
 
 def _pointer(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
     """Return the pointer to eight numbers of an array, the first two of the arguments."""
@@ -81,8 +75,8 @@ def _spread(builder: Any, value: Any) -> Any:  # noqa: ANN401
     return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), everywhere)
 
 
-@_intrinsic
-def load(_: Any, array: Any, place: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def load(_: Any, array: Any, place: Any) -> Typed:  # noqa: ANN401
     """``load(array, place)``: eight numbers of a float32 array."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -93,8 +87,8 @@ def load(_: Any, array: Any, place: Any) -> _Typed:  # noqa: ANN401
     return _LANES(array, place), code
 
 
-@_intrinsic
-def store(_: Any, array: Any, place: Any, lanes: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def store(_: Any, array: Any, place: Any, lanes: Any) -> Typed:  # noqa: ANN401
     """``store(array, place, lanes)``: write them to a float32 array."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -105,8 +99,8 @@ def store(_: Any, array: Any, place: Any, lanes: Any) -> _Typed:  # noqa: ANN401
     return types.void(array, place, lanes), code
 
 
-@_intrinsic
-def zeros(_: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def zeros(_: Any) -> Typed:  # noqa: ANN401
     """``zeros()``: eight times 0."""
 
     def code(_context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:  # noqa: ANN401
@@ -115,8 +109,8 @@ def zeros(_: Any) -> _Typed:  # noqa: ANN401
     return _LANES(), code
 
 
-@_intrinsic
-def add(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def add(_: Any, one: Any, other: Any) -> Typed:  # noqa: ANN401
     """``add(one, other)``: the sums."""
 
     def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -125,8 +119,8 @@ def add(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
     return _LANES(one, other), code
 
 
-@_intrinsic
-def add_times(_: Any, total: Any, factor: Any, lanes: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def add_times(_: Any, total: Any, factor: Any, lanes: Any) -> Typed:  # noqa: ANN401
     """``add_times(total, factor, lanes)``: ``total + factor * lanes`` with one factor for all."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -138,8 +132,8 @@ def add_times(_: Any, total: Any, factor: Any, lanes: Any) -> _Typed:  # noqa: A
     return _LANES(total, factor, lanes), code
 
 
-@_intrinsic
-def times(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def times(_: Any, one: Any, other: Any) -> Typed:  # noqa: ANN401
     """``times(one, other)``: the products."""
 
     def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -148,8 +142,8 @@ def times(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
     return _LANES(one, other), code
 
 
-@_intrinsic
-def rectified(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def rectified(_: Any, lanes: Any) -> Typed:  # noqa: ANN401
     """``rectified(lanes)``: 0 where they are below 0."""
 
     def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -159,8 +153,8 @@ def rectified(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
     return _LANES(lanes), code
 
 
-@_intrinsic
-def spread(_: Any, value: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def spread(_: Any, value: Any) -> Typed:  # noqa: ANN401
     """``spread(value)``: a number in each of the lanes."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -170,8 +164,8 @@ def spread(_: Any, value: Any) -> _Typed:  # noqa: ANN401
     return _LANES(value), code
 
 
-@_intrinsic
-def quotient(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def quotient(_: Any, one: Any, other: Any) -> Typed:  # noqa: ANN401
     """``quotient(one, other)``: the quotients; no error where a divisor is 0."""
 
     def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -180,8 +174,8 @@ def quotient(_: Any, one: Any, other: Any) -> _Typed:  # noqa: ANN401
     return _LANES(one, other), code
 
 
-@_intrinsic
-def within(_: Any, lanes: Any, most: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def within(_: Any, lanes: Any, most: Any) -> Typed:  # noqa: ANN401
     """``within(lanes, most)``: no more than `most`, no less than ``-most``, a float32 above 0."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
@@ -193,8 +187,8 @@ def within(_: Any, lanes: Any, most: Any) -> _Typed:  # noqa: ANN401
     return _LANES(lanes, most), code
 
 
-@_intrinsic
-def exponentials(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
+@intrinsic
+def exponentials(_: Any, lanes: Any) -> Typed:  # noqa: ANN401
     """``exponentials(lanes)``: of numbers between -80 and 80, right to 1e-7.
 
     ``2^n exp(r)``, where r is at most half of log 2 and its exponential a polynomial (that of
@@ -229,29 +223,3 @@ def exponentials(_: Any, lanes: Any) -> _Typed:  # noqa: ANN401
         return builder.fmul(total, builder.bitcast(exponent, _VECTOR))
 
     return _LANES(lanes), code
-
-
-@_intrinsic
-def popcount(_: Any, word: Any) -> _Typed:  # noqa: ANN401
-    """``popcount(word)``: how many bits of a uint64 are set."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
-        return builder.ctpop(args[0])
-
-    return types.uint64(word), code
-
-
-@_intrinsic
-def lowest_bit(_: Any, word: Any) -> _Typed:  # noqa: ANN401
-    """``lowest_bit(word)``: the place of the lowest bit that is set, 64 for none, int64."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:  # noqa: ANN401
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(word), code
-
-
-@inner
-def unsigned(place: int) -> np.uint64:
-    """Return a place in an array as a number that is never counted from the end."""
-    return np.uint64(place)

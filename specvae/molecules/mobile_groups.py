@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_of, size_of
 from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.double_bonds import match
 from specvae.molecules.mobile_hydrogens import COSTS
@@ -29,8 +30,6 @@ from specvae.molecules.sketch import (
     SULFUR,
     VALENCES,
     Sketch,
-    first,
-    size_of,
 )
 
 # Costs of hydrogens, in whole tenths.
@@ -60,7 +59,7 @@ def _find_sites(sketch: Sketch) -> None:
         sketch.mobile[a] = 0
         n_double = size_of(sketch.double[a])
         if n_double == 1:
-            sketch.partner[a] = first(sketch.double[a])
+            sketch.partner[a] = lowest_of(sketch.double[a])
         elif n_double > 1:
             sketch.partner[a] = -1
         if n_double > 1 or sketch.triple[a] != 0:
@@ -104,7 +103,7 @@ def _add_system(system: int, chosen: int, sketch: Sketch) -> None:
         is_six = size_of(ring) == 6
         waiting = ring
         while waiting != 0:
-            a = first(waiting)
+            a = lowest_of(waiting)
             waiting &= waiting - 1
             beside = sketch.around[a] & ring
             sketch.mobile[a] |= beside
@@ -112,13 +111,13 @@ def _add_system(system: int, chosen: int, sketch: Sketch) -> None:
                 across = ring & ~beside & ~(1 << a)
                 near = beside
                 while near != 0:
-                    across &= ~sketch.around[first(near)]
+                    across &= ~sketch.around[lowest_of(near)]
                     near &= near - 1
                 beside |= across
             if beside & sites and not sites >> a & 1:
                 bound = sketch.around[a] & sites & ~system
                 while bound != 0:
-                    _connect(a, first(bound), sketch)
+                    _connect(a, lowest_of(bound), sketch)
                     bound &= bound - 1
 
 
@@ -133,25 +132,25 @@ def _add_rings(sketch: Sketch) -> None:
         is_chosen = size == 5 or size == 6
         waiting = sketch.rings[k]
         while waiting != 0 and is_chosen:
-            is_chosen = _is_conjugated(first(waiting), sketch)
+            is_chosen = _is_conjugated(lowest_of(waiting), sketch)
             waiting &= waiting - 1
         if is_chosen:
             left |= 1 << k
     while left != 0:
         chosen = left & -left
         left &= ~chosen
-        system = sketch.rings[first(chosen)]
+        system = sketch.rings[lowest_of(chosen)]
         has_grown = True
         while has_grown:
             has_grown = False
             waiting = left
             while waiting != 0:
-                k = first(waiting)
+                k = lowest_of(waiting)
                 waiting &= waiting - 1
                 # Fused to one of the rings: two atoms of a system may be of different ones.
                 others = chosen
                 while others != 0:
-                    shared = sketch.rings[k] & sketch.rings[first(others)]
+                    shared = sketch.rings[k] & sketch.rings[lowest_of(others)]
                     others &= others - 1
                     if shared & (shared - 1):
                         chosen |= 1 << k
@@ -170,7 +169,7 @@ def _add_centres(sketch: Sketch) -> None:
     sites = numbers[SITES]
     waiting = sites
     while waiting != 0:
-        centre = sketch.partner[first(waiting)]
+        centre = sketch.partner[lowest_of(waiting)]
         waiting &= waiting - 1
         if centre < 0 or (numbers[IN_RINGS] | numbers[BLOCKED] | numbers[NITRO]) >> centre & 1:
             continue
@@ -179,7 +178,7 @@ def _add_centres(sketch: Sketch) -> None:
         bound = sketch.around[centre] & sites
         if bound & (bound - 1):
             while bound != 0:
-                _connect(centre, first(bound), sketch)
+                _connect(centre, lowest_of(bound), sketch)
                 bound &= bound - 1
 
 
@@ -195,7 +194,7 @@ def _close(sketch: Sketch) -> int:
         has_changed = False
         waiting = atoms
         while waiting != 0:
-            a = first(waiting)
+            a = lowest_of(waiting)
             waiting &= waiting - 1
             sketch.mobile[a] &= atoms
             partner = sketch.partner[a]
@@ -233,12 +232,12 @@ def _cost(site: int, sites: int, sketch: Sketch) -> int:
     is_on_ring = near & in_rings != 0
     draws = False
     while near != 0:
-        a = first(near)
+        a = lowest_of(near)
         near &= near - 1
         beyond = sketch.around[a] & sites
         has_other = False
         while beyond != 0:
-            has_other = has_other or sketch.number[first(beyond)] != NITROGEN
+            has_other = has_other or sketch.number[lowest_of(beyond)] != NITROGEN
             beyond &= beyond - 1
         beside_carbonyl += has_other
         is_fused = is_fused or _n_rings_of(a, ZERO, sketch) > 1
@@ -306,12 +305,12 @@ def _are_alike(one: int, other: int, sketch: Sketch) -> bool:
             said = 3 * sketch.search[a, 0]
             near = sketch.around[a]
             while near != 0:
-                said += _mixed(sketch.search[first(near), 0])
+                said += _mixed(sketch.search[lowest_of(near), 0])
                 near &= near - 1
             sketch.search[a, 1] = _mixed(said)
         for a in range(n_atoms):
             sketch.search[a, 0] = sketch.search[a, 1]
-    return bool(sketch.search[first(one_site), 0] == sketch.search[first(other_site), 0])
+    return bool(sketch.search[lowest_of(one_site), 0] == sketch.search[lowest_of(other_site), 0])
 
 
 @inner
@@ -325,7 +324,7 @@ def _best(atoms: int, sites: int, n_free: int, sketch: Sketch) -> int:
         return ZERO + (sites if n_free else 0)
     waiting = sites
     for k in range(n_sites):
-        sketch.costs[k] = _cost(first(waiting), sites, sketch)
+        sketch.costs[k] = _cost(lowest_of(waiting), sites, sketch)
         waiting &= waiting - 1
     best = ZERO - 1
     least = ZERO
@@ -338,8 +337,8 @@ def _best(atoms: int, sites: int, n_free: int, sketch: Sketch) -> int:
         waiting = free
         left = choice
         while waiting != 0:
-            cost += sketch.costs[first(left)]
-            pairs += size_of(sketch.mobile[first(waiting)] & free)
+            cost += sketch.costs[lowest_of(left)]
+            pairs += size_of(sketch.mobile[lowest_of(waiting)] & free)
             left &= left - 1
             waiting &= waiting - 1
         cost += _TWO_NEIGHBOURS * (pairs // 2)
@@ -399,7 +398,7 @@ def _leads_outside(atoms: int, sketch: Sketch) -> bool:
         shared = ring & atoms
         others = ring & ~atoms & sketch.numbers[IN_RINGS]
         while others != 0 and shared & (shared - 1):
-            partner = sketch.partner[first(others)]
+            partner = sketch.partner[lowest_of(others)]
             others &= others - 1
             if partner >= 0 and not ring >> partner & 1:
                 return True
@@ -420,7 +419,7 @@ def _is_certain(atoms: int, sites: int, sketch: Sketch) -> bool:
     n_sites = size_of(sites)
     n_oxygen = ZERO
     while sites != 0:
-        a = first(sites)
+        a = lowest_of(sites)
         sites &= sites - 1
         n_oxygen += sketch.number[a] == OXYGEN
         if size_of(sketch.mobile[a]) != 1:
@@ -452,7 +451,7 @@ def place_mobile(needed: int, sketch: Sketch) -> int:  # noqa: C901 (one group a
         atoms = left & -left
         waiting = atoms
         while waiting != 0:
-            fresh = sketch.mobile[first(waiting)] & ~atoms
+            fresh = sketch.mobile[lowest_of(waiting)] & ~atoms
             waiting = (waiting & (waiting - 1)) | fresh
             atoms |= fresh
         left &= ~atoms

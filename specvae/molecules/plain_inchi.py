@@ -24,6 +24,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import SET_SIZE, lowest_of, size_of
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.double_bonds import find_rings, set_double
 from specvae.molecules.inchi_layers import read_layers
@@ -31,7 +32,6 @@ from specvae.molecules.mobile_groups import place_mobile
 from specvae.molecules.sketch import (
     CARBON,
     IS_CERTAIN,
-    MOST_ATOMS,
     N_ATOMS,
     N_GROUPS,
     N_RINGS,
@@ -44,8 +44,6 @@ from specvae.molecules.sketch import (
     VALENCES,
     Sketch,
     empty_sketch,
-    first,
-    size_of,
 )
 from specvae.molecules.sketch_smiles import LONGEST, write_smiles
 
@@ -69,10 +67,10 @@ def read_plain(texts: Sequence[str], most_atoms: int) -> list[tuple[str, bool]]:
     encoded = [text.encode("ascii", "replace") for text in texts]
     data = np.frombuffer(b"".join([*encoded, bytes(2)]), np.uint8)
     begins = np.cumsum([0, *map(len, encoded)])
-    out = np.empty(len(texts) * MOST_ATOMS * LONGEST, np.uint8)
+    out = np.empty(len(texts) * SET_SIZE * LONGEST, np.uint8)
     ends = np.zeros(len(texts) + 1, np.int64)
     is_certain = np.zeros(len(texts), np.bool_)
-    _read_all(data, begins, min(most_atoms, MOST_ATOMS), empty_sketch(), out, ends, is_certain)
+    _read_all(data, begins, min(most_atoms, SET_SIZE), empty_sketch(), out, ends, is_certain)
     written = out[: ends[-1]].tobytes().decode()
     bounds = zip(pairwise(ends.tolist()), is_certain.tolist(), strict=True)
     return [(written[begin:end], certain) for (begin, end), certain in bounds]
@@ -105,7 +103,7 @@ def _oxygens_of_sulfur(sites: int, sketch: Sketch) -> int:
     oxygens = ZERO
     common = ZERO - 1
     while sites != 0:
-        a = first(sites)
+        a = lowest_of(sites)
         sites &= sites - 1
         common &= sketch.around[a]
         if sketch.number[a] == OXYGEN and sketch.degree[a] == 1:
@@ -114,7 +112,7 @@ def _oxygens_of_sulfur(sites: int, sketch: Sketch) -> int:
             return ZERO
     if common == 0:
         return ZERO
-    centre = first(common)
+    centre = lowest_of(common)
     is_sulfur = sketch.number[centre] == SULFUR and sketch.degree[centre] == 4
     return oxygens if is_sulfur else ZERO
 
@@ -140,10 +138,10 @@ def _place_sure(sketch: Sketch) -> bool:  # noqa: C901 (one group after the othe
         seen |= sites
         n_double = -sketch.group_free[group]
         waiting = sites
-        one = first(sites)
+        one = lowest_of(sites)
         are_alike = True
         while waiting != 0:
-            a = first(waiting)
+            a = lowest_of(waiting)
             waiting &= waiting - 1
             element = sketch.number[a]
             if element != NITROGEN and element != OXYGEN and element != SULFUR:
@@ -165,7 +163,7 @@ def _place_sure(sketch: Sketch) -> bool:  # noqa: C901 (one group after the othe
             sites = oxygens if are_alike else sites
         if are_alike:
             for _ in range(n_double):
-                sketch.missing[first(sites)] = 1
+                sketch.missing[lowest_of(sites)] = 1
                 sites &= sites - 1
         else:
             sketch.group[left] = sites
@@ -189,7 +187,7 @@ def _lacking(atoms: int, sketch: Sketch) -> int:
     """Return those of some atoms that lack a double bond, or may."""
     waiting = atoms
     while waiting != 0:
-        a = first(waiting)
+        a = lowest_of(waiting)
         waiting &= waiting - 1
         if sketch.missing[a] == 0:
             atoms &= ~(1 << a)
@@ -204,7 +202,7 @@ def _is_thiophene_at(sites: int, sketch: Sketch) -> bool:
     """
     oxygens = ZERO
     while sites != 0:
-        a = first(sites)
+        a = lowest_of(sites)
         sites &= sites - 1
         if sketch.number[a] == OXYGEN:
             oxygens |= 1 << a
@@ -217,7 +215,7 @@ def _is_thiophene_at(sites: int, sketch: Sketch) -> bool:
         for _ in range(2):
             near = beside
             while near != 0:
-                beside |= sketch.around[first(near)]
+                beside |= sketch.around[lowest_of(near)]
                 near &= near - 1
         if beside & oxygens:
             return True
@@ -237,7 +235,7 @@ def _place_oxides(sketch: Sketch) -> bool:  # noqa: C901 (one kind after the oth
         ends = ZERO  # =O at it
         waiting = sketch.around[a]
         while waiting != 0:
-            b = first(waiting)
+            b = lowest_of(waiting)
             waiting &= waiting - 1
             if sketch.number[b] == OXYGEN and sketch.degree[b] == 1 and sketch.missing[b] == 1:
                 ends |= 1 << b
@@ -245,8 +243,8 @@ def _place_oxides(sketch: Sketch) -> bool:  # noqa: C901 (one kind after the oth
         if element == NITROGEN and sketch.degree[a] == 3 and is_bare and n_ends == 2:
             numbers[NITRO] |= 1 << a
             sketch.missing[a] = 1
-            _join(a, first(ends), sketch)
-            other = first(ends & (ends - 1))
+            _join(a, lowest_of(ends), sketch)
+            other = lowest_of(ends & (ends - 1))
             sketch.missing[other] = 0
             numbers[NITRO_OXYGENS] |= 1 << other
         elif element == SULFUR and sketch.degree[a] > 2:
@@ -258,12 +256,12 @@ def _place_oxides(sketch: Sketch) -> bool:  # noqa: C901 (one kind after the oth
                 return False
             sketch.missing[a] = n
             while ends != 0:
-                _join(a, first(ends), sketch)
+                _join(a, lowest_of(ends), sketch)
                 ends &= ends - 1
         elif element == PHOSPHORUS:
             if sketch.degree[a] == 4 and is_bare and n_ends == 1:
                 sketch.missing[a] = 1
-                _join(a, first(ends), sketch)
+                _join(a, lowest_of(ends), sketch)
             elif sketch.missing[a] != 0:
                 return False
     for a in range(numbers[N_ATOMS]):
@@ -290,14 +288,14 @@ def _place_triple(mobile: int, sketch: Sketch) -> bool:
             others = ZERO
             waiting = sketch.around[a]
             while waiting != 0:
-                b = first(waiting)
+                b = lowest_of(waiting)
                 waiting &= waiting - 1
                 if sketch.missing[b] > 0 or mobile >> b & 1:
                     others |= 1 << b
             n_others = size_of(others)
             if n_others == 0 or n_others > 2 or others & mobile:
                 return False
-            one = first(others)
+            one = lowest_of(others)
             if n_others == 1:
                 if sketch.missing[one] < 2:
                     return False
@@ -306,7 +304,7 @@ def _place_triple(mobile: int, sketch: Sketch) -> bool:
                 sketch.missing[a] = sketch.missing[one] = 0
                 has_changed = True
             else:
-                other = first(others & (others - 1))
+                other = lowest_of(others & (others - 1))
                 if sketch.missing[one] == 1 and sketch.missing[other] == 1:
                     _join(a, one, sketch)
                     _join(a, other, sketch)

@@ -1,6 +1,6 @@
 """A molecule of which atoms and neighbours are known, but not where its double bonds are.
 
-For compiled functions. Atoms count from 0; sets of atoms are int64, a bit each.
+For compiled functions. Atoms count from 0; sets of atoms are int64 (`specvae.molecules.bit_sets`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.compiling import inner
-from specvae.molecules.lanes import lowest_bit, popcount
-
-MOST_ATOMS = 62  # that a set has bits for
 MOST_GROUPS = 16  # of mobile hydrogens
 MOST_RINGS = 32
 MOST_TRIES = 2000  # steps of a search
@@ -117,15 +113,3 @@ def empty_sketch() -> Sketch:
         *(room(64), room(64), room(64)),
         room(64, 3),
     )
-
-
-@inner
-def first(atoms: int) -> int:
-    """Return the lowest atom of a set."""
-    return lowest_bit(np.uint64(atoms))  # type: ignore[no-any-return]
-
-
-@inner
-def size_of(atoms: int) -> int:
-    """Return how many atoms a set has."""
-    return np.int64(popcount(np.uint64(atoms)))  # type: ignore[return-value]

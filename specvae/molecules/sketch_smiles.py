@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_of, size_of
 from specvae.molecules.compiling import ZERO, inner
-from specvae.molecules.sketch import LETTERS, N_ATOMS, NITRO, NITRO_OXYGENS, Sketch, first, size_of
+from specvae.molecules.sketch import LETTERS, N_ATOMS, NITRO, NITRO_OXYGENS, Sketch
 
 LONGEST = 20
 """Letters of an atom with its bonds, at most."""
@@ -47,7 +48,7 @@ def _is_clockwise(a: int, sketch: Sketch) -> bool:
     if before >= 0:
         n += size_of((others | behind) & ((1 << before) - 1)) + sketch.hydrogens[a]
     while others != 0:
-        n += size_of(behind & ((1 << first(others)) - 1))
+        n += size_of(behind & ((1 << lowest_of(others)) - 1))
         others &= others - 1
     return bool((n & 1 == 0) == (sketch.parity[a] == 2))
 
@@ -72,7 +73,7 @@ def _side_of_highest(a: int, sketch: Sketch) -> int:
     near = sketch.around[a] & ~sketch.double[a]
     found = ZERO
     while near != 0:
-        b = first(near)
+        b = lowest_of(near)
         near &= near - 1
         side = _side(a, b, sketch)
         if side == 0:
@@ -96,7 +97,7 @@ def _to_mark(a: int, sketch: Sketch) -> int:
     best = ZERO - 1
     least = ZERO + 3
     while near != 0:
-        b = first(near)
+        b = lowest_of(near)
         near &= near - 1
         worth = ZERO
         if sketch.double[b] != 0:
@@ -157,7 +158,7 @@ def _has_right_marks(sketch: Sketch) -> bool:
     for a in range(sketch.numbers[N_ATOMS]):
         others = sketch.double[a]
         while others != 0:
-            b = first(others)
+            b = lowest_of(others)
             others &= others - 1
             one, other = _side_of_highest(a, sketch), _side_of_highest(b, sketch)
             if sketch.same_side[a] >> b & 1:
@@ -181,13 +182,13 @@ def _mark_double_bonds(sketch: Sketch) -> bool:
     if left == 0:
         return True
     while left != 0:
-        a = first(left)
+        a = lowest_of(left)
         waiting = left
         while waiting != 0:
-            b = first(waiting)
+            b = lowest_of(waiting)
             waiting &= waiting - 1
             a = b if sketch.costs[b] < sketch.costs[a] else a
-        b = first(sketch.same_side[a] | sketch.other_side[a])
+        b = lowest_of(sketch.same_side[a] | sketch.other_side[a])
         left &= ~(1 << a | 1 << b)
         if not _mark_double_bond(a, b, sketch):
             return False
@@ -231,7 +232,7 @@ def _write_atom(  # noqa: C901 (one letter after the other)
     # Its bonds that are none of the tree.
     others = sketch.around[a] & ~sketch.mobile[a]
     while others != 0:
-        b = first(others)
+        b = lowest_of(others)
         others &= others - 1
         pair = 64 * min(a, b) + max(a, b)
         number = ZERO - 1
@@ -274,7 +275,7 @@ def write_smiles(at: int, sketch: Sketch, out: NDArray[np.uint8]) -> int:
         if ahead == 0:
             a = before[a]
             continue
-        b = first(ahead)
+        b = lowest_of(ahead)
         seen |= 1 << b
         before[b] = a
         sketch.costs[b] = n_seen
@@ -298,7 +299,7 @@ def write_smiles(at: int, sketch: Sketch, out: NDArray[np.uint8]) -> int:
                 at += 1
             a = before[a]
             continue
-        b = first(ahead)
+        b = lowest_of(ahead)
         children[a] = ahead & (ahead - 1)
         if children[a] != 0:
             branches |= 1 << b

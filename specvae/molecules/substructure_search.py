@@ -11,8 +11,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import lowest_bit, popcount, unsigned
 from specvae.molecules.compiling import ZERO, compiled_with, inner_with
-from specvae.molecules.lanes import lowest_bit, popcount, unsigned
 from specvae.molecules.search_plan import (
     BESIDE,
     BOND,

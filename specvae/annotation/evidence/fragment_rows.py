@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragments import SHIFTS
 from specvae.masses import HYDROGEN_MASS
+from specvae.molecules.bit_sets import lowest_bit, unsigned
 from specvae.molecules.breaking import CHUNK, CHUNK_SETS, chunk_of
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
@@ -26,9 +27,7 @@ from specvae.molecules.lanes import (
     add,
     add_times,
     load,
-    lowest_bit,
     store,
-    unsigned,
     zeros,
 )
 

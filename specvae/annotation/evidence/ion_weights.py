@@ -19,6 +19,7 @@ from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
 from specvae.annotation.evidence.fragments import SHIFTS, Peaks
 from specvae.annotation.evidence.surroundings import BLOCK, Surroundings, add_cut_rows
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
+from specvae.molecules.bit_sets import unsigned
 from specvae.molecules.compiling import ZERO, compiled_with, inner_with
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
 from specvae.molecules.lanes import (
@@ -32,7 +33,6 @@ from specvae.molecules.lanes import (
     spread,
     store,
     times,
-    unsigned,
     within,
     zeros,
 )

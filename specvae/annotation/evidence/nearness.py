@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.votes import words
+from specvae.molecules.bit_sets import popcount
 from specvae.molecules.compiling import compiled_with
-from specvae.molecules.lanes import popcount
 
 FLOOR = 0.002
 """Density of structures that are like no compound of the library: see `nearness`."""

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.bit_sets import popcount
 from specvae.molecules.compiling import compiled_with
-from specvae.molecules.lanes import popcount
 
 
 @dataclass(frozen=True)

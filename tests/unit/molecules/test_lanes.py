@@ -11,8 +11,6 @@ from specvae.molecules.lanes import (
     add_times,
     exponentials,
     load,
-    lowest_bit,
-    popcount,
     quotient,
     rectified,
     spread,
@@ -39,11 +37,6 @@ def _functions(values: NDArray[np.float32], most: np.float32, out: NDArray[np.fl
     store(out, 16, quotient(spread(most), load(values, 0)))
 
 
-@compiled
-def _bits(word: np.uint64) -> tuple[int, int]:
-    return popcount(word), lowest_bit(word)
-
-
 def test_a_layer_is_the_product_of_numpy() -> None:
     rng = np.random.default_rng(0)
     factors, matrix = rng.normal(size=5), rng.normal(size=(5, 8))
@@ -61,10 +54,3 @@ def test_functions_of_lanes_are_those_of_numpy() -> None:
     np.testing.assert_array_equal(out[:8], np.clip(values, -12.0, 12.0))
     np.testing.assert_allclose(out[8:16], np.exp(values.astype(float)), rtol=3e-7)
     np.testing.assert_array_equal(out[16:], np.float32(12.0) / values)
-
-
-def test_bits_of_a_word() -> None:
-    for word in (1, 40, 2**63, 2**64 - 1, 0xF0F000):
-        lowest = (word & -word).bit_length() - 1
-        assert _bits(np.uint64(word)) == (word.bit_count(), lowest)
-    assert _bits(np.uint64(0)) == (0, 64)
