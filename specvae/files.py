@@ -177,7 +177,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         If it cannot be written; the error names `path`.
     """
     if path.exists() and not path.is_file():
-        yield path
+        with naming_full_disk(path):
+            yield path
         return
     path = Path(os.path.realpath(path))  # which takes links that go in a circle, too
     path.parent.mkdir(parents=True, exist_ok=True)

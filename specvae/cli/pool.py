@@ -98,6 +98,7 @@ def build(
     console = Console()
     report = ReadReport(strict=strict)
     n_before = 0
+    is_replaced = output.exists() and not append
     if append and output.exists():
         with CandidatePool.open(output) as present:
             n_before = present.info().get("n_duplicates", 0)
@@ -119,6 +120,8 @@ def build(
         console.log(
             f"rows that repeat an earlier row's compound, which has their identifiers: {n_again:,}"
         )
+    if is_replaced:
+        console.log(f"{output} was there already and is replaced; --append adds to a pool")
     click.echo(f"{n:,} structures in {output}")
 
 

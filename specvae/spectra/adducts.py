@@ -136,6 +136,10 @@ _ALIASES: Mapping[str, str] = {
     "acetate": "C2H3O2",
     "me": "CH3",
     "hex": "C6H10O5",
+    "etnh2": "C2H7N",
+    "et3n": "C6H15N",
+    "dmf": "C3H7NO",
+    "ca": "Ca",  # calcium, where a program made all letters large
     "h20": "H2O",  # with a zero, as a much copied table of ion species has it: "M-H20-H"
 }
 
@@ -292,7 +296,8 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Adduct or None
         None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
-    text = _usual_case(plain_signs(text).translate(_DROPPED_MARKS))
+    plain = _DECIMAL_CHARGE.sub("", plain_signs(text)).translate(_DROPPED_MARKS)
+    text = _usual_case(_with_its_brackets(plain))
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
     if (
@@ -321,6 +326,30 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     if charge == -1 and _charge_of(groups) == 0 and any(f in _ACIDS for n, f in groups if n > 0):
         groups.append((-1, "H"))
     return _make(n_m, groups, charge)
+
+
+_DECIMAL_CHARGE = re.compile(r"(?<=\d)\.0+$")  # of "[M+H]+1.0": a point is a radical mark otherwise
+_INSIDE = r"(\d?M[^\[\](){}]*)"
+_MISTYPED = (
+    re.compile(rf"[\[({{]{_INSIDE}[\])}}]([\d+-]*)"),  # "[M+H)+", "{M+H}+"
+    re.compile(rf"\[?\[{_INSIDE}\]([\d+-]+)\]"),  # "[M+H]+]", "[[M+H]+]"
+    re.compile(rf"{_INSIDE}[\])]([\d+-]*)"),  # "M+H]+"
+    # "[M+H+": a number before the last signs might count atoms.
+    re.compile(r"[\[(](\d?M(?:[+-]\d*[A-Z]\w*)+(?<!\d))([+-]{1,2})"),
+)
+
+
+def _with_its_brackets(text: str) -> str:
+    """Return an ion species with the brackets that a typing error changed, or without quotes."""
+    text = text.strip("\"',;")
+    if text.startswith("([") and text.endswith(")"):
+        text = text[1:-1]
+    if text.count("[") == text.count("]") == 1 or not any(c in text for c in "[](){}"):
+        return text
+    for form in _MISTYPED:
+        if (found := form.fullmatch(text)) is not None:
+            return f"[{found[1]}]{found[2]}"
+    return text
 
 
 def _usual_case(text: str) -> str:

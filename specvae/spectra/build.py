@@ -141,7 +141,7 @@ def make_spectrum(
         beside = None
     charge, charge_notes = charge_of(beside, fields.get("charge"))
     polarity = _settled(fields, charge)
-    time, time_notes = _retention_time(fields, style)
+    time, time_notes = _retention_time(record, style)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
     if _ISOTOPE.match(fields.get("isotope", "")) is not None:
         notes += (Note.ISOTOPE.about(fields["isotope"]),)
@@ -344,20 +344,35 @@ def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
     return smiles, inchi, key or next(iter(others), None)
 
 
-def _retention_time(
-    fields: Mapping[str, str], style: Style
-) -> tuple[float | None, tuple[str, ...]]:
-    """Return the retention time in seconds, and a note if one is stated that cannot be read.
+_MINUTE = 60.0  # s
+_LONG_RUN = 100 * _MINUTE  # few runs are longer, and seconds that are taken for minutes look so
+_BARE_NUMBER = re.compile(r"\s*[\d.]+\s*")
+
+
+def _seconds_per_unit(record: Record, style: Style) -> float:
+    """Return the unit of a retention time that states none."""
+    # msPurity's MSP has seconds, and names the program in its comment.
+    is_ms_purity = "retention_time" in record.fields and any(
+        "msPurity" in text for text in record.metadata.values()
+    )
+    return 1.0 if is_ms_purity else style.seconds_per_rt_unit
+
+
+def _retention_time(record: Record, style: Style) -> tuple[float | None, tuple[str, ...]]:
+    """Return the retention time in seconds, and a note if its unit or value is in doubt.
 
     A negative one stands for none, and so does ``N/A min``.
     """
     for name, seconds_per_unit in (
         ("rt_seconds", 1.0),
         ("rt_minutes", 60.0),
-        ("retention_time", style.seconds_per_rt_unit),
+        ("retention_time", _seconds_per_unit(record, style)),
     ):
-        if (text := fields.get(name)) is not None:
+        if (text := record.fields.get(name)) is not None:
             time = parse_retention_time(text, seconds_per_unit)
+            is_long = time is not None and time > _LONG_RUN and seconds_per_unit == _MINUTE
+            if is_long and name == "retention_time" and _BARE_NUMBER.fullmatch(text) is not None:
+                return time, (Note.TIME_IN_MINUTES.about(text),)
             if time is not None or text.lstrip().startswith("-") or not any(map(str.isdigit, text)):
                 return time, ()
             return None, (Note.TIME_NOT_UNDERSTOOD.about(text),)

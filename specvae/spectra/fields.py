@@ -291,6 +291,8 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
         if (feature := _PROGENESIS_FEATURE.fullmatch(comment.strip())) is not None:
             _keep_first(fields, "rt_minutes", feature["minutes"])
             _keep_first(fields, "precursor_mz", feature["mz"])
+        if _LEVEL_OF_CFM.fullmatch(comment.strip()) is not None:
+            _keep_first(fields, "collision_energy", comment)
         for key, value in parse_comments(comment):
             name = _field_of_comment(key)
             if name is None or (name == "ms_level" and parse_ms_level(value) is None):
@@ -305,6 +307,7 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
 
 
 # Progenesis QI names a feature by its time and m/z, and states neither otherwise.
+_LEVEL_OF_CFM = re.compile(r"energy[012]", re.IGNORECASE)
 _PROGENESIS_FEATURE = re.compile(r"(?P<minutes>\d+\.\d+)_(?P<mz>\d+\.\d+)m/z")
 
 _BRACKETED_SPECIES = re.compile(

@@ -40,6 +40,7 @@ _OTHER_FORMATS = (
     (rb"<", "is XML but neither mzML nor mzXML", ""),
     (rb">\s*(?:compound|parentmass|formula|ionization)\b", "is a SIRIUS .ms file", "write MGF"),
     (rb"(?:H\t[^\n]*\n)*S\t\d+\t\d+\t", "is an .ms2 file", "write MGF, as by msconvert"),
+    (rb"(?:#[^\n]*\n)*energy0\b", "is CFM-ID's list of peaks", "let it write MSP or MGF"),
     (rb"MTD\tmzTab", "is mzTab, which has no peaks", "take the spectra that it names"),
     (rb"[{\[]", "looks like JSON", "take the MSP or MGF that libraries offer beside it"),
     (

@@ -13,6 +13,7 @@ from specvae.spectra.values import (
     RejectedRecordError,
     given,
     is_open_charge,
+    lowest_charge,
     parse_charge,
     parse_ion_mode,
 )
@@ -48,10 +49,9 @@ def settle_polarity(
     if mode is None and ion_mode_text and given(ion_mode_text) is not None:
         notes.append(Note.MODE_NOT_UNDERSTOOD.about(ion_mode_text))
     charge, signed = parse_charge(charge_text)
+    several = charge_text if charge_text and is_open_charge(charge_text) else None
     if mode is None and charge_text and not charge:
         mode = _mode_of_charge(charge_text)
-    if charge_text and is_open_charge(charge_text):
-        notes.append(Note.SEVERAL_CHARGES.about(charge_text))
     ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
     if ion is not None and text is not None and charge:
         ion = _of_stated_charge(ion, text, charge, notes)
@@ -60,16 +60,42 @@ def settle_polarity(
             notes.append(Note.MODE_OVERRULED_BY_SPECIES.about(f"{mode}, {text}"))
         if charge and (abs(charge) != abs(ion.charge) or (signed and charge != ion.charge)):
             notes.append(Note.CHARGE_OVERRULED_BY_SPECIES.about(f"{charge_text}, {text}"))
+        if several is not None:
+            notes.append(Note.SEVERAL_CHARGES.about(several))
         return Polarity(ion.name, ion.charge, ion.ion_mode, tuple(notes))
-    unknown = _UNKNOWN_SPECIES.search(plain_signs(text)) if text is not None else None
-    if unknown is not None:
-        notes.append(Note.SPECIES_UNKNOWN.about(f"{text}"))
-        text = None
-        if unknown["sign"] and not signed:
-            size = abs(charge) or int(unknown["size"] or 1)
-            charge, signed = (-size if unknown["sign"] == "-" else size), True
+    text, charge, signed = _without_unknown(text, charge, signed, notes)
+    if several is not None and not charge:
+        charge, signed = _one_of_several(several, mode, notes)
     charge, mode = _without_species(charge, signed, mode, notes)
     return Polarity(text, charge or None, mode, tuple(notes))
+
+
+def _without_unknown(
+    text: str | None, charge: int, signed: bool, notes: list[str]
+) -> tuple[str | None, int, bool]:
+    """Return no species where one is stated as unknown, and the charge that it tells."""
+    unknown = _UNKNOWN_SPECIES.search(plain_signs(text)) if text is not None else None
+    if unknown is None:
+        return text, charge, signed
+    notes.append(Note.SPECIES_UNKNOWN.about(f"{text}"))
+    if unknown["sign"] and not signed:
+        size = abs(charge) or int(unknown["size"] or 1)
+        charge, signed = (-size if unknown["sign"] == "-" else size), True
+    return None, charge, signed
+
+
+def _one_of_several(text: str, mode: str | None, notes: list[str]) -> tuple[int, bool]:
+    """Return the lowest charge of ``2+ and 3+`` and whether it has a sign; 0 if it is not known.
+
+    The ion is none of one charge, and two are more frequent than three. A line for a whole file may
+    have the wrong sign for some of its records.
+    """
+    lowest = lowest_charge(text)
+    if lowest is None or (mode is not None and lowest[1] and _sign_name(lowest[0]) != mode):
+        notes.append(Note.SEVERAL_CHARGES.about(text))
+        return 0, False
+    notes.append(Note.LOWEST_CHARGE.about(text))
+    return lowest
 
 
 def _without_species(
@@ -122,7 +148,6 @@ def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> 
 _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
 # CAMERA's "[M+H]+ 194.08": with the mass of the molecule.
 _MASS_BEHIND = re.compile(r"(?<=[\]+-])\s+\d{2,4}(?:\.\d+)?(?=\s|$)")
-_ONE_OF_SEVERAL = re.compile(r"(?<!\d)1(?!\d)")
 _UNKNOWN_SPECIES = re.compile(
     r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
 )
@@ -133,16 +158,10 @@ def _sign_name(charge: int) -> str | None:
 
 
 def _mode_of_charge(text: str) -> str | None:
-    """Return the ion mode of a charge without a size, ``-0`` (MZmine) or ``negative``.
-
-    So it does of several charges of which one is 1; else the ion would be taken as of charge 1.
-    """
+    """Return the ion mode of a charge without a size, ``-0`` (MZmine) or ``negative``."""
     word = plain_signs(text).strip("()[]{}; ")
     if is_open_charge(word):
-        # Mascot's "1+ and 2+" for a whole file: one of several, of one sign.
-        signs = set(word) & {"+", "-"}
-        sign = signs.pop() if len(signs) == 1 and _ONE_OF_SEVERAL.search(word) else ""
-        return {"+": "positive", "-": "negative"}.get(sign)
+        return None  # "1+ and 2+": see `_one_of_several`
     if word.strip("+-") == "0":
         return {"+": "positive", "-": "negative"}.get(word.strip("0")[:1])
     return None if any(map(str.isdigit, word)) else parse_ion_mode(word)

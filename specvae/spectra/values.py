@@ -215,12 +215,12 @@ _HIGHEST_USUAL_MZ = 3000  # Th, of a second number in the field
 
 _NO_MODE = _EMPTY_TEXTS - {"-"}
 _MODE = re.compile(
-    r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|n)?[-_/ ]*"
-    r"(?:h?esi|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|photoioni[sz]ation|ms)"
+    r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|api|n|h)?[-_/ ]*"
+    r"(?:h?esi?|ap|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|photoioni[sz]ation|ms)"
     r"(?:[-_/ ]?ms)?[-_,; ]*)?"
     r"\(?(?:(?:ion(?:i[sz]ation)?[-_ ]*mode|polarity)[-_ :=]*)?"
-    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+|1\+|\+1|1(?:\.0)?"
-    r"|n|neg|nega|negat|negativ|negative|negatif|minus|-|1-|0(?:\.0)?)\)?\.?"
+    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+ ?(?:ve)?|1\+|\+1|1(?:\.0)?"
+    r"|n|neg|nega|negat|negativ|negative|negatif|minus|- ?(?:ve)?|1-|0(?:\.0)?)\)?\.?"
     r"(?:[-_ ]*(?:h?esi|apci|appi|nsi|maldi|electrospray))?"
     r"(?:[-_ ]*(?:ions?|ioni[sz]ation|polarity))?(?:[-_ ]*(?:mode|scans?|polarity))?\.?"
     r"(?:[,;/ ]+\(?(?:h?esi|apci|appi|nsi|maldi|electrospray)\)?)?"
@@ -232,7 +232,7 @@ _NEGATIVE_SIGNS = frozenset("n0-m")  # first letters
 def parse_ion_mode(text: str) -> str | None:
     """Return ``positive`` or ``negative`` for a closed list of words, None for all others.
 
-    P, pos, Positive, +, 1+, ESI-, (+)-ESI, positive ion mode, ...; 1 and 0 as R writes them.
+    P, pos, Positive, +, 1+, +ve, ESI-, (+)-ESI, positive ion mode, ...; 1 and 0 as R writes them.
     """
     word = plain_signs(text[:LONGEST_VALUE]).strip().strip('"').lower()
     match = None if word in _NO_MODE else _MODE.fullmatch(word)
@@ -316,9 +316,31 @@ def known_charge(text: str) -> tuple[int, bool] | None:
     return None
 
 
+_SEVERAL_CHARGES = re.compile(
+    r"\(?[+-]?\d{1,3}[+-]?\)?(?:\s*(?:,|;|/|&|\band\b|\bor\b)\s*\(?[+-]?\d{1,3}[+-]?\)?)+"
+)
+
+
 def is_open_charge(text: str) -> bool:
     """Whether a text leaves the charge open, as Mascot's ``2+ and 3+`` does."""
-    return " and " in text or " or " in text or "," in text
+    if " and " in text or " or " in text or "," in text:
+        return True
+    return _SEVERAL_CHARGES.fullmatch(plain_signs(text).strip()) is not None
+
+
+def lowest_charge(text: str) -> tuple[int, bool] | None:
+    """Return the lowest of several charges and whether they have a sign.
+
+    None where one cannot be read, or their signs differ.
+    """
+    found = [known_charge(word) for word in _BETWEEN_CHARGES.split(plain_signs(text).strip())]
+    charges = {charge for charge in found if charge is not None}
+    if None in found or len({(charge > 0, is_signed) for charge, is_signed in charges}) != 1:
+        return None
+    return min(charges, key=lambda charge: abs(charge[0]))
+
+
+_BETWEEN_CHARGES = re.compile(r"\s*(?:,(?:\s*and\b)?|;|/|&|\band\b|\bor\b)\s*")
 
 
 _LONGEST_TIME = 1e9  # s
@@ -403,6 +425,8 @@ _ENERGY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _ENERGY_KEY = re.compile(r"\b(n?ce|(?:collision )?energy)\s*=", re.IGNORECASE)
+_CFM_LEVEL = re.compile(r"energy([012])", re.IGNORECASE)
+_CFM_ENERGIES = (10.0, 20.0, 40.0)  # eV, of the three spectra that CFM-ID predicts of a compound
 _SPREAD = re.compile(rf"\s*(?:\u00b1|\+/-)\s*(?:{_NUMBER})")
 _COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
@@ -426,11 +450,14 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     their numbers, and ``35 +/- 15`` gives its middle. What is ambiguous gives neither value and
     stays as text: alternatives (``15 or 30``), formulas in m/z, activation amplitudes below 1
     (``0.70``), slash lists of MSn stages, bare numbers with ``HCD``, whose scale differs between
-    instruments, and ``35,5``, which may be a decimal comma.
+    instruments, and ``35,5``, which may be a decimal comma. ``energy0`` to ``energy2`` are those of
+    CFM-ID.
     """
     words = text[:LONGEST_VALUE].strip().strip('"')
     # "42% (nominal) with stepped collision energies 30% and 55%": the first is their mean.
     body = _DECIMAL_COMMA.sub(".", words.partition(" with ")[0].partition(" by Ar")[0])
+    if (level := _CFM_LEVEL.fullmatch(body.strip())) is not None:
+        return CollisionEnergy(_CFM_ENERGIES[int(level[1])], None, text)
     body = _ENERGY_KEY.sub(r"\1 ", _SPREAD.sub("", body))
     numbers = _NUMBERS.findall(body)
     unknown = CollisionEnergy(None, None, text)

@@ -53,6 +53,11 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
         "is mzData, neither",
     ),
     "sirius": ("x.ms", b">compound a\n>parentmass 195.08\n\n>ms2\n42 1\n", "is a SIRIUS .ms file"),
+    "cfm-id": (
+        "x.txt",
+        b"#PREDICTED BY CFM-ID\n#PMass=195.1\nenergy0\n42.0 1\n",
+        "is CFM-ID's list",
+    ),
     "ms2": ("x.ms2", b"H\tCreator\nS\t1\t1\t195.08\n42.0 1\n", "is an .ms2 file"),
     "mztab": ("x.mztab", b"MTD\tmzTab-version\t2.0.0-M\n", "is mzTab, which has no peaks"),
     "peak_table": ("x.tsv", b"id\tmzs\tintensities\n1\t42,43\t1,2\n", "is a table of spectra"),

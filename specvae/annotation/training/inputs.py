@@ -179,10 +179,10 @@ def read_library(
         lambda n: progress.progress("reading spectra", n),
         ANALOGUE_BINS if config.evidence.library else None,
     )
-    progress.log(report.kept(len(library), f"spectra of {len(library.molecules):,} compounds"))
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
+    progress.log(report.kept(len(library), f"spectra of {len(library.molecules):,} compounds"))
     return library
 
 

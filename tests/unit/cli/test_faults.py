@@ -71,10 +71,20 @@ def test_a_full_disk_ends_a_build_which_leaves_nothing_and_works_when_there_is_r
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pool.h5"]
 
 
+def test_a_pool_that_is_replaced_is_told(tmp_path: Path) -> None:
+    table, output = tmp_path / "x.csv", tmp_path / "pool.h5"
+    table.write_text("smiles\nCCO\n", encoding="utf-8")
+    build = ("pool", "build", table, "--jobs", 1, "-o", output)
+    said = "was there already and is replaced"
+    assert said not in run_specvae(*build).stderr
+    assert said in run_specvae(*build).stderr
+    assert said not in run_specvae(*build, "--append").stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_ends_a_ranking(folder: Path) -> None:
     done = run_process(*annotate(folder, "/dev/full"), code=1)
-    assert "No space left on device" in one_line(done.stderr)
+    assert "/dev/full: No space left on device" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize("options", [(), ("--resume",)])

@@ -36,6 +36,12 @@ def read(text: str, ion_mode: str | None = None) -> Adduct:
         ("[M+Na]+", ["+Na", "Na+"]),
         ("[M-H]-", ["-H"]),
         ("[M+Cl]-", ["Cl-", "+Cl"]),
+        ("[M+H]+", ["[M+H+", "M+H]+", "[M+H)+", "{M+H}+", "[M+H]+]", "[[M+H]+]", "([M+H]+)"]),
+        ("[M+H]+", ['"[M+H]+"', "[M+H]+,", "[M+H]+1.0"]),
+        ("[M-H]-", ["[M-H-", "(M-H]-"]),
+        ("[M+2H]2+", ["M+2H]2+", "[M+2H++"]),
+        ("[M+Ca]2+", ["[M+CA]2+"]),
+        ("[M+H+C2H7N]+", ["[M+EtNH2+H]+"]),
     ],
 )
 def test_spellings_of_one_species_get_one_name(name: str, spellings: list[str]) -> None:
@@ -131,6 +137,9 @@ def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
         "+",
         "[]+",
         "M+H0",
+        "[M+",
+        "[M+2H2+",
+        "[M+C2+",
     ],
 )
 def test_what_is_no_ion_species_gives_none(text: str) -> None:

@@ -88,7 +88,7 @@ def test_keys_of_the_ion_species(tmp_path: Path, key: str) -> None:
             2,
             ("charge overruled by the precursor's own (1+, 2+)",),
         ),
-        ("241.15 8366 2+ and 3+", (), None, ("several charges stated, none taken (2+ and 3+)",)),
+        ("241.15 8366 2+ and 3+", (), 2, ("several charges stated, the lowest taken (2+ and 3+)",)),
     ],
 )
 def test_charge_on_the_line_of_the_precursor(

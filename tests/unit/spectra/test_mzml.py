@@ -517,7 +517,7 @@ def test_signs_of_charges(tmp_path: Path, polarity: str, stated: str, charge: in
         ("", ["2", "2"], 2, ()),
         ("0", ["2"], 2, ()),
         ("3", ["2", "3"], 3, ()),
-        ("", ["2", "3"], None, ("several charges stated, none taken (2+ or 3+)",)),
+        ("", ["3", "2"], 2, ("several charges stated, the lowest taken (3+ or 2+)",)),
     ],
 )
 def test_possible_charges(

@@ -1,5 +1,6 @@
 import pytest
 
+from specvae.spectra.adducts import default_adduct
 from specvae.spectra.polarity import settle_polarity
 
 
@@ -16,10 +17,17 @@ from specvae.spectra.polarity import settle_polarity
         (None, "2-", None, (None, -2, "negative"), 0),
         (None, "1", None, (None, 1, "positive"), 1),
         (None, "0", "n/a", (None, None, None), 0),
-        (None, "1+ and 2+", None, (None, None, "positive"), 1),
-        (None, "1-, 2-", None, (None, None, "negative"), 1),
+        (None, "1+ and 2+", None, (None, 1, "positive"), 1),
+        (None, "1-, 2-", None, (None, -1, "negative"), 1),
         (None, "1+ or 1-", None, (None, None, None), 1),
-        (None, "2+ and 3+", None, (None, None, None), 1),
+        (None, "2+ and 3+", None, (None, 2, "positive"), 1),
+        (None, "3+ and 2+", "P", (None, 2, "positive"), 1),
+        (None, "2 and 3", "N", (None, -2, "negative"), 1),
+        (None, "2+, 3+ and 4+", None, (None, 2, "positive"), 1),
+        # A line for the whole file, whose records state their ion mode.
+        (None, "2+ and 3+", "negative", (None, None, "negative"), 1),
+        (None, "2+ or more", "positive", (None, None, "positive"), 1),
+        ("[M+3H]3+", "2+ and 3+", None, ("[M+3H]3+", 3, "positive"), 1),
         ("M", None, "N", ("[M]-", -1, "negative"), 0),
         ("[MCl37+H]", "1+", "Positive", ("[MCl37+H]", 1, "positive"), 0),
         ("[M+CH3COO]-/[M-CH3]-", None, "N", ("[M+CH3COO]-", -1, "negative"), 1),
@@ -35,6 +43,15 @@ def test_species_then_ion_mode_then_charge_decide(
     polarity = settle_polarity(adduct, charge, mode)
     assert polarity[:3] == expected
     assert len(polarity.notes) == n_notes
+
+
+def test_several_charges_are_not_taken_for_one() -> None:
+    """An ion of two or three charges was taken for [M+H]+ where the ion mode was stated."""
+    polarity = settle_polarity(None, "2+ and 3+", "positive")
+    assert polarity.notes == ("several charges stated, the lowest taken (2+ and 3+)",)
+    ion = default_adduct(polarity.ion_mode, polarity.charge)
+    assert ion is not None
+    assert ion.name == "[M+2H]2+"
 
 
 def test_species_overrules_the_ion_mode() -> None:

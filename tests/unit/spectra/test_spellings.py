@@ -435,6 +435,40 @@ def test_a_retention_time_that_cannot_be_read_is_noted(
     )
 
 
+@pytest.mark.parametrize(
+    ("lines", "seconds", "notes"),
+    [
+        (("RETENTIONTIME: 12.5",), 750.0, ()),
+        (("RETENTIONTIME: 127.4 min",), 7644.0, ()),
+        (("RT (min): 127.4",), 7644.0, ()),
+        (
+            ("RETENTIONTIME: 127.4",),
+            7644.0,
+            ("retention time without a unit taken as minutes (127.4)",),
+        ),
+        (("RETENTIONTIME: 127.4", "COMMENT: Exported from msPurity purityA object"), 127.4, ()),
+    ],
+)
+def test_the_unit_of_a_retention_time_in_msp(
+    tmp_path: Path, lines: tuple[str, ...], seconds: float, notes: tuple[str, ...]
+) -> None:
+    """msPurity writes seconds; others write minutes, of which a hundred are many."""
+    record = msp_record("a").replace("Num Peaks", "\n".join([*lines, "Num Peaks"]))
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", record)
+    assert spectrum.retention_time == pytest.approx(seconds)
+    assert spectrum.notes == notes
+
+
+def test_the_three_energies_of_cfm_id(tmp_path: Path) -> None:
+    content = "".join(
+        msp_record(name).replace("Num Peaks", f"{line}\nIon_mode: -ve\nNum Peaks")
+        for name, line in (("a", "Comment: Energy1"), ("b", "Collision_energy: energy2"))
+    )
+    (first, second), _, _ = read_bytes(tmp_path, "x.msp", content)
+    assert (first.collision_energy, first.ion_mode) == (20.0, "negative")
+    assert (second.collision_energy, second.ion_mode) == (40.0, "negative")
+
+
 @pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
 def test_msp_files_joined_without_a_line_end_between_them(tmp_path: Path, gap: str) -> None:
     """The second record lost its name, and the first its last peak."""

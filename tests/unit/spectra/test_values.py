@@ -159,7 +159,7 @@ def test_charges_in_brackets(text: str) -> None:
     assert parse_charge(text) == (2, True)
 
 
-@pytest.mark.parametrize("text", ["2+ or 3+", "2+ and 3+", "2+,3+"])
+@pytest.mark.parametrize("text", ["2+ or 3+", "2+ and 3+", "2+,3+", "2+;3+", "1+/2+", "2+&3+"])
 def test_an_open_charge(text: str) -> None:
     assert parse_charge(text) == (0, False)
 
@@ -173,6 +173,13 @@ def test_an_open_charge(text: str) -> None:
         ("+", "positive"),
         ("1+", "positive"),
         ("ESI+", "positive"),
+        ("+ve", "positive"),
+        ("-ve", "negative"),
+        ("(+VE)", "positive"),
+        ("ESI -ve", "negative"),
+        ("ES+", "positive"),
+        ("API-ES-", "negative"),
+        ("H-ESI+", "positive"),
         ("Positive ion mode", "positive"),
         ("N", "negative"),
         ("Negative", "negative"),
@@ -386,6 +393,8 @@ def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
     ("text", "ev", "nce"),
     [
         ("35 eV +/- 15", 35.0, None),
+        ("energy0", 10.0, None),
+        ("Energy2", 40.0, None),
         ("35\N{PLUS-MINUS SIGN}15 eV", 35.0, None),
         ("30 \N{PLUS-MINUS SIGN} 5 %", None, 30.0),
         ("CE=20", 20.0, None),
