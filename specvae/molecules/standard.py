@@ -48,7 +48,11 @@ _LONGEST_SHOWN = 60
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
-_CHARGED_OXIDE = Chem.MolFromSmarts("[#16X3+,#34X3+,#16X4+,#16X4+2,#15X4+]-[OX1-]")
+# Two charges that are usually written as a double bond, as in sulfoxides and iodylbenzene.
+_CHARGED_PAIR = Chem.MolFromSmarts(
+    "[#16X3+,#34X3+,#52X3+,#16X4+,#16X4+2,#15X4+,#33X4+,#51X4+,#53X2+,#53X3+2]-[OX1-,SX1-,NX2-]"
+)
+_OPENED_AZIDE = Chem.MolFromSmarts("[#7X2-,#6-]-[NX2+]#[NX1+0]")  # or diazo compound
 _EMPTY_TEXTS = frozenset(
     {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
     | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
@@ -323,8 +327,7 @@ def _standard(
         mol = _read_again(_without_common_labels(mol), text)
     # The charges of a complex are balanced by each other, not by protons.
     if not is_complex and mol.HasSubstructMatch(_CHARGED):
-        for centre, oxygen in mol.GetSubstructMatches(_CHARGED_OXIDE):
-            _join_charges(mol, centre, oxygen)
+        _write_double_bonds(mol)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
         # neutral form had been written.
         mol = _read_again(rdMolStandardize.Uncharger().uncharge(mol), text)
@@ -541,6 +544,14 @@ def _read_again(mol: Chem.Mol, text: str) -> Chem.Mol:
     return again
 
 
+def _write_double_bonds(mol: Chem.Mol) -> None:
+    """Write double bonds for the charges that some write in their place."""
+    for centre, other in mol.GetSubstructMatches(_CHARGED_PAIR):
+        _join_charges(mol, centre, other)
+    for first, middle, last in mol.GetSubstructMatches(_OPENED_AZIDE):
+        _close_azide(mol, first, middle, last)
+
+
 def _join_charges(mol: Chem.Mol, positive: int, negative: int) -> None:
     """Write a double bond for two charges, where charges are left, as at a sulfone's second."""
     if mol.GetAtomWithIdx(positive).GetFormalCharge() < 1:
@@ -549,6 +560,14 @@ def _join_charges(mol: Chem.Mol, positive: int, negative: int) -> None:
     for place, change in ((positive, -1), (negative, 1)):
         atom = mol.GetAtomWithIdx(place)
         atom.SetFormalCharge(atom.GetFormalCharge() + change)
+
+
+def _close_azide(mol: Chem.Mol, first: int, middle: int, last: int) -> None:
+    """Write ``N=[N+]=[N-]`` for ``[N-][N+]#N``."""
+    for one in (first, last):
+        mol.GetBondBetweenAtoms(one, middle).SetBondType(Chem.BondType.DOUBLE)
+    for place, charge in ((first, 0), (last, -1)):
+        mol.GetAtomWithIdx(place).SetFormalCharge(charge)
 
 
 def _without_common_labels(mol: Chem.Mol) -> Chem.Mol:

@@ -353,13 +353,22 @@ def test_an_inchi_is_the_compound_of_its_smiles(smiles: str, n_components: int) 
         ("C[P+](C)(C)[O-]", "CP(C)(C)=O"),
         ("CO[P+]([O-])([O-])O", "COP(=O)(O)O"),
         ("C[Se+](C)[O-]", "C[Se](C)=O"),
+        ("C[P+](O)(O)[S-]", "CP(O)(O)=S"),
+        ("C[P+](C)(C)[N-]C", "CP(C)(C)=NC"),
+        ("C[S+](C)[N-]C", "CS(C)=NC"),
+        ("C[As+](C)([O-])O", "C[As](C)(=O)O"),
+        ("C[I+2]([O-])[O-]", "CI(=O)=O"),
+        ("CC[N-][N+]#N", "CCN=[N+]=[N-]"),
+        ("O=S(=O)(C)[N-][N+]#N", "O=S(=O)(C)N=[N+]=[N-]"),
+        ("CC(=O)[CH-][N+]#N", "CC(=O)C=[N+]=[N-]"),
+        ("N#[N+][N-]C1=CC=CC=C1[N-][N+]#N", "[N-]=[N+]=Nc1ccccc1N=[N+]=[N-]"),
     ],
 )
-def test_oxides_have_one_form(charged: str, plain: str) -> None:
+def test_oxides_and_azides_have_one_form(charged: str, plain: str) -> None:
     assert Molecule.parse(charged).smiles == Molecule.parse(plain).smiles
 
 
-@pytest.mark.parametrize("smiles", ["C[S+](C)CC(=O)[O-]", "C[P+](C)(C)CC(=O)[O-]"])
+@pytest.mark.parametrize("smiles", ["C[S+](C)CC(=O)[O-]", "C[P+](C)(C)CC(=O)[O-]", "C[N+]#N"])
 def test_other_inner_salts_stay(smiles: str) -> None:
     assert "+" in Molecule.parse(smiles).smiles
 

@@ -41,6 +41,7 @@ C[n+]1ccccc1 [O-]c1ccccc1 [o+]1ccccc1 [O-]P(=O)([O-])[O-] [O-2] [O--] [NH4+] [N+
 C=[NH+]C [O-][N+](=O)c1ccc([O-])cc1 [NH3+]CCC[NH2+]CC(=O)[O-] N#[N+]c1ccccc1 C[NH+](C)[O-]
 [O-]S(=O)(=O)c1ccccc1 [S-]C#N C[N-]S(=O)(=O)C [OH+]=C(C)C [O-]C1=CC=[NH+]C=C1 [NH2+]=C(N)N
 [O-]C1=C[N+](C)=NO1 [CH-]=C [H][N+]([H])([H])C [SH2+]C [O+]#[C-]
+CC[N-][N+]#N C[CH-][N+]#N C[P+](C)(C)[N-]C C[P+](O)(O)[S-] C[S+](C)[N-]C C[S+2](C)([O-])[O-]
 """
 INCHI = """
 InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3 InChI=1/C3H7Br/c1-2-3-4/h2-3H2,1H3 InChI=1S/CH4/h1H4
