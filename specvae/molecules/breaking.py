@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from specvae.molecules.bit_sets import lowest_bit
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.graph import Graph
+from specvae.molecules.graph import ENTHALPY, Graph
 
-# Columns of numbers of each fragment: sum of the enthalpies of the bonds cut; the fragment that it
-# was cut off, -1 for the molecule; the fragment that is broken at this place in turn.
-_COST, _PARENT, _QUEUE = 0, 1, 2
+COST, PARENT, QUEUE = 0, 1, 2
+"""Columns of numbers of each fragment: sum of the enthalpies of the bonds cut; the fragment that it
+was cut off, -1 for the molecule; the fragment that is broken at this place in turn."""
 
 _MAX_CLOSURES = 63  # ring closures that have a bit of their own in a word
 
@@ -37,13 +37,13 @@ def chunk_of(masks: NDArray[np.uint64], fragment: int, k: int) -> int:
 
 
 @inner
-def cut_word(
-    w: int, fragment: int, masks: NDArray[np.uint64], sets: NDArray[np.uint64]
+def _cut_word(
+    n_words: int, w: int, fragment: int, masks: NDArray[np.uint64], sets: NDArray[np.uint64]
 ) -> np.uint64:
     """Return one word of the set of bonds that a fragment's atoms are cut off at."""
     word = np.uint64(0)
     for k in range(len(sets)):
-        word ^= sets[k, chunk_of(masks, fragment, k), w]
+        word ^= sets[k, chunk_of(masks, fragment, k) * n_words + w]
     return word
 
 
@@ -58,9 +58,9 @@ def _cost(
     """Return the sum of the enthalpies of the bonds cut."""
     cost = 0
     for w in range(n_words):
-        word = cut_word(w, fragment, masks, sets)
+        word = _cut_word(n_words, w, fragment, masks, sets)
         while word != np.uint64(0):
-            cost += bonds[64 * w + lowest_bit(word), 4]
+            cost += bonds[64 * w + lowest_bit(word), ENTHALPY]
             word &= word - np.uint64(1)
     return cost
 
@@ -230,7 +230,7 @@ def _add_both(
         slots[slot] = count
         for w in range(n_words):
             masks[count, w] = side[w]
-        numbers[count, _PARENT] = parent
+        numbers[count, PARENT] = parent
         count += 1
     return count
 
@@ -286,11 +286,11 @@ def _break(
     preorder = np.empty(n_atoms, np.int64)
     count = end
     for i in range(start, end):
-        piece = numbers[i, _QUEUE]
+        piece = numbers[i, QUEUE]
         for w in range(n_words):
             whole[w] = masks[piece, w]
         n_seen = _walk(n_words, whole, adjacency, unmet, parent, label, below, preorder)
-        before = numbers[piece, _PARENT]
+        before = numbers[piece, PARENT]
         _find_open_atoms(n_words, whole, before, masks, adjacency, n_seen, preorder, open_atoms)
         for k in range(1, n_seen):
             a = preorder[k]
@@ -309,34 +309,36 @@ def queue_by_cost(numbers: NDArray[np.int32], start: int, end: int) -> None:
     """Put the pieces `start` to `end` into the same places of the queue, the cheapest first."""
     highest = 0
     for f in range(start, end):
-        highest = max(highest, numbers[f, _COST])
+        highest = max(highest, numbers[f, COST])
     places = np.zeros(highest + 2, np.int64)
     for f in range(start, end):
-        places[numbers[f, _COST] + 1] += 1
+        places[numbers[f, COST] + 1] += 1
     for cost in range(highest):
         places[cost + 1] += places[cost]
     for f in range(start, end):
-        numbers[start + places[numbers[f, _COST]], _QUEUE] = f
-        places[numbers[f, _COST]] += 1
+        numbers[start + places[numbers[f, COST]], QUEUE] = f
+        places[numbers[f, COST]] += 1
 
 
 @inner
-def _fill_cut_sets(bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
+def fill_cut_sets(n_words: int, bonds: NDArray[np.int16], sets: NDArray[np.uint64]) -> None:
     """Fill in the bonds that lead out of each set of atoms of a chunk, which are 0.
 
-    uint64 (n_chunks, `CHUNK_SETS`, n_words). Those of a whole mask are the exclusive or of its
+    uint64 (n_chunks, `CHUNK_SETS` n_words). Those of a whole mask are the exclusive or of its
     chunks' sets: a bond with both ends inside is in two of the atoms' sets.
     """
     for i in range(len(bonds)):
         for end in range(2):
             a = bonds[i, end]
-            sets[a // CHUNK, 1 << (a % CHUNK), i >> 6] |= np.uint64(1) << np.uint64(i & 63)
+            at = (1 << (a % CHUNK)) * n_words + (i >> 6)
+            sets[a // CHUNK, at] |= np.uint64(1) << np.uint64(i & 63)
     for k in range(len(sets)):
         for chunk in range(1, CHUNK_SETS):
             rest = chunk & (chunk - 1)  # without its lowest bit
             if rest:
-                for w in range(sets.shape[2]):
-                    sets[k, chunk, w] = sets[k, chunk - rest, w] ^ sets[k, rest, w]
+                for w in range(n_words):
+                    one, other = (chunk - rest) * n_words + w, rest * n_words + w
+                    sets[k, chunk * n_words + w] = sets[k, one] ^ sets[k, other]
 
 
 @compiled
@@ -354,7 +356,7 @@ def _break_in_steps(
     """Fill in the sets of atoms and steps of all fragments, and return their number.
 
     All other arrays are room: `adjacency` for the set of each atom's neighbours, 0 at first; `sets`
-    as `_fill_cut_sets` fills it; `numbers` (len(masks), 3); `slots` for a hash table, -1 at first.
+    as `fill_cut_sets` fills it; `numbers` (len(masks), 3); `slots` for a hash table, -1 at first.
     """
     one = np.uint64(1)
     for i in range(len(bonds)):
@@ -362,14 +364,14 @@ def _break_in_steps(
             a = bonds[i, end]
             b = bonds[i, 1 - end]
             adjacency[a, b >> 6] |= one << np.uint64(b & 63)
-    _fill_cut_sets(bonds, sets)
+    fill_cut_sets(n_words, bonds, sets)
     for w in range(n_words):
         masks[0, w] = 0
     for a in range(len(adjacency)):
         masks[0, a >> 6] |= one << np.uint64(a & 63)
     steps[0] = 0
-    numbers[0, _COST] = 0
-    numbers[0, _PARENT] = -1
+    numbers[0, COST] = 0
+    numbers[0, PARENT] = -1
     start = ZERO
     end = ZERO + 1
     for step in range(n_steps):
@@ -378,10 +380,15 @@ def _break_in_steps(
         for f in range(end, found):
             steps[f] = step + 1
             if step + 1 < n_steps:
-                numbers[f, _COST] = _cost(n_words, f, masks, sets, bonds)
+                numbers[f, COST] = _cost(n_words, f, masks, sets, bonds)
         start = end
         end = found
     return end
+
+
+def n_slots(max_fragments: int) -> int:
+    """Return the places of a hash table of fragments, a power of two: most of them stay empty."""
+    return 1 << max(2 * max_fragments - 1, 63).bit_length()
 
 
 def break_large(
@@ -398,10 +405,10 @@ def break_large(
         graph.bonds,
         n_steps,
         np.zeros((n_atoms, n_words), np.uint64),
-        np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS, n_words), np.uint64),
+        np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS * n_words), np.uint64),
         masks,
         steps,
         np.empty((max_fragments, 3), np.int32),
-        np.full(1 << max(2 * max_fragments - 1, 63).bit_length(), -1, np.int32),
+        np.full(n_slots(max_fragments), -1, np.int32),
     )
     return masks[:n].copy(), steps[:n].copy()

@@ -12,16 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.bit_sets import lowest_bit, unsigned
-from specvae.molecules.breaking import CHUNK, CHUNK_SETS, break_large, queue_by_cost
+from specvae.molecules.breaking import (
+    CHUNK,
+    CHUNK_SETS,
+    COST,
+    PARENT,
+    QUEUE,
+    break_large,
+    fill_cut_sets,
+    n_slots,
+    queue_by_cost,
+)
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.graph import Graph
+from specvae.molecules.graph import ENTHALPY, Graph
 
 MOST = 64
 """Atoms, and bonds, that a set of one word has bits for."""
 
 _ONE, _NONE = np.uint64(1), np.uint64(0)
 _HASH, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(33)
-_COST, _PARENT, _QUEUE = 0, 1, 2  # columns of numbers, as in `specvae.molecules.breaking`
 
 
 @inner
@@ -127,7 +136,7 @@ def _list_sides(
 def _touched(
     whole: np.uint64, before: int, masks: NDArray[np.uint64], adjacency: NDArray[np.uint64]
 ) -> np.uint64:
-    """Return the atoms of a piece that the last cut went through; see `_find_open_atoms` there."""
+    """Return what `breaking._find_open_atoms` finds: atoms that the last cut went through."""
     if before < 0:
         return whole
     lost = masks[before] & ~whole
@@ -166,29 +175,9 @@ def _add(
             return count
         slots[slot] = side
         masks[unsigned(count)] = side
-        numbers[unsigned(count), _PARENT] = parent
+        numbers[unsigned(count), PARENT] = parent
         count += 1
     return count
-
-
-@inner
-def _fill_sets(
-    bonds: NDArray[np.int16], adjacency: NDArray[np.uint64], sets: NDArray[np.uint64]
-) -> None:
-    """Fill in each atom's neighbours, and the bonds that lead out of some atoms; both are 0.
-
-    uint64 (n_chunks, `CHUNK_SETS`), as `_fill_cut_sets` of `specvae.molecules.breaking`.
-    """
-    for i in range(len(bonds)):
-        for end in range(2):
-            a = bonds[i, end]
-            adjacency[a] |= _ONE << np.uint64(bonds[i, 1 - end])
-            sets[a // CHUNK, 1 << (a % CHUNK)] |= _ONE << np.uint64(i)
-    for k in range(len(sets)):
-        for chunk in range(1, CHUNK_SETS):
-            rest = chunk & (chunk - 1)  # without its lowest bit
-            if rest:
-                sets[k, chunk] = sets[k, chunk - rest] ^ sets[k, rest]
 
 
 @inner
@@ -200,7 +189,7 @@ def _cost(mask: np.uint64, sets: NDArray[np.uint64], bonds: NDArray[np.int16]) -
         mask >>= np.uint64(CHUNK)
     cost = ZERO
     while word != _NONE:
-        cost += bonds[unsigned(lowest_bit(word)), 4]
+        cost += bonds[unsigned(lowest_bit(word)), ENTHALPY]
         word &= word - _ONE
     return cost
 
@@ -224,21 +213,24 @@ def _break_small(
 
     All other arrays are room, `room` itself (5, n_atoms); `adjacency`, `sets` and `slots` are 0.
     """
-    _fill_sets(bonds, adjacency, sets)
+    for i in range(len(bonds)):
+        for end in range(2):
+            adjacency[bonds[i, end]] |= _ONE << np.uint64(bonds[i, 1 - end])
+    fill_cut_sets(ZERO + 1, bonds, sets)
     masks[0] = ~_NONE >> np.uint64(MOST - len(adjacency))
     steps[0] = 0
-    numbers[0, _COST], numbers[0, _PARENT] = 0, -1
+    numbers[0, COST], numbers[0, PARENT] = 0, -1
     parent, label, below, labels, parts = room[0], room[1], room[2], room[3], room[4]
     start, end = ZERO, ZERO + 1
     for step in range(n_steps):
         queue_by_cost(numbers, start, end)
         count = end
         for i in range(start, end):
-            piece = numbers[i, _QUEUE]
+            piece = numbers[i, QUEUE]
             whole = masks[piece]
             n_seen = _walk(whole, adjacency, parent, label, below, order)
             n = _list_cuts(n_seen, order, label, below, labels, parts, cuts)
-            touched = _touched(whole, numbers[piece, _PARENT], masks, adjacency)
+            touched = _touched(whole, numbers[piece, PARENT], masks, adjacency)
             n = _list_sides(n, whole, touched, cuts, sides)
             count = _add(n, piece, sides, masks, numbers, slots, count)
             if count == len(masks):
@@ -246,7 +238,7 @@ def _break_small(
         for f in range(end, count):
             steps[f] = step + 1
             if step + 1 < n_steps:
-                numbers[f, _COST] = _cost(masks[f], sets, bonds)
+                numbers[f, COST] = _cost(masks[f], sets, bonds)
         start, end = end, count
     return end
 
@@ -287,6 +279,6 @@ def break_into_fragments(
         masks,
         steps,
         np.empty((max_fragments, 3), np.int32),
-        np.zeros(1 << max(2 * max_fragments - 1, 63).bit_length(), np.uint64),
+        np.zeros(n_slots(max_fragments), np.uint64),
     )
     return masks[:n, None].copy(), steps[:n].copy()

@@ -44,6 +44,9 @@ _AROMATIC_TYPE = int(Chem.BondType.AROMATIC)
 # millisecond a molecule.
 _worth_setting = WorthCompiling("molecules/drawn.set_kekule", 5_000)
 
+ELEMENT, HYDROGENS, ATOM_CLASS, CHARGE = range(4)
+"""Columns of the atoms of `Drawn` and of `Graph` (`specvae.molecules.graph`)."""
+
 ISOTOPE, VALENCE, SATURATED, HIGHEST, IS_AROMATIC, RADICAL = range(6)
 """Columns of `Drawn.marks`: mass number of labelled atoms, else 0; twice the sum of the orders of
 bonds in a Kekule structure; whether RDKit takes it for sp3, which becomes whether it is saturated;
@@ -63,7 +66,7 @@ class Drawn(NamedTuple):
     Parameters
     ----------
     atoms
-        As in `Graph` (`specvae.molecules.graph`), without classes, int16 (n_atoms, 4).
+        Atomic number, hydrogens, 0 in the place of a class, formal charge: int16 (n_atoms, 4).
     marks
         More of the atoms, int32 (n_atoms, 6): see `ISOTOPE`.
     between
@@ -184,10 +187,10 @@ def _read_atoms(  # noqa: C901 (one byte after the other)
         a = places[k]
         low = data[at + 2]
         high = data[at + 3]
-        atoms[a, 0] = data[at]
+        atoms[a, ELEMENT] = data[at]
         at += 6
         if low & 2:
-            atoms[a, 3] = data[at] - 256 if data[at] > 127 else data[at]
+            atoms[a, CHARGE] = data[at] - 256 if data[at] > 127 else data[at]
             at += 1
         if low & 4:  # chirality
             at += 1
@@ -196,12 +199,12 @@ def _read_atoms(  # noqa: C901 (one byte after the other)
             marks[a, SATURATED] = data[at] == _SP3
             at += 1
         if low & 16:
-            atoms[a, 1] += data[at]
+            atoms[a, HYDROGENS] += data[at]
             at += 1
         if low & 32:  # valence
             at += 1
         if low & 64:
-            atoms[a, 1] += data[at]
+            atoms[a, HYDROGENS] += data[at]
             at += 1
         if low & 128:
             marks[a, RADICAL] = data[at]
@@ -273,8 +276,8 @@ def _lacks_double(a: int, atoms: NDArray[np.int16], marks: NDArray[np.int32], n_
 
     Its aromatic bonds count as single so far.
     """
-    element, charge = atoms[a, 0], atoms[a, 3]
-    n_used = marks[a, VALENCE] // 2 + atoms[a, 1]
+    element, charge = atoms[a, ELEMENT], atoms[a, CHARGE]
+    n_used = marks[a, VALENCE] // 2 + atoms[a, HYDROGENS]
     if marks[a, RADICAL] != 0:
         return ZERO - 1
     if element == 6 and charge == 0:
@@ -283,7 +286,8 @@ def _lacks_double(a: int, atoms: NDArray[np.int16], marks: NDArray[np.int32], n_
         return int(n_used == 2)
     if element == 7 and charge == 1:
         return int(n_used == 3) if n_used > 2 else ZERO - 1
-    if (element == 8 or element == 16 or element == 34) and n_bound == 2 and atoms[a, 1] == 0:
+    is_chalcogen = element == 8 or element == 16 or element == 34
+    if is_chalcogen and n_bound == 2 and atoms[a, HYDROGENS] == 0:
         if charge == 0 and n_used == 2:
             return ZERO
         if charge == 1 and n_used == 2:

@@ -18,10 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from specvae.errors import StructureError
 from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.breaking_small import break_into_fragments
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph, OrderedGraph
+from specvae.molecules.drawn import ATOM_CLASS, CHARGE, ELEMENT, HYDROGENS
+from specvae.molecules.graph import (
+    ATOM_CLASSES,
+    BOND_CLASS,
+    BOND_CLASSES,
+    ENTHALPY,
+    ORDER,
+    Graph,
+    OrderedGraph,
+)
 from specvae.molecules.molecule import Molecule
 
 N_STEPS = 3
@@ -96,16 +104,11 @@ class FragmentTable:
         """
         if isinstance(molecule, str):
             molecule = Molecule.parse(molecule)
-        try:
-            ordered = (
-                OrderedGraph.of(molecule.mol, molecule.binary)
-                if isinstance(molecule, Molecule)
-                else OrderedGraph.of(molecule)
-            )
-        except (ValueError, RuntimeError, OverflowError) as error:
-            # What RDKit raises where it finds no Kekule structure, and the like.
-            cause = str(error).strip().partition("\n")[0]
-            raise StructureError(f"it cannot be broken into fragments: {cause}") from None
+        ordered = (
+            OrderedGraph.of(molecule.mol, molecule.binary)
+            if isinstance(molecule, Molecule)
+            else OrderedGraph.of(molecule)
+        )
         return cls.of_graph(ordered, n_steps=n_steps, max_fragments=max_fragments)
 
     @classmethod
@@ -169,7 +172,7 @@ class FragmentTable:
         """
         atoms, bonds = self.graph.atoms, self.graph.bonds
         member, cut, sums = self._member, self._cut, self._sums
-        of_class = np.eye(len(ATOM_CLASSES))[atoms[:, 2]]
+        of_class = np.eye(len(ATOM_CLASSES))[atoms[:, ATOM_CLASS]]
         ends = [(bonds[:, k], of_class[bonds[:, 1 - k]]) for k in range(2)]
         n_atoms = len(atoms)
         kept = member @ of_class
@@ -179,18 +182,18 @@ class FragmentTable:
         columns = [
             sum((cut & ~member[:, end]) @ other for end, other in ends),
             sum((cut & member[:, end]) @ other for end, other in ends),
-            cut @ np.eye(len(BOND_CLASSES))[bonds[:, 2]],
+            cut @ np.eye(len(BOND_CLASSES))[bonds[:, BOND_CLASS]],
             np.log1p(kept),
             np.log1p(of_class.sum(axis=0) - kept),
             np.log1p(hydrogens),
-            np.log1p(atoms[:, 1].sum() - hydrogens),
+            np.log1p(atoms[:, HYDROGENS].sum() - hydrogens),
             sums.n_atoms / n_atoms,
             inner - sums.n_atoms + 1,
             *(self.steps == step for step in (1, 2)),
             self.steps >= 3,
             sums.valences,
             sums.valences % 2,
-            member @ atoms[:, 3],
+            member @ atoms[:, CHARGE],
             *(lost == n for n in (1, 2, 3)),
             np.full(len(self), np.log(n_atoms)),
         ]
@@ -204,7 +207,7 @@ class FragmentTable:
         """Return the number of atoms of each element in one fragment, with its own hydrogens."""
         table = Chem.GetPeriodicTable()
         counts: dict[str, int] = {}
-        for number in self.graph.atoms[self._member[fragment], 0].tolist():
+        for number in self.graph.atoms[self._member[fragment], ELEMENT].tolist():
             symbol = table.GetElementSymbol(number)
             counts[symbol] = counts.get(symbol, 0) + 1
         counts["H"] = counts.get("H", 0) + int(self.n_hydrogens[fragment])
@@ -228,12 +231,12 @@ class FragmentTable:
         member, cut = self._member, self._cut
         sums = _Sums(
             # Rounded, so that the order of summation cannot tell equal compositions apart.
-            np.round(member.astype(np.float64) @ (masses + atoms[:, 1] * HYDROGEN_MASS), 7),
+            np.round(member.astype(np.float64) @ (masses + atoms[:, HYDROGENS] * HYDROGEN_MASS), 7),
             cut.sum(axis=1).astype(np.uint8),
-            (cut @ bonds[:, 4].astype(np.float64)).astype(np.float32),
+            (cut @ bonds[:, ENTHALPY].astype(np.float64)).astype(np.float32),
             member.sum(axis=1).astype(np.int16),
-            (member @ atoms[:, 1]).astype(np.int16),
-            (cut @ bonds[:, 3]).astype(np.uint8),
+            (member @ atoms[:, HYDROGENS]).astype(np.int16),
+            (cut @ bonds[:, ORDER]).astype(np.uint8),
         )
         for column in sums:
             column.setflags(write=False)

@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from specvae.errors import StructureError
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.drawn import (
+    ATOM_CLASS,
+    CHARGE,
+    ELEMENT,
     HIGHEST,
+    HYDROGENS,
     IS_AROMATIC,
     IS_CONJUGATED,
     ISOTOPE,
@@ -47,6 +52,18 @@ ATOM_CLASSES = (
 
 BOND_CLASSES = ("single", "double", "triple", "conjugated", "ring", "ring, unsaturated", "aromatic")
 """What a cut bond can be; single, double and triple are bonds outside rings."""
+
+BOND_CLASS, ORDER, ENTHALPY = 2, 3, 4
+"""Columns of the bonds of `Graph`, behind those of both atoms."""
+
+(
+    _AROMATIC_C, _CARBONYL_C, _UNSATURATED_C, _C_BESIDE_HETEROATOM, _C_BESIDE_UNSATURATED,
+    _SATURATED_C, _AROMATIC_N, _ACYLATED_N, _AMINE_N, _OTHER_N, _DOUBLE_BONDED_O, _ACYLATED_O,
+    _ARYL_O, _OTHER_O, _S, _P, _HALOGEN, _OTHER,
+) = range(len(ATOM_CLASSES))  # fmt: skip
+_SINGLE, _DOUBLE, _TRIPLE, _CONJUGATED, _RING, _RING_UNSATURATED, _AROMATIC = range(
+    len(BOND_CLASSES)
+)
 
 _OTHER_ENERGY = 300
 _CONTACT_ENERGY = 200  # of a ligand and its metal, a typical value
@@ -89,17 +106,15 @@ _BOND_COLUMNS = np.zeros(119, np.int16)
 _BOND_COLUMNS[[6, 7, 8, 16, 15, 9, 17, 35, 53]] = range(1, 10)
 
 # Of atoms that are not C, N or O.
-_CLASSES = np.full(119, ATOM_CLASSES.index("other"), np.int16)
-_CLASSES[[16, 15]] = ATOM_CLASSES.index("S"), ATOM_CLASSES.index("P")
-_CLASSES[[9, 17, 35, 53]] = ATOM_CLASSES.index("halogen")
+_CLASSES = np.full(119, _OTHER, np.int16)
+_CLASSES[[16, 15]] = _S, _P
+_CLASSES[[9, 17, 35, 53]] = _HALOGEN
 
 _ISOTOPES = Chem.GetPeriodicTable()
 _MASSES = np.array([_ISOTOPES.GetMostCommonIsotopeMass(number) for number in range(119)])
 
 GRAPH_VERSION = 1
 """Rises when `OrderedGraph` would be another one of the same molecule, or its bytes others."""
-
-_CONJUGATED = BOND_CLASSES.index("conjugated")
 
 
 def _energies() -> NDArray[np.int16]:
@@ -170,10 +185,10 @@ class Graph(NamedTuple):
         atoms, marks, _ = drawn
         bonds = np.zeros((n_bonds, 5), np.int16)
         classify(*drawn, bonds)
-        masses = _MASSES[atoms[:, 0]]
+        masses = _MASSES[atoms[:, ELEMENT]]
         for a in marks[:, ISOTOPE].nonzero()[0].tolist():
             isotope = int(marks[a, ISOTOPE])
-            masses[a] = _ISOTOPES.GetMassForIsotope(int(atoms[a, 0]), isotope)
+            masses[a] = _ISOTOPES.GetMassForIsotope(int(atoms[a, ELEMENT]), isotope)
         if contacts:
             rows = [[min(pair), max(pair), 0, 0, _CONTACT_ENERGY] for pair in contacts]
             bonds = np.array(sorted([*bonds.tolist(), *rows]), np.int16)
@@ -200,13 +215,28 @@ class OrderedGraph(NamedTuple):
     def of(cls, mol: Chem.Mol, binary: bytes = b"") -> Self:
         """Return the graph of RDKit's molecule, which stays as it is; no array can be changed.
 
-        `binary` is the molecule in binary form, if that is known.
+        Parameters
+        ----------
+        mol
+            The molecule.
+        binary
+            The molecule in binary form, if that is known.
+
+        Raises
+        ------
+        StructureError
+            If the molecule cannot be broken.
         """
-        # Ranks are distinct: each is the place of its atom.
-        ranks = np.array(canonical_ranks(mol), np.int16)
-        order = np.empty(len(ranks), np.int16)
-        order[ranks] = np.arange(len(ranks))
-        return cls._fixed(order, Graph.take(mol, ranks, binary or mol.ToBinary()))
+        try:
+            # Ranks are distinct: each is the place of its atom.
+            ranks = np.array(canonical_ranks(mol), np.int16)
+            order = np.empty(len(ranks), np.int16)
+            order[ranks] = np.arange(len(ranks))
+            return cls._fixed(order, Graph.take(mol, ranks, binary or mol.ToBinary()))
+        except (ValueError, RuntimeError, OverflowError) as error:
+            # What RDKit raises where it finds no Kekule structure, and the like.
+            cause = str(error).strip().partition("\n")[0]
+            raise StructureError(f"it cannot be broken into fragments: {cause}") from None
 
     @classmethod
     def _fixed(cls, order: NDArray[np.int16], graph: Graph) -> Self:
@@ -215,9 +245,12 @@ class OrderedGraph(NamedTuple):
         return cls(order, graph)
 
     def to_bytes(self) -> bytes:
-        """Return it as `from_bytes` reads it, in some 400 bytes."""
+        """Return it as `from_bytes` reads it, in some 400 bytes.
+
+        `write_graph` writes the same where no atom is labelled.
+        """
         atoms, masses, bonds = self.graph
-        is_labelled = not np.array_equal(masses, _MASSES[atoms[:, 0]])
+        is_labelled = not np.array_equal(masses, _MASSES[atoms[:, ELEMENT]])
         parts = (
             np.array([len(atoms), len(bonds), is_labelled, 0], "<u2"),
             masses.astype("<f8") if is_labelled else masses[:0],
@@ -271,10 +304,10 @@ def _metal_order(atom: Chem.Atom) -> tuple[bool, int, int]:
 @inner
 def _is_acyl(a: int, atoms: NDArray[np.int16], between: NDArray[np.int16]) -> bool:
     """Return whether an atom is C, P or S with a double bond to O or S."""
-    if atoms[a, 0] != 6 and atoms[a, 0] != 15 and atoms[a, 0] != 16:
+    if atoms[a, ELEMENT] != 6 and atoms[a, ELEMENT] != 15 and atoms[a, ELEMENT] != 16:
         return False
     for b in range(len(atoms)):
-        if between[a, b] & TWICE == 4 and (atoms[b, 0] == 8 or atoms[b, 0] == 16):
+        if between[a, b] & TWICE == 4 and (atoms[b, ELEMENT] == 8 or atoms[b, ELEMENT] == 16):
             return True
     return False
 
@@ -284,32 +317,35 @@ def _atom_class(
     a: int, atoms: NDArray[np.int16], marks: NDArray[np.int32], between: NDArray[np.int16]
 ) -> int:
     """Return the index of an atom into `ATOM_CLASSES`."""
-    number = atoms[a, 0]
+    number = atoms[a, ELEMENT]
     if number != 6 and number != 7 and number != 8:
         return int(_CLASSES[number])
     if marks[a, IS_AROMATIC]:
-        return 0 if number == 6 else 6 if number == 7 else 12
+        return _AROMATIC_C if number == 6 else _AROMATIC_N if number == 7 else _ARYL_O
     if number == 6 and not marks[a, SATURATED]:
-        return 1 if _is_acyl(a, atoms, between) else 2
+        return _CARBONYL_C if _is_acyl(a, atoms, between) else _UNSATURATED_C
     if number != 6 and marks[a, HIGHEST] > 2:
-        return 10 if number == 8 else 9
+        return _DOUBLE_BONDED_O if number == 8 else _OTHER_N
     beside_other = False
     beside_unsaturated = False
     beside_acyl = False
     beside_aromatic = False
     for b in range(len(atoms)):
         if between[a, b]:
-            beside_other = beside_other or (atoms[b, 0] != 6 and (atoms[b, 0] != 1 or number != 6))
+            beside_other = beside_other or (
+                atoms[b, ELEMENT] != 6 and (atoms[b, ELEMENT] != 1 or number != 6)
+            )
             beside_unsaturated = beside_unsaturated or not marks[b, SATURATED]
             beside_acyl = beside_acyl or _is_acyl(b, atoms, between)
             beside_aromatic = beside_aromatic or marks[b, IS_AROMATIC] != 0
     if number == 6:
-        return 3 if beside_other else 4 if beside_unsaturated else 5
+        beside_carbons = _C_BESIDE_UNSATURATED if beside_unsaturated else _SATURATED_C
+        return _C_BESIDE_HETEROATOM if beside_other else beside_carbons
     if beside_acyl:
-        return 7 if number == 7 else 11
+        return _ACYLATED_N if number == 7 else _ACYLATED_O
     if number == 8:
-        return 12 if beside_aromatic else 13
-    return 9 if beside_other else 8
+        return _ARYL_O if beside_aromatic else _OTHER_O
+    return _OTHER_N if beside_other else _AMINE_N
 
 
 @inner
@@ -375,8 +411,8 @@ def _fill_bonds(between: NDArray[np.int16], bonds: NDArray[np.int16]) -> None:
         for b in range(a + 1, len(between)):
             if between[a, b]:
                 bonds[i, 0], bonds[i, 1] = a, b
-                bonds[i, 2] = between[a, b] & IS_CONJUGATED
-                bonds[i, 3] = (between[a, b] >> KEKULE_SHIFT) & KEKULE_BITS
+                bonds[i, BOND_CLASS] = between[a, b] & IS_CONJUGATED
+                bonds[i, ORDER] = (between[a, b] >> KEKULE_SHIFT) & KEKULE_BITS
                 i += 1
 
 
@@ -392,8 +428,8 @@ def _fill_marks(
                 marks[a, HIGHEST] = twice
             if twice == TWICE_AROMATIC:
                 marks[a, IS_AROMATIC] = 1
-        if atoms[a, 0] != 6 or marks[a, VALENCE] + 2 * atoms[a, 1] == 8:
-            marks[a, SATURATED] = marks[a, HIGHEST] <= 2 and atoms[a, 0] != 1
+        if atoms[a, ELEMENT] != 6 or marks[a, VALENCE] + 2 * atoms[a, HYDROGENS] == 8:
+            marks[a, SATURATED] = marks[a, HIGHEST] <= 2 and atoms[a, ELEMENT] != 1
 
 
 @compiled
@@ -408,7 +444,7 @@ def classify(
     _fill_marks(atoms, marks, between)
     _fill_bonds(between, bonds)
     for a in range(n):
-        atoms[a, 2] = _atom_class(a, atoms, marks, between)
+        atoms[a, ATOM_CLASS] = _atom_class(a, atoms, marks, between)
     first, adjacent = _neighbours(n, bonds)
     seen = np.zeros(n, np.int64)
     waiting = np.zeros(n, np.int64)
@@ -418,15 +454,53 @@ def classify(
         twice = between[a, b] & TWICE
         is_beside_multiple = marks[a, HIGHEST] > 2 or marks[b, HIGHEST] > 2
         if twice == TWICE_AROMATIC:
-            bonds[i, 2] = 6
+            bonds[i, BOND_CLASS] = _AROMATIC
         elif _joined_otherwise(i, bonds, first, adjacent, seen, waiting):
-            bonds[i, 2] = 4 if twice == 2 else 5
-        elif twice == 2 and bonds[i, 2] and is_beside_multiple:
+            bonds[i, BOND_CLASS] = _RING if twice == 2 else _RING_UNSATURATED
+        elif twice == 2 and bonds[i, BOND_CLASS] and is_beside_multiple:
             # Electrons are delocalised over it only if there is a multiple bond beside it.
-            bonds[i, 2] = _CONJUGATED
+            bonds[i, BOND_CLASS] = _CONJUGATED
         else:
-            bonds[i, 2] = 2 if twice > 5 else 1 if twice > 3 else 0
-        bonds[i, 4] = _OTHER_ENERGY
+            bonds[i, BOND_CLASS] = _TRIPLE if twice > 5 else _DOUBLE if twice > 3 else _SINGLE
+        bonds[i, ENTHALPY] = _OTHER_ENERGY
         if 2 <= twice < _ENERGIES.shape[2] + 2:
-            row, column = _BOND_COLUMNS[atoms[a, 0]], _BOND_COLUMNS[atoms[b, 0]]
-            bonds[i, 4] = _ENERGIES[row, column, twice - 2]
+            row, column = _BOND_COLUMNS[atoms[a, ELEMENT]], _BOND_COLUMNS[atoms[b, ELEMENT]]
+            bonds[i, ENTHALPY] = _ENERGIES[row, column, twice - 2]
+
+
+@inner
+def write_graph(
+    atoms: NDArray[np.int16],
+    bonds: NDArray[np.int16],
+    places: NDArray[np.int16],
+    out: NDArray[np.int16],
+    at: int,
+) -> int:
+    """Write a graph without labels as `OrderedGraph.to_bytes` does; return where it ends.
+
+    Parameters
+    ----------
+    atoms, bonds
+        As in `Graph`.
+    places
+        int16 (n_atoms,): the place in the graph of each atom of the molecule.
+    out
+        int16: from `at` on there is room for 4 numbers, 3 for each atom and 5 for each bond.
+    at
+        Where it begins.
+    """
+    out[at], out[at + 1], out[at + 2], out[at + 3] = len(atoms), len(bonds), 0, 0
+    at += 4
+    for a in range(len(atoms)):
+        out[at + places[a]] = a
+    at += len(atoms)
+    for i in range(len(bonds)):
+        for k in range(5):
+            out[at + k] = bonds[i, k]
+        at += 5
+    for a in range(len(atoms)):
+        # Two numbers of a byte each.
+        out[at] = (atoms[a, ELEMENT] & 0xFF) | atoms[a, HYDROGENS] << 8
+        out[at + 1] = (atoms[a, ATOM_CLASS] & 0xFF) | atoms[a, CHARGE] << 8
+        at += 2
+    return at

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import rdBase
 
+from specvae.errors import StructureError
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.drawn import ISOTOPE, read_binary, set_kekule
-from specvae.molecules.graph import canonical_ranks, classify
+from specvae.molecules.graph import OrderedGraph, canonical_ranks, classify, write_graph
 from specvae.molecules.kekule import FIRST_VERSION
 from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.molecule import Molecule
@@ -28,8 +29,23 @@ _is_worth_compiling = WorthCompiling("molecules/graphs_together._write_all", 20_
 _BOND_BYTES = 3  # of a bond in binary form, at least
 
 
-def graphs_together(molecules: Sequence[Molecule]) -> list[bytes]:
-    """Return graphs as `OrderedGraph.to_bytes` writes them; b"" where one must be taken alone."""
+def graphs_of(molecules: Sequence[Molecule]) -> list[bytes | str]:
+    """Return graphs as `OrderedGraph.to_bytes` writes them, or why a molecule cannot be broken."""
+    return [
+        graph or _taken_alone(molecule)
+        for molecule, graph in zip(molecules, _taken_together(molecules), strict=True)
+    ]
+
+
+def _taken_alone(molecule: Molecule) -> bytes | str:
+    try:
+        return OrderedGraph.of(molecule.mol, molecule.binary).to_bytes()
+    except StructureError as error:
+        return str(error)
+
+
+def _taken_together(molecules: Sequence[Molecule]) -> list[bytes]:
+    """Return graphs, b"" where one must be taken alone."""
     is_known = rdBase.rdkitVersion >= FIRST_VERSION
     if not molecules or not is_known or not _is_worth_compiling(len(molecules)):
         return [b""] * len(molecules)
@@ -71,21 +87,7 @@ def _write(
             return at
     bonds = np.zeros((n_bonds, 5), np.int16)
     classify(atoms, marks, between, bonds)
-    out[at], out[at + 1], out[at + 2], out[at + 3] = n, n_bonds, 0, 0
-    at += 4
-    for a in range(n):
-        out[at + places[a]] = a
-    at += n
-    for i in range(n_bonds):
-        for k in range(5):
-            out[at + k] = bonds[i, k]
-        at += 5
-    for a in range(n):
-        # Two numbers of a byte each.
-        out[at] = (atoms[a, 0] & 0xFF) | atoms[a, 1] << 8
-        out[at + 1] = (atoms[a, 2] & 0xFF) | atoms[a, 3] << 8
-        at += 2
-    return at
+    return write_graph(atoms, bonds, places, out, at)
 
 
 @compiled

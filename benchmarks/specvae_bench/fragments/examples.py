@@ -14,13 +14,13 @@ from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import read_many, usable_pairs
 from specvae.cli.console import Console
-from specvae.errors import InputError, StructureError
+from specvae.errors import InputError
 from specvae.files import is_pool
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
-from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
+from specvae.molecules.graphs_together import graphs_of
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import LocalEngine
@@ -216,7 +216,7 @@ def _graphs(
     missing = [text for text, graph in known.items() if graph is None]
     blocks = [missing[first : first + _BLOCK] for first in range(0, len(missing), _BLOCK)]
     engine = LocalEngine(n_jobs, "take graphs of molecules")
-    results = engine.in_order(_graph_block, ([distinct[text] for text in b] for b in blocks))
+    results = engine.in_order(graphs_of, ([distinct[text] for text in b] for b in blocks))
     for number, (texts, graphs) in enumerate(zip(blocks, results, strict=True), start=1):
         console.progress("graphs of structures", min(number * _BLOCK, len(missing)), len(missing))
         for text, graph in zip(texts, graphs, strict=True):
@@ -229,14 +229,3 @@ def _graphs(
     return {
         text: OrderedGraph.from_bytes(graph) for text, graph in known.items() if graph is not None
     }
-
-
-def _graph_block(molecules: Sequence[Molecule]) -> list[bytes | str]:
-    """Return the graph of each molecule, or why it cannot be broken."""
-    found: list[bytes | str] = []
-    for molecule in molecules:
-        try:
-            found.append(FragmentTable.of(molecule, max_fragments=1).ordered.to_bytes())
-        except StructureError as error:
-            found.append(str(error))
-    return found

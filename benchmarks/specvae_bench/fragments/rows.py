@@ -27,7 +27,7 @@ from specvae.annotation.evidence.ion_weights import Joined, Windows
 from specvae.annotation.evidence.surroundings import atom_features
 from specvae.molecules.compiling import ZERO, compiled
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
-from specvae.molecules.graph import Graph
+from specvae.molecules.graph import BOND_CLASS, Graph
 from specvae.molecules.lanes import N_LANES
 
 N_COLUMNS = N_DESCRIPTORS + 1
@@ -244,7 +244,7 @@ def _described(
 def _cuts(graph: Graph, first_atom: int, first_row: int) -> NDArray[np.int64]:
     """Return the atom kept, that lost, the class and the row of each cut, (4, n_cuts)."""
     ends = graph.bonds[:, :2].astype(np.int64) + first_atom
-    kind = np.repeat(graph.bonds[:, 2].astype(np.int64), 2)
+    kind = np.repeat(graph.bonds[:, BOND_CLASS].astype(np.int64), 2)
     row = first_row + np.arange(len(kind))
     return np.stack([ends.ravel(), ends[:, ::-1].ravel(), kind, row])
 

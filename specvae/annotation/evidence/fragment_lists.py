@@ -19,7 +19,7 @@ from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
-from specvae.molecules.graphs_together import graphs_together
+from specvae.molecules.graphs_together import graphs_of
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.workers import begun, n_waiting, usable_cores
 
@@ -194,22 +194,16 @@ def _score_block(block: _Block) -> _Scored | str:
         for peaks in block.queries
     ]
     modes = [peaks.ion_mode for peaks in block.queries]
-    graphs: list[bytes] = []
+    fresh: list[bytes] = []
+    for graph in graphs_of([one for one, _ in block.molecules if isinstance(one, Molecule)]):
+        if isinstance(graph, str):
+            return graph
+        fresh.append(graph)
+    taken = iter(fresh)
     explained: list[list[Explained]] = [[] for _ in queries]
-    fresh = [molecule for molecule, _ in block.molecules if isinstance(molecule, Molecule)]
-    taken = iter(graphs_together(fresh))
     for molecule, numbers in block.molecules:
         graph = next(taken) if isinstance(molecule, Molecule) else molecule
-        try:
-            if not graph and isinstance(molecule, Molecule):
-                table = FragmentTable.of(molecule)
-                graph = table.ordered.to_bytes()
-            else:
-                table = FragmentTable.of_graph(OrderedGraph.from_bytes(graph))
-            if isinstance(molecule, Molecule):
-                graphs.append(graph)
-        except StructureError as error:
-            return str(error)
+        table = FragmentTable.of_graph(OrderedGraph.from_bytes(graph))
         for mode, scorer in scorers.items():
             of_mode = [number for number in numbers if modes[number] == mode]
             if of_mode:
@@ -221,7 +215,7 @@ def _score_block(block: _Block) -> _Scored | str:
         iter(query.scores(found).tolist()) for query, found in zip(queries, explained, strict=True)
     ]
     of_molecules = [next(scores[number]) for _, numbers in block.molecules for number in numbers]
-    return _Scored(np.array(of_molecules, np.float64), graphs)
+    return _Scored(np.array(of_molecules, np.float64), fresh)
 
 
 @lru_cache(maxsize=4)

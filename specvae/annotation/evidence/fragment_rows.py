@@ -21,7 +21,8 @@ from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.bit_sets import lowest_bit, unsigned
 from specvae.molecules.breaking import CHUNK, CHUNK_SETS, chunk_of
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
+from specvae.molecules.drawn import ATOM_CLASS, CHARGE, HYDROGENS
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASS, BOND_CLASSES, ORDER, Graph
 from specvae.molecules.lanes import (
     N_LANES,
     add,
@@ -63,7 +64,7 @@ _CHUNK, _CHUNK_MASK = np.uint64(CHUNK), np.uint64(CHUNK_SETS - 1)
 _WORD_SHIFT = np.uint64(6 - CHUNK.bit_length() + 1)  # of a chunk's number, to that of its word
 _IN_WORD = np.uint64(64 // CHUNK - 1)
 # Places in arrays, which are unsigned so that none is counted from the end.
-_FIRST_ATOM, _ORDER = np.uint64(0), np.uint64(3)  # columns of bonds
+_FIRST_ATOM, _ORDER = np.uint64(0), np.uint64(ORDER)  # columns of bonds
 _AT_SIZE, _AT_HYDROGENS, _AT_RINGS, _AT_GROUPS = (np.uint64(n) for n in range(4))  # chosen rows
 _ONE, _BITS = np.uint64(1), np.uint64(63)
 _MASS_UNIT = 1e-10
@@ -138,7 +139,7 @@ def _groups(
     """
     counts = np.zeros(_N, np.int64)
     for a in range(len(atoms)):
-        counts[atoms[a, 2]] += 1
+        counts[atoms[a, ATOM_CLASS]] += 1
     group = np.zeros(_N, np.int64)
     stride = np.zeros(_N, np.int64)
     n_rows = np.ones(_N, np.int64)
@@ -163,8 +164,8 @@ def _plan(
     hydrogens = 0
     charged = 0
     for a in range(n_atoms):
-        hydrogens += atoms[a, 1]
-        charged += abs(atoms[a, 3])
+        hydrogens += atoms[a, HYDROGENS]
+        charged += abs(atoms[a, CHARGE])
     n_rings = max(len(bonds) - n_atoms + 1, 0)
     places = np.zeros(_BY_GROUP + len(n_rows) + 1, np.int64)
     places[_BY_HYDROGENS] = n_atoms + 1
@@ -214,10 +215,10 @@ def _terms(
     for i in range(len(bonds)):
         for side in range(2):
             row = places[_BY_CUT] + 2 * i + side
-            n = _term(where, factors, n, row, ZERO + atoms[bonds[i, side], 2], 1.0)
-            n = _term(where, factors, n, row, _N + atoms[bonds[i, 1 - side], 2], 1.0)
-            n = _term(where, factors, n, row, _CUT + bonds[i, 2], 1.0)
-            n = _term(where, factors, n, row, _VALENCES, float(bonds[i, 3]))
+            n = _term(where, factors, n, row, ZERO + atoms[bonds[i, side], ATOM_CLASS], 1.0)
+            n = _term(where, factors, n, row, _N + atoms[bonds[i, 1 - side], ATOM_CLASS], 1.0)
+            n = _term(where, factors, n, row, _CUT + bonds[i, BOND_CLASS], 1.0)
+            n = _term(where, factors, n, row, _VALENCES, float(bonds[i, ORDER]))
     return where[:n], factors[:n]
 
 
@@ -267,7 +268,7 @@ def _fill_groups(
     width = rows.shape[1]
     counts = np.zeros(_N, np.int64)
     for a in range(len(atoms)):
-        counts[atoms[a, 2]] += 1
+        counts[atoms[a, ATOM_CLASS]] += 1
     own = np.zeros((1, width), np.float32)
     for kind in range(_N):
         # The rows of the group's earlier classes alone are there: each is repeated with every
@@ -303,13 +304,17 @@ def _fill_sums(
     for a in range(len(atoms)):
         k = a // CHUNK
         at = 1 << (a % CHUNK)
-        mass = atom_masses[a] + atoms[a, 1] * HYDROGEN_MASS
+        mass = atom_masses[a] + atoms[a, HYDROGENS] * HYDROGEN_MASS
         sums[k, at, _MASS] = round(mass / _MASS_UNIT)
-        small = 1 + (np.int64(atoms[a, 1]) << 16) + (np.int64(atoms[a, 3] + _MOST_CHARGE) << 48)
+        small = (
+            1
+            + (np.int64(atoms[a, HYDROGENS]) << 16)
+            + (np.int64(atoms[a, CHARGE] + _MOST_CHARGE) << 48)
+        )
         sums[k, at, _SMALL] = small
-        g = group[atoms[a, 2]]
+        g = group[atoms[a, ATOM_CLASS]]
         word = np.int64(_GROUPS) if g < 4 else _FIRST_COLUMNS - 1 + (g >> 2)
-        sums[k, at, word] = stride[atoms[a, 2]] << (16 * (g & 3))
+        sums[k, at, word] = stride[atoms[a, ATOM_CLASS]] << (16 * (g & 3))
     for i in range(len(bonds)):
         word = np.int64(_CUT_BONDS) if i < 64 else further + (i >> 6)
         for side in range(2):

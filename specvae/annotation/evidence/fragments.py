@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
 from specvae.molecules.compiling import compiled
+from specvae.molecules.drawn import HYDROGENS
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import Graph
 from specvae.spectra.spectrum import Spectrum
@@ -199,7 +200,7 @@ def composition(graph: Graph) -> Composition:
     A labelled atom is a kind of its own, with its isotope's mass.
     """
     # Those of a list mostly share a formula: it is counted once.
-    return _composition(np.sort(graph.masses).tobytes(), sum(graph.atoms[:, 1].tolist()))
+    return _composition(np.sort(graph.masses).tobytes(), sum(graph.atoms[:, HYDROGENS].tolist()))
 
 
 @lru_cache(maxsize=1024)

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, Graph
+from specvae.molecules.drawn import ATOM_CLASS, CHARGE, ELEMENT, HYDROGENS
+from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASS, BOND_CLASSES, Graph
 from specvae.molecules.lanes import N_LANES, add, add_times, load, rectified, store, zeros
 
 N_ROUNDS = 2
@@ -65,15 +66,15 @@ def _atom_features(atoms: NDArray[np.int16], bonds: NDArray[np.int16]) -> NDArra
     for i in range(len(bonds)):
         for side in range(2):
             neighbours[bonds[i, side]] += 1
-            if bonds[i, 2] >= _FIRST_RING_CLASS:
+            if bonds[i, BOND_CLASS] >= _FIRST_RING_CLASS:
                 features[bonds[i, side], _REST + 2] = 1
     for a in range(len(atoms)):
-        features[a, atoms[a, 2]] = 1
-        features[a, _HYDROGENS + min(atoms[a, 1], _MOST_HYDROGENS)] = 1
-        features[a, _ELEMENT_AT + _ELEMENT[atoms[a, 0]]] = 1
+        features[a, atoms[a, ATOM_CLASS]] = 1
+        features[a, _HYDROGENS + min(atoms[a, HYDROGENS], _MOST_HYDROGENS)] = 1
+        features[a, _ELEMENT_AT + _ELEMENT[atoms[a, ELEMENT]]] = 1
         features[a, _NEIGHBOURS + min(neighbours[a], _MOST_NEIGHBOURS)] = 1
-        features[a, _REST] = atoms[a, 3] > 0
-        features[a, _REST + 1] = atoms[a, 3] < 0
+        features[a, _REST] = atoms[a, CHARGE] > 0
+        features[a, _REST + 1] = atoms[a, CHARGE] < 0
     return features
 
 
@@ -232,7 +233,7 @@ def _states(
     for n in range(len(learned.own)):
         _both(states, learned.own[n], learned.said[n], taken, said)
         for i in range(len(bonds)):
-            at = (n * learned.bond.shape[1] + bonds[i, 2]) * n_states
+            at = (n * learned.bond.shape[1] + bonds[i, BOND_CLASS]) * n_states
             for side in range(2):
                 kept = bonds[i, side] * n_states
                 lost = bonds[i, 1 - side] * n_states
@@ -299,7 +300,7 @@ def _add_rows(
     _both(states, learned.kept, learned.lost, kept, lost)
     end = np.zeros((1, n_states), np.float32)
     for i in range(len(bonds)):
-        of_class = bonds[i, 2] * n_states
+        of_class = bonds[i, BOND_CLASS] * n_states
         for side in range(2):
             one = bonds[i, side] * n_states
             other = bonds[i, 1 - side] * n_states

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from specvae.molecules import drawn, graphs_together
@@ -264,12 +265,36 @@ def test_graphs_that_are_taken_together_are_those_that_are_taken_alone(
     molecules = [Molecule(Chem.MolFromSmiles(text)) for text in smiles]
     alone = [OrderedGraph.of(one.mol, one.binary).to_bytes() for one in molecules]
     monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: True)
-    together = graphs_together.graphs_together(molecules)
-    assert graphs_together.graphs_together([]) == []
-    if rdBase.rdkitVersion < FIRST_VERSION:
-        assert not any(together)
-        return
-    left = [text for text, found in zip(smiles, together, strict=True) if not found]
-    assert left == ["[2H]C([2H])([2H])c1ccccc1-c1ccccc1", "[Na+].[Cl-]"]
-    for one, found in zip(alone, together, strict=True):
-        assert found in (b"", one)
+    taken_alone: list[Chem.Mol] = []
+    take = OrderedGraph.of
+
+    def noted(mol: Chem.Mol, binary: bytes) -> OrderedGraph:
+        taken_alone.append(mol)
+        return take(mol, binary)
+
+    monkeypatch.setattr(OrderedGraph, "of", noted)
+    assert graphs_together.graphs_of(molecules) == alone
+    assert graphs_together.graphs_of([]) == []
+    if rdBase.rdkitVersion >= FIRST_VERSION:
+        others = ["[2H]C([2H])([2H])c1ccccc1-c1ccccc1", "[Na+].[Cl-]"]
+        assert [Chem.MolToSmiles(mol) for mol in taken_alone] == [
+            Chem.MolToSmiles(Chem.MolFromSmiles(text)) for text in others
+        ]
+
+
+def test_why_a_molecule_cannot_be_broken_stands_in_the_place_of_its_graph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    molecules = [Molecule(Chem.MolFromSmiles(text)) for text in ("CCO", "CCN")]
+    graph = OrderedGraph.of(molecules[0].mol).to_bytes()
+    take = Graph.take
+
+    def with_fault(mol: Chem.Mol, places: NDArray[np.int16], binary: bytes) -> Graph:
+        if binary == molecules[1].binary:
+            raise Chem.KekulizeException("Can't kekulize mol.\n\n")
+        return take(mol, places, binary)
+
+    monkeypatch.setattr(Graph, "take", with_fault)
+    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
+    why = "it cannot be broken into fragments: Can't kekulize mol."
+    assert graphs_together.graphs_of(molecules) == [graph, why]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import CAFFEINE, spectrum_of
+from rdkit import Chem
 
 from specvae.annotation.evidence import fragment_lists
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
@@ -15,6 +16,7 @@ from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
 from specvae.molecules import entry_store, workers
 from specvae.molecules.fragments import FragmentTable
+from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.molecule import Molecule
 
@@ -35,16 +37,30 @@ def score_lists(
 
 
 @pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """SMILES of the molecules that are broken."""
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """SMILES of the molecules of which RDKit is asked for a graph."""
     found: list[str] = []
-    break_ = FragmentTable.of
+    take = OrderedGraph.of
 
-    def counted(molecule: Molecule) -> FragmentTable:
-        found.append(molecule.smiles)
-        return break_(molecule)
+    def noted(mol: Chem.Mol, binary: bytes = b"") -> OrderedGraph:
+        found.append(Chem.MolToSmiles(mol))
+        return take(mol, binary)
 
-    monkeypatch.setattr(FragmentTable, "of", counted)
+    monkeypatch.setattr(OrderedGraph, "of", noted)
+    return found
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Graphs of the molecules that are broken."""
+    found: list[bytes] = []
+    break_ = FragmentTable.of_graph
+
+    def noted(graph: OrderedGraph, **options: int) -> FragmentTable:
+        found.append(graph.to_bytes())
+        return break_(graph, **options)
+
+    monkeypatch.setattr(FragmentTable, "of_graph", noted)
     return found
 
 
@@ -59,14 +75,16 @@ def alone() -> list[np.ndarray]:
     return [scorer.scores(one.peaks, map(FragmentTable.of, one.molecules)) for one in lists()]
 
 
-def test_each_molecule_is_broken_once(broken: list[str]) -> None:
+def test_each_molecule_is_broken_once(taken: list[str], broken: list[bytes]) -> None:
     wanted = alone()
+    taken.clear()
     broken.clear()
     steps: list[tuple[int, int]] = []
     found = score_lists(standard_scorers(), lists(), 1, lambda *step: steps.append(step))
     for scores, of_query in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(scores, of_query)
-    assert sorted(broken) == sorted(Molecule.parse(smiles).smiles for smiles in SMILES)
+    assert sorted(taken) == sorted(Molecule.parse(smiles).smiles for smiles in SMILES)
+    assert len(broken) == len(set(broken)) == len(SMILES)
     assert steps == [(4, 4)]
 
 
@@ -86,7 +104,7 @@ def test_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(scores, of_query)
 
 
-def test_an_ion_mode_without_a_scorer_has_zeros(broken: list[str]) -> None:
+def test_an_ion_mode_without_a_scorer_has_zeros(broken: list[bytes]) -> None:
     scorers = {"negative": standard_scorers()["negative"]}
     found = score_lists(scorers, lists())
     assert [scores.tolist() for scores in found] == [[0.0] * len(chosen) for chosen in CHOSEN]
@@ -114,7 +132,7 @@ def test_queries_of_both_modes_and_without_peaks_share_a_molecule() -> None:
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_what_was_broken_needs_no_molecule_again(
-    n_jobs: int, tmp_path: Path, broken: list[str], monkeypatch: pytest.MonkeyPatch
+    n_jobs: int, tmp_path: Path, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda n, **_: ThreadPoolExecutor(n))
     monkeypatch.setattr(fragment_lists, "_BLOCK", 2)
@@ -124,17 +142,17 @@ def test_what_was_broken_needs_no_molecule_again(
     some = [FragmentList(one.peaks, one.molecules[:2]) for one in lists()[:2]]  # not the last one
     score_lists(standard_scorers(), some, n_jobs, cache=GraphCache(tmp_path))
     for expected in (["CCCCOC(=O)c1ccccc1"], []):
-        broken.clear()
+        taken.clear()
         found = score_lists(standard_scorers(), lists(), n_jobs, cache=GraphCache(tmp_path))
-        assert broken == expected
+        assert taken == expected
         for scores, of_query in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(scores, of_query)
 
 
 def test_what_cannot_be_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: Molecule) -> FragmentTable:
+    def refused(_mol: Chem.Mol, _binary: bytes) -> OrderedGraph:
         raise StructureError("it cannot be broken into fragments: because")
 
-    monkeypatch.setattr(FragmentTable, "of", refused)
+    monkeypatch.setattr(OrderedGraph, "of", refused)
     with pytest.raises(StructureError, match="because"):
         score_lists(standard_scorers(), lists())

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
+from numpy.typing import NDArray
 from ranking_examples import by_mass, mgf, ranked, said, table
 from rdkit import Chem
 
@@ -24,7 +25,7 @@ from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
-from specvae.molecules.graph import OrderedGraph
+from specvae.molecules.graph import Graph
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
@@ -288,14 +289,14 @@ def test_an_unusable_candidate_ends_no_run(
     monkeypatch.setattr(annotator, "evidence_pool", pool)
     # No other test has had it broken, and kept the table.
     broken = Molecule.parse("CC(=O)Nc1ccc(OCCCF)cc1")
-    graph_of = OrderedGraph.of
+    take = Graph.take
 
-    def of_mol(mol: Chem.Mol, binary: bytes) -> OrderedGraph:
+    def with_fault(mol: Chem.Mol, places: NDArray[np.int16], binary: bytes) -> Graph:
         if Chem.MolToSmiles(mol) == broken.smiles:
             raise Chem.KekulizeException("Can't kekulize mol.")
-        return graph_of(mol, binary)
+        return take(mol, places, binary)
 
-    monkeypatch.setattr(OrderedGraph, "of", of_mol)
+    monkeypatch.setattr(Graph, "take", with_fault)
     path = tmp_path / "candidates.csv"
     rows = "".join(f"{query.query_id},{s},{s[:4]}\n" for s in (broken.smiles, CAFFEINE, "CCO"))
     path.write_text(f"query_id,smiles,name\n{rows}", encoding="utf-8")
