@@ -22,13 +22,12 @@ from specvae.annotation.evidence.registers import (
     arguments,
     call,
     fetch,
-    in_registers,
     load,
     shuffled,
     store,
     transposed,
 )
-from specvae.molecules.compiling import compiled_with
+from specvae.molecules.compiling import Typed, compiled_with, intrinsic
 
 _LANES = 32  # rows of a register
 _GROUPS = 2  # registers that use a table while it is there
@@ -56,8 +55,8 @@ def _planes(tables: list[NDArray[np.int64]]) -> NDArray[np.uint8]:
     return np.asarray(divided.astype(np.uint8).reshape(-1))
 
 
-@in_registers
-def _transpose(_: Any, packed: Any, place: Any, n_bytes: Any, halves: Any, to: Any) -> Any:
+@intrinsic
+def _transpose(_: Any, packed: Any, place: Any, n_bytes: Any, halves: Any, to: Any) -> Typed:
     """``_transpose(packed, place, n_bytes, halves, to)``: 16 bytes of 32 rows of `n_bytes`.
 
     For each half of each byte, the lower one first, 32 bytes are written, one for each row.
@@ -82,10 +81,10 @@ def _transpose(_: Any, packed: Any, place: Any, n_bytes: Any, halves: Any, to: A
     return types.void(packed, place, n_bytes, halves, to), code
 
 
-@in_registers
+@intrinsic
 def _look_up(
     _: Any, halves: Any, tables: Any, table: Any, words: Any, place: Any, packed: Any, soon: Any
-) -> Any:
+) -> Typed:
     """``_look_up(halves, tables, ...)``: what 32 half bytes of 64 rows add.
 
     Each half byte has a table of 16 numbers below 64. For each 32 rows, 32 words of 16 bits are

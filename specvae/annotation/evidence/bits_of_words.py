@@ -23,13 +23,12 @@ from specvae.annotation.evidence.registers import (
     arguments,
     call,
     fetch,
-    in_registers,
     load,
     shuffled,
     store,
     transposed,
 )
-from specvae.molecules.compiling import compiled_with
+from specvae.molecules.compiling import Typed, compiled_with, intrinsic
 
 _LANES = 32  # rows of a register
 _GROUPS = 4  # registers that use a table while it is there
@@ -61,8 +60,8 @@ def _planes(tables: list[NDArray[np.int64]]) -> NDArray[np.uint16]:
     return planes
 
 
-@in_registers
-def _transpose(_: Any, packed: Any, place: Any, n_bytes: Any, words: Any, to: Any) -> Any:
+@intrinsic
+def _transpose(_: Any, packed: Any, place: Any, n_bytes: Any, words: Any, to: Any) -> Typed:
     """``_transpose(packed, place, n_bytes, words, to)``: 16 bytes of 32 rows of `n_bytes`.
 
     For each of the eight words, 32 words are written, one for each row, with room for those of the
@@ -87,8 +86,10 @@ def _transpose(_: Any, packed: Any, place: Any, n_bytes: Any, words: Any, to: An
     return types.void(packed, place, n_bytes, words, to), code
 
 
-@in_registers
-def _look_up(_: Any, words: Any, tables: Any, table: Any, sums: Any, packed: Any, soon: Any) -> Any:
+@intrinsic
+def _look_up(
+    _: Any, words: Any, tables: Any, table: Any, sums: Any, packed: Any, soon: Any
+) -> Typed:
     """``_look_up(words, tables, table, sums, packed, soon)``: what 16 words of 128 rows add.
 
     For each plane, and in it for each row, a sum of 16 bits is written. Meanwhile as many bytes of

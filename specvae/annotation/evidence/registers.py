@@ -15,15 +15,10 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 LINE = 64  # bytes that memory gives at once
 _I32 = ir.IntType(32)
-
-_Typed = tuple[Any, Callable[..., Any]]
-# Called with other arguments than those that such functions have.
-in_registers: Callable[[Callable[..., _Typed]], Any] = intrinsic
 
 
 class Lookup(NamedTuple):
