@@ -16,26 +16,18 @@ from specvae.molecules.bit_sets import SET_SIZE
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
 from specvae.molecules.kept_code import WorthCompiling
+from specvae.molecules.record_steps import bond_at, end_of_atom, has_head, is_before_rings
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,
     CONJUGATED,
-    DIRECTION,
     FIRST_ATOM,
-    HEAD,
     MOST_ATOMS,
     N_ATOMS,
     N_BONDS,
-    RINGS,
-    SINGLE,
-    STEREO,
-    TYPE,
-    USUAL_BOND,
-    USUAL_FLAGS,
 )
 
 _HIGHEST_ORDER = 3  # of usual bonds, whose types are their orders
-_HEAD = np.frombuffer(HEAD, np.uint8)
 _LONGEST = 17  # bytes of an atom; more than this follow on the last bond
 _SP3 = int(Chem.HybridizationType.SP3)
 _AROMATIC_TYPE = int(Chem.BondType.AROMATIC)
@@ -130,42 +122,10 @@ class Drawn(NamedTuple):
 
 
 @inner
-def end_of_atom(data: NDArray[np.uint8], at: int) -> int:
-    """Return where an atom's bytes end, -1 where they are not as they are known to be."""
-    low, high = data[at + 2], data[at + 3]
-    is_odd = data[at + 1] & ~USUAL_FLAGS or low & 1 or high > 1
-    if is_odd or data[at + 4] or data[at + 5]:
-        return -1
-    at += 6
-    for bit in range(1, 8):
-        at += low >> bit & 1
-    return int(at + 4 * high)
-
-
-@inner
-def bond_at(data: NDArray[np.uint8], at: int) -> tuple[int, int, int]:
-    """Return a bond's type and flags, and where its bytes end, -1 where they are not known."""
-    flags = ZERO + data[at + 2]
-    bond_type = ZERO + SINGLE
-    at += 3
-    if flags & TYPE:
-        bond_type = ZERO + data[at]
-        at += 1
-    if flags & DIRECTION:
-        at += 1
-    if flags & STEREO:
-        at += 2 + data[at + 1]
-    return bond_type, flags, at if flags & ~USUAL_BOND == 0 else ZERO - 1
-
-
-@inner
 def _begins_as_known(data: NDArray[np.uint8], n_atoms: int, n_bonds: int) -> bool:
     """Return whether the binary form of a molecule begins as it is known to."""
-    if len(data) < FIRST_ATOM or n_atoms > MOST_ATOMS:
+    if len(data) < FIRST_ATOM or n_atoms > MOST_ATOMS or not has_head(data, ZERO):
         return False
-    for k in range(len(_HEAD)):
-        if data[k] != _HEAD[k]:
-            return False
     is_whole = data[N_BONDS] == n_bonds & 255 and data[N_BONDS + 1] == n_bonds >> 8
     return bool(is_whole and data[N_ATOMS] == n_atoms)
 
@@ -363,8 +323,7 @@ def set_kekule(
     between: NDArray[np.int16],
 ) -> bool:
     """Set double bonds of aromatic rings, whose mark is at a place; return whether it was sure."""
-    has_rings = data[at] == RINGS[0] or data[at] == RINGS[1] or data[at] == RINGS[2]
-    if len(atoms) > SET_SIZE or not has_rings:
+    if len(atoms) > SET_SIZE or not is_before_rings(data[at]):
         return False
     room = np.zeros((N_ROWS + 3, 64), np.int64)
     around, aromatic, systems = room[N_ROWS], room[N_ROWS + 1], room[N_ROWS + 2]

@@ -14,20 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.drawn import bond_at, end_of_atom
+from specvae.molecules.record_steps import bond_at, end_of_atom, has_head, is_before_rings
 from specvae.molecules.records import (
     AROMATIC,
     BEFORE_BONDS,
     FIRST_ATOM,
-    HEAD,
     MOST_ATOMS,
     N_ATOMS,
     N_BONDS,
-    RINGS,
 )
 from specvae.molecules.topology import Taken
 
-_HEAD = np.frombuffer(HEAD, np.uint8)
 _WORDS = 3  # of a key
 _DEGREE, _N_RINGS, _SMALLEST = range(21, 24)  # bytes of a key
 _PADDING = 64  # bytes behind the last molecule: no atom or bond is longer
@@ -280,11 +277,8 @@ def _read_all(  # noqa: C901 (calls of functions that take many arrays are dear)
     """Read molecules from where `state` says on, as far as they and their atoms are known."""
     for molecule in range(state[_MOLECULES], len(counts)):
         begin = begins[molecule]
-        if begins[molecule + 1] - begin < FIRST_ATOM:
+        if begins[molecule + 1] - begin < FIRST_ATOM or not has_head(data, begin):
             return _FOREIGN
-        for k in range(len(_HEAD)):
-            if data[begin + k] != _HEAD[k]:
-                return _FOREIGN
         n_atoms, n_bonds = _number(data, begin + N_ATOMS), _number(data, begin + N_BONDS)
         if n_atoms >= len(room):
             return _FOREIGN
@@ -293,7 +287,7 @@ def _read_all(  # noqa: C901 (calls of functions that take many arrays are dear)
             return _FOREIGN
         own = bonds[state[_BONDS] : state[_BONDS] + n_bonds]
         end, n_joined = _scan_bonds(data, end + 1, own, room)
-        if end < 0 or not (data[end] == RINGS[0] or data[end] == RINGS[1] or data[end] == RINGS[2]):
+        if end < 0 or not is_before_rings(data[end]):
             return _FOREIGN
         first = state[_MEMBERS]
         n_rings, n_members = _scan_rings(
