@@ -69,6 +69,9 @@ def demo(output: Path, device: str) -> None:
 
     from specvae.annotation.evidence import compile_ahead
 
+    console = Console()
+    if compile_ahead.missing():
+        console.log("functions are compiled now, for some twenty seconds; later runs are quicker")
     compile_ahead.start()
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report
@@ -79,8 +82,6 @@ def demo(output: Path, device: str) -> None:
     from specvae.annotation.ranking.options import RunOptions
     from specvae.annotation.ranking.run import RankingRun
 
-    console = Console()
-    console.log("the first run compiles functions, for some twenty seconds; later ones are quicker")
     queries, candidates = output / "queries.mgf", output / "candidates.csv"
     annotator = Annotator.load(model, device)
     run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1), console)

@@ -30,13 +30,18 @@ which are those that are compiled last."""
 _running: list[subprocess.Popen[bytes]] = []
 
 
+def missing() -> list[str]:
+    """Return the parts that were not compiled before, which a run must wait for."""
+    return [part for part, function in PARTS.items() if not is_kept(function)]
+
+
 def start() -> None:
     """Start compiling what was not compiled before, if there is a core for it."""
     if _running or usable_cores() < 2:
         return
-    for part, function in PARTS.items():
+    for part in missing():
         # What cannot be kept is compiled where it is called, so that here it would be done twice.
-        if not is_kept(function) and any(map(_is_writable, places_of(function))):
+        if any(map(_is_writable, places_of(PARTS[part]))):
             command = [sys.executable, "-m", __name__, part]
             nowhere = subprocess.DEVNULL
             _running.append(

@@ -58,6 +58,7 @@ def test_a_first_run_starts_a_process_for_each_part(
     started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert compile_ahead.missing() == list(compile_ahead.PARTS)
     compile_ahead.start()
     compile_ahead.start()
     assert started == list(compile_ahead.PARTS)
@@ -76,6 +77,7 @@ def test_a_later_run_starts_none(
         file = tmp_path / "module_0a1b2c" / f"{Path(name).name}-515.py311.nbi"
         file.parent.mkdir(exist_ok=True)
         file.touch()
+    assert compile_ahead.missing() == []
     compile_ahead.start()
     assert started == []
 
