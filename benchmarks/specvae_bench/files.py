@@ -1,18 +1,24 @@
-"""Files that the benchmarks write: queries as MGF, and results as JSON."""
+"""Files that the benchmarks write: queries as MGF, results as JSON, and their tables."""
 
 from __future__ import annotations
 
 import json
 import platform
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
+
 from specvae import __version__
 from specvae.files import atomic_text, json_ready
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.markdown import in_columns
 
+_TABLES = "table.md"
 _LIBRARIES = ("gensim", "matchms", "multivae", "numpy", "rdkit", "scikit-fingerprints", "torch")
 
 
@@ -55,3 +61,12 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     with atomic_text(path) as stream:
         json.dump(json_ready({**result, "versions": versions}), stream, indent=2, allow_nan=False)
         stream.write("\n")
+
+
+def write_tables(folder: Path, text: str) -> None:
+    """Write tables in Markdown as ``table.md``, and print them; on a terminal, to be read there."""
+    with atomic_text(folder / _TABLES) as stream:
+        stream.write(text)
+    if sys.stdout is not None and sys.stdout.isatty():
+        text = in_columns(text, shutil.get_terminal_size().columns, _TABLES)
+    click.echo(text, nl=False)

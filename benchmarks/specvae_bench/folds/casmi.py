@@ -91,8 +91,7 @@ def casmi2017(
     require_results(*(output / name for name in FILES))
     paths = model_files(models)
 
-    from specvae.files import atomic_text
-    from specvae_bench.files import write_result
+    from specvae_bench.files import write_result, write_tables
     from specvae_bench.folds import topk
     from specvae_bench.folds.contest import prepare
 
@@ -114,7 +113,4 @@ def casmi2017(
     }
     topk.draw(found, output / "topk.png", title or f"CASMI challenges, {ion_mode} mode", n_ranked)
     write_result(output / "result.json", result)
-    table = topk.markdown_table(found["models"])
-    with atomic_text(output / "table.md") as stream:
-        stream.write(table)
-    click.echo(table, nl=False)
+    write_tables(output, topk.markdown_table(found["models"]))

@@ -136,7 +136,7 @@ def laboratories(
 
     from specvae.annotation.library.compounds import read_excluded
     from specvae.files import atomic_text
-    from specvae_bench.files import write_result
+    from specvae_bench.files import write_result, write_tables
     from specvae_bench.laboratories.comparison import Plan, compare
     from specvae_bench.laboratories.fit import fit
     from specvae_bench.laboratories.folds import ADDUCTS, INSTRUMENTS, default_groups
@@ -170,6 +170,4 @@ def laboratories(
     table = markdown_tables(result)
     if "lists" in result:
         table += "\n" + list_table(result["lists"])
-    with atomic_text(output / "table.md") as stream:
-        stream.write(table)
-    click.echo(table, nl=False)
+    write_tables(output, table)

@@ -82,8 +82,7 @@ def retrieval(
     require_results(*(output / name for name in FILES))
     paths = model_files(models)
 
-    from specvae.files import atomic_text
-    from specvae_bench.files import write_result
+    from specvae_bench.files import write_result, write_tables
     from specvae_bench.retrieval.report import draw, markdown_tables
     from specvae_bench.retrieval.run import compare
 
@@ -99,7 +98,4 @@ def retrieval(
     }
     draw(result, output, title or files.data.name)
     write_result(output / "retrieval.json", result)
-    table = markdown_tables(result)
-    with atomic_text(output / "table.md") as stream:
-        stream.write(table)
-    click.echo(table, nl=False)
+    write_tables(output, markdown_tables(result))

@@ -122,8 +122,7 @@ def supervision(
             "spectra are left"
         )
 
-    from specvae.files import atomic_text
-    from specvae_bench.files import write_result
+    from specvae_bench.files import write_result, write_tables
     from specvae_bench.supervision.comparison import Settings, compare
     from specvae_bench.supervision.report import draw, markdown_table
 
@@ -135,7 +134,4 @@ def supervision(
     }
     write_result(output / RESULT, result)
     draw(result["runs"], output / "supervision.png", title or files.data.name)
-    table = markdown_table(result)
-    with atomic_text(output / "table.md") as stream:
-        stream.write(table)
-    click.echo(table, nl=False)
+    write_tables(output, markdown_table(result))
