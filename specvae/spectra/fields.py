@@ -245,6 +245,7 @@ _ALSO_METADATA = frozenset(
         "scans",
         "spectrum_id",
         "synonym",
+        "title",
         *_BY_SHAPE,
     }
 )
@@ -290,7 +291,8 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
     for comment in comments:
         if (feature := _PROGENESIS_FEATURE.fullmatch(comment.strip())) is not None:
             _keep_first(fields, "rt_minutes", feature["minutes"])
-            _keep_first(fields, "precursor_mz", feature["mz"])
+            if feature["mz"] is not None:
+                _keep_first(fields, "precursor_mz", feature["mz"])
         if _LEVEL_OF_CFM.fullmatch(comment.strip()) is not None:
             _keep_first(fields, "collision_energy", comment)
         for key, value in parse_comments(comment):
@@ -306,9 +308,10 @@ def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[s
         notes.append(Note.COMMENT_PRECURSOR.about(precursor))
 
 
-# Progenesis QI names a feature by its time and m/z, and states neither otherwise.
 _LEVEL_OF_CFM = re.compile(r"energy[012]", re.IGNORECASE)
-_PROGENESIS_FEATURE = re.compile(r"(?P<minutes>\d+\.\d+)_(?P<mz>\d+\.\d+)m/z")
+# Progenesis QI names a feature by its time and m/z, and states neither otherwise; or by time and
+# mass of the molecule, "3.61_830.4933n".
+_PROGENESIS_FEATURE = re.compile(r"(?P<minutes>\d+\.\d+)_(?:(?P<mz>\d+\.\d+)m/z|\d+\.\d+n)")
 
 _BRACKETED_SPECIES = re.compile(
     r"\[\d?M(?:[+-][^\[\]\s;,]{1,40})?\]\s?(?:\d[+-]|[+-]{2,3}|[+-]\d?)(?![\w\[\]])"

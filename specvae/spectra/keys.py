@@ -189,7 +189,10 @@ def stated(spectrum: Spectrum, name: str) -> str | None:
     for key, text in spectrum.metadata.items():
         if _NOT_LETTERS.sub("", key.lower()) == wanted:
             return given(text)
-    return None
+    # What readers took from it, as PEPMASS is the precursor m/z.
+    meant = _MEANT.get(_SPELLINGS.get(wanted, ""))
+    value = None if meant is None else getattr(spectrum, meant)
+    return None if value is None else str(value)
 
 
 # Spelling without punctuation -> attribute of a spectrum.
@@ -197,4 +200,13 @@ _ATTRIBUTES = {
     _NOT_LETTERS.sub("", attribute.name): attribute.name
     for attribute in dataclasses.fields(Spectrum)
     if attribute.name not in ("mz", "intensity", "notes", "metadata")
+}
+# Fields of a file -> attribute of a spectrum.
+_MEANT = {
+    **{name: name for name in _ATTRIBUTES.values()},
+    "compound_name": "name",
+    "rt_seconds": "retention_time",
+    "rt_minutes": "retention_time",
+    "structure": "smiles",
+    "nce": "normalized_collision_energy",
 }

@@ -9,6 +9,7 @@ from spectra_files import mgf_record, msp_record, read_bytes
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.build import sort_structures
+from specvae.spectra.keys import stated
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_the_feature_in_a_comment_of_progenesis(tmp_path: Path) -> None:
     (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", msp_record("a", "Comment: 0.75_236.1m/z"))
     assert (spectrum.precursor_mz, spectrum.notes) == (181.07, ())
     # "n" is the mass of a neutral molecule.
-    record = record.replace("m/z", "n")
-    assert read_bytes(tmp_path, "x.msp", record)[0][0].precursor_mz is None
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.msp", record.replace("m/z", "n"))
+    assert (spectrum.precursor_mz, spectrum.retention_time) == (None, 45.0)
 
 
 def test_names_as_windows_writes_them(tmp_path: Path) -> None:
@@ -522,8 +523,28 @@ def test_what_a_key_of_several_meanings_says_and_nobody_understands(tmp_path: Pa
     lines = ("IONIZATION=ESI", "MODE=0", "IONMODE=positive", "PRECURSOR_ION=base peak")
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
     assert (spectrum.ion_mode, spectrum.precursor_mz, spectrum.notes) == ("positive", 181.07, ())
-    said = {"IONIZATION": "ESI", "MODE": "0", "PRECURSOR_ION": "base peak"}
+    said = {"TITLE": "a", "IONIZATION": "ESI", "MODE": "0", "PRECURSOR_ION": "base peak"}
     assert spectrum.metadata == said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("TITLE", "a"),
+        ("Compound name", "caffeine"),
+        ("PEPMASS", "181.07"),
+        ("RTINSECONDS", "12.0"),
+        ("SAMPLE", "x"),
+        ("NOTHING", None),
+    ],
+)
+def test_what_spectra_are_merged_by_may_be_any_field(
+    tmp_path: Path, field: str, value: str | None
+) -> None:
+    """`--merge-by TITLE` said that no query states a title."""
+    lines = ("COMPOUND_NAME=caffeine", "RTINSECONDS=12", "SAMPLE=x")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", *lines))
+    assert stated(spectrum, field) == value
 
 
 def test_two_keys_of_several_meanings(tmp_path: Path) -> None:
