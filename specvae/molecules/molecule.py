@@ -266,6 +266,20 @@ def blocks_of_inchi(inchi: str | None) -> frozenset[str]:
     return frozenset(blocks)
 
 
+@lru_cache(maxsize=1 << 12)
+def blocks_of_salt(smiles: str | None) -> frozenset[str]:
+    """Return the InChIKey first block of a salt as it is written, counter-ions included.
+
+    None of a structure of one component, or that cannot be parsed.
+    """
+    if smiles is None or "." not in smiles:
+        return frozenset()
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+        key: str = "" if mol is None else Chem.MolToInchiKey(mol)  # type: ignore[no-untyped-call]
+    return frozenset({key[:FIRST_BLOCK]} - {""})
+
+
 def parse_molecule(
     smiles: str | None = None, inchi: str | None = None, *, inchikey: str | None = None
 ) -> Molecule:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from specvae.errors import ConfigError
-from specvae.molecules.molecule import Molecule, blocks_of_inchi
+from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
@@ -66,7 +66,7 @@ class SpectrumFilter:
         # The record's own key and InChI count too: where they and the structure disagree, as for
         # salts and tautomers, either may be the one that the exclusion file names.
         if self.excluded:
-            stated = sorted(blocks_of_inchi(spectrum.inchi))
+            stated = sorted(blocks_of_inchi(spectrum.inchi) | blocks_of_salt(spectrum.smiles))
             for block in (molecule.first_block, spectrum.first_block, *stated):
                 if block in self.excluded:
                     return Reason.EXCLUDED, block

@@ -17,7 +17,7 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
 from specvae.files import require_distinct
-from specvae.molecules.molecule import Molecule, blocks_of_inchi, parse_molecule
+from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt, parse_molecule
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
@@ -266,6 +266,7 @@ def reject_compound(
 def _stated_blocks(spectrum: Spectrum, parse: StructureParser) -> list[str]:
     """Return the first blocks that a spectrum states by its InChIKey and by its structure."""
     blocks = [spectrum.first_block] if spectrum.first_block else []
+    blocks += sorted(blocks_of_inchi(spectrum.inchi) | blocks_of_salt(spectrum.smiles))
     if spectrum.smiles or spectrum.inchi:
         with contextlib.suppress(StructureError):
             blocks.append(parse(spectrum).first_block)

@@ -27,7 +27,7 @@ from specvae.errors import ConfigError, InputError
 from specvae.files import is_pool
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
-from specvae.molecules.molecule import Molecule
+from specvae.molecules.molecule import Molecule, blocks_of_salt
 from specvae.molecules.structures import read_molecules, read_rows
 from specvae.progress import Progress
 from specvae.report import ReadReport
@@ -247,7 +247,8 @@ def read_unpaired_molecules(
             continue
         molecules = []
         for name, molecule in read_molecules(path, report):
-            rejected = reject_compound([molecule.first_block], *left_out)
+            blocks = [molecule.first_block, *blocks_of_salt(molecule.written)]
+            rejected = reject_compound(blocks, *left_out)
             if rejected is None:
                 molecules.append(molecule)
             else:

@@ -174,6 +174,18 @@ def test_exclusion_heeds_the_stated_key_as_well_as_the_structure() -> None:
         assert [(s.reason, s.detail) for s in report.skips] == 2 * [(Reason.EXCLUDED, block)]
 
 
+def test_exclusion_heeds_the_key_of_a_salt() -> None:
+    """The structure without its counter-ion has another key, and was learned from."""
+    odd = spectrum(smiles="CN1C=NC2=C1C(=O)N(C(=O)N2C)C.Cl")
+    for block in ("RYYVLZVUVIJVGH", "VDHPYBVMFNLZQG"):
+        report = ReadReport()
+        wanted = SpectrumFilter(excluded=frozenset({block}))
+        library = Library.from_spectra([odd], BinLayout(), report, wanted)
+        unpaired = encode_unpaired_spectra([odd], BinLayout(), report, wanted)
+        assert len(library) == len(unpaired.offsets) - 1 == 0
+        assert [(s.reason, s.detail) for s in report.skips] == 2 * [(Reason.EXCLUDED, block)]
+
+
 def test_held_out_compounds_are_not_learned_from_unpaired() -> None:
     report = ReadReport()
     spectra = [spectrum(), spectrum(smiles=ASPIRIN, precursor_mz=181.0495), spectrum(smiles=None)]
