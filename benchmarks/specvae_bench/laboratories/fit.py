@@ -259,8 +259,8 @@ def _fit_probability(
                     _raw(found, own_features, ratios),
                     weights,
                     found.measured,
-                    found.analogues,
-                    known,
+                    analogues=found.analogues,
+                    shares=known,
                     elsewhere=found.elsewhere,
                 )
                 lists.append((evidence, place, n_peaks, share))

@@ -278,7 +278,7 @@ class EvidencePool:
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
             compared.said.measured,
-            compared.said.analogues,
+            analogues=compared.said.analogues,
             own=compared.said.own,
             prior=compared.prior,
             elution=compared.elution,

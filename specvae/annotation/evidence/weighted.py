@@ -107,13 +107,13 @@ class Evidence:
         raw: NDArray[np.float64],
         weights: Mapping[str, float],
         measured: NDArray[np.bool_],
+        *,
+        elsewhere: NDArray[np.bool_] | None = None,
         analogues: tuple[Analogue, ...] = (),
-        shares: KnownShares = DEFAULT_SHARES,
         own: OwnSpectra | None = None,
+        shares: KnownShares = DEFAULT_SHARES,
         prior: NDArray[np.float64] | None = None,
         elution: Elution | None = None,
-        retention: NDArray[np.float64] | None = None,
-        elsewhere: NDArray[np.bool_] | None = None,
         guessed: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
@@ -123,28 +123,19 @@ class Evidence:
         """
         if elsewhere is None:
             elsewhere = np.zeros(len(raw), np.bool_)
-        parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
-        parts[:, EVIDENCE_KINDS.index("library")] += shares.odds(measured, elsewhere)
-        # Column by column, whatever the number of rows: equal candidates must tie exactly.
-        scores = parts[:, 0].copy()
-        for of_kind in parts.T[1:]:
-            scores += of_kind
-        for added in (prior, retention):
-            if added is not None:
-                scores = scores + added
+        parts, scores = _pooled(raw, weights, shares.odds(measured, elsewhere), (prior,))
         return cls(
             raw,
             parts,
             scores,
             measured,
             elsewhere,
-            analogues,
-            own,
-            shares,
-            prior,
-            elution,
-            retention,
-            guessed,
+            analogues=analogues,
+            own=own,
+            shares=shares,
+            prior=prior,
+            elution=elution,
+            guessed=guessed,
         )
 
     def settled(
@@ -157,19 +148,9 @@ class Evidence:
 
         That is its shares of known compounds, and the evidence of the query's retention time.
         """
-        return Evidence.from_raw(
-            self.raw,
-            weights,
-            self.measured,
-            self.analogues,
-            shares,
-            self.own,
-            self.prior,
-            self.elution,
-            retention,
-            self.elsewhere,
-            self.guessed,
-        )
+        odds = shares.odds(self.measured, self.elsewhere)
+        parts, scores = _pooled(self.raw, weights, odds, (self.prior, retention))
+        return replace(self, parts=parts, scores=scores, shares=shares, retention=retention)
 
     @property
     def is_guessed(self) -> NDArray[np.bool_]:
@@ -211,6 +192,29 @@ class Evidence:
             EVIDENCE_KINDS[kind] if high > 0.0 else None
             for kind, high in zip(best.tolist(), highest.tolist(), strict=True)
         ]
+
+
+def _pooled(
+    raw: NDArray[np.float64],
+    weights: Mapping[str, float],
+    library_odds: NDArray[np.float64],
+    added: Sequence[NDArray[np.float64] | None],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return parts (n_candidates, n_kinds) and scores (n_candidates,) of evidence; see `Evidence`.
+
+    `library_odds` (n_candidates,) count with what the library says, what else is `added` with the
+    scores alone.
+    """
+    parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
+    parts[:, EVIDENCE_KINDS.index("library")] += library_odds
+    # Column by column, whatever the number of rows: equal candidates must tie exactly.
+    scores = parts[:, 0].copy()
+    for of_kind in parts.T[1:]:
+        scores += of_kind
+    for one in added:
+        if one is not None:
+            scores = scores + one
+    return parts, scores
 
 
 def fit_weights(

@@ -281,7 +281,7 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
             raw,
             weights,
             measured,
-            (*analogues, *unlisted),
+            analogues=(*analogues, *unlisted),
             prior=prior,
             elution=elution,
             elsewhere=elsewhere,

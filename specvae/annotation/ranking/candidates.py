@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from specvae.annotation.library.query import ISOTOPE, MassFit, Query
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
-from specvae.errors import InputError
+from specvae.annotation.ranking.structure_sources import (
+    PoolSource,
+    StructureSource,
+    TableSource,
+    are_cations,
+)
 from specvae.files import is_pool
 from specvae.masses import is_near
 from specvae.molecules.candidate_pool import CandidatePool
-from specvae.molecules.candidates import CandidateSet, read_candidates, usable_structures
+from specvae.molecules.candidates import CandidateSet, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.molecule import exact_mass_of_smiles
@@ -79,23 +84,17 @@ class CandidateSource:
     ) -> None:
         self.ppm = ppm
         self._restriction = restriction or Restriction()
-        self._layout = layout
         self._cache = FingerprintCache()
         self._structures = StructureCache()
         self.graphs = GraphCache()
-        self._pool = CandidatePool.open(path, layout) if is_pool(path) else None
-        if self._pool is not None and not self._pool.is_current:
-            report.note("pool of an earlier version, whose structures may differ: build it again")
-        if self._pool is not None and not self._pool.has_checksums:
-            report.note("pool without checksums, whose damage is not noticed: build it again")
-        self._screen: MassScreen | None = None
-        if queries is not None and not report.strict:
-            self._screen = MassScreen(chain.from_iterable(map(_masses, queries)), ppm)
-        self._table: CandidateSet | None = None
-        if self._pool is None:
-            self._table = read_candidates(path, report, n_jobs, self._structures, self._screen)
-        if self._table is not None and not len(self._table) and not self._n_left_out:
-            raise InputError(f"{path}: no usable candidate ({report.nothing_read('candidates')})")
+        self._source: StructureSource
+        if is_pool(path):
+            self._source = PoolSource(path, layout, report)
+        else:
+            screen = None
+            if queries is not None and not report.strict:
+                screen = MassScreen(chain.from_iterable(map(_masses, queries)), ppm)
+            self._source = TableSource(path, report, n_jobs, self._structures, screen)
 
     def __enter__(self) -> Self:
         return self
@@ -105,23 +104,23 @@ class CandidateSource:
 
     def close(self) -> None:
         """Close the pool, if it is one."""
-        if self._pool is not None:
-            self._pool.close()
+        self._source.close()
 
     @property
     def listed_ids(self) -> tuple[str, ...]:
         """The first identifiers of queries that the table names; none for candidates by mass."""
-        if self._table is None or self._table.query_id is None:
+        listed = self._source.listed
+        if listed is None or listed.query_id is None:
             return ()
-        return tuple(islice(dict.fromkeys(self._table.query_id.tolist()), 3))
+        return tuple(islice(dict.fromkeys(listed.query_id.tolist()), 3))
 
     def find(self, query: Query) -> CandidateSet | Refusal:
         """Return a query's candidates, one per first block, or why there are none."""
         if query.spectrum.ms_level not in (2, None):
             return Refusal(Cause.MS_LEVEL, f"MS level {query.spectrum.ms_level}, wanted 2")
         mass = query.neutral_mass
-        if self._table is not None and self._table.has_query_ids:
-            found = self._table.for_query(query.query_id)
+        if (listed := self._source.listed) is not None:
+            found = listed.for_query(query.query_id)
             return self._liked(found, mass) if len(found) else Refusal(Cause.NOT_LISTED)
         if query.precursor_mz is None:
             return Refusal(Cause.NO_PRECURSOR)
@@ -129,13 +128,11 @@ class CandidateSource:
             if query.adduct:
                 return Refusal(Cause.UNKNOWN_ADDUCT, f"unknown adduct {query.adduct}")
             return Refusal(Cause.NO_ION)
-        source = self._pool if self._pool is not None else self._table
-        assert source is not None
-        sets = [source.within(each, self.ppm) for each in _masses(query)]
+        sets = [self._source.within(each, self.ppm) for each in _masses(query)]
         if not any(map(len, sets)):
             text = f"no candidates within {self.ppm:g} ppm"
             masses = [ion.neutral_mass(query.precursor_mz) for ion in query.ions]
-            nearest = min(self._nearest_ppm(m) for m in masses if m > 0.0 or m == mass)
+            nearest = min(self._source.nearest_ppm(m) for m in masses if m > 0.0 or m == mass)
             return Refusal(Cause.NONE_WITHIN, text, nearest if nearest < np.inf else None)
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
 
@@ -145,7 +142,7 @@ class CandidateSource:
         Of accurate m/z one in a thousand ends in so many zeros; of a quadrupole's all do.
         """
         mz = query.precursor_mz
-        is_listed = self._table is not None and self._table.has_query_ids
+        is_listed = self._source.listed is not None
         if mz is None or is_listed or round(mz, 1) != mz or self.ppm * 1e-6 * mz >= _HALF_DIGIT:
             return ""
         return f"precursor m/z has one decimal or none, and candidates are within {self.ppm:g} ppm"
@@ -165,18 +162,22 @@ class CandidateSource:
         mz, mass = query.precursor_mz, query.neutral_mass
         if mz is None or mass is None:
             return None
-        if self._table is not None and self._table.has_query_ids:
+        if self._source.listed is not None:
             if isinstance(found, Refusal):
                 return None
             ppm = max(self.ppm, _LISTED_PPM)
             as_ion = bool(_are_near(found.exact_mass, mass, ppm).any())
             near = found.select(np.flatnonzero(_are_near(found.exact_mass, mz, ppm)))
-            return MassFit(as_ion, len(near) > 0 and not _has_cation(near))
+            return MassFit(as_ion, len(near) > 0 and not are_cations(near))
         is_none = isinstance(found, Refusal) and found.cause is Cause.NONE_WITHIN
         if isinstance(found, Refusal) and not is_none:
             return None
-        is_at_mz = self._nearest_ppm(mz, self.ppm) <= self.ppm
-        as_cation = is_at_mz and _may_be_cation(query) and self._lists_cation(mz, is_none)
+        is_at_mz = self._has_mass(mz)
+        as_cation = (
+            is_at_mz
+            and _may_be_cation(query)
+            and self._source.has_cation(mz, self.ppm, is_needed=is_none)
+        )
         as_others = tuple(self._as_others(query)) if is_none else ()
         return MassFit(not is_none, is_at_mz and not as_cation, as_cation, as_others)
 
@@ -189,20 +190,12 @@ class CandidateSource:
         masses = {other.name: other.neutral_mass(mz) for other in _OTHERS[ion.ion_mode]}
         known = {each.name for each in query.ions}
         for name, mass in {ISOTOPE: below, **masses}.items():
-            if name not in known and mass > 0 and self._nearest_ppm(mass, self.ppm) <= self.ppm:
+            if name not in known and mass > 0 and self._has_mass(mass):
                 yield name
 
-    def _lists_cation(self, mz: float, is_none: bool) -> bool:
-        """Return whether a cation that is listed as such has an m/z.
-
-        A pool is asked where a query has no candidates (`is_none`): its rows are on disk.
-        """
-        if self._pool is not None:
-            return is_none and _has_cation(self._pool.within(mz, self.ppm))
-        assert self._table is not None
-        if _has_cation(self._table.within(mz, self.ppm)):
-            return True
-        return self._screen is not None and self._screen.has_cation(mz, self.ppm)
+    def _has_mass(self, mass: float) -> bool:
+        """Return whether any structure has a mass, in Da."""
+        return self._source.nearest_ppm(mass, self.ppm) <= self.ppm
 
     def may_be(self, query: Query, first_block: str, smiles: str) -> bool:
         """Return whether a compound that is no candidate of a query could have been one.
@@ -213,26 +206,6 @@ class CandidateSource:
         return any(
             is_near(mass, each, self.ppm) for each in _masses(query)
         ) and self._restriction.allows(first_block, smiles)
-
-    @property
-    def _n_left_out(self) -> int:
-        return 0 if self._screen is None else self._screen.n_left_out
-
-    def _nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
-        """Return how far the nearest candidate's exact mass is, rows that were not parsed too.
-
-        Of these none is looked at that is more than `farthest` ppm away.
-        """
-        if self._pool is not None:
-            return self._pool.nearest_ppm(mass)
-        assert self._table is not None
-        nearest = self._table.nearest_ppm(mass) if len(self._table) else np.inf
-        if self._screen is None or not self._screen.n_left_out:
-            return nearest
-        # What is just beyond does not count as near.
-        most = min(nearest, 1.001 * farthest)
-        distance = self._screen.nearest(mass, most * abs(mass) * 1e-6)
-        return min(nearest, distance / abs(mass) * 1e6)
 
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
         """Return those that the user asks for, one per first block."""
@@ -256,7 +229,7 @@ class CandidateSource:
 
         See `all_fingerprints`.
         """
-        found = {layout.name: self._stored(sets, layout) for layout in layouts}
+        found = {layout.name: self._source.stored(sets, layout) for layout in layouts}
         # The model's fingerprint may be the one that analogues are compared by.
         by_name = {layout.name: layout for layout in layouts}
         missing = [layout for name, layout in by_name.items() if found[name] is None]
@@ -272,20 +245,6 @@ class CandidateSource:
             for layout, table in zip(missing, tables, strict=True):
                 found[layout.name] = np.split(table, ends[:-1]) if sets else []
         return [found[layout.name] or [] for layout in layouts]
-
-    def _stored(
-        self, sets: Sequence[CandidateSet], layout: FingerprintLayout
-    ) -> list[NDArray[np.uint8]] | None:
-        """Return the fingerprints that a pool has, None where there are none."""
-        if self._pool is None or not self._pool.has(layout):
-            return None
-        if layout.name == self._layout.name:
-            return [candidates.packed for candidates in sets]
-        return [
-            self._pool.packed(layout, candidates.pool_row)
-            for candidates in sets
-            if candidates.pool_row is not None
-        ]
 
 
 def require_candidates(path: Path, layout: FingerprintLayout) -> None:
@@ -309,10 +268,6 @@ def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[n
 def _may_be_cation(query: Query) -> bool:
     """Return whether a query of one positive charge is not looked for as a molecule's cation."""
     return query.ion is not None and query.ion.charge == 1 and _CATION not in query.ions
-
-
-def _has_cation(found: CandidateSet) -> bool:
-    return any("+" in formula for formula in found.formula.tolist())
 
 
 _CATION = parse_adduct("[M]+")

@@ -182,7 +182,7 @@ def _merged_evidence(
         pooled,
         weights,
         measured,
-        tuple(nearest.values()),
+        analogues=tuple(nearest.values()),
         own=OwnSpectra.best(own) if own else None,
         prior=None if evidence[0].prior is None else evidence[0].prior[kept[0]],
         # Spectra of a feature are of one time.

@@ -353,7 +353,9 @@ def test_parts_keep_a_match_that_is_not_listed() -> None:
     shown = [Analogue(f"{n}" * 14, "C", 0.9 - n / 100) for n in range(5)]
     absent = replace(shown[-1], cosine=0.4, is_unlisted=True)
     analogues = (*shown, absent, replace(absent, cosine=0.3))
-    evidence = Evidence.from_raw(raw, defaults().weights, np.zeros(2, np.bool_), analogues)
+    evidence = Evidence.from_raw(
+        raw, defaults().weights, np.zeros(2, np.bool_), analogues=analogues
+    )
     found = ListScores(evidence.scores, 7, evidence)
     query = Query.settle(spectrum_of(CAFFEINE, 110.0713))
     made = Draft(query, found, np.arange(0), (), 2, tuple(shown[:3]))

@@ -314,16 +314,19 @@ def test_every_pool_that_is_opened_is_closed() -> None:
                 kept.add(node.value)  # the caller closes it
             if isinstance(node, ast.Attribute) and node.attr == "close":
                 kept.add(node.value)
-            # An exit stack and the source of candidates, itself a context manager, close it too.
+            # An exit stack closes it too, and so does what keeps it to be closed itself.
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("enter_context"):
                 kept |= set(ast.walk(node))
-            if isinstance(node, ast.ClassDef) and node.name == "CandidateSource":
+            if isinstance(node, ast.ClassDef) and node.name in (
+                "CandidateSource",
+                "PoolSource",
+            ):
                 kept |= set(ast.walk(node))
         loose += [
             f"{path.name}:{node.lineno}"
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
-            and ast.unparse(node.func) in ("CandidatePool.open", "CandidateSource")
+            and ast.unparse(node.func) in ("CandidatePool.open", "CandidateSource", "PoolSource")
             and node not in kept
         ]
     assert loose == []

@@ -30,7 +30,9 @@ def evidence(*rows: tuple[float, float, float, float], cosine: float = 0.6) -> E
     raw = np.array([(*row, 0.0) for row in rows])  # far from the library
     analogue = Analogue("A" * 14, "C", cosine)
     # At equal shares of all kinds of compounds scores are sums of the evidence.
-    return Evidence.from_raw(raw, ONES, raw[:, 3] != 0.0, (analogue,), KnownShares(1 / 3, 1 / 3))
+    return Evidence.from_raw(
+        raw, ONES, raw[:, 3] != 0.0, analogues=(analogue,), shares=KnownShares(1 / 3, 1 / 3)
+    )
 
 
 def test_features_in_closed_form() -> None:
@@ -104,7 +106,7 @@ def test_a_listed_match_says_more_than_one_that_is_not_listed() -> None:
                 np.array([[0, -2, 1, own, 0], [0, -2.5, 0, 0, 0], [0, -3, -1, 0, 0]]),
                 defaults().weights,
                 np.array([True, False, False]),
-                (Analogue("A" * 14, "C", 0.95),),
+                analogues=(Analogue("A" * 14, "C", 0.95),),
             )
         ]
     ]
