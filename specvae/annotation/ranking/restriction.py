@@ -17,6 +17,7 @@ from specvae.annotation.library.compounds import read_excluded
 from specvae.errors import ConfigError
 from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.molecule import blocks_of_salt
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
 # "[C6H5O7]3-", "C6H5O7 3-", "C6H5O7-3": a number behind a blank is no more of oxygen.
@@ -69,18 +70,25 @@ class Restriction:
         """Return the candidates that meet the conditions, in their order."""
         kept = np.ones(len(candidates), np.bool_)
         if self.excluded:
-            kept &= [block not in self.excluded for block in candidates.first_block]
+            structures = zip(candidates.first_block, candidates.smiles, strict=True)
+            kept &= [not self._excludes(block, smiles) for block, smiles in structures]
         if self.formula is not None or self.elements is not None:
             kept &= [self._allows(formula) for formula in candidates.formula]
         return candidates if kept.all() else candidates.select(np.flatnonzero(kept))
 
     def allows(self, first_block: str, smiles: str) -> bool:
         """Return whether a compound meets the conditions."""
-        if first_block in self.excluded:
+        if self._excludes(first_block, smiles):
             return False
         if self.formula is None and self.elements is None:
             return True
         return self._allows(CalcMolFormula(Chem.MolFromSmiles(smiles)))
+
+    def _excludes(self, first_block: str, smiles: str) -> bool:
+        """Whether a structure, or as a salt what it is written as, is one that is left out."""
+        if first_block in self.excluded:
+            return True
+        return bool(self.excluded) and not self.excluded.isdisjoint(blocks_of_salt(smiles))
 
     def _allows(self, formula: str) -> bool:
         found = _counted(formula)

@@ -490,6 +490,7 @@ def test_an_annotation_with_a_colon_is_no_field(tmp_path: Path) -> None:
     ("line", "attribute", "value"),
     [
         ("RT (min)=2", "retention_time", 120.0),
+        ("ENERGY=30", "collision_energy", 30.0),
         ("Retention Time [sec]=72", "retention_time", 72.0),
         ("RETENTION_TIME_MINUTES=2", "retention_time", 120.0),
         ("PRECURSOR_CHARGE=2+", "charge", 2),
@@ -510,6 +511,12 @@ def test_keys_of_other_programs(
 ) -> None:
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", line))
     assert (getattr(spectrum, attribute), spectrum.notes) == (value, ())
+
+
+def test_a_feature_names_its_spectrum_where_no_title_does(tmp_path: Path) -> None:
+    record = mgf_record("a", "FEATURE=12", "SCANS=7").replace("TITLE=a\n", "")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert (spectrum.query_id, spectrum.metadata["FEATURE"]) == ("12", "12")
 
 
 @pytest.mark.parametrize("key", ["PRECURSOR", "PRECURSOR_MASS", "Parent ion", "Precursor m/z (Da)"])

@@ -135,6 +135,23 @@ def test_candidates_by_formula_elements_and_compound(
         assert found == Refusal(Cause.NONE_LIKE_THAT)
 
 
+@pytest.mark.parametrize("as_pool", [False, True])
+@pytest.mark.parametrize("key", ["RYYVLZVUVIJVGH", "VDHPYBVMFNLZQG"])
+def test_a_salt_is_left_out_by_its_own_key_and_its_parent_s(
+    tmp_path: Path, key: str, as_pool: bool
+) -> None:
+    path, excluded = tmp_path / "c.csv", tmp_path / "no.txt"
+    path.write_text(f"smiles,name\n{CAFFEINE}.Cl,caffeine HCl\n", encoding="utf-8")
+    excluded.write_text(f"{key}\n", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    if as_pool:
+        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        path = tmp_path / "c.h5"
+    restriction = Restriction.of(exclude=[excluded])
+    with CandidateSource(path, layout, 1e6, ReadReport(), 1, restriction) as source:
+        assert source.find(Query.settle(QUERY)) == Refusal(Cause.NONE_LIKE_THAT)
+
+
 @pytest.mark.parametrize(
     ("option", "text"),
     [
