@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of_truth, summarise
 from specvae.annotation.evaluation.reliability import summarise_probabilities
@@ -17,6 +16,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
 from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.molecule import blocks_of_salt
 from specvae.molecules.query_ids import by_form, listed_as
 
 
@@ -158,7 +158,7 @@ def evaluate(
         if block is None:
             unknown.append(outcome.query_id)
         elif isinstance(outcome, Ranked):
-            place = _index_of(outcome.candidates, block)
+            place, block = _found(outcome.candidates, block)
             blind = rank_of_truth(block, outcome.blind_scores, place)
             kept.append(_PendingQuery(outcome.query_id, block, scores, place, blind))
         else:
@@ -246,6 +246,15 @@ def _probabilities(
     )
 
 
-def _index_of(candidates: CandidateSet, block: str) -> int | None:
-    places: NDArray[np.int64] = np.flatnonzero(np.asarray(candidates.first_block) == block)
-    return int(places[0]) if len(places) else None
+def _found(candidates: CandidateSet, block: str) -> tuple[int | None, str]:
+    """Return where the truth stands among candidates, and its first block.
+
+    A truth may be the key of a salt, which a candidate is written as and ranked without.
+    """
+    blocks = list(candidates.first_block)
+    if block in blocks:
+        return blocks.index(block), block
+    for place, smiles in enumerate(candidates.smiles):
+        if block in blocks_of_salt(smiles):
+            return place, blocks[place]
+    return None, block

@@ -18,12 +18,15 @@ def settled(query_id: str) -> Query:
     return Query.settle(spectrum)
 
 
-def ranked_query(query_id: str, scores: dict[str, float], blind: float = 0.0) -> Ranked:
+def ranked_query(
+    query_id: str, scores: dict[str, float], blind: float = 0.0, smiles: tuple[str, ...] = ()
+) -> Ranked:
     n = len(scores)
     empty = np.array([""] * n, dtype=object)
     candidates = CandidateSet(
-        empty, np.zeros(n), inchikey=np.array(list(scores), dtype=object), name=empty, id=empty
-    )
+        np.array(smiles, dtype=object) if smiles else empty, np.zeros(n),
+        inchikey=np.array(list(scores), dtype=object), name=empty, id=empty,
+    )  # fmt: skip
     return Ranked(
         settled(query_id), candidates, np.zeros((n, 1), np.uint8),
         ListScores(np.array(list(scores.values())), 1), np.full(n, blind), np.zeros(8),
@@ -50,6 +53,16 @@ def test_the_second_spectrum_of_a_name_has_the_truth_of_the_name() -> None:
     assert found.figures(seed=0)["n_truth_absent"] == 1  # that of b#2
     assert found.unknown_queries == ("c#1",)
     assert found.missing_queries == ("b", "c")
+
+
+def test_a_truth_may_be_the_key_of_a_salt() -> None:
+    """A table of standards has the key of the hydrochloride; the candidate is ranked without."""
+    salt, smiles = "VDHPYBVMFNLZQG", ("CCO.Cl", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C.Cl")
+    ranked = ranked_query("q", {ETHANOL: -1.0, CAFFEINE: -2.0}, smiles=smiles)
+    found = evaluate(tiny_annotator(), iter([ranked]), {"q": salt})
+    assert [rank.n_better for rank in found.ranks] == [1]
+    assert found.trained_on == {"q": CAFFEINE}
+    assert found.figures(seed=0)["n_truth_absent"] == 0
 
 
 def test_each_query_is_counted_once_in_its_place() -> None:
