@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
@@ -106,6 +107,7 @@ def rank_spectra(
     are to come out, None where that does not matter.
     """
     progress = progress or Silence()
+    ranker = _Ranker(annotator, source, rescore, n_jobs, progress)
     n_done = 0
     found = (_listed(record, source, wanted, listed_as or {}) for record in records)
     for chunk in _chunks(found, step_seconds):
@@ -113,11 +115,11 @@ def rank_spectra(
             chunk = _with_structures(chunk, source, n_jobs)
         listed = [record for record in chunk if isinstance(record, _ListedQuery)]
         try:
-            ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
+            ranked = iter(ranker.rank(listed))
         except UnusableCandidatesError:
             chunk = [_with_fragments(record, annotator) for record in chunk]
             listed = [record for record in chunk if isinstance(record, _ListedQuery)]
-            ranked = iter(_ranked(annotator, listed, source, rescore, n_jobs, progress))
+            ranked = iter(ranker.rank(listed))
         for record in chunk:
             yield record if isinstance(record, Unranked) else next(ranked)
             n_done += 1
@@ -207,80 +209,141 @@ def _without(
     return _ListedQuery(replace(query, remarks=(*query.remarks, f"{said}: {n_lost:,}")), kept)
 
 
-def _ranked(
-    annotator: Annotator,
-    listed: Sequence[_ListedQuery],
-    source: CandidateSource,
-    rescore: int | None,
-    n_jobs: int | None,
-    progress: Progress,
-) -> list[Ranked]:
-    """Rank queries together: one prediction of the model, one table of fingerprints."""
-    sets = [candidates for _, candidates in listed]
-    pool = annotator.evidence_pool
-    layouts = [annotator.layout] if pool is None else [annotator.layout, pool.layout]
-    tables, *others = source.packed(sets, layouts, n_jobs, progress)
-    bits_of = others[0] if others else []
-    lists = [(query.spectrum, candidates) for query, candidates in listed]
-    with ExitStack() as working:
-        all_fragments = None
-        if pool is not None and rescore is None:
-            # Other processes break the candidates while this one sees to all other evidence.
-            breaking = pool.scoring(lists, n_jobs, progress, source.graphs)
-            all_fragments = working.enter_context(breaking)
-        logits = _predictions(annotator, listed)
-        likelihoods = [
-            _likelihoods(packed, predicted, annotator.blind_logits, candidates.ion)
-            for packed, predicted, candidates in zip(tables, logits, sets, strict=True)
-        ]
-        priors = [_prior(query, candidates) for query, candidates in listed]
-        pooled: Sequence[Evidence | None] = [None] * len(listed)
-        if pool is not None:
-            compared = [
-                pool.compare(
-                    query.spectrum,
-                    candidates,
-                    bits,
-                    scores[0],
-                    rescore=rescore,
-                    prior=prior,
-                    may_be=partial(source.may_be, query),
-                )
-                for (query, candidates), bits, scores, prior in zip(
-                    listed, bits_of, likelihoods, priors, strict=True
-                )
-            ]
-            if all_fragments is None:
-                broken = [
-                    (spectrum, one.broken)
-                    for (spectrum, _), one in zip(lists, compared, strict=True)
-                ]
-                breaking = pool.scoring(broken, n_jobs, progress, source.graphs)
-                all_fragments = working.enter_context(breaking)
-            pooled = [
-                pool.evidence(one, scores)
-                for one, scores in zip(compared, all_fragments(), strict=True)
-            ]
-    for scores, prior in zip(likelihoods, priors, strict=True):
-        if prior is not None:
-            scores += prior
-    return [
-        Ranked(
-            _said(query, len(candidates), pool, rescore),
-            candidates,
-            packed,
+class _Predicted(NamedTuple):
+    """A query, its candidates, and what the predicted fingerprint says of them.
+
+    Parameters
+    ----------
+    query, candidates
+        As listed.
+    packed
+        Fingerprints in the model's layout, uint8 (n_candidates, n_bytes).
+    logits
+        What the model predicts of the query as its likeliest ion, float64 (n_bits,).
+    likelihoods
+        Of the fingerprints, float64 (2, n_candidates), nats: as predicted, and without a spectrum.
+    prior
+        float64 (n_candidates,), nats: see `_prior`.
+    """
+
+    query: Query
+    candidates: CandidateSet
+    packed: NDArray[np.uint8]
+    logits: NDArray[np.float64]
+    likelihoods: NDArray[np.float64]
+    prior: NDArray[np.float64] | None
+
+    def ranked(self, evidence: Evidence | None, remarks: tuple[str, ...]) -> Ranked:
+        """Return it ranked by all evidence, or by the fingerprint alone."""
+        likelihoods = self.likelihoods
+        scores, blind_scores = likelihoods if self.prior is None else likelihoods + self.prior
+        return Ranked(
+            replace(self.query, remarks=(*self.query.remarks, *remarks)),
+            self.candidates,
+            self.packed,
             ListScores(
                 scores if evidence is None else evidence.scores,
-                query.spectrum.n_peaks,
+                self.query.spectrum.n_peaks,
                 evidence,
             ),
             blind_scores,
-            predicted[0],
+            self.logits,
         )
-        for (query, candidates), packed, predicted, (scores, blind_scores), evidence in zip(
-            listed, tables, logits, likelihoods, pooled, strict=True
-        )
-    ]
+
+
+@dataclass(frozen=True)
+class _Ranker:
+    """Ranks queries together: one prediction of the model, one table of fingerprints.
+
+    Attributes as the parameters of `rank_spectra`.
+    """
+
+    annotator: Annotator
+    source: CandidateSource
+    rescore: int | None
+    n_jobs: int | None
+    progress: Progress
+
+    def rank(self, listed: Sequence[_ListedQuery]) -> list[Ranked]:
+        """Return queries ranked, in order.
+
+        Raises
+        ------
+        UnusableCandidatesError
+            If some of the structures cannot be broken into fragments.
+        """
+        pool = self.annotator.evidence_pool
+        sets = [candidates for _, candidates in listed]
+        if pool is None:
+            (packed,) = self._packed(sets, [self.annotator.layout])
+            return [one.ranked(None, ()) for one in self._predicted(listed, packed)]
+        packed, bits = self._packed(sets, [self.annotator.layout, pool.layout])
+        with ExitStack() as working:
+            fragments = None
+            if self.rescore is None:
+                # Other processes break the candidates while this one sees to all other evidence.
+                breaking = self._breaking(pool, [(one.spectrum, found) for one, found in listed])
+                fragments = working.enter_context(breaking)
+            predicted = self._predicted(listed, packed)
+            compared = [
+                pool.compare(
+                    one.query.spectrum,
+                    one.candidates,
+                    of_query,
+                    one.likelihoods[0],
+                    rescore=self.rescore,
+                    prior=one.prior,
+                    may_be=partial(self.source.may_be, one.query),
+                )
+                for one, of_query in zip(predicted, bits, strict=True)
+            ]
+            if fragments is None:
+                best = [
+                    (one.query.spectrum, of_query.broken)
+                    for one, of_query in zip(predicted, compared, strict=True)
+                ]
+                fragments = working.enter_context(self._breaking(pool, best))
+            evidence = map(pool.evidence, compared, fragments())
+            return [
+                one.ranked(of_query, self._cascade_said(pool, one))
+                for one, of_query in zip(predicted, evidence, strict=True)
+            ]
+
+    def _packed(
+        self, sets: Sequence[CandidateSet], layouts: Sequence[FingerprintLayout]
+    ) -> list[list[NDArray[np.uint8]]]:
+        return self.source.packed(sets, layouts, self.n_jobs, self.progress)
+
+    def _breaking(
+        self, pool: EvidencePool, lists: Sequence[tuple[Spectrum, CandidateSet]]
+    ) -> AbstractContextManager[Callable[[], list[NDArray[np.float64]]]]:
+        return pool.scoring(lists, self.n_jobs, self.progress, self.source.graphs)
+
+    def _predicted(
+        self, listed: Sequence[_ListedQuery], tables: Sequence[NDArray[np.uint8]]
+    ) -> list[_Predicted]:
+        """Return what the predicted fingerprints say; `tables` are those of the candidates."""
+        blind = self.annotator.blind_logits
+        return [
+            _Predicted(
+                query,
+                candidates,
+                packed,
+                logits[0],
+                _likelihoods(packed, logits, blind, candidates.ion),
+                _prior(query, candidates),
+            )
+            for (query, candidates), packed, logits in zip(
+                listed, tables, _predictions(self.annotator, listed), strict=True
+            )
+        ]
+
+    def _cascade_said(self, pool: EvidencePool, one: _Predicted) -> tuple[str, ...]:
+        """Return what is to be said if not all candidates are broken into fragments."""
+        is_whole = self.rescore is None or len(one.candidates) <= self.rescore
+        if is_whole or not pool.has_fragments(one.query.spectrum):
+            return ()
+        return (f"fragments compared for the best {self.rescore:,} candidates only",)
 
 
 def _predictions(annotator: Annotator, listed: Sequence[_ListedQuery]) -> list[NDArray[np.float64]]:
@@ -328,11 +391,3 @@ def _prior(query: Query, candidates: CandidateSet) -> NDArray[np.float64] | None
     It is the logarithm of the species' share; None where there is but one.
     """
     return None if candidates.ion is None else log_shares(query.ions)[candidates.ion]
-
-
-def _said(query: Query, n: int, pool: EvidencePool | None, rescore: int | None) -> Query:
-    """Return a query that says so if not all of its `n` candidates are broken into fragments."""
-    if rescore is None or n <= rescore or pool is None or not pool.has_fragments(query.spectrum):
-        return query
-    said = f"fragments compared for the best {rescore:,} candidates only"
-    return replace(query, remarks=(*query.remarks, said))
