@@ -178,10 +178,15 @@ class Annotator:
         """
         known = [mode for mode in self.header.provenance.ion_modes if mode != "unknown"]
         query = Query.settle(spectrum, (assumed or Assumptions()).or_only(known))
+        untrained = None
         if known and query.ion_mode is not None and query.ion_mode not in known:
-            untrained = f"the model was not trained on {query.ion_mode} ion mode"
-            return replace(query, remarks=(*query.remarks, untrained))
-        return query
+            untrained = f"{query.ion_mode} ion mode"
+        elif len(query.ions) == 1 and self.header.provenance.adducts:
+            name = query.ions[0].name
+            untrained = None if name in self.header.provenance.adducts else name
+        if untrained is None:
+            return query
+        return replace(query, remarks=(*query.remarks, f"the model was not trained on {untrained}"))
 
     def predict(self, spectra: Sequence[Spectrum]) -> NDArray[np.float64]:
         """Return the logit of every fingerprint bit, float64 (n_spectra, n_bits)."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,26 @@ def test_adduct_that_a_query_does_not_state(
     (query,) = ranked(tiny_annotator(modes), queries, by_mass(tmp_path))
     assert query.query is not None
     assert (query.query.adduct, said(query)) == (adduct, status)
+
+
+@pytest.mark.parametrize(
+    ("adduct", "adducts", "status"),
+    [
+        ("[M+Na]+", ("[M+H]+",), "ok; the model was not trained on [M+Na]+"),
+        ("[M+Na]+", ("[M+H]+", "[M+Na]+"), "ok"),
+        ("[M+Na]+", (), "ok"),
+    ],
+)
+def test_an_adduct_that_the_model_was_not_trained_on(
+    tmp_path: Path, annotator: Annotator, adduct: str, adducts: tuple[str, ...], status: str
+) -> None:
+    counts = dict.fromkeys(adducts, 9)
+    provenance = replace(annotator.header.provenance, adducts=counts)
+    trained = tiny_annotator()
+    trained.header = replace(trained.header, provenance=provenance)
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS=217.0696\nADDUCT={adduct}\n138.066 10")
+    (query,) = ranked(trained, queries, by_mass(tmp_path))
+    assert said(query) == status
 
 
 def test_an_assumed_ion_ranks_as_if_the_record_stated_it(tmp_path: Path) -> None:
