@@ -14,7 +14,7 @@ from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
-from specvae.molecules import entry_store, workers
+from specvae.molecules import entry_store, graphs_together, workers
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
@@ -47,6 +47,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return take(mol, binary)
 
     monkeypatch.setattr(OrderedGraph, "of", noted)
+    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
     return found
 
 
@@ -154,5 +155,6 @@ def test_what_cannot_be_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         raise StructureError("it cannot be broken into fragments: because")
 
     monkeypatch.setattr(OrderedGraph, "of", refused)
+    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
     with pytest.raises(StructureError, match="because"):
         score_lists(standard_scorers(), lists())

@@ -24,6 +24,7 @@ from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
+from specvae.molecules import graphs_together
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.graph import Graph
@@ -318,6 +319,7 @@ def test_an_unusable_candidate_ends_no_run(
         return take(mol, places, binary)
 
     monkeypatch.setattr(Graph, "take", with_fault)
+    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
     path = tmp_path / "candidates.csv"
     rows = "".join(f"{query.query_id},{s},{s[:4]}\n" for s in (broken.smiles, CAFFEINE, "CCO"))
     path.write_text(f"query_id,smiles,name\n{rows}", encoding="utf-8")
