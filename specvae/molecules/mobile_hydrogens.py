@@ -126,8 +126,9 @@ def may_be_elsewhere(mol: Chem.Mol) -> bool:
 def _is_certain(group: _Group, mol: Chem.Mol) -> bool:
     """Return whether a group's hydrogens are mobile for InChI too, whatever is around it.
 
-    They are if it is one atom with sites around it. From two oxygens at one atom, as those of
-    carbamic acid, no hydrogen moves to another element. And they are in the rings of `_is_ring`.
+    They are in two cases: where the group is one atom with sites around it (not with two oxygens,
+    as in carbamic acid, from which no hydrogen moves to another element), and in the rings of
+    `_is_ring`.
     """
     n_oxygen = sum(mol.GetAtomWithIdx(site).GetAtomicNum() == 8 for site in group.sites)
     has_one_centre = len(group.bonds) - len(group.sites) == 1

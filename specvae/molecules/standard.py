@@ -10,13 +10,15 @@ What is done with a structure, always in this order:
    how many there were. A metal complex (heme, ferrocene, cisplatin) is kept whole and as it is
    charged, although databases write it in pieces; from a metal salt (zinc acetate) the metal is
    taken off.
-2. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
+2. Labels of the most common isotope, such as [12C] and [35Cl], are dropped. Other isotopes and
+   radicals are left as written.
+3. Two charges that others write as a double bond become one: a sulfoxide, a phosphine oxide, an
+   azide. But for a metal complex, as the next step.
+4. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
    cation, betaine an inner salt.
-3. Mobile hydrogens are put in one place: an imidic acid becomes the amide
+5. Mobile hydrogens are put in one place: an imidic acid becomes the amide
    (`specvae.molecules.mobile_hydrogens`).
-4. Labels of the most common isotope, such as [12C] and [35Cl], are dropped. Other isotopes and
-   radicals are left as written.
 
 The result is written as SMILES and read again where it was changed: whatever is stored must parse.
 """

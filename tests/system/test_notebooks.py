@@ -40,9 +40,8 @@ def run_notebook(name: str, **settings: int) -> dict[str, Any]:
     return space
 
 
-def test_annotating_massbank(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: None
-) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_annotating_massbank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = (DEMO / "library.msp").read_text(encoding="utf-8").rstrip().split("\n\n")[:120]
     library = tmp_path / "MassBank_NISTformat.msp"
     library.write_text("\n\n".join(records) + "\n\n", encoding="utf-8")

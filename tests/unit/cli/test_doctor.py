@@ -49,7 +49,8 @@ def test_what_is_looked_for_without_metadata_is_what_the_wheel_requires() -> Non
     assert set(doctor._EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs"}
 
 
-def test_a_sound_installation(few_packages: list[str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("few_packages")
+def test_a_sound_installation(tmp_path: Path) -> None:
     done = run_specvae("doctor", "--device", "cpu", cwd=tmp_path)
     for text in ("specvae", "python", "click", "threads of torch", "to clear it", "none here"):
         assert text in done.stdout, text
@@ -87,7 +88,8 @@ def test_a_package_that_cannot_be_imported(
     assert "libXyz.so.1" in str(diagnosis(cwd=tmp_path, code=1)["problems"])
 
 
-def test_a_model_that_cannot_be_used(few_packages: list[str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("few_packages")
+def test_a_model_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "specvae-model").mkdir()
     (tmp_path / "specvae-model/model.safetensors").write_bytes(b"not a model")
     found = diagnosis(cwd=tmp_path, code=1)
@@ -96,8 +98,9 @@ def test_a_model_that_cannot_be_used(few_packages: list[str], tmp_path: Path) ->
     assert diagnosis("--model", "nowhere", cwd=tmp_path, code=1)["ok"] is False
 
 
+@pytest.mark.usefixtures("few_packages")
 def test_a_model_is_said_to_be_trained_on_what_its_networks_saw(
-    few_packages: list[str], demo_model: Path, tmp_path: Path
+    demo_model: Path, tmp_path: Path
 ) -> None:
     found = diagnosis("--model", demo_model, cwd=tmp_path)["model"]
     header = AnnotatorHeader.of_model(read_header(demo_model), demo_model)
@@ -105,8 +108,9 @@ def test_a_model_is_said_to_be_trained_on_what_its_networks_saw(
     assert found["trained on"] == header.trained_on
 
 
+@pytest.mark.usefixtures("few_packages")
 def test_a_cache_that_cannot_be_written_is_a_note(
-    few_packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "file"))

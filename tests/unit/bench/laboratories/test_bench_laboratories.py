@@ -168,7 +168,7 @@ def test_records_without_the_field_are_an_error(library: Path) -> None:
         read_records([library], "Lab", Console())
 
 
-def test_tables_are_joined(structures: Path, tmp_path: Path, library: Path) -> None:
+def test_tables_are_joined(structures: Path, tmp_path: Path) -> None:
     table = read_structures([structures, tmp_path / "extra.tsv", structures], Console())
     assert len(table) == 5
     assert "BTANRVKWQNVYAZ" in table.first_block
