@@ -272,6 +272,7 @@ _UNITS = {
     "UO:0000010": "second",
     "UO:0000028": "millisecond",
     "UO:0000031": "minute",
+    "UO:0000032": "hour",
     "UO:0000187": "percent",
 }
 
@@ -388,7 +389,7 @@ def _mzml_time(terms: _Terms) -> str | None:
     return None if time is None else f"{time} {unit}"
 
 
-_UNITS_OF_TIME = {"second": "s", "millisecond": "ms"}
+_UNITS_OF_TIME = {"second": "s", "millisecond": "ms", "hour": "h"}
 
 
 def _mzml_precursor(
@@ -605,7 +606,8 @@ def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Number
         if compression not in ("none", "zlib"):
             detail = f"the compression {shown(compression)} is not supported"
             raise RejectedRecordError(Reason.BAD_ENCODING, detail)
-        kind = {"32": ">f4", "64": ">f8"}.get(part.get("precision", "32"))
+        order = "<" if "little" in part.get("byteOrder", "").lower() else ">"
+        kind = {"32": f"{order}f4", "64": f"{order}f8"}.get(part.get("precision", "32"))
         if kind is None:
             detail = f"numbers of {shown(part.get('precision', ''))} bits"
             raise RejectedRecordError(Reason.BAD_ENCODING, detail)

@@ -216,7 +216,8 @@ _HIGHEST_USUAL_MZ = 3000  # Th, of a second number in the field
 _NO_MODE = _EMPTY_TEXTS - {"-"}
 _MODE = re.compile(
     r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|api|n|h)?[-_/ ]*"
-    r"(?:h?esi?|ap|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray|photoioni[sz]ation|ms)"
+    r"(?:h?esi|(?:es|ap)(?=[-_ (]*[+-])|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray"
+    r"|photoioni[sz]ation|ms)"
     r"(?:[-_/ ]?ms)?[-_,; ]*)?"
     r"\(?(?:(?:ion(?:i[sz]ation)?[-_ ]*mode|polarity)[-_ :=]*)?"
     r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+ ?(?:ve)?|1\+|\+1|1(?:\.0)?"

@@ -319,6 +319,16 @@ def _mzxml_scan(precursor: str, polarity: str = "+") -> str:
     )
 
 
+def test_peaks_of_mzxml_that_say_to_be_little_endian(tmp_path: Path) -> None:
+    data = base64.b64encode(struct.pack("<4f", 50.5, 1.0, 60.25, 2.0)).decode()
+    one_scan = (
+        '<scan num="1" msLevel="2" peaksCount="2"><precursorMz>99.5</precursorMz>'
+        f'<peaks precision="32" byteOrder="little">{data}</peaks></scan>'
+    )
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([one_scan]))
+    assert spectrum.mz.tolist() == [50.5, 60.25]
+
+
 def test_scans_inside_one_another_in_mzxml(tmp_path: Path) -> None:
     data = base64.b64encode(struct.pack(">4f", 50.5, 1.0, 60.25, 2.0)).decode()
     peaks = f'<peaks precision="32" byteOrder="network" pairOrder="m/z-int">{data}</peaks>'
@@ -462,6 +472,7 @@ def test_selected_ions_of_mzml_1_0(tmp_path: Path) -> None:
     ("unit", "seconds"),
     [
         ('unitAccession="UO:0000010"', 90.0),
+        ('unitAccession="UO:0000032"', 324_000.0),
         ('unitAccession="UO:0000031"', 5400.0),
         ('unitName="second"', 90.0),
         ('unitAccession="UO:0000031" unitName="minute"', 5400.0),
