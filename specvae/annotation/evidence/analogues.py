@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.evidence.votes import AnalogueRule
 from specvae.annotation.library.library import SpectrumLabel
 from specvae.errors import InputError
-from specvae.spectra.adducts import default_adduct, parse_adduct
 from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
-from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
+from specvae.spectra.spectrum import Spectrum
 
 # Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.
 ANALOGUE_BINS = BinLayout(
@@ -28,12 +28,6 @@ ANALOGUE_BINS = BinLayout(
     max_peaks=200,
     drop_above_precursor=True,
 )
-
-SIGNS = {"positive": 1, "negative": -1}
-"""Ion mode -> sign of the ions' charge."""
-
-OTHER_MODE = {"positive": "negative", "negative": "positive"}
-"""Ion mode -> the other one."""
 
 # Low peaks say as much about a structure as high ones: so the compression is strong.
 INTENSITY_POWER = 0.25
@@ -89,59 +83,6 @@ class RememberedPeaks(NamedTuple):
     def moved(self, shift: float) -> RememberedPeaks:
         """Return the same with `shift` (Th) added to each m/z."""
         return self._replace(mz=self.mz + shift)
-
-
-def mode_shift(spectrum: Spectrum) -> float:
-    """Return by how much ions of a spectrum lie above those of the other ion mode, Th.
-
-    That is two protons: positive for a positive spectrum, 0 where the ion mode is not known.
-    """
-    proton = parse_adduct("[M+H]+")
-    assert proton is not None
-    return 2.0 * proton.mass_shift * SIGNS.get(spectrum.ion_mode or "", 0)
-
-
-def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
-    """Return a spectrum as it would look if the same fragments had been measured in the other mode.
-
-    A fragment that is protonated in one ion mode is taken to be deprotonated in the other, two
-    protons apart, and so is the molecule: neutral losses stay what they are. That is crude, since
-    many bonds break in one mode only, but enough to recognise compounds and their analogues by.
-
-    Parameters
-    ----------
-    spectrum
-        Of any ion.
-
-    Returns
-    -------
-    The peaks, moved, with the precursor m/z of [M+H]+ or [M-H]-; None where the ion mode is not
-    known, the ion has several charges, or no peak is left.
-    """
-    ion_mode = OTHER_MODE.get(spectrum.ion_mode or "")
-    charge = spectrum.charge if spectrum.ion is None else spectrum.ion.charge
-    if ion_mode is None or abs(charge or 1) > 1:
-        return None
-    there = default_adduct(ion_mode)
-    assert there is not None
-    shift = -mode_shift(spectrum)
-    precursor = None if spectrum.precursor_mz is None else spectrum.precursor_mz + shift
-    if (mass := spectrum.neutral_mass) is not None:
-        precursor = there.precursor_mz(mass)
-    mz = spectrum.mz + shift
-    kept = (mz > 0.0) & (mz <= MAX_MZ)
-    highest = spectrum.intensity[kept].max(initial=0.0)
-    if highest < LOWEST_SCALE or (precursor is not None and precursor <= 0.0):
-        return None
-    return replace(
-        spectrum,
-        mz=mz[kept],
-        intensity=spectrum.intensity[kept],
-        precursor_mz=precursor,
-        adduct=None,
-        charge=None,
-        ion_mode=ion_mode,
-    )
 
 
 class AnalogueIndex:

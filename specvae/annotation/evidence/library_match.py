@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness, mode_shift
+from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness
+from specvae.annotation.evidence.other_mode import mode_shift
 from specvae.annotation.library.library import PREDICTED
 from specvae.spectra.spectrum import Spectrum
 

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import (
-    OTHER_MODE,
     AnalogueIndex,
     Likeness,
-    in_other_mode,
     unit_rows,
 )
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.nearness import nearness
+from specvae.annotation.evidence.other_mode import OTHER_MODE, in_other_mode
 from specvae.annotation.evidence.own_spectra import (
     OwnFeatures,
     OwnSpectraRatio,

@@ -5,7 +5,7 @@ compound that the library has no spectrum of. It is linear in the features of
 `own_spectra_features`; the coefficients were fitted to laboratories whose spectra the library did
 not have (docs/research.md). Spectra of the query's ion mode are compared with the query as it is.
 Of candidates that have spectra of the other ion mode only, these are compared with the query as it
-would look there (`specvae.annotation.evidence.analogues.in_other_mode`), by other coefficients. A
+would look there (`specvae.annotation.evidence.other_mode`), by other coefficients. A
 candidate without any spectrum has a ratio of exactly 0.
 
 Spectra of a compound and those of its analogues say in part the same, so that the evidence of

@@ -8,10 +8,11 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex, in_other_mode
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.fragment_score import standard_scorers
 from specvae.annotation.evidence.memory import from_companions, to_companions
+from specvae.annotation.evidence.other_mode import in_other_mode
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
