@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import operator
 import re
 import shlex
 from functools import cache
@@ -12,6 +14,7 @@ from urllib.parse import unquote
 import click
 import pytest
 
+import specvae
 from specvae.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +133,18 @@ def test_a_command_that_is_to_be_typed_is_one(page: str, line: str) -> None:
         assert found is not None, line
         command = found
     command.make_context(command.name, words, parent=context).close()
+
+
+@pytest.mark.parametrize("function", ["Model.annotate", "specvae.train", "specvae.load"])
+def test_the_page_on_python_names_every_parameter(function: str) -> None:
+    (row,) = (
+        line.split("|")[1]
+        for line in (DOCS / "python.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"| `{function}(")
+    )
+    named = set(re.findall(r"[(,] ?(\w+)", row))
+    found = operator.attrgetter(function.removeprefix("specvae."))(specvae)
+    assert set(inspect.signature(found).parameters) - {"self"} == named
 
 
 def test_notebooks_have_no_outputs() -> None:
