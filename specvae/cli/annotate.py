@@ -157,7 +157,8 @@ def annotate(
     Example:
       specvae annotate query.mgf --candidates cands.csv --top 5 -o ranked.csv --report report.html
     """
-    files = spectra_files(queries)
+    console = Console()
+    files = spectra_files(queries, console.log)
     journal_path = unfinished_path(output) if resume else None
     is_part = ranking.options.shard is not None
     _require_one_process(is_part, scheduler, files, resume, journal_path)
@@ -169,7 +170,6 @@ def annotate(
     from specvae.annotation.output.provenance import write_provenance
     from specvae.annotation.output.tables import write_annotations, write_summary
 
-    console = Console()
     stamps = Stamps((*files, *ranking.files))
     left = unfinished_path(output)
     if not resume and left is not None and left.exists():

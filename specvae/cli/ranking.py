@@ -227,8 +227,11 @@ def ranking_summary(tally: Tally) -> list[str]:
     return [*lines, *tally.advice()]
 
 
-def spectra_files(paths: Sequence[Path]) -> tuple[Path, ...]:
+def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Path, ...]:
     """Return files of spectra, in place of each folder those in it and below, in order of name.
+
+    Empty files of a folder, as programs write them of runs without fragment spectra, are left out,
+    and told of by `log`.
 
     Raises
     ------
@@ -245,7 +248,13 @@ def spectra_files(paths: Sequence[Path]) -> tuple[Path, ...]:
             raise InputError(
                 f"{path}: no file {', '.join(_SPECTRA)} in this folder or below; name other files"
             )
-        found += inside
+        filled = [file for file in inside if file.stat().st_size]
+        if not filled:
+            raise InputError(f"{path}: all files of spectra in it are empty, as {inside[0].name}")
+        for file in inside:
+            if file not in filled:
+                log(f"note: {file}: is empty and left out")
+        found += filled
     require_distinct(found, "files of queries")
     return tuple(found)
 

@@ -126,12 +126,25 @@ def test_paths_without_a_name_and_a_file_that_is_called_like_stdin(
     empty = CliRunner().invoke(annotate, ["q.mgf", *cands, "-o", ""])
     assert "found an empty text, wanted the name of a file" in empty.output
     loop = Path("loop.mgf")
-    assert spectra_files([loop]) == (loop,)
+    assert spectra_files([loop], print) == (loop,)
     with pytest.raises(InputError, match=r"loop\.mgf: cannot be read"):
         list(read_spectra(loop, ReadReport()))
     with atomic_path(loop) as written:  # takes the link's place
         written.write_text("a", encoding="utf-8")
     assert loop.read_text(encoding="utf-8") == "a"
+
+
+def test_empty_files_of_a_folder_are_left_out(tmp_path: Path) -> None:
+    """MZmine writes such files of runs without fragment spectra, and one cost all others."""
+    said: list[str] = []
+    (tmp_path / "b.mgf").touch()
+    with pytest.raises(InputError, match=r"all files of spectra in it are empty, as b\.mgf"):
+        spectra_files([tmp_path], said.append)
+    (tmp_path / "a.mgf").write_text("BEGIN IONS\n", encoding="utf-8")
+    assert spectra_files([tmp_path], said.append) == (tmp_path / "a.mgf",)
+    assert said == [f"note: {tmp_path / 'b.mgf'}: is empty and left out"]
+    # One that the user names is an error where it is read.
+    assert spectra_files([tmp_path / "b.mgf"], said.append) == (tmp_path / "b.mgf",)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "\N{CIRCLED DIGIT ONE}", "9" * 5000, "1.5", ""])
