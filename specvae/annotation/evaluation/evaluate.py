@@ -15,6 +15,7 @@ from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
+from specvae.annotation.ranking.settlement import RunState, Settlement
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import blocks_of_salt
 from specvae.molecules.query_ids import by_form, listed_as
@@ -135,69 +136,31 @@ def evaluate(
     known
         Share of queries whose compound the library knows; None estimates it likewise.
     """
-    kept: list[_PendingQuery] = []
-    lists: list[ListScores] = []
-    unknown: list[str] = []
-    contradicted: list[str] = []
-    seen: set[str] = set()
-    forms = by_form(truth)
+    found = _Truths(truth)
     for outcome in ranked:
-        merged = () if outcome.query is None else outcome.query.merged
-        of_each = (listed_as(one, truth, forms) for one in (outcome.query_id, *merged))
-        names = [name for name in of_each if name is not None]
-        seen.update(names)
-        if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
-            continue
-        scores = outcome.list_scores if isinstance(outcome, Ranked) else None
-        if scores is not None:
-            lists.append(scores)
-        blocks = list(dict.fromkeys(truth[name] for name in names))
-        block = blocks[0] if blocks else None
-        if len(blocks) > 1:
-            contradicted.append(outcome.query_id)
-        if block is None:
-            unknown.append(outcome.query_id)
-        elif isinstance(outcome, Ranked):
-            place, block = _found(outcome.candidates, block)
-            blind = rank_of_truth(block, outcome.blind_scores, place)
-            kept.append(_PendingQuery(outcome.query_id, block, scores, place, blind))
-        else:
-            missed = rank_of_truth(block, np.empty(0), None)
-            kept.append(_PendingQuery(outcome.query_id, block, None, None, missed))
+        found.add(outcome)
     settlement = annotator.settlement
-    run = settlement.of_run(lists, known)
+    run = settlement.of_run(found.lists, known)
     log_odds = np.array(
         [
             probabilities.log_odds_in_list
-            for scores in lists
+            for scores in found.lists
             if (probabilities := settlement.probabilities(settlement.settle(scores, run)))
         ]
     )
-    ranks: list[TruthRank] = []
-    given: list[_Chances] = []
-    for query in kept:
-        if query.scores is None:
-            ranks.append(query.blind)
-            continue
-        settled = settlement.settle(query.scores, run)
-        ranks.append(rank_of_truth(query.block, settled.scores, query.place))
-        if (probabilities := settlement.probabilities(settled)) is not None:
-            chances = probabilities.given_in_list
-            chance = None if query.place is None else float(chances[query.place])
-            odds, best = probabilities.log_odds_in_list, float(chances.max())
-            given.append(_Chances(odds, best, chance, ranks[-1]))
+    ranks, given = found.settled(settlement, run)
     trained = annotator.training_compounds
     pool = annotator.evidence_pool
     added = set() if pool is None else set(pool.library.first_blocks) - set(trained)
     return Evaluation(
-        tuple(query.query_id for query in kept),
+        tuple(query.query_id for query in found.queries),
         tuple(ranks),
-        tuple(query.blind for query in kept),
-        tuple(unknown),
-        tuple(query_id for query_id in truth if query_id not in seen),
-        {query.query_id: query.block for query in kept if query.block in trained},
-        {query.query_id: query.block for query in kept if query.block in added},
-        tuple(contradicted),
+        tuple(query.blind for query in found.queries),
+        tuple(found.unknown),
+        tuple(query_id for query_id in truth if query_id not in found.seen),
+        {query.query_id: query.block for query in found.queries if query.block in trained},
+        {query.query_id: query.block for query in found.queries if query.block in added},
+        tuple(found.contradicted),
         _probabilities(annotator.probability, log_odds, given, in_list),
         run.line,
     )
@@ -225,6 +188,78 @@ class _Chances:
     best: float
     truth: float | None
     rank: TruthRank
+
+
+class _Truths:
+    """Where the truths of ranked queries stand, as these come.
+
+    Attributes
+    ----------
+    queries
+        Those that have a truth.
+    lists
+        Scores of all that were ranked, for what all queries show.
+    unknown, contradicted
+        As `Evaluation` has them.
+    seen
+        Rows of the truths that are of a query.
+    """
+
+    def __init__(self, truth: Mapping[str, str]) -> None:
+        self._truth = truth
+        self._forms = by_form(truth)
+        self.queries: list[_PendingQuery] = []
+        self.lists: list[ListScores] = []
+        self.unknown: list[str] = []
+        self.contradicted: list[str] = []
+        self.seen: set[str] = set()
+
+    def add(self, outcome: Ranked | Unranked) -> None:
+        """Look up the truth of a query, and find it among the candidates."""
+        merged = () if outcome.query is None else outcome.query.merged
+        of_each = (listed_as(one, self._truth, self._forms) for one in (outcome.query_id, *merged))
+        names = [name for name in of_each if name is not None]
+        self.seen.update(names)
+        if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
+            return
+        if isinstance(outcome, Ranked):
+            self.lists.append(outcome.list_scores)
+        blocks = list(dict.fromkeys(self._truth[name] for name in names))
+        if not blocks:
+            self.unknown.append(outcome.query_id)
+            return
+        if len(blocks) > 1:
+            self.contradicted.append(outcome.query_id)
+        self.queries.append(_pending(outcome, blocks[0]))
+
+    def settled(
+        self, settlement: Settlement, run: RunState
+    ) -> tuple[list[TruthRank], list[_Chances]]:
+        """Return the rank of each query's truth, and chances where there are probabilities."""
+        ranks: list[TruthRank] = []
+        given: list[_Chances] = []
+        for query in self.queries:
+            if query.scores is None:
+                ranks.append(query.blind)
+                continue
+            settled = settlement.settle(query.scores, run)
+            ranks.append(rank_of_truth(query.block, settled.scores, query.place))
+            if (probabilities := settlement.probabilities(settled)) is not None:
+                chances = probabilities.given_in_list
+                chance = None if query.place is None else float(chances[query.place])
+                odds, best = probabilities.log_odds_in_list, float(chances.max())
+                given.append(_Chances(odds, best, chance, ranks[-1]))
+        return ranks, given
+
+
+def _pending(outcome: Ranked | Unranked, block: str) -> _PendingQuery:
+    """Return a query with the first block of its truth; one that is not ranked has missed it."""
+    if isinstance(outcome, Unranked):
+        missed = rank_of_truth(block, np.empty(0), None)
+        return _PendingQuery(outcome.query_id, block, None, None, missed)
+    place, block = _found(outcome.candidates, block)
+    blind = rank_of_truth(block, outcome.blind_scores, place)
+    return _PendingQuery(outcome.query_id, block, outcome.list_scores, place, blind)
 
 
 def _probabilities(
