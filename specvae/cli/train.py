@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,23 @@ from specvae.cli.options import (
 )
 from specvae.cli.outputs import require_paths
 from specvae.vae.kinds import MODEL_KINDS
+
+if TYPE_CHECKING:
+    from specvae.annotation.training.settings import TrainConfig
+
+
+_SETTINGS = {
+    "preset": "preset",
+    "fingerprint": "fingerprint",
+    "seed": "seed",
+    "supervision": "supervision",
+    "model_kind": "model.kind",
+    "epochs": "optim.epochs",
+    "ion_mode": "filter.ion_mode",
+    "adducts": "filter.adducts",
+    "instrument_types": "filter.instrument_types",
+}
+"""Settings by the options that stand for them."""
 
 
 @click.command(cls=Command)
@@ -146,7 +164,6 @@ def train(
     unpaired_molecules: tuple[Path, ...],
     structures: Path | None,
     exclude: tuple[Path, ...],
-    preset: str | None,
     config_file: Path | None,
     assignments: tuple[str, ...],
     resume: bool,
@@ -156,7 +173,7 @@ def train(
     jobs: int | None,
     strict: bool,
     device: str,
-    **options: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401 (those of `_SETTINGS`)
 ) -> None:
     """Train a model on a spectral library.
 
@@ -174,13 +191,13 @@ def train(
 
     from specvae.annotation.training.run_files import (
         FILES,
+        MODEL_FILE,
+        SKIPPED_FILE,
         TrainFiles,
         require_files,
         require_free,
     )
-    from specvae.annotation.training.settings import preset_config
     from specvae.progress import Silence
-    from specvae.settings import override, parse_assignments, read_toml
 
     files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
     # Before hours of work, not after them.
@@ -191,23 +208,7 @@ def train(
         must_exist=False,
     )
     require_files(files)
-    settings = {
-        "preset": preset,
-        "fingerprint": options["fingerprint"],
-        "seed": options["seed"],
-        "supervision": options["supervision"],
-        "model.kind": options["model_kind"],
-        "optim.epochs": options["epochs"],
-        "filter.ion_mode": options["ion_mode"],
-        "filter.adducts": options["adducts"],
-        "filter.instrument_types": options["instrument_types"],
-    }
-    values = read_toml(config_file) if config_file else {}
-    values |= {key: value for key, value in settings.items() if value not in (None, ())}
-    values |= parse_assignments(assignments)
-    # The preset comes first, and some of its settings depend on the kind; both may be set anywhere.
-    start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
-    config = override(start, values)
+    config = _config(config_file, assignments, options)
 
     from specvae.annotation.training.run import train as run
     from specvae.vae.parallel import started_by_torchrun
@@ -230,7 +231,24 @@ def train(
     if not is_first:
         return
     if header.provenance.skipped:
-        progress.log(f"what was skipped: {output / 'skipped.csv'}")
+        progress.log(f"what was skipped: {output / SKIPPED_FILE}")
     took = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in header.seconds.items())
     progress.log(f"took: {took}")
-    click.echo(f"model: {output / 'model.safetensors'}")
+    click.echo(f"model: {output / MODEL_FILE}")
+
+
+def _config(
+    config_file: Path | None, assignments: Sequence[str], options: Mapping[str, Any]
+) -> TrainConfig:
+    """Return the settings of a run: those of a file, overridden by options, then by ``--set``."""
+    from specvae.annotation.training.settings import preset_config
+    from specvae.settings import override, parse_assignments, read_toml
+
+    values = read_toml(config_file) if config_file else {}
+    for option, setting in _SETTINGS.items():
+        if options[option] not in (None, ()):
+            values[setting] = options[option]
+    values |= parse_assignments(assignments)
+    # The preset comes first, and some of its settings depend on the kind; both may be set anywhere.
+    start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
+    return override(start, values)
