@@ -10,6 +10,7 @@ from pathlib import Path
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import blocks_of_inchi, parse_molecule
+from specvae.molecules.standard import says_nothing
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.packed import unpacked_name
@@ -20,9 +21,6 @@ _KEY = re.compile(r"(?:InChIKey\s*[=:]\s*)?([A-Z]{14})(?:-[A-Z]{10}-[A-Z])?(?=$|
 _WHOLE_KEYS = re.compile(r"(?<![A-Za-z])([A-Z]{14})-[A-Z]{10}-[A-Z](?![A-Za-z])", re.IGNORECASE)
 _ONE_KEY = r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?"
 _SEVERAL_KEYS = re.compile(rf"{_ONE_KEY}(?:[\s,;|]+{_ONE_KEY})+")
-_EMPTY_TEXTS = frozenset(
-    ("", "-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available")
-)
 _ATOMS = set("BCFHINOPS")
 _BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
 _KEY_COLUMNS = "inchikey14, first_block, inchikey, smiles, inchi"
@@ -147,7 +145,7 @@ def _truths_of_row(
         if keys and others and others[0] != block:
             report.note(KEY_BEFORE_STRUCTURE)  # key and InChI agree, against the SMILES
         return (block,)
-    if row.get("inchikey", "").lower() in _EMPTY_TEXTS:
+    if says_nothing(row.get("inchikey", "")):
         report.note(SMILES_BEFORE_INCHI)
         return (block,)
     return (_settled(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report),)
@@ -223,7 +221,7 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
     n_found = 0
     for column in _BLOCK_COLUMNS:
         text = row.get(column, "")
-        if text.lower() in _EMPTY_TEXTS:
+        if says_nothing(text):
             continue
         try:
             found = list(_blocks_of_line(path, line, text, column))
@@ -283,7 +281,7 @@ def _rows(
                     "header: quotation marks are missing around an InChI"
                 )
             for field, cell in zip(fields, cells, strict=False):
-                if row.get(field, "").lower() in _EMPTY_TEXTS:
+                if says_nothing(row.get(field, "")):
                     row[field] = cell
                 elif field == "inchikey" and _are_keys_of_two(row[field], cell):
                     row[field] = f"{row[field]}; {cell}"  # both are excluded, neither is a truth

@@ -240,6 +240,18 @@ def test_truths_whose_smiles_and_inchi_disagree_are_noted(
     assert read_excluded([path]) == {CAFFEINE, ETHANOL}
 
 
+@pytest.mark.parametrize("nothing", ["#N/A", "n.a.", "--", " undefined "])
+def test_what_says_nothing_in_tables_of_candidates_says_nothing_of_truths(
+    tmp_path: Path, nothing: str
+) -> None:
+    path = tmp_path / "truth.csv"
+    table = f"query_id,inchikey,first_block,smiles\nq,{nothing},LFQSCWFLJHTTHZ,{nothing}\n"
+    path.write_text(table, encoding="utf-8")
+    report = ReadReport()
+    assert read_truth(path, report) == {"q": "LFQSCWFLJHTTHZ"}
+    assert not report.notes
+
+
 def test_a_key_and_an_inchi_against_the_smiles_are_noted(tmp_path: Path) -> None:
     row = f'q,{ETHANOL}-UHFFFAOYSA-N,{SMILES},"{ETHANOL_INCHI}"'
     report = ReadReport()
