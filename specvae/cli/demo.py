@@ -163,4 +163,4 @@ def _probability(answer: Answer) -> float:
 
 
 def _is_right(answer: Answer, truth: Mapping[str, str]) -> bool:
-    return answer.annotations[0].inchikey[:14] == truth.get(answer.query_id)
+    return answer.annotations[0].first_block == truth.get(answer.query_id)

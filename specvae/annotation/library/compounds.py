@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
-from specvae.molecules.molecule import blocks_of_inchi, parse_molecule
+from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
 from specvae.molecules.standard import says_nothing
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
@@ -176,7 +176,7 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
         # A record that cannot be read would be missed quietly.
         rows = read_rows(path, ReadReport(strict=True))
         keys = ((row.molecule.given_key, row.molecule.with_key("").first_block) for row in rows)
-        return {key[:14] for pair in keys for key in pair if key}
+        return {key[:FIRST_BLOCK] for pair in keys for key in pair if key}
     if suffix in _LIST_SUFFIXES:
         with open_text(path) as stream:
             lines = [line.strip() for line in stream]
@@ -210,7 +210,7 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
 def _blocks_of_line(path: Path, line: int, text: str, column: str = "") -> Iterable[str]:
     """Return the first blocks that a text names: all of its InChIKeys, else what it begins with."""
     if _SEVERAL_KEYS.fullmatch(bare := text.strip("\"'")):
-        return [key[:14] for key in re.findall(_ONE_KEY, bare)]
+        return [key[:FIRST_BLOCK] for key in re.findall(_ONE_KEY, bare)]
     keys = _WHOLE_KEYS.findall(text)
     return map(str.upper, keys) if keys else (_block_of_text(path, line, text, column),)
 

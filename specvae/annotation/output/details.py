@@ -309,7 +309,7 @@ def _name_of(first_block: str, result: QueryResult) -> str:
     """Return what the candidates call a compound; empty if it is none of those shown."""
     if isinstance(result, Unranked):
         return ""
-    return next((a.name for a in result.annotations if a.inchikey[:14] == first_block), "")
+    return next((a.name for a in result.annotations if a.first_block == first_block), "")
 
 
 def _rounded(value: float | None, decimals: int) -> float | None:

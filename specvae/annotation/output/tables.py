@@ -160,7 +160,7 @@ def _summary(result: QueryResult, file: str | None) -> dict[str, Cell]:
     best = next(rows(result))
     own: dict[str, Cell] = {}
     if isinstance(result, Answer):
-        own["InChIkey2D"] = result.annotations[0].inchikey[:14]
+        own["InChIkey2D"] = result.annotations[0].first_block
         # The list may be longer than what is shown; the second is unknown if one is shown.
         if len(result.annotations) > 1:
             first, second = result.annotations[:2]

@@ -107,7 +107,7 @@ def _library_spectrum(
             match.query_id,
             match.adduct,
             best.smiles,
-            best.inchikey[:14],
+            best.first_block,
             match.cosine,
             match.n_shared,
             is_own=True,

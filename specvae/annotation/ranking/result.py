@@ -21,7 +21,7 @@ from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.molecules.candidates import CandidateSet
-from specvae.molecules.molecule import Molecule
+from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 
 TERMS = (*EVIDENCE_KINDS, "retention")
 """The terms of a score: by kind of evidence, and what the query's retention time adds."""
@@ -296,6 +296,11 @@ class Annotation:
     leading: str | None = None
     match: LibraryMatch | None = None
     adduct: str | None = None
+
+    @property
+    def first_block(self) -> str:
+        """The first block of its InChIKey; empty where that is not known."""
+        return self.inchikey[:FIRST_BLOCK]
 
     @property
     def level(self) -> str:
