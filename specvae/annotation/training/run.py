@@ -193,33 +193,43 @@ def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
 
 
 @dataclass(frozen=True, eq=False)
-class _TrainedModel:
-    """A model whose training has ended.
+class _Prepared:
+    """A model before its training.
 
     Attributes
     ----------
     config
         Settings, with the number of epochs.
     model
-        With the weights of the best epoch.
+        With its first weights.
     bins
         The columns that it reads.
     pairs
         int64, ascending: rows of the training fold that kept their structures.
-    history
-        Of the run.
     validation
-        What picked the best epoch, if anything.
-    epochs
-        The record of the epochs.
+        What picks the best epoch, if anything.
     """
 
     config: TrainConfig
     model: MultimodalVAE
     bins: BinLayout
     pairs: NDArray[np.int64]
-    history: History
     validation: RetrievalValidation | None
+
+
+@dataclass(frozen=True, eq=False)
+class _TrainedModel(_Prepared):
+    """A model whose training has ended, with the weights of the best epoch.
+
+    Attributes
+    ----------
+    history
+        Of the run.
+    epochs
+        The record of the epochs.
+    """
+
+    history: History
     epochs: EpochLog
 
 
@@ -282,35 +292,12 @@ class _Run:
         Interrupted
             If the user asked for an end before the last epoch.
         """
-        config, files, progress = self.config, self.files, self.progress
-        packed, rows = inputs.packed, inputs.rows
-        chosen = choose_pairs(rows["train"], config.supervision, config.unpaired_pool, config.seed)
-        bins = frequent_columns(
-            bin_layout(config), inputs.library, chosen.seen, config.inputs.min_column_count
-        )
-        library = replace(inputs.library, spectra=bins.narrow(inputs.library.spectra))
-        validation = self._validation(library, rows, packed, bins)
-        model = MultimodalVAE(model_config(config, bins, self.layout)).to(self.device)
-        if config.model.start_at_means:
-            model.start_at(training_means(library, chosen.seen, packed, bins, self.layout))
-        progress.log(
-            f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "
-            f"on {self.device}"
-        )
-        data = training_data(
-            library,
-            chosen.paired,
-            packed,
-            self.layout,
-            spectra=chosen.pool,
-            structures=chosen.pool,
-            unpaired_spectra=bins.narrow(inputs.unpaired_spectra),
-            unpaired_packed=inputs.unpaired_packed,
-            compound_balance=config.optim.compound_balance,
-        )
-        settings = flat_settings(config)
+        files, progress = self.files, self.progress
+        ready, data = self._prepare(inputs)
+        config = ready.config
+        settings = flat_settings(self.config)
         del settings["optim.epochs"]  # a run at a constant rate may be given more
-        config = _with_epochs(config, data)
+        validation = ready.validation
 
         def record() -> None:
             write_record(files.output, self.report, inputs.folds)
@@ -320,7 +307,7 @@ class _Run:
         epochs = EpochLog(files.output, config.optim.epochs, progress, record)
         with interruptible(lambda: progress.log(STOPPING)) as is_asked_to_stop:
             history = fit(
-                model,
+                ready.model,
                 data,
                 optim_config(config),
                 objective_config(config),
@@ -349,7 +336,39 @@ class _Run:
         self.seconds["training"] = round(
             sum(record.seconds + record.validation_seconds for record in history.epochs), 2
         )
-        return _TrainedModel(config, model, bins, chosen.paired, history, validation, epochs)
+        return _TrainedModel(
+            config, ready.model, ready.bins, ready.pairs, validation, history, epochs
+        )
+
+    def _prepare(self, inputs: TrainInputs) -> tuple[_Prepared, TrainingData]:
+        """Return a model that has learned nothing yet, and what it is to learn from."""
+        config = self.config
+        packed, rows = inputs.packed, inputs.rows
+        chosen = choose_pairs(rows["train"], config.supervision, config.unpaired_pool, config.seed)
+        bins = frequent_columns(
+            bin_layout(config), inputs.library, chosen.seen, config.inputs.min_column_count
+        )
+        library = replace(inputs.library, spectra=bins.narrow(inputs.library.spectra))
+        validation = self._validation(library, rows, packed, bins)
+        model = MultimodalVAE(model_config(config, bins, self.layout)).to(self.device)
+        if config.model.start_at_means:
+            model.start_at(training_means(library, chosen.seen, packed, bins, self.layout))
+        self.progress.log(
+            f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "
+            f"on {self.device}"
+        )
+        data = training_data(
+            library,
+            chosen.paired,
+            packed,
+            self.layout,
+            spectra=chosen.pool,
+            structures=chosen.pool,
+            unpaired_spectra=bins.narrow(inputs.unpaired_spectra),
+            unpaired_packed=inputs.unpaired_packed,
+            compound_balance=config.optim.compound_balance,
+        )
+        return _Prepared(_with_epochs(config, data), model, bins, chosen.paired, validation), data
 
     def _validation(
         self,
