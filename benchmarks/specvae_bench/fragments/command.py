@@ -84,6 +84,12 @@ from specvae_bench.options import (
     help="Share of compounds that are not learned from; hit@1 and nats of their spectra are shown "
     "after each pass.",
 )
+@click.option(
+    "--beside-library",
+    is_flag=True,
+    help="Learn what is left open by all other evidence, with the weights in use: by the library's "
+    "analogues, own spectra and nearness, of each compound without its own spectra.",
+)
 @seed_option("Seed of draws and of fitting.")
 @output_option("fragment_score.safetensors", "File of the weights.")
 @jobs_option
@@ -105,6 +111,7 @@ def fragments(
     rate: float,
     average: tuple[Path, ...],
     validation: float,
+    beside_library: bool,
     seed: int,
     output: Path,
     jobs: int | None,
@@ -136,7 +143,7 @@ def fragments(
         excluded=read_excluded(exclude),
     )
     scorers = fit_scorers(
-        Files(spectra, structures, output, start, average),
+        Files(spectra, structures, output, start, average, beside_library),
         wanted,
         Draws(compounds, decoys, spectra_per_compound, ppm, validation, seed),
         FragmentFit(n_passes=passes, learning_rate=rate),

@@ -25,6 +25,8 @@ from specvae.molecules.molecule import Molecule
 from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import LocalEngine
 from specvae.report import ReadReport
+from specvae.spectra.spectrum import Spectrum
+from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.fitting import Example
 
 _BLOCK = 64  # molecules that a process is given at a time
@@ -78,15 +80,15 @@ class Examples:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Peaks by ion mode and first block, and the molecule of each first block."""
+    """Spectra by ion mode and first block, and the molecule of each first block."""
 
-    peaks: dict[tuple[str, str], list[Peaks]]
+    spectra: dict[tuple[str, str], list[Spectrum]]
     molecules: dict[str, Molecule]
 
     @property
     def ion_modes(self) -> list[str]:
         """Those that there are."""
-        return sorted({mode for mode, _ in self.peaks})
+        return sorted({mode for mode, _ in self.spectra})
 
 
 def read_measurements(
@@ -100,17 +102,17 @@ def read_measurements(
         If a file cannot be used, or no spectrum is left.
     """
     report = ReadReport()
-    peaks: dict[tuple[str, str], list[Peaks]] = {}
+    found: dict[tuple[str, str], list[Spectrum]] = {}
     molecules = {}
     for spectrum, molecule in usable_pairs(
         read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
     ):
-        found = Peaks.of(spectrum)
-        peaks.setdefault((found.ion_mode, molecule.first_block), []).append(found)
+        mode = Peaks.of(spectrum).ion_mode
+        found.setdefault((mode, molecule.first_block), []).append(spectrum)
         molecules[molecule.first_block] = molecule
-    if not peaks:
+    if not found:
         raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")
-    return Measurements(peaks, molecules)
+    return Measurements(found, molecules)
 
 
 @contextmanager
@@ -136,6 +138,7 @@ def draw_examples(
     draws: Draws,
     n_jobs: int | None,
     console: Console,
+    beside: BesideFragments | None = None,
 ) -> Examples:
     """Return a compound's spectra and structure with others of its mass, for many.
 
@@ -155,11 +158,13 @@ def draw_examples(
         Processes; None for one per core.
     console
         Where progress is shown, and structures that cannot be broken are counted.
+    beside
+        What says how likely the structures are beside their fragments; None: all are alike.
     """
     rng = np.random.default_rng(draws.seed)
-    blocks = sorted(block for of_mode, block in measured.peaks if of_mode == mode)
+    blocks = sorted(block for of_mode, block in measured.spectra if of_mode == mode)
     wanted = min(draws.compounds or len(blocks), len(blocks))
-    lists: dict[str, tuple[list[Peaks], list[Molecule]]] = {}
+    lists: dict[str, tuple[list[Spectrum], list[Molecule]]] = {}
     for position in rng.permutation(len(blocks)):
         block = blocks[position]
         molecule = measured.molecules[block]
@@ -167,22 +172,30 @@ def draw_examples(
         if not others:
             continue
         chosen = rng.permutation(len(others))[: draws.decoys]
-        peaks = measured.peaks[mode, block]
-        kept = rng.permutation(len(peaks))[: draws.spectra]
-        lists[block] = [peaks[i] for i in kept], [molecule, *(others[i] for i in chosen)]
+        spectra = measured.spectra[mode, block]
+        kept = rng.permutation(len(spectra))[: draws.spectra]
+        lists[block] = [spectra[i] for i in kept], [molecule, *(others[i] for i in chosen)]
         console.progress(f"structures of like mass, {mode}", len(lists), wanted)
         if len(lists) == wanted:
             break
     graphs = _graphs([m for _, molecules in lists.values() for m in molecules], n_jobs, console)
-    learned, judged = [], []
-    for block, (spectra, molecules) in lists.items():
-        found = [graphs[_text(molecule)] for molecule in molecules if _text(molecule) in graphs]
-        if _text(molecules[0]) not in graphs or len(found) < 2:
+    learned: list[Example] = []
+    judged: list[Example] = []
+    for number, (block, (spectra, molecules)) in enumerate(lists.items(), start=1):
+        usable = [molecule for molecule in molecules if _text(molecule) in graphs]
+        if _text(molecules[0]) not in graphs or len(usable) < 2:
             continue
-        if fold_of(block, draws.validation, 0.0, f"fragments {draws.seed}") == "val":
-            judged.append(Example(spectra[:_JUDGED_SPECTRA], found[:_JUDGED_MOLECULES]))
-        else:
-            learned.append(Example(spectra, found))
+        is_judged = fold_of(block, draws.validation, 0.0, f"fragments {draws.seed}") == "val"
+        if is_judged:
+            spectra, usable = spectra[:_JUDGED_SPECTRA], usable[:_JUDGED_MOLECULES]
+        example = Example(
+            [Peaks.of(spectrum) for spectrum in spectra],
+            [graphs[_text(molecule)] for molecule in usable],
+            None if beside is None else beside.of(spectra, usable),
+        )
+        (judged if is_judged else learned).append(example)
+        if beside is not None:
+            console.progress(f"asking the library, {mode}", number, len(lists))
     return Examples(learned, judged)
 
 

@@ -55,6 +55,8 @@ class FragmentFit:
         value and falls to 0 along a cosine; what is learned of surroundings does not decay.
     n_spectra, n_others
         Spectra and false structures that are drawn of an example in each pass.
+    weight
+        What the score is multiplied by where it is added to what else is known of the structures.
     """
 
     n_hidden: int = 32
@@ -66,6 +68,7 @@ class FragmentFit:
     weight_decay: float = 1e-4
     n_spectra: int = 2
     n_others: int = 8
+    weight: float = 1.0
 
 
 class Example(NamedTuple):
@@ -77,10 +80,22 @@ class Example(NamedTuple):
         One at least.
     molecules
         The compound itself first, then at least one other.
+    beside
+        What else is known of them, float32 (n_spectra, n_molecules), nats: the score is learned
+        beside it. None: nothing.
     """
 
     spectra: Sequence[Peaks]
     molecules: Sequence[OrderedGraph]
+    beside: NDArray[np.float32] | None = None
+
+    def taking(self, spectra: Sequence[int], molecules: Sequence[int]) -> Example:
+        """Return some of the spectra and molecules, by their places."""
+        return Example(
+            [self.spectra[i] for i in spectra],
+            [self.molecules[i] for i in molecules],
+            None if self.beside is None else self.beside[np.ix_(spectra, molecules)],
+        )
 
 
 class Pass(NamedTuple):
@@ -141,7 +156,10 @@ def fit_scorer(
     """
     settings = settings or FragmentFit()
     usable = [
-        example._replace(spectra=[p for p in example.spectra if len(p.mz)])
+        example.taking(
+            [place for place, peaks in enumerate(example.spectra) if len(peaks.mz)],
+            range(len(example.molecules)),
+        )
         for example in examples
         if len(example.molecules) > 1 and any(len(p.mz) for p in example.spectra)
     ]
@@ -197,16 +215,21 @@ def mean_scorer(scorers: Sequence[FragmentScorer]) -> FragmentScorer:
     return FragmentScorer.from_arrays({n: mean.astype(np.float32) for n, mean in means.items()})
 
 
-def judge(scorer: FragmentScorer, examples: Sequence[Example]) -> tuple[float, float]:
+def judge(
+    scorer: FragmentScorer, examples: Sequence[Example], weight: float = 1.0
+) -> tuple[float, float]:
     """Return the share of spectra whose compound is first, and the mean of -log of its probability.
 
-    Of equal scores each is first as often as the others. Spectra without peaks count.
+    Of equal scores each is first as often as the others. Spectra without peaks count. `weight` is
+    that of `FragmentFit`.
     """
     hits, nats = [], []
     for example in examples:
         tables = [FragmentTable.of_graph(molecule) for molecule in example.molecules]
-        for peaks in example.spectra:
-            scores = scorer.scores(peaks, tables)
+        for row, peaks in enumerate(example.spectra):
+            scores = weight * scorer.scores(peaks, tables)
+            if example.beside is not None:
+                scores = scores + example.beside[row]
             hits.append(float(scores[0] == scores.max()) / int((scores == scores.max()).sum()))
             nats.append(float(np.logaddexp.reduce(scores) - scores[0]))
     return float(np.mean(hits)), float(np.mean(nats))
@@ -217,6 +240,7 @@ class _Task(NamedTuple):
 
     arrays: Mapping[str, NDArray[np.float32]]
     dropout: float
+    weight: float
     seed: int
     examples: Sequence[Example]
 
@@ -270,7 +294,7 @@ class _Run:
         seeds = rng.integers(2**62, size=len(drawn)).tolist()
         for first in range(0, len(drawn), _PART):
             part = drawn[first : first + _PART]
-            yield _Task(arrays, self.settings.dropout, seeds[first], part)
+            yield _Task(arrays, self.settings.dropout, self.settings.weight, seeds[first], part)
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -346,6 +370,8 @@ def _contents(examples: Sequence[Example]) -> Iterator[bytes]:
             yield np.array([peaks.precursor_mz, peaks.sign]).tobytes()
         for molecule in example.molecules:
             yield molecule.to_bytes()
+        if example.beside is not None:
+            yield example.beside.tobytes()
 
 
 def _standardise(network: FragmentNetwork, examples: Sequence[Example]) -> None:
@@ -379,10 +405,9 @@ def _rate(settings: FragmentFit, step: int, n_steps: int) -> float:
 
 def _draw(example: Example, settings: FragmentFit, rng: np.random.Generator) -> Example:
     """Return an example with some of its spectra and of its false structures."""
-    truth, *others = example.molecules
-    return Example(
-        [example.spectra[i] for i in rng.permutation(len(example.spectra))[: settings.n_spectra]],
-        [truth, *(others[i] for i in rng.permutation(len(others))[: settings.n_others])],
+    return example.taking(
+        rng.permutation(len(example.spectra))[: settings.n_spectra].tolist(),
+        [0, *(1 + rng.permutation(len(example.molecules) - 1)[: settings.n_others]).tolist()],
     )
 
 
@@ -399,15 +424,38 @@ def _gradients(task: _Task) -> tuple[float, list[NDArray[np.float32]]]:
     ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
-        loss = total_loss(network, Batch.of(lists))
+        loss = total_loss(network, Batch.of(lists), task.weight, _beside(task.examples))
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in network.parameters()]
     return loss.item(), [grad.numpy() for grad in gradients if grad is not None]
 
 
-def total_loss(network: FragmentNetwork, batch: Batch) -> Tensor:
-    """Return the sum over queries of -log of the probability of the first candidate, nats."""
-    return -torch.stack([torch.log_softmax(scores, 0)[0] for scores in network(batch)]).sum()
+def _beside(examples: Sequence[Example]) -> list[Tensor | None]:
+    """Return what else is known of the candidates of each query."""
+    return [
+        None if example.beside is None else torch.from_numpy(example.beside[row])
+        for example in examples
+        for row in range(len(example.spectra))
+    ]
+
+
+def total_loss(
+    network: FragmentNetwork,
+    batch: Batch,
+    weight: float = 1.0,
+    beside: Sequence[Tensor | None] | None = None,
+) -> Tensor:
+    """Return the sum over queries of -log of the probability of the first candidate, nats.
+
+    The probabilities are in proportion to ``exp(weight * score + beside)``; `beside` has a tensor
+    (n_candidates,) for each query, None for zeros.
+    """
+    losses = []
+    for number, scores in enumerate(network(batch)):
+        also = None if beside is None else beside[number]
+        together = weight * scores if also is None else weight * scores + also
+        losses.append(-torch.log_softmax(together, 0)[0])
+    return torch.stack(losses).sum()
 
 
 @lru_cache(maxsize=1)

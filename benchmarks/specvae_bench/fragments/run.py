@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from specvae.annotation.evidence.defaults import defaults
 from specvae.annotation.evidence.fragment_score import (
     FragmentScorer,
     scorer_arrays,
@@ -20,6 +21,7 @@ from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.spectra.binning import ION_MODES
 from specvae.vae.checkpoint import write_tensors
+from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.examples import (
     Draws,
     Examples,
@@ -46,6 +48,8 @@ class Files:
         Score that the fit begins from; None for new weights.
     average
         Scores whose weights are averaged with the new ones.
+    beside_library
+        Whether the score is learned beside what the library says of the structures.
     """
 
     spectra: Sequence[Path]
@@ -53,6 +57,7 @@ class Files:
     output: Path
     start: Path | None = None
     average: Sequence[Path] = ()
+    beside_library: bool = False
 
 
 def state_paths(output: Path) -> dict[str, Path]:
@@ -105,10 +110,14 @@ def fit_scorers(
                 raise InputError(f"{path}: no fragment score of {mode} ions, wanted one")
     scorers = dict(given)
     states = state_paths(files.output)
+    beside = None
+    if files.beside_library:
+        beside = BesideFragments.read(files.spectra, wanted.excluded, n_jobs, console)
+        settings = replace(settings, weight=defaults().weights["fragments"])
     with opened(files.structures, measured, draws.ppm, n_jobs) as sources:
         for mode in measured.ion_modes:
             examples = draw_examples(
-                measured, mode, sources, wanted.excluded, draws, n_jobs, console
+                measured, mode, sources, wanted.excluded, draws, n_jobs, console, beside
             )
             _say(mode, examples, console)
             fitted = fit_scorer(
@@ -142,7 +151,7 @@ def _say(mode: str, examples: Examples, console: Console) -> None:
 def _say_pass(done: Pass, settings: FragmentFit, examples: Examples, console: Console) -> None:
     text = f"pass {done.number} of {settings.n_passes}: {done.loss:.3f} nats in learning"
     if examples.judged:
-        hits, nats = judge(done.scorer, examples.judged)
+        hits, nats = judge(done.scorer, examples.judged, settings.weight)
         text += f"; compounds to judge by: hit@1 {100 * hits:.1f} %, {nats:.3f} nats"
     console.log(text)
 

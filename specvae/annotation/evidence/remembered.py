@@ -119,6 +119,7 @@ class RememberedSpectra:
         report: ReadReport,
         *,
         bins: BinLayout = ANALOGUE_BINS,
+        wanted: SpectrumFilter | None = None,
         n_jobs: int | None = None,
         progress: Progress | None = None,
     ) -> RememberedSpectra:
@@ -132,6 +133,8 @@ class RememberedSpectra:
             Where the other spectra are counted.
         bins
             How they are encoded.
+        wanted
+            Which of them; None for all.
         n_jobs, progress
             Processes that compute fingerprints, and where progress is shown.
 
@@ -144,7 +147,7 @@ class RememberedSpectra:
         listed = list(paths)
         pairs = usable_pairs(
             read_many(listed, report),
-            SpectrumFilter(),
+            wanted or SpectrumFilter(),
             report,
             lambda n: progress.progress("reading the library", n),
         )

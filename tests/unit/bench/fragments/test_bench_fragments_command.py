@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.command import fragments
 from specvae_bench.fragments.comparison_command import fragment_scores
 from specvae_bench.fragments.examples import Draws, draw_examples, read_measurements
@@ -161,3 +162,30 @@ def test_scores_are_compared_on_a_fold(tmp_path: Path) -> None:
         fragment_scores, ["--data", str(fold), "--score", str(negative), "-o", str(output)]
     )
     assert "no fragment score of positive ions" in str(failed.exception)
+
+
+def test_beside_the_library_its_other_compounds_count(files: list[str], tmp_path: Path) -> None:
+    alone, beside = (tmp_path / f"{name}.safetensors" for name in ("alone", "beside"))
+    options = [*files, "--passes", "1", "--validation", "0.5"]
+    first = run(*options, "-o", str(alone))
+    second = run(*options, "--beside-library", "-o", str(beside))
+    assert "compounds to judge by" in second
+    assert first != second
+    one, other = (read_scorers(path)["positive"].to_arrays() for path in (alone, beside))
+    assert any(not np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_compound_s_own_spectra_say_nothing_beside_it(files: list[str]) -> None:
+    """What is left are the other compounds: the same as in a library without it."""
+    library = Path(files[1])
+    measured = read_measurements([library], SpectrumFilter(), Console())
+    molecule = measured.molecules[Molecule.parse("CCCC(=O)OC").first_block]
+    spectra = measured.spectra["positive", molecule.first_block]
+    listed = [molecule, Molecule.parse("CCCOC(C)=O"), Molecule.parse("CCCCCC(=O)O")]
+    whole = BesideFragments.read([library], frozenset(), 1, Console())
+    without = BesideFragments.read([library], frozenset([molecule.first_block]), 1, Console())
+    found = whole.of(spectra, listed)
+    assert found.shape == (3, 3)
+    assert np.isfinite(found).all()
+    assert len(set(found[0].tolist())) > 1
+    np.testing.assert_allclose(found, without.of(spectra, listed), atol=1e-5)

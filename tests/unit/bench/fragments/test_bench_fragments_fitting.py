@@ -147,3 +147,35 @@ def test_a_score_is_judged_by_its_first_candidates() -> None:
     # Of equal scores each is first as often.
     equal = [tables[0].ordered, tables[0].ordered]
     assert judge(scorer, [Example([query], equal)]) == pytest.approx((0.5, np.log(2)))
+
+
+def test_a_score_is_learned_beside_what_else_is_known() -> None:
+    """Where the rest decides, nothing is left to learn; else the softmax is of the sum."""
+    given = examples(2)
+    network = FragmentNetwork(4, 8)
+    lists = [(e.spectra, [FragmentTable.of_graph(m) for m in e.molecules]) for e in given]
+    scores = [each.detach() for each in network(Batch.of(lists))]
+    beside = [torch.tensor([0.5, -0.25, 0.125])] * len(scores)
+    loss = total_loss(network, Batch.of(lists), 0.5, beside)
+    wanted = sum(-torch.log_softmax(0.5 * s + beside[0], 0)[0] for s in scores)
+    torch.testing.assert_close(loss.detach(), wanted)
+    known = [e._replace(beside=np.array([[30.0, 0.0, 0.0]] * 3, np.float32)) for e in given]
+    losses: list[float] = []
+    fit_scorer(known, SMALL, on_pass=lambda done: losses.append(done.loss))
+    assert max(losses) < 1e-6
+    scorer = standard_scorers()["positive"]
+    assert judge(scorer, known, 1e-9) == pytest.approx((1.0, 0.0), abs=1e-6)
+    assert judge(scorer, given)[1] > 0.1
+
+
+def test_what_is_known_beside_goes_with_its_spectra_and_molecules() -> None:
+    (example,) = examples(1)
+    beside = np.arange(9, dtype=np.float32).reshape(3, 3)
+    taken = example._replace(beside=beside).taking([2, 0], [0, 2])
+    assert taken.beside is not None
+    assert taken.beside.tolist() == [[6.0, 8.0], [0.0, 2.0]]
+    assert [p is example.spectra[i] for p, i in zip(taken.spectra, (2, 0), strict=True)] == [
+        True
+    ] * 2
+    assert taken.molecules[1] is example.molecules[2]
+    assert example.taking([0], [0]).beside is None
