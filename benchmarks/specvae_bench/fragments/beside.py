@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.library_memory import LibraryMemory
-from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, UNKNOWN_SHARES
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import RememberedSpectra
 from specvae.annotation.library.filter import SpectrumFilter
@@ -19,8 +19,6 @@ from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
-
-_UNKNOWN = KnownShares(0.008, 0.002)  # what a run of compounds that the library lacks shows
 
 
 @dataclass(frozen=True)
@@ -87,5 +85,5 @@ class BesideFragments:
         for row, spectrum in enumerate(spectra):
             compared = pool.compare(spectrum, candidates, packed, np.zeros(len(molecules)))
             known = compared.said.measured, compared.said.elsewhere
-            found[row] = compared.others - DEFAULT_SHARES.odds(*known) + _UNKNOWN.odds(*known)
+            found[row] = compared.others - DEFAULT_SHARES.odds(*known) + UNKNOWN_SHARES.odds(*known)
         return found

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
+    UNKNOWN_SHARES,
     KnownShares,
     OwnFeatures,
     OwnSpectraRatio,
@@ -47,8 +48,8 @@ _RUNS = {
     KNOWN: KnownShares(0.98, 0.01),
     OTHER_ION: DEFAULT_SHARES,
     _ELSEWHERE: KnownShares(0.01, 0.98),
-    UNKNOWN: KnownShares(0.008, 0.002),
-    _REMOVED: KnownShares(0.008, 0.002),
+    UNKNOWN: UNKNOWN_SHARES,
+    _REMOVED: UNKNOWN_SHARES,
 }
 
 

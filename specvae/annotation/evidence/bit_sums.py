@@ -55,9 +55,7 @@ def bit_sums(packed: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray
     """
     n_rows, n_bytes = packed.shape
     flat = np.ascontiguousarray(packed).reshape(-1)
-    predictions = [np.ascontiguousarray(row).tobytes() for row in numbers]
-    whole = [_whole_numbers(one, n_bytes) for one in predictions]
-    tables = [_half_byte_tables(one, n_bytes) for one in predictions]
+    whole = [_whole_numbers(np.ascontiguousarray(row).tobytes(), n_bytes) for row in numbers]
     lookup = _lookup() if n_bytes and n_rows >= _FEWEST_ROWS else None
     planes: list[NDArray[Any]] = []
     n_together = 0  # rows
@@ -74,7 +72,7 @@ def bit_sums(packed: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray
             totals = np.full(end - start, one.offset, np.int64)
             if lookup is not None and n_first:
                 lookup.add(flat, n_bytes, start * n_bytes, planes[n], totals[:n_first])
-            _add_up(rest, np.uint64(n_bytes), tables[n], totals[n_first:])
+            _add_up(rest, np.uint64(n_bytes), one.half_bytes, totals[n_first:])
             np.multiply(totals, one.step, out=found[n, start:end])
     return found
 
@@ -96,11 +94,14 @@ class _WholeNumbers(NamedTuple):
         The step.
     offset
         The least sum that there can be. Tables have what is added to it.
+    half_bytes
+        The tables of each half byte, uint32 (n_halves * 16,).
     """
 
     of_bits: NDArray[np.int64]
     step: float
     offset: int
+    half_bytes: NDArray[np.uint32]
 
 
 # Each query's candidates are also compared with what the model predicts without a spectrum.
@@ -111,11 +112,17 @@ def _whole_numbers(numbers: bytes, n_bytes: int) -> _WholeNumbers:
     padded[: len(numbers) // 8] = np.frombuffer(numbers)
     sizes = [part.sum(axis=1) for way in _WAYS for part in _parts(np.abs(padded), way.parts)]
     reach = float(np.concatenate(sizes).max(initial=0.0))
-    if not np.isfinite(reach):
-        return _WholeNumbers(np.zeros(8 * n_bytes, np.int64), np.nan, 0)
-    step = max(reach / _LARGEST, _TINY)
-    of_bits = np.rint(padded / step).astype(np.int64)
-    return _WholeNumbers(of_bits, step, int(np.minimum(of_bits, 0).sum()))
+    step, of_bits = np.nan, np.zeros(8 * n_bytes, np.int64)
+    if np.isfinite(reach):
+        step = max(reach / _LARGEST, _TINY)
+        of_bits = np.rint(padded / step).astype(np.int64)
+    (half_bytes,) = _tables(of_bits, (4,))
+    return _WholeNumbers(
+        of_bits,
+        step,
+        int(np.minimum(of_bits, 0).sum()),
+        half_bytes.astype(np.uint32).reshape(-1),
+    )
 
 
 def _parts(of_bits: NDArray[_N], parts: tuple[int, ...]) -> list[NDArray[_N]]:
@@ -136,13 +143,6 @@ def _tables(of_bits: NDArray[np.int64], parts: tuple[int, ...]) -> list[NDArray[
             table[:, n : 2 * n] = table[:, :n] + part[:, bit, np.newaxis]
         tables.append(np.asarray(table - np.minimum(part, 0).sum(axis=1, keepdims=True)))
     return tables
-
-
-@lru_cache(maxsize=2)
-def _half_byte_tables(numbers: bytes, n_bytes: int) -> NDArray[np.uint32]:
-    """Return the tables of each half byte, uint32 (n_halves * 16,)."""
-    (tables,) = _tables(_whole_numbers(numbers, n_bytes).of_bits, (4,))
-    return tables.astype(np.uint32).reshape(-1)
 
 
 @compiled_with(nogil=True)

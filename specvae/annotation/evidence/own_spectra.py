@@ -75,6 +75,9 @@ StatedShares = float | tuple[float, float]
 DEFAULT_SHARES = KnownShares(0.4, 0.1)
 """Where nothing is known: the library knows half of the compounds."""
 
+UNKNOWN_SHARES = KnownShares(0.008, 0.002)
+"""What a run of compounds that the library lacks shows."""
+
 
 @dataclass(frozen=True)
 class OwnSpectraRatio:
