@@ -620,6 +620,8 @@ def test_a_comma_and_a_blank_between_the_numbers_of_an_mgf_peak(tmp_path: Path) 
     ("peaks", "heights"),
     [
         ("50.5 5\n60.25 100\n50.5 5\n", [10.0, 100.0]),
+        # Of two ion mobilities, as msconvert combines their scans.
+        ("50.5 5\n50.50000001 5\n60.25 100\n", [10.0, 100.0]),
         ("50.5 1e100\n50.5 1e100\n60.25 1e100\n", [1.0, 0.5]),
     ],
 )
