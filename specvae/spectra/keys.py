@@ -113,6 +113,7 @@ _SPELLINGS: Mapping[str, str] = {
     "chemicalformula": "formula",
     "numpeaks": "n_peaks",
     "numpeak": "n_peaks",
+    "numberofpeaks": "n_peaks",
     "comment": "comments",
     "comments": "comments",
     "synon": "synonym",

@@ -25,7 +25,10 @@ _ARCHIVES = {
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _XML_ENCODING = re.compile(rb"(<\?xml[^>]*encoding=[\"'])utf-?16", re.IGNORECASE)
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
-_MSP_LINE = re.compile(rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_MSP_LINE = re.compile(
+    rb"^[ \t]*(?:num[ _]?peaks|name)[ \t]*:|^MS:\d{7}\|(?:name|number of peaks)[ \t]*=",
+    re.IGNORECASE | re.MULTILINE,
+)
 _TAGGED_MSP_LINE = re.compile(rb"^PK\$NUM_PEAK:", re.MULTILINE)
 _MARK = b"\xef\xbb\xbf"  # a byte order mark
 _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it

@@ -1,4 +1,4 @@
-"""MSP files: the dialects of NIST, MoNA, MassBank, MS-DIAL/RIKEN, MS-FINDER, Golm and matchms."""
+"""MSP files: the dialects of NIST, MoNA, MassBank, MS-DIAL, MS-FINDER, Golm, mzVault, matchms."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _records(source: LineSource) -> Iterator[_MspLines]:
     cutter = _Cutter()
     number = 1  # of the next line
     begin = 0  # what had been read when the last record ended
-    for text in source.texts():
+    for text in map(_without_terms, source.texts()):
         if text.isspace() and (cutter.open is None or cutter.open.is_waiting):
             number += text.count(b"\n")
             source.require_short(begin, number)
@@ -164,6 +164,27 @@ def _records(source: LineSource) -> Iterator[_MspLines]:
     if cutter.open is not None:
         cutter.open.at_end = not cutter.open.is_waiting
         yield cutter.open
+
+
+# mzVault's "MS:1009003|Name = Caffeine", "MS:1000130|Positive scan" and "Precursor_type = M+H".
+_TERM = b"MS:1"
+_OF_A_TERM = re.compile(
+    rb"^(?:MS:\d{7}\|(?:(Positive|Negative) scan|([^=|\n]+?))|(Precursor_type))[ \t]*"
+    rb"(?:=[ \t]*(.*))?$",
+    re.MULTILINE,
+)
+
+
+def _without_terms(text: bytes) -> bytes:
+    """Return whole lines with ``Key: value`` for what mzVault writes as terms of a vocabulary."""
+    return _OF_A_TERM.sub(_plain_line, text) if _TERM in text else text
+
+
+def _plain_line(found: re.Match[bytes]) -> bytes:
+    mode, key, untagged_key, value = found.groups()
+    if mode is not None:
+        return b"Ion mode: " + mode
+    return b"%b: %b" % (key or untagged_key, value or b"")
 
 
 def _regular_record(paragraph: bytes, number: int, n_peaks_key: bytes) -> _MspLines | None:

@@ -205,6 +205,31 @@ def test_names_of_ms_dial_in_msp(tmp_path: Path) -> None:
         assert one(tmp_path, "x.msp", content).query_id == "12"
 
 
+def test_msp_of_mzvault_with_terms_of_a_vocabulary(tmp_path: Path) -> None:
+    def record(name: str, sign: str, species: str) -> str:
+        return (
+            f"MS:1009003|Name = {name}\nMS:1000894|RetentionTime = 2.5\n"
+            "MS:1000868|Smiles = OC=O\nMS:1009101|CompoundClass = \n"
+            "MS:1000744|Selected Ion m/z = 61.5\nMS:1000045|Collision_energy = 20.0\n"
+            f"Precursor_type = {species}\nMS:1000073|Electrosprary ionization\n"
+            f"MS:1000130|{sign} scan\nMS:1009006|number of peaks = 2\n50.5 10\n60.25 100\n"
+        )
+
+    text = "#PSI Spectral Library Format\n"
+    text += record("a", "Positive", "M+Na") + "\n" + record("b", "Negative", "")
+    text += record("c", "", "")
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", text)
+    assert skips == []
+    assert [(s.query_id, s.adduct, s.ion_mode) for s in spectra] == [
+        ("a", "[M+Na]+", "positive"),
+        ("b", None, "negative"),
+        ("c", None, None),
+    ]
+    for spectrum in spectra:
+        assert (spectrum.precursor_mz, spectrum.retention_time) == (61.5, 150.0)
+        assert (spectrum.smiles, spectrum.collision_energy, spectrum.n_peaks) == ("OC=O", 20.0, 2)
+
+
 def test_msp_with_the_tags_of_massbank_alone(tmp_path: Path) -> None:
     """As msPurity writes features."""
     record = (
