@@ -358,6 +358,7 @@ _IN_WORDS = re.compile(  # 4 min 10 s, 4'10"
     re.IGNORECASE,
 )
 _UNCLEAR_COMMA = re.compile(r"\d+,\d+\D*")  # a decimal comma, or two times
+_TIME_IN_THOUSANDS = re.compile(r"\s*[1-9]\d?[, ]\d{3}\.\d+(?!\d)")  # 1,234.5
 _UNIT = re.compile(r"\b(min|ms\b|m\b|msec|milli|sec|s\b|h\b|hours?\b|hrs?\b)", re.IGNORECASE)
 _SECONDS_OF_UNIT = (("ms", 1e-3), ("milli", 1e-3), ("m", 60.0), ("h", 3600.0), ("s", 1.0))
 
@@ -380,6 +381,8 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
     if _UNCLEAR_COMMA.fullmatch(text.strip()) is not None:
         return None
     iso = next(filter(None, (form.fullmatch(text.strip()) for form in _OF_PARTS)), None)
+    if (found := _TIME_IN_THOUSANDS.match(text)) is not None:
+        text = re.sub("[, ]", "", found[0].strip()) + text[found.end() :]
     match = _SECONDS.match(text)
     if iso is not None and any(iso.groups()):
         hours, minutes, seconds = (float(part or 0) for part in iso.groups())
@@ -418,6 +421,10 @@ class CollisionEnergy(NamedTuple):
 _NUMBERS = re.compile(_NUMBER)
 _EV = re.compile(rf"({_NUMBER})\s*(?:eV|V)\b", re.IGNORECASE)
 _NCE = re.compile(rf"({_NUMBER})\s*\(?\s*(?:%|NCE)|NCE\W*({_NUMBER})", re.IGNORECASE)
+_EV_AND_NCE = (  # "CE 20 NCE 35"
+    re.compile(rf"(?<![A-Za-z])CE\W*({_NUMBER})", re.IGNORECASE),
+    re.compile(rf"NCE\W*({_NUMBER})", re.IGNORECASE),
+)
 _NCE_WORDS = re.compile(r"%|nce|nominal|normali[sz]ed", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d\s*-\s*\d+\.)")
 _ENERGY_WORDS = re.compile(
@@ -470,6 +477,9 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     if has_ev and has_nce:
         nce = [a or b for a, b in _NCE.findall(body)]
         return CollisionEnergy(_mean(_EV.findall(body)), _mean(nce), text)
+    in_ev, in_nce = (pattern.search(body) for pattern in _EV_AND_NCE)
+    if len(numbers) == 2 and in_ev is not None and in_nce is not None:
+        return CollisionEnergy(_mean([in_ev[1]]), _mean([in_nce[1]]), text)
     leftover = _NUMBERS.sub(" ", _ENERGY_WORDS.sub(" ", body))
     if any(c.isalpha() or c in "=<" for c in leftover):
         return unknown

@@ -292,6 +292,9 @@ def test_retention_times_become_seconds(text: str, unit: float, seconds: float |
         ("(121.25, 's')", 121.25),
         ("121,25", None),  # a decimal comma, or two times
         ("120.5,122.0", 120.5),
+        ("1,234.5", 1234.5),
+        ("12 345.6 sec", 12345.6),
+        ("120,122.5", 120.0),  # two times
         ("PT121.250000S", 121.25),
         ("PT2M1.25S", 121.25),
         ("P0Y0M0DT0H2M1.25S", 121.25),
@@ -402,6 +405,8 @@ def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
         ("30 \N{PLUS-MINUS SIGN} 5 %", None, 30.0),
         ("CE=20", 20.0, None),
         ("NCE=30%", None, 30.0),
+        ("CE 20 NCE 35", 20.0, 35.0),
+        ("NCE 35; CE 20", 20.0, 35.0),
         ("40 Volts", 40.0, None),
         ("20 electron volts", 20.0, None),
         ("CE = 0.0363 * m/z + 9", None, None),
