@@ -318,7 +318,8 @@ class _Terms:
         term = self._values.get(accession)
         if term is None:
             return ""
-        return _UNITS.get(term.get("unitAccession", ""), term.get("unitName", "").lower())
+        named = term.get("unitName", "").lower().removesuffix("s")  # some write "seconds"
+        return _UNITS.get(term.get("unitAccession", ""), named)
 
 
 def _number(text: str, quantity: str) -> float:

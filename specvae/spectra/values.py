@@ -76,7 +76,7 @@ class Precursor(NamedTuple):
 _ONE_MZ = re.compile(r"[0-9]{1,6}(?:\.[0-9]{0,20})?")  # what most records have
 _MOST_PRECURSORS = 4  # more numbers are a list of peaks
 _BETWEEN_VALUES = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
-_UNIT_OF_MZ = re.compile(r"\b(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
+_UNIT_OF_MZ = re.compile(r"(?<![A-Za-z])(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
 # What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
 _TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")

@@ -473,6 +473,7 @@ def test_selected_ions_of_mzml_1_0(tmp_path: Path) -> None:
     [
         ('unitAccession="UO:0000010"', 90.0),
         ('unitAccession="UO:0000032"', 324_000.0),
+        ('unitName="Seconds"', 90.0),
         ('unitAccession="UO:0000031"', 5400.0),
         ('unitName="second"', 90.0),
         ('unitAccession="UO:0000031" unitName="minute"', 5400.0),
