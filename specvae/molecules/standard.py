@@ -4,12 +4,12 @@ What is done with a structure, always in this order:
 
 1. A salt that is written with a bond to its metal (``CC(=O)O[Na]``) is the same as one of ions: the
    bonds of metals that have none but single ones to oxygen, sulfur, halogens and, of counter-ions,
-   nitrogen are broken. Several components (a salt, a hydrate): the largest organic one is kept.
-   Largest means most heavy atoms, then highest mass, then the last canonical SMILES in alphabetic
-   order; a component without carbon is only kept when none has carbon. `Molecule.n_components` says
-   how many there were. A metal complex (heme, ferrocene, cisplatin) is kept whole and as it is
-   charged, although databases write it in pieces; from a metal salt (zinc acetate) the metal is
-   taken off.
+   nitrogen are broken, and so are dative bonds (``[NH3]->[Pt]``). Several components (a salt, a
+   hydrate): the largest organic one is kept. Largest means most heavy atoms, then highest mass,
+   then the last canonical SMILES in alphabetic order; a component without carbon is only kept when
+   none has carbon. `Molecule.n_components` says how many there were. A metal complex (heme,
+   ferrocene, cisplatin) is kept whole and as it is charged, although databases write it in pieces;
+   from a metal salt (zinc acetate) the metal is taken off.
 2. Labels of the most common isotope, such as [12C] and [35Cl], are dropped. Other isotopes and
    radicals are left as written.
 3. Two charges that others write as a double bond become one: a sulfoxide, a phosphine oxide, an
@@ -85,6 +85,12 @@ _IN_SALTS = _COUNTER_IONS | frozenset({12, 13, *range(21, 31), 47, 48})
 _IN_SALTS_TEXT = re.compile(
     r"\[\d*(?:Li|Na|K|Rb|Cs|Mg|Ca|Sr|Ba|Al|Sc|Ti|V|Cr|Mn|Fe|Co|Ni|Cu|Zn|Ag|Cd)(?![a-z])"
 )
+# A dative bond, or an element of which RDKit makes one.
+_METALS = frozenset(range(3, 104)) - _NO_COMPLEX | _COUNTER_IONS
+_MAY_BE_DATIVE = re.compile(
+    r"->|<-|\[\d*(?!Cl|Br|Si|Se|As|Te)(?:[A-Z][a-z]|[VYWU](?![a-z]))"  # metals
+)
+_DATIVE = Chem.MolFromSmarts("[*]->[*]")
 _ACID_DEGREES = {8: 2, 16: 2, 34: 2, 9: 1, 17: 1, 35: 1, 53: 1}
 
 # Ions of these are complexes wherever they are met, ions of others where two nitrogens or carbons
@@ -280,7 +286,7 @@ def leaves_atoms_open(extension: str) -> bool:
 _USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
 _IS_SPECIAL = re.compile(
     rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|:|{_ATOM_BY_NUMBER.pattern}"
-    rf"|{_BARE_CARBON.pattern}"
+    rf"|{_BARE_CARBON.pattern}|{_MAY_BE_DATIVE.pattern}"
 )
 
 
@@ -307,6 +313,8 @@ def _standard(
     n_components, is_complex = 1, False
     notes: tuple[str, ...] = ()
     # Text search first: splitting every molecule to find one component takes longer.
+    if kind == "SMILES" and _MAY_BE_DATIVE.search(text) is not None:
+        mol = _without_dative_bonds(mol)
     if _IN_SALTS_TEXT.search(text) is not None:
         mol = _as_ions(mol)
     if "." in text or mol is not parsed or _SEVERAL_ALIKE.match(text) is not None:
@@ -473,6 +481,25 @@ def _without_classes(mol: Chem.Mol, text: str) -> Chem.Mol:
     for atom in plain.GetAtoms():
         atom.SetAtomMapNum(0)
     return _read_again(plain, text)
+
+
+def _without_dative_bonds(mol: Chem.Mol) -> Chem.Mol:
+    """Return a complex of a metal as databases write it in pieces, or else the same molecule.
+
+    InChI knows no dative bonds, and others write ``N.N.Cl[Pt]Cl`` for ``[NH3]->[Pt]``.
+    """
+    bonds = [
+        bond
+        for bond in mol.GetSubstructMatches(_DATIVE)
+        if any(mol.GetAtomWithIdx(place).GetAtomicNum() in _METALS for place in bond)
+    ]
+    if not bonds:
+        return mol
+    pieces = Chem.RWMol(mol)
+    for bond in bonds:
+        pieces.RemoveBond(*bond)
+    Chem.SanitizeMol(pieces)
+    return pieces.GetMol()
 
 
 def _as_ions(mol: Chem.Mol) -> Chem.Mol:

@@ -69,6 +69,22 @@ def test_a_metal_complex_is_kept_whole(smiles: str, formula: str, first_block: s
     assert parse_molecule(molecule.smiles) == molecule
 
 
+@pytest.mark.parametrize(
+    ("dative", "pieces"),
+    [
+        ("[NH3]->[Pt](<-[NH3])(Cl)Cl", "N.N.Cl[Pt]Cl"),
+        ("[NH3][Pt]([NH3])(Cl)Cl", "N.N.Cl[Pt]Cl"),
+        ("CC(C)[NH2]->[Pt](<-[NH3])(Cl)Cl", "CC(C)N.N.Cl[Pt]Cl"),
+    ],
+)
+def test_a_complex_with_dative_bonds_is_the_same(dative: str, pieces: str) -> None:
+    """InChI knows no such bonds, so that it had no key, and was another structure."""
+    one, other = parse_molecule(dative), parse_molecule(pieces)
+    assert (one, one.exact_mass, one.inchikey) == (other, other.exact_mass, other.inchikey)
+    assert len(one.first_block) == 14
+    assert one.notes == other.notes == ("metal complex kept whole",)
+
+
 def test_a_complex_from_its_inchi_is_the_same() -> None:
     inchi = "InChI=1S/2C5H5.Fe/c2*1-2-4-5-3-1;/h2*1-5H;/q2*-1;+2"
     assert parse_molecule(inchi=inchi) == parse_molecule("[cH-]1cccc1.[cH-]1cccc1.[Fe+2]")
@@ -99,6 +115,11 @@ def test_a_metal_salt_loses_its_metal_and_says_so(smiles: str, parent: str, meta
         ("CC(=O)O[Ca]OC(C)=O", "CC(=O)[O-].CC(=O)[O-].[Ca+2]"),
         ("CN(C)C(=S)S[Zn]SC(=S)N(C)C", "CN(C)C(=S)[S-].CN(C)C(=S)[S-].[Zn+2]"),
         ("CC(=O)O[Mg+].[Cl-]", "CC(=O)[O-].[Cl-].[Mg+2]"),
+        # ChEBI's, by RDKit.
+        (
+            "CN(C)C1=[S]->[Zn]2(<-[S]=C(N(C)C)S2)S1",
+            "CN(C)C(=S)[S-].CN(C)C(=S)[S-].[Zn+2]",
+        ),
     ],
 )
 def test_a_salt_that_is_written_with_a_bond_to_its_metal(bound: str, ions: str) -> None:

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 7, "2026.03.5", "4dab8f018940a5b9")
+READ_AS = (4, 8, "2026.03.5", "179443885561834c")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -48,6 +48,7 @@ MANY_TEXTS = [
     ("C[S+2](C)([O-])[O-]", ""),
     ("", "InChI=1S/4CH3.Sn/h4*1H3;"),
     ("[D]C", ""),
+    ("[NH3]->[Pt](<-[NH3])(Cl)Cl", ""),
     ("CO[P+]([O-])(O)O", ""),
     ("CC[N-][N+]#N", ""),
     ("C[P+](O)(O)[S-]", ""),
