@@ -35,6 +35,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
 from specvae.errors import StructureError
 from specvae.limits import limits
+from specvae.molecules.conjugated_cations import with_aromatic_charge
 from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
 
@@ -391,9 +392,9 @@ def _of_inchi(text: str) -> Chem.Mol | None:
     mol: Chem.Mol | None = Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
     if mol is None:
         return _with_sulfate(text)
-    if "/p+" in text and mol.HasSubstructMatch(_PROTON):
-        return _with_protons(mol)
-    return mol
+    if "/p+" not in text:
+        return mol
+    return _with_protons(mol) if mol.HasSubstructMatch(_PROTON) else with_aromatic_charge(mol)
 
 
 def _with_protons(mol: Chem.Mol) -> Chem.Mol:

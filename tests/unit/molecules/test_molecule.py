@@ -85,6 +85,44 @@ def test_a_complex_with_dative_bonds_is_the_same(dative: str, pieces: str) -> No
     assert one.notes == other.notes == ("metal complex kept whole",)
 
 
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C[n+]1ccc(O)cc1",
+        "C[n+]1ccc(N)cc1",
+        "C[n+]1ccc(NC(C)=O)cc1",
+        "COc1cc(N)cn[n+]1-c1ccccc1",
+        "COc1ccc2cc3-c4cc(O)c(OC)cc4CC[n+]3cc2c1OC",
+        "C[n+]1ccc(cc1)C(N)=O",
+        "C[n+]1ccc(cc1)C(=O)NC",
+        "C[N+](C)(C)CC(=O)O",
+    ],
+)
+def test_a_cation_from_its_inchi_is_the_same(smiles: str) -> None:
+    """InChI has them as neutral compounds with a proton, which RDKit puts where it can be taken."""
+    cation = parse_molecule(smiles)
+    inchi = Chem.MolToInchi(cation.mol)  # type: ignore[no-untyped-call]
+    assert inchi.endswith("/p+1")
+    again = parse_molecule(inchi=inchi)
+    assert (again, again.charge, again.exact_mass) == (cation, 1, cation.exact_mass)
+
+
+@pytest.mark.parametrize(
+    ("protonated", "neutral"),
+    [
+        ("Nc1cc[n+](C)c(O)n1", "Nc1ccn(C)c(=O)n1"),
+        ("Cn1c(=O)c2c([nH+]cn2C)n(C)c1=O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O"),
+        ("O=C(O)c1cn(CC)c2cc([NH+]3CCNCC3)ccc2c1=O", "O=C(O)c1cn(CC)c2cc(N3CCNCC3)ccc2c1=O"),
+        ("CN(C)C(C)=[OH+]", "CN(C)C(C)=O"),
+    ],
+)
+def test_a_protonated_compound_from_its_inchi_is_neutral(protonated: str, neutral: str) -> None:
+    mol = Chem.MolFromSmiles(protonated)
+    inchi = Chem.MolToInchi(mol)  # type: ignore[no-untyped-call]
+    assert "/p+1" in inchi
+    assert parse_molecule(inchi=inchi) == parse_molecule(neutral)
+
+
 def test_a_complex_from_its_inchi_is_the_same() -> None:
     inchi = "InChI=1S/2C5H5.Fe/c2*1-2-4-5-3-1;/h2*1-5H;/q2*-1;+2"
     assert parse_molecule(inchi=inchi) == parse_molecule("[cH-]1cccc1.[cH-]1cccc1.[Fe+2]")

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 8, "2026.03.5", "179443885561834c")
+READ_AS = (4, 9, "2026.03.5", "c7298be34c6ca671")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -49,6 +49,7 @@ MANY_TEXTS = [
     ("", "InChI=1S/4CH3.Sn/h4*1H3;"),
     ("[D]C", ""),
     ("[NH3]->[Pt](<-[NH3])(Cl)Cl", ""),
+    ("", "InChI=1S/C6H7NO/c1-7-4-2-6(8)3-5-7/h2-5H,1H3/p+1"),
     ("CO[P+]([O-])(O)O", ""),
     ("CC[N-][N+]#N", ""),
     ("C[P+](O)(O)[S-]", ""),
