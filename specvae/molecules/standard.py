@@ -16,7 +16,7 @@ What is done with a structure, always in this order:
    azide. But for a metal complex, as the next step.
 4. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
-   cation, betaine an inner salt.
+   cation, betaine an inner salt, whose strongest acid has the charge.
 5. Mobile hydrogens are put in one place: an imidic acid becomes the amide
    (`specvae.molecules.mobile_hydrogens`).
 
@@ -36,6 +36,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.conjugated_cations import with_aromatic_charge
+from specvae.molecules.inner_salts import with_its_strongest_acid
 from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
 
@@ -132,12 +133,15 @@ def shown(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
+_MASS_DIGITS = 6  # the last ones depend on the order of the atoms
+
+
 def _component_order(component: Chem.Mol) -> tuple[bool, int, float, str]:
     has_carbon = any(atom.GetAtomicNum() == 6 for atom in component.GetAtoms())
     return (
         has_carbon,
         component.GetNumHeavyAtoms(),
-        CalcExactMolWt(component),
+        round(CalcExactMolWt(component), _MASS_DIGITS),
         Chem.MolToSmiles(component),
     )
 
@@ -341,7 +345,8 @@ def _standard(
         _write_double_bonds(mol)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
         # neutral form had been written.
-        mol = _read_again(rdMolStandardize.Uncharger().uncharge(mol), text)
+        mol = rdMolStandardize.Uncharger().uncharge(mol)
+        mol = _read_again(with_its_strongest_acid(mol), text)
     settled = settle_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
     return (mol if settled is mol else _read_again(settled, text)), n_components, notes
 

@@ -123,6 +123,53 @@ def test_a_protonated_compound_from_its_inchi_is_neutral(protonated: str, neutra
     assert parse_molecule(inchi=inchi) == parse_molecule(neutral)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        (
+            "C[N+](C)(C)CC(CC(=O)O)OC(=O)CCCC(=O)[O-]",
+            "C[N+](C)(C)CC(CC(=O)[O-])OC(=O)CCCC(=O)O",
+            "C[N+](C)(C)CC(CC(=O)[O-])OC(=O)CCCC(=O)O",
+        ),
+        (
+            "C[N+](C)(C)CCOP(=O)(O)OCCC(=O)[O-]",
+            "C[N+](C)(C)CCOP(=O)([O-])OCCC(=O)O",
+            "C[N+](C)(C)CCOP(=O)([O-])OCCC(=O)O",
+        ),
+        (
+            "C[N+](C)(C)CCC(CS(=O)(=O)O)C(=O)[O-]",
+            "C[N+](C)(C)CCC(CS(=O)(=O)[O-])C(=O)O",
+            "C[N+](C)(C)CCC(CS(=O)(=O)[O-])C(=O)O",
+        ),
+        (
+            "C[N+](C)(C)c1ccc([O-])c(C(=O)O)c1",
+            "C[N+](C)(C)c1ccc(O)c(C(=O)[O-])c1",
+            "C[N+](C)(C)c1ccc(O)c(C(=O)[O-])c1",
+        ),
+        (  # two cations, and an acid with two hydroxyl groups
+            "C[N+](C)(C)CC([N+](C)(C)C)(CC(=O)O)P(=O)([O-])[O-]",
+            "C[N+](C)(C)CC([N+](C)(C)C)(CC(=O)[O-])P(=O)(O)[O-]",
+            "C[N+](C)(C)CC([N+](C)(C)C)(CC(=O)[O-])P(=O)([O-])O",
+        ),
+    ],
+)
+def test_the_strongest_acid_of_an_inner_salt_has_its_charge(
+    one: str, other: str, found: str
+) -> None:
+    salt = parse_molecule(one)
+    assert salt == parse_molecule(other) == parse_molecule(found)
+    assert salt.smiles == Chem.MolToSmiles(Chem.MolFromSmiles(found))
+    assert parse_molecule(inchi=Chem.MolToInchi(salt.mol)) == salt  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    ["C[N+](C)(C)CC(=O)[O-]", "C[N+](C)(C)[O-]", "CC(C(=O)O)[N+](=O)[O-]", "C[n+]1ccc([O-])cc1"],
+)
+def test_a_single_acid_and_charges_side_by_side_stay(smiles: str) -> None:
+    assert parse_molecule(smiles).smiles == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
+
+
 def test_a_complex_from_its_inchi_is_the_same() -> None:
     inchi = "InChI=1S/2C5H5.Fe/c2*1-2-4-5-3-1;/h2*1-5H;/q2*-1;+2"
     assert parse_molecule(inchi=inchi) == parse_molecule("[cH-]1cccc1.[cH-]1cccc1.[Fe+2]")
@@ -178,6 +225,11 @@ def test_what_is_bound_to_a_metal_stays_so(smiles: str) -> None:
 def test_components_of_equal_size_do_not_depend_on_their_order() -> None:
     assert parse_molecule("CCO.CCN") == parse_molecule("CCN.CCO")
     assert parse_molecule("CC(C)O.CCCO") == parse_molecule("CCCO.CC(C)O")
+    # Masses that are added up in another order differ in their last digit.
+    tail = "COP(=O)([O-])OCC[N+](C)(C)C"
+    one = f"CCCCCCCCCCCCCCCC(=O)OCC({tail})OC(=O)CCC=CCCCCCCCCCCC"
+    other = f"CCCCCCCCCCCCCC=CCCC(=O)OC(COC(=O)CCCCCCCCCCCCC){tail}"
+    assert parse_molecule(f"{one}.{other}") == parse_molecule(f"{other}.{one}")
 
 
 def test_permanent_cation_keeps_its_charge_and_all_electrons() -> None:

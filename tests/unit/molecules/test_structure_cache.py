@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 9, "2026.03.5", "c7298be34c6ca671")
+READ_AS = (4, 10, "2026.03.5", "021503329af5551c")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -50,6 +50,7 @@ MANY_TEXTS = [
     ("[D]C", ""),
     ("[NH3]->[Pt](<-[NH3])(Cl)Cl", ""),
     ("", "InChI=1S/C6H7NO/c1-7-4-2-6(8)3-5-7/h2-5H,1H3/p+1"),
+    ("C[N+](C)(C)C(CC(=O)[O-])C(=O)O", ""),
     ("CO[P+]([O-])(O)O", ""),
     ("CC[N-][N+]#N", ""),
     ("C[P+](O)(O)[S-]", ""),
