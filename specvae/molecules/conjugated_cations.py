@@ -1,25 +1,30 @@
-"""Cations of which InChI does not say where their charge is: pyridinium and its kin.
+"""Charges that InChI leaves open: those of pyridinium and its kin, and of dioxides of diazines.
 
 The InChI of 4-hydroxy-1-methylpyridinium is that of 1-methyl-4-pyridone and a proton (``/p+1``),
 and that of a 4-aminopyridinium an imine's. RDKit puts the proton on the nitrogen that bears three
 carbons, or on the imine, where it would be taken for one that was added to a neutral compound.
 Databases write these compounds with an aromatic nitrogen that keeps its charge, and so does
-`with_aromatic_charge`.
+`with_aromatic_charge`. Likewise it has pyrazine dioxide as ``O=[n+]1ccn([O-])cc1``; `with_oxides`
+writes ``[O-][n+]1cc[n+]([O-])cc1``.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import pairwise
 
 from rdkit import Chem
 
-# A nitrogen that bears three heavy atoms and a proton, and an iminium ion.
+# A nitrogen that bears three heavy atoms and a proton, an iminium ion, and an enol, as that of
+# 4-hydroxybenzoic esters of choline.
 _PROTONATED = Chem.MolFromSmarts("[NX4;+;H1;R]")
 _IMINIUM = Chem.MolFromSmarts("[NX3;+;!H0]=[#6]")
+_ENOL = Chem.MolFromSmarts("[OX2H]-[C]=[C;R]")
 # What would take a proton rather: an aliphatic amine. And what a proton would leave rather.
-_AMINE = Chem.MolFromSmarts("[NX3,NX4+;!$(N=*);!$(N*=*);!$(N~[!#6;!#1]);!$(N-c)]")
+_AMINE = Chem.MolFromSmarts("[$([NX3]),$([NX4+;!H0]);!$(N=*);!$(N*=*);!$(N~[!#6;!#1]);!$(N-c)]")
 _AROMATIC_NH = Chem.MolFromSmarts("[nH]")
+_OXO = Chem.MolFromSmarts("[OX1;+0]=[#7X3;+;R]")
 _CHARGED_AMIDE = Chem.MolFromSmarts("[NX1,NX2;-]-[#6]=[OX2H;+]")
 _SINGLE, _DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
 _OTHER_ORDER = {_SINGLE: _DOUBLE, _DOUBLE: _SINGLE}
@@ -42,13 +47,19 @@ def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:
     mol = _with_plain_amides(mol)
     if mol.HasSubstructMatch(_AMINE):
         return mol
-    starts = [*mol.GetSubstructMatches(_PROTONATED), *mol.GetSubstructMatches(_IMINIUM)]
+    starts = [
+        start
+        for pattern in (_PROTONATED, _IMINIUM, _ENOL)
+        for start, *_ in mol.GetSubstructMatches(pattern)
+    ]
     if not starts:
         return mol
     drawn = Chem.RWMol(mol)
     Chem.Kekulize(drawn, clearAromaticFlags=True)
-    for start, *_ in starts:
-        path = _path(drawn, start)
+    for start in starts:
+        is_iminium = drawn.GetAtomWithIdx(start).GetTotalDegree() == 3  # see `_IMINIUM`
+        first, ends = (_DOUBLE, _is_tertiary) if is_iminium else (_SINGLE, _is_ketone)
+        path = _path(drawn, start, first, ends)
         moved = _moved(drawn, path) if path else None
         if moved is not None:
             return moved
@@ -70,13 +81,32 @@ def _with_plain_amides(mol: Chem.Mol) -> Chem.Mol:
     return plain.GetMol()
 
 
-def _path(mol: Chem.Mol, start: int) -> list[int] | None:
-    """Return the atoms of the shortest way from a charged nitrogen along alternating bonds.
+def with_oxides(mol: Chem.Mol) -> Chem.Mol:
+    """Return a dioxide of a diazine with a charge at each nitrogen and oxygen, or else the same."""
+    starts = [start for start, _ in mol.GetSubstructMatches(_OXO)]
+    if not starts:
+        return mol
+    drawn = Chem.RWMol(mol)
+    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    for start in starts:
+        path = _path(drawn, start, _DOUBLE, _is_oxide)
+        if path is None:
+            continue
+        _flip(drawn, path)
+        drawn.GetAtomWithIdx(path[0]).SetFormalCharge(-1)
+        drawn.GetAtomWithIdx(path[-1]).SetFormalCharge(1)
+    Chem.SanitizeMol(drawn)
+    return drawn.GetMol()
 
-    From an iminium ion it leads to a nitrogen with three neighbours, else to an oxygen with one.
+
+def _path(
+    mol: Chem.Mol, start: int, first: Chem.BondType, ends: Callable[[Chem.Atom], bool]
+) -> list[int] | None:
+    """Return the atoms of the shortest way along alternating bonds, None if there is none.
+
+    It begins with a bond of order `first`, and leads by one of the other order to an atom of which
+    `ends` is true.
     """
-    is_iminium = mol.GetAtomWithIdx(start).GetTotalDegree() == 3  # as `_IMINIUM`
-    first = _DOUBLE if is_iminium else _SINGLE
     ways = deque([([start], first)])
     seen = {(start, first)}
     while ways:
@@ -85,7 +115,7 @@ def _path(mol: Chem.Mol, start: int) -> list[int] | None:
             place = bond.GetOtherAtomIdx(way[-1])
             if bond.GetBondType() is not order or place in way:
                 continue
-            if order is not first and _ends(mol.GetAtomWithIdx(place), is_iminium=is_iminium):
+            if order is not first and ends(mol.GetAtomWithIdx(place)):
                 return [*way, place]
             state = place, _OTHER_ORDER[order]
             if state not in seen:
@@ -94,16 +124,29 @@ def _path(mol: Chem.Mol, start: int) -> list[int] | None:
     return None
 
 
-def _ends(atom: Chem.Atom, *, is_iminium: bool) -> bool:
-    if atom.GetFormalCharge() != 0:
-        return False
-    if not is_iminium:
-        return atom.GetSymbol() == "O" and atom.GetDegree() == 1 and not _is_of_acid(atom)
-    return (
-        atom.GetSymbol() == "N"
-        and atom.GetDegree() == 3  # no hydrogen
-        and atom.IsInRing()
-    )
+def _flip(mol: Chem.RWMol, path: list[int]) -> None:
+    """Write single bonds for the double ones of a path, and the other way round."""
+    for one, other in pairwise(path):
+        bond = mol.GetBondBetweenAtoms(one, other)
+        bond.SetBondType(_OTHER_ORDER[bond.GetBondType()])
+
+
+def _is_tertiary(atom: Chem.Atom) -> bool:
+    """Whether an atom is an uncharged nitrogen of a ring, without hydrogens."""
+    is_plain = atom.GetSymbol() == "N" and atom.GetFormalCharge() == 0
+    return is_plain and atom.GetDegree() == 3 and atom.IsInRing()
+
+
+def _is_ketone(atom: Chem.Atom) -> bool:
+    """Whether an atom is the oxygen of a ketone or of its kin, not of an amide or ester."""
+    is_plain = atom.GetSymbol() == "O" and atom.GetFormalCharge() == 0
+    return is_plain and atom.GetDegree() == 1 and not _is_of_acid(atom)
+
+
+def _is_oxide(atom: Chem.Atom) -> bool:
+    """Whether an atom is an uncharged nitrogen that bears a charged oxygen."""
+    charges = [other.GetFormalCharge() for other in atom.GetNeighbors() if other.GetDegree() == 1]
+    return _is_tertiary(atom) and charges == [-1]
 
 
 def _bears_oxygen(atom: Chem.Atom) -> bool:
@@ -122,23 +165,22 @@ def _is_of_acid(oxygen: Chem.Atom) -> bool:
 def _moved(mol: Chem.Mol, path: list[int]) -> Chem.Mol | None:
     """Return a molecule whose double bonds moved along a path, None if it is no such cation."""
     moved = Chem.RWMol(mol)
-    for one, other in pairwise(path):
-        bond = moved.GetBondBetweenAtoms(one, other)
-        bond.SetBondType(_OTHER_ORDER[bond.GetBondType()])
+    _flip(moved, path)
     start, end = (moved.GetAtomWithIdx(place) for place in (path[0], path[-1]))
     if end.GetSymbol() == "N":
         start.SetFormalCharge(0)
         end.SetFormalCharge(1)
-        charged = end
+        settled = end
     else:
+        start.SetNoImplicit(True)
         start.SetNumExplicitHs(0)
         end.SetNumExplicitHs(1)
-        charged = start
-    if any(map(_bears_oxygen, charged.GetNeighbors())):
+        settled = start if start.GetSymbol() == "N" else moved.GetAtomWithIdx(path[2])
+    if settled.GetSymbol() == "N" and any(map(_bears_oxygen, settled.GetNeighbors())):
         return None  # an amide's, as in cytidine
     try:
         Chem.SanitizeMol(moved)
     except Chem.MolSanitizeException:
         return None
-    is_sound = charged.GetIsAromatic() and not moved.HasSubstructMatch(_AROMATIC_NH)
+    is_sound = settled.GetIsAromatic() and not moved.HasSubstructMatch(_AROMATIC_NH)
     return moved.GetMol() if is_sound else None

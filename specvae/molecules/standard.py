@@ -35,7 +35,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
 from specvae.errors import StructureError
 from specvae.limits import limits
-from specvae.molecules.conjugated_cations import with_aromatic_charge
+from specvae.molecules.conjugated_cations import with_aromatic_charge, with_oxides
 from specvae.molecules.inner_salts import with_its_strongest_acid
 from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
@@ -342,6 +342,7 @@ def _standard(
         mol = _read_again(_without_common_labels(mol), text)
     # The charges of a complex are balanced by each other, not by protons.
     if not is_complex and mol.HasSubstructMatch(_CHARGED):
+        mol = with_oxides(mol)
         _write_double_bonds(mol)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
         # neutral form had been written.

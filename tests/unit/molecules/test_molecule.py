@@ -95,6 +95,9 @@ def test_a_complex_with_dative_bonds_is_the_same(dative: str, pieces: str) -> No
         "COc1ccc2cc3-c4cc(O)c(OC)cc4CC[n+]3cc2c1OC",
         "C[n+]1ccc(cc1)C(N)=O",
         "C[n+]1ccc(cc1)C(=O)NC",
+        "C[N+](C)(C)CCOC(=O)c1ccc(O)cc1",
+        "C[N+](C)(C)CCNC(=O)c1ccc(O)c(OC)c1",
+        "C[n+]1ccccc1C=Cc1ccc(O)cc1",
         "C[N+](C)(C)CC(=O)O",
     ],
 )
@@ -105,6 +108,21 @@ def test_a_cation_from_its_inchi_is_the_same(smiles: str) -> None:
     assert inchi.endswith("/p+1")
     again = parse_molecule(inchi=inchi)
     assert (again, again.charge, again.exact_mass) == (cation, 1, cation.exact_mass)
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "[O-][n+]1cc[n+]([O-])cc1",
+        "COC(=O)NN=Cc1c[n+]([O-])c2ccccc2[n+]1[O-]",
+        "Oc1cccc2c1[n+]([O-])c1cccc(O)c1[n+]2[O-]",
+    ],
+)
+def test_a_dioxide_from_its_inchi_is_the_same(smiles: str) -> None:
+    dioxide = parse_molecule(smiles)
+    inchi = Chem.MolToInchi(dioxide.mol)  # type: ignore[no-untyped-call]
+    assert parse_molecule(inchi=inchi) == dioxide
+    assert dioxide.smiles == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 10, "2026.03.5", "021503329af5551c")
+READ_AS = (4, 11, "2026.03.5", "fafe7d216dacf18a")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -51,6 +51,7 @@ MANY_TEXTS = [
     ("[NH3]->[Pt](<-[NH3])(Cl)Cl", ""),
     ("", "InChI=1S/C6H7NO/c1-7-4-2-6(8)3-5-7/h2-5H,1H3/p+1"),
     ("C[N+](C)(C)C(CC(=O)[O-])C(=O)O", ""),
+    ("O=[n+]1ccn([O-])cc1", ""),
     ("CO[P+]([O-])(O)O", ""),
     ("CC[N-][N+]#N", ""),
     ("C[P+](O)(O)[S-]", ""),
