@@ -15,6 +15,7 @@ from specvae.annotation.evidence.fragment_score import (
     arrays_under,
     scorer_arrays,
     scorers_from_arrays,
+    standard_scorers,
 )
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
@@ -58,7 +59,10 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
     """
     arrays = {name: tensor.numpy() for name, tensor in companions.items()}
     weights, own_spectra, other_mode = defaults()
+    # Weights hold for the fragment score that they were fitted beside.
+    scorers = standard_scorers()
     if not is_outdated(stored):
+        scorers = scorers_from_arrays(arrays)
         weights = {kind: stored.weights[kind] for kind in EVIDENCE_KINDS}
         own_spectra = OwnSpectraRatio(**stored.own_spectra)
         other_mode = OwnSpectraRatio(**stored.other_mode)
@@ -76,7 +80,7 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
     )
     return EvidencePool(
         library,
-        scorers_from_arrays(arrays),
+        scorers,
         weights,
         own_spectra,
         other_mode,

@@ -372,14 +372,18 @@ def test_a_library_stored_without_ion_modes_only_speaks_for_candidates(
 
 def test_weights_of_evidence_as_it_was_computed_before_are_replaced(pool: EvidencePool) -> None:
     """Analogues were the logarithm of other votes: a weight of then means something else."""
-    stored, tensors = to_companions(pool)
+    # Weights hold for the fragment score beside which they were fitted: that of then goes, too.
+    other = {"positive": pool.scorers["negative"]}
+    stored, tensors = to_companions(replace(pool, scorers=other))
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
+    found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
+    kept = weigh(from_companions(stored, tensors), query, found)
+    assert not np.array_equal(kept.parts, weigh(pool, query, found).parts)
     weights = {"fingerprint": 0.1, "analogues": 1.9, "fragments": 0.8, "library": 1.0}
     own = {"constant": 1.1, "cosine": 1.2, "margin": 0.2, "best_hit": 0.6, "scarcity": 0.5}
     old = from_companions(replace(stored, scale="nats", weights=weights, own_spectra=own), tensors)
     assert (old.weights, old.own_spectra) == (pool.weights, pool.own_spectra)
     assert old.other_mode == pool.other_mode
-    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
-    found = candidates(THEOPHYLLINE, THEOBROMINE, CAFFEINE)
     np.testing.assert_array_equal(weigh(old, query, found).parts, weigh(pool, query, found).parts)
 
 
