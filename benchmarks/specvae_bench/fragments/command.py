@@ -90,6 +90,12 @@ from specvae_bench.options import (
     help="Learn what is left open by all other evidence, with the weights in use: by the library's "
     "analogues, own spectra and nearness, of each compound without its own spectra.",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Learn the scores of both ion modes together: structures are described by the same "
+    "weights in both, so that each learns from the compounds of the other.",
+)
 @seed_option("Seed of draws and of fitting.")
 @output_option("fragment_score.safetensors", "File of the weights.")
 @jobs_option
@@ -112,6 +118,7 @@ def fragments(
     average: tuple[Path, ...],
     validation: float,
     beside_library: bool,
+    together: bool,
     seed: int,
     output: Path,
     jobs: int | None,
@@ -143,7 +150,7 @@ def fragments(
         excluded=read_excluded(exclude),
     )
     scorers = fit_scorers(
-        Files(spectra, structures, output, start, average, beside_library),
+        Files(spectra, structures, output, start, average, beside_library, together),
         wanted,
         Draws(compounds, decoys, spectra_per_compound, ppm, validation, seed),
         FragmentFit(n_passes=passes, learning_rate=rate),

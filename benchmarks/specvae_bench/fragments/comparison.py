@@ -18,6 +18,7 @@ from specvae.annotation.evaluation.hits import (
     rank_of_truth,
 )
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
+from specvae.annotation.evidence.fragment_score import read_scorers
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -29,7 +30,6 @@ from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.graph_cache import GraphCache
 from specvae.report import ReadReport
 from specvae_bench.folds.contest import prepare
-from specvae_bench.fragments.run import read_scorers
 from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import Problem, read_problems
 from specvae_bench.retrieval.methods import LAYOUTS

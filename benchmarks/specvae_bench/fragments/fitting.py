@@ -5,6 +5,7 @@ All weights maximise the probability of the truth among structures of the same m
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -36,6 +37,7 @@ _PART = 2  # examples that a process is given at a time: sums do not depend on h
 _WARM_UP = 0.15  # share of the steps in which the rate rises
 _LARGEST_GRADIENT = 2.0
 _STATE_KEY = "fit"
+_DESCRIPTION = ("centre", "spread", "hidden.", PREFIX)  # names of what networks share
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,15 @@ class Pass(NamedTuple):
     ----------
     number
         How many there have been.
-    loss
-        Mean of -log of the truth's probability in learning, nats.
-    scorer
-        The score as it is then.
+    losses
+        By ion mode: mean of -log of the truth's probability in learning, nats.
+    scorers
+        By ion mode: the score as it is then.
     """
 
     number: int
-    loss: float
-    scorer: FragmentScorer
+    losses: dict[str, float]
+    scorers: dict[str, FragmentScorer]
 
 
 def fit_scorer(
@@ -123,23 +125,40 @@ def fit_scorer(
     seed: int = 0,
     start: FragmentScorer | None = None,
     n_jobs: int | None = 1,
+) -> FragmentScorer:
+    """Fit the score of one ion mode; see `fit_together`."""
+    given = {} if start is None else {"one": start}
+    return fit_together({"one": examples}, settings, seed=seed, start=given, n_jobs=n_jobs)["one"]
+
+
+def fit_together(
+    examples: Mapping[str, Sequence[Example]],
+    settings: FragmentFit | None = None,
+    *,
+    seed: int = 0,
+    start: Mapping[str, FragmentScorer] | None = None,
+    n_jobs: int | None = 1,
     state: Path | None = None,
     on_pass: Callable[[Pass], None] | None = None,
-) -> FragmentScorer:
-    """Fit the weights so that each compound ranks above others of its mass.
+) -> dict[str, FragmentScorer]:
+    """Fit scores of one or several ion modes: each compound is to rank above others of its mass.
 
-    The result depends neither on the number of processes nor on interruptions.
+    The scores of several ion modes describe structures by the same weights, so that each learns
+    from the compounds of all; what they make of a description is their own (`_share`). The result
+    depends neither on the number of processes nor on interruptions.
 
     Parameters
     ----------
     examples
-        What is learned from; those without a spectrum with peaks or a second structure are not.
+        By ion mode, what is learned from; those without a spectrum with peaks or a second structure
+        are not.
     settings
         How.
     seed
         Of first weights and draws.
     start
-        A score whose weights are the first ones; its sizes count, not those of `settings`.
+        Scores by ion mode whose weights are the first ones; their sizes count, not those of
+        `settings`. Those that do not share their description begin as the first of them.
     n_jobs
         Processes; None for one per core.
     state
@@ -151,45 +170,27 @@ def fit_scorer(
     Raises
     ------
     TrainingError
-        If no example has a spectrum with peaks and a second structure, or `state` is of another
-        fit.
+        If no example of an ion mode has a spectrum with peaks and a second structure, or `state` is
+        of another fit.
     """
     settings = settings or FragmentFit()
-    usable = [
-        example.taking(
-            [place for place, peaks in enumerate(example.spectra) if len(peaks.mz)],
-            range(len(example.molecules)),
-        )
-        for example in examples
-        if len(example.molecules) > 1 and any(len(p.mz) for p in example.spectra)
-    ]
-    if not usable:
-        raise TrainingError(
-            "no compound to learn fragmentation from: each needs a spectrum with peaks and "
-            "another structure of its mass"
-        )
-    if start is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = FragmentNetwork(settings.n_hidden, settings.n_states)
-        _standardise(network, usable)
-    else:
-        network = FragmentNetwork.of_scorer(start)
-    first = "" if start is None else _digest(a.tobytes() for a in _arrays(network).values())
-    optimiser = _optimiser(network, settings)
-    run = _Run(network, optimiser, settings, seed, first, _digest(_contents(usable)))
+    usable = {mode: _usable(of_mode) for mode, of_mode in examples.items()}
+    networks = _first_networks(usable, settings, seed, start or {})
+    first = "" if not start else _digest(t.numpy().tobytes() for t in _tensors(networks).values())
+    digest = _digest(part for mode in usable for part in _contents(usable[mode]))
+    run = _Run(networks, _optimiser(networks, settings), settings, seed, first, digest)
     if state is not None and state.exists():
         run.load(state)
     n_workers = min(n_jobs or usable_cores(), -(-settings.batch_size // _PART))
     engine = LocalEngine(n_workers, "fit the fragment score")
     with kept_processes():
         while run.n_done < settings.n_passes:
-            loss = run.one_pass(usable, engine)
+            losses = run.one_pass(usable, engine)
             if state is not None:
                 run.save(state)
             if on_pass is not None:
-                on_pass(Pass(run.n_done, loss, _scorer(network)))
-    return _scorer(network)
+                on_pass(Pass(run.n_done, losses, _scorers(networks)))
+    return _scorers(networks)
 
 
 def mean_scorer(scorers: Sequence[FragmentScorer]) -> FragmentScorer:
@@ -245,11 +246,18 @@ class _Task(NamedTuple):
     examples: Sequence[Example]
 
 
+class _Batch(NamedTuple):
+    """The examples of a step, by their places among those of their ion mode."""
+
+    mode: str
+    places: NDArray[np.int64]
+
+
 @dataclass
 class _Run:
     """A fit as far as it has come."""
 
-    network: FragmentNetwork
+    networks: nn.ModuleDict
     optimiser: torch.optim.Adam
     settings: FragmentFit
     seed: int
@@ -257,28 +265,44 @@ class _Run:
     examples: str
     n_done: int = 0
 
-    def one_pass(self, examples: Sequence[Example], engine: LocalEngine) -> float:
-        """Learn from each example once; return the mean loss."""
+    def one_pass(
+        self, examples: Mapping[str, Sequence[Example]], engine: LocalEngine
+    ) -> dict[str, float]:
+        """Learn from each example once; return the mean loss of each ion mode."""
         # Each pass has a seed of its own, so that one goes on after it without a generator's state.
         rng = np.random.default_rng([self.seed, self.n_done])
-        n_batches = -(-len(examples) // self.settings.batch_size)
-        losses = []
-        for k, batch in enumerate(np.array_split(rng.permutation(len(examples)), n_batches)):
-            drawn = [_draw(examples[i], self.settings, rng) for i in batch]
-            step = self.n_done * n_batches + k
-            rate = _rate(self.settings, step, self.settings.n_passes * n_batches)
-            losses.append(self._step(drawn, rate, rng, engine))
+        batches = [
+            _Batch(mode, places)
+            for mode, of_mode in examples.items()
+            for places in np.array_split(
+                rng.permutation(len(of_mode)), -(-len(of_mode) // self.settings.batch_size)
+            )
+        ]
+        if len(examples) > 1:
+            batches = [batches[i] for i in rng.permutation(len(batches)).tolist()]
+        losses: dict[str, list[float]] = {mode: [] for mode in examples}
+        for k, (mode, places) in enumerate(batches):
+            drawn = [_draw(examples[mode][i], self.settings, rng) for i in places]
+            step = self.n_done * len(batches) + k
+            rate = _rate(self.settings, step, self.settings.n_passes * len(batches))
+            losses[mode].append(self._step(mode, drawn, rate, rng, engine))
         self.n_done += 1
-        return float(np.mean(losses))
+        return {mode: float(np.mean(of_mode)) for mode, of_mode in losses.items()}
 
     def _step(
-        self, drawn: Sequence[Example], rate: float, rng: np.random.Generator, engine: LocalEngine
+        self,
+        mode: str,
+        drawn: Sequence[Example],
+        rate: float,
+        rng: np.random.Generator,
+        engine: LocalEngine,
     ) -> float:
-        parameters = list(self.network.parameters())
+        network = self.networks[mode]
+        parameters = list(network.parameters())
         self.optimiser.zero_grad()
         total = 0.0
         n_spectra = sum(len(example.spectra) for example in drawn)
-        for loss, gradients in engine.in_order(_gradients, self._tasks(drawn, rng)):
+        for loss, gradients in engine.in_order(_gradients, self._tasks(network, drawn, rng)):
             total += loss / n_spectra
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 of_part = torch.from_numpy(gradient) / n_spectra
@@ -289,8 +313,10 @@ class _Run:
         self.optimiser.step()
         return total
 
-    def _tasks(self, drawn: Sequence[Example], rng: np.random.Generator) -> Iterator[_Task]:
-        arrays = _arrays(self.network)
+    def _tasks(
+        self, network: nn.Module, drawn: Sequence[Example], rng: np.random.Generator
+    ) -> Iterator[_Task]:
+        arrays = _arrays(network)
         seeds = rng.integers(2**62, size=len(drawn)).tolist()
         for first in range(0, len(drawn), _PART):
             part = drawn[first : first + _PART]
@@ -306,8 +332,8 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write all that the next pass depends on."""
-        tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
-        for number, parameter in enumerate(self.network.parameters()):
+        tensors = {f"networks/{name}": t for name, t in _tensors(self.networks).items()}
+        for number, parameter in enumerate(self.networks.parameters()):
             slots = self.optimiser.state[parameter]
             tensors |= {f"optimiser/{number}/{name}": slots[name] for name in slots}
         text = json.dumps({"run": self._description(), "passes": self.n_done})
@@ -331,9 +357,9 @@ class _Run:
                     raise TrainingError(
                         f"{path}: state of a fit with {what}; remove it to start anew"
                     )
-            parameters = list(self.network.parameters())
-            self.network.load_state_dict(_under("network/", tensors))
-            for number, parameter in enumerate(parameters):
+            for name, held in _tensors(self.networks).items():
+                held.copy_(tensors[f"networks/{name}"])
+            for number, parameter in enumerate(self.networks.parameters()):
                 self.optimiser.state[parameter] = _under(f"optimiser/{number}/", tensors)
             self.n_done = int(found["passes"])
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -346,12 +372,74 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _arrays(network: FragmentNetwork) -> dict[str, NDArray[np.float32]]:
+def _tensors(networks: nn.ModuleDict) -> dict[str, Tensor]:
+    """Return all weights and constants, those that are shared once."""
+    held = [*networks.named_parameters(), *networks.named_buffers()]
+    return {name: value.detach() for name, value in held}
+
+
+def _arrays(network: nn.Module) -> dict[str, NDArray[np.float32]]:
     return {name: value.detach().numpy() for name, value in network.state_dict().items()}
 
 
-def _scorer(network: FragmentNetwork) -> FragmentScorer:
-    return FragmentScorer.from_arrays({n: array.copy() for n, array in _arrays(network).items()})
+def _scorers(networks: nn.ModuleDict) -> dict[str, FragmentScorer]:
+    arrays = {mode: _arrays(network) for mode, network in networks.items()}
+    return {
+        mode: FragmentScorer.from_arrays({name: array.copy() for name, array in of_mode.items()})
+        for mode, of_mode in arrays.items()
+    }
+
+
+def _usable(examples: Sequence[Example]) -> list[Example]:
+    """Return the examples that can be learned from, without spectra that have no peaks."""
+    usable = [
+        example.taking(
+            [place for place, peaks in enumerate(example.spectra) if len(peaks.mz)],
+            range(len(example.molecules)),
+        )
+        for example in examples
+        if len(example.molecules) > 1 and any(len(p.mz) for p in example.spectra)
+    ]
+    if not usable:
+        raise TrainingError(
+            "no compound to learn fragmentation from: each needs a spectrum with peaks and "
+            "another structure of its mass"
+        )
+    return usable
+
+
+def _first_networks(
+    examples: Mapping[str, Sequence[Example]],
+    settings: FragmentFit,
+    seed: int,
+    start: Mapping[str, FragmentScorer],
+) -> nn.ModuleDict:
+    """Return the networks that a fit begins with, which share how structures are described."""
+    modes = list(examples)
+    if start:
+        alike = len({_digest(_description_of(start[mode])) for mode in modes}) == 1
+        first = {m: FragmentNetwork.of_scorer(start[m if alike else modes[0]]) for m in modes}
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = FragmentNetwork(settings.n_hidden, settings.n_states)
+        _standardise(network, [example for mode in modes for example in examples[mode]])
+        first = {mode: copy.deepcopy(network) for mode in modes}
+    for mode in modes[1:]:
+        _share(first[modes[0]], first[mode])
+    return nn.ModuleDict(first)
+
+
+def _share(first: FragmentNetwork, other: FragmentNetwork) -> None:
+    """Let another network describe structures by the weights of the first."""
+    other.centre, other.spread = first.centre, first.spread
+    other.hidden, other.surroundings = first.hidden, first.surroundings
+
+
+def _description_of(scorer: FragmentScorer) -> Iterator[bytes]:
+    for name, array in scorer.to_arrays().items():
+        if name.startswith(_DESCRIPTION):
+            yield array.tobytes()
 
 
 def _digest(parts: Iterable[bytes]) -> str:
@@ -383,9 +471,10 @@ def _standardise(network: FragmentNetwork, examples: Sequence[Example]) -> None:
     network.spread.copy_(torch.from_numpy(sample.std(axis=0) + 0.05))
 
 
-def _optimiser(network: FragmentNetwork, settings: FragmentFit) -> torch.optim.Adam:
-    own = [p for name, p in network.named_parameters() if name.startswith(PREFIX)]
-    others = [p for name, p in network.named_parameters() if not name.startswith(PREFIX)]
+def _optimiser(networks: nn.ModuleDict, settings: FragmentFit) -> torch.optim.Adam:
+    named = [(name.partition(".")[2], p) for name, p in networks.named_parameters()]
+    own = [p for name, p in named if name.startswith(PREFIX)]
+    others = [p for name, p in named if not name.startswith(PREFIX)]
     groups = [(others, settings.weight_decay), (own, 0.0)]
     return torch.optim.Adam(
         [{"params": params, "weight_decay": decay} for params, decay in groups if params],

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.defaults import defaults
 from specvae.annotation.evidence.fragment_score import (
     FragmentScorer,
+    read_scorers,
     scorer_arrays,
-    scorers_from_arrays,
 )
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.cli.console import Console
@@ -29,7 +28,9 @@ from specvae_bench.fragments.examples import (
     opened,
     read_measurements,
 )
-from specvae_bench.fragments.fitting import FragmentFit, Pass, fit_scorer, judge, mean_scorer
+from specvae_bench.fragments.fitting import FragmentFit, Pass, fit_together, judge, mean_scorer
+
+_TOGETHER = "both"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Files:
         Scores whose weights are averaged with the new ones.
     beside_library
         Whether the score is learned beside what the library says of the structures.
+    together
+        Whether the scores of both ion modes are learned together; see `fit_together`.
     """
 
     spectra: Sequence[Path]
@@ -58,11 +61,13 @@ class Files:
     start: Path | None = None
     average: Sequence[Path] = ()
     beside_library: bool = False
+    together: bool = False
 
 
 def state_paths(output: Path) -> dict[str, Path]:
-    """Return where a fit of each ion mode keeps what it needs to go on."""
-    return {mode: output.with_name(f"{output.name}.{mode}.state") for mode in ION_MODES}
+    """Return where a fit of each ion mode, or of both, keeps what it needs to go on."""
+    kinds = (*ION_MODES, _TOGETHER)
+    return {kind: output.with_name(f"{output.name}.{kind}.state") for kind in kinds}
 
 
 def fit_scorers(
@@ -114,24 +119,28 @@ def fit_scorers(
     if files.beside_library:
         beside = BesideFragments.read(files.spectra, wanted.excluded, n_jobs, console)
         settings = replace(settings, weight=defaults().weights["fragments"])
+    modes = measured.ion_modes
+    groups = [modes] if files.together else [(mode,) for mode in modes]
     with opened(files.structures, measured, draws.ppm, n_jobs) as sources:
-        for mode in measured.ion_modes:
-            examples = draw_examples(
-                measured, mode, sources, wanted.excluded, draws, n_jobs, console, beside
-            )
-            _say(mode, examples, console)
-            fitted = fit_scorer(
-                examples.learned,
+        for group in groups:
+            examples = {}
+            for mode in group:
+                examples[mode] = draw_examples(
+                    measured, mode, sources, wanted.excluded, draws, n_jobs, console, beside
+                )
+                _say(mode, examples[mode], console)
+            scorers |= fit_together(
+                {mode: of_mode.learned for mode, of_mode in examples.items()},
                 settings,
                 seed=draws.seed,
-                start=given.get(mode),
+                start={mode: given[mode] for mode in group if given},
                 n_jobs=n_jobs,
-                state=states[mode],
-                on_pass=lambda done, examples=examples: _say_pass(  # type: ignore[misc]
-                    done, settings, examples, console
-                ),
+                state=states[group[0] if len(group) == 1 else _TOGETHER],
+                on_pass=partial(_say_pass, settings=settings, examples=examples, console=console),
             )
-            scorers[mode] = mean_scorer([fitted, *(found[mode] for found in averaged.values())])
+    for mode in modes:
+        others = [found[mode] for found in averaged.values()]
+        scorers[mode] = mean_scorer([scorers[mode], *others])
     write_scorers(scorers, files.output)
     for path in states.values():
         path.unlink(missing_ok=True)
@@ -148,31 +157,15 @@ def _say(mode: str, examples: Examples, console: Console) -> None:
     )
 
 
-def _say_pass(done: Pass, settings: FragmentFit, examples: Examples, console: Console) -> None:
-    text = f"pass {done.number} of {settings.n_passes}: {done.loss:.3f} nats in learning"
-    if examples.judged:
-        hits, nats = judge(done.scorer, examples.judged, settings.weight)
-        text += f"; compounds to judge by: hit@1 {100 * hits:.1f} %, {nats:.3f} nats"
-    console.log(text)
-
-
-def read_scorers(path: Path) -> dict[str, FragmentScorer]:
-    """Read fragment scores by ion mode from a file of them, or from a model's checkpoint.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or no fragment score in it.
-    """
-    try:
-        scorers = scorers_from_arrays(load_file(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: no file of weights: {str(error).splitlines()[0]}") from None
-    if not scorers:
-        raise InputError(f"{path}: no fragment score in it")
-    return scorers
+def _say_pass(
+    done: Pass, settings: FragmentFit, examples: Mapping[str, Examples], console: Console
+) -> None:
+    for mode, loss in done.losses.items():
+        text = f"{mode}, pass {done.number} of {settings.n_passes}: {loss:.3f} nats in learning"
+        if examples[mode].judged:
+            hits, nats = judge(done.scorers[mode], examples[mode].judged, settings.weight)
+            text += f"; compounds to judge by: hit@1 {100 * hits:.1f} %, {nats:.3f} nats"
+        console.log(text)
 
 
 def write_scorers(scorers: Mapping[str, FragmentScorer], path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.fragments import (
@@ -36,7 +37,7 @@ from specvae.annotation.evidence.fragments import (
 )
 from specvae.annotation.evidence.ion_weights import Joined, Layers, Windows, add_weights
 from specvae.annotation.evidence.surroundings import PREFIX, surroundings_shapes
-from specvae.errors import CheckpointError
+from specvae.errors import CheckpointError, InputError
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
 from specvae.spectra.binning import ION_MODES
 
@@ -301,6 +302,25 @@ def scorers_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Fragmen
 def standard_scorers() -> dict[str, FragmentScorer]:
     """Return the fragment scorers that come with the program; see `SCORERS_FILE`."""
     return scorers_from_arrays(load_file(SCORERS_FILE))
+
+
+def read_scorers(path: Path) -> dict[str, FragmentScorer]:
+    """Read fragment scorers by ion mode from a file of them, or from a model's checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or no fragment score in it.
+    """
+    try:
+        scorers = scorers_from_arrays(load_file(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: no file of weights: {str(error).splitlines()[0]}") from None
+    if not scorers:
+        raise InputError(f"{path}: no fragment score in it")
+    return scorers
 
 
 def arrays_under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -10,9 +10,13 @@ from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.command import fragments
 from specvae_bench.fragments.comparison_command import fragment_scores
 from specvae_bench.fragments.examples import Draws, draw_examples, read_measurements
-from specvae_bench.fragments.run import read_scorers, write_scorers
+from specvae_bench.fragments.run import write_scorers
 
-from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
+from specvae.annotation.evidence.fragment_score import (
+    FragmentScorer,
+    read_scorers,
+    standard_scorers,
+)
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
@@ -23,24 +27,31 @@ from specvae.report import ReadReport
 ENDS = ("C(=O)OC", "OC(C)=O", "CC(=O)O", "OC=O", "CCOC=O")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[str]:
-    """Write a library of [M+H]+ spectra and a table of isomers; return the options."""
+def written(folder: Path, *signs: str) -> list[str]:
+    """Write a library of ions of these signs and a table of isomers; return the options."""
     records, rows = [], ["smiles"]
     for n in range(1, 9):
         isomers = [Molecule.parse("C" * n + end) for end in ENDS]
         rows += [isomer.smiles for isomer in isomers]
-        mz = isomers[0].exact_mass + 1.00728
-        records += [
-            f"NAME: {n}\nSMILES: {isomers[0].smiles}\nPRECURSORMZ: {mz:.4f}\n"
-            "PRECURSORTYPE: [M+H]+\nIONMODE: POSITIVE\nNum Peaks: 2\n"
-            f"{43.0178 + k * 14.01565:.4f} 100\n{mz:.4f} 50\n"
-            for k in range(3)
-        ]
-    library, table = tmp_path / "library.msp", tmp_path / "structures.tsv"
+        for sign in signs:
+            mz = isomers[0].exact_mass + float(f"{sign}1.00728")
+            mode = "POSITIVE" if sign == "+" else "NEGATIVE"
+            records += [
+                f"NAME: {n}\nSMILES: {isomers[0].smiles}\nPRECURSORMZ: {mz:.4f}\n"
+                f"PRECURSORTYPE: [M{sign}H]{sign}\nIONMODE: {mode}\nNum Peaks: 2\n"
+                f"{43.0178 + k * 14.01565:.4f} 100\n{mz:.4f} 50\n"
+                for k in range(3)
+            ]
+    library, table = folder / "library.msp", folder / "structures.tsv"
     library.write_text("\n".join(records), encoding="utf-8")
     table.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return ["--spectra", str(library), "--structures", str(table)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Write a library of [M+H]+ spectra and a table of isomers; return the options."""
+    return written(tmp_path, "+")
 
 
 def run(*arguments: str) -> str:
@@ -94,6 +105,21 @@ def test_the_command_begins_averages_and_keeps_other_ion_modes(
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [
         ".msp", ".safetensors", ".safetensors", ".safetensors", ".tsv",
     ]  # fmt: skip
+
+
+def test_ion_modes_are_learned_together(tmp_path: Path) -> None:
+    output = tmp_path / "both.safetensors"
+    options = [*written(tmp_path, "+", "-"), "--passes", "2", "--validation", "0.5"]
+    text = run(*options, "--together", "-o", str(output))
+    for mode in ("positive", "negative"):
+        assert text.count(f"{mode}, pass 2 of 2: ") == 1
+    positive, negative = (read_scorers(output)[m].to_arrays() for m in ("positive", "negative"))
+    assert np.array_equal(positive["hidden.weight"], negative["hidden.weight"])
+    assert not np.array_equal(positive["direct.weight"], negative["direct.weight"])
+    run(*options, "-o", str(output))
+    positive, negative = (read_scorers(output)[m].to_arrays() for m in ("positive", "negative"))
+    assert not np.array_equal(positive["hidden.weight"], negative["hidden.weight"])
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".msp", ".safetensors", ".tsv"]
 
 
 def test_files_without_a_score_are_named(files: list[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from specvae_bench.fragments.fitting import (
     FragmentFit,
     Pass,
     fit_scorer,
+    fit_together,
     judge,
     mean_scorer,
     total_loss,
@@ -92,21 +93,49 @@ def test_a_fit_that_was_stopped_goes_on(tmp_path: Path) -> None:
         raise StoppedError
 
     state = tmp_path / "state"
+    both = {"positive": examples(), "negative": examples(5)}
     with pytest.raises(StoppedError):
-        fit_scorer(examples(), SMALL, state=state, on_pass=stop)
+        fit_together(both, SMALL, state=state, on_pass=stop)
     done: list[int] = []
-    again = fit_scorer(examples(), SMALL, state=state, on_pass=lambda one: done.append(one.number))
+    again = fit_together(both, SMALL, state=state, on_pass=lambda one: done.append(one.number))
     assert done == [2]
-    assert arrays_equal(again, fit_scorer(examples(), SMALL))
+    whole = fit_together(both, SMALL, n_jobs=2)
+    assert all(arrays_equal(again[mode], whole[mode]) for mode in both)
     with pytest.raises(TrainingError, match="state of a fit with other examples"):
-        fit_scorer(examples(5), SMALL, state=state)
+        fit_together({**both, "negative": examples(4)}, SMALL, state=state)
     with pytest.raises(TrainingError, match="state of a fit with another seed"):
-        fit_scorer(examples(), SMALL, state=state, seed=1)
+        fit_together(both, SMALL, state=state, seed=1)
     with pytest.raises(TrainingError, match="state of a fit with another start"):
-        fit_scorer(examples(), SMALL, state=state, start=again)
+        fit_together(both, SMALL, state=state, start=again)
     state.write_bytes(b"nothing")
     with pytest.raises(TrainingError, match="not the state of a fit"):
-        fit_scorer(examples(), SMALL, state=state)
+        fit_together(both, SMALL, state=state)
+
+
+DESCRIPTION = ("centre", "spread", "hidden.", "surroundings.")
+
+
+def test_ion_modes_that_learn_together_describe_structures_alike() -> None:
+    both = {"positive": examples(), "negative": examples(5)}
+    found = {mode: s.to_arrays() for mode, s in fit_together(both, SMALL).items()}
+    alone = fit_scorer(examples(), SMALL).to_arrays()
+    for name, array in found["positive"].items():
+        same = np.array_equal(array, found["negative"][name])
+        assert same == name.startswith(DESCRIPTION), name
+        assert not np.array_equal(array, alone[name]) or name in ("centre", "spread"), name
+    # With nothing left to learn, it is where the fit began that counts.
+    slow = FragmentFit(n_passes=1, learning_rate=1e-9)
+    start = fit_together(both, SMALL)
+    again = fit_together(both, slow, start=start)
+    for mode, scorer in start.items():
+        for name, array in scorer.to_arrays().items():
+            np.testing.assert_allclose(again[mode].to_arrays()[name], array, atol=1e-6)
+    # Scores that were learned apart have no common description: that of the first is taken.
+    apart = {"positive": start["positive"], "negative": fit_scorer(examples(5), SMALL, seed=2)}
+    again = fit_together(both, slow, start=apart)
+    for scorer in again.values():
+        for name, array in scorer.to_arrays().items():
+            np.testing.assert_allclose(array, start["positive"].to_arrays()[name], atol=1e-6)
 
 
 def test_a_fit_begins_from_a_score() -> None:
@@ -161,7 +190,9 @@ def test_a_score_is_learned_beside_what_else_is_known() -> None:
     torch.testing.assert_close(loss.detach(), wanted)
     known = [e._replace(beside=np.array([[30.0, 0.0, 0.0]] * 3, np.float32)) for e in given]
     losses: list[float] = []
-    fit_scorer(known, SMALL, on_pass=lambda done: losses.append(done.loss))
+    fit_together(
+        {"positive": known}, SMALL, on_pass=lambda done: losses.extend(done.losses.values())
+    )
     assert max(losses) < 1e-6
     scorer = standard_scorers()["positive"]
     assert judge(scorer, known, 1e-9) == pytest.approx((1.0, 0.0), abs=1e-6)
