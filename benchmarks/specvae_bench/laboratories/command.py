@@ -80,6 +80,14 @@ FIT_FILES = ("evidence.json", "probability.json")
     "whole library, without the queries' own records, and without their compounds.",
 )
 @click.option(
+    "--fragment-score",
+    type=INPUT,
+    default=None,
+    metavar="FILE",
+    help="Weights of the fragment score, from 'bench fragments': say, of one that has not seen the "
+    "compounds of the queries.  [default: those that come with the program]",
+)
+@click.option(
     "--fit",
     "is_fit",
     is_flag=True,
@@ -104,6 +112,7 @@ def laboratories(
     exclude: tuple[Path, ...],
     models: tuple[Path, ...],
     lists: Path | None,
+    fragment_score: Path | None,
     is_fit: bool,
     ppm: float,
     seed: int,
@@ -128,12 +137,14 @@ def laboratories(
     """
     listed = () if lists is None else tuple(lists / name for name in LIST_FILES)
     require_results(
-        *(output / name for name in (FIT_FILES if is_fit else FILES)), reads=(*listed, *exclude)
+        *(output / name for name in (FIT_FILES if is_fit else FILES)),
+        reads=(*listed, *exclude, *([fragment_score] if fragment_score else [])),
     )
     paths = model_files(models)
 
     import json
 
+    from specvae.annotation.evidence.fragment_score import SCORERS_FILE
     from specvae.annotation.library.compounds import read_excluded
     from specvae.files import atomic_text
     from specvae_bench.files import write_result, write_tables
@@ -153,6 +164,7 @@ def laboratories(
         ppm=ppm,
         seed=seed,
         excluded=read_excluded(exclude),
+        fragment_score=fragment_score or SCORERS_FILE,
     )
     if is_fit:
         model = next(iter(paths.values()), None)

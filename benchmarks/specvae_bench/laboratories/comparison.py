@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import rank_of_truth
+from specvae.annotation.evidence.fragment_score import SCORERS_FILE
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
@@ -61,6 +62,7 @@ class Plan:
     ppm: float
     seed: int
     excluded: frozenset[str] = frozenset()
+    fragment_score: Path = SCORERS_FILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,7 @@ def read_folds(
             models,
             jobs,
             console,
+            fragment_score=plan.fragment_score,
         )
         folds.append(
             Fold(
@@ -182,6 +185,7 @@ def compare(
         "date": time.strftime("%Y-%m-%d"),
         **_described(plan),
         "files": {path.name: sha256_of(path) for path in (*plan.spectra, *plan.structures)},
+        "fragment_score_sha256": sha256_of(plan.fragment_score),
         "fitting": list(FITTING),
         "reporting": list(REPORTING),
         "n_library_spectra": len(records),
@@ -200,7 +204,9 @@ def compare(
     }
     if lists is not None:
         start = time.perf_counter()
-        result["lists"] = long_lists(lists, records, packed, annotators, plan.seed, jobs, console)
+        result["lists"] = long_lists(
+            lists, records, packed, annotators, plan.seed, plan.fragment_score, jobs, console
+        )
         seconds["long lists"] = time.perf_counter() - start
     result["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
     truths = [
@@ -338,6 +344,6 @@ def _described(plan: Plan) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(plan).items()
     }
-    for name in ("spectra", "structures", "excluded"):
+    for name in ("spectra", "structures", "excluded", "fragment_score"):
         del described[name]
     return {**described, "n_excluded": len(plan.excluded)}

@@ -50,6 +50,7 @@ def long_lists(
     packed: NDArray[np.uint8],
     models: Mapping[str, Annotator],
     seed: int,
+    fragment_score: Path,
     jobs: int | None,
     console: Console,
 ) -> dict[str, Any]:
@@ -68,6 +69,8 @@ def long_lists(
         Name -> trained model.
     seed
         Of the candidates that shorter lists are cut to, and of the intervals.
+    fragment_score
+        File of the weights of the fragment score.
     jobs, console
         Processes that compute fingerprints, and where progress is shown.
 
@@ -81,7 +84,15 @@ def long_lists(
         _Query(listed, truth, _place(listed.candidates, truth), seed + number)
         for number, (listed, truth) in enumerate(
             zip(
-                list_candidates(spectra, candidates, models, jobs, console, metfrag=True),
+                list_candidates(
+                    spectra,
+                    candidates,
+                    models,
+                    jobs,
+                    console,
+                    metfrag=True,
+                    fragment_score=fragment_score,
+                ),
                 truths,
                 strict=True,
             )

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.evidence.fragment_score import SCORERS_FILE, standard_scorers
+from specvae.annotation.evidence.fragment_score import (
+    SCORERS_FILE,
+    FragmentScorer,
+    read_scorers,
+    standard_scorers,
+)
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.pool import EvidencePool
@@ -213,6 +219,7 @@ def list_candidates(
     console: Console,
     *,
     metfrag: bool = False,
+    fragment_score: Path = SCORERS_FILE,
 ) -> list[ListedQuery]:
     """Return queries with what does not depend on the library; fragments from the cache.
 
@@ -226,9 +233,16 @@ def list_candidates(
         Processes that compute fingerprints, and where progress is shown.
     metfrag
         Whether MetFrag's scores are wanted too.
+    fragment_score
+        File of the weights of the fragment score.
+
+    Raises
+    ------
+    InputError
+        If `fragment_score` cannot be used.
     """
     packed = _packed(candidates, ANALOGUE_FINGERPRINT, jobs, console)
-    fragments = _fragment_scores(spectra, candidates, metfrag, console)
+    fragments = _fragment_scores(spectra, candidates, metfrag, fragment_score, console)
     predicted: list[dict[str, Scores]] = [{} for _ in spectra]
     for name, model in models.items():
         logits = model.predict(spectra)
@@ -248,8 +262,10 @@ def _fragment_scores(
     spectra: Sequence[Spectrum],
     candidates: Sequence[CandidateSet],
     metfrag: bool,
+    fragment_score: Path,
     console: Console,
 ) -> list[dict[str, NDArray[Any]]]:
+    scorers = read_scorers(fragment_score)
     kind, compute = ("fragments", _learned) if not metfrag else ("both-fragments", _with_metfrag)
     scores = []
     for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
@@ -261,24 +277,28 @@ def _fragment_scores(
             "adduct": spectrum.adduct,
             "smiles": list(found.smiles),
         }
-        build = partial(compute, spectrum, found)
-        scores.append(cached_arrays(kind, [SCORERS_FILE], settings, build))
+        build = partial(compute, scorers, spectrum, found)
+        scores.append(cached_arrays(kind, [fragment_score], settings, build))
         console.progress("breaking candidates", n_done, len(spectra))
     return scores
 
 
-def _learned(spectrum: Spectrum, candidates: CandidateSet) -> dict[str, NDArray[Any]]:
+def _learned(
+    scorers: Mapping[str, FragmentScorer], spectrum: Spectrum, candidates: CandidateSet
+) -> dict[str, NDArray[Any]]:
     peaks = Peaks.of(spectrum)
-    scorer = standard_scorers().get(peaks.ion_mode)
+    scorer = scorers.get(peaks.ion_mode)
     if scorer is None:
         return {"scores": np.zeros(len(candidates))}
     return {"scores": scorer.scores(peaks, map(FragmentTable.of, candidates.molecules))}
 
 
-def _with_metfrag(spectrum: Spectrum, candidates: CandidateSet) -> dict[str, NDArray[Any]]:
+def _with_metfrag(
+    scorers: Mapping[str, FragmentScorer], spectrum: Spectrum, candidates: CandidateSet
+) -> dict[str, NDArray[Any]]:
     """Return both scores; each candidate is broken once."""
     peaks = Peaks.of(spectrum)
-    scorer = standard_scorers().get(peaks.ion_mode)
+    scorer = scorers.get(peaks.ion_mode)
     learned, metfrag = [np.empty(0)], [np.empty(0)]
     for start in range(0, len(candidates), _TABLES_AT_ONCE):
         rows = np.arange(start, min(start + _TABLES_AT_ONCE, len(candidates)))

@@ -92,12 +92,12 @@ PATHS: dict[str, Paths] = {
         ("--spectra", "--structures", "--exclude", "--config"), files=holdout.FILES
     ),
     "bench laboratories": Paths(
-        ("--spectra", "--structures", "--exclude", "--model", "--config"),
+        ("--spectra", "--structures", "--exclude", "--model", "--fragment-score", "--config"),
         files=laboratories.FILES,
         inside={"--lists": laboratories.LIST_FILES},
     ),
     "bench laboratories fit": Paths(
-        ("--spectra", "--structures", "--exclude", "--model", "--config"),
+        ("--spectra", "--structures", "--exclude", "--model", "--fragment-score", "--config"),
         files=laboratories.FIT_FILES,
         needed=("--fit",),
     ),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotation_examples import candidates, spectrum_of
 from click.testing import CliRunner
+from specvae_bench.fragments.run import write_scorers
 from specvae_bench.laboratories import fit
 from specvae_bench.laboratories import records as records_module
 from specvae_bench.laboratories.command import laboratories
@@ -31,6 +33,7 @@ from specvae_bench.laboratories.methods import (
     OWN_MODIFIED,
     ListedQuery,
     Memory,
+    list_candidates,
     packed_fingerprints,
 )
 from specvae_bench.laboratories.records import LABORATORY, group_of, read_records, read_structures
@@ -39,10 +42,16 @@ from specvae_bench.laboratories.report import Run, figures
 
 from specvae.annotation.evaluation.hits import TruthRank
 from specvae.annotation.evidence.defaults import DEFAULTS_FILE, defaults
+from specvae.annotation.evidence.fragment_score import (
+    SCORERS_FILE,
+    FragmentScorer,
+    standard_scorers,
+)
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.cli.console import Console
 from specvae.errors import InputError
+from specvae.files import sha256_of
 from specvae.spectra.spectrum import Spectrum
 
 # 1-propanol and 2-propanol are isomers; 1-butanol and 2-butanol too.
@@ -260,6 +269,32 @@ def test_the_command_ranks_with_the_library_of_the_others(
     assert "| random |" in written
     assert "| whole library: everything | 100.0 / 100.0 / 100.0 |" in written
     assert f"| {EVERYTHING}, {STRUCK} |" in written
+
+
+def test_another_fragment_score_can_stand_in_the_place_of_the_shipped_one(
+    library: Path, structures: Path, tmp_path: Path
+) -> None:
+    arrays = standard_scorers()["positive"].to_arrays()
+    arrays["scale"] = np.array(-20.0, np.float32)  # all candidates have the same score, 0
+    flat = tmp_path / "flat.safetensors"
+    write_scorers({"positive": FragmentScorer.from_arrays(arrays)}, flat)
+    queries = [spectrum_of(PROPANOL, 31.018, 43.054)]
+    found = [candidates(PROPANOL, ISOPROPANOL)]
+    for path, is_flat in ((SCORERS_FILE, False), (flat, True), (SCORERS_FILE, False)):
+        (listed,) = list_candidates(queries, found, {}, 1, Console(), fragment_score=path)
+        assert (np.ptp(listed.fragment_scores) < 1e-3) == is_flat
+    arguments = [
+        "--spectra", library, "--structures", structures, "--group", "Here", "--jobs", 1,
+    ]  # fmt: skip
+    digests = []
+    for name, option in (("a", []), ("b", ["--fragment-score", flat])):
+        output = tmp_path / name
+        line = [*arguments, *option, "-o", output]
+        run = CliRunner().invoke(laboratories, list(map(str, line)))
+        assert run.exit_code == 0, run.output
+        result = json.loads((output / "laboratories.json").read_text())
+        digests.append(result["fragment_score_sha256"])
+    assert digests == [sha256_of(SCORERS_FILE), sha256_of(flat)]
 
 
 def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -> None:
