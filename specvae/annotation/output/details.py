@@ -44,6 +44,9 @@ TERM_NAMES = {
 }
 """What the report calls the terms of a score."""
 
+ADDUCT_NAME = "how common the adduct is"
+"""What it calls the part of the score that several adducts bring, where they were tried."""
+
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
 
@@ -142,16 +145,13 @@ def why_first(answer: Answer) -> str:
     lead = f"Ahead of {name} by {gap:.2f} nats"
     if not first.terms or not second.terms:
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
-    moved = {
-        kind: a - b
-        for kind, a, b in zip(TERMS, first.terms, second.terms, strict=True)
-        if abs(a - b) >= LEAST_DIFFERENCE
-    }
+    terms = _parts(first, second)
+    moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}
     moves = ", ".join(
-        f"{TERM_NAMES[kind]} {signed(value)}"
-        for kind, value in sorted(moved.items(), key=lambda item: -abs(item[1]))
+        f"{name} {signed(value)}"
+        for name, value in sorted(moved.items(), key=lambda item: -abs(item[1]))
     )
-    silent = [TERM_NAMES[TERMS[n]] for n in _shown(first, second) if TERMS[n] not in moved]
+    silent = [name for name, _, _ in terms if name not in moved]
     sentence = (
         f"{lead}: {moves}." if moves else f"{lead}: every kind of evidence moves it by little."
     )
@@ -210,22 +210,31 @@ def _candidate(
 
 def _terms(first: Annotation, second: Annotation | None) -> list[list[Any]]:
     """Return a row for each term: name, terms of both in nats, whether it had a say."""
-    rows = []
-    for n in _shown(first, second):
-        ours = round(first.terms[n], 4)
-        theirs = round(second.terms[n], 4) if second is not None and second.terms else None
-        has_say = theirs is not None and abs(first.terms[n] - second.terms[n]) >= LEAST_DIFFERENCE  # type: ignore[union-attr]
-        rows.append([TERM_NAMES[TERMS[n]], ours, theirs, has_say])
-    return rows
+    if second is None or not second.terms:
+        return [[name, round(ours, 4), None, False] for name, ours, _ in _parts(first, first)]
+    return [
+        [name, round(ours, 4), round(theirs, 4), abs(ours - theirs) >= LEAST_DIFFERENCE]
+        for name, ours, theirs in _parts(first, second)
+    ]
 
 
-def _shown(first: Annotation, second: Annotation | None) -> list[int]:
-    """Return the places of the terms that are shown: that of the retention time if it counts."""
+def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, float]]:
+    """Return name and size (nats) of the terms that make up two scores.
+
+    That of the retention time is among them if it counts, and so is what the adducts' shares add
+    if several were tried.
+    """
     if not first.terms:
         return []
-    last = len(TERMS) - 1
-    counts = first.terms[last] != 0.0 or (second is not None and second.terms[last:] != (0.0,))
-    return list(range(last + counts))
+    parts = [
+        (TERM_NAMES[term], ours, theirs)
+        for term, ours, theirs in zip(TERMS, first.terms, second.terms, strict=True)
+        if term != "retention" or ours != 0.0 or theirs != 0.0
+    ]
+    if first.adduct is not None:
+        ours, theirs = (one.score - sum(one.terms) for one in (first, second))
+        parts.append((ADDUCT_NAME, ours, theirs))
+    return parts
 
 
 def _explained(

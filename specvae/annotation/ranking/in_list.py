@@ -12,7 +12,14 @@ from specvae.annotation.ranking.probability import (
     ProbabilityModel,
     in_list_probability,
 )
-from specvae.annotation.ranking.result import Answer, Cause, QueryResult, Refusal, Unranked
+from specvae.annotation.ranking.result import (
+    Annotation,
+    Answer,
+    Cause,
+    QueryResult,
+    Refusal,
+    Unranked,
+)
 
 FEW_QUERIES = 100
 """Fewer ranked queries than that hardly show the share of lists that hold their truth."""
@@ -239,10 +246,18 @@ def _with_share(result: QueryResult, share: float) -> QueryResult:
     if isinstance(result, Unranked) or result.log_odds_in_list is None:
         return result
     held = float(in_list_probability(np.array([result.log_odds_in_list]), share)[0])
+    explanation = result.explanation
+    if explanation is not None and explanation.second is not None:
+        # It may be shown by the explanation alone.
+        explanation = replace(explanation, second=_scaled(explanation.second, held))
     return replace(
         result,
-        annotations=tuple(
-            replace(a, probability=None if a.probability is None else held * a.probability)
-            for a in result.annotations
-        ),
+        annotations=tuple(_scaled(annotation, held) for annotation in result.annotations),
+        explanation=explanation,
     )
+
+
+def _scaled(annotation: Annotation, held: float) -> Annotation:
+    if annotation.probability is None:
+        return annotation
+    return replace(annotation, probability=held * annotation.probability)

@@ -128,6 +128,26 @@ def test_a_retention_time_is_shown_where_it_counts(tmp_path: Path) -> None:
     assert "retention time +0.75" in shown["why"]
 
 
+def test_the_terms_of_a_score_sum_to_it_where_adducts_were_tried(tmp_path: Path) -> None:
+    answer = explained()
+    protonated, sodiated = (
+        replace(row, adduct=adduct, score=sum(row.terms) + share)
+        for row, adduct, share in zip(
+            answer.annotations, ("[M+H]+", "[M+Na]+"), (-0.25, -3.25), strict=True
+        )
+    )
+    assert answer.explanation is not None
+    tried = replace(
+        answer,
+        annotations=(protonated, sodiated),
+        explanation=replace(answer.explanation, second=sodiated),
+    )
+    shown = Page(source([tried], tmp_path)).json["d1"]
+    assert "how common the adduct is +3.00" in shown["why"]
+    for place, row in ((1, protonated), (2, sodiated)):
+        assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score)
+
+
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:
     """Atoms are numbered as in the canonical SMILES, however the candidate was written."""
     backwards = "O=c1c2c(n(C)c(=O)n1C)ncn2C"

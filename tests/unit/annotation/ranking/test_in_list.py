@@ -62,6 +62,16 @@ def test_share_scales_all_candidates_of_a_list_alike() -> None:
     assert probabilities(settle_share(MODEL, [surer], 1.0)[0][0]) == pytest.approx([0.6, 0.4])
 
 
+def test_the_second_candidate_of_an_explanation_has_the_probability_of_its_row() -> None:
+    answer = result(0.6, 0.4)
+    explained = replace(answer, explanation=Explanation(second=answer.annotations[1]))
+    (settled,), _ = settle_share(MODEL, [explained], 0.5)
+    assert isinstance(settled, Answer)
+    assert settled.explanation is not None
+    assert settled.explanation.second == settled.annotations[1]
+    assert settled.annotations[1].probability == pytest.approx(0.2)
+
+
 def test_share_is_estimated_from_all_queries() -> None:
     sure, hopeless = result(1.0, log_odds=8.0), result(1.0, log_odds=-8.0)
     _, high = settle_share(MODEL, [sure] * 150 + [hopeless] * 50, None)
