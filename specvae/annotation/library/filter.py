@@ -6,10 +6,12 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from specvae.annotation.library.ion_shares import COMMON_SPECIES
 from specvae.errors import ConfigError
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.report import Reason
-from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.spectrum import Spectrum
 
 # Some libraries round m/z to two decimals; relative tolerance alone would drop their light ions.
@@ -72,15 +74,42 @@ class SpectrumFilter:
                     return Reason.EXCLUDED, block
         adduct = spectrum.ion
         if adduct is None or spectrum.precursor_mz is None:
-            return Reason.ADDUCT, spectrum.adduct or "unknown"
-        expected = adduct.precursor_mz(molecule.exact_mass)
-        error = abs(spectrum.precursor_mz - expected)
-        if error > max(expected * self.mass_tolerance_ppm * 1e-6, ABSOLUTE_TOLERANCE_DA):
+            return Reason.ADDUCT, spectrum.adduct or "none stated, and the mass tells none"
+        if not self.fits(spectrum.precursor_mz, adduct, molecule):
+            expected = adduct.precursor_mz(molecule.exact_mass)
             return (
                 Reason.MASS_MISMATCH,
                 f"found {spectrum.precursor_mz:.4f}, expected {expected:.4f} as {adduct.name}",
             )
         return None
+
+    def fits(self, precursor_mz: float, ion: Adduct, molecule: Molecule) -> bool:
+        """Whether a precursor m/z (Th) is that of an ion of a molecule."""
+        expected = ion.precursor_mz(molecule.exact_mass)
+        most = max(expected * self.mass_tolerance_ppm * 1e-6, ABSOLUTE_TOLERANCE_DA)
+        return abs(precursor_mz - expected) <= most
+
+    def ion_told(self, spectrum: Spectrum, molecule: Molecule) -> Adduct | None:
+        """Return the ion species that structure and precursor m/z tell of a record without one.
+
+        It is one of `COMMON_SPECIES`, or [M]+ of a cation, and agrees with the ion mode and the
+        charge that the record states (a charge without sign may be negative). None where the record names a species, where the usual one of
+        its ion mode fits anyway, or if none fits.
+        """
+        mz, usual = spectrum.precursor_mz, spectrum.ion
+        if spectrum.adduct or mz is None or (usual and self.fits(mz, usual, molecule)):
+            return None
+        names = (*COMMON_SPECIES, "[M]+") if molecule.charge > 0 else COMMON_SPECIES
+        is_sign_assumed = Note.CHARGE_TAKEN_AS_POSITIVE in map(note_kind, spectrum.notes)
+        ions = [
+            ion
+            for ion in map(parse_adduct, names)
+            if ion is not None
+            and (is_sign_assumed or spectrum.ion_mode in (None, ion.ion_mode))
+            and abs(spectrum.charge or 1) == 1
+            and self.fits(mz, ion, molecule)
+        ]
+        return ions[0] if len(ions) == 1 else None
 
 
 def canonical_adducts(texts: Iterable[str]) -> frozenset[str]:

@@ -212,16 +212,17 @@ def usable_pairs(
     for n_seen, spectrum in enumerate(spectra, start=1):
         if on_spectrum is not None:
             on_spectrum(n_seen)
-        rejected = wanted.reject(spectrum)
+        settled = parse.with_its_ion(spectrum, wanted)
+        rejected = wanted.reject(settled)
         if rejected is None and not (spectrum.smiles or spectrum.inchi):
             rejected = Reason.NO_STRUCTURE, ""
         if rejected is None:
             try:
-                molecule, rejected = parse.fitting(spectrum, wanted)
+                molecule, rejected = parse.fitting(settled, wanted)
             except StructureError as error:
                 rejected = Reason.BAD_STRUCTURE, str(error)
         if rejected is None:
-            yield spectrum, molecule
+            yield settled, molecule
         else:
             report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
 
@@ -292,6 +293,9 @@ OTHER_INCHI = "InChI of another structure than the SMILES, which is taken"
 FITTING_INCHI = "InChI taken, as the SMILES does not fit the precursor m/z"
 
 
+ION_OF_STRUCTURE = "ion species not stated, taken from structure and precursor m/z"
+
+
 class StructureParser:
     """Parses each distinct structure of a library once; libraries repeat them per spectrum.
 
@@ -328,6 +332,27 @@ class StructureParser:
                     return other, None
         self._note_decisions(spectrum, found)
         return found, rejected
+
+    def with_its_ion(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Spectrum:
+        """Return a spectrum without ion species as one of that which its structure tells.
+
+        Old libraries state neither species, ion mode nor charge.
+        """
+        if spectrum.adduct or not (spectrum.smiles or spectrum.inchi):
+            return spectrum
+        texts_of_structures = [(spectrum.smiles, spectrum.inchi)]
+        if spectrum.smiles and spectrum.inchi:
+            texts_of_structures.append((None, spectrum.inchi))
+        for texts in texts_of_structures:
+            with contextlib.suppress(StructureError):
+                ion = wanted.ion_told(spectrum, self._parsed(*texts))
+                if ion is not None:
+                    if self._report is not None:
+                        self._report.note(ION_OF_STRUCTURE)
+                    return replace(
+                        spectrum, adduct=ion.name, charge=ion.charge, ion_mode=ion.ion_mode
+                    )
+        return spectrum
 
     def _note_decisions(self, spectrum: Spectrum, found: Molecule) -> None:
         if self._report is None:

@@ -96,11 +96,69 @@ def test_mass_tolerance_is_relative_but_at_least_a_hundredth() -> None:
 
 def test_adduct_is_assumed_from_the_ion_mode() -> None:
     negative = spectrum(adduct=None, ion_mode="negative", charge=-1, precursor_mz=193.0731)
-    unknown = spectrum(adduct=None, ion_mode=None, charge=None)
     report = ReadReport()
-    library = Library.from_spectra([negative, spectrum(adduct=None), unknown], BinLayout(), report)
-    assert len(library) == 2
-    assert report.counts == {Reason.ADDUCT: 1}
+    library = Library.from_spectra([negative, spectrum(adduct=None)], BinLayout(), report)
+    assert (len(library), report.notes) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "ion"),
+    [
+        ({"precursor_mz": 195.0877}, "[M+H]+"),
+        ({"precursor_mz": 193.0731}, "[M-H]-"),
+        ({"precursor_mz": 217.0696, "ion_mode": "positive", "charge": 1}, "[M+Na]+"),
+        ({"precursor_mz": 104.1070, "smiles": "C[N+](C)(C)CCO"}, "[M]+"),
+        # As read from "CHARGE=1" alone.
+        (
+            {
+                "precursor_mz": 193.0731,
+                "ion_mode": "positive",
+                "charge": 1,
+                "notes": ("charge without sign taken as positive (1)",),
+            },
+            "[M-H]-",
+        ),
+        # Only the InChI's structure fits.
+        (
+            {
+                "precursor_mz": 179.0350,
+                "inchi": "InChI=1S/C9H8O4/c1-6(10)13-8-5-3-2-4-7(8)9(11)12/h2-5H,1H3,(H,11,12)",
+            },
+            "[M-H]-",
+        ),
+    ],
+)
+def test_structure_and_precursor_tell_the_ion_of_a_record_that_states_none(
+    changes: dict[str, object], ion: str
+) -> None:
+    """Old libraries state neither ion mode, charge nor ion species."""
+    nothing: dict[str, object] = {"adduct": None, "ion_mode": None, "charge": None}
+    report = ReadReport()
+    wanted = SpectrumFilter(adducts=frozenset({ion}))
+    records = [spectrum(**{**nothing, **changes})]
+    library = Library.from_spectra(records, BinLayout(), report, wanted)
+    assert (dict(library.adducts), report.counts) == ({ion: 1}, {})
+    assert "ion species not stated, taken from structure and precursor m/z" in report.notes
+    mode = "positive" if ion.endswith("+") else "negative"
+    assert dict(library.ion_modes) == {mode: 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"precursor_mz": 196.0911}, Reason.ADDUCT),  # an isotope peak
+        ({"precursor_mz": 195.0}, Reason.ADDUCT),
+        ({"precursor_mz": 193.0731, "ion_mode": "positive"}, Reason.MASS_MISMATCH),
+        ({"precursor_mz": 195.0877, "adduct": "[M+X]+"}, Reason.ADDUCT),
+        ({"precursor_mz": 195.0877, "charge": 2}, Reason.ADDUCT),
+    ],
+)
+def test_no_ion_is_told_that_does_not_fit(changes: dict[str, object], reason: Reason) -> None:
+    nothing: dict[str, object] = {"adduct": None, "ion_mode": None, "charge": None}
+    report = ReadReport()
+    records = [spectrum(**{**nothing, **changes})]
+    library = Library.from_spectra(records, BinLayout(), report)
+    assert (len(library), report.counts) == (0, {reason: 1})
 
 
 def test_spectra_of_one_compound_share_it_whatever_the_spelling() -> None:
