@@ -71,22 +71,26 @@ def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
 def require_peaks(
     mz: NDArray[np.float64], intensity: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return peaks (n_peaks,) sorted by m/z; pairs of two zeros, which some writers add, are none.
+    """Return peaks (n_peaks,) sorted by m/z, without those that are none.
+
+    These are pairs of two zeros, which some writers add, and peaks of an intensity below 0, as
+    baselines that were subtracted leave them.
 
     Raises
     ------
     RejectedRecordError
         If there is no peak above 0, or a peak is not two finite numbers, m/z above 0 and at most
-        `MAX_MZ`, intensity not below 0.
+        `MAX_MZ`.
     """
     if (is_none := (mz == 0) & (intensity == 0)).any():
         mz, intensity = mz[~is_none], intensity[~is_none]
-    good = (mz > 0) & (mz <= MAX_MZ) & (intensity >= 0) & (intensity < np.inf)
+    good = (mz > 0) & (mz <= MAX_MZ) & (np.abs(intensity) < np.inf)
     if not good.all():
         i = int(np.argmin(good))
         raise RejectedRecordError(Reason.BAD_PEAK, f"m/z {mz[i]:g}, intensity {intensity[i]:g}")
-    if not intensity.any():
-        raise RejectedRecordError(Reason.NO_PEAKS, "every intensity is 0" if mz.size else "")
+    if not (intensity > 0).any():
+        raise RejectedRecordError(Reason.NO_PEAKS, _without_heights(intensity))
+    mz, intensity = mz[intensity >= 0], intensity[intensity >= 0]
     order = np.argsort(mz, kind="stable")
     highest = float(intensity.max())
     if not LOWEST_SCALE <= highest <= 1 / LOWEST_SCALE:
@@ -95,6 +99,13 @@ def require_peaks(
         intensity = intensity * 2.0**600 if highest < 1 else intensity * 2.0**-600
         intensity = intensity / intensity.max()
     return mz[order], intensity[order]
+
+
+def _without_heights(intensity: NDArray[np.float64]) -> str:
+    """Return what is said of a peak list none of whose intensities is above 0."""
+    if intensity.size == 0:
+        return ""
+    return "no intensity is above 0" if intensity.any() else "every intensity is 0"
 
 
 def make_spectrum(
@@ -183,7 +194,10 @@ def make_spectrum(
         spectrum = build(mz, intensity, notes)
     except ValueError:
         # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
-        spectrum = build(*require_peaks(mz, intensity), notes)
+        sound = require_peaks(mz, intensity)
+        if n_below := np.count_nonzero(intensity < 0):
+            notes += (Note.BELOW_ZERO.about(f"{n_below:,} of {mz.size:,} peaks"),)
+        spectrum = build(*sound, notes)
     stated = "profile" in fields
     if not stated and not is_profile(spectrum.mz, spectrum.intensity):
         return _distinct(spectrum)
@@ -260,13 +274,33 @@ def _distinct(spectrum: Spectrum) -> Spectrum:
     is_peak = intensity > 0
     mz, intensity = mz[is_peak], intensity[is_peak]
     is_first = np.concatenate(([True], np.diff(mz) > _ONE_PEAK))
-    heights = np.bincount(np.cumsum(is_first) - 1, weights=intensity).astype(np.float64)
     notes = spectrum.notes
-    if (n_shared := mz.size - heights.size) > 0:
-        notes = (*notes, Note.ADDED_UP.about(f"{n_shared:,} of {mz.size:,} peaks"))
+    n_shared = mz.size - np.count_nonzero(is_first)
+    if _are_copies(mz, intensity, is_first):
+        heights = intensity[is_first]
+        note = Note.LISTED_TWICE
+    else:
+        heights = np.bincount(np.cumsum(is_first) - 1, weights=intensity).astype(np.float64)
+        note = Note.ADDED_UP
+    if n_shared > 0:
+        notes = (*notes, note.about(f"{n_shared:,} of {mz.size:,} peaks"))
     if heights.max() > 1 / LOWEST_SCALE:
         heights = heights / heights.max()
     return replace(spectrum, mz=mz[is_first], intensity=heights, notes=notes)
+
+
+def _are_copies(
+    mz: NDArray[np.float64], intensity: NDArray[np.float64], is_first: NDArray[np.bool_]
+) -> bool:
+    """Whether peaks that are not the first of their m/z only repeat it, to the last digit.
+
+    Converters write a peak again for each of its annotations. Where scans were joined, some of the
+    heights differ.
+    """
+    again = np.flatnonzero(~is_first)
+    return bool(
+        (mz[again] == mz[again - 1]).all() and (intensity[again] == intensity[again - 1]).all()
+    )
 
 
 def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:

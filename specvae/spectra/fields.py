@@ -439,8 +439,9 @@ def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
     """Store a field's value unless it says nothing, or one that says something is there."""
     if name in fields and not (name == "precursor_mz" and _gives_way(fields[name], value)):
         return
-    # "-" is an ion mode, and nowhere else a value.
-    text = value.strip() if name == "ion_mode" else given(value)
+    # "-" is an ion mode, also as a charge, and nowhere else a value.
+    is_sign = name == "ion_mode" or (name == "charge" and value.strip() == "-")
+    text = value.strip() if is_sign else given(value)
     if text is not None:
         fields[name] = text
 

@@ -14,7 +14,7 @@ from specvae.spectra.fields import Record, collect
 from specvae.spectra.keys import field_of
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import parse_peaks
-from specvae.spectra.records import RecordLines, read_or_skip
+from specvae.spectra.records import RecordLines, read_or_skip, with_decimal_points
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count
 
@@ -161,7 +161,13 @@ def _spectrum(
     lines.require_sound(most)
     if lines.fault:
         raise RejectedRecordError(Reason.TRUNCATED, lines.fault)
-    mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
+    try:
+        mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
+    except RejectedRecordError:
+        found = with_decimal_points(lines, record)
+        if found is None:
+            raise
+        (mz, intensity), record = found
     declared = record.fields.get("n_peaks")
     if declared is not None and parse_count(declared) not in (None, mz.size):
         raise RejectedRecordError(

@@ -15,7 +15,7 @@ from specvae.spectra.fields import Record, collect_lines
 from specvae.spectra.keys import field_of, untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
-from specvae.spectra.records import RecordLines, read_or_skip
+from specvae.spectra.records import RecordLines, read_or_skip, with_decimal_points
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count, shown
 
@@ -261,6 +261,19 @@ def _spectrum(
     if n_declared is None:
         raise RejectedRecordError(Reason.BAD_FIELD, f"Num Peaks is {shown(declared)}")
     try:
+        mz, intensity = _peaks(lines, n_declared)
+    except RejectedRecordError:
+        found = with_decimal_points(lines, record) if len(lines.peaks) == n_declared else None
+        if found is None:
+            raise
+        (mz, intensity), record = found
+    place = path, lines.line, ordinal
+    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, place, most)
+
+
+def _peaks(lines: _MspLines, n_declared: int) -> Peaks:
+    """Return the peaks of a record, if they are as many as it declares."""
+    try:
         mz, intensity = lines.parsed or parse_peaks(lines.peaks, many_per_line=True)
     except RejectedRecordError:
         if lines.at_end and len(lines.peaks) <= n_declared and _all_but_last_read(lines.peaks):
@@ -273,8 +286,7 @@ def _spectrum(
         short = lines.at_end and mz.size < n_declared
         reason = Reason.TRUNCATED if short else Reason.PEAK_COUNT_MISMATCH
         raise RejectedRecordError(reason, f"{n_declared} declared, {mz.size} found")
-    place = path, lines.line, ordinal
-    return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, place, most)
+    return mz, intensity
 
 
 def _all_but_last_read(lines: list[bytes]) -> bool:

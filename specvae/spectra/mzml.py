@@ -268,6 +268,11 @@ _OTHER_COMPRESSIONS: Mapping[str, str] = {
 }
 
 
+_IN_ANOTHER_FILE = ("IMS:1000101", "IMS:1000102")  # external data, external offset
+_OTHER_FILE = (
+    "its numbers stand in another file (imzML's .ibd), which is not read; write the spectra as mzML"
+)
+
 _UNITS = {
     "UO:0000010": "second",
     "UO:0000028": "millisecond",
@@ -356,6 +361,8 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     n_declared = element.get("defaultArrayLength", "")
 
     def peaks() -> tuple[Numbers, Numbers]:
+        if any(term in array for array, _ in arrays for term in _IN_ANOTHER_FILE):
+            raise RejectedRecordError(Reason.BAD_ENCODING, _OTHER_FILE)
         mz = _mzml_array(arrays, _MZ_ARRAY)
         intensity = _mzml_array(arrays, _INTENSITY_ARRAY)
         return _counted(mz, intensity, n_declared)
@@ -418,6 +425,8 @@ def _mzml_precursor(
         found = "no selected ion" if mz is None else f"selected ion {mz:g} lies outside"
         notes.append(Note.WINDOW_TARGET.about(found))
         mz = target
+    elif target and mz is not None and _is_isotope_below(mz, target, ions[0].text(_CHARGE)):
+        notes.append(Note.ISOTOPE_OF_TARGET.about(f"{mz:g}, {target:g}"))
     fields = {
         "precursor_mz": None if mz is None else repr(mz),
         "charge": _charge(ions[0].text(_CHARGE), ions[0].texts(_POSSIBLE_CHARGE), ion_mode)
@@ -481,6 +490,19 @@ def _is_inside(mz: float, target: float, window: _Terms) -> bool:
         # A window without width; the first isotope of an isolated ion lies a few Th away at most.
         lower = upper = 3.0
     return target - lower - SAME_MZ <= mz <= target + upper + SAME_MZ
+
+
+_ISOTOPE_STEP = 1.00335  # Da, carbon-13 minus carbon-12
+
+
+def _is_isotope_below(mz: float, target: float, charge: str | None) -> bool:
+    """Whether an ion lies below a window's target as the monoisotopic peak below the first isotope.
+
+    What was isolated may be the isotope of the ion, or another ion.
+    """
+    size = (charge or "").strip("+-")
+    n_charges = int(size) if size.isdecimal() and 0 < int(size) < 10 else 1
+    return abs(target - mz - _ISOTOPE_STEP / n_charges) <= SAME_MZ
 
 
 def _charge(stated: str | None, possible: Sequence[str], ion_mode: str | None) -> str | None:

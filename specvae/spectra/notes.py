@@ -20,6 +20,7 @@ class Note(StrEnum):
     FIRST_LEVEL = "first of several MS levels taken"
     WINDOW_TARGET = "isolation window's target taken as precursor m/z"
     WIDE_WINDOW = "isolation window too wide to tell the precursor m/z"
+    ISOTOPE_OF_TARGET = "selected ion lies one isotope below the isolation window's target"
     COMMENT_PRECURSOR = "precursor m/z taken from the comment"
     THOUSANDS = "precursor m/z read with a thousands separator"
     SPECIES_IN_WORDS = "ion species taken from name or comment"
@@ -40,6 +41,9 @@ class Note(StrEnum):
     PREDICTED = "predicted, not measured"
     CENTROIDED = "profile centroided"
     ADDED_UP = "peaks of one m/z added up"
+    LISTED_TWICE = "peaks listed more than once counted once"
+    BELOW_ZERO = "peaks of intensity below 0 left out"
+    DECIMAL_COMMAS = "decimal commas read as points"
     PROFILE_KEPT = "stated to be a profile, points taken as peaks"
 
     def about(self, found: str) -> str:

@@ -20,6 +20,9 @@ _SEPARATOR = re.compile(r";|,(?=\s|$)|(?<=\s),")
 _COLON = re.compile(r"\s*:\s*")
 _OPENING = ("(", "[", "{")
 _AROUND_PAIRS = str.maketrans(dict.fromkeys("()[]{}", ";"))  # NIST
+_COMMA_NUMBER = rb"\d+(?:,\d+)?"
+_COMMA_PEAK = re.compile(rb"(%b)[ \t;]+%b(?:[eE][+-]?\d+)?" % (_COMMA_NUMBER, _COMMA_NUMBER))
+_COMMA_PRECURSOR = re.compile(r"\d+,\d+(?:\s+\d+(?:,\d+)?)?(?:\s+\d?[+-]?\d?)?")
 _THOUSANDS = re.compile(r"[1-9] \d{3}(?:\.\d+)? ")
 
 
@@ -62,6 +65,31 @@ def parse_regular(text: bytes) -> Peaks | None:
     except ValueError:  # not a number, or a line of one number
         return None
     return values[0::2], values[1::2]
+
+
+def without_commas(lines: Sequence[bytes], precursor: str | None) -> list[bytes] | None:
+    """Return the lines of a peak list with points for decimal commas, None if they may be others.
+
+    ``69,0447 12,5`` may also be two pairs. Commas are decimal where each line has two columns, no
+    point, and the record's precursor m/z is written so too, or where a fraction begins with a zero,
+    as no intensity does.
+
+    Parameters
+    ----------
+    lines
+        The lines as bytes.
+    precursor
+        The field of the precursor m/z, as found.
+    """
+    stripped = [line.strip() for line in lines]
+    found = [_COMMA_PEAK.fullmatch(line) for line in stripped]
+    mz = [match[1] for match in found if match is not None]
+    if not mz or len(mz) < len(found) or not any(b"," in each for each in mz):
+        return None
+    is_sure = any(re.search(rb",0\d", each) for each in mz)
+    if not is_sure and _COMMA_PRECURSOR.fullmatch((precursor or "").strip()) is None:
+        return None
+    return [line.replace(b",", b".").replace(b";", b" ") for line in stripped]
 
 
 def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:

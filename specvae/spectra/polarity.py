@@ -56,7 +56,8 @@ def settle_polarity(
     if ion is not None and text is not None and charge:
         ion = _of_stated_charge(ion, text, charge, notes)
     if ion is not None:
-        if mode is not None and ion.ion_mode != mode:
+        # "CHARGE=-" beside a species of the other sign stands for no charge.
+        if mode is not None and ion.ion_mode != mode and charge_text != "-":
             notes.append(Note.MODE_OVERRULED_BY_SPECIES.about(f"{mode}, {text}"))
         if charge and (abs(charge) != abs(ion.charge) or (signed and charge != ion.charge)):
             notes.append(Note.CHARGE_OVERRULED_BY_SPECIES.about(f"{charge_text}, {text}"))

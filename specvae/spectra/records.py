@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
 from specvae.spectra.fields import Record
+from specvae.spectra.lines import decode
+from specvae.spectra.notes import Note
+from specvae.spectra.peaks import Peaks, parse_peaks, without_commas
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError
 
@@ -63,6 +67,27 @@ class RecordLines:
             raise RejectedRecordError(Reason.TOO_LARGE, detail)
         if b"\0" in b" ".join(self.header):
             raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes in the header")
+
+
+_COMMA_FIELDS = ("precursor_mz", "rt_seconds", "rt_minutes", "retention_time")
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(?=\d+(?![\d.,]))")
+
+
+def with_decimal_points(lines: RecordLines, record: Record) -> tuple[Peaks, Record] | None:
+    """Return peaks and fields of a record that is written with decimal commas, None if it is not.
+
+    What its fields mean by a comma, the peaks tell.
+    """
+    fields = record.fields
+    plain = without_commas(lines.peaks, fields.get("precursor_mz"))
+    if plain is None:
+        return None
+    changed = {
+        name: _DECIMAL_COMMA.sub(r"\1.", fields[name]) for name in _COMMA_FIELDS if name in fields
+    }
+    note = Note.DECIMAL_COMMAS.about(decode(lines.peaks[0]))
+    settled = record._replace(fields={**fields, **changed}, notes=(*record.notes, note))
+    return parse_peaks(plain, many_per_line=False), settled
 
 
 def read_or_skip(

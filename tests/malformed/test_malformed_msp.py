@@ -30,7 +30,7 @@ KINDS: dict[str, tuple[str, Reason, str]] = {
     "numbers_shifted": (f"{HEAD}Num Peaks: 2\n50.5 10 60.25\n100\n", Reason.BAD_PEAK, "'100'"),
     "peak_nan": (f"{HEAD}Num Peaks: 2\n50.5 10\n60.25 nan\n", Reason.BAD_PEAK, "nan"),
     "peak_infinite": (f"{HEAD}Num Peaks: 2\n50.5 10\n60.25 1e999\n", Reason.BAD_PEAK, "inf"),
-    "peak_negative": (f"{HEAD}Num Peaks: 2\n50.5 10\n60.25 -3\n", Reason.BAD_PEAK, "-3"),
+    "peaks_negative": (f"{HEAD}Num Peaks: 2\n50.5 -10\n60.25 -3\n", Reason.NO_PEAKS, "above 0"),
     "peak_underscore": (f"{HEAD}Num Peaks: 2\n50.5 10\n60.25 1_0\n", Reason.BAD_PEAK, "1_0"),
     "mz_zero": (f"{HEAD}Num Peaks: 2\n0 10\n60.25 3\n", Reason.BAD_PEAK, "m/z 0"),
     "precursor_text": (

@@ -93,8 +93,8 @@ class SpectrumFilter:
         """Return the ion species that structure and precursor m/z tell of a record without one.
 
         It is one of `COMMON_SPECIES`, or [M]+ of a cation, and agrees with the ion mode and the
-        charge that the record states (a charge without sign may be negative). None where the record names a species, where the usual one of
-        its ion mode fits anyway, or if none fits.
+        charge that the record states; a charge without sign may be negative. None where the record
+        names a species, where the usual one of its ion mode fits anyway, or if none fits.
         """
         mz, usual = spectrum.precursor_mz, spectrum.ion
         if spectrum.adduct or mz is None or (usual and self.fits(mz, usual, molecule)):

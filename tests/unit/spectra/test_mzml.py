@@ -207,6 +207,7 @@ def test_terms_by_reference_to_a_group(tmp_path: Path) -> None:
     assert (spectrum.ms_level, spectrum.ion_mode) == (2, "negative")
 
 
+_BELOW = "selected ion lies one isotope below the isolation window's target"
 _WIDE = "isolation window too wide to tell the precursor m/z ({})"
 
 
@@ -249,6 +250,19 @@ _WIDE = "isolation window too wide to tell the precursor m/z ({})"
         (precursor(target=412.5, width=12.5), None, (_WIDE.format("25 Th around 412.5"),)),
         (precursor(411.2931, target=412.5, width=12.5), 411.2931, ()),
         (precursor(412.5, target=412.5, width=5.0), 412.5, ()),
+        (
+            precursor(344.0399, target=345.0439, width=1.5),
+            344.0399,
+            (f"{_BELOW} (344.04, 345.044)",),
+        ),
+        (
+            precursor(344.0399, target=344.5416, width=1.5).replace(
+                "</selectedIon>", f"{term('1000041', 2)}</selectedIon>"
+            ),
+            344.0399,
+            (f"{_BELOW} (344.04, 344.542)",),
+        ),
+        (precursor(344.0399, target=344.5416, width=1.5), 344.0399, ()),
     ],
 )
 def test_precursors(tmp_path: Path, given: str, mz: float | None, notes: tuple[str, ...]) -> None:
@@ -387,6 +401,15 @@ def test_mzxml_with_a_block_for_each_column_and_several_precursors(tmp_path: Pat
             "zstd",
         ),
         (scan(data=arrays(b"123", b"", "1002312")), Reason.BAD_ENCODING, "MS-Numpress"),
+        (
+            scan(
+                data=arrays(b"", b"", "1000523", "1000576").replace(
+                    "<binary>", '<cvParam accession="IMS:1000101" value="true"/><binary>'
+                )
+            ),
+            Reason.BAD_ENCODING,
+            "imzML's .ibd",
+        ),
         (scan(length=4), Reason.PEAK_COUNT_MISMATCH, "'4' declared, 3 found"),
         (scan(data="", length=0), Reason.NO_PEAKS, ""),
         (

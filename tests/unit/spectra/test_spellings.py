@@ -619,13 +619,78 @@ def test_a_comma_and_a_blank_between_the_numbers_of_an_mgf_peak(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("peaks", "heights"),
     [
-        ("50.5 5\n60.25 100\n50.5 5\n", [10.0, 100.0]),
+        ("50.5 6\n60.25 100\n50.5 4\n", [10.0, 100.0]),
         # Of two ion mobilities, as msconvert combines their scans.
         ("50.5 5\n50.50000001 5\n60.25 100\n", [10.0, 100.0]),
-        ("50.5 1e100\n50.5 1e100\n60.25 1e100\n", [1.0, 0.5]),
+        ("50.5 1e100\n50.5 9.9e99\n60.25 1e100\n", [1.0, pytest.approx(1 / 1.99)]),
     ],
 )
 def test_peaks_of_one_mz_are_added_up(tmp_path: Path, peaks: str, heights: list[float]) -> None:
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
     assert (spectrum.mz.tolist(), spectrum.intensity.tolist()) == ([50.5, 60.25], heights)
     assert spectrum.notes == ("peaks of one m/z added up (1 of 3 peaks)",)
+
+
+def test_peaks_that_are_listed_twice_count_once(tmp_path: Path) -> None:
+    """RMassBank wrote a peak again for each of its annotations."""
+    peaks = "50.5 5\n50.5 5\n50.5 5\n60.25 100\n60.25 100\n70 3\n"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert (spectrum.mz.tolist(), spectrum.intensity.tolist()) == ([50.5, 60.25, 70], [5, 100, 3])
+    assert spectrum.notes == ("peaks listed more than once counted once (3 of 6 peaks)",)
+
+
+def test_equal_heights_among_joined_scans_are_added_up(tmp_path: Path) -> None:
+    """Where others of the same record differ, scans were joined."""
+    peaks = "50.5 5\n50.5 5\n60.25 99\n60.25 1\n"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert spectrum.intensity.tolist() == [10.0, 100.0]
+    assert spectrum.notes == ("peaks of one m/z added up (2 of 4 peaks)",)
+
+
+@pytest.mark.parametrize("name", ["x.mgf", "x.msp"])
+def test_peaks_of_an_intensity_below_0_are_left_out(tmp_path: Path, name: str) -> None:
+    """Programs that subtract a baseline leave some."""
+    peaks = "50.5 10\n55 -3\n60.25 100\n"
+    record = mgf_record("a", peaks=peaks) if name == "x.mgf" else f"Name: a\nNum Peaks: 3\n{peaks}"
+    (spectrum,), skips, _ = read_bytes(tmp_path, name, record)
+    assert (spectrum.mz.tolist(), skips) == ([50.5, 60.25], [])
+    assert spectrum.notes == ("peaks of intensity below 0 left out (1 of 3 peaks)",)
+
+
+@pytest.mark.parametrize(
+    ("charge", "more", "mode"),
+    [
+        ("-", "", "negative"),
+        ("+", "", "positive"),
+        ("-", "IONMODE=positive\n", "positive"),
+        ("-", "ADDUCT=[M+H]+\n", "positive"),
+        ("N/A", "", None),
+    ],
+)
+def test_a_sign_as_the_charge_is_the_ion_mode(
+    tmp_path: Path, charge: str, more: str, mode: str | None
+) -> None:
+    record = f"BEGIN IONS\nTITLE=a\nPEPMASS=195.0877\nCHARGE={charge}\n{more}60 1\nEND IONS\n"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert (spectrum.ion_mode, spectrum.notes) == (mode, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("x.msp", "Name: a\nPrecursorMZ: 195,0877\nRT: 5,5\nNum Peaks: 2\n69,5 12,5\n83,25 9\n"),
+        # A fraction that begins with a zero is none of an intensity.
+        ("x.msp", "Name: a\nPrecursorMZ: 195.0877\nRT: 5,5\nNum Peaks: 2\n69,5 12,5\n83,025 9\n"),
+        (
+            "x.mgf",
+            "BEGIN IONS\nPEPMASS=195,0877 9,5 1+\nRTINSECONDS=330,0\n69,5;12,5\n83,25\t9\nEND IONS",
+        ),
+    ],
+)
+def test_decimal_commas(tmp_path: Path, name: str, record: str) -> None:
+    """mzVault writes numbers as the computer's language does."""
+    (spectrum,), skips, _ = read_bytes(tmp_path, name, record)
+    assert (spectrum.precursor_mz, spectrum.retention_time, skips) == (195.0877, 330.0, [])
+    assert spectrum.mz[0] == 69.5
+    assert spectrum.intensity.tolist() == [12.5, 9]
+    assert "decimal commas read as points" in spectrum.notes[0]
