@@ -26,7 +26,7 @@ The result is written as SMILES and read again where it was changed: whatever is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rdkit import Chem
@@ -37,6 +37,12 @@ from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.conjugated_cations import with_aromatic_charge, with_oxides
 from specvae.molecules.inner_salts import with_its_strongest_acid
+from specvae.molecules.metals import (
+    MAY_HAVE_METAL_BONDS,
+    is_complex,
+    metals_of,
+    without_bonds_to_metals,
+)
 from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
 
@@ -75,32 +81,6 @@ _TYPOGRAPHY = {
 _INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
 _MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|1S?/)(?=.)", re.IGNORECASE)
 
-# Metals that are counter-ions rather than the centre of a complex; these and non-metals.
-_COUNTER_IONS = frozenset({3, 11, 19, 37, 55, 20, 38, 56})
-_NO_COMPLEX = _COUNTER_IONS | frozenset(
-    {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
-)
-
-# Metals whose bonds to oxygen and sulfur are written in salts, but are none there; of others, such
-# as tin and mercury, they are bonds.
-_IN_SALTS = _COUNTER_IONS | frozenset({12, 13, *range(21, 31), 47, 48})
-_IN_SALTS_TEXT = re.compile(
-    r"\[\d*(?:Li|Na|K|Rb|Cs|Mg|Ca|Sr|Ba|Al|Sc|Ti|V|Cr|Mn|Fe|Co|Ni|Cu|Zn|Ag|Cd)(?![a-z])"
-)
-# A dative bond, or an element of which RDKit makes one.
-_METALS = frozenset(range(3, 104)) - _NO_COMPLEX | _COUNTER_IONS
-_MAY_BE_DATIVE = re.compile(
-    r"->|<-|\[\d*(?!Cl|Br|Si|Se|As|Te)(?:[A-Z][a-z]|[VYWU](?![a-z]))"  # metals
-)
-_DATIVE = Chem.MolFromSmarts("[*]->[*]")
-_ACID_DEGREES = {8: 2, 16: 2, 34: 2, 9: 1, 17: 1, 35: 1, 53: 1}
-
-# Ions of these are complexes wherever they are met, ions of others where two nitrogens or carbons
-# bear their negative charges for them (porphyrins, cyclopentadienyls, cyanides, carbonyls), or one
-# beside three imines (corrins).
-_ALWAYS_COMPLEX = frozenset({43, 44, 45, 46, 75, 76, 77, 78, 79, *range(57, 72)})
-_LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+])]")
-_IMINE = Chem.MolFromSmarts("[NX2;R]=[#6]")
 _FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
 _ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
@@ -290,8 +270,8 @@ def leaves_atoms_open(extension: str) -> bool:
 # A SMILES of one component without labels and metals of salts, not in quotation marks and the like.
 _USUAL = re.compile(r"[A-Za-z0-9@+\-()=#%/\\\[\]:]+")
 _IS_SPECIAL = re.compile(
-    rf"{_LABEL.pattern}|{_IN_SALTS_TEXT.pattern}|:|{_ATOM_BY_NUMBER.pattern}"
-    rf"|{_BARE_CARBON.pattern}|{_MAY_BE_DATIVE.pattern}"
+    rf"{_LABEL.pattern}|:|{_ATOM_BY_NUMBER.pattern}|{_BARE_CARBON.pattern}"
+    rf"|{MAY_HAVE_METAL_BONDS.pattern}"
 )
 
 
@@ -315,23 +295,20 @@ def _standard(
     kind: str, text: str, read: Chem.Mol | None = None
 ) -> tuple[Chem.Mol, int, tuple[str, ...]]:
     mol = parsed = _parsed(kind, text, read)
-    n_components, is_complex = 1, False
+    n_components, whole = 1, False
     notes: tuple[str, ...] = ()
+    mol = without_bonds_to_metals(mol, kind, text)
     # Text search first: splitting every molecule to find one component takes longer.
-    if kind == "SMILES" and _MAY_BE_DATIVE.search(text) is not None:
-        mol = _without_dative_bonds(mol)
-    if _IN_SALTS_TEXT.search(text) is not None:
-        mol = _as_ions(mol)
     if "." in text or mol is not parsed or _SEVERAL_ALIKE.match(text) is not None:
         components = Chem.GetMolFrags(mol, asMols=True)
-        if is_complex := _is_complex(mol, components):
+        if whole := is_complex(mol, components):
             notes = (COMPLEX_KEPT,)
-        n_components = 1 if is_complex else len(components)
+        n_components = 1 if whole else len(components)
         if n_components > 1:
             mol = max(components, key=_component_order)
             lost = [part for part in components if part is not mol]
             notes = _notes_of_lost(lost)
-            if kind == "InChI" and any(map(_metals, lost)) and _has_unpaired(mol):
+            if kind == "InChI" and any(map(metals_of, lost)) and _has_unpaired(mol):
                 # Standard InChI leaves out bonds to metals, as those of tin to carbon.
                 raise StructureError(
                     f"InChI does not say how its metal is bound; a SMILES does: {shown(text)}"
@@ -341,7 +318,7 @@ def _standard(
     if _LABEL.search(text):
         mol = _read_again(_without_common_labels(mol), text)
     # The charges of a complex are balanced by each other, not by protons.
-    if not is_complex and mol.HasSubstructMatch(_CHARGED):
+    if not whole and mol.HasSubstructMatch(_CHARGED):
         mol = with_oxides(mol)
         _write_double_bonds(mol)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
@@ -490,82 +467,13 @@ def _without_classes(mol: Chem.Mol, text: str) -> Chem.Mol:
     return _read_again(plain, text)
 
 
-def _without_dative_bonds(mol: Chem.Mol) -> Chem.Mol:
-    """Return a complex of a metal as databases write it in pieces, or else the same molecule.
-
-    InChI knows no dative bonds, and others write ``N.N.Cl[Pt]Cl`` for ``[NH3]->[Pt]``.
-    """
-    bonds = [
-        bond
-        for bond in mol.GetSubstructMatches(_DATIVE)
-        if any(mol.GetAtomWithIdx(place).GetAtomicNum() in _METALS for place in bond)
-    ]
-    if not bonds:
-        return mol
-    pieces = Chem.RWMol(mol)
-    for bond in bonds:
-        pieces.RemoveBond(*bond)
-    Chem.SanitizeMol(pieces)
-    return pieces.GetMol()
-
-
-def _as_ions(mol: Chem.Mol) -> Chem.Mol:
-    """Return a salt that is written with bonds to its metal as one of ions, or else the same."""
-    bonds = []
-    for atom in mol.GetAtoms():
-        number = atom.GetAtomicNum()
-        if number not in _IN_SALTS:
-            continue
-        degrees = {**_ACID_DEGREES, 7: 3} if number in _COUNTER_IONS else _ACID_DEGREES
-        of_atom = atom.GetBonds()
-        if all(
-            bond.GetBondType() is Chem.BondType.SINGLE
-            and _may_be_anion(bond.GetOtherAtom(atom), degrees)
-            for bond in of_atom
-        ):
-            bonds += [(atom.GetIdx(), bond.GetOtherAtomIdx(atom.GetIdx())) for bond in of_atom]
-    if not bonds:
-        return mol
-    ions = Chem.RWMol(mol)
-    for metal, acid in bonds:
-        ions.RemoveBond(metal, acid)
-        for place, charge in ((metal, 1), (acid, -1)):
-            atom = ions.GetAtomWithIdx(place)
-            atom.SetFormalCharge(atom.GetFormalCharge() + charge)
-    Chem.SanitizeMol(ions)
-    return ions.GetMol()
-
-
-def _may_be_anion(atom: Chem.Atom, degrees: Mapping[int, int]) -> bool:
-    """Whether an atom is one of an acid, and gives no lone pair to the metal that it is bound to.
-
-    `degrees` has the most neighbours of such atoms by element.
-    """
-    most = degrees.get(atom.GetAtomicNum(), 0)
-    return atom.GetFormalCharge() == 0 and atom.GetTotalDegree() <= most
-
-
-def _is_complex(mol: Chem.Mol, components: Sequence[Chem.Mol]) -> bool:
-    """Whether components belong together as the metal and the ligands of a complex."""
-    metals = {number for part in components for number in _metals(part)}
-    if len(components) < 2 or not metals:
-        return False
-    n_charges = len(mol.GetSubstructMatches(_LIGAND_CHARGE))
-    is_corrin = n_charges == 1 and len(mol.GetSubstructMatches(_IMINE)) > 2
-    return n_charges > 1 or is_corrin or bool(metals & _ALWAYS_COMPLEX)
-
-
 def _has_unpaired(component: Chem.Mol) -> bool:
     return any(atom.GetNumRadicalElectrons() for atom in component.GetAtoms())
 
 
-def _metals(component: Chem.Mol) -> set[int]:
-    return {atom.GetAtomicNum() for atom in component.GetAtoms()} - _NO_COMPLEX
-
-
 def _notes_of_lost(components: Sequence[Chem.Mol]) -> tuple[str, ...]:
     """Return what is said of components that are left out."""
-    metals = {number for component in components for number in _metals(component)}
+    metals = {number for component in components for number in metals_of(component)}
     if metals:
         table = Chem.GetPeriodicTable()
         symbols = sorted(table.GetElementSymbol(number) for number in metals)

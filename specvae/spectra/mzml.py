@@ -9,28 +9,26 @@ from __future__ import annotations
 import binascii
 import re
 import zlib
-from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
-from xml.etree.ElementTree import Element, ParseError, XMLPullParser
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import InputError, printable
-from specvae.files import AS_WINDOWS_TEXT
+from specvae.errors import printable
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
 from specvae.spectra.build import Style, make_spectrum
 from specvae.spectra.fields import SAME_MZ, Record
-from specvae.spectra.lines import open_bytes, read_piece
+from specvae.spectra.lines import open_bytes
 from specvae.spectra.notes import Note
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_ion_mode, shown
+from specvae.spectra.xml_scans import children, find, scan_elements, tag_of
 
 MZML_STYLE = Style(id_fields=("title",), name_fields=(), seconds_per_rt_unit=1.0)
 
@@ -70,7 +68,7 @@ def _read(
 ) -> Iterator[Spectrum]:
     index = 0
     with open_bytes(path) as stream:
-        scans = _elements(path, stream, tag, groups)
+        scans = scan_elements(path, stream, tag, groups)
         while True:
             try:
                 index, element = next(scans)
@@ -97,120 +95,6 @@ def _read(
                     yield make_spectrum(record, mz, intensity, MZML_STYLE, name, place, limits())
             except RejectedRecordError as error:
                 report.skip(str(path), index, name, error.reason, error.detail)
-
-
-def _elements(
-    path: Path, stream: BinaryIO, tag: str, groups: dict[str, Element]
-) -> Iterator[tuple[int, Element]]:
-    """Yield number and element of each scan as it ends, and forget all that has been yielded.
-
-    Scans may stand inside one another (mzXML); they are counted as they begin. Groups of terms that
-    scans refer to go to `groups`.
-    """
-    above: list[Element] = []
-    numbers: list[int] = []  # of the scans that are open
-    in_group = False
-    n_scans = n_bytes = 0
-    for n_new, events in _events(stream):
-        n_bytes += n_new
-        if n_bytes > (most := limits().record_bytes):
-            raise InputError(
-                f"{path}: scan {n_scans} is longer than {most:,} bytes (record_bytes); wanted "
-                "shorter ones"
-            )
-        for event, element in events:
-            name = _tag(element)
-            if event == "start":
-                above.append(element)
-                if name == tag:
-                    n_scans += 1
-                    numbers.append(n_scans)
-                in_group = in_group or name == _GROUP
-                continue
-            above.pop()
-            if name == tag:
-                yield numbers.pop(), element
-                n_bytes = 0
-            elif name == _GROUP:
-                groups[element.get("id", "")] = element
-                in_group = False
-            elif numbers or in_group:
-                continue  # a part of what is still open
-            if above:
-                above[-1].remove(element)
-
-
-_GROUP = "referenceableParamGroup"
-
-
-def _events(stream: BinaryIO) -> Iterator[tuple[int, Iterator[tuple[str, Element]]]]:
-    """Yield, piece by piece, the number of bytes read and the beginnings and ends of elements."""
-    parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
-    for piece in _well_formed(stream):
-        parser.feed(piece)
-        yield len(piece), cast("Iterator[tuple[str, Element]]", parser.read_events())
-    parser.close()
-
-
-_ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)""")
-# What no XML may hold, and the parser gives up the rest of the file for. Zero bytes stay: they are
-# the mark of a damaged file.
-_CONTROLS = bytes({*range(1, 0x20)} - set(b"\t\n\r"))
-_REFERENCE = re.compile(rb"&(?:(?:(#(?:\d{1,7}|x[0-9A-Fa-f]{1,6}))|amp|lt|gt|quot|apos);)?")
-_LONGEST_REFERENCE = 10
-_CHARACTERS = (
-    *((9, 10, 13), range(0x20, 0xD800), range(0xE000, 0xFFFE)),
-    range(0x10000, 0x110000),
-)
-_NO_CHARACTER = b"?"
-
-
-def _well_formed(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a file in pieces, without what writers put into names and titles against XML's rules.
-
-    Control characters and references to them, an ampersand that begins none, and bytes that are no
-    UTF-8, which are taken as Windows writes them.
-    """
-    declared = _ENCODING.search(cast("BufferedReader", stream).peek(200)[:200])
-    is_utf8 = declared is None or declared[1].lower() in (b"utf-8", b"utf8")
-    decoder = getincrementaldecoder("utf-8")(AS_WINDOWS_TEXT)
-    held = b""
-    while piece := read_piece(stream):
-        if is_utf8 and not (piece.isascii() and not decoder.getstate()[0]):
-            piece = decoder.decode(piece).encode()
-        piece = (held + piece).translate(None, _CONTROLS)
-        # A reference may go on in the next piece.
-        end = piece.rfind(b"&", max(0, len(piece) - _LONGEST_REFERENCE))
-        piece, held = (piece[:end], piece[end:]) if end >= 0 else (piece, b"")
-        yield _REFERENCE.sub(_sound_reference, piece) if b"&" in piece else piece
-    if held:
-        yield _REFERENCE.sub(_sound_reference, held)
-
-
-def _sound_reference(found: re.Match[bytes]) -> bytes:
-    """Return a reference as it is, or what stands for one that XML does not know."""
-    if found[0] == b"&":
-        return b"&amp;"
-    if found[1] is None:
-        return found[0]
-    number = int(found[1][2:], 16) if found[1][1:2] == b"x" else int(found[1][1:])
-    return found[0] if any(number in those for those in _CHARACTERS) else _NO_CHARACTER
-
-
-def _tag(element: Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _children(element: Element | None, tag: str) -> list[Element]:
-    return [] if element is None else [child for child in element if _tag(child) == tag]
-
-
-def _find(element: Element | None, *tags: str) -> Element | None:
-    """Return the first element down a path of tags."""
-    for tag in tags:
-        found = _children(element, tag)
-        element = found[0] if found else None
-    return element
 
 
 # --------------------------------------------------------------------------- mzML
@@ -289,11 +173,11 @@ class _Terms:
         self._values: dict[str, Element] = {}
         self._all: list[Element] = []
         for child in element if element is not None else ():
-            tag = _tag(child)
+            tag = tag_of(child)
             if tag == "cvParam":
                 self._all.append(child)
             elif tag == "referenceableParamGroupRef":
-                self._all += _children(groups.get(child.get("ref", "")), "cvParam")
+                self._all += children(groups.get(child.get("ref", "")), "cvParam")
         for term in self._all:
             self._values.setdefault(term.get("accession", ""), term)
 
@@ -339,14 +223,14 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     terms = _Terms(element, groups)
     arrays = [
         (_Terms(array, groups), array)
-        for array in _children(_find(element, "binaryDataArrayList"), "binaryDataArray")
+        for array in children(find(element, "binaryDataArrayList"), "binaryDataArray")
     ]
     is_other = any(term in _OTHER_SPECTRA for term in terms) or any(
         _WAVELENGTH_ARRAY in array for array, _ in arrays
     )
-    precursors = _children(_find(element, "precursorList"), "precursor")
+    precursors = children(find(element, "precursorList"), "precursor")
     level = terms.text(_MS_LEVEL) or ("1" if _MS1_SPECTRUM in terms else None)
-    first_scan = _Terms(_find(element, "scanList", "scan"), groups)
+    first_scan = _Terms(find(element, "scanList", "scan"), groups)
     filter_line = first_scan.text(_FILTER) or terms.text(_FILTER)
     fields = {
         "ms_level": level,
@@ -404,14 +288,14 @@ def _mzml_precursor(
     precursors: list[Element], groups: Mapping[str, Element], ion_mode: str | None
 ) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Return the fields that the precursors of a scan tell, and what had to be decided."""
-    activation = _Terms(_find(precursors[0], "activation"), groups)
+    activation = _Terms(find(precursors[0], "activation"), groups)
     ions = [
         _Terms(ion, groups)
         for precursor in precursors
-        for ion in _children(_find(precursor, "selectedIonList"), "selectedIon")
+        for ion in children(find(precursor, "selectedIonList"), "selectedIon")
     ]
     masses = [mass for ion in ions if (mass := _selected_mz(ion))]
-    window = _Terms(_find(precursors[0], "isolationWindow"), groups)
+    window = _Terms(find(precursors[0], "isolationWindow"), groups)
     notes: list[str] = []
     mz = masses[0] if masses else None
     if any(abs(mass - masses[0]) > SAME_MZ for mass in masses):
@@ -524,7 +408,7 @@ def _signed(charge: str, ion_mode: str | None) -> str:
 def _mzml_array(arrays: list[tuple[_Terms, Element]], kind: str) -> Numbers:
     for terms, array in arrays:
         if kind in terms:
-            text = _find(array, "binary")
+            text = find(array, "binary")
             return _mzml_numbers(terms, "" if text is None else text.text or "")
     return np.empty(0)
 
@@ -584,11 +468,11 @@ _OTHER_SCANS = frozenset({"q1", "q3", "calibration"})
 
 def _mzxml_scan(element: Element) -> _Scan:
     precursors = [
-        text for child in _children(element, "precursorMz") if (text := (child.text or "").strip())
+        text for child in children(element, "precursorMz") if (text := (child.text or "").strip())
     ]
     polarity = element.get("polarity") or _of_filter(element.get("filterLine"))
     ion_mode = None if polarity is None else parse_ion_mode(polarity)
-    first = _find(element, "precursorMz")
+    first = find(element, "precursorMz")
     stated_width = None if first is None else first.get("windowWideness")
     width = _number(stated_width, "windowWideness") if stated_width else 0.0
     notes: tuple[str, ...] = ()
@@ -606,7 +490,7 @@ def _mzxml_scan(element: Element) -> _Scan:
         "collision_energy": f"{_plain(energy)} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),
     }
-    parts = _children(element, "peaks")
+    parts = children(element, "peaks")
     return _Scan(
         {key: value for key, value in fields.items() if value is not None},
         notes,

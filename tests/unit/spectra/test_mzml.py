@@ -13,7 +13,7 @@ from spectra_files import mzml_file, mzml_scan, mzxml_file, read_bytes
 
 from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
-from specvae.spectra import lines, mzml
+from specvae.spectra import lines, xml_scans
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -588,7 +588,7 @@ def test_what_no_xml_may_hold_costs_nothing(
     """Converters put the bytes of a run's parameters into names and titles as they are."""
     content = mzml_file([scan(name=written), scan()])
     for n_bytes in (1, 7, 1 << 16):
-        monkeypatch.setattr(mzml, "read_piece", lambda stream, n=n_bytes: stream.read(n))
+        monkeypatch.setattr(xml_scans, "read_piece", lambda stream, n=n_bytes: stream.read(n))
         spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
         assert skips == []
         assert [spectrum.query_id for spectrum in spectra] == [read, "scan=1"]
