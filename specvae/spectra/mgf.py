@@ -140,7 +140,28 @@ def _records(source: LineSource) -> Iterator[_MgfLines]:
 
 def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
     split = (line.partition("=") for line in decode(b"\n".join(lines)).split("\n"))
-    return [(key.strip(), value.strip()) for key, equals, value in split if equals]
+    pairs = [(key.strip(), value.strip()) for key, equals, value in split if equals]
+    if any("=" in value for _, value in pairs):
+        pairs = [one for pair in pairs for one in _taken_apart(*pair)]
+    return pairs
+
+
+# Fields whose values are no free text, so that what follows behind a blank may be another field.
+_OF_ONE_VALUE = frozenset(
+    {"precursor_mz", "charge", "ms_level", "ion_mode", "adduct", "rt_seconds", "rt_minutes"}
+)
+_ANOTHER_KEY = re.compile(r"[\s,;]+(?=[A-Za-z][A-Za-z_]{1,30}=)")
+
+
+def _taken_apart(key: str, value: str) -> list[tuple[str, str]]:
+    """Return the fields of a line that holds several: ``PEPMASS=195.0877 CHARGE=1+``."""
+    if "=" not in value or field_of(key) not in _OF_ONE_VALUE:
+        return [(key, value)]
+    first, *others = _ANOTHER_KEY.split(value)
+    split = [other.partition("=") for other in others]
+    if not all(field_of(name) is not None for name, _, _ in split):
+        return [(key, value)]
+    return [(key, first), *((name, text.strip()) for name, _, text in split)]
 
 
 def _record(lines: _MgfLines) -> Record:

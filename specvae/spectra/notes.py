@@ -33,6 +33,7 @@ class Note(StrEnum):
     SPECIES_CHARGE_OVERRULED = "charge behind the ion species overruled by the record's own"
     CHARGE_OVERRULED_BY_PRECURSOR = "charge overruled by the precursor's own"
     CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
+    TWO_SIGNS = "charge with two signs, the one in front taken"
     SEVERAL_CHARGES = "several charges stated, none taken"
     LOWEST_CHARGE = "several charges stated, the lowest taken"
     TIME_NOT_UNDERSTOOD = "retention time not understood"

@@ -12,6 +12,7 @@ from specvae.spectra.values import (
     LONGEST_VALUE,
     RejectedRecordError,
     given,
+    is_charge_of_two_signs,
     is_open_charge,
     lowest_charge,
     parse_charge,
@@ -49,6 +50,8 @@ def settle_polarity(
     if mode is None and ion_mode_text and given(ion_mode_text) is not None:
         notes.append(Note.MODE_NOT_UNDERSTOOD.about(ion_mode_text))
     charge, signed = parse_charge(charge_text)
+    if is_charge_of_two_signs(charge_text):
+        notes.append(Note.TWO_SIGNS.about(f"{charge_text}"))
     several = charge_text if charge_text and is_open_charge(charge_text) else None
     if mode is None and charge_text and not charge:
         mode = _mode_of_charge(charge_text)

@@ -85,6 +85,7 @@ _CHARGES_BEHIND = re.compile(rf"(?<=\w)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_
 # Words that may be an ion species: they hold an M, and signs or brackets.
 _SPECIES_BESIDE = re.compile(r"\(?\[\d?M[^\[\]]*\][\d+-]*\)?|[^\s;,|]*M[^\s;,|]*")
 _BRACKETED_M = re.compile(r"\[\d?M[^\[\]]*\][\d+-]*")
+_SURE_COMMA = re.compile(r"(\d{2,4}),(0\d{2,8})(?=\s|$)")  # no intensity begins with a zero
 _COUNT_BEHIND = re.compile(r"^(\S+\s+\S+)\s+(\d{1,2})$")
 _WITH_THOUSANDS = re.compile(
     "^([1-9])[\\s,'\N{RIGHT SINGLE QUOTATION MARK}](\\d{3}(?:\\.\\d+)?)(?=\\s|$)"
@@ -126,6 +127,9 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     if (match := _WITH_THOUSANDS.match(body)) is not None:
         body = "".join(match.groups()) + body[match.end() :]
         notes = (Note.THOUSANDS.about(whole),)
+    if (match := _SURE_COMMA.match(body)) is not None:
+        body = f"{match[1]}.{match[2]}{body[match.end() :]}"
+        notes = (Note.DECIMAL_COMMAS.about(whole),)
     body, charge = _split_charge(body)
     first, *others = _BETWEEN_VALUES.split(body.rstrip(";,"))
     numbers = first.split()
@@ -167,7 +171,7 @@ def _require_few(whole: str, body: str, numbers: Sequence[str], others: Sequence
         detail = f"found {n_found} numbers, wanted one, so the precursor m/z cannot be told"
         raise RejectedRecordError(Reason.BAD_PRECURSOR, detail)
     if is_unclear or not body[:1].isdecimal():
-        raise RejectedRecordError(Reason.BAD_PRECURSOR, f"found {shown(whole)}")
+        raise RejectedRecordError(Reason.BAD_PRECURSOR, found_number(whole))
 
 
 def _split_species(text: str) -> tuple[str, str | None]:
@@ -303,10 +307,20 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
         word = f"{len(word)}{word[0]}"
     match = _CHARGE.fullmatch(word)
     signs = set(match[1] + match[3]) if match is not None else set("+-")
+    if match is not None and is_charge_of_two_signs(word):
+        signs = {"-"}
     if match is None or len(signs) > 1 or int(match[2]) > _MOST_CHARGES:
         raise RejectedRecordError(Reason.BAD_CHARGE, f"found {shown(whole)}")
     size = int(match[2])
     return (-size if signs == {"-"} else size), bool(signs and size)
+
+
+def is_charge_of_two_signs(text: str | None) -> bool:
+    """Whether a charge is ``-1+``: OpenMS put a plus behind every number, with its own minus."""
+    return text is not None and _TWO_SIGNS.fullmatch(plain_signs(text).strip("()[] ")) is not None
+
+
+_TWO_SIGNS = re.compile(r"-\d{1,3}\+")
 
 
 def known_charge(text: str) -> tuple[int, bool] | None:

@@ -676,6 +676,44 @@ def test_a_sign_as_the_charge_is_the_ion_mode(
 
 
 @pytest.mark.parametrize(
+    ("lines", "mz", "adduct", "charge"),
+    [
+        ("TITLE=a b=1 CHARGE=2+\nPEPMASS=195.0877 CHARGE=1-", 195.0877, None, -1),
+        ("PEPMASS=217.0696 99.5 RTINSECONDS=5 ION=[M+Na]+", 217.0696, "[M+Na]+", 1),
+        ("CHARGE=1+, PEPMASS=195.0877", 195.0877, None, 1),
+    ],
+)
+def test_several_fields_on_a_line_of_mgf(
+    tmp_path: Path, lines: str, mz: float, adduct: str | None, charge: int
+) -> None:
+    """SIRIUS 5 read such files; those behind the first were lost."""
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", f"BEGIN IONS\n{lines}\n60 1\nEND IONS\n")
+    assert (spectrum.precursor_mz, spectrum.adduct, spectrum.charge) == (mz, adduct, charge)
+    assert spectrum.notes == ()
+
+
+def test_a_charge_with_two_signs(tmp_path: Path) -> None:
+    """OpenMS wrote every negative charge so."""
+    record = "BEGIN IONS\nPEPMASS=193.0731\nCHARGE=-1+\n60 1\nEND IONS\n"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert (spectrum.charge, spectrum.ion_mode) == (-1, "negative")
+    assert spectrum.notes == ("charge with two signs, the one in front taken (-1+)",)
+
+
+@pytest.mark.parametrize(
+    ("text", "mz"), [("195,0877", 195.0877), ("195,0877 5", 195.0877), ("281,2013306", None)]
+)
+def test_a_precursor_with_a_decimal_comma(tmp_path: Path, text: str, mz: float | None) -> None:
+    record = f"BEGIN IONS\nPEPMASS={text}\nCHARGE=1+\n60.5 1\nEND IONS\n"
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert [spectrum.precursor_mz for spectrum in spectra] == ([] if mz is None else [mz])
+    if mz is None:
+        assert "wanted a decimal point" in skips[0].detail
+    else:
+        assert "decimal commas read as points" in spectra[0].notes[0]
+
+
+@pytest.mark.parametrize(
     ("name", "record"),
     [
         ("x.msp", "Name: a\nPrecursorMZ: 195,0877\nRT: 5,5\nNum Peaks: 2\n69,5 12,5\n83,25 9\n"),
