@@ -242,7 +242,9 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     if precursors and not is_other and level != "1":
         found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"])
         fields |= found
-    n_declared = element.get("defaultArrayLength", "")
+    # An array may state a length of its own.
+    own = {array.get("arrayLength", "") for terms, array in arrays if _is_of_peaks(terms)}
+    n_declared = (own.pop() if len(own) == 1 else "") or element.get("defaultArrayLength", "")
 
     def peaks() -> tuple[Numbers, Numbers]:
         if any(term in array for array, _ in arrays for term in _IN_ANOTHER_FILE):
@@ -252,6 +254,10 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
         return _counted(mz, intensity, n_declared)
 
     return _Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
+
+
+def _is_of_peaks(array: _Terms) -> bool:
+    return _MZ_ARRAY in array or _INTENSITY_ARRAY in array
 
 
 def _mode_of(terms: _Terms) -> str | None:

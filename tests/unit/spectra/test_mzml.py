@@ -435,6 +435,14 @@ def test_a_broken_scan_costs_no_other(
     assert detail in skips[0].detail
 
 
+@pytest.mark.parametrize(("own", "n_skipped"), [("3", 0), ("4", 1)])
+def test_an_array_with_a_length_of_its_own(tmp_path: Path, own: str, n_skipped: int) -> None:
+    data = PLAIN.replace("<binaryDataArray>", f'<binaryDataArray arrayLength="{own}">')
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", mzml_file([scan(data=data, length=100)]))
+    assert [spectrum.mz.tolist() for spectrum in spectra] == [MZ] * (1 - n_skipped)
+    assert [skip.reason for skip in skips] == [Reason.PEAK_COUNT_MISMATCH] * n_skipped
+
+
 def test_more_peaks_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPECVAE_LIMITS", "record_peaks=2")
     zipped = arrays(
