@@ -71,10 +71,10 @@ def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
 def require_peaks(
     mz: NDArray[np.float64], intensity: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return peaks (n_peaks,) sorted by m/z, without those that are none.
+    """Return peaks (n_peaks,) sorted by m/z, with intensities below 0 at 0.
 
-    These are pairs of two zeros, which some writers add, and peaks of an intensity below 0, as
-    baselines that were subtracted leave them.
+    Pairs of two zeros, which some writers add, are no peaks. Where a baseline was subtracted,
+    points of a profile lie below 0.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def require_peaks(
         raise RejectedRecordError(Reason.BAD_PEAK, f"m/z {mz[i]:g}, intensity {intensity[i]:g}")
     if not (intensity > 0).any():
         raise RejectedRecordError(Reason.NO_PEAKS, _without_heights(intensity))
-    mz, intensity = mz[intensity >= 0], intensity[intensity >= 0]
+    intensity = np.maximum(intensity, 0.0)
     order = np.argsort(mz, kind="stable")
     highest = float(intensity.max())
     if not LOWEST_SCALE <= highest <= 1 / LOWEST_SCALE:

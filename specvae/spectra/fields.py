@@ -83,6 +83,8 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     notes: list[str] = []
     for place, name in plan.others:
         _keep_line(fields, name, keys[place], values[place], notes)
+    if fields.get("charge") == _DASH and sum(value.strip() == _DASH for value in values) > 1:
+        del fields["charge"]  # the record writes it for every value that it does not know
     comments = [values[place] for place in plan.comments]
     _sort_by_shape(fields, [(name, values[place]) for place, name in plan.by_shape], notes)
     _add_species_of_precursor(fields, notes)
@@ -189,6 +191,9 @@ def _keep_line(fields: dict[str, str], name: str, key: str, value: str, notes: l
             _keep_value(fields, tag[0], "synon", tag[1], notes)
     elif name != "ms_level" or parse_ms_level(value) is not None:
         _keep_value(fields, _meant(name, value), key, value, notes)
+
+
+_DASH = "-"
 
 
 def _add_species_of_precursor(fields: dict[str, str], notes: list[str]) -> None:
@@ -440,7 +445,7 @@ def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
     if name in fields and not (name == "precursor_mz" and _gives_way(fields[name], value)):
         return
     # "-" is an ion mode, also as a charge, and nowhere else a value.
-    is_sign = name == "ion_mode" or (name == "charge" and value.strip() == "-")
+    is_sign = name == "ion_mode" or (name == "charge" and value.strip() == _DASH)
     text = value.strip() if is_sign else given(value)
     if text is not None:
         fields[name] = text

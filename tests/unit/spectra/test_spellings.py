@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from spectra_files import mgf_record, msp_record, read_bytes
 
@@ -657,6 +658,16 @@ def test_peaks_of_an_intensity_below_0_are_left_out(tmp_path: Path, name: str) -
     assert spectrum.notes == ("peaks of intensity below 0 left out (1 of 3 peaks)",)
 
 
+def test_points_of_a_profile_below_0(tmp_path: Path) -> None:
+    """They are no gap: its peaks are picked as those of a profile."""
+    mz = 60 + 0.002 * np.arange(60)
+    heights = 100 * np.exp(-((mz - 60.05) ** 2) / 0.00003) - 0.5
+    peaks = "".join(f"{x:.4f} {y:.3f}\n" for x, y in zip(mz, heights, strict=True))
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", mgf_record("a", peaks=peaks))
+    assert spectrum.mz.tolist() == [pytest.approx(60.05, abs=0.001)]
+    assert "peaks of intensity below 0 left out" in spectrum.notes[0]
+
+
 @pytest.mark.parametrize(
     ("charge", "more", "mode"),
     [
@@ -664,6 +675,7 @@ def test_peaks_of_an_intensity_below_0_are_left_out(tmp_path: Path, name: str) -
         ("+", "", "positive"),
         ("-", "IONMODE=positive\n", "positive"),
         ("-", "ADDUCT=[M+H]+\n", "positive"),
+        ("-", "FORMULA=-\n", None),
         ("N/A", "", None),
     ],
 )
