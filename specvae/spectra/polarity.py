@@ -55,6 +55,7 @@ def settle_polarity(
     several = charge_text if charge_text and is_open_charge(charge_text) else None
     if mode is None and charge_text and not charge:
         mode = _mode_of_charge(charge_text)
+    text = _with_usual_carrier(text, notes)
     ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
     if ion is not None and text is not None and charge:
         ion = _of_stated_charge(ion, text, charge, notes)
@@ -72,6 +73,29 @@ def settle_polarity(
         charge, signed = _one_of_several(several, mode, notes)
     charge, mode = _without_species(charge, signed, mode, notes)
     return Polarity(text, charge or None, mode, tuple(notes))
+
+
+def _with_usual_carrier(text: str | None, notes: list[str]) -> str | None:
+    """Return a species of which the carrier of charge alone is not known with protons for it.
+
+    ``[M-H2O+?]+`` (MZmine) is [M+H-H2O]+ as ``[M+?]+`` is [M+H]+: the loss is known.
+    """
+    plain = plain_signs(text or "").replace(" ", "")
+    found = _UNKNOWN_CARRIER.fullmatch(plain)
+    if found is None or (found["before"] == "M" and not found["behind"]):
+        return text
+    size, sign = found["size"], found["sign"]
+    body = f"[{found['before']}{sign}{size}H{found['behind']}]"
+    ion = parse_adduct(body)
+    if ion is None or ion.charge != int(f"{sign}{size or 1}"):
+        return text  # it has another carrier, too
+    notes.append(Note.SPECIES_UNKNOWN.about(f"{text}"))
+    return f"{body}{size}{sign}"
+
+
+_UNKNOWN_CARRIER = re.compile(
+    r"\[(?P<before>\d?M[^\[\]?]*?)[+-]?\?(?P<behind>[^\[\]?]*)\](?P<size>\d?)(?P<sign>[+-])"
+)
 
 
 def _without_unknown(
@@ -153,7 +177,8 @@ _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))
 # CAMERA's "[M+H]+ 194.08": with the mass of the molecule.
 _MASS_BEHIND = re.compile(r"(?<=[\]+-])\s+\d{2,4}(?:\.\d+)?(?=\s|$)")
 _UNKNOWN_SPECIES = re.compile(
-    r"(?:\?|\bunk(?:nown)?\b)[^+-]*?(?:[\])]?\s*(?P<size>\d{0,2})(?P<sign>[+-]))?", re.IGNORECASE
+    r"(?:\?|\bunk(?:nown)?\b)(?:(?:[^\])]*[\])]|[^+-]*?)\s*(?P<size>\d{0,2})(?P<sign>[+-]))?",
+    re.IGNORECASE,
 )
 
 

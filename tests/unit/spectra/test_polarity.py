@@ -130,6 +130,8 @@ def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None
         ("[M+?]\u207b", "1", None, (-1, "negative")),
         ("[M+?]+", "1-", None, (-1, "negative")),
         ("[M+?]", "1+", None, (1, "positive")),
+        ("[M+Na+?]+", None, None, (1, "positive")),
+        ("[M+?-X]+", None, None, (1, "positive")),
         ("?", None, "positive", (None, "positive")),
         ("[Unk]+", None, None, (1, "positive")),
     ],
@@ -153,3 +155,20 @@ def test_a_stated_charge_overrules_the_ion_mode() -> None:
     polarity = settle_polarity(None, "1-", "positive")
     assert polarity[:3] == (None, -1, "negative")
     assert polarity.notes == ("ion mode overruled by charge (positive, -1)",)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[M-H2O+?]+", "[M+H-H2O]+"),
+        ("[M+?-H2O]+", "[M+H-H2O]+"),
+        ("[M-H2O-?]-", "[M-H-H2O]-"),
+        ("[2M+?]+", "[2M+H]+"),
+        ("[M-H2O+?]2+", "[M+2H-H2O]2+"),
+    ],
+)
+def test_losses_and_multiples_of_a_species_with_an_unknown_carrier(text: str, name: str) -> None:
+    """MZmine writes such; they were taken for [M+H]+, or for a negative ion."""
+    settled = settle_polarity(text, None, None)
+    assert settled.adduct == name
+    assert settled.notes == (f"ion species stated as unknown ({text})",)
