@@ -75,6 +75,10 @@ class Model:
         self.path = path
         self.annotator = annotator
 
+    def __repr__(self) -> str:
+        """Say which model it is, and what it was trained on."""
+        return f"<specvae.Model {str(self.path)!r}: {self.annotator.header.trained_on}>"
+
     def annotate(
         self,
         spectra: Spectra,

@@ -50,6 +50,12 @@ def test_a_table_has_the_columns_of_the_command(model: specvae.Model, folder: Pa
     assert table.equals(again)
 
 
+def test_a_model_says_what_it_is(model: specvae.Model, folder: Path) -> None:
+    text = repr(model)
+    assert str(folder / "model") in text
+    assert model.annotator.header.trained_on in text
+
+
 def test_a_spectrum_without_candidates_keeps_its_row(model: specvae.Model, folder: Path) -> None:
     (folder / "few.csv").write_text("smiles\nCCO\n", encoding="utf-8")
     table = model.annotate(folder / "library.msp", folder / "few.csv")

@@ -136,7 +136,9 @@ def read_folds(
                 listed,
             )
         )
-        console.log(f"{group}: {len(queries):,} queries")
+        n_absent = sum(query.place is None for query in queries)
+        missed = f"; no table holds the truth of {n_absent:,}, which count as missed"
+        console.log(f"{group}: {len(queries):,} queries{missed if n_absent else ''}")
     return folds
 
 

@@ -130,7 +130,9 @@ def choose_queries(
         if not len(rows):
             raise InputError(
                 f"no query of {group!r}: no spectrum of {', '.join(adducts)} measured with "
-                f"{', '.join(instruments)}" + (", of no excluded compound" if excluded else "")
+                f"{', '.join(instruments)}"
+                + (", of no excluded compound" if excluded else "")
+                + "; --group names others"
             )
         rng = np.random.default_rng([seed, *group.encode()])
         one_each = _one_of_each(rows, records.compound, rng)

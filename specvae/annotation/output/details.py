@@ -23,6 +23,7 @@ from specvae.annotation.ranking.result import (
     Answer,
     QueryResult,
     Unranked,
+    is_left_out,
 )
 
 N_LISTED = 25
@@ -68,7 +69,7 @@ def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, 
         shown["facts"] = facts(result)
         shown["query"] = _sticks(result.query)
     if isinstance(result, Unranked):
-        shown["why"] = f"Not ranked: {result.refusal}."
+        shown["why"] = f"{'Left out' if is_left_out(result) else 'Not ranked'}: {result.refusal}."
         shown["near"] = _analogues(result, drawings)
         return shown
     explanation = result.explanation
@@ -144,6 +145,8 @@ def why_first(answer: Answer) -> str:
     name = second.name or second.inchikey or second.smiles
     lead = f"Ahead of {name} by {gap:.2f} nats"
     if not first.terms or not second.terms:
+        if first.adduct is not None:
+            return f"{lead}, by the predicted fingerprint and {ADDUCT_NAME}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     terms = _parts(first, second)
     moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}

@@ -22,7 +22,13 @@ from specvae.annotation.output.cells import remarks_on, status_of, status_with
 from specvae.annotation.output.details import N_LISTED, N_STICKS, counted, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
 from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
-from specvae.annotation.ranking.result import LEADING_EVIDENCE, Answer, QueryResult, Unranked
+from specvae.annotation.ranking.result import (
+    LEADING_EVIDENCE,
+    Answer,
+    QueryResult,
+    Unranked,
+    is_left_out,
+)
 from specvae.annotation.ranking.run import MOST_EXPLAINED
 from specvae.files import atomic_text
 
@@ -107,9 +113,11 @@ def _page_file(name: str) -> str:
 
 
 def _totals(results: Sequence[QueryResult]) -> list[str]:
-    n_candidates = [r.n_candidates for r in results if isinstance(r, Answer)]
+    n_candidates = [r.n_candidates for r in results if isinstance(r, Answer) or is_left_out(r)]
     n_ranked = len(n_candidates)
     facts = [f"{counted(len(results), 'query', 'queries')}", f"{n_ranked:,} ranked"]
+    if n_left_out := sum(map(is_left_out, results)):
+        facts.append(f"{n_left_out:,} of them left out by probability")
     if n_ranked < len(results):
         facts.append(f"{len(results) - n_ranked:,} not ranked")
     if n_candidates:
@@ -119,19 +127,21 @@ def _totals(results: Sequence[QueryResult]) -> list[str]:
 
 def _causes(results: Sequence[QueryResult]) -> list[tuple[str, int]]:
     """Return why queries were not ranked, and how many each, the commonest first."""
-    return Counter(r.refusal.counted_as for r in results if isinstance(r, Unranked)).most_common()
+    unranked = (r for r in results if isinstance(r, Unranked) and not is_left_out(r))
+    return Counter(r.refusal.counted_as for r in unranked).most_common()
 
 
 def _selections(results: Sequence[QueryResult]) -> list[dict[str, str]]:
     """Return how many first places reach a probability, and how many of those are wrong."""
     p = best_probabilities(results)
+    everything = "all that are shown" if any(map(is_left_out, results)) else "all"
     rows = []
     for threshold in _THRESHOLDS if len(p) else ():
         chosen = selection_at(p, threshold)
         false = chosen.estimated_fdr
         rows.append(
             {
-                "least": f"{threshold:.0%} or more" if threshold else "all",
+                "least": f"{threshold:.0%} or more" if threshold else everything,
                 "n": f"{chosen.n_queries:,}",
                 "right": about(chosen.n_right),
                 "fdr": _EMPTY_CELL if false is None else f"{false:.1%}",

@@ -380,3 +380,8 @@ class Answer:
 
 
 QueryResult = Answer | Unranked
+
+
+def is_left_out(result: QueryResult) -> bool:
+    """Return whether a query was ranked, but no candidate is probable enough to be shown."""
+    return isinstance(result, Unranked) and result.refusal.cause is Cause.IMPROBABLE

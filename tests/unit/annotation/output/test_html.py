@@ -13,6 +13,7 @@ from report_examples import NASTY, explained, result, spectrum, unranked
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.output import html
 from specvae.annotation.output.html import write_report
+from specvae.annotation.ranking.in_list import keep_probable
 from specvae.annotation.ranking.result import (
     QueryResult,
 )
@@ -146,6 +147,10 @@ def test_the_terms_of_a_score_sum_to_it_where_adducts_were_tried(tmp_path: Path)
     assert "how common the adduct is +3.00" in shown["why"]
     for place, row in ((1, protonated), (2, sodiated)):
         assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score)
+    plain = [replace(row, terms=()) for row in (protonated, sodiated)]
+    alone = replace(tried, annotations=tuple(plain), explanation=None)
+    shown = Page(source([alone], tmp_path)).json["d1"]
+    assert "by the predicted fingerprint and how common the adduct is" in shown["why"]
 
 
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:
@@ -206,6 +211,16 @@ def test_what_is_to_be_expected_is_told_by_probability(tmp_path: Path) -> None:
     assert "50% or more 2 1.5 27.0%" in text
     assert "90% or more 1 1.0 4.0%" in text
     assert "What to expect" not in Page(source([result()], tmp_path)).text
+
+
+def test_queries_without_a_probable_candidate_count_as_ranked(tmp_path: Path) -> None:
+    left_out = keep_probable(result("b", probability=0.2, n_candidates=9), 0.5)
+    page = Page(source([result("a", probability=0.9, n_candidates=3), left_out], tmp_path))
+    totals = "2 queries · 2 ranked · 1 of them left out by probability · median 6 candidates"
+    assert totals in page.text
+    assert "all that are shown 1" in page.text
+    assert "Not ranked, and why" not in page.text
+    assert page.json["d2"]["why"] == "Left out: no candidate reaches probability 0.5 (best 0.2)."
 
 
 def test_causes_of_not_being_ranked_are_counted(tmp_path: Path) -> None:

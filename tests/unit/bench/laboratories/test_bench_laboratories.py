@@ -271,6 +271,23 @@ def test_the_command_ranks_with_the_library_of_the_others(
     assert f"| {EVERYTHING}, {STRUCK} |" in written
 
 
+def test_truths_that_no_table_holds_are_told(
+    library: Path, structures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ["--spectra", library, "--structures", structures, "--jobs", 1]
+    here = [*arguments, "--group", "Here", "-o", tmp_path / "out"]
+    CliRunner().invoke(laboratories, list(map(str, here)))
+    assert (
+        "Here: 3 queries; no table holds the truth of 1, which count as missed" in caplog.messages
+    )
+    CliRunner().invoke(
+        laboratories, list(map(str, [*here, "--structures", tmp_path / "extra.tsv"]))
+    )
+    assert "Here: 3 queries" in caplog.messages
+    nowhere = CliRunner().invoke(laboratories, list(map(str, [*arguments, "--group", "Nowhere"])))
+    assert "--group names others" in f"{nowhere.output} {nowhere.exception}"
+
+
 def test_another_fragment_score_can_stand_in_the_place_of_the_shipped_one(
     library: Path, structures: Path, tmp_path: Path
 ) -> None:
