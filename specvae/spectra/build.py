@@ -217,7 +217,8 @@ def _states_polarity(fields: Mapping[str, str]) -> bool:
     return False
 
 
-_ISOTOPE = re.compile(r"M\s*\+\s*[1-9]")  # as MS-DIAL says of features; "M+0" is none
+# As MS-DIAL says of features, "M+1", and CAMERA, "[102][M+1]+"; "M+0" is none.
+_ISOTOPE = re.compile(r"(?:\[\d+\])?\[?M\s*\+\s*[1-9]")
 
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
 # GNPS has names with a "predicted molecular formula", of measured spectra.

@@ -17,6 +17,7 @@ _SPELLINGS: Mapping[str, str] = {
     "recordtitle": "record_title",
     "deprecated": "deprecated",
     "isotope": "isotope",
+    "isotopes": "isotope",
     "db": "db",
     "accession": "accession",
     "featureid": "feature_id",

@@ -32,6 +32,7 @@ MGF_STYLE = Style(
     seconds_per_rt_unit=1.0,
 )
 _PLAIN_FIELD = re.compile(rb"[A-Za-z][^:=]*+=")
+_OTHER_KEY = re.compile(rb"[^\s=]*[A-Za-z][^\s=]*[ \t]*=")  # "1/K0=0.85" (MSFragger)
 _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
 
@@ -106,7 +107,7 @@ class _Cutter:
 def _as_pair(line: bytes) -> bytes | None:
     """Return ``key=value`` if a line is that, or ``key: value`` with a key that is known."""
     if not line[:1].isalpha():
-        return None
+        return line if _OTHER_KEY.match(line) is not None else None
     key, colon, value = line.partition(b":")
     if colon and b"=" not in key and field_of(decode(key)) is not None:
         return key + b"=" + value
@@ -124,7 +125,7 @@ def _records(source: LineSource) -> Iterator[_MgfLines]:
             source.require_short(begin, number)
             continue
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
-            if cutter.open is not None and line[:1].isdigit():
+            if cutter.open is not None and line[:1].isdigit() and b"=" not in line:
                 cutter.open.peaks.append(line)
             elif cutter.open is not None and _PLAIN_FIELD.match(line) is not None:
                 cutter.open.header.append(line.strip())

@@ -83,7 +83,7 @@ class _Cutter:
 
     def _add(self, lines: _MspLines, line: bytes) -> None:
         """Put a line where it belongs."""
-        if not _is_pair(line):
+        if not (_is_pair(line) or (not lines.in_peaks and _OTHER_KEY.match(line) is not None)):
             is_peak = lines.in_peaks or not lines.header or line[:1].isdigit()
             (lines.peaks if is_peak else lines.header).append(line)
             return
@@ -106,6 +106,9 @@ def _begin_of_field(line: bytes) -> int:
     """
     found = _FIELD_BEHIND.search(line)
     return found.start() if found is not None and field_of(decode(found[0])) else len(line)
+
+
+_OTHER_KEY = re.compile(rb"\d[^\s:]*[A-Za-z][^\s:]*[ \t]*:")  # "1/K0: 0.85"
 
 
 def _is_pair(line: bytes) -> bool:

@@ -248,6 +248,8 @@ def test_msp_with_the_tags_of_massbank_alone(tmp_path: Path) -> None:
     ("comment", "is_noted"),
     [
         ("|PEAKID=1|MS1SCAN=7|ISOTOPE=M+1", True),
+        ("|PEAKID=1|MS1SCAN=7|ISOTOPES=[102][M+1]+", True),
+        ("|PEAKID=1|MS1SCAN=7|ISOTOPES=[102][M]+", False),
         ("PEAKID=1|ISOTOPE=M + 2|", True),
         ("|PEAKID=1|ISOTOPE=M+0", False),
         ("a | b=c | d", False),

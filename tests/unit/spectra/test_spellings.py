@@ -704,6 +704,20 @@ def test_several_fields_on_a_line_of_mgf(
     assert spectrum.notes == ()
 
 
+@pytest.mark.parametrize("line", ["1/K0=0.8529", "_ROW_ID=7", "[meta]=1", "2nd_key = x"])
+def test_keys_of_mgf_that_begin_with_no_letter(tmp_path: Path, line: str) -> None:
+    """MSFragger and Bruker's programs write ion mobilities so."""
+    record = f"BEGIN IONS\nPEPMASS=195.0877\n{line}\nCHARGE=1+\n60.5 1 a=b\nEND IONS\n"
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert (spectrum.mz.tolist(), spectrum.charge, skips) == ([60.5], 1, [])
+
+
+def test_a_key_of_msp_that_begins_with_a_digit(tmp_path: Path) -> None:
+    record = "Name: a\nPrecursorMZ: 195.0877\n1/K0: 0.85\nNum Peaks: 1\n60.5:1\n"
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", record)
+    assert (spectrum.mz.tolist(), spectrum.precursor_mz, skips) == ([60.5], 195.0877, [])
+
+
 def test_a_charge_with_two_signs(tmp_path: Path) -> None:
     """OpenMS wrote every negative charge so."""
     record = "BEGIN IONS\nPEPMASS=193.0731\nCHARGE=-1+\n60 1\nEND IONS\n"
