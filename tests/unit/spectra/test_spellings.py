@@ -704,6 +704,17 @@ def test_several_fields_on_a_line_of_mgf(
     assert spectrum.notes == ()
 
 
+@pytest.mark.parametrize("key", ["ADDUCT_NAME", "Adduct ion", "precursor_adduct", "ADDUCTS"])
+@pytest.mark.parametrize(("text", "adduct"), [("M+Na", "[M+Na]+"), ("[M+H]+, [M+Na]+", None)])
+def test_other_names_of_the_ion_species(
+    tmp_path: Path, key: str, text: str, adduct: str | None
+) -> None:
+    """A list names those that may be."""
+    record = f"BEGIN IONS\nPEPMASS=195.0877\n{key}={text}\nCHARGE=1+\n60.5 1\nEND IONS\n"
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert (spectrum.adduct, spectrum.charge) == (adduct, 1)
+
+
 @pytest.mark.parametrize("line", ["1/K0=0.8529", "_ROW_ID=7", "[meta]=1", "2nd_key = x"])
 def test_keys_of_mgf_that_begin_with_no_letter(tmp_path: Path, line: str) -> None:
     """MSFragger and Bruker's programs write ion mobilities so."""
