@@ -99,6 +99,11 @@ def compare_scores(
     }
     for fold in folds:
         problems, n_absent = _problems(fold, wanted, ppm, console)
+        if n_absent:
+            console.log(
+                f"{fold.name}: {n_absent:,} of {len(problems) + n_absent:,} queries are left out, "
+                "as their truth is not among their candidates"
+            )
         ranked = [_ranked(problems, path, n_jobs, console) for path in scores]
         result["folds"][fold.name] = {
             "n_queries": len(problems),

@@ -138,7 +138,7 @@ def test_files_without_a_score_are_named(files: list[str], tmp_path: Path) -> No
             assert f"{path}: {complaint}" in str(result.exception)
 
 
-def test_scores_are_compared_on_a_fold(tmp_path: Path) -> None:
+def test_scores_are_compared_on_a_fold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fold = tmp_path / "fold"
     fold.mkdir()
     esters = [Molecule.parse(smiles) for smiles in ("CCC(=O)OC", "CCOC(C)=O")]
@@ -174,6 +174,10 @@ def test_scores_are_compared_on_a_fold(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     found = json.loads(output.read_text(encoding="utf-8"))["folds"]["fold"]
     assert (found["n_queries"], found["n_truth_absent"]) == (2, 1)
+    assert (
+        "fold: 1 of 3 queries are left out, as their truth is not among their candidates"
+        in caplog.messages
+    )
     one, other = found["scores"]
     assert one["hit_at_1"] == 1.0
     assert one["nats_gained"] == 0.0
