@@ -13,7 +13,7 @@ from specvae.spectra.build import Style, identify, make_spectrum
 from specvae.spectra.fields import Record, collect
 from specvae.spectra.keys import field_of
 from specvae.spectra.lines import LineSource, decode
-from specvae.spectra.peaks import parse_peaks
+from specvae.spectra.peaks import Peaks, parse_peaks
 from specvae.spectra.records import RecordLines, read_or_skip, with_decimal_points
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count
@@ -125,7 +125,7 @@ def _records(source: LineSource) -> Iterator[_MgfLines]:
             source.require_short(begin, number)
             continue
         for number, line in enumerate(text.splitlines(), number + 1):  # noqa: B020
-            if cutter.open is not None and line[:1].isdigit() and b"=" not in line:
+            if cutter.open is not None and line[:1].isdigit():
                 cutter.open.peaks.append(line)
             elif cutter.open is not None and _PLAIN_FIELD.match(line) is not None:
                 cutter.open.header.append(line.strip())
@@ -177,6 +177,17 @@ def _record(lines: _MgfLines) -> Record:
     return collect([*own, *inherited.items()])
 
 
+def _peaks(lines: _MgfLines) -> Peaks:
+    """Return the peaks of a record; a line that begins with a digit may be a field among them."""
+    try:
+        return parse_peaks(lines.peaks, many_per_line=False)
+    except RejectedRecordError:
+        peaks = [line for line in lines.peaks if _OTHER_KEY.match(line) is None]
+        if len(peaks) == len(lines.peaks):
+            raise
+        return parse_peaks(peaks, many_per_line=False)
+
+
 def _spectrum(
     lines: _MgfLines, record: Record, query_id: str, path: str, ordinal: int, most: Limits
 ) -> Spectrum:
@@ -184,7 +195,7 @@ def _spectrum(
     if lines.fault:
         raise RejectedRecordError(Reason.TRUNCATED, lines.fault)
     try:
-        mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
+        mz, intensity = _peaks(lines)
     except RejectedRecordError:
         found = with_decimal_points(lines, record)
         if found is None:
