@@ -493,6 +493,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pools": pools_table,
     "list-lengths": list_lengths_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
+    "mnist-colour": partial(stand_in_table, "mnist-colour"),
     "mnist-captions": partial(stand_in_table, "mnist-captions"),
 }
 
