@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +32,8 @@ from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_la
 from specvae.molecules.fragments import FragmentTable
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.laboratories.records import Records, cached_arrays
-from specvae_bench.retrieval.lookups import TOLERANCE_DA, frequency_logits
+from specvae_bench.peer_similarity import PeerSimilarity
+from specvae_bench.retrieval.lookups import frequency_logits
 
 EVERYTHING = "everything"
 """The program's own ranking without a network: analogues, fragments and own spectra."""
@@ -340,27 +339,10 @@ def _matchms(
     score_type: str, matching_mode: str
 ) -> Callable[[Spectrum, Sequence[Spectrum]], Scores]:
     """Return a similarity of matchms with the settings of `bench retrieval`."""
-    from matchms import Spectrum as Peer
-    from matchms.similarity import FlashSimilarity
-
-    similarity = FlashSimilarity(
-        score_type=score_type, matching_mode=matching_mode, tolerance=TOLERANCE_DA
-    )
-
-    def converted(spectrum: Spectrum) -> Peer:
-        return Peer(
-            mz=spectrum.mz,
-            intensities=spectrum.intensity,
-            metadata={"precursor_mz": spectrum.precursor_mz},
-            metadata_harmonization=False,
-        )
+    similarity = PeerSimilarity(score_type, matching_mode)
 
     def likeness(query: Spectrum, spectra: Sequence[Spectrum]) -> Scores:
-        # It draws progress bars on stderr, unasked.
-        with contextlib.redirect_stderr(io.StringIO()):
-            matrix = similarity.matrix(
-                [converted(query)], [converted(spectrum) for spectrum in spectra], n_jobs=1
-            )
-        return np.asarray(np.nan_to_num(np.asarray(matrix, dtype=np.float64))[0])
+        ours, theirs = similarity.converted([query]), similarity.converted(spectra)
+        return similarity.matrix(ours, theirs).ravel()
 
     return likeness

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,6 +14,7 @@ from specvae.annotation.evidence.votes import AnalogueRule, analogue_scores
 from specvae.annotation.library.library import Library
 from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.peer_similarity import PeerSimilarity
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import LAYOUTS, Options
 
@@ -24,8 +23,6 @@ RULES = {
     "sum of 30": AnalogueRule(),
 }
 N_NEAREST = max(rule.n_nearest for rule in RULES.values())
-# Peaks count as one within this distance, Th; our own bins are as wide.
-TOLERANCE_DA = 0.02
 # A batch of queries against a library of 100,000 spectra takes some 200 MB.
 _QUERIES_AT_ONCE = 256
 
@@ -97,36 +94,15 @@ def matchms_neighbours(
     queries
         Compared with every spectrum of it.
     score_type, matching_mode
-        Of matchms' `FlashSimilarity` (Li and Fiehn, doi:10.1038/s41592-023-02012-9), whose other
-        settings except the tolerance stay as they are: peaks below 1 % of the highest are left
-        out, and with the mode ``hybrid`` the score ``cosine`` is the modified one.
+        Of `PeerSimilarity`.
     """
-    from matchms import Spectrum as Peer
-    from matchms.similarity import FlashSimilarity
-
-    similarity = FlashSimilarity(
-        score_type=score_type, matching_mode=matching_mode, tolerance=TOLERANCE_DA
-    )
-
-    def converted(spectra: Sequence[Spectrum]) -> list[Peer]:
-        return [
-            Peer(
-                mz=spectrum.mz,
-                intensities=spectrum.intensity,
-                metadata={"precursor_mz": spectrum.precursor_mz},
-                metadata_harmonization=False,
-            )
-            for spectrum in spectra
-        ]
+    similarity = PeerSimilarity(score_type, matching_mode)
 
     def rows() -> Iterator[NDArray[np.float64]]:
-        library = converted(known.records)
+        library = similarity.converted(known.records)
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            batch = converted(queries[start : start + _QUERIES_AT_ONCE])
-            # It draws progress bars on stderr, unasked.
-            with contextlib.redirect_stderr(io.StringIO()):
-                likeness = similarity.matrix(batch, library, n_jobs=1)
-            yield from np.nan_to_num(np.asarray(likeness, dtype=np.float64))
+            batch = similarity.converted(queries[start : start + _QUERIES_AT_ONCE])
+            yield from similarity.matrix(batch, library)
 
     k = min(N_NEAREST, len(known.molecules))
     compound = np.empty((len(queries), k), dtype=np.int64)
