@@ -68,6 +68,9 @@ ISOTOPE_MASSES: Mapping[str, float] = {
 HYDROGEN_MASS = ISOTOPE_MASSES["H"]
 """Mass of the hydrogen atom in Da."""
 
+ISOTOPE_STEP = 1.00335484
+"""From 12C to 13C in Da."""
+
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 

@@ -14,7 +14,7 @@ from specvae.spectra.fields import Record, collect
 from specvae.spectra.keys import field_of
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks
-from specvae.spectra.records import RecordLines, read_or_skip, with_decimal_points
+from specvae.spectra.records import RecordLines, read_or_skip, with_peaks
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count
 
@@ -194,13 +194,7 @@ def _spectrum(
     lines.require_sound(most)
     if lines.fault:
         raise RejectedRecordError(Reason.TRUNCATED, lines.fault)
-    try:
-        mz, intensity = _peaks(lines)
-    except RejectedRecordError:
-        found = with_decimal_points(lines, record)
-        if found is None:
-            raise
-        (mz, intensity), record = found
+    (mz, intensity), record = with_peaks(lines, record, partial(_peaks, lines))
     declared = record.fields.get("n_peaks")
     if declared is not None and parse_count(declared) not in (None, mz.size):
         raise RejectedRecordError(

@@ -15,7 +15,7 @@ from specvae.spectra.fields import Record, collect_lines
 from specvae.spectra.keys import field_of, untagged
 from specvae.spectra.lines import LineSource, decode
 from specvae.spectra.peaks import Peaks, parse_peaks, parse_regular
-from specvae.spectra.records import RecordLines, read_or_skip, with_decimal_points
+from specvae.spectra.records import RecordLines, read_or_skip, with_peaks
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count, shown
 
@@ -263,13 +263,8 @@ def _spectrum(
     n_declared = parse_count(declared)
     if n_declared is None:
         raise RejectedRecordError(Reason.BAD_FIELD, f"Num Peaks is {shown(declared)}")
-    try:
-        mz, intensity = _peaks(lines, n_declared)
-    except RejectedRecordError:
-        found = with_decimal_points(lines, record) if len(lines.peaks) == n_declared else None
-        if found is None:
-            raise
-        (mz, intensity), record = found
+    read = partial(_peaks, lines, n_declared)
+    (mz, intensity), record = with_peaks(lines, record, read, n_declared)
     place = path, lines.line, ordinal
     return make_spectrum(record, mz, intensity, MSP_STYLE, query_id, place, most)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import printable
 from specvae.limits import limits
+from specvae.masses import ISOTOPE_STEP
 from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
 from specvae.spectra.build import Style, make_spectrum
@@ -382,9 +383,6 @@ def _is_inside(mz: float, target: float, window: _Terms) -> bool:
     return target - lower - SAME_MZ <= mz <= target + upper + SAME_MZ
 
 
-_ISOTOPE_STEP = 1.00335  # Da, carbon-13 minus carbon-12
-
-
 def _is_isotope_below(mz: float, target: float, charge: str | None) -> bool:
     """Whether an ion lies below a window's target as the monoisotopic peak below the first isotope.
 
@@ -392,7 +390,7 @@ def _is_isotope_below(mz: float, target: float, charge: str | None) -> bool:
     """
     size = (charge or "").strip("+-")
     n_charges = int(size) if size.isdecimal() and 0 < int(size) < 10 else 1
-    return abs(target - mz - _ISOTOPE_STEP / n_charges) <= SAME_MZ
+    return abs(target - mz - ISOTOPE_STEP / n_charges) <= SAME_MZ
 
 
 def _charge(stated: str | None, possible: Sequence[str], ion_mode: str | None) -> str | None:

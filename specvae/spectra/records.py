@@ -73,7 +73,36 @@ _COMMA_FIELDS = ("precursor_mz", "rt_seconds", "rt_minutes", "retention_time")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(?=\d+(?![\d.,]))")
 
 
-def with_decimal_points(lines: RecordLines, record: Record) -> tuple[Peaks, Record] | None:
+def with_peaks(
+    lines: RecordLines, record: Record, read: Callable[[], Peaks], n_declared: int | None = None
+) -> tuple[Peaks, Record]:
+    """Return the peaks of a record and its fields, which may be written with decimal commas.
+
+    Parameters
+    ----------
+    lines, record
+        The lines of the record, and its fields as they are written.
+    read
+        Reads the peaks of lines without decimal commas.
+    n_declared
+        How many peaks there must be for commas to be decimal; None: any number.
+
+    Raises
+    ------
+    RejectedRecordError
+        If the peaks cannot be read so either.
+    """
+    try:
+        return read(), record
+    except RejectedRecordError:
+        may_have_commas = n_declared in (None, len(lines.peaks))
+        found = _with_decimal_points(lines, record) if may_have_commas else None
+        if found is None:
+            raise
+        return found
+
+
+def _with_decimal_points(lines: RecordLines, record: Record) -> tuple[Peaks, Record] | None:
     """Return peaks and fields of a record that is written with decimal commas, None if it is not.
 
     What its fields mean by a comma, the peaks tell.

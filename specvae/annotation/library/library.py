@@ -338,7 +338,9 @@ class StructureParser:
 
         Old libraries state neither species, ion mode nor charge.
         """
-        if spectrum.adduct or not (spectrum.smiles or spectrum.inchi):
+        if spectrum.adduct or spectrum.precursor_mz is None:
+            return spectrum  # before its structure is parsed
+        if not (spectrum.smiles or spectrum.inchi):
             return spectrum
         texts_of_structures = [(spectrum.smiles, spectrum.inchi)]
         if spectrum.smiles and spectrum.inchi:

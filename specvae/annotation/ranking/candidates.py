@@ -20,7 +20,7 @@ from specvae.annotation.ranking.structure_sources import (
     are_cations,
 )
 from specvae.files import is_pool
-from specvae.masses import is_near
+from specvae.masses import ISOTOPE_STEP, is_near
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
@@ -186,7 +186,7 @@ class CandidateSource:
         ion, mz = query.ion, query.precursor_mz
         if ion is None or mz is None:
             return
-        below = ion.neutral_mass(mz - _NEUTRON / abs(ion.charge))
+        below = ion.neutral_mass(mz - ISOTOPE_STEP / abs(ion.charge))
         masses = {other.name: other.neutral_mass(mz) for other in _OTHERS[ion.ion_mode]}
         known = {each.name for each in query.ions}
         for name, mass in {ISOTOPE: below, **masses}.items():
@@ -271,7 +271,6 @@ def _may_be_cation(query: Query) -> bool:
 
 
 _CATION = parse_adduct("[M]+")
-_NEUTRON = 1.00335484  # Da, from 12C to 13C
 # Species that are common enough to be meant where another is stated; one of the other ion mode.
 _POSITIVE = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M+H-H2O]+", "[2M+H]+")
 _NEGATIVE = ("[M-H]-", "[M+Cl]-", "[M+HCOO]-", "[M+CH3COO]-", "[M-H-H2O]-", "[2M-H]-")

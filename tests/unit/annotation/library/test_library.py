@@ -220,22 +220,20 @@ def test_unpaired_spectra_need_no_structure_but_heed_the_exclusion() -> None:
     assert report.counts == {Reason.EXCLUDED: 2}
 
 
-def test_exclusion_heeds_the_stated_key_as_well_as_the_structure() -> None:
-    # The record calls caffeine aspirin: whichever of them is excluded, it is not learned from.
-    odd = spectrum(inchikey="BSYNRYMUTXBXSQ-UHFFFAOYSA-N")
-    for block in ("RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ"):
-        report = ReadReport()
-        wanted = SpectrumFilter(excluded=frozenset({block}))
-        library = Library.from_spectra([odd], BinLayout(), report, wanted)
-        unpaired = encode_unpaired_spectra([odd], BinLayout(), report, wanted)
-        assert len(library) == len(unpaired.offsets) - 1 == 0
-        assert [(s.reason, s.detail) for s in report.skips] == 2 * [(Reason.EXCLUDED, block)]
-
-
-def test_exclusion_heeds_the_key_of_a_salt() -> None:
-    """The structure without its counter-ion has another key, and was learned from."""
-    odd = spectrum(smiles="CN1C=NC2=C1C(=O)N(C(=O)N2C)C.Cl")
-    for block in ("RYYVLZVUVIJVGH", "VDHPYBVMFNLZQG"):
+@pytest.mark.parametrize(
+    ("odd", "other_block"),
+    [
+        # The record calls caffeine aspirin.
+        (spectrum(inchikey="BSYNRYMUTXBXSQ-UHFFFAOYSA-N"), "BSYNRYMUTXBXSQ"),
+        # The structure without its counter-ion has another key than the salt.
+        (spectrum(smiles="CN1C=NC2=C1C(=O)N(C(=O)N2C)C.Cl"), "VDHPYBVMFNLZQG"),
+    ],
+)
+def test_exclusion_heeds_the_keys_of_record_and_salt_as_well_as_the_structure(
+    odd: Spectrum, other_block: str
+) -> None:
+    """Whichever of them is excluded, it is not learned from."""
+    for block in ("RYYVLZVUVIJVGH", other_block):
         report = ReadReport()
         wanted = SpectrumFilter(excluded=frozenset({block}))
         library = Library.from_spectra([odd], BinLayout(), report, wanted)
