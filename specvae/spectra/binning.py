@@ -65,7 +65,8 @@ _MASS_DEFECT_STEPS = 50
 _ENERGY_STEP = 10.0
 _N_ENERGY_STEPS = 16
 _CHUNK_SPECTRA = 4096
-_ABOVE_PRECURSOR = 1.5  # Th; isotope peaks of the precursor
+ABOVE_PRECURSOR = 1.5
+"""How far above the precursor (Th) peaks are kept: those of its isotopes."""
 _MOST_BINS = 100_000_000  # of one section: a layout with more is a damaged one
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
@@ -352,10 +353,10 @@ class BinLayout:
         mz, intensity = spectrum.mz, spectrum.intensity
         if self.drop_above_precursor and spectrum.precursor_mz is not None:
             end = spectrum.precursor_mz
-            if self.version > 1 and mz[-1] > end + _ABOVE_PRECURSOR:
+            if self.version > 1 and mz[-1] > end + ABOVE_PRECURSOR:
                 # Asked for where it matters only: few spectra have such peaks.
                 end = spectrum.singly_charged_mz or end
-            keep = mz <= end + _ABOVE_PRECURSOR
+            keep = mz <= end + ABOVE_PRECURSOR
             mz, intensity = mz[keep], intensity[keep]
         if mz.size == 0 or not (highest := intensity.max()) > 0:
             return mz[:0], intensity[:0]

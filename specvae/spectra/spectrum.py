@@ -21,7 +21,8 @@ LOWEST_SCALE = 1e-100
 _LICENCE = re.compile(r"""(?i)licen[sc]e=(?:["']([^"']+)|([^"';]+))""")
 _FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
 
-_LIGHTEST_LOSS = 0.5  # Th; a hydrogen atom weighs twice as much
+LIGHTEST_LOSS = 0.5
+"""No fragment lies nearer to its precursor (Th); a hydrogen atom weighs twice as much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -175,8 +176,8 @@ class Spectrum:
         end = self.singly_charged_mz
         if end is None or self.precursor_mz is None:
             return True
-        is_precursor = np.abs(self.mz - self.precursor_mz) < _LIGHTEST_LOSS
-        return bool(((self.mz < end - _LIGHTEST_LOSS) & ~is_precursor).any())
+        is_precursor = np.abs(self.mz - self.precursor_mz) < LIGHTEST_LOSS
+        return bool(((self.mz < end - LIGHTEST_LOSS) & ~is_precursor).any())
 
     @property
     def first_block(self) -> str | None:

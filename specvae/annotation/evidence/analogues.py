@@ -15,9 +15,9 @@ from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.evidence.votes import AnalogueRule
 from specvae.annotation.library.library import SpectrumLabel
 from specvae.errors import InputError
-from specvae.spectra.binning import SOFT_EDGE, BinLayout
+from specvae.spectra.binning import ABOVE_PRECURSOR, SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.spectrum import LIGHTEST_LOSS, Spectrum
 
 # Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.
 ANALOGUE_BINS = BinLayout(
@@ -255,11 +255,10 @@ class AnalogueIndex:
 
         With an `ion_mode`, none that is known to be of this mode.
         """
-        index = copy.copy(self)
-        index._hidden = self._compound_of_row == compound
+        rows = self._compound_of_row == compound
         if ion_mode is not None:
-            index._hidden &= self._signs == SIGNS[ion_mode]
-        return index
+            rows &= self._signs == SIGNS[ion_mode]
+        return self._hiding_rows(rows)
 
     def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:
         """Return the remembered spectra of some compounds (numbers of the library), by compound.
@@ -425,11 +424,36 @@ class AnalogueIndex:
 
     def of_known_modes(self) -> AnalogueIndex:
         """Return the same index as if it had no spectrum whose ion mode is not known."""
-        unknown = self._signs == 0
-        if not unknown.any():
+        return self._hiding_rows(self._signs == 0)
+
+    def with_fragments(self) -> AnalogueIndex:
+        """Return the same index as if it had no spectrum of nothing but its precursor.
+
+        That is one that lost nothing, with the peaks of its precursor and its isotopes. Of a
+        spectrum without a precursor m/z that is not known.
+        """
+        sections = {section.name: section for section in self.bins.sections}
+        if "neutral_losses" not in sections:
+            return self
+        first_loss = sections["neutral_losses"].start
+        columns = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
+        is_loss = columns >= first_loss
+        bare = np.zeros(self._n_rows, np.bool_)
+        bare[self._rows[is_loss]] = True
+        # The bins of losses are centred on whole steps, from 0 on.
+        bare[self._rows[(columns - first_loss) * self.bins.bin_width >= LIGHTEST_LOSS]] = False
+        # Entries come in the order of columns, so that of a row the last one to be set stays.
+        at, rows = columns[~is_loss], self._rows[~is_loss]
+        lowest, highest = np.zeros((2, self._n_rows), np.int64)
+        lowest[rows[::-1]], highest[rows] = at[::-1], at
+        bare &= (highest - lowest) * self.bins.bin_width < LIGHTEST_LOSS + ABOVE_PRECURSOR
+        return self._hiding_rows(bare)
+
+    def _hiding_rows(self, rows: NDArray[np.bool_]) -> AnalogueIndex:
+        if not rows.any():
             return self
         index = copy.copy(self)
-        index._hidden = unknown if self._hidden is None else self._hidden | unknown
+        index._hidden = rows if self._hidden is None else self._hidden | rows
         return index
 
     def _comparable_rows(self, ion_mode: str | None) -> NDArray[np.bool_]:

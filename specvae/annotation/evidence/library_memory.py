@@ -247,16 +247,17 @@ class LibraryMemory:
         # Two spectra of a precursor alone are alike whatever their molecules are.
         tells = query.has_fragments
         numbers = self._numbers(candidates)
-        here = self._look_up(self.index, query, numbers, packed, EVIDENCE_RULE, tells=tells)
+        index = self.compared_with(query)
+        here = self._look_up(index, query, numbers, packed, EVIDENCE_RULE, tells=tells)
         measured = here.own >= 0
         flipped, there, own_there = None, None, np.full(len(candidates), -1, np.int64)
         if self._knows_other_mode(query):
             # Spectra of an unknown ion mode are compared as ones of the query's, and but once.
-            index, other = self._of_known_modes, OTHER_MODE[query.ion_mode or ""]
-            own_there = np.where(measured, -1, _comparable(index, numbers, other))
+            known, other = index.of_known_modes(), OTHER_MODE[query.ion_mode or ""]
+            own_there = np.where(measured, -1, _comparable(known, numbers, other))
             flipped = in_other_mode(query) if tells else None
         if flipped is not None and flipped.has_fragments:
-            there = self._look_up(index, flipped, numbers, packed, OTHER_MODE_RULE, tells=True)
+            there = self._look_up(known, flipped, numbers, packed, OTHER_MODE_RULE, tells=True)
         elsewhere = own_there >= 0
         unseen = unseen_ratios(measured, elsewhere)
         densities = density_ratios(here.votes if there is None else here.votes + there.votes)
@@ -393,9 +394,17 @@ class LibraryMemory:
         has_spectra = self.index.comparable(None)
         return np.where(has_spectra[:, np.newaxis], words(self.fingerprints), np.uint64(0))
 
+    def compared_with(self, query: Spectrum) -> AnalogueIndex:
+        """Return the spectra that may tell something of a query.
+
+        Those of nothing but their precursor are most like whatever has a high precursor peak: to a
+        query with fragments they say nothing.
+        """
+        return self._with_fragments if query.has_fragments else self.index
+
     @cached_property
-    def _of_known_modes(self) -> AnalogueIndex:
-        return self.index.of_known_modes()
+    def _with_fragments(self) -> AnalogueIndex:
+        return self.index.with_fragments()
 
 
 def _comparable(

@@ -98,14 +98,18 @@ def nearest_in_library(
 ) -> list[NearestSpectrum | None]:
     """Return the nearest remembered spectrum of each query's ion mode, of whatever mass.
 
-    None where nothing is remembered, or nothing shares a peak or a neutral loss with the query.
+    None where nothing is remembered, nothing shares a peak or a neutral loss with the query, or the
+    query has no fragments (`Spectrum.has_fragments`).
     """
     pool = annotator.evidence_pool
     if pool is None or not len(pool.library.index):
         return [None] * len(spectra)
-    index = pool.library.index
     found: list[tuple[int, float, str] | None] = []
     for spectrum in spectra:
+        if not spectrum.has_fragments:
+            found.append(None)
+            continue
+        index = pool.library.compared_with(spectrum)
         likeness = index.likeness(spectrum)
         best = int(np.argmax(likeness.compounds))
         if not likeness.compounds[best] > 0.0:

@@ -161,3 +161,50 @@ def test_an_empty_index_is_like_nothing() -> None:
     assert len(index) == 0
     assert index.likeness(spectrum_of("CCO", 50.0)).compounds.size == 0
     assert index.comparable("positive").size == 0
+
+
+@pytest.mark.parametrize(
+    ("mz", "adduct"),
+    [
+        ([195.0877], "[M+H]+"),
+        ([195.0877, 196.0911], "[M+H]+"),
+        ([195.0879], "[M+H]+"),
+        ([138.06, 195.0877], "[M+H]+"),
+        ([138.06], "[M+H]+"),
+        ([194.08, 195.0877], "[M+H]+"),
+        ([195.0877, 301.2], "[M+H]+"),
+        ([195.0877], "[M+2H]2+"),
+        ([195.0877, 301.2], "[M+2H]2+"),
+    ],
+)
+def test_spectra_of_a_precursor_alone_can_be_left_out(mz: list[float], adduct: str) -> None:
+    """What is remembered of a spectrum still shows whether it had fragments."""
+    one = Spectrum(
+        mz=np.array(mz),
+        intensity=np.ones(len(mz)),
+        query_id="s",
+        precursor_mz=195.0877,
+        adduct=adduct,
+    )
+    other = spectrum_of("CCO", 29.0, 31.0)
+    index = index_of([one, other], [0, 1])
+    telling = index.with_fragments()
+    assert (telling.likeness(one).compounds[0] > 0.0) == one.has_fragments
+    assert telling.likeness(other).compounds[1] == pytest.approx(1.0)
+    # Compounds and spectra keep their numbers.
+    np.testing.assert_array_equal(telling.compounds, index.compounds)
+    assert len(telling) == len(index)
+    assert telling.comparable(None).tolist() == [one.has_fragments, True]
+
+
+def test_a_single_peak_of_an_unknown_precursor_may_be_a_fragment() -> None:
+    one = Spectrum(mz=np.array([138.06]), intensity=np.ones(1), query_id="s")
+    index = index_of([one], [0])
+    assert index.with_fragments() is index
+
+
+def test_hidden_spectra_stay_hidden() -> None:
+    known = random_spectra(3, np.random.default_rng(6))
+    bare = spectrum(np.array([PRECURSOR]), np.array([1.0]))
+    index = index_of([*known, bare], [0, 1, 2, 3]).hiding(1).with_fragments().hiding(0)
+    assert index.comparable(None).tolist() == [False, False, True, False]

@@ -170,6 +170,33 @@ def test_a_precursor_alone_is_like_no_spectrum(pool: EvidencePool, library: Libr
     np.testing.assert_allclose(weigh(heavy, query, found).scores - 2.0, result.scores, atol=0.01)
 
 
+def test_a_library_spectrum_of_a_precursor_alone_says_nothing() -> None:
+    """It would be like any query with a high precursor peak."""
+    bare = spectrum_of(THEOBROMINE, parse_molecule(THEOBROMINE).exact_mass + 1.00727646)
+    library = Library.from_spectra(
+        [*LIBRARY, bare], BinLayout(max_mz=300.0), ReadReport(), peaks=ANALOGUE_BINS
+    )
+    packed = fingerprints(
+        [m.smiles for m in library.molecules], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1
+    )
+    pool = EvidencePool.from_library(library, np.arange(len(library)), packed)
+    assert bare.precursor_mz is not None
+    query = spectrum_of(THEOPHYLLINE, 69.0447, bare.precursor_mz)
+    found = candidates(THEOPHYLLINE, THEOBROMINE)
+    result = weigh(pool, query, found)
+    blocks = {one.first_block for one in result.analogues}
+    assert parse_molecule(THEOBROMINE).first_block not in blocks
+    assert result.own is not None
+    assert result.own.row.tolist()[1] == -1
+    assert result.measured.tolist() == [True, False]
+    without = replace(pool, library=pool.library.without(library.molecules[-1].first_block))
+    nearness = EVIDENCE_KINDS.index("nearness")
+    np.testing.assert_array_equal(
+        np.delete(result.parts, nearness, axis=1),
+        np.delete(weigh(without, query, found).parts, nearness, axis=1),
+    )
+
+
 def negative(smiles: str, *mz: float) -> Spectrum:
     spectrum = spectrum_of(smiles, *mz)
     return replace(spectrum, adduct="[M-H]-", ion_mode="negative", charge=-1)
