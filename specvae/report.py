@@ -40,6 +40,7 @@ class Reason(StrEnum):
     ADDUCT = "other adduct"
     INSTRUMENT_TYPE = "other instrument type"
     NO_STRUCTURE = "no structure"
+    SUGGESTED = "structure suggested, not matched by its spectrum"
     NO_PRECURSOR = "no precursor m/z"
     MASS_MISMATCH = "precursor m/z does not fit structure and adduct"
     TOO_FEW_PEAKS = "too few peaks"

@@ -19,6 +19,7 @@ from specvae.spectra.adducts import parse_adduct, plain_signs
 from specvae.spectra.comments import parse_comments
 from specvae.spectra.keys import FIELDS, field_of
 from specvae.spectra.notes import Note
+from specvae.spectra.polarity import words_of_title
 from specvae.spectra.values import (
     RejectedRecordError,
     given,
@@ -91,6 +92,7 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     _add_comments(fields, comments, notes)
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
+        _add_words_of_title(fields, notes)
     for comment in comments:
         if _speaks_of_prediction(comment):
             fields["prediction"] = comment
@@ -344,6 +346,24 @@ def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> No
                 fields["species_in_words"] = found.pop()
             return
 
+
+def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
+    """Add ion mode, charge and time that a title states in an instrument's words, and no field."""
+    charge = known_charge(fields.get("charge", ""))
+    if "ion_mode" in fields or (charge is not None and charge[1]):
+        return
+    title = next((fields[name] for name in NAMES_WITH_SPECIES if "MS" in fields.get(name, "")), "")
+    if (words := words_of_title(title)) is None:
+        return
+    fields["ion_mode"] = words.ion_mode
+    if words.charge is not None:
+        _keep_first(fields, "charge", words.charge)
+    if words.minutes is not None and not fields.keys() & _TIMES:
+        fields["rt_minutes"] = words.minutes
+    notes.append(Note.MODE_IN_TITLE.about(title))
+
+
+_TIMES = {"retention_time", "rt_seconds", "rt_minutes"}
 
 NAMES_WITH_SPECIES = ("name", "compound_name", "title", "record_title")
 """Fields of names that may mention an ion species."""

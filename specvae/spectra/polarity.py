@@ -210,3 +210,41 @@ def charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tuple
     if not (signed and other_signed) and abs(size) == abs(other):
         return (beside if signed else stated), ()
     return beside, (Note.CHARGE_OVERRULED_BY_PRECURSOR.about(f"{stated}, {beside}"),)
+
+
+class TitleWords(NamedTuple):
+    """What a title says in the words of an instrument's program.
+
+    Parameters
+    ----------
+    ion_mode
+        ``positive`` or ``negative``.
+    charge
+        As found, None if it is not there.
+    minutes
+        Retention time in minutes, as found.
+    """
+
+    ion_mode: str
+    charge: str | None = None
+    minutes: str | None = None
+
+
+# "Cmpd 1, -MS2(193.0726, 2-), 20.0eV, 5.2 min" (Bruker), and "FTMS + p ESI Full ms2" (Thermo).
+_OF_BRUKER = re.compile(
+    r"(?:^|[\s,])([+-])(?:Auto)?MS(?:n|[2-9])?\(\d+(?:\.\d+)?(?:,\s*(\d{1,2}[+-]))?\)"
+    r"(?:.*?[\s,](\d+\.\d+)(?:-\d+\.\d+)?\s?min\b)?"
+)
+_OF_THERMO = re.compile(r"\b[A-Z]{2,4}MS\s+(?:\{[^}]*\}\s+)?([+-])\s+[cp]\s")
+
+
+def words_of_title(text: str) -> TitleWords | None:
+    """Return what a title of Bruker's or Thermo's programs says, None if it is none of theirs."""
+    if "MS" not in text:
+        return None
+    plain = plain_signs(text[:LONGEST_VALUE])
+    if (found := _OF_BRUKER.search(plain)) is not None:
+        return TitleWords("negative" if found[1] == "-" else "positive", found[2], found[3])
+    if (found := _OF_THERMO.search(plain)) is not None:
+        return TitleWords("negative" if found[1] == "-" else "positive")
+    return None

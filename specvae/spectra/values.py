@@ -224,8 +224,8 @@ _MODE = re.compile(
     r"|photoioni[sz]ation|ms)"
     r"(?:[-_/ ]?ms)?[-_,; ]*)?"
     r"\(?(?:(?:ion(?:i[sz]ation)?[-_ ]*mode|polarity)[-_ :=]*)?"
-    r"(?P<sign>p|pos|posi|posit|positiv|positive|positif|plus|\+ ?(?:ve)?|1\+|\+1|1(?:\.0)?"
-    r"|n|neg|nega|negat|negativ|negative|negatif|minus|- ?(?:ve)?|1-|0(?:\.0)?)\)?\.?"
+    r"(?P<sign>p|pos|posi|posit|positi[vf]?[aeo]?|plus|\+ ?(?:ve)?|1\+|\+?1(?:\.0)?"
+    r"|n|neg|nega|negat|negati[vf]?[aeo]?|minus|- ?(?:ve)?|1-|0(?:\.0)?)\)?\.?"
     r"(?:[-_ ]*(?:h?esi|apci|appi|nsi|maldi|electrospray))?"
     r"(?:[-_ ]*(?:ions?|ioni[sz]ation|polarity))?(?:[-_ ]*(?:mode|scans?|polarity))?\.?"
     r"(?:[,;/ ]+\(?(?:h?esi|apci|appi|nsi|maldi|electrospray)\)?)?"
@@ -238,6 +238,7 @@ def parse_ion_mode(text: str) -> str | None:
     """Return ``positive`` or ``negative`` for a closed list of words, None for all others.
 
     P, pos, Positive, +, 1+, +ve, ESI-, (+)-ESI, positive ion mode, ...; 1 and 0 as R writes them.
+    Its -1 says that the mode is not known.
     """
     word = plain_signs(text[:LONGEST_VALUE]).strip().strip('"').lower()
     match = None if word in _NO_MODE else _MODE.fullmatch(word)
@@ -449,7 +450,7 @@ _ENERGY_WORDS = re.compile(
 _ENERGY_KEY = re.compile(r"\b(n?ce|(?:collision )?energy)\s*=", re.IGNORECASE)
 _CFM_LEVEL = re.compile(r"energy([012])", re.IGNORECASE)
 _CFM_ENERGIES = (10.0, 20.0, 40.0)  # eV, of the three spectra that CFM-ID predicts of a compound
-_SPREAD = re.compile(rf"\s*(?:\u00b1|\+/-)\s*(?:{_NUMBER})")
+_SPREAD = re.compile(rf"\s*(?:\u00b1|\+/?-)\s*(?:{_NUMBER})")
 _COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness
 from specvae.annotation.evidence.other_mode import mode_shift
-from specvae.annotation.library.library import PREDICTED
 from specvae.spectra.spectrum import Spectrum
 
 CLEAR_COSINE = 0.7
@@ -149,7 +148,7 @@ class OwnSpectra(NamedTuple):
             return None
         n_shared = int(self.n_shared[place])
         label = index.label(row)
-        is_measured = label is None or label.origin != PREDICTED
+        is_measured = label is None or not label.origin  # neither predicted nor tentative
         same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
         is_same_mode = (self.row >= 0) & index.is_of_mode(self.row, query.ion_mode)
         others = np.delete(np.where(is_same_mode, self.cosine, 0.0), place)

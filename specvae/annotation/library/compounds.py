@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from specvae.annotation.library.filter import suggestion_of
 from specvae.annotation.library.library import StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
@@ -63,6 +64,8 @@ SALT_KEY = "InChIKey of a salt, that of the structure without its counter-ion ta
 ANSWERS_AS_TRUTHS = "a table of answers: figures say how often others agree, not who is right"
 _OF_ANSWERS = {"rank", "structureperidrank", "score", "probability"}  # two of them are enough
 
+SUGGESTED_TRUTH = "structure suggested, not matched by its spectrum, which is no truth"
+
 KEY_BEFORE_STRUCTURE = "InChIKey and structure disagree, the InChIKey taken"
 SMILES_BEFORE_INCHI = "SMILES and InChI disagree, the SMILES taken"
 
@@ -114,6 +117,9 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
     parse = StructureParser()
     # What cannot be read is told where the same file is read for its queries.
     for spectrum in read_spectra(path, ReadReport()):
+        if (spectrum.smiles or spectrum.inchi or spectrum.first_block) and suggestion_of(spectrum):
+            report.note(SUGGESTED_TRUTH)
+            continue
         block = ""
         if spectrum.smiles or spectrum.inchi:
             with contextlib.suppress(StructureError):

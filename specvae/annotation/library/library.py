@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.filter import SpectrumFilter
+from specvae.annotation.library.filter import SpectrumFilter, is_tentative, suggestion_of
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
@@ -35,7 +35,8 @@ _LONGEST_NAME = 120  # characters; longer names are systematic ones that nobody 
 class SpectrumLabel(NamedTuple):
     """What a spectrum of a library is called, its ion and its compound; empty where unknown.
 
-    `origin` is `PREDICTED` of one that no instrument measured.
+    `origin` is `PREDICTED` of one that no instrument measured, and `TENTATIVE` of one whose record
+    says so of its structure.
     """
 
     query_id: str
@@ -46,6 +47,9 @@ class SpectrumLabel(NamedTuple):
 
 PREDICTED = "predicted"
 """Origin of spectra that a program made; no match with one identifies a compound at level 2a."""
+
+TENTATIVE = "tentative"
+"""Origin of spectra whose own structure is tentative; nor does a match with one of these."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Library:
             signs.append({"positive": 1, "negative": -1}.get(spectrum.ion_mode or "", 0))
             name = " ".join((spectrum.name or "").split())[:_LONGEST_NAME]
             is_predicted = Note.PREDICTED in map(note_kind, spectrum.notes)
-            origin = PREDICTED if is_predicted else ""
+            origin = PREDICTED if is_predicted else TENTATIVE if is_tentative(spectrum) else ""
             labels.append(SpectrumLabel(spectrum.query_id, spectrum.adduct or "", name, origin))
             for encoder in encoders:
                 if encoder is not None:
@@ -216,12 +220,16 @@ def usable_pairs(
         rejected = wanted.reject(settled)
         if rejected is None and not (spectrum.smiles or spectrum.inchi):
             rejected = Reason.NO_STRUCTURE, ""
+        if rejected is None and (name := suggestion_of(spectrum)) is not None:
+            rejected = Reason.SUGGESTED, name
         if rejected is None:
             try:
                 molecule, rejected = parse.fitting(settled, wanted)
             except StructureError as error:
                 rejected = Reason.BAD_STRUCTURE, str(error)
         if rejected is None:
+            if is_tentative(settled):
+                report.note(TENTATIVE_STRUCTURE)
             yield settled, molecule
         else:
             report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
@@ -293,6 +301,7 @@ OTHER_INCHI = "InChI of another structure than the SMILES, which is taken"
 FITTING_INCHI = "InChI taken, as the SMILES does not fit the precursor m/z"
 
 
+TENTATIVE_STRUCTURE = "structure stated to be tentative"
 ION_OF_STRUCTURE = "ion species not stated, taken from structure and precursor m/z"
 
 

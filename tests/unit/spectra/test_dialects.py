@@ -434,6 +434,30 @@ def test_spectra_that_no_instrument_measured_are_noted(
     assert any(note.startswith("predicted, not measured (") for note in notes) == noted
 
 
+@pytest.mark.parametrize(
+    ("title", "fields", "found"),
+    [
+        ("Cmpd 1, -MS2(193.0726), 20.0eV, 5.2 min #312", (), (None, "negative", 312.0)),
+        ("Cmpd 1, +MSn(193.0726), 5.2-5.4 min", ("RTINSECONDS=300",), (None, "positive", 300.0)),
+        ("1 Features, +MS2(479.538163, 2+), 0.8123 1/k0", (), (2, "positive", None)),
+        ("-AutoMSn(193.07)", ("CHARGE=1",), (-1, "negative", None)),
+        ("run.1.1 FTMS - p ESI d Full ms2 193.07@hcd30.00", (), (None, "negative", None)),
+        ("+MS2(193.07)", ("CHARGE=1-",), (-1, "negative", None)),
+        ("+MS2(193.07)", ("IONMODE=negative",), (None, "negative", None)),
+        ("X-MS2 of a", (), (None, None, None)),
+        ("LC-MS(1)", (), (None, None, None)),
+    ],
+)
+def test_titles_of_bruker_and_thermo_tell_the_ion_mode(
+    tmp_path: Path, title: str, fields: tuple[str, ...], found: tuple[object, ...]
+) -> None:
+    lines = ("BEGIN IONS", f"TITLE={title}", "PEPMASS=193.07", *fields, "50 1", "END IONS", "")
+    spectrum = one(tmp_path, "x.mgf", "\n".join(lines))
+    assert (spectrum.charge, spectrum.ion_mode, spectrum.retention_time) == found
+    is_noted = any(note.startswith(Note.MODE_IN_TITLE) for note in spectrum.notes)
+    assert is_noted == (found[1] is not None and not {"CHARGE=1-", "IONMODE=negative"} & {*fields})
+
+
 @pytest.mark.parametrize("blank", [" ", "\t", "\v", "\f"])
 def test_blanks_around_fields_are_no_part_of_them(tmp_path: Path, blank: str) -> None:
     lines = ("BEGIN IONS", "PEPMASS=193.07", "IONMODE=negative", "NAME=a", "50 1", "END IONS")

@@ -223,6 +223,8 @@ def test_an_open_charge(text: str) -> None:
         ("ESP", None),
         ("ES", None),
         ("not positive", None),
+        ("positivo", "positive"),
+        ("negativa", "negative"),
         ("positive/negative", None),
         ("positive ion mode, HESI", "positive"),
         ("negative (APCI)", "negative"),
@@ -400,6 +402,7 @@ def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
     ("text", "ev", "nce"),
     [
         ("35 eV +/- 15", 35.0, None),
+        ("35 +- 15 eV", 35.0, None),
         ("energy0", 10.0, None),
         ("Energy2", 40.0, None),
         ("35\N{PLUS-MINUS SIGN}15 eV", 35.0, None),

@@ -75,6 +75,7 @@ def test_the_best_spectrum_of_the_ion_mode_is_named() -> None:
         (replace(GOOD, adduct="[M+Na]+"), QUERY),  # another ion
         (replace(GOOD, adduct=None, ion_mode=None), QUERY),  # perhaps of the other ion mode
         (replace(GOOD, notes=(Note.PREDICTED.about("in-silico QTOF"),)), QUERY),
+        (replace(GOOD, name="caffeine (tentative)"), QUERY),
         (spectrum_of(CAFFEINE, *PEAKS[:2]), spectrum_of(CAFFEINE, *PEAKS[:2])),  # few peaks
     ],
 )

@@ -10,6 +10,7 @@ from specvae.annotation.library.compounds import (
     KEY_BEFORE_STRUCTURE,
     SALT_KEY,
     SMILES_BEFORE_INCHI,
+    SUGGESTED_TRUTH,
     read_excluded,
     read_truth,
 )
@@ -301,6 +302,17 @@ def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
     with pytest.raises(InputError, match="no truth found; wanted spectra that state a structure"):
         read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
+
+
+def test_structures_that_a_program_suggests_are_no_truths(tmp_path: Path) -> None:
+    def record(name: str) -> str:
+        return f"NAME: {name}\nSMILES: CCO\nNum Peaks: 1\n50 1\n\n"
+
+    names = ("w/o MS2: a", "no MS2: b", "low score: c", "low score", "low scores: d")
+    report = ReadReport()
+    found = read_truth(written(tmp_path / "t.msp", "".join(map(record, names))), report)
+    assert found == {"low score": ETHANOL, "low scores: d": ETHANOL}
+    assert report.notes == {SUGGESTED_TRUTH: 3}
 
 
 INCHI = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"

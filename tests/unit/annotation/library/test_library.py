@@ -12,6 +12,8 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import (
+    TENTATIVE,
+    TENTATIVE_STRUCTURE,
     Library,
     encode_unpaired_spectra,
     read_many,
@@ -53,6 +55,9 @@ def spectrum(**changes: object) -> Spectrum:
         ({}, {"min_peaks": 3}, Reason.TOO_FEW_PEAKS),
         ({"precursor_mz": None}, {}, Reason.NO_PRECURSOR),
         ({"smiles": None}, {}, Reason.NO_STRUCTURE),
+        ({"name": "w/o MS2:Caffeine"}, {}, Reason.SUGGESTED),
+        ({"name": "no MS2: Caffeine"}, {}, Reason.SUGGESTED),
+        ({"name": "low score: Caffeine"}, {}, Reason.SUGGESTED),
         ({"smiles": "C1CC"}, {}, Reason.BAD_STRUCTURE),
         ({"precursor_mz": 196.0877}, {}, Reason.MASS_MISMATCH),
         ({"adduct": "[M+Na]+"}, {}, Reason.MASS_MISMATCH),
@@ -204,6 +209,26 @@ def test_split_keeps_compounds_together() -> None:
         "val": [0, 1, 2],
         "test": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin"),
+    [
+        ({"name": "Methyl-X (TP6) (Tentative)"}, TENTATIVE),
+        ({"metadata": {"remark": "x\nCONFIDENCE Tentative identification (Level 3)"}}, TENTATIVE),
+        ({"metadata": {"Comments": '"confidence=Tentative" "ms level=MS2"'}}, TENTATIVE),
+        ({"metadata": {"remark": "CONFIDENCE standard compound\nannotation tentative"}}, ""),
+        ({"name": "Tentatively named"}, ""),
+    ],
+)
+def test_a_structure_that_its_record_calls_tentative(
+    changes: dict[str, object], origin: str
+) -> None:
+    report = ReadReport()
+    pairs = usable_pairs([spectrum(**changes)], SpectrumFilter(), report)
+    (label,) = Library.from_pairs(pairs).labels
+    assert label.origin == origin
+    assert report.notes == ({TENTATIVE_STRUCTURE: 1} if origin else {})
 
 
 def test_unpaired_spectra_need_no_structure_but_heed_the_exclusion() -> None:
