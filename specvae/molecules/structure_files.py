@@ -315,6 +315,7 @@ def _sdf_cells(
     begin, record, drawings = 1, list[str](), list[int]()
 
     def cells() -> Iterator[tuple[int, Cells]]:
+        _set_head(record)
         found = _cells_of_record(record, report)
         if not (reason := _why_open(record) or _why_unread(record, found)):
             yield begin, found
@@ -339,6 +340,21 @@ def _sdf_cells(
             )
     if any(line.strip() for line in record):
         yield from cells()
+
+
+def _set_head(record: list[str]) -> None:
+    """Give a record the three lines before its counts that it has to have.
+
+    Where files were joined, blank lines may stand before it, and editors drop those of its head.
+    """
+    place = next((n for n, line in enumerate(record[:12]) if _OF_DRAWINGS.fullmatch(line)), -1)
+    n_above = place - _HEAD_LINES
+    if place < 0 or n_above == 0:
+        return
+    if n_above > 0 and not any(line.strip() for line in record[:n_above]):
+        del record[:n_above]
+    elif n_above < 0:
+        record[:0] = [""] * -n_above
 
 
 # Groups of a drawing that repeat (types of the CTfile format), and labels that stand for any group.
@@ -398,16 +414,34 @@ def _undrawn_group(lines: Sequence[str]) -> str:
     return next((label for label in labels if _GROUP_LABEL.fullmatch(label)), "")
 
 
-def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
+def _data_of_record(record: Sequence[str], end: int, report: ReadReport) -> dict[str, str]:
+    """Return the data behind a drawing, whose last line is `end`: first line by plain name.
+
+    A structure that is longer than a line of the format is put together.
+    """
     data: dict[str, str] = {}
-    end = next((n for n, line in enumerate(record) if line.startswith("M  END")), len(record) - 1)
-    name = ""
+    whole: dict[str, str] = {}
+    name = last = ""
     for line in record[end + 1 :]:
+        text = CONTROL.sub(" ", line).strip()
         if found := _SDF_NAME.match(line):
-            name = plain_word(found[1])
+            name, last = plain_word(found[1]), ""
             report.columns.setdefault(found[1], _USES_OF_DATA.get(name, ""))
-        elif name and line.strip():
-            data.setdefault(name, CONTROL.sub(" ", line).strip())
+        elif not text:
+            last = ""  # the item ends
+        elif name and name not in data:
+            data[name] = last = text
+        elif len(last) >= _WRAPPED and _USES_OF_DATA.get(name) in ("smiles", "inchi"):
+            whole[name], last = whole.get(name, data[name]) + text, text
+    for name, text in whole.items():
+        if _is_wrapped(record[: end + 1], _USES_OF_DATA[name], data[name], text):
+            data[name] = text
+    return data
+
+
+def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
+    end = next((n for n, line in enumerate(record) if line.startswith("M  END")), len(record) - 1)
+    data = _data_of_record(record, end, report)
     title = CONTROL.sub(" ", record[0]).strip() if record else ""
     stated = {
         field: _first_stated([data[name] for name in names if data.get(name)] or [""])
@@ -430,6 +464,29 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
     elif not stated["name"] and title != stated["id"]:
         stated["name"] = title
     return Cells(**{**stated, "query_id": ""})
+
+
+_WRAPPED = 60  # characters of a line that may go on in the next
+
+
+def _is_wrapped(drawing: Sequence[str], field: str, first: str, whole: str) -> bool:
+    """Whether the lines of a structure are one text, and not several structures."""
+    of_first, of_whole = ({"smiles": "", "inchi": "", field: text} for text in (first, whole))
+    if not _can_be_parsed(**of_whole):
+        return False
+    is_drawn = any(map(_DRAWN_ATOM.match, drawing))
+    return not _can_be_parsed(**of_first) or (
+        is_drawn and _draws_another(drawing, of_first) and not _draws_another(drawing, of_whole)
+    )
+
+
+def _can_be_parsed(smiles: str, inchi: str) -> bool:
+    try:
+        with quiet_rdkit():
+            standard_form(smiles, inchi)
+    except StructureError:
+        return False
+    return True
 
 
 _USES_OF_DATA = {w: f for f, words in COLUMNS.items() for w in words if f != "query_id"}

@@ -223,7 +223,8 @@ _ISOTOPE = re.compile(r"(?:\[\d+\])?\[?M\s*\+\s*[1-9]")
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
 # GNPS has names with a "predicted molecular formula", of measured spectra.
 _PREDICTED = re.compile(
-    r"\bin[\s-]?silico\b|\bCFM-ID\b|\bpredicted\s*(?:$|[)\]]|MS|spectr|by\b)", re.IGNORECASE
+    r"\bin[\s_-]?silico\b|\bCFM-ID\b|\bQCxMS2?\b|\bFIORA\b|\bMassFormer\b|\bpredicted\s*(?:$|[)\]]|MS|spectr|by\b)",
+    re.IGNORECASE,
 )
 
 
@@ -242,7 +243,10 @@ def _prediction_in(*texts: str | None) -> tuple[str, ...]:
     return ()
 
 
-_NAMES_OF_PREDICTED = ("instrument_type", "instrument", *NAMES_WITH_SPECIES)
+_NAMES_OF_PREDICTED = (
+    *("instrument_type", "instrument", "origin", "fragmentation"),
+    *NAMES_WITH_SPECIES,
+)
 
 
 def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:

@@ -93,13 +93,13 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
         _add_words_of_title(fields, notes)
-    for comment in comments:
-        if _speaks_of_prediction(comment):
-            fields["prediction"] = comment
     metadata: dict[str, list[str]] = {}
     for place, is_level in plan.metadata:
         if not is_level or parse_ms_level(values[place]) is None:
             metadata.setdefault(keys[place], []).append(values[place])
+    _add_prediction(
+        fields, comments, [values[place] for place, is_level in plan.metadata if is_level]
+    )
     return Record(fields, {key: "\n".join(texts) for key, texts in metadata.items()}, tuple(notes))
 
 
@@ -111,10 +111,18 @@ _PREDICTION = re.compile(
 )
 
 
-def _speaks_of_prediction(comment: str) -> bool:
-    """Whether a comment says that a program made the spectrum, as FIORA's does."""
-    may = "silico" in comment or "redicted" in comment
-    return may and _PREDICTION.search(comment[:LONGEST_NAME]) is not None
+def _add_prediction(fields: dict[str, str], comments: Iterable[str], levels: Iterable[str]) -> None:
+    """Add that a program made the spectrum, where comments or the field for MS level say so.
+
+    As FIORA's comments do, or ``Spectrum_type: Predicted LC-MS/MS``.
+    """
+    for text in levels:
+        if text.startswith("Predicted"):
+            fields["prediction"] = text
+    for comment in comments:
+        may = "silico" in comment or "redicted" in comment
+        if may and _PREDICTION.search(comment[:LONGEST_NAME]) is not None:
+            fields["prediction"] = comment
 
 
 class _Plan(NamedTuple):
@@ -247,6 +255,8 @@ _ALSO_METADATA = frozenset(
         "accession",
         "comments",
         "feature_id",
+        "fragmentation",
+        "origin",
         "peak_id",
         "record_title",
         "scans",
