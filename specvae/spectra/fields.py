@@ -230,8 +230,8 @@ def _reads_as_species(text: str) -> bool:
 
 def _meant(name: str, value: str) -> str:
     """Return the field that a value is of, where ion species and ion mode are in each other's."""
-    if name == "ion_mode" and "[" in value and _reads_as_species(value):
-        return "adduct"  # "IonMode: [M+H]+1" (Compound Discoverer)
+    if name in ("ion_mode", "charge") and "[" in value and _reads_as_species(value):
+        return "adduct"  # "IonMode: [M+H]+1" (Compound Discoverer), "CHARGE=[M+H]+"
     # "ION=positive"; "-" alone stands for no species.
     is_mode = name == "adduct" and len(value.strip()) > 1 and "M" not in value
     return "ion_mode" if is_mode and _reads_as_mode(value) else name

@@ -32,6 +32,7 @@ class Note(StrEnum):
     MODE_OVERRULED_BY_CHARGE = "ion mode overruled by charge"
     CHARGE_OVERRULED_BY_SPECIES = "charge overruled by ion species"
     SPECIES_CHARGE_OVERRULED = "charge behind the ion species overruled by the record's own"
+    ODD_CHARGE = "ion species whose groups carry another charge than it states"
     CHARGE_OVERRULED_BY_PRECURSOR = "charge overruled by the precursor's own"
     CHARGE_TAKEN_AS_POSITIVE = "charge without sign taken as positive"
     TWO_SIGNS = "charge with two signs, the one in front taken"

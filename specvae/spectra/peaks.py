@@ -39,7 +39,7 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
         The lines as bytes.
     many_per_line
         Whether four or another even number of numbers on a line are so many pairs (MSP), rather
-        than one peak with further columns (MGF).
+        than one peak with further columns (MGF), unless these can only be pairs.
 
     Raises
     ------
@@ -49,9 +49,36 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     regular = parse_regular(b"\n".join(map(bytes.strip, lines)))
     if regular is not None:
         return regular
+    if not many_per_line and (listed := _pairs_in_rows(lines)) is not None:
+        return listed
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+_FEWEST_IN_A_ROW = 3  # pairs of a list that is one line: two may be a peak and further columns
+_LEAST_STEP = 0.02  # Th, between peaks: a second m/z that is nearer may be that of a formula
+
+
+def _pairs_in_rows(lines: Sequence[bytes]) -> Peaks | None:
+    """Return the peaks of lines that hold several pairs each, None if they may be columns.
+
+    ``50.5 10 77.04 50 138.066 100`` is three peaks: what stands in the places of m/z rises through
+    the whole list, as no charge, resolution or other column does.
+    """
+    rows = [line.split() for line in lines]
+    n_most = max(map(len, rows), default=0)
+    if n_most < 4 or any(len(row) % 2 for row in rows):
+        return None
+    if len(rows) == 1 and n_most < 2 * _FEWEST_IN_A_ROW:
+        return None
+    try:
+        values = np.array([_number(token.decode()) for row in rows for token in row])
+    except ValueError:
+        return None
+    mz, intensity = values[0::2], values[1::2]
+    is_list = bool(np.all(np.diff(mz) >= _LEAST_STEP)) and bool(np.all(intensity >= 0))
+    return (mz, intensity) if is_list else None
 
 
 def parse_regular(text: bytes) -> Peaks | None:

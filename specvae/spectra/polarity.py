@@ -57,7 +57,7 @@ def settle_polarity(
         mode = _mode_of_charge(charge_text)
     text = _with_usual_carrier(text, notes)
     ion = _first_species(text, (_sign_name(charge) if signed else None) or mode, notes)
-    if ion is not None and text is not None and charge:
+    if ion is not None and text is not None:
         ion = _of_stated_charge(ion, text, charge, notes)
     if ion is not None:
         # "CHARGE=-" beside a species of the other sign stands for no charge.
@@ -158,10 +158,14 @@ def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> 
     """Return the ion whose groups carry the record's charge, where the one named has another.
 
     ``[M+2H]+`` beside ``CHARGE=2+`` is [M+2H]2+, as two of three say. Where the record states no
-    charge, or the same one, it means the rare ion that it names.
+    charge, or the same one, it means the rare ion that it names; without any this is noted.
     """
     body = plain_signs(text).strip().partition("]")[0] + "]"
     carried = parse_adduct(body) if body.startswith("[") else None
+    if not charge and carried is not None and carried.charge != ion.charge:
+        if _OF_CARRIERS.fullmatch(body.replace(" ", "")) is not None:
+            notes.append(Note.ODD_CHARGE.about(text))
+        return ion
     if (
         carried is None
         or abs(ion.charge) == abs(charge)
@@ -173,6 +177,8 @@ def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> 
     return carried
 
 
+# Species that gained protons and metal ions alone.
+_OF_CARRIERS = re.compile(r"\[\d?M(?:\+\d?(?:H|Na|K|Li|NH4))+\]")
 _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
 # CAMERA's "[M+H]+ 194.08": with the mass of the molecule.
 _MASS_BEHIND = re.compile(r"(?<=[\]+-])\s+\d{2,4}(?:\.\d+)?(?=\s|$)")

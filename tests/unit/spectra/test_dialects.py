@@ -462,6 +462,52 @@ def test_titles_of_bruker_and_thermo_tell_the_ion_mode(
     assert is_noted == (found[1] is not None and not {"CHARGE=1-", "IONMODE=negative"} & {*fields})
 
 
+@pytest.mark.parametrize(
+    ("species", "charge", "noted"),
+    [
+        ("[M+2H]+", "", True),
+        ("[M+Na]2+", "", True),
+        ("[M+H]-", "", True),
+        ("[M+2H]+", "1+", False),  # the record says it twice
+        ("[M+2H]2+", "", False),
+        ("[M-H]+", "", False),
+        ("[M+Fe-2H]+", "", False),
+        ("[M+2H]", "", False),
+    ],
+)
+def test_a_species_of_an_odd_charge_is_noted(
+    tmp_path: Path, species: str, charge: str, noted: bool
+) -> None:
+    text = f"BEGIN IONS\nPEPMASS=193.07\nADDUCT={species}\nCHARGE={charge}\n50 1\nEND IONS\n"
+    notes = one(tmp_path, "x.mgf", text).notes
+    assert notes == ((Note.ODD_CHARGE.about(species),) if noted else ())
+
+
+def test_an_ion_species_in_the_field_for_the_charge(tmp_path: Path) -> None:
+    text = "BEGIN IONS\nPEPMASS=193.07\nCHARGE=[M+Na]+\n50 1\nEND IONS\n"
+    spectrum = one(tmp_path, "x.mgf", text)
+    assert (spectrum.adduct, spectrum.charge, spectrum.notes) == ("[M+Na]+", 1, ())
+
+
+@pytest.mark.parametrize(
+    ("peaks", "mz"),
+    [
+        ("50.5 10 77.04 50 138.066 100", [50.5, 77.04, 138.066]),
+        ("50.5\t10\t77.04\t50\n138.066\t100\t139.07\t5", [50.5, 77.04, 138.066, 139.07]),
+        ("50.5 10 77.04 50\n138.066 100", [50.5, 77.04, 138.066]),
+        # One peak and further columns: a single one, resolution and charge, m/z of a formula.
+        ("50.5 10 77.04 50", [50.5]),
+        ("50.5 10 20000 1\n138.066 100 21000 1", [50.5, 138.066]),
+        ("50.5 10 50.501 -9\n138.066 100 138.067 7", [50.5, 138.066]),
+        ("50.5 10 50.501 9\n138.066 100 138.067 7", [50.5, 138.066]),
+        ("138.066 100 22000 5.1 7.2 1", [138.066]),
+    ],
+)
+def test_several_pairs_on_a_line_of_mgf(tmp_path: Path, peaks: str, mz: list[float]) -> None:
+    text = f"BEGIN IONS\nPEPMASS=193.07\n{peaks}\nEND IONS\n"
+    assert one(tmp_path, "x.mgf", text).mz.tolist() == mz
+
+
 @pytest.mark.parametrize("blank", [" ", "\t", "\v", "\f"])
 def test_blanks_around_fields_are_no_part_of_them(tmp_path: Path, blank: str) -> None:
     lines = ("BEGIN IONS", "PEPMASS=193.07", "IONMODE=negative", "NAME=a", "50 1", "END IONS")
