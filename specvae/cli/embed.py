@@ -20,6 +20,7 @@ from specvae.cli.options import (
     strict_option,
 )
 from specvae.cli.outputs import (
+    log_remarks,
     require_paths,
     skips_path,
     suffix_format,
@@ -87,12 +88,13 @@ def embed(
     from specvae.report import ReadReport
     from specvae.spectra.read import read_spectra
 
-    report = ReadReport(strict=strict)
+    console, report = Console(), ReadReport(strict=strict)
     annotator = Annotator.load(path, device)
+    settled = []
     if queries is not None:
-        spectra = [annotator.settle(found).spectrum for found in read_spectra(queries, report)]
-        ids = [spectrum.query_id for spectrum in spectra]
-        latent = annotator.embed(spectra)
+        settled = [annotator.settle(spectrum) for spectrum in read_spectra(queries, report)]
+        ids = [query.query_id for query in settled]
+        latent = annotator.embed([query.spectrum for query in settled])
     else:
         assert molecules is not None
         found = list(read_molecules(molecules, report))
@@ -106,7 +108,8 @@ def embed(
     _write(output, kind, ids, latent)
     write_skips(output, report)
     noun = "spectra" if molecules is None else "molecules"
-    Console().log(f"{report.summary(noun)}; {len(ids):,} vectors in {output}")
+    console.log(f"{report.summary(noun)}; {len(ids):,} vectors in {output}")
+    log_remarks(console, settled)
 
 
 def _write(path: Path, kind: str, ids: list[str], latent: NDArray[np.float32]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -18,6 +19,9 @@ from specvae.errors import InputError
 from specvae.files import atomic_text, no_such_file
 from specvae.packed import PACKED_SUFFIXES
 from specvae.report import ReadReport
+
+if TYPE_CHECKING:
+    from specvae.annotation.library.query import Query
 
 CONFIG_PATH = "specvae.config_path"
 """Key of a click context's ``meta``: the path that ``--config`` names, if any."""
@@ -232,3 +236,14 @@ def _is_same(path: Path, other: Path) -> bool:
     if path.exists() and other.exists():
         return path.samefile(other)  # hard links too
     return os.path.realpath(path) == os.path.realpath(other)
+
+
+def log_remarks(console: Console, queries: Iterable[Query]) -> None:
+    """Say what was assumed of spectra that are encoded as they are, with how many of them."""
+    remarks: Counter[str] = Counter()
+    for query in queries:
+        remarks.update(query.assumed)
+        if query.spectrum.ms_level not in (None, 2):
+            remarks[f"the model was not trained on MS level {query.spectrum.ms_level}"] += 1
+    for remark, n in remarks.most_common():
+        console.log(f"{remark}: {n:,} of the spectra")

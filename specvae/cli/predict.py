@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from specvae.cli.options import (
 )
 from specvae.cli.outputs import (
     Paths,
+    log_remarks,
     require_paths,
     skips_path,
     suffix_format,
@@ -119,8 +119,7 @@ def predict(
     write_skips(output, report, of_library)
     for line in (*notes, report.summary()):
         console.log(line)
-    for remark, n in Counter(remark for query in found for remark in query.assumed).most_common():
-        console.log(f"{remark}: {n:,} of the spectra")
+    log_remarks(console, found)
 
 
 def _rows(

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from specvae.annotation.evidence.remembered import (
 )
 from specvae.annotation.library.library import Library
 from specvae.cli.annotate import annotate
+from specvae.cli.embed import embed
 from specvae.cli.evaluate import evaluate
 from specvae.cli.library import library
 from specvae.cli.predict import predict
@@ -215,6 +217,21 @@ def test_predictions_stand_beside_the_nearest_spectrum(folder: Path) -> None:
     assert {row["library_match"] + row["library_bit"] for row in bare} == {""}
     same = ("query_id", "bit", "probability", "meaning")
     assert [[row[c] for c in same] for row in found] == [[row[c] for c in same] for row in bare]
+
+
+@pytest.mark.parametrize("command", [predict, embed])
+def test_what_is_encoded_says_what_the_model_does_not_know(
+    folder: Path, command: click.Command
+) -> None:
+    text = "BEGIN IONS\nTITLE=a\nPEPMASS=181.07\nMSLEVEL=3\nCHARGE=1+\n100 1\nEND IONS\n"
+    (folder / "odd.mgf").write_text(text, encoding="utf-8")
+    model = ("--model", folder / "model.safetensors")
+    arguments = (folder / "odd.mgf", *model, "-o", folder / f"{command.name}.h5")
+    options = arguments if command is embed else arguments[:-2]
+    done = CliRunner().invoke(command, [str(a) for a in options])
+    assert done.exception is None, done.output
+    assert "the model was not trained on MS level 3: 1 of the spectra" in done.stderr
+    assert "adduct taken as [M+H]+: 1 of the spectra" in done.stderr
 
 
 def test_a_file_without_one_readable_spectrum_predicts_nothing(folder: Path) -> None:
