@@ -247,6 +247,8 @@ def _heavy_atoms(formula: str) -> dict[str, str]:
 
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
 
+_ONE_LETTER = re.compile(r"\([A-Z]\)")  # "(S)", as in names
+
 
 def _goes_on(words: Sequence[str]) -> bool:
     """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
@@ -254,8 +256,11 @@ def _goes_on(words: Sequence[str]) -> bool:
         return True  # "C C O": blanks between all atoms
     if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
         return False
+    texts = [words[1]]
+    if words[1][0] in "(=#/\\" and _ONE_LETTER.fullmatch(words[1]) is None:
+        texts.append(words[0] + words[1])
     with quiet_rdkit():
-        return Chem.MolFromSmiles(words[1]) is not None
+        return any(Chem.MolFromSmiles(text) is not None for text in texts)
 
 
 def leaves_atoms_open(extension: str) -> bool:

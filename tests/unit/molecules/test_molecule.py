@@ -419,6 +419,8 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
         ("CCCCCCCC CCCC(=O)O", "a second one behind a blank, or a divided one"),
         ("CCO CC(=O)O", "a second one behind a blank, or a divided one"),
         ("C C O", "a second one behind a blank, or a divided one"),
+        ("CC (C)O", "a second one behind a blank, or a divided one"),
+        ("CC =CO", "a second one behind a blank, or a divided one"),
         ("[C][C][O]", "a carbon without its hydrogens"),
         ("[13C]C(=O)O", "a carbon without its hydrogens"),
         ("C[C]1[C](C)CC[C]1O", "a carbon without its hydrogens"),
@@ -442,7 +444,16 @@ def test_smiles_that_leave_atoms_open_are_refused(smiles: str, message: str) -> 
             "[C-]#[O+]",
         ),
         *("C[C@@](O)(F)N", "C[C]C", "c1ccccc1[C](c1ccccc1)c1ccccc1"),
-        *("CCO N-(2-x)", "CCO (R)-x", "CCO I", "CCO 50-00-0", "CCO (CO", "CN1[C]N(C)C=C1", "[C]=O"),
+        *(
+            "CCO N-(2-x)",
+            "CCO (R)-x",
+            "CCO I",
+            "CCO 50-00-0",
+            "CCO (CO",
+            "CCO (S) x",
+            "CN1[C]N(C)C=C1",
+            "[C]=O",
+        ),
     ],
 )
 def test_smiles_that_leave_no_atom_open_are_read(smiles: str) -> None:
