@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ LOADED_AHEAD = (
 _LONG_BYTES = 1_000_000  # of some ten thousand rows
 _SPECTRA = (".msp", ".mgf", ".mzml", ".mzxml")
 """Names of the files of a folder that are taken for spectra, in lower case and unpacked."""
+_MAY_BE_SPECTRA = (".mat", ".txt")
+"""Those that are taken if their content is spectra, as of MS-FINDER's files and MassBank's."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
     """Return files of spectra, in place of each folder those in it and below, in order of name.
 
     Empty files of a folder, as programs write them of runs without fragment spectra, are left out,
-    and told of by `log`.
+    and told of by `log`; so are files that are no spectra.
 
     Raises
     ------
@@ -243,11 +246,16 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if _is_spectra(file))
+        shown = [f for f in path.rglob("*") if not f.name.startswith(".") and f.is_file()]
+        inside = sorted(filter(_is_spectra, shown))
         if not inside:
             raise InputError(
-                f"{path}: no file {', '.join(_SPECTRA)} in this folder or below; name other files"
+                f"{path}: no file {', '.join(_SPECTRA)} in this folder or below, and none of "
+                "MS-FINDER or MassBank; name other files"
             )
+        if others := sorted({*shown} - {*inside}):
+            more = f" and {len(others) - 1:,} other files" if len(others) > 1 else ""
+            log(f"note: {others[0]}{more}: no spectra by name or content")
         filled = [file for file in inside if file.stat().st_size]
         if not filled:
             raise InputError(f"{path}: all files of spectra in it are empty, as {inside[0].name}")
@@ -260,8 +268,14 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
 
 
 def _is_spectra(path: Path) -> bool:
-    is_shown = path.is_file() and not path.name.startswith(".")
-    return is_shown and unpacked_name(path).endswith(_SPECTRA)
+    name = unpacked_name(path)
+    if not name.endswith(_MAY_BE_SPECTRA):
+        return name.endswith(_SPECTRA)
+    from specvae.spectra.lines import sniff_format
+
+    with suppress(InputError):  # it is none
+        return bool(sniff_format(path))
+    return False
 
 
 def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:

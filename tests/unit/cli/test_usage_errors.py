@@ -147,6 +147,24 @@ def test_empty_files_of_a_folder_are_left_out(tmp_path: Path) -> None:
     assert spectra_files([tmp_path / "b.mgf"], said.append) == (tmp_path / "b.mgf",)
 
 
+def test_a_folder_stands_for_all_spectra_in_it(tmp_path: Path) -> None:
+    """MS-DIAL writes a .mat for each feature, and MassBank has a .txt for each record."""
+    said: list[str] = []
+    msp = "NAME: a\nPRECURSORMZ: 195.0877\nNum Peaks: 1\n50 1\n"
+    spectra = {
+        "a.mgf": "BEGIN IONS\n",
+        "b.MAT": msp,
+        "c/d.txt": "ACCESSION: d\nRECORD_TITLE: d\n",
+    }
+    others = {"e.mat": "MATLAB 5.0 MAT-file", "f.txt": "read me", "g.csv": "smiles", ".h.mgf": msp}
+    (tmp_path / "c").mkdir()
+    for name, text in (spectra | others).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert spectra_files([tmp_path], said.append) == tuple(map(tmp_path.joinpath, spectra))
+    wanted = f"note: {tmp_path / 'e.mat'} and 2 other files: no spectra by name or content"
+    assert said == [wanted]
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "\N{CIRCLED DIGIT ONE}", "9" * 5000, "1.5", ""])
 def test_what_is_no_number_of_candidates(text: str) -> None:
     with pytest.raises(click.BadParameter, match="neither a number of 1 or more nor 'all'"):
