@@ -6,8 +6,11 @@ The format: MassBank consortium, *MassBank Record Format* 2.6.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from specvae.limits import Limits
 from specvae.report import ReadReport, Reason
@@ -15,7 +18,7 @@ from specvae.spectra.build import Style, identify, make_spectrum
 from specvae.spectra.fields import Record, collect
 from specvae.spectra.keys import untagged
 from specvae.spectra.lines import LineSource, decode
-from specvae.spectra.peaks import parse_peaks
+from specvae.spectra.peaks import Peaks, parse_peaks
 from specvae.spectra.records import RecordLines, read_or_skip
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count, shown
@@ -93,6 +96,27 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
         yield ("remark" if key == "COMMENT" else key), value
 
 
+def _peaks(lines: list[bytes]) -> Peaks:
+    """Return the peaks of a record, by their relative intensities if the others say nothing.
+
+    The second of three columns holds what was counted, which some records do not have: they write
+    ``N/A``, or one number for all peaks.
+    """
+    relative = [b" ".join((row[0], row[2])) for row in map(bytes.split, lines) if len(row) == 3]
+    has_relative = len(relative) == len(lines)
+    try:
+        mz, intensity = parse_peaks(lines, many_per_line=False)
+        if not has_relative or mz.size < 2 or np.ptp(intensity) > 0:
+            return mz, intensity
+    except RejectedRecordError:
+        if not has_relative:
+            raise
+        return parse_peaks(relative, many_per_line=False)
+    with suppress(RejectedRecordError):
+        return parse_peaks(relative, many_per_line=False)
+    return mz, intensity
+
+
 def _spectrum(
     lines: _MassBankLines, record: Record, query_id: str, path: str, ordinal: int, most: Limits
 ) -> Spectrum:
@@ -103,7 +127,7 @@ def _spectrum(
     if declared is None or parse_count(declared) is None:
         found = "missing" if declared is None else shown(declared)
         raise RejectedRecordError(Reason.BAD_FIELD, f"PK$NUM_PEAK is {found}")
-    mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
+    mz, intensity = _peaks(lines.peaks)
     if parse_count(declared) != mz.size:
         detail = f"{declared} declared, {mz.size} found"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)

@@ -127,3 +127,23 @@ def test_peaks_that_lost_their_blanks(tmp_path: Path) -> None:
     spectra, skips, _ = read_bytes(tmp_path, "y.txt", head + tag + peaks.replace("\n  ", "\n"))
     assert skips == []
     assert spectra[0].mz.tolist() == plain[0].mz.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "intensity"),
+    [
+        ("  29.0386 N/A 105\n  47.0491 N/A 999", [105.0, 999.0]),
+        ("  29.0386 1 105\n  47.0491 1 999", [105.0, 999.0]),
+        ("  29.0386 0 105\n  47.0491 0 999", [105.0, 999.0]),
+        ("  29.0386 7 999\n  47.0491 7 999", [999.0, 999.0]),
+        ("  29.0386 7 a\n  47.0491 7 b", [7.0, 7.0]),
+        ("  29.0386 7\n  47.0491 7", [7.0, 7.0]),
+    ],
+)
+def test_relative_intensities_where_the_others_say_nothing(
+    tmp_path: Path, rows: str, intensity: list[float]
+) -> None:
+    text = RECORD.replace("  29.0386 10.5 105\n  47.0491 99.9 999", rows)
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.txt", text)
+    assert skips == []
+    assert spectrum.intensity.tolist() == intensity
