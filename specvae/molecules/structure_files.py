@@ -463,7 +463,7 @@ def _cells_of_record(record: Sequence[str], report: ReadReport) -> Cells:
         stated["id"] = title
     elif not stated["name"] and title != stated["id"]:
         stated["name"] = title
-    return Cells(**{**stated, "query_id": ""})
+    return Cells(**stated)
 
 
 _WRAPPED = 60  # characters of a line that may go on in the next
@@ -489,7 +489,7 @@ def _can_be_parsed(smiles: str, inchi: str) -> bool:
     return True
 
 
-_USES_OF_DATA = {w: f for f, words in COLUMNS.items() for w in words if f != "query_id"}
+_USES_OF_DATA = {w: f for f, words in COLUMNS.items() for w in words}
 
 DRAWING_INSTEAD = "drawing taken where the SMILES cannot be parsed"
 DRAWING_OF_ANOTHER = "drawing of another formula than the SMILES or InChI beside it, which is taken"

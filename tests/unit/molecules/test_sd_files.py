@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rdkit import Chem
 
+from specvae.molecules.candidates import read_candidates
 from specvae.molecules.structure_files import DRAWING_OF_ANOTHER
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport
@@ -61,3 +62,14 @@ def test_structures_longer_than_a_line(
     found = formulas(tmp_path / "x.sdf", text, report)
     assert found == [(formula, "7")]
     assert report.notes.get(DRAWING_OF_ANOTHER, 0) == n_notes
+
+
+def test_data_of_an_sd_file_may_name_the_query(tmp_path: Path) -> None:
+    path = tmp_path / "x.sdf"
+    text = record("CCO", "query_id>\nq1") + record("CCN", "Query ID>\nq2") + record("CC")
+    path.write_text(text, encoding="utf-8")
+    report = ReadReport()
+    found = read_candidates(path, report)
+    assert found.query_id is not None
+    assert found.query_id.tolist() == ["q1", "q2"]
+    assert [skip.detail for skip in report.skips] == ["query_id is empty"]
