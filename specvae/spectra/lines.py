@@ -246,7 +246,7 @@ class LineSource:
             rest = b""
             while chunk := self._next_chunk(stream):
                 chunk = rest + chunk
-                whole = chunk.removesuffix(b"\r")  # a CR at the end may be half a CRLF
+                whole = chunk.rstrip(b"\r")  # a CR at the end may be half a CRLF
                 text = _with_lf(whole)
                 blank = text.rfind(b"\n\n")
                 end = blank + 2 if blank >= 0 else text.rfind(b"\n") + 1
@@ -289,7 +289,11 @@ class LineSource:
 
 
 def _with_lf(text: bytes) -> bytes:
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
+    if b"\r" not in text:
+        return text
+    if b"\r\r\n" in text:  # Windows' programs write CRLF as text once more
+        text = text.replace(b"\r\r\n", b"\n")
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 _TEXT_BYTES = bytes([9, 10, *range(32, 127), *range(160, 256)])

@@ -121,12 +121,13 @@ def test_records_without_name_are_called_by_file_and_number(tmp_path: Path) -> N
     "change",
     [
         lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("\n", "\r\r\n").encode(),
         lambda text: text.replace("\n", "\r").encode(),
         lambda text: b"\xef\xbb\xbf" + text.encode(),
         lambda text: text.rstrip("\n").encode(),
         lambda text: gzip.compress(text.encode()),
     ],
-    ids=["crlf", "cr", "bom", "no_last_line_end", "gzip_without_suffix"],
+    ids=["crlf", "crcrlf", "cr", "bom", "no_last_line_end", "gzip_without_suffix"],
 )
 @pytest.mark.parametrize("kind", ["msp", "mgf"])
 def test_line_ends_and_marks(tmp_path: Path, kind: str, change) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -146,11 +147,12 @@ def test_names_beyond_ascii(tmp_path: Path, encoding: str) -> None:
     assert [s.name for s in spectra] == ["Säure", "b"]
 
 
-def test_lines_across_the_borders_of_chunks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["\r\n", "\r\r\n"])
+def test_lines_across_the_borders_of_chunks(tmp_path: Path, end: str) -> None:
     # Over 1 MB, so that many chunks end inside a line or between CR and LF.
     n = 3000
-    lines = "".join(f"{50 + i / 1000:.3f} {i + 1}\r\n" for i in range(30))
-    content = "".join(f"Name: {i}\r\nNum Peaks: 30\r\n{lines}\r\n" for i in range(n))
+    lines = "".join(f"{50 + i / 1000:.3f} {i + 1}{end}" for i in range(30))
+    content = "".join(f"Name: {i}{end}Num Peaks: 30{end}{lines}{end}" for i in range(n))
     spectra, skips, _ = read_bytes(tmp_path, "x.msp", content)
     assert skips == []
     assert [s.query_id for s in spectra] == [str(i) for i in range(n)]
