@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from specvae.annotation.library.filter import suggestion_of
-from specvae.annotation.library.library import StructureParser
+from specvae.annotation.library.library import FITTING_COMPONENT, StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
 from specvae.molecules.standard import says_nothing
@@ -124,6 +124,10 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
         if spectrum.smiles or spectrum.inchi:
             with contextlib.suppress(StructureError):
                 block = parse(spectrum).first_block
+                if (part := parse.component(spectrum)) is not None:
+                    report.note(FITTING_COMPONENT)
+                    yield spectrum.query_id, part.first_block
+                    continue
         key = spectrum.first_block or block
         if block and key != block:
             key = _settled(key, block, spectrum.smiles or "", spectrum.inchi or "", report)
@@ -209,6 +213,8 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
         if spectrum.smiles or spectrum.inchi:
             with contextlib.suppress(StructureError):
                 blocks.add(parse(spectrum).first_block)
+                if (part := parse.component(spectrum)) is not None:
+                    blocks.add(part.first_block)
         blocks |= blocks_of_inchi(spectrum.inchi)
     return blocks
 

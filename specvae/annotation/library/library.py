@@ -298,6 +298,7 @@ def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
 
 OTHER_KEY = "InChIKey of another structure, the structure taken"
 OTHER_INCHI = "InChI of another structure than the SMILES, which is taken"
+FITTING_COMPONENT = "smaller component of a salt taken, as it fits the precursor m/z"
 FITTING_INCHI = "InChI taken, as the SMILES does not fit the precursor m/z"
 
 
@@ -332,6 +333,10 @@ class StructureParser:
         found = self._parsed(spectrum.smiles, spectrum.inchi)
         rejected = wanted.reject_structure(spectrum, found)
         is_misfit = rejected is not None and rejected[0] is Reason.MASS_MISMATCH
+        if is_misfit and (part := self._fitting_component(spectrum, wanted)) is not None:
+            if self._report is not None:
+                self._report.note(FITTING_COMPONENT)
+            return part, None
         if is_misfit and spectrum.smiles and spectrum.inchi:
             with contextlib.suppress(StructureError):
                 other = self._parsed(None, spectrum.inchi)
@@ -341,6 +346,29 @@ class StructureParser:
                     return other, None
         self._note_decisions(spectrum, found)
         return found, rejected
+
+    def _fitting_component(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Molecule | None:
+        """Return the component of a salt's SMILES that alone fits the precursor m/z, or None."""
+        if not spectrum.smiles or "." not in spectrum.smiles:
+            return None
+        found = []
+        for part in dict.fromkeys(spectrum.smiles.split(".")):
+            with contextlib.suppress(StructureError):
+                molecule = self._parsed(part, None)
+                if wanted.reject_structure(spectrum, molecule) is None:
+                    found.append(molecule)
+        return found[0] if len(found) == 1 else None
+
+    def component(self, spectrum: Spectrum) -> Molecule | None:
+        """Return the component of a salt that a spectrum is of, where that is not the largest.
+
+        A StructureError is raised if the structure cannot be read.
+        """
+        wanted = SpectrumFilter()
+        rejected = wanted.reject_structure(spectrum, self._parsed(spectrum.smiles, spectrum.inchi))
+        if rejected is None or rejected[0] is not Reason.MASS_MISMATCH:
+            return None
+        return self._fitting_component(spectrum, wanted)
 
     def with_its_ion(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Spectrum:
         """Return a spectrum without ion species as one of that which its structure tells.

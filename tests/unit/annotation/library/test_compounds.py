@@ -14,6 +14,7 @@ from specvae.annotation.library.compounds import (
     read_excluded,
     read_truth,
 )
+from specvae.annotation.library.library import FITTING_COMPONENT
 from specvae.errors import InputError
 from specvae.molecules.text_tables import INCHI_JOINED
 from specvae.report import ReadReport
@@ -302,6 +303,18 @@ def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
     assert report.notes == {SALT_KEY: 1, KEY_BEFORE_STRUCTURE: 1}
     with pytest.raises(InputError, match="no truth found; wanted spectra that state a structure"):
         read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
+
+
+def test_the_component_of_a_salt_that_a_spectrum_is_of(tmp_path: Path) -> None:
+    text = (
+        "BEGIN IONS\nTITLE=q\nPEPMASS=104.1070\nADDUCT=[M]+\n"
+        "SMILES=C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O\n50 1\nEND IONS\n"
+    )
+    path = written(tmp_path / "t.mgf", text)
+    report = ReadReport()
+    assert read_truth(path, report) == {"q": "OEYIOHPDSNJKLS"}
+    assert report.notes == {FITTING_COMPONENT: 1}
+    assert read_excluded([path]) >= {"OEYIOHPDSNJKLS", "FEWJPZIEWOKRBE"}
 
 
 def test_structures_that_a_program_suggests_are_no_truths(tmp_path: Path) -> None:

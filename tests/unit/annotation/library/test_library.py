@@ -12,6 +12,7 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import (
+    FITTING_COMPONENT,
     TENTATIVE,
     TENTATIVE_STRUCTURE,
     Library,
@@ -354,6 +355,34 @@ def test_a_record_whose_smiles_and_inchi_differ(
     library = Library.from_spectra(both, BinLayout(), report)
     assert [molecule.first_block for molecule in library.molecules] == [block]
     assert [(text[: len(note)], n) for text, n in report.notes.items()] == [(note, 2)] * bool(note)
+
+
+CHOLINE_TARTRATE = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O"
+
+
+@pytest.mark.parametrize(
+    ("smiles", "adduct", "mz", "block"),
+    [
+        (CHOLINE_TARTRATE, "[M]+", 104.1070, "OEYIOHPDSNJKLS"),
+        (CHOLINE_TARTRATE, "[M-H]-", 149.0092, "FEWJPZIEWOKRBE"),  # the largest
+        (CHOLINE_TARTRATE, "[M]+", 120.0, ""),  # of none
+        (f"NCCS.OC(C(O)C(=O)O)C(=O)O.{CAFFEINE}", "[M+H]+", 78.0372, "UFULAYFCSOUIOV"),
+        ("CCCO.CCOC.OC(=O)c1ccccc1", "[M+H]+", 61.0648, ""),  # two of one mass
+    ],
+)
+def test_a_smaller_component_of_a_salt_that_fits(
+    smiles: str, adduct: str, mz: float, block: str
+) -> None:
+    report = ReadReport()
+    mode = "negative" if adduct.endswith("-") else "positive"
+    one = spectrum(smiles=smiles, adduct=adduct, precursor_mz=mz, ion_mode=mode, charge=None)
+    library = Library.from_spectra([one], BinLayout(), report)
+    assert [molecule.first_block for molecule in library.molecules] == [block] * bool(block)
+    is_told = bool(block) and block != "FEWJPZIEWOKRBE"
+    assert report.notes == ({FITTING_COMPONENT: 1} if is_told else {})
+    excluded = SpectrumFilter(excluded=frozenset({"OEYIOHPDSNJKLS", "UFULAYFCSOUIOV"}))
+    kept = Library.from_spectra([one], BinLayout(), ReadReport(), excluded)
+    assert len(kept) == (block == "FEWJPZIEWOKRBE")
 
 
 def test_a_key_of_the_salt_that_the_inchi_is_of_is_no_other_structures() -> None:
