@@ -13,7 +13,7 @@ from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.standard import STANDARD_VERSION
 
-_READING_VERSION = 11
+_READING_VERSION = 12
 """Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not
 order the atoms, and patterns and repeating units are refused; 3 since SMILES that go on behind a
 blank and carbons in brackets without their hydrogens are refused, and an InChI of another formula
@@ -22,7 +22,8 @@ and phosphine oxides are not left with charges; 6 since InChI of organometallic
 compounds are refused; 7 since azides, thiophosphates and their like are not left with charges;
 8 since dative bonds are left out; 9 since pyridinium ions keep their charge as InChI, too; 10 since
 the strongest acid of an inner salt has its charge; 11 since dioxides of diazines, and phenols of
-quaternary amines as InChI, have one form."""
+quaternary amines as InChI, have one form; 12 since SMILES that go on behind a blank with a branch
+or a bond are refused."""
 
 Texts = tuple[str, str]
 """SMILES and InChI as a table has them, "" for none."""
