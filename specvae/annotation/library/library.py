@@ -225,6 +225,9 @@ def usable_pairs(
         if rejected is None:
             try:
                 molecule, rejected = parse.fitting(settled, wanted)
+                if rejected is not None and (ion := _cation(settled, molecule, wanted)) is not None:
+                    report.note(CATION)
+                    settled, rejected = ion, None
             except StructureError as error:
                 rejected = Reason.BAD_STRUCTURE, str(error)
         if rejected is None:
@@ -233,6 +236,21 @@ def usable_pairs(
             yield settled, molecule
         else:
             report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+
+
+CATION = "[M+H]+ of a cation taken as [M]+, which its precursor m/z is of"
+
+
+def _cation(spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter) -> Spectrum | None:
+    """Return a spectrum as one of [M]+ where it is said to be of [M+H]+ of a cation, else None.
+
+    A cation has no such ion: where the precursor m/z fits, the cation itself was measured.
+    """
+    if spectrum.adduct != "[M+H]+" or molecule.charge != 1:
+        return None
+    ion = replace(spectrum, adduct="[M]+")
+    rejected = wanted.reject(ion) or wanted.reject_structure(ion, molecule)
+    return ion if rejected is None else None
 
 
 def encode_unpaired_spectra(

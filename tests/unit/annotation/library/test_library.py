@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import (
+    CATION,
     FITTING_COMPONENT,
     TENTATIVE,
     TENTATIVE_STRUCTURE,
@@ -355,6 +357,27 @@ def test_a_record_whose_smiles_and_inchi_differ(
     library = Library.from_spectra(both, BinLayout(), report)
     assert [molecule.first_block for molecule in library.molecules] == [block]
     assert [(text[: len(note)], n) for text, n in report.notes.items()] == [(note, 2)] * bool(note)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "mz", "wanted", "adduct"),
+    [
+        ("C[N+](C)(C)CCO", 104.1070, {}, "[M]+"),
+        ("C[N+](C)(C)CCO.[Cl-]", 104.1070, {}, "[M]+"),
+        ("C[N+](C)(C)CCO", 104.1070, {"adducts": frozenset({"[M+H]+"})}, ""),
+        ("C[N+](C)(C)CCO", 104.1070, {"excluded": frozenset({"OEYIOHPDSNJKLS"})}, ""),
+        ("C[N+](C)(C)CCO", 105.1148, {}, "[M+H]+"),  # what the record says, and cannot be
+        ("CN(C)CCO", 89.0835, {}, ""),  # no cation: another structure, or another ion
+    ],
+)
+def test_a_cation_that_is_said_to_be_protonated(
+    smiles: str, mz: float, wanted: dict[str, Any], adduct: str
+) -> None:
+    report = ReadReport()
+    one = spectrum(smiles=smiles, precursor_mz=mz)
+    found = list(usable_pairs([one], SpectrumFilter(**wanted), report))
+    assert [kept.adduct for kept, _ in found] == [adduct] * bool(adduct)
+    assert report.notes == ({CATION: 1} if adduct == "[M]+" else {})
 
 
 CHOLINE_TARTRATE = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O"
