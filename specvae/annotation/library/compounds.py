@@ -66,6 +66,11 @@ _OF_ANSWERS = {"rank", "structureperidrank", "score", "probability"}  # two of t
 
 SUGGESTED_TRUTH = "structure suggested, not matched by its spectrum, which is no truth"
 
+FEWEST_ATOMS = 4
+"""Heavy atoms of a component that may be what was measured, and no solvent or mineral acid."""
+LONGEST_SALT = 1000
+"""In characters; a longer list of components is a mixture, or worse."""
+
 KEY_BEFORE_STRUCTURE = "InChIKey and structure disagree, the InChIKey taken"
 SMILES_BEFORE_INCHI = "SMILES and InChI disagree, the SMILES taken"
 
@@ -184,9 +189,11 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
         return _blocks_of_spectra(path, report)
     if suffix in _DRAWING_SUFFIXES:
         # A record that cannot be read would be missed quietly.
-        rows = read_rows(path, ReadReport(strict=True))
-        keys = ((row.molecule.given_key, row.molecule.with_key("").first_block) for row in rows)
-        return {key[:FIRST_BLOCK] for pair in keys for key in pair if key}
+        found = set()
+        for row in read_rows(path, ReadReport(strict=True)):
+            found |= {row.molecule.given_key[:FIRST_BLOCK], row.molecule.with_key("").first_block}
+            found.update(_components(row.smiles))
+        return found - {""}
     if suffix in _LIST_SUFFIXES:
         with open_text(path) as stream:
             lines = [line.strip() for line in stream]
@@ -198,9 +205,28 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
             if text
             and not text.startswith("#")
             and not (n == 1 and column_meaning(text.split()[0]))
-            for block in _blocks_of_line(path, n, text)
+            for block in (*_blocks_of_line(path, n, text), *_components(text.split()[0]))
         }
-    return {block for line, row in _rows(path, report) for block in _blocks_of_row(path, line, row)}
+    return {
+        block
+        for line, row in _rows(path, report)
+        for block in (*_blocks_of_row(path, line, row), *_components(row.get("smiles", "")))
+    }
+
+
+def _components(smiles: str) -> Iterator[str]:
+    """Yield the first blocks of the components of a salt: which one was measured is not said.
+
+    The largest, which is what is kept of it, may be its counter-ion, as of choline tartrate.
+    """
+    if "." not in smiles or len(smiles) > LONGEST_SALT:
+        return
+    for part in dict.fromkeys(smiles.strip("\"'").split(".")):
+        with contextlib.suppress(StructureError):
+            molecule = parse_molecule(smiles=part)
+            elements = [atom.GetSymbol() for atom in molecule.mol.GetAtoms()]
+            if "C" in elements and len(elements) >= FEWEST_ATOMS:
+                yield molecule.first_block
 
 
 def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
@@ -213,8 +239,7 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
         if spectrum.smiles or spectrum.inchi:
             with contextlib.suppress(StructureError):
                 blocks.add(parse(spectrum).first_block)
-                if (part := parse.component(spectrum)) is not None:
-                    blocks.add(part.first_block)
+        blocks.update(_components(spectrum.smiles or ""))
         blocks |= blocks_of_inchi(spectrum.inchi)
     return blocks
 

@@ -305,6 +305,24 @@ def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
         read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.csv", "smiles\n{}\n"),
+        ("x.csv", "inchikey,smiles\nQWJSAWXRUVVRLH-UHFFFAOYSA-M,{}\n"),
+        ("x.smi", "{} choline tartrate\n"),
+        ("x.txt", "{}\n"),
+        ("x.mgf", "BEGIN IONS\nSMILES={}\n50 1\nEND IONS\n"),
+    ],
+)
+def test_all_components_of_a_salt_are_excluded(tmp_path: Path, name: str, text: str) -> None:
+    """The largest was, and the drug that was meant was learned from."""
+    salt = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O.CCO.[Na+].Cl"
+    found = read_excluded([written(tmp_path / name, text.format(salt))])
+    assert found >= {"OEYIOHPDSNJKLS", "FEWJPZIEWOKRBE"}
+    assert ETHANOL not in found  # a solvent
+
+
 def test_the_component_of_a_salt_that_a_spectrum_is_of(tmp_path: Path) -> None:
     text = (
         "BEGIN IONS\nTITLE=q\nPEPMASS=104.1070\nADDUCT=[M]+\n"
