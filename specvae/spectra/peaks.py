@@ -49,11 +49,27 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     regular = parse_regular(b"\n".join(map(bytes.strip, lines)))
     if regular is not None:
         return regular
+    lines = _plain_lines(lines)
     if not many_per_line and (listed := _pairs_in_rows(lines)) is not None:
         return listed
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+_HEAD = re.compile(rb"[\s\"#]*(?:m/?z|mass)\b\D*", re.IGNORECASE)  # names of columns
+# A point in the m/z tells that commas in the intensity divide its thousands.
+_IN_THOUSANDS = re.compile(rb"^\s*\d+\.\d+[ \t]+\d{1,3}(?:,\d{3})+(?=\s*$)")
+
+
+def _plain_lines(lines: Sequence[bytes]) -> list[bytes]:
+    """Return the lines of a peak list without names of columns, percent signs and thousands."""
+    if lines and _HEAD.fullmatch(lines[0]) is not None:
+        lines = lines[1:]
+    return [
+        _IN_THOUSANDS.sub(lambda found: found[0].replace(b",", b""), line.replace(b"%", b" "))
+        for line in lines
+    ]
 
 
 _FEWEST_IN_A_ROW = 3  # pairs of a list that is one line: two may be a peak and further columns

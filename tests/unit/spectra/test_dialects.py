@@ -490,6 +490,33 @@ def test_an_ion_species_in_the_field_for_the_charge(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("peaks", "intensity"),
+    [
+        ("m/z intensity\n50.5 10\n77.04 50", [10.0, 50.0]),
+        ("Mass\tInt.\n50.5\t10\n77.04\t50", [10.0, 50.0]),
+        ('"m/z","int"\n50.5 10\n77.04 50', [10.0, 50.0]),
+        ("50.5 10%\n77.04 50%", [10.0, 50.0]),
+        ("50.5 1,000\n77.04 1,150,000", [1000.0, 1150000.0]),
+        ("50.5 1,000\n77.04 50", [1000.0, 50.0]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["mgf", "msp"])
+def test_what_stands_around_the_numbers_of_peaks(
+    tmp_path: Path, kind: str, peaks: str, intensity: list[float]
+) -> None:
+    mgf = f"BEGIN IONS\nPEPMASS=193.07\n{peaks}\nEND IONS\n"
+    text = mgf if kind == "mgf" else f"Name: a\nPrecursorMZ: 193.07\nNum Peaks: 2\n{peaks}\n"
+    assert one(tmp_path, f"x.{kind}", text).intensity.tolist() == intensity
+
+
+@pytest.mark.parametrize("line", ["50 1,000", "50.5 10,100 20", "intensity m/z", "50.5 1,00"])
+def test_peaks_that_may_be_something_else_are_refused(tmp_path: Path, line: str) -> None:
+    text = f"Name: a\nPrecursorMZ: 193.07\nNum Peaks: 2\n{line}\n77.04 50\n"
+    _, (skip,), _ = read_bytes(tmp_path, "x.msp", text)
+    assert skip.reason is Reason.BAD_PEAK
+
+
+@pytest.mark.parametrize(
     ("peaks", "mz"),
     [
         ("50.5 10 77.04 50 138.066 100", [50.5, 77.04, 138.066]),
