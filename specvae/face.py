@@ -323,6 +323,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     exclude: Files = (),
     structures: str | Path | None = None,
+    fragment_score: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
     force: bool = False,
@@ -344,6 +345,8 @@ def train(
         Files of compounds that are not learned from.
     structures
         Table or pool of structures among which probabilities are fitted.
+    fragment_score
+        Weights that ``specvae bench fragments`` wrote; None for those that come with the program.
     device
         ``auto``, ``cpu`` or ``cuda``.
     resume, force
@@ -362,6 +365,7 @@ def train(
         output=Path(output),
         exclude=_paths(exclude),
         structures=None if structures is None else Path(structures),
+        fragment_score=None if fragment_score is None else Path(fragment_score),
     )
     run_training(
         config, files, device=device, resume=resume, force=force, progress=_shown(progress)

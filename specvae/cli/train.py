@@ -78,6 +78,14 @@ _SETTINGS = {
     "as fitted to MassBank]",
 )
 @click.option(
+    "--fragment-score",
+    type=INPUT,
+    default=None,
+    metavar="FILE",
+    help="Weights of the fragment score that the model keeps, by 'specvae bench fragments'.  "
+    "[default: as fitted to MassBank]",
+)
+@click.option(
     "--model-kind",
     type=Choice(tuple(MODEL_KINDS)),
     default=None,
@@ -163,6 +171,7 @@ def train(
     unpaired_spectra: tuple[Path, ...],
     unpaired_molecules: tuple[Path, ...],
     structures: Path | None,
+    fragment_score: Path | None,
     exclude: tuple[Path, ...],
     config_file: Path | None,
     assignments: tuple[str, ...],
@@ -199,7 +208,15 @@ def train(
     )
     from specvae.progress import Silence
 
-    files = TrainFiles(spectra, output, unpaired_spectra, unpaired_molecules, exclude, structures)
+    files = TrainFiles(
+        spectra,
+        output,
+        unpaired_spectra,
+        unpaired_molecules,
+        exclude,
+        structures,
+        fragment_score,
+    )
     # Before hours of work, not after them.
     require_free(output, resume=resume, force=force)
     require_paths(

@@ -16,11 +16,15 @@ from torch import Tensor
 from specvae.errors import CheckpointError, ConfigError
 from specvae.files import atomic_path
 from specvae.vae.config import ModelConfig
-from specvae.vae.header import FORMAT_VERSION, METADATA_KEY, Header, read_header, signed_text
+from specvae.vae.header import (
+    COMPANION,
+    FORMAT_VERSION,
+    METADATA_KEY,
+    Header,
+    read_header,
+    signed_text,
+)
 from specvae.vae.model import MultimodalVAE
-
-# Begins the names of tensors in a checkpoint that are no weights of its model.
-_COMPANION = "companion."
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
@@ -93,7 +97,7 @@ def save_checkpoint(
     companions
         Tensors that belong to the model's use and are no weights of it; see `load_companions`.
     """
-    others = {_COMPANION + name: tensor for name, tensor in (companions or {}).items()}
+    others = {COMPANION + name: tensor for name, tensor in (companions or {}).items()}
     complete = replace(
         header or Header(),
         format_version=FORMAT_VERSION,
@@ -123,7 +127,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Mul
     tensors = {
         name: tensor
         for name, tensor in _read_tensors(path).items()
-        if not name.startswith(_COMPANION)
+        if not name.startswith(COMPANION)
     }
     try:
         with torch.device("meta"):
@@ -161,14 +165,14 @@ def load_companions(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     header = read_header(path)
     tensors = {
-        name: tensor for name, tensor in _read_tensors(path).items() if name.startswith(_COMPANION)
+        name: tensor for name, tensor in _read_tensors(path).items() if name.startswith(COMPANION)
     }
     found = tensors_sha256(tensors) if tensors else None
     if found != header.companions_sha256:
         raise CheckpointError(
             f"{path}: damaged: the tensors beside the weights differ from their recorded SHA-256"
         )
-    return {name.removeprefix(_COMPANION): tensor for name, tensor in tensors.items()}
+    return {name.removeprefix(COMPANION): tensor for name, tensor in tensors.items()}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -20,6 +20,9 @@ from specvae.files import no_such_file
 
 FORMAT_VERSION = 2
 METADATA_KEY = "specvae"
+COMPANION = "companion."
+"""Begins the names of tensors in a checkpoint that are no weights of its model."""
+
 _DIGEST_KEY = "header_sha256"
 
 

@@ -72,10 +72,13 @@ class Examples:
     judged
         Of other compounds: up to two spectra and 17 structures of each, which show how good a score
         is.
+    first_blocks
+        Of the compounds of `learned`.
     """
 
     learned: Sequence[Example]
     judged: Sequence[Example]
+    first_blocks: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ def draw_examples(
     graphs = _graphs([m for _, molecules in lists.values() for m in molecules], n_jobs, console)
     learned: list[Example] = []
     judged: list[Example] = []
+    first_blocks = []
     for number, (block, (spectra, molecules)) in enumerate(lists.items(), start=1):
         usable = [molecule for molecule in molecules if _text(molecule) in graphs]
         if _text(molecules[0]) not in graphs or len(usable) < 2:
@@ -194,9 +198,11 @@ def draw_examples(
             None if beside is None else beside.of(spectra, usable),
         )
         (judged if is_judged else learned).append(example)
+        if not is_judged:
+            first_blocks.append(block)
         if beside is not None:
             console.progress(f"asking the library, {mode}", number, len(lists))
-    return Examples(learned, judged)
+    return Examples(learned, judged, first_blocks)
 
 
 def _others_alike(

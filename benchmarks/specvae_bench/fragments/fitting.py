@@ -196,6 +196,8 @@ def fit_together(
 def mean_scorer(scorers: Sequence[FragmentScorer]) -> FragmentScorer:
     """Return the score whose weights are the means of those of others.
 
+    The compounds that it was fitted to are those of all.
+
     Raises
     ------
     TrainingError
@@ -213,7 +215,8 @@ def mean_scorer(scorers: Sequence[FragmentScorer]) -> FragmentScorer:
                     f"{shapes[0]} and {shapes[1]}"
                 )
     means = {name: np.mean([one[name] for one in arrays], axis=0) for name in arrays[0]}
-    return FragmentScorer.from_arrays({n: mean.astype(np.float32) for n, mean in means.items()})
+    scorer = FragmentScorer.from_arrays({n: mean.astype(np.float32) for n, mean in means.items()})
+    return scorer.having_learned_from(*(one.learned_from for one in scorers))
 
 
 def judge(

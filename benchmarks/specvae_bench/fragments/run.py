@@ -12,6 +12,7 @@ import torch
 from specvae.annotation.evidence.defaults import defaults
 from specvae.annotation.evidence.fragment_score import (
     FragmentScorer,
+    block_digests,
     read_scorers,
     scorer_arrays,
 )
@@ -129,7 +130,7 @@ def fit_scorers(
                     measured, mode, sources, wanted.excluded, draws, n_jobs, console, beside
                 )
                 _say(mode, examples[mode], console)
-            scorers |= fit_together(
+            fitted = fit_together(
                 {mode: of_mode.learned for mode, of_mode in examples.items()},
                 settings,
                 seed=draws.seed,
@@ -138,6 +139,10 @@ def fit_scorers(
                 state=states[group[0] if len(group) == 1 else _TOGETHER],
                 on_pass=partial(_say_pass, settings=settings, examples=examples, console=console),
             )
+            # What modes share of their weights was fitted to the compounds of all.
+            learned_from = [block_digests(of_mode.first_blocks) for of_mode in examples.values()]
+            learned_from += [given[mode].learned_from for mode in group if given]
+            scorers |= {m: one.having_learned_from(*learned_from) for m, one in fitted.items()}
     for mode in modes:
         others = [found[mode] for found in averaged.values()]
         scorers[mode] = mean_scorer([scorers[mode], *others])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,9 @@ class Evaluation:
         Queries of merged spectra whose truths differ; that of the first counts.
     in_library
         query_id -> first block of other truths whose spectra the library of this run has.
+    in_fragment_score
+        query_id -> first block of truths that the fragment score of the query's ion mode is known
+        to have been fitted to.
     probabilities
         How far the probabilities can be trusted; None unless the model is calibrated and has
         ranked a query.
@@ -93,6 +96,7 @@ class Evaluation:
     missing_queries: tuple[str, ...]
     trained_on: Mapping[str, str]
     in_library: Mapping[str, str]
+    in_fragment_score: Mapping[str, str] = field(default_factory=dict)
     contradicted: tuple[str, ...] = ()
     probabilities: Probabilities | None = None
     line: RetentionLine | None = None
@@ -105,6 +109,7 @@ class Evaluation:
             "n_truth_without_query": len(self.missing_queries),
             "n_truth_in_training": len(self.trained_on),
             "n_truth_in_library": len(self.in_library),
+            "n_truth_in_fragment_score": len(self.in_fragment_score),
             **(self.probabilities.figures() if self.probabilities else {}),
         }
 
@@ -152,6 +157,7 @@ def evaluate(
     trained = annotator.training_compounds
     pool = annotator.evidence_pool
     added = set() if pool is None else set(pool.library.first_blocks) - set(trained)
+    scorers = {} if pool is None or not pool.weights["fragments"] else pool.scorers
     return Evaluation(
         tuple(query.query_id for query in found.queries),
         tuple(ranks),
@@ -160,6 +166,11 @@ def evaluate(
         tuple(query_id for query_id in truth if query_id not in found.seen),
         {query.query_id: query.block for query in found.queries if query.block in trained},
         {query.query_id: query.block for query in found.queries if query.block in added},
+        {
+            query.query_id: query.block
+            for query in found.queries
+            if (scorer := scorers.get(query.ion_mode)) and scorer.has_learned_from(query.block)
+        },
         tuple(found.contradicted),
         _probabilities(annotator.probability, log_odds, given, in_list),
         run.line,
@@ -170,7 +181,8 @@ def evaluate(
 class _PendingQuery:
     """A query with a truth until the run's share of known compounds is settled.
 
-    `scores` is None where it has no candidates, `place` where the truth is not among them.
+    `scores` is None where it has no candidates, `place` where the truth is not among them, and
+    `ion_mode` is empty where it was not ranked.
     """
 
     query_id: str
@@ -178,6 +190,7 @@ class _PendingQuery:
     scores: ListScores | None
     place: int | None
     blind: TruthRank
+    ion_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +272,8 @@ def _pending(outcome: Ranked | Unranked, block: str) -> _PendingQuery:
         return _PendingQuery(outcome.query_id, block, None, None, missed)
     place, block = _found(outcome.candidates, block)
     blind = rank_of_truth(block, outcome.blind_scores, place)
-    return _PendingQuery(outcome.query_id, block, outcome.list_scores, place, blind)
+    ion_mode = outcome.query.ion_mode or ""
+    return _PendingQuery(outcome.query_id, block, outcome.list_scores, place, blind, ion_mode)
 
 
 def _probabilities(

@@ -14,6 +14,7 @@ probability of the truth among structures of the same mass.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.fragments import (
@@ -40,6 +41,7 @@ from specvae.annotation.evidence.surroundings import PREFIX, surroundings_shapes
 from specvae.errors import CheckpointError, InputError
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
 from specvae.spectra.binning import ION_MODES
+from specvae.vae.header import COMPANION
 
 SCORERS_FILE = Path(__file__).with_name("fragment_score.safetensors")
 """Weights fitted to MassBank's compounds by ``specvae bench fragments``; docs/research.md."""
@@ -54,6 +56,8 @@ N_CONDITIONS = 8
 """Numbers that `condition_of` returns."""
 
 _DECIMALS = 4
+_LEARNED_FROM = "learned_from"
+_PREFIX = "fragments."
 
 
 def condition_of(peaks: Peaks) -> NDArray[np.float32]:
@@ -84,9 +88,17 @@ class FragmentScorer:
     ----------
     arrays
         What was learned, by name, float32: see `shapes`.
+    learned_from
+        Digests of the first blocks of the compounds that it was fitted to, int64 (n,), ascending;
+        none where they are not known.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[np.float32]],
+        learned_from: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.learned_from = np.empty(0, np.int64) if learned_from is None else learned_from
         self._arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
         spread = self._arrays["spread"]
         self._layers = Layers.fold(
@@ -136,12 +148,24 @@ class FragmentScorer:
         matched = weights[found.fragment, found.shift].astype(np.float64)
         return matched, np.log1p(explained / np.exp(background))
 
+    def has_learned_from(self, first_block: str) -> bool:
+        """Return whether it is known to have been fitted to spectra of a compound."""
+        return bool(np.isin(block_digest(first_block), self.learned_from))
+
+    def having_learned_from(self, *digests: NDArray[np.int64]) -> Self:
+        """Return the same score, said to have been fitted to compounds (their digests) too."""
+        return type(self)(self._arrays, np.unique(np.concatenate([self.learned_from, *digests])))
+
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return everything that was learned, as arrays by name."""
         return {name: array.copy() for name, array in self._arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Self:
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[np.float32]],
+        learned_from: NDArray[np.int64] | None = None,
+    ) -> Self:
         """Make a scorer of what `to_arrays` returned.
 
         Raises
@@ -161,7 +185,18 @@ class FragmentScorer:
                     f"fragmentation weights: {name} has shape {given.get(name, 'none')}, "
                     f"wanted {wanted.get(name, 'no such array')}"
                 )
-        return cls(arrays)
+        return cls(arrays, learned_from)
+
+
+def block_digest(first_block: str) -> int:
+    """Return a number of 64 bits, with a sign, that stands for the first block of an InChIKey."""
+    head = hashlib.sha256(first_block.encode("ascii")).digest()[:8]
+    return int.from_bytes(head, "little", signed=True)
+
+
+def block_digests(first_blocks: Iterable[str]) -> NDArray[np.int64]:
+    """Return the numbers that stand for first blocks, int64 (n,), ascending, each once."""
+    return np.unique(np.fromiter(map(block_digest, first_blocks), np.int64))
 
 
 def shapes(n_hidden: int, n_states: int | None) -> dict[str, tuple[int, ...]]:
@@ -283,19 +318,32 @@ def _joined(queries: tuple[QueryScorer, ...]) -> Joined:
     return Joined.of([query.constants for query in queries], [query.windows for query in queries])
 
 
-def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[np.float32]]:
-    """Return the weights of fragment scorers by ion mode as arrays by name."""
-    return {
-        f"fragments.{ion_mode}.{name}": array
-        for ion_mode, scorer in scorers.items()
-        for name, array in scorer.to_arrays().items()
-    }
+def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[Any]]:
+    """Return fragment scorers by ion mode as arrays by name: weights, and who was learned from."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for ion_mode, scorer in scorers.items():
+        of_one: dict[str, NDArray[Any]] = {**scorer.to_arrays()}
+        if len(scorer.learned_from):
+            of_one[_LEARNED_FROM] = scorer.learned_from
+        arrays |= {f"{_PREFIX}{ion_mode}.{name}": array for name, array in of_one.items()}
+    return arrays
 
 
 def scorers_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, FragmentScorer]:
-    """Return the fragment scorers that `scorer_arrays` described; other arrays may be there too."""
-    found = {mode: arrays_under(f"fragments.{mode}.", arrays) for mode in ION_MODES}
-    return {mode: FragmentScorer.from_arrays(part) for mode, part in found.items() if part}
+    """Return the fragment scorers that `scorer_arrays` described; other arrays may be there too.
+
+    Raises
+    ------
+    CheckpointError
+        As `FragmentScorer.from_arrays`.
+    """
+    scorers = {}
+    for mode in ION_MODES:
+        part = arrays_under(f"{_PREFIX}{mode}.", arrays)
+        learned_from = part.pop(_LEARNED_FROM, None)
+        if part:
+            scorers[mode] = FragmentScorer.from_arrays(part, learned_from)
+    return scorers
 
 
 @lru_cache(maxsize=1)
@@ -313,7 +361,12 @@ def read_scorers(path: Path) -> dict[str, FragmentScorer]:
         If there is no such file, or no fragment score in it.
     """
     try:
-        scorers = scorers_from_arrays(load_file(path))
+        with safe_open(path, "np") as file:
+            names = {name.removeprefix(COMPANION): name for name in file.keys()}  # noqa: SIM118
+            wanted = {short: name for short, name in names.items() if short.startswith(_PREFIX)}
+            scorers = scorers_from_arrays(
+                {short: file.get_tensor(name) for short, name in wanted.items()}
+            )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:

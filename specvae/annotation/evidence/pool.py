@@ -112,7 +112,11 @@ class EvidencePool:
 
     @classmethod
     def from_library(
-        cls, library: Library, rows: NDArray[np.int64], fingerprints: NDArray[np.uint8]
+        cls,
+        library: Library,
+        rows: NDArray[np.int64],
+        fingerprints: NDArray[np.uint8],
+        scorers: Mapping[str, FragmentScorer] | None = None,
     ) -> EvidencePool:
         """Return a pool that remembers some spectra of a library.
 
@@ -124,9 +128,11 @@ class EvidencePool:
             int64 (n,): the spectra that are remembered.
         fingerprints
             Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`.
+        scorers
+            Of fragments, by ion mode; None for those that come with the program.
         """
         remembered = RememberedSpectra.from_library(library, rows, fingerprints)
-        return cls(LibraryMemory.of(remembered), standard_scorers())
+        return cls(LibraryMemory.of(remembered), standard_scorers() if scorers is None else scorers)
 
     def forgetting(self) -> EvidencePool:
         """Return the same pool without its library."""

@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from specvae import __version__
+from specvae.annotation.evidence.fragment_score import (
+    FragmentScorer,
+    read_scorers,
+    standard_scorers,
+)
 from specvae.annotation.evidence.memory import to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
@@ -246,6 +251,7 @@ class _Run:
     processes: Processes = ALONE
     report: ReadReport = field(default_factory=ReadReport)
     digests: list[tuple[str, str]] = field(default_factory=list)
+    scorers: Mapping[str, FragmentScorer] = field(default_factory=standard_scorers)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -269,6 +275,8 @@ class _Run:
         bins = bin_layout(config)
         with self.clock("read"):
             self.digests = file_digests(files)
+            if files.fragment_score is not None:
+                self.scorers = standard_scorers() | read_scorers(files.fragment_score)
             wanted = read_spectrum_filter(config, files, report, progress)
             library = read_library(config, files, bins, wanted, report, progress)
             folds, rows = choose_folds(library, config, progress)
@@ -471,8 +479,8 @@ class _Run:
             kept = choose_pairs(inputs.rows["val"], config.supervision, "none", config.seed).paired
             rows = np.union1d(rows, kept)
         return (
-            EvidencePool.from_library(library, rows, packed),
-            EvidencePool.from_library(library, trained.pairs, packed),
+            EvidencePool.from_library(library, rows, packed, self.scorers),
+            EvidencePool.from_library(library, trained.pairs, packed, self.scorers),
         )
 
     def _save(

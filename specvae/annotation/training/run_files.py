@@ -38,6 +38,9 @@ class TrainFiles:
         Files of compounds that are not learned from.
     structures
         Table or pool of candidates that weights and probabilities are fitted among.
+    fragment_score
+        Weights of the fragment score; those that come with the program are taken for ion modes
+        that it does not have.
     """
 
     spectra: tuple[Path, ...]
@@ -46,6 +49,7 @@ class TrainFiles:
     unpaired_molecules: tuple[Path, ...] = ()
     exclude: tuple[Path, ...] = ()
     structures: Path | None = None
+    fragment_score: Path | None = None
 
     @property
     def inputs(self) -> Mapping[str, tuple[Path, ...]]:
@@ -56,6 +60,7 @@ class TrainFiles:
             "--unpaired-molecules": self.unpaired_molecules,
             "--exclude": self.exclude,
             "--structures": () if self.structures is None else (self.structures,),
+            "--fragment-score": () if self.fragment_score is None else (self.fragment_score,),
         }
 
 

@@ -79,7 +79,7 @@ PATHS: dict[str, Paths] = {
     "pool build": Paths(("", "--config")),
     "train": Paths(
         ("--spectra", "--unpaired-spectra", "--unpaired-molecules", "--structures", "--exclude",
-         "--config"),
+         "--fragment-score", "--config"),
         files=run_files.FILES,
         needed=("--force",),
     ),

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from annotation_examples import tiny_annotator
 
 from specvae.annotation.evaluation.evaluate import evaluate
+from specvae.annotation.evidence.analogues import AnalogueIndex
+from specvae.annotation.evidence.fragment_score import (
+    FragmentScorer,
+    block_digests,
+    standard_scorers,
+)
+from specvae.annotation.evidence.library_memory import LibraryMemory
+from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
@@ -13,8 +23,10 @@ from specvae.spectra.spectrum import Spectrum
 CAFFEINE, ASPIRIN, ETHANOL = "RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ", "LFQSCWFLJHTTHZ"
 
 
-def settled(query_id: str) -> Query:
-    spectrum = Spectrum(mz=np.array([50.0]), intensity=np.array([1.0]), query_id=query_id)
+def settled(query_id: str, ion_mode: str | None = None) -> Query:
+    spectrum = Spectrum(
+        mz=np.array([50.0]), intensity=np.array([1.0]), query_id=query_id, ion_mode=ion_mode
+    )
     return Query.settle(spectrum)
 
 
@@ -107,3 +119,30 @@ def test_each_query_is_counted_once_in_its_place() -> None:
     assert figures["random_hit_at_1"] == pytest.approx((0.5 + 0.5) / 4)
     assert figures["n_truth_in_training"] == 2
     assert figures["n_truth_without_query"] == 1
+
+
+def test_truths_that_the_fragment_score_was_fitted_to_are_counted() -> None:
+    """Those of the query's ion mode, and only where that score counts."""
+    digests = block_digests([CAFFEINE])
+    assert len(digests) == 1
+    positive = standard_scorers()["positive"].having_learned_from(digests)
+    negative = FragmentScorer(standard_scorers()["negative"].to_arrays())
+    pool = EvidencePool(
+        LibraryMemory(AnalogueIndex.empty(), [], [], np.empty((0, 512), np.uint8)),
+        {"positive": positive, "negative": negative},
+    )
+    ranked = [
+        replace(ranked_query(name, {CAFFEINE: 0.0, ASPIRIN: 1.0}), query=settled(name, mode))
+        for name, mode in (("known", "positive"), ("other mode", "negative"), ("new", "positive"))
+    ]
+    truth = {"known": CAFFEINE, "other mode": CAFFEINE, "new": ASPIRIN}
+    annotator = tiny_annotator()
+    for evidence, expected in (
+        (pool, {"known": CAFFEINE}),
+        (replace(pool, weights={**pool.weights, "fragments": 0.0}), {}),
+        (None, {}),
+    ):
+        annotator.evidence_pool = evidence
+        found = evaluate(annotator, iter(ranked), truth)
+        assert found.in_fragment_score == expected
+        assert found.figures(seed=0)["n_truth_in_fragment_score"] == len(expected)

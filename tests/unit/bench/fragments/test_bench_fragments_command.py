@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import SMALL, run_specvae
 from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.command import fragments
 from specvae_bench.fragments.comparison_command import fragment_scores
@@ -107,6 +108,57 @@ def test_the_command_begins_averages_and_keeps_other_ion_modes(
     ]  # fmt: skip
 
 
+def test_a_score_keeps_which_compounds_it_was_fitted_to(files: list[str], tmp_path: Path) -> None:
+    """Not those that it is judged by, but those of scores that it began from or was mixed with."""
+    start, end = (tmp_path / f"{name}.safetensors" for name in ("start", "end"))
+    ours = [Molecule.parse("C" * n + ENDS[0]).first_block for n in range(1, 9)]
+    options = [*files, "--passes", "1", "--validation", "0.5"]
+    run(*options, "-o", str(start))
+    first = read_scorers(start)["positive"]
+    learned = [block for block in ours if first.has_learned_from(block)]
+    assert 0 < len(learned) < len(ours)
+    assert len(first.learned_from) == len(learned)
+    run(*options, "--seed", "1", "--start", str(start), "-o", str(end))
+    second = read_scorers(end)["positive"]
+    assert set(learned) < {block for block in ours if second.has_learned_from(block)}
+    run(*options, "--average", str(end), "-o", str(start))
+    averaged = read_scorers(start)["positive"]
+    assert averaged.learned_from.tolist() == second.learned_from.tolist()
+    assert not second.has_learned_from("LFQSCWFLJHTTHZ")
+
+
+def test_a_model_is_trained_with_a_score_of_its_own(tmp_path: Path) -> None:
+    """The ion mode that it lacks is as it comes with the program."""
+    score, model, fold = tmp_path / "score.safetensors", tmp_path / "model", tmp_path / "fold"
+    files = written(tmp_path, "+")
+    run(*files, "--passes", "1", "-o", str(score))
+    arguments = ["train", *files[:2], "-o", model, "--epochs", "1", *SMALL]
+    run_specvae(*arguments, "--fragment-score", score)
+    kept, given = (read_scorers(path) for path in (model / "model.safetensors", score))
+    for found, expected in (
+        (kept["positive"], given["positive"]),
+        (kept["negative"], standard_scorers()["negative"]),
+    ):
+        assert found.learned_from.tolist() == expected.learned_from.tolist()
+        for name, array in expected.to_arrays().items():
+            np.testing.assert_array_equal(found.to_arrays()[name], array)
+    fold.mkdir()
+    queries, truth = fold / "queries.msp", fold / "truth.csv"
+    one = Molecule.parse("CC" + ENDS[0])
+    records = (tmp_path / "library.msp").read_text(encoding="utf-8").split("\n\n")
+    queries.write_text(next(r for r in records if f"SMILES: {one.smiles}\n" in r), "utf-8")
+    truth.write_text(f"query_id,inchikey14\n2,{one.first_block}\n", "utf-8")
+    done = run_specvae(
+        "evaluate", queries, "--candidates", files[3], "--truth", truth, "--model", model,
+        "--no-library",
+    )  # fmt: skip
+    assert "fragment score were fitted to the truth of 1 of 1 queries" in done.stderr
+    assert "n_truth_in_fragment_score" in done.stdout
+    no_score = tmp_path / "library.msp"
+    done = run_specvae(*arguments, "--force", "--fragment-score", no_score, code=1)
+    assert "library.msp: no file of weights" in done.stderr
+
+
 def test_ion_modes_are_learned_together(tmp_path: Path) -> None:
     output = tmp_path / "both.safetensors"
     options = [*written(tmp_path, "+", "-"), "--passes", "2", "--validation", "0.5"]
@@ -115,6 +167,8 @@ def test_ion_modes_are_learned_together(tmp_path: Path) -> None:
         assert text.count(f"{mode}, pass 2 of 2: ") == 1
     positive, negative = (read_scorers(output)[m].to_arrays() for m in ("positive", "negative"))
     assert np.array_equal(positive["hidden.weight"], negative["hidden.weight"])
+    compounds = [read_scorers(output)[m].learned_from.tolist() for m in ("positive", "negative")]
+    assert compounds[0] == compounds[1]
     assert not np.array_equal(positive["direct.weight"], negative["direct.weight"])
     run(*options, "-o", str(output))
     positive, negative = (read_scorers(output)[m].to_arrays() for m in ("positive", "negative"))
