@@ -23,6 +23,9 @@ from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, read_candidates
+from specvae.molecules.molecule import Molecule
+from specvae.molecules.parsing import parse_together
+from specvae.molecules.text_mass import text_masses
 from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
 from specvae.spectra.sparse import SparseMatrix
@@ -31,7 +34,8 @@ from specvae.spectra.spectrum import Spectrum
 LABORATORY = "laboratory"
 """The default of ``--by``: what stands between the first and the last part of an accession."""
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+_SAME_MASS = 1e-3  # Da
 _NUMBERS = (
     "precursor_mz",
     "collision_energy",
@@ -198,8 +202,9 @@ def read_structures(paths: Sequence[Path], console: Console) -> CandidateSet:
     """Read tables of structures below one another; from the cache, if they were read before.
 
     Structures with one first block and mass are kept once: the first of them. A table that states
-    ``inchikey14``, ``monoisotopic_mass`` and ``smiles`` is trusted: to compute the masses of half
-    a million structures takes minutes.
+    ``inchikey14``, ``monoisotopic_mass`` and ``smiles`` is trusted where the text of the structure
+    bears its mass out: to parse half a million takes minutes. Structures that are written as ions
+    have the mass of the molecule, as they have for `specvae annotate`.
     """
 
     def build() -> Mapping[str, NDArray[Any]]:
@@ -224,19 +229,30 @@ def read_structures(paths: Sequence[Path], console: Console) -> CandidateSet:
 def _stated(path: Path) -> list[tuple[str, float, str]]:
     """Return SMILES, mass and first block as a table states them; nothing if it does not."""
     wanted = {"inchikey14", "monoisotopic_mass", "smiles"}
-    stated = []
+    smiles: list[str] = []
+    masses: list[float] = []
+    blocks: list[str] = []
     for line, row in read_named_rows(path):
         if not wanted <= row.keys():
             return []
         try:
-            mass = float(row["monoisotopic_mass"])
+            masses.append(float(row["monoisotopic_mass"]))
         except ValueError:
             raise InputError(
                 f"{path}:{line}: monoisotopic_mass: found '{row['monoisotopic_mass'][:40]}', "
                 "wanted a number (Da)"
             ) from None
-        stated.append((row["smiles"], mass, row["inchikey14"]))
-    return stated
+        smiles.append(row["smiles"])
+        blocks.append(row["inchikey14"])
+    found = text_masses(smiles)
+    is_borne_out = (found.n_further == 0) & (np.abs(found.lightest - masses) < _SAME_MASS)
+    others = np.flatnonzero(~is_borne_out).tolist()
+    parsed = parse_together([(smiles[place], "") for place in others])
+    for place, molecule in zip(others, parsed, strict=True):
+        # One that cannot be parsed is left out where it is a candidate.
+        if isinstance(molecule, Molecule):
+            masses[place] = molecule.exact_mass
+    return list(zip(smiles, masses, blocks, strict=True))
 
 
 def _computed(path: Path) -> Iterable[tuple[str, float, str]]:

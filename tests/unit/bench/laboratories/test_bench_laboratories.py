@@ -183,6 +183,26 @@ def test_tables_are_joined(structures: Path, tmp_path: Path) -> None:
     assert "BTANRVKWQNVYAZ" in table.first_block
 
 
+def test_structures_that_are_written_as_ions_have_the_mass_of_the_molecule(tmp_path: Path) -> None:
+    """As where they are candidates of `annotate`: a table of ions would lack the compound."""
+    path = tmp_path / "structures.tsv"
+    rows = {
+        "CC(=O)[O-]": ("QTBSBXVTEAMEQO", 59.013853, 60.021129),
+        "CC[NH3+]": ("QUSNBJAOOMFDIB", 46.065126, 45.057849),
+        "C[N+](C)(C)C": ("QEMXHQIAXOOASZ", 74.096425, 74.096974),
+        "C[N+](=O)[O-]": ("LYGJENNIWJXYER", 61.016378, 61.016378),
+        "CCO": ("LFQSCWFLJHTTHZ", 46.041865, 46.041865),
+    }
+    path.write_text(
+        "inchikey14\tmonoisotopic_mass\tsmiles\n"
+        + "".join(f"{block}\t{stated}\t{text}\n" for text, (block, stated, _) in rows.items())
+    )
+    table = read_structures([path], Console())
+    assert list(table.first_block) == [block for block, _, _ in rows.values()]
+    masses = [mass for _, _, mass in rows.values()]
+    np.testing.assert_allclose(table.exact_mass, masses, atol=1e-5)
+
+
 def test_own_records_have_the_querys_peaks(library: Path) -> None:
     records = read_records([library], LABORATORY, Console())
     query = records.spectrum(0)
