@@ -289,6 +289,14 @@ class LibraryMemory:
             OwnFeatures(features, of_other_mode),
         )
 
+    def compared_with(self, query: Spectrum) -> AnalogueIndex:
+        """Return the spectra that may tell something of a query.
+
+        Those of nothing but their precursor are most like whatever has a high precursor peak: of
+        a query with fragments they say nothing.
+        """
+        return self._with_fragments if query.has_fragments else self.index
+
     def _look_up(
         self,
         index: AnalogueIndex,
@@ -393,14 +401,6 @@ class LibraryMemory:
             return words(self.fingerprints[:0])
         has_spectra = self.index.comparable(None)
         return np.where(has_spectra[:, np.newaxis], words(self.fingerprints), np.uint64(0))
-
-    def compared_with(self, query: Spectrum) -> AnalogueIndex:
-        """Return the spectra that may tell something of a query.
-
-        Those of nothing but their precursor are most like whatever has a high precursor peak: to a
-        query with fragments they say nothing.
-        """
-        return self._with_fragments if query.has_fragments else self.index
 
     @cached_property
     def _with_fragments(self) -> AnalogueIndex:
