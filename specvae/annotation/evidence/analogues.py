@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -435,17 +436,19 @@ class AnalogueIndex:
         sections = {section.name: section for section in self.bins.sections}
         if "neutral_losses" not in sections:
             return self
+        # Entries come in the order of columns: peaks by m/z, then losses, whose bins are centred on
+        # whole steps from 0 on.
         first_loss = sections["neutral_losses"].start
-        columns = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
-        is_loss = columns >= first_loss
+        n_none = math.ceil(LIGHTEST_LOSS / self.bins.bin_width)
+        peaks_end, none_end = self._starts[[first_loss, first_loss + n_none]].tolist()
         bare = np.zeros(self._n_rows, np.bool_)
-        bare[self._rows[is_loss]] = True
-        # The bins of losses are centred on whole steps, from 0 on.
-        bare[self._rows[(columns - first_loss) * self.bins.bin_width >= LIGHTEST_LOSS]] = False
-        # Entries come in the order of columns, so that of a row the last one to be set stays.
-        at, rows = columns[~is_loss], self._rows[~is_loss]
+        bare[self._rows[peaks_end:none_end]] = True
+        bare[self._rows[none_end:]] = False
+        entries = np.flatnonzero(bare[self._rows[:peaks_end]])
+        rows, columns = self._rows[entries], np.searchsorted(self._starts, entries, side="right")
         lowest, highest = np.zeros((2, self._n_rows), np.int64)
-        lowest[rows[::-1]], highest[rows] = at[::-1], at
+        # Of a spectrum's columns the last one that is set stays.
+        lowest[rows[::-1]], highest[rows] = columns[::-1], columns
         bare &= (highest - lowest) * self.bins.bin_width < LIGHTEST_LOSS + ABOVE_PRECURSOR
         return self._hiding_rows(bare)
 
