@@ -359,11 +359,11 @@ def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> No
 
 def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
     """Add ion mode, charge and time that a title states in an instrument's words, and no field."""
-    charge = known_charge(fields.get("charge", ""))
-    if "ion_mode" in fields or (charge is not None and charge[1]):
+    if "ion_mode" in fields:
         return
     title = next((fields[name] for name in NAMES_WITH_SPECIES if "MS" in fields.get(name, "")), "")
-    if (words := words_of_title(title)) is None:
+    charge = known_charge(fields.get("charge", "")) if title else None
+    if (charge is not None and charge[1]) or (words := words_of_title(title)) is None:
         return
     fields["ion_mode"] = words.ion_mode
     if words.charge is not None:

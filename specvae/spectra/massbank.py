@@ -102,19 +102,22 @@ def _peaks(lines: list[bytes]) -> Peaks:
     The second of three columns holds what was counted, which some records do not have: they write
     ``N/A``, or one number for all peaks.
     """
-    relative = [b" ".join((row[0], row[2])) for row in map(bytes.split, lines) if len(row) == 3]
-    has_relative = len(relative) == len(lines)
     try:
         mz, intensity = parse_peaks(lines, many_per_line=False)
-        if not has_relative or mz.size < 2 or np.ptp(intensity) > 0:
-            return mz, intensity
     except RejectedRecordError:
-        if not has_relative:
+        if (relative := _relative(lines)) is None:
             raise
         return parse_peaks(relative, many_per_line=False)
-    with suppress(RejectedRecordError):
-        return parse_peaks(relative, many_per_line=False)
+    if mz.size > 1 and np.ptp(intensity) == 0 and (relative := _relative(lines)) is not None:
+        with suppress(RejectedRecordError):
+            return parse_peaks(relative, many_per_line=False)
     return mz, intensity
+
+
+def _relative(lines: list[bytes]) -> list[bytes] | None:
+    """Return m/z and third column of lines of three, None if one has another number of columns."""
+    rows = [line.split() for line in lines]
+    return [b" ".join((row[0], row[2])) for row in rows] if {*map(len, rows)} == {3} else None
 
 
 def _spectrum(

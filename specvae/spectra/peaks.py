@@ -46,10 +46,12 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     RejectedRecordError
         If a line does not hold peaks (BAD_PEAK), or not text (BAD_ENCODING).
     """
-    regular = parse_regular(b"\n".join(map(bytes.strip, lines)))
+    text = b"\n".join(map(bytes.strip, lines))
+    regular = parse_regular(text)
     if regular is not None:
         return regular
-    lines = _plain_lines(lines)
+    if not text[:1].isdigit() or b"," in text or b"%" in text:
+        lines = _plain_lines(lines)
     if not many_per_line and (listed := _pairs_in_rows(lines)) is not None:
         return listed
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
@@ -82,6 +84,8 @@ def _pairs_in_rows(lines: Sequence[bytes]) -> Peaks | None:
     ``50.5 10 77.04 50 138.066 100`` is three peaks: what stands in the places of m/z rises through
     the whole list, as no charge, resolution or other column does.
     """
+    if not lines or len(lines[0].split()) % 2:
+        return None
     rows = [line.split() for line in lines]
     n_most = max(map(len, rows), default=0)
     if n_most < 4 or any(len(row) % 2 for row in rows):
