@@ -37,6 +37,7 @@ from specvae.molecules.text_tables import (
     read_table,
     table_rows,
 )
+from specvae.molecules.wide_tables import one_structure_each
 from specvae.packed import PACKED_SUFFIXES, unpacked_name
 from specvae.report import ReadReport, Reason
 
@@ -163,7 +164,7 @@ def _table_cells(
         rows = table_rows(Lines(lines), unnamed.delimiter, unnamed.n_columns, report)
         yield from _cells_of_rows(path, unnamed.n_columns, rows, unnamed.places, report)
         return
-    header, rows = read_table(lines, report)
+    header, rows = one_structure_each(*read_table(lines, report), report)
     columns = _find_columns(path, header, report, first_line)
     yield from _cells_of_rows(path, len(header), rows, columns, report)
 

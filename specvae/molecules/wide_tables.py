@@ -1,0 +1,74 @@
+"""Tables whose rows list several structures, in a column each, as MS-FINDER's results do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from specvae.molecules.standard import says_nothing
+from specvae.molecules.text_tables import plain_word
+from specvae.report import ReadReport
+
+WIDE = "several columns of SMILES, each of which holds a structure of its own"
+_NUMBERED = re.compile(r"(smiles|inchikey)(\d{1,3})")
+
+Rows = Iterator[tuple[int, list[str]]]
+
+
+def one_structure_each(header: list[str], rows: Rows, report: ReadReport) -> tuple[list[str], Rows]:
+    """Return header and rows of a table with a row for each structure.
+
+    Columns of one name, ``SMILES`` and ``SMILES``, or of names with numbers from 1 on, ``SMILES 1``
+    and ``SMILES 2``, are of several structures; the columns of InChIKeys go with them if they are
+    as many. All other cells of a row belong to each of its structures. A table with one structure
+    in a row is returned as it is.
+    """
+    words = [plain_word(name) for name in header]
+    structures = _places(words, "smiles")
+    if len(structures) < 2:
+        return header, rows
+    report.note(WIDE)
+    keys = _places(words, "inchikey")
+    groups = [structures, keys if len(keys) == len(structures) else []]
+    first = {places[0] for places in groups if places}
+    header = [
+        word.rstrip("0123456789") if place in first else name
+        for place, (name, word) in enumerate(zip(header, words, strict=True))
+    ]
+    others = {place for places in (structures, keys) for place in places} - first
+    header = ["" if place in others else name for place, name in enumerate(header)]
+    return header, _divided(rows, groups, others)
+
+
+def _places(words: Sequence[str], field: str) -> list[int]:
+    """Return where the columns of a field are, by their numbers if their names have some."""
+    alike = [place for place, word in enumerate(words) if word == field]
+    if alike:
+        return alike
+    found = {
+        int(match[2]): place
+        for place, word in enumerate(words)
+        if (match := _NUMBERED.fullmatch(word)) is not None and match[1] == field
+    }
+    is_list = sorted(found) == list(range(1, len(found) + 1))
+    return [found[number] for number in sorted(found)] if is_list else []
+
+
+def _divided(rows: Rows, groups: Sequence[Sequence[int]], others: set[int]) -> Rows:
+    structures = groups[0]
+    for number, row in rows:
+        if len(row) <= max(structures):
+            yield number, row
+            continue
+        n_found = 0
+        for n, place in enumerate(structures):
+            if says_nothing(row[place]):
+                continue
+            n_found += 1
+            one = ["" if column in others else cell for column, cell in enumerate(row)]
+            for places in groups:
+                if places:
+                    one[places[0]] = row[places[n]] if places[n] < len(row) else ""
+            yield number, one
+        if not n_found:
+            yield number, row

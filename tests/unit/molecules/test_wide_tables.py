@@ -1,0 +1,69 @@
+"""Tables whose rows list several structures."""
+
+from pathlib import Path
+
+import pytest
+
+from specvae.molecules.structures import read_rows
+from specvae.molecules.wide_tables import WIDE
+from specvae.report import ReadReport
+
+ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # As MS-FINDER writes its results, before and after its columns had numbers.
+        (
+            f"name\tInChIKey\tSMILES\tScore\tInChIKey\tSMILES\na\t{ETHANOL}\tCCO\t9\t{ETHER}\tCOC\n",
+            [(2, "CCO", ETHANOL, "a"), (2, "COC", ETHER, "a")],
+        ),
+        (
+            (
+                f"name,InChIKey 1,SMILES 1,InChIKey 2,SMILES 2\na,{ETHANOL},CCO,{ETHER},COC\n"
+                f"b,{ETHANOL},CCO,,\nc,,,{ETHER},COC\n"
+            ),
+            [
+                (2, "CCO", ETHANOL, "a"),
+                (2, "COC", ETHER, "a"),
+                (3, "CCO", ETHANOL, "b"),
+                (4, "COC", ETHER, "c"),
+            ],
+        ),
+        # Keys that may be of either.
+        (f"SMILES,SMILES,InChIKey\nCCO,COC,{ETHANOL}\n", [(2, "CCO", "", ""), (2, "COC", "", "")]),
+    ],
+)
+def test_each_structure_of_a_row_is_one(
+    tmp_path: Path, text: str, found: list[tuple[int, str, str, str]]
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8")
+    report = ReadReport(strict=True)
+    rows = list(read_rows(path, report))
+    assert [(row.line, row.smiles, row.molecule.given_key, row.name) for row in rows] == found
+    assert report.notes == {WIDE: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("canonical_smiles,isomeric_smiles\nCCO,C[C@H](O)F\n", ["C[C@H](O)F"]),  # one compound
+        ("smiles,smiles_2\nCCO,COC\n", ["CCO"]),
+    ],
+)
+def test_other_columns_of_smiles_are_as_before(tmp_path: Path, text: str, found: list[str]) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8")
+    report = ReadReport(strict=True)
+    assert [row.smiles for row in read_rows(path, report)] == found
+    assert WIDE not in report.notes
+
+
+def test_a_row_without_a_structure_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("name,smiles,smiles\na,,\nb,CCO,\n", encoding="utf-8")
+    report = ReadReport()
+    assert [row.name for row in read_rows(path, report)] == ["b"]
+    assert [(skip.line, skip.record) for skip in report.skips] == [(2, "a")]
