@@ -12,10 +12,10 @@ from specvae.errors import nearest
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
-        "spectra", "unpaired-spectra", "unpaired-molecules", "structures", "molecules",
-        "candidates", "truth", "model", "library", "no-library", "exclude", "ion-mode", "adduct",
-        "instrument-type", "assume-ion-mode", "assume-adduct", "try-adducts", "merge-by",
-        "strict", "limit",
+        "spectra", "unpaired-spectra", "unpaired-molecules", "structures", "fragment-score",
+        "molecules", "candidates", "truth", "model", "library", "no-library", "exclude", "ion-mode",
+        "adduct", "instrument-type", "assume-ion-mode", "assume-adduct", "try-adducts",
+        "merge-by", "strict", "limit",
     ),
     "Model": (
         "model-kind", "preset", "fingerprint", "supervision", "epochs",
