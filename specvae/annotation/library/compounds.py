@@ -14,6 +14,7 @@ from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molec
 from specvae.molecules.standard import says_nothing
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
+from specvae.molecules.wide_tables import one_structure_each
 from specvae.packed import unpacked_name
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
@@ -301,7 +302,7 @@ def _rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row, by column names in lower case."""
     with open_text(path) as stream:
-        names, rows = read_table(stream, report)
+        names, rows = one_structure_each(*read_table(stream, report), report)
         # The first of two columns of one meaning that says something counts.
         fields = [column_meaning(name) or name for name in names]
         if not set(fields) & set(_BLOCK_COLUMNS) or (required and required not in fields):

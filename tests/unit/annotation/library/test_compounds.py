@@ -305,6 +305,14 @@ def test_truths_that_the_spectra_state_themselves(tmp_path: Path) -> None:
         read_truth(written(tmp_path / "n.mgf", record("PEPMASS=100")))
 
 
+@pytest.mark.parametrize("head", ["smiles,smiles", "SMILES 1,SMILES 2"])
+def test_a_table_of_several_structures_in_a_row(tmp_path: Path, head: str) -> None:
+    path = written(tmp_path / "x.csv", f"query_id,{head}\nq,CCO,Cn1cnc2c1c(=O)n(C)c(=O)n2C\n")
+    assert read_excluded([path]) == {ETHANOL, CAFFEINE}
+    with pytest.raises(InputError, match="has two truths"):
+        read_truth(path)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
