@@ -1,16 +1,30 @@
-"""Tables whose rows list several structures, in a column each, as MS-FINDER's results do."""
+"""Tables whose rows list several structures, in a column each or in one cell.
+
+MS-FINDER's results have a column for each, MetaboLights' tables of metabolites a cell for all.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from rdkit import Chem
+
+from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import says_nothing
 from specvae.molecules.text_tables import plain_word
 from specvae.report import ReadReport
 
 WIDE = "several columns of SMILES, each of which holds a structure of its own"
 _NUMBERED = re.compile(r"(smiles|inchikey)(\d{1,3})")
+
+if TYPE_CHECKING:
+    from specvae.molecules.structure_files import Cells
+
+IN_ONE_CELL = "several structures in a cell, each of which is one"
+_BETWEEN = re.compile(r"\s*[|;]\s*")
+_EXTENSION = re.compile(r"\s\|[^|]*\|")  # ChemAxon's, behind a SMILES
 
 Rows = Iterator[tuple[int, list[str]]]
 
@@ -72,3 +86,44 @@ def _divided(rows: Rows, groups: Sequence[Sequence[int]], others: set[int]) -> R
             yield number, one
         if not n_found:
             yield number, row
+
+
+def one_cell_each(
+    rows: Iterator[tuple[int, Cells]], report: ReadReport
+) -> Iterator[tuple[int, Cells]]:
+    """Yield what rows say, each structure by itself where bars or semicolons divide several.
+
+    Their other cells are divided likewise, if they hold as many, and belong to each otherwise; but
+    an InChIKey belongs to none.
+    """
+    for number, cells in rows:
+        is_list = "|" in cells.smiles or ";" in cells.smiles or "|InChI=" in cells.inchi
+        parts = _structures(cells.smiles, cells.inchi) if is_list else []
+        if len(parts) < 2:
+            yield number, cells
+            continue
+        report.note(IN_ONE_CELL)
+        keys, names, ids = map(_BETWEEN.split, (cells.inchikey, cells.name, cells.id))
+        for n, (smiles, inchi) in enumerate(parts):
+            yield (
+                number,
+                cells._replace(
+                    smiles=smiles,
+                    inchi=inchi,
+                    inchikey=keys[n] if len(keys) == len(parts) else "",
+                    name=names[n] if len(names) == len(parts) else cells.name,
+                    id=ids[n] if len(ids) == len(parts) else cells.id,
+                ),
+            )
+
+
+def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
+    """Return SMILES and InChI of the structures of two cells, nothing if they are no lists."""
+    inchis = re.split(r"\s*\|\s*", inchi) if "|InChI=" in inchi.replace(" ", "") else []
+    if says_nothing(smiles):
+        return [("", text) for text in inchis]
+    texts = [] if _EXTENSION.search(smiles) else _BETWEEN.split(smiles.strip("|; "))
+    with quiet_rdkit():
+        if not all(text and Chem.MolFromSmiles(text) is not None for text in texts):
+            return []
+    return [(text, inchis[n] if len(inchis) == len(texts) else "") for n, text in enumerate(texts)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from specvae.molecules.structures import read_rows
-from specvae.molecules.wide_tables import WIDE
+from specvae.molecules.wide_tables import IN_ONE_CELL, WIDE
 from specvae.report import ReadReport
 
 ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
@@ -67,3 +67,36 @@ def test_a_row_without_a_structure_is_counted(tmp_path: Path) -> None:
     report = ReadReport()
     assert [row.name for row in read_rows(path, report)] == ["b"]
     assert [(skip.line, skip.record) for skip in report.skips] == [(2, "a")]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # As MetaboLights' tables of metabolites have it.
+        (
+            f"id\tsmiles\tinchikey\tname\nC1|C2\tCCO|COC\t{ETHANOL}|{ETHER}\ta|b\n",
+            [("CCO", ETHANOL, "a", "C1"), ("COC", ETHER, "b", "C2")],
+        ),
+        (
+            f"smiles\tinchikey\tname\nCCO; COC\t{ETHANOL}\tx\n",
+            [("CCO", "", "x", ""), ("COC", "", "x", "")],
+        ),
+        (
+            "inchi\tname\nInChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3|InChI=1S/C2H6O/c1-3-2/h1-2H3\ta\n",
+            [("CCO", "", "a", ""), ("COC", "", "a", "")],
+        ),
+        ("smiles\tname\nCCO |c:1|\ta;b\n", [("CCO", "", "a;b", "")]),
+        ("smiles\tname\nCCO|\ta\n", []),
+        ("smiles\tname\nCCO|xx\ta\n", []),
+    ],
+)
+def test_each_structure_of_a_cell_is_one(
+    tmp_path: Path, text: str, found: list[tuple[str, str, str, str]]
+) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(text, encoding="utf-8")
+    report = ReadReport()
+    rows = list(read_rows(path, report))
+    assert [(r.smiles, r.molecule.given_key, r.name, r.id) for r in rows] == found
+    assert report.notes.get(IN_ONE_CELL, 0) == (len(found) > 1)
+    assert len(report.skips) == (not found)
