@@ -361,7 +361,8 @@ def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
     """Add ion mode, charge and time that a title states in an instrument's words, and no field."""
     if "ion_mode" in fields:
         return
-    title = next((fields[name] for name in NAMES_WITH_SPECIES if "MS" in fields.get(name, "")), "")
+    titles = (fields.get(name, "") for name in NAMES_WITH_SPECIES)
+    title = next((text for text in titles if "MS" in text or "Product Ion" in text), "")
     charge = known_charge(fields.get("charge", "")) if title else None
     if (charge is not None and charge[1]) or (words := words_of_title(title)) is None:
         return

@@ -241,16 +241,24 @@ _OF_BRUKER = re.compile(
     r"(?:^|[\s,])([+-])(?:Auto)?MS(?:n|[2-9])?\(\d+(?:\.\d+)?(?:,\s*(\d{1,2}[+-]))?\)"
     r"(?:.*?[\s,](\d+\.\d+)(?:-\d+\.\d+)?\s?min\b)?"
 )
+# "+ESI Product Ion (5.201 min) Frag=175.0V CID@20.0 (195.0877[z=1] -> **)" (Agilent).
+_OF_AGILENT = re.compile(
+    r"(?:^|[\s:])([+-])\s?(?:ESI|APCI|APPI|MMI)\s+Product Ion\b"
+    r"(?:\s*\((\d+\.\d+)(?:-\d+\.\d+)?[ ,]?(?:min|\d+ scans))?"
+)
 _OF_THERMO = re.compile(r"\b[A-Z]{2,4}MS\s+(?:\{[^}]*\}\s+)?([+-])\s+[cp]\s")
 
 
 def words_of_title(text: str) -> TitleWords | None:
-    """Return what a title of Bruker's or Thermo's programs says, None if it is none of theirs."""
-    if "MS" not in text:
-        return None
+    """Return what a title of an instrument's program says, None if it is none of theirs.
+
+    Those of Agilent, Bruker and Thermo are known.
+    """
     plain = plain_signs(text[:LONGEST_VALUE])
     if (found := _OF_BRUKER.search(plain)) is not None:
         return TitleWords("negative" if found[1] == "-" else "positive", found[2], found[3])
+    if (found := _OF_AGILENT.search(plain)) is not None:
+        return TitleWords("negative" if found[1] == "-" else "positive", None, found[2])
     if (found := _OF_THERMO.search(plain)) is not None:
         return TitleWords("negative" if found[1] == "-" else "positive")
     return None

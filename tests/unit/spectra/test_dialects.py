@@ -446,13 +446,19 @@ def test_spectra_that_no_instrument_measured_are_noted(
         ("1 Features, +MS2(479.538163, 2+), 0.8123 1/k0", (), (2, "positive", None)),
         ("-AutoMSn(193.07)", ("CHARGE=1",), (-1, "negative", None)),
         ("run.1.1 FTMS - p ESI d Full ms2 193.07@hcd30.00", (), (None, "negative", None)),
+        (
+            "Cpd 1: -ESI Product Ion (5.2 min) Frag=175.0V CID@20.0 (193.07[z=1] -> **)",
+            (),
+            (None, "negative", 312.0),
+        ),
+        ("Product Ion of x", (), (None, None, None)),
         ("+MS2(193.07)", ("CHARGE=1-",), (-1, "negative", None)),
         ("+MS2(193.07)", ("IONMODE=negative",), (None, "negative", None)),
         ("X-MS2 of a", (), (None, None, None)),
         ("LC-MS(1)", (), (None, None, None)),
     ],
 )
-def test_titles_of_bruker_and_thermo_tell_the_ion_mode(
+def test_titles_of_instruments_programs_tell_the_ion_mode(
     tmp_path: Path, title: str, fields: tuple[str, ...], found: tuple[object, ...]
 ) -> None:
     lines = ("BEGIN IONS", f"TITLE={title}", "PEPMASS=193.07", *fields, "50 1", "END IONS", "")
