@@ -200,7 +200,7 @@ def test_ms_finder_has_two_lists_under_one_header(tmp_path: Path, gap: str, n_su
 
 
 def test_names_of_ms_dial_in_msp(tmp_path: Path) -> None:
-    for key in ("SCANNUMBER", "ID"):
+    for key in ("SCANNUMBER", "SCAN", "ID", "QUERY_ID", "IDENTIFIER", "USI"):
         content = f"{key}: 12\nNAME: Unknown\nNum Peaks: 1\n50 1\n"
         assert one(tmp_path, "x.msp", content).query_id == "12"
 
