@@ -50,7 +50,7 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     regular = parse_regular(text)
     if regular is not None:
         return regular
-    if not text[:1].isdigit() or b"," in text or b"%" in text:
+    if not text[:1].isdigit() or b"," in text or b"%" in text or not text.isascii():
         lines = _plain_lines(lines)
     if not many_per_line and (listed := _pairs_in_rows(lines)) is not None:
         return listed
@@ -64,14 +64,22 @@ _HEAD = re.compile(rb"[\s\"#]*(?:m/?z|mass)\b\D*", re.IGNORECASE)  # names of co
 _IN_THOUSANDS = re.compile(rb"^\s*\d+\.\d+[ \t]+\d{1,3}(?:,\d{3})+(?=\s*$)")
 
 
+# So do blanks that do not break, which spreadsheets have, where another blank divides the columns.
+_BLANK_IN_THOUSANDS = re.compile(rb"(?<=\d)(?:\xc2?\xa0|\xe2\x80[\xaf\x89])(?=\d{3}(?:\D|$))")
+_TWO_COLUMNS = re.compile(rb"\d[ \t;]+\d")
+
+
 def _plain_lines(lines: Sequence[bytes]) -> list[bytes]:
     """Return the lines of a peak list without names of columns, percent signs and thousands."""
     if lines and _HEAD.fullmatch(lines[0]) is not None:
         lines = lines[1:]
-    return [
-        _IN_THOUSANDS.sub(lambda found: found[0].replace(b",", b""), line.replace(b"%", b" "))
-        for line in lines
-    ]
+    plain = []
+    for line in lines:
+        line = line.replace(b"%", b" ")
+        if not line.isascii() and _TWO_COLUMNS.search(line) is not None:
+            line = _BLANK_IN_THOUSANDS.sub(b"", line)
+        plain.append(_IN_THOUSANDS.sub(lambda found: found[0].replace(b",", b""), line))
+    return plain
 
 
 _FEWEST_IN_A_ROW = 3  # pairs of a list that is one line: two may be a peak and further columns
