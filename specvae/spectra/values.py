@@ -372,8 +372,8 @@ _IN_WORDS = re.compile(  # 4 min 10 s, 4'10"
     rf"({_NUMBER})\s*(?:s(?:ec(?:onds?)?)?\.?|''|\")",
     re.IGNORECASE,
 )
-_UNCLEAR_COMMA = re.compile(r"\d+,\d+\D*")  # a decimal comma, or two times
-_TIME_IN_THOUSANDS = re.compile(r"\s*[1-9]\d?[, ]\d{3}\.\d+(?!\d)")  # 1,234.5
+_UNCLEAR_COMMA = re.compile(r"(?:\d{1,2}\.\d{3}|\d+),\d+\D*")  # a decimal comma, or two times
+_TIME_IN_THOUSANDS = re.compile(r"\s*[1-9]\d?[,\s]\d{3}\.\d+(?!\d)")  # 1,234.5
 _UNIT = re.compile(r"\b(min|ms\b|m\b|msec|milli|sec|s\b|h\b|hours?\b|hrs?\b)", re.IGNORECASE)
 _SECONDS_OF_UNIT = (("ms", 1e-3), ("milli", 1e-3), ("m", 60.0), ("h", 3600.0), ("s", 1.0))
 
@@ -397,7 +397,7 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
         return None
     iso = next(filter(None, (form.fullmatch(text.strip()) for form in _OF_PARTS)), None)
     if (found := _TIME_IN_THOUSANDS.match(text)) is not None:
-        text = re.sub("[, ]", "", found[0].strip()) + text[found.end() :]
+        text = re.sub(r"[,\s]", "", found[0]) + text[found.end() :]
     match = _SECONDS.match(text)
     if iso is not None and any(iso.groups()):
         hours, minutes, seconds = (float(part or 0) for part in iso.groups())

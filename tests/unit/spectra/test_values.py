@@ -296,6 +296,9 @@ def test_retention_times_become_seconds(text: str, unit: float, seconds: float |
         ("121,25", None),  # a decimal comma, or two times
         ("120.5,122.0", 120.5),
         ("1,234.5", 1234.5),
+        ("1\u202f234.5", 1234.5),
+        ("1\u00a0234.5 s", 1234.5),
+        ("1.234,5", None),  # thousands and a decimal comma
         ("12 345.6 sec", 12345.6),
         ("120,122.5", 120.0),  # two times
         ("PT121.250000S", 121.25),
