@@ -17,7 +17,7 @@ from specvae.molecules.text_tables import plain_word
 from specvae.report import ReadReport
 
 WIDE = "several columns of SMILES, each of which holds a structure of its own"
-_NUMBERED = re.compile(r"(smiles|inchikey)(\d{1,3})")
+_NUMBERED = re.compile(r"(smiles|inchikey|structurerank)(\d{1,3})")
 
 if TYPE_CHECKING:
     from specvae.molecules.structure_files import Cells
@@ -43,14 +43,15 @@ def one_structure_each(header: list[str], rows: Rows, report: ReadReport) -> tup
         return header, rows
     report.note(WIDE)
     keys = _places(words, "inchikey")
-    groups = [structures, keys if len(keys) == len(structures) else []]
-    first = {places[0] for places in groups if places}
+    names = _places(words, "structurerank")  # MS-FINDER's column of names
+    groups = [structures, *(c if len(c) == len(structures) else [] for c in (keys, names))]
+    first = {
+        c[0]: name for c, name in zip(groups, ("smiles", "inchikey", "name"), strict=True) if c
+    }
+    others = {*structures, *keys, *names} - first.keys()
     header = [
-        word.rstrip("0123456789") if place in first else name
-        for place, (name, word) in enumerate(zip(header, words, strict=True))
+        "" if place in others else first.get(place, name) for place, name in enumerate(header)
     ]
-    others = {place for places in (structures, keys) for place in places} - first
-    header = ["" if place in others else name for place, name in enumerate(header)]
     return header, _divided(rows, groups, others)
 
 

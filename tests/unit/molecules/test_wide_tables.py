@@ -31,6 +31,10 @@ ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
                 (4, "COC", ETHER, "c"),
             ],
         ),
+        (
+            "File,Structure rank 1,SMILES 1,Structure rank 2,SMILES 2\nq,a,CCO,b,COC\n",
+            [(2, "CCO", "", "a"), (2, "COC", "", "b")],
+        ),
         # Keys that may be of either.
         (f"SMILES,SMILES,InChIKey\nCCO,COC,{ETHANOL}\n", [(2, "CCO", "", ""), (2, "COC", "", "")]),
     ],
