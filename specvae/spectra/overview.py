@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.doubts import suggestion_of
 from specvae.spectra.spectrum import Spectrum
 
 _N_EXAMPLES = 3
@@ -98,4 +99,6 @@ def _structure(spectrum: Spectrum) -> str:
         "InChI": spectrum.inchi,
         "InChIKey": spectrum.inchikey,
     }
+    if any(stated.values()) and suggestion_of(spectrum) is not None:
+        return "suggested by MS-DIAL, in no library"
     return " and ".join(name for name, value in stated.items() if value) or "none"

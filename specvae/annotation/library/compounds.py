@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from specvae.annotation.library.filter import suggestion_of
 from specvae.annotation.library.library import FITTING_COMPONENT, StructureParser
 from specvae.errors import InputError, StructureError
 from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
@@ -17,6 +16,7 @@ from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_tex
 from specvae.molecules.wide_tables import one_structure_each
 from specvae.packed import unpacked_name
 from specvae.report import ReadReport
+from specvae.spectra.doubts import suggestion_of
 from specvae.spectra.read import read_spectra
 
 _KEY = re.compile(r"(?:InChIKey\s*[=:]\s*)?([A-Z]{14})(?:-[A-Z]{10}-[A-Z])?(?=$|[\s,;|-])")

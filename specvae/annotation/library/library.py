@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.filter import SpectrumFilter, is_tentative, suggestion_of
+from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
 from specvae.errors import StructureError
@@ -21,6 +21,7 @@ from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
+from specvae.spectra.doubts import is_tentative, suggestion_of
 from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.read import read_spectra
 from specvae.spectra.sparse import SparseMatrix

@@ -70,6 +70,13 @@ def test_spectra(tmp_path: Path) -> None:
     assert examples[1].endswith("ion species stated as unknown ([M+?]-)")
 
 
+def test_structures_that_ms_dial_suggests_are_told(tmp_path: Path) -> None:
+    record = "NAME: {}\nSMILES: CCO\nNum Peaks: 1\n50 1\n\n"
+    path = tmp_path / "x.msp"
+    path.write_text("".join(map(record.format, ("no MS2: a", "low score: b", "c"))))
+    assert lines(run(path))["structure"] == "suggested by MS-DIAL, in no library: 2; SMILES: 1"
+
+
 def test_candidates(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("query_id,smiles,name\nq1,CCO,ethanol\nq2,C,\nq2,C1CC,broken\n")
