@@ -37,7 +37,7 @@ from specvae.molecules.text_tables import (
     read_table,
     table_rows,
 )
-from specvae.molecules.wide_tables import one_cell_each, one_structure_each
+from specvae.molecules.wide_tables import one_cell_each, one_structure_each, with_merged_ids
 from specvae.packed import PACKED_SUFFIXES, unpacked_name
 from specvae.report import ReadReport, Reason
 
@@ -166,7 +166,8 @@ def _table_cells(
         return
     header, rows = one_structure_each(*read_table(lines, report), report)
     columns = _find_columns(path, header, report, first_line)
-    yield from one_cell_each(_cells_of_rows(path, len(header), rows, columns, report), report)
+    cells = _cells_of_rows(path, len(header), rows, columns, report)
+    yield from one_cell_each(with_merged_ids(cells, report), report)
 
 
 def _pubchem_cells(lines: Iterable[str]) -> Iterator[tuple[int, Cells]]:

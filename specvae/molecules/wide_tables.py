@@ -1,12 +1,14 @@
 """Tables whose rows list several structures, in a column each or in one cell.
 
-MS-FINDER's results have a column for each, MetaboLights' tables of metabolites a cell for all.
+MS-FINDER's results have a column for each, MetaboLights' tables of metabolites a cell for all. And
+tables whose cells were merged, so that only the first row of each query names it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 from rdkit import Chem
@@ -128,3 +130,33 @@ def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
         if not all(text and Chem.MolFromSmiles(text) is not None for text in texts):
             return []
     return [(text, inchis[n] if len(inchis) == len(texts) else "") for n, text in enumerate(texts)]
+
+
+MERGED = "query_id of the row above taken, as where cells were merged"
+_LOOKED_AT = 200  # rows
+
+
+def with_merged_ids(
+    rows: Iterator[tuple[int, Cells]], report: ReadReport
+) -> Iterator[tuple[int, Cells]]:
+    """Yield what rows say, with the query of the row above where cells of ``query_id`` were merged.
+
+    They were if no two rows behind one another name the same query, and as many name none as name
+    one: whoever merges cells in a spreadsheet writes each query once, above its candidates.
+    """
+    begun = list(islice(rows, _LOOKED_AT))
+    ids = [cells.query_id for _, cells in begun]
+    n_empty = ids.count("")
+    is_merged = (
+        bool(ids and ids[0])
+        and n_empty >= len(ids) - n_empty
+        and not any(one and one == other for one, other in pairwise(ids))
+    )
+    query_id = ""
+    for number, cells in chain(begun, rows):
+        query_id = cells.query_id or query_id
+        if is_merged and not cells.query_id:
+            report.note(MERGED)
+            yield number, cells._replace(query_id=query_id)
+        else:
+            yield number, cells

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from specvae.molecules.structures import read_rows
-from specvae.molecules.wide_tables import IN_ONE_CELL, WIDE
+from specvae.molecules.wide_tables import IN_ONE_CELL, MERGED, WIDE
 from specvae.report import ReadReport
 
 ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
@@ -104,3 +104,25 @@ def test_each_structure_of_a_cell_is_one(
     assert [(r.smiles, r.molecule.given_key, r.name, r.id) for r in rows] == found
     assert report.notes.get(IN_ONE_CELL, 0) == (len(found) > 1)
     assert len(report.skips) == (not found)
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [
+        (("q1", "", "", "q2", ""), ["q1", "q1", "q1", "q2", "q2"]),
+        (("q1", "", ""), ["q1", "q1", "q1"]),
+        (("q1", "", "", "q2", "q2"), ["q1", "", "", "q2", "q2"]),  # each row names its query
+        (("q1", "q2", "q3", "", "q4"), ["q1", "q2", "q3", "", "q4"]),  # one was forgotten
+        (("", "q1", "", ""), ["", "q1", "", ""]),
+        (("", "", ""), ["", "", ""]),
+    ],
+)
+def test_queries_of_merged_cells(tmp_path: Path, ids: tuple[str, ...], found: list[str]) -> None:
+    path = tmp_path / "x.csv"
+    chains = ("C" * (n + 2) for n in range(len(ids)))
+    rows = "".join(f"{query_id},{chain}\n" for query_id, chain in zip(ids, chains, strict=True))
+    path.write_text(f"query_id,smiles\n{rows}", encoding="utf-8")
+    report = ReadReport(strict=True)
+    assert [row.query_id for row in read_rows(path, report)] == found
+    n_filled = sum(one != other for one, other in zip(ids, found, strict=True))
+    assert report.notes.get(MERGED, 0) == n_filled
