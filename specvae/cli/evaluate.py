@@ -251,7 +251,7 @@ def _table(figures: dict[str, Any]) -> str:
             low, high = interval
             percent = name != "mrr"
             text += f"  [{low:.1%}, {high:.1%}]" if percent else f"  [{low:.3f}, {high:.3f}]"
-        lines.append(f"{name:<24}{text}")
+        lines.append(f"{name:<25}{text}")
     return "\n".join(lines)
 
 

@@ -319,7 +319,7 @@ def test_evaluate_says_which_truths_the_library_of_the_run_has(
     ]  # fmt: skip
     for added, n in (([], 0), (["--library", folder / "today.msp"], 1)):
         done = CliRunner().invoke(evaluate, [str(argument) for argument in (*arguments, *added)])
-        assert f"n_truth_in_library {n:>13}" in done.stdout
+        assert f"n_truth_in_library {n:>14}" in done.stdout
         said = "note: the library has spectra of the truth of 1 of 1 queries"
         assert (said in done.stderr) == bool(n)
 
