@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import itertools
@@ -16,7 +15,7 @@ from typing import BinaryIO, TextIO
 from rdkit import Chem
 
 from specvae.errors import InputError
-from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in
+from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
@@ -77,7 +76,7 @@ class _ShortLines(io.TextIOWrapper):
     """
 
     def __init__(self, stream: BinaryIO, path: Path, encoding: str) -> None:
-        errors = "replace" if encoding == "utf-16" else AS_WINDOWS_TEXT
+        errors = "replace" if encoding.startswith("utf-16") else AS_WINDOWS_TEXT
         super().__init__(stream, encoding=encoding, errors=errors, newline="")
         self._path = path
         self._n_lines = self._n_empty = 0
@@ -122,10 +121,10 @@ def open_text(path: Path) -> Iterator[TextIO]:
             raise InputError(f"{path}: {other}")
         if start.startswith(_ZIP):
             raise InputError(f"{path}: an Excel workbook or zip archive; CSV, TSV or SMI is wanted")
-        is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        if b"\0" in start and not is_utf16:
+        encoding = utf_16_of(start)
+        if b"\0" in start and not encoding:
             raise InputError(f"{path}: not a text file; CSV, TSV or SMI is wanted")
-        encoding = "utf-16" if is_utf16 else "utf-8-sig"
+        encoding = encoding or "utf-8-sig"
         with open_unpacked(path) as stream:
             yield _ShortLines(stream, path, encoding)
     except FileNotFoundError:

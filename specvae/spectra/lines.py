@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from specvae.errors import CONTROLS, InputError
-from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in
+from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
 from specvae.packed import UNPACKING_ERRORS, open_unpacked, packing_of, unpacked_name
 
@@ -22,7 +22,6 @@ _ARCHIVES = {
     b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
 }
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _XML_ENCODING = re.compile(rb"(<\?xml[^>]*encoding=[\"'])utf-?16", re.IGNORECASE)
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
 _MSP_LINE = re.compile(
@@ -74,21 +73,21 @@ def open_bytes(path: Path) -> BinaryIO:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     with suppress(*UNPACKING_ERRORS):  # which are met again where the file is read
-        if stream.peek(2).startswith(_UTF_16_MARKS):
-            return io.BufferedReader(_AsUtf8(stream), _CHUNK_BYTES)
+        if encoding := utf_16_of(stream.peek(16)):
+            return io.BufferedReader(_AsUtf8(stream, encoding), _CHUNK_BYTES)
     return stream
 
 
 class _AsUtf8(io.RawIOBase):
-    """UTF-16 text with a byte order mark as UTF-8; what cannot be decoded becomes U+FFFD.
+    """UTF-16 text as UTF-8; what cannot be decoded becomes U+FFFD.
 
     Half a character at the end is left out.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
         super().__init__()
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._waiting = b""
         self._is_begun = self._is_done = False
 

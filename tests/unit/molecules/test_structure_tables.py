@@ -292,6 +292,7 @@ def test_utf_16(write: Write, encoding: str) -> None:
     text = "smiles,name\nCCO,Äthanol\n"
     mark = "" if encoding == "utf-16" else "\ufeff"
     assert read_candidates(write((mark + text).encode(encoding))).name.tolist() == ["Äthanol"]
+    assert read_candidates(write(text.encode(encoding))).name.tolist() == ["Äthanol"]
 
 
 def test_a_metal_that_is_taken_off_is_said(write: Write) -> None:

@@ -358,6 +358,15 @@ def test_utf_16_is_read_as_utf_8_is(tmp_path: Path, name: str, packed: bool, enc
     assert [s.mz.tolist() for s in found] == [s.mz.tolist() for s in plain]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["x.msp", "x.mgf"])
+def test_utf_16_without_its_mark(tmp_path: Path, name: str, encoding: str) -> None:
+    make = msp_record if name == "x.msp" else mgf_record
+    found, skips, _ = read_bytes(tmp_path, name, make("a µ").encode(encoding))
+    assert skips == []
+    assert [s.query_id for s in found] == ["a µ"]
+
+
 def test_utf_16_that_is_cut_off_loses_what_is_cut_off(tmp_path: Path) -> None:
     text = "".join(mgf_record(f"a{n}") for n in range(3000))
     whole = gzip.compress(text.encode("utf-16"), 1)
