@@ -247,6 +247,7 @@ def _heavy_atoms(formula: str) -> dict[str, str]:
 
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
 
+_LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
 _ONE_LETTER = re.compile(r"\([A-Z]\)")  # "(S)", as in names
 
 
@@ -256,8 +257,14 @@ def _goes_on(words: Sequence[str]) -> bool:
         return True  # "C C O": blanks between all atoms
     if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
         return False
+    if len(words[1]) > _LONGEST_PART:
+        return True  # no name has a thousand letters of a SMILES
     texts = [words[1]]
-    if words[1][0] in "(=#/\\" and _ONE_LETTER.fullmatch(words[1]) is None:
+    if (
+        len(words[0]) < _LONGEST_PART
+        and words[1][0] in "(=#/\\"
+        and _ONE_LETTER.fullmatch(words[1]) is None
+    ):
         texts.append(words[0] + words[1])
     with quiet_rdkit():
         return any(Chem.MolFromSmiles(text) is not None for text in texts)

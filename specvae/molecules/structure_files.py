@@ -273,7 +273,7 @@ def _unnamed_columns(lines: Sequence[str]) -> _Unnamed | None:
         return None
     for delimiter in DELIMITERS:
         table = [row for _, row in table_rows(Lines(lines), delimiter, 2, None)]
-        n_columns = len(table[0])
+        n_columns = len(table[0]) if table else 0
         if not 1 < n_columns < 4 or any(len(row) != n_columns for row in table):
             continue
         kinds = [_kind_of_column(column) for column in zip(*table, strict=True)]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IN_ONE_CELL = "several structures in a cell, each of which is one"
 _BETWEEN = re.compile(r"\s*[|;]\s*")
+_LONGEST_LIST = 10_000  # characters: RDKit takes seconds for longer texts
 _EXTENSION = re.compile(r"\s\|[^|]*\|")  # ChemAxon's, behind a SMILES
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -125,7 +126,8 @@ def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
     inchis = re.split(r"\s*\|\s*", inchi) if "|InChI=" in inchi.replace(" ", "") else []
     if says_nothing(smiles):
         return [("", text) for text in inchis]
-    texts = [] if _EXTENSION.search(smiles) else _BETWEEN.split(smiles.strip("|; "))
+    is_other = len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None
+    texts = [] if is_other else _BETWEEN.split(smiles.strip("|; "))
     with quiet_rdkit():
         if not all(text and Chem.MolFromSmiles(text) is not None for text in texts):
             return []

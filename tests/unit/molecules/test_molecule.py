@@ -421,6 +421,7 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
         ("C C O", "a second one behind a blank, or a divided one"),
         ("CC (C)O", "a second one behind a blank, or a divided one"),
         ("CC =CO", "a second one behind a blank, or a divided one"),
+        (f"CC ({'C' * 2000})O", "a second one behind a blank, or a divided one"),
         ("[C][C][O]", "a carbon without its hydrogens"),
         ("[13C]C(=O)O", "a carbon without its hydrogens"),
         ("C[C]1[C](C)CC[C]1O", "a carbon without its hydrogens"),

@@ -287,6 +287,12 @@ def test_a_long_cell_and_other_column_names(write: Write) -> None:
     assert read_candidates(write(f'standard_inchi\n"{inchi}"\n')).smiles.tolist() == ["CO"]
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.txt"])
+def test_a_file_of_control_characters_is_no_table(write: Write, name: str) -> None:
+    with pytest.raises(InputError, match="no column smiles or inchi"):
+        read_candidates(write("\x1f\n", name))
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16(write: Write, encoding: str) -> None:
     text = "smiles,name\nCCO,Äthanol\n"
