@@ -48,6 +48,9 @@ TERM_NAMES = {
 ADDUCT_NAME = "how common the adduct is"
 """What it calls the part of the score that several adducts bring, where they were tried."""
 
+MASS_NAME = "whether its mass is the query's"
+"""What it calls the part that a candidate of quite another mass has, which stands behind others."""
+
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
 
@@ -225,7 +228,7 @@ def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, floa
     """Return name and size (nats) of the terms that make up two scores.
 
     That of the retention time is among them if it counts, and so is what the adducts' shares add
-    if several were tried.
+    if several were tried, or what a candidate of quite another mass is behind.
     """
     if not first.terms:
         return []
@@ -234,9 +237,11 @@ def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, floa
         for term, ours, theirs in zip(TERMS, first.terms, second.terms, strict=True)
         if term != "retention" or ours != 0.0 or theirs != 0.0
     ]
+    ours, theirs = (one.score - sum(one.terms) for one in (first, second))
     if first.adduct is not None:
-        ours, theirs = (one.score - sum(one.terms) for one in (first, second))
         parts.append((ADDUCT_NAME, ours, theirs))
+    elif abs(ours - theirs) >= LEAST_DIFFERENCE:
+        parts.append((MASS_NAME, ours, theirs))
     return parts
 
 

@@ -125,7 +125,7 @@ def test_truths_that_the_fragment_score_was_fitted_to_are_counted() -> None:
     """Those of the query's ion mode, and only where that score counts."""
     digests = block_digests([CAFFEINE])
     assert len(digests) == 1
-    positive = standard_scorers()["positive"].having_learned_from(digests)
+    positive = FragmentScorer(standard_scorers()["positive"].to_arrays(), digests)
     negative = FragmentScorer(standard_scorers()["negative"].to_arrays())
     pool = EvidencePool(
         LibraryMemory(AnalogueIndex.empty(), [], [], np.empty((0, 512), np.uint8)),

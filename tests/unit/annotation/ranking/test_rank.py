@@ -210,14 +210,15 @@ def test_outcomes_come_out_about_as_often_as_asked(
 
 
 def test_blind_scores_are_of_the_candidates_alone(tmp_path: Path, annotator: Annotator) -> None:
+    isomers = (CAFFEINE, "CCn1cnc2c1c(=O)n(C)c(=O)[nH]2")
     source = table(
         tmp_path / "c.csv",
-        "query_id,smiles\n" + "".join(f"{q},{s}\n" for q in "ab" for s in (CAFFEINE, ASPIRIN)),
+        "query_id,smiles\n" + "".join(f"{q},{s}\n" for q in "ab" for s in isomers),
     )
     queries = mgf(
         tmp_path / "q.mgf",
         "TITLE=a\nPEPMASS=195.0877\nIONMODE=positive\n138.066 10",
-        "TITLE=b\nPEPMASS=181.0495\nIONMODE=positive\n43.018 10\n121.03 50",
+        "TITLE=b\nPEPMASS=195.0877\nIONMODE=positive\n43.018 10\n121.03 50",
     )
     a, b = ranked(annotator, queries, source)
     assert isinstance(a, Ranked)
@@ -353,3 +354,45 @@ def test_a_cascade_is_said(
         (outcome,) = rank_spectra(annotator, settled, source, QueryFilter(), rescore=rescore)
         assert isinstance(outcome, Ranked)
         assert said(outcome) == status
+
+
+SMALL_ONE = "Oc1ccccc1"
+
+
+@pytest.mark.parametrize(
+    ("ion", "precursor_mz", "smiles", "behind"),
+    [
+        ("ADDUCT=[M+H]+", 195.0877, (CAFFEINE, SMALL_ONE), [False, True]),
+        # As the m/z of a quadrupole, cut off, and as that of the first isotope peak.
+        ("ADDUCT=[M+H]+", 195.0, (CAFFEINE, SMALL_ONE), [False, True]),
+        ("ADDUCT=[M+H]+", 196.0911, (CAFFEINE, SMALL_ONE), [False, True]),
+        # Where none has the mass, the m/z or the ion may be wrong: all are compared.
+        ("ADDUCT=[M+H]+", 300.0, (CAFFEINE, SMALL_ONE), None),
+        # The m/z of its [M+Na]+: an assumption may be wrong, a statement is taken as it is.
+        ("IONMODE=positive", 217.0696, (CAFFEINE, "CCCCCCCCCCCC(=O)OC"), None),
+        ("ADDUCT=[M+H]+", 217.0696, (CAFFEINE, "CCCCCCCCCCCCC(=O)O"), [True, False]),
+        ("IONMODE=positive", 217.0696, (CAFFEINE, SMALL_ONE), [False, True]),
+        ("", 195.0877, (CAFFEINE, SMALL_ONE), [False, True]),
+    ],
+)
+def test_listed_candidates_of_quite_another_mass_stand_behind_the_others(
+    tmp_path: Path,
+    annotator: Annotator,
+    ion: str,
+    precursor_mz: float,
+    smiles: tuple[str, ...],
+    behind: list[bool] | None,
+) -> None:
+    """A small molecule has few fragments that could be missing: no score can be compared."""
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={precursor_mz}\n{ion}\n138.066 10")
+    rows = "".join(f"a,{text}\n" for text in smiles)
+    with table(tmp_path / "c.csv", f"query_id,smiles\n{rows}") as source:
+        (found,) = ranked(annotator, queries, source)
+    assert isinstance(found, Ranked)
+    assert len(found.candidates) == 2
+    alone = log_likelihoods(found.packed, found.logits[np.newaxis])[0]
+    expected = np.zeros(2) if behind is None else np.where(behind, -100.0, 0.0)
+    np.testing.assert_allclose(found.scores - alone, expected)
+    assert (found.blind_scores < -90.0 + found.blind_scores.max()).tolist() == (
+        [False, False] if behind is None else behind
+    )
