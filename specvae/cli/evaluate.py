@@ -300,6 +300,12 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
             f"{len(evaluation.ranks):,} queries, so these figures flatter it: {_some(named)}; "
             "train with --exclude"
         )
+    if evaluation.n_untraced:
+        yield (
+            "note: the model does not keep which compounds its fragment score was fitted to, so "
+            f"it is not known whether the truth of {evaluation.n_untraced:,} of "
+            f"{len(evaluation.ranks):,} queries is among them"
+        )
     if evaluation.in_fragment_score:
         yield (
             "note: the weights of the fragment score were fitted to the truth of "

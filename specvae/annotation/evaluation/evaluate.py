@@ -82,6 +82,8 @@ class Evaluation:
     in_fragment_score
         query_id -> first block of truths that the fragment score of the query's ion mode is known
         to have been fitted to.
+    n_untraced
+        Queries with a fragment score that does not say what it was fitted to.
     probabilities
         How far the probabilities can be trusted; None unless the model is calibrated and has
         ranked a query.
@@ -97,6 +99,7 @@ class Evaluation:
     trained_on: Mapping[str, str]
     in_library: Mapping[str, str]
     in_fragment_score: Mapping[str, str] = field(default_factory=dict)
+    n_untraced: int = 0
     contradicted: tuple[str, ...] = ()
     probabilities: Probabilities | None = None
     line: RetentionLine | None = None
@@ -158,6 +161,7 @@ def evaluate(
     pool = annotator.evidence_pool
     added = set() if pool is None else set(pool.library.first_blocks) - set(trained)
     scorers = {} if pool is None or not pool.weights["fragments"] else pool.scorers
+    scorer_of = {query.query_id: scorers.get(query.ion_mode) for query in found.queries}
     return Evaluation(
         tuple(query.query_id for query in found.queries),
         tuple(ranks),
@@ -169,8 +173,9 @@ def evaluate(
         {
             query.query_id: query.block
             for query in found.queries
-            if (scorer := scorers.get(query.ion_mode)) and scorer.has_learned_from(query.block)
+            if (scorer := scorer_of[query.query_id]) and scorer.has_learned_from(query.block)
         },
+        sum(scorer is not None and not len(scorer.learned_from) for scorer in scorer_of.values()),
         tuple(found.contradicted),
         _probabilities(annotator.probability, log_odds, given, in_list),
         run.line,

@@ -58,6 +58,7 @@ N_CONDITIONS = 8
 _DECIMALS = 4
 _LEARNED_FROM = "learned_from"
 _PREFIX = "fragments."
+_WANTED = "wanted one by 'specvae bench fragments', or a model"
 
 
 def condition_of(peaks: Peaks) -> NDArray[np.float32]:
@@ -155,6 +156,12 @@ class FragmentScorer:
     def having_learned_from(self, *digests: NDArray[np.int64]) -> Self:
         """Return the same score, said to have been fitted to compounds (their digests) too."""
         return type(self)(self._arrays, np.unique(np.concatenate([self.learned_from, *digests])))
+
+    def has_weights_of(self, other: FragmentScorer) -> bool:
+        """Return whether the weights of two scores are the same numbers."""
+        return self._arrays.keys() == other._arrays.keys() and all(
+            np.array_equal(array, other._arrays[name]) for name, array in self._arrays.items()
+        )
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return everything that was learned, as arrays by name."""
@@ -352,6 +359,21 @@ def standard_scorers() -> dict[str, FragmentScorer]:
     return scorers_from_arrays(load_file(SCORERS_FILE))
 
 
+def with_compounds_known(scorers: Mapping[str, FragmentScorer]) -> dict[str, FragmentScorer]:
+    """Return the same scorers; those with the shipped weights know what these were fitted to.
+
+    Models that were trained before the digests were kept have the weights alone.
+    """
+    return {
+        mode: shipped
+        if not len(scorer.learned_from)
+        and (shipped := standard_scorers().get(mode)) is not None
+        and shipped.has_weights_of(scorer)
+        else scorer
+        for mode, scorer in scorers.items()
+    }
+
+
 def read_scorers(path: Path) -> dict[str, FragmentScorer]:
     """Read fragment scorers by ion mode from a file of them, or from a model's checkpoint.
 
@@ -359,6 +381,8 @@ def read_scorers(path: Path) -> dict[str, FragmentScorer]:
     ------
     InputError
         If there is no such file, or no fragment score in it.
+    CheckpointError
+        If the fragment score in it has other arrays than this version's.
     """
     try:
         with safe_open(path, "np") as file:
@@ -370,9 +394,12 @@ def read_scorers(path: Path) -> dict[str, FragmentScorer]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: no file of weights: {str(error).splitlines()[0]}") from None
+        found = str(error).splitlines()[0]
+        raise InputError(f"{path}: no file of weights ({found}); {_WANTED}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     if not scorers:
-        raise InputError(f"{path}: no fragment score in it")
+        raise InputError(f"{path}: no fragment score in it; {_WANTED}")
     return scorers
 
 

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.fragment_score import (
     scorer_arrays,
     scorers_from_arrays,
     standard_scorers,
+    with_compounds_known,
 )
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.own_spectra import OwnSpectraRatio
@@ -62,7 +63,7 @@ def from_companions(stored: StoredEvidence, companions: Mapping[str, Tensor]) ->
     # Weights hold for the fragment score that they were fitted beside.
     scorers = standard_scorers()
     if not is_outdated(stored):
-        scorers = scorers_from_arrays(arrays)
+        scorers = with_compounds_known(scorers_from_arrays(arrays))
         weights = {kind: stored.weights[kind] for kind in EVIDENCE_KINDS}
         own_spectra = OwnSpectraRatio(**stored.own_spectra)
         other_mode = OwnSpectraRatio(**stored.other_mode)

@@ -137,12 +137,12 @@ def test_truths_that_the_fragment_score_was_fitted_to_are_counted() -> None:
     ]
     truth = {"known": CAFFEINE, "other mode": CAFFEINE, "new": ASPIRIN}
     annotator = tiny_annotator()
-    for evidence, expected in (
-        (pool, {"known": CAFFEINE}),
-        (replace(pool, weights={**pool.weights, "fragments": 0.0}), {}),
-        (None, {}),
+    for evidence, expected, n_untraced in (
+        (pool, {"known": CAFFEINE}, 1),
+        (replace(pool, weights={**pool.weights, "fragments": 0.0}), {}, 0),
+        (None, {}, 0),
     ):
         annotator.evidence_pool = evidence
         found = evaluate(annotator, iter(ranked), truth)
-        assert found.in_fragment_score == expected
+        assert (found.in_fragment_score, found.n_untraced) == (expected, n_untraced)
         assert found.figures(seed=0)["n_truth_in_fragment_score"] == len(expected)

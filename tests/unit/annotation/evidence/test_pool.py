@@ -452,6 +452,22 @@ def test_a_checkpoint_keeps_the_evidence(pool: EvidencePool) -> None:
     np.testing.assert_array_equal(weigh(again, query, found).parts, weigh(pool, query, found).parts)
 
 
+def test_earlier_models_know_what_the_shipped_fragment_score_was_fitted_to(
+    pool: EvidencePool,
+) -> None:
+    """The score of a user's own, which does not say it, is not taken for the shipped one."""
+    stored, tensors = to_companions(pool)
+    without = {name: t for name, t in tensors.items() if not name.endswith(".learned_from")}
+    assert len(without) == len(tensors) - 2
+    shipped = standard_scorers()["positive"]
+    again = from_companions(stored, without).scorers["positive"]
+    assert len(shipped.learned_from)
+    np.testing.assert_array_equal(again.learned_from, shipped.learned_from)
+    name = "fragments.positive.background"
+    other = from_companions(stored, {**without, name: without[name] + 1.0}).scorers["positive"]
+    assert not len(other.learned_from)
+
+
 @pytest.mark.parametrize(
     ("time", "counts"),
     [(61.5, True), (0.0, False), (-1.0, False), (float("nan"), False), (None, False)],
