@@ -248,7 +248,8 @@ def _heavy_atoms(formula: str) -> dict[str, str]:
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
 
 _LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
-_ONE_LETTER = re.compile(r"\([A-Z]\)")  # "(S)", as in names
+_BONDS = ("(", "=", "#", "/", "\\")
+_ABBREVIATION = re.compile(r"\([A-Z]+\)")  # "(S)" and "(PCB)": no program ends with a branch
 
 
 def _goes_on(words: Sequence[str]) -> bool:
@@ -259,15 +260,18 @@ def _goes_on(words: Sequence[str]) -> bool:
         return False
     if len(words[1]) > _LONGEST_PART:
         return True  # no name has a thousand letters of a SMILES
-    texts = [words[1]]
-    if (
-        len(words[0]) < _LONGEST_PART
-        and words[1][0] in "(=#/\\"
-        and _ONE_LETTER.fullmatch(words[1]) is None
-    ):
-        texts.append(words[0] + words[1])
     with quiet_rdkit():
-        return any(Chem.MolFromSmiles(text) is not None for text in texts)
+        return Chem.MolFromSmiles(words[1]) is not None or goes_on_with_a_bond(*words[:2])
+
+
+def goes_on_with_a_bond(smiles: str, word: str) -> bool:
+    """Whether a word behind a SMILES is the rest of it, which begins with a branch or a bond."""
+    if not word.startswith(_BONDS) or max(len(smiles), len(word)) > _LONGEST_PART:
+        return False
+    if _WITH_BONDS.fullmatch(word) is None or _ABBREVIATION.fullmatch(word) is not None:
+        return False
+    with quiet_rdkit():
+        return Chem.MolFromSmiles(smiles + word) is not None
 
 
 def leaves_atoms_open(extension: str) -> bool:

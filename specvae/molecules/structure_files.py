@@ -17,6 +17,7 @@ from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import (
     heavy_atoms,
     heavy_atoms_of_inchi,
+    goes_on_with_a_bond,
     leaves_atoms_open,
     says_nothing,
     standard_form,
@@ -133,7 +134,8 @@ def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:
         if not smiles or smiles.startswith("#"):
             continue
         if not (may_be_header and column_meaning(smiles) == "smiles"):
-            if leaves_atoms_open(name := name.strip()):
+            name = name.strip()
+            if leaves_atoms_open(name) or goes_on_with_a_bond(smiles, name.partition(" ")[0]):
                 smiles = f"{smiles} {name}"
             yield number, Cells(smiles, name=_EXTENSION.sub("", name, count=1))
         may_be_header = False
@@ -356,7 +358,9 @@ def _set_head(record: list[str]) -> None:
     if n_above > 0 and not any(line.strip() for line in record[:n_above]):
         del record[:n_above]
     elif n_above < 0:
-        record[:0] = [""] * -n_above
+        # The line of its program, which is below its title, begins with blanks.
+        begin = place if record[0][:1].strip() and place > 0 else 0
+        record[begin:begin] = [""] * -n_above
 
 
 # Groups of a drawing that repeat (types of the CTfile format), and labels that stand for any group.

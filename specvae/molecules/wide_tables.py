@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 IN_ONE_CELL = "several structures in a cell, each of which is one"
 _BETWEEN = re.compile(r"\s*[|;]\s*")
 _LONGEST_LIST = 10_000  # characters: RDKit takes seconds for longer texts
-_EXTENSION = re.compile(r"\s\|[^|]*\|")  # ChemAxon's, behind a SMILES
+_EXTENSION = re.compile(r"\s\|(?!\s)[^|]*\|")  # ChemAxon's, behind a SMILES
 
 Rows = Iterator[tuple[int, list[str]]]
 
@@ -74,10 +74,9 @@ def _places(words: Sequence[str], field: str) -> list[int]:
 
 def _divided(rows: Rows, groups: Sequence[Sequence[int]], others: set[int]) -> Rows:
     structures = groups[0]
+    end = max(structures) + 1
     for number, row in rows:
-        if len(row) <= max(structures):
-            yield number, row
-            continue
+        row.extend([""] * (end - len(row)))  # cells left out at the end say nothing
         n_found = 0
         for n, place in enumerate(structures):
             if says_nothing(row[place]):

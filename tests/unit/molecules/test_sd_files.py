@@ -34,6 +34,8 @@ def formulas(path: Path, text: str, report: ReadReport) -> list[tuple[str, str]]
     [
         # A line of a head is missing, or blank lines stand before it, as where files were joined.
         (record("CCO").removeprefix("a\n"), [("C2H6O", "")]),
+        (record("CCO").replace("\n\n", "\n", 1), [("C2H6O", "a")]),  # below its program's
+        (record("CCO").replace("\n\n", "\n", 1).replace("     RDKit", "RDKit"), [("C2H6O", "a")]),
         (f"\n{record('CCO')}\n\n{record('CCN', title='b')}\n", [("C2H6O", "a"), ("C2H7N", "b")]),
         (f" \n{record('CCO', title='')}", [("C2H6O", "")]),
         (record("CCO", "ID>\n7").replace("\n", "\r\n"), [("C2H6O", "7")]),

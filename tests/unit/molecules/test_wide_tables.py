@@ -35,6 +35,8 @@ ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
             "File,Structure rank 1,SMILES 1,Structure rank 2,SMILES 2\nq,a,CCO,b,COC\n",
             [(2, "CCO", "", "a"), (2, "COC", "", "b")],
         ),
+        # Without the empty cells at the end of a row.
+        ("name,SMILES,SMILES,SMILES\na,CCO,COC\n", [(2, "CCO", "", "a"), (2, "COC", "", "a")]),
         # Keys that may be of either.
         (f"SMILES,SMILES,InChIKey\nCCO,COC,{ETHANOL}\n", [(2, "CCO", "", ""), (2, "COC", "", "")]),
     ],
@@ -89,6 +91,7 @@ def test_a_row_without_a_structure_is_counted(tmp_path: Path) -> None:
             "inchi\tname\nInChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3|InChI=1S/C2H6O/c1-3-2/h1-2H3\ta\n",
             [("CCO", "", "a", ""), ("COC", "", "a", "")],
         ),
+        ("smiles\nCCO | COC | CCC\n", [(s, "", "", "") for s in ("CCO", "COC", "CCC")]),
         ("smiles\tname\nCCO |c:1|\ta;b\n", [("CCO", "", "a;b", "")]),
         ("smiles\tname\nCCO|\ta\n", []),
         ("smiles\tname\nCCO|xx\ta\n", []),
