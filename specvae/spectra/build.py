@@ -223,7 +223,8 @@ _ISOTOPE = re.compile(r"(?:\[\d+\])?\[?M\s*\+\s*[1-9]")
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
 # GNPS has names with a "predicted molecular formula", of measured spectra.
 _PREDICTED = re.compile(
-    r"\bin[\s_-]?silico\b|\bCFM-ID\b|\bQCxMS2?\b|\bFIORA\b|\bMassFormer\b|\bpredicted\s*(?:$|[)\]]|MS|spectr|by\b)",
+    r"(?<!not )(?:\bin[\s_-]?silico\b|\bpredicted\s*(?:$|[)\];]|MS|spectr|by\b))"
+    r"|\bCFM-ID\b|\bQCxMS2?\b|\bMassFormer\b|\b(?-i:FIORA)\b",
     re.IGNORECASE,
 )
 

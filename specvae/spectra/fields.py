@@ -117,7 +117,7 @@ def _add_prediction(fields: dict[str, str], comments: Iterable[str], levels: Ite
     As FIORA's comments do, or ``Spectrum_type: Predicted LC-MS/MS``.
     """
     for text in levels:
-        if text.startswith("Predicted"):
+        if text[:9].lower() == "predicted":
             fields["prediction"] = text
     for comment in comments:
         may = "silico" in comment or "redicted" in comment
@@ -390,8 +390,14 @@ def _keep_value(fields: dict[str, str], name: str, key: str, value: str, notes: 
         _keep_species(fields, value, notes)
     elif name in _READINGS:
         _keep_reading(fields, name, value, notes)
+    elif name in _JOINED and name in fields and given(value) is not None:
+        fields[name] += f"; {value.strip()}"
     else:
         _keep_first(fields, name, value)
+
+
+_JOINED = ("origin", "fragmentation")
+"""Fields of several keys, each of which may say that a spectrum is predicted."""
 
 
 def _are_one_charge(one: tuple[int, bool], other: tuple[int, bool]) -> bool:

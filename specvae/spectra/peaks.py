@@ -83,7 +83,8 @@ def _plain_lines(lines: Sequence[bytes]) -> list[bytes]:
 
 
 _FEWEST_IN_A_ROW = 3  # pairs of a list that is one line: two may be a peak and further columns
-_LEAST_STEP = 0.02  # Th, between peaks: a second m/z that is nearer may be that of a formula
+# Th, the usual step on a line: where the second m/z is nearer, it may be that of a formula.
+_LEAST_STEP = 0.02
 
 
 def _pairs_in_rows(lines: Sequence[bytes]) -> Peaks | None:
@@ -92,21 +93,29 @@ def _pairs_in_rows(lines: Sequence[bytes]) -> Peaks | None:
     ``50.5 10 77.04 50 138.066 100`` is three peaks: what stands in the places of m/z rises through
     the whole list, as no charge, resolution or other column does.
     """
-    if not lines or len(lines[0].split()) % 2:
+    # Two lines show of most files that they have columns.
+    if not lines or _rising_pairs([line.split() for line in lines[:2]]) is None:
         return None
     rows = [line.split() for line in lines]
-    n_most = max(map(len, rows), default=0)
-    if n_most < 4 or any(len(row) % 2 for row in rows):
+    n_most = max(map(len, rows))
+    if n_most < 4 or (len(rows) == 1 and n_most < 2 * _FEWEST_IN_A_ROW):
         return None
-    if len(rows) == 1 and n_most < 2 * _FEWEST_IN_A_ROW:
+    if (found := _rising_pairs(rows)) is None:
+        return None
+    ends_line = np.cumsum([len(row) // 2 for row in rows])[:-1] - 1
+    steps_on_lines = np.delete(np.diff(found[0]), ends_line)
+    return found if np.median(steps_on_lines) >= _LEAST_STEP else None
+
+
+def _rising_pairs(rows: Sequence[Sequence[bytes]]) -> Peaks | None:
+    if any(len(row) % 2 for row in rows):
         return None
     try:
         values = np.array([_number(token.decode()) for row in rows for token in row])
     except ValueError:
         return None
     mz, intensity = values[0::2], values[1::2]
-    is_list = bool(np.all(np.diff(mz) >= _LEAST_STEP)) and bool(np.all(intensity >= 0))
-    return (mz, intensity) if is_list else None
+    return (mz, intensity) if (np.diff(mz) > 0).all() and (intensity >= 0).all() else None
 
 
 def parse_regular(text: bytes) -> Peaks | None:

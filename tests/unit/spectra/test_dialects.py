@@ -421,6 +421,11 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ("Compound_Name: Suspect related to X (predicted molecular formula: C24H38O3)", False),
         ("LIBRARYQUALITY: In Silico Fragmented CFM-ID", True),
         ("Spectrum_type: Predicted LC-MS/MS", True),
+        ("Spectrum_type: predicted", True),
+        ("LIBRARYQUALITY: 1\nDATATYPE: in silico", True),
+        ("DATATYPE: measured, not predicted", False),
+        ("Instrument: FIORA", True),
+        ("Instrument: Fiora", False),  # a name that people and plants have
         ("Activation: in_silico", True),
         ("LIBRARYQUALITY: 1", False),
         ("Comment: predicted formula C8", False),
@@ -530,6 +535,11 @@ def test_peaks_that_may_be_something_else_are_refused(tmp_path: Path, line: str)
         ("50.5 10 77.04 50 138.066 100", [50.5, 77.04, 138.066]),
         ("50.5\t10\t77.04\t50\n138.066\t100\t139.07\t5", [50.5, 77.04, 138.066, 139.07]),
         ("50.5 10 77.04 50\n138.066 100", [50.5, 77.04, 138.066]),
+        # Peaks that are close together.
+        (
+            "50.5 10 77.04 50\n138.066 9 138.07 9\n139.07 5 140 5",
+            [50.5, 77.04, 138.066, 138.07, 139.07, 140.0],
+        ),
         # One peak and further columns: a single one, resolution and charge, m/z of a formula.
         ("50.5 10 77.04 50", [50.5]),
         ("50.5 10 20000 1\n138.066 100 21000 1", [50.5, 138.066]),
