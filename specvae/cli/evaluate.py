@@ -300,6 +300,10 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
             f"{len(evaluation.ranks):,} queries, so these figures flatter it: {_some(named)}; "
             "train with --exclude"
         )
+    yield from _notes_of_fragment_score(evaluation)
+
+
+def _notes_of_fragment_score(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.n_untraced:
         yield (
             "note: the model does not keep which compounds its fragment score was fitted to, so "

@@ -15,9 +15,9 @@ from rdkit import Chem
 from specvae.errors import InputError, StructureError
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import (
+    goes_on_with_a_bond,
     heavy_atoms,
     heavy_atoms_of_inchi,
-    goes_on_with_a_bond,
     leaves_atoms_open,
     says_nothing,
     standard_form,
