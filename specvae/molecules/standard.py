@@ -248,6 +248,7 @@ def _heavy_atoms(formula: str) -> dict[str, str]:
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
 
 _LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
+_BETWEEN = ("|", ";")  # structures of a list
 _BONDS = ("(", "=", "#", "/", "\\")
 _ABBREVIATION = re.compile(r"\([A-Z]+\)")  # "(S)" and "(PCB)": no program ends with a branch
 
@@ -256,22 +257,36 @@ def _goes_on(words: Sequence[str]) -> bool:
     """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
     if len(words) > 2 and all(len(word) < 3 for word in words):
         return True  # "C C O": blanks between all atoms
+    if is_divided(words):
+        return True
     if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
         return False
     if len(words[1]) > _LONGEST_PART:
         return True  # no name has a thousand letters of a SMILES
     with quiet_rdkit():
-        return Chem.MolFromSmiles(words[1]) is not None or goes_on_with_a_bond(*words[:2])
+        return Chem.MolFromSmiles(words[1]) is not None
 
 
-def goes_on_with_a_bond(smiles: str, word: str) -> bool:
-    """Whether a word behind a SMILES is the rest of it, which begins with a branch or a bond."""
-    if not word.startswith(_BONDS) or max(len(smiles), len(word)) > _LONGEST_PART:
+def is_divided(words: Sequence[str]) -> bool:
+    """Whether a SMILES and the words behind it are one of several, or only the begin of one.
+
+    ``CC (C)O`` goes on with a branch or a bond, ``CCO | COC`` with another behind a mark.
+    """
+    if len(words) < 2 or max(map(len, words[:3])) > _LONGEST_PART:
         return False
-    if _WITH_BONDS.fullmatch(word) is None or _ABBREVIATION.fullmatch(word) is not None:
+    smiles, word = words[:2]
+    if word in _BETWEEN and len(words) > 2:
+        whole = words[2]
+    elif (
+        word.startswith(_BONDS)
+        and _WITH_BONDS.fullmatch(word) is not None
+        and _ABBREVIATION.fullmatch(word) is None
+    ):
+        whole = smiles + word
+    else:
         return False
     with quiet_rdkit():
-        return Chem.MolFromSmiles(smiles + word) is not None
+        return Chem.MolFromSmiles(whole) is not None
 
 
 def leaves_atoms_open(extension: str) -> bool:
@@ -363,7 +378,7 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
         what = (
             "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
             "atoms)"
-            if "|" in text
+            if "|" in text.replace(" | ", " ")
             else "SMILES with a second one behind a blank, or a divided one"
         )
         raise StructureError(f"{what}: {shown(text)}")

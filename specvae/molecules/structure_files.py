@@ -15,9 +15,9 @@ from rdkit import Chem
 from specvae.errors import InputError, StructureError
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import (
-    goes_on_with_a_bond,
     heavy_atoms,
     heavy_atoms_of_inchi,
+    is_divided,
     leaves_atoms_open,
     says_nothing,
     standard_form,
@@ -135,7 +135,7 @@ def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:
             continue
         if not (may_be_header and column_meaning(smiles) == "smiles"):
             name = name.strip()
-            if leaves_atoms_open(name) or goes_on_with_a_bond(smiles, name.partition(" ")[0]):
+            if leaves_atoms_open(name) or is_divided((smiles, *name.split(maxsplit=2))):
                 smiles = f"{smiles} {name}"
             yield number, Cells(smiles, name=_EXTENSION.sub("", name, count=1))
         may_be_header = False

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 12, "2026.03.5", "e97bb976881dd40b")
+READ_AS = (4, 13, "2026.03.5", "e97bb976881dd40b")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [

@@ -220,9 +220,9 @@ def test_structure_without_inchikey_is_skipped_and_counted(write: Write) -> None
 
 def test_a_divided_smiles_in_an_smi_file_is_skipped_and_counted(write: Write) -> None:
     report = ReadReport()
-    path = write("CC (C)O\nCCO (S)-x\nCCO (PCB) y\nCC =CO z\nCCO =\n", "x.smi")
-    assert [name for name, _ in named_smiles(path, report)] == ["(S)-x", "(PCB) y", "="]
-    assert [skip.line for skip in report.skips] == [1, 4]
+    path = write("CC (C)O\nCCO (S)-x\nCCO (PCB) y\nCC =CO z\nCCO | COC\nCCO | x\n", "x.smi")
+    assert [name for name, _ in named_smiles(path, report)] == ["(S)-x", "(PCB) y", "| x"]
+    assert [skip.line for skip in report.skips] == [1, 4, 5]
 
 
 def test_molecules_are_named_by_id_then_name_then_line(write: Write) -> None:

@@ -389,7 +389,7 @@ def test_first_blocks_as_other_programs_call_them(tmp_path: Path, column: str) -
     assert read_excluded([table]) == {CAFFEINE}
 
 
-@pytest.mark.parametrize("line", ["OCCO |Sg:n:1,2:n:ht| PEG", "CCO CC(=O)O", "C[13C]"])
+@pytest.mark.parametrize("line", ["OCCO |Sg:n:1,2:n:ht| PEG", "CCO CC(=O)O", "CCO | COC", "C[13C]"])
 def test_a_line_that_leaves_a_compound_open_excludes_none_quietly(
     tmp_path: Path, line: str
 ) -> None:
