@@ -74,7 +74,7 @@ def _places(words: Sequence[str], field: str) -> list[int]:
 
 def _divided(rows: Rows, groups: Sequence[Sequence[int]], others: set[int]) -> Rows:
     structures = groups[0]
-    end = max(structures) + 1
+    end = max(map(max, filter(None, groups))) + 1
     for number, row in rows:
         row.extend([""] * (end - len(row)))  # cells left out at the end say nothing
         n_found = 0
@@ -85,7 +85,7 @@ def _divided(rows: Rows, groups: Sequence[Sequence[int]], others: set[int]) -> R
             one = ["" if column in others else cell for column, cell in enumerate(row)]
             for places in groups:
                 if places:
-                    one[places[0]] = row[places[n]] if places[n] < len(row) else ""
+                    one[places[0]] = row[places[n]]
             yield number, one
         if not n_found:
             yield number, row
