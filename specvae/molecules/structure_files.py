@@ -206,7 +206,8 @@ def _cells_of_rows(
                 report.skip(str(path), number, record, Reason.BAD_STRUCTURE, detail)
                 continue
             report.note("row with more cells than the header has")
-        yield number, Cells(*(row[i] if 0 <= i < len(row) else "" for i in place))
+        row = row[:n_columns]
+        yield number, cells_of(row + [""] * (n_columns - len(row) + 1))
 
 
 def _chosen_from(columns: Sequence[Sequence[int]]) -> Callable[[Sequence[str]], Cells]:

@@ -218,6 +218,11 @@ def test_structure_without_inchikey_is_skipped_and_counted(write: Write) -> None
     assert (report.n_read, len(report.skips)) == (1, 1)
 
 
+def test_a_row_that_ends_early_has_the_structure_of_another_column(write: Write) -> None:
+    path = write("canonical_smiles,x,isomeric_smiles\nCO,1,C[2H]\nCCO\n", "x.csv")
+    assert read_candidates(path).smiles.tolist() == ["C[2H]", "CCO"]
+
+
 def test_a_divided_smiles_in_an_smi_file_is_skipped_and_counted(write: Write) -> None:
     report = ReadReport()
     path = write("CC (C)O\nCCO (S)-x\nCCO (PCB) y\nCC =CO z\nCCO | COC\nCCO | x\n", "x.smi")

@@ -40,6 +40,10 @@ ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
             "File,SMILES 1,SMILES 2,Structure rank 1,Structure rank 2\nq,CCO,COC,a\nr,CCC\n",
             [(2, "CCO", "", "a"), (2, "COC", "", ""), (3, "CCC", "", "")],
         ),
+        (  # the other column that may name it
+            "Title,SMILES 1,SMILES 2,Structure rank 1,Structure rank 2\nq,CCO,COC,a\nr,CCC\n",
+            [(2, "CCO", "", "a"), (2, "COC", "", "q"), (3, "CCC", "", "r")],
+        ),
         ("name,SMILES,SMILES,SMILES\na,CCO,COC\n", [(2, "CCO", "", "a"), (2, "COC", "", "a")]),
         # Keys that may be of either.
         (f"SMILES,SMILES,InChIKey\nCCO,COC,{ETHANOL}\n", [(2, "CCO", "", ""), (2, "COC", "", "")]),
