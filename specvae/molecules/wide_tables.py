@@ -153,11 +153,14 @@ def with_merged_ids(
         and n_empty >= len(ids) - n_empty
         and not any(one and one == other for one, other in pairwise(ids))
     )
+    if not is_merged:
+        yield from chain(begun, rows)
+        return
     query_id = ""
     for number, cells in chain(begun, rows):
-        query_id = cells.query_id or query_id
-        if is_merged and not cells.query_id:
+        if cells.query_id:
+            query_id = cells.query_id
+            yield number, cells
+        else:
             report.note(MERGED)
             yield number, cells._replace(query_id=query_id)
-        else:
-            yield number, cells

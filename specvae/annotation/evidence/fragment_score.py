@@ -154,8 +154,12 @@ class FragmentScorer:
         return bool(np.isin(block_digest(first_block), self.learned_from))
 
     def having_learned_from(self, *digests: NDArray[np.int64]) -> Self:
-        """Return the same score, said to have been fitted to compounds (their digests) too."""
-        return type(self)(self._arrays, np.unique(np.concatenate([self.learned_from, *digests])))
+        """Return the same score, said to have been fitted to several sets of compounds.
+
+        They are digests, as `learned_from`; if one set is not known, all are not.
+        """
+        is_known = all(map(len, digests))
+        return type(self)(self._arrays, np.unique(np.concatenate(digests)) if is_known else None)
 
     def has_weights_of(self, other: FragmentScorer) -> bool:
         """Return whether the weights of two scores are the same numbers."""
@@ -388,9 +392,8 @@ def read_scorers(path: Path) -> dict[str, FragmentScorer]:
         with safe_open(path, "np") as file:
             names = {name.removeprefix(COMPANION): name for name in file.keys()}  # noqa: SIM118
             wanted = {short: name for short, name in names.items() if short.startswith(_PREFIX)}
-            scorers = scorers_from_arrays(
-                {short: file.get_tensor(name) for short, name in wanted.items()}
-            )
+            arrays = {short: file.get_tensor(name) for short, name in wanted.items()}
+            scorers = with_compounds_known(scorers_from_arrays(arrays))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:

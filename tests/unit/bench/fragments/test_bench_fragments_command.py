@@ -125,6 +125,10 @@ def test_a_score_keeps_which_compounds_it_was_fitted_to(files: list[str], tmp_pa
     averaged = read_scorers(start)["positive"]
     assert averaged.learned_from.tolist() == second.learned_from.tolist()
     assert not second.has_learned_from("LFQSCWFLJHTTHZ")
+    # To go on from one that does not say it is not to have seen the new compounds alone.
+    write_scorers({"positive": FragmentScorer(second.to_arrays())}, start)
+    run(*options, "--start", str(start), "-o", str(end))
+    assert not len(read_scorers(end)["positive"].learned_from)
 
 
 def test_a_model_is_trained_with_a_score_of_its_own(tmp_path: Path) -> None:
