@@ -427,7 +427,7 @@ def _data_of_record(record: Sequence[str], end: int, report: ReadReport) -> dict
     A structure that is longer than a line of the format is put together.
     """
     data: dict[str, str] = {}
-    whole: dict[str, str] = {}
+    lines_of: dict[str, list[str]] = {}
     name = last = ""
     for line in record[end + 1 :]:
         text = CONTROL.sub(" ", line).strip()
@@ -439,10 +439,12 @@ def _data_of_record(record: Sequence[str], end: int, report: ReadReport) -> dict
         elif name and name not in data:
             data[name] = last = text
         elif len(last) >= _WRAPPED and _USES_OF_DATA.get(name) in ("smiles", "inchi"):
-            whole[name], last = whole.get(name, data[name]) + text, text
-    for name, text in whole.items():
-        if _is_wrapped(record[: end + 1], _USES_OF_DATA[name], data[name], text):
-            data[name] = text
+            lines_of.setdefault(name, [data[name]]).append(text)
+            last = text
+    for name, lines in lines_of.items():
+        whole = "".join(lines)
+        if _is_wrapped(record[: end + 1], _USES_OF_DATA[name], data[name], whole):
+            data[name] = whole
     return data
 
 
