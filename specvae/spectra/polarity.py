@@ -246,7 +246,7 @@ _OF_AGILENT = re.compile(
     r"(?:^|[\s:])([+-])\s?(?:ESI|APCI|APPI|MMI)\s+Product Ion\b"
     r"(?:\s*\((\d+\.\d+)(?:-\d+\.\d+)?[ ,]?(?:min|\d+ scans))?"
 )
-_OF_THERMO = re.compile(r"\b[A-Z]{2,4}MS\s+(?:\{[^}]*\}\s+)?([+-])\s+[cp]\s")
+_OF_THERMO = re.compile(r"\b(?:FT|IT|TQ|SQ|TOF|AST)MS\s+(?:\{[^}]*\}\s+)?([+-])\s+[cp]\s")
 
 
 def words_of_title(text: str) -> TitleWords | None:

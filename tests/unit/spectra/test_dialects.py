@@ -460,6 +460,7 @@ def test_spectra_that_no_instrument_measured_are_noted(
         ("+MS2(193.07)", ("CHARGE=1-",), (-1, "negative", None)),
         ("+MS2(193.07)", ("IONMODE=negative",), (None, "negative", None)),
         ("X-MS2 of a", (), (None, None, None)),
+        ("HRMS - p coumaric acid", (), (None, None, None)),
         ("LC-MS(1)", (), (None, None, None)),
     ],
 )
