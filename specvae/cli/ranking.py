@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -267,14 +268,19 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
     return tuple(found)
 
 
+_N_PEAKS = re.compile(rb"num(?:ber of)?[ _]?peak", re.IGNORECASE)
+
+
 def _is_spectra(path: Path) -> bool:
     name = unpacked_name(path)
     if not name.endswith(_MAY_BE_SPECTRA):
         return name.endswith(_SPECTRA)
-    from specvae.spectra.lines import sniff_format
+    from specvae.spectra.lines import read_head, sniff_format
 
     with suppress(InputError):  # it is none
-        return bool(sniff_format(path))
+        # Settings and notes have a line "Name: ...", too.
+        is_msp = sniff_format(path) == "msp"
+        return not is_msp or _N_PEAKS.search(read_head(path)[0]) is not None
     return False
 
 

@@ -156,7 +156,12 @@ def test_a_folder_stands_for_all_spectra_in_it(tmp_path: Path) -> None:
         "b.MAT": msp,
         "c/d.txt": "ACCESSION: d\nRECORD_TITLE: d\n",
     }
-    others = {"e.mat": "MATLAB 5.0 MAT-file", "f.txt": "read me", "g.csv": "smiles", ".h.mgf": msp}
+    others = {
+        "e.mat": "MATLAB 5.0 MAT-file",
+        "f.txt": "Name: read me\n",
+        "g.csv": "smiles",
+        ".h.mgf": msp,
+    }
     (tmp_path / "c").mkdir()
     for name, text in (spectra | others).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
