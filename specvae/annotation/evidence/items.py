@@ -54,8 +54,8 @@ class Analogue:
     name
         What the library calls the compound; empty in models that did not keep it.
     is_unlisted
-        Whether it may be the query's compound, by mass and by what is asked of candidates, and is
-        none of these.
+        Whether it may be the query's compound, by mass and by what is asked of candidates, is none
+        of these, and none of them is nearer by its own spectra.
     """
 
     first_block: str

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.weighted import Evidence
 
@@ -25,6 +26,7 @@ FEWEST_QUERIES = 20
 """Runs of fewer queries do not show their shares: scores of a few queries must not depend on which
 others are in the file, and so few show little."""
 
+_LIBRARY = EVIDENCE_KINDS.index("library")
 _NONE = -60.0  # nats, how far a kind without any candidate is below the others
 _GRID = 400  # shares that an interval is read off
 _LEAST = 0.005  # a run never shows that there is no known compound at all, of either kind
@@ -50,12 +52,11 @@ def log_odds_known(evidence: Evidence) -> float | None:
 def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
     """Return a run's shares of known compounds, from its queries' evidence under any shares.
 
-    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES` whose lists leave a choice. From the share p
-    that seem to be known follows that which is, ``(p - q) / (1 - q)``, where q is the share of
-    unknown compounds that seem so (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y,
-    with all known ones recognised).
+    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES`. From the share p that seem to be known follows
+    that which is, ``(p - q) / (1 - q)``, where q is the share of unknown compounds that seem so
+    (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y, with all known ones recognised).
     """
-    rows = [_log_likelihoods(of_query) for of_query in evidence if not of_query.known.all()]
+    rows = [_log_likelihoods(of_query) for of_query in evidence]
     if len(rows) < FEWEST_QUERIES:
         return DEFAULT_SHARES
     same_mode, other_mode, _ = _estimate_shares(np.array(rows))
@@ -113,7 +114,8 @@ def _log_likelihoods(evidence: Evidence) -> list[float]:
 
     The kinds are those that the library knows by the query's ion mode, by the other mode only, and
     not at all. The likeliest is at 0: scores have no scale of their own, whatever a kind without
-    any candidate is compared with.
+    any candidate is compared with. A list of measured candidates alone is compared with the same
+    list as if nobody had measured them, as an unknown compound may be none of it.
     """
     scores, shares = evidence.scores, evidence.shares
     found = [
@@ -124,6 +126,8 @@ def _log_likelihoods(evidence: Evidence) -> list[float]:
             (~evidence.known, 0.0),
         )
     ]
+    if evidence.known.all():
+        found[-1] = _log_sum(scores - evidence.parts[:, _LIBRARY])
     highest = max(value for value in found if value is not None)
     return [_NONE if value is None else value - highest for value in found]
 

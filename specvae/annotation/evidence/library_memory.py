@@ -333,11 +333,15 @@ class LibraryMemory:
         The candidates are the library's compounds of these `numbers`, or -1.
         """
         compounds = self.index.compounds[found.nearest]
+        cosines = found.likeness.compounds
+        nearest_own = float(cosines[found.own[found.own >= 0]].max(initial=0.0))
         return tuple(
-            self._analogue(compound, cosine, row, None if is_listed else may_be)
+            self._analogue(
+                compound, cosine, row, None if is_listed or cosine < nearest_own else may_be
+            )
             for compound, cosine, row, is_listed in zip(
                 compounds.tolist(),
-                found.likeness.compounds[found.nearest].tolist(),
+                cosines[found.nearest].tolist(),
                 self.index.best_rows(found.likeness, found.nearest).tolist(),
                 np.isin(compounds, numbers).tolist(),
                 strict=True,
@@ -346,7 +350,7 @@ class LibraryMemory:
         )
 
     def _analogue(self, compound: int, cosine: float, row: int, may_be: MayBe | None) -> Analogue:
-        """Return an analogue; `may_be` is None if the compound is listed."""
+        """Return an analogue; `may_be` is None if one that is listed is the likelier compound."""
         label = self.index.label(row)
         block, smiles = self.first_blocks[compound], self.smiles[compound]
         is_unlisted = may_be is not None and may_be(block, smiles)

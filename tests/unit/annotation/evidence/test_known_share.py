@@ -23,10 +23,15 @@ WEIGHTS = dict.fromkeys(EVIDENCE_KINDS, 1.0)
 HERE, THERE, NOWHERE = "here", "there", "nowhere"
 
 
-def evidence(scores: list[float], kinds: list[str]) -> Evidence:
-    """Return evidence that was settled for equal shares, so that scores are what is given."""
+def evidence(scores: list[float], kinds: list[str], library: list[float] | None = None) -> Evidence:
+    """Return evidence that was settled for equal shares, so that scores are what is given.
+
+    What own spectra say, nats, is added to them.
+    """
     raw = np.zeros((len(scores), len(EVIDENCE_KINDS)))
     raw[:, 0] = scores
+    if library is not None:
+        raw[:, EVIDENCE_KINDS.index("library")] = library
     kind = np.array(kinds)
     third = KnownShares(1 / 3, 1 / 3)
     return Evidence.from_raw(raw, WEIGHTS, kind == HERE, shares=third, elsewhere=kind == THERE)
@@ -46,9 +51,23 @@ def test_log_odds_are_of_measured_against_unmeasured_candidates() -> None:
     assert log_odds_known(at_default) == pytest.approx(np.log((0.8 + 0.2) / 4.0))
 
 
-def test_a_list_of_measured_candidates_says_nothing() -> None:
+def test_a_list_of_measured_candidates_leaves_no_choice() -> None:
     assert log_odds_known(evidence([0.0, 1.0], [HERE, THERE])) is None
-    assert shares_of_known([evidence([0.0, 1.0], [HERE, HERE])] * 100) == DEFAULT_SHARES
+
+
+@pytest.mark.parametrize("kind", [HERE, THERE])
+def test_lists_of_measured_candidates_count_by_what_their_spectra_say(kind: str) -> None:
+    """As those of suspects are: without them a run would show the others alone."""
+    like, unlike = (
+        evidence([0.0, -3.0], [kind, kind], library=[ratio, -6.0]) for ratio in (6.0, -6.0)
+    )
+    others = run((20, NOWHERE))
+    assert shares_of_known([like] * 180 + others).known == pytest.approx(0.9 - 0.01, abs=0.02)
+    assert shares_of_known([unlike] * 180 + others).known < 0.02
+    mixed = shares_of_known([like] * 100 + [unlike] * 100)
+    assert mixed.known == pytest.approx((0.5 - 0.075) / 0.925, abs=0.01)
+    found = mixed.same_mode if kind == HERE else mixed.other_mode
+    assert found == pytest.approx(mixed.known, abs=0.01)
 
 
 def test_a_list_without_a_measured_candidate_is_of_an_unknown_compound() -> None:

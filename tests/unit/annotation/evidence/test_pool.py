@@ -197,6 +197,20 @@ def test_a_library_spectrum_of_a_precursor_alone_says_nothing() -> None:
     )
 
 
+def test_a_compound_is_no_match_that_is_not_listed_if_one_that_is_listed_is_nearer(
+    pool: EvidencePool,
+) -> None:
+    """Theophylline has the query's mass, and the library a spectrum of it."""
+    peaks = (69.0447, 96.0556, 124.0505)
+    for query, is_unlisted in (
+        (spectrum_of(THEOPHYLLINE, *peaks), True),
+        (spectrum_of(THEOBROMINE, 69.0447, 83.0604, 110.0713), False),
+    ):
+        result = weigh(pool, query, candidates(CAFFEINE, THEOBROMINE))
+        found = {one.first_block: one.is_unlisted for one in result.analogues}
+        assert found[parse_molecule(THEOPHYLLINE).first_block] == is_unlisted
+
+
 def negative(smiles: str, *mz: float) -> Spectrum:
     spectrum = spectrum_of(smiles, *mz)
     return replace(spectrum, adduct="[M-H]-", ion_mode="negative", charge=-1)
