@@ -153,6 +153,22 @@ def test_the_terms_of_a_score_sum_to_it_where_adducts_were_tried(tmp_path: Path)
     assert "by the predicted fingerprint and how common the adduct is" in shown["why"]
 
 
+def test_the_page_says_that_a_candidate_of_another_mass_stands_behind(tmp_path: Path) -> None:
+    answer = explained()
+    first, second = answer.annotations
+    behind = replace(second, score=second.score - 100.0)
+    assert answer.explanation is not None
+    listed = replace(
+        answer,
+        annotations=(first, behind),
+        explanation=replace(answer.explanation, second=behind),
+    )
+    shown = Page(source([listed], tmp_path)).json["d1"]
+    assert "nats: whether its mass is the query's +100.00, own library spectra" in shown["why"]
+    for place, row in ((1, first), (2, behind)):
+        assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score, abs=0.02)
+
+
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:
     """Atoms are numbered as in the canonical SMILES, however the candidate was written."""
     backwards = "O=c1c2c(n(C)c(=O)n1C)ncn2C"
