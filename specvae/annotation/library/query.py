@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from specvae.annotation.library.ion_shares import parse_species
+from specvae.annotation.library.ion_shares import COMMON, parse_species
 from specvae.errors import ConfigError
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
 from specvae.spectra.keys import stated
@@ -240,6 +241,25 @@ class Query:
             return None
         return self.ion.neutral_mass(self.precursor_mz)
 
+    def may_have(self, mass: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which masses of molecules (Da, (n,)) it may have, however its m/z was rounded.
+
+        Where its ion is assumed, that may be another common one; all where it is not known.
+        """
+        mz, ions = self.precursor_mz, list(self.ions)
+        if mz is None or not ions:
+            return np.ones(len(mass), np.bool_)
+        if self.is_ion_assumed:
+            ions += [ion for ion in parse_species(COMMON) if ion.ion_mode == self.ion_mode]
+        fits = np.zeros(len(mass), np.bool_)
+        for ion in ions:
+            expected = np.array([ion.precursor_mz(each) for each in mass.tolist()])
+            fits |= np.abs(expected - mz) <= _OTHER_MASS
+        return fits
+
+
+# Th: more than an m/z without decimals may be off, or one of an isotope peak.
+_OTHER_MASS = 2.0
 
 NO_FRAGMENTS = "no peak below the precursor m/z"
 

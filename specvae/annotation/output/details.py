@@ -150,6 +150,9 @@ def why_first(answer: Answer) -> str:
     if not first.terms or not second.terms:
         if first.adduct is not None:
             return f"{lead}, by the predicted fingerprint and {ADDUCT_NAME}, and nothing else."
+        masses = [one.exact_mass for one in (first, second) if one.exact_mass is not None]
+        if answer.query.may_have(np.array(masses)).tolist() == [True, False]:
+            return f"{lead}, by the predicted fingerprint and {MASS_NAME}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     terms = _parts(first, second)
     moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}

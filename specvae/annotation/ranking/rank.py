@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.pool import EvidencePool, UnusableCandidatesError
 from specvae.annotation.evidence.weighted import Evidence
-from specvae.annotation.library.ion_shares import COMMON, log_shares, parse_species
+from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -31,8 +31,6 @@ from specvae.spectra.spectrum import Spectrum
 
 _MOST_QUERIES = 1024  # that are ranked together: what they share is broken into fragments once
 _MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
-# Th: more than an m/z without decimals may be off, or one of an isotope peak.
-_OTHER_MASS = 2.0
 # Nats: more than all evidence together. Molecules of different masses break into different numbers
 # of fragments, so that their scores cannot be compared.
 _BEHIND = -100.0
@@ -399,19 +397,5 @@ def _prior(query: Query, candidates: CandidateSet) -> NDArray[np.float64] | None
     """
     if candidates.ion is not None:
         return log_shares(query.ions)[candidates.ion]
-    is_other = _is_of_other_mass(query, candidates.exact_mass)
-    return None if is_other.all() or not is_other.any() else np.where(is_other, _BEHIND, 0.0)
-
-
-def _is_of_other_mass(query: Query, mass: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which molecules (Da, (n,)) cannot be a query, however its m/z was rounded."""
-    mz, ions = query.precursor_mz, list(query.ions)
-    if mz is None or not ions:
-        return np.zeros(len(mass), np.bool_)
-    if query.is_ion_assumed:
-        ions += [ion for ion in parse_species(COMMON) if ion.ion_mode == query.ion_mode]
-    fits = np.zeros(len(mass), np.bool_)
-    for ion in ions:
-        expected = np.array([ion.precursor_mz(each) for each in mass.tolist()])
-        fits |= np.abs(expected - mz) <= _OTHER_MASS
-    return ~fits
+    fits = query.may_have(candidates.exact_mass)
+    return None if fits.all() or not fits.any() else np.where(fits, 0.0, _BEHIND)

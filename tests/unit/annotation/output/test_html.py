@@ -167,6 +167,10 @@ def test_the_page_says_that_a_candidate_of_another_mass_stands_behind(tmp_path: 
     assert "nats: whether its mass is the query's +100.00, own library spectra" in shown["why"]
     for place, row in ((1, first), (2, behind)):
         assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score, abs=0.02)
+    plain = [replace(one, terms=(), exact_mass=m) for one, m in ((first, 194.08), (behind, 94.04))]
+    alone = replace(listed, annotations=tuple(plain), explanation=None)
+    shown = Page(source([alone], tmp_path)).json["d1"]
+    assert "by the predicted fingerprint and whether its mass is the query's" in shown["why"]
 
 
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:
