@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -259,6 +260,7 @@ class AnalogueIndex:
         rows = self._compound_of_row == compound
         if ion_mode is not None:
             rows &= self._signs == SIGNS[ion_mode]
+        _ = self._bare  # once for all copies, of which there may be one for each compound
         return self._hiding_rows(rows)
 
     def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:
@@ -433,15 +435,20 @@ class AnalogueIndex:
         That is one that lost nothing, with the peaks of its precursor and its isotopes. Of a
         spectrum without a precursor m/z that is not known.
         """
+        return self._hiding_rows(self._bare)
+
+    @cached_property
+    def _bare(self) -> NDArray[np.bool_]:
+        """Which spectra are of nothing but their precursor, (n_spectra,), hidden ones too."""
+        bare = np.zeros(self._n_rows, np.bool_)
         sections = {section.name: section for section in self.bins.sections}
         if "neutral_losses" not in sections:
-            return self
+            return bare
         # Entries come in the order of columns: peaks by m/z, then losses, whose bins are centred on
         # whole steps from 0 on.
         first_loss = sections["neutral_losses"].start
         n_none = math.ceil(LIGHTEST_LOSS / self.bins.bin_width)
         peaks_end, none_end = self._starts[[first_loss, first_loss + n_none]].tolist()
-        bare = np.zeros(self._n_rows, np.bool_)
         bare[self._rows[peaks_end:none_end]] = True
         bare[self._rows[none_end:]] = False
         entries = np.flatnonzero(bare[self._rows[:peaks_end]])
@@ -449,8 +456,7 @@ class AnalogueIndex:
         lowest, highest = np.zeros((2, self._n_rows), np.int64)
         # Of a spectrum's columns the last one that is set stays.
         lowest[rows[::-1]], highest[rows] = columns[::-1], columns
-        bare &= (highest - lowest) * self.bins.bin_width < LIGHTEST_LOSS + ABOVE_PRECURSOR
-        return self._hiding_rows(bare)
+        return bare & ((highest - lowest) * self.bins.bin_width < LIGHTEST_LOSS + ABOVE_PRECURSOR)
 
     def _hiding_rows(self, rows: NDArray[np.bool_]) -> AnalogueIndex:
         if not rows.any():
