@@ -253,8 +253,8 @@ class Query:
             ions += [ion for ion in parse_species(COMMON) if ion.ion_mode == self.ion_mode]
         fits = np.zeros(len(mass), np.bool_)
         for ion in ions:
-            expected = np.array([ion.precursor_mz(each) for each in mass.tolist()])
-            fits |= np.abs(expected - mz) <= _OTHER_MASS
+            most = _OTHER_MASS * abs(ion.charge) / ion.n_m  # Da
+            fits |= np.abs(mass - ion.neutral_mass(mz)) <= most
         return fits
 
 
