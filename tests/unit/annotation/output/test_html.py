@@ -15,6 +15,8 @@ from specvae.annotation.output import html
 from specvae.annotation.output.html import write_report
 from specvae.annotation.ranking.in_list import keep_probable
 from specvae.annotation.ranking.result import (
+    Annotation,
+    Answer,
     QueryResult,
 )
 from specvae.molecules.molecule import Molecule
@@ -79,6 +81,13 @@ def rows_of(text: str) -> list[str]:
     ]
 
 
+def of_two(answer: Answer, first: Annotation, second: Annotation) -> Answer:
+    """Return an answer that was explained, with these two candidates."""
+    assert answer.explanation is not None
+    explanation = replace(answer.explanation, second=second)
+    return replace(answer, annotations=(first, second), explanation=explanation)
+
+
 def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -> None:
     shown = Page(source([explained()], tmp_path)).json["d1"]
     assert shown["facts"] == ["precursor m/z 195.0877", "[M+H]+", "35 eV", "61.2 s", "4 peaks",
@@ -137,12 +146,7 @@ def test_the_terms_of_a_score_sum_to_it_where_adducts_were_tried(tmp_path: Path)
             answer.annotations, ("[M+H]+", "[M+Na]+"), (-0.25, -3.25), strict=True
         )
     )
-    assert answer.explanation is not None
-    tried = replace(
-        answer,
-        annotations=(protonated, sodiated),
-        explanation=replace(answer.explanation, second=sodiated),
-    )
+    tried = of_two(answer, protonated, sodiated)
     shown = Page(source([tried], tmp_path)).json["d1"]
     assert "how common the adduct is +3.00" in shown["why"]
     for place, row in ((1, protonated), (2, sodiated)):
@@ -157,12 +161,7 @@ def test_the_page_says_that_a_candidate_of_another_mass_stands_behind(tmp_path: 
     answer = explained()
     first, second = answer.annotations
     behind = replace(second, score=second.score - 100.0)
-    assert answer.explanation is not None
-    listed = replace(
-        answer,
-        annotations=(first, behind),
-        explanation=replace(answer.explanation, second=behind),
-    )
+    listed = of_two(answer, first, behind)
     shown = Page(source([listed], tmp_path)).json["d1"]
     assert "nats: whether its mass is the query's +100.00, own library spectra" in shown["why"]
     for place, row in ((1, first), (2, behind)):
