@@ -53,6 +53,8 @@ since metal complexes are kept whole, 4 since salts may be written with bonds to
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 INCHI_OF_ANOTHER = "InChI of another formula, SMILES taken"
+LINE_END = "\u23ce"
+"""Stands for the end of a line in a cell of structures of which it is not certain how many."""
 _LONGEST_SHOWN = 60
 
 # Asking for these is several times faster than a loop over the atoms in Python.
@@ -204,7 +206,8 @@ def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
         words[0] = _MARK_OF_SMILES.sub("", words[0])
         shape = _INCHI.match(words[0])
         if shape:
-            found.append(("InChI", f"InChI={words[0][shape.end() :]}"))
+            others = [word for word in words[1:] if word.startswith("InChI=")]
+            found.append(("InChI", " ".join([f"InChI={words[0][shape.end() :]}", *others])))
         else:
             # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
             # unless it leaves them open.
@@ -255,6 +258,8 @@ _ABBREVIATION = re.compile(r"\([A-Z]+\)")  # "(S)" and "(PCB)": no program ends 
 
 def _goes_on(words: Sequence[str]) -> bool:
     """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
+    if LINE_END in words:
+        return True
     if len(words) > 2 and all(len(word) < 3 for word in words):
         return True  # "C C O": blanks between all atoms
     if is_divided(words):
@@ -374,14 +379,7 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
             f"{n_components:,} components, at most {most.structure_components:,} "
             f"(structure_components): {shown(text)}"
         )
-    if kind == "SMILES" and " " in text:
-        what = (
-            "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
-            "atoms)"
-            if "|" in text.replace(" | ", " ")
-            else "SMILES with a second one behind a blank, or a divided one"
-        )
-        raise StructureError(f"{what}: {shown(text)}")
+    _require_one_whole(kind, text)
     mol = read
     if mol is None:
         mol = Chem.MolFromSmiles(text) if kind == "SMILES" else _of_inchi(text)
@@ -399,6 +397,30 @@ def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
         if _ATOM_CLASS.search(text):
             return _without_classes(mol, text)
     return mol
+
+
+_HAS_HYDROGEN = re.compile(r"(?!\d*H(?:$|\.))[^.]*H(?![a-z])")  # more than an atom of it
+
+
+def _require_one_whole(kind: str, text: str) -> None:
+    """Raise StructureError for several structures, a divided one, and an InChI that lost its end.
+
+    RDKit reads one that is cut off before its hydrogens without any hydrogen.
+    """
+    if kind == "InChI":
+        if " " in text:
+            raise StructureError(f"several InChI, where one is wanted: {shown(text)}")
+        formula = text.partition("/")[2].partition("/")[0]
+        if "/h" not in text and any(map(_HAS_HYDROGEN.match, formula.split("."))):
+            raise StructureError(f"InChI is cut off, its hydrogens (/h) are missing: {shown(text)}")
+    elif " " in text:
+        what = (
+            "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
+            "atoms)"
+            if "|" in text.replace(" | ", " ")
+            else "SMILES with a second one behind a blank, or a divided one"
+        )
+        raise StructureError(f"{what}: {shown(text)}")
 
 
 def _of_inchi(text: str) -> Chem.Mol | None:

@@ -13,7 +13,7 @@ from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.standard import STANDARD_VERSION
 
-_READING_VERSION = 13
+_READING_VERSION = 14
 """Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not
 order the atoms, and patterns and repeating units are refused; 3 since SMILES that go on behind a
 blank and carbons in brackets without their hydrogens are refused, and an InChI of another formula
@@ -23,7 +23,8 @@ compounds are refused; 7 since azides, thiophosphates and their like are not lef
 8 since dative bonds are left out; 9 since pyridinium ions keep their charge as InChI, too; 10 since
 the strongest acid of an inner salt has its charge; 11 since dioxides of diazines, and phenols of
 quaternary amines as InChI, have one form; 12 since SMILES that go on behind a blank with a branch
-or a bond are refused; 13 since lists of SMILES with blanks around their marks are."""
+or a bond are refused; 13 since lists of SMILES with blanks around their marks are; 14 since
+several InChI, and one that is cut off before its hydrogens, are."""
 
 Texts = tuple[str, str]
 """SMILES and InChI as a table has them, "" for none."""

@@ -18,6 +18,7 @@ from specvae.errors import InputError
 from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.standard import LINE_END
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.report import ReadReport
 
@@ -324,10 +325,39 @@ def table_rows(
         # Nearly all lines are printable, and are looked at as a whole; quoted cells take more.
         is_plain = line.replace(delimiter, "").isprintable()
         if not is_plain or ('"' in line and not "".join(row).isprintable()):
-            row = [CONTROL.sub(" ", cell) for cell in row]
+            row = [_on_one_line(cell) for cell in row]
         cells = [cell.strip() for cell in row]
         if any(cells):
             yield lines.number, cells
+
+
+def _on_one_line(cell: str) -> str:
+    """Return a cell without control characters, its lines divided by blanks.
+
+    Lines of a structure that goes on are put together, structures on a line each are divided by
+    bars. Where the lines may be one or several (``CCO`` above ``CCN``), `LINE_END` stands between
+    them, which no structure is read with.
+    """
+    lines = [CONTROL.sub(" ", line).strip() for line in cell.split("\n")]
+    lines = [line for line in lines if line]
+    if len(lines) < 2 or any(" " in line for line in lines) or len(cell) > _LONGEST_STRUCTURE:
+        return " ".join(lines)
+    is_one, are_several = _is_one("".join(lines)), all(map(_is_one, lines))
+    if is_one and are_several:
+        return f" {LINE_END} ".join(lines)
+    return ("" if is_one else " | " if are_several else " ").join(lines)
+
+
+_LONGEST_STRUCTURE = 10_000  # characters: RDKit takes seconds for longer texts
+
+
+def _is_one(text: str) -> bool:
+    """Return whether a text is one SMILES or InChI."""
+    text = text.strip("\"'")
+    if begins_inchi(text):
+        return text.count("InChI=") == 1 and is_inchi(text)
+    with quiet_rdkit():
+        return Chem.MolFromSmiles(text) is not None
 
 
 class Lines:

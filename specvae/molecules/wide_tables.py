@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IN_ONE_CELL = "several structures in a cell, each of which is one"
 _BETWEEN = re.compile(r"\s*[|;]\s*")
+_BETWEEN_INCHIS = re.compile(r"\s*[|;,]\s*(?=InChI=)|\s+(?=InChI=)")
 _LONGEST_LIST = 10_000  # characters: RDKit takes seconds for longer texts
 _EXTENSION = re.compile(r"\s\|(?!\s)[^|]*\|")  # ChemAxon's, behind a SMILES
 
@@ -100,7 +101,7 @@ def one_cell_each(
     an InChIKey belongs to none.
     """
     for number, cells in rows:
-        is_list = "|" in cells.smiles or ";" in cells.smiles or "|InChI=" in cells.inchi
+        is_list = "|" in cells.smiles or ";" in cells.smiles or cells.inchi.count("InChI=") > 1
         parts = _structures(cells.smiles, cells.inchi) if is_list else []
         if len(parts) < 2:
             yield number, cells
@@ -122,7 +123,7 @@ def one_cell_each(
 
 def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
     """Return SMILES and InChI of the structures of two cells, nothing if they are no lists."""
-    inchis = re.split(r"\s*\|\s*", inchi) if "|InChI=" in inchi.replace(" ", "") else []
+    inchis = _BETWEEN_INCHIS.split(inchi) if inchi.count("InChI=") > 1 else []
     if says_nothing(smiles):
         return [("", text) for text in inchis]
     is_other = len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None

@@ -206,13 +206,27 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
             if text
             and not text.startswith("#")
             and not (n == 1 and column_meaning(text.split()[0]))
-            for block in (*_blocks_of_line(path, n, text), *_components(text.split()[0]))
+            for block in (*_blocks_of_line(path, n, text), *_further_blocks(text))
         }
     return {
         block
         for line, row in _rows(path, report)
-        for block in (*_blocks_of_row(path, line, row), *_components(row.get("smiles", "")))
+        for block in (*_blocks_of_row(path, line, row), *_further_blocks(row.get("smiles", "")))
     }
+
+
+def _further_blocks(text: str) -> Iterator[str]:
+    """Yield first blocks that a text names beside that of the structure that it begins with.
+
+    Those of its components, and of what stands behind a blank and may be another structure, though
+    it may be a name, too: better one compound too many.
+    """
+    smiles, *others = text.split() or [""]
+    yield from _components(smiles)
+    for word in others:
+        with contextlib.suppress(StructureError):
+            if "C" in word.upper():
+                yield parse_molecule(smiles=word).first_block
 
 
 def _components(smiles: str) -> Iterator[str]:

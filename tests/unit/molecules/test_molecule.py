@@ -531,3 +531,18 @@ def test_an_inchi_without_the_bonds_of_its_metal_is_refused(smiles: str) -> None
     with pytest.raises(StructureError, match="does not say how its metal is bound"):
         Molecule.parse(inchi=inchi)
     assert Molecule.parse(smiles, inchi).smiles == Molecule.parse(smiles).smiles
+
+
+@pytest.mark.parametrize("inchi", ["InChI=1S/C3H7NO2/c1-4-2-3(5)6", "InChI=1S/C2H6O/c1-2-3/"])
+def test_an_inchi_that_lost_its_hydrogens_is_refused(inchi: str) -> None:
+    """RDKit makes a compound of it that has none."""
+    with pytest.raises(StructureError, match="InChI is cut off"):
+        parse_molecule(inchi=inchi)
+
+
+@pytest.mark.parametrize(
+    ("inchi", "formula"),
+    [("InChI=1S/CCl4/c2-1(3,4)5", "CCl4"), ("InChI=1S/Hg", "Hg"), ("InChI=1S/Li.H", "Li")],
+)
+def test_an_inchi_of_a_compound_without_bound_hydrogens_is_read(inchi: str, formula: str) -> None:
+    assert parse_molecule(inchi=inchi).formula == formula

@@ -137,3 +137,43 @@ def test_queries_of_merged_cells(tmp_path: Path, ids: tuple[str, ...], found: li
     assert [row.query_id for row in read_rows(path, report)] == found
     n_filled = sum(one != other for one, other in zip(ids, found, strict=True))
     assert report.notes.get(MERGED, 0) == n_filled
+
+
+@pytest.mark.parametrize(
+    ("column", "lines", "found"),
+    [
+        ("smiles", ("CC(=O)Oc1cccc", "c1C(=O)O"), ["CC(=O)Oc1ccccc1C(=O)O"]),  # one that goes on
+        ("smiles", ("CCO", "ethanol"), ["CCO"]),
+        ("smiles", ("CCO", "CCN"), []),  # one or two
+        ("smiles", ("C#N", "F"), ["C#N", "F"]),  # two, as nitrogen has no further bond
+        ("smiles", ("CCO", ""), ["CCO"]),
+        (
+            "inchi",
+            ("InChI=1S/CH4O/c1-2/h2H,1H3", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"),
+            ["CO", "CCO"],
+        ),
+        ("inchi", ("InChI=1S/C2H6O/c1-2-3", "/h3H,2H2,1H3"), ["CCO"]),
+    ],
+)
+def test_structures_on_several_lines_of_a_cell(
+    tmp_path: Path, column: str, lines: tuple[str, ...], found: list[str]
+) -> None:
+    """None is taken for the first line alone; spreadsheets break lines in cells."""
+    path = tmp_path / "t.csv"
+    text = "\n".join(lines)
+    path.write_text(f'name,{column}\n"a\nb","{text}"\n', encoding="utf-8")
+    report = ReadReport()
+    assert [(row.molecule.smiles, row.name) for row in read_rows(path, report)] == [
+        (smiles, "a b") for smiles in found
+    ]
+    assert any(skip.record == "a b" for skip in report.skips) == (not found)
+
+
+@pytest.mark.parametrize("mark", ["|", " | ", " ", "; ", ", "])
+def test_each_inchi_of_a_cell_is_one(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "t.csv"
+    cell = mark.join(("InChI=1S/CH4O/c1-2/h2H,1H3", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"))
+    path.write_text(f'inchi,name\n"{cell}",a\n', encoding="utf-8")
+    report = ReadReport()
+    assert [row.molecule.smiles for row in read_rows(path, report)] == ["CO", "CCO"]
+    assert report.notes[IN_ONE_CELL] == 1

@@ -400,3 +400,37 @@ def test_a_line_that_leaves_a_compound_open_excludes_none_quietly(
 def test_names_and_harmless_extensions_behind_a_smiles(tmp_path: Path) -> None:
     lines = "CCO ethanol\nCCO |&1:1| a\n"
     assert read_excluded([written(tmp_path / "a.smi", lines)]) == {ETHANOL}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "CCO CCCCC\n"),
+        ("a.smi", "CCO\tCCCCC\tpentane\n"),
+        ("a.csv", "smiles,note\nCCO CCCCC,x\n"),
+        ("b.txt", f"{ETHANOL} CCCCC\n"),
+    ],
+)
+def test_what_may_be_a_second_structure_is_excluded_too(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    """Behind a blank it may be a name, and better one compound too many."""
+    pentane = "OFBQJSOFQDEBGM"
+    assert read_excluded([written(tmp_path / name, text)]) == {ETHANOL, pentane}
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (INCHI.partition("/h")[0], "cut off"),
+        (f"{INCHI} InChI=1S/CH4/h1H4", "several InChI"),
+        (f"{INCHI}\nInChI=1S/CH4/h1H4", "several InChI"),
+    ],
+)
+def test_an_inchi_that_is_cut_off_or_not_alone_names_no_other_compound(
+    tmp_path: Path, cell: str, message: str
+) -> None:
+    path = written(tmp_path / "x.csv", f'query_id,inchi\nq,"{cell}"\n')
+    for read in (read_truth, lambda path: read_excluded([path])):
+        with pytest.raises(InputError, match=rf"x\.csv:\d: .*{message}"):
+            read(path)
