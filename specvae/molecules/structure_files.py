@@ -364,9 +364,11 @@ def _set_head(record: list[str]) -> None:
         record[begin:begin] = [""] * -n_above
 
 
-# Groups of a drawing that repeat (types of the CTfile format), and labels that stand for any group.
-_REPEATING = re.compile(
-    r"(?:M  STY.*\s|M  V30 \d+ )(?:SRU|MON|MER|COP|CRO|MOD|GRA|ANY)\b", re.IGNORECASE
+# Groups and links of a drawing that repeat, open ends, and labels that stand for any group.
+_OPEN_LINE = re.compile(
+    r"(?:M  STY.*\s|M  V30 \d+ )(?:SRU|MON|MER|COP|CRO|MOD|GRA|ANY)\b|M  (?:LIN|APO)\b"
+    r"|M  V30 (?:LINKNODE=|\d+ .* ATTCHPT=)",
+    re.IGNORECASE,
 )
 _RESIDUE_LABEL = re.compile(r"R\d{0,2}[#'\"]*")
 # Groups that a label may stand for where editors draw one atom; labels such as CH3 or C12 add none.
@@ -403,8 +405,8 @@ def _why_open(record: Sequence[str]) -> str:
     for line in record[:_LONGEST_DRAWING]:
         if line.startswith("M  END"):
             break
-        if _REPEATING.match(line):
-            return f"the drawing has a repeating unit, whose number is open ({line.strip()})"
+        if _OPEN_LINE.match(line):
+            return f"the drawing has a repeating unit or link, or an open end ({line.strip()})"
         if before.startswith("A  ") and _RESIDUE_LABEL.fullmatch(line.strip()):
             return f"the drawing labels an atom as a residue: {line.strip()}"
         before = line

@@ -762,6 +762,8 @@ def _drawing(*properties: str) -> str:
     ("properties", "message"),
     [
         (("M  STY  2   1 DAT   2 SRU", "M  SAL   2  1   2", "M  SMT   2 n"), "a repeating unit"),
+        (("M  LIN  1   2   3   1   3",), "a repeating unit or link"),
+        (("M  APO  1   1   1",), "an open end"),
         (("A    1", "R2"), "labels an atom as a residue: R2"),
     ],
 )
@@ -774,6 +776,26 @@ def test_a_drawing_that_leaves_atoms_open_is_skipped(
     (skip,) = report.skips
     assert skip.line == 1
     assert message in skip.detail
+
+
+@pytest.mark.parametrize(
+    ("atom", "further", "n_read"),
+    [("O", "", 1), ("O ATTCHPT=1", "", 0), ("O", "M  V30 LINKNODE=1 3 2 2 1 2 3\n", 0)],
+)
+def test_open_ends_and_links_of_the_later_format(
+    write: Write, atom: str, further: str, n_read: int
+) -> None:
+    symbol, _, traits = atom.partition(" ")
+    atoms = f"M  V30 1 C 0 0 0 0\nM  V30 2 C 1 0 0 0\nM  V30 3 {symbol} 2 0 0 0 {traits}\n"
+    text = (
+        "a\n\n\n  0  0  0     0  0            999 V3000\nM  V30 BEGIN CTAB\n"
+        f"M  V30 COUNTS 3 2 0 0 0\nM  V30 BEGIN ATOM\n{atoms}M  V30 END ATOM\n"
+        "M  V30 BEGIN BOND\nM  V30 1 1 1 2\nM  V30 2 1 2 3\nM  V30 END BOND\n"
+        f"{further}M  V30 END CTAB\nM  END\n$$$$\n"
+    )
+    report = ReadReport()
+    read = read_candidates(write(f"{text}{_drawing()}$$$$\n", "x.sdf"), report)
+    assert (len(read), len(report.skips)) == (1 + n_read, 1 - n_read)
 
 
 def test_groups_that_are_drawn_whole_are_read(write: Write) -> None:
