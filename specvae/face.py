@@ -415,7 +415,9 @@ def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user
 
     wanted = "wanted a path, a DataFrame, or a list of SMILES or of RDKit's molecules"
     if isinstance(candidates, pd.DataFrame):
-        return candidates
+        # What names rows may be a column of the file: table.set_index("query_id").
+        named = [name for name in candidates.index.names if name not in (None, *candidates)]
+        return candidates.reset_index(named) if named else candidates
     if not isinstance(candidates, Iterable) or isinstance(candidates, bytes):
         raise InputError(f"candidates: found {type(candidates).__name__}, {wanted}")
     listed = candidates if isinstance(candidates, Mapping) else list(candidates)

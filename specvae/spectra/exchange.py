@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,11 +61,8 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
             f"spectrum {ordinal}: found {type(spectrum).__name__}, wanted a Spectrum of specvae or "
             "matchms"
         )
-    record = collect(
-        (key, str(value))
-        for key, value in metadata.items()
-        if isinstance(value, str | int | float) and str(value) not in _UNKNOWN
-    )
+    texts = ((key, _as_text(key, value)) for key, value in metadata.items())
+    record = collect((key, text) for key, text in texts if text not in _UNKNOWN)
     query_id = identify(record, MGF_STYLE, "matchms", ordinal)
     mz = np.asarray(spectrum.peaks.mz, np.float64)
     intensity = np.asarray(spectrum.peaks.intensities, np.float64)
@@ -75,6 +73,19 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
     except RejectedRecordError as error:
         detail = f": {error.detail}" if error.detail else ""
         raise InputError(f"spectrum {ordinal} ({query_id}): {error.reason}{detail}") from None
+
+
+def _as_text(key: str, value: object) -> str:
+    """Return a value of the metadata as a file of spectra writes it, "" for what none can hold.
+
+    Such may be numbers of numpy and, of readers of MGF, ``(195.0877, 1200.0)`` and ``[1]``, too.
+    """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        mark = " " if key.lower() == "pepmass" else ", "  # m/z and intensity
+        return mark.join(str(one) for one in value if isinstance(one, str | Real))
+    return str(value) if isinstance(value, str | Real) else ""
 
 
 def to_matchms(spectrum: Spectrum) -> matchms.Spectrum:

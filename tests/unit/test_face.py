@@ -141,6 +141,17 @@ def test_values_that_say_the_same(model: specvae.Model, folder: Path) -> None:
     assert found.equals(wanted)
 
 
+def test_names_of_the_rows_of_a_table_are_one_of_its_columns(
+    model: specvae.Model, folder: Path
+) -> None:
+    """Candidates of one query only were ranked for each query of their mass."""
+    spectra = specvae.read_spectra(folder / "library.msp")[:2]
+    table = pd.DataFrame({"query_id": [spectra[1].query_id], "smiles": [CAFFEINE]})
+    wanted = model.annotate(spectra, table)
+    for named in (["query_id"], ["query_id", "smiles"]):
+        assert model.annotate(spectra, table.set_index(named)).equals(wanted)
+
+
 def test_candidates_as_molecules_or_what_becomes_a_table(
     model: specvae.Model, folder: Path
 ) -> None:

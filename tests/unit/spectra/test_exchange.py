@@ -62,6 +62,25 @@ def test_metadata_of_matchms_are_understood() -> None:
     assert from_matchms(likeness(ionmode="n/a"), 3).query_id == "matchms#3"
 
 
+@pytest.mark.parametrize(
+    ("metadata", "found"),
+    [
+        ({"precursor_mz": np.float32(181.07), "charge": np.int64(-1)}, (181.07, -1, None)),
+        ({"precursor_mz": np.array(181.07), "ms_level": np.int64(1)}, (181.07, None, 1)),
+        ({"pepmass": (181.07, 1200.0), "charge": [1]}, (181.07, 1, None)),  # as pyteomics reads
+        ({"pepmass": (181.07, None), "charge": np.array([-1])}, (181.07, -1, None)),
+        ({"pepmass": [181.07], "peak_comments": {50.0: "x"}}, (181.07, None, None)),
+    ],
+)
+def test_numbers_of_numpy_and_lists_are_read(
+    metadata: dict[str, object], found: tuple[float, int | None, int | None]
+) -> None:
+    """They were left out, so that a negative ion was taken for a positive one."""
+    spectrum = from_matchms(likeness(**metadata))
+    assert spectrum.precursor_mz == pytest.approx(found[0])
+    assert (spectrum.charge, spectrum.ms_level) == found[1:]
+
+
 @pytest.mark.parametrize("other", ["CCO", {"mz": [1.0]}, None])
 def test_something_else_is_refused(other: Any) -> None:  # noqa: ANN401
     with pytest.raises(InputError, match=r"spectrum 2: found .*, wanted a Spectrum"):
