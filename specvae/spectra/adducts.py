@@ -175,6 +175,12 @@ _GROUP = re.compile(r"([+-])(\d*)([A-Za-z][A-Za-z0-9]*)")
 _BRACKETED = re.compile(r"\[([^\[\]]+)\](.*)|\(([^\[\]]+)\)([^()]*)")
 _CHARGE = re.compile(r"(\d*)([+-]+)(\d*)")
 _PARENTHESES = re.compile(r"(\d*)\(([A-Za-z][A-Za-z0-9]*)\)(\d*)")
+# Brackets within a formula: "Si(CH3)3", "(CH3)3SiOH".
+_WITHIN = re.compile(
+    r"(?:(?<=[A-Za-z])|(?<=[A-Za-z]\d))(?<!M)\(([A-Za-z][A-Za-z0-9]*)\)(\d?)"
+    r"|\(([A-Za-z][A-Za-z0-9]*)\)(\d?)(?=[A-Za-z(])"
+)
+_TIMES_BEHIND = re.compile(r"([+-])([A-Z][A-Za-z0-9]*)\s*[*\N{MULTIPLICATION SIGN}]\s*(\d)(?!\w)")
 _INNER_SPECIES = re.compile(r"^\((M[^()]*)\)")  # MassBank's "[(M+NH3)+H]+"
 _OXIDATION_STATE = re.compile(r"(?<=[a-z])\((?:I{1,3}|IV|V)\)")  # of a metal: Fe(III)
 _CHARGE_BEHIND = re.compile(r"\[?([^\[\]()]+)\]?[\[(](\d{0,2}[+-]|[+-]\d{1,2})[\])]")
@@ -296,7 +302,8 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Adduct or None
         None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
     """
-    plain = _DECIMAL_CHARGE.sub("", plain_signs(text)).translate(_DROPPED_MARKS)
+    plain = _TIMES_BEHIND.sub(r"\1\3\2", plain_signs(text))  # "-H2O*2"
+    plain = _DECIMAL_CHARGE.sub("", plain).translate(_DROPPED_MARKS)
     text = _usual_case(_with_its_brackets(plain))
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
@@ -309,6 +316,8 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
         text = f"[{behind[1]}]{behind[2]}"
     body, suffix, inner = _parts(text)
     body = _INNER_SPECIES.sub(r"\1", _OXIDATION_STATE.sub("", body))
+    while (opened := _WITHIN.sub(_repeated, body)) != body:
+        body = opened
     body, n_electrons = _without_electrons(_PARENTHESES.sub(_opened, body))
     match = _SPECIES.fullmatch(body)
     groups = _parse_groups(match.group(2)) if match else None
@@ -408,6 +417,12 @@ def _opened(match: re.Match[str]) -> str:
     """Return ``2NH4`` for ``2(NH4)`` and ``(NH4)2``."""
     before, group, after = match.groups()
     return match.group() if before and after else f"{before or after}{group}"
+
+
+def _repeated(match: re.Match[str]) -> str:
+    """Return a part of a formula as often as it is there."""
+    group, count = match[1] or match[3], match[2] or match[4]
+    return group * int(count or 1)
 
 
 def _without_electrons(body: str) -> tuple[str, int]:

@@ -53,6 +53,14 @@ from specvae.spectra.keys import stated
         ("[(M+CH3COOH)-H]-", "[M+CH3COO]-"),
         ("[M-Me]-", "[M-CH3]-"),
         ("[M+AcO]-", "[M+CH3COO]-"),
+        ("[M+Si(CH3)3]+", "[M+C3H9Si]+"),
+        ("[M+H-(CH3)3SiOH]+", "[M+H-C3H10OSi]+"),
+        ("[M+H-2(CH3)3SiOH]+", "[M+H-2C3H10OSi]+"),
+        ("[M+(CH3)2CO+H]+", "[M+H+C3H6O]+"),
+        ("[M+Ca(OH)]+", "[M+CaHO]+"),
+        ("[M+H-H2O*2]+", "[M+H-2H2O]+"),
+        ("[M+H-H2O\u00d72]+", "[M+H-2H2O]+"),
+        ("[M+H-2*H2O]+", "[M+H-2H2O]+"),
     ],
 )
 def test_spellings_of_ion_species(text: str, name: str) -> None:

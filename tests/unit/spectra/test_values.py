@@ -312,6 +312,7 @@ def test_retention_times_become_seconds(text: str, unit: float, seconds: float |
         ("9" * 5000, None),
         ("4 min 10 s", 250.0),
         ("4'10\"", 250.0),
+        ("1h 2min", 3720.0),
         ("1 h 4 min 10.5 sec", 3850.5),
         ("250000 ms", 250.0),
         ("0.5 h", 1800.0),
