@@ -100,7 +100,7 @@ _HIGH_SULFUR = Chem.MolFromSmarts("[S-](=[OX1])(=[OX1])=[OX1]")
 # Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
 # link that may be repeated, and a bond to one of several atoms.
 _OPEN_PART = re.compile(
-    r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*\|"
+    r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*(?:\||$)"
 )
 
 

@@ -186,12 +186,15 @@ def _with_whole_inchi(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield rows, with one cell where an InChI without quotation marks became several.
 
-    Its commas divide it. Cells are joined where that gives an InChI.
+    Its commas divide it. Cells are joined where that gives an InChI, and so are those of an
+    extension of a SMILES.
     """
     words = map(plain_word, names)
     places = [n for n, word in enumerate(words) if "inchi" in word and "key" not in word]
     n_columns = len(names)
     for number, row in rows:
+        if len(row) > n_columns and delimiter == ",":
+            row = _with_whole_extensions(row)
         if len(row) > n_columns and any(map(begins_inchi, row)):
             whole = _joined(row, n_columns, places, delimiter)
             if whole is not None:
@@ -199,6 +202,24 @@ def _with_whole_inchi(
                 if report is not None:
                     report.note(INCHI_JOINED)
         yield number, row
+
+
+def _with_whole_extensions(row: Sequence[str]) -> list[str]:
+    """Return a row with one cell where ChemAxon's extension of a SMILES became several.
+
+    Its commas divide it: ``OCCO |Sg:n:1`` and ``2:n:ht|``.
+    """
+    cells: list[str] = []
+    is_open = False
+    for n, cell in enumerate(row):
+        ends = cell.count("|") % 2 == 1
+        if is_open:
+            cells[-1] += f",{cell}"
+        else:
+            cells.append(cell)
+            ends = ends and " |" in cell and any("|" in other for other in row[n + 1 :])
+        is_open = is_open != ends
+    return cells
 
 
 def begins_inchi(cell: str) -> bool:

@@ -413,6 +413,7 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
         ("C:CO", "a bond of no order"),
         ("[#6]CC(N)C(=O)O", "names atoms by number, without their hydrogens"),
         ("OCCO |Sg:n:1,2:n:ht|", "atoms are not all known"),
+        ("OCCO |Sg:n:1,2", "atoms are not all known"),
         ("OCCO |$;;;$,Sg:n:1,2:n:ht|", "atoms are not all known"),
         ("CCO |LN:1:1.3|", "atoms are not all known"),
         ("CO.c1ccccc1 |m:0:2.3.4|", "atoms are not all known"),

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 14, "2026.03.5", "b5e3b7379b047bcb")
+READ_AS = (4, 15, "2026.03.5", "bd62e190c9c4fbad")
 """STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -61,6 +61,7 @@ MANY_TEXTS = [
     ("", "InChI=1S/C2H4O2/c1-2(3)4/h1H3,(H,3,4)/p-1"),
     ("", "InChI=1S/C3H7NO2/c1-2(4)3(5)6/h2H,4H2,1H3,(H,5,6)/t2-/m0/s1"),
     ("", "InChI=1S/broken"),
+    ("OCCO |Sg:n:1,2:n", ""),
     ("", "InChI=1S/C3H7NO2/c1-4-2-3(5)6"),
     ("", "InChI=1S/CH4/h1H4 InChI=1S/CH4O/c1-2/h2H,1H3"),
     ("C(C", "InChI=1S/CH4/h1H4"),

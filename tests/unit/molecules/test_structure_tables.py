@@ -842,3 +842,15 @@ def test_a_record_without_atoms(write: Write) -> None:
     empty = "a\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n$$$$\n"
     assert len(read_candidates(write(f"{empty}{_drawing()}$$$$\n", "x.sdf"), report)) == 1
     assert report.skips[0].detail == "the drawing has no atoms"
+
+
+@pytest.mark.parametrize("header", ["smiles,name", "name,smiles"])
+def test_an_extension_of_a_smiles_is_one_cell(write: Write, header: str) -> None:
+    """Without quotation marks its commas made several, and a polymer was read as its unit."""
+    rows = (("OCCO |Sg:n:1,2:n:ht|", "peg"), ("C[C@H](O)N |&1:1,2,r|", "a"), ("CCO", "b|c"))
+    lines = [",".join(row if header.startswith("smiles") else row[::-1]) for row in rows]
+    report = ReadReport()
+    found = read_candidates(write("\n".join([header, *lines, ""])), report)
+    assert found.name.tolist() == ["a", "b|c"]
+    assert [(skip.line, skip.record) for skip in report.skips] == [(2, "peg")]
+    assert not report.notes
