@@ -263,6 +263,15 @@ def _joined(
     return whole
 
 
+def _is_row(text: str, delimiter: str) -> bool:
+    """Return whether lines are one row, whose cells of several lines hold no other cells."""
+    try:
+        (row,) = csv.reader([text], delimiter=delimiter, strict=True)
+    except (csv.Error, ValueError):
+        return False
+    return not any("\n" in cell and delimiter in cell for cell in row)
+
+
 LINES_ABOVE = "line above the names of columns left out"
 _LONGEST_TITLE = 10  # lines
 
@@ -282,10 +291,11 @@ def _delimiter_of(header_line: str) -> str:
 
 
 def _names(header_line: str, delimiter: str) -> list[str]:
-    return [
-        name.strip().strip("\"'").lower().replace(" ", "_")
-        for name in next(csv.reader([header_line], delimiter=delimiter), [])
-    ]
+    try:
+        names = next(csv.reader([header_line], delimiter=delimiter), [])
+    except csv.Error:  # a line ends within a name, by another delimiter
+        return []
+    return [CONTROL.sub(" ", name).strip().strip("\"'").lower().replace(" ", "_") for name in names]
 
 
 def is_preface(line: str) -> bool:
@@ -403,20 +413,40 @@ class Lines:
         What spreadsheets have above it, such as a title, is left out: a name of a column of
         structures or keys is known in a later line, and none in those above.
         """
-        first = next((line for line in self if not is_preface(line)), "")
+        first = self._whole(next((line for line in self if not is_preface(line)), ""))
         if not first or _meanings(first):
             return first
         above = [first]
-        for line in itertools.islice(self, _LONGEST_TITLE):
+        for line in map(self._whole, itertools.islice(self, _LONGEST_TITLE)):
             meanings = _meanings(line)
             if meanings & {"smiles", "inchi", "inchikey"}:
                 if report is not None:
                     report.notes[LINES_ABOVE] += sum(not is_preface(line) for line in above)
                 return line
             above.append(line)
-        self.number -= len(above) - 1
-        self._waiting.extendleft(reversed(above[1:]))
+        lines = [one for line in above[1:] for one in line.split("\n")]
+        self.number -= len(lines)
+        self._waiting.extendleft(reversed(lines))
         return first
+
+    def _whole(self, line: str) -> str:
+        """Return the line of the names of columns with those that it goes on in.
+
+        Spreadsheets break lines in a name, which stands in quotation marks then.
+        """
+        taken: list[str] = []
+        text = line
+        while text.count('"') % 2 == 1 and len(taken) < _LONGEST_TITLE:
+            following = next(self, None)
+            if following is None:
+                break
+            taken.append(following)
+            text = f"{text}\n{following}"
+        if taken and any(_is_row(text, delimiter) for delimiter in DELIMITERS):
+            return text
+        self.number -= len(taken)
+        self._waiting.extendleft(reversed(taken))
+        return line
 
     def quoted(self, line: str, delimiter: str, n_columns: int) -> list[str] | None:
         """Return the cells of a row with quotation marks, None if they are but characters.

@@ -20,7 +20,7 @@ from specvae.molecules.molecule import (
 )
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, Cells, read_cells
-from specvae.molecules.structures import parse_rows, read_molecules, with_own_keys
+from specvae.molecules.structures import parse_rows, read_molecules, read_rows, with_own_keys
 from specvae.molecules.text_tables import INCHI_JOINED, column_meaning
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
@@ -854,3 +854,27 @@ def test_an_extension_of_a_smiles_is_one_cell(write: Write, header: str) -> None
     assert found.name.tolist() == ["a", "b|c"]
     assert [(skip.line, skip.record) for skip in report.skips] == [(2, "peg")]
     assert not report.notes
+
+
+@pytest.mark.parametrize(
+    ("header", "n_lines"),
+    [
+        ('smiles,"Exact\nmass",query_id', 2),
+        ('smiles;"Exact\r\nmass";"query\nid"', 3),
+        ('"SMILES\n(canonical)",mass,query_id', 2),
+        ('A list\n"Canonical\nSMILES"\tmass\tquery_id', 3),
+    ],
+)
+def test_names_of_columns_on_several_lines(write: Write, header: str, n_lines: int) -> None:
+    """Columns behind them were not known, so that rows became candidates of any query."""
+    (mark,) = set(header) & set(",;\t")
+    report = ReadReport()
+    row = mark.join(("CCO", "46.04", "q1"))
+    (found,) = read_rows(write(f"{header}\n{row}\n"), report)
+    assert (found.smiles, found.query_id, found.line) == ("CCO", "q1", n_lines + 1)
+
+
+@pytest.mark.parametrize("header", ['smiles,"name', 'smiles,5" name'])
+def test_a_stray_mark_among_the_names_of_columns_swallows_no_row(write: Write, header: str) -> None:
+    found = read_candidates(write(f'{header}\nCCO,x"\nCCN,y\n'))
+    assert found.smiles.tolist() == ["CCO", "CCN"]
