@@ -24,6 +24,7 @@ from specvae.errors import InputError, nearest
 
 _SOURCES: dict[str, str] = {}
 """Stored copy of what a pipe brought -> what the user calls it."""
+_DEVICES = (("/", "dev"), ("/", "proc"))  # where the files are that a process has open
 _MOST_NAMES = 1000  # of a folder, that are compared with a missing one
 _LIKE_NAME = 0.75  # from 0 to 1: how like it must be
 
@@ -76,7 +77,9 @@ def rewindable(path: Path, suffix: str = "") -> Path:
 
     What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
     only, but the format is found by reading the beginning first. It is stored in a temporary file
-    of the same name with `suffix`, which is removed at the end of the program.
+    of the same name with `suffix`, which is removed at the end of the program. Where the suffix
+    decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
+    has no suffix, or no name any more, it is stored as a pipe's content is.
 
     Raises
     ------
@@ -87,7 +90,11 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         mode = path.stat().st_mode
     except OSError:
         return path  # whoever opens it says what is wrong
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+    if stat.S_ISREG(mode) and suffix and not path.suffix and path.parts[:2] in _DEVICES:
+        redirected = path.resolve()
+        if redirected.suffix and redirected.is_file():
+            return redirected
+    elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return path
     called = "stdin" if path == Path("/dev/stdin") else str(path)
     with path.open("rb") as source:

@@ -283,6 +283,22 @@ def test_files_folders_and_devices_are_read_where_they_are(tmp_path: Path) -> No
         assert rewindable(path) == path
 
 
+def test_a_file_that_is_redirected_has_its_own_suffix(tmp_path: Path) -> None:
+    table, other, gone = tmp_path / "x.tsv", tmp_path / "x", tmp_path / "y.tsv"
+    for file in (table, other, gone):
+        file.write_text("smiles\nCCO\n")
+    with table.open() as named, other.open() as unnamed, gone.open() as removed:
+        gone.unlink()
+        opened = [Path(f"/dev/fd/{file.fileno()}") for file in (named, unnamed, removed)]
+        assert rewindable(opened[0], ".csv") == table.resolve()
+        for path in opened[1:]:
+            copy = rewindable(path, ".csv")
+            assert copy.suffix == ".csv"
+            assert copy.read_text() == "smiles\nCCO\n"
+        # The format of spectra is found by content, so that no suffix is wanted.
+        assert rewindable(opened[1]) == opened[1]
+
+
 def test_a_pipe_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     pipe = tmp_path / "spectra"
     os.mkfifo(pipe)
