@@ -56,6 +56,11 @@ class Analogue:
     is_unlisted
         Whether it may be the query's compound, by mass and by what is asked of candidates, is none
         of these, and none of them is nearer by its own spectra.
+    is_other_ion
+        Whether it may be so only if the query is not of the ion species that it states: the
+        compound's ion, of another species, has the query's m/z. Probabilities trust what is stated.
+    adduct
+        The ion species of its spectrum; empty in models that did not keep it.
     """
 
     first_block: str
@@ -64,6 +69,8 @@ class Analogue:
     row: int = -1
     name: str = ""
     is_unlisted: bool = False
+    is_other_ion: bool = False
+    adduct: str = ""
 
     @property
     def title(self) -> str:

@@ -17,7 +17,7 @@ from specvae.annotation.evidence.analogues import (
     unit_rows,
 )
 from specvae.annotation.evidence.items import Analogue
-from specvae.annotation.evidence.library_match import OwnSpectra
+from specvae.annotation.evidence.library_match import CLEAR_COSINE, OwnSpectra
 from specvae.annotation.evidence.nearness import nearness
 from specvae.annotation.evidence.other_mode import OTHER_MODE, in_other_mode
 from specvae.annotation.evidence.own_spectra import (
@@ -40,11 +40,27 @@ from specvae.masses import is_near
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import exact_mass_of_smiles
+from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
-MayBe = Callable[[str, str], bool]
-"""Whether a query may be of a compound, by its first block and SMILES, where it is not listed."""
+
+class Absence(NamedTuple):
+    """Whether a compound that is none of a query's candidates may be the query's.
+
+    Parameters
+    ----------
+    is_unlisted, is_other_ion
+        As in `Analogue`.
+    """
+
+    is_unlisted: bool = False
+    is_other_ion: bool = False
+
+
+MayBe = Callable[[str, str, str], Absence]
+"""Says it of a compound by its first block, its SMILES, and the ion species of its spectrum if that
+is clearly like the query, else an empty text."""
 
 _SAME_PPM = 10.0
 
@@ -353,8 +369,11 @@ class LibraryMemory:
         """Return an analogue; `may_be` is None if one that is listed is the likelier compound."""
         label = self.index.label(row)
         block, smiles = self.first_blocks[compound], self.smiles[compound]
-        is_unlisted = may_be is not None and may_be(block, smiles)
-        return Analogue(block, smiles, cosine, row, label.name if label else "", is_unlisted)
+        name, adduct = (label.name, label.adduct) if label else ("", "")
+        # Ions of one m/z are mostly of several molecules: only a clear likeness tells of one.
+        species = adduct if cosine >= CLEAR_COSINE else ""
+        absence = Absence() if may_be is None else may_be(block, smiles, species)
+        return Analogue(block, smiles, cosine, row, name, *absence, adduct)
 
     def _knows(self, spectra: SparseMatrix, compound: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of some encoded spectra of compounds are remembered already, (n,)."""
@@ -420,7 +439,22 @@ def _comparable(
     return np.where((numbers >= 0) & index.comparable(ion_mode)[numbers], numbers, -1)
 
 
-def has_mass_of(query: Spectrum, _first_block: str, smiles: str) -> bool:
+def has_mass_of(query: Spectrum, _first_block: str, smiles: str, _adduct: str) -> Absence:
     """Return whether a compound has a query's neutral mass, within 10 ppm."""
     mass = query.neutral_mass
-    return mass is not None and is_near(exact_mass_of_smiles(smiles), mass, _SAME_PPM)
+    return Absence(mass is not None and is_near(exact_mass_of_smiles(smiles), mass, _SAME_PPM))
+
+
+def has_mz_of(query: Spectrum, smiles: str, adduct: str, ppm: float) -> bool:
+    """Return whether an ion of a compound has a query's precursor m/z and ion mode.
+
+    What a query is taken for is often an assumption: a spectrum of the library that is like it, and
+    is of another ion of that m/z, is one of the same ion.
+    """
+    ion, mz = parse_adduct(adduct), query.precursor_mz
+    return (
+        ion is not None
+        and mz is not None
+        and ion.ion_mode == query.ion_mode
+        and is_near(ion.precursor_mz(exact_mass_of_smiles(smiles)), mz, ppm)
+    )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.evidence.weighted import Evidence
 
 LARGEST_GAP = 6.0
@@ -109,9 +110,20 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
 
 
 def unlisted_match(analogues: Sequence[Analogue]) -> Analogue | None:
-    """Return the nearest analogue that may be the query's compound and is not listed, if any."""
-    absent = (each for each in analogues if each.is_unlisted)
+    """Return the nearest analogue that may be the query's compound and is not listed, if any.
+
+    As the ion that the query states, if it states one.
+    """
+    absent = (each for each in analogues if each.is_unlisted and not each.is_other_ion)
     return max(absent, key=lambda each: each.cosine, default=None)
+
+
+def clear_absentee(analogues: Sequence[Analogue]) -> Analogue | None:
+    """Return the nearest analogue if it is clearly like the query, may be it and is not listed."""
+    nearest = analogues[0] if analogues else None
+    if nearest is None or not nearest.is_unlisted or nearest.cosine < CLEAR_COSINE:
+        return None
+    return nearest
 
 
 def feature_row(evidence: Evidence, n_peaks: int, names: Sequence[str]) -> list[float]:

@@ -42,7 +42,7 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Of what is kept of a query; 1 had no nearness to the library."""
 _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",

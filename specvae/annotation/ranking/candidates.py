@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.library_memory import Absence, has_mz_of
 from specvae.annotation.library.query import ISOTOPE, MassFit, Query
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
@@ -197,15 +198,19 @@ class CandidateSource:
         """Return whether any structure has a mass, in Da."""
         return self._source.nearest_ppm(mass, self.ppm) <= self.ppm
 
-    def may_be(self, query: Query, first_block: str, smiles: str) -> bool:
-        """Return whether a compound that is no candidate of a query could have been one.
+    def may_be(self, query: Query, first_block: str, smiles: str, adduct: str) -> Absence:
+        """Return whether a query may be of a compound that is no candidate of it.
 
-        It has the mass of one of the query's ion species, and the user did not leave it out.
+        The compound has the mass of one of the query's ion species, or its own ion, of the species
+        `adduct`, has the query's m/z; and the user did not leave it out.
         """
         mass = exact_mass_of_smiles(smiles)
-        return any(
-            is_near(mass, each, self.ppm) for each in _masses(query)
-        ) and self._restriction.allows(first_block, smiles)
+        has_mass = any(is_near(mass, each, self.ppm) for each in _masses(query))
+        is_other_ion = not has_mass and has_mz_of(query.spectrum, smiles, adduct, self.ppm)
+        if not (has_mass or is_other_ion) or not self._restriction.allows(first_block, smiles):
+            return Absence()
+        is_stated = not (query.is_ion_assumed or query.others)
+        return Absence(is_unlisted=True, is_other_ion=is_other_ion and is_stated)
 
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
         """Return those that the user asks for, one per first block."""

@@ -17,11 +17,15 @@ from specvae.annotation.evidence.items import (
     PeakEvidence,
 )
 from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
+from specvae.annotation.evidence.list_features import clear_absentee
 from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
+from specvae.errors import printable
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
+
+_LONGEST_NAME = 40  # characters shown
 
 TERMS = (*EVIDENCE_KINDS, "retention")
 """The terms of a score: by kind of evidence, and what the query's retention time adds."""
@@ -376,10 +380,25 @@ class Answer:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the status says beside ``ok``."""
-        return self.query.remarks
+        absentee = clear_absentee(self.analogues)
+        if absentee is None:
+            return self.query.remarks
+        is_other_ion = absentee.adduct and absentee.adduct != self.query.adduct
+        compound = f"{quoted(absentee.title)}{f' as {absentee.adduct}' if is_other_ion else ''}"
+        return (
+            *self.query.remarks,
+            f"clearly like {compound} of the library, which is not among the candidates",
+        )
 
 
 QueryResult = Answer | Unranked
+
+
+def quoted(name: str) -> str:
+    """Return a name as messages show it; of a long one the middle is left out, as ends differ."""
+    half = _LONGEST_NAME // 2
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
+    return f"'{printable(shown)}'"
 
 
 def is_left_out(result: QueryResult) -> bool:

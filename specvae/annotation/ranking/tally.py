@@ -10,15 +10,13 @@ from statistics import median
 from typing import TypeVar
 
 from specvae.annotation.evidence.items import Analogue
-from specvae.annotation.evidence.library_match import CLEAR_COSINE
+from specvae.annotation.evidence.list_features import clear_absentee
 from specvae.annotation.library.query import ISOTOPE, Query
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
-from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
-from specvae.errors import printable
+from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked, quoted
 
 _TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
-_LONGEST_ID = 40  # characters shown
 
 Counted = TypeVar("Counted", Ranked | Unranked, Draft | Unranked, Answer | Unranked)
 
@@ -102,9 +100,10 @@ class Tally:
         if self.absent is not None:
             query_id, compound, cosine = self.absent
             lines.append(
-                f"{_queries(self.n_absent)} clearly like a compound of the library that has their "
-                f"mass and is not among their candidates, such as {_quoted([query_id])}, like "
-                f"{_quoted([compound])} (cosine {cosine:.2f}): candidates may lack the right one"
+                f"{_queries(self.n_absent)} clearly like a compound of the library whose ion has "
+                "their m/z and which is not among their candidates, as their status says: such as "
+                f"{quoted(query_id)}, like "
+                f"{quoted(compound)} (cosine {cosine:.2f}): candidates may lack the right one"
             )
         if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
             lines.append(
@@ -199,11 +198,11 @@ class Tally:
             self.as_others.update(query.fit.as_others)
 
     def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:
-        if not analogues or not analogues[0].is_unlisted or analogues[0].cosine < CLEAR_COSINE:
+        if (absentee := clear_absentee(analogues)) is None:
             return
         self.n_absent += 1
         if self.absent is None:
-            self.absent = query.query_id, analogues[0].title, analogues[0].cosine
+            self.absent = query.query_id, absentee.title, absentee.cosine
 
     def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
         self.causes[refusal.cause] += 1
@@ -231,10 +230,4 @@ def _queries(n: int) -> str:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{printable(_shortened(name))}'" for name in names)
-
-
-def _shortened(name: str) -> str:
-    """Return a name whose middle is left out where it is long; its end often tells it apart."""
-    half = _LONGEST_ID // 2
-    return name if len(name) <= _LONGEST_ID else f"{name[:half]}...{name[-half:]}"
+    return ", ".join(map(quoted, names))

@@ -76,6 +76,9 @@ def test_a_like_compound_of_the_query_s_mass_that_is_not_listed_is_a_feature() -
     assert list_features(found, 5)["unlisted_match"] == 0.0
     found = replace(found, analogues=(nearest, absent, lower))
     assert list_features(found, 5)["unlisted_match"] == 0.7
+    # What a query states of its ion is trusted.
+    found = replace(found, analogues=(replace(absent, cosine=0.8, is_other_ion=True), absent))
+    assert list_features(found, 5)["unlisted_match"] == 0.7
 
 
 def test_without_measured_candidates_nothing_looks_known() -> None:

@@ -10,6 +10,7 @@ import pytest
 from annotation_examples import ASPIRIN, CAFFEINE
 from ranking_examples import QUERY, by_mass, table
 
+from specvae.annotation.evidence.library_memory import Absence
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.restriction import Restriction
@@ -174,21 +175,38 @@ def test_a_compound_that_is_not_listed_may_be_the_query_s(tmp_path: Path) -> Non
     path.write_text(f"smiles\n{ASPIRIN}\n", encoding="utf-8")
     caffeine = parse_molecule(CAFFEINE).first_block
 
-    def may_be(query: Spectrum, ppm: float = 10.0, **asked: object) -> bool:
+    def absence(
+        query: Spectrum, ppm: float = 10.0, adduct: str = "[M+H]+", **asked: object
+    ) -> Absence:
         restriction = Restriction.of(**asked)  # type: ignore[arg-type]
         layout, report = get_layout("morgan4096"), ReadReport()
         source = CandidateSource(path, layout, ppm, report, restriction=restriction)
         assumed = Assumptions.parse(tried="[M+H]+,[M+Na]+")
-        return source.may_be(Query.settle(query, assumed), caffeine, CAFFEINE)
+        return source.may_be(Query.settle(query, assumed), caffeine, CAFFEINE, adduct)
+
+    def may_be(query: Spectrum, **options: object) -> bool:
+        return absence(query, **options).is_unlisted  # type: ignore[arg-type]
 
     assert may_be(QUERY)
     assert not may_be(replace(QUERY, precursor_mz=None))
     # 13 ppm off.
     off = replace(QUERY, precursor_mz=195.0877 * (1 + 13e-6))
     assert not may_be(off)
-    assert may_be(off, 20.0)
+    assert may_be(off, ppm=20.0)
     # The second of the species that are tried.
     assert may_be(replace(QUERY, adduct=None, precursor_mz=217.0696))
+    # The library's spectrum is of an ion that has the query's m/z, whatever this is taken for.
+    ammoniated = replace(QUERY, precursor_mz=212.1142)
+    assert absence(ammoniated, adduct="[M+NH4]+") == Absence(is_unlisted=True, is_other_ion=True)
+    unstated = replace(ammoniated, adduct=None)
+    assert absence(unstated, adduct="[M+NH4]+") == Absence(is_unlisted=True)
+    assert absence(QUERY) == Absence(is_unlisted=True)
+    for adduct in ("[M+H]+", "[M+Na]+", "", "no adduct"):
+        assert not may_be(ammoniated, adduct=adduct)
+    assert not may_be(ammoniated, adduct="[M+NH4]+", formula="C9H8O4")
+    assert not may_be(replace(ammoniated, precursor_mz=212.1190), adduct="[M+NH4]+")
+    deprotonated = replace(QUERY, precursor_mz=193.0731)
+    assert not may_be(deprotonated, adduct="[M-H]-")
     # What the user leaves out is not missed.
     left_out = tmp_path / "known.csv"
     left_out.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from ranking_examples import QUERY, table
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import MassFit, Query
+from specvae.annotation.output.cells import status_of
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.result import Annotation, Answer, Cause, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
@@ -192,11 +193,27 @@ def test_a_match_that_is_not_listed_is_told() -> None:
     assert list(tally.counting(found)) == found
     assert tally.advice() == [
         (
-            "2 queries are clearly like a compound of the library that has their mass and is not "
-            "among their candidates, such as 'one', like 'caffeine' (cosine 0.91): candidates may "
-            "lack the right one"
+            "2 queries are clearly like a compound of the library whose ion has their m/z and "
+            "which is not among their candidates, as their status says: such as 'one', like "
+            "'caffeine' (cosine 0.91): candidates may lack the right one"
         )
     ]
+
+
+def test_the_status_names_a_match_that_is_not_listed() -> None:
+    clear = Analogue("A" * 14, "C", 0.91, name="caffeine", is_unlisted=True, adduct="[M+H]+")
+    said = "; clearly like 'caffeine'{} of the library, which is not among the candidates"
+    for analogue, wanted in (
+        (clear, said.format("")),
+        (replace(clear, adduct=""), said.format("")),
+        (replace(clear, adduct="[M+NH4]+"), said.format(" as [M+NH4]+")),
+        (replace(clear, name=""), said.format("").replace("caffeine", "A" * 14)),
+        (replace(clear, cosine=0.6), ""),
+        (replace(clear, is_unlisted=False), ""),
+    ):
+        assert status_of(answered("one", analogue)) == f"ok{wanted}"
+    unlike = replace(clear, cosine=0.95, is_unlisted=False)
+    assert status_of(answered("one", unlike, clear)) == status_of(answered("one")) == "ok"
 
 
 def answered(name: str, *analogues: Analogue) -> Answer:
