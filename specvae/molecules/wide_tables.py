@@ -15,11 +15,13 @@ from rdkit import Chem
 
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import says_nothing
-from specvae.molecules.text_tables import plain_word
+from specvae.molecules.text_tables import column_meaning, plain_word
 from specvae.report import ReadReport
 
 WIDE = "several columns of SMILES, each of which holds a structure of its own"
-_NUMBERED = re.compile(r"(smiles|inchikey|structurerank)(\d{1,3})")
+_COPY = re.compile(r"(.+)\.\d{1,3}")
+WIDE_INCHI = WIDE.replace("SMILES", "InChI")
+_NUMBERED = re.compile(r"(smiles|inchi|inchikey|structurerank)(\d{1,3})")
 
 if TYPE_CHECKING:
     from specvae.molecules.structure_files import Cells
@@ -36,27 +38,37 @@ Rows = Iterator[tuple[int, list[str]]]
 def one_structure_each(header: list[str], rows: Rows, report: ReadReport) -> tuple[list[str], Rows]:
     """Return header and rows of a table with a row for each structure.
 
-    Columns of one name, ``SMILES`` and ``SMILES``, or of names with numbers from 1 on, ``SMILES 1``
-    and ``SMILES 2``, are of several structures; the columns of InChIKeys go with them if they are
-    as many. All other cells of a row belong to each of its structures. A table with one structure
-    in a row is returned as it is.
+    Columns of one name, ``SMILES`` and ``SMILES`` (or ``SMILES.1``), or of names with numbers from
+    1 on, ``SMILES 1`` and ``SMILES 2``, are of several structures, and so are those of InChI in a
+    table without SMILES; the columns of InChIKeys go with them if they are as many. All other cells
+    of a row belong to each of its structures. A table with one structure in a row is returned as it
+    is.
     """
-    words = [plain_word(name) for name in header]
-    structures = _places(words, "smiles")
+    words = [*map(plain_word, header)]
+    words = [_before_its_copy(name, words) for name in header]
+    field = "smiles" if "smiles" in map(column_meaning, words) else "inchi"
+    structures = _places(words, field)
+    if len(structures) < 2 and field == "inchi":
+        field, structures = "smiles", _places(words, "smiles")  # "SMILES 1" is no known name
     if len(structures) < 2:
         return header, rows
-    report.note(WIDE)
+    report.note(WIDE if field == "smiles" else WIDE_INCHI)
     keys = _places(words, "inchikey")
     names = _places(words, "structurerank")  # MS-FINDER's column of names
     groups = [structures, *(c if len(c) == len(structures) else [] for c in (keys, names))]
-    first = {
-        c[0]: name for c, name in zip(groups, ("smiles", "inchikey", "name"), strict=True) if c
-    }
+    first = {c[0]: name for c, name in zip(groups, (field, "inchikey", "name"), strict=True) if c}
     others = {*structures, *keys, *names} - first.keys()
     header = [
         "" if place in others else first.get(place, name) for place, name in enumerate(header)
     ]
     return header, _divided(rows, groups, others)
+
+
+def _before_its_copy(name: str, words: Sequence[str]) -> str:
+    """Return the word of a column, which pandas and R call ``SMILES.1`` if it is a second one."""
+    found = _COPY.fullmatch(name)
+    word = plain_word(name if found is None else found[1])
+    return word if found is None or word in words else plain_word(name)
 
 
 def _places(words: Sequence[str], field: str) -> list[int]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from specvae.annotation.library.compounds import read_excluded
 from specvae.molecules.structures import read_rows
-from specvae.molecules.wide_tables import IN_ONE_CELL, MERGED, WIDE
+from specvae.molecules.wide_tables import IN_ONE_CELL, MERGED, WIDE, WIDE_INCHI
 from specvae.report import ReadReport
 
 ETHANOL, ETHER = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "LCGLNKUTAGEVQW-UHFFFAOYSA-N"
@@ -177,3 +178,38 @@ def test_each_inchi_of_a_cell_is_one(tmp_path: Path, mark: str) -> None:
     report = ReadReport()
     assert [row.molecule.smiles for row in read_rows(path, report)] == ["CO", "CCO"]
     assert report.notes[IN_ONE_CELL] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # What pandas and R make of two columns of one name.
+        (
+            f"SMILES,InChIKey,SMILES.1,InChIKey.1,n\nCCO,{ETHANOL},COC,{ETHER},a\n",
+            [("CCO", ETHANOL), ("COC", ETHER)],
+        ),
+        ("SMILES,SMILES.1,SMILES.2\nCCO,,COC\n", [("CCO", ""), ("COC", "")]),
+        ("n,SMILES.1\na,CCO\n", [("CCO", "")]),
+        ("SMILES,score,score.1\nCCO,1,2\n", [("CCO", "")]),
+    ],
+)
+def test_second_columns_as_programs_rename_them(
+    tmp_path: Path, text: str, found: list[tuple[str, str]]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    rows = list(read_rows(path, ReadReport()))
+    assert [(row.molecule.smiles, row.molecule.given_key) for row in rows] == found
+
+
+@pytest.mark.parametrize(
+    "names", [("InChI", "InChI"), ("InChI", "InChI.1"), ("InChI 1", "InChI 2")]
+)
+def test_several_columns_of_inchi(tmp_path: Path, names: tuple[str, str]) -> None:
+    path = tmp_path / "t.tsv"
+    cells = ("InChI=1S/CH4O/c1-2/h2H,1H3", "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3")
+    path.write_text("".join("\t".join(row) + "\n" for row in (names, cells)), encoding="utf-8")
+    report = ReadReport()
+    assert [row.molecule.smiles for row in read_rows(path, report)] == ["CO", "CCO"]
+    assert report.notes == {WIDE_INCHI: 1}
+    assert len(read_excluded([path])) == 2
