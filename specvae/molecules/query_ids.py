@@ -45,8 +45,9 @@ _REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
 def by_form(names: Iterable[str]) -> dict[object, str]:
     """Return names by what they have in common with other ways to write them.
 
-    A spreadsheet writes the query 1 as 1.0. Names that look the same may differ in their blanks,
-    and in how their accents are composed. Of several names of one form the first counts.
+    A spreadsheet writes the query 1 as 1.0. Names that look the same may differ in their blanks, in
+    characters without width, and in how their accents are composed. Of several names of one form
+    the first counts.
     """
     forms: dict[object, str] = {}
     for name in names:
@@ -57,14 +58,18 @@ def by_form(names: Iterable[str]) -> dict[object, str]:
 def _form(query_id: str) -> object:
     if query_id[:2] in _ESCAPED:
         query_id = query_id[1:]
+    if not query_id.isascii():
+        query_id = _composed(query_id)
     number = number_of(query_id)
     if not math.isnan(number):
         return number
-    return query_id if query_id.isascii() and "  " not in query_id else _composed(query_id)
+    return " ".join(query_id.split()) if "  " in query_id else query_id
 
 
 def _composed(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    """Return a text without what is not seen in it, such as U+200B, which web pages hold."""
+    plain = unicodedata.normalize("NFKC", text)
+    return " ".join("".join(c for c in plain if unicodedata.category(c) != "Cf").split())
 
 
 def number_of(query_id: str) -> float:

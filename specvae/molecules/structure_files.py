@@ -61,10 +61,11 @@ _LONGEST_DRAWING = 5_000  # lines: atoms and bonds
 _SHORTEST_STRUCTURE = 5  # letters: the SMILES CONC may be the name of a column
 _EXTENSION = re.compile(r"\|[^|]*\|\s*")  # ChemAxon's, behind a SMILES
 # Columns that may name queries. Rows are of one query only where the column is called query_id.
-_OF_QUERIES = (
-    "query", "queryname", "querytitle", "featureid", "mappingfeatureid", "scan", "scannumber",
-    "spectrum", "spectrumname", "spectrumtitle", "challenge", "challengename",
-)  # fmt: skip
+# "query_id_x" is what pandas makes of it where tables are joined.
+_OF_QUERIES = re.compile(
+    r"query(?:name|title|id.*)?|(?:mapping)?featureid|scan(?:number)?"
+    r"|(?:spectrum|challenge)(?:name)?|spectrumtitle"
+)
 
 
 class Cells(NamedTuple):
@@ -591,7 +592,7 @@ def _find_columns(
         shown = ", ".join(name[:20] for name in header[:8])
         raise InputError(f"{path}: no column smiles or inchi among the columns {shown}")
     if columns[-1] == [-1] and (
-        named := [n for n, w in zip(header, words, strict=True) if w in _OF_QUERIES]
+        named := [n for n, w in zip(header, words, strict=True) if _OF_QUERIES.fullmatch(w)]
     ):
         report.note(f"column {named[0]} not used: only query_id says whose candidates rows are")
     uses = {n: f for f, found in zip(COLUMNS, columns, strict=True) for n in found}

@@ -39,10 +39,12 @@ def test_columns_in_any_case_and_order(write: Write) -> None:
 def test_names_of_queries_that_look_the_same_are_the_same(write: Write) -> None:
     """Composed and decomposed accents, and blanks that spreadsheets and editors change."""
     rows = "".join(
-        f"{name},CCO\n" for name in ("Probe \xe9", "a\xa0b", "c  d", "plain", "x", "Plain")
+        f"{name},CCO\n"
+        for name in ("Probe \xe9", "a\xa0b", "c  d", "plain", "x", "Plain", "y\u200b", "12\ufeff")
     )
     found = read_candidates(write(f"query_id,smiles\n{rows}"))
-    for name in ("Probe e\u0301", "a b", "c d", "plain", "Plain", "x#2", "Probe e\u0301#2"):
+    same = ("Probe e\u0301", "a b", "c d", "plain", "Plain", "x#2", "Probe e\u0301#2")
+    for name in (*same, "y", "12", "12.0", "pla\u200bin"):
         assert len(found.for_query(name)) == 1, name
     assert not len(found.for_query("PLAIN"))
 
@@ -261,6 +263,11 @@ def test_a_column_that_may_name_queries_is_noted(write: Write) -> None:
     assert not read_candidates(write("Feature_ID,smiles\n7,CCO\n"), report).has_query_ids
     assert list(report.notes) == [
         "column feature_id not used: only query_id says whose candidates rows are"
+    ]
+    report = ReadReport()
+    assert not read_candidates(write("query_id_x,smiles\nq,CCO\n"), report).has_query_ids
+    assert list(report.notes) == [
+        "column query_id_x not used: only query_id says whose candidates rows are"
     ]
     report = ReadReport()
     assert read_candidates(write("query_id,feature_id,smiles\nq,7,CCO\n"), report).has_query_ids
