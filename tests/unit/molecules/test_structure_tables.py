@@ -878,3 +878,23 @@ def test_names_of_columns_on_several_lines(write: Write, header: str, n_lines: i
 def test_a_stray_mark_among_the_names_of_columns_swallows_no_row(write: Write, header: str) -> None:
     found = read_candidates(write(f'{header}\nCCO,x"\nCCN,y\n'))
     assert found.smiles.tolist() == ["CCO", "CCN"]
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "named"),
+    [
+        # CompTox' identifiers of a row are its synonyms.
+        ("DTXSID,PREFERRED_NAME,SMILES,IDENTIFIER", "D1,ethanol,CCO,x|y", ("D1", "ethanol")),
+        (
+            "database_identifier,smiles,metabolite_identification",  # MetaboLights
+            "CHEBI:1,CCO,ethanol",
+            ("CHEBI:1", "ethanol"),
+        ),
+        ("refmet_name,smiles,Identifier", "ethanol,CCO,7", ("7", "ethanol")),
+    ],
+)
+def test_names_and_identifiers_of_databases(
+    write: Write, header: str, cells: str, named: tuple[str, str]
+) -> None:
+    found = read_candidates(write(f"{header}\n{cells}\n"))
+    assert (*found.id, *found.name) == named
