@@ -81,7 +81,15 @@ _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
 # What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
 _TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
 _ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
-_CHARGES_BEHIND = re.compile(rf"(?<=\w)\s+({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$")
+_CHARGES_BEHIND = re.compile(
+    rf"(?<=\w)(?:\s+|\s*[,;/|]\s*)({_ONE_CHARGE}(?:\s*(?:,|and)\s*{_ONE_CHARGE})*)$"
+)
+# "195.0877 z=2", "195.0877 (charge 2+)", and a charge between m/z and intensity.
+_NAMED_CHARGE = re.compile(
+    r"[\s,;/|]*[(\[]?(?:\bz\s*=|\bcharge\b\s*[=:]?)\s*([+-]?\d{1,2}[+-]?)(?![\w.])[)\]]?",
+    re.IGNORECASE,
+)
+_CHARGE_INSIDE = re.compile(r"(?<=\d)\s+(\d{1,2}[+-])(?=\s+[\d.])")
 # Words that may be an ion species: they hold an M, and signs or brackets.
 _SPECIES_BESIDE = re.compile(r"\(?\[\d?M[^\[\]]*\][\d+-]*\)?|[^\s;,|]*M[^\s;,|]*")
 _BRACKETED_M = re.compile(r"\[\d?M[^\[\]]*\][\d+-]*")
@@ -131,7 +139,7 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
         body = f"{match[1]}.{match[2]}{body[match.end() :]}"
         notes = (Note.DECIMAL_COMMAS.about(whole),)
     body, charge = _split_charge(body)
-    first, *others = _BETWEEN_VALUES.split(body.rstrip(";,"))
+    first, *others = _BETWEEN_VALUES.split(body.rstrip(";,/|"))
     numbers = first.split()
     while numbers and not _is_number(numbers[-1]):
         numbers.pop()  # a unit, or another word
@@ -151,6 +159,9 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
 
 def _split_charge(text: str) -> tuple[str, str | None]:
     """Return the field of a precursor without the charge behind its numbers, and that charge."""
+    for pattern in (_NAMED_CHARGE, _CHARGE_INSIDE):
+        if (match := pattern.search(text)) is not None and match.start() > 0:
+            return text[: match.start()] + text[match.end() :], match[1]
     for pattern in (_CHARGES_BEHIND, _COUNT_BEHIND):
         if (match := pattern.search(text)) is not None:
             return text[: match.start(match.lastindex or 0)].rstrip(), match.groups()[-1]
@@ -193,8 +204,9 @@ def _plain_mz(text: str) -> str:
         return text
     values = [value.strip() for value in match["values"].split(",")]
     # A tuple holds m/z and intensity, as the line of an MGF does; a list holds several m/z.
-    between = " " if match["open"] == "(" else ", "
-    return between.join(value for value in values if given(value) is not None)
+    if match["open"] == "(":
+        return " ".join(value if given(value) is not None else "0" for value in values)
+    return ", ".join(value for value in values if given(value) is not None)
 
 
 LONGEST_VALUE = 200  # characters of a field that is a number or a few words

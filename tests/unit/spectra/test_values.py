@@ -84,6 +84,23 @@ def test_charges_behind_a_precursor(text: str, charge: str) -> None:
     assert parse_precursor(text).charge == charge
 
 
+@pytest.mark.parametrize(
+    ("text", "charge"),
+    [
+        ("195.0877 z=2", "2"),
+        ("195.0877 (z = 2+)", "2+"),
+        ("195.0877, charge 2+", "2+"),
+        ("195.0877/2+", "2+"),
+        ("195.0877, 2-", "2-"),
+        ("195.0877 1- 1200", "1-"),
+        ("(195.0877, None, 2)", "2"),
+    ],
+)
+def test_a_charge_that_is_named_or_stands_elsewhere(text: str, charge: str) -> None:
+    """It was lost, and its ion taken for a singly charged one."""
+    assert parse_precursor(text) == Precursor(195.0877, charge)
+
+
 def test_a_precursor_with_a_mark_behind_it_is_one() -> None:
     assert parse_precursor("195.0877;") == Precursor(195.0877)
 
