@@ -450,7 +450,9 @@ class CollisionEnergy(NamedTuple):
 
 _NUMBERS = re.compile(_NUMBER)
 _EV = re.compile(rf"({_NUMBER})\s*(?:eV|V)\b", re.IGNORECASE)
-_NCE = re.compile(rf"({_NUMBER})\s*\(?\s*(?:%|NCE)|NCE\W*({_NUMBER})", re.IGNORECASE)
+_NCE = re.compile(
+    rf"({_NUMBER})\s*\(?\s*(?:%|NCE)|NCE\W*({_NUMBER})(?![\d.]|\s*e?V\b)", re.IGNORECASE
+)
 _EV_AND_NCE = (  # "CE 20 NCE 35"
     re.compile(rf"(?<![A-Za-z])CE\W*({_NUMBER})", re.IGNORECASE),
     re.compile(rf"NCE\W*({_NUMBER})", re.IGNORECASE),

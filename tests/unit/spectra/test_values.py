@@ -431,6 +431,7 @@ def test_a_comma_inside_an_energy(text: str, ev: float | None) -> None:
         ("CE=20", 20.0, None),
         ("NCE=30%", None, 30.0),
         ("CE 20 NCE 35", 20.0, 35.0),
+        ("35% NCE (39 eV)", 39.0, 35.0),
         ("NCE 35; CE 20", 20.0, 35.0),
         ("40 Volts", 40.0, None),
         ("20 electron volts", 20.0, None),
