@@ -89,7 +89,7 @@ def run_process(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own; fail unless it exits with `code`."""
     done = subprocess.run(
-        [sys.executable, "-m", "specvae.cli.main", *map(str, arguments)],
+        [sys.executable, "-m", "specvae", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,

@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "face": BASE | ISLANDS | {"annotation"},
     "similarity": BASE | ISLANDS | {"annotation", "face"},
     "cli": BASE | ISLANDS | {"annotation", "cli"},
+    "__main__": {"cli"},
 }
 # Room of specvae.annotation -> the rooms that it may import.
 ROOMS = {
@@ -63,6 +64,7 @@ MUST_NOT_IMPORT = {
     "face": set(),
     "similarity": set(),
     "cli": set(),
+    "__main__": CHEMISTRY | {"torch", "pandas", "numpy", "matplotlib", "h5py"},
 }
 MUST_NOT_IMPORT_BY_MODULE = {"specvae.vae.header": {"torch"}}
 # Library -> the modules that may import it, and why no other.
