@@ -286,12 +286,19 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
             "among their candidates, which counts as missed: rows of the truth file may be of "
             f"other queries, or the candidates those of other compounds: {_some(absent)}"
         )
+    n_alone = sum(rank.n_candidates == 1 and rank.is_found for rank in evaluation.ranks)
+    if 2 * n_alone > len(evaluation.ranks):
+        yield (
+            f"warning: the truth of {n_alone:,} of {len(evaluation.ranks):,} queries is their only "
+            "candidate and comes first by chance, too: lists with more structures of the queries' "
+            "masses would say more"
+        )
     if evaluation.in_library:
         named = [f"{query} ({block})" for query, block in evaluation.in_library.items()]
         yield (
             f"note: the library has spectra of the truth of {len(named):,} of "
-            f"{len(evaluation.ranks):,} queries, so these figures are of known compounds: "
-            f"{_some(named)}"
+            f"{len(evaluation.ranks):,} queries: these are known compounds, which are recognised "
+            f"more often: {_some(named)}"
         )
     if evaluation.trained_on:
         named = [f"{query} ({block})" for query, block in evaluation.trained_on.items()]

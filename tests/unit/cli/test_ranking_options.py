@@ -260,6 +260,20 @@ def test_a_file_without_a_query_is_an_error_after_all_is_written(
     assert run("annotate", folder, queries, "--shard", "1/2").exit_code == 0
 
 
+def test_lists_of_the_truth_alone_are_warned_of(folder: Path, tmp_path: Path) -> None:
+    """Their hit rate is 100 %, whatever the model."""
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    warning = "warning: the truth of 1 of 1 queries is their only candidate"
+    assert warning in run("evaluate", folder, queries).stderr
+    table = folder / "c.csv"
+    alone = table.read_text(encoding="utf-8")
+    table.write_text(f"{alone}Cn1cnc2n(C)c(=O)n(C)c(=O)c12\nCCn1cnc2c1c(=O)[nH]c(=O)n2C\n", "utf-8")
+    try:
+        assert warning not in run("evaluate", folder, queries).stderr
+    finally:
+        table.write_text(alone, encoding="utf-8")
+
+
 def test_truths_that_are_hardly_ever_listed_are_warned_of(folder: Path, tmp_path: Path) -> None:
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
     warning = "warning: the truth of 1 of 1 queries is not among their candidates"
