@@ -393,7 +393,8 @@ def _rows(
     screen: MassScreen | None = None,
 ) -> list[Row]:
     most = limits().table_rows
-    rows = list(itertools.islice(read_rows(path, report, n_jobs, cache, screen), most + 1))
+    found = read_rows(path, report, n_jobs, cache, screen, every_component=True)
+    rows = list(itertools.islice(found, most + 1))
     if len(rows) + (0 if screen is None else screen.n_left_out) > most:
         raise InputError(
             f"{path}: more than {most:,} structures (table_rows), which are held in memory; "

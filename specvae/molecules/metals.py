@@ -10,7 +10,7 @@ from rdkit import Chem
 # Metals that are counter-ions rather than the centre of a complex; these and non-metals.
 _COUNTER_IONS = frozenset({3, 11, 19, 37, 55, 20, 38, 56})
 _NO_COMPLEX = _COUNTER_IONS | frozenset(
-    {1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
+    {0, 1, 2, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 33, 34, 35, 36, 52, 53, 54, 85}
 )
 
 # Metals whose bonds to oxygen and sulfur are written in salts, but are none there; of others, such

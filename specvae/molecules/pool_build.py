@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from specvae.errors import InputError
 from specvae.files import atomic_path, exclusive, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
+from specvae.molecules.mixtures import with_other_components
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.pool_format import FORMAT_VERSION, TEXTS, PoolRows, StoredLayout
@@ -244,7 +245,7 @@ def _compute_all(
 def _cells_of(paths: Sequence[Path], report: ReadReport) -> Iterator[tuple[int, int, Cells]]:
     """Yield the rows of all files with number of the file and line."""
     for number, path in enumerate(paths):
-        for line, cells in read_cells(path, report):
+        for line, cells in with_other_components(read_cells(path, report), report):
             yield number, line, cells
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from rdkit import Chem
 
 from specvae.limits import limits
+from specvae.molecules.mixtures import with_other_components
 from specvae.molecules.molecule import KEY_OF_ANOTHER, KEY_OF_SEVERAL, KEYS_THAT_DIFFER, Molecule
 from specvae.molecules.parsing import Kept, parse_together
 from specvae.molecules.structure_cache import StructureCache
@@ -64,6 +65,8 @@ def read_rows(
     n_jobs: int | None = 1,
     cache: StructureCache | None = None,
     screen: MassScreen | None = None,
+    *,
+    every_component: bool = False,
 ) -> Iterator[Row]:
     """Yield the usable structures of a CSV, TSV, SMI or SDF file in order.
 
@@ -87,6 +90,9 @@ def read_rows(
     screen
         Leaves out rows of a long file (10,000 rows and more) before they are parsed, and remembers
         them; rows with a ``query_id`` never. None: all rows are parsed.
+    every_component
+        Whether a salt or mixture has a row for each component that may be of interest, see
+        `specvae.molecules.mixtures`.
 
     Raises
     ------
@@ -96,6 +102,8 @@ def read_rows(
         If the system ends one of the processes.
     """
     cells = read_cells(path, report)
+    if every_component:
+        cells = with_other_components(cells, report)
     if screen is not None:
         cells = _screened(cells, screen)
     for (line, row), molecule in _parsed(cells, n_jobs, cache):
