@@ -117,7 +117,10 @@ def _others(smiles: str, is_of_query: bool) -> list[str]:
     if len(smiles) > _LONGEST or " " in smiles or "." not in smiles:
         return []
     sizes: dict[str, int] = {}
-    for part in smiles.split("."):
+    parts = smiles.split(".")
+    if sum(len(part) >= _FEWEST_ATOMS and part[1:3] != "Cl" for part in parts) < 2:
+        return []  # most salts: hydrochlorides and the like
+    for part in parts:
         atoms = [bracketed or plain for bracketed, plain in _ATOM.findall(part)]
         if not {atom.capitalize() for atom in atoms} <= _USUAL_ATOMS or "*" in part:
             return []
