@@ -95,9 +95,15 @@ def with_other_components(
         yield number, cells
         if "." not in cells.smiles and "." not in cells.inchi[:_LONGEST]:
             continue
-        for part in _others(_written(cells), bool(cells.query_id)):
+        for part in _others(_written(cells), is_of_query=bool(cells.query_id)):
             report.note(ANOTHER_COMPONENT)
             yield number, cells._replace(smiles=part, inchi="", inchikey="")
+
+
+def without_larger_counter_ion(smiles: str) -> str:
+    """Return what a salt is of whose counter-ion is larger; any other SMILES as it is."""
+    others = _others(smiles, is_of_query=True)
+    return others[0] if len(others) == 1 else smiles
 
 
 def _written(cells: Cells) -> str:
@@ -112,7 +118,7 @@ def _written(cells: Cells) -> str:
         return "" if mol is None else Chem.MolToSmiles(mol)
 
 
-def _others(smiles: str, is_of_query: bool) -> list[str]:
+def _others(smiles: str, *, is_of_query: bool) -> list[str]:
     """Return the components of a SMILES that are candidates beside the one that is kept."""
     if len(smiles) > _LONGEST or " " in smiles or "." not in smiles:
         return []

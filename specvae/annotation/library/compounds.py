@@ -9,6 +9,7 @@ from pathlib import Path
 
 from specvae.annotation.library.library import FITTING_COMPONENT, StructureParser
 from specvae.errors import InputError, StructureError
+from specvae.molecules.mixtures import without_larger_counter_ion
 from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
 from specvae.molecules.standard import says_nothing
 from specvae.molecules.structures import read_rows
@@ -304,7 +305,7 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
     try:
         if column == "inchi" or text.startswith("InChI="):
             return parse_molecule(inchi=text).first_block
-        return parse_molecule(smiles=text).first_block
+        return parse_molecule(smiles=without_larger_counter_ion(text)).first_block
     except StructureError as error:
         raise InputError(
             f"{path}:{line}: {error}; wanted an InChIKey, its first block or a structure"

@@ -434,3 +434,10 @@ def test_an_inchi_that_is_cut_off_or_not_alone_names_no_other_compound(
     for read in (read_truth, lambda path: read_excluded([path])):
         with pytest.raises(InputError, match=rf"x\.csv:\d: .*{message}"):
             read(path)
+
+
+@pytest.mark.parametrize("key", ["", "NHNBCKFZHVNRSD-UHFFFAOYSA-N"])
+def test_the_truth_of_a_salt_is_not_its_larger_counter_ion(tmp_path: Path, key: str) -> None:
+    """Glycine's trifluoroacetate; its own key, or another salt's, tells no component."""
+    text = f"query_id,smiles,inchikey\nq,NCC(=O)O.OC(=O)C(F)(F)F,{key}\n"
+    assert read_truth(written(tmp_path / "t.csv", text)) == {"q": "DHMQDGOQFOQNFH"}
