@@ -181,7 +181,7 @@ class ReadReport:
     def write_csv(self, path: Path) -> None:
         """Write one row per skipped record: path, line, record, reason, detail."""
         with atomic_text(path) as stream:
-            writer = csv.writer(stream)
+            writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["path", "line", "record", "reason", "detail"])
             for skip in self.skips:
                 writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])

@@ -17,6 +17,7 @@ from specvae.cli.options import INPUT, INPUT_FILE, NumberRange, engine_of, sched
 from specvae.cli.outputs import (
     TABLE_FORMATS,
     format_of,
+    is_stdout,
     provenance_path,
     require_paths,
     skips_path,
@@ -325,14 +326,14 @@ def _require_sense(
             raise click.UsageError("--format is of a whole run; a part is JSON lines")
         suffix_format(output, (_PART_FORMAT,))
     format_of(output, output_format)
+    if report is not None and is_stdout(report):
+        raise click.UsageError("--report is a page in a file; stdout is for the table")
     suffix_format(report, ("html", "htm"))
     if summary is not None and format_of(summary) == "mztab":
         raise click.UsageError("--summary is .csv, .tsv or .jsonl; --output may be .mztab")
     if is_part and (report is not None or summary is not None):
         raise click.UsageError("--report and --summary are of a whole run; a part has none")
-    if report is not None and str(report) == "-":
-        raise click.UsageError("--report is a page in a file; stdout is for the table")
-    if summary is not None and str(summary) == "-" and (output is None or str(output) == "-"):
+    if summary is not None and is_stdout(summary) and is_stdout(output):
         raise click.UsageError("--summary and --output both go to stdout; one needs a file")
 
 

@@ -15,6 +15,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import (
     FIGURE_FORMATS,
+    is_stdout,
     require_paths,
     skips_path,
     suffix_format,
@@ -55,7 +56,13 @@ _NAMES_SHOWN = 5
     default=None,
     help="Where to write the figures.  [default: stdout]",
 )
-@click.option("--json", "json_path", type=INPUT, default=None, help="Write the figures as JSON.")
+@click.option(
+    "--json",
+    "json_path",
+    type=INPUT,
+    default=None,
+    help="Write the figures as JSON; - is stdout, in the place of the table.",
+)
 @click.option(
     "--plot", "plot_path", type=INPUT, default=None,
     help="Plot the share of queries with the truth in the top k, with intervals (PNG, PDF or SVG).",
@@ -102,6 +109,8 @@ def evaluate(
     )
 
     suffix_format(json_path, ("json",))
+    if json_path is not None and output is not None and is_stdout(json_path) and is_stdout(output):
+        raise click.UsageError("--json and --output both go to stdout; one needs a file")
     for path in (plot_path, reliability_path):
         suffix_format(path, FIGURE_FORMATS)
 
@@ -137,8 +146,9 @@ def evaluate(
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
     for written in (output, json_path):
         write_skips(written, run.queries, run.candidates, run.library)
-    with text_output(output) as stream:
-        stream.write(_table(figures) + "\n")
+    if output is not None or not (json_path is not None and is_stdout(json_path)):
+        with text_output(output) as stream:
+            stream.write(_table(figures) + "\n")
     require_ranked(queries, run.tally)
 
 

@@ -15,13 +15,14 @@ from specvae.cli.help import Group
 from specvae.cli.options import INPUT, INPUT_FILE, jobs_option, strict_option
 from specvae.cli.outputs import (
     TABLE_FORMATS,
+    is_stdout,
     require_paths,
     skips_path,
     suffix_format,
+    text_output,
     write_skips,
 )
 from specvae.errors import InputError
-from specvae.files import atomic_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -116,13 +117,17 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
             compounds[molecule.first_block] = row  # a name after all
     if not compounds:
         raise InputError(f"{spectra[0]}: no usable structure ({report.nothing_read()})")
-    with atomic_text(output) as stream:
-        writer = csv.writer(stream)
+    with text_output(output) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("smiles", "inchikey", "name"))
         writer.writerows(compounds.values())
     write_skips(output, report)
     console.log(report.kept(n_kept, "spectra"))
-    click.echo(f"{len(compounds):,} structures in {output}")
+    said = f"{len(compounds):,} structures"
+    if is_stdout(output):
+        console.log(said)
+    else:
+        click.echo(f"{said} in {output}")
 
 
 @library.command()

@@ -29,6 +29,7 @@ CONFIG_PATH = "specvae.config_path"
 TABLE_FORMATS = ("csv", "tsv", "jsonl", "mztab")
 """Formats of a ranked table; each is also the suffix of its files."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
+_TEXTS = frozenset((*TABLE_FORMATS, "json"))
 
 # Suffixes that promise a format: a file of another one under such a name is taken for broken.
 _PROMISING = frozenset((
@@ -136,8 +137,11 @@ def suffix_format(path: Path | None, formats: Sequence[str]) -> str:
     Raises
     ------
     InputError
-        If the suffix promises a format that is not among `formats`.
+        If the suffix promises a format that is not among `formats`, or if none of these is text
+        and the path is ``-``.
     """
+    if path is not None and is_stdout(path) and not _TEXTS.intersection(formats):
+        raise InputError(f"{path}: is stdout, which takes text; wanted the name of a file")
     suffix = path.suffix.removeprefix(".").lower() if path is not None else ""
     if suffix in _PROMISING.difference(formats):
         wanted = " or ".join(f".{name}" for name in formats)
@@ -223,6 +227,11 @@ def _files(named: Paths) -> list[tuple[str, Path]]:
         for path in ([paths] if isinstance(paths, Path) else paths or ())
     ]
     return [(name, path) for name, path in listed if not _is_stream(path)]
+
+
+def is_stdout(path: Path | None) -> bool:
+    """Whether a command writes to stdout: where it names no file, ``-`` or the device."""
+    return path is None or str(path) in ("-", "/dev/stdout")
 
 
 def _is_stream(path: Path | None) -> bool:

@@ -102,6 +102,9 @@ def test_the_structures_of_a_library_are_a_table_of_candidates(
         ("today-1", "QUNWUDVFRNGTCO"),
     ]
     assert len(read_candidates(tmp_path / "s.csv")) == 3
+    piped = CliRunner().invoke(library, ["structures", *files, "-o", "-"])
+    assert piped.stdout_bytes == (tmp_path / "s.csv").read_bytes()
+    assert "3 structures" in piped.stderr
     empty = tmp_path / "e.msp"
     empty.write_text("Name: x\nPrecursorMZ: 195.1\nNum Peaks: 1\n138.1 9\n", encoding="utf-8")
     refused = CliRunner().invoke(library, ["structures", str(empty), "-o", str(tmp_path / "e.csv")])

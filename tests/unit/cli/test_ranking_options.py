@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from html import unescape
@@ -258,6 +259,20 @@ def test_a_file_without_a_query_is_an_error_after_all_is_written(
     assert (tmp_path / "r.csv").read_text(encoding="utf-8").count("\n") == 1
     # A part of a run may have none.
     assert run("annotate", folder, queries, "--shard", "1/2").exit_code == 0
+
+
+def test_figures_as_json_have_stdout_for_themselves(folder: Path, tmp_path: Path) -> None:
+    queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
+    assert json.loads(run("evaluate", folder, queries, "--json", "-").stdout)["n_queries"] == 1
+    table = tmp_path / "t.txt"
+    beside = run("evaluate", folder, queries, "--json", "-", "-o", table)
+    assert json.loads(beside.stdout)["n_queries"] == 1
+    assert table.read_text(encoding="utf-8").startswith("n_queries")
+    both = run("evaluate", folder, queries, "--json", "-", "-o", "-")
+    assert both.exit_code == 2
+    assert "--json and --output both go to stdout" in both.stderr
+    plot = run("evaluate", folder, queries, "--plot", "-")
+    assert str(plot.exception) == "-: is stdout, which takes text; wanted the name of a file"
 
 
 def test_lists_of_the_truth_alone_are_warned_of(folder: Path, tmp_path: Path) -> None:
