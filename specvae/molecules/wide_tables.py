@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rdkit import Chem
 
 from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.sorted_apart import noted_where_sorted_apart
 from specvae.molecules.standard import says_nothing
 from specvae.molecules.text_tables import column_meaning, plain_word
 from specvae.report import ReadReport
@@ -44,6 +45,7 @@ def one_structure_each(header: list[str], rows: Rows, report: ReadReport) -> tup
     of a row belong to each of its structures. A table with one structure in a row is returned as it
     is.
     """
+    rows = noted_where_sorted_apart(header, rows, report)
     words = [*map(plain_word, header)]
     words = [_before_its_copy(name, words) for name in header]
     field = "smiles" if "smiles" in map(column_meaning, words) else "inchi"
