@@ -173,7 +173,32 @@ def read_table(
         for number, (_, row) in enumerate(head, start=1)
     ):
         names.insert(0, "")  # R numbers the rows, without a name for the column
-    return names, itertools.chain(head, rows)
+    return names, _under_names(itertools.chain(head, rows), names, report)
+
+
+NAMES_AGAIN = "names of columns in a later row, as where tables were joined"
+
+
+def _under_names(
+    rows: Iterator[tuple[int, list[str]]], names: Sequence[str], report: ReadReport | None
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows, their cells in the order of the first names also behind names in another order.
+
+    Such stand where tables were joined.
+    """
+    in_order = sorted(names)
+    places: list[int] = []
+    for number, row in rows:
+        if row[0].lower().replace(" ", "_") in names and row[0]:
+            words = [cell.strip("\"'").lower().replace(" ", "_") for cell in row]
+            if sorted(words) == in_order:
+                places = [] if words == names else [words.index(name) for name in names]
+                if report is not None:
+                    report.note(NAMES_AGAIN)
+                continue
+        if places:
+            row = [row[place] if place < len(row) else "" for place in places] + row[len(places) :]
+        yield number, row
 
 
 INCHI_JOINED = "InChI without quotation marks, its cells joined"

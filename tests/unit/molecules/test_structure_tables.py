@@ -21,7 +21,7 @@ from specvae.molecules.molecule import (
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, Cells, read_cells
 from specvae.molecules.structures import parse_rows, read_molecules, read_rows, with_own_keys
-from specvae.molecules.text_tables import INCHI_JOINED, column_meaning
+from specvae.molecules.text_tables import INCHI_JOINED, NAMES_AGAIN, column_meaning
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
 
@@ -898,3 +898,40 @@ def test_names_and_identifiers_of_databases(
 ) -> None:
     found = read_candidates(write(f"{header}\n{cells}\n"))
     assert (*found.id, *found.name) == named
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("smiles,name\nCCO,a\nSMILES,Name\nCCN,b\n", [(2, "CCO", "a", ""), (4, "CCN", "b", "")]),
+        ("smiles,name\nCCO,a\n\nname,smiles\nb,CCN\n", [(2, "CCO", "a", ""), (5, "CCN", "b", "")]),
+        (
+            (
+                "smiles;name;query_id\nCCO;a;q\nsmiles;query_id;name\nCCN;r;b\n"
+                "smiles;name;query_id\nCCC;c;s\n"
+            ),
+            [(2, "CCO", "a", "q"), (4, "CCN", "b", "r"), (6, "CCC", "c", "s")],
+        ),
+        ("name,smiles\nname,CCO\nsmiles,CCN\n", [(2, "CCO", "name", ""), (3, "CCN", "smiles", "")]),
+    ],
+)
+def test_names_of_columns_in_a_later_row(
+    write: Write, text: str, found: list[tuple[int, str, str, str]]
+) -> None:
+    """As where tables were joined; cells of another order became other columns'."""
+    report = ReadReport()
+    rows = read_rows(write(text), report)
+    assert [(row.line, row.smiles, row.name, row.query_id) for row in rows] == found
+    assert not report.skips
+    assert report.notes[NAMES_AGAIN] == text.lower().count("smiles") - (
+        1 + text.count("smiles,CCN")
+    )
+
+
+def test_truths_of_joined_tables(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "query_id,inchikey14\na,LFQSCWFLJHTTHZ\ninchikey14,query_id\nQUSNBJAOOMFDIB,b\n"
+    )
+    assert read_truth(path) == {"a": "LFQSCWFLJHTTHZ", "b": "QUSNBJAOOMFDIB"}
+    assert len(read_excluded([path])) == 2
