@@ -54,7 +54,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     from specvae.annotation.ranking.tally import Tally
 
     header, drafts = read_parts(parts)
-    run, tally = header.run, Tally()
+    run, tally = header.run, Tally(ppm=header.run["ppm"])
     found = finish(
         tally.counting(drafts),
         header.settlement,

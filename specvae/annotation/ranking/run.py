@@ -152,7 +152,7 @@ class RankingRun:
         self.queries = ReadReport(strict=options.strict)
         self.candidates = ReadReport(strict=options.strict)
         self.library = ReadReport(strict=options.strict)
-        self.tally = Tally()
+        self.tally = Tally(ppm=options.ppm)
         self.query_notes: tuple[str, ...] = ()
         self._progress = progress or Silence()
         self.annotator, self.notes = with_library(

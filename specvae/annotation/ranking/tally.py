@@ -10,13 +10,19 @@ from statistics import median
 from typing import TypeVar
 
 from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.evidence.list_features import clear_absentee
 from specvae.annotation.library.query import ISOTOPE, Query
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked, quoted
+from specvae.masses import is_near
+from specvae.molecules.molecule import exact_mass_of_smiles
 
 _TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
+_FARTHEST_PPM = 50.0  # farther, a compound of like spectrum is mostly one of another formula
+_SPREAD_PPM = 5.0  # of errors that have one cause
+_FEWEST_ERRORS = 3
 
 Counted = TypeVar("Counted", Ranked | Unranked, Draft | Unranked, Answer | Unranked)
 
@@ -58,6 +64,11 @@ class Tally:
         of their mass that is none of their candidates.
     absent
         The first of these, that compound and the likeness.
+    errors_ppm
+        Of ranked queries whose nearest spectrum of the library is clearly like them: the precursor
+        m/z minus that of the compound's ion, if that is near, in ppm of the latter.
+    ppm
+        Within how many of a query's mass candidates were looked for; None if that is not known.
     """
 
     n_queries: int = 0
@@ -78,6 +89,8 @@ class Tally:
     as_others: Counter[str] = field(default_factory=Counter)
     n_absent: int = 0
     absent: tuple[str, str, float] | None = None
+    errors_ppm: list[float] = field(default_factory=list)
+    ppm: float | None = None
 
     def counting(self, outcomes: Iterable[Counted]) -> Iterator[Counted]:
         """Yield the outcomes as they come, each counted."""
@@ -92,6 +105,7 @@ class Tally:
                 self.n_ranked += 1
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
                 self._count_absent(outcome.query, outcome.analogues)
+                self._count_error(outcome.query, outcome.analogues)
             yield outcome
 
     def advice(self) -> list[str]:
@@ -105,6 +119,7 @@ class Tally:
                 f"{quoted(query_id)}, like "
                 f"{quoted(compound)} (cosine {cosine:.2f}): candidates may lack the right one"
             )
+        lines += self._advice_on_errors()
         if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
             lines.append(
                 f"the precursor m/z of {self.n_neutral:,} of {self.n_precursors:,} queries is the "
@@ -203,6 +218,32 @@ class Tally:
         self.n_absent += 1
         if self.absent is None:
             self.absent = query.query_id, absentee.title, absentee.cosine
+
+    def _count_error(self, query: Query, analogues: Sequence[Analogue]) -> None:
+        mz, ion = query.precursor_mz, query.ion
+        if mz is None or ion is None or not analogues or analogues[0].cosine < CLEAR_COSINE:
+            return
+        expected = ion.precursor_mz(exact_mass_of_smiles(analogues[0].smiles))
+        if is_near(mz, expected, _FARTHEST_PPM):
+            self.errors_ppm.append(1e6 * (mz - expected) / expected)
+
+    def _advice_on_errors(self) -> list[str]:
+        """Return what helps if the library shows all precursor m/z to be off, by more than ppm."""
+        if self.ppm is None or self.listed_ids or not self.errors_ppm:
+            return []
+        error = median(self.errors_ppm)
+        agree = [e for e in self.errors_ppm if abs(e - error) <= _SPREAD_PPM]
+        wider = next((ppm for ppm in _TOLERANCES if ppm > abs(error)), None)
+        is_shown = len(agree) >= _FEWEST_ERRORS and 2 * len(agree) > len(self.errors_ppm)
+        if abs(error) <= self.ppm or wider is None or not is_shown:
+            return []
+        side = "above" if error > 0 else "below"
+        found = (
+            f"the precursor m/z of {len(agree):,} queries is some {abs(error):.0f} ppm {side} that "
+            "of compounds of the library that they are clearly like, farther than --ppm "
+            f"{self.ppm:g}"
+        )
+        return [f"{found}: correct the m/z of the file, or try --ppm {wider}"]
 
     def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
         self.causes[refusal.cause] += 1

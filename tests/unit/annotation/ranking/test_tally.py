@@ -200,6 +200,31 @@ def test_a_match_that_is_not_listed_is_told() -> None:
     ]
 
 
+def test_precursors_that_are_off_are_shown_by_the_library() -> None:
+    """A run that is 15 ppm off had other candidates in long lists, and nothing told of it."""
+
+    def said(*errors: float, ppm: float | None = 10.0, **wrong: object) -> list[str]:
+        like = replace(Analogue("A" * 14, CAFFEINE, 0.9), **wrong)  # type: ignore[arg-type]
+        tally, exact = Tally(ppm=ppm), 195.08765
+        for error in errors:
+            mz = exact * (1 + error * 1e-6)
+            answer = answered("q", like)
+            query = Query.settle(replace(QUERY, precursor_mz=mz))
+            list(tally.counting([replace(answer, query=query)]))
+        return tally.advice()
+
+    wanted = (
+        "the precursor m/z of 3 queries is some {} that of compounds of the library that they are "
+        "clearly like, farther than --ppm 10: correct the m/z of the file, or try --ppm {}"
+    )
+    assert said(14, 15, 16) == [wanted.format("15 ppm above", 20)]
+    assert said(-31, -30, -28, 200, 90) == [wanted.format("30 ppm below", 50)]
+    for errors in ((), (15, 15), (1, 2, 3), (15, 30, 45), (15, 15, 15, 1, 1, 1, 1), (90, 90, 90)):
+        assert said(*errors) == []
+    assert said(14, 15, 16, ppm=20.0) == said(14, 15, 16, ppm=None) == []
+    assert said(14, 15, 16, cosine=0.6) == said(14, 15, 16, smiles="CCO") == []
+
+
 def test_the_status_names_a_match_that_is_not_listed() -> None:
     clear = Analogue("A" * 14, "C", 0.91, name="caffeine", is_unlisted=True, adduct="[M+H]+")
     said = "; clearly like 'caffeine'{} of the library, which is not among the candidates"
