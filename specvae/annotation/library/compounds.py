@@ -16,7 +16,7 @@ from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.molecules.wide_tables import one_structure_each
 from specvae.packed import unpacked_name
-from specvae.report import ReadReport
+from specvae.report import ReadReport, Reason
 from specvae.spectra.doubts import suggestion_of
 from specvae.spectra.read import read_spectra
 
@@ -250,14 +250,37 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     blocks: set[str] = set()
     for spectrum in read_spectra(path, report, every_level=True):
         # All are left out where key, SMILES and InChI disagree: better one compound too many.
-        if spectrum.first_block:
-            blocks.add(spectrum.first_block)
+        found = {spectrum.first_block or "", *_components(spectrum.smiles or "")}
+        found |= blocks_of_inchi(spectrum.inchi)
         if spectrum.smiles or spectrum.inchi:
-            with contextlib.suppress(StructureError):
-                blocks.add(parse(spectrum).first_block)
-        blocks.update(_components(spectrum.smiles or ""))
-        blocks |= blocks_of_inchi(spectrum.inchi)
-    return blocks
+            try:
+                found.add(parse(spectrum).first_block)
+            except StructureError as error:
+                found.update(_blocks_of_list(spectrum.smiles or ""))
+                if not found - {""}:
+                    name, line = spectrum.query_id, spectrum.line
+                    report.leave_out(str(path), line, name, Reason.BAD_STRUCTURE, str(error))
+        blocks |= found
+    return blocks - {""}
+
+
+def _blocks_of_list(text: str) -> list[str]:
+    """Return the first blocks of structures that semicolons or bars divide, if all can be read."""
+    try:
+        return [parse_molecule(smiles=one).first_block for one in re.split("[;|]", text)]
+    except StructureError:
+        return []
+
+
+def unread_exclusions(report: ReadReport) -> str:
+    """Return what is said of records of exclusion files that could not be read, "" if all were."""
+    lost = [skip for skip in report.skips if skip.reason.is_malformed]
+    if not lost:
+        return ""
+    return (
+        f"warning: {len(lost):,} unreadable records of exclusion files, whose compounds are not "
+        f"left out unless another record names them (first: {lost[0]})"
+    )
 
 
 def _blocks_of_line(path: Path, line: int, text: str, column: str = "") -> Iterable[str]:

@@ -18,6 +18,7 @@ from specvae.errors import ConfigError
 from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import blocks_of_salt
+from specvae.report import ReadReport
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
 # "[C6H5O7]3-", "C6H5O7 3-", "C6H5O7-3": a number behind a blank is no more of oxygen.
@@ -50,8 +51,11 @@ class Restriction:
         formula: str | None = None,
         elements: str | None = None,
         exclude: Iterable[Path] = (),
+        report: ReadReport | None = None,
     ) -> Restriction:
         """Return what a user asks for: ``C9H8O4``, ``CHNOPS``, files that name compounds.
+
+        Records of these files that cannot be read are counted in `report`.
 
         Raises
         ------
@@ -63,7 +67,7 @@ class Restriction:
         return cls(
             None if formula is None else _parsed("formula", formula),
             None if elements is None else frozenset(n for n, _ in _parsed("elements", elements)),
-            read_excluded(exclude),
+            read_excluded(exclude, report),
         )
 
     def select(self, candidates: CandidateSet) -> CandidateSet:

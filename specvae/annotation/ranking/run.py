@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeGuard, cast
 
 from specvae.annotation.evidence.own_spectra import StatedShares
+from specvae.annotation.library.compounds import unread_exclusions
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
@@ -129,7 +130,7 @@ class RankingRun:
     queries, candidates, library
         What was read of these files, and what was skipped.
     notes
-        What is to be said of the library, as lines for the user.
+        What is to be said of the library and of exclusion files, as lines for the user.
     query_notes
         What is to be said of the queries that were read, as lines: of those that are in the library
         themselves, of those that cannot be of the adduct that is assumed, and of spectra that are
@@ -167,7 +168,12 @@ class RankingRun:
             self.annotator = self.annotator.ignoring_retention_times()
         if not options.use_nearness:
             self.annotator = self.annotator.ignoring_nearness()
-        self._restriction = Restriction.of(options.formula, options.elements, options.exclude)
+        exclusions = ReadReport(strict=options.strict)
+        self._restriction = Restriction.of(
+            options.formula, options.elements, options.exclude, exclusions
+        )
+        if unread := unread_exclusions(exclusions):
+            self.notes = (*self.notes, unread)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(
             options.assume_adduct, options.assume_ion_mode, options.try_adducts

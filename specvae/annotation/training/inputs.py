@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.library.compounds import read_excluded
+from specvae.annotation.library.compounds import read_excluded, unread_exclusions
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.library import (
     Library,
@@ -71,9 +71,11 @@ class TrainInputs:
 
 
 def require_usable(
-    config: TrainConfig, files: TrainFiles, layout: FingerprintLayout
+    config: TrainConfig, files: TrainFiles, layout: FingerprintLayout, report: ReadReport
 ) -> AbstractContextManager[CandidateSource | None]:
     """Open each file that a run reads late, and check that it is of the right kind.
+
+    Rows of the structures that cannot be used are counted in `report`.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def require_usable(
             raise InputError(f"{path}: no usable structure ({report.nothing_read('structures')})")
     if files.structures is None:
         return nullcontext()
-    return CandidateSource(files.structures, layout, PPM, ReadReport())
+    return CandidateSource(files.structures, layout, PPM, report)
 
 
 def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:
@@ -139,13 +141,9 @@ def read_spectrum_filter(
     # A report of its own: the totals of the run are of spectra to learn from.
     exclusions = ReadReport(strict=report.strict)
     excluded = read_excluded(files.exclude, exclusions)
-    lost = [skip for skip in exclusions.skips if skip.reason.is_malformed]
-    report.skips.extend(lost)
-    if lost:
-        progress.log(
-            f"warning: {len(lost):,} unreadable records of exclusion files; their compounds are "
-            f"learned from unless another record names them (first: {lost[0]})"
-        )
+    report.skips.extend(skip for skip in exclusions.skips if skip.reason.is_malformed)
+    if unread := unread_exclusions(exclusions):
+        progress.log(unread)
     return SpectrumFilter(
         ion_mode=config.filter.ion_mode or None,
         adducts=canonical_adducts(config.filter.adducts),

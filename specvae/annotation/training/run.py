@@ -163,7 +163,9 @@ def train(
     require_free(files.output, resume=resume, force=force)
     layout = get_layout(config.fingerprint)
     torch_device = local_device(pick_device(device))
-    with require_usable(config, files, layout) as structures, joined(torch_device) as processes:
+    of_structures = ReadReport(strict=strict)
+    opened = require_usable(config, files, layout, of_structures)
+    with opened as structures, joined(torch_device) as processes:
         if resume and (header := finished_header(config, files)) is not None:
             progress.log(f"{files.output / MODEL_FILE}: this training has finished already")
             return header
@@ -172,6 +174,8 @@ def train(
             progress.log("note: the state of an earlier run is not used; --resume goes on from it")
         if resume and not state.path.exists():
             progress.log(f"note: {files.output} has no state to resume from: training begins anew")
+        if of_structures.skips or of_structures.notes:
+            progress.log(f"structures: {of_structures.summary('structures')}")
         # Nothing is written before all processes have looked at the folder.
         processes.wait()
         with _folder_of(processes, files) as own_files:

@@ -13,6 +13,7 @@ from specvae.annotation.library.compounds import (
     SUGGESTED_TRUTH,
     read_excluded,
     read_truth,
+    unread_exclusions,
 )
 from specvae.annotation.library.library import FITTING_COMPONENT
 from specvae.errors import InputError
@@ -441,3 +442,28 @@ def test_the_truth_of_a_salt_is_not_its_larger_counter_ion(tmp_path: Path, key: 
     """Glycine's trifluoroacetate; its own key, or another salt's, tells no component."""
     text = f"query_id,smiles,inchikey\nq,NCC(=O)O.OC(=O)C(F)(F)F,{key}\n"
     assert read_truth(written(tmp_path / "t.csv", text)) == {"q": "DHMQDGOQFOQNFH"}
+
+
+def _record(title: str, structure: str, peaks: str = "138.066 10") -> str:
+    return f"BEGIN IONS\nTITLE={title}\nPEPMASS=195.09\n{structure}\n{peaks}\nEND IONS\n\n"
+
+
+def test_records_of_exclusion_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    records = (
+        _record("a", "SMILES=CCO"),
+        _record("b", "SMILES=C(("),
+        _record("c", f"SMILES=C((\nINCHIKEY={KEY}"),
+        _record("d", "SMILES=CCCCC|c1ccccc1"),
+        _record("e", "SMILES=CCC", peaks="138 ten"),
+        _record("f", "COMMENT=none"),
+    )
+    path, report = written(tmp_path / "x.mgf", "".join(records)), ReadReport()
+    assert read_excluded([path], report) == {
+        *(ETHANOL, CAFFEINE),
+        *("OFBQJSOFQDEBGM", "UHOVQNZJYSORNB"),
+    }
+    assert [skip.record for skip in report.skips] == ["b", "e"]
+    assert "2 unreadable records of exclusion files" in unread_exclusions(report)
+    assert not unread_exclusions(ReadReport())
+    with pytest.raises(InputError, match=r"x\.mgf:8: b: structure cannot be parsed"):
+        read_excluded([path], ReadReport(strict=True))

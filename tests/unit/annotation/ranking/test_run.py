@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.run import RankingRun
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, InputError
 from specvae.molecules import structures
 from specvae.molecules.candidates import NOT_PARSED
 from specvae.molecules.fingerprint import fingerprints, get_layout
@@ -123,3 +124,23 @@ def test_queries_that_are_their_own_library_are_told(
         list(run.outcomes(queries))
         told = f"warning: {queries} is both queries and --library"
         assert any(line.startswith(told) for line in run.query_notes) == is_told
+
+
+def test_exclusions_that_cannot_be_read_are_told(
+    annotator: Annotator, candidates: Path, tmp_path: Path
+) -> None:
+    """Their compounds stay among the candidates."""
+    path = tmp_path / "x.mgf"
+    sound, broken = ((ASPIRIN, "121.03 5"), (CAFFEINE, "138 ten"))
+    path.write_text(
+        "".join(
+            f"BEGIN IONS\nPEPMASS=100\nSMILES={smiles}\n{peak}\nEND IONS\n"
+            for smiles, peak in (sound, broken)
+        )
+    )
+    options = RunOptions(candidates=candidates, n_jobs=1, exclude=(path,))
+    (note,) = RankingRun(annotator, options).notes
+    assert note.startswith("warning: 1 unreadable records of exclusion files")
+    assert "x.mgf:6" in note
+    with pytest.raises(InputError, match=r"x\.mgf:6"):
+        RankingRun(annotator, replace(options, strict=True))

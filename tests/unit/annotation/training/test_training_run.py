@@ -446,6 +446,30 @@ def test_a_calibration_that_fails_loses_nothing(
     assert not (files.output / STATE_FILE).exists()
 
 
+def test_structures_that_cannot_be_read_are_told(
+    files: TrainFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structures = tmp_path / "structures.csv"
+    structures.write_text("smiles\n" + "".join(f"{s}\n" for s in [*ALCOHOLS, "C(("]))
+    written: list[str] = []
+
+    class Listener(Silence):
+        def log(self, message: str) -> None:
+            written.append(message)
+
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("nothing to fit to")
+
+    monkeypatch.setattr(module, "calibrate", fail)
+    files = replace(files, structures=structures)
+    with pytest.raises(TrainingError, match="nothing to fit to"):
+        train(tiny_config(), files, device="cpu", n_jobs=1, progress=Listener())
+    (line,) = [message for message in written if message.startswith("structures: ")]
+    assert "1 skipped: structure cannot be parsed (1)" in line
+    with pytest.raises(InputError, match=r"structures\.csv:\d+: C\(\(: structure cannot be parsed"):
+        train(tiny_config(), files, device="cpu", n_jobs=1, strict=True, force=True)
+
+
 @pytest.mark.parametrize("supervision", [0.25, 1.0])
 def test_the_memory_is_of_the_pairs_that_keep_their_structures(
     files: TrainFiles, supervision: float
