@@ -52,6 +52,15 @@ class Adduct:
         """``positive`` or ``negative``."""
         return "positive" if self.charge > 0 else "negative"
 
+    @property
+    def metal(self) -> tuple[str, int]:
+        """Symbol and number of the atoms of a metal that it gained, which fragments may keep.
+
+        They are of one kind, such as ``("Na", 2)`` of ``[M+2Na-H]+``; ``("", 0)`` otherwise.
+        """
+        found = _METAL.findall(self.name)
+        return (found[0][1], int(found[0][0] or 1)) if len(found) == 1 else ("", 0)
+
     def neutral_mass(self, precursor_mz: float) -> float:
         """Return the mass in Da of the neutral molecule whose ion has this m/z (Th)."""
         return (precursor_mz * abs(self.charge) - self.mass_shift) / self.n_m
@@ -196,6 +205,7 @@ _NUMBER_BEHIND = re.compile(r"([A-Z][a-z]?)(\d+)")  # an element, and how many o
 # Molecules of one element, which carry no charge: "M+H-H2" has lost one, and no two protons.
 _MOLECULES = frozenset({"H2", "N2", "O2", "F2", "Cl2", "Br2", "I2"})
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
+_METAL = re.compile(r"\+(\d*)(Li|Na|K|Rb|Cs|Ag)(?=[-+\]])")  # in canonical names
 _LIGHT_LITHIUM = (6, "Li")  # the only other label so small that it would pass for a count
 _LONG_NUMBER = re.compile(r"\d{4}")
 _LONGEST = 80  # characters of an ion species

@@ -97,7 +97,7 @@ class Measurements:
 def read_measurements(
     spectra: Sequence[Path], wanted: SpectrumFilter, console: Console
 ) -> Measurements:
-    """Read the spectra of a library that pass a filter.
+    """Read the spectra of a library that pass a filter, but for those of metals' adducts.
 
     Raises
     ------
@@ -110,8 +110,10 @@ def read_measurements(
     for spectrum, molecule in usable_pairs(
         read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
     ):
-        mode = Peaks.of(spectrum).ion_mode
-        found.setdefault((mode, molecule.first_block), []).append(spectrum)
+        peaks = Peaks.of(spectrum)
+        if peaks.n_metals:  # the score is of ions without a metal, and others follow from these
+            continue
+        found.setdefault((peaks.ion_mode, molecule.first_block), []).append(spectrum)
         molecules[molecule.first_block] = molecule
     if not found:
         raise InputError(f"{spectra[0]}: no spectrum to learn from ({report.summary()})")

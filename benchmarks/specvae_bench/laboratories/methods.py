@@ -269,11 +269,9 @@ def _fragment_scores(
     scores = []
     for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
         # Each query has a file of its own: minutes of work survive an interruption.
-        peaks = {"mz": spectrum.mz.tolist(), "intensity": spectrum.intensity.tolist()}
+        mz, intensity, *others = Peaks.of(spectrum)
         settings = {
-            **peaks,
-            "precursor_mz": spectrum.precursor_mz,
-            "adduct": spectrum.adduct,
+            "peaks": [mz.tolist(), intensity.tolist(), *others],
             "smiles": list(found.smiles),
         }
         build = partial(compute, scorers, spectrum, found)

@@ -188,8 +188,7 @@ def _score_block(block: _Block) -> _Scored | str:
             scorers[peaks.ion_mode],
             peaks.mz.tobytes(),
             peaks.intensity.tobytes(),
-            peaks.precursor_mz,
-            peaks.sign,
+            *peaks[2:],
         )
         for peaks in block.queries
     ]
@@ -226,6 +225,13 @@ def _scorer(arrays: bytes) -> FragmentScorer:
 # The molecules of a block are candidates of queries that those of the blocks before were too.
 @lru_cache(maxsize=_QUERIES_KEPT)
 def _query(
-    scorer: FragmentScorer, mz: bytes, intensity: bytes, precursor_mz: float, sign: int
+    scorer: FragmentScorer,
+    mz: bytes,
+    intensity: bytes,
+    precursor_mz: float,
+    sign: int,
+    metal: str,
+    n_metals: int,
 ) -> QueryScorer:
-    return scorer.of_query(Peaks(np.frombuffer(mz), np.frombuffer(intensity), precursor_mz, sign))
+    arrays = np.frombuffer(mz), np.frombuffer(intensity)
+    return scorer.of_query(Peaks(*arrays, precursor_mz, sign, metal, n_metals))

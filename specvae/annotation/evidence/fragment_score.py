@@ -10,13 +10,17 @@ with a background ``b`` for peaks that no fragment explains, which differs where
 formula has the peak's mass. The score is their sum, weighted by the peaks' heights: a candidate
 gains by likely fragments that are seen, and loses by those that are not. All weights maximise the
 probability of the truth among structures of the same mass.
+
+The ions of a metal's adduct, such as [M+Na]+, are taken with and without the metal in place of a
+hydrogen, each with the weight of the same ion without it times `METAL_SHARE`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -54,6 +58,9 @@ PLACE_EDGES = np.array([0.35, 0.7])
 
 N_CONDITIONS = 8
 """Numbers that `condition_of` returns."""
+
+METAL_SHARE = 0.2
+"""What weights of ions of a metal's adduct are multiplied by; docs/research.md, section 33."""
 
 _DECIMALS = 4
 _LEARNED_FROM = "learned_from"
@@ -131,20 +138,25 @@ class FragmentScorer:
         totals, at_peaks = add_weights(table, self._layers, _joined(tuple(given)))
         kinds = composition(table.graph)
         found = iter(zip(totals.tolist(), at_peaks, strict=True))
-        return [Explained(*next(found), kinds) if query.n_peaks else nothing for query in queries]
+        return [
+            Explained(*query.added_up(found), kinds) if query.n_peaks else nothing
+            for query in queries
+        ]
 
     def weigh(
         self, table: FragmentTable, peaks: Peaks, found: Matches
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the weight exp(u) of each match (n_matches,) and the gain of each peak (n_peaks,).
 
-        The gain is ``log(1 + sum of exp(u) / exp(b))`` in nats.
+        The weights are without `METAL_SHARE`, in which those of a query do not differ. The gain is
+        ``log(1 + sum of exp(u) / exp(b))`` in nats.
         """
         if len(peaks.mz) == 0:
             return np.zeros(len(found.peak)), np.zeros(0)
         query = self.of_query(peaks)
         weights = np.zeros((len(table), len(SHIFTS)), np.float32)
-        _, (explained,) = add_weights(table, self._layers, _joined((query,)), weights=weights)
+        sums = add_weights(table, self._layers, _joined((query,)), weights=weights)
+        _, explained = query.added_up(zip(*sums, strict=True))
         background = query.background(query.has_part(composition(table.graph)))
         matched = weights[found.fragment, found.shift].astype(np.float64)
         return matched, np.log1p(explained / np.exp(background))
@@ -283,7 +295,10 @@ class QueryScorer:
             + (arrays["background_condition.weight"] @ condition)[:, None]
             + arrays["background_condition.bias"][:, None]
         ).astype(np.float64)
-        self.windows = Windows.of(peaks, TOLERANCE_PPM, TOLERANCE_DA)
+        self.windows = [
+            Windows.of(peaks.without_metal(n), TOLERANCE_PPM, TOLERANCE_DA)
+            for n in range(peaks.n_metals + 1)
+        ]
         self.constants = layers.constants(
             arrays["hidden.bias"] + arrays["hidden_condition.weight"] @ condition,
             arrays["direct.bias"] + arrays["shift_condition.weight"] @ condition,
@@ -295,6 +310,19 @@ class QueryScorer:
         # Many peaks of like height say more than one, though not as much more as they are.
         entropy = -(self._peak_weights * np.log(self._peak_weights + 1e-12)).sum()
         self._scale = float(np.exp(entropy / 2 + arrays["scale"]))
+
+    def added_up(
+        self, found: Iterator[tuple[float, NDArray[np.float64]]]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return sums of weights of all ions: in total, and at each peak.
+
+        The next of `found` are those of the ions without the adduct's metal, with one of its atoms,
+        and so on.
+        """
+        if len(self.windows) == 1:
+            return next(found)
+        totals, at_peaks = zip(*islice(found, len(self.windows)), strict=True)
+        return METAL_SHARE * sum(totals), METAL_SHARE * np.sum(at_peaks, axis=0)
 
     def scores(self, found: Sequence[Explained]) -> NDArray[np.float64]:
         """Return the score of each candidate, float64 (n_candidates,), nats.
@@ -326,7 +354,8 @@ class QueryScorer:
 # Molecules of one mass are candidates of the same queries.
 @lru_cache(maxsize=64)
 def _joined(queries: tuple[QueryScorer, ...]) -> Joined:
-    return Joined.of([query.constants for query in queries], [query.windows for query in queries])
+    pairs = [(query.constants, windows) for query in queries for windows in query.windows]
+    return Joined.of(*zip(*pairs, strict=True))
 
 
 def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[Any]]:

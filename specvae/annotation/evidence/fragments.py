@@ -1,6 +1,7 @@
 """Peaks of a query explained by the fragments of a candidate.
 
-An ion is a fragment with a number of hydrogens gained or lost; it explains a peak of its mass.
+An ion is a fragment with a number of hydrogens gained or lost; it explains a peak of its mass. The
+ions of a sodium adduct, or of another metal's, may have the metal in place of a hydrogen.
 `metfrag_scores` is MetFrag's score of a candidate: each explained peak counts by its m/z and
 height, divided by the strength of the bonds that its fragment costs.
 """
@@ -16,7 +17,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, composition_mass, hill_formula
 from specvae.molecules.compiling import compiled
 from specvae.molecules.drawn import HYDROGENS
 from specvae.molecules.fragments import FragmentTable
@@ -49,17 +50,28 @@ class Peaks(NamedTuple):
         Th; where it is not known, the highest m/z of a peak.
     sign
         1 for positive, -1 for negative ions.
+    metal, n_metals
+        Symbol of the metal of the adduct, and the number of its atoms; see `Adduct.metal`.
     """
 
     mz: NDArray[np.float64]
     intensity: NDArray[np.float64]
     precursor_mz: float
     sign: int = 1
+    metal: str = ""
+    n_metals: int = 0
 
     @property
     def ion_mode(self) -> str:
         """``positive`` or ``negative``."""
         return "positive" if self.sign > 0 else "negative"
+
+    def without_metal(self, n: int) -> Self:
+        """Return the peaks as they would be with hydrogens in place of `n` of the metal's atoms."""
+        if not n:
+            return self
+        moved = np.maximum(self.mz - n * _beyond_hydrogen(self.metal), 0.0)
+        return self._replace(mz=moved, metal="", n_metals=0)
 
     @classmethod
     def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
@@ -68,13 +80,15 @@ class Peaks(NamedTuple):
         The precursor is taken as it would be with one charge (`Spectrum.singly_charged_mz`).
         """
         ion = spectrum.ion
-        return cls.highest(
+        peaks = cls.highest(
             spectrum.mz,
             spectrum.intensity,
             spectrum.singly_charged_mz,
             sign=-1 if ion is not None and ion.charge < 0 else 1,
             max_peaks=max_peaks,
         )
+        metal, n_metals = ("", 0) if ion is None else ion.metal
+        return peaks._replace(metal=metal, n_metals=n_metals)
 
     @classmethod
     def highest(
@@ -108,11 +122,14 @@ class Matches(NamedTuple):
         int64 (n_matches,): indices of both.
     shift
         int64 (n_matches,): index into `SHIFTS`.
+    metals
+        int64 (n_matches,): how many of these hydrogens are atoms of the adduct's metal.
     """
 
     peak: NDArray[np.int64]
     fragment: NDArray[np.int64]
     shift: NDArray[np.int64]
+    metals: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +143,7 @@ class Explanation:
     fragment
         Index into the table; its `FragmentTable.atom_indices` are the atoms that are kept.
     shift
-        Hydrogens beyond the protonated or deprotonated fragment.
+        Hydrogens, and atoms of the adduct's metal, beyond the protonated or deprotonated fragment.
     formula
         Of the ion, in Hill order, with its sign: ``C7H7+``.
     error
@@ -165,13 +182,31 @@ def match_peaks(
 
     An ion is a fragment with one proton more (positive) or fewer (negative ions) and with some of
     `SHIFTS`: never with fewer than no hydrogens, nor with more than its cut bonds leave room for.
-    A peak and an ion agree within the larger of both tolerances.
+    Each of these may be an atom of the adduct's metal. A peak and an ion agree within the larger of
+    both tolerances.
     """
     by_mass = np.argsort(table.masses, kind="stable")
+    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)[:, None]
+    found = [_matches_with(n, table, by_mass, peaks, widths) for n in range(peaks.n_metals + 1)]
+    if len(found) == 1:
+        return found[0]
+    together = Matches(*map(np.concatenate, zip(*found, strict=True)))
+    order = np.argsort(together.peak, kind="stable")
+    return Matches(*(column[order] for column in together))
+
+
+def _matches_with(
+    n_metals: int,
+    table: FragmentTable,
+    by_mass: NDArray[np.int64],
+    peaks: Peaks,
+    widths: NDArray[np.float64],
+) -> Matches:
+    """Return the matches of ions with so many atoms of the metal."""
     masses = table.masses[by_mass]
     gained = SHIFTS + peaks.sign
-    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)[:, None]
-    neutral = (peaks.mz + peaks.sign * ELECTRON_MASS)[:, None] - gained * HYDROGEN_MASS
+    mz = peaks.without_metal(n_metals).mz
+    neutral = (mz + peaks.sign * ELECTRON_MASS)[:, None] - gained * HYDROGEN_MASS
     first = np.searchsorted(masses, neutral - widths).ravel()
     n_found = np.searchsorted(masses, neutral + widths, side="right").ravel() - first
     pair = np.repeat(np.arange(len(first)), n_found)
@@ -179,16 +214,26 @@ def match_peaks(
     fragment = by_mass[
         np.arange(len(pair)) + np.repeat(first - np.cumsum(n_found) + n_found, n_found)
     ]
-    can_be = possible(table, peaks.sign)[fragment, shift]
-    return Matches(peak[can_be], fragment[can_be], shift[can_be])
+    can_be = possible(table, peaks.sign, n_metals)[fragment, shift]
+    n_matches = int(can_be.sum())
+    metals = np.full(n_matches, n_metals)
+    return Matches(peak[can_be], fragment[can_be], shift[can_be], metals)
 
 
-def possible(table: FragmentTable, sign: int) -> NDArray[np.bool_]:
-    """Return which shift each fragment can have, bool (n_fragments, len(SHIFTS))."""
+def possible(table: FragmentTable, sign: int, n_metals: int = 0) -> NDArray[np.bool_]:
+    """Return which shift each fragment can have, bool (n_fragments, len(SHIFTS)).
+
+    `n_metals` of the hydrogens are atoms of a metal.
+    """
     shifts = SHIFTS[None, :]
-    return np.asarray(
-        (shifts <= table.valences[:, None]) & (table.n_hydrogens[:, None] + shifts + sign >= 0)
-    )
+    n_hydrogens = table.n_hydrogens[:, None] + shifts + sign - n_metals
+    return np.asarray((shifts <= table.valences[:, None]) & (n_hydrogens >= 0))
+
+
+@lru_cache
+def _beyond_hydrogen(metal: str) -> float:
+    """Return by how much an atom of a metal is heavier than one of hydrogen, Da."""
+    return composition_mass({metal: 1}) - HYDROGEN_MASS
 
 
 Composition = tuple[tuple[float, int], ...]
@@ -212,13 +257,16 @@ def _composition(masses: bytes, n_hydrogens: int) -> Composition:
 def has_subformula(kinds: Composition, peaks: Peaks) -> NDArray[np.bool_]:
     """Return which peaks some part of a formula has the mass of, bool (n_peaks,).
 
-    `kinds` is the `composition` of a molecule.
+    `kinds` is the `composition` of a molecule. Parts may have the adduct's metal in place of
+    hydrogens.
     """
     half, other_half = _subformula_halves(kinds)
     widths = np.maximum(TOLERANCE_DA, TOLERANCE_PPM * 1e-6 * peaks.mz)
-    return np.asarray(
-        _any_sum_fits(half, other_half, peaks.mz + peaks.sign * ELECTRON_MASS, widths), np.bool_
-    )
+    found = np.zeros(len(peaks.mz), np.bool_)
+    for n in range(peaks.n_metals + 1):
+        wanted = peaks.without_metal(n).mz + peaks.sign * ELECTRON_MASS
+        found |= _any_sum_fits(half, other_half, wanted, widths)
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -312,14 +360,19 @@ def explain(
     for peak, match in zip(explained.tolist(), order[first].tolist(), strict=True):
         fragment, shift = int(found.fragment[match]), int(shifts[match])
         counts = table.composition(fragment)
-        counts["H"] += shift + peaks.sign
+        n_metals = int(found.metals[match])
+        counts["H"] += shift + peaks.sign - n_metals
+        if n_metals:
+            counts[peaks.metal] = counts.get(peaks.metal, 0) + n_metals
+        mz = float(peaks.mz[peak])
+        ion_mz = float(_ion_mz(table.masses[fragment], shift, peaks.sign))
         explanations[peak] = Explanation(
-            mz=float(peaks.mz[peak]),
+            mz=mz,
             intensity=float(peaks.intensity[peak]),
             fragment=fragment,
             shift=shift,
             formula=hill_formula(counts) + ("+" if peaks.sign > 0 else "-"),
-            error=float(peaks.mz[peak]) - float(_ion_mz(table.masses[fragment], shift, peaks.sign)),
+            error=mz - ion_mz - (n_metals * _beyond_hydrogen(peaks.metal) if n_metals else 0.0),
             gain=float(gains[peak]),
         )
     return explanations

@@ -144,3 +144,31 @@ def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
 )
 def test_what_is_no_ion_species_gives_none(text: str) -> None:
     assert parse_adduct(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "metal"),
+    [
+        ("[M+Na]+", ("Na", 1)),
+        ("M+Na", ("Na", 1)),
+        ("[2M+K]+", ("K", 1)),
+        ("[M+Na+ACN]+", ("Na", 1)),
+        ("[M+H+Na]2+", ("Na", 1)),
+        ("[M+2Na-H]+", ("Na", 2)),
+        ("[M-H+2Na]+", ("Na", 2)),
+        ("[M+Na-2H]-", ("Na", 1)),
+        ("[M+Ag]+", ("Ag", 1)),
+        ("[M+H]+", ("", 0)),
+        ("[M+NH4]+", ("", 0)),
+        ("[M]+", ("", 0)),
+        # Which of two kinds a fragment keeps is not looked into.
+        ("[M+Na+K]2+", ("", 0)),
+        # What is lost or bound is no ion of a metal.
+        ("[M-Na]-", ("", 0)),
+        ("[M+NaCl+H]+", ("", 0)),
+    ],
+)
+def test_metals_that_fragments_may_keep(text: str, metal: tuple[str, int]) -> None:
+    adduct = parse_adduct(text)
+    assert adduct is not None
+    assert adduct.metal == metal
