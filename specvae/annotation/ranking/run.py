@@ -227,6 +227,8 @@ class RankingRun:
                 [query for query in asked if isinstance(query, Query)],
             ) as source:
                 self.tally.listed_ids = source.listed_ids
+                if source.listed_ids and (line := _sharing_names(groups, numbers)):
+                    self.query_notes = (*self.query_notes, line)
                 yield RunInputs(source, groups, numbers)
 
     def _read_queries(
@@ -381,6 +383,24 @@ def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
     if isinstance(spectra, Sequence) and spectra and isinstance(spectra[0], Path):
         return [path for path in spectra if isinstance(path, Path)]
     return [cast("Iterable[Spectrum]", spectra)]
+
+
+def _sharing_names(
+    groups: Sequence[Sequence[Query | Unranked]], numbers: Sequence[tuple[int, int]]
+) -> str:
+    """Return what is said of queries of several files that share a name, "" if there are none."""
+    files: dict[str, set[int]] = {}
+    for group, (number, _) in zip(groups, numbers, strict=True):
+        for query in group:
+            files.setdefault(query.query_id, set()).add(number)
+    shared = [name for name, of in files.items() if len(of) > 1]
+    if not shared:
+        return ""
+    names = "1 name is" if len(shared) == 1 else f"{len(shared):,} names are"
+    return (
+        f"{names} of queries in several files, such as {shared[0]!r}: candidates that are listed "
+        "for a name are those of each"
+    )
 
 
 def _matching_itself(queries: Path) -> str:

@@ -144,3 +144,20 @@ def test_exclusions_that_cannot_be_read_are_told(
     assert "x.mgf:6" in note
     with pytest.raises(InputError, match=r"x\.mgf:6"):
         RankingRun(annotator, replace(options, strict=True))
+
+
+@pytest.mark.parametrize("column", ["query_id", "name"])
+def test_names_of_queries_in_several_files_are_told(
+    annotator: Annotator, tmp_path: Path, column: str
+) -> None:
+    """Each of them has the candidates that are listed for the name."""
+    for file, names in (("a.mgf", "qr"), ("b.mgf", "qs")):
+        mgf(tmp_path / file, *(f"TITLE={n}\nPEPMASS=195.0877\n110.07 5" for n in names))
+    path = tmp_path / "listed.csv"
+    path.write_text(f"smiles,{column}\n{CAFFEINE},q\n", encoding="utf-8")
+    run = RankingRun(annotator, RunOptions(candidates=path, n_jobs=1))
+    list(run.drafts([tmp_path / "a.mgf", tmp_path / "b.mgf"]))
+    told = [note for note in run.query_notes if "1 name is of queries in several files" in note]
+    assert len(told) == (column == "query_id")
+    list(run.drafts(tmp_path / "a.mgf"))
+    assert not any("several files" in note for note in run.query_notes)
