@@ -109,7 +109,7 @@ def keep_probable(result: QueryResult, least: float) -> QueryResult:
         result.query_id,
         Refusal(Cause.IMPROBABLE, text),
         result.query,
-        result.query.remarks,
+        result.remarks,
         result.n_candidates,
         result.analogues,
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
@@ -103,6 +104,10 @@ def test_query_without_a_probable_candidate_says_so() -> None:
     # What was said of the query is said still.
     assert dropped.remarks == ("adduct taken as [M+H]+",)
     assert (dropped.query_id, dropped.n_candidates, dropped.query) == ("q", 2, QUERY)
+    absentee = Analogue("A" * 14, "C", 0.9, name="caffeine", is_unlisted=True)
+    dropped = keep_probable(replace(result(0.3), analogues=(absentee,)), 0.5)
+    assert isinstance(dropped, Unranked)
+    assert dropped.remarks[1].startswith("clearly like 'caffeine' of the library")
 
 
 def test_what_would_keep_probabilities_fixed_is_said() -> None:
