@@ -174,10 +174,20 @@ class Spectrum:
     def has_fragments(self) -> bool:
         """Whether a peak lies where those of fragments do; yes where that is not known."""
         end = self.singly_charged_mz
+        return end is None or self.precursor_mz is None or self.highest_fragment > 0.0
+
+    @property
+    def highest_fragment(self) -> float:
+        """Height of the highest peak that lies where those of fragments do, the highest being 1.
+
+        0 where there is none, 1 where that is not known.
+        """
+        end = self.singly_charged_mz
         if end is None or self.precursor_mz is None:
-            return True
+            return 1.0
         is_precursor = np.abs(self.mz - self.precursor_mz) < LIGHTEST_LOSS
-        return bool(((self.mz < end - LIGHTEST_LOSS) & ~is_precursor).any())
+        fragments = self.intensity[(self.mz < end - LIGHTEST_LOSS) & ~is_precursor]
+        return float(fragments.max(initial=0.0) / self.intensity.max())
 
     @property
     def first_block(self) -> str | None:

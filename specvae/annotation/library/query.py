@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -169,12 +169,7 @@ class Query:
         if ion is not None:
             ion_mode = ion.ion_mode
         settled = _with_ion(spectrum, ion, ion_mode)
-        if not settled.has_fragments:
-            remarks.append(NO_FRAGMENTS)
-        if settled.n_peaks > 1 and np.array_equal(np.round(settled.mz, 1), settled.mz):
-            remarks.append(COARSE_PEAKS)
-        if _is_above(settled, ion):
-            remarks.append(ABOVE_PRECURSOR)
+        remarks += _on_peaks(settled, ion)
         if spectrum.ms_level is None and _is_of_electron_ionisation(spectrum):
             remarks.append(ELECTRON_IONISATION)
         return cls(
@@ -264,10 +259,25 @@ _OTHER_MASS = 2.0
 NO_FRAGMENTS = "no peak below the precursor m/z"
 
 
+# Of 2,100 spectra of MassBank 17 have none above, with nine peaks at most.
+_FAINT = 0.005
+FAINT_FRAGMENTS = "no fragment reaches 0.5% of the highest peak"
 COARSE_PEAKS = "m/z of its peaks have one decimal or none"
 ABOVE_PRECURSOR = "much of its intensity lies above the precursor m/z"
 _MUCH = 0.1  # of the intensity
 _ISOTOPES = 4.0  # Th above the precursor m/z that are still of it
+
+
+def _on_peaks(spectrum: Spectrum, ion: Adduct | None) -> Iterator[str]:
+    """Yield what is to be said of a spectrum's peaks."""
+    if not spectrum.has_fragments:
+        yield NO_FRAGMENTS
+    elif spectrum.highest_fragment < _FAINT:
+        yield FAINT_FRAGMENTS
+    if spectrum.n_peaks > 1 and np.array_equal(np.round(spectrum.mz, 1), spectrum.mz):
+        yield COARSE_PEAKS
+    if _is_above(spectrum, ion):
+        yield ABOVE_PRECURSOR
 
 
 def _is_above(spectrum: Spectrum, ion: Adduct | None) -> bool:

@@ -10,6 +10,7 @@ from specvae.annotation.library.query import (
     ABOVE_PRECURSOR,
     COARSE_PEAKS,
     ELECTRON_IONISATION,
+    FAINT_FRAGMENTS,
     NO_FRAGMENTS,
     Assumptions,
     Query,
@@ -154,3 +155,23 @@ def test_peaks_that_cannot_be_of_the_precursor_or_are_coarse(
     heights = np.array([10.0, 100.0])[-len(mz) :]
     spectrum = replace(UNNAMED, mz=np.array(mz), intensity=heights, adduct=adduct)
     assert Query.settle(spectrum).remarks == remarks
+
+
+@pytest.mark.parametrize(
+    ("fragment", "remarks"),
+    [(0.5, ()), (0.49, (FAINT_FRAGMENTS,)), (1e-30, (FAINT_FRAGMENTS,)), (500.0, ())],
+)
+def test_fragments_that_may_be_noise(fragment: float, remarks: tuple[str, ...]) -> None:
+    """Noise beside a precursor is like any library spectrum that is mostly its precursor."""
+    precursor = UNNAMED.precursor_mz
+    assert precursor is not None
+    peaks = np.array([42.0106, precursor, precursor + 1.0034])
+    spectrum = replace(
+        UNNAMED, mz=peaks, intensity=np.array([fragment, 100.0, 9.0]), adduct="[M-H]-"
+    )
+    assert Query.settle(spectrum).remarks == remarks
+    alone = replace(spectrum, mz=peaks[1:], intensity=spectrum.intensity[1:])
+    assert Query.settle(alone).remarks == (NO_FRAGMENTS,)
+    unknown = replace(UNNAMED, mz=peaks, intensity=spectrum.intensity, precursor_mz=None)
+    assert unknown.has_fragments
+    assert unknown.highest_fragment == 1.0
