@@ -178,6 +178,10 @@ class RememberedSpectra:
         if not path.is_file():
             found = "is a folder, wanted a file" if path.is_dir() else no_such_file(path)
             raise InputError(f"{path}: {found}")
+        if not h5py.is_hdf5(path):
+            raise InputError(
+                f"{path}: no library of encoded spectra, which 'specvae library build' writes"
+            )
         try:
             with h5py.File(path, "r") as file:
                 return _checked(path, file)

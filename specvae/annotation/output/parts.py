@@ -147,9 +147,11 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
             ValueError,
             *UNPACKING_ERRORS,
         ) as error:
+            # Where the decoder stopped says nothing to whoever named another file.
+            why = "a line is no JSON" if isinstance(error, json.JSONDecodeError) else error
             raise InputError(
                 f"{path}: no whole part of a run, wanted what 'specvae annotate --shard' writes "
-                f"({error})"
+                f"({why})"
             ) from None
         headers.append(header)
         placed.extend(found)

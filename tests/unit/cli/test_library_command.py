@@ -300,6 +300,9 @@ def test_damaged_newer_and_foreign_files_are_refused(folder: Path, tmp_path: Pat
     with pytest.raises(InputError, match="no library"):
         describe_library(path)
     path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="no library of encoded spectra, which 'specvae library"):
+        describe_library(path)
+    path.write_bytes(b"\x89HDF\r\n\x1a\n and no more")
     with pytest.raises(InputError, match="no whole library"):
         describe_library(path)
     with pytest.raises(InputError, match="no usable spectrum"):

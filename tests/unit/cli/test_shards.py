@@ -119,6 +119,8 @@ def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_pa
     assert "no whole part of a run" in said(one, two)
     two.write_text("".join(lines[:-1]), encoding="utf-8")
     assert "its end is missing" in said(one, two)
+    two.write_text("query_id,rank\n", encoding="utf-8")
+    assert said(one, two).endswith("'specvae annotate --shard' writes (a line is no JSON)")
     two.write_text(json.dumps({"kind": "else"}), encoding="utf-8")
     assert "no part of a run" in said(one, two)
     for version in (1, 99):
