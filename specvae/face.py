@@ -6,6 +6,7 @@ The functions do what the commands of the same names do, and take the same setti
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -393,6 +394,9 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
     So they are read by the rules of files, and errors in rows have the same messages.
     """
     if isinstance(candidates, str | Path):
+        # Path.exists fails on a text that is too long for a name.
+        if not os.path.exists(candidates) and _is_smiles(str(candidates)):  # noqa: PTH110
+            raise InputError("candidates: found a SMILES, wanted a list of them or a path")
         yield Path(candidates)
         return
     table = _table_of(candidates)
@@ -406,6 +410,13 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
         raise InputError(str(error).replace(str(path), "candidates")) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_smiles(text: str) -> bool:
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        return bool(text) and Chem.MolFromSmiles(text) is not None
 
 
 def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user gives)

@@ -219,6 +219,11 @@ def test_candidates_and_spectra_may_be_in_memory(model: specvae.Model, folder: P
         InputError, match="found int, wanted a path, a DataFrame, or a list of SMILES"
     ):
         model.annotate(spectra, [1, 2])  # type: ignore[list-item]
+    for alone in ("CCO", "C" * 300):
+        with pytest.raises(InputError, match="candidates: found a SMILES, wanted a list of them"):
+            model.annotate(spectra, alone)
+    with pytest.raises(InputError, match="no such file"):
+        model.annotate(spectra, "none.csv")
 
 
 def test_spectra_of_matchms_are_ranked_like_ours(model: specvae.Model, folder: Path) -> None:
