@@ -51,6 +51,10 @@ ADDUCT_NAME = "how common the adduct is"
 MASS_NAME = "whether its mass is the query's"
 """What it calls the part that a candidate of quite another mass has, which stands behind others."""
 
+CATION_NAME = "whether it is a cation itself"
+"""What it calls the part that the neutral candidates of [M]+ have, which would be radicals."""
+
+_FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
 
@@ -153,6 +157,9 @@ def why_first(answer: Answer) -> str:
         masses = [one.exact_mass for one in (first, second) if one.exact_mass is not None]
         if answer.query.may_have(np.array(masses)).tolist() == [True, False]:
             return f"{lead}, by the predicted fingerprint and {MASS_NAME}, and nothing else."
+        ion = answer.query.ion
+        if ion and ion.name == "[M]+" and _is_cation(first) != _is_cation(second):
+            return f"{lead}, by the predicted fingerprint and {CATION_NAME}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     terms = _parts(first, second)
     moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}
@@ -231,7 +238,8 @@ def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, floa
     """Return name and size (nats) of the terms that make up two scores.
 
     That of the retention time is among them if it counts, and so is what the adducts' shares add
-    if several were tried, or what a candidate of quite another mass is behind.
+    if several were tried, or what a candidate of quite another mass, or a neutral one of [M]+, is
+    behind.
     """
     if not first.terms:
         return []
@@ -244,8 +252,12 @@ def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, floa
     if first.adduct is not None:
         parts.append((ADDUCT_NAME, ours, theirs))
     elif abs(ours - theirs) >= LEAST_DIFFERENCE:
-        parts.append((MASS_NAME, ours, theirs))
+        parts.append((MASS_NAME if abs(ours - theirs) > _FAR else CATION_NAME, ours, theirs))
     return parts
+
+
+def _is_cation(annotation: Annotation) -> bool:
+    return (annotation.formula or "").endswith("+")
 
 
 def _explained(

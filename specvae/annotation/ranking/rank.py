@@ -34,6 +34,8 @@ _MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
 # Nats: more than all evidence together. Molecules of different masses break into different numbers
 # of fragments, so that their scores cannot be compared.
 _BEHIND = -100.0
+# Nats: of 81 lists of MassBank's [M]+ with cations and neutral molecules, none has a neutral truth.
+_NEUTRAL = -4.0
 _FIRST_SHARE = 1 / 16  # of these, where little is to be lost: how long they take is not known yet
 
 
@@ -391,11 +393,23 @@ def _likelihoods(
 def _prior(query: Query, candidates: CandidateSet) -> NDArray[np.float64] | None:
     """Return what is known of candidates before the spectrum is, (n_candidates,), in nats.
 
-    That is the logarithm of the share of its ion species where several were tried; and that one of
-    quite another mass, as only a list for the query can have, stands behind all others. None where
-    neither tells candidates apart.
+    That is the logarithm of the share of its ion species where several were tried; that one of
+    quite another mass, as only a list for the query can have, stands behind all others; and that
+    [M]+ is rather of a candidate that is a cation itself than of one that lost an electron. None
+    where nothing of it tells candidates apart.
     """
+    neutral = _lost_an_electron(query, candidates) * _NEUTRAL
     if candidates.ion is not None:
-        return log_shares(query.ions)[candidates.ion]
-    fits = query.may_have(candidates.exact_mass)
-    return None if fits.all() or not fits.any() else np.where(fits, 0.0, _BEHIND)
+        return log_shares(query.ions)[candidates.ion] + neutral
+    prior = np.where(query.may_have(candidates.exact_mass), 0.0, _BEHIND) + neutral
+    return prior if np.ptp(prior) else None
+
+
+def _lost_an_electron(query: Query, candidates: CandidateSet) -> NDArray[np.bool_]:
+    """Return which candidates would be [M]+ without being cations themselves, (n_candidates,)."""
+    is_whole = np.array([ion.name == "[M]+" for ion in query.ions])
+    if not is_whole.any():
+        return np.zeros(len(candidates), np.bool_)
+    charges = np.array([molecule.charge for molecule in candidates.molecules])
+    of_row = is_whole[0] if candidates.ion is None else is_whole[candidates.ion]
+    return np.asarray(of_row & (charges <= 0))

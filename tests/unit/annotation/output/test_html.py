@@ -20,6 +20,7 @@ from specvae.annotation.ranking.result import (
     QueryResult,
 )
 from specvae.molecules.molecule import Molecule
+from specvae.spectra.adducts import parse_adduct
 
 VOID = {"meta", "input", "br"}
 
@@ -170,6 +171,23 @@ def test_the_page_says_that_a_candidate_of_another_mass_stands_behind(tmp_path: 
     alone = replace(listed, annotations=tuple(plain), explanation=None)
     shown = Page(source([alone], tmp_path)).json["d1"]
     assert "by the predicted fingerprint and whether its mass is the query's" in shown["why"]
+
+
+def test_the_page_says_that_a_cation_is_ahead_of_a_neutral_candidate(tmp_path: Path) -> None:
+    answer = explained()
+    first, second = answer.annotations
+    cation = replace(first, formula="C7H16NO2+")
+    neutral = replace(second, score=second.score - 4.0, formula="C5H14N4O")
+    of_cation = replace(answer.query, ion=parse_adduct("[M]+"))
+    listed = replace(of_two(answer, cation, neutral), query=of_cation)
+    shown = Page(source([listed], tmp_path)).json["d1"]
+    assert "whether it is a cation itself +4.00" in shown["why"]
+    for place, row in ((1, cation), (2, neutral)):
+        assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score, abs=0.02)
+    plain = [replace(one, terms=()) for one in (cation, neutral)]
+    alone = replace(listed, annotations=tuple(plain), explanation=None)
+    shown = Page(source([alone], tmp_path)).json["d1"]
+    assert "by the predicted fingerprint and whether it is a cation itself" in shown["why"]
 
 
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:

@@ -396,3 +396,59 @@ def test_listed_candidates_of_quite_another_mass_stand_behind_the_others(
     assert (found.blind_scores < -90.0 + found.blind_scores.max()).tolist() == (
         [False, False] if behind is None else behind
     )
+
+
+CATION, NEUTRAL = "CC(=O)OCC[N+](C)(C)C", "CCCCCCCC(O)O"  # acetylcholine; 146 Da both
+
+
+@pytest.mark.parametrize(
+    ("ion", "precursor_mz", "smiles", "prior"),
+    [
+        ("[M]+", 146.1176, (CATION, NEUTRAL), [0.0, -4.0]),
+        ("[M]+", 146.1176, (NEUTRAL, "CCCCCCC(O)CO"), [0.0, 0.0]),
+        ("[M]+", 146.1176, (CATION, NEUTRAL, SMALL_ONE), [0.0, -4.0, -104.0]),
+        ("[M+H]+", 147.1254, (CATION, NEUTRAL), [0.0, 0.0]),
+    ],
+)
+def test_a_cation_is_likelier_than_what_would_have_lost_an_electron(
+    tmp_path: Path,
+    annotator: Annotator,
+    ion: str,
+    precursor_mz: float,
+    smiles: tuple[str, ...],
+    prior: list[float],
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={precursor_mz}\nADDUCT={ion}\n87.044 10")
+    rows = "".join(f"a,{text}\n" for text in smiles)
+    with table(tmp_path / "c.csv", f"query_id,smiles\n{rows}") as source:
+        (found,) = ranked(annotator, queries, source)
+    assert isinstance(found, Ranked)
+    alone = log_likelihoods(found.packed, found.logits[np.newaxis])[0]
+    np.testing.assert_allclose(found.scores - alone, prior)
+
+
+def test_a_tried_cation_is_likelier_too(
+    tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = mgf(tmp_path / "q.mgf", "TITLE=a\nPEPMASS=146.1169\nIONMODE=positive\n87.044 10")
+    rows = f"smiles\n{CATION}\nNCCN(C)CC(=O)NN\nCCCCCC(N)C(=O)O\n"
+    scores = []
+    for prior in (-4.0, 0.0):
+        monkeypatch.setattr(module, "_NEUTRAL", prior)
+        with table(tmp_path / "c.csv", rows) as source:
+            tried = Assumptions.parse(tried="[M]+,[M+H]+")
+            (found,) = ranked(annotator, queries, source, assumed=tried)
+        assert isinstance(found, Ranked)
+        assert found.candidates.ion is not None
+        ions = [found.query.ions[number].name for number in found.candidates.ion.tolist()]
+        scores.append(
+            dict(zip(zip(found.candidates.smiles, ions, strict=True), found.scores, strict=True))
+        )
+    moved = {key: scores[0][key] - scores[1][key] for key in scores[0]}
+    assert moved == pytest.approx(
+        {
+            (CATION, "[M]+"): 0.0,
+            ("NCCN(C)CC(=O)NN", "[M]+"): -4.0,
+            ("CCCCCC(N)C(=O)O", "[M+H]+"): 0.0,
+        }
+    )
