@@ -326,7 +326,8 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
         text = f"[{behind[1]}]{behind[2]}"
     body, suffix, inner = _parts(text)
     body = _INNER_SPECIES.sub(r"\1", _OXIDATION_STATE.sub("", body))
-    while (opened := _WITHIN.sub(_repeated, body)) != body:
+    # Each level of brackets may repeat what is within nine times.
+    while len(body) <= _LONGEST and (opened := _WITHIN.sub(_repeated, body)) != body:
         body = opened
     body, n_electrons = _without_electrons(_PARENTHESES.sub(_opened, body))
     match = _SPECIES.fullmatch(body)

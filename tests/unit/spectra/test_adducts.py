@@ -140,6 +140,7 @@ def test_a_charge_that_the_text_leaves_open_comes_from_the_ion_mode() -> None:
         "[M+",
         "[M+2H2+",
         "[M+C2+",
+        f"[M+{'C(' * 18}C{')9' * 18}]+",  # nested: 9 to the power of 18 atoms
     ],
 )
 def test_what_is_no_ion_species_gives_none(text: str) -> None:
