@@ -192,13 +192,19 @@ def _under_names(
         if row[0].lower().replace(" ", "_") in names and row[0]:
             words = [cell.strip("\"'").lower().replace(" ", "_") for cell in row]
             if sorted(words) == in_order:
-                places = [] if words == names else [words.index(name) for name in names]
+                places = [] if words == names else _places(names, words)
                 if report is not None:
                     report.note(NAMES_AGAIN)
                 continue
         if places:
             row = [row[place] if place < len(row) else "" for place in places] + row[len(places) :]
         yield number, row
+
+
+def _places(names: Sequence[str], words: Sequence[str]) -> list[int]:
+    """Return where each of some names stands in another order; of the same names, each its own."""
+    here, there = (sorted(range(len(row)), key=row.__getitem__) for row in (names, words))
+    return [place for _, place in sorted(zip(here, there, strict=True))]
 
 
 INCHI_JOINED = "InChI without quotation marks, its cells joined"

@@ -928,6 +928,13 @@ def test_names_of_columns_in_a_later_row(
     )
 
 
+def test_columns_of_one_name_in_another_order_keep_each_structure(write: Write) -> None:
+    report = ReadReport()
+    text = "smiles,name,smiles\nCCO,a,COC\nname,smiles,smiles\nb,CCN,CNC\n"
+    found = [(row.line, row.smiles, row.name) for row in read_rows(write(text), report)]
+    assert found == [(2, "CCO", "a"), (2, "COC", "a"), (4, "CCN", "b"), (4, "CNC", "b")]
+
+
 def test_truths_of_joined_tables(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(
