@@ -264,8 +264,10 @@ def has_subformula(kinds: Composition, peaks: Peaks) -> NDArray[np.bool_]:
     widths = np.maximum(TOLERANCE_DA, TOLERANCE_PPM * 1e-6 * peaks.mz)
     found = np.zeros(len(peaks.mz), np.bool_)
     for n in range(peaks.n_metals + 1):
-        wanted = peaks.without_metal(n).mz + peaks.sign * ELECTRON_MASS
-        found |= _any_sum_fits(half, other_half, wanted, widths)
+        mz = peaks.without_metal(n).mz
+        wanted = mz + peaks.sign * ELECTRON_MASS
+        # A peak lighter than the metal is at 0, which is the mass of no atoms at all.
+        found |= (mz > 0.0) & _any_sum_fits(half, other_half, wanted, widths)
     return found
 
 

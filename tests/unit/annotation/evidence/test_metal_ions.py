@@ -98,6 +98,14 @@ def test_parts_of_the_formula_may_have_the_metal() -> None:
     assert has_subformula(kinds, protonated).tolist() == [True, False, False]
 
 
+def test_peaks_lighter_than_the_metal_are_no_part_of_the_formula() -> None:
+    kinds = composition(FragmentTable.of(ACID).graph)
+    light = Peaks(np.array([50.3, 100.4, 118.6]), np.ones(3), 243.0)
+    for metal in ("", "Na", "K", "Ag", "Cs"):
+        query = light._replace(metal=metal, n_metals=int(metal != ""))
+        assert not has_subformula(kinds, query).any()
+
+
 def test_the_score_is_that_of_both_kinds_of_ions_together(scorer: FragmentScorer) -> None:
     query = peaks("C7H7", "C7H8Na", "C8H6ONa", "C8H8O2Na")
     table = FragmentTable.of(ACID)
