@@ -257,7 +257,7 @@ def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, floa
 
 
 def _is_cation(annotation: Annotation) -> bool:
-    return (annotation.formula or "").endswith("+")
+    return "+" in (annotation.formula or "")  # "C10H24N2+2", too
 
 
 def _explained(

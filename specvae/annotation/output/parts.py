@@ -43,7 +43,7 @@ from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
 FORMAT_VERSION = 3
-"""Of what is kept of a query; 1 had no nearness to the library."""
+"""Of what is kept of a query; 1 had no nearness to the library, 2 no ions of analogues."""
 _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
     "path", "line", "ordinal",

@@ -401,7 +401,8 @@ def _prior(query: Query, candidates: CandidateSet) -> NDArray[np.float64] | None
     neutral = _lost_an_electron(query, candidates) * _NEUTRAL
     if candidates.ion is not None:
         return log_shares(query.ions)[candidates.ion] + neutral
-    prior = np.where(query.may_have(candidates.exact_mass), 0.0, _BEHIND) + neutral
+    fits = query.may_have(candidates.exact_mass)
+    prior = np.where(fits | ~fits.any(), 0.0, _BEHIND) + neutral
     return prior if np.ptp(prior) else None
 
 

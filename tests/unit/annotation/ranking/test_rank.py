@@ -407,6 +407,7 @@ CATION, NEUTRAL = "CC(=O)OCC[N+](C)(C)C", "CCCCCCCC(O)O"  # acetylcholine; 146 D
         ("[M]+", 146.1176, (CATION, NEUTRAL), [0.0, -4.0]),
         ("[M]+", 146.1176, (NEUTRAL, "CCCCCCC(O)CO"), [0.0, 0.0]),
         ("[M]+", 146.1176, (CATION, NEUTRAL, SMALL_ONE), [0.0, -4.0, -104.0]),
+        ("[M]+", 246.1176, (CATION, NEUTRAL), [0.0, -4.0]),  # none has its mass
         ("[M+H]+", 147.1254, (CATION, NEUTRAL), [0.0, 0.0]),
     ],
 )
