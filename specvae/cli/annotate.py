@@ -206,7 +206,7 @@ def annotate(
             write_summary(found.results, stream, format_of(summary), of_file)
     if report is not None:
         _write_report(report, found.results, names, of_file, made, lines)
-    write_skips(output, run.queries, run.candidates, run.library)
+    write_skips(output, *run.reports)
     if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
         write_provenance(beside, made, outputs, [*candidate_lines(run), *lines])
@@ -419,7 +419,7 @@ def _write_part(
 
 
 def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
-    write_skips(output, run.queries, run.candidates, run.library)
+    write_skips(output, *run.reports)
     tell_reading(console, run)
     for line in ranking_summary(run.tally):
         console.log(line)

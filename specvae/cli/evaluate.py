@@ -145,7 +145,7 @@ def evaluate(
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
     for written in (output, json_path):
-        write_skips(written, run.queries, run.candidates, run.library)
+        write_skips(written, *run.reports)
     if output is not None or not (json_path is not None and is_stdout(json_path)):
         with text_output(output) as stream:
             stream.write(_table(figures) + "\n")

@@ -277,9 +277,10 @@ def unread_exclusions(report: ReadReport) -> str:
     lost = [skip for skip in report.skips if skip.reason.is_malformed]
     if not lost:
         return ""
+    records = "1 unreadable record" if len(lost) == 1 else f"{len(lost):,} unreadable records"
     return (
-        f"warning: {len(lost):,} unreadable records of exclusion files, whose compounds are not "
-        f"left out unless another record names them (first: {lost[0]})"
+        f"warning: {records} of exclusion files, whose compounds are not left out unless another "
+        f"record names them (first: {lost[0]})"
     )
 
 

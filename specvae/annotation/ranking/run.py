@@ -127,7 +127,7 @@ class RankingRun:
 
     Attributes
     ----------
-    queries, candidates, library
+    queries, candidates, library, exclusions
         What was read of these files, and what was skipped.
     notes
         What is to be said of the library and of exclusion files, as lines for the user.
@@ -168,11 +168,11 @@ class RankingRun:
             self.annotator = self.annotator.ignoring_retention_times()
         if not options.use_nearness:
             self.annotator = self.annotator.ignoring_nearness()
-        exclusions = ReadReport(strict=options.strict)
+        self.exclusions = ReadReport(strict=options.strict)
         self._restriction = Restriction.of(
-            options.formula, options.elements, options.exclude, exclusions
+            options.formula, options.elements, options.exclude, self.exclusions
         )
-        if unread := unread_exclusions(exclusions):
+        if unread := unread_exclusions(self.exclusions):
             self.notes = (*self.notes, unread)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(
@@ -180,6 +180,11 @@ class RankingRun:
         )
         self._assumed = assumed.adduct
         self._settle = partial(annotator.settle, assumed=assumed)
+
+    @property
+    def reports(self) -> tuple[ReadReport, ...]:
+        """What was read of the files of each kind, and what was skipped."""
+        return self.queries, self.candidates, self.library, self.exclusions
 
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
         """Yield what becomes of each query of the files, or of each spectrum, in their order.

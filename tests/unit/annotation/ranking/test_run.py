@@ -139,8 +139,10 @@ def test_exclusions_that_cannot_be_read_are_told(
         )
     )
     options = RunOptions(candidates=candidates, n_jobs=1, exclude=(path,))
-    (note,) = RankingRun(annotator, options).notes
-    assert note.startswith("warning: 1 unreadable records of exclusion files")
+    run = RankingRun(annotator, options)
+    (note,) = run.notes
+    assert note.startswith("warning: 1 unreadable record of exclusion files")
+    assert [skip.line for report in run.reports for skip in report.skips] == [6]
     assert "x.mgf:6" in note
     with pytest.raises(InputError, match=r"x\.mgf:6"):
         RankingRun(annotator, replace(options, strict=True))

@@ -514,7 +514,7 @@ def test_exclusions_that_cannot_be_read_are_told(files: TrainFiles, tmp_path: Pa
     assert ("exclude.mgf", "NO_PEAKS", "") in skipped(files.output)
     assert ("library.msp", "EXCLUDED", BLOCK[ALCOHOLS[0]]) in skipped(files.output)
     (warning,) = [message for message in written if message.startswith("warning")]
-    assert "1 unreadable records of exclusion files" in warning
+    assert "1 unreadable record of exclusion files" in warning
     with pytest.raises(InputError, match=r"exclude\.mgf"):
         train(tiny_config(), files, device="cpu", n_jobs=1, strict=True, force=True)
 
