@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ def hold_out(
     """
     held = []
     n_spectra: Counter[str] = Counter()
+    wanted = replace(wanted, precursor_of_structure=False)  # that of a query was measured
     for spectrum, molecule in usable_pairs(
         read_many(paths, report), wanted, report, lambda n: progress.progress("reading", n)
     ):

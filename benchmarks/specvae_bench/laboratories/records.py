@@ -159,7 +159,7 @@ def read_records(paths: Sequence[Path], by: str, console: Console) -> Records:
         report = ReadReport()
         pairs = usable_pairs(
             read_many(paths, report),
-            SpectrumFilter(),
+            SpectrumFilter(precursor_of_structure=False),  # the queries' was measured
             report,
             lambda n: console.progress("reading the library", n),
         )

@@ -36,6 +36,9 @@ class SpectrumFilter:
         Largest distance of the precursor m/z from the structure's (at least 0.01 Da is allowed).
     excluded
         InChIKey first blocks that must not be learned from.
+    precursor_of_structure
+        Whether the precursor m/z is taken from structure and ion species where a record rounds it,
+        or states none.
     """
 
     ion_mode: str | None = None
@@ -44,6 +47,7 @@ class SpectrumFilter:
     min_peaks: int = 1
     mass_tolerance_ppm: float = 20.0
     excluded: frozenset[str] = frozenset()
+    precursor_of_structure: bool = True
 
     def reject(self, spectrum: Spectrum) -> tuple[Reason, str] | None:
         """Return why a spectrum is not used, as reason and detail, or None if it is."""

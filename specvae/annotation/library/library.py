@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
+from specvae.annotation.library.query import is_above_precursor
 from specvae.errors import StructureError
 from specvae.files import require_distinct
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt, parse_molecule
@@ -217,41 +218,97 @@ def usable_pairs(
     for n_seen, spectrum in enumerate(spectra, start=1):
         if on_spectrum is not None:
             on_spectrum(n_seen)
-        settled = parse.with_its_ion(spectrum, wanted)
-        rejected = wanted.reject(settled)
-        if rejected is None and not (spectrum.smiles or spectrum.inchi):
-            rejected = Reason.NO_STRUCTURE, ""
-        if rejected is None and (name := suggestion_of(spectrum)) is not None:
-            rejected = Reason.SUGGESTED, name
-        if rejected is None:
-            try:
-                molecule, rejected = parse.fitting(settled, wanted)
-                if rejected is not None and (ion := _cation(settled, molecule, wanted)) is not None:
-                    report.note(CATION)
-                    settled, rejected = ion, None
-            except StructureError as error:
-                rejected = Reason.BAD_STRUCTURE, str(error)
-        if rejected is None:
+        settled, molecule, rejected = _paired(spectrum, wanted, parse, report)
+        if molecule is not None and rejected is None:
             if is_tentative(settled):
                 report.note(TENTATIVE_STRUCTURE)
             yield settled, molecule
-        else:
+        elif rejected is not None:
             report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
+
+
+_Rejected = tuple[Reason, str]
+
+
+def _paired(
+    spectrum: Spectrum, wanted: SpectrumFilter, parse: StructureParser, report: ReadReport
+) -> tuple[Spectrum, Molecule | None, _Rejected | None]:
+    """Return a spectrum as its structure settles it, the molecule, and why it is not used."""
+    settled = parse.with_its_ion(spectrum, wanted)
+    rejected = wanted.reject(settled)
+    if rejected is not None and rejected[0] is Reason.NO_PRECURSOR:
+        settled = parse.with_its_precursor(settled, wanted)
+        rejected = wanted.reject(settled)
+    if rejected is None and not (spectrum.smiles or spectrum.inchi):
+        rejected = Reason.NO_STRUCTURE, ""
+    if rejected is None and (name := suggestion_of(spectrum)) is not None:
+        rejected = Reason.SUGGESTED, name
+    if rejected is not None:
+        return settled, None, rejected
+    try:
+        molecule, rejected = parse.fitting(settled, wanted)
+    except StructureError as error:
+        return settled, None, (Reason.BAD_STRUCTURE, str(error))
+    if rejected is None or rejected[0] is not Reason.MASS_MISMATCH:
+        return settled, molecule, rejected
+    for note, other in (
+        (CATION, _cation(settled, molecule)),
+        (ROUNDED_PRECURSOR, _with_all_decimals(settled, molecule, wanted)),
+    ):
+        if other is not None and wanted.reject(other) is None:
+            misfit = wanted.reject_structure(other, molecule)
+            if misfit is None:
+                report.note(note)
+                return other, molecule, None
+    return settled, molecule, rejected
 
 
 CATION = "[M+H]+ of a cation taken as [M]+, which its precursor m/z is of"
 
 
-def _cation(spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter) -> Spectrum | None:
+def _cation(spectrum: Spectrum, molecule: Molecule) -> Spectrum | None:
     """Return a spectrum as one of [M]+ where it is said to be of [M+H]+ of a cation, else None.
 
     A cation has no such ion: where the precursor m/z fits, the cation itself was measured.
     """
     if spectrum.adduct != "[M+H]+" or molecule.charge != 1:
         return None
-    ion = replace(spectrum, adduct="[M]+")
-    rejected = wanted.reject(ion) or wanted.reject_structure(ion, molecule)
-    return ion if rejected is None else None
+    return replace(spectrum, adduct="[M]+")
+
+
+ROUNDED_PRECURSOR = "rounded precursor m/z, its decimals taken from structure and ion species"
+_ROUNDED_BY = 0.6  # of the last decimal place; some are cut off instead
+
+
+def _with_all_decimals(
+    spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter
+) -> Spectrum | None:
+    """Return a spectrum with the m/z of its structure's ion, if the stated one is that, rounded.
+
+    Older libraries state what the quadrupole was set to: 283 for 283.0612.
+    """
+    mz, exact = spectrum.precursor_mz, _mz_of(spectrum, molecule)
+    if not wanted.precursor_of_structure or mz is None or exact is None:
+        return None
+    for unit in (1.0, 0.1):
+        if abs(mz / unit - round(mz / unit)) < 1e-6:
+            found = replace(spectrum, precursor_mz=exact)
+            return found if abs(mz - exact) <= _ROUNDED_BY * unit else None
+    return None
+
+
+def _mz_of(spectrum: Spectrum, molecule: Molecule) -> float | None:
+    """Return the m/z (Th) of the ion that a spectrum states, of a molecule, if it can be of it.
+
+    It can not where the molecule is a salt or an ion itself, or much intensity is above the m/z.
+    """
+    ion = spectrum.ion
+    if spectrum.adduct is None or ion is None or molecule.n_components > 1:
+        return None
+    mz = ion.precursor_mz(molecule.exact_mass)
+    if mz <= 0.0 or molecule.charge != (1 if ion.name == "[M]+" else 0):
+        return None
+    return None if is_above_precursor(replace(spectrum, precursor_mz=mz), ion) else mz
 
 
 def encode_unpaired_spectra(
@@ -323,6 +380,7 @@ FITTING_INCHI = "InChI taken, as the SMILES does not fit the precursor m/z"
 
 TENTATIVE_STRUCTURE = "structure stated to be tentative"
 ION_OF_STRUCTURE = "ion species not stated, taken from structure and precursor m/z"
+PRECURSOR_OF_STRUCTURE = "precursor m/z not stated, taken from structure and ion species"
 
 
 class StructureParser:
@@ -410,6 +468,18 @@ class StructureParser:
                     return replace(
                         spectrum, adduct=ion.name, charge=ion.charge, ion_mode=ion.ion_mode
                     )
+        return spectrum
+
+    def with_its_precursor(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Spectrum:
+        """Return an MS2 spectrum without precursor m/z as one with that of its structure's ion."""
+        if spectrum.ms_level != 2 or not wanted.precursor_of_structure:
+            return spectrum
+        with contextlib.suppress(StructureError):
+            mz = _mz_of(spectrum, self._parsed(spectrum.smiles, spectrum.inchi))
+            if mz is not None:
+                if self._report is not None:
+                    self._report.note(PRECURSOR_OF_STRUCTURE)
+                return replace(spectrum, precursor_mz=mz)
         return spectrum
 
     def _note_decisions(self, spectrum: Spectrum, found: Molecule) -> None:

@@ -276,11 +276,11 @@ def _on_peaks(spectrum: Spectrum, ion: Adduct | None) -> Iterator[str]:
         yield FAINT_FRAGMENTS
     if spectrum.n_peaks > 1 and np.array_equal(np.round(spectrum.mz, 1), spectrum.mz):
         yield COARSE_PEAKS
-    if _is_above(spectrum, ion):
+    if is_above_precursor(spectrum, ion):
         yield ABOVE_PRECURSOR
 
 
-def _is_above(spectrum: Spectrum, ion: Adduct | None) -> bool:
+def is_above_precursor(spectrum: Spectrum, ion: Adduct | None) -> bool:
     """Return whether fragments cannot be of the precursor: it is another's, or has more charges.
 
     A tenth of the intensity is, in 40 of 30,363 spectra of singly charged ions in MassBank.

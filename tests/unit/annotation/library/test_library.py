@@ -15,6 +15,8 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import (
     CATION,
     FITTING_COMPONENT,
+    PRECURSOR_OF_STRUCTURE,
+    ROUNDED_PRECURSOR,
     TENTATIVE,
     TENTATIVE_STRUCTURE,
     Library,
@@ -30,6 +32,7 @@ from specvae.spectra.spectrum import Spectrum
 
 CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+LIPID = "CCCCCCCCCCCCCCCCCCCCCC(=O)NC(CO)C(O)/C=C/CCCCCCCCCCCCC"
 
 
 def spectrum(**changes: object) -> Spectrum:
@@ -56,7 +59,15 @@ def spectrum(**changes: object) -> Spectrum:
         ({"adduct": "[M+Na]+"}, {"adducts": frozenset({"[M+H]+"})}, Reason.ADDUCT),
         ({"instrument_type": "EI-B"}, {"instrument_types": ("*QTOF*",)}, Reason.INSTRUMENT_TYPE),
         ({}, {"min_peaks": 3}, Reason.TOO_FEW_PEAKS),
-        ({"precursor_mz": None}, {}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None}, {"precursor_of_structure": False}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None, "ms_level": None}, {}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None, "adduct": None}, {}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None, "smiles": None}, {}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None, "smiles": "C1CC"}, {}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None, "smiles": "C[N+](C)(C)CCO"}, {}, Reason.NO_PRECURSOR),
+        ({"precursor_mz": None, "smiles": f"{CAFFEINE}.{ASPIRIN}"}, {}, Reason.NO_PRECURSOR),
+        # More than a tenth of the intensity lies above the m/z of ethanol's ion.
+        ({"precursor_mz": None, "smiles": "CCO"}, {}, Reason.NO_PRECURSOR),
         ({"smiles": None}, {}, Reason.NO_STRUCTURE),
         ({"name": "w/o MS2:Caffeine"}, {}, Reason.SUGGESTED),
         ({"name": "no MS2: Caffeine"}, {}, Reason.SUGGESTED),
@@ -100,6 +111,57 @@ def test_mass_tolerance_is_relative_but_at_least_a_hundredth() -> None:
     library = Library.from_spectra(shifted, BinLayout(), report)
     assert len(library) == 3
     assert report.counts == {Reason.MASS_MISMATCH: 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact", "kind"),
+    [
+        ({"precursor_mz": None}, 195.0877, PRECURSOR_OF_STRUCTURE),
+        ({"precursor_mz": None, "adduct": "[M+Na]+"}, 217.0696, PRECURSOR_OF_STRUCTURE),
+        (
+            {
+                "precursor_mz": None,
+                "adduct": "[M]+",
+                "smiles": "C[N+](C)(C)CCO",
+                "mz": [58.0, 60.0],
+            },
+            104.1070,
+            PRECURSOR_OF_STRUCTURE,
+        ),
+        ({"precursor_mz": 195.0}, 195.0877, ROUNDED_PRECURSOR),
+        ({"precursor_mz": 195.1}, 195.0877, ROUNDED_PRECURSOR),
+        # Rounded up, and to one decimal.
+        ({"precursor_mz": 623.0, "smiles": LIPID}, 622.6133, ROUNDED_PRECURSOR),
+        ({"precursor_mz": 622.6, "smiles": LIPID}, 622.6133, ROUNDED_PRECURSOR),
+    ],
+)
+def test_precursors_that_are_rounded_or_not_stated_are_the_structures(
+    changes: dict[str, object], exact: float, kind: str
+) -> None:
+    """Libraries state what the quadrupole was set to, or nothing."""
+    report = ReadReport()
+    ((found, _),) = usable_pairs([spectrum(**changes)], SpectrumFilter(), report)
+    assert found.precursor_mz == pytest.approx(exact, abs=2e-4)
+    assert report.notes == {kind: 1}
+    strict = SpectrumFilter(precursor_of_structure=False)
+    assert list(usable_pairs([spectrum(**changes)], strict, ReadReport())) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precursor_mz": 194.0},
+        {"precursor_mz": 196.0},
+        {"precursor_mz": 195.2},
+        {"precursor_mz": 195.06},  # two decimals: an m/z that was measured, of something else
+        {"precursor_mz": 195.0, "adduct": "[M+Na]+"},
+        {"precursor_mz": 195.0, "smiles": f"{CAFFEINE}.{ASPIRIN}"},
+    ],
+)
+def test_other_precursors_still_do_not_fit(changes: dict[str, object]) -> None:
+    report = ReadReport()
+    assert list(usable_pairs([spectrum(**changes)], SpectrumFilter(), report)) == []
+    assert report.counts == {Reason.MASS_MISMATCH: 1}
 
 
 def test_adduct_is_assumed_from_the_ion_mode() -> None:
