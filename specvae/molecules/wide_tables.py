@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 IN_ONE_CELL = "several structures in a cell, each of which is one"
 _BETWEEN = re.compile(r"\s*[|;]\s*")
-_BETWEEN_INCHIS = re.compile(r"\s*[|;,]\s*(?=InChI=)|\s+(?=InChI=)")
+_BEFORE_INCHI = re.compile(r"(?<=[\s|;,])(?=InChI=)")
 _LONGEST_LIST = 10_000  # characters: RDKit takes seconds for longer texts
 _EXTENSION = re.compile(r"\s\|(?!\s)[^|]*\|")  # ChemAxon's, behind a SMILES
 
@@ -137,7 +137,8 @@ def one_cell_each(
 
 def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
     """Return SMILES and InChI of the structures of two cells, nothing if they are no lists."""
-    inchis = _BETWEEN_INCHIS.split(inchi) if inchi.count("InChI=") > 1 else []
+    parts = _BEFORE_INCHI.split(inchi) if inchi.count("InChI=") > 1 else []
+    inchis = [text.strip(" \t|;,") for text in parts]
     if says_nothing(smiles):
         return [("", text) for text in inchis]
     is_other = len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None
