@@ -221,9 +221,11 @@ def _states_polarity(fields: Mapping[str, str]) -> bool:
 _ISOTOPE = re.compile(r"(?:\[\d+\])?\[?M\s*\+\s*[1-9]")
 
 # How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
-# GNPS has names with a "predicted molecular formula", of measured spectra.
+# GNPS has names with a "predicted molecular formula", or a "structure predicted by MS/MS", of
+# measured spectra.
 _PREDICTED = re.compile(
-    r"(?<!not )(?:\bin[\s_-]?silico\b|\bpredicted\s*(?:$|[)\];]|MS|spectr|by\b))"
+    r"(?<!not )(?:\bin[\s_-]?silico\b"
+    r"|(?<!formula )(?<!structure )(?<!class )\bpredicted\s*(?:$|[)\];]|MS|spectr|by\b))"
     r"|\bCFM-ID\b|\bQCxMS2?\b|\bMassFormer\b|\b(?-i:FIORA)\b",
     re.IGNORECASE,
 )

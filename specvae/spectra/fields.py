@@ -106,7 +106,7 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
 # Comments also speak of formulas that are predicted, or peaks that are annotated in silico.
 _PREDICTION = re.compile(
     r"\bin[\s-]?silico[\s-]+(?:generated|predicted|spectr|MS)|\bpredicted\s+(?:\S+\s+)?spectr"
-    r"|\bspectr\w+\s+(?:\w+\s+)?predicted\b",
+    r"|\bspectr\w+\s+(?:(?:is|are|was|were|\w+ly)\s+)?predicted\b(?!\s+(?:formula|structure))",
     re.IGNORECASE,
 )
 

@@ -419,6 +419,8 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ("Instrument: silicon detector", False),
         ("Compound_Name: X (predicted)", True),
         ("Compound_Name: Suspect related to X (predicted molecular formula: C24H38O3)", False),
+        ("Compound_Name: X, structure predicted by MS/MS", False),
+        ("Compound_Name: X, formula predicted by MS1", False),
         ("LIBRARYQUALITY: In Silico Fragmented CFM-ID", True),
         ("Spectrum_type: Predicted LC-MS/MS", True),
         ("Spectrum_type: predicted", True),
@@ -432,6 +434,9 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ('Comment: "In silico generated spectrum by X v1.0"', True),
         ("Comment: this spectrum was predicted.", True),
         ("Comment: predicted MS/MS spectrum", True),
+        ("Comment: spectra computationally predicted", True),
+        ("Comment: spectrum matched predicted formula", False),
+        ("Comment: spectrum annotation predicted by X", False),
         ("Comment: peaks annotated in silico; measured spectrum", False),
     ],
 )
