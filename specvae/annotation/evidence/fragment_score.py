@@ -296,8 +296,7 @@ class QueryScorer:
             + arrays["background_condition.bias"][:, None]
         ).astype(np.float64)
         self.windows = [
-            Windows.of(peaks.without_metal(n), TOLERANCE_PPM, TOLERANCE_DA)
-            for n in range(peaks.n_metals + 1)
+            Windows.of(peaks, TOLERANCE_PPM, TOLERANCE_DA, n) for n in range(peaks.n_metals + 1)
         ]
         self.constants = layers.constants(
             arrays["hidden.bias"] + arrays["hidden_condition.weight"] @ condition,

@@ -143,6 +143,8 @@ class Windows:
         Ions of lower m/z (without regard to the electron's mass) are outside the scan.
     sign
         1 for positive, -1 for negative ions.
+    n_metals
+        How many hydrogens of an ion are atoms of the adduct's metal; m/z are those with hydrogens.
     """
 
     low: NDArray[np.float64]
@@ -151,12 +153,16 @@ class Windows:
     firsts: NDArray[np.int64]
     lowest: float
     sign: int
+    n_metals: int = 0
 
     @classmethod
-    def of(cls, peaks: Peaks, tolerance_ppm: float, tolerance_da: float) -> Windows:
+    def of(
+        cls, peaks: Peaks, tolerance_ppm: float, tolerance_da: float, n_metals: int = 0
+    ) -> Windows:
         """Return the windows of a query with at least one peak."""
+        mz = peaks.without_metal(n_metals).mz
         widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
-        low, high = peaks.mz - widths, peaks.mz + widths
+        low, high = mz - widths, mz + widths
         gained = (_GAINED + peaks.sign) * HYDROGEN_MASS - peaks.sign * ELECTRON_MASS
         ends = [
             (np.maximum(end[:, None] - gained + margin, 0.0) * _MASS_BINS_PER_DA).astype(np.int64)
@@ -167,7 +173,7 @@ class Windows:
             is_marked[np.minimum(ends[0] + further, ends[1])] = True
         marked = np.packbits(is_marked, bitorder="little").view("<u8").astype(np.uint64)
         firsts = np.searchsorted(high, np.arange(int(high[-1]) + 1)).astype(np.int64)
-        return cls(low, high, marked, firsts, float(peaks.mz[0]) - 0.5, peaks.sign)
+        return cls(low, high, marked, firsts, float(mz[0]) - 0.5, peaks.sign, n_metals)
 
 
 class Joined(NamedTuple):
@@ -184,7 +190,7 @@ class Joined(NamedTuple):
         (n_queries + 1, 3).
     lowest
         float64 (n_queries,).
-    sign
+    sign, n_metals
         int64 (n_queries,).
     peaks
         Where the peaks of each query are.
@@ -198,6 +204,7 @@ class Joined(NamedTuple):
     ends: NDArray[np.int64]
     lowest: NDArray[np.float64]
     sign: NDArray[np.int64]
+    n_metals: NDArray[np.int64]
     peaks: Sequence[slice]
 
     @classmethod
@@ -215,6 +222,7 @@ class Joined(NamedTuple):
             ends,
             np.array([one.lowest for one in windows]),
             np.array([one.sign for one in windows]),
+            np.array([one.n_metals for one in windows]),
             [slice(*pair) for pair in pairwise(ends[:, 0].tolist())],
         )
 
@@ -266,6 +274,7 @@ def add_weights(
         queries.ends,
         queries.lowest,
         queries.sign,
+        queries.n_metals,
         _BETWEEN,
         _NO_WEIGHTS if weights is None else weights,
     )
@@ -492,6 +501,7 @@ def _weigh(
     ends: NDArray[np.int64],
     lowest: NDArray[np.float64],
     signs: NDArray[np.int64],
+    metals: NDArray[np.int64],
     between: NDArray[np.float32],
     weights: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -533,11 +543,12 @@ def _weigh(
         _add_rows_up(rows, chosen, n_chosen, n, added)
         for q in range(len(lowest)):
             n_weighed, sign, lightest = ZERO, signs[q], lowest[q]
+            gained = sign - metals[q]  # hydrogens
             for k in range(n):
                 at = unsigned(k)
                 shift = _LEAST_SHIFT + most[at] - 1 + sign
                 if fragment_masses[at] + shift * HYDROGEN_MASS > lightest or len(weights) > 0:
-                    least[unsigned(n_weighed)] = max(0, -(hydrogens[at] + sign) - _LEAST_SHIFT)
+                    least[unsigned(n_weighed)] = max(0, -(hydrogens[at] + gained) - _LEAST_SHIFT)
                     weighed[unsigned(n_weighed)] = k
                     n_weighed += 1
             _weigh_ions(n_weighed, weighed, added, constants, q * width, outputs, hidden, values)

@@ -160,6 +160,30 @@ def test_gains_are_those_of_the_score(scorer: FragmentScorer) -> None:
     assert METAL_SHARE * by_peak == pytest.approx(explained.at_peaks, rel=1e-4)
 
 
+def test_the_score_counts_no_ion_with_more_metal_than_hydrogens(scorer: FragmentScorer) -> None:
+    table = FragmentTable.of("ClC(Cl)(Cl)Cl")
+    query = peaks("CCl3Na", "CCl4Na")
+    lacking = query._replace(mz=query.mz - np.array([formula_mass("H"), 0.0]))
+    (explained,) = scorer.explain(table, [scorer.of_query(lacking)])
+    assert (explained.at_peaks > 0.0).tolist() == [False, True]
+    matches = match_peaks(table, lacking)
+    weights, _ = scorer.weigh(table, lacking, matches)
+    by_peak = METAL_SHARE * np.bincount(matches.peak, weights, minlength=2)
+    assert by_peak == pytest.approx(explained.at_peaks, rel=1e-4)
+
+
+@pytest.mark.parametrize("off_by", [5e-6, 9.7e-6])
+def test_the_score_and_its_explanation_have_one_tolerance(
+    scorer: FragmentScorer, off_by: float
+) -> None:
+    table = FragmentTable.of("CCCCCCCCCCCCCCCCCCCCCCCCCC(=O)O")
+    query = peaks("C26H52O2Na")
+    query = query._replace(mz=query.mz * (1 + off_by))
+    (explained,) = scorer.explain(table, [scorer.of_query(query)])
+    assert explained.at_peaks[0] > 0.0
+    assert len(match_peaks(table, query).peak) > 0
+
+
 def test_many_queries_of_all_kinds_share_a_molecule() -> None:
     queries = [
         peaks("C7H7", "C8H9O2", adduct="[M+H]+"),
