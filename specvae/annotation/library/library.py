@@ -249,18 +249,25 @@ def _paired(
         molecule, rejected = parse.fitting(settled, wanted)
     except StructureError as error:
         return settled, None, (Reason.BAD_STRUCTURE, str(error))
+    if rejected is None and spectrum.precursor_mz is None:
+        report.note(PRECURSOR_OF_STRUCTURE)
     if rejected is None or rejected[0] is not Reason.MASS_MISMATCH:
         return settled, molecule, rejected
-    for note, other in (
-        (CATION, _cation(settled, molecule)),
-        (ROUNDED_PRECURSOR, _with_all_decimals(settled, molecule, wanted)),
-    ):
-        if other is not None and wanted.reject(other) is None:
-            misfit = wanted.reject_structure(other, molecule)
-            if misfit is None:
-                report.note(note)
-                return other, molecule, None
+    for note, other in _other_readings(settled, molecule, wanted):
+        if wanted.reject(other) is None and wanted.reject_structure(other, molecule) is None:
+            report.note(note)
+            return other, molecule, None
     return settled, molecule, rejected
+
+
+def _other_readings(
+    spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter
+) -> Iterator[tuple[str, Spectrum]]:
+    """Yield what else a spectrum may be whose precursor m/z does not fit, with its note."""
+    if (ion := _cation(spectrum, molecule)) is not None:
+        yield CATION, ion
+    if (exact := _with_all_decimals(spectrum, molecule, wanted)) is not None:
+        yield ROUNDED_PRECURSOR, exact
 
 
 CATION = "[M+H]+ of a cation taken as [M]+, which its precursor m/z is of"
@@ -476,10 +483,7 @@ class StructureParser:
             return spectrum
         with contextlib.suppress(StructureError):
             mz = _mz_of(spectrum, self._parsed(spectrum.smiles, spectrum.inchi))
-            if mz is not None:
-                if self._report is not None:
-                    self._report.note(PRECURSOR_OF_STRUCTURE)
-                return replace(spectrum, precursor_mz=mz)
+            return replace(spectrum, precursor_mz=mz)
         return spectrum
 
     def _note_decisions(self, spectrum: Spectrum, found: Molecule) -> None:

@@ -147,6 +147,14 @@ def test_precursors_that_are_rounded_or_not_stated_are_the_structures(
     assert list(usable_pairs([spectrum(**changes)], strict, ReadReport())) == []
 
 
+@pytest.mark.parametrize("mz", [None, 195.0])
+def test_spectra_that_are_left_out_are_not_noted(mz: float | None) -> None:
+    report = ReadReport()
+    wanted = SpectrumFilter(excluded=frozenset({"RYYVLZVUVIJVGH"}))
+    assert list(usable_pairs([spectrum(precursor_mz=mz)], wanted, report)) == []
+    assert (report.counts, report.notes) == ({Reason.EXCLUDED: 1}, {})
+
+
 @pytest.mark.parametrize(
     "changes",
     [
