@@ -413,10 +413,9 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
 
 
 def _is_smiles(text: str) -> bool:
-    from rdkit import Chem, rdBase
+    from specvae.molecules.standard import is_smiles
 
-    with rdBase.BlockLogs():
-        return bool(text) and Chem.MolFromSmiles(text) is not None
+    return bool(text) and is_smiles(text)
 
 
 def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user gives)

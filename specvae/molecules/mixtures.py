@@ -17,7 +17,7 @@ from rdkit import Chem
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import says_nothing
+from specvae.molecules.standard import is_smiles, says_nothing
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
@@ -29,30 +29,10 @@ _FEWEST_ATOMS = 4  # but hydrogen; smaller components are solvents and acids of 
 _LONGEST = 1000  # characters; a longer list of components is a mixture, or worse
 _ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z])[^]]*\]|(Cl|Br|[BCNOPSFIbcnops])")
 # Complexes of other metals may be kept whole.
-_USUAL_ATOMS = frozenset(
-    [
-        "H",
-        "B",
-        "C",
-        "N",
-        "O",
-        "F",
-        "P",
-        "S",
-        "I",
-        "Si",
-        "Cl",
-        "Br",
-        "Se",
-        "As",
-        "Li",
-        "Na",
-        "K",
-        "Mg",
-        "Ca",
-        "D",
-    ]
-)
+_USUAL_ATOMS = frozenset((
+    "H", "B", "C", "N", "O", "F", "P", "S", "I", "Si", "Cl", "Br", "Se", "As", "Li", "Na", "K",
+    "Mg", "Ca", "D",
+))  # fmt: skip
 _OF_SALT = re.compile(r"InChI=1S?/[^/]*C[^/]*\.[^/]*C")
 
 # Without charges and stereochemistry: acids, bases, solvents.
@@ -143,9 +123,7 @@ def _others(smiles: str, *, is_of_query: bool) -> list[str]:
     found = [part for part in others if not _is_counter_ion(part)]
     if is_counter_ion and not found:
         found = others
-    with quiet_rdkit():
-        is_read = bool(found) and Chem.MolFromSmiles(smiles) is not None
-    return found if is_read else []
+    return found if found and is_smiles(smiles) else []
 
 
 @lru_cache(maxsize=4096)

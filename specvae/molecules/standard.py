@@ -268,8 +268,7 @@ def _goes_on(words: Sequence[str]) -> bool:
         return False
     if len(words[1]) > _LONGEST_PART:
         return True  # no name has a thousand letters of a SMILES
-    with quiet_rdkit():
-        return Chem.MolFromSmiles(words[1]) is not None
+    return is_smiles(words[1])
 
 
 def is_divided(words: Sequence[str]) -> bool:
@@ -290,8 +289,13 @@ def is_divided(words: Sequence[str]) -> bool:
         whole = smiles + word
     else:
         return False
+    return is_smiles(whole)
+
+
+def is_smiles(text: str) -> bool:
+    """Return whether a text is a SMILES that RDKit can read; the empty one is, of no atoms."""
     with quiet_rdkit():
-        return Chem.MolFromSmiles(whole) is not None
+        return Chem.MolFromSmiles(text) is not None
 
 
 def leaves_atoms_open(extension: str) -> bool:

@@ -18,6 +18,7 @@ from specvae.molecules.standard import (
     heavy_atoms,
     heavy_atoms_of_inchi,
     is_divided,
+    is_smiles,
     leaves_atoms_open,
     says_nothing,
     standard_form,
@@ -305,8 +306,7 @@ def _is_structure(text: str) -> bool:
     """Return whether a text that may be a column's name is a structure."""
     if not text or column_meaning(text):
         return False
-    with quiet_rdkit():
-        return text.startswith("InChI=") or Chem.MolFromSmiles(text) is not None
+    return text.startswith("InChI=") or is_smiles(text)
 
 
 def _sdf_cells(

@@ -18,7 +18,7 @@ from specvae.errors import InputError
 from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import LINE_END
+from specvae.molecules.standard import LINE_END, is_smiles
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.report import ReadReport
 
@@ -419,8 +419,7 @@ def _is_one(text: str) -> bool:
     text = text.strip("\"'")
     if begins_inchi(text):
         return text.count("InChI=") == 1 and is_inchi(text)
-    with quiet_rdkit():
-        return Chem.MolFromSmiles(text) is not None
+    return is_smiles(text)
 
 
 class Lines:

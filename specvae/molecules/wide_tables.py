@@ -11,11 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
-from rdkit import Chem
-
-from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.sorted_apart import noted_where_sorted_apart
-from specvae.molecules.standard import says_nothing
+from specvae.molecules.standard import is_smiles, says_nothing
 from specvae.molecules.text_tables import column_meaning, plain_word
 from specvae.report import ReadReport
 
@@ -143,9 +140,8 @@ def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
         return [("", text) for text in inchis]
     is_other = len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None
     texts = [] if is_other else _BETWEEN.split(smiles.strip("|; "))
-    with quiet_rdkit():
-        if not all(text and Chem.MolFromSmiles(text) is not None for text in texts):
-            return []
+    if not all(text and is_smiles(text) for text in texts):
+        return []
     return [(text, inchis[n] if len(inchis) == len(texts) else "") for n, text in enumerate(texts)]
 
 
