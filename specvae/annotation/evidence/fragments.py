@@ -366,15 +366,15 @@ def explain(
         counts["H"] += shift + peaks.sign - n_metals
         if n_metals:
             counts[peaks.metal] = counts.get(peaks.metal, 0) + n_metals
-        mz = float(peaks.mz[peak])
+        as_hydrogens = float(peaks.without_metal(n_metals).mz[peak])
         ion_mz = float(_ion_mz(table.masses[fragment], shift, peaks.sign))
         explanations[peak] = Explanation(
-            mz=mz,
+            mz=float(peaks.mz[peak]),
             intensity=float(peaks.intensity[peak]),
             fragment=fragment,
             shift=shift,
             formula=hill_formula(counts) + ("+" if peaks.sign > 0 else "-"),
-            error=mz - ion_mz - (n_metals * _beyond_hydrogen(peaks.metal) if n_metals else 0.0),
+            error=as_hydrogens - ion_mz,
             gain=float(gains[peak]),
         )
     return explanations

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -359,6 +360,18 @@ def test_a_cascade_is_said(
 SMALL_ONE = "Oc1ccccc1"
 
 
+def with_listed(
+    annotator: Annotator, queries: Path, smiles: Sequence[str], folder: Path
+) -> tuple[Ranked, np.ndarray]:
+    """Rank candidates that are listed for the query a; return what each has beside its bits."""
+    rows = "".join(f"a,{text}\n" for text in smiles)
+    with table(folder / "c.csv", f"query_id,smiles\n{rows}") as source:
+        (found,) = ranked(annotator, queries, source)
+    assert isinstance(found, Ranked)
+    alone = log_likelihoods(found.packed, found.logits[np.newaxis])[0]
+    return found, found.scores - alone
+
+
 @pytest.mark.parametrize(
     ("ion", "precursor_mz", "smiles", "behind"),
     [
@@ -385,14 +398,10 @@ def test_listed_candidates_of_quite_another_mass_stand_behind_the_others(
 ) -> None:
     """A small molecule has few fragments that could be missing: no score can be compared."""
     queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={precursor_mz}\n{ion}\n138.066 10")
-    rows = "".join(f"a,{text}\n" for text in smiles)
-    with table(tmp_path / "c.csv", f"query_id,smiles\n{rows}") as source:
-        (found,) = ranked(annotator, queries, source)
-    assert isinstance(found, Ranked)
+    found, others = with_listed(annotator, queries, smiles, tmp_path)
     assert len(found.candidates) == 2
-    alone = log_likelihoods(found.packed, found.logits[np.newaxis])[0]
     expected = np.zeros(2) if behind is None else np.where(behind, -100.0, 0.0)
-    np.testing.assert_allclose(found.scores - alone, expected)
+    np.testing.assert_allclose(others, expected)
     assert (found.blind_scores < -90.0 + found.blind_scores.max()).tolist() == (
         [False, False] if behind is None else behind
     )
@@ -420,12 +429,8 @@ def test_a_cation_is_likelier_than_what_would_have_lost_an_electron(
     prior: list[float],
 ) -> None:
     queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={precursor_mz}\nADDUCT={ion}\n87.044 10")
-    rows = "".join(f"a,{text}\n" for text in smiles)
-    with table(tmp_path / "c.csv", f"query_id,smiles\n{rows}") as source:
-        (found,) = ranked(annotator, queries, source)
-    assert isinstance(found, Ranked)
-    alone = log_likelihoods(found.packed, found.logits[np.newaxis])[0]
-    np.testing.assert_allclose(found.scores - alone, prior)
+    _, others = with_listed(annotator, queries, smiles, tmp_path)
+    np.testing.assert_allclose(others, prior)
 
 
 def test_a_tried_cation_is_likelier_too(
