@@ -19,7 +19,7 @@ from specvae.spectra.adducts import parse_adduct, plain_signs
 from specvae.spectra.comments import parse_comments
 from specvae.spectra.keys import FIELDS, field_of
 from specvae.spectra.notes import Note
-from specvae.spectra.polarity import words_of_title
+from specvae.spectra.titles import level_of_title, words_of_title
 from specvae.spectra.values import (
     RejectedRecordError,
     given,
@@ -93,6 +93,7 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     if "adduct" not in fields:
         _add_species_in_words(fields, comments)
         _add_words_of_title(fields, notes)
+    _add_level_of_title(fields, notes)
     metadata: dict[str, list[str]] = {}
     for place, is_level in plan.metadata:
         if not is_level or parse_ms_level(values[place]) is None:
@@ -255,6 +256,7 @@ _ALSO_METADATA = frozenset(
         "accession",
         "comments",
         "feature_id",
+        "filter_line",
         "fragmentation",
         "origin",
         "peak_id",
@@ -361,7 +363,7 @@ def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
     """Add ion mode, charge and time that a title states in an instrument's words, and no field."""
     if "ion_mode" in fields:
         return
-    titles = (fields.get(name, "") for name in NAMES_WITH_SPECIES)
+    titles = (fields.get(name, "") for name in _TITLES)
     title = next((text for text in titles if "MS" in text or "Product Ion" in text), "")
     charge = known_charge(fields.get("charge", "")) if title else None
     if (charge is not None and charge[1]) or (words := words_of_title(title)) is None:
@@ -374,10 +376,24 @@ def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
     notes.append(Note.MODE_IN_TITLE.about(title))
 
 
+def _add_level_of_title(fields: dict[str, str], notes: list[str]) -> None:
+    """Add the MS level that a title or filter line states, and no field."""
+    if "ms_level" in fields:
+        return
+    for name in _TITLES:
+        if (level := level_of_title(fields.get(name, ""))) is not None:
+            fields["ms_level"] = str(level)
+            if level != 2:
+                notes.append(Note.LEVEL_IN_TITLE.about(fields[name]))
+            return
+
+
 _TIMES = {"retention_time", "rt_seconds", "rt_minutes"}
 
 NAMES_WITH_SPECIES = ("name", "compound_name", "title", "record_title")
 """Fields of names that may mention an ion species."""
+
+_TITLES = (*NAMES_WITH_SPECIES, "filter_line")
 
 LONGEST_NAME = 1000
 """In characters; a longer one is a peak list that lost its line ends."""

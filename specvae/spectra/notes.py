@@ -27,6 +27,7 @@ class Note(StrEnum):
     SPECIES_IN_WORDS_NOT_TAKEN = "ion species in name or comment contradicts charge or ion mode"
     SPECIES_UNKNOWN = "ion species stated as unknown"
     MODE_IN_TITLE = "ion mode taken from the title"
+    LEVEL_IN_TITLE = "MS level taken from the title"
     MODE_NOT_UNDERSTOOD = "ion mode not understood"
     MODE_OVERRULED_BY_SPECIES = "ion mode overruled by ion species"
     MODE_OVERRULED_BY_CHARGE = "ion mode overruled by charge"

@@ -262,7 +262,8 @@ def parse_ion_mode(text: str) -> str | None:
 
 
 _MS_LEVEL = re.compile(
-    r"(?:full\s+)?(?:ms[\s_-]*(?:level)?[\s_^(:=-]*)?([1-9])(?:\.0+)?\)?", re.IGNORECASE
+    r"(?:full\s+)?(?:ms[\s_-]*(?:level)?[\s_^(:=-]*)?([1-9])(?:\.0+)?\)?(?:\s+(?:spectrum|scan))?",
+    re.IGNORECASE,
 )
 
 

@@ -480,6 +480,35 @@ def test_titles_of_instruments_programs_tell_the_ion_mode(
 
 
 @pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("TITLE=Cmpd 7, +MS3(433.11->271.06), 5.2 min #70", 3),
+        ("TITLE=Cmpd 7, -MSn(CID 433.11 -> 271.06), 5.2 min", 3),
+        ("TITLE=Cmpd 7, -MSn(433.11), 5.2 min", None),
+        ("TITLE=Cmpd 7, +MS2(433.11, 1+), 5.2 min", 2),
+        ("TITLE=+MS, 5.2-5.4min #312", 1),
+        ("TITLE=FTMS + p ESI d Full ms3 433.11@hcd30.00 271.06@hcd45.00 [50.00-285.00]", 3),
+        ("TITLE=FTMS {1,2} + p ESI Full lock ms [67.00-900.00]", 1),
+        ("TITLE=FTMS + p ESI Full ms 433.11@hcd30.00 [67.00-900.00]", None),
+        ("TITLE=a\nFILTER=ITMS - c NSI d Full ms3 433.11@cid35.00 271.06@cid35.00 [50-400]", 3),
+        ("TITLE=+ESI TOF Scan (5.2 min) Frag=175.0V", 1),
+        ("NAME=Rutin; LC-ESI-ITFT; MS3; CE 35", 3),
+        ("TITLE=X; EI-B; MS", None),
+        ("TITLE=LC-MS of X, 3.1 min", None),
+        ("TITLE=+MS3(433.11->271.06)\nMSLEVEL=2", 2),
+        ("TITLE=a\nSPECTRUMTYPE=MS3 spectrum", 3),
+    ],
+)
+def test_titles_tell_the_ms_level(tmp_path: Path, line: str, level: int | None) -> None:
+    text = f"BEGIN IONS\n{line}\nPEPMASS=271.06\n50 1\nEND IONS\n"
+    (tmp_path / "x.mgf").write_text(text)
+    (spectrum,) = read_spectra(tmp_path / "x.mgf", ReadReport(), every_level=True)
+    assert spectrum.ms_level == level
+    is_noted = any(note.startswith(Note.LEVEL_IN_TITLE) for note in spectrum.notes)
+    assert is_noted == (level in (1, 3) and "SPECTRUMTYPE" not in line)
+
+
+@pytest.mark.parametrize(
     ("species", "charge", "noted"),
     [
         ("[M+2H]+", "", True),
