@@ -253,6 +253,11 @@ _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\
 _LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
 _BETWEEN = ("|", ";")  # structures of a list
 _BONDS = ("(", "=", "#", "/", "\\")
+_BRANCHES = (")", "=", "#", "(")
+# "CCCCCCO", six letters and more: "PCP", "CCCP" and their like are names of compounds.
+_CHAIN = re.compile(
+    r"(?=(?:[^Cc]*[Cc]){4})(?=.{6})(?:Cl|Br|[BCNOPSFI](?![a-z])|[cnops\d@+\-/\\%.])+"
+)
 _ABBREVIATION = re.compile(r"\([A-Z]+\)")  # "(S)" and "(PCB)": no program ends with a branch
 
 
@@ -274,7 +279,8 @@ def _goes_on(words: Sequence[str]) -> bool:
 def is_divided(words: Sequence[str]) -> bool:
     """Whether a SMILES and the words behind it are one of several, or only the begin of one.
 
-    ``CC (C)O`` goes on with a branch or a bond, ``CCO | COC`` with another behind a mark.
+    ``CC (C)O`` goes on with a branch or a bond, ``CCO | COC`` with another behind a mark. A SMILES
+    that ends with a branch goes on, ``CC(=O) OC``, and no name has but the letters of a chain.
     """
     if len(words) < 2 or max(map(len, words[:3])) > _LONGEST_PART:
         return False
@@ -287,6 +293,8 @@ def is_divided(words: Sequence[str]) -> bool:
         and _ABBREVIATION.fullmatch(word) is None
     ):
         whole = smiles + word
+    elif smiles.endswith(_BRANCHES) or _CHAIN.fullmatch(word) is not None:
+        whole = word
     else:
         return False
     return is_smiles(whole)

@@ -225,9 +225,10 @@ def test_a_row_that_ends_early_has_the_structure_of_another_column(write: Write)
 
 def test_a_divided_smiles_in_an_smi_file_is_skipped_and_counted(write: Write) -> None:
     report = ReadReport()
-    path = write("CC (C)O\nCCO (S)-x\nCCO (PCB) y\nCC =CO z\nCCO | COC\nCCO | x\n", "x.smi")
-    assert [name for name, _ in named_smiles(path, report)] == ["(S)-x", "(PCB) y", "| x"]
-    assert [skip.line for skip in report.skips] == [1, 4, 5]
+    text = "CC (C)O\nCCO (S)-x\nCCO (PCB) y\nCC =CO z\nCCO | COC\nCCO | x\nCCO CCCP\nCC(=O) OC\n"
+    names = [name for name, _ in named_smiles(write(text, "x.smi"), report)]
+    assert names == ["(S)-x", "(PCB) y", "| x", "CCCP"]
+    assert [skip.line for skip in report.skips] == [1, 4, 5, 8]
 
 
 def test_molecules_are_named_by_id_then_name_then_line(write: Write) -> None:
