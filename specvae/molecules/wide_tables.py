@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 IN_ONE_CELL = "several structures in a cell, each of which is one"
 _BETWEEN = re.compile(r"\s*[|;]\s*")
 _BEFORE_INCHI = re.compile(r"(?<=[\s|;,])(?=InChI=)")
+_LIST_OF_INCHI = re.compile(r"InChI=.*(?:InChI=|\|)|.*\|\s*InChI=", re.DOTALL).match
 _LONGEST_LIST = 10_000  # characters: RDKit takes seconds for longer texts
 _EXTENSION = re.compile(r"\s\|(?!\s)[^|]*\|")  # ChemAxon's, behind a SMILES
 
@@ -109,40 +110,56 @@ def one_cell_each(
     """Yield what rows say, each structure by itself where bars or semicolons divide several.
 
     Their other cells are divided likewise, if they hold as many, and belong to each otherwise; but
-    an InChIKey belongs to none.
+    an InChIKey belongs to none. What stands for no structure, as in mzTab's ``CCO|null``, is none.
     """
     for number, cells in rows:
-        is_list = "|" in cells.smiles or ";" in cells.smiles or cells.inchi.count("InChI=") > 1
-        parts = _structures(cells.smiles, cells.inchi) if is_list else []
-        if len(parts) < 2:
+        is_list = "|" in cells.smiles or ";" in cells.smiles or _LIST_OF_INCHI(cells.inchi)
+        n_places, parts = _structures(cells.smiles, cells.inchi) if is_list else (0, [])
+        if not parts or n_places < 2:
             yield number, cells
             continue
-        report.note(IN_ONE_CELL)
+        if len(parts) > 1:
+            report.note(IN_ONE_CELL)
         keys, names, ids = map(_BETWEEN.split, (cells.inchikey, cells.name, cells.id))
-        for n, (smiles, inchi) in enumerate(parts):
+        for n, smiles, inchi in parts:
             yield (
                 number,
                 cells._replace(
                     smiles=smiles,
                     inchi=inchi,
-                    inchikey=keys[n] if len(keys) == len(parts) else "",
-                    name=names[n] if len(names) == len(parts) else cells.name,
-                    id=ids[n] if len(ids) == len(parts) else cells.id,
+                    inchikey=keys[n] if len(keys) == n_places else "",
+                    name=names[n] if len(names) == n_places else cells.name,
+                    id=ids[n] if len(ids) == n_places else cells.id,
                 ),
             )
 
 
-def _structures(smiles: str, inchi: str) -> list[tuple[str, str]]:
-    """Return SMILES and InChI of the structures of two cells, nothing if they are no lists."""
-    parts = _BEFORE_INCHI.split(inchi) if inchi.count("InChI=") > 1 else []
-    inchis = [text.strip(" \t|;,") for text in parts]
-    if says_nothing(smiles):
-        return [("", text) for text in inchis]
-    is_other = len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None
-    texts = [] if is_other else _BETWEEN.split(smiles.strip("|; "))
-    if not all(text and is_smiles(text) for text in texts):
+def _structures(smiles: str, inchi: str) -> tuple[int, list[tuple[int, str, str]]]:
+    """Return how many structures two cells have room for, and the place and texts of each.
+
+    Nothing if they are no lists.
+    """
+    inchis = _inchis(inchi)
+    if len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None:
+        return 0, []
+    texts = _BETWEEN.split(smiles.strip("|; "))
+    stated = [n for n, text in enumerate(texts) if not says_nothing(text)]
+    if not stated:
+        return len(inchis), [(n, "", text) for n, text in enumerate(inchis) if text]
+    if not all(is_smiles(texts[n]) for n in stated):
+        return 0, []
+    beside = inchis if len(inchis) == len(texts) else [""] * len(texts)
+    return len(texts), [(n, texts[n], beside[n]) for n in stated]
+
+
+def _inchis(cell: str) -> list[str]:
+    """Return the InChI of a cell of several, "" for each that is not stated."""
+    if not _LIST_OF_INCHI(cell):
         return []
-    return [(text, inchis[n] if len(inchis) == len(texts) else "") for n, text in enumerate(texts)]
+    texts = ["" if says_nothing(text) else text.strip() for text in cell.split("|")]
+    if all(not text or (text.startswith("InChI=") and " " not in text) for text in texts):
+        return texts
+    return [text.strip(" \t|;,") for text in _BEFORE_INCHI.split(cell)]
 
 
 MERGED = "query_id of the row above taken, as where cells were merged"

@@ -103,6 +103,17 @@ def test_a_row_without_a_structure_is_counted(tmp_path: Path) -> None:
         ),
         ("smiles\nCCO | COC | CCC\n", [(s, "", "", "") for s in ("CCO", "COC", "CCC")]),
         ("smiles\tname\nCCO |c:1|\ta;b\n", [("CCO", "", "a;b", "")]),
+        # mzTab-M has a place for each identification, also without a structure.
+        ("smiles\tname\tid\nCCO|null\ta|b\tA|B\n", [("CCO", "", "a", "A")]),
+        (
+            f"smiles\tinchikey\tname\nnull|CCO|COC\tnull|{ETHANOL}|{ETHER}\tx|a|b\n",
+            [("CCO", ETHANOL, "a", ""), ("COC", ETHER, "b", "")],
+        ),
+        (
+            "smiles\tinchi\tname\nnull|null\tnull|InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3\tx|a\n",
+            [("CCO", "", "a", "")],
+        ),
+        ("smiles\tname\nnull|null\ta|b\n", []),
         ("smiles\tname\nCCO|\ta\n", []),
         ("smiles\tname\nCCO|xx\ta\n", []),
     ],
