@@ -41,6 +41,7 @@ class Reason(StrEnum):
     INSTRUMENT_TYPE = "other instrument type"
     NO_STRUCTURE = "no structure"
     SUGGESTED = "structure suggested, not matched by its spectrum"
+    DECOY = "decoy, made up to be matched by chance"
     NO_PRECURSOR = "no precursor m/z"
     MASS_MISMATCH = "precursor m/z does not fit structure and adduct"
     TOO_FEW_PEAKS = "too few peaks"

@@ -8,6 +8,14 @@ from specvae.spectra.spectrum import Spectrum
 
 # MS-DIAL's names of structures that have the mass of a feature, and not its spectrum.
 _SUGGESTION = re.compile(r"\s*(?:w/o MS2|no MS2|low score)\s*:", re.IGNORECASE)
+# "DECOY_X", "x decoy 7"; keys "DECOY" and "is_decoy"; "Remark=DECOY" in a comment (SpectraST).
+_DECOY = re.compile(r"(?<![a-z])decoys?(?![a-z])", re.IGNORECASE)
+_DECOY_KEY = re.compile(r"(?:is[\s_-]?)?decoy", re.IGNORECASE)
+_YES = frozenset({"1", "y", "yes", "t", "true"})
+_DECOY_REMARK = re.compile(
+    r"(?<![a-z])(?:is[\s_-]?)?decoy\W{0,3}[=:]\W{0,3}(?:1|y|yes|t|true)\b|=\W?decoy(?![a-z])",
+    re.IGNORECASE,
+)
 _TENTATIVE_NAME = re.compile(r"\(tentative\)|^tentative\b", re.IGNORECASE)
 _TENTATIVE_REMARK = re.compile(r"\bconfidence\W+tentative\b", re.IGNORECASE)
 
@@ -20,6 +28,26 @@ def suggestion_of(spectrum: Spectrum) -> str | None:
     """
     names = (spectrum.name, spectrum.query_id)
     return next((name for name in names if name and _SUGGESTION.match(name)), None)
+
+
+def decoy_of(spectrum: Spectrum) -> str | None:
+    """Return how a record says that it is a decoy, None of any other.
+
+    Libraries for target-decoy search hold spectra that were made up, to be matched by chance
+    alone, beside the names and structures of the compounds that they were made from.
+    """
+    for name in (spectrum.name, spectrum.query_id):
+        if name and _DECOY.search(name) is not None:
+            return name
+    for key, text in spectrum.metadata.items():
+        if _DECOY_KEY.fullmatch(key.strip()) is not None:
+            if text.strip().lower() in _YES:
+                return f"{key}: {text}"
+        elif _DECOY.fullmatch(text.strip()) is not None or (
+            "decoy" in text.lower() and _DECOY_REMARK.search(text) is not None
+        ):
+            return f"{key}: {text}"
+    return None
 
 
 def is_tentative(spectrum: Spectrum) -> bool:

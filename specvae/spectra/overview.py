@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from specvae.spectra.adducts import parse_adduct
-from specvae.spectra.doubts import suggestion_of
+from specvae.spectra.doubts import decoy_of, suggestion_of
 from specvae.spectra.spectrum import Spectrum
 
 _N_EXAMPLES = 3
@@ -101,4 +101,6 @@ def _structure(spectrum: Spectrum) -> str:
     }
     if any(stated.values()) and suggestion_of(spectrum) is not None:
         return "suggested by MS-DIAL, in no library"
+    if any(stated.values()) and decoy_of(spectrum) is not None:
+        return "of a decoy, in no library"
     return " and ".join(name for name, value in stated.items() if value) or "none"

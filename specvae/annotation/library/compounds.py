@@ -17,7 +17,7 @@ from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_tex
 from specvae.molecules.wide_tables import one_structure_each
 from specvae.packed import unpacked_name
 from specvae.report import ReadReport, Reason
-from specvae.spectra.doubts import suggestion_of
+from specvae.spectra.doubts import decoy_of, suggestion_of
 from specvae.spectra.read import read_spectra
 
 _KEY = re.compile(r"(?:InChIKey\s*[=:]\s*)?([A-Z]{14})(?:-[A-Z]{10}-[A-Z])?(?=$|[\s,;|-])")
@@ -66,6 +66,7 @@ SALT_KEY = "InChIKey of a salt, that of the structure without its counter-ion ta
 ANSWERS_AS_TRUTHS = "a table of answers: figures say how often others agree, not who is right"
 _OF_ANSWERS = {"rank", "structureperidrank", "score", "probability"}  # two of them are enough
 
+DECOY_TRUTH = "structure of a decoy, which is no truth"
 SUGGESTED_TRUTH = "structure suggested, not matched by its spectrum, which is no truth"
 
 FEWEST_ATOMS = 4
@@ -126,6 +127,9 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
     for spectrum in read_spectra(path, ReadReport()):
         if (spectrum.smiles or spectrum.inchi or spectrum.first_block) and suggestion_of(spectrum):
             report.note(SUGGESTED_TRUTH)
+            continue
+        if (spectrum.smiles or spectrum.inchi or spectrum.first_block) and decoy_of(spectrum):
+            report.note(DECOY_TRUTH)
             continue
         block = ""
         if spectrum.smiles or spectrum.inchi:

@@ -22,7 +22,7 @@ from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
-from specvae.spectra.doubts import is_tentative, suggestion_of
+from specvae.spectra.doubts import decoy_of, is_tentative, suggestion_of
 from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.read import read_spectra
 from specvae.spectra.sparse import SparseMatrix
@@ -230,6 +230,14 @@ def usable_pairs(
 _Rejected = tuple[Reason, str]
 
 
+def _disowned(spectrum: Spectrum) -> _Rejected | None:
+    """Return why a record's spectrum is not of its structure, by its own words; None if it is."""
+    if (name := suggestion_of(spectrum)) is not None:
+        return Reason.SUGGESTED, name
+    words = decoy_of(spectrum)
+    return None if words is None else (Reason.DECOY, words)
+
+
 def _paired(
     spectrum: Spectrum, wanted: SpectrumFilter, parse: StructureParser, report: ReadReport
 ) -> tuple[Spectrum, Molecule | None, _Rejected | None]:
@@ -241,8 +249,7 @@ def _paired(
         rejected = wanted.reject(settled)
     if rejected is None and not (spectrum.smiles or spectrum.inchi):
         rejected = Reason.NO_STRUCTURE, ""
-    if rejected is None and (name := suggestion_of(spectrum)) is not None:
-        rejected = Reason.SUGGESTED, name
+    rejected = rejected or _disowned(spectrum)
     if rejected is not None:
         return settled, None, rejected
     try:

@@ -7,6 +7,7 @@ import pytest
 
 from specvae.annotation.library.compounds import (
     ANSWERS_AS_TRUTHS,
+    DECOY_TRUTH,
     KEY_BEFORE_STRUCTURE,
     SALT_KEY,
     SMILES_BEFORE_INCHI,
@@ -348,11 +349,11 @@ def test_structures_that_a_program_suggests_are_no_truths(tmp_path: Path) -> Non
     def record(name: str) -> str:
         return f"NAME: {name}\nSMILES: CCO\nNum Peaks: 1\n50 1\n\n"
 
-    names = ("w/o MS2: a", "no MS2: b", "low score: c", "low score", "low scores: d")
+    names = ("w/o MS2: a", "no MS2: b", "low score: c", "low score", "low scores: d", "DECOY_e")
     report = ReadReport()
     found = read_truth(written(tmp_path / "t.msp", "".join(map(record, names))), report)
     assert found == {"low score": ETHANOL, "low scores: d": ETHANOL}
-    assert report.notes == {SUGGESTED_TRUTH: 3}
+    assert report.notes == {SUGGESTED_TRUTH: 3, DECOY_TRUTH: 1}
 
 
 INCHI = "InChI=1S/C8H10N4O2/c1-10-4-9-6-5(10)7(13)12(3)8(14)11(6)2/h4H,1-3H3"

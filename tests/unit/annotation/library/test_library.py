@@ -72,6 +72,12 @@ def spectrum(**changes: object) -> Spectrum:
         ({"name": "w/o MS2:Caffeine"}, {}, Reason.SUGGESTED),
         ({"name": "no MS2: Caffeine"}, {}, Reason.SUGGESTED),
         ({"name": "low score: Caffeine"}, {}, Reason.SUGGESTED),
+        ({"name": "DECOY_caffeine"}, {}, Reason.DECOY),
+        ({"name": "Caffeine decoy 7"}, {}, Reason.DECOY),
+        ({"metadata": {"IS_DECOY": "True"}}, {}, Reason.DECOY),
+        ({"metadata": {"LIBRARYQUALITY": "decoy"}}, {}, Reason.DECOY),
+        ({"metadata": {"Comment": "Mods=0 Remark=DECOY_7"}}, {}, Reason.DECOY),
+        ({"metadata": {"comments": '"decoy=true" "author=X"'}}, {}, Reason.DECOY),
         ({"smiles": "C1CC"}, {}, Reason.BAD_STRUCTURE),
         ({"precursor_mz": 196.0877}, {}, Reason.MASS_MISMATCH),
         ({"adduct": "[M+Na]+"}, {}, Reason.MASS_MISMATCH),
@@ -95,6 +101,21 @@ def test_each_filter_names_its_reason(
     assert [skip.reason for skip in report.skips] == [reason]
     assert report.skips[0].record == "s1"
     assert [m.first_block for m in library.molecules] == ["BSYNRYMUTXBXSQ"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata": {"DECOY": "false"}},
+        {"metadata": {"decoy": "0", "comment": "decoy=0, no decoys were searched"}},
+        {"name": "Decoyinine"},
+    ],
+)
+def test_records_that_are_no_decoys_are_used(changes: dict[str, object]) -> None:
+    report = ReadReport()
+    library = Library.from_spectra([spectrum(**changes)], BinLayout(), report, SpectrumFilter())
+    assert not report.skips
+    assert len(library.molecules) == 1
 
 
 def test_filter_patterns_ignore_case_and_let_unknown_levels_pass() -> None:
