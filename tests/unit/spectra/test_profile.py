@@ -46,6 +46,48 @@ def test_noise_on_top_makes_no_peaks() -> None:
     assert found_mz == pytest.approx(PLACES, abs=2e-3)
 
 
+def counted_ions(seed: int) -> Points:
+    """Return a profile of few ions: points without one are left out, and some ions come alone."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for place, height in zip(PLACES, HEIGHTS, strict=True):
+        step = 2e-4 * np.sqrt(place)  # as a time of flight is sampled
+        x = place + step * np.arange(-14, 15)
+        rows.append(
+            (x, rng.poisson(height / 70 * np.exp(-((x - place) ** 2) / 2 / (4 * step) ** 2)))
+        )
+    lone = np.sort(rng.uniform(50, 200, 8))
+    mz = np.concatenate([lone, *(x for x, _ in rows)])
+    ions = np.concatenate([np.ones(8), *(counts for _, counts in rows)])
+    order = np.argsort(mz)
+    mz, ions = np.round(mz[order], 4), ions[order]
+    return mz[ions > 0], 20.0 * ions[ions > 0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_few_ions_counted_make_a_profile(seed: int) -> None:
+    mz, intensity = counted_ions(seed)
+    assert is_profile(mz, intensity)
+    found_mz, found = centroid(mz, intensity)
+    assert len(found_mz) < 0.4 * mz.size
+    for place in PLACES[3:]:
+        near = np.abs(found_mz - place) < 0.04
+        assert found_mz[near][np.argmax(found[near])] == pytest.approx(place, abs=6e-3)
+
+
+def test_points_of_one_mz_are_no_profile() -> None:
+    rng = np.random.default_rng(0)
+    mz = np.sort(np.repeat(rng.uniform(50, 300, 20), 6))
+    assert not is_profile(mz, rng.uniform(1, 100, mz.size))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dense_peaks_without_a_grid_are_no_profile(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mz = np.sort(np.concatenate([place + rng.normal(0, 0.02, 25) for place in PLACES]))
+    assert not is_profile(mz, rng.exponential(100, mz.size))
+
+
 def test_two_peaks_of_one_row_are_kept_apart() -> None:
     x = np.arange(100.0, 100.2, 0.005)
     y = np.exp(-(((x - 100.06) / 0.015) ** 2)) + 0.5 * np.exp(-(((x - 100.13) / 0.015) ** 2))
@@ -107,7 +149,7 @@ def test_peaks_are_those_found_point_by_point(seed: int) -> None:
     rows, expected = [], []
     for place in (100.0, 150.0, 200.0):
         n = int(rng.integers(5, 60))
-        mz = place + 0.01 * np.arange(n)
+        mz = place + np.cumsum(rng.uniform(0.006, 0.0145, n))  # no grid, or it would be smoothed
         heights = np.round(np.abs(rng.normal(size=n)) * rng.choice([3, 1000])) + rng.choice([0, 40])
         rows.append((mz, heights))
         expected += peaks_point_by_point(mz.tolist(), heights.tolist())
