@@ -23,6 +23,8 @@ _TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
 _FARTHEST_PPM = 50.0  # farther, a compound of like spectrum is mostly one of another formula
 _SPREAD_PPM = 5.0  # of errors that have one cause
 _FEWEST_ERRORS = 3
+_FEWEST_REPEATS = 10  # of a precursor m/z in a run
+_LONGER_THAN_A_PEAK = 120.0  # s
 
 Counted = TypeVar("Counted", Ranked | Unranked, Draft | Unranked, Answer | Unranked)
 
@@ -57,6 +59,9 @@ class Tally:
         mass of none, and those where it is the other way round.
     n_cations
         Those whose precursor m/z is that of a cation among the candidates that is not ranked.
+    repeats
+        Those that state a retention time, by their precursor m/z (to 0.1 mTh): how many, and their
+        first and last time in seconds.
     as_others
         How many of those without candidates would have some as another ion species or isotope.
     n_absent
@@ -86,6 +91,7 @@ class Tally:
     n_only_neutral: int = 0
     n_only_ion: int = 0
     n_cations: int = 0
+    repeats: dict[float, tuple[int, float, float]] = field(default_factory=dict)
     as_others: Counter[str] = field(default_factory=Counter)
     n_absent: int = 0
     absent: tuple[str, str, float] | None = None
@@ -120,6 +126,7 @@ class Tally:
                 f"{quoted(compound)} (cosine {cosine:.2f}): candidates may lack the right one"
             )
         lines += self._advice_on_errors()
+        lines += self._advice_on_windows()
         if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
             lines.append(
                 f"the precursor m/z of {self.n_neutral:,} of {self.n_precursors:,} queries is the "
@@ -204,6 +211,10 @@ class Tally:
         if query is not None and query.precursor_mz is not None:
             self.n_precursors += 1
             self.n_rough += round(query.precursor_mz, 2) == query.precursor_mz
+            if (time := query.spectrum.retention_time) is not None:
+                mz = round(query.precursor_mz, 4)
+                n, first, last = self.repeats.get(mz, (0, time, time))
+                self.repeats[mz] = n + 1, min(first, time), max(last, time)
         if query is not None and query.fit is not None:
             self.n_neutral += query.fit.as_neutral
             self.n_only_neutral += query.fit.as_neutral and not query.fit.as_ion
@@ -226,6 +237,26 @@ class Tally:
         expected = ion.precursor_mz(exact_mass_of_smiles(analogues[0].smiles))
         if is_near(mz, expected, _FARTHEST_PPM):
             self.errors_ppm.append(1e6 * (mz - expected) / expected)
+
+    def _advice_on_windows(self) -> list[str]:
+        """Return what is said where m/z come back all through a run, as middles of windows do."""
+        again = {
+            mz: (n, first, last)
+            for mz, (n, first, last) in self.repeats.items()
+            if n >= _FEWEST_REPEATS and last - first > _LONGER_THAN_A_PEAK
+        }
+        total = sum(n for n, _, _ in again.values())
+        if 2 * total <= self.n_precursors:
+            return []
+        mz, (n, first, last) = max(again.items(), key=lambda item: item[1][0])
+        which = "one precursor m/z" if len(again) == 1 else f"one of {len(again):,} precursor m/z"
+        line = (
+            f"{total:,} of {self.n_precursors:,} queries state {which} all through the run, such "
+            f"as {mz:.10g} in {n:,} from {first / 60:.1f} to {last / 60:.1f} min: if no precursor "
+            "was selected (DIA, SWATH, MSE), this is the middle of a window, and answers mean "
+            "nothing: take spectra apart by ion first"
+        )
+        return [line]
 
     def _advice_on_errors(self) -> list[str]:
         """Return what helps if the library shows all precursor m/z to be off, by more than ppm."""

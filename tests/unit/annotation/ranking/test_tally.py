@@ -225,6 +225,36 @@ def test_precursors_that_are_off_are_shown_by_the_library() -> None:
     assert said(14, 15, 16, cosine=0.6) == said(14, 15, 16, smiles="CCO") == []
 
 
+def test_precursors_that_come_back_all_through_a_run_are_told() -> None:
+    """Converters write the middle of a wide window as precursor m/z, in MGF without its width."""
+
+    def said(*found: tuple[float, float | None]) -> list[str]:
+        tally = Tally()
+        for mz, time in found:
+            query = Query.settle(replace(QUERY, precursor_mz=mz, retention_time=time))
+            list(tally.counting([replace(answered("q"), query=query)]))
+        return tally.advice()
+
+    run = [(625.25, 30.0 * n) for n in range(12)]
+    assert said(*run) == [
+        (
+            "12 of 12 queries state one precursor m/z all through the run, such as 625.25 in 12 "
+            "from 0.0 to 5.5 min: if no precursor was selected (DIA, SWATH, MSE), this is the "
+            "middle of a window, and answers mean nothing: take spectra apart by ion first"
+        )
+    ]
+    (line,) = said(*run, *((412.5, time) for _, time in run), (195.0877, 1.0))
+    assert line.startswith("24 of 25 queries state one of 2 precursor m/z all through the run")
+    others = [(195.0 + n / 100, 30.0 * n) for n in range(12)]
+    for found in (
+        run[:9],
+        [(mz, time / 10) for mz, time in run],  # of one peak
+        [(mz, None) for mz, _ in run],
+        [*run, *others],
+    ):
+        assert said(*found) == []
+
+
 def test_the_status_names_a_match_that_is_not_listed() -> None:
     clear = Analogue("A" * 14, "C", 0.91, name="caffeine", is_unlisted=True, adduct="[M+H]+")
     said = "; clearly like 'caffeine'{} of the library, which is not among the candidates"
