@@ -226,15 +226,20 @@ _ISOTOPE = re.compile(r"(?:\[\d+\])?\[?M\s*\+\s*[1-9]")
 _PREDICTED = re.compile(
     r"(?<!not )(?:\bin[\s_-]?silico\b"
     r"|(?<!formula )(?<!structure )(?<!class )\bpredicted\s*(?:$|[)\];]|MS|spectr|by\b))"
-    r"|\bCFM-ID\b|\bQCxMS2?\b|\bMassFormer\b|\b(?-i:FIORA)\b",
+    r"|\bCFM-ID\b|\bLipidBlast|\bISDB\b|\bQCxMS2?\b|\bMassFormer\b|\b(?-i:FIORA)\b",
     re.IGNORECASE,
 )
+
+# Words that say so of a spectrum's origin alone: "DATA_TYPE: theoretical".
+_CALCULATED = re.compile(r"\b(?:theoretical|simulated|calculated|virtual)\b", re.IGNORECASE)
 
 
 def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note where instrument, name or comment say that the spectrum is predicted."""
     if "prediction" in fields:
         return (Note.PREDICTED.about(fields["prediction"]),)
+    if (origin := fields.get("origin")) is not None and _CALCULATED.search(origin) is not None:
+        return (Note.PREDICTED.about(origin),)
     return _prediction_in(*map(fields.get, _NAMES_OF_PREDICTED))
 
 
@@ -247,7 +252,7 @@ def _prediction_in(*texts: str | None) -> tuple[str, ...]:
 
 
 _NAMES_OF_PREDICTED = (
-    *("instrument_type", "instrument", "origin", "fragmentation"),
+    *("instrument_type", "instrument", "origin", "fragmentation", "spectrum_id"),
     *NAMES_WITH_SPECIES,
 )
 

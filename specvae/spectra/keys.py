@@ -107,6 +107,7 @@ _SPELLINGS: Mapping[str, str] = {
     "sourceinstrument": "instrument_type",
     "libraryquality": "origin",
     "librarytype": "origin",
+    "organism": "origin",
     "datatype": "origin",
     "spectrumorigin": "origin",
     "spectrumsource": "origin",

@@ -430,6 +430,11 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ("Instrument: Fiora", False),  # a name that people and plants have
         ("Activation: in_silico", True),
         ("LIBRARYQUALITY: 1", False),
+        ("LIBRARYQUALITY: 1\nORGANISM: LipidBlast", True),
+        ("ORGANISM: GNPS-NIH-NATURALPRODUCTSLIBRARY", False),
+        ("SPECTRUMID: LipidBlast", True),
+        ("DATA_TYPE: theoretical", True),
+        ("Comment: theoretical mass 194.08", False),
         ("Comment: predicted formula C8", False),
         ('Comment: "In silico generated spectrum by X v1.0"', True),
         ("Comment: this spectrum was predicted.", True),
