@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import error_ppm, remarks_on
@@ -45,6 +46,9 @@ TERM_NAMES = {
 }
 """What the report calls the terms of a score."""
 
+WHOLE_NAME = "how readily it stays whole"
+"""What it calls the term of fragments of a query that has none."""
+
 ADDUCT_NAME = "how common the adduct is"
 """What it calls the part of the score that several adducts bring, where they were tried."""
 
@@ -57,6 +61,7 @@ CATION_NAME = "whether it is a cation itself"
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
+_CARBON_13 = "\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT THREE}C"
 
 
 def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, Any]:
@@ -90,7 +95,7 @@ def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, 
     if explanation is None:
         return shown
     first, second = result.annotations[0], explanation.second
-    shown["terms"] = _terms(first, second)
+    shown["terms"] = _terms(first, second, result.query)
     shown["first"] = _explained(first, explanation.peaks, result.query, drawings)
     if second is not None:
         shown["rival"] = _candidate(result, second, drawings, is_drawn=True)
@@ -119,6 +124,8 @@ def facts(result: QueryResult) -> list[str]:
             found.append(spectrum.name)
         if spectrum.collision_energy is not None:
             found.append(f"{spectrum.collision_energy:g} eV")
+        elif spectrum.normalized_collision_energy is not None:
+            found.append(f"{spectrum.normalized_collision_energy:g} % normalized energy")
         if spectrum.retention_time is not None:
             found.append(f"{spectrum.retention_time:.1f} s")
         found.append(counted(spectrum.n_peaks, "peak", "peaks"))
@@ -161,7 +168,7 @@ def why_first(answer: Answer) -> str:
         if ion and ion.name == "[M]+" and _is_cation(first) != _is_cation(second):
             return f"{lead}, by the predicted fingerprint and {CATION_NAME}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
-    terms = _parts(first, second)
+    terms = _parts(first, second, answer.query)
     moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}
     moves = ", ".join(
         f"{name} {signed(value)}"
@@ -193,7 +200,8 @@ def _highest(
 ) -> tuple[list[float], list[float]]:
     """Return m/z (Th) and heights (percent of the highest) of the peaks that are drawn, by m/z."""
     kept = np.sort(np.argsort(-relative, kind="stable")[:N_STICKS])
-    return np.round(mz[kept], 4).tolist(), np.round(100 * relative[kept], 1).tolist()
+    # Not by numpy, which rounds ties in another way than `round`: peaks are found by their m/z.
+    return [round(at, 4) for at in mz[kept].tolist()], np.round(100 * relative[kept], 1).tolist()
 
 
 def _candidate(
@@ -224,17 +232,18 @@ def _candidate(
     return kept
 
 
-def _terms(first: Annotation, second: Annotation | None) -> list[list[Any]]:
+def _terms(first: Annotation, second: Annotation | None, query: Query) -> list[list[Any]]:
     """Return a row for each term: name, terms of both in nats, whether it had a say."""
     if second is None or not second.terms:
-        return [[name, round(ours, 4), None, False] for name, ours, _ in _parts(first, first)]
+        alone = _parts(first, first, query)
+        return [[name, round(ours, 4), None, False] for name, ours, _ in alone]
     return [
         [name, round(ours, 4), round(theirs, 4), abs(ours - theirs) >= LEAST_DIFFERENCE]
-        for name, ours, theirs in _parts(first, second)
+        for name, ours, theirs in _parts(first, second, query)
     ]
 
 
-def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, float]]:
+def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[str, float, float]]:
     """Return name and size (nats) of the terms that make up two scores.
 
     That of the retention time is among them if it counts, and so is what the adducts' shares add
@@ -243,8 +252,11 @@ def _parts(first: Annotation, second: Annotation) -> list[tuple[str, float, floa
     """
     if not first.terms:
         return []
+    names = TERM_NAMES
+    if not query.spectrum.has_fragments:
+        names = TERM_NAMES | {"fragments": WHOLE_NAME}
     parts = [
-        (TERM_NAMES[term], ours, theirs)
+        (names[term], ours, theirs)
         for term, ours, theirs in zip(TERMS, first.terms, second.terms, strict=True)
         if term != "retention" or ours != 0.0 or theirs != 0.0
     ]
@@ -269,7 +281,9 @@ def _explained(
     and number of the fragment; ``fragments`` the atoms of each in the drawing.
     """
     places = drawn_atoms(annotation)
-    drawn_mz, _ = _highest(query.spectrum.mz, query.spectrum.relative_intensity)
+    spectrum = query.spectrum
+    drawn_mz, _ = _highest(spectrum.mz, spectrum.relative_intensity)
+    isotopes = _isotopes(query)
     index = {mz: n for n, mz in enumerate(drawn_mz)}
     fragments: dict[tuple[int, ...], int] = {}
     rows = []
@@ -279,11 +293,24 @@ def _explained(
             continue
         atoms = _moved(peak.atoms, places)
         number = fragments.setdefault(atoms, len(fragments))
-        rows.append([stick, peak.formula, round(peak.error_ppm, 1), _rounded(peak.gain, 2), number])
+        ion = peak.formula + isotopes.get(round(peak.mz, 4), "")
+        rows.append([stick, ion, round(peak.error_ppm, 1), _rounded(peak.gain, 2), number])
     return {
         "drawing": drawings.number(drawn_smiles(annotation)),
         "peaks": rows,
         "fragments": [list(atoms) for atoms in fragments],
+    }
+
+
+def _isotopes(query: Query) -> dict[float, str]:
+    """Return what is said of peaks that may be isotopes of others, by m/z."""
+    if query.ion is not None and abs(query.ion.charge) > 1:
+        return {}
+    mz = query.spectrum.mz
+    lighter = lighter_isotopes(mz, query.spectrum.intensity)
+    return {
+        round(float(mz[peak]), 4): f" or {_CARBON_13} of {mz[lighter[peak]]:.4f}"
+        for peak in np.flatnonzero(lighter >= 0)
     }
 
 

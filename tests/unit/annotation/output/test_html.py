@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report_examples import NASTY, explained, result, spectrum, unranked
 
@@ -112,6 +113,53 @@ def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -
     assert library["height"] == [20.0, 100.0]
     (bit,) = shown["bits"]
     assert (bit["fragment"], bit["gain"], bit["first"]) == ("CN", 1.2, True)
+
+
+def test_an_explained_peak_that_may_be_an_isotope_says_so(tmp_path: Path) -> None:
+    answer = explained()
+    assert answer.explanation is not None
+    mz = answer.query.spectrum.mz
+    lighter = float(mz[0])
+    measured = replace(
+        answer.query.spectrum,
+        mz=np.array([lighter, lighter + 1.00335]),
+        intensity=np.array([100.0, 5.0]),
+    )
+    peaks = tuple(
+        replace(answer.explanation.peaks[0], mz=float(at), formula=formula)
+        for at, formula in zip(measured.mz, ("C2H3N+", "C2H4N+"), strict=True)
+    )
+    explanation = replace(answer.explanation, peaks=peaks, second_peaks=())
+    query = Query.settle(measured)
+    page = Page(source([replace(answer, query=query, explanation=explanation)], tmp_path))
+    said = [row[1] for row in page.json["d1"]["first"]["peaks"]]
+    assert said == [
+        "C2H3N+",
+        f"C2H4N+ or \N{SUPERSCRIPT ONE}\N{SUPERSCRIPT THREE}C of {lighter:.4f}",
+    ]
+
+
+def test_without_fragments_the_term_is_how_readily_a_candidate_stays_whole(tmp_path: Path) -> None:
+    answer = explained()
+    whole = replace(
+        answer.query.spectrum,
+        mz=np.array([answer.query.spectrum.precursor_mz]),
+        intensity=np.array([1.0]),
+    )
+    shown = Page(source([replace(answer, query=Query.settle(whole))], tmp_path)).json["d1"]
+    names = [name for name, *_ in shown["terms"]]
+    assert "how readily it stays whole" in names
+    assert "fragments" not in names
+    assert "how readily it stays whole +2.00" in shown["why"]
+
+
+def test_a_normalized_collision_energy_is_shown(tmp_path: Path) -> None:
+    answer = explained()
+    measured = replace(
+        answer.query.spectrum, collision_energy=None, normalized_collision_energy=35.0
+    )
+    shown = Page(source([replace(answer, query=Query.settle(measured))], tmp_path)).json["d1"]
+    assert "35 % normalized energy" in shown["facts"]
 
 
 def test_the_page_tells_the_ion_and_the_remarks_of_a_candidate(tmp_path: Path) -> None:
