@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from specvae.annotation.library.ion_shares import COMMON_SPECIES
+from specvae.annotation.library.ion_shares import COMMON_SPECIES, IONS_OF_CATIONS
 from specvae.errors import ConfigError
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.report import Reason
@@ -96,14 +96,16 @@ class SpectrumFilter:
     def ion_told(self, spectrum: Spectrum, molecule: Molecule) -> Adduct | None:
         """Return the ion species that structure and precursor m/z tell of a record without one.
 
-        It is one of `COMMON_SPECIES`, or [M]+ of a cation, and agrees with the ion mode and the
-        charge that the record states; a charge without sign may be negative. None where the record
-        names a species, where the usual one of its ion mode fits anyway, or if none fits.
+        It is one of `COMMON_SPECIES`, or of a cation's `IONS_OF_CATIONS`, and agrees with the ion
+        mode and the charge that the record states; a charge without sign may be negative. None
+        where the record names a species, where the usual one of its ion mode fits anyway, or if
+        none fits.
         """
         mz, usual = spectrum.precursor_mz, spectrum.ion
         if spectrum.adduct or mz is None or (usual and self.fits(mz, usual, molecule)):
             return None
-        names = (*COMMON_SPECIES, "[M]+") if molecule.charge > 0 else COMMON_SPECIES
+        of_cation = IONS_OF_CATIONS if molecule.charge > 0 else ()
+        names = (*COMMON_SPECIES, *of_cation)
         is_sign_assumed = Note.CHARGE_TAKEN_AS_POSITIVE in map(note_kind, spectrum.notes)
         ions = [
             ion

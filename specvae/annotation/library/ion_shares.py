@@ -15,6 +15,9 @@ COMMON = "common"
 
 COMMON_SPECIES = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M-H]-", "[M+Cl]-", "[M+HCOO]-")
 
+IONS_OF_CATIONS = ("[M]+", "[M-2H]-")
+"""Species of molecules that are cations themselves; any other would be a radical as these."""
+
 COUNTS: Mapping[str, int] = {
     "[M+H]+": 4851,
     "[M]+": 409,
@@ -30,6 +33,7 @@ COUNTS: Mapping[str, int] = {
     "[M+CH3COO]-": 471,
     "[M+HCOO]-": 190,
     "[M]-": 17,
+    "[M-2H]-": 30,
     "[M-CH3]-": 10,
     "[M+Cl]-": 8,
     "[M+K-2H]-": 3,

@@ -271,8 +271,7 @@ def _other_readings(
     spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter
 ) -> Iterator[tuple[str, Spectrum]]:
     """Yield what else a spectrum may be whose precursor m/z does not fit, with its note."""
-    if (ion := _cation(spectrum, molecule)) is not None:
-        yield CATION, ion
+    yield from _as_cation(spectrum, molecule)
     if (exact := _with_all_decimals(spectrum, molecule, wanted)) is not None:
         yield ROUNDED_PRECURSOR, exact
 
@@ -280,14 +279,19 @@ def _other_readings(
 CATION = "[M+H]+ of a cation taken as [M]+, which its precursor m/z is of"
 
 
-def _cation(spectrum: Spectrum, molecule: Molecule) -> Spectrum | None:
-    """Return a spectrum as one of [M]+ where it is said to be of [M+H]+ of a cation, else None.
+BARED_CATION = "[M-H]- of a cation taken as [M-2H]-, which its precursor m/z is of"
 
-    A cation has no such ion: where the precursor m/z fits, the cation itself was measured.
+
+def _as_cation(spectrum: Spectrum, molecule: Molecule) -> Iterator[tuple[str, Spectrum]]:
+    """Yield a spectrum as one of [M]+ where it is said to be of [M+H]+ of a cation, with its note.
+
+    A cation has no such ion: where the precursor m/z fits, the cation itself was measured; nor has
+    it [M-H]-, which is without two protons, as of anthocyanins.
     """
-    if spectrum.adduct != "[M+H]+" or molecule.charge != 1:
-        return None
-    return replace(spectrum, adduct="[M]+")
+    if molecule.charge == 1 and spectrum.adduct == "[M+H]+":
+        yield CATION, replace(spectrum, adduct="[M]+")
+    elif molecule.charge == 1 and spectrum.adduct == "[M-H]-":
+        yield BARED_CATION, replace(spectrum, adduct="[M-2H]-")
 
 
 ROUNDED_PRECURSOR = "rounded precursor m/z, its decimals taken from structure and ion species"

@@ -91,8 +91,8 @@ class MassFit(NamedTuple):
     as_neutral
         As the mass of the candidate itself, which is no ion.
     as_cation
-        As that of a candidate that is a cation as listed, which is not ranked as the query's ion is
-        another.
+        As that of a candidate that is a cation as listed, in negative mode without two protons,
+        which is not ranked as the query's ion is another.
     as_others
         Of a query without candidates: other ion species as which it would have some, or `ISOTOPE`.
     """

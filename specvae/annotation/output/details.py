@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
+from specvae.annotation.library.ion_shares import IONS_OF_CATIONS
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import error_ppm, remarks_on
 from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
@@ -56,7 +57,7 @@ MASS_NAME = "whether its mass is the query's"
 """What it calls the part that a candidate of quite another mass has, which stands behind others."""
 
 CATION_NAME = "whether it is a cation itself"
-"""What it calls the part that the neutral candidates of [M]+ have, which would be radicals."""
+"""What it calls the part that neutral candidates have as `IONS_OF_CATIONS`: they are radicals."""
 
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
@@ -165,7 +166,7 @@ def why_first(answer: Answer) -> str:
         if answer.query.may_have(np.array(masses)).tolist() == [True, False]:
             return f"{lead}, by the predicted fingerprint and {MASS_NAME}, and nothing else."
         ion = answer.query.ion
-        if ion and ion.name == "[M]+" and _is_cation(first) != _is_cation(second):
+        if ion and ion.name in IONS_OF_CATIONS and _is_cation(first) != _is_cation(second):
             return f"{lead}, by the predicted fingerprint and {CATION_NAME}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     terms = _parts(first, second, answer.query)

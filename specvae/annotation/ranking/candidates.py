@@ -174,13 +174,15 @@ class CandidateSource:
         if isinstance(found, Refusal) and not is_none:
             return None
         is_at_mz = self._has_mass(mz)
+        cation = _mass_as_cation(query)
         as_cation = (
-            is_at_mz
-            and _may_be_cation(query)
-            and self._source.has_cation(mz, self.ppm, is_needed=is_none)
+            cation is not None
+            and self._has_mass(cation)
+            and self._source.has_cation(cation, self.ppm, is_needed=is_none)
         )
         as_others = tuple(self._as_others(query)) if is_none else ()
-        return MassFit(not is_none, is_at_mz and not as_cation, as_cation, as_others)
+        as_neutral = is_at_mz and not (as_cation and cation == mz)
+        return MassFit(not is_none, as_neutral, as_cation, as_others)
 
     def _as_others(self, query: Query) -> Iterator[str]:
         """Yield as what else a query would have candidates, if it was taken for the wrong ion."""
@@ -270,12 +272,21 @@ def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[n
     return np.asarray(np.abs(masses - mass) <= ppm * 1e-6 * abs(mass))
 
 
-def _may_be_cation(query: Query) -> bool:
-    """Return whether a query of one positive charge is not looked for as a molecule's cation."""
-    return query.ion is not None and query.ion.charge == 1 and _CATION not in query.ions
+def _mass_as_cation(query: Query) -> float | None:
+    """Return the mass of a cation whose m/z a query of one charge has, and is not looked for as.
+
+    That is the precursor m/z itself, and in negative mode that of the cation without two protons;
+    None where the query's ions are these, or have several charges.
+    """
+    ion, mz = query.ion, query.precursor_mz
+    if ion is None or mz is None or abs(ion.charge) != 1:
+        return None
+    if ion.charge > 0:
+        return None if _CATION in query.ions else mz
+    return None if _BARED in query.ions or _BARED is None else _BARED.neutral_mass(mz)
 
 
-_CATION = parse_adduct("[M]+")
+_CATION, _BARED = parse_adduct("[M]+"), parse_adduct("[M-2H]-")
 # Species that are common enough to be meant where another is stated; one of the other ion mode.
 _POSITIVE = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M+H-H2O]+", "[2M+H]+")
 _NEGATIVE = ("[M-H]-", "[M+Cl]-", "[M+HCOO]-", "[M+CH3COO]-", "[M-H-H2O]-", "[2M-H]-")

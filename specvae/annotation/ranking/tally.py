@@ -57,8 +57,9 @@ class Tally:
     n_neutral, n_only_neutral, n_only_ion
         Those whose precursor m/z is the mass of a candidate itself, those of them whose ion has the
         mass of none, and those where it is the other way round.
-    n_cations
-        Those whose precursor m/z is that of a cation among the candidates that is not ranked.
+    n_cations, n_bared
+        Those whose precursor m/z is that of a cation among the candidates that is not ranked, and
+        those of negative mode whose is that of such a cation without two protons.
     repeats
         Those that state a retention time, by their precursor m/z (to 0.1 mTh): how many, and their
         first and last time in seconds.
@@ -91,6 +92,7 @@ class Tally:
     n_only_neutral: int = 0
     n_only_ion: int = 0
     n_cations: int = 0
+    n_bared: int = 0
     repeats: dict[float, tuple[int, float, float]] = field(default_factory=dict)
     as_others: Counter[str] = field(default_factory=Counter)
     n_absent: int = 0
@@ -139,6 +141,13 @@ class Tally:
                 "of a candidate that is listed as a cation, and not ranked: --try-adducts "
                 "'[M+H]+,[M]+' ranks both where a query states no adduct; acids among them, such "
                 "as carnitine, are found as [M+H]+ where they are listed as inner salts"
+            )
+        if self.n_bared:
+            lines.append(
+                f"the precursor m/z of {self.n_bared:,} of {self.n_precursors:,} queries is that "
+                "of a candidate that is listed as a cation, such as an anthocyanin, without two "
+                "protons, and not ranked: --try-adducts '[M-H]-,[M-2H]-' ranks both where a query "
+                "states no adduct"
             )
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
@@ -220,7 +229,9 @@ class Tally:
             self.n_only_neutral += query.fit.as_neutral and not query.fit.as_ion
             self.n_only_ion += query.fit.as_ion and not query.fit.as_neutral
             is_open = query.is_ion_assumed or bool(query.others) or not query.fit.as_ion
-            self.n_cations += query.fit.as_cation and is_open
+            if query.fit.as_cation and is_open:
+                self.n_cations += query.ion_mode != "negative"
+                self.n_bared += query.ion_mode == "negative"
             self.as_others.update(query.fit.as_others)
 
     def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:

@@ -13,6 +13,7 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import (
+    BARED_CATION,
     CATION,
     FITTING_COMPONENT,
     PRECURSOR_OF_STRUCTURE,
@@ -469,6 +470,21 @@ def test_a_cation_that_is_said_to_be_protonated(
     found = list(usable_pairs([one], SpectrumFilter(**wanted), report))
     assert [kept.adduct for kept, _ in found] == [adduct] * bool(adduct)
     assert report.notes == ({CATION: 1} if adduct == "[M]+" else {})
+
+
+def test_a_cation_that_is_said_to_have_lost_one_proton() -> None:
+    cyanidin = "Oc1cc(O)c2cc(O)c(-c3ccc(O)c(O)c3)[o+]c2c1"
+    report = ReadReport()
+    negative = {"smiles": cyanidin, "precursor_mz": 285.0405, "ion_mode": "negative", "charge": -1}
+    stated, unstated, other = (
+        spectrum(adduct="[M-H]-", **negative),
+        spectrum(adduct=None, **negative),
+        spectrum(adduct="[M-H]-", **{**negative, "smiles": CAFFEINE}),
+    )
+    found = usable_pairs([stated, unstated, other], SpectrumFilter(), report)
+    assert [kept.adduct for kept, _ in found] == ["[M-2H]-", "[M-2H]-"]
+    assert report.notes[BARED_CATION] == 1
+    assert [skip.reason for skip in report.skips] == [Reason.MASS_MISMATCH]
 
 
 CHOLINE_TARTRATE = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O"

@@ -418,6 +418,8 @@ CATION, NEUTRAL = "CC(=O)OCC[N+](C)(C)C", "CCCCCCCC(O)O"  # acetylcholine; 146 D
         ("[M]+", 146.1176, (CATION, NEUTRAL, SMALL_ONE), [0.0, -4.0, -104.0]),
         ("[M]+", 246.1176, (CATION, NEUTRAL), [0.0, -4.0]),  # none has its mass
         ("[M+H]+", 147.1254, (CATION, NEUTRAL), [0.0, 0.0]),
+        ("[M-2H]-", 144.1030, (CATION, NEUTRAL), [0.0, -4.0]),
+        ("[M-H]-", 145.1234, (CATION, NEUTRAL), [0.0, 0.0]),
     ],
 )
 def test_a_cation_is_likelier_than_what_would_have_lost_an_electron(

@@ -310,6 +310,26 @@ def test_candidates_that_are_cations_are_no_masses_of_molecules(tmp_path: Path, 
         assert not any(NEUTRAL in line for line in tally.advice()[: int(is_said)])
 
 
+def test_cations_without_two_protons_are_told(tmp_path: Path) -> None:
+    """Anthocyanins are listed as cations, of which negative mode shows [M-2H]-."""
+    path = tmp_path / "c.csv"
+    path.write_text("smiles\nOc1cc(O)c2cc(O)c(-c3ccc(O)c(O)c3)[o+]c2c1\n", encoding="utf-8")
+    unstated = replace(QUERY, precursor_mz=285.0405, adduct=None, charge=None, ion_mode="negative")
+    for spectrum, is_said in (
+        (unstated, True),
+        (replace(unstated, adduct="[M-2H]-"), False),
+        (replace(unstated, precursor_mz=287.0550, ion_mode="positive", adduct="[M]+"), False),
+    ):
+        query = Query.settle(spectrum)
+        source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport())
+        query = replace(query, fit=source.fit(query, source.find(query)))
+        tally = Tally()
+        list(tally.counting([Unranked("q", Refusal(Cause.IMPROBABLE), query)]))
+        said = [line for line in tally.advice() if "such as an anthocyanin" in line]
+        assert len(said) == is_said
+        assert all(line.startswith("the precursor m/z of 1 of 1 queries is that") for line in said)
+
+
 def test_listed_cations_are_no_masses_of_molecules(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CHOLINE}\nq,CCO\n")
     query = Query.settle(replace(QUERY, precursor_mz=104.1070))
