@@ -302,11 +302,13 @@ def _mzml_precursor(
         for ion in children(find(precursor, "selectedIonList"), "selectedIon")
     ]
     masses = [mass for ion in ions if (mass := _selected_mz(ion))]
-    window = _Terms(find(precursors[0], "isolationWindow"), groups)
+    windows = [_Terms(find(precursor, "isolationWindow"), groups) for precursor in precursors]
+    window = windows[0]
     notes: list[str] = []
     mz = masses[0] if masses else None
-    if any(abs(mass - masses[0]) > SAME_MZ for mass in masses):
-        notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in masses)))
+    isolated = masses or [each for one in windows if (each := one.number(_TARGET))]
+    if any(abs(mass - isolated[0]) > SAME_MZ for mass in isolated):
+        notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in isolated)))
     target = window.number(_TARGET)
     width = _width(target, window) if target else 0.0
     if width > _WIDEST_WINDOW and (mz is None or abs(mz - (target or 0.0)) <= SAME_MZ):

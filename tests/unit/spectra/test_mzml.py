@@ -243,6 +243,14 @@ _WIDE = "isolation window too wide to tell the precursor m/z ({})"
             195.0877,
             ("first of several precursors taken (195.088, 391.17)",),
         ),
+        (
+            precursor(target=195.09) + precursor(target=391.17),
+            195.09,
+            (
+                "first of several precursors taken (195.09, 391.17)",
+                "isolation window's target taken as precursor m/z (no selected ion)",
+            ),
+        ),
         (precursor(195.0877, 195.0879), 195.0877, ()),
         (precursor(), None, ()),
         # Many ions at once, and the m/z of none.
