@@ -23,6 +23,13 @@ _ACIDS = tuple(  # strongest first; an oxygen, and the atom that it is bound to
 )
 
 
+def is_inner_salt(mol: Chem.Mol) -> bool:
+    """Return whether a neutral molecule in standard form has a cation and the anion of an acid."""
+    if Chem.GetFormalCharge(mol):
+        return False
+    return bool(mol.HasSubstructMatch(_ANION) and mol.HasSubstructMatch(_CATION))
+
+
 def with_its_strongest_acid(mol: Chem.Mol) -> Chem.Mol:
     """Return an inner salt whose negative charges are at its strongest acids.
 

@@ -19,9 +19,10 @@ from specvae.annotation.ranking.structure_sources import (
     StructureSource,
     TableSource,
     are_cations,
+    have_inner_salt,
 )
 from specvae.files import is_pool
-from specvae.masses import ISOTOPE_STEP, is_near
+from specvae.masses import HYDROGEN_MASS, ISOTOPE_STEP, is_near
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
@@ -33,6 +34,9 @@ from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
+
+INNER_SALT = "may be [M+H]+ of an inner salt, such as a carnitine, which is not ranked as [M]+"
+"""What the status says where the right candidate may be such a one."""
 
 _HALF_DIGIT = 0.05  # Th: how far rounding to one decimal takes an m/z
 _LISTED_PPM = 50.0
@@ -94,7 +98,8 @@ class CandidateSource:
         else:
             screen = None
             if queries is not None and not report.strict:
-                screen = MassScreen(chain.from_iterable(map(_masses, queries)), ppm)
+                wanted = chain.from_iterable((*_masses(q), *_inner_masses(q)) for q in queries)
+                screen = MassScreen(wanted, ppm)
             self._source = TableSource(path, report, n_jobs, self._structures, screen)
 
     def __enter__(self) -> Self:
@@ -137,16 +142,22 @@ class CandidateSource:
             return Refusal(Cause.NONE_WITHIN, text, nearest if nearest < np.inf else None)
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
 
-    def doubts(self, query: Query) -> str:
-        """Return what is to be said of candidates by mass, if rounding may have missed the right.
+    def doubts(self, query: Query) -> Iterator[str]:
+        """Yield what is to be said of candidates by mass, if the right one may be missed.
 
-        Of accurate m/z one in a thousand ends in so many zeros; of a quadrupole's all do.
+        By rounding: of accurate m/z one in a thousand ends in so many zeros, of a quadrupole's all
+        do. Or as it is listed as an inner salt, such as carnitine, and what is stated as [M]+ is
+        its protonated form.
         """
         mz = query.precursor_mz
-        is_listed = self._source.listed is not None
-        if mz is None or is_listed or round(mz, 1) != mz or self.ppm * 1e-6 * mz >= _HALF_DIGIT:
-            return ""
-        return f"precursor m/z has one decimal or none, and candidates are within {self.ppm:g} ppm"
+        if mz is None or self._source.listed is not None:
+            return
+        if round(mz, 1) == mz and self.ppm * 1e-6 * mz < _HALF_DIGIT:
+            window = f"{self.ppm:g} ppm"
+            yield f"precursor m/z has one decimal or none, and candidates are within {window}"
+        near = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
+        if any(map(have_inner_salt, near)):
+            yield INNER_SALT
 
     def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:
         """Return how a query's precursor fits its candidates, None if that cannot be told.
@@ -284,6 +295,14 @@ def _mass_as_cation(query: Query) -> float | None:
     if ion.charge > 0:
         return None if _CATION in query.ions else mz
     return None if _BARED in query.ions or _BARED is None else _BARED.neutral_mass(mz)
+
+
+def _inner_masses(query: Query) -> list[float]:
+    """Return the mass of the inner salt whose protonated form a stated [M]+ may be, in Da."""
+    mass = query.neutral_mass
+    if mass is None or query.ion != _CATION or query.others:
+        return []
+    return [max(mass - HYDROGEN_MASS, 0.0)]
 
 
 _CATION, _BARED = parse_adduct("[M]+"), parse_adduct("[M-2H]-")

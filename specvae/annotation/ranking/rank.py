@@ -172,8 +172,8 @@ def _listed(
     record = replace(record, fit=source.fit(listed, found))
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
-    if said := source.doubts(listed):
-        record = replace(record, remarks=(*record.remarks, said))
+    if said := tuple(source.doubts(listed)):
+        record = replace(record, remarks=(*record.remarks, *said))
     if found.ion is None:
         return _ListedQuery(record.likeliest(), found)
     return _ListedQuery(replace(record, others=listed.others), found)

@@ -9,10 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.errors import InputError
+from specvae.errors import InputError, StructureError
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import FingerprintLayout
+from specvae.molecules.inner_salts import is_inner_salt
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.text_mass import MassScreen
 from specvae.report import ReadReport
@@ -185,3 +187,16 @@ class PoolSource:
 def are_cations(found: CandidateSet) -> bool:
     """Return whether one of some structures is a cation."""
     return any("+" in formula for formula in found.formula.tolist())
+
+
+def have_inner_salt(found: CandidateSet) -> bool:
+    """Return whether one of some structures is an inner salt, such as carnitine."""
+    texts = found.smiles.tolist()
+    return any(_is_inner_salt(text) for text in texts if "+" in text and "-" in text)
+
+
+def _is_inner_salt(smiles: str) -> bool:
+    try:
+        return is_inner_salt(Molecule.parse(smiles).mol)
+    except StructureError:
+        return False

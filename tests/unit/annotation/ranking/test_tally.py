@@ -12,7 +12,7 @@ from ranking_examples import QUERY, table
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.output.cells import status_of
-from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.candidates import INNER_SALT, CandidateSource
 from specvae.annotation.ranking.result import Annotation, Answer, Cause, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.candidate_pool import CandidatePool
@@ -172,7 +172,7 @@ def test_a_precursor_that_is_too_coarse_for_the_window_is_told(
     ):
         path.write_text(text, encoding="utf-8")
         source = CandidateSource(path, get_layout("morgan4096"), ppm, ReadReport())
-        said = source.doubts(Query.settle(replace(QUERY, precursor_mz=mz)))
+        said = "".join(source.doubts(Query.settle(replace(QUERY, precursor_mz=mz))))
         wanted = f"precursor m/z has one decimal or none, and candidates are within {ppm:g} ppm"
         assert said == (wanted if is_said and is_by_mass else "")
 
@@ -277,6 +277,7 @@ def answered(name: str, *analogues: Analogue) -> Answer:
 
 
 CHOLINE = "C[N+](C)(C)CCO"
+ACETYLCARNITINE = "CC(=O)OC(CC(=O)[O-])C[N+](C)(C)C"
 CATION = "of a candidate that is listed as a cation, and not ranked: --try-adducts '[M+H]+,[M]+'"
 
 
@@ -328,6 +329,34 @@ def test_cations_without_two_protons_are_told(tmp_path: Path) -> None:
         said = [line for line in tally.advice() if "such as an anthocyanin" in line]
         assert len(said) == is_said
         assert all(line.startswith("the precursor m/z of 1 of 1 queries is that") for line in said)
+
+
+@pytest.mark.parametrize("kind", ["table", "long table", "pool"])
+@pytest.mark.parametrize(
+    ("smiles", "mz", "adduct", "is_said"),
+    [
+        (ACETYLCARNITINE, 204.1230, "[M]+", True),
+        (ACETYLCARNITINE, 204.1230, "[M+H]+", False),
+        (ACETYLCARNITINE, 204.1230, None, False),
+        ("CCCCC(N)(CC)C(=O)O", 174.1489, "[M]+", False),  # an amino acid
+        ("Cc1ccc(cc1)[N+](=O)[O-]", 138.0550, "[M]+", False),
+    ],
+)
+def test_inner_salts_that_may_be_what_is_stated_as_a_cation_are_told(
+    tmp_path: Path, kind: str, smiles: str, mz: float, adduct: str | None, *, is_said: bool
+) -> None:
+    """Laboratories call protonated carnitines [M]+, and databases list inner salts."""
+    path = tmp_path / "c.csv"
+    rest = "CCO\n" * (10_000 if kind == "long table" else 1)
+    decoy = "N=C(N)NCCC(O)CC(N)C(=O)O"  # has the mass of [M]+
+    path.write_text(f"smiles\n{rest}{decoy}\n{smiles}\n", encoding="utf-8")
+    layout = get_layout("morgan4096")
+    if kind == "pool":
+        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        path = tmp_path / "c.h5"
+    query = Query.settle(replace(QUERY, precursor_mz=mz, adduct=adduct, charge=1))
+    source = CandidateSource(path, layout, 10.0, ReadReport(), queries=[query])
+    assert list(source.doubts(query)) == [INNER_SALT] * is_said
 
 
 def test_listed_cations_are_no_masses_of_molecules(tmp_path: Path) -> None:
