@@ -296,6 +296,20 @@ def default_adduct(ion_mode: str | None, charge: int | None = None) -> Adduct | 
     return parse_adduct(f"[M{sign}{n if n > 1 else ''}H]{n if n > 1 else ''}{sign}")
 
 
+@lru_cache(maxsize=64)
+def ion_of_cation(charge: int, of_molecule: int) -> Adduct:
+    """Return the ion of some charge that a molecule with charges of its own makes by protons.
+
+    Of one with a single charge that is [M]+, [M+H]2+ or [M-2H]-, of one with two [M]2+ or [M-H]+.
+    """
+    n = charge - of_molecule
+    protons = "" if n == 0 else f"{'+' if n > 0 else '-'}{abs(n) if abs(n) > 1 else ''}H"
+    size = "" if abs(charge) == 1 else f"{abs(charge)}"
+    ion = parse_adduct(f"[M{protons}]{size}{'+' if charge > 0 else '-'}")
+    assert ion is not None
+    return ion
+
+
 def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     """Read an ion species in any of its spellings.
 

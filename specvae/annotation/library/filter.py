@@ -6,11 +6,11 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from specvae.annotation.library.ion_shares import COMMON_SPECIES, IONS_OF_CATIONS
+from specvae.annotation.library.ion_shares import COMMON_SPECIES
 from specvae.errors import ConfigError
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.report import Reason
-from specvae.spectra.adducts import Adduct, parse_adduct
+from specvae.spectra.adducts import Adduct, ion_of_cation, parse_adduct
 from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.spectrum import Spectrum
 
@@ -96,23 +96,25 @@ class SpectrumFilter:
     def ion_told(self, spectrum: Spectrum, molecule: Molecule) -> Adduct | None:
         """Return the ion species that structure and precursor m/z tell of a record without one.
 
-        It is one of `COMMON_SPECIES`, or of a cation's `IONS_OF_CATIONS`, and agrees with the ion
-        mode and the charge that the record states; a charge without sign may be negative. None
-        where the record names a species, where the usual one of its ion mode fits anyway, or if
-        none fits.
+        It is one of `COMMON_SPECIES`, or of those that a cation makes, and agrees with the ion mode
+        and the charge that the record states; a charge without sign may be negative. None where the
+        record names a species, where the usual one of its ion mode fits anyway, or if none fits.
         """
         mz, usual = spectrum.precursor_mz, spectrum.ion
         if spectrum.adduct or mz is None or (usual and self.fits(mz, usual, molecule)):
             return None
-        of_cation = IONS_OF_CATIONS if molecule.charge > 0 else ()
-        names = (*COMMON_SPECIES, *of_cation)
+        sizes = {1, max(molecule.charge, 1)} if spectrum.charge is None else {abs(spectrum.charge)}
+        possible = [ion for ion in map(parse_adduct, COMMON_SPECIES) if ion is not None]
+        if molecule.charge > 0:
+            possible += [
+                ion_of_cation(charge, molecule.charge) for n in sizes for charge in (n, -n)
+            ]
         is_sign_assumed = Note.CHARGE_TAKEN_AS_POSITIVE in map(note_kind, spectrum.notes)
         ions = [
             ion
-            for ion in map(parse_adduct, names)
-            if ion is not None
+            for ion in possible
+            if abs(ion.charge) in sizes
             and (is_sign_assumed or spectrum.ion_mode in (None, ion.ion_mode))
-            and abs(spectrum.charge or 1) == 1
             and self.fits(mz, ion, molecule)
         ]
         return ions[0] if len(ions) == 1 else None

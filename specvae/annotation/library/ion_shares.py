@@ -15,7 +15,7 @@ COMMON = "common"
 
 COMMON_SPECIES = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M-H]-", "[M+Cl]-", "[M+HCOO]-")
 
-IONS_OF_CATIONS = ("[M]+", "[M-2H]-")
+IONS_OF_CATIONS = ("[M]+", "[M]2+", "[M-2H]-")
 """Species of molecules that are cations themselves; any other would be a radical as these."""
 
 COUNTS: Mapping[str, int] = {

@@ -21,6 +21,7 @@ from specvae.files import require_distinct
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt, parse_molecule
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
+from specvae.spectra.adducts import default_adduct, ion_of_cation
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.doubts import decoy_of, is_tentative, suggestion_of
 from specvae.spectra.notes import Note, note_kind
@@ -276,22 +277,21 @@ def _other_readings(
         yield ROUNDED_PRECURSOR, exact
 
 
-CATION = "[M+H]+ of a cation taken as [M]+, which its precursor m/z is of"
-
-
-BARED_CATION = "[M-H]- of a cation taken as [M-2H]-, which its precursor m/z is of"
+CATION = "{} of a cation taken as {}, which its precursor m/z is of"
 
 
 def _as_cation(spectrum: Spectrum, molecule: Molecule) -> Iterator[tuple[str, Spectrum]]:
     """Yield a spectrum as one of [M]+ where it is said to be of [M+H]+ of a cation, with its note.
 
     A cation has no such ion: where the precursor m/z fits, the cation itself was measured; nor has
-    it [M-H]-, which is without two protons, as of anthocyanins.
+    it [M-H]-, which is [M-2H]- (anthocyanins), nor one of two charges [M+2H]2+ (paraquat).
     """
-    if molecule.charge == 1 and spectrum.adduct == "[M+H]+":
-        yield CATION, replace(spectrum, adduct="[M]+")
-    elif molecule.charge == 1 and spectrum.adduct == "[M-H]-":
-        yield BARED_CATION, replace(spectrum, adduct="[M-2H]-")
+    stated = spectrum.ion
+    if molecule.charge < 1 or stated is None:
+        return
+    if stated == default_adduct(stated.ion_mode, stated.charge):
+        ion = ion_of_cation(stated.charge, molecule.charge)
+        yield CATION.format(stated.name, ion.name), replace(spectrum, adduct=ion.name)
 
 
 ROUNDED_PRECURSOR = "rounded precursor m/z, its decimals taken from structure and ion species"

@@ -33,7 +33,7 @@ from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
-from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.adducts import ion_of_cation, parse_adduct
 
 INNER_SALT = "may be [M+H]+ of an inner salt, such as a carnitine, which is not ranked as [M]+"
 """What the status says where the right candidate may be such a one."""
@@ -284,17 +284,18 @@ def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[n
 
 
 def _mass_as_cation(query: Query) -> float | None:
-    """Return the mass of a cation whose m/z a query of one charge has, and is not looked for as.
+    """Return the mass of a cation whose m/z a query has, and as which it is not looked for.
 
-    That is the precursor m/z itself, and in negative mode that of the cation without two protons;
-    None where the query's ions are these, or have several charges.
+    A cation of as many charges as the query has its m/z as it is, and one of a single charge that
+    of a negative ion without two protons. None where the query's ions are these.
     """
     ion, mz = query.ion, query.precursor_mz
-    if ion is None or mz is None or abs(ion.charge) != 1:
+    if ion is None or mz is None or ion.charge < -1:
         return None
-    if ion.charge > 0:
-        return None if _CATION in query.ions else mz
-    return None if _BARED in query.ions or _BARED is None else _BARED.neutral_mass(mz)
+    of_cation = ion_of_cation(ion.charge, max(ion.charge, 1))
+    if of_cation in query.ions:
+        return None
+    return mz if ion.charge == 1 else of_cation.neutral_mass(mz)
 
 
 def _inner_masses(query: Query) -> list[float]:
@@ -305,7 +306,7 @@ def _inner_masses(query: Query) -> list[float]:
     return [max(mass - HYDROGEN_MASS, 0.0)]
 
 
-_CATION, _BARED = parse_adduct("[M]+"), parse_adduct("[M-2H]-")
+_CATION = ion_of_cation(1, 1)
 # Species that are common enough to be meant where another is stated; one of the other ion mode.
 _POSITIVE = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M+H-H2O]+", "[2M+H]+")
 _NEGATIVE = ("[M-H]-", "[M+Cl]-", "[M+HCOO]-", "[M+CH3COO]-", "[M-H-H2O]-", "[2M-H]-")

@@ -57,9 +57,10 @@ class Tally:
     n_neutral, n_only_neutral, n_only_ion
         Those whose precursor m/z is the mass of a candidate itself, those of them whose ion has the
         mass of none, and those where it is the other way round.
-    n_cations, n_bared
-        Those whose precursor m/z is that of a cation among the candidates that is not ranked, and
-        those of negative mode whose is that of such a cation without two protons.
+    n_cations, n_of_charges, n_bared
+        Those whose precursor m/z is that of a cation among the candidates that is not ranked, the
+        same of several charges, and those of negative mode whose m/z is that of such a cation
+        without two protons.
     repeats
         Those that state a retention time, by their precursor m/z (to 0.1 mTh): how many, and their
         first and last time in seconds.
@@ -92,6 +93,7 @@ class Tally:
     n_only_neutral: int = 0
     n_only_ion: int = 0
     n_cations: int = 0
+    n_of_charges: int = 0
     n_bared: int = 0
     repeats: dict[float, tuple[int, float, float]] = field(default_factory=dict)
     as_others: Counter[str] = field(default_factory=Counter)
@@ -135,20 +137,7 @@ class Tally:
                 "mass of a candidate itself, not of its ion: if the file states masses of "
                 "molecules there, replace them by the m/z of the ions"
             )
-        if self.n_cations:
-            lines.append(
-                f"the precursor m/z of {self.n_cations:,} of {self.n_precursors:,} queries is that "
-                "of a candidate that is listed as a cation, and not ranked: --try-adducts "
-                "'[M+H]+,[M]+' ranks both where a query states no adduct; acids among them, such "
-                "as carnitine, are found as [M+H]+ where they are listed as inner salts"
-            )
-        if self.n_bared:
-            lines.append(
-                f"the precursor m/z of {self.n_bared:,} of {self.n_precursors:,} queries is that "
-                "of a candidate that is listed as a cation, such as an anthocyanin, without two "
-                "protons, and not ranked: --try-adducts '[M-H]-,[M-2H]-' ranks both where a query "
-                "states no adduct"
-            )
+        lines += self._advice_on_cations()
         if self.nearest_ppm:
             lines.append(self._advice_on_masses())
             lines += self._advice_on_species()
@@ -173,6 +162,31 @@ class Tally:
             lines.append(
                 f"{n:,} with an adduct that cannot be read, which the status names: correct it in "
                 "the file, or leave it out there and use --assume-adduct"
+            )
+        return lines
+
+    def _advice_on_cations(self) -> list[str]:
+        lines = []
+        if self.n_cations:
+            lines.append(
+                f"the precursor m/z of {self.n_cations:,} of {self.n_precursors:,} queries is that "
+                "of a candidate that is listed as a cation, and not ranked: --try-adducts "
+                "'[M+H]+,[M]+' ranks both where a query states no adduct; acids among them, such "
+                "as carnitine, are found as [M+H]+ where they are listed as inner salts"
+            )
+        if self.n_of_charges:
+            lines.append(
+                f"the precursor m/z of {self.n_of_charges:,} of {self.n_precursors:,} queries is "
+                "that of a candidate that is listed as a cation of several charges, and not "
+                "ranked: if that is the ion, state it in the file, such as [M]2+, or by "
+                "--assume-adduct"
+            )
+        if self.n_bared:
+            lines.append(
+                f"the precursor m/z of {self.n_bared:,} of {self.n_precursors:,} queries is that "
+                "of a candidate that is listed as a cation, such as an anthocyanin, without two "
+                "protons, and not ranked: --try-adducts '[M-H]-,[M-2H]-' ranks both where a query "
+                "states no adduct"
             )
         return lines
 
@@ -229,9 +243,10 @@ class Tally:
             self.n_only_neutral += query.fit.as_neutral and not query.fit.as_ion
             self.n_only_ion += query.fit.as_ion and not query.fit.as_neutral
             is_open = query.is_ion_assumed or bool(query.others) or not query.fit.as_ion
-            if query.fit.as_cation and is_open:
-                self.n_cations += query.ion_mode != "negative"
-                self.n_bared += query.ion_mode == "negative"
+            if query.fit.as_cation and is_open and query.ion is not None:
+                self.n_cations += query.ion.charge == 1
+                self.n_of_charges += query.ion.charge > 1
+                self.n_bared += query.ion.charge < 0
             self.as_others.update(query.fit.as_others)
 
     def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:

@@ -13,7 +13,6 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import (
-    BARED_CATION,
     CATION,
     FITTING_COMPONENT,
     PRECURSOR_OF_STRUCTURE,
@@ -469,7 +468,7 @@ def test_a_cation_that_is_said_to_be_protonated(
     one = spectrum(smiles=smiles, precursor_mz=mz)
     found = list(usable_pairs([one], SpectrumFilter(**wanted), report))
     assert [kept.adduct for kept, _ in found] == [adduct] * bool(adduct)
-    assert report.notes == ({CATION: 1} if adduct == "[M]+" else {})
+    assert report.notes == ({CATION.format("[M+H]+", "[M]+"): 1} if adduct == "[M]+" else {})
 
 
 def test_a_cation_that_is_said_to_have_lost_one_proton() -> None:
@@ -483,8 +482,31 @@ def test_a_cation_that_is_said_to_have_lost_one_proton() -> None:
     )
     found = usable_pairs([stated, unstated, other], SpectrumFilter(), report)
     assert [kept.adduct for kept, _ in found] == ["[M-2H]-", "[M-2H]-"]
-    assert report.notes[BARED_CATION] == 1
+    assert report.notes[CATION.format("[M-H]-", "[M-2H]-")] == 1
     assert [skip.reason for skip in report.skips] == [Reason.MASS_MISMATCH]
+
+
+@pytest.mark.parametrize(
+    ("stated", "charge", "mz", "adduct"),
+    [
+        ("[M+2H]2+", 2, 93.0573, "[M]2+"),
+        (None, 2, 93.0573, "[M]2+"),
+        (None, None, 93.0573, "[M]2+"),
+        ("[M]2+", 2, 93.0573, "[M]2+"),
+        ("[M+H]+", 1, 185.1073, "[M-H]+"),
+        (None, 1, 185.1073, "[M-H]+"),
+        ("[M+H]+", 1, 187.1230, "[M+H]+"),
+        ("[M+Na]+", 1, 185.1073, ""),
+    ],
+)
+def test_ions_of_a_cation_of_two_charges(
+    stated: str | None, charge: int | None, mz: float, adduct: str
+) -> None:
+    paraquat = "C[n+]1ccc(-c2cc[n+](C)cc2)cc1"
+    mode = None if charge is None else "positive"
+    one = spectrum(smiles=paraquat, precursor_mz=mz, adduct=stated, charge=charge, ion_mode=mode)
+    found = list(usable_pairs([one], SpectrumFilter(), ReadReport()))
+    assert [kept.adduct for kept, _ in found] == [adduct] * bool(adduct)
 
 
 CHOLINE_TARTRATE = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O"

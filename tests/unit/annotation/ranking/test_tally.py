@@ -359,6 +359,21 @@ def test_inner_salts_that_may_be_what_is_stated_as_a_cation_are_told(
     assert list(source.doubts(query)) == [INNER_SALT] * is_said
 
 
+def test_cations_of_several_charges_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("smiles\nC[n+]1ccc(-c2cc[n+](C)cc2)cc1.[Cl-].[Cl-]\n", encoding="utf-8")
+    unstated = replace(QUERY, precursor_mz=93.0573, adduct=None, charge=2, ion_mode="positive")
+    for spectrum, is_said in ((unstated, True), (replace(unstated, adduct="[M]2+"), False)):
+        query = Query.settle(spectrum)
+        source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport())
+        query = replace(query, fit=source.fit(query, source.find(query)))
+        tally = Tally()
+        list(tally.counting([Unranked("q", Refusal(Cause.IMPROBABLE), query)]))
+        assert any("state it in the file, such as [M]2+" in line for line in tally.advice()) == (
+            is_said
+        )
+
+
 def test_listed_cations_are_no_masses_of_molecules(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CHOLINE}\nq,CCO\n")
     query = Query.settle(replace(QUERY, precursor_mz=104.1070))
