@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
-from specvae.annotation.library.query import is_above_precursor
+from specvae.annotation.library.query import (
+    ELECTRON_IONISATION,
+    is_above_precursor,
+    is_of_electron_ionisation,
+)
 from specvae.errors import StructureError
 from specvae.files import require_distinct
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt, parse_molecule
@@ -223,6 +227,8 @@ def usable_pairs(
         if molecule is not None and rejected is None:
             if is_tentative(settled):
                 report.note(TENTATIVE_STRUCTURE)
+            if is_of_electron_ionisation(settled):
+                report.note(ELECTRON_IONISATION)
             yield settled, molecule
         elif rejected is not None:
             report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)

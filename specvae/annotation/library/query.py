@@ -170,7 +170,7 @@ class Query:
             ion_mode = ion.ion_mode
         settled = _with_ion(spectrum, ion, ion_mode)
         remarks += _on_peaks(settled, ion)
-        if spectrum.ms_level is None and _is_of_electron_ionisation(spectrum):
+        if is_of_electron_ionisation(spectrum):
             remarks.append(ELECTRON_IONISATION)
         return cls(
             settled,
@@ -297,7 +297,10 @@ _ELECTRON = re.compile(
 )
 
 
-def _is_of_electron_ionisation(spectrum: Spectrum) -> bool:
+def is_of_electron_ionisation(spectrum: Spectrum) -> bool:
+    """Whether a spectrum that states no MS level is of electron ionisation."""
+    if spectrum.ms_level is not None:
+        return False
     said = (spectrum.instrument_type, stated(spectrum, "ionization"))
     return any(text is not None and _ELECTRON.search(text) for text in said)
 

@@ -24,6 +24,7 @@ from specvae.annotation.library.library import (
     read_many,
     usable_pairs,
 )
+from specvae.annotation.library.query import ELECTRON_IONISATION
 from specvae.errors import ConfigError, InputError
 from specvae.report import ReadReport, Reason
 from specvae.spectra.binning import BinLayout
@@ -507,6 +508,23 @@ def test_ions_of_a_cation_of_two_charges(
     one = spectrum(smiles=paraquat, precursor_mz=mz, adduct=stated, charge=charge, ion_mode=mode)
     found = list(usable_pairs([one], SpectrumFilter(), ReadReport()))
     assert [kept.adduct for kept, _ in found] == [adduct] * bool(adduct)
+
+
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({"instrument_type": "GC-EI-TOF", "ms_level": None}, True),
+        ({"metadata": {"IONIZATION": "EI"}, "ms_level": None}, True),
+        ({"instrument_type": "GC-EI-QTOF", "ms_level": 2}, False),
+        ({"ms_level": None}, False),
+    ],
+)
+def test_spectra_of_electron_ionisation_are_counted(
+    changes: dict[str, object], noted: bool
+) -> None:
+    report = ReadReport()
+    assert len(list(usable_pairs([spectrum(**changes)], SpectrumFilter(), report))) == 1
+    assert report.notes == ({ELECTRON_IONISATION: 1} if noted else {})
 
 
 CHOLINE_TARTRATE = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O"
