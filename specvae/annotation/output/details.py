@@ -59,6 +59,10 @@ MASS_NAME = "whether its mass is the query's"
 CATION_NAME = "whether it is a cation itself"
 """What it calls the part that neutral candidates have as `IONS_OF_CATIONS`: they are radicals."""
 
+_HARDLY_ALIKE = (
+    0.2  # cosine: nine in ten compounds are more like their spectra of other laboratories
+)
+_NOTED_LEAD = 0.5  # nats
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
@@ -181,7 +185,18 @@ def why_first(answer: Answer) -> str:
     )
     if silent and moves:
         sentence += f" No say: {', '.join(silent)}."
-    return sentence
+    return sentence + _if_hardly_alike(first, moved.get(TERM_NAMES["library"], 0.0))
+
+
+def _if_hardly_alike(first: Annotation, lead: float) -> str:
+    """Return a sentence if `lead` is for being measured at all: nats of own library spectra."""
+    match = first.match
+    if match is None or match.cosine >= _HARDLY_ALIKE or lead < _NOTED_LEAD:
+        return ""
+    return (
+        " Its library spectra are hardly like the query "
+        f"(cosine {match.cosine:.2f}): what counts is that the library has it."
+    )
 
 
 def _second(answer: Answer) -> Annotation | None:

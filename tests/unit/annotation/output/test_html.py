@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from report_examples import NASTY, explained, result, spectrum, unranked
 
+from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.output import html
 from specvae.annotation.output.html import write_report
@@ -151,6 +152,20 @@ def test_without_fragments_the_term_is_how_readily_a_candidate_stays_whole(tmp_p
     assert "how readily it stays whole" in names
     assert "fragments" not in names
     assert "how readily it stays whole +2.00" in shown["why"]
+
+
+@pytest.mark.parametrize(("cosine", "is_said"), [(0.05, True), (0.6, False)])
+def test_library_spectra_that_are_unlike_the_query_are_not_praised(
+    tmp_path: Path, cosine: float, *, is_said: bool
+) -> None:
+    answer = explained()
+    assert answer.explanation is not None
+    assert answer.explanation.second is not None
+    match = LibraryMatch("MSBNK-1", "[M+H]+", cosine, 3, is_clear=False, row=0)
+    best = replace(answer.annotations[0], match=match)
+    shown = Page(source([of_two(answer, best, answer.explanation.second)], tmp_path)).json["d1"]
+    said = "Its library spectra are hardly like the query (cosine 0.05): what counts is that the "
+    assert (said in shown["why"]) == is_said
 
 
 def test_a_normalized_collision_energy_is_shown(tmp_path: Path) -> None:
