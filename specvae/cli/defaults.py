@@ -94,4 +94,11 @@ def _as_typed(key: str, value: object) -> str:
             f"setting {shortened(key)} is {found}, wanted a text or number, as for --{key} on the "
             "command line"
         )
-    return str(value)
+    text = str(value)
+    if any(character < " " for character in text):
+        # "C:\temp\new.csv" holds a tab and a line end.
+        raise ConfigError(
+            f"setting {shortened(key)} holds a control character: {text!r}; TOML reads \\t and "
+            "\\n as such between double quotes: write paths with / or between single quotes"
+        )
+    return text

@@ -101,6 +101,7 @@ def test_fingerprints_of_no_molecule(folder: Path, tmp_path: Path) -> None:
         ({"report": True}, "setting 'report' is true, wanted a text or number"),
         ({"library": [True]}, "setting 'library' is true, wanted a text or number"),
         ({"limit": {"record_peaks": 5}}, "setting 'limit' is a dict, wanted a text or number"),
+        ({"candidates": "C:\temp\new.csv"}, "setting 'candidates' holds a control character"),
     ],
 )
 def test_settings_that_are_no_text(values: dict[str, object], said: str) -> None:
