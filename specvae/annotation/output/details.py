@@ -27,6 +27,7 @@ from specvae.annotation.ranking.result import (
     Unranked,
     is_left_out,
 )
+from specvae.molecules.tautomers import may_be_tautomers
 
 N_LISTED = 25
 """Candidates listed for one query."""
@@ -59,9 +60,8 @@ MASS_NAME = "whether its mass is the query's"
 CATION_NAME = "whether it is a cation itself"
 """What it calls the part that neutral candidates have as `IONS_OF_CATIONS`: they are radicals."""
 
-_HARDLY_ALIKE = (
-    0.2  # cosine: nine in ten compounds are more like their spectra of other laboratories
-)
+_N_COMPARED = 3  # candidates behind the first that may be its tautomers
+_HARDLY_ALIKE = 0.2  # cosine; of known compounds, nine in ten are above
 _NOTED_LEAD = 0.5  # nats
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
@@ -185,7 +185,31 @@ def why_first(answer: Answer) -> str:
     )
     if silent and moves:
         sentence += f" No say: {', '.join(silent)}."
-    return sentence + _if_hardly_alike(first, moved.get(TERM_NAMES["library"], 0.0))
+    sentence += _if_hardly_alike(first, moved.get(TERM_NAMES["library"], 0.0))
+    return sentence + _if_tautomers(answer)
+
+
+def _if_tautomers(answer: Answer) -> str:
+    """Return a sentence if the next candidates may be the first one in another form."""
+    first, *others = answer.annotations[: 1 + _N_COMPARED]
+    if not others and (second := _second(answer)) is not None:
+        others = [second]
+    same = [other for other in others if _may_be_tautomers(first, other)]
+    if not same:
+        return ""
+    ranks = " and ".join(str(other.rank) for other in same)
+    who = f"Rank {ranks} may be a tautomer" if len(same) == 1 else f"Ranks {ranks} may be tautomers"
+    chances = [each.probability for each in (first, *same) if each.probability is not None]
+    together = (
+        f": together they have {100 * sum(chances):.0f} %" if len(chances) > len(same) else ""
+    )
+    return f" {who} of the first{together}."
+
+
+def _may_be_tautomers(first: Annotation, other: Annotation) -> bool:
+    if first.molecule is None or other.molecule is None or first.formula != other.formula:
+        return False
+    return may_be_tautomers(first.molecule.mol, other.molecule.mol)
 
 
 def _if_hardly_alike(first: Annotation, lead: float) -> str:

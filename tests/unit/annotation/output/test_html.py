@@ -168,6 +168,28 @@ def test_library_spectra_that_are_unlike_the_query_are_not_praised(
     assert (said in shown["why"]) == is_said
 
 
+def test_a_second_candidate_that_may_be_a_tautomer_is_told(tmp_path: Path) -> None:
+    """Each form of 4-hydroxycoumarin has its own probability."""
+    answer = explained()
+    assert answer.explanation is not None
+    assert answer.explanation.second is not None
+    first, second = (
+        replace(one, molecule=Molecule.parse(smiles), smiles=smiles, formula="C9H6O3")
+        for one, smiles in zip(
+            (answer.annotations[0], answer.explanation.second),
+            ("O=c1cc(O)c2ccccc2o1", "O=c1cc(O)oc2ccccc12"),
+            strict=True,
+        )
+    )
+    told = "Rank 2 may be a tautomer of the first: together they have 100 %."
+    first, second = replace(first, probability=0.67), replace(second, probability=0.33)
+    shown = Page(source([of_two(answer, first, second)], tmp_path)).json["d1"]
+    assert shown["why"].endswith(told)
+    other = replace(second, molecule=Molecule.parse("O=c1ccc2cccc(O)c2o1"))
+    shown = Page(source([of_two(answer, first, other)], tmp_path)).json["d1"]
+    assert "tautomer" not in shown["why"]
+
+
 def test_a_normalized_collision_energy_is_shown(tmp_path: Path) -> None:
     answer = explained()
     measured = replace(
