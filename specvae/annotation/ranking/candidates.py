@@ -153,8 +153,8 @@ class CandidateSource:
         if mz is None or self._source.listed is not None:
             return
         if round(mz, 1) == mz and self.ppm * 1e-6 * mz < _HALF_DIGIT:
-            window = f"{self.ppm:g} ppm"
-            yield f"precursor m/z has one decimal or none, and candidates are within {window}"
+            rarely = f"the right one is rarely within {self.ppm:g} ppm of it"
+            yield f"precursor m/z has one decimal or none: {rarely}"
         near = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
         if any(map(have_inner_salt, near)):
             yield INNER_SALT
