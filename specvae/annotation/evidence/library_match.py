@@ -27,6 +27,9 @@ CLEAR_PEAKS = 3
 CLEAR_MARGIN = 0.1
 """How far the cosine of a clear match lies above that of any other candidate's own spectra."""
 
+LEAST_COSINE = 0.2
+"""Own spectra that are less like the query are no match; of known compounds, a tenth are so."""
+
 LIBRARY_LEVEL, TENTATIVE_LEVEL = "2a", "3"
 """Levels of Schymanski et al. 2014 (doi:10.1021/es5002105): a probable structure by an unambiguous
 match with a library spectrum; a tentative candidate."""

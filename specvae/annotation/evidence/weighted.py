@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
-from specvae.annotation.evidence.library_match import OwnSpectra
+from specvae.annotation.evidence.library_match import LEAST_COSINE, OwnSpectra
 from specvae.annotation.evidence.listwise import refit_listwise
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
@@ -177,16 +177,16 @@ class Evidence:
 
         A term counts by how far it lies above its median over the list; that of the library by how
         far it lies above 0, which candidates without own spectra have, at the shares of known
-        compounds that are assumed; a spectrum that agrees in nothing is no match. Of equal ones the
-        first of library, fragments, analogues, fingerprint. Nearness is known before the query is,
-        and shows nothing of it.
+        compounds that are assumed; a spectrum that is hardly like the query is no match
+        (`LEAST_COSINE`). Of equal ones the first of library, fragments, analogues, fingerprint.
+        Nearness is known before the query is, and shows nothing of it.
         """
         library, last = EVIDENCE_KINDS.index("library"), EVIDENCE_KINDS.index("nearness")
         rise = (self.parts - np.median(self.parts, axis=0))[:, :last]
         rise[:, library] = self.parts[:, library]
         if self.own is not None:
             # What a share adds is no match, nor that a candidate is one of few that were measured.
-            rise[(self.own.row < 0) | (self.own.cosine <= 0.0), library] = 0.0
+            rise[(self.own.row < 0) | (self.own.cosine < LEAST_COSINE), library] = 0.0
         # The first of equal ones is taken, so that the order is turned round.
         best = last - 1 - np.argmax(rise[:, ::-1], axis=1)
         highest = rise.max(axis=1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
+from specvae.annotation.evidence.library_match import LEAST_COSINE
 from specvae.annotation.library.ion_shares import IONS_OF_CATIONS
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import error_ppm, remarks_on
@@ -61,7 +62,6 @@ CATION_NAME = "whether it is a cation itself"
 """What it calls the part that neutral candidates have as `IONS_OF_CATIONS`: they are radicals."""
 
 _N_COMPARED = 3  # candidates behind the first that may be its tautomers
-_HARDLY_ALIKE = 0.2  # cosine; of known compounds, nine in ten are above
 _NOTED_LEAD = 0.5  # nats
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
@@ -215,7 +215,7 @@ def _may_be_tautomers(first: Annotation, other: Annotation) -> bool:
 def _if_hardly_alike(first: Annotation, lead: float) -> str:
     """Return a sentence if `lead` is for being measured at all: nats of own library spectra."""
     match = first.match
-    if match is None or match.cosine >= _HARDLY_ALIKE or lead < _NOTED_LEAD:
+    if match is None or match.cosine >= LEAST_COSINE or lead < _NOTED_LEAD:
         return ""
     return (
         " Its library spectra are hardly like the query "

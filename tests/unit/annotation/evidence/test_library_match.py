@@ -152,7 +152,7 @@ def test_the_kind_that_raises_a_candidate_most_leads() -> None:
     assert found.leading_kinds() == ["analogues", "fragments", None, None]
     lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5, 7.0]]), weights, np.array([True]))
     assert lone.leading_kinds() == ["library"]
-    for cosine, kinds in ((0.1, ["library"]), (0.0, [None])):
+    for cosine, kinds in ((0.2, ["library"]), (0.1, [None]), (0.0, [None])):
         own = OwnSpectra(np.array([0]), np.array([cosine]), np.array([0]))
         few = Evidence.from_raw(np.array([[0, 0, 0, 3.0, 0]]), weights, np.array([True]), own=own)
         assert few.leading_kinds() == kinds
