@@ -279,6 +279,8 @@ def _other_readings(
 ) -> Iterator[tuple[str, Spectrum]]:
     """Yield what else a spectrum may be whose precursor m/z does not fit, with its note."""
     yield from _as_cation(spectrum, molecule)
+    if (ion := _IONS_OF_SALTS.get((spectrum.adduct or "", molecule.charge))) is not None:
+        yield SALT_ION.format(spectrum.adduct, ion), replace(spectrum, adduct=ion)
     if (exact := _with_all_decimals(spectrum, molecule, wanted)) is not None:
         yield ROUNDED_PRECURSOR, exact
 
@@ -299,6 +301,13 @@ def _as_cation(spectrum: Spectrum, molecule: Molecule) -> Iterator[tuple[str, Sp
         ion = ion_of_cation(stated.charge, molecule.charge)
         yield CATION.format(stated.name, ion.name), replace(spectrum, adduct=ion.name)
 
+
+SALT_ION = "{} of a salt taken as {}, which its precursor m/z is of"
+# Species as of the whole salt, and the charge of what is kept of it -> what that is measured as.
+_IONS_OF_SALTS = {
+    **{(f"[M-{anion}]+", 1): "[M]+" for anion in ("Cl", "Br", "I")},
+    **{(f"[M-{cation}]-", 0): "[M-H]-" for cation in ("Na", "K", "Li")},
+}
 
 ROUNDED_PRECURSOR = "rounded precursor m/z, its decimals taken from structure and ion species"
 _ROUNDED_BY = 0.6  # of the last decimal place; some are cut off instead

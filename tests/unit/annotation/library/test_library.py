@@ -17,6 +17,7 @@ from specvae.annotation.library.library import (
     FITTING_COMPONENT,
     PRECURSOR_OF_STRUCTURE,
     ROUNDED_PRECURSOR,
+    SALT_ION,
     TENTATIVE,
     TENTATIVE_STRUCTURE,
     Library,
@@ -525,6 +526,28 @@ def test_spectra_of_electron_ionisation_are_counted(
     report = ReadReport()
     assert len(list(usable_pairs([spectrum(**changes)], SpectrumFilter(), report))) == 1
     assert report.notes == ({ELECTRON_IONISATION: 1} if noted else {})
+
+
+@pytest.mark.parametrize(
+    ("smiles", "stated", "mz", "adduct"),
+    [
+        ("C[N+](C)(C)CCO.[Cl-]", "[M-Cl]+", 104.1070, "[M]+"),
+        ("C[N+](C)(C)CCO.[I-]", "[M-I]+", 104.1070, "[M]+"),
+        ("CC(=O)Oc1ccccc1C(=O)[O-].[Na+]", "[M-Na]-", 179.0350, "[M-H]-"),
+        ("C[N+](C)(C)CCO.[Cl-]", "[M-Cl]+", 105.1143, ""),
+        ("OCCCl", "[M-Cl]+", 45.0335, "[M-Cl]+"),  # no salt
+        ("CC(=O)Oc1ccccc1C(=O)[O-].[Na+]", "[M-K]-", 201.0169, ""),
+    ],
+)
+def test_ions_that_are_stated_of_the_whole_salt(
+    smiles: str, stated: str, mz: float, adduct: str
+) -> None:
+    mode, charge = ("positive", 1) if stated.endswith("+") else ("negative", -1)
+    one = spectrum(smiles=smiles, precursor_mz=mz, adduct=stated, charge=charge, ion_mode=mode)
+    report = ReadReport()
+    found = list(usable_pairs([one], SpectrumFilter(), report))
+    assert [kept.adduct for kept, _ in found] == [adduct] * bool(adduct)
+    assert (SALT_ION.format(stated, adduct) in report.notes) == (adduct in ("[M]+", "[M-H]-"))
 
 
 CHOLINE_TARTRATE = "C[N+](C)(C)CCO.OC(C(O)C(=O)[O-])C(=O)O"
