@@ -234,7 +234,7 @@ _MODE = re.compile(
     r"(?:(?:lc|gc|hplc|uplc|uhplc|di|nano|api|n|h)?[-_/ ]*"
     r"(?:h?esi|(?:es|ap)(?=[-_ (]*[+-])|apci|appi|nsi|maldi|desi|dart|fab|ei|ci|electrospray"
     r"|photoioni[sz]ation|ms)"
-    r"(?:[-_/ ]?ms)?[-_,; ]*)?"
+    r"(?:[-_/ ]?ms)?[-_,;/ ]*)?"
     r"\(?(?:(?:ion(?:i[sz]ation)?[-_ ]*mode|polarity)[-_ :=]*)?"
     r"(?P<sign>p|pos|posi|posit|positi[vf]?[aeo]?|plus|\+ ?(?:ve)?|1\+|\+?1(?:\.0)?"
     r"|n|neg|nega|negat|negati[vf]?[aeo]?|minus|- ?(?:ve)?|1-|0(?:\.0)?)\)?\.?"

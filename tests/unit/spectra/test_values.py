@@ -212,6 +212,7 @@ def test_an_open_charge(text: str) -> None:
         ("polarity: negative", "negative"),
         ("Photoionisation, positive", "positive"),
         ("LC/ESI-", "negative"),
+        ("ESI/NEG", "negative"),
         ("1.0", "positive"),
         ("0.0", "negative"),
         ("photoionization", None),
