@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, UNKNOWN_SHARES
 from specvae.annotation.evidence.pool import EvidencePool
@@ -83,7 +84,10 @@ class BesideFragments:
         pool = self.pool.without(molecules[0].first_block)
         found = np.empty((len(spectra), len(molecules)), np.float32)
         for row, spectrum in enumerate(spectra):
-            compared = pool.compare(spectrum, candidates, packed, np.zeros(len(molecules)))
+            prior = formation_of_candidates(candidates, [spectrum.ion], pool.library)
+            compared = pool.compare(
+                spectrum, candidates, packed, np.zeros(len(molecules)), prior=prior
+            )
             known = compared.said.measured, compared.said.elsewhere
             found[row] = compared.others - DEFAULT_SHARES.odds(*known) + UNKNOWN_SHARES.odds(*known)
         return found

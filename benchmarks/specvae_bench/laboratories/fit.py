@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
+from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.known_share import within_limits
 from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
@@ -41,6 +42,7 @@ _ELSEWHERE = "other ion mode only"
 # Known and unknown compounds count the same; those that are half known are few. Known compounds
 # that are removed stand for unknown ones too: there are more of them, with nearer analogues.
 _SHARES = {KNOWN: 0.36, OTHER_ION: 0.1, _ELSEWHERE: 0.14, UNKNOWN: 0.2, _REMOVED: 0.2}
+_LIBRARY = EVIDENCE_KINDS.index("library")
 _NO_LIMIT = 1_000_000  # queries of a laboratory
 
 # What runs of such compounds show, as far as they show anything.
@@ -173,7 +175,8 @@ def _weighed(
     """
     pool = memory.pool.without(removed, ion_mode)
     predicted = query.predicted[model] if model else np.zeros(len(query.candidates))
-    compared = pool.compare(query.spectrum, query.candidates, query.packed, predicted)
+    prior = formation_of_candidates(query.candidates, [query.spectrum.ion], pool.library)
+    compared = pool.compare(query.spectrum, query.candidates, query.packed, predicted, prior=prior)
     return pool.evidence(compared, query.fragment_scores), compared.said.own_features
 
 
@@ -197,7 +200,10 @@ def _fit_library(examples: Sequence[_Example]) -> tuple[dict[str, float], _Ratio
         [e.place for e in examples],
         shares,
         # Ratios are to hold where all kinds of compounds are equally likely.
-        fixed=[known.odds(e.evidence.measured, e.evidence.elsewhere) for e in examples],
+        fixed=[
+            known.odds(e.evidence.measured, e.evidence.elsewhere) + _of_nominal(e.evidence)
+            for e in examples
+        ],
         n_positive=len(kinds),
     )
     names = [f.name for f in fields(OwnSpectraRatio)]
@@ -218,10 +224,16 @@ def _shares_of(examples: Sequence[_Example], shares: NDArray[np.float64]) -> Kno
 
 def _raw(evidence: Evidence, own_features: OwnFeatures, ratios: _Ratios) -> NDArray[np.float64]:
     raw = evidence.raw.copy()
-    raw[:, EVIDENCE_KINDS.index("library")] = sum(
-        ratio(features) for ratio, features in zip(ratios, own_features, strict=True)
-    )
+    raw[:, _LIBRARY] = _of_nominal(evidence)
+    for ratio, features in zip(ratios, own_features, strict=True):
+        raw[:, _LIBRARY] += ratio(features)
     return raw
+
+
+def _of_nominal(evidence: Evidence) -> NDArray[np.float64]:
+    """Return the evidence of own spectra that were compared by nominal masses: it is not fitted."""
+    is_nominal = evidence.own is not None and evidence.own.is_nominal
+    return np.where(is_nominal, evidence.raw[:, _LIBRARY], 0.0)
 
 
 def _fit_fingerprint(

@@ -20,6 +20,7 @@ from specvae.annotation.evidence.fragment_score import (
     standard_scorers,
 )
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
+from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
@@ -183,6 +184,7 @@ def _weigh(
         predicted,
         fragment_scores=query.fragment_scores,
         rescore=rescore,
+        prior=formation_of_candidates(query.candidates, [query.spectrum.ion], pool.library),
     )
 
 

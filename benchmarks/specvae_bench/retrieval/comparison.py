@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
+from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.known_share import settle
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
@@ -236,7 +237,15 @@ class Comparison:
             compared = self.packed(pool.layout.name)
             start = time.perf_counter()
             weighed = {
-                number: pool.weigh(problem.spectrum, problem.candidates, bits, scores)
+                number: pool.weigh(
+                    problem.spectrum,
+                    problem.candidates,
+                    bits,
+                    scores,
+                    prior=formation_of_candidates(
+                        problem.candidates, [problem.spectrum.ion], pool.library
+                    ),
+                )
                 for number, (problem, bits, scores) in enumerate(
                     zip(self.problems, compared, self._scores[name], strict=True)
                 )

@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.low_resolution import PeakLists, nominal_cosines
 from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.evidence.votes import AnalogueRule
-from specvae.annotation.library.library import SpectrumLabel
+from specvae.annotation.library.library import SpectrumLabel, labels_of, text_of
 from specvae.errors import InputError
+from specvae.spectra.adducts import Adduct, parse_adduct
 from specvae.spectra.binning import ABOVE_PRECURSOR, SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import LIGHTEST_LOSS, Spectrum
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # Peaks and neutral losses are compared in bins fine enough to tell most formulas apart.
 ANALOGUE_BINS = BinLayout(
@@ -260,7 +265,8 @@ class AnalogueIndex:
         rows = self._compound_of_row == compound
         if ion_mode is not None:
             rows &= self._signs == SIGNS[ion_mode]
-        _ = self._bare  # once for all copies, of which there may be one for each compound
+        # Once for all copies, of which there may be one for each compound.
+        _ = self._bare, self._rows_by_species, self._by_row
         return self._hiding_rows(rows)
 
     def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:
@@ -371,6 +377,59 @@ class AnalogueIndex:
         entries, _ = self._entries(columns[columns < self.bins.n_bins])
         return np.bincount(self._rows[entries], minlength=self._n_rows)[rows]
 
+    def rows_of_compounds(
+        self, compounds: NDArray[np.int64], ion_mode: str | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the spectra of some compounds that may be of an ion mode.
+
+        These are rows (n,), and for each the place of its compound in `compounds`, which are places
+        in `Likeness.compounds`.
+        """
+        ends = np.append(self._first_row, self._n_rows)
+        counts = ends[compounds + 1] - ends[compounds]
+        before = np.cumsum(counts) - counts
+        rows = np.arange(counts.sum()) + np.repeat(ends[compounds] - before, counts)
+        kept = self._comparable_rows(ion_mode)[rows]
+        return rows[kept], np.repeat(np.arange(len(compounds)), counts)[kept]
+
+    def nominal_cosines(
+        self, query: Spectrum, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return cosines of a query and spectra (n,) by nominal masses, and how many they share.
+
+        See `specvae.annotation.evidence.low_resolution`.
+        """
+        encoded = replace(self.bins, soft_edge=0.0).encode(query)
+        heights = np.expm1(encoded.values.astype(np.float64))
+        ours = self._peak_lists(np.array([0, len(heights)]), encoded.columns, heights)
+        return nominal_cosines(ours, self._peaks_of(rows), INTENSITY_POWER)
+
+    def _peaks_of(self, rows: NDArray[np.int64]) -> PeakLists:
+        by_row = self._by_row[rows]
+        heights = by_row.data.astype(np.float64) ** (1.0 / INTENSITY_POWER)
+        offsets = by_row.indptr.astype(np.int64)
+        return self._peak_lists(offsets, by_row.indices, np.asarray(heights, np.float64))
+
+    def _peak_lists(
+        self,
+        offsets: NDArray[np.int64],
+        columns: NDArray[np.int32],
+        intensity: NDArray[np.float64],
+    ) -> PeakLists:
+        """Return the peaks among what spectra have in some columns, one after the other."""
+        is_peak = columns < self.bins.n_bins
+        before = np.concatenate([[0], np.cumsum(is_peak)])
+        mz = np.asarray((columns[is_peak] + 0.5) * self.bins.bin_width, np.float64)
+        return PeakLists(before[offsets], mz, intensity[is_peak])
+
+    @cached_property
+    def _by_row(self) -> csr_matrix:
+        """The spectra by rows, of hidden ones too; it takes a tenth of a second to make."""
+        from scipy.sparse import csc_matrix  # not at the top: it takes a fifth of a second
+
+        shape = self._n_rows, len(self._starts) - 1
+        return csc_matrix((self._values, self._rows, self._starts), shape=shape).tocsr()
+
     def label(self, row: int) -> SpectrumLabel | None:
         """Return what a spectrum is called; None for libraries stored before that was kept."""
         return None if self._labels is None else self._labels[row]
@@ -415,6 +474,26 @@ class AnalogueIndex:
         if not self._n_rows:
             return np.empty(0, np.bool_)
         return np.asarray(np.maximum.reduceat(self._comparable_rows(ion_mode), self._first_row))
+
+    def measured_as(self, ion: Adduct) -> NDArray[np.bool_]:
+        """Return which compounds have a spectrum of this ion species, (n_compounds,)."""
+        has_spectrum = np.zeros(self.n_compounds, np.bool_)
+        rows = self._rows_by_species.get(ion.name, np.empty(0, np.intp))
+        if self._hidden is not None:
+            rows = rows[~self._hidden[rows]]
+        has_spectrum[np.searchsorted(self._compound, self._compound_of_row[rows])] = True
+        return has_spectrum
+
+    @cached_property
+    def _rows_by_species(self) -> dict[str, NDArray[np.intp]]:
+        """Spectra by the names of their ion species, as far as it is known, hidden ones too."""
+        texts = np.array([label.adduct for label in self._labels or ()], object)
+        rows: dict[str, list[int]] = {}
+        for text in set(texts.tolist()):
+            ion = parse_adduct(text)
+            if ion is not None:
+                rows.setdefault(ion.name, []).extend(np.flatnonzero(texts == text).tolist())
+        return {name: np.sort(found) for name, found in rows.items()}
 
     @property
     def knows_ion_modes(self) -> bool:
@@ -495,24 +574,6 @@ class AnalogueIndex:
         # Entry j of the lists of all columns, one after the other, is number j minus those before.
         before = np.cumsum(counts) - counts
         return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
-
-
-def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
-    """Return labels as UTF-8 text, uint8 (n_bytes,), a line each: what stands in the file.
-
-    A label without a name has two parts, as all had before names were kept, and one of a measured
-    spectrum at most three.
-    """
-    parts = (label if label.origin else label[: 3 if label.name else 2] for label in labels)
-    lines = ("\t".join(" ".join(part.split()) for part in label) for label in parts)
-    return np.frombuffer("\n".join(lines).encode("utf-8", "replace"), np.uint8).copy()
-
-
-def labels_of(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
-    """Return the labels that `text_of` wrote."""
-    lines = text.tobytes().decode("utf-8").split("\n")
-    parts = ([*line.split("\t"), "", "", ""][:4] for line in lines)
-    return [SpectrumLabel(*part) for part in parts]
 
 
 def unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:

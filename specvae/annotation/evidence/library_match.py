@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import AnalogueIndex, Likeness
+from specvae.annotation.evidence.low_resolution import ACCURATE_SHARE, LEAST_NOMINAL
 from specvae.annotation.evidence.other_mode import mode_shift
 from specvae.spectra.spectrum import Spectrum
 
@@ -25,7 +26,7 @@ CLEAR_PEAKS = 3
 """Fewest peaks that a clear match shares with the query."""
 
 CLEAR_MARGIN = 0.1
-"""How far the cosine of a clear match lies above that of any other candidate's own spectra."""
+"""How far the cosine of a clear match lies above that of any other candidate's accurate spectra."""
 
 LEAST_COSINE = 0.2
 """Own spectra that are less like the query are no match; of known compounds, a tenth are so."""
@@ -49,7 +50,8 @@ class LibraryMatch:
         Peaks that both have.
     is_clear
         Whether it identifies the candidate at level 2a: the ion mode is the same; so is the adduct,
-        as far as both are known; the spectrum is measured, not predicted; and cosine, number of
+        as far as both are known; the spectrum is measured, not predicted, and compared by accurate
+        masses; and cosine, number of
         shared peaks and distance from the other candidates reach `CLEAR_COSINE`, `CLEAR_PEAKS` and
         `CLEAR_MARGIN`.
     row
@@ -59,6 +61,9 @@ class LibraryMatch:
     shift
         What is added to the m/z of its peaks to compare them with the query's, Th: 0 for a spectrum
         of the query's ion mode, else two protons.
+    is_nominal
+        Whether cosine and number of peaks are of nominal masses, as one of the two spectra is of
+        low resolution.
     """
 
     query_id: str
@@ -69,6 +74,7 @@ class LibraryMatch:
     row: int
     name: str = ""
     shift: float = 0.0
+    is_nominal: bool = False
 
     @property
     def level(self) -> str:
@@ -87,11 +93,15 @@ class OwnSpectra(NamedTuple):
         float64 (n_candidates,); 0 where there is none.
     n_shared
         int64 (n_candidates,): peaks that it shares with the query.
+    is_nominal
+        bool (n_candidates,): whether it was compared by nominal masses only, as one of the two is
+        of low resolution.
     """
 
     row: NDArray[np.int64]
     cosine: NDArray[np.float64]
     n_shared: NDArray[np.int64]
+    is_nominal: NDArray[np.bool_]
 
     @classmethod
     def find(
@@ -107,18 +117,50 @@ class OwnSpectra(NamedTuple):
             int64 (n_candidates,): the compound that a candidate is, a place in
             `Likeness.compounds`, or -1.
         """
-        row, cosine, n_shared = cls.none(len(own))
+        row, cosine, n_shared, is_nominal = cls.none(len(own))
         measured = own >= 0
         if measured.any():
             row[measured] = index.best_rows(likeness, own[measured])
             cosine[measured] = likeness.compounds[own[measured]]
             n_shared[measured] = index.shared_peaks(query, row[measured])
-        return cls(row, cosine, n_shared)
+        return cls(row, cosine, n_shared, is_nominal)
+
+    @classmethod
+    def find_nominal(
+        cls, index: AnalogueIndex, query: Spectrum, likeness: Likeness, own: NDArray[np.int64]
+    ) -> OwnSpectra:
+        """Return the best spectra by nominal masses, where accurate ones cannot be compared.
+
+        Parameters as of `find`. There is none for a candidate whose accurate masses agree with the
+        query's, or whose nominal ones do not.
+        """
+        found = cls.none(len(own))
+        measured = np.flatnonzero(own >= 0)
+        accurate = np.ones(len(own))
+        accurate[measured] = likeness.compounds[own[measured]]
+        asked = np.flatnonzero(accurate < ACCURATE_SHARE)
+        if not len(asked):
+            return found
+        rows, number = index.rows_of_compounds(own[asked], query.ion_mode)
+        cosines, shared = index.nominal_cosines(query, rows)
+        # The best spectrum of each candidate, the first of equal ones.
+        order = np.lexsort((rows, -cosines, number))
+        best = order[np.unique(number[order], return_index=True)[1]]
+        places = asked[number[best]]
+        is_low = (cosines[best] >= LEAST_NOMINAL) & (
+            accurate[places] < ACCURATE_SHARE * cosines[best]
+        )
+        best, places = best[is_low], places[is_low]
+        found.row[places], found.cosine[places] = rows[best], cosines[best]
+        found.n_shared[places], found.is_nominal[places] = shared[best], True
+        return found
 
     @classmethod
     def none(cls, n: int) -> OwnSpectra:
         """Return that none of n candidates has a spectrum."""
-        return cls(np.full(n, -1, np.int64), np.zeros(n), np.zeros(n, np.int64))
+        return cls(
+            np.full(n, -1, np.int64), np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
+        )
 
     def filled_by(self, other: OwnSpectra) -> OwnSpectra:
         """Return these, and those of `other` for candidates that have none here."""
@@ -129,13 +171,17 @@ class OwnSpectra(NamedTuple):
 
     def select(self, rows: NDArray[np.int64]) -> OwnSpectra:
         """Return those of some candidates, rows (n,)."""
-        return OwnSpectra(self.row[rows], self.cosine[rows], self.n_shared[rows])
+        return OwnSpectra(
+            self.row[rows], self.cosine[rows], self.n_shared[rows], self.is_nominal[rows]
+        )
 
     @classmethod
     def best(cls, of_queries: Sequence[OwnSpectra]) -> OwnSpectra:
         """Return, of what several queries found for the same candidates, what is most like."""
-        # One that agrees in nothing goes before none.
-        likeness = [np.where(found.row < 0, -1.0, found.cosine) for found in of_queries]
+        # One that agrees in nothing goes before none, nominal masses say less than accurate ones.
+        likeness = [
+            np.where(found.row < 0, -2.0, found.cosine - found.is_nominal) for found in of_queries
+        ]
         best = np.argmax(likeness, axis=0)[np.newaxis]
         return cls(
             *(
@@ -154,14 +200,15 @@ class OwnSpectra(NamedTuple):
         is_measured = label is None or not label.origin  # neither predicted nor tentative
         same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
         is_same_mode = (self.row >= 0) & index.is_of_mode(self.row, query.ion_mode)
-        others = np.delete(np.where(is_same_mode, self.cosine, 0.0), place)
+        compared = is_same_mode & ~self.is_nominal
+        others = np.delete(np.where(compared, self.cosine, 0.0), place)
         return LibraryMatch(
             query_id=label.query_id if label else "",
             adduct=label.adduct if label else "",
             cosine=cosine,
             n_shared=n_shared,
             is_clear=(
-                bool(is_same_mode[place])
+                bool(compared[place])
                 and same_ion
                 and is_measured
                 and cosine >= CLEAR_COSINE
@@ -171,4 +218,5 @@ class OwnSpectra(NamedTuple):
             row=row,
             name=label.name if label else "",
             shift=mode_shift(query) if index.is_of_other_mode(row, query.ion_mode) else 0.0,
+            is_nominal=bool(self.is_nominal[place]),
         )

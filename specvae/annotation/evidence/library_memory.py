@@ -18,6 +18,7 @@ from specvae.annotation.evidence.analogues import (
 )
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import CLEAR_COSINE, OwnSpectra
+from specvae.annotation.evidence.low_resolution import NOMINAL_RATIO
 from specvae.annotation.evidence.nearness import nearness
 from specvae.annotation.evidence.other_mode import OTHER_MODE, in_other_mode
 from specvae.annotation.evidence.own_spectra import (
@@ -25,6 +26,7 @@ from specvae.annotation.evidence.own_spectra import (
     OwnSpectraRatio,
     own_spectra_features,
     unseen_ratios,
+    with_cosines,
 )
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.evidence.votes import (
@@ -40,7 +42,7 @@ from specvae.masses import is_near
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import exact_mass_of_smiles
-from specvae.spectra.adducts import parse_adduct
+from specvae.spectra.adducts import Adduct, parse_adduct
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 
@@ -109,7 +111,8 @@ class LibrarySays(NamedTuple):
     nearness
         Of the candidates to the library's compounds, float64 (n_candidates,), nats.
     own_features
-        What the ratios weigh; those of the other ion mode are 0 where it says nothing.
+        What the ratios weigh; those of the other ion mode are 0 where it says nothing, and all are
+        where spectra are compared by nominal masses.
     """
 
     measured: NDArray[np.bool_]
@@ -284,6 +287,13 @@ class LibraryMemory:
             # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
             ratios = np.maximum(ratios, 0.0)
         own = OwnSpectra.find(self.index, query, here.likeness, here.own)
+        if tells:
+            # Spectra of low resolution: a difference of accurate masses says nothing then.
+            nominal = OwnSpectra.find_nominal(index, query, here.likeness, here.own)
+            of_nominal = NOMINAL_RATIO(with_cosines(features, nominal.cosine))
+            ratios = np.where(nominal.is_nominal, of_nominal, ratios)
+            own = nominal.filled_by(own)
+            features[nominal.is_nominal] = 0.0
         if there is not None and flipped is not None:
             of_other_mode = there.own_features(own_there, densities)
             ratios += other_mode(of_other_mode)
@@ -304,6 +314,13 @@ class LibraryMemory:
             analogues,
             OwnFeatures(features, of_other_mode),
         )
+
+    def measured_as(self, candidates: CandidateSet, ion: Adduct) -> NDArray[np.bool_]:
+        """Return which candidates have a spectrum of this ion species, bool (n_candidates,)."""
+        numbers = self._numbers(candidates)
+        if not len(self.index):
+            return np.zeros(len(numbers), np.bool_)
+        return (numbers >= 0) & self.index.measured_as(ion)[numbers]
 
     def compared_with(self, query: Spectrum) -> AnalogueIndex:
         """Return the spectra that may tell something of a query.

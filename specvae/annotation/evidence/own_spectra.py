@@ -171,6 +171,15 @@ def own_spectra_features(
     return np.where(measured[:, np.newaxis], features, 0.0)
 
 
+def with_cosines(
+    features: NDArray[np.float64], cosines: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return features of `own_spectra_features` with other cosines, float64 (n_candidates,)."""
+    changed = features.copy()
+    changed[:, 1] = cosines
+    return changed
+
+
 def unseen_ratios(*measured: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the ratio (n_candidates,), nats, for a query that no spectrum can be compared with.
 

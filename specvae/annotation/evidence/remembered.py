@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae import __version__
-from specvae.annotation.evidence.analogues import ANALOGUE_BINS, labels_of, text_of
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.library import (
     Library,
     SpectrumLabel,
+    labels_of,
     read_many,
+    text_of,
     usable_pairs,
 )
 from specvae.errors import ConfigError, InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +57,24 @@ PREDICTED = "predicted"
 
 TENTATIVE = "tentative"
 """Origin of spectra whose own structure is tentative; nor does a match with one of these."""
+
+
+def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
+    """Return labels as UTF-8 text, uint8 (n_bytes,), a line each: what stands in the file.
+
+    A label without a name has two parts, as all had before names were kept, and one of a measured
+    spectrum at most three.
+    """
+    parts = (label if label.origin else label[: 3 if label.name else 2] for label in labels)
+    lines = ("\t".join(" ".join(part.split()) for part in label) for label in parts)
+    return np.frombuffer("\n".join(lines).encode("utf-8", "replace"), np.uint8).copy()
+
+
+def labels_of(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
+    """Return the labels that `text_of` wrote."""
+    lines = text.tobytes().decode("utf-8").split("\n")
+    parts = ([*line.split("\t"), "", "", ""][:4] for line in lines)
+    return [SpectrumLabel(*part) for part in parts]
 
 
 @dataclass(frozen=True)

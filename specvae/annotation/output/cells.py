@@ -97,9 +97,18 @@ _LARGEST_ERROR_TH = (
 )
 
 
+BY_NOMINAL = "library spectrum compared by nominal masses, as one of the two is of low resolution"
+"""Said of a candidate whose library match has a cosine of nominal masses."""
+
+
 def remarks_on(query: Query, annotation: Annotation) -> tuple[str, ...]:
-    """Return what is said of a candidate alone: its structure, its key, its mass."""
-    return (*annotation.remarks, *_misfit(query, error_ppm(query, annotation)))
+    """Return what is said of a candidate alone: its structure, its key, its match, its mass."""
+    is_nominal = annotation.match is not None and annotation.match.is_nominal
+    return (
+        *annotation.remarks,
+        *((BY_NOMINAL,) if is_nominal else ()),
+        *_misfit(query, error_ppm(query, annotation)),
+    )
 
 
 def _misfit(query: Query, error: float | None) -> tuple[str, ...]:

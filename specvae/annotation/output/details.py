@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.ion_formation import ion_formation
 from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.evidence.library_match import LEAST_COSINE
-from specvae.annotation.library.ion_shares import IONS_OF_CATIONS
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import error_ppm, remarks_on
 from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
@@ -28,7 +28,10 @@ from specvae.annotation.ranking.result import (
     Unranked,
     is_left_out,
 )
+from specvae.errors import StructureError
+from specvae.molecules.molecule import Molecule
 from specvae.molecules.tautomers import may_be_tautomers
+from specvae.spectra.adducts import Adduct
 
 N_LISTED = 25
 """Candidates listed for one query."""
@@ -52,14 +55,14 @@ TERM_NAMES = {
 WHOLE_NAME = "how readily it stays whole"
 """What it calls the term of fragments of a query that has none."""
 
-ADDUCT_NAME = "how common the adduct is"
+ADDUCT_NAME = "how likely the adduct is"
 """What it calls the part of the score that several adducts bring, where they were tried."""
 
 MASS_NAME = "whether its mass is the query's"
 """What it calls the part that a candidate of quite another mass has, which stands behind others."""
 
-CATION_NAME = "whether it is a cation itself"
-"""What it calls the part that neutral candidates have as `IONS_OF_CATIONS`: they are radicals."""
+FORMATION_NAME = "how readily it becomes the ion"
+"""What it calls the part that tells by a structure's groups which ion species it forms."""
 
 _N_COMPARED = 3  # candidates behind the first that may be its tautomers
 _NOTED_LEAD = 0.5  # nats
@@ -170,8 +173,8 @@ def why_first(answer: Answer) -> str:
         if answer.query.may_have(np.array(masses)).tolist() == [True, False]:
             return f"{lead}, by the predicted fingerprint and {MASS_NAME}, and nothing else."
         ion = answer.query.ion
-        if ion and ion.name in IONS_OF_CATIONS and _is_cation(first) != _is_cation(second):
-            return f"{lead}, by the predicted fingerprint and {CATION_NAME}, and nothing else."
+        if ion and _differ_in_formation(first, second, ion):
+            return f"{lead}, by the predicted fingerprint and {FORMATION_NAME}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     terms = _parts(first, second, answer.query)
     moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}
@@ -287,8 +290,8 @@ def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[st
     """Return name and size (nats) of the terms that make up two scores.
 
     That of the retention time is among them if it counts, and so is what the adducts' shares add
-    if several were tried, or what a candidate of quite another mass, or a neutral one of [M]+, is
-    behind.
+    if several were tried, or what a candidate is behind that is of quite another mass or hardly
+    becomes the ion.
     """
     if not first.terms:
         return []
@@ -303,13 +306,17 @@ def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[st
     ours, theirs = (one.score - sum(one.terms) for one in (first, second))
     if first.adduct is not None:
         parts.append((ADDUCT_NAME, ours, theirs))
-    elif abs(ours - theirs) >= LEAST_DIFFERENCE:
-        parts.append((MASS_NAME if abs(ours - theirs) > _FAR else CATION_NAME, ours, theirs))
+    elif max(abs(ours), abs(theirs)) >= LEAST_DIFFERENCE:
+        parts.append((MASS_NAME if abs(ours - theirs) > _FAR else FORMATION_NAME, ours, theirs))
     return parts
 
 
-def _is_cation(annotation: Annotation) -> bool:
-    return "+" in (annotation.formula or "")  # "C10H24N2+2", too
+def _differ_in_formation(first: Annotation, second: Annotation, ion: Adduct) -> bool:
+    try:
+        both = [one.molecule or Molecule.parse(one.smiles) for one in (first, second)]
+    except StructureError:  # of a file that was written elsewhere
+        return False
+    return bool(np.ptp(ion_formation(both, ion)))
 
 
 def _explained(

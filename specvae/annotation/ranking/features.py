@@ -184,12 +184,21 @@ def _merged_evidence(
         measured,
         analogues=tuple(nearest.values()),
         own=OwnSpectra.best(own) if own else None,
-        prior=None if evidence[0].prior is None else evidence[0].prior[kept[0]],
+        prior=_merged_prior(pairs),
         # Spectra of a feature are of one time.
         elution=next((e.elution.select(rows) for e, rows in pairs if e.elution is not None), None),
         elsewhere=np.any([e.elsewhere[rows] for e, rows in pairs], axis=0) & ~measured,
         guessed=_merged_guesses(pairs),
     )
+
+
+def _merged_prior(
+    pairs: Sequence[tuple[Evidence, NDArray[np.int64]]],
+) -> NDArray[np.float64] | None:
+    if all(evidence.prior is None for evidence, _ in pairs):
+        return None
+    each = [np.zeros(len(rows)) if e.prior is None else e.prior[rows] for e, rows in pairs]
+    return np.asarray(np.mean(each, axis=0))
 
 
 def _merged_guesses(

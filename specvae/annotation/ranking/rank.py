@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.pool import EvidencePool, UnusableCandidatesError
 from specvae.annotation.evidence.weighted import Evidence
-from specvae.annotation.library.ion_shares import IONS_OF_CATIONS, log_shares
+from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -34,9 +35,6 @@ _MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
 # Nats: more than all evidence together. Molecules of different masses break into different numbers
 # of fragments, so that their scores cannot be compared.
 _BEHIND = -100.0
-# Nats: of 81 lists of MassBank's [M]+ with cations and neutral molecules, none has a neutral truth;
-# of its 31 compounds that were measured as [M-2H]-, 30 are cations.
-_NEUTRAL = -4.0
 _FIRST_SHARE = 1 / 16  # of these, where little is to be lost: how long they take is not known yet
 
 
@@ -337,7 +335,7 @@ class _Ranker:
                 packed,
                 logits[0],
                 _likelihoods(packed, logits, blind, candidates.ion),
-                _prior(query, candidates),
+                _prior(query, candidates, self.annotator.evidence_pool),
             )
             for (query, candidates), packed, logits in zip(
                 listed, tables, _predictions(self.annotator, listed), strict=True
@@ -391,27 +389,19 @@ def _likelihoods(
     return scores
 
 
-def _prior(query: Query, candidates: CandidateSet) -> NDArray[np.float64] | None:
+def _prior(
+    query: Query, candidates: CandidateSet, pool: EvidencePool | None
+) -> NDArray[np.float64] | None:
     """Return what is known of candidates before the spectrum is, (n_candidates,), in nats.
 
-    That is the logarithm of the share of its ion species where several were tried; that one of
-    quite another mass, as only a list for the query can have, stands behind all others; and that
-    [M]+ and [M-2H]- are rather of a candidate that is a cation itself than of one that would be a
-    radical. None where nothing of it tells candidates apart.
+    That is the logarithm of the share of its ion species where several were tried; how readily it
+    becomes that species; and that one of quite another mass, as only a list for the query can have,
+    stands behind all others. None where nothing of it tells candidates apart.
     """
-    neutral = _are_radicals(query, candidates) * _NEUTRAL
+    library = None if pool is None else pool.library
+    prior = formation_of_candidates(candidates, query.ions, library)
     if candidates.ion is not None:
-        return log_shares(query.ions)[candidates.ion] + neutral
+        return log_shares(query.ions)[candidates.ion] + prior
     fits = query.may_have(candidates.exact_mass)
-    prior = np.where(fits | ~fits.any(), 0.0, _BEHIND) + neutral
+    prior += np.where(fits | ~fits.any(), 0.0, _BEHIND)
     return prior if np.ptp(prior) else None
-
-
-def _are_radicals(query: Query, candidates: CandidateSet) -> NDArray[np.bool_]:
-    """Return which candidates would be ions of cations without being any, (n_candidates,)."""
-    is_whole = np.array([ion.name in IONS_OF_CATIONS for ion in query.ions])
-    if not is_whole.any():
-        return np.zeros(len(candidates), np.bool_)
-    charges = np.array([molecule.charge for molecule in candidates.molecules])
-    of_row = is_whole[0] if candidates.ion is None else is_whole[candidates.ion]
-    return np.asarray(of_row & (charges <= 0))

@@ -153,7 +153,7 @@ def test_the_kind_that_raises_a_candidate_most_leads() -> None:
     lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5, 7.0]]), weights, np.array([True]))
     assert lone.leading_kinds() == ["library"]
     for cosine, kinds in ((0.2, ["library"]), (0.1, [None]), (0.0, [None])):
-        own = OwnSpectra(np.array([0]), np.array([cosine]), np.array([0]))
+        own = OwnSpectra(np.array([0]), np.array([cosine]), np.array([0]), np.array([False]))
         few = Evidence.from_raw(np.array([[0, 0, 0, 3.0, 0]]), weights, np.array([True]), own=own)
         assert few.leading_kinds() == kinds
 
@@ -165,7 +165,12 @@ def test_a_library_read_from_spectra_has_their_names() -> None:
 
 def test_the_best_of_a_hundred_spectra_of_a_feature() -> None:
     found = [
-        OwnSpectra(np.array([n, -1]), np.array([0.5 + 0.001 * (n % 70), 0.0]), np.array([n, 0]))
+        OwnSpectra(
+            np.array([n, -1]),
+            np.array([0.5 + 0.001 * (n % 70), 0.0]),
+            np.array([n, 0]),
+            np.array([False, False]),
+        )
         for n in range(100)
     ]
     best = OwnSpectra.best(found)
@@ -175,6 +180,6 @@ def test_the_best_of_a_hundred_spectra_of_a_feature() -> None:
 
 def test_a_spectrum_that_agrees_in_nothing_goes_before_none() -> None:
     """The first query of a feature cannot be compared with spectra of the other ion mode."""
-    second = OwnSpectra(np.array([4]), np.zeros(1), np.zeros(1, np.int64))
+    second = OwnSpectra(np.array([4]), np.zeros(1), np.zeros(1, np.int64), np.zeros(1, np.bool_))
     for found in ([OwnSpectra.none(1), second], [second, OwnSpectra.none(1)]):
         assert OwnSpectra.best(found).row.tolist() == [4]

@@ -234,13 +234,13 @@ def test_the_terms_of_a_score_sum_to_it_where_adducts_were_tried(tmp_path: Path)
     )
     tried = of_two(answer, protonated, sodiated)
     shown = Page(source([tried], tmp_path)).json["d1"]
-    assert "how common the adduct is +3.00" in shown["why"]
+    assert "how likely the adduct is +3.00" in shown["why"]
     for place, row in ((1, protonated), (2, sodiated)):
         assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score)
     plain = [replace(row, terms=()) for row in (protonated, sodiated)]
     alone = replace(tried, annotations=tuple(plain), explanation=None)
     shown = Page(source([alone], tmp_path)).json["d1"]
-    assert "by the predicted fingerprint and how common the adduct is" in shown["why"]
+    assert "by the predicted fingerprint and how likely the adduct is" in shown["why"]
 
 
 def test_the_page_says_that_a_candidate_of_another_mass_stands_behind(tmp_path: Path) -> None:
@@ -258,21 +258,21 @@ def test_the_page_says_that_a_candidate_of_another_mass_stands_behind(tmp_path: 
     assert "by the predicted fingerprint and whether its mass is the query's" in shown["why"]
 
 
-def test_the_page_says_that_a_cation_is_ahead_of_a_neutral_candidate(tmp_path: Path) -> None:
+def test_the_page_says_that_a_candidate_hardly_becomes_the_ion(tmp_path: Path) -> None:
     answer = explained()
     first, second = answer.annotations
-    cation = replace(first, formula="C7H16NO2+")
-    neutral = replace(second, score=second.score - 4.0, formula="C5H14N4O")
+    cation = replace(first, molecule=Molecule.parse("CC(=O)OCC[N+](C)(C)C"))
+    neutral = replace(second, molecule=None, smiles="CCCCCCCC(O)O", score=second.score - 4.0)
     of_cation = replace(answer.query, ion=parse_adduct("[M]+"))
     listed = replace(of_two(answer, cation, neutral), query=of_cation)
     shown = Page(source([listed], tmp_path)).json["d1"]
-    assert "whether it is a cation itself +4.00" in shown["why"]
+    assert "how readily it becomes the ion +4.00" in shown["why"]
     for place, row in ((1, cation), (2, neutral)):
         assert sum(term[place] for term in shown["terms"]) == pytest.approx(row.score, abs=0.02)
     plain = [replace(one, terms=()) for one in (cation, neutral)]
     alone = replace(listed, annotations=tuple(plain), explanation=None)
     shown = Page(source([alone], tmp_path)).json["d1"]
-    assert "by the predicted fingerprint and whether it is a cation itself" in shown["why"]
+    assert "by the predicted fingerprint and how readily it becomes the ion" in shown["why"]
 
 
 def test_fragments_are_marked_by_the_atoms_of_the_drawing(tmp_path: Path) -> None:

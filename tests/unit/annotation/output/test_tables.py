@@ -359,10 +359,13 @@ def mztab(results: Sequence[QueryResult]) -> MzTab:
 def test_mztab_tells_what_is_said_of_a_candidate_alone() -> None:
     salt = replace(annotation(1, -1.0), remarks=("metal taken off: Zn",))
     heavy = replace(annotation(2, -2.0, ISOCAFFEINE), exact_mass=300.0)
-    file = mztab([answer(spectrum("q"), salt, heavy)])
+    coarse = LibraryMatch("old", "[M+H]+", 0.9, 5, is_clear=False, row=0, is_nominal=True)
+    known = replace(annotation(3, -3.0, ISOCAFFEINE), match=coarse)
+    file = mztab([answer(spectrum("q"), salt, heavy, known)])
     assert [row["opt_global_status"] for row in file.rows["SME"]] == [
         "ok; metal taken off: Zn",
         "ok; its mass does not fit the precursor m/z (-351,884 ppm)",
+        "ok; library spectrum compared by nominal masses, as one of the two is of low resolution",
     ]
     assert file.rows["SML"][0]["opt_global_status"] == "ok"
 

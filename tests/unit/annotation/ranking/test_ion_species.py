@@ -11,6 +11,7 @@ from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
 from ranking_examples import mgf, ranked, said, table
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
+from specvae.annotation.evidence.ion_formation import FORMATION
 from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import COMMON_SPECIES, log_shares, parse_species
@@ -69,7 +70,9 @@ def test_each_candidate_has_the_adduct_of_its_mass(
             row = cells[formula]
             assert (row["adduct"], row["n_candidates"]) == (adduct, 2)
             assert abs(float(row["error_ppm"] or 9.0)) < 3.0
-            expected = float(alone.scores[0]) + shares[formula]
+            formation = FORMATION.get(adduct)
+            typical = formation.typical if formation else 0.0
+            expected = float(alone.scores[0]) + shares[formula] + typical
             assert float(row["score"] or 0.0) == pytest.approx(expected, abs=1e-5)
 
 

@@ -13,6 +13,7 @@ from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.ion_formation import FORMATION, Formation
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library
@@ -419,10 +420,11 @@ CATION, NEUTRAL = "CC(=O)OCC[N+](C)(C)C", "CCCCCCCC(O)O"  # acetylcholine; 146 D
         ("[M]+", 246.1176, (CATION, NEUTRAL), [0.0, -4.0]),  # none has its mass
         ("[M+H]+", 147.1254, (CATION, NEUTRAL), [0.0, 0.0]),
         ("[M-2H]-", 144.1030, (CATION, NEUTRAL), [0.0, -4.0]),
-        ("[M-H]-", 145.1234, (CATION, NEUTRAL), [0.0, 0.0]),
+        ("[M-H]-", 145.1234, (CATION, NEUTRAL), [-1.5, 0.0]),
+        ("[M+CH3COO]-", 197.0489, ("CCCCS(=O)(=O)O", "CCS(=O)(=O)CCO"), [-5.0, 0.0]),
     ],
 )
-def test_a_cation_is_likelier_than_what_would_have_lost_an_electron(
+def test_what_hardly_becomes_the_ion_is_behind(
     tmp_path: Path,
     annotator: Annotator,
     ion: str,
@@ -442,7 +444,7 @@ def test_a_tried_cation_is_likelier_too(
     rows = f"smiles\n{CATION}\nNCCN(C)CC(=O)NN\nCCCCCC(N)C(=O)O\n"
     scores = []
     for prior in (-4.0, 0.0):
-        monkeypatch.setattr(module, "_NEUTRAL", prior)
+        monkeypatch.setitem(FORMATION, "[M]+", Formation({}, {}, neutral=prior))
         with table(tmp_path / "c.csv", rows) as source:
             tried = Assumptions.parse(tried="[M]+,[M+H]+")
             (found,) = ranked(annotator, queries, source, assumed=tried)
