@@ -153,7 +153,8 @@ def evaluate(
         [
             probabilities.log_odds_in_list
             for scores in found.lists
-            if (probabilities := settlement.probabilities(settlement.settle(scores, run)))
+            if scores.window_share >= 1.0
+            and (probabilities := settlement.probabilities(settlement.settle(scores, run)))
         ]
     )
     ranks, given = found.settled(settlement, run)
@@ -203,6 +204,7 @@ class _Chances:
     """A query's log odds that its list holds the truth, and probabilities if it does."""
 
     log_odds: float
+    window_share: float
     best: float
     truth: float | None
     rank: TruthRank
@@ -266,7 +268,7 @@ class _Truths:
                 chances = probabilities.given_in_list
                 chance = None if query.place is None else float(chances[query.place])
                 odds, best = probabilities.log_odds_in_list, float(chances.max())
-                given.append(_Chances(odds, best, chance, ranks[-1]))
+                given.append(_Chances(odds, settled.window_share, best, chance, ranks[-1]))
         return ranks, given
 
 
@@ -287,7 +289,8 @@ def _probabilities(
     if model is None or not given:
         return None
     settled = model.estimate_share(log_odds) if share is None else share
-    held = in_list_probability(np.array([g.log_odds for g in given]), settled)
+    shares = settled * np.array([g.window_share for g in given])
+    held = in_list_probability(np.array([g.log_odds for g in given]), shares)
     return Probabilities(
         held * np.array([g.best for g in given]),
         expected_hits([g.rank for g in given], 1),

@@ -210,7 +210,9 @@ def share_interval(
     return float(steps[low]), float(steps[high])
 
 
-def probability_at(log_odds: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+def probability_at(
+    log_odds: NDArray[np.float64], share: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the chance (n,) that a case is so, ``sigma(log_odds + logit share)``."""
     with np.errstate(divide="ignore"):
         prior = np.log(share) - np.log1p(-share)

@@ -42,7 +42,7 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of what is kept of a query; 1 had no nearness to the library, 2 no ions of analogues."""
 _SPECTRUM = (
     "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
@@ -229,6 +229,7 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "query": _of_query(draft.query),
         "top": draft.top,
         "n_peaks": draft.lists.n_peaks,
+        "window_share": draft.lists.window_share,
         "scores": packed(draft.lists.scores) if evidence is None else None,
         "raw": None if evidence is None else packed(evidence.raw),
         "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
@@ -268,7 +269,11 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     analogues = tuple(Analogue(**analogue) for analogue in data["analogues"])
     annotations = tuple(map(_to_annotation, data["annotations"]))
     if data["raw"] is None or weights is None:
-        lists = ListScores(unpacked(data["scores"], np.float64), data["n_peaks"])
+        lists = ListScores(
+            unpacked(data["scores"], np.float64),
+            data["n_peaks"],
+            window_share=data["window_share"],
+        )
     else:
         raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
         measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
@@ -289,7 +294,7 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
             elsewhere=elsewhere,
             guessed=guessed,
         )
-        lists = ListScores(evidence.scores, data["n_peaks"], evidence)
+        lists = ListScores(evidence.scores, data["n_peaks"], evidence, data["window_share"])
     query = _to_query(data["query"])
     rows = np.array(data["rows"], np.int64)
     return Draft(query, lists, rows, annotations, data["top"], analogues)

@@ -204,9 +204,11 @@ def _write_json_lines(
 ) -> None:
     for result, file in _paired(results, files):
         # What a query says of the shares of the whole run, for those who join runs.
+        answer = result if isinstance(result, Answer) else None
         odds = {
-            "log_odds_known": result.log_odds_known if isinstance(result, Answer) else None,
-            "log_odds_in_list": result.log_odds_in_list if isinstance(result, Answer) else None,
+            "log_odds_known": None if answer is None else answer.log_odds_known,
+            "log_odds_in_list": None if answer is None else answer.log_odds_in_list,
+            "window_share": None if answer is None else answer.window_share,
         }
         named = {} if file is None else {FILE_COLUMN: file}
         stream.writelines(

@@ -149,15 +149,30 @@ class CandidateSource:
         do. Or as it is listed as an inner salt, such as carnitine, and what is stated as [M]+ is
         its protonated form.
         """
-        mz = query.precursor_mz
-        if mz is None or self._source.listed is not None:
+        if query.precursor_mz is None or self._source.listed is not None:
             return
-        if round(mz, 1) == mz and self.ppm * 1e-6 * mz < _HALF_DIGIT:
+        if self._is_rounded(query.precursor_mz):
             rarely = f"the right one is rarely within {self.ppm:g} ppm of it"
             yield f"precursor m/z has one decimal or none: {rarely}"
         near = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
         if any(map(have_inner_salt, near)):
             yield INNER_SALT
+
+    def window_share(self, query: Query) -> float:
+        """Return the chance that a query's mass is within `ppm` of what its precursor m/z says.
+
+        Of an m/z that was rounded to a unit u, 1 or .1 Th, the true one may be anywhere in a range
+        of that width, of which the window has the share ``2 ppm m/z / u``. 1 for accurate m/z, and
+        for candidates that are listed for their queries.
+        """
+        mz = query.precursor_mz
+        if mz is None or self._source.listed is not None or not self._is_rounded(mz):
+            return 1.0
+        unit = 1.0 if round(mz) == mz else 2.0 * _HALF_DIGIT
+        return min(1.0, 2.0 * self.ppm * 1e-6 * mz / unit)
+
+    def _is_rounded(self, mz: float) -> bool:
+        return round(mz, 1) == mz and self.ppm * 1e-6 * mz < _HALF_DIGIT
 
     def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:
         """Return how a query's precursor fits its candidates, None if that cannot be told.

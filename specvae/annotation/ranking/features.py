@@ -108,10 +108,11 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
     n_peaks = max(m.list_scores.n_peaks for m in members)
     if evidence and weights is not None:
         pooled = _merged_evidence(evidence, kept, weights)
-        lists = ListScores(pooled.scores, n_peaks, pooled)
+        lists = ListScores(pooled.scores, n_peaks, pooled, first.list_scores.window_share)
     else:
         scores = [m.scores[rows] for m, rows in zip(telling, kept, strict=True)]
-        lists = ListScores(np.mean(scores, axis=0), n_peaks)
+        window_share = first.list_scores.window_share
+        lists = ListScores(np.mean(scores, axis=0), n_peaks, window_share=window_share)
     return Ranked(
         _merged_query([m.query for m in members]),
         first.candidates.select(rows := _rows_of(first, blocks)),

@@ -234,7 +234,8 @@ def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = 
 
 
 def _log_odds(results: Iterable[QueryResult]) -> Floats:
-    found = (answer.log_odds_in_list for answer in _answers(results))
+    """Return what lists say of the share; those by a rounded mass mostly lack their truth."""
+    found = (answer.log_odds_in_list for answer in _answers(results) if answer.window_share >= 1.0)
     return np.array([odds for odds in found if odds is not None], dtype=np.float64)
 
 
@@ -245,7 +246,8 @@ def _answers(results: Iterable[QueryResult]) -> Iterator[Answer]:
 def _with_share(result: QueryResult, share: float) -> QueryResult:
     if isinstance(result, Unranked) or result.log_odds_in_list is None:
         return result
-    held = float(in_list_probability(np.array([result.log_odds_in_list]), share)[0])
+    odds = np.array([result.log_odds_in_list])
+    held = float(in_list_probability(odds, share * result.window_share)[0])
     explanation = result.explanation
     if explanation is not None and explanation.second is not None:
         # It may be shown by the explanation alone.

@@ -101,6 +101,7 @@ class Draft:
             explanation=explanation,
             log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
             log_odds_known=settlement.log_odds_known(self.lists),
+            window_share=self.lists.window_share,
         )
 
 

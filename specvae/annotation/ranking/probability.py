@@ -263,8 +263,11 @@ class ProbabilityModel:
         return _standardised(raw, np.array(self.centre), np.array(self.scale))
 
 
-def in_list_probability(log_odds: Floats, share: float) -> Floats:
-    """Return the chance (n,) that a list holds the truth, ``sigma(log_odds + logit share)``."""
+def in_list_probability(log_odds: Floats, share: float | Floats) -> Floats:
+    """Return the chance (n,) that a list holds the truth, ``sigma(log_odds + logit share)``.
+
+    The share is that of the run, or one of each list, (n,).
+    """
     return probability_at(log_odds, share)
 
 

@@ -228,6 +228,8 @@ class _Predicted(NamedTuple):
         Of the fingerprints, float64 (2, n_candidates), nats: as predicted, and without a spectrum.
     prior
         float64 (n_candidates,), nats: see `_prior`.
+    window_share
+        As in `ListScores`.
     """
 
     query: Query
@@ -236,6 +238,7 @@ class _Predicted(NamedTuple):
     logits: NDArray[np.float64]
     likelihoods: NDArray[np.float64]
     prior: NDArray[np.float64] | None
+    window_share: float
 
     def ranked(self, evidence: Evidence | None, remarks: tuple[str, ...]) -> Ranked:
         """Return it ranked by all evidence, or by the fingerprint alone."""
@@ -249,6 +252,7 @@ class _Predicted(NamedTuple):
                 scores if evidence is None else evidence.scores,
                 self.query.spectrum.n_peaks,
                 evidence,
+                self.window_share,
             ),
             blind_scores,
             self.logits,
@@ -336,6 +340,7 @@ class _Ranker:
                 logits[0],
                 _likelihoods(packed, logits, blind, candidates.ion),
                 _prior(query, candidates, self.annotator.evidence_pool),
+                self.source.window_share(query),
             )
             for (query, candidates), packed, logits in zip(
                 listed, tables, _predictions(self.annotator, listed), strict=True

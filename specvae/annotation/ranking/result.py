@@ -145,11 +145,15 @@ class ListScores:
     evidence
         All kinds of evidence for the candidates; None for a model that ranks by the predicted
         fingerprint alone.
+    window_share
+        Chance that the truth is among the candidates if its table has it: less than 1 where they
+        were looked for by a rounded mass (`CandidateSource.window_share`).
     """
 
     scores: NDArray[np.float64]
     n_peaks: int
     evidence: Evidence | None = None
+    window_share: float = 1.0
 
     def settled(
         self,
@@ -362,6 +366,8 @@ class Answer:
         Log odds that the truth is a compound that the library knows, in either ion mode, at the
         default shares of these; None where all candidates are, or the model ranks by the predicted
         fingerprint alone.
+    window_share
+        As in `ListScores`.
     """
 
     query: Query
@@ -371,6 +377,7 @@ class Answer:
     explanation: Explanation | None = None
     log_odds_in_list: float | None = None
     log_odds_known: float | None = None
+    window_share: float = 1.0
 
     @property
     def query_id(self) -> str:

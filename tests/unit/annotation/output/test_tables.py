@@ -129,7 +129,7 @@ def test_json_lines_hold_null_for_what_is_unknown() -> None:
             [ranked(), unranked("q2", "no candidates within 10 ppm")], "jsonl"
         ).splitlines()
     ]
-    odds = ("log_odds_known", "log_odds_in_list")
+    odds = ("log_odds_known", "log_odds_in_list", "window_share")
     assert [tuple(record) for record in records] == [(*COLUMNS, *odds)] * 3
     assert records[0]["score"] == -1.5
     assert records[0]["rank"] == 1
@@ -194,6 +194,7 @@ def test_rows_say_how_an_annotation_was_reached() -> None:
 def test_json_lines_keep_what_a_query_says_of_the_run() -> None:
     record = json.loads(written([reached()], "jsonl").splitlines()[0])
     assert (record["log_odds_known"], record["log_odds_in_list"]) == (2.5, -0.5)
+    assert record["window_share"] == 1.0
 
 
 def test_scores_keep_their_order_where_six_digits_would_tie_them() -> None:

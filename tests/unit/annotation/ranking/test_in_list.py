@@ -63,6 +63,23 @@ def test_share_scales_all_candidates_of_a_list_alike() -> None:
     assert probabilities(settle_share(MODEL, [surer], 1.0)[0][0]) == pytest.approx([0.6, 0.4])
 
 
+def test_a_list_by_a_rounded_mass_mostly_lacks_its_truth() -> None:
+    """It says nothing of the run's share, of which it has a part."""
+    rough = replace(result(0.6, 0.4, log_odds=5.0), window_share=0.02)
+    accurate = [result(0.6, 0.4, log_odds=-1.0) for _ in range(30)]
+    alone, share = settle_share(MODEL, accurate, None)
+    beside, same = settle_share(MODEL, [rough, *accurate], None)
+    assert same == share
+    assert probabilities(beside[1]) == probabilities(alone[0])
+    held = np.exp(5.0) * 0.02 * share / (1.0 - 0.02 * share)
+    expected = held / (1.0 + held)
+    assert probabilities(beside[0]) == pytest.approx([0.6 * expected, 0.4 * expected])
+    lines = "\n".join(summary_lines(MODEL, beside, same, True, None))
+    assert lines.count("estimated from") == 1
+    # All of a run alone: the default share.
+    assert settle_share(MODEL, [rough], None)[1] == pytest.approx(MODEL.default_share)
+
+
 def test_the_second_candidate_of_an_explanation_has_the_probability_of_its_row() -> None:
     answer = result(0.6, 0.4)
     explained = replace(answer, explanation=Explanation(second=answer.annotations[1]))

@@ -158,6 +158,31 @@ def test_rows_of_a_long_table_that_were_not_parsed_are_masses_of_molecules(tmp_p
 
 
 @pytest.mark.parametrize(
+    ("mz", "ppm", "share"),
+    [
+        (195.0, 10.0, 0.0039),
+        (195.1, 10.0, 0.03902),
+        (195.1, 200.0, 0.7804),
+        (195.0, 200.0, 0.078),
+        (195.1, 300.0, 1.0),  # the window is as wide as the rounding
+        (195.09, 10.0, 1.0),
+        (195.0877, 10.0, 1.0),
+    ],
+)
+def test_of_a_rounded_mass_the_window_has_a_share(
+    tmp_path: Path, mz: float, ppm: float, share: float
+) -> None:
+    query = Query.settle(replace(QUERY, precursor_mz=mz))
+    for text, is_by_mass in (
+        (f"smiles\n{CAFFEINE}\n", True),
+        (f"query_id,smiles\nq,{CAFFEINE}\n", False),
+    ):
+        (tmp_path / "c.csv").write_text(text, encoding="utf-8")
+        source = CandidateSource(tmp_path / "c.csv", get_layout("morgan4096"), ppm, ReadReport())
+        assert source.window_share(query) == pytest.approx(share if is_by_mass else 1.0)
+
+
+@pytest.mark.parametrize(
     ("mz", "ppm", "is_said"),
     [(195.1, 10.0, True), (195.0, 10.0, True), (195.09, 10.0, False), (195.1, 300.0, False)],
 )
