@@ -230,8 +230,14 @@ _PREDICTED = re.compile(
     re.IGNORECASE,
 )
 
-# Words that say so of a spectrum's origin alone: "DATA_TYPE: theoretical".
-_CALCULATED = re.compile(r"\b(?:theoretical|simulated|calculated|virtual)\b", re.IGNORECASE)
+# Words that say so where they are all of a spectrum's origin, "DATA_TYPE: theoretical spectrum",
+# and not of an organism or a mass: "simulated gastric fluid", "measured, m/z calculated".
+_CALCULATED = re.compile(
+    r"(?:^|[;|\n])[\s(]*(?:theoretical|simulated|calculated|virtual)(?:ly)?"
+    r"(?:[\s_-]+(?:ms(?:/ms|\d)?|tandem|mass|spectr(?:um|a|al)|fragment\w*|library|data))*"
+    r"[\s).]*(?:$|[;|\n])",
+    re.IGNORECASE,
+)
 
 
 def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from specvae.spectra.spectrum import Spectrum
 
 # MS-DIAL's names of structures that have the mass of a feature, and not its spectrum.
 _SUGGESTION = re.compile(r"\s*(?:w/o MS2|no MS2|low score)\s*:", re.IGNORECASE)
 # "DECOY_X", "x decoy 7"; keys "DECOY" and "is_decoy"; "Remark=DECOY" in a comment (SpectraST).
-_DECOY = re.compile(r"(?<![a-z])decoys?(?![a-z])", re.IGNORECASE)
+# "X (target-decoy FDR 1%)" was tested beside decoys, and is none.
+_DECOY = re.compile(
+    r"(?<![a-z])(?<!target[\s_/+-])(?<!no[\s_-])decoys?(?![a-z]|[\s_-]?free)", re.IGNORECASE
+)
 _DECOY_KEY = re.compile(r"(?:is[\s_-]?)?decoy", re.IGNORECASE)
 _YES = frozenset({"1", "y", "yes", "t", "true"})
 _DECOY_REMARK = re.compile(
-    r"(?<![a-z])(?:is[\s_-]?)?decoy\W{0,3}[=:]\W{0,3}(?:1|y|yes|t|true)\b|=\W?decoy(?![a-z])",
+    r"(?<![a-z])(?:is[\s_-]?)?decoy\W{0,3}[=:]\W{0,3}(?:1|y|yes|t|true)\b|=\W?decoy(?![a-z-])",
     re.IGNORECASE,
 )
 _TENTATIVE_NAME = re.compile(r"\(tentative\)|^tentative\b", re.IGNORECASE)
@@ -34,9 +38,12 @@ def decoy_of(spectrum: Spectrum) -> str | None:
     """Return how a record says that it is a decoy, None of any other.
 
     Libraries for target-decoy search hold spectra that were made up, to be matched by chance
-    alone, beside the names and structures of the compounds that they were made from.
+    alone, beside the names and structures of the compounds that they were made from. That a file
+    is called after decoys says nothing of its records, which may be targets as well.
     """
-    for name in (spectrum.name, spectrum.query_id):
+    file_name = Path(spectrum.path or "").name
+    is_of_file = bool(file_name) and spectrum.query_id.startswith(f"{file_name}#")
+    for name in (spectrum.name, None if is_of_file else spectrum.query_id):
         if name and _DECOY.search(name) is not None:
             return name
     for key, text in spectrum.metadata.items():

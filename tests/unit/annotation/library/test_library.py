@@ -111,6 +111,9 @@ def test_each_filter_names_its_reason(
         {"metadata": {"DECOY": "false"}},
         {"metadata": {"decoy": "0", "comment": "decoy=0, no decoys were searched"}},
         {"name": "Decoyinine"},
+        {"name": "Caffeine (target-decoy FDR < 1%)"},
+        {"query_id": "target+decoys.msp#1", "path": "lib/target+decoys.msp"},
+        {"query_id": "all decoys.msp#1", "path": "lib/all decoys.msp"},
     ],
 )
 def test_records_that_are_no_decoys_are_used(changes: dict[str, object]) -> None:
