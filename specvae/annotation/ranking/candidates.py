@@ -38,7 +38,6 @@ from specvae.spectra.adducts import ion_of_cation, parse_adduct
 INNER_SALT = "may be [M+H]+ of an inner salt, such as a carnitine, which is not ranked as [M]+"
 """What the status says where the right candidate may be such a one."""
 
-_HALF_DIGIT = 0.05  # Th: how far rounding to one decimal takes an m/z
 _LISTED_PPM = 50.0
 """Of a candidate that is listed for its query, so that no window was asked for."""
 
@@ -152,8 +151,8 @@ class CandidateSource:
         if query.precursor_mz is None or self._source.listed is not None:
             return
         if self._is_rounded(query.precursor_mz):
-            rarely = f"the right one is rarely within {self.ppm:g} ppm of it"
-            yield f"precursor m/z has one decimal or none: {rarely}"
+            rounded = "precursor m/z has one decimal or none"
+            yield f"{rounded}: the right one may not be within {self.ppm:g} ppm of it"
         near = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
         if any(map(have_inner_salt, near)):
             yield INNER_SALT
@@ -168,11 +167,10 @@ class CandidateSource:
         mz = query.precursor_mz
         if mz is None or self._source.listed is not None or not self._is_rounded(mz):
             return 1.0
-        unit = 1.0 if round(mz) == mz else 2.0 * _HALF_DIGIT
-        return min(1.0, 2.0 * self.ppm * 1e-6 * mz / unit)
+        return 2.0 * self.ppm * 1e-6 * mz / _unit(mz)
 
     def _is_rounded(self, mz: float) -> bool:
-        return round(mz, 1) == mz and self.ppm * 1e-6 * mz < _HALF_DIGIT
+        return round(mz, 1) == mz and 2.0 * self.ppm * 1e-6 * mz < _unit(mz)
 
     def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:
         """Return how a query's precursor fits its candidates, None if that cannot be told.
@@ -296,6 +294,11 @@ def require_candidates(path: Path, layout: FingerprintLayout) -> None:
 
 def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[np.bool_]:
     return np.asarray(np.abs(masses - mass) <= ppm * 1e-6 * abs(mass))
+
+
+def _unit(mz: float) -> float:
+    """Return the unit that an m/z of one decimal or none was rounded to, Th."""
+    return 1.0 if round(mz) == mz else 0.1
 
 
 def _mass_as_cation(query: Query) -> float | None:

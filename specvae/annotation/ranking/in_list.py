@@ -163,7 +163,8 @@ def summary_lines(
     origin, doubt = "as given", []
     if is_estimated:
         low, high = model.share_interval(_log_odds(results))
-        number = "1 query" if len(p) == 1 else f"{len(p):,} queries"
+        n = len(_log_odds(results))
+        number = "1 query" if n == 1 else f"{n:,} queries"
         origin = f"estimated from {number}; 95% interval {low:.0%} to {high:.0%}"
         doubt = _doubts(model, results, known)
     thresholds = [0.0] if least is None else [0.0, least]
@@ -183,8 +184,10 @@ def _doubts(
     n_empty = sum(isinstance(r, Unranked) and r.refusal.cause is Cause.NONE_WITHIN for r in results)
     n_asked = len(sizes) + n_empty
     reasons = []
-    if len(sizes) < FEW_QUERIES:
-        reasons.append(f"fewer than {FEW_QUERIES} queries are ranked")
+    n_counted = len(_log_odds(results))
+    if n_counted < FEW_QUERIES:
+        accurate = " by an accurate precursor m/z" if n_counted < len(sizes) else ""
+        reasons.append(f"fewer than {FEW_QUERIES} queries are ranked{accurate}")
     if n_short > len(sizes) / 2:
         reasons.append(f"{n_short:,} of {len(sizes):,} lists have one or two candidates")
     if known is not None and known < _FEW_KNOWN:

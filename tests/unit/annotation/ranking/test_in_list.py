@@ -74,8 +74,9 @@ def test_a_list_by_a_rounded_mass_mostly_lacks_its_truth() -> None:
     held = np.exp(5.0) * 0.02 * share / (1.0 - 0.02 * share)
     expected = held / (1.0 + held)
     assert probabilities(beside[0]) == pytest.approx([0.6 * expected, 0.4 * expected])
-    lines = "\n".join(summary_lines(MODEL, beside, same, True, None))
-    assert lines.count("estimated from") == 1
+    first, doubt, *_ = summary_lines(MODEL, [*beside, *[rough] * 100], same, True, None)
+    assert "(estimated from 30 queries; " in first
+    assert "fewer than 100 queries are ranked by an accurate precursor m/z, " in doubt
     # All of a run alone: the default share.
     assert settle_share(MODEL, [rough], None)[1] == pytest.approx(MODEL.default_share)
 
