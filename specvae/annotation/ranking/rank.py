@@ -168,10 +168,10 @@ def _listed(
     listed = listed_as.get(record.query_id, record)
     found = source.find(listed)
     record = replace(record, fit=source.fit(listed, found))
-    if isinstance(found, Refusal):
-        return Unranked(record.query_id, found, record, record.remarks)
     if said := tuple(source.doubts(listed)):
         record = replace(record, remarks=(*record.remarks, *said))
+    if isinstance(found, Refusal):
+        return Unranked(record.query_id, found, record, record.remarks)
     if found.ion is None:
         return _ListedQuery(record.likeliest(), found)
     return _ListedQuery(replace(record, others=listed.others), found)

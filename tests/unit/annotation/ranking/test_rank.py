@@ -20,7 +20,7 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking import rank as module
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.candidates import INNER_SALT, CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
@@ -140,6 +140,22 @@ def test_filters_leave_out_and_say_so(tmp_path: Path, annotator: Annotator) -> N
     assert [isinstance(q, Unranked) and q.refusal.is_filter for q in found] == [False, True, True]
     with pytest.raises(ConfigError, match="Zz"):
         QueryFilter.of(None, ["[M+Zz]+"])
+
+
+def test_queries_without_candidates_say_why_the_right_one_may_be_missed(
+    tmp_path: Path, annotator: Annotator
+) -> None:
+    queries = mgf(
+        tmp_path / "q.mgf",
+        "TITLE=a\nPEPMASS=195.3\nADDUCT=[M+H]+\n138.066 10",
+        "TITLE=b\nPEPMASS=204.1230\nADDUCT=[M]+\n85.0284 10",
+    )
+    with table(tmp_path / "c.csv", "smiles\nCC(=O)OC(CC(=O)[O-])C[N+](C)(C)C\n") as source:
+        rounded, inner = ranked(annotator, queries, source)
+    none = "no candidates within 10 ppm; "
+    assert said(rounded).startswith(f"{none}precursor m/z has one decimal or none: ")
+    assert said(inner).startswith(none)
+    assert said(inner).endswith(INNER_SALT)
 
 
 def test_unreadable_records_keep_their_place_and_get_names_of_their_own(
