@@ -24,9 +24,9 @@ from specvae.annotation.evidence.other_mode import OTHER_MODE, in_other_mode
 from specvae.annotation.evidence.own_spectra import (
     OwnFeatures,
     OwnSpectraRatio,
+    nominal_features,
     own_spectra_features,
     unseen_ratios,
-    with_cosines,
 )
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT, RememberedSpectra
 from specvae.annotation.evidence.votes import (
@@ -290,7 +290,8 @@ class LibraryMemory:
         if tells:
             # Spectra of low resolution: a difference of accurate masses says nothing then.
             nominal = OwnSpectra.find_nominal(index, query, here.likeness, here.own)
-            of_nominal = NOMINAL_RATIO(with_cosines(features, nominal.cosine))
+            best_accurate = float(own.cosine[~nominal.is_nominal].max(initial=0.0))
+            of_nominal = NOMINAL_RATIO(nominal_features(features, nominal.cosine, best_accurate))
             ratios = np.where(nominal.is_nominal, of_nominal, ratios)
             own = nominal.filled_by(own)
             features[nominal.is_nominal] = 0.0

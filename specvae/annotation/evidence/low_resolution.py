@@ -25,7 +25,7 @@ ACCURATE_SHARE = 0.3
 """Their cosine of accurate masses is below this share of that of nominal ones."""
 
 NOMINAL_RATIO = OwnSpectraRatio(
-    constant=-2.0, cosine=5.0, margin=0.0, best_hit=0.0, scarcity=0.8, analogues=0.0
+    constant=-2.0, cosine=5.0, margin=0.5, best_hit=0.0, scarcity=0.8, analogues=0.0
 )
 """Evidence of a candidate's own spectra if they are compared by nominal masses; fitted to compounds
 of MassBank with spectra of quadrupoles and ion traps (docs/research.md, section 38)."""

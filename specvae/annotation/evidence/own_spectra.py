@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 # Cosines closer to 0 or 1 than this count as this close.
 _EDGE = 1e-3
+_GOOD = 0.7  # cosine of a good match by accurate masses
 
 
 class KnownShares(NamedTuple):
@@ -171,13 +172,27 @@ def own_spectra_features(
     return np.where(measured[:, np.newaxis], features, 0.0)
 
 
-def with_cosines(
-    features: NDArray[np.float64], cosines: NDArray[np.float64]
+def nominal_features(
+    features: NDArray[np.float64], cosines: NDArray[np.float64], best_accurate: float
 ) -> NDArray[np.float64]:
-    """Return features of `own_spectra_features` with other cosines, float64 (n_candidates,)."""
+    """Return features of own spectra that are compared by nominal masses, (n_candidates, 6).
+
+    Parameters
+    ----------
+    features
+        What `own_spectra_features` returned for accurate masses.
+    cosines
+        float64 (n_candidates,): of nominal masses.
+    best_accurate
+        Largest cosine by accurate masses among the candidates' own spectra. Where its log odds
+        exceed those of a good match, the margin is minus the excess: such a candidate is likelier
+        than what agrees by nominal masses.
+    """
     changed = features.copy()
     changed[:, 1] = cosines
-    return changed
+    log_odds = _log_odds(np.array([best_accurate, _GOOD]))
+    changed[:, 2] = min(0.0, float(log_odds[1] - log_odds[0]))
+    return np.where(features[:, :1] != 0.0, changed, 0.0)
 
 
 def unseen_ratios(*measured: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -124,6 +124,30 @@ def test_an_accurate_spectrum_of_the_same_compound_goes_first() -> None:
     assert match.query_id != "rounded"
 
 
+@pytest.mark.parametrize(("n_alike", "margin"), [(6, 1.0), (3, 0.0)])
+def test_nominal_masses_count_less_beside_a_good_accurate_match(
+    n_alike: int, margin: float
+) -> None:
+    accurate = spectrum_of(ISOCAFFEINE, *PEAKS[:n_alike], *(91.01, 120.02, 131.04)[n_alike // 2 :])
+    _, alone = weigh(pool_of(rounded(QUERY)), QUERY, CAFFEINE, ISOCAFFEINE)
+    evidence, own = weigh(pool_of(rounded(QUERY), accurate), QUERY, CAFFEINE, ISOCAFFEINE)
+    assert own.is_nominal.tolist() == [True, False]
+    assert own.cosine[0] == alone.cosine[0]
+    is_good = own.cosine[1] > 0.7
+    assert is_good == bool(margin)
+    best = min(own.cosine[1], 0.999)
+    excess = np.log(best / (1.0 - best)) - np.log(0.7 / 0.3)
+    ratio = (
+        NOMINAL_RATIO.constant
+        + NOMINAL_RATIO.cosine * own.cosine[0]
+        - margin * NOMINAL_RATIO.margin * excess
+        + NOMINAL_RATIO.scarcity * np.log(1.0 / 3.0)
+    )
+    expected = ratio + DEFAULT_SHARES.same_mode_odds
+    assert evidence.parts[0, 3] == pytest.approx(expected, abs=1e-5)
+    assert not is_good or evidence.parts[1, 3] > evidence.parts[0, 3]
+
+
 def test_spectra_of_the_other_ion_mode_are_not_compared_by_nominal_masses() -> None:
     negative = replace(rounded(QUERY), adduct="[M-H]-", ion_mode="negative")
     pool = pool_of(negative, replace(rounded(QUERY), mz=rounded(QUERY).mz + 1.0))
