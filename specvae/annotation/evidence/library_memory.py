@@ -283,9 +283,6 @@ class LibraryMemory:
         features = here.own_features(here.own, densities)
         of_other_mode = np.zeros_like(features)
         ratios = own_spectra(features)
-        if not self.index.knows_ion_modes:
-            # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
-            ratios = np.maximum(ratios, 0.0)
         own = OwnSpectra.find(self.index, query, here.likeness, here.own)
         if tells:
             # Spectra of low resolution: a difference of accurate masses says nothing then.
@@ -295,6 +292,9 @@ class LibraryMemory:
             ratios = np.where(nominal.is_nominal, of_nominal, ratios)
             own = nominal.filled_by(own)
             features[nominal.is_nominal] = 0.0
+        if not self.index.knows_ion_modes:
+            # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
+            ratios = np.maximum(ratios, 0.0)
         if there is not None and flipped is not None:
             of_other_mode = there.own_features(own_there, densities)
             ratios += other_mode(of_other_mode)

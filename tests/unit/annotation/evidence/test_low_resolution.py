@@ -9,6 +9,7 @@ import pytest
 from annotation_examples import CAFFEINE, candidates, spectrum_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.low_resolution import (
     NOMINAL_RATIO,
@@ -153,6 +154,16 @@ def test_spectra_of_the_other_ion_mode_are_not_compared_by_nominal_masses() -> N
     pool = pool_of(negative, replace(rounded(QUERY), mz=rounded(QUERY).mz + 1.0))
     _, own = weigh(pool, QUERY, CAFFEINE, ISOCAFFEINE)
     assert not own.is_nominal.any()
+
+
+def test_a_difference_of_nominal_masses_says_nothing_where_ion_modes_are_unknown() -> None:
+    little = spectrum_of(CAFFEINE, 97.4, 110.4, 121.4, 138.3, 149.4, 163.4)
+    for mode, is_against in (("positive", True), (None, False)):
+        measured = replace(little, adduct=None, ion_mode=mode)
+        evidence, own = weigh(pool_of(measured), QUERY, CAFFEINE, ISOCAFFEINE)
+        assert own.is_nominal.tolist() == [True, False]
+        assert own.cosine[0] < 0.4
+        assert (evidence.raw[0, EVIDENCE_KINDS.index("library")] < 0.0) == is_against
 
 
 def test_of_several_queries_accurate_masses_go_before_nominal_ones() -> None:
