@@ -103,7 +103,8 @@ class SpectrumFilter:
         mz, usual = spectrum.precursor_mz, spectrum.ion
         if spectrum.adduct or mz is None or (usual and self.fits(mz, usual, molecule)):
             return None
-        sizes = {1, max(molecule.charge, 1)} if spectrum.charge is None else {abs(spectrum.charge)}
+        # A charge of 0, as of programs that do not know it, says nothing.
+        sizes = {abs(spectrum.charge)} if spectrum.charge else {1, max(molecule.charge, 1)}
         possible = [ion for ion in map(parse_adduct, COMMON_SPECIES) if ion is not None]
         if molecule.charge > 0:
             possible += [
