@@ -30,7 +30,12 @@ def settings_options(function: Decorated) -> Decorated:
         elif param.name == "assignments":
             values = parse_assignments(cast("tuple[str, ...]", value))
         given = ctx.meta.setdefault("specvae.settings", {})
-        given[param.name] = option_defaults(ctx.command, values)
+        try:
+            given[param.name] = option_defaults(ctx.command, values)
+        except ConfigError as error:
+            if param.name != "config_file":
+                raise
+            raise ConfigError(f"{value}: {error}") from error
         ctx.default_map = {**given.get("config_file", {}), **given.get("assignments", {})}
 
     for option in (

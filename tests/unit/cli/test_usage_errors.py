@@ -110,6 +110,18 @@ def test_settings_that_are_no_text(values: dict[str, object], said: str) -> None
         option_defaults(annotate, values)
 
 
+def test_a_setting_that_cannot_be_used_is_told_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    for text, said in (
+        ('candidates = "C:\\temp\\new.csv"', "setting 'candidates' holds a control character"),
+        ("pmm = 5", "unknown setting 'pmm'"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        done = CliRunner().invoke(annotate, ["--config", str(path)])
+        assert isinstance(done.exception, ConfigError)
+        assert str(done.exception).startswith(f"{path}: {said}")
+
+
 def test_a_list_of_settings_is_what_commas_divide() -> None:
     found = option_defaults(annotate, {"known": [0.1, 0.2], "adduct": "[M+H]+"})
     assert found == {"known": "0.1,0.2", "adducts": ["[M+H]+"]}
