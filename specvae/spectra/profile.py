@@ -38,7 +38,8 @@ def is_profile(mz: Numbers, intensity: Numbers) -> bool:
     if mz.size < _FEWEST_POINTS:
         return False
     steps = mz[1:] - mz[:-1]  # half the time of np.diff, and most spectra end here
-    if np.count_nonzero(steps < _WIDEST_STEP) < _SHARE * mz.size:
+    # Several peaks of one m/z are no step of a profile.
+    if np.count_nonzero((steps > 0.0) & (steps < _WIDEST_STEP)) < _SHARE * mz.size:
         return False
     return _is_clear(mz, intensity) or _is_noisy(mz, intensity)
 
@@ -58,6 +59,8 @@ def centroid(mz: Numbers, intensity: Numbers) -> tuple[Numbers, Numbers]:
     places, heights = mz[tops], intensity[tops]
     before, after = _neighbours(intensity, borders)
     has_both = np.flatnonzero((before[tops] > 0) & (after[tops] > 0))
+    steps = np.diff(mz)
+    has_both = has_both[(steps[tops[has_both] - 1] > 0.0) & (steps[tops[has_both]] > 0.0)]
     inner = tops[has_both]
     # y = a x^2 + b x goes through (0, 0), the top; its apex lies at -b / 2a.
     lowest, highest = mz[inner - 1] - mz[inner], mz[inner + 1] - mz[inner]
@@ -96,7 +99,8 @@ def _is_noisy(mz: Numbers, intensity: Numbers) -> bool:
     rows = _rows(borders)
     is_within = rows[1:] == rows[:-1]
     multiples = (np.diff(mz) / _usual_steps(mz, borders)[rows[1:]])[is_within]
-    is_on_grid = np.abs(multiples - np.round(multiples)) <= _GRID_ERROR
+    nearest = np.maximum(np.round(multiples), 1.0)  # two points of one m/z are no step
+    is_on_grid = np.abs(multiples - nearest) <= _GRID_ERROR
     if np.count_nonzero(is_on_grid) < _ON_GRID * is_on_grid.size:
         return False
     # A plateau is no hill because nothing is known beyond its ends.

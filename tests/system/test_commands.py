@@ -247,7 +247,7 @@ def test_mass_matching_needs_precursor_and_candidates(model: Path, tmp_path: Pat
     queries = tmp_path / "q.mgf"
     queries.write_text(
         "BEGIN IONS\nTITLE=a\nPEPMASS=\nADDUCT=[M+H]+\n138.066 10\nEND IONS\n"
-        "BEGIN IONS\nTITLE=b\nPEPMASS=999.9\nADDUCT=[M+H]+\n138.066 10\nEND IONS\n"
+        "BEGIN IONS\nTITLE=b\nPEPMASS=999.9123\nADDUCT=[M+H]+\n138.066 10\nEND IONS\n"
         "BEGIN IONS\nTITLE=c\nPEPMASS=195.0877\nADDUCT=[M-H]-\n138.066 10\nEND IONS\n"
     )
     done = run_specvae(

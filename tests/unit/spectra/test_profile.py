@@ -79,6 +79,21 @@ def test_points_of_one_mz_are_no_profile() -> None:
     rng = np.random.default_rng(0)
     mz = np.sort(np.repeat(rng.uniform(50, 300, 20), 6))
     assert not is_profile(mz, rng.uniform(1, 100, mz.size))
+    assert not is_profile(np.full(100, 5.0), np.ones(100))
+
+
+@pytest.mark.filterwarnings("error")
+def test_points_of_one_mz_within_a_profile_are_no_parabola() -> None:
+    mz, intensity = profile(0.001, 0.004)
+    top = int(np.argmax(intensity))
+    doubled = np.insert(mz, top, mz[top]), np.insert(intensity, top, intensity[top] / 2)
+    found_mz, found = centroid(*doubled)
+    assert np.isfinite(found_mz).all()
+    assert np.isfinite(found).all()
+    near = int(np.argmin(np.abs(found_mz - mz[top])))
+    assert (found_mz[near], found[near]) == (mz[top], intensity[top])
+    level = centroid(np.full(100, 5.0), np.ones(100))
+    assert (level[0].tolist(), level[1].tolist()) == ([5.0], [1.0])
 
 
 @pytest.mark.parametrize("seed", range(5))
