@@ -361,19 +361,20 @@ class AnalogueIndex:
 
         `places` are indices into `compounds`. Of equally like ones the first is taken.
         """
+        ranges = zip(*self._row_range(places), strict=True)
+        return np.array([a + int(np.argmax(likeness.rows[a:b])) for a, b in ranges], dtype=np.int64)
+
+    def _row_range(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first row of each compound and the end of its rows, int64 (n,) each."""
         ends = np.append(self._first_row[1:], self._n_rows)
-        first, end = self._first_row[places], ends[places]
-        return np.array(
-            [a + int(np.argmax(likeness.rows[a:b])) for a, b in zip(first, end, strict=True)],
-            dtype=np.int64,
-        )
+        return self._first_row[places], ends[places]
 
     def shared_peaks(self, spectrum: Spectrum, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return in how many bins of a query's peaks spectra of the library have one too, (n,).
 
         Neutral losses do not count. A peak of the query counts once, at a border of bins too.
         """
-        columns = replace(self.bins, soft_edge=0.0).encode(spectrum).columns
+        columns = self._sharp_bins.encode(spectrum).columns
         entries, _ = self._entries(columns[columns < self.bins.n_bins])
         return np.bincount(self._rows[entries], minlength=self._n_rows)[rows]
 
@@ -385,10 +386,7 @@ class AnalogueIndex:
         These are rows (n,), and for each the place of its compound in `compounds`, which are places
         in `Likeness.compounds`.
         """
-        ends = np.append(self._first_row, self._n_rows)
-        counts = ends[compounds + 1] - ends[compounds]
-        before = np.cumsum(counts) - counts
-        rows = np.arange(counts.sum()) + np.repeat(ends[compounds] - before, counts)
+        rows, counts = _joined_ranges(*self._row_range(compounds))
         kept = self._comparable_rows(ion_mode)[rows]
         return rows[kept], np.repeat(np.arange(len(compounds)), counts)[kept]
 
@@ -399,10 +397,15 @@ class AnalogueIndex:
 
         See `specvae.annotation.evidence.low_resolution`.
         """
-        encoded = replace(self.bins, soft_edge=0.0).encode(query)
+        encoded = self._sharp_bins.encode(query)
         heights = np.expm1(encoded.values.astype(np.float64))
         ours = self._peak_lists(np.array([0, len(heights)]), encoded.columns, heights)
         return nominal_cosines(ours, self._peaks_of(rows), INTENSITY_POWER)
+
+    @cached_property
+    def _sharp_bins(self) -> BinLayout:
+        """The bins without soft borders, so that each peak is in one of them."""
+        return replace(self.bins, soft_edge=0.0)
 
     def _peaks_of(self, rows: NDArray[np.int64]) -> PeakLists:
         by_row = self._by_row[rows]
@@ -569,11 +572,17 @@ class AnalogueIndex:
 
     def _entries(self, columns: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the entries of some columns, one column after the other, and their numbers."""
-        first = self._starts[columns]
-        counts = self._starts[columns.astype(np.int64) + 1] - first
-        # Entry j of the lists of all columns, one after the other, is number j minus those before.
-        before = np.cumsum(counts) - counts
-        return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
+        return _joined_ranges(self._starts[columns], self._starts[columns.astype(np.int64) + 1])
+
+
+def _joined_ranges(
+    first: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of several ranges, one range after the other, and how many each has."""
+    counts = ends - first
+    # Number j of all is number j of its range, minus those of the ranges before.
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
 
 
 def unit_rows(matrix: SparseMatrix) -> NDArray[np.float32]:

@@ -51,9 +51,8 @@ class LibraryMatch:
     is_clear
         Whether it identifies the candidate at level 2a: the ion mode is the same; so is the adduct,
         as far as both are known; the spectrum is measured, not predicted, and compared by accurate
-        masses; and cosine, number of
-        shared peaks and distance from the other candidates reach `CLEAR_COSINE`, `CLEAR_PEAKS` and
-        `CLEAR_MARGIN`.
+        masses; and cosine, number of shared peaks and distance from the other candidates reach
+        `CLEAR_COSINE`, `CLEAR_PEAKS` and `CLEAR_MARGIN`.
     row
         Of the library.
     name
