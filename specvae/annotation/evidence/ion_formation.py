@@ -25,13 +25,9 @@ from specvae.spectra.adducts import Adduct
 
 __all__ = ["FORMATION", "Formation", "formation_of_candidates", "ion_formation"]
 
-_GROUPS: Mapping[str, str] = {
-    "acid of phosphorus or sulfur": "[OX2H][P,S]=O",
-    "hydrogen on oxygen, nitrogen or sulfur": "[O,S,#7;!H0]",
-    "aliphatic amine": (
-        "[NX3;!$(N[C,S,P]=[O,S,N]);!$(N~[!#6;!#1]);!$(N[c,$(C=C)])]"  # no amide, no aniline
-    ),
-}
+_ACID_OF_P_OR_S = "[OX2H][P,S]=O"
+_HYDROGEN_ON_O_N_OR_S = "[O,S,#7;!H0]"
+_ALIPHATIC_AMINE = "[NX3;!$(N[C,S,P]=[O,S,N]);!$(N~[!#6;!#1]);!$(N[c,$(C=C)])]"  # no amide, aniline
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,10 @@ class Formation:
 
     Attributes
     ----------
+    group
+        SMARTS of a group that tells; empty for none.
     present, absent
-        Nats that a molecule gets for a group that it has, or has not, by the groups' names.
+        Nats of a molecule that has the group, and of one that has not.
     neutral
         Nats for one that is no cation itself.
     typical
@@ -49,18 +47,19 @@ class Formation:
         on average, so that the species are as common as `log_shares` says.
     """
 
-    present: Mapping[str, float]
-    absent: Mapping[str, float]
+    group: str = ""
+    present: float = 0.0
+    absent: float = 0.0
     neutral: float = 0.0
     typical: float = 0.0
 
 
-_OF_ANION = Formation({"acid of phosphorus or sulfur": -5.0}, {}, typical=0.15)
+_OF_ANION = Formation(_ACID_OF_P_OR_S, present=-5.0, typical=0.15)
 
 FORMATION: Mapping[str, Formation] = {
-    **dict.fromkeys(IONS_OF_CATIONS, Formation({}, {}, neutral=-4.0)),
-    "[M+NH4]+": Formation({"aliphatic amine": -1.5}, {}, typical=0.15),
-    "[M-H]-": Formation({}, {"hydrogen on oxygen, nitrogen or sulfur": -1.5}, typical=0.15),
+    **dict.fromkeys(IONS_OF_CATIONS, Formation(neutral=-4.0)),
+    "[M+NH4]+": Formation(_ALIPHATIC_AMINE, present=-1.5, typical=0.15),
+    "[M-H]-": Formation(_HYDROGEN_ON_O_N_OR_S, absent=-1.5, typical=0.15),
     "[M+HCOO]-": _OF_ANION,
     "[M+CH3COO]-": _OF_ANION,
     "[M+Cl]-": _OF_ANION,
@@ -73,8 +72,8 @@ FORMATION: Mapping[str, Formation] = {
 def ion_formation(molecules: Sequence[Molecule], ion: Adduct) -> NDArray[np.float64]:
     """Return how readily molecules become an ion species, float64 (n_molecules,), nats.
 
-    It is ``log p(ion | molecule)``, as far as few groups tell it and but for a constant: 0 of what
-    has none of them.
+    It is ``log p(ion | molecule)``, as far as a group and the charge tell it, and but for a
+    constant: 0 where nothing speaks against it.
 
     Parameters
     ----------
@@ -89,13 +88,10 @@ def ion_formation(molecules: Sequence[Molecule], ion: Adduct) -> NDArray[np.floa
         return nats
     if formation.neutral:
         nats[[molecule.charge <= 0 for molecule in molecules]] += formation.neutral
-    groups = tuple(dict.fromkeys([*formation.present, *formation.absent]))
-    if groups:
-        found = _matcher(groups).matches(Topologies([molecule.binary for molecule in molecules]))
-        for has_group, group in zip(found.T, groups, strict=True):
-            nats += np.where(
-                has_group, formation.present.get(group, 0.0), formation.absent.get(group, 0.0)
-            )
+    if formation.group:
+        taken = Topologies([molecule.binary for molecule in molecules])
+        has_group = _matcher(formation.group).matches(taken)[:, 0]
+        nats += np.where(has_group, formation.present, formation.absent)
     return nats
 
 
@@ -134,5 +130,5 @@ def formation_of_candidates(
 
 
 @cache
-def _matcher(groups: tuple[str, ...]) -> SubstructureMatcher:
-    return SubstructureMatcher([Chem.MolFromSmarts(_GROUPS[group]) for group in groups])
+def _matcher(group: str) -> SubstructureMatcher:
+    return SubstructureMatcher([Chem.MolFromSmarts(group)])

@@ -460,7 +460,7 @@ def test_a_tried_cation_is_likelier_too(
     rows = f"smiles\n{CATION}\nNCCN(C)CC(=O)NN\nCCCCCC(N)C(=O)O\n"
     scores = []
     for prior in (-4.0, 0.0):
-        monkeypatch.setitem(FORMATION, "[M]+", Formation({}, {}, neutral=prior))
+        monkeypatch.setitem(FORMATION, "[M]+", Formation(neutral=prior))
         with table(tmp_path / "c.csv", rows) as source:
             tried = Assumptions.parse(tried="[M]+,[M+H]+")
             (found,) = ranked(annotator, queries, source, assumed=tried)
