@@ -104,6 +104,18 @@ def test_every_step_runs_on_little_and_hits_are_counted(
         "-o", output,
     )  # fmt: skip
     assert "annotate: done before" in again.stderr
+    # Steps on digits can run side by side.
+    joined = ("mnist-split-rest", "mnist-split-3")
+    for name in joined:
+        (output / f"{name}.json").unlink()
+    run_step("+".join(joined), plan, 600.0)
+    assert all(result(output, name)["done"] for name in joined)
+    assert all(result(output, name)["step"] == name for name in joined)
+    again = run_specvae(
+        "bench", "gpu", "--device", "cpu", "--data", tmp_path / "mnist", "--step",
+        "+".join(joined), "-o", output,
+    )  # fmt: skip
+    assert all(f"{name}: done before" in again.stderr for name in joined)
     run_specvae("bench", "report", output)
     tables = (output / "tables.md").read_text()
     for title in (
@@ -125,6 +137,8 @@ def test_what_a_step_needs_is_said(tmp_path: Path) -> None:
     assert "speed: left out, it needs --prepared" in done.stderr
     refused = run_specvae("bench", "gpu", "--step", "sped", "-o", tmp_path, code=2)
     assert "--step sped: there are equality" in refused.stderr
+    refused = run_specvae("bench", "gpu", "--step", "equality+mnist-split", "-o", tmp_path, code=2)
+    assert "equality runs alone; only steps on digits run side by side" in refused.stderr
 
 
 BLOCKED = """

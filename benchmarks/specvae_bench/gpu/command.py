@@ -15,6 +15,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, library_filter_options
+from specvae.errors import ConfigError
 from specvae_bench.options import exclude_option, require_results
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ _FEWEST_SECONDS = 8.0
     "--step",
     "steps",
     multiple=True,
-    metavar="NAME[=SECONDS]",
-    help="Only this step (repeatable), with a limit of its own.  [default: all, in order]",
+    metavar="NAME[+NAME][=SECONDS]",
+    help="Only this step (repeatable), with a limit of its own; steps on digits joined by + run "
+    "side by side.  [default: all, in order]",
 )
 @click.option("--again", is_flag=True, help="Also run steps that are done.")
 @click.option(
@@ -155,8 +157,10 @@ def gpu(
         click.echo(finish(output, folds, console), nl=False)
         return
     limits = _limits(steps)
-    require_results(*(output / f"{name}.json" for name in limits))
     from specvae_bench.gpu.plan import Plan
+    from specvae_bench.gpu.steps import parts
+
+    require_results(*(output / f"{part}.json" for name in limits for part in parts(name)))
 
     plan = Plan(
         output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds
@@ -167,15 +171,17 @@ def gpu(
 
 def _limits(steps: Sequence[str]) -> dict[str, float]:
     """Return step -> its limit in seconds, of all steps if none is named."""
-    from specvae_bench.gpu.steps import STEPS
+    from specvae_bench.gpu.steps import STEPS, parts
 
     limits = {}
     for text in steps:
         name, _, seconds = text.partition("=")
-        if name not in STEPS:
-            raise click.UsageError(f"--step {name}: there are {', '.join(STEPS)}")
         try:
-            limits[name] = float(seconds) if seconds else STEPS[name].seconds
+            default = sum(STEPS[part].seconds for part in parts(name))
+        except ConfigError as error:
+            raise click.UsageError(f"--step {error}") from None
+        try:
+            limits[name] = float(seconds) if seconds else default
         except ValueError:
             raise click.UsageError(f"--step {text}: {seconds!r} is no number") from None
     return limits or {name: step.seconds for name, step in STEPS.items()}
@@ -199,17 +205,23 @@ def run_all(
     console
         Where progress is shown.
     """
-    from specvae_bench.gpu.steps import STEPS, run_step
+    from specvae_bench.gpu.steps import STEPS, parts, run_step
 
     end = time.monotonic() + budget
-    for name, limit in limits.items():
+    for wanted, limit in limits.items():
         left = end - time.monotonic()
-        needed = STEPS[name].needs
+        needed = STEPS[parts(wanted)[0]].needs
         if needed and getattr(plan, needed) is None:
-            console.log(f"{name}: left out, it needs --{needed}")
-        elif not again and _read(plan.output / f"{name}.json").get("done"):
-            console.log(f"{name}: done before")
-        elif left - _SECONDS_TO_STOP < _FEWEST_SECONDS:
+            console.log(f"{wanted}: left out, it needs --{needed}")
+            continue
+        files = {part: plan.output / f"{part}.json" for part in parts(wanted)}
+        done = [part for part, file in files.items() if not again and _read(file).get("done")]
+        for part in done:
+            console.log(f"{part}: done before")
+        name = "+".join(part for part in files if part not in done)
+        if not name:
+            continue
+        if left - _SECONDS_TO_STOP < _FEWEST_SECONDS:
             console.log(f"{name}: no time left")
         else:
             seconds = min(limit, left - _SECONDS_TO_STOP)
@@ -226,11 +238,12 @@ def run_all(
                 if process.is_alive():
                     process.kill()
                     process.join()
-            found = _read(plan.output / f"{name}.json")
-            outcome = "done" if found.get("done") else f"not done {found.get('error', '')}"
-            console.log(f"{name}: {outcome} after {time.monotonic() - started:.0f} s")
-            for line in _summary(name, found):
-                click.echo(line)
+            for part in parts(name):
+                found = _read(files[part])
+                outcome = "done" if found.get("done") else f"not done {found.get('error', '')}"
+                console.log(f"{part}: {outcome} after {time.monotonic() - started:.0f} s")
+                for line in _summary(part, found):
+                    click.echo(line)
 
 
 def _summary(name: str, found: Mapping[str, Any]) -> list[str]:

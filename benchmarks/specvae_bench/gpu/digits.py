@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,54 +22,14 @@ from specvae_bench.paper.images import ImageSet
 from specvae_bench.paper.loaders import LOADERS
 from specvae_bench.paper.oracles import Oracle, OracleSettings, oracle_for
 from specvae_bench.paper.runs import RunSettings, finished, run
-from specvae_bench.paper.tasks import Task
 
 
-class Turns:
-    """Threads that run one at a time, in the order in which they asked."""
+@dataclass(frozen=True)
+class Trainings:
+    """What a step on digits trains.
 
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._last = 0
-        self._serving = 0
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Do `work` when the turn comes."""
-        self._wait()
-        try:
-            work()
-        finally:
-            self._end()
-
-    def pass_on(self) -> None:
-        """Let every thread that waits have a turn before the caller goes on."""
-        self._end()
-        self._wait()
-
-    def _wait(self) -> None:
-        with self._condition:
-            mine = self._last
-            self._last += 1
-            self._condition.wait_for(lambda: self._serving == mine)
-
-    def _end(self) -> None:
-        with self._condition:
-            self._serving += 1
-            self._condition.notify_all()
-
-
-def digits_step(
-    plan: Plan, result: Result, experiment: str, runs: Sequence[RunSettings], folder: str
-) -> None:
-    """Train kinds on digits and what goes with them, side by side in threads with a stream each.
-
-    One thread at a time issues work, and passes the turn on after each step: a step cannot be
-    recorded while another thread touches the device. What was issued runs side by side.
-
-    Parameters
+    Attributes
     ----------
-    plan, result
-        What the call was given; what the step writes.
     experiment
         One of `LOADERS`.
     runs
@@ -76,59 +37,151 @@ def digits_step(
     folder
         Gets theirs, in the plan's output.
     """
+
+    experiment: str
+    runs: tuple[RunSettings, ...]
+    folder: str
+
+
+# Seconds in which a training that stops is measured, drawn and written; they do it in turns.
+_TO_END = 1.5
+
+
+class Turns:
+    """Threads that run one at a time; whoever has done least of its work goes next."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy = False
+        self._asked = itertools.count()
+        # Each waits for an event of its own: woken together, all would ask for the lock each time.
+        self._waiting: list[tuple[float, int, threading.Event]] = []
+
+    @property
+    def n_waiting(self) -> int:
+        """How many threads wait for their turn."""
+        return len(self._waiting)
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do `work` when the turn comes."""
+        with self._lock:
+            event = self._ask(0.0) if self._busy else None
+            self._busy = True
+        if event is not None:
+            event.wait()
+        try:
+            work()
+        finally:
+            with self._lock:
+                self._busy = bool(self._waiting)
+                self._wake_next()
+
+    def pass_on(self, done: float) -> None:
+        """Let threads that wait have their turns before the caller goes on.
+
+        Parameters
+        ----------
+        done
+            Share of its work that the caller has done. Of equal shares, who asked first goes first.
+        """
+        with self._lock:
+            event = self._ask(done)
+            self._wake_next()
+        event.wait()
+
+    def _ask(self, done: float) -> threading.Event:
+        event = threading.Event()
+        heapq.heappush(self._waiting, (done, next(self._asked), event))
+        return event
+
+    def _wake_next(self) -> None:
+        if self._waiting:
+            heapq.heappop(self._waiting)[-1].set()
+
+
+def digits_steps(plan: Plan, steps: Sequence[tuple[Trainings, Result]]) -> None:
+    """Train kinds on digits and what goes with them, side by side in threads with a stream each.
+
+    One thread at a time issues work, and passes the turn on after each step: a step cannot be
+    recorded while another thread touches the device. What was issued runs side by side. Turns are
+    given so that all trainings have the same share of their epochs at any time, and end together.
+
+    Parameters
+    ----------
+    plan
+        What the call was given.
+    steps
+        What is trained, and where its results go.
+    """
     device = pick_device(plan.device)
-    task = LOADERS[experiment](_Request(plan, result))
-    if plan.kinds:
-        runs = [settings for settings in runs if settings.kind in plan.kinds]
-    if plan.epochs:
-        runs = [replace(settings, epochs=plan.epochs) for settings in runs]
-    runs = runs[:1] if plan.limit else runs
-    lanes = _Lanes(task, plan.output / folder, device, result)
+    turns = Turns()
+    boards = [_Board(plan, trainings, result) for trainings, result in steps]
+    runs = [(board, settings) for board in boards for settings in board.runs]
+    begin_to_end = min(result.deadline for _, result in steps) - _TO_END * len(runs)
+
+    def is_late() -> bool:
+        return time.monotonic() >= begin_to_end
+
+    lanes = [
+        partial(turns.run, partial(board.train, settings, device, turns, is_late))
+        for board, settings in runs
+    ]
     # Lanes share what torch is set to; whoever ends first must not reset it for the others.
     with computing(device, CudaOptions()), equality.notes() as logged:
-        lanes.run(runs)
-    ended = [state.get("epoch", 0) >= state.get("wanted", 1e9) for state in lanes.states.values()]
-    result.write(
-        notes=sorted(set(logged)),
-        settings=[asdict(settings) for settings in runs],
-        done=len(ended) == len(runs) and all(ended),
-    )
+        _run_all(lanes, device)
+    for board in boards:
+        board.close(logged)
 
 
-class _Lanes:
-    """Runs of one task, on a GPU side by side in threads; what each has is written as it comes.
+def _run_all(lanes: Sequence[Callable[[], None]], device: torch.device) -> None:
+    """Run lanes one after the other, on a GPU side by side."""
+    if device.type != "cuda":
+        for lane in lanes:
+            lane()
+        return
+    threads = [threading.Thread(target=lane) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class _Board:
+    """The trainings of a step, and its file, to which what each has is written as it comes.
 
     Attributes
     ----------
-    states, failures
-        By the folder of a run: its last epoch, or its figures once it has ended; why it failed.
+    runs
+        Settings of the trainings that the plan wants.
     """
 
-    def __init__(self, task: Task, folder: Path, device: torch.device, result: Result) -> None:
-        self._task = task
-        self._folder = folder
-        self._device = device
+    def __init__(self, plan: Plan, trainings: Trainings, result: Result) -> None:
+        self._task = LOADERS[trainings.experiment](_Request(plan, result))
+        self._folder = plan.output / trainings.folder
         self._result = result
+        runs = [s for s in trainings.runs if not plan.kinds or s.kind in plan.kinds]
+        if plan.epochs:
+            runs = [replace(settings, epochs=plan.epochs) for settings in runs]
+        self.runs = runs[:1] if plan.limit else runs
         self._lock = threading.Lock()
-        self._turns = Turns()
-        self.states: dict[str, Any] = {}
-        self.failures: dict[str, str] = {}
+        # By the folder of a run: its last epoch, or its figures once it has ended; why it failed.
+        self._states: dict[str, Any] = {}
+        self._failures: dict[str, str] = {}
 
-    def run(self, runs: Sequence[RunSettings]) -> None:
-        """Do all runs."""
-        lanes = [partial(self._turns.run, partial(self._lane, settings)) for settings in runs]
-        if self._device.type != "cuda":
-            for lane in lanes:
-                lane()
-            return
-        threads = [threading.Thread(target=lane) for lane in lanes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def _lane(self, settings: RunSettings) -> None:
+    def train(
+        self,
+        settings: RunSettings,
+        device: torch.device,
+        turns: Turns,
+        is_late: Callable[[], bool],
+    ) -> None:
+        """Do one run, in turns with others, for as long as it is not late."""
         label, folder = settings.folder, self._folder / settings.folder
+        epochs = settings.filled(self._task).epochs or 1
+
+        def pass_on(epoch: int, step: int, n_steps: int) -> None:
+            turns.pass_on((epoch - 1 + step / n_steps) / epochs)
+
         try:
             found = finished(self._task, settings, folder)
             if found is None:
@@ -136,14 +189,14 @@ class _Lanes:
                     self._task,
                     settings,
                     folder,
-                    device=self._device,
+                    device=device,
                     on_epoch=partial(self._after_epoch, label),
-                    on_step=lambda *_: self._turns.pass_on(),
-                    stop=self._result.is_late,
+                    on_step=pass_on,
+                    stop=is_late,
                 )
         except Exception as error:
             with self._lock:
-                self.failures[label] = told(error)
+                self._failures[label] = told(error)
                 self._write()
             return
         state = {
@@ -154,6 +207,16 @@ class _Lanes:
         }
         figures = ("validation", "test", "oracle_in_training")
         self._note(label, state | {name: found[name] for name in figures if name in found})
+
+    def close(self, notes: Collection[str]) -> None:
+        """Write what was done, and whether it is all."""
+        states = self._states.values()
+        ended = [state.get("epoch", 0) >= state.get("wanted", 1e9) for state in states]
+        self._result.write(
+            notes=sorted(set(notes)),
+            settings=[asdict(settings) for settings in self.runs],
+            done=len(ended) == len(self.runs) and all(ended),
+        )
 
     def _after_epoch(self, label: str, record: EpochRecord, measured: Mapping[str, float]) -> None:
         self._note(
@@ -169,11 +232,11 @@ class _Lanes:
 
     def _note(self, label: str, state: dict[str, Any]) -> None:
         with self._lock:
-            self.states[label] = state
+            self._states[label] = state
             self._write()
 
     def _write(self) -> None:
-        self._result.write(runs=self.states, failures=self.failures)
+        self._result.write(runs=self._states, failures=self._failures)
 
 
 class _Request:

@@ -12,7 +12,7 @@ from specvae_bench.markdown import table
 
 TABLES = "tables.md"
 
-_DIGITS = ("mnist-split", "mnist-split-rest", "supervision", "mnist-split-3")
+_DIGITS = ("mnist-split", "mnist-split-rest", "supervision", "supervision-pairs", "mnist-split-3")
 _STAND_INS = ("mnist-colour", "mnist-captions")
 _MARKS = ("equality", "speed", "annotate", "mnist-split", "mnist-split-rest", *_STAND_INS)
 

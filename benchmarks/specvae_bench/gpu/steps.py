@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from specvae.errors import ConfigError
 from specvae.vae.device import pick_device
 from specvae.vae.kinds import MODEL_KINDS
 from specvae_bench.gpu import equality
-from specvae_bench.gpu.digits import digits_step
+from specvae_bench.gpu.digits import Trainings, digits_steps
 from specvae_bench.gpu.plan import Plan, Result, told
 from specvae_bench.gpu.spectra import annotate_step, spectra_step, speed_step
 from specvae_bench.paper.runs import RunSettings
 
 SPLIT_KINDS = ("svae", "svae-star", "vaevae", "vaevae-star")
 THREE_KINDS = ("svae", "vaevae")
-LEVELS = (0.1, 0.01, 0.001)
 FEW_PAIRS = (0.01, 0.001)
+# Of runs that are compared with each other alone.
+_FEW_EPOCHS = 40
 
 
 def equality_step(plan: Plan, result: Result) -> None:
@@ -97,11 +99,14 @@ class StepKind:
         Its limit.
     needs
         ``data`` or ``prepared``, whichever it cannot do without; empty: nothing.
+    trainings
+        Of a step on digits: several such steps can run side by side.
     """
 
     run: Callable[[Plan, Result], None]
     seconds: float
     needs: str = ""
+    trainings: Trainings | None = None
 
 
 def _runs(kinds: Sequence[str], *levels: float, epochs: int | None = None) -> list[RunSettings]:
@@ -114,10 +119,9 @@ def _digits(
     experiment: str, seconds: float, runs: Sequence[RunSettings], folder: str = ""
 ) -> StepKind:
     """Return a step of runs on digits, in a folder of the experiment's name or another one."""
+    trainings = Trainings(experiment, tuple(runs), folder or experiment)
     return StepKind(
-        lambda plan, result: digits_step(plan, result, experiment, runs, folder or experiment),
-        seconds,
-        "data",
+        lambda plan, result: digits_steps(plan, [(trainings, result)]), seconds, "data", trainings
     )
 
 
@@ -145,7 +149,23 @@ STEPS: Mapping[str, StepKind] = {
         "mnist-split", 230.0, [RunSettings("svae", unpaired="rest")], "mnist-split-rest"
     ),
     "annotate": StepKind(annotate_step, 20.0, "prepared"),
-    "supervision": _digits("mnist-split", 120.0, _runs(THREE_KINDS, *LEVELS, epochs=100)),
+    # Kinds that differ in their losses alone, where pairs are few.
+    "supervision": _digits(
+        "mnist-split",
+        300.0,
+        [
+            *_runs(THREE_KINDS, 0.1, epochs=_FEW_EPOCHS),
+            *_runs(SPLIT_KINDS, *FEW_PAIRS, epochs=_FEW_EPOCHS),
+        ],
+        "supervision",
+    ),
+    # The same without the unpaired examples.
+    "supervision-pairs": _digits(
+        "mnist-split",
+        40.0,
+        [replace(run, unpaired="none") for run in _runs(THREE_KINDS, 0.01, epochs=_FEW_EPOCHS)],
+        "supervision-pairs",
+    ),
     "mnist-split-3": _digits("mnist-split-3", 90.0, _runs(THREE_KINDS, 1.0)),
     "mnist-colour": _digits("mnist-colour", 95.0, _STAND_IN_RUNS),
     "mnist-captions": _digits("mnist-captions", 95.0, _STAND_IN_RUNS),
@@ -153,13 +173,47 @@ STEPS: Mapping[str, StepKind] = {
 
 
 def run_step(name: str, plan: Plan, seconds: float) -> None:
-    """Run a step for at most so many seconds; what it has by then is in its file."""
+    """Run a step, or several on digits side by side, for at most so many seconds.
+
+    Parameters
+    ----------
+    name
+        One of `STEPS`, or several, joined by ``+``.
+    plan
+        What it is given; what it has by then is in its file, or their files.
+    seconds
+        Its limit.
+    """
     torch.set_num_threads(max(1, min(8, torch.get_num_threads())))
-    result = Result(plan.output / f"{name}.json", plan, time.monotonic() + seconds)
-    result.values["step"] = name
+    deadline = time.monotonic() + seconds
+    results = {part: Result(plan.output / f"{part}.json", plan, deadline) for part in parts(name)}
+    for part, result in results.items():
+        result.values["step"] = part
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            STEPS[name].run(plan, result)
+            if len(results) == 1:
+                STEPS[name].run(plan, results[name])
+            else:
+                joined = [(STEPS[part].trainings, result) for part, result in results.items()]
+                digits_steps(plan, [(each, result) for each, result in joined if each is not None])
         except Exception as error:
-            result.write(error=told(error))
+            for result in results.values():
+                result.write(error=told(error))
             raise
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """Return the steps that ``A+B`` joins.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such step, or one that cannot be joined to others.
+    """
+    names = tuple(dict.fromkeys(name.split("+")))
+    for part in names:
+        if part not in STEPS:
+            raise ConfigError(f"{part}: there are {', '.join(STEPS)}")
+        if len(names) > 1 and STEPS[part].trainings is None:
+            raise ConfigError(f"{part} runs alone; only steps on digits run side by side")
+    return names
