@@ -66,8 +66,9 @@ _FEWEST_SECONDS = 8.0
     "--kind",
     "kinds",
     multiple=True,
-    metavar="KIND",
-    help="Train only this model kind on digits (repeatable).  [default: all, side by side]",
+    metavar="[STEP:]KIND",
+    help="Train only this model kind on digits, in all steps or one (repeatable).  [default: all, "
+    "side by side]",
 )
 @click.option(
     "--epochs",

@@ -159,7 +159,8 @@ class _Board:
         self._task = LOADERS[trainings.experiment](_Request(plan, result))
         self._folder = plan.output / trainings.folder
         self._result = result
-        runs = [s for s in trainings.runs if not plan.kinds or s.kind in plan.kinds]
+        kinds = plan.kinds_of(result.values["step"])
+        runs = [s for s in trainings.runs if not kinds or s.kind in kinds]
         if plan.epochs:
             runs = [replace(settings, epochs=plan.epochs) for settings in runs]
         self.runs = runs[:1] if plan.limit else runs

@@ -39,6 +39,7 @@ class Plan:
         Train the spectra's networks with products in bfloat16.
     kinds
         Only these model kinds of those that a step on digits trains side by side; empty: all.
+        ``STEP:KIND`` is of one step.
     """
 
     output: Path
@@ -51,6 +52,12 @@ class Plan:
     keep_state: bool = False
     bfloat16: bool = False
     kinds: tuple[str, ...] = ()
+
+    def kinds_of(self, step: str) -> tuple[str, ...]:
+        """Return the model kinds that a step is to train; none: all that it has."""
+        named = [kind.rpartition(":") for kind in self.kinds]
+        own = tuple(kind for of, _, kind in named if of == step)
+        return own or tuple(kind for of, _, kind in named if not of)
 
 
 class Result:
