@@ -185,6 +185,17 @@ def test_a_caption_metric_that_cannot_be_read_asks_for_another_cache(
         bench(commands.cub_captions, *arguments)
 
 
+def test_dense_networks_are_another_experiment(data: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
+    bench(commands.mnist_split, *arguments, "--networks", "dense")
+    found = read(tmp_path)
+    assert found["benchmark"] == "mnist-split-dense"
+    assert found["model"]["modalities"][0]["encoder"]["hidden"] == [400]
+    assert "difference" not in (tmp_path / "table.md").read_text()
+    with pytest.raises(InputError, match="wanted the results of one benchmark"):
+        bench(commands.mnist_split, *arguments)
+
+
 def test_two_thirds_reconstruct_themselves_or_all(data: Path, cache: Path, tmp_path: Path) -> None:
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
     subset = "subset-reconstruction/top+middle:"

@@ -170,6 +170,12 @@ def _draws(wanted: int, limit: int | None) -> int:
 LOADERS: Mapping[str, Callable[[Request], tasks.Task]] = {
     "mnist-split": lambda request: _split_task(request, experiments.mnist_split()),
     "mnist-split-3": lambda request: _split_task(request, experiments.mnist_split_3()),
+    "mnist-split-dense": lambda request: _split_task(
+        request, experiments.dense(experiments.mnist_split())
+    ),
+    "mnist-split-3-dense": lambda request: _split_task(
+        request, experiments.dense(experiments.mnist_split_3())
+    ),
     "mnist-svhn": _svhn_task,
     "cub-captions": _caption_task,
     "mnist-colour": _colour_task,

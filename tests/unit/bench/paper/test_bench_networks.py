@@ -9,6 +9,7 @@ import torch
 from specvae_bench.paper.experiments import (
     Experiment,
     cub_captions,
+    dense,
     mnist_captions,
     mnist_colour,
     mnist_split,
@@ -37,6 +38,10 @@ def small_sentences() -> Experiment:
 def model(experiment: Experiment, kind: str) -> MultimodalVAE:
     with torch.device("meta"):
         return MultimodalVAE(experiment.model_config(kind))
+
+
+def small_split() -> Experiment:
+    return dense(mnist_split())
 
 
 def n_numbers(*modules: torch.nn.Module) -> int:
@@ -71,6 +76,8 @@ def subset_sizes(vae: MultimodalVAE) -> dict[str, int]:
         # The head of the text encoder has biases; the published one's two convolutions have none.
         (captions, {"image": 2_787_200, "text": 762_048 + 128, "image+text": 4_500_032},
          {"image": 2_772_736, "text": 632_566}),
+        (small_split, {"top": 208_528, "bottom": 208_528, "top+bottom": 790_176},
+         {"top": 183_192, "bottom": 183_192}),
     ],
 )  # fmt: skip
 def test_networks_have_the_sizes_of_the_appendix(
@@ -108,7 +115,8 @@ def test_stand_ins_have_the_networks_of_what_they_stand_for() -> None:
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 @pytest.mark.parametrize(
-    "experiment", [mnist_split, mnist_split_3, mnist_svhn, small_captions, small_sentences]
+    "experiment",
+    [mnist_split, mnist_split_3, small_split, mnist_svhn, small_captions, small_sentences],
 )
 def test_each_kind_takes_a_batch_of_each_experiment(
     experiment: Callable[[], Experiment], kind: str
