@@ -156,7 +156,7 @@ def make_spectrum(
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
     if _ISOTOPE.match(fields.get("isotope", "")) is not None:
         notes += (Note.ISOTOPE.about(fields["isotope"]),)
-    notes += _prediction(fields)
+    notes += _prediction(fields) + _other_fragmentation(fields)
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
 
@@ -261,6 +261,38 @@ _NAMES_OF_PREDICTED = (
     *("instrument_type", "instrument", "origin", "fragmentation", "spectrum_id"),
     *NAMES_WITH_SPECIES,
 )
+
+
+# How ions are fragmented by electrons (EAD of ZenoTOF, ETD and EThcD of Orbitraps) or by light, by
+# names and abbreviations, "etd50.00" of a filter line too. Their fragments are others than those of
+# collisions, which models and libraries are of.
+_NO_COLLISIONS = re.compile(
+    r"(?<![a-z])(?:n?etd|et(?:hc|ci|ca)d|ead|ecd|edd|eid|exd|uvpd|euvpd)(?![a-z])"
+    r"|electron[\s_-]?(?:activated|capture|transfer|detachment|induced)[\s_-]dissociation"
+    r"|photo[\s_-]?dissociation",
+    re.IGNORECASE,
+)
+# The first are about fragmentation; in the others only a filter line says so, "@etd50.00".
+_ON_FRAGMENTATION = ("fragmentation", "collision_energy", "ms_level", "instrument_type")
+_WITH_FILTER_LINE = ("filter_line", "title")
+_NO_COLLISIONS_IN_FILTER = re.compile(rf"(?<=@)(?:{_NO_COLLISIONS.pattern})\d[\d.]*", re.IGNORECASE)
+
+
+def _other_fragmentation(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note where a record says that its ions were not fragmented by collisions."""
+    found = next(
+        (
+            text if pattern is _NO_COLLISIONS else told[0]
+            for pattern, names in (
+                (_NO_COLLISIONS, _ON_FRAGMENTATION),
+                (_NO_COLLISIONS_IN_FILTER, _WITH_FILTER_LINE),
+            )
+            for text in map(fields.get, names)
+            if text is not None and (told := pattern.search(text[:LONGEST_NAME])) is not None
+        ),
+        None,
+    )
+    return () if found is None else (Note.NO_COLLISIONS.about(found),)
 
 
 def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:

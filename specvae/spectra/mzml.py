@@ -238,6 +238,7 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
         "ion_mode": _mode_of(terms) or _mode_of(first_scan) or _of_filter(filter_line),
         "profile": "profile" if _PROFILE in terms and _CENTROID not in terms else None,
         "retention_time": _mzml_time(first_scan),
+        "filter_line": filter_line,
     }
     notes: tuple[str, ...] = ()
     if precursors and not is_other and level != "1":
@@ -326,8 +327,22 @@ def _mzml_precursor(
         if ions
         else None,
         "collision_energy": _mzml_energy(activation),
+        "fragmentation": next((name for term, name in _NO_COLLISIONS if term in activation), None),
     }
     return fields, tuple(notes)
+
+
+# Activations other than by collisions or heat.
+_NO_COLLISIONS = (
+    ("MS:1000250", "ECD"),
+    ("MS:1000435", "photodissociation"),
+    ("MS:1000598", "ETD"),
+    ("MS:1002631", "EThcD"),
+    ("MS:1003182", "ETciD"),
+    ("MS:1003246", "UVPD"),
+    ("MS:1003247", "NETD"),
+    ("MS:1003294", "EAD"),
+)
 
 
 def _mzml_energy(activation: _Terms) -> str | None:
@@ -495,6 +510,8 @@ def _mzxml_scan(element: Element) -> _Scan:
         "charge": None if first is None else _mzxml_charge(first, ion_mode),
         "collision_energy": f"{_plain(energy)} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),
+        "filter_line": element.get("filterLine"),
+        "fragmentation": None if first is None else first.get("activationMethod"),
     }
     parts = children(element, "peaks")
     return _Scan(

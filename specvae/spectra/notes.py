@@ -43,6 +43,7 @@ class Note(StrEnum):
     TIME_IN_MINUTES = "retention time without a unit taken as minutes"
     ISOTOPE = "precursor stated to be an isotope peak"
     PREDICTED = "predicted, not measured"
+    NO_COLLISIONS = "fragmented by electrons or light, not by collisions"
     CENTROIDED = "profile centroided"
     ADDED_UP = "peaks of one m/z added up"
     LISTED_TWICE = "peaks listed more than once counted once"

@@ -458,6 +458,31 @@ def test_spectra_that_no_instrument_measured_are_noted(
 
 
 @pytest.mark.parametrize(
+    ("field", "noted"),
+    [
+        ("FRAGMENTATION_METHOD=EAD", "EAD"),
+        ("ACTIVATION=ETD@50.00", "ETD@50.00"),
+        ("ActivationMethod=EThcD", "EThcD"),
+        ("DISSOCIATION_METHOD=Electron Activated Dissociation", "Electron Activated Dissociation"),
+        ("FRAGMENTATION=ultraviolet photodissociation", "ultraviolet photodissociation"),
+        ("COLLISION_ENERGY=10 eV (EAD)", "10 eV (EAD)"),
+        ("INSTRUMENT_TYPE=LC-ESI-QTOF EAD", "LC-ESI-QTOF EAD"),
+        ("FILTER=FTMS + c ESI d Full ms2 500.2500@etd50.00@hcd20.00 [50-600]", "etd50.00"),
+        ("FRAGMENTATION_METHOD=HCD", None),
+        ("COLLISION_ENERGY=lead 10 eV", None),
+        ("FILTER=FTMS + c ESI d Full ms2 195.0877@hcd35.00 [50-210]", None),
+        ("COMPOUND_NAME=EAD", None),
+    ],
+)
+def test_fragmentation_other_than_by_collisions_is_noted(
+    tmp_path: Path, field: str, noted: str | None
+) -> None:
+    text = f"BEGIN IONS\nPEPMASS=195.0877\nIONMODE=positive\n{field}\n42.0 1\nEND IONS\n"
+    expected = f"fragmented by electrons or light, not by collisions ({noted})"
+    assert one(tmp_path, "x.mgf", text).notes == (() if noted is None else (expected,))
+
+
+@pytest.mark.parametrize(
     ("title", "fields", "found"),
     [
         ("Cmpd 1, -MS2(193.0726), 20.0eV, 5.2 min #312", (), (None, "negative", 312.0)),

@@ -298,6 +298,30 @@ def test_energies(tmp_path: Path, terms: str, ev: float | None, nce: float | Non
     assert (spectrum.collision_energy, spectrum.normalized_collision_energy) == (ev, nce)
 
 
+@pytest.mark.parametrize(
+    ("terms", "noted"),
+    [
+        (term("1003294") + term("1003410", 8) + term("1000045", 12), "EAD"),
+        (term("1000598") + term("1002679"), "ETD"),
+        (term("1000133") + term("1000045", 30), None),
+    ],
+)
+def test_activations_other_than_by_collisions(
+    tmp_path: Path, terms: str, noted: str | None
+) -> None:
+    given = precursor(195.0877).replace(
+        "</precursor>", f"<activation>{terms}</activation></precursor>"
+    )
+    expected = f"fragmented by electrons or light, not by collisions ({noted})"
+    assert one(tmp_path, scan(precursor=given)).notes == (() if noted is None else (expected,))
+
+
+def test_activations_of_mzxml(tmp_path: Path) -> None:
+    content = mzxml_file([_mzxml_scan('<precursorMz activationMethod="ETD">625.0')])
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert spectrum.notes == ("fragmented by electrons or light, not by collisions (ETD)",)
+
+
 def test_borders_of_a_window_in_the_place_of_their_distances(tmp_path: Path) -> None:
     """Proteome Discoverer writes them so."""
     given = precursor(195.0877, target=195.0877, width=0.5)
