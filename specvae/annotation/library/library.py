@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.header import NO_LICENCE
-from specvae.annotation.library.query import (
-    ELECTRON_IONISATION,
-    is_above_precursor,
-    is_of_electron_ionisation,
-)
+from specvae.annotation.library.precursors import precursor_mz_of, with_exact_precursor
+from specvae.annotation.library.query import ELECTRON_IONISATION, is_of_electron_ionisation
 from specvae.errors import StructureError
 from specvae.files import require_distinct
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt, parse_molecule
@@ -299,8 +296,8 @@ def _other_readings(
     yield from _as_cation(spectrum, molecule)
     if (ion := _IONS_OF_SALTS.get((spectrum.adduct or "", molecule.charge))) is not None:
         yield SALT_ION.format(spectrum.adduct, ion), replace(spectrum, adduct=ion)
-    if (exact := _with_all_decimals(spectrum, molecule, wanted)) is not None:
-        yield ROUNDED_PRECURSOR, exact
+    if (exact := with_exact_precursor(spectrum, molecule, wanted)) is not None:
+        yield exact
 
 
 CATION = "{} of a cation taken as {}, which its precursor m/z is of"
@@ -326,40 +323,6 @@ _IONS_OF_SALTS = {
     **{(f"[M-{anion}]+", 1): "[M]+" for anion in ("Cl", "Br", "I")},
     **{(f"[M-{cation}]-", 0): "[M-H]-" for cation in ("Na", "K", "Li")},
 }
-
-ROUNDED_PRECURSOR = "rounded precursor m/z, its decimals taken from structure and ion species"
-_ROUNDED_BY = 0.6  # of the last decimal place; some are cut off instead
-
-
-def _with_all_decimals(
-    spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter
-) -> Spectrum | None:
-    """Return a spectrum with the m/z of its structure's ion, if the stated one is that, rounded.
-
-    Older libraries state what the quadrupole was set to: 283 for 283.0612.
-    """
-    mz, exact = spectrum.precursor_mz, _mz_of(spectrum, molecule)
-    if not wanted.precursor_of_structure or mz is None or exact is None:
-        return None
-    for unit in (1.0, 0.1):
-        if abs(mz / unit - round(mz / unit)) < 1e-6:
-            found = replace(spectrum, precursor_mz=exact)
-            return found if abs(mz - exact) <= _ROUNDED_BY * unit else None
-    return None
-
-
-def _mz_of(spectrum: Spectrum, molecule: Molecule) -> float | None:
-    """Return the m/z (Th) of the ion that a spectrum states, of a molecule, if it can be of it.
-
-    It can not where the molecule is a salt or an ion itself, or much intensity is above the m/z.
-    """
-    ion = spectrum.ion
-    if spectrum.adduct is None or ion is None or molecule.n_components > 1:
-        return None
-    mz = ion.precursor_mz(molecule.exact_mass)
-    if mz <= 0.0 or molecule.charge != (1 if ion.name == "[M]+" else 0):
-        return None
-    return None if is_above_precursor(replace(spectrum, precursor_mz=mz), ion) else mz
 
 
 def encode_unpaired_spectra(
@@ -526,7 +489,7 @@ class StructureParser:
         if spectrum.ms_level != 2 or not wanted.precursor_of_structure:
             return spectrum
         with contextlib.suppress(StructureError):
-            mz = _mz_of(spectrum, self._parsed(spectrum.smiles, spectrum.inchi))
+            mz = precursor_mz_of(spectrum, self._parsed(spectrum.smiles, spectrum.inchi))
             return replace(spectrum, precursor_mz=mz)
         return spectrum
 

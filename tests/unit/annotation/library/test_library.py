@@ -16,7 +16,6 @@ from specvae.annotation.library.library import (
     CATION,
     FITTING_COMPONENT,
     PRECURSOR_OF_STRUCTURE,
-    ROUNDED_PRECURSOR,
     SALT_ION,
     TENTATIVE,
     TENTATIVE_STRUCTURE,
@@ -25,6 +24,7 @@ from specvae.annotation.library.library import (
     read_many,
     usable_pairs,
 )
+from specvae.annotation.library.precursors import COARSE_PRECURSOR, ROUNDED_PRECURSOR
 from specvae.annotation.library.query import ELECTRON_IONISATION
 from specvae.errors import ConfigError, InputError
 from specvae.report import ReadReport, Reason
@@ -34,6 +34,7 @@ from specvae.spectra.spectrum import Spectrum
 
 CAFFEINE = "Cn1cnc2c1c(=O)n(C)c(=O)n2C"
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+QUADRUPOLE = {"instrument_type": "LC-ESI-QQ"}
 LIPID = "CCCCCCCCCCCCCCCCCCCCCC(=O)NC(CO)C(O)/C=C/CCCCCCCCCCCCC"
 
 
@@ -159,6 +160,20 @@ def test_mass_tolerance_is_relative_but_at_least_a_hundredth() -> None:
         # Rounded up, and to one decimal.
         ({"precursor_mz": 623.0, "smiles": LIPID}, 622.6133, ROUNDED_PRECURSOR),
         ({"precursor_mz": 622.6, "smiles": LIPID}, 622.6133, ROUNDED_PRECURSOR),
+        # As a quadrupole measured it, mostly without ion species.
+        ({"precursor_mz": 194.81, **QUADRUPOLE}, 195.0877, COARSE_PRECURSOR),
+        ({"precursor_mz": 195.31, **QUADRUPOLE, "adduct": None}, 195.0877, COARSE_PRECURSOR),
+        (
+            {"precursor_mz": 217.42, **QUADRUPOLE, "adduct": "[M+Na]+"},
+            217.0696,
+            COARSE_PRECURSOR,
+        ),
+        (
+            {"precursor_mz": 195.06, "instrument_type": "linear ion trap"},
+            195.0877,
+            COARSE_PRECURSOR,
+        ),
+        ({"precursor_mz": 195.0, **QUADRUPOLE, "adduct": None}, 195.0877, ROUNDED_PRECURSOR),
     ],
 )
 def test_precursors_that_are_rounded_or_not_stated_are_the_structures(
@@ -188,6 +203,13 @@ def test_spectra_that_are_left_out_are_not_noted(mz: float | None) -> None:
         {"precursor_mz": 196.0},
         {"precursor_mz": 195.2},
         {"precursor_mz": 195.06},  # two decimals: an m/z that was measured, of something else
+        {"precursor_mz": 195.06, "instrument_type": "LC-ESI-QTOF"},
+        {"precursor_mz": 195.06, "instrument_type": "linear ion trap, orbitrap"},
+        {"precursor_mz": 194.81, "instrument_type": None},
+        {"precursor_mz": 195.7123, **QUADRUPOLE},  # a quadrupole is not off by so much
+        {"precursor_mz": 195.7, **QUADRUPOLE},
+        {"precursor_mz": 195.0, "adduct": None, "instrument_type": "LC-ESI-QTOF"},
+        {"precursor_mz": 195.2123, **QUADRUPOLE},  # four decimals were measured exactly
         {"precursor_mz": 195.0, "adduct": "[M+Na]+"},
         {"precursor_mz": 195.0, "smiles": f"{CAFFEINE}.{ASPIRIN}"},
     ],
