@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from specvae.counting import counted
 from specvae.errors import InputError, printable
 from specvae.files import atomic_text, name_of_source
 from specvae.limits import limits
@@ -152,7 +153,7 @@ class ReadReport:
 
     def summary(self, noun: str = "spectra") -> str:
         """Return totals in one line: ``1,234 spectra read, 12 skipped: no peaks (7), ...``."""
-        return f"{_of(self.n_read, noun)} read, {self._skipped()}"
+        return f"{counted(self.n_read, noun)} read, {self._skipped()}"
 
     def nothing_read(self, noun: str = "spectra") -> str:
         """Return totals in one line as `summary` does, and of the first skipped record the cause.
@@ -164,14 +165,16 @@ class ReadReport:
         first = self.skips[0]
         return f"{self.summary(noun)}; line {first.line:,}: {first.detail or first.reason}"
 
-    def kept(self, n: int, noun: str) -> str:
+    def kept(self, n: int, noun: str, n_compounds: int | None = None) -> str:
         """Return what became of all records in one line, where `n` of them are used in the end.
 
-        Such as ``20 records: 8 spectra kept, 12 skipped: no peaks (7), ...``. Some of the others
-        could not be read, and some were read and then left out; both are skipped.
+        Such as ``20 records: 8 spectra kept, 12 skipped: no peaks (7), ...``, or ``8 spectra of 3
+        compounds``. Some of the others could not be read, and some were read and then left out;
+        both are skipped.
         """
+        of = "" if n_compounds is None else f" of {counted(n_compounds, 'compounds')}"
         n_records = n + len(self.skips)
-        return f"{_of(n_records, 'records')}: {_of(n, noun)} kept, {self._skipped()}"
+        return f"{counted(n_records, 'records')}: {counted(n, noun)}{of} kept, {self._skipped()}"
 
     def _skipped(self) -> str:
         line = f"{len(self.skips):,} skipped"
@@ -186,13 +189,6 @@ class ReadReport:
             writer.writerow(["path", "line", "record", "reason", "detail"])
             for skip in self.skips:
                 writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])
-
-
-def _of(n: int, noun: str) -> str:
-    """Return a number of things in words; `noun` is a plural."""
-    if n == 1:
-        noun = "spectrum" if noun == "spectra" else noun.removesuffix("s")
-    return f"{n:,} {noun}"
 
 
 def _counted(counter: Counter[Reason] | Counter[str]) -> str:

@@ -35,6 +35,7 @@ from specvae.cli.ranking import (
     spectra_files,
     tell_reading,
 )
+from specvae.counting import counted
 from specvae.files import Stamps, name_of_source
 from specvae.interruption import telling
 
@@ -285,14 +286,15 @@ def _journal(
     }
     with RunJournal(path, asked, run.annotator.settlement.weights) as journal:
         if journal.kept:
-            console.log(f"{path}: {len(journal.kept):,} queries are ranked already; going on")
+            n = counted(len(journal.kept), "queries are", "query is")
+            console.log(f"{path}: {n} ranked already; going on")
         with telling(lambda: _kept(path, journal.n_kept)):
             yield journal
 
 
 def _kept(path: Path, n: int) -> str:
     """Return what is to be said of `n` answers that are kept in a file, nothing of none."""
-    answers = "1 answer is" if n == 1 else f"{n:,} answers are"
+    answers = counted(n, "answers are", "answer is")
     return f"{answers} kept in {path}: the same command goes on from there" if n else ""
 
 
@@ -376,7 +378,7 @@ def _write_report(
     from specvae.annotation.output.html import write_report
     from specvae.annotation.output.provenance import described
 
-    named = Path(names[0]).name if len(names) == 1 else f"{len(names):,} files"
+    named = Path(names[0]).name if len(names) == 1 else counted(len(names), "files")
     write_report(
         results,
         path,

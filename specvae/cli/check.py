@@ -14,6 +14,7 @@ from specvae.cli.console import echo, one_line, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
+from specvae.counting import counted
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import is_pool, with_sources
 from specvae.packed import unpacked_name
@@ -139,13 +140,12 @@ def _example(spectrum: Spectrum) -> str:
     mz = spectrum.precursor_mz
     ion = spectrum.ion
     base = spectrum.mz[spectrum.intensity.argmax()]
-    noun = "peak" if spectrum.n_peaks == 1 else "peaks"
     parts = [
         _short(spectrum.query_id),
         "no precursor m/z" if mz is None else f"m/z {mz:.4f}",
         ion.name if ion else spectrum.adduct or "ion species not known",
         spectrum.ion_mode or "ion mode not known",
-        f"{spectrum.n_peaks:,} {noun}, highest at {base:.4f}",
+        f"{counted(spectrum.n_peaks, 'peaks')}, highest at {base:.4f}",
         *spectrum.notes,
     ]
     return "; ".join(parts)
@@ -164,8 +164,8 @@ def _candidates(path: Path) -> Lines:
         yield "exact mass", f"from {low:.4f} to {high:.4f} Da"
     if found.query_id is not None:
         n_queries = len(set(found.query_id.tolist()))
-        theirs = f"{n_queries:,} queries have candidates of their own"
-        yield "query_id", "1 query has candidates of its own" if n_queries == 1 else theirs
+        own = "query has candidates of its own"
+        yield "query_id", counted(n_queries, "queries have candidates of their own", own)
     else:
         yield "query_id", "no such column: candidates are matched by mass"
     for column, texts in (("name", found.name), ("id", found.id)):

@@ -14,6 +14,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, device_option
 from specvae.cli.outputs import provenance_path, require_paths, text_output
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import atomic_path
 
@@ -120,8 +121,8 @@ def _told(output: Path, results: Sequence[QueryResult], truth: Mapping[str, str]
     right = [answer for answer in answers if _is_right(answer, truth)]
     by_chance = sum(1.0 / answer.n_candidates for answer in answers)
     yield (
-        f"{len(right)} of {len(results)} queries have the right structure first (by chance: "
-        f"{by_chance:.0f}). The spectra are simulated: this says nothing about real ones."
+        f"{len(right)} of {counted(len(results), 'queries')} have the right structure first (by "
+        f"chance: {by_chance:.0f}). The spectra are simulated: this says nothing about real ones."
     )
     yield ""
     yield f"{output / 'report.html'}   open it in a browser"

@@ -24,6 +24,7 @@ from specvae.cli.console import echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import DEFAULT_MODEL, INPUT, device_option, model_file
+from specvae.counting import counted
 from specvae.errors import SpecvaeError
 
 # What is imported of a distribution to see that it works, where that is not its own name. The parts
@@ -288,7 +289,7 @@ def _check_cache(found: Diagnosis) -> None:
     free = shutil.disk_usage(existing).free
     found.facts["cache"] = {
         "folder": str(folder),
-        "size": f"{n_bytes / 1e6:,.1f} MB in {len(files):,} files",
+        "size": f"{n_bytes / 1e6:,.1f} MB in {counted(len(files), 'files')}",
         "free on its disk": f"{free / 1e9:,.1f} GB",
         "to clear it": "delete the folder; it is made again when it is needed",
         "to move it": "set SPECVAE_CACHE to another folder",
@@ -342,7 +343,9 @@ def _check_model(found: Diagnosis, model: Path | None) -> None:
         return
     header = annotator.header
     pool = annotator.evidence_pool
-    remembered = f"{len(pool.library.first_blocks):,} compounds" if pool is not None else "nothing"
+    remembered = (
+        counted(len(pool.library.first_blocks), "compounds") if pool is not None else "nothing"
+    )
     found.facts["model"] = {
         "file": str(path),
         "written by": header.program or "unknown",

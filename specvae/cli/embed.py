@@ -26,6 +26,7 @@ from specvae.cli.outputs import (
     suffix_format,
     write_skips,
 )
+from specvae.counting import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +109,7 @@ def embed(
     _write(output, kind, ids, latent)
     write_skips(output, report)
     noun = "spectra" if molecules is None else "molecules"
-    console.log(f"{report.summary(noun)}; {len(ids):,} vectors in {output}")
+    console.log(f"{report.summary(noun)}; {counted(len(ids), 'vectors')} in {output}")
     log_remarks(console, settled)
 
 

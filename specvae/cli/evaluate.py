@@ -29,6 +29,7 @@ from specvae.cli.ranking import (
     require_ranked,
     tell_reading,
 )
+from specvae.counting import counted
 from specvae.files import Stamps, sha256_of
 
 if TYPE_CHECKING:
@@ -292,30 +293,30 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     ]
     if 2 * len(absent) > len(evaluation.ranks):
         yield (
-            f"warning: the truth of {len(absent):,} of {len(evaluation.ranks):,} queries is not "
-            "among their candidates, which counts as missed: rows of the truth file may be of "
-            f"other queries, or the candidates those of other compounds: {_some(absent)}"
+            f"warning: the truth of {len(absent):,} of {counted(len(evaluation.ranks), 'queries')} "
+            "is not among their candidates, which counts as missed: rows of the truth file may be "
+            f"of other queries, or the candidates those of other compounds: {_some(absent)}"
         )
     n_alone = sum(rank.n_candidates == 1 and rank.is_found for rank in evaluation.ranks)
     if 2 * n_alone > len(evaluation.ranks):
         yield (
-            f"warning: the truth of {n_alone:,} of {len(evaluation.ranks):,} queries is their only "
-            "candidate and comes first by chance, too: lists with more structures of the queries' "
-            "masses would say more"
+            f"warning: the truth of {n_alone:,} of {counted(len(evaluation.ranks), 'queries')} is "
+            "their only candidate and comes first by chance, too: lists with more structures of "
+            "the queries' masses would say more"
         )
     if evaluation.in_library:
         named = [f"{query} ({block})" for query, block in evaluation.in_library.items()]
         yield (
             f"note: the library has spectra of the truth of {len(named):,} of "
-            f"{len(evaluation.ranks):,} queries: these are known compounds, which are recognised "
-            f"more often: {_some(named)}"
+            f"{counted(len(evaluation.ranks), 'queries')}: these are known compounds, which are "
+            f"recognised more often: {_some(named)}"
         )
     if evaluation.trained_on:
         named = [f"{query} ({block})" for query, block in evaluation.trained_on.items()]
         yield (
             f"warning: the model has learned from the truth of {len(named):,} of "
-            f"{len(evaluation.ranks):,} queries, so these figures flatter it: {_some(named)}; "
-            "train with --exclude"
+            f"{counted(len(evaluation.ranks), 'queries')}, so these figures flatter it: "
+            f"{_some(named)}; train with --exclude"
         )
     yield from _notes_of_fragment_score(evaluation)
 
@@ -325,12 +326,13 @@ def _notes_of_fragment_score(evaluation: Evaluation) -> Iterator[str]:
         yield (
             "note: the model does not keep which compounds its fragment score was fitted to, so "
             f"it is not known whether the truth of {evaluation.n_untraced:,} of "
-            f"{len(evaluation.ranks):,} queries is among them"
+            f"{counted(len(evaluation.ranks), 'queries')} is among them"
         )
     if evaluation.in_fragment_score:
         yield (
             "note: the weights of the fragment score were fitted to the truth of "
-            f"{len(evaluation.in_fragment_score):,} of {len(evaluation.ranks):,} queries, so these "
+            f"{len(evaluation.in_fragment_score):,} of "
+            f"{counted(len(evaluation.ranks), 'queries')}, so these "
             "figures are some points better than those of new compounds (specvae docs evaluation)"
         )
 

@@ -18,6 +18,7 @@ from specvae.cli.outputs import (
     text_output,
     write_skips,
 )
+from specvae.counting import counted
 
 
 @click.command(cls=Command)
@@ -100,4 +101,4 @@ def fingerprint(
                 bits = unpack(row[None], layout.n_bits)[0]
                 writer.writerow([name, molecule.smiles, molecule.inchikey, "".join(map(str, bits))])
     write_skips(output, report)
-    console.log(f"{len(found):,} fingerprints, {report.summary('molecules')}")
+    console.log(f"{counted(len(found), 'fingerprints')}, {report.summary('molecules')}")

@@ -16,6 +16,7 @@ from specvae.cli.console import echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, model_file
+from specvae.counting import counted
 
 if TYPE_CHECKING:
     from specvae.annotation.library.header import (
@@ -121,7 +122,8 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
         (
             "library",
             (
-                f"{provenance.n_spectra:,} spectra of {provenance.n_compounds:,} compounds "
+                f"{counted(provenance.n_spectra, 'spectra')} of "
+                f"{counted(provenance.n_compounds, 'compounds')} "
                 f"({_counts(provenance.ion_modes)}; {_counts(provenance.adducts)})"
             ),
         ),
@@ -137,9 +139,10 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
             (
                 "validation",
                 (
-                    f"hit@1 {found.hit_at_1:.1%} among {found.n_candidates} structures of like "
-                    f"mass (random {found.random_hit_at_1:.1%}, blind {found.blind_hit_at_1:.1%}); "
-                    f"{found.n_queries:,} spectra of {found.n_compounds:,} compounds"
+                    f"hit@1 {found.hit_at_1:.1%} among {counted(found.n_candidates, 'structures')} "
+                    f"of like mass (random {found.random_hit_at_1:.1%}, blind "
+                    f"{found.blind_hit_at_1:.1%}); {counted(found.n_queries, 'spectra')} of "
+                    f"{counted(found.n_compounds, 'compounds')}"
                 ),
             )
         )
@@ -176,12 +179,13 @@ def _evidence_lines(
     else:
         owner = "this model's own calibration"
         basis = (
-            f"fitted to {fitted.n_queries:,} spectra of {fitted.n_compounds:,} validation "
-            f"compounds among {fitted.structures}: hit@1 {fitted.hit_at_1:.1%}, hit@5 "
+            f"fitted to {counted(fitted.n_queries, 'spectra')} of "
+            f"{counted(fitted.n_compounds, 'validation compounds')} among {fitted.structures}: "
+            f"hit@1 {fitted.hit_at_1:.1%}, hit@5 "
             f"{fitted.hit_at_5:.1%} (in-sample)"
         )
     return [
-        ("remembers", f"{len(evidence.first_blocks):,} compounds"),
+        ("remembers", counted(len(evidence.first_blocks), "compounds")),
         ("ranks by", f"{weights} (weights of the evidence; 'specvae docs method')"),
         ("probabilities", f"by {owner}; {basis}"),
     ]

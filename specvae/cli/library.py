@@ -22,6 +22,7 @@ from specvae.cli.outputs import (
     text_output,
     write_skips,
 )
+from specvae.counting import counted
 from specvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: boo
     write_skips(output, report)
     console.log(report.kept(len(remembered), "spectra"))
     click.echo(
-        f"{len(remembered):,} spectra of {len(remembered.first_blocks):,} compounds in {output}"
+        f"{counted(len(remembered), 'spectra')} of "
+        f"{counted(len(remembered.first_blocks), 'compounds')} in {output}"
     )
 
 
@@ -123,7 +125,7 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
         writer.writerows(compounds.values())
     write_skips(output, report)
     console.log(report.kept(n_kept, "spectra"))
-    said = f"{len(compounds):,} structures"
+    said = counted(len(compounds), "structures")
     if is_stdout(output):
         console.log(said)
     else:
@@ -155,10 +157,11 @@ def info(path: Path, as_json: bool) -> None:
 def _lines(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "file", f"{path}, sha256 {described['sha256']}"
     yield "format", f"{described['format_version']}, written by {described['program']}"
-    yield "holds", f"{described['n_spectra']:,} spectra of {described['n_compounds']:,} compounds"
+    compounds = counted(described["n_compounds"], "compounds")
+    yield "holds", f"{counted(described['n_spectra'], 'spectra')} of {compounds}"
     for name, key in (("ion modes", "ion_modes"), ("adducts", "adducts")):
         yield name, ", ".join(f"{word}: {n:,}" for word, n in described[key].items())
     for source in described["sources"]:
         yield "file read", f"{source['file']}, sha256 {source['sha256'][:12]}..."
-    yield "skipped", f"{described['n_skipped']:,} records"
+    yield "skipped", counted(described["n_skipped"], "records")
     yield "fingerprint", f"{described['fingerprint']} version {described['fingerprint_version']}"

@@ -16,6 +16,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT, model_file
 from specvae.cli.outputs import require_paths
+from specvae.counting import counted
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path
 
@@ -74,7 +75,7 @@ def package_model(model: Path, output: Path, licence: str | None) -> None:
     console = Console()
     console.log(f"{output}: {output.stem}/ with {path.name}, {CARD} and {SUMS}")
     for text, n in header.provenance.licences.items():
-        console.log(f"licence {text}: {n:,} spectra")
+        console.log(f"licence {text}: {counted(n, 'spectra')}")
     for remark in licence_remarks(header):
         console.log(f"note: {remark}")
     click.echo(str(output))

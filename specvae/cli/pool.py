@@ -21,6 +21,7 @@ from specvae.cli.options import (
     strict_option,
 )
 from specvae.cli.outputs import require_paths, skips_path, write_skips
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import is_pool
 from specvae.interruption import telling
@@ -122,7 +123,7 @@ def build(
         )
     if is_replaced:
         console.log(f"{output} was there already and is replaced; --append adds to a pool")
-    click.echo(f"{n:,} structures in {output}")
+    click.echo(f"{counted(n, 'structures')} in {output}")
 
 
 @pool.command()
@@ -157,13 +158,19 @@ def _lines(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[str, str]
     low, high = described["mass_range"]
     yield "file", f"{path}, {described['n_bytes'] / 1e6:,.1f} MB"
     yield "format", str(described["format_version"])
-    yield "holds", f"{described['n_structures']:,} structures from {low:.4f} to {high:.4f} Da"
+    yield (
+        "holds",
+        f"{counted(described['n_structures'], 'structures')} from {low:.4f} to {high:.4f} Da",
+    )
     for layout in described["layouts"]:
         yield (
             "fingerprint",
-            f"{layout['name']} version {layout['version']}, {layout['n_bits']:,} bits",
+            f"{layout['name']} version {layout['version']}, {counted(layout['n_bits'], 'bits')}",
         )
     for source in described["sources"]:
         yield "file read", f"{source['file']}, sha256 {source['sha256'][:12]}..."
-    yield "skipped", f"{described.get('n_skipped', 0):,} rows"
-    yield "repeats", f"{described.get('n_duplicates', 0):,} rows of a compound of an earlier row"
+    yield "skipped", counted(described.get("n_skipped", 0), "rows")
+    yield (
+        "repeats",
+        f"{counted(described.get('n_duplicates', 0), 'rows')} of a compound of an earlier row",
+    )

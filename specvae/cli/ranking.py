@@ -30,6 +30,7 @@ from specvae.cli.options import (
     strict_option,
     try_adducts_option,
 )
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import is_pool, require_distinct
 from specvae.molecules.workers import collect_rarely, end_waiting, start_ahead
@@ -255,7 +256,7 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
                 "MS-FINDER or MassBank; name other files"
             )
         if others := sorted({*shown} - {*inside}):
-            more = f" and {len(others) - 1:,} other files" if len(others) > 1 else ""
+            more = f" and {counted(len(others) - 1, 'other files')}" if len(others) > 1 else ""
             log(f"note: {others[0]}{more}: no spectra by name or content")
         filled = [file for file in inside if file.stat().st_size]
         if not filled:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import atomic_path, exclusive, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
@@ -218,7 +219,9 @@ def _compute_all(
 ) -> int:
     """Let every piece of the files be in the spool; return the number of usable rows."""
     if spool.n_done:
-        progress.log(f"going on with {spool.folder}: {spool.n_done:,} rows are done")
+        progress.log(
+            f"going on with {spool.folder}: {counted(spool.n_done, 'rows are', 'row is')} done"
+        )
     waiting: deque[tuple[int, list[tuple[int, int, Cells]]]] = deque()
 
     def tasks() -> Iterator[_Task]:

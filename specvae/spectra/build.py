@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.counting import counted
 from specvae.errors import printable
 from specvae.limits import Limits
 from specvae.report import Reason
@@ -138,7 +139,7 @@ def make_spectrum(
         If peaks, precursor m/z or charge are malformed.
     """
     if mz.size > most.record_peaks:
-        detail = f"more than {most.record_peaks:,} peaks (record_peaks)"
+        detail = f"more than {counted(most.record_peaks, 'peaks')} (record_peaks)"
         raise RejectedRecordError(Reason.TOO_LARGE, detail)
     path, line, ordinal = place
     fields = record.fields
@@ -196,7 +197,7 @@ def make_spectrum(
         # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
         sound = require_peaks(mz, intensity)
         if n_below := np.count_nonzero(intensity < 0):
-            notes += (Note.BELOW_ZERO.about(f"{n_below:,} of {mz.size:,} peaks"),)
+            notes += (Note.BELOW_ZERO.about(f"{n_below:,} of {counted(mz.size, 'peaks')}"),)
         spectrum = build(*sound, notes)
     stated = "profile" in fields
     if not stated and not is_profile(spectrum.mz, spectrum.intensity):
@@ -204,7 +205,7 @@ def make_spectrum(
     picked_mz, picked = centroid(spectrum.mz, spectrum.intensity)
     if picked.size == np.count_nonzero(spectrum.intensity):
         return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
-    found = f"{spectrum.n_peaks:,} points, {picked.size:,} peaks"
+    found = f"{counted(spectrum.n_peaks, 'points')}, {counted(picked.size, 'peaks')}"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
 
 
@@ -334,7 +335,7 @@ def _distinct(spectrum: Spectrum) -> Spectrum:
         heights = np.bincount(np.cumsum(is_first) - 1, weights=intensity).astype(np.float64)
         note = Note.ADDED_UP
     if n_shared > 0:
-        notes = (*notes, note.about(f"{n_shared:,} of {mz.size:,} peaks"))
+        notes = (*notes, note.about(f"{n_shared:,} of {counted(mz.size, 'peaks')}"))
     if heights.max() > 1 / LOWEST_SCALE:
         heights = heights / heights.max()
     return replace(spectrum, mz=mz[is_first], intensity=heights, notes=notes)

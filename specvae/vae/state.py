@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from specvae.counting import counted
 from specvae.errors import TrainingError
 from specvae.settings import flatten
 from specvae.vae.adam import AdamW
@@ -142,8 +143,8 @@ class Run:
                     )
                 if len(state["epochs"]) > n_epochs:
                     raise TrainingError(
-                        f"{path}: resume state after {len(state['epochs'])} epochs, wanted at most "
-                        f"{n_epochs}; remove it to start anew"
+                        f"{path}: resume state after {counted(len(state['epochs']), 'epochs')}, "
+                        f"wanted at most {n_epochs}; remove it to start anew"
                     )
                 groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "averaged": {}}
                 slots: dict[int, dict[str, Tensor]] = {}

@@ -213,7 +213,7 @@ def test_training_on_the_truth_is_told(model: Path, few: Path, tmp_path: Path) -
     )  # fmt: skip
     assert "warning" in done.stderr
     assert block in done.stderr
-    assert "1 of 1 queries" in done.stderr
+    assert "1 of 1 query" in done.stderr
 
 
 def test_candidates_by_query_id_and_unrankable_queries(model: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 BASE = {
     "errors",
+    "counting",
     "report",
     "files",
     "packed",
@@ -29,6 +30,7 @@ ISLANDS = {"spectra", "molecules", "vae"}
 # Part of specvae -> the parts that it may import.
 MAY_IMPORT = {
     "errors": set(),
+    "counting": set(),
     "masses": set(),
     "progress": set(),
     "interruption": {"errors"},
@@ -36,7 +38,7 @@ MAY_IMPORT = {
     "packed": {"errors"},
     "settings": {"errors"},
     "limits": {"errors", "settings"},
-    "report": {"errors", "files", "limits"},
+    "report": {"errors", "counting", "files", "limits"},
     **{island: BASE | {island} for island in ISLANDS},
     "annotation": BASE | ISLANDS | {"annotation"},
     "face": BASE | ISLANDS | {"annotation"},

@@ -9,6 +9,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, library_filter_options
+from specvae.counting import counted
 from specvae_bench.options import (
     exclude_option,
     library_option,
@@ -95,7 +96,10 @@ def holdout(
     if structures is not None:
         n_candidates = write_candidates(structures, held.spectra, ppm, output / "candidates.csv")
         sources.append(structures)
-        console.log(f"{n_candidates:,} candidates within {ppm:g} ppm")
+        console.log(f"{counted(n_candidates, 'candidates')} within {ppm:g} ppm")
     write_fold(held, output, sources, {"share": share, "seed": seed, "max_spectra": max_spectra})
     console.log(report.summary())
-    click.echo(f"{len(held.queries):,} queries of {held.n_compounds:,} compounds in {output}")
+    click.echo(
+        f"{counted(len(held.queries), 'queries')} of {counted(held.n_compounds, 'compounds')} in "
+        f"{output}"
+    )

@@ -24,6 +24,7 @@ from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout
@@ -101,8 +102,8 @@ def compare_scores(
         problems, n_absent = _problems(fold, wanted, ppm, console)
         if n_absent:
             console.log(
-                f"{fold.name}: {n_absent:,} of {len(problems) + n_absent:,} queries are left out, "
-                "as their truth is not among their candidates"
+                f"{fold.name}: {n_absent:,} of {counted(len(problems) + n_absent, 'queries')} are "
+                "left out, as their truth is not among their candidates"
             )
         ranked = [_ranked(problems, path, n_jobs, console) for path in scores]
         result["folds"][fold.name] = {

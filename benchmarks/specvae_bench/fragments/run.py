@@ -18,6 +18,7 @@ from specvae.annotation.evidence.fragment_score import (
 )
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.cli.console import Console
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.spectra.binning import ION_MODES
 from specvae.vae.checkpoint import write_tensors
@@ -156,9 +157,10 @@ def _say(mode: str, examples: Examples, console: Console) -> None:
     n_spectra = sum(len(example.spectra) for example in examples.learned)
     n_structures = sum(len(example.molecules) for example in examples.learned)
     console.log(
-        f"{mode}: fitting to {len(examples.learned):,} compounds, {n_spectra:,} spectra, "
-        f"{n_structures:,} structures"
-        + (f"; {len(examples.judged):,} compounds to judge by" if examples.judged else "")
+        f"{mode}: fitting to {counted(len(examples.learned), 'compounds')}, "
+        f"{counted(n_spectra, 'spectra')}, "
+        f"{counted(n_structures, 'structures')}"
+        + (f"; {counted(len(examples.judged), 'compounds')} to judge by" if examples.judged else "")
     )
 
 

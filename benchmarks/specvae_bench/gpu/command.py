@@ -15,6 +15,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, library_filter_options
+from specvae.counting import counted
 from specvae.errors import ConfigError
 from specvae_bench.options import exclude_option, require_results
 
@@ -149,7 +150,7 @@ def gpu(
             instrument_types=instrument_types, output=output, console=console,
         )  # fmt: skip
         size = output.stat().st_size / 1e6
-        click.echo(f"{output}: {len(made.train):,} spectra to learn from, {size:.1f} MB")
+        click.echo(f"{output}: {counted(len(made.train), 'spectra')} to learn from, {size:.1f} MB")
         return
     if finishing:
         require_results(output / "hits.md", *(output / f"hits-{fold.name}.json" for fold in folds))
@@ -257,7 +258,7 @@ def _summary(name: str, found: Mapping[str, Any]) -> list[str]:
             ]
     if found.get("epochs"):
         last = found["epochs"][-1]
-        lines.append(f"  {len(found['epochs'])} epochs, last {_short(last)}")
+        lines.append(f"  {counted(len(found['epochs']), 'epochs')}, last {_short(last)}")
     return [*lines, *(f"  note: {note}" for note in found.get("notes", ()))]
 
 

@@ -135,7 +135,7 @@ def _read_library(
         wanted,
         lambda n: console.progress("reading spectra", n),
     )
-    console.log(report.kept(len(library), f"spectra of {len(library.molecules):,} compounds"))
+    console.log(report.kept(len(library), "spectra", len(library.molecules)))
     if not len(library):
         raise InputError(f"{paths[0]}: no spectrum to learn from ({report.summary()})")
     return library

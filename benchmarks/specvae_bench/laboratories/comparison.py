@@ -19,6 +19,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.cli.console import Console
+from specvae.counting import counted
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
 from specvae_bench.laboratories.folds import (
@@ -138,7 +139,7 @@ def read_folds(
         )
         n_absent = sum(query.place is None for query in queries)
         missed = f"; no table holds the truth of {n_absent:,}, which count as missed"
-        console.log(f"{group}: {len(queries):,} queries{missed if n_absent else ''}")
+        console.log(f"{group}: {counted(len(queries), 'queries')}{missed if n_absent else ''}")
     return folds
 
 

@@ -27,6 +27,7 @@ from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.cli.console import Console
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae_bench.laboratories.comparison import Fold, Plan, read_folds
 from specvae_bench.laboratories.folds import KNOWN, OTHER_ION, UNKNOWN
@@ -123,7 +124,7 @@ def fit(
         wide = replace(plan, n_each=_NO_LIMIT)
         folds = read_folds(wide, records, structures, {name: annotator}, jobs, console, unseen)
         examples = _examples(records, packed, folds, name)
-        console.log(f"fingerprint: {len(examples):,} queries")
+        console.log(f"fingerprint: {counted(len(examples), 'queries')}")
         weights = {**weights, "fingerprint": _fit_fingerprint(examples, weights, ratios)}
     evidence = {
         "weights": {kind: _rounded(weights[kind]) for kind in EVIDENCE_KINDS},

@@ -23,6 +23,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.result import Refusal
 from specvae.cli.console import Console
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
@@ -316,8 +317,8 @@ class Comparison:
         known = [p for p in self.problems if p.truth in annotator.training_compounds]
         if known:
             self.console.log(
-                f"warning: {name} has learned from the truth of {len(known)} queries; its figures "
-                "flatter it"
+                f"warning: {name} has learned from the truth of {counted(len(known), 'queries')}; "
+                "its figures flatter it"
             )
         return {
             "kind": header.config.model.kind,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
 from specvae.annotation.library.library import Library
+from specvae.counting import counted
 from specvae.molecules.fragments import FragmentTable
 from specvae_bench.fragments.fitting import Example, FragmentFit, fit_scorer
 from specvae_bench.retrieval.comparison import Comparison
@@ -36,7 +37,7 @@ def add_learned_fragments(comparison: Comparison, options: Options) -> None:
         examples = isobars(comparison.known, options.steps * settings.batch_size)
         scorer = fit_scorer(examples, settings, seed=options.seed)
     comparison.console.log(
-        f"learned fragments: {len(examples):,} compounds in "
+        f"learned fragments: {counted(len(examples), 'compounds')} in "
         f"{comparison.steps['training learned fragments']:.0f} s"
     )
     comparison.add("fragments, learned", _scores(comparison, scorer.scores))

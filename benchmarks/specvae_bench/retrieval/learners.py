@@ -26,6 +26,7 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.library.tensors import sparse_rows
 from specvae.annotation.training.networks import bin_layout
 from specvae.annotation.training.settings import TrainConfig
+from specvae.counting import counted
 from specvae.molecules.fingerprint import get_layout, unpack
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
@@ -451,7 +452,7 @@ def _add(comparison: Comparison, name: str, kind: type[Learner], options: Option
         learner = kind(comparison.known, packed).to(pick_device(options.device))
         train(learner, comparison.known, options, comparison)
     comparison.console.log(
-        f"{name}: {options.steps:,} steps in {comparison.steps[f'training {name}']:.0f} s"
+        f"{name}: {counted(options.steps, 'steps')} in {comparison.steps[f'training {name}']:.0f} s"
     )
     start = time.perf_counter()
     with torch.inference_mode():

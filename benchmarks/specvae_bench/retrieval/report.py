@@ -16,6 +16,7 @@ from specvae.annotation.evaluation.hits import (
     top_k_curve,
 )
 from specvae.annotation.output.plots import plot_top_k
+from specvae.counting import counted
 from specvae_bench.markdown import percent, table
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.falloff import falloff_table, plot_falloff
@@ -151,7 +152,8 @@ def _track_table(
         "seconds",
     )
     caption = (
-        f"**{heading}**: {first['n_queries']:,} queries of {first['n_molecules']:,} compounds, "
+        f"**{heading}**: {counted(first['n_queries'], 'queries')} of "
+        f"{counted(first['n_molecules'], 'compounds')}, "
         f"median {first['candidates_median']:.0f} candidates, truth absent from "
         f"{first['n_truth_absent']:,}. Best peer: {difference['reference']}."
     )

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.counting import counted
 from specvae.files import atomic_path
 from specvae.masses import ISOTOPE_MASSES
 from specvae.molecules.candidate_pool import CandidatePool
@@ -266,11 +267,13 @@ def plot_growth(figures: dict[str, Any], path: Path) -> None:
     for n in sorted({each["queries"] for each in usual}):
         curve = [each for each in usual if each["queries"] == n]
         seconds = [each["cpu_seconds"] for each in curve]
-        by_rows.plot([each["rows"] for each in curve], seconds, "s-", label=f"{n:,} queries")
+        by_rows.plot([each["rows"] for each in curve], seconds, "s-", label=counted(n, "queries"))
     for n in sorted({each["rows"] for each in usual}):
         curve = [each for each in usual if each["rows"] == n]
         seconds = [each["cpu_seconds"] for each in curve]
-        by_queries.plot([each["queries"] for each in curve], seconds, "s-", label=f"{n:,} rows")
+        by_queries.plot(
+            [each["queries"] for each in curve], seconds, "s-", label=counted(n, "rows")
+        )
     # Of few queries noise can be more than what they take.
     further = [e for e in further_queries(figures) if min(e["candidates"], e["ms"]) > 0]
     if further:

@@ -18,6 +18,7 @@ from specvae.annotation.evaluation.hits import (
     summarise,
 )
 from specvae.annotation.output.plots import label_axes, line_style, save_figure
+from specvae.counting import counted
 from specvae_bench.markdown import percent, table
 from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
 
@@ -91,7 +92,8 @@ def markdown_table(result: Mapping[str, Any]) -> str:
     ]
     heading = (
         f"**hit@1, %**, by the share of pairs that keep their structure: {runs[0]['n_queries']:,} "
-        f"queries of {runs[0]['n_molecules']:,} compounds, {result['steps']:,} steps each."
+        f"queries of {counted(runs[0]['n_molecules'], 'compounds')}, "
+        f"{counted(result['steps'], 'steps')} each."
     )
     shares = {_key(record): percent(record, "hit_at_1") for record in _with_both(runs)}
     text = f"{heading}\n\n" + table(

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.bit_sums import bit_sums
+from specvae.counting import counted
 
 INDEX_FILE = Path(__file__).with_name("retention_index.safetensors")
 """The index that comes with the program, fitted by ``specvae bench retention``."""
@@ -229,8 +230,8 @@ class RetentionLine:
         """Return what the line says of the run, as a line for the user."""
         follows = max(0.0, 1.0 - self.variance)
         return (
-            f"retention times: those of {self.n_queries:,} queries follow their candidates' "
-            f"structures by {follows:.0%} of the variance, and count in scores"
+            f"retention times: those of {counted(self.n_queries, 'queries')} follow their "
+            f"candidates' structures by {follows:.0%} of the variance, and count in scores"
         )
 
     def evidence(self, elution: Elution) -> NDArray[np.float64]:

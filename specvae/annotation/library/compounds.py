@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from specvae.annotation.library.library import FITTING_COMPONENT, StructureParser
+from specvae.counting import counted
 from specvae.errors import InputError, StructureError
 from specvae.molecules.mixtures import without_larger_counter_ion
 from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
@@ -281,7 +282,7 @@ def unread_exclusions(report: ReadReport) -> str:
     lost = [skip for skip in report.skips if skip.reason.is_malformed]
     if not lost:
         return ""
-    records = "1 unreadable record" if len(lost) == 1 else f"{len(lost):,} unreadable records"
+    records = counted(len(lost), "unreadable records")
     return (
         f"warning: {records} of exclusion files, whose compounds are not left out unless another "
         f"record names them (first: {lost[0]})"

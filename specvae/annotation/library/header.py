@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from specvae import settings
+from specvae.counting import counted
 from specvae.errors import CheckpointError, ConfigError
 from specvae.spectra.binning import BinLayout
 from specvae.vae.header import Header, read_header
@@ -276,7 +277,8 @@ class AnnotatorHeader(Header):
     def trained_on(self) -> str:
         """How many spectra and compounds of the library the networks learned from, in words."""
         n_spectra = self.provenance.n_spectra_by_fold.get("train", 0)
-        return f"{n_spectra:,} spectra of {len(self.compounds.get('train', ())):,} compounds"
+        n_compounds = len(self.compounds.get("train", ()))
+        return f"{counted(n_spectra, 'spectra')} of {counted(n_compounds, 'compounds')}"
 
     @classmethod
     def from_json(cls, data: object) -> Self:

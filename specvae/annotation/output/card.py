@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from specvae.annotation.library.header import NO_LICENCE, AnnotatorHeader, FileRead
+from specvae.counting import counted
 from specvae.settings import to_json
 
 _UNKNOWN = (
@@ -36,7 +37,8 @@ def licence_remarks(header: AnnotatorHeader) -> list[str]:
         return [_UNKNOWN]
     remarks = []
     if unsaid := licences.get(NO_LICENCE):
-        remarks.append(f"{unsaid:,} spectra state no licence: ask where the library comes from.")
+        spectra = counted(unsaid, "spectra state", "spectrum states")
+        remarks.append(f"{spectra} no licence: ask where the library comes from.")
     if restricted := [text for text in licences if _forbids(text)]:
         remarks.append(
             f"{', '.join(restricted)}: such data may not be used commercially, or not in works "
@@ -74,13 +76,15 @@ def _lines(header: AnnotatorHeader, name: str, licence: str | None) -> Iterator[
     )
     yield from ("", "## Data", "")
     yield (
-        f"{provenance.n_spectra:,} spectra of {provenance.n_compounds:,} compounds. "
+        f"{counted(provenance.n_spectra, 'spectra')} of "
+        f"{counted(provenance.n_compounds, 'compounds')}. "
         f"The networks were trained on {header.trained_on}."
     )
     if header.evidence is not None:
         yield (
-            f"The model remembers the spectra and structures of {len(header.evidence.smiles):,} "
-            "compounds: whoever has the file can read them."
+            "The model remembers the spectra and structures of "
+            f"{counted(len(header.evidence.smiles), 'compounds')}: whoever has the file can read "
+            "them."
         )
     yield ""
     yield from _table("file", {file.name: _digest(file) for file in provenance.files})
@@ -91,7 +95,7 @@ def _lines(header: AnnotatorHeader, name: str, licence: str | None) -> Iterator[
     ):
         if counts:
             yield ""
-            yield from _table(heading, {key: f"{n:,} spectra" for key, n in counts.items()})
+            yield from _table(heading, {key: counted(n, "spectra") for key, n in counts.items()})
     for remark in licence_remarks(header):
         yield from ("", f"**{remark}**")
     yield from ("", "## Figures", "")
@@ -122,14 +126,14 @@ def _figures(header: AnnotatorHeader) -> Iterator[str]:
     if found is not None:
         yield (
             f"- Validation, which chose the epoch: hit@1 {found.hit_at_1:.1%} of "
-            f"{found.n_queries:,} spectra of {found.n_compounds:,} compounds among "
-            f"{found.n_candidates} structures of like mass, by the predicted fingerprint alone "
-            f"(at random {found.random_hit_at_1:.1%}, without a spectrum "
+            f"{counted(found.n_queries, 'spectra')} of {counted(found.n_compounds, 'compounds')} "
+            f"among {counted(found.n_candidates, 'structures')} of like mass, by the predicted "
+            f"fingerprint alone (at random {found.random_hit_at_1:.1%}, without a spectrum "
             f"{found.blind_hit_at_1:.1%})."
         )
     if fitted is not None:
         yield (
-            f"- Weights and probabilities were fitted to {fitted.n_queries:,} spectra of "
+            f"- Weights and probabilities were fitted to {counted(fitted.n_queries, 'spectra')} of "
             f"{fitted.n_compounds:,} of these compounds among {fitted.structures or 'structures'} "
             f"within {fitted.ppm:g} ppm: hit@1 {fitted.hit_at_1:.1%}, hit@5 {fitted.hit_at_5:.1%} "
             "of the very same (in-sample)."

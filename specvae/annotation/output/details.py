@@ -28,6 +28,7 @@ from specvae.annotation.ranking.result import (
     Unranked,
     is_left_out,
 )
+from specvae.counting import counted
 from specvae.errors import StructureError
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.tautomers import may_be_tautomers
@@ -136,14 +137,9 @@ def facts(result: QueryResult) -> list[str]:
             found.append(f"{spectrum.normalized_collision_energy:g} % normalized energy")
         if spectrum.retention_time is not None:
             found.append(f"{spectrum.retention_time:.1f} s")
-        found.append(counted(spectrum.n_peaks, "peak", "peaks"))
-    found.append(counted(result.n_candidates, "candidate", "candidates"))
+        found.append(counted(spectrum.n_peaks, "peaks"))
+    found.append(counted(result.n_candidates, "candidates"))
     return found
-
-
-def counted(n: int, singular: str, plural: str) -> str:
-    """Return a number with its noun."""
-    return f"{n:,} {singular if n == 1 else plural}"
 
 
 def signed(value: float) -> str:

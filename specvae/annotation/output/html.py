@@ -19,7 +19,7 @@ import jinja2
 import numpy as np
 
 from specvae.annotation.output.cells import remarks_on, status_of, status_with
-from specvae.annotation.output.details import N_LISTED, N_STICKS, counted, details
+from specvae.annotation.output.details import N_LISTED, N_STICKS, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
 from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
 from specvae.annotation.ranking.result import (
@@ -30,6 +30,7 @@ from specvae.annotation.ranking.result import (
     is_left_out,
 )
 from specvae.annotation.ranking.run import MOST_EXPLAINED
+from specvae.counting import counted
 from specvae.files import atomic_text
 
 __all__ = ["N_DETAILED", "N_DRAWN", "N_DRAWN_IN_ALL", "N_LISTED", "N_STICKS", "write_report"]
@@ -115,7 +116,7 @@ def _page_file(name: str) -> str:
 def _totals(results: Sequence[QueryResult]) -> list[str]:
     n_candidates = [r.n_candidates for r in results if isinstance(r, Answer) or is_left_out(r)]
     n_ranked = len(n_candidates)
-    facts = [f"{counted(len(results), 'query', 'queries')}", f"{n_ranked:,} ranked"]
+    facts = [counted(len(results), "queries"), f"{n_ranked:,} ranked"]
     if n_left_out := sum(map(is_left_out, results)):
         facts.append(f"{n_left_out:,} of them left out by probability")
     if n_ranked < len(results):

@@ -35,6 +35,7 @@ from specvae.annotation.ranking.result import (
 )
 from specvae.annotation.ranking.run import Placed
 from specvae.annotation.ranking.settlement import Settlement
+from specvae.counting import counted
 from specvae.errors import ConfigError, InputError
 from specvae.files import no_such_file
 from specvae.packed import UNPACKING_ERRORS, open_unpacked
@@ -167,7 +168,8 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
             if which
         )
         raise InputError(
-            f"{paths[0]}: found {len(numbers)} parts of {n_shards}, wanted each once ({said})"
+            f"{paths[0]}: found {counted(len(numbers), 'parts')} of {n_shards}, wanted each once "
+            f"({said})"
         )
     return headers[0], [outcome for _, outcome in sorted(placed, key=lambda pair: pair[0])]
 

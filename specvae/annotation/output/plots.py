@@ -24,6 +24,7 @@ from matplotlib.ticker import (
 )
 from numpy.typing import NDArray
 
+from specvae.counting import counted
 from specvae.files import atomic_path
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart (DOI 10.1038/nmeth.1618).
@@ -155,8 +156,8 @@ def plot_top_k(
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _k_axis(axes, k_max)
-    queries = "query" if n_queries == 1 else "queries"
-    label_axes(axes, "k", f"truth in the top k (share of {n_queries:,} {queries})", title)
+    queries = counted(n_queries, "queries")
+    label_axes(axes, "k", f"truth in the top k (share of {queries})", title)
     if curves:
         small = 8 if n_named > _MOST_LARGE_LABELS else None
         axes.legend(frameon=False, loc="lower right", fontsize=small)
@@ -226,8 +227,7 @@ def method_styles(shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
 def label_others(axes: Axes, n: int) -> None:
     """Say in the legend how many methods are drawn in grey."""
     if n:
-        methods = "method" if n == 1 else "methods"
-        axes.plot([], [], color="0.75", lw=0.8, label=f"{n} more {methods}")
+        axes.plot([], [], color="0.75", lw=0.8, label=counted(n, "more methods"))
 
 
 def line_style(i: int) -> dict[str, Any]:
@@ -281,14 +281,14 @@ def plot_reliability(
     p, share = (np.array([b[name] for b in bins]) for name in ("probability", "right"))
     low, high = np.array([b["right_ci95"] for b in bins]).T
     n_queries = int(figures["n_with_probability"])
-    queries = "query" if n_queries == 1 else "queries"
+    queries = counted(n_queries, "queries")
     left.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
     left.vlines(p, low, high, color=_COLOURS[0], lw=1.2, clip_on=False)
     left.plot(p, share, "o", color=_COLOURS[0], ms=5, clip_on=False, zorder=3)
     sizes = sorted({b["n_queries"] for b in bins})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     left.annotate(
-        f"{n_queries:,} {queries}, {size} a point\nbars: 95 % intervals",
+        f"{queries}, {size} a point\nbars: 95 % intervals",
         (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=9,
     )  # fmt: skip
     heading = f"{title}: calibration error {figures['ece']:.3f}"
@@ -310,7 +310,7 @@ def plot_reliability(
         coverage, curves["promised"], color=_COLOURS[1], lw=1.5, ls="--", marker=marker,
         label="promised",
     )  # fmt: skip
-    label_axes(right, f"share kept, surest first (of {n_queries:,} {queries})", "share wrong", "")
+    label_axes(right, f"share kept, surest first (of {queries})", "share wrong", "")
     right.legend(frameon=False, loc="upper left")
     for axes in (left, right):
         axes.set_xlim(0, 1)

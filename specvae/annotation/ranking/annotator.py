@@ -27,6 +27,7 @@ from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.annotation.ranking.settlement import Settlement
+from specvae.counting import counted
 from specvae.errors import CheckpointError, ConfigError
 from specvae.molecules.fingerprint import (
     FingerprintLayout,
@@ -153,8 +154,8 @@ class Annotator:
                 "spectra of MassBank only ('train --structures' fits this model's own)"
             )
         return (
-            f"by this model's own calibration, fitted to {fitted.n_queries:,} spectra of "
-            f"{fitted.n_compounds:,} validation compounds"
+            f"by this model's own calibration, fitted to {counted(fitted.n_queries, 'spectra')} of "
+            f"{counted(fitted.n_compounds, 'validation compounds')}"
         )
 
     @property

@@ -20,6 +20,7 @@ from specvae.annotation.ranking.result import (
     Refusal,
     Unranked,
 )
+from specvae.counting import counted
 
 FEW_QUERIES = 100
 """Fewer ranked queries than that hardly show the share of lists that hold their truth."""
@@ -164,8 +165,7 @@ def summary_lines(
     if is_estimated:
         low, high = model.share_interval(_log_odds(results))
         n = len(_log_odds(results))
-        number = "1 query" if n == 1 else f"{n:,} queries"
-        origin = f"estimated from {number}; 95% interval {low:.0%} to {high:.0%}"
+        origin = f"estimated from {counted(n, 'queries')}; 95% interval {low:.0%} to {high:.0%}"
         doubt = _doubts(model, results, known)
     thresholds = [0.0] if least is None else [0.0, least]
     return [
@@ -189,13 +189,16 @@ def _doubts(
         accurate = " by an accurate precursor m/z" if n_counted < len(sizes) else ""
         reasons.append(f"fewer than {FEW_QUERIES} queries are ranked{accurate}")
     if n_short > len(sizes) / 2:
-        reasons.append(f"{n_short:,} of {len(sizes):,} lists have one or two candidates")
+        has = "has" if n_short == 1 else "have"
+        reasons.append(f"{n_short:,} of {counted(len(sizes), 'lists')} {has} one or two candidates")
     if known is not None and known < _FEW_KNOWN:
         reasons.append(f"the library seems to know only {known:.0%} of the compounds")
     if n_empty > _MANY_EMPTY * n_asked:
+        one = n_empty == 1
+        none = f"{'has' if one else 'have'} no candidate of {'its' if one else 'their'} mass"
         reasons.append(
-            f"{n_empty:,} of {n_asked:,} queries have no candidate of their mass, so that others "
-            "may lack the right one too"
+            f"{n_empty:,} of {counted(n_asked, 'queries')} {none}, so that others may lack the "
+            "right one too"
         )
     if not reasons:
         return []

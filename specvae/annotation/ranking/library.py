@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.remembered import read_library
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.counting import counted
 from specvae.errors import ConfigError
 from specvae.molecules.fingerprint import fingerprints, unpack
 from specvae.progress import Progress, Silence
@@ -66,10 +67,11 @@ def with_library(
         n_before = len(pool.library.first_blocks)
         pool, n_known = pool.remembering(added)
         notes.append(
-            f"library: {len(added) - n_known:,} spectra added ({n_known:,} more are remembered "
-            f"already), {len(pool.library.first_blocks) - n_before:,} compounds new; "
-            f"{len(pool.library.index):,} spectra of {len(pool.library.first_blocks):,} compounds "
-            "in all"
+            f"library: {counted(len(added) - n_known, 'spectra')} added "
+            f"({counted(n_known, 'more are', 'more is')} remembered already), "
+            f"{counted(len(pool.library.first_blocks) - n_before, 'compounds')} new; "
+            f"{counted(len(pool.library.index), 'spectra')} of "
+            f"{counted(len(pool.library.first_blocks), 'compounds')} in all"
         )
     return annotator.with_evidence(pool), tuple(notes)
 

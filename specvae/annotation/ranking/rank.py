@@ -24,6 +24,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
+from specvae.counting import counted
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.progress import Progress, Silence
@@ -349,10 +350,11 @@ class _Ranker:
 
     def _cascade_said(self, pool: EvidencePool, one: _Predicted) -> tuple[str, ...]:
         """Return what is to be said if not all candidates are broken into fragments."""
-        is_whole = self.rescore is None or len(one.candidates) <= self.rescore
-        if is_whole or not pool.has_fragments(one.query.spectrum):
+        if self.rescore is None or len(one.candidates) <= self.rescore:
             return ()
-        return (f"fragments compared for the best {self.rescore:,} candidates only",)
+        if not pool.has_fragments(one.query.spectrum):
+            return ()
+        return (f"fragments compared for the best {counted(self.rescore, 'candidates')} only",)
 
 
 def _predictions(annotator: Annotator, listed: Sequence[_ListedQuery]) -> list[NDArray[np.float64]]:

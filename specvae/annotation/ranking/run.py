@@ -34,6 +34,7 @@ from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
 from specvae.annotation.ranking.settlement import Settlement
 from specvae.annotation.ranking.tally import Tally
+from specvae.counting import counted
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -401,7 +402,7 @@ def _sharing_names(
     shared = [name for name, of in files.items() if len(of) > 1]
     if not shared:
         return ""
-    names = "1 name is" if len(shared) == 1 else f"{len(shared):,} names are"
+    names = counted(len(shared), "names are", "name is")
     return (
         f"{names} of queries in several files, such as {shared[0]!r}: candidates that are listed "
         "for a name are those of each"
@@ -424,9 +425,9 @@ def _assuming(assumed: Adduct | None, groups: Sequence[Sequence[Query | Unranked
     if not n_others:
         return ""
     return (
-        f"note: of {len(taken):,} queries without an adduct, {n_others:,} state another ion mode "
-        f"or charge than that of --assume-adduct {assumed.name}: the status says what they are "
-        "taken as"
+        f"note: of {counted(len(taken), 'queries')} without an adduct, {n_others:,} state another "
+        f"ion mode or charge than that of --assume-adduct {assumed.name}: the status says what "
+        "they are taken as"
     )
 
 
@@ -448,7 +449,8 @@ def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) ->
         )
     if field is None:
         return ""
-    return f"features with several spectra (by {field}): {len(several):,}, of {n_spectra:,} spectra"
+    spectra = counted(n_spectra, "spectra")
+    return f"features with several spectra (by {field}): {len(several):,}, of {spectra}"
 
 
 def finish(

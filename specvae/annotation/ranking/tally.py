@@ -16,6 +16,7 @@ from specvae.annotation.library.query import ISOTOPE, Query
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked, quoted
+from specvae.counting import counted
 from specvae.masses import is_near
 from specvae.molecules.molecule import exact_mass_of_smiles
 
@@ -123,17 +124,18 @@ class Tally:
         lines = []
         if self.absent is not None:
             query_id, compound, cosine = self.absent
+            whose = "its" if self.n_absent == 1 else "their"
             lines.append(
                 f"{_queries(self.n_absent)} clearly like a compound of the library whose ion has "
-                "their m/z and which is not among their candidates, as their status says: such as "
-                f"{quoted(query_id)}, like "
+                f"{whose} m/z and which is not among {whose} candidates, as {whose} status says: "
+                f"such as {quoted(query_id)}, like "
                 f"{quoted(compound)} (cosine {cosine:.2f}): candidates may lack the right one"
             )
         lines += self._advice_on_errors()
         lines += self._advice_on_windows()
         if 2 * self.n_neutral > self.n_precursors and self.n_only_neutral > 4 * self.n_only_ion:
             lines.append(
-                f"the precursor m/z of {self.n_neutral:,} of {self.n_precursors:,} queries is the "
+                f"the precursor m/z of {self._share(self.n_neutral)} is the "
                 "mass of a candidate itself, not of its ion: if the file states masses of "
                 "molecules there, replace them by the m/z of the ions"
             )
@@ -169,21 +171,21 @@ class Tally:
         lines = []
         if self.n_cations:
             lines.append(
-                f"the precursor m/z of {self.n_cations:,} of {self.n_precursors:,} queries is that "
+                f"the precursor m/z of {self._share(self.n_cations)} is that "
                 "of a candidate that is listed as a cation, and not ranked: --try-adducts "
                 "'[M+H]+,[M]+' ranks both where a query states no adduct; acids among them, such "
                 "as carnitine, are found as [M+H]+ where they are listed as inner salts"
             )
         if self.n_of_charges:
             lines.append(
-                f"the precursor m/z of {self.n_of_charges:,} of {self.n_precursors:,} queries is "
+                f"the precursor m/z of {self._share(self.n_of_charges)} is "
                 "that of a candidate that is listed as a cation of several charges, and not "
                 "ranked: if that is the ion, state it in the file, such as [M]2+, or by "
                 "--assume-adduct"
             )
         if self.n_bared:
             lines.append(
-                f"the precursor m/z of {self.n_bared:,} of {self.n_precursors:,} queries is that "
+                f"the precursor m/z of {self._share(self.n_bared)} is that "
                 "of a candidate that is listed as a cation, such as an anthocyanin, without two "
                 "protons, and not ranked: --try-adducts '[M-H]-,[M-2H]-' ranks both where a query "
                 "states no adduct"
@@ -277,7 +279,7 @@ class Tally:
         mz, (n, first, last) = max(again.items(), key=lambda item: item[1][0])
         which = "one precursor m/z" if len(again) == 1 else f"one of {len(again):,} precursor m/z"
         line = (
-            f"{total:,} of {self.n_precursors:,} queries state {which} all through the run, such "
+            f"{self._share(total)} state {which} all through the run, such "
             f"as {mz:.10g} in {n:,} from {first / 60:.1f} to {last / 60:.1f} min: if no precursor "
             "was selected (DIA, SWATH, MSE), this is the middle of a window, and answers mean "
             "nothing: take spectra apart by ion first"
@@ -302,6 +304,9 @@ class Tally:
         )
         return [f"{found}: correct the m/z of the file, or try --ppm {wider}"]
 
+    def _share(self, n: int) -> str:
+        return f"{n:,} of {counted(self.n_precursors, 'queries')}"
+
     def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
         self.causes[refusal.cause] += 1
         self.reasons[refusal.counted_as] += 1
@@ -311,9 +316,9 @@ class Tally:
             self.unlisted.append(query_id)
 
     def __str__(self) -> str:
-        counted = f"{self.n_ranked:,} of {self.n_queries:,} queries ranked"
+        ranked = f"{self.n_ranked:,} of {counted(self.n_queries, 'queries')} ranked"
         reasons = (f"{n:,} {reason}" for reason, n in self.reasons.most_common())
-        return "; ".join((counted, *reasons))
+        return "; ".join((ranked, *reasons))
 
 
 def _is_of_one_of_several(query: Query | None) -> bool:
@@ -324,7 +329,7 @@ def _is_of_one_of_several(query: Query | None) -> bool:
 
 
 def _queries(n: int) -> str:
-    return "1 query is" if n == 1 else f"{n:,} queries are"
+    return counted(n, "queries are", "query is")
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -180,7 +180,7 @@ def read_library(
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
-    progress.log(report.kept(len(library), f"spectra of {len(library.molecules):,} compounds"))
+    progress.log(report.kept(len(library), "spectra", len(library.molecules)))
     return library
 
 

@@ -85,6 +85,7 @@ from specvae.annotation.training.validation import (
     RetrievalValidation,
     few_per_group,
 )
+from specvae.counting import counted
 from specvae.errors import Interrupted, SpecvaeError, TrainingError
 from specvae.interruption import STOPPING, interruptible
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
@@ -391,7 +392,8 @@ class _Run:
     ) -> RetrievalValidation | None:
         compounds = {fold: len(np.unique(library.compound[rows[fold]])) for fold in rows}
         self.progress.log(
-            f"training on {len(rows['train']):,} spectra of {compounds['train']:,} compounds, "
+            f"training on {counted(len(rows['train']), 'spectra')} of "
+            f"{counted(compounds['train'], 'compounds')}, "
             f"validating on {len(rows['val']):,} of {compounds['val']:,}; MRR is the mean "
             f"reciprocal rank of the right structure among {N_DECOYS + 1} of like mass"
         )
@@ -426,10 +428,9 @@ class _Run:
         plot_training(trained.epochs.records, self.files.output / PLOT_FILE)
         if figures:
             self.progress.log(
-                f"best epoch {trained.history.best.epoch}: validation hit@1 "
-                f"{figures.hit_at_1:.1%} among {figures.n_candidates} structures of like "
-                f"mass (random {figures.random_hit_at_1:.1%}, blind "
-                f"{figures.blind_hit_at_1:.1%})"
+                f"best epoch {trained.history.best.epoch}: validation hit@1 {figures.hit_at_1:.1%} "
+                f"among {counted(figures.n_candidates, 'structures')} of like mass (random "
+                f"{figures.random_hit_at_1:.1%}, blind {figures.blind_hit_at_1:.1%})"
             )
         if structures is None or pool is None or trained_pool is None:
             return written
@@ -533,8 +534,8 @@ class _Run:
             return None
         figures = replace(calibration.figures, structures=name)
         self.progress.log(
-            f"weights and probabilities fitted to {figures.n_queries:,} spectra of "
-            f"{figures.n_compounds:,} validation compounds: hit@1 {figures.hit_at_1:.1%} "
+            f"weights and probabilities fitted to {counted(figures.n_queries, 'spectra')} of "
+            f"{counted(figures.n_compounds, 'validation compounds')}: hit@1 {figures.hit_at_1:.1%} "
             f"(in-sample) among the structures within {PPM:g} ppm"
         )
         return replace(calibration, figures=figures)

@@ -142,7 +142,7 @@ def test_todays_standard_is_found_by_its_own_spectrum(
         "library match", "today-1", "2a",
     )  # fmt: skip
     assert (
-        "library: 1 spectra added (1 more are remembered already), 1 compounds new; "
+        "library: 1 spectrum added (1 more is remembered already), 1 compound new; "
         "3 spectra of 3 compounds in all"
     ) in done.stderr
 
@@ -326,7 +326,7 @@ def test_evaluate_says_which_truths_the_library_of_the_run_has(
     for added, n in (([], 0), (["--library", folder / "today.msp"], 1)):
         done = CliRunner().invoke(evaluate, [str(argument) for argument in (*arguments, *added)])
         assert f"n_truth_in_library {n:>14}" in done.stdout
-        said = "note: the library has spectra of the truth of 1 of 1 queries"
+        said = "note: the library has spectra of the truth of 1 of 1 query"
         assert (said in done.stderr) == bool(n)
 
 

@@ -10,6 +10,7 @@ from conftest import run_specvae
 
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.output.card import licence_remarks, model_card
+from specvae.counting import counted
 from specvae.errors import CheckpointError
 from specvae.vae.header import read_header
 
@@ -86,7 +87,7 @@ def test_what_must_be_heeded_is_said(
     assert len(remarks) == len(wanted)
     assert all(text in remark for text, remark in zip(wanted, remarks, strict=True))
     card = model_card(header, "x", None)
-    assert all(f"| {text} | {n} spectra |" in card for text, n in licences.items())
+    assert all(f"| {text} | {counted(n, 'spectra')} |" in card for text, n in licences.items())
     assert all(remark in card for remark in remarks)
 
 
@@ -100,7 +101,7 @@ def test_the_card_and_info_say_the_same_of_what_was_learned_from(demo_model: Pat
 
 
 def test_a_card_stays_a_table_whatever_a_record_says(demo_model: Path) -> None:
-    assert "| a \\| b | 1 spectra |" in model_card(header_of(demo_model, {"a |\nb": 1}), "x", None)
+    assert "| a \\| b | 1 spectrum |" in model_card(header_of(demo_model, {"a |\nb": 1}), "x", None)
 
 
 def test_a_packed_model_says_that_it_must_be_unpacked(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_not_one_ranked_query_is_an_error_after_all_is_written(
     done = run(command, folder, queries, "-o", output)
     assert isinstance(done.exception, InputError)
     assert str(done.exception) == (
-        f"{queries}: warning: 0 of 1 queries ranked; 1 no candidates within 10 ppm"
+        f"{queries}: warning: 0 of 1 query ranked; 1 no candidates within 10 ppm"
     )
     assert output.stat().st_size > 0
 
@@ -278,7 +278,7 @@ def test_figures_as_json_have_stdout_for_themselves(folder: Path, tmp_path: Path
 def test_lists_of_the_truth_alone_are_warned_of(folder: Path, tmp_path: Path) -> None:
     """Their hit rate is 100 %, whatever the model."""
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
-    warning = "warning: the truth of 1 of 1 queries is their only candidate"
+    warning = "warning: the truth of 1 of 1 query is their only candidate"
     assert warning in run("evaluate", folder, queries).stderr
     table = folder / "c.csv"
     alone = table.read_text(encoding="utf-8")
@@ -291,7 +291,7 @@ def test_lists_of_the_truth_alone_are_warned_of(folder: Path, tmp_path: Path) ->
 
 def test_truths_that_are_hardly_ever_listed_are_warned_of(folder: Path, tmp_path: Path) -> None:
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877\nADDUCT=[M+H]+")
-    warning = "warning: the truth of 1 of 1 queries is not among their candidates"
+    warning = "warning: the truth of 1 of 1 query is not among their candidates"
     assert warning not in run("evaluate", folder, queries).stderr
     truth = folder / "t.csv"
     right = truth.read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import ListScores, Unranked
 from specvae.cli.annotate import annotate
 from specvae.cli.merge import merge
+from specvae.counting import counted
 from specvae.errors import InputError, Interrupted
 
 
@@ -111,7 +112,7 @@ def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_pa
         return str(done.exception)
 
     assert "top is 3, but 10 in" in said(one, other)
-    assert "found 1 parts of 2, wanted each once (missing: 2)" in said(one)
+    assert "found 1 part of 2, wanted each once (missing: 2)" in said(one)
     assert "(more than once: 2)" in said(one, two, two)
     assert "(missing: 2; more than once: 1)" in said(one, one)
     lines = two.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -235,7 +236,9 @@ def test_a_run_that_was_ended_goes_on_and_gives_the_bytes_of_a_whole_one(
             stream.write(b'{"place": [0, ')  # cut off in the middle of a line
     done = annotated(folder, output, *again)
     assert done.exception is None, done.output
-    assert (f"{n_kept} queries are ranked already" in done.stderr) == (was_ended and n_kept > 0)
+    assert (f"{counted(n_kept, 'queries are', 'query is')} ranked already" in done.stderr) == (
+        was_ended and n_kept > 0
+    )
     assert output.read_bytes() == whole.read_bytes()
     assert without_date(report) == wanted
     assert not unfinished.exists()

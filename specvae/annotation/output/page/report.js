@@ -24,6 +24,7 @@
   const minus = (text) => /^-0\.?0*$/.test(text) ? text.slice(1) : text.replace("-", "\u2212");
   const nats = (value) => (value > 0 ? "+" : "") + minus(value.toFixed(2));
   const percent = (value) => (100 * value).toFixed(1) + "\u00a0%";
+  const counted = (n, noun) => `${n} ${n === 1 ? noun : noun + "s"}`;
 
   // --- Structures --------------------------------------------------------------------------------
 
@@ -199,7 +200,7 @@
   function librarySays(library) {
     const whose = library.own ? "The best candidate’s own library spectrum" : "The nearest analogue’s library spectrum";
     const facts = [library.name || library.key, library.id ? (library.id === library.name ? null : library.id) : "accession not kept by this model", library.adduct,
-      `cosine ${library.cosine.toFixed(2)}`, `${library.shared} shared ${library.shared === 1 ? "bin" : "bins"} of ${library.width} Th`];
+      `cosine ${library.cosine.toFixed(2)}`, `${counted(library.shared, "shared bin")} of ${library.width} Th`];
     if (library.shift) facts.push(`of the other ion mode: its peaks are drawn moved by two protons (${minus(library.shift.toFixed(4))} Th)`);
     return [h("h3", {}, `${whose}, below the query`), h("p", { class: "facts" }, facts.filter(Boolean).join(" · "))];
   }
@@ -243,7 +244,7 @@
       structure(found.drawing, found.fragments[fragment], kind),
       list.slice(0, 3).map((row) => h("div", {}, `${q.query.mz[row[0]].toFixed(4)} (${q.query.height[row[0]]} %) ${row[1]}, ${minus(row[2].toFixed(1))} ppm`)),
       list.length > 3 ? h("div", {}, `and ${list.length - 3} more`) : null))),
-      sorted.length > most ? h("p", { class: "more" }, `${sorted.length - most} more fragments: see the table`) : null];
+      sorted.length > most ? h("p", { class: "more" }, `${counted(sorted.length - most, "more fragment")}: see the table`) : null];
   }
 
   function fragments(q) {
@@ -278,7 +279,7 @@
       h("td", { class: "number" }, q.query.mz[i].toFixed(4)), h("td", { class: "number" }, `${q.query.height[i]} %`), cells(each.first),
       q.second ? cells(each.second) : null));
     const heads = (who) => [h("th", {}, who), h("th", { class: "number" }, "ppm"), h("th", { class: "number" }, "nats")];
-    if (rows.length) parts.push(h("details", { class: "all-peaks" }, h("summary", {}, `All ${rows.length} explained peaks`), h("table", {},
+    if (rows.length) parts.push(h("details", { class: "all-peaks" }, h("summary", {}, rows.length === 1 ? "The explained peak" : `All ${rows.length} explained peaks`), h("table", {},
       h("thead", {}, h("tr", {}, h("th", { class: "number" }, "m/z"), h("th", { class: "number" }, "Height"), heads("First"), q.second ? heads("Second") : null)),
       h("tbody", {}, rows))));
     return parts;

@@ -123,12 +123,12 @@ def asked(source: CandidateSource, *precursors: float) -> list[str]:
     return tally.advice()
 
 
-NEUTRAL = "queries is the mass of a candidate itself, not of its ion: "
+NEUTRAL = "is the mass of a candidate itself, not of its ion: "
 
 
 def test_precursors_that_are_masses_of_molecules(caffeine: CandidateSource) -> None:
     (line, _) = asked(caffeine, 194.0804, 194.0803, 301.1234)
-    assert f"the precursor m/z of 2 of 3 {NEUTRAL}" in line
+    assert f"the precursor m/z of 2 of 3 queries {NEUTRAL}" in line
     assert asked(caffeine, 195.0877, 195.0877) == []
     assert not any(NEUTRAL in line for line in asked(caffeine, 194.0804, 301.1234, 302.1234))
 
@@ -143,7 +143,7 @@ def test_a_mass_that_is_of_a_candidate_by_chance_is_no_hint(tmp_path: Path) -> N
 def test_listed_candidates_whose_own_mass_is_the_precursors(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CAFFEINE}\nq,CCO\n")
     (line,) = asked(source, 194.0804)
-    assert line.startswith(f"the precursor m/z of 1 of 1 {NEUTRAL}")
+    assert line.startswith(f"the precursor m/z of 1 of 1 query {NEUTRAL}")
     assert asked(source, 195.0877) == asked(source, 301.1234) == []
 
 
@@ -361,7 +361,7 @@ def test_cations_without_two_protons_are_told(tmp_path: Path) -> None:
         list(tally.counting([Unranked("q", Refusal(Cause.IMPROBABLE), query)]))
         said = [line for line in tally.advice() if "such as an anthocyanin" in line]
         assert len(said) == is_said
-        assert all(line.startswith("the precursor m/z of 1 of 1 queries is that") for line in said)
+        assert all(line.startswith("the precursor m/z of 1 of 1 query is that") for line in said)
 
 
 @pytest.mark.parametrize("kind", ["table", "long table", "pool"])

@@ -156,7 +156,7 @@ def test_a_model_is_trained_with_a_score_of_its_own(tmp_path: Path) -> None:
         "evaluate", queries, "--candidates", files[3], "--truth", truth, "--model", model,
         "--no-library",
     )  # fmt: skip
-    assert "fragment score were fitted to the truth of 1 of 1 queries" in done.stderr
+    assert "fragment score were fitted to the truth of 1 of 1 query" in done.stderr
     assert "n_truth_in_fragment_score" in done.stdout
     no_score = tmp_path / "library.msp"
     done = run_specvae(*arguments, "--force", "--fragment-score", no_score, code=1)
