@@ -179,8 +179,8 @@ class ReadReport:
     def _skipped(self) -> str:
         line = f"{len(self.skips):,} skipped"
         if self.skips:
-            line += f": {_counted(self.counts)}"
-        return f"{line}; read with a note: {_counted(self.notes)}" if self.notes else line
+            line += f": {_by_cause(self.counts)}"
+        return f"{line}; read with a note: {_by_cause(self.notes)}" if self.notes else line
 
     def write_csv(self, path: Path) -> None:
         """Write one row per skipped record: path, line, record, reason, detail."""
@@ -191,5 +191,13 @@ class ReadReport:
                 writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])
 
 
-def _counted(counter: Counter[Reason] | Counter[str]) -> str:
-    return ", ".join(f"{cause} ({n:,})" for cause, n in counter.most_common())
+def _by_cause(counter: Counter[Reason] | Counter[str]) -> str:
+    """Return how many there are of each: ``no peaks (7), metal taken off: Cu (7), Zn (2)``."""
+    kinds: dict[str, list[str]] = {}
+    for cause, n in counter.most_common():
+        kind, _, which = str(cause).partition(": ")
+        kinds.setdefault(kind, []).append(f": {which} ({n:,})" if which else f" ({n:,})")
+    return ", ".join(
+        kind + ", ".join([said[0], *(each.removeprefix(": ") for each in said[1:])])
+        for kind, said in kinds.items()
+    )

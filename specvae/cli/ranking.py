@@ -295,4 +295,4 @@ def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:
     """
     if not tally.n_ranked:
         named = queries if isinstance(queries, Path) else ", ".join(map(str, queries[:3]))
-        raise InputError(f"{named}: warning: {tally}")
+        raise InputError(f"{named}: {tally}")

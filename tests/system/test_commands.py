@@ -256,8 +256,8 @@ def test_mass_matching_needs_precursor_and_candidates(model: Path, tmp_path: Pat
     )  # fmt: skip
     # The rows are there, and the last line says why there is nothing else.
     assert done.stderr.splitlines()[-1] == (
-        f"specvae: {queries}: warning: 0 of 3 queries ranked; 1 no precursor m/z; 1 no candidates "
-        "within 5 ppm; 1 left out by ion mode"
+        f"specvae: {queries}: 0 of 3 queries ranked; not ranked: no precursor m/z (1), "
+        "no candidates within 5 ppm (1), left out by ion mode (1)"
     )
     status = {row["query_id"]: row["status"] for row in rows_of(done.stdout)}
     assert status == {

@@ -207,6 +207,14 @@ def test_report_counts_by_reason_most_frequent_first() -> None:
     )
 
 
+def test_notes_of_one_kind_are_told_together() -> None:
+    report = ReadReport(n_read=9)
+    report.notes.update({"metal taken off: Cu": 4, "a note": 3, "metal taken off: Zn": 1})
+    assert report.summary() == (
+        "9 spectra read, 0 skipped; read with a note: metal taken off: Cu (4), Zn (1), a note (3)"
+    )
+
+
 def test_a_record_that_is_left_out_after_it_was_read_counts_as_skipped_alone() -> None:
     report = ReadReport(n_read=2)
     report.leave_out("a.msp", 10, "x", Reason.ADDUCT, "[M+K]+")

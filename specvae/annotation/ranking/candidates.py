@@ -241,7 +241,9 @@ class CandidateSource:
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
         """Return those that the user asks for, one per first block."""
         liked = self._restriction.select(found)
-        return liked.deduplicate(mass) if len(liked) else Refusal(Cause.NONE_LIKE_THAT)
+        if not len(liked):
+            return Refusal(Cause.NONE_LIKE_THAT, f"no candidate left by {self._restriction}")
+        return liked.deduplicate(mass)
 
     def usable(
         self, sets: Sequence[CandidateSet], n_jobs: int | None

@@ -70,6 +70,15 @@ class Restriction:
             read_excluded(exclude, report),
         )
 
+    def __str__(self) -> str:
+        """Return the options that state the conditions: ``--formula and --exclude``."""
+        asked = {
+            "--formula": self.formula is not None,
+            "--elements": self.elements is not None,
+            "--exclude": bool(self.excluded),
+        }
+        return " and ".join(option for option, is_asked in asked.items() if is_asked)
+
     def select(self, candidates: CandidateSet) -> CandidateSet:
         """Return the candidates that meet the conditions, in their order."""
         kept = np.ones(len(candidates), np.bool_)

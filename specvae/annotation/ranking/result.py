@@ -78,7 +78,7 @@ class Cause(StrEnum):
     NO_ION = "no adduct and no ion mode"
     NOT_LISTED = "no candidates for this query_id"
     NONE_WITHIN = "no candidates of this mass"
-    NONE_LIKE_THAT = "no candidate of the formula, elements or compounds asked for"
+    NONE_LIKE_THAT = "no candidate left by --formula, --elements or --exclude"
     NONE_USABLE = "no candidate with a structure that can be parsed"
     IMPROBABLE = "no candidate of the probability"
 
@@ -108,7 +108,8 @@ class Refusal:
     @property
     def counted_as(self) -> str:
         """Words that are the same for all queries of a run with this cause."""
-        return str(self) if self.cause is Cause.NONE_WITHIN else str(self.cause)
+        is_of_run = self.cause in (Cause.NONE_WITHIN, Cause.NONE_LIKE_THAT)
+        return str(self) if is_of_run else str(self.cause)
 
     @property
     def is_filter(self) -> bool:

@@ -317,8 +317,10 @@ class Tally:
 
     def __str__(self) -> str:
         ranked = f"{self.n_ranked:,} of {counted(self.n_queries, 'queries')} ranked"
-        reasons = (f"{n:,} {reason}" for reason, n in self.reasons.most_common())
-        return "; ".join((ranked, *reasons))
+        if not self.reasons:
+            return ranked
+        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in self.reasons.most_common())
+        return f"{ranked}; not ranked: {reasons}"
 
 
 def _is_of_one_of_several(query: Query | None) -> bool:

@@ -72,7 +72,7 @@ def test_queries_that_state_no_ion_are_what_the_user_says(folder: Path, tmp_path
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=217.0696", "PEPMASS=195.0877\nADDUCT=[M+H]+")
     silent = run("annotate", folder, queries)
     assert statuses(silent.stdout) == ["no adduct and no ion mode", "ok"]
-    assert "1 of 2 queries ranked; 1 no adduct and no ion mode" in silent.stderr
+    assert "1 of 2 queries ranked; not ranked: no adduct and no ion mode (1)" in silent.stderr
     assert "--assume-ion-mode positive or --assume-adduct" in silent.stderr
     done = run("annotate", folder, queries, "--assume-adduct", "M+Na")
     assert statuses(done.stdout) == ["ok; adduct taken as [M+Na]+", "ok"]
@@ -128,7 +128,7 @@ def test_not_one_ranked_query_is_an_error_after_all_is_written(
     done = run(command, folder, queries, "-o", output)
     assert isinstance(done.exception, InputError)
     assert str(done.exception) == (
-        f"{queries}: warning: 0 of 1 query ranked; 1 no candidates within 10 ppm"
+        f"{queries}: 0 of 1 query ranked; not ranked: no candidates within 10 ppm (1)"
     )
     assert output.stat().st_size > 0
 
@@ -137,7 +137,7 @@ def test_the_report_says_why_queries_are_not_ranked(folder: Path, tmp_path: Path
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=999.9\nADDUCT=[M+H]+", "PEPMASS=195\nIONMODE=N/A")
     run("annotate", folder, queries, "-o", tmp_path / "o.csv", "--report", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "0 of 2 queries ranked; 1 no candidates within 10 ppm; 1 no adduct" in page
+    assert "0 of 2 queries ranked; not ranked: no candidates within 10 ppm (1), no adduct" in page
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_file_without_a_query_is_an_error_after_all_is_written(
     queries = mgf(tmp_path / "q.mgf", "MSLEVEL=1\nPEPMASS=195.0877")
     answer = run("annotate", folder, queries, "-o", tmp_path / "r.csv")
     assert isinstance(answer.exception, InputError)
-    assert str(answer.exception) == f"{queries}: warning: 0 of 0 queries ranked"
+    assert str(answer.exception) == f"{queries}: 0 of 0 queries ranked"
     assert "1 skipped: not MS level 2 (1)" in answer.stderr
     assert (tmp_path / "r.csv").read_text(encoding="utf-8").count("\n") == 1
     # A part of a run may have none.

@@ -97,7 +97,8 @@ def test_merging_says_what_one_run_says(run: Callable[..., Path], tmp_path: Path
     parts = [str(run(f"part-{i}.jsonl", "--shard", f"{i}/2")) for i in (1, 2)]
     done = CliRunner().invoke(merge, [*parts, "-o", str(tmp_path / "all.csv")])
     assert (
-        "9 of 12 queries ranked; 2 no candidates within 10 ppm; 1 unreadable record" in done.stderr
+        "9 of 12 queries ranked; not ranked: no candidates within 10 ppm (2), unreadable record (1)"
+        in done.stderr
     )
     assert "lists that hold the truth" in done.stderr
 

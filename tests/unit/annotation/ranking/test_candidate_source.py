@@ -133,7 +133,8 @@ def test_candidates_by_formula_elements_and_compound(
         assert isinstance(found, CandidateSet)
         assert sorted(found.name.tolist()) == sorted(names)
     else:
-        assert found == Refusal(Cause.NONE_LIKE_THAT)
+        option = next(iter(asked))
+        assert found == Refusal(Cause.NONE_LIKE_THAT, f"no candidate left by --{option}")
 
 
 @pytest.mark.parametrize("as_pool", [False, True])
@@ -150,7 +151,8 @@ def test_a_salt_is_left_out_by_its_own_key_and_its_parent_s(
         path = tmp_path / "c.h5"
     restriction = Restriction.of(exclude=[excluded])
     with CandidateSource(path, layout, 1e6, ReadReport(), 1, restriction) as source:
-        assert source.find(Query.settle(QUERY)) == Refusal(Cause.NONE_LIKE_THAT)
+        said = "no candidate left by --exclude"
+        assert source.find(Query.settle(QUERY)) == Refusal(Cause.NONE_LIKE_THAT, said)
 
 
 @pytest.mark.parametrize(

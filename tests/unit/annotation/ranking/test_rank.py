@@ -263,8 +263,8 @@ def test_queries_are_counted_by_why_they_are_not_ranked(
     outcomes = list(tally.counting(ranked(annotator, queries, by_mass(tmp_path))))
     assert [outcome.query_id for outcome in outcomes] == list("abcde")
     assert str(tally) == (
-        "1 of 5 queries ranked; 2 no candidates within 10 ppm; 1 unknown adduct; "
-        "1 unreadable record"
+        "1 of 5 queries ranked; not ranked: no candidates within 10 ppm (2), unknown adduct (1), "
+        "unreadable record (1)"
     )
     assert tally.causes[Cause.NONE_WITHIN] == 2
     assert tally.remarks == {"adduct taken as [M+H]+": 1}
