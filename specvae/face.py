@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from specvae.annotation.output.cells import rows
 from specvae.annotation.output.provenance import provenance
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, RunOptions
 from specvae.annotation.ranking.result import COLUMNS
 from specvae.annotation.ranking.run import RankingRun
 from specvae.annotation.training.run import train as run_training
@@ -96,6 +96,9 @@ class Model:
         use_library: bool = True,
         use_retention_times: bool = True,
         use_nearness: bool = True,
+        counts: str | Path | None = None,
+        counts_columns: str | Iterable[str] = (),
+        counts_weight: float = DEFAULT_COUNTS_WEIGHT,
         merge_by: str | None = None,
         rescore: int | None = None,
         n_jobs: int | None = None,
@@ -138,6 +141,13 @@ class Model:
             Whether the retention times that spectra state count.
         use_nearness
             Whether it counts how near candidates are to the library's compounds.
+        counts
+            A table of compounds with counts of references, patents or the like; None: these do
+            not count.
+        counts_columns
+            Of it, which are added up; none: the only one that is called like counts.
+        counts_weight
+            A compound of n references is (1 + n) to this power as likely as one of none.
         merge_by
             Field by which spectra are of one feature and get one answer, such as ``FEATURE_ID``.
         rescore
@@ -169,6 +179,7 @@ class Model:
             raise ConfigError(f"top: found {top!r}, wanted a number above 0, or None for all")
         if try_adducts is not None and not isinstance(try_adducts, str):
             try_adducts = ",".join(map(str, try_adducts))
+        columns = [counts_columns] if isinstance(counts_columns, str) else counts_columns
         with _candidates_file(candidates) as path:
             return self._annotate(
                 spectra,
@@ -186,6 +197,9 @@ class Model:
                 use_library=use_library,
                 use_retention_times=use_retention_times,
                 use_nearness=use_nearness,
+                counts=None if counts is None else Path(counts),
+                counts_columns=tuple(columns),
+                counts_weight=counts_weight,
                 merge_by=merge_by,
                 rescore=rescore,
                 n_jobs=n_jobs,

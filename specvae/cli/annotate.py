@@ -41,6 +41,7 @@ from specvae.interruption import telling
 
 if TYPE_CHECKING:
     from specvae.annotation.output.journal import RunJournal
+    from specvae.annotation.ranking.options import RunOptions
     from specvae.annotation.ranking.result import QueryResult
     from specvae.annotation.ranking.run import Placed, RankingRun
     from specvae.molecules.workers import Engine
@@ -308,6 +309,7 @@ def _asked(ranking: Ranking, run: RankingRun, top: int | None) -> dict[str, Any]
         "model": run.annotator.header.weights_sha256,
         "library": [sha256_of(path) for path in options.library],
         "exclude": [sha256_of(path) for path in options.exclude],
+        "counts": None if options.counts is None else sha256_of(options.counts),
         "rank_by": ranking.rank_by,
         "top": top,
         **options.asked(),
@@ -428,6 +430,12 @@ def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
     console.log("one part of a run: specvae merge joins all of them")
 
 
+def _counts(options: RunOptions) -> str:
+    columns = " + ".join(options.counts_columns)
+    weight = f"weight {options.counts_weight:g}"
+    return f"{options.counts} ({', '.join(filter(None, (columns, weight)))})"
+
+
 def _provenance(queries: Sequence[Path], ranking: Ranking, run: RankingRun) -> dict[str, str]:
     header, options = run.annotator.header, run.options
     return {
@@ -440,4 +448,5 @@ def _provenance(queries: Sequence[Path], ranking: Ranking, run: RankingRun) -> d
         **({"library of the model": "not used"} if not options.use_library else {}),
         **({"retention times": "not used"} if not options.use_retention_times else {}),
         **({"nearness to the library": "not used"} if not options.use_nearness else {}),
+        **({"counts of references": _counts(options)} if options.counts is not None else {}),
     }

@@ -22,7 +22,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Ranking": (
         "ppm", "formula", "elements", "rank-by", "rescore",
-        "no-retention-times", "no-nearness", "in-list", "known",
+        "counts", "counts-column", "counts-weight", "no-retention-times", "no-nearness", "in-list",
+        "known",
     ),
     "Server": ("host", "port", "token", "max-upload", "keep"),
     "Output": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.files import no_such_file, rewindable
@@ -380,6 +381,38 @@ def share_options(function: Decorated) -> Decorated:
         help="Share of queries whose candidates include the right structure; probabilities "
         "depend on it.  [default: estimated from all queries]",
     )(function)
+
+
+def counts_options(function: Decorated) -> Decorated:
+    """Add ``--counts``, ``--counts-column`` and ``--counts-weight``."""
+    for option in (
+        click.option(
+            "--counts-weight",
+            type=NumberRange(min=0.0, min_open=True),
+            default=DEFAULT_COUNTS_WEIGHT,
+            show_default=True,
+            metavar="W",
+            help="A compound of n references is (1 + n)^W as likely as one of none.",
+        ),
+        click.option(
+            "--counts-column",
+            "counts_columns",
+            multiple=True,
+            metavar="NAME",
+            help="Column of the counts, e.g. PubMed_Count (repeatable: added up).  [default: the "
+            "only one that is called like counts]",
+        ),
+        click.option(
+            "--counts",
+            type=INPUT_FILE,
+            default=None,
+            metavar="FILE",
+            help="Prefer compounds that are well known: a .csv or .tsv of structures or InChIKeys "
+            "with counts of references, patents or the like. It may be the table of candidates.",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def retention_option(function: Decorated) -> Decorated:

@@ -17,6 +17,7 @@ from specvae.annotation.ranking.options import RunOptions
 from specvae.cli.options import (
     assumption_options,
     candidate_options,
+    counts_options,
     device_option,
     library_options,
     merge_option,
@@ -90,12 +91,14 @@ class Ranking:
             "--model": self.model_file,
             "--library": self.options.library,
             "--exclude": self.options.exclude,
+            "--counts": () if self.options.counts is None else (self.options.counts,),
         }
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of candidates and of other compounds."""
-        return self.options.candidates, *self.options.library, *self.options.exclude
+        given = () if self.options.counts is None else (self.options.counts,)
+        return self.options.candidates, *self.options.library, *self.options.exclude, *given
 
     def open(
         self, console: Console, *, is_ranked_here: bool = True, **needed: object
@@ -190,6 +193,7 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
         share_options,
         nearness_option,
         retention_option,
+        counts_options,
         library_options,
         merge_option,
         try_adducts_option,

@@ -103,7 +103,7 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
         return truth
     truth = {}
     is_of_answers = False
-    for line, row in _rows(path, report, required="query_id"):
+    for line, row in compound_rows(path, report, required="query_id"):
         is_of_answers = len(_OF_ANSWERS & row.keys()) > 1
         query_id = row.get("query_id", "")
         if not query_id:
@@ -216,7 +216,7 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
         }
     return {
         block
-        for line, row in _rows(path, report)
+        for line, row in compound_rows(path, report)
         for block in (*_blocks_of_row(path, line, row), *_further_blocks(row.get("smiles", "")))
     }
 
@@ -320,6 +320,17 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
         )
 
 
+def first_block_of(path: Path, line: int, row: Mapping[str, str]) -> str:
+    """Return the first block that a row names, by its key if it has one.
+
+    Raises
+    ------
+    InputError
+        If it names no compound.
+    """
+    return next(_blocks_of_row(path, line, row))
+
+
 def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
     """Return the first block that a text states, or that its structure has.
 
@@ -341,10 +352,18 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
         ) from None
 
 
-def _rows(
+def compound_rows(
     path: Path, report: ReadReport, required: str | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and row, by column names in lower case."""
+    """Yield line number and row, by column names in lower case.
+
+    Columns of keys and structures are called ``inchikey``, ``smiles`` and ``inchi``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has none of these columns, or not the `required` one.
+    """
     with open_text(path) as stream:
         names, rows = one_structure_each(*read_table(stream, report), report)
         # The first of two columns of one meaning that says something counts.

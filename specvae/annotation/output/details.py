@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.ion_formation import ion_formation
+from specvae.annotation.evidence.ion_formation import FORMATION, ion_formation
 from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.evidence.library_match import LEAST_COSINE
@@ -65,8 +65,12 @@ MASS_NAME = "whether its mass is the query's"
 FORMATION_NAME = "how readily it becomes the ion"
 """What it calls the part that tells by a structure's groups which ion species it forms."""
 
+COUNTS_NAME = "how well known it is (--counts)"
+"""What it calls the part that counts of references bring."""
+
 _N_COMPARED = 3  # candidates behind the first that may be its tautomers
 _NOTED_LEAD = 0.5  # nats
+_SAME = 1e-3  # nats
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
@@ -303,8 +307,18 @@ def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[st
     if first.adduct is not None:
         parts.append((ADDUCT_NAME, ours, theirs))
     elif max(abs(ours), abs(theirs)) >= LEAST_DIFFERENCE:
-        parts.append((MASS_NAME if abs(ours - theirs) > _FAR else FORMATION_NAME, ours, theirs))
+        parts.append((name_of_rest(ours, theirs), ours, theirs))
     return parts
+
+
+def name_of_rest(*parts: float) -> str:
+    """Return what parts of scores are called that are no evidence of the spectrum, nats."""
+    if max(parts) - min(parts) > _FAR:
+        return MASS_NAME
+    # Where counts of references are added, hardly any part is one of these numbers.
+    known = (0.0, *(nats for one in FORMATION.values() for nats in one.nats))
+    is_formation = all(any(abs(part - nats) < _SAME for nats in known) for part in parts)
+    return FORMATION_NAME if is_formation else COUNTS_NAME
 
 
 def _differ_in_formation(first: Annotation, second: Annotation, ion: Adduct) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.library_memory import Absence, has_mz_of
 from specvae.annotation.library.query import ISOTOPE, MassFit, Query
+from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.annotation.ranking.structure_sources import (
@@ -65,8 +66,13 @@ class CandidateSource:
         All for which candidates will be asked. Rows of a long table that have the mass of none of
         them are not parsed, unless the report is strict. None: any query may come.
 
+    counts
+        How often compounds are referred to; None: that does not count.
+
     Attributes
     ----------
+    counts
+        As given.
     graphs
         Where the graphs of candidates are kept that are broken into fragments.
 
@@ -85,8 +91,10 @@ class CandidateSource:
         n_jobs: int | None = 1,
         restriction: Restriction | None = None,
         queries: Iterable[Query] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.ppm = ppm
+        self.counts = counts
         self._restriction = restriction or Restriction()
         self._cache = FingerprintCache()
         self._structures = StructureCache()

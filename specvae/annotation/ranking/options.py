@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from specvae.annotation.evidence.own_spectra import StatedShares
+
+DEFAULT_COUNTS_WEIGHT = 0.5
+"""What counts of references count for, if nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,12 @@ class RunOptions:
         Only candidates of this formula (``C9H8O4``), and of these elements (``CHNOPS``); None: any.
     exclude
         Files that name compounds, which are no candidates.
+    counts
+        A table of how often compounds are referred to; None: it does not count.
+    counts_columns
+        Of it, which are added up; none: the only one that is called like counts.
+    counts_weight
+        A compound of n references is (1 + n) to this power as likely as one of none.
     rescore
         Only so many candidates of a query, the best by all other evidence, and those with own
         spectra are broken into fragments; None: all.
@@ -82,6 +94,9 @@ class RunOptions:
     formula: str | None = None
     elements: str | None = None
     exclude: tuple[Path, ...] = ()
+    counts: Path | None = None
+    counts_columns: tuple[str, ...] = ()
+    counts_weight: float = DEFAULT_COUNTS_WEIGHT
     rescore: int | None = None
     strict: bool = False
     n_jobs: int | None = None
@@ -102,6 +117,9 @@ class RunOptions:
         for name, number in (("rescore", self.rescore), ("n_jobs", self.n_jobs)):
             if number is not None and not (isinstance(number, Integral) and number >= 1):
                 raise ConfigError(f"{name}: found {number!r}, wanted 1 or more")
+        weight = self.counts_weight
+        if not (isinstance(weight, Real) and 0.0 < float(weight) < math.inf):
+            raise ConfigError(f"counts_weight: found {weight!r}, wanted a number above 0")
         if not (isinstance(self.ppm, Real) and self.ppm > 0.0):
             raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
 
@@ -110,7 +128,7 @@ class RunOptions:
 
         The values are as JSON gives them back.
         """
-        apart = {"candidates", "library", "exclude", "shard", "strict", "n_jobs"}
+        apart = {"candidates", "library", "exclude", "counts", "shard", "strict", "n_jobs"}
         asked = {
             option.name: getattr(self, option.name)
             for option in fields(self)

@@ -22,6 +22,7 @@ from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
+from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.counting import counted
@@ -340,7 +341,7 @@ class _Ranker:
                 packed,
                 logits[0],
                 _likelihoods(packed, logits, blind, candidates.ion),
-                _prior(query, candidates, self.annotator.evidence_pool),
+                _prior(query, candidates, self.annotator.evidence_pool, self.source.counts),
                 self.source.window_share(query),
             )
             for (query, candidates), packed, logits in zip(
@@ -397,16 +398,22 @@ def _likelihoods(
 
 
 def _prior(
-    query: Query, candidates: CandidateSet, pool: EvidencePool | None
+    query: Query,
+    candidates: CandidateSet,
+    pool: EvidencePool | None,
+    counts: Counts | None,
 ) -> NDArray[np.float64] | None:
     """Return what is known of candidates before the spectrum is, (n_candidates,), in nats.
 
     That is the logarithm of the share of its ion species where several were tried; how readily it
-    becomes that species; and that one of quite another mass, as only a list for the query can have,
-    stands behind all others. None where nothing of it tells candidates apart.
+    becomes that species; how often it is referred to, where the user says so; and that one of quite
+    another mass, as only a list for the query can have, stands behind all others. None where
+    nothing of it tells candidates apart.
     """
     library = None if pool is None else pool.library
     prior = formation_of_candidates(candidates, query.ions, library)
+    if counts is not None:
+        prior += counts.nats(candidates)
     if candidates.ion is not None:
         return log_shares(query.ions)[candidates.ion] + prior
     fits = query.may_have(candidates.exact_mass)

@@ -18,6 +18,7 @@ from specvae.annotation.library.compounds import unread_exclusions
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
+from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes, one_of
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
@@ -175,6 +176,12 @@ class RankingRun:
         )
         if unread := unread_exclusions(self.exclusions):
             self.notes = (*self.notes, unread)
+        self._counts: Counts | None = None
+        if options.counts is not None:
+            self._counts = Counts.read(
+                options.counts, options.counts_columns, options.counts_weight
+            )
+            self.notes = (*self.notes, self._counts.said)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(
             options.assume_adduct, options.assume_ion_mode, options.try_adducts
@@ -231,6 +238,7 @@ class RankingRun:
                 options.n_jobs,
                 self._restriction,
                 [query for query in asked if isinstance(query, Query)],
+                self._counts,
             ) as source:
                 self.tally.listed_ids = source.listed_ids
                 if source.listed_ids and (line := _sharing_names(groups, numbers)):

@@ -60,11 +60,12 @@ class Paths:
 _FOLD = ("--data", "--spectra", "--exclude")
 PATHS: dict[str, Paths] = {
     "annotate": Paths(
-        ("", "--candidates", "--exclude", "--model", "--library", "--config"),
+        ("", "--candidates", "--exclude", "--counts", "--model", "--library", "--config"),
         ("--output", "--report", "--summary"),
     ),
     "evaluate": Paths(
-        ("", "--candidates", "--exclude", "--truth", "--model", "--library", "--config"),
+        ("", "--candidates", "--exclude", "--counts", "--truth", "--model", "--library",
+         "--config"),
         ("--output", "--json", "--plot", "--reliability"),
     ),
     "predict": Paths(("", "--model", "--library", "--config")),

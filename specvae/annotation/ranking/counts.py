@@ -1,0 +1,145 @@
+"""How often compounds are referred to, as evidence of its own: a table that the user gives."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specvae.annotation.library.compounds import compound_rows, first_block_of
+from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
+from specvae.errors import InputError
+from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.text_tables import open_text, read_table
+from specvae.report import ReadReport
+
+UNREAD = "rows that name no compound left out"
+NO_COUNT = "rows without a count taken as 0"
+
+_OF_COUNTS = re.compile(
+    r"count|pubmed|patent|reference|article|publication|literature|datasource|citation"
+)
+_THOUSANDS = re.compile(r"\d{1,3}(?:[, \u00a0\u202f]\d{3})+")
+_NONE = frozenset(("", "-", "na", "n/a", "nan", "none", "null"))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    r"""Numbers of references, patents or the like, by compound.
+
+    A compound of n of them is :math:`(1 + n)^w` times as likely as one of none, before its
+    spectrum is seen; in nats, relative to the mean over a query's candidates,
+
+    .. math:: w \ln(1 + n_c) - \ln \frac{1}{C} \sum_{c'} (1 + n_{c'})^w .
+
+    Attributes
+    ----------
+    by_block
+        By InChIKey first block; a compound that is not there has 0.
+    weight
+        w.
+    said
+        What was read, as a line for the user.
+    """
+
+    by_block: Mapping[str, float]
+    weight: float = DEFAULT_COUNTS_WEIGHT
+    said: str = ""
+
+    @classmethod
+    def read(
+        cls,
+        path: Path,
+        columns: Sequence[str] = (),
+        weight: float = DEFAULT_COUNTS_WEIGHT,
+    ) -> Self:
+        """Return the counts of a table of compounds.
+
+        Parameters
+        ----------
+        path
+            A CSV or TSV with a column of InChIKeys, first blocks, SMILES or InChI. The largest
+            count of a first block holds, as of stereoisomers.
+        columns
+            Of the counts, which are added up; none: the only one that is called like counts.
+        weight
+            w.
+
+        Raises
+        ------
+        InputError
+            If the file or a column is missing, a cell is no count, or no row names a compound.
+        """
+        report = ReadReport()
+        names = _columns(path, columns)
+        found: dict[str, float] = {}
+        for line, row in compound_rows(path, report):
+            cells = [row.get(name, "") for name in names]
+            numbers = [_number(path, line, *pair) for pair in zip(names, cells, strict=True)]
+            stated = [number for number in numbers if number is not None]
+            if not stated:
+                report.note(NO_COUNT)
+            try:
+                block = first_block_of(path, line, row)
+            except InputError:
+                report.note(UNREAD)
+                continue
+            found[block] = max(found.get(block, 0.0), math.fsum(stated))
+        if not found:
+            raise InputError(f"{path}: no compound found; wanted InChIKeys, first blocks or SMILES")
+        noted = "".join(f"; {note} ({n:,})" for note, n in report.notes.items())
+        said = (
+            f"counts: {len(found):,} compounds of {path} ({' + '.join(names)}); one of n is "
+            f"(1 + n)^{weight:g} as likely as one of none{noted}"
+        )
+        return cls(found, weight, said)
+
+    def nats(self, candidates: CandidateSet) -> NDArray[np.float64]:
+        """Return what the counts say of a query's candidates, (n_candidates,), in nats."""
+        blocks = candidates.first_block
+        counts = np.array([self.by_block.get(block, 0.0) for block in blocks], np.float64)
+        logs = self.weight * np.log1p(counts)
+        return np.asarray(logs - np.log(np.mean(np.exp(logs - logs.max()))) - logs.max())
+
+
+def _columns(path: Path, wanted: Sequence[str]) -> list[str]:
+    """Return the columns of a table that hold counts, as its rows call them.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or it is not clear which they are.
+    """
+    with open_text(path) as stream:
+        names, _ = read_table(stream)
+    shown = ", ".join(name[:30] for name in names[:12]) or "none"
+    words = [word.strip().lower().replace(" ", "_") for word in wanted]
+    if missing := [word for word in words if word not in names]:
+        raise InputError(f"{path}:1: no column {missing[0]}; found {shown}")
+    found = words or [name for name in names if _OF_COUNTS.search(re.sub("[^a-z]", "", name))]
+    if not words and len(found) != 1:
+        which = f"several columns of counts, {', '.join(found)}" if found else "no column of counts"
+        raise InputError(f"{path}:1: found {which} (columns: {shown}); wanted --counts-column")
+    return list(dict.fromkeys(found))
+
+
+def _number(path: Path, line: int, name: str, cell: str) -> float | None:
+    """Return the count that a cell states, None if it states none."""
+    text = cell.strip()
+    if text.lower() in _NONE:
+        return None
+    if _THOUSANDS.fullmatch(text):
+        text = re.sub(r"\D", "", text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number < math.inf:
+        raise InputError(f"{path}:{line}: {name} is {cell!r}, wanted a number of 0 or more")
+    return number
