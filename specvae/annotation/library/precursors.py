@@ -18,7 +18,9 @@ COARSE_PRECURSOR = "precursor m/z as a quadrupole measured it, taken from struct
 
 _ROUNDED_BY = 0.6  # of the last decimal place; some are cut off instead
 _COARSE_BY = 0.6  # Th: what a quadrupole or an ion trap may be off
-_COARSE = frozenset(("Q", "QQ", "QQQ", "QIT", "IT", "TRAP", "QUADRUPOLE"))
+_COARSE = frozenset(
+    ("Q", "QQ", "QQQ", "TQ", "QIT", "IT", "LIT", "QLIT", "QTRAP", "TRAP", "QUADRUPOLE")
+)
 _ACCURATE = re.compile("TOF|FT|ORBI|QE|EXACTIVE")
 
 
