@@ -56,6 +56,19 @@ def stand_in(head: bytes) -> str:
 _WEB_PAGE = re.compile(rb"\s*<(?:!DOCTYPE )?html\b", re.IGNORECASE)
 
 
+def from_home(path: Path) -> Path:
+    """Return a path with the user's home in place of ``~``; the same where ``~`` is there itself.
+
+    Shells put it there only where a word begins with ``~`` and is not quoted.
+    """
+    if not path.parts or not path.parts[0].startswith("~") or os.path.lexists(path.parts[0]):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        return path
+
+
 def require_distinct(paths: Iterable[Path], what: str) -> None:
     """Fail if a file is there twice, under whatever names; `what` says what the files are.
 
@@ -208,8 +221,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))  # which takes links that go in a circle, too
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
-    # The suffix is kept last: some writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{_host()}-{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary_beside(path)
     try:
         with naming_full_disk(path):
             yield temporary
@@ -220,6 +232,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Return where a file is written before it has its name.
+
+    The suffix is kept last: some writers choose the format by it. What would be longer than names
+    may be is cut, and told apart by a digest.
+    """
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
+    end = f".{_host()}-{os.getpid()}.tmp{suffix}"
+    room = _LONGEST_NAME - len(end) - 1
+    stem = path.name.removesuffix(suffix) if suffix else path.name
+    if len(os.fsencode(stem)) > room:
+        told_apart = hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
+        while len(os.fsencode(stem)) > room - len(told_apart):
+            stem = stem[:-1]
+        stem += told_apart
+    return path.with_name(f".{stem}{end}")
+
+
+_LONGEST_NAME = 255  # bytes, in the file systems that are usual
+_LONGEST_SUFFIX = 20
 
 
 @contextmanager
@@ -298,7 +332,20 @@ def _taken(stream: TextIO) -> bool:
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:40]
+    """Return what tells apart computers, and containers, whose processes have numbers of their own.
+
+    Containers that use the network of their host have its name, too.
+    """
+    try:
+        numbers = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        numbers = _OF_THE_HOST
+    within = "" if numbers == _OF_THE_HOST else f"_{numbers}"
+    return re.sub(r"[^A-Za-z0-9_]", "_", socket.gethostname())[:40] + within
+
+
+_OF_THE_HOST = 0xEFFFFFFC
+"""The number that Linux gives the processes outside of containers."""
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from specvae.cli.options import INPUT
 from specvae.cli.outputs import CONFIG_PATH
 from specvae.errors import ConfigError, nearest
 from specvae.settings import parse_assignments, read_toml, shortened
@@ -52,7 +53,7 @@ def settings_options(function: Decorated) -> Decorated:
         click.option(
             "--config",
             "config_file",
-            type=click.Path(path_type=Path),
+            type=INPUT,
             is_eager=True,
             expose_value=False,
             callback=remember,

@@ -24,6 +24,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.datasets import Dataset, RemoteFile
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command, did_you_mean
+from specvae.cli.options import INPUT
 from specvae.cli.package_model import unpack_model
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text, sha256_of
@@ -59,7 +60,7 @@ class _InterruptedError(Exception):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=INPUT,
     default=Path("data/cache"),
     show_default=True,
     help="Folder for data sets; each gets a folder of its own in it.",

@@ -13,7 +13,7 @@ import click
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
-from specvae.files import no_such_file, rewindable
+from specvae.files import from_home, no_such_file, rewindable
 from specvae.limits import changed_limits
 
 if TYPE_CHECKING:
@@ -24,7 +24,11 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class NamedPath(click.Path):
-    """The path of a file or folder, which has a name; ``./-`` is a file, other than ``-``."""
+    """The path of a file or folder, which has a name; ``./-`` is a file, other than ``-``.
+
+    ``~`` is the home of the user in a file of ``--config`` and behind ``--output=`` too, where the
+    shell does not say so.
+    """
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -39,7 +43,7 @@ class NamedPath(click.Path):
         text = os.fspath(value)
         if not text:
             self.fail("found an empty text, wanted the name of a file.", param, ctx)
-        path = cast("Path", super().convert(value, param, ctx))
+        path = from_home(cast("Path", super().convert(value, param, ctx)))
         return Path.cwd() / path if str(path) == "-" != text else path
 
 

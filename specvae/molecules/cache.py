@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.files import atomic_path
+from specvae.files import atomic_path, from_home
 
 _KEY_BYTES = 16
 _MOST_PARTS = 16
@@ -33,7 +33,7 @@ def default_cache_directory() -> Path:
     """Return ``$SPECVAE_CACHE``, else ``$XDG_CACHE_HOME/specvae``, else ``~/.cache/specvae``."""
     own = os.environ.get("SPECVAE_CACHE")
     if own:
-        return Path(own)
+        return from_home(Path(own))
     if named := os.environ.get("XDG_CACHE_HOME"):
         return Path(named) / "specvae"
     try:

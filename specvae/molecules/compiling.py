@@ -9,7 +9,15 @@ from types import CodeType, ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
-from numba import extending, njit
+
+from specvae.errors import ConfigError
+
+try:
+    from numba import config, extending, njit
+except ValueError as error:  # NUMBA_NUM_THREADS=0
+    raise ConfigError(f"numba cannot be used, by its environment variables: {error}") from None
+if getattr(config, "DISABLE_JIT", False):
+    raise ConfigError("NUMBA_DISABLE_JIT is set; wanted it unset: functions must be compiled")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

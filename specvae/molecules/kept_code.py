@@ -15,9 +15,13 @@ def places_of(function: str) -> list[Path]:
     """
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(folder)]
-    caches = ("~/.cache/numba", "~/Library/Caches/numba", "~/AppData/Local/numba/Cache")
+    caches = (".cache/numba", "Library/Caches/numba", "AppData/Local/numba/Cache")
     module = Path(__file__).parents[1] / function
-    return [module.parent, *(Path(place).expanduser() for place in caches)]
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home, as in a container
+        return [module.parent]
+    return [module.parent, *(home / place for place in caches)]
 
 
 def is_kept(function: str) -> bool:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import chain, islice
@@ -140,6 +140,7 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
         yield pool
         is_whole = True
     except BrokenProcessPool:
+        _free_writer(pool)
         raise SpecvaeError(
             f"one of {n} processes that {purpose} was ended by the system, mostly for want of "
             "memory: run again with fewer (--jobs, n_jobs)"
@@ -150,6 +151,17 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
             _kept.n = n
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+
+
+def _free_writer(pool: ProcessPoolExecutor) -> None:
+    """Let the thread end that writes batches for processes which are gone.
+
+    Before Python 3.11.5 it would wait for a reader, and the end of the pool for it, for ever.
+    """
+    queue = getattr(pool, "_call_queue", None)
+    if sys.version_info < (3, 11, 5) and queue is not None:
+        with suppress(OSError):
+            queue._reader.close()
 
 
 def in_order(

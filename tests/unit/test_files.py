@@ -23,6 +23,7 @@ from specvae.errors import InputError, SpecvaeError
 from specvae.files import (
     atomic_path,
     atomic_text,
+    from_home,
     json_ready,
     no_such_file,
     rewindable,
@@ -118,6 +119,48 @@ def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> Non
         assert target.read_text(encoding="utf-8") == "old"
     assert link.is_symlink()
     assert target.read_text(encoding="utf-8") == "new"
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".csv", "ü" * 125 + ".h5", "x." + "s" * 250])
+def test_names_may_be_as_long_as_the_system_lets_them_be(tmp_path: Path, name: str) -> None:
+    other = name[:120] + "m" + name[121:]
+    with atomic_text(tmp_path / name) as stream, atomic_text(tmp_path / other) as beside:
+        stream.write("one")
+        beside.write("other")
+    assert (tmp_path / name).read_text(encoding="utf-8") == "one"
+    assert (tmp_path / other).read_text(encoding="utf-8") == "other"
+
+
+def test_containers_of_one_name_do_not_take_each_other_s_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that use their host's network have its name, and count processes anew."""
+    stat = Path.stat
+
+    def within(path: Path, **options: bool) -> os.stat_result:
+        found = stat(path, **options)
+        is_ours = str(path) == "/proc/self/ns/pid"
+        return os.stat_result((found.st_mode, 7_000_001, *found[2:])) if is_ours else found
+
+    with atomic_path(tmp_path / "a.csv") as outside:
+        outside.touch()
+    monkeypatch.setattr(Path, "stat", within)
+    with atomic_path(tmp_path / "a.csv") as temporary:
+        temporary.touch()
+        assert "_7000001-" in temporary.name
+        assert temporary.name != outside.name
+
+
+def test_home_stands_where_the_shell_did_not_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert from_home(Path("~/x.csv")) == Path("/home/me/x.csv")
+    for same in ("x~", "./a/~/x", "/tmp/~", "~no-such-user/x"):
+        assert from_home(Path(same)) == Path(same)
+    (tmp_path / "~").mkdir()
+    assert from_home(Path("~/x.csv")) == Path("~/x.csv")
 
 
 ABANDON = """

@@ -135,6 +135,8 @@ def test_paths_without_a_name_and_a_file_that_is_called_like_stdin(
     (tmp_path / "loop.mgf").symlink_to(tmp_path / "loop.mgf")
     assert INPUT_FILE.convert("./-", None, None) == tmp_path / "-"
     assert INPUT.convert("-", None, None) == Path("-")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert INPUT.convert("~/x.csv", None, None) == tmp_path / "x.csv"  # of --output=~/x.csv
     cands = ["--candidates", str(folder / "cands.csv"), "--model", str(folder / "model")]
     empty = CliRunner().invoke(annotate, ["q.mgf", *cands, "-o", ""])
     assert "found an empty text, wanted the name of a file" in empty.output

@@ -142,3 +142,27 @@ def test_processes_agree_on_what_machine_code_is_made_of() -> None:
         check=True,
     )
     assert json.loads(done.stdout) == here
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("NUMBA_DISABLE_JIT", "1", "wanted it unset"), ("NUMBA_NUM_THREADS", "0", "must be > 0")],
+)
+def test_variables_that_keep_numba_from_compiling_are_told(
+    name: str, value: str, said: str
+) -> None:
+    code = """
+from specvae.errors import ConfigError
+try:
+    import specvae.molecules.compiling
+except ConfigError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said in done.stdout

@@ -147,11 +147,13 @@ def test_default_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("SPECVAE_CACHE", str(tmp_path / "own"))
     assert default_cache_directory() == tmp_path / "own"
     assert FingerprintCache().directory == tmp_path / "own"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SPECVAE_CACHE", "~/own")
+    assert default_cache_directory() == tmp_path / "own"
     monkeypatch.delenv("SPECVAE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_directory() == tmp_path / "specvae"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_directory() == tmp_path / ".cache" / "specvae"
 
 

@@ -40,6 +40,15 @@ def test_places_are_beside_the_module_and_in_the_user_s_caches(
     assert all("numba" in str(place).lower() for place in others)
 
 
+def test_a_user_without_a_home_has_no_cache_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    assert places_of(FUNCTION) == [Path(kept_code.__file__).parent]
+
+
 @pytest.mark.parametrize(("kept", "worth"), [(False, [False] * 4 + [True]), (True, [False, True])])
 def test_it_is_worth_compiling_for_many_and_for_fewer_where_it_is_kept(
     kept: bool, worth: list[bool], monkeypatch: pytest.MonkeyPatch
