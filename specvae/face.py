@@ -14,11 +14,11 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from specvae.annotation.output.cells import rows
+from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.output.provenance import provenance
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, RunOptions
-from specvae.annotation.ranking.result import COLUMNS
+from specvae.annotation.ranking.result import COLUMNS, NUMBERS
 from specvae.annotation.ranking.run import RankingRun
 from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
@@ -215,8 +215,6 @@ class Model:
         **asked: Any,  # noqa: ANN401 (those of RunOptions)
     ) -> pd.DataFrame:
         """Rank; `is_named` says whether the file of candidates is the user's."""
-        import pandas as pd
-
         options = RunOptions(candidates=candidates, **asked)
         run = RankingRun(self.annotator, options, progress)
         queries: Path | None = None
@@ -228,10 +226,7 @@ class Model:
         _warn_of_skips(run.queries, "spectra")
         _warn_of_skips(run.candidates, "candidates")
         _warn_of_skips(run.library, "spectra of the library")
-        table = pd.DataFrame(
-            [row for result in found.results for row in rows(result)], columns=list(COLUMNS)
-        )
-        table = table.astype({"rank": "Int64"})
+        table = _typed(row for result in found.results for row in rows(result))
         made_by = provenance(
             options, self.annotator.header, queries=queries, model=self.path, top=top
         )
@@ -386,6 +381,17 @@ def train(
         config, files, device=device, resume=resume, force=force, progress=_shown(progress)
     )
     return load(output, device)
+
+
+def _typed(cells: Iterable[Mapping[str, Cell]]) -> pd.DataFrame:
+    """Return rows as a table whose columns have the same types, whatever is missing in them."""
+    import pandas as pd
+
+    table = pd.DataFrame(list(cells), columns=list(COLUMNS))
+    # What pandas takes for text differs by its version; of nothing but None it makes objects.
+    text = pd.Series([""]).dtype
+    types = {"rank": "Int64", "n_candidates": "int64", **dict.fromkeys(NUMBERS, "float64")}
+    return table.astype({column: types.get(column, text) for column in COLUMNS})
 
 
 def _ours(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ def test_a_table_has_the_columns_of_the_command(model: specvae.Model, folder: Pa
         n_jobs=1,
     )  # fmt: skip
     assert table.equals(again)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_columns_have_the_same_types_whatever_is_missing(
+    model: specvae.Model, folder: Path, n: int
+) -> None:
+    known = specvae.read_spectra(folder / "library.msp")[0]
+    timed = replace(known, retention_time=60.0, metadata={"feature_id": "7"})
+    lone = replace(known, query_id="lone", precursor_mz=None)
+    full = model.annotate([timed, lone], folder / "cands.csv")
+    assert full["retention_time"].dtype == "float64"
+    assert full["feature_id"].dtype == full["smiles"].dtype
+    few = model.annotate([lone][:n], folder / "cands.csv")
+    assert few.dtypes.to_dict() == full.dtypes.to_dict()
+    assert few[["score", "feature_id", "library_match"]].isna().all(axis=None)
 
 
 def test_a_model_says_what_it_is(model: specvae.Model, folder: Path) -> None:

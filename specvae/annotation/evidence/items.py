@@ -128,6 +128,8 @@ class LibrarySpectrum:
         What the library calls the compound; empty in models that did not keep it.
     shift
         As in `LibraryMatch`.
+    is_nominal
+        As in `LibraryMatch`: of cosine and number of peaks.
     """
 
     query_id: str
@@ -140,3 +142,4 @@ class LibrarySpectrum:
     peaks: RememberedPeaks
     name: str = ""
     shift: float = 0.0
+    is_nominal: bool = False

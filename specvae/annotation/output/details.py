@@ -16,6 +16,7 @@ from specvae.annotation.evidence.ion_formation import FORMATION, ion_formation
 from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.evidence.library_match import LEAST_COSINE
+from specvae.annotation.evidence.low_resolution import nominal
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import error_ppm, remarks_on
 from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
@@ -392,7 +393,7 @@ def _moved(atoms: Sequence[int], places: Mapping[int, int]) -> tuple[int, ...]:
 
 def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> dict[str, Any]:
     mz, height = _highest(library.peaks.mz, library.peaks.relative_intensity)
-    return {
+    shown = {
         "own": library.is_own,
         "id": library.query_id,
         "adduct": library.adduct,
@@ -406,6 +407,18 @@ def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> di
         "width": library.peaks.bin_width,
         "shift": round(library.shift, 4),
     }
+    if library.is_nominal:
+        shown["nominal"] = _of_one_nominal_mass(_sticks(answer.query)["mz"], mz)
+    return shown
+
+
+def _of_one_nominal_mass(ours: Sequence[float], theirs: Sequence[float]) -> list[list[int]]:
+    """Return which of our peaks have a nominal mass of theirs, and the other way round."""
+    masses = [nominal(np.array(mz)) for mz in (ours, theirs)]
+    return [
+        np.flatnonzero(np.isin(these, others)).tolist()
+        for these, others in (masses, reversed(masses))
+    ]
 
 
 def _analogues(result: QueryResult, drawings: Drawings) -> list[dict[str, Any]]:

@@ -114,6 +114,7 @@ def _library_spectrum(
             peaks=pool.library.index.peaks(match.row).moved(match.shift),
             name=own.name if own else "",
             shift=match.shift,
+            is_nominal=match.is_nominal,
         )
     if not analogues or analogues[0].row < 0:
         return None

@@ -65,6 +65,18 @@ COLUMNS = (
 )
 """Columns of the ranked table."""
 
+NUMBERS = (
+    "score",
+    "probability",
+    "precursor_mz",
+    "library_cosine",
+    *TERM_COLUMNS,
+    "error_ppm",
+    "retention_time",
+    "analogue_cosine",
+)
+"""Those of them that hold numbers with decimals; `rank` and `n_candidates` are whole numbers."""
+
 
 class Cause(StrEnum):
     """The kinds of reasons why a query is not ranked, in words by which queries are counted."""

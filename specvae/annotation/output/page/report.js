@@ -77,6 +77,7 @@
 
   function sharedWith(q) {
     if (!q.library) return { query: new Set(), library: new Set() };
+    if (q.library.nominal) return { query: new Set(q.library.nominal[0]), library: new Set(q.library.nominal[1]) };
     const query = new Set(), library = new Set(), { mz, width } = q.library;
     q.query.mz.forEach((value, i) => {
       mz.forEach((other, j) => {
@@ -191,16 +192,22 @@
         h("li", { class: "second" }, h("b"), `by the second only (${n.second})`)]
         : q.first ? h("li", { class: "first" }, h("b"), `explained by the candidate (${n.first})`) : null,
       q.first ? h("li", {}, h("b"), `by neither (${n.none})`.replace("neither", q.second ? "neither" : "nothing")) : null,
-      q.library ? h("li", { class: "library" }, h("b"), `library spectrum (dots: peaks within ${q.library.width} Th of one of it)`) : null,
+      q.library ? h("li", { class: "library" }, h("b"), `library spectrum (dots: peaks ${q.library.nominal ? "of its nominal masses" : `within ${q.library.width} Th of one of it`})`) : null,
       h("li", { class: "hint" }, (() => { const b = h("button", { type: "button" }, "whole spectrum"); b.addEventListener("click", reset); return b; })(),
         " drag over the plot to look closer"));
     return h("div", { class: "plot" }, svg, legend);
   }
 
+  function sharedPeaks(library) {
+    if (library.nominal) return counted(library.shared, "shared peak");
+    const bins = `${counted(library.shared, "shared bin")} of ${library.width} Th`;
+    return library.shared || library.cosine < 0.005 ? bins : `${bins}: alike by neutral losses alone`;
+  }
+
   function librarySays(library) {
     const whose = library.own ? "The best candidate’s own library spectrum" : "The nearest analogue’s library spectrum";
     const facts = [library.name || library.key, library.id ? (library.id === library.name ? null : library.id) : "accession not kept by this model", library.adduct,
-      `cosine ${library.cosine.toFixed(2)}`, `${counted(library.shared, "shared bin")} of ${library.width} Th`];
+      `cosine ${library.cosine.toFixed(2)}${library.nominal ? " by nominal masses, as one of the two is of low resolution" : ""}`, sharedPeaks(library)];
     if (library.shift) facts.push(`of the other ion mode: its peaks are drawn moved by two protons (${minus(library.shift.toFixed(4))} Th)`);
     return [h("h3", {}, `${whose}, below the query`), h("p", { class: "facts" }, facts.filter(Boolean).join(" · "))];
   }
@@ -213,7 +220,8 @@
       ["level", c.level], ["library cosine", c.cosine === undefined ? null : c.cosine.toFixed(2)], ["id", c.id]];
     return h("div", { class: "contestant " + place }, c.drawing === undefined ? h("code", {}, c.smiles) : structure(c.drawing),
       h("div", {}, h("div", { class: "name" }, `${c.rank}. ${c.name || "no name"}`), h("div", { class: "key" }, c.key || ""),
-        h("dl", {}, rows.filter((row) => row[1]).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))));
+        h("dl", {}, rows.filter((row) => row[1]).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+        c.remarks ? h("div", { class: "key" }, c.remarks.join("; ")) : null));
   }
 
   function terms(rows) {
@@ -259,7 +267,8 @@
       const apart = by.map((each, i) => [i, each.first && each.second ? (each.first[3] || 0) - (each.second[3] || 0) : 0])
         .filter(([, lead]) => Math.abs(lead) >= 0.05).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 6);
       parts.push(h("h3", {}, "Peaks that only one of the two explains"),
-        h("p", {}, "None: both explain the same peaks, by fragments that are not equally likely.",
+        h("p", {}, by.some((each) => each.first) ? "None: both explain the same peaks, by fragments that are not equally likely."
+          : "None: neither explains a peak. Their terms of fragments differ by what they should show and do not.",
           apart.length ? " They differ most in these (nats, first less second):" : null),
         apart.length ? h("ul", { class: "pieces apart" }, apart.map(([i, lead]) => h("li", {},
           structure(q.first.drawing, q.first.fragments[by[i].first[4]], "first"),

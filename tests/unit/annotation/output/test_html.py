@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from report_examples import NASTY, explained, result, spectrum, unranked
 
+from specvae.annotation.evidence.analogues import RememberedPeaks
 from specvae.annotation.evidence.library_match import LibraryMatch
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.output import html
@@ -448,3 +449,16 @@ def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
 
 def test_no_queries_make_a_page_too(tmp_path: Path) -> None:
     assert "0 queries" in Page(source([], tmp_path)).text
+
+
+def test_a_library_spectrum_of_low_resolution_is_compared_by_nominal_masses(tmp_path: Path) -> None:
+    answer = explained()
+    assert answer.explanation is not None
+    assert answer.explanation.library is not None
+    ours = answer.query.spectrum.mz
+    peaks = RememberedPeaks(np.array([ours[1] + 0.3, ours[2] + 1.6]), np.array([1.0, 0.5]), 0.02)
+    for is_nominal in (False, True):
+        library = replace(answer.explanation.library, peaks=peaks, is_nominal=is_nominal)
+        nominal = replace(answer, explanation=replace(answer.explanation, library=library))
+        shown = Page(source([nominal], tmp_path)).json["d1"]["library"]
+        assert shown.get("nominal") == ([[1], [0]] if is_nominal else None)
