@@ -274,10 +274,15 @@ def _on_peaks(spectrum: Spectrum, ion: Adduct | None) -> Iterator[str]:
         yield NO_FRAGMENTS
     elif spectrum.highest_fragment < _FAINT:
         yield FAINT_FRAGMENTS
-    if spectrum.n_peaks > 1 and np.array_equal(np.round(spectrum.mz, 1), spectrum.mz):
+    if has_coarse_peaks(spectrum):
         yield COARSE_PEAKS
     if is_above_precursor(spectrum, ion):
         yield ABOVE_PRECURSOR
+
+
+def has_coarse_peaks(spectrum: Spectrum) -> bool:
+    """Return whether the m/z of all peaks, two or more, have one decimal or none."""
+    return spectrum.n_peaks > 1 and np.array_equal(np.round(spectrum.mz, 1), spectrum.mz)
 
 
 def is_above_precursor(spectrum: Spectrum, ion: Adduct | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from annotation_examples import CAFFEINE
 from ranking_examples import QUERY, table
@@ -208,6 +209,31 @@ def test_a_precursor_that_is_too_coarse_for_the_window_is_told(
         perhaps = f"the right one may not be within {ppm:g} ppm of it"
         wanted = f"precursor m/z has one decimal or none: {perhaps}"
         assert said == (wanted if is_said and is_by_mass else "")
+
+
+@pytest.mark.parametrize(
+    ("mz", "peaks", "ppm", "is_said"),
+    [
+        (195.23, (110.0, 138.1), 10.0, True),
+        (195.23, (110.0, 138.1), 300.0, False),
+        (195.23, (110.07, 138.1), 10.0, False),
+        (195.0877, (110.0, 138.1), 10.0, False),
+        (195.23, (110.0,), 10.0, False),
+    ],
+)
+def test_a_precursor_of_two_decimals_is_as_coarse_as_its_peaks(
+    tmp_path: Path, mz: float, peaks: tuple[float, ...], ppm: float, is_said: bool
+) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    source = CandidateSource(path, get_layout("morgan4096"), ppm, ReadReport())
+    measured = replace(
+        QUERY, precursor_mz=mz, mz=np.array(peaks), intensity=np.full(len(peaks), 10.0)
+    )
+    said = list(source.doubts(Query.settle(measured)))
+    assert [text.partition(": ")[0] for text in said] == is_said * [
+        "precursor m/z has two decimals, and those of the peaks fewer"
+    ]
 
 
 def test_a_match_that_is_not_listed_is_told() -> None:
