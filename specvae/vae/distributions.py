@@ -34,7 +34,8 @@ def bounded_logvar(logvar: Tensor) -> Tensor:
     Values within +-20 are unchanged. Beyond, the slope is 0.01: an encoder that has run away still
     gets a gradient, where a hard clamp would give none.
     """
-    inside = logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
+    # A clamp, whose gradient is one kernel in place of five.
+    inside = F.hardtanh(logvar, -_LOGVAR_LIMIT, _LOGVAR_LIMIT)
     return torch.lerp(inside, logvar, _LOGVAR_LEAK)
 
 
@@ -69,6 +70,14 @@ class Normal:
     def components(self) -> tuple[Normal, ...]:
         """The Gaussian itself, as the only component of a mixture."""
         return (self,)
+
+    @classmethod
+    def stacked(cls, normals: Sequence[Normal]) -> Normal:
+        """Return Gaussians of one shape as one, (n, ..., batch, n_latent), of bounded variances."""
+        bounded = torch.stack([one.bounded_logvar for one in normals])
+        found = cls(torch.stack([at_least_float32(one.mean) for one in normals]), bounded)
+        object.__setattr__(found, "_bounded", bounded)
+        return found
 
     def detach(self) -> Normal:
         """Return the same Gaussian without gradients to its parameters."""

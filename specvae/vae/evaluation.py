@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from specvae.vae.config import ObjectiveConfig
 from specvae.vae.data import PAIRED
-from specvae.vae.distributions import Posterior, kl_divergence
+from specvae.vae.distributions import Normal, Posterior, at_least_float32, kl_divergence
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input, SparseRows
 from specvae.vae.parallel import BatchPart
@@ -51,8 +52,31 @@ class _Request:
     take: Callable[[Tensor], None]  # gets log p(x_target | z), (n_codes, batch)
 
 
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What a part of the objective has to average, and what its mean counts."""
+
+    part: str
+    value: Tensor
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Divergence:
+    """A divergence KL(q || p) that is wanted, p None the prior, for a part of the objective."""
+
+    q: Normal
+    p: Normal | None
+    part: str
+    factor: float
+    stream: str
+
+
 class Evaluation:
     """One evaluation of an objective: terms ask for parts, and the work behind them is shared.
+
+    Divergences are computed together, and so are all means: every operation is a kernel that a GPU
+    has to start, forward and backward, and small networks are bound by that.
 
     A stream is ``paired`` or ``unpaired-NAME``, the samples of one modality.
     """
@@ -82,8 +106,9 @@ class Evaluation:
         self._model = model
         self._samples: dict[tuple[str, frozenset[str]], tuple[Tensor, ...]] = {}
         self._requests: list[_Request] = []
+        self._divergences: list[_Divergence] = []
         self._last: list[Callable[[], None]] = []
-        self._parts: dict[str, Tensor] = {}
+        self._values: list[_Value] = []
         self._weights: dict[str, float] = {}
 
     def posterior(self, stream: str, *given: str) -> Posterior:
@@ -100,13 +125,23 @@ class Evaluation:
             )
         return self._samples[key]
 
-    def add(self, part: str, value: Tensor, weight: float, stream: str = PAIRED) -> None:
-        """Add to a part: a scalar, or a value for each example, (..., batch), to be averaged."""
-        value = value.mean()
+    def add(
+        self,
+        part: str,
+        value: Tensor,
+        weight: float,
+        stream: str = PAIRED,
+        *,
+        factor: float = 1.0,
+    ) -> None:
+        """Add `factor` times a value to a part.
+
+        It is a scalar, or has a value for each example, (..., batch), to be averaged.
+        """
         if (rows := self._parts_of.get(stream)) is not None:
             # The mean over the processes is then the mean over the whole batch.
-            value = value * (rows.share * self._n_processes)
-        self._parts[part] = self._parts[part] + value if part in self._parts else value
+            factor *= rows.share * self._n_processes
+        self._values.append(_Value(part, value, factor))
         self._weights[part] = weight
 
     def add_reconstruction(
@@ -132,7 +167,7 @@ class Evaluation:
                     stream,
                     target,
                     codes,
-                    lambda v: self.add(part, _share(-v, n), weight, stream),
+                    lambda v: self.add(part, v, weight, stream, factor=-1.0 / n),
                 )
 
     def add_kl(
@@ -148,8 +183,8 @@ class Evaluation:
         """Add KL(q || p), p None the prior, over the pairs of their components: sum or average."""
         pairs = [(a, b) for a in q.components for b in ((None,) if p is None else p.components)]
         n = len(pairs) if average else 1
-        for ours, theirs in pairs:
-            self.add(part, _share(kl_divergence(ours, theirs), n), weight, stream)
+        self._weights[part] = weight
+        self._divergences += (_Divergence(a, b, part, 1.0 / n, stream) for a, b in pairs)
 
     def decode(
         self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
@@ -167,6 +202,7 @@ class Evaluation:
 
     def finish(self) -> LossParts:
         """Decode what was asked for, one call for each modality, and sum up."""
+        self._diverge_all()
         for name in self.names:
             asked = [request for request in self._requests if request.target == name]
             if asked:
@@ -176,9 +212,27 @@ class Evaluation:
         # They refer to this object: in a cycle, a step's tensors would outlive it by gigabytes.
         self._requests.clear()
         self._last.clear()
-        parts = {name: self._parts[name] for name in self._weights}
-        weighted = [_weighted(value, self._weights[name]) for name, value in parts.items()]
-        return LossParts(torch.stack(weighted).sum(), parts, self._weights)
+        names, weights = list(self._weights), tuple(self._weights.values())
+        summed = _summed(self._values, names)
+        total = summed
+        if any(weight != 1.0 for weight in weights):
+            total = summed * _constants(weights, summed.dtype, summed.device)
+        parts = dict(zip(names, summed.unbind(), strict=True))
+        return LossParts(total.sum(), parts, self._weights)
+
+    def _diverge_all(self) -> None:
+        """Compute the divergences that were asked for, those of one shape in one call."""
+        alike: dict[object, list[_Divergence]] = {}
+        for one in self._divergences:
+            alike.setdefault((one.p is None, one.q.mean.shape), []).append(one)
+        for group in alike.values():
+            q = Normal.stacked([one.q for one in group])
+            others = [one.p for one in group if one.p is not None]
+            values = kl_divergence(q, Normal.stacked(others) if others else None)
+            for one, value in zip(group, values.unbind(), strict=True):
+                weight = self._weights[one.part]
+                self.add(one.part, value, weight, one.stream, factor=one.factor)
+        self._divergences.clear()
 
     def _decode_all(self, name: str, asked: list[_Request]) -> None:
         # The requests of a stream have one target: their codes go together.
@@ -201,10 +255,32 @@ class Evaluation:
                 request.take(value)
 
 
-def _share(value: Tensor, n: int) -> Tensor:
-    # Every operation is a kernel that a GPU has to start, forward and backward.
-    return value if n == 1 else value / n
+def _summed(values: Sequence[_Value], parts: Sequence[str]) -> Tensor:
+    """Return for each part the sum of the means of its values times their factors, (n_parts,)."""
+    alike: dict[object, list[_Value]] = {}
+    for one in values:
+        alike.setdefault((one.value.numel(), one.value.dtype), []).append(one)
+    means = torch.cat(
+        [
+            at_least_float32(torch.stack([one.value.flatten() for one in group])).mean(-1)
+            for group in alike.values()
+        ]
+    )
+    in_order = [one for group in alike.values() for one in group]
+    factors = tuple(one.factor for one in in_order)
+    is_of_part = tuple(tuple(one.part == part for one in in_order) for part in parts)
+    scaled = means * _constants(factors, means.dtype, means.device)
+    # A mean that is not finite stays in its own part.
+    chosen = torch.where(_constants(is_of_part, torch.bool, means.device), scaled, 0.0)
+    return chosen.sum(-1)
 
 
-def _weighted(value: Tensor, weight: float) -> Tensor:
-    return value if weight == 1.0 else weight * value
+@lru_cache(maxsize=256)
+def _constants(
+    values: tuple[float, ...] | tuple[tuple[bool, ...], ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Return numbers as a tensor, which stays: a recorded step cannot copy from the CPU."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
