@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -212,13 +212,12 @@ class Evaluation:
         # They refer to this object: in a cycle, a step's tensors would outlive it by gigabytes.
         self._requests.clear()
         self._last.clear()
-        names, weights = list(self._weights), tuple(self._weights.values())
-        summed = _summed(self._values, names)
-        total = summed
-        if any(weight != 1.0 for weight in weights):
-            total = summed * _constants(weights, summed.dtype, summed.device)
-        parts = dict(zip(names, summed.unbind(), strict=True))
-        return LossParts(total.sum(), parts, self._weights)
+        summed = _summed(self._values, list(self._weights))
+        parts = dict(zip(self._weights, summed.unbind(), strict=True))
+        if all(weight == 1.0 for weight in self._weights.values()):
+            return LossParts(summed.sum(), parts, self._weights)
+        weighted = [_weighted(value, self._weights[name]) for name, value in parts.items()]
+        return LossParts(torch.stack(weighted).sum(), parts, self._weights)
 
     def _diverge_all(self) -> None:
         """Compute the divergences that were asked for, those of one shape in one call."""
@@ -255,6 +254,10 @@ class Evaluation:
                 request.take(value)
 
 
+def _weighted(value: Tensor, weight: float) -> Tensor:
+    return value if weight == 1.0 else weight * value
+
+
 def _summed(values: Sequence[_Value], parts: Sequence[str]) -> Tensor:
     """Return for each part the sum of the means of its values times their factors, (n_parts,)."""
     alike: dict[object, list[_Value]] = {}
@@ -275,12 +278,15 @@ def _summed(values: Sequence[_Value], parts: Sequence[str]) -> Tensor:
     return chosen.sum(-1)
 
 
-@lru_cache(maxsize=256)
+@cache
 def _constants(
     values: tuple[float, ...] | tuple[tuple[bool, ...], ...],
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Return numbers as a tensor, which stays: a recorded step cannot copy from the CPU."""
+    """Return numbers as a tensor, the same one each time.
+
+    A recorded step cannot copy from the CPU, and reads where the tensor was when it was recorded.
+    """
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)
