@@ -277,7 +277,8 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 def exclusive(folder: Path, refusal: str) -> Iterator[None]:
     """Keep a folder for this process alone; it is made, and stays if there is something in it.
 
-    The system gives it up when the process ends, however it ends.
+    The system gives it up when the process ends, however it ends. Where files cannot be locked, as
+    on some file systems of clusters, it is nobody's.
 
     Raises
     ------
@@ -303,8 +304,9 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if folder.is_dir() and [path.name for path in folder.iterdir()] == [lock.name]:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+                folder.rmdir()  # if it is empty
 
 
 def _is_still(path: Path, stream: TextIO) -> bool:
@@ -326,9 +328,13 @@ def _taken(stream: TextIO) -> bool:
             import fcntl
 
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in _NO_LOCKS
     return True
+
+
+# What NFS says without its service of locks, and Lustre where it was mounted without them.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def _host() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -23,6 +24,7 @@ from specvae.errors import InputError, SpecvaeError
 from specvae.files import (
     atomic_path,
     atomic_text,
+    exclusive,
     from_home,
     json_ready,
     no_such_file,
@@ -149,6 +151,21 @@ def test_containers_of_one_name_do_not_take_each_other_s_files(
         temporary.touch()
         assert "_7000001-" in temporary.name
         assert temporary.name != outside.name
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_folder_where_nothing_can_be_locked_is_nobody_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with exclusive(tmp_path / "a", "taken") as _, exclusive(tmp_path / "a", "taken"):
+        (tmp_path / "a" / "piece").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["piece"]
 
 
 def test_home_stands_where_the_shell_did_not_put_it(

@@ -87,6 +87,7 @@ from specvae.annotation.training.validation import (
 )
 from specvae.counting import counted
 from specvae.errors import Interrupted, SpecvaeError, TrainingError
+from specvae.files import exclusive
 from specvae.interruption import STOPPING, interruptible
 from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.progress import Progress, Silence
@@ -194,9 +195,13 @@ def train(
 
 @contextmanager
 def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
-    """Yield the files of a process: all but the first write where nobody looks."""
+    """Yield the files of a process: all but the first write where nobody looks.
+
+    Two runs in one folder would leave the model of one beside the epochs and folds of the other.
+    """
     if processes.is_first:
-        yield files
+        with exclusive(files.output, f"{files.output}: another process is training in this folder"):
+            yield files
         return
     with TemporaryDirectory(prefix="specvae-") as folder:
         yield replace(files, output=Path(folder))

@@ -29,6 +29,7 @@ from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE, TrainF
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, Interrupted, TrainingError
+from specvae.files import exclusive
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
@@ -538,6 +539,16 @@ def test_a_file_in_place_of_the_folder_is_told_before_reading(files: TrainFiles)
     with pytest.raises(InputError, match="is a file, wanted a folder"):
         run(tiny_config(), replace(files, spectra=(Path("absent.msp"),)))
     assert files.output.read_text() == "precious"
+
+
+def test_one_process_trains_in_a_folder_and_another_is_refused(files: TrainFiles) -> None:
+    with (
+        exclusive(files.output, "taken"),
+        pytest.raises(InputError, match=r"another process is training in this folder \(process"),
+    ):
+        run(tiny_config(), files)
+    run(tiny_config(), files)
+    assert not (files.output / "lock").exists()
 
 
 def test_unknown_adduct(files: TrainFiles) -> None:
