@@ -5,6 +5,7 @@ https://github.com/HUPO-PSI/mzTab, doi:10.1021/acs.analchem.8b04310
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -272,7 +273,7 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
         number,
         number if has_feature else None,
         _bars(_identifier(a) for a in best),
-        _bars(m and m.formula for m in molecules),
+        _bars(m and _atoms(m) for m in molecules),
         _bars(a.smiles for a in best),
         None,
         _bars(a.name for a in best),
@@ -333,7 +334,7 @@ def _evidence(
         number,
         query.query_id,
         _identifier(annotation),
-        molecule and molecule.formula,
+        molecule and _atoms(molecule),
         annotation.smiles,
         None,
         annotation.name,
@@ -375,6 +376,11 @@ def _molecule(annotation: Annotation) -> Molecule | None:
         return parse_molecule(annotation.smiles, inchikey=annotation.inchikey or None)
     except StructureError:
         return None
+
+
+def _atoms(molecule: Molecule) -> str:
+    """Return a formula without its charge, which mzTab-M states in a column of its own."""
+    return re.sub(r"[+-]\d*$", "", molecule.formula)
 
 
 def _bars(values: Iterable[object]) -> str | None:

@@ -31,6 +31,7 @@ from specvae.annotation.ranking.result import (
     Unranked,
 )
 from specvae.errors import ConfigError
+from specvae.molecules.molecule import Molecule
 from specvae.spectra.adducts import KNOWN_ADDUCTS
 from specvae.spectra.spectrum import Spectrum
 
@@ -369,6 +370,16 @@ def test_mztab_tells_what_is_said_of_a_candidate_alone() -> None:
         "ok; library spectrum compared by nominal masses, as one of the two is of low resolution",
     ]
     assert file.rows["SML"][0]["opt_global_status"] == "ok"
+
+
+def test_mztab_states_the_formula_of_a_cation_without_its_charge() -> None:
+    smiles = "C[N+](C)(C)CCO"
+    choline = replace(annotation(1, -1.0), smiles=smiles, molecule=Molecule.parse(smiles))
+    measured = replace(spectrum("q"), precursor_mz=104.107, adduct="[M]+")
+    file = mztab([answer(measured, choline)])
+    assert [file.rows[section][0]["chemical_formula"] for section in ("SML", "SME")] == [
+        "C5H14NO"
+    ] * 2
 
 
 def test_mztab_names_the_ion_by_which_the_best_candidate_has_its_mass() -> None:
