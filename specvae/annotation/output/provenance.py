@@ -55,6 +55,7 @@ def provenance(
             "candidates": _file(options.candidates),
             "library": [_file(path) for path in options.library],
             "exclude": [_file(path) for path in options.exclude],
+            **({} if options.counts is None else {"counts": _file(options.counts)}),
             "model": {
                 "path": str(model),
                 "weights_sha256": header.weights_sha256,
@@ -83,6 +84,7 @@ def described(made_by: Mapping[str, Any]) -> dict[str, str]:
         "candidates": [inputs["candidates"]],
         "library": inputs["library"],
         "exclude": inputs["exclude"],
+        "counts": [inputs["counts"]] if "counts" in inputs else [],
     }
     lines = {
         name: "; ".join(f"{file['path']}, SHA-256 {file['sha256']}" for file in listed)

@@ -117,11 +117,19 @@ class RunOptions:
         for name, number in (("rescore", self.rescore), ("n_jobs", self.n_jobs)):
             if number is not None and not (isinstance(number, Integral) and number >= 1):
                 raise ConfigError(f"{name}: found {number!r}, wanted 1 or more")
+        self._require_counts()
+        if not (isinstance(self.ppm, Real) and self.ppm > 0.0):
+            raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
+
+    def _require_counts(self) -> None:
+        if self.counts_columns and self.counts is None:
+            raise ConfigError(
+                f"counts_columns: found {', '.join(self.counts_columns)}, wanted a file of counts "
+                "too (--counts)"
+            )
         weight = self.counts_weight
         if not (isinstance(weight, Real) and 0.0 < float(weight) < math.inf):
             raise ConfigError(f"counts_weight: found {weight!r}, wanted a number above 0")
-        if not (isinstance(self.ppm, Real) and self.ppm > 0.0):
-            raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
 
     def asked(self) -> dict[str, Any]:
         """Return the options that what comes out depends on, files and parts apart, by name.

@@ -32,3 +32,6 @@ def test_every_input_is_named_with_its_digest() -> None:
     assert lines["exclude"].startswith("truth.csv")
     made["inputs"]["exclude"] = []
     assert "exclude" not in described(made)
+    assert "counts" not in lines
+    made["inputs"]["counts"] = file("refs.csv")
+    assert described(made)["counts"] == "refs.csv, SHA-256 digest of refs.csv"

@@ -99,6 +99,11 @@ def test_a_weight_is_a_number_above_0(weight: float) -> None:
         RunOptions(candidates=Path("c.csv"), counts_weight=weight)
 
 
+def test_columns_without_a_file_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"counts_columns: found n, wanted a file"):
+        RunOptions(candidates=Path("c.csv"), counts_columns=("n",))
+
+
 def ranked(listed: Path, **options: object) -> list[dict[str, Cell]]:
     run = RankingRun(
         tiny_annotator(("positive",)),
