@@ -48,7 +48,7 @@ def settings_options(function: Decorated) -> Decorated:
             is_eager=True,
             expose_value=False,
             callback=remember,
-            help="Set one option, e.g. ppm=5 (repeatable).",
+            help="Set one option by its name, as ppm=5 sets --ppm (repeatable).",
         ),
         click.option(
             "--config",
@@ -57,7 +57,8 @@ def settings_options(function: Decorated) -> Decorated:
             is_eager=True,
             expose_value=False,
             callback=remember,
-            help="TOML file of options, e.g. ppm = 5; --set and the command line override it.",
+            help="TOML file of options by their names, as ppm = 5 stands for --ppm; --set and the "
+            "command line override it.",
         ),
     ):
         function = option(function)
@@ -77,10 +78,10 @@ def option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str,
     for key, value in values.items():
         param = names.get(key.replace("_", "-"))
         if param is None or param.name is None:
-            raise ConfigError(
-                f"unknown setting {shortened(key)}; the nearest known one is "
-                f"{nearest(key, names)!r}"
+            known = (
+                f"the nearest known one is {nearest(key, names)!r}" if names else "there is none"
             )
+            raise ConfigError(f"unknown setting {shortened(key)}; {known}")
         if param.is_flag:
             defaults[param.name] = value
             continue

@@ -12,6 +12,7 @@ from shard_examples import write_run
 
 from specvae.cli.annotate import TopType, annotate
 from specvae.cli.defaults import option_defaults
+from specvae.cli.docs import docs
 from specvae.cli.embed import embed
 from specvae.cli.fingerprint import fingerprint
 from specvae.cli.main import main
@@ -206,3 +207,8 @@ def test_what_is_left_at_the_end_is_not_searched(
         main()
     capfd.readouterr()
     assert frozen == [True]
+
+
+def test_a_command_without_options_names_no_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown setting 'ppm'; there is none$"):
+        option_defaults(docs, {"ppm": 5})
