@@ -165,7 +165,8 @@ class Model:
             One row per ranked candidate, in the columns of ``specvae annotate``; a spectrum that
             could not be ranked has one row whose ``status`` says why. ``attrs`` holds what the
             table was made from: under ``provenance`` digests, options, versions and date, as in
-            the JSON file that ``specvae annotate`` writes.
+            the JSON file that ``specvae annotate`` writes, and under ``summary`` what the command
+            says: how many were ranked, why others were not, and what would help.
 
         Raises
         ------
@@ -238,6 +239,7 @@ class Model:
             "candidates": str(candidates) if is_named else "in memory",
             "provenance": made_by,
             "share of lists with their truth": found.share_in_list,
+            "summary": [*run.reading(), *run.tally.summary(), *found.lines],
         }
         return table
 

@@ -28,9 +28,7 @@ from specvae.cli.outputs import (
 )
 from specvae.cli.ranking import (
     Ranking,
-    candidate_lines,
     ranking_options,
-    ranking_summary,
     require_ranked,
     spectra_files,
     tell_reading,
@@ -190,7 +188,7 @@ def annotate(
         found = run.finish(drafts, min_probability)
     names = [name_of_source(file) for file in files]
     of_file = [names[n] for n in found.file_numbers] if _are_several(queries) else None
-    lines = [*ranking_summary(run.tally), *found.lines, *stamps.changes()]
+    lines = [*run.tally.summary(), *found.lines, *stamps.changes()]
     beside = provenance_path(output)
     made: dict[str, Any] = {}
     if beside is not None or report is not None:  # digests of long files take their time
@@ -211,7 +209,7 @@ def annotate(
     write_skips(output, *run.reports)
     if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
-        write_provenance(beside, made, outputs, [*candidate_lines(run), *lines])
+        write_provenance(beside, made, outputs, [*run.candidate_lines(), *lines])
     if journal_path is not None:
         journal_path.unlink(missing_ok=True)
     tell_reading(console, run)
@@ -425,7 +423,7 @@ def _write_part(
 def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
     write_skips(output, *run.reports)
     tell_reading(console, run)
-    for line in ranking_summary(run.tally):
+    for line in run.tally.summary():
         console.log(line)
     console.log("one part of a run: specvae merge joins all of them")
 

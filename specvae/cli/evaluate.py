@@ -25,7 +25,6 @@ from specvae.cli.outputs import (
 from specvae.cli.ranking import (
     Ranking,
     ranking_options,
-    ranking_summary,
     require_ranked,
     tell_reading,
 )
@@ -133,7 +132,7 @@ def evaluate(
     for note, n in of_truth.notes.most_common():
         console.log(f"truth: {note} ({n:,})")
     notes = _notes(run.annotator, evaluation)
-    for line in (*ranking_summary(run.tally), *notes, *stamps.changes()):
+    for line in (*run.tally.summary(), *notes, *stamps.changes()):
         console.log(line)
     figures = {
         **evaluation.figures(seed),

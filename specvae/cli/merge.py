@@ -17,7 +17,7 @@ from specvae.cli.outputs import (
     require_paths,
     text_output,
 )
-from specvae.cli.ranking import ranking_summary, require_ranked
+from specvae.cli.ranking import require_ranked
 
 
 @click.command(cls=Command)
@@ -65,7 +65,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     )
     with text_output(output) as stream:
         write_annotations(found.results, stream, chosen, provenance=header.provenance)
-    lines = [*ranking_summary(tally), *found.lines]
+    lines = [*tally.summary(), *found.lines]
     if (beside := provenance_path(output)) is not None:
         write_provenance(beside, provenance_of_parts(parts, run), {"table": output}, lines)
     console = Console()

@@ -208,32 +208,8 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def tell_reading(console: Console, run: RankingRun) -> None:
     """Say how many records of each file were read, and why others were not."""
-    if run.options.library and (run.library.n_read or run.library.skips):
-        console.log(f"library: {run.library.summary()}")
-    for note in run.notes:
-        console.log(note)
-    console.log(f"queries: {run.queries.summary()}")
-    for line in run.query_notes:
+    for line in run.reading():
         console.log(line)
-    for line in candidate_lines(run):
-        console.log(line)
-
-
-def candidate_lines(run: RankingRun) -> list[str]:
-    """Return what is to be said of the candidates that were read, none if all are as they should.
-
-    It says how many rows of a long table were not parsed, as their mass is that of no query.
-    """
-    if not run.candidates.skips and not run.candidates.notes:
-        return []
-    return [f"candidates: {run.candidates.summary('candidates')}"]
-
-
-def ranking_summary(tally: Tally) -> list[str]:
-    """Return how many queries were ranked, why the others were not, and what would help."""
-    lines = [str(tally)]
-    lines += [f"{remark}: {n:,} of the ranked" for remark, n in tally.remarks.most_common()]
-    return [*lines, *tally.advice()]
 
 
 def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Path, ...]:

@@ -40,7 +40,6 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import QueryResult
 from specvae.annotation.ranking.run import RankingRun
-from specvae.cli.ranking import candidate_lines, ranking_summary
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text
 from specvae.molecules.quiet import take_interrupts
@@ -235,13 +234,7 @@ class Desk:
         made = self._made(job, options, top, least)
         job.lines = [
             self._without_paths(line, job)
-            for line in (
-                f"queries: {run.queries.summary()}",
-                *run.query_notes,
-                *candidate_lines(run),
-                *ranking_summary(run.tally),
-                *found.lines,
-            )
+            for line in (*run.reading(), *run.tally.summary(), *found.lines)
         ]
         digest = made["inputs"]["model"]["weights_sha256"]
         shown = {"candidates": job.candidates.name, "model digest": digest}

@@ -66,6 +66,18 @@ def test_columns_have_the_same_types_whatever_is_missing(
     assert few[["score", "feature_id", "library_match"]].isna().all(axis=None)
 
 
+def test_a_table_keeps_what_the_command_would_say(model: specvae.Model, folder: Path) -> None:
+    silent = replace(specvae.read_spectra(folder / "library.msp")[0], adduct=None)
+    lone = replace(silent, query_id="lone", precursor_mz=999.9123)
+    table = model.annotate([silent, lone], folder / "cands.csv", merge_by="SAMPLE")
+    first, *lines = table.attrs["summary"]
+    assert first.startswith("note: no query states 'SAMPLE'")
+    assert lines[0] == "1 of 2 queries ranked; not ranked: no candidates within 10 ppm (1)"
+    assert "adduct taken as [M+H]+: 1 of the ranked" in lines
+    read = model.annotate(folder / "library.msp", folder / "cands.csv").attrs["summary"][0]
+    assert read == f"queries: {4 * len(STRUCTURES)} spectra read, 0 skipped"
+
+
 def test_a_model_says_what_it_is(model: specvae.Model, folder: Path) -> None:
     text = repr(model)
     assert str(folder / "model") in text

@@ -194,6 +194,24 @@ class RankingRun:
         """What was read of the files of each kind, and what was skipped."""
         return self.queries, self.candidates, self.library, self.exclusions
 
+    def reading(self) -> list[str]:
+        """Return how many records of each file were read, and why others were not, as lines."""
+        lines = [*self.notes, *self.query_notes, *self.candidate_lines()]
+        if self.queries.n_read or self.queries.skips:  # of a file, not at hand
+            lines.insert(len(self.notes), f"queries: {self.queries.summary()}")
+        if self.options.library and (self.library.n_read or self.library.skips):
+            lines.insert(0, f"library: {self.library.summary()}")
+        return lines
+
+    def candidate_lines(self) -> list[str]:
+        """Return what is to be said of the candidates, none if all are as they should be.
+
+        It says how many rows of a long table were not parsed, as their mass is that of no query.
+        """
+        if not self.candidates.skips and not self.candidates.notes:
+            return []
+        return [f"candidates: {self.candidates.summary('candidates')}"]
+
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
         """Yield what becomes of each query of the files, or of each spectrum, in their order.
 

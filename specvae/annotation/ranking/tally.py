@@ -315,6 +315,12 @@ class Tally:
         if refusal.cause is Cause.NOT_LISTED:
             self.unlisted.append(query_id)
 
+    def summary(self) -> list[str]:
+        """Return how many queries were ranked, why the others were not, and what would help."""
+        lines = [str(self)]
+        lines += [f"{remark}: {n:,} of the ranked" for remark, n in self.remarks.most_common()]
+        return [*lines, *self.advice()]
+
     def __str__(self) -> str:
         ranked = f"{self.n_ranked:,} of {counted(self.n_queries, 'queries')} ranked"
         if not self.reasons:
