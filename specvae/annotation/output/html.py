@@ -122,7 +122,8 @@ def _totals(results: Sequence[QueryResult]) -> list[str]:
     if n_ranked < len(results):
         facts.append(f"{len(results) - n_ranked:,} not ranked")
     if n_candidates:
-        facts.append(f"median {float(np.median(n_candidates)):,.0f} candidates a query")
+        middle = round(float(np.median(n_candidates)))
+        facts.append(f"median {counted(middle, 'candidates')} a query")
     return facts
 
 

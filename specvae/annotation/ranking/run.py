@@ -475,6 +475,8 @@ def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) ->
         )
     if field is None:
         return ""
+    if not several:
+        return f"no two spectra are of one feature (by {field}): each has an answer of its own"
     spectra = counted(n_spectra, "spectra")
     return f"features with several spectra (by {field}): {len(several):,}, of {spectra}"
 

@@ -224,6 +224,14 @@
         c.remarks ? h("div", { class: "key" }, c.remarks.join("; ")) : null));
   }
 
+  // Of a query's only candidate, which is compared with nothing.
+  function termsAlone(rows) {
+    const line = ([name, value]) => h("tr", {}, h("td", {}, name), h("td", { class: "number" }, minus(value.toFixed(2))));
+    const total = rows.reduce((sum, row) => sum + row[1], 0);
+    return h("table", { class: "terms alone" }, h("thead", {}, h("tr", {}, h("th", {}, "Evidence"), h("th", { class: "number" }, "Nats"))),
+      h("tbody", {}, rows.map(line), h("tr", {}, h("th", {}, "sum: the score"), h("th", { class: "number" }, minus(total.toFixed(2))))));
+  }
+
   function terms(rows) {
     const largest = Math.max(...rows.map((row) => Math.abs(row[1] - row[2])), 1e-9);
     const bar = (value) => {
@@ -330,7 +338,7 @@
       if (q.terms.length) parts.push(terms(q.terms));
       parts.push(fragments(q), bits(q));
     } else if (q.first) {
-      parts.push(contestant(q.candidates[0], "first"), fragments(q));
+      parts.push(contestant(q.candidates[0], "first"), q.terms.length ? termsAlone(q.terms) : null, fragments(q));
     }
     parts.push(candidates(q), analogues(q));
     return h("div", { class: "detail" }, parts);

@@ -462,3 +462,16 @@ def test_a_library_spectrum_of_low_resolution_is_compared_by_nominal_masses(tmp_
         nominal = replace(answer, explanation=replace(answer.explanation, library=library))
         shown = Page(source([nominal], tmp_path)).json["d1"]["library"]
         assert shown.get("nominal") == ([[1], [0]] if is_nominal else None)
+
+
+def test_a_query_s_only_candidate_keeps_the_terms_of_its_score(tmp_path: Path) -> None:
+    answer = explained()
+    assert answer.explanation is not None
+    first = answer.annotations[0]
+    explanation = replace(answer.explanation, second=None, second_peaks=())
+    lone = replace(answer, annotations=(first,), n_candidates=1, explanation=explanation)
+    page = source([lone], tmp_path)
+    assert "1 query · 1 ranked · median 1 candidate a query" in page
+    terms = Page(page).json["d1"]["terms"]
+    assert sum(value for _, value, _, _ in terms) == pytest.approx(first.score)
+    assert all(other is None for _, _, other, _ in terms)
