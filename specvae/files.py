@@ -298,10 +298,11 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
             stream.seek(0)
             other = stream.read().strip()
             raise InputError(f"{refusal}{f' (process {other})' if other else ''}")
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
         try:
+            with naming_full_disk(lock):
+                stream.truncate(0)
+                stream.write(str(os.getpid()))
+                stream.flush()
             yield
         finally:
             with suppress(OSError):

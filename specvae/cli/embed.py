@@ -126,6 +126,8 @@ def _write(path: Path, kind: str, ids: list[str], latent: NDArray[np.float32]) -
         else:
             import h5py
 
-            with h5py.File(temporary, "w") as file:
+            from specvae.molecules.hdf5 import written_hdf5
+
+            with written_hdf5(temporary) as file:
                 file.create_dataset("id", data=ids, dtype=h5py.string_dtype())
                 file.create_dataset("latent", data=latent)

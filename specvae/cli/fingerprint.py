@@ -84,7 +84,9 @@ def fingerprint(
     if output is not None and kind != "csv":
         import h5py
 
-        with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+        from specvae.molecules.hdf5 import written_hdf5
+
+        with atomic_path(output) as temporary, written_hdf5(temporary) as file:
             text = h5py.string_dtype()
             file.create_dataset("id", data=[name for name, _ in found], dtype=text)
             file.create_dataset("smiles", data=[m.smiles for _, m in found], dtype=text)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.files import atomic_path, from_home
+from specvae.molecules.hdf5 import written_hdf5
 
 _KEY_BYTES = 16
 _MOST_PARTS = 16
@@ -184,7 +185,7 @@ class _Part(NamedTuple):
         """Write a part; a key that is there twice is kept once."""
         keys, place = np.unique(keys, axis=0, return_index=True)
         n_at_once = min(_ROWS_AT_ONCE, len(keys))
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_path(path) as temporary, written_hdf5(temporary) as file:
             # A bit flipped on disk would otherwise be served as a fingerprint.
             file.create_dataset("key", data=keys, chunks=keys.shape, fletcher32=True)
             file.create_dataset(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.files import atomic_path
+from specvae.molecules.hdf5 import written_hdf5
 from specvae.molecules.molecule import FIRST_BLOCK
 from specvae.molecules.pool_format import DAMAGE, TEXTS, PoolRows
 
@@ -255,7 +256,7 @@ def _write_piece(path: Path, piece: Piece) -> None:
         "n_skips": len(piece.skips),
         "notes": dict(piece.notes),
     }
-    with h5py.File(path, "w", libver="latest") as file:
+    with written_hdf5(path, libver="latest") as file:
         for name, column in columns.items():
             file[name] = column
         file.attrs["described"] = np.bytes_(json.dumps(described).encode())

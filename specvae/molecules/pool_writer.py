@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.molecules.hdf5 import WrittenFile
 from specvae.molecules.pool_format import (
     CHUNK_ROWS,
     DIGEST_SIZE,
@@ -59,7 +59,8 @@ class PoolWriter:
             name: [] for name in (MASS, TEXT, *(layout.name for layout in self._layouts))
         }
         self._text_end = dict.fromkeys(TEXTS, 0)
-        self._file = h5py.File(path, "w", libver="latest")
+        self._written = WrittenFile(path, libver="latest")
+        self._file = self._written.file
         for name in TEXTS:
             self._dataset(f"{name}_end", np.dtype("<u8"), _END_CHUNK)
             self._dataset(f"{name}_text", np.dtype(np.uint8), _TEXT_CHUNK)
@@ -72,7 +73,7 @@ class PoolWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._written.close()
 
     def append(self, rows: PoolRows) -> None:
         """Add rows whose masses rise, and are not below those before.
@@ -151,6 +152,7 @@ class PoolWriter:
             self._text_end[name] = int(ends[-1])
         for name, packed in rows.packed.items():
             self._extend(f"packed_{name}", packed)
+        self._written.require_written()
         for first in range(0, n_rows, CHUNK_ROWS):
             chunk = slice(first, min(first + CHUNK_ROWS, n_rows))
             self._first_mass.append(float(masses[first]))

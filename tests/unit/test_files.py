@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -34,6 +33,7 @@ from specvae.files import (
     with_sources,
 )
 from specvae.molecules.candidates import read_candidates
+from specvae.molecules.hdf5 import written_hdf5
 from specvae.report import ReadReport, Reason, Skip
 from specvae.spectra.lines import sniff_format
 from specvae.vae.checkpoint import write_tensors
@@ -229,7 +229,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path, name: s
         if name == "x.safetensors":
             write_tensors(path, {"x": torch.ones(10_000)}, {})
         elif name == "x.h5":
-            with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            with atomic_path(path) as temporary, written_hdf5(temporary) as file:
                 file.create_dataset("x", data=np.ones(100_000))
         else:
             with atomic_text(path) as stream:

@@ -32,6 +32,7 @@ from specvae.annotation.library.library import (
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
+from specvae.molecules.hdf5 import written_hdf5
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -218,7 +219,7 @@ class RememberedSpectra:
             "sources": json.dumps([{"file": p.name, "sha256": sha256_of(p)} for p in sources]),
             "sha256": _digest(arrays),
         }
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_path(path) as temporary, written_hdf5(temporary) as file:
             file.attrs.update(attributes)
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, compression="gzip", compression_opts=1)

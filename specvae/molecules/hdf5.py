@@ -1,0 +1,135 @@
+"""HDF5 files that are written: where the disk is full, that is told, and nothing else happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+
+class WrittenFile:
+    """The file that HDF5 writes to, which keeps the system's first error to itself.
+
+    HDF5 that cannot write what it holds cannot close its file either, and from then on may end the
+    process by a segmentation fault. So it is told that all is written; what is not is kept here, to
+    be read back, until the file is closed and the error can be raised.
+
+    Parameters
+    ----------
+    path
+        The file; what stood there is gone.
+    options
+        Those of `h5py.File`.
+    """
+
+    def __init__(self, path: Path, **options: Any) -> None:  # noqa: ANN401
+        self._stream = path.open("w+b", buffering=0)
+        self._error: OSError | None = None
+        self._kept: list[tuple[int, bytes]] = []
+        self._place = 0
+        try:
+            self.file = h5py.File(self, "w", **options)
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file.
+
+        Raises
+        ------
+        OSError
+            If something could not be written.
+        """
+        try:
+            self.file.close()
+            self.require_written()
+        finally:
+            self._stream.close()
+
+    def require_written(self) -> None:
+        """Raise the system's error, an OSError, if something could not be written."""
+        if self._error is not None:
+            raise self._error
+
+    # What h5py asks of a file.
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, which may be the end."""
+        if whence == os.SEEK_END:
+            place += self._size()
+        self._place = place
+        return place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read at the place, and what is not written as if it were."""
+        size, first = len(buffer), self._place
+        self._stream.seek(first)
+        found = self._stream.read(size) or b""
+        buffer[:] = found.ljust(size, b"\0")
+        for start, data in self._kept:
+            low, high = max(first, start), min(first + size, start + len(data))
+            if low < high:
+                buffer[low - first : high - first] = data[low - start : high - start]
+        return size
+
+    def read(self, size: int) -> bytes:
+        """Read at the place; h5py knows a file by this."""
+        data = bytearray(size)
+        self.readinto(memoryview(data))
+        return bytes(data)
+
+    def write(self, data: memoryview) -> int:
+        """Write at the place, or keep what cannot be written."""
+        place, rest = self._place, memoryview(data)
+        self._place += len(rest)
+        if self._error is None:
+            try:
+                self._stream.seek(place)
+                while len(rest):
+                    n = self._stream.write(rest) or 0
+                    place, rest = place + n, rest[n:]
+            except OSError as error:
+                self._error = error
+        if len(rest):
+            self._kept.append((place, bytes(rest)))
+        return len(data)
+
+    def truncate(self, size: int) -> None:
+        """Let the file have a size."""
+        if self._error is None:
+            try:
+                self._stream.truncate(size)
+            except OSError as error:
+                self._error = error
+
+    def flush(self) -> None:
+        """Do nothing: nothing waits here."""
+
+    def _size(self) -> int:
+        size = os.fstat(self._stream.fileno()).st_size
+        return max([size, *(start + len(data) for start, data in self._kept)])
+
+
+@contextmanager
+def written_hdf5(path: Path, **options: Any) -> Iterator[h5py.File]:  # noqa: ANN401
+    """Open a new HDF5 file for writing; `options` are those of `h5py.File`.
+
+    Raises
+    ------
+    OSError
+        At the end, if something could not be written.
+    """
+    written = WrittenFile(path, **options)
+    try:
+        yield written.file
+    finally:
+        written.close()
