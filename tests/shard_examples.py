@@ -56,7 +56,8 @@ def write_run(folder: Path) -> Path:
         peaks = "\n".join(f"{p:.4f} {h:.1f}" for p, h in _peaks(rng))
         records.append(
             f"BEGIN IONS\nFEATURE_ID={n // 2 if n < 6 else 7}\nPEPMASS={mz}\nADDUCT=[M+H]+\n"
-            f"RTINSECONDS={n}\n{peaks}\nEND IONS\n"
+            f"RTINSECONDS={n}\nNAME=name {n}\nCOLLISION_ENERGY={20 + n} {('eV', 'NCE')[n % 2]}\n"
+            f"{peaks}\nEND IONS\n"
         )
     records.insert(4, "BEGIN IONS\nTITLE=bad\nPEPMASS=x\n50 1\nEND IONS\n")
     (folder / "q.mgf").write_text("\n".join(records), encoding="utf-8")

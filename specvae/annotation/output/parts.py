@@ -43,11 +43,11 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Of what is kept of a query; 1 had no nearness to the library, 2 no ions of analogues."""
 _SPECTRUM = (
-    "query_id", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level", "retention_time",
-    "path", "line", "ordinal",
+    "query_id", "name", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level",
+    "collision_energy", "normalized_collision_energy", "retention_time", "path", "line", "ordinal",
 )  # fmt: skip
 _ANNOTATION = (
     "smiles", "inchikey", "name", "remarks", "id", "exact_mass", "formula", "leading", "adduct",
