@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -36,7 +37,7 @@ def compiled_with(
     """Return what compiles a function over arrays, once for all processes to come.
 
     Where neither the program's folder nor the user's can be written to, as in a container that runs
-    as another user, each process compiles for itself.
+    as another user, each process compiles for itself; so it does where the disk is full.
 
     A new user waits for the compiler, so the code is written to be compiled fast. Loops over single
     numbers compile in a tenth of the time of sums, copies and sorts of arrays. What one function
@@ -55,11 +56,27 @@ def compiled_with(
         all_options: dict[str, Any] = {"no_cfunc_wrapper": True} | options
         function.__qualname__ += f"-{ingredients(function)}"
         try:
-            return cast("Callable[_P, _R]", njit(cache=True, **all_options)(function))
+            made = njit(cache=True, **all_options)(function)
         except RuntimeError:  # "no locator available"
             return cast("Callable[_P, _R]", njit(**all_options)(function))
+        _keep_if_there_is_room(made)
+        return cast("Callable[_P, _R]", made)
 
     return compile_
+
+
+def _keep_if_there_is_room(made: Any) -> None:  # noqa: ANN401 (numba's dispatcher)
+    """Let a function that cannot be kept be used all the same."""
+    cache = getattr(made, "_cache", None)
+    save = getattr(cache, "save_overload", None)
+    if save is None:
+        return
+
+    def save_if_possible(signature: object, data: object) -> None:
+        with suppress(OSError):
+            save(signature, data)
+
+    cast("Any", cache).save_overload = save_if_possible
 
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -1,6 +1,7 @@
 """Machine code is kept by all that it is made of."""
 
 import ast
+import errno
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import specvae_bench
+from numba.core import caching
 
 import specvae
 from specvae.molecules.compiling import ingredients
@@ -83,6 +85,19 @@ def test_code_that_was_kept_is_not_run_where_another_module_changed(
     changed = _import(name).sums
     assert changed(1) == result
     assert not changed.stats.cache_hits
+
+
+def test_code_that_the_disk_has_no_room_for_is_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(caching.Cache, "save_overload", save)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "full_disk.py").write_text(CALLER.format(name="full_disk"), encoding="utf-8")
+    (tmp_path / "full_disk_parts.py").write_text(PARTS, encoding="utf-8")
+    assert _import("full_disk").sums(1) == 112
 
 
 def _compiled_modules() -> list[str]:
