@@ -157,7 +157,7 @@ def make_spectrum(
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
     if _ISOTOPE.match(fields.get("isotope", "")) is not None:
         notes += (Note.ISOTOPE.about(fields["isotope"]),)
-    notes += _prediction(fields) + _other_fragmentation(fields)
+    notes += _prediction(fields) + _other_fragmentation(fields) + _chimeric(fields)
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
 
@@ -294,6 +294,19 @@ def _other_fragmentation(fields: Mapping[str, str]) -> tuple[str, ...]:
         None,
     )
     return () if found is None else (Note.NO_COLLISIONS.about(found),)
+
+
+_CHIMERIC = re.compile(r"\s*(?:chimeric|true|yes|1)\s*", re.IGNORECASE)
+_CHIMERIC_NAME = re.compile(r"\(chimeric\b", re.IGNORECASE)  # "X (Chimeric precursor selection)"
+
+
+def _chimeric(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note where MZmine found other precursors in the isolation window."""
+    if (stated := fields.get("chimeric")) is not None:
+        return (Note.CHIMERIC.about(stated),) if _CHIMERIC.fullmatch(stated) is not None else ()
+    named = [text for text in map(fields.get, NAMES_WITH_SPECIES) if text is not None]
+    found = next((text for text in named if _CHIMERIC_NAME.search(text[:LONGEST_NAME])), None)
+    return () if found is None else (Note.CHIMERIC.about(found),)
 
 
 def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:

@@ -20,6 +20,8 @@ _DECOY_REMARK = re.compile(
     r"(?<![a-z])(?:is[\s_-]?)?decoy\W{0,3}[=:]\W{0,3}(?:1|y|yes|t|true)\b|=\W?decoy(?![a-z-])",
     re.IGNORECASE,
 )
+_OTHERS_KEY = re.compile(r"other_matched_compounds(?:_n)?", re.IGNORECASE)
+_SOME = re.compile(r"0*[1-9]\d*(?:\.0*)?")
 _TENTATIVE_NAME = re.compile(r"\(tentative\)|^tentative\b", re.IGNORECASE)
 _TENTATIVE_REMARK = re.compile(r"\bconfidence\W+tentative\b", re.IGNORECASE)
 
@@ -60,12 +62,13 @@ def decoy_of(spectrum: Spectrum) -> str | None:
 def is_tentative(spectrum: Spectrum) -> bool:
     """Whether a record says of its own structure that it is tentative.
 
-    As MassBank's remarks do (``CONFIDENCE Tentative identification ... (Level 3)``), or a name.
+    As MassBank's remarks do (``CONFIDENCE Tentative identification ... (Level 3)``), or a name, or
+    MZmine, which counts the other compounds of the sample that have the mass.
     """
     if spectrum.name and _TENTATIVE_NAME.search(spectrum.name) is not None:
         return True
     return any(
-        _TENTATIVE_REMARK.search(text) is not None
-        for text in spectrum.metadata.values()
-        if "entative" in text
+        ("entative" in text and _TENTATIVE_REMARK.search(text) is not None)
+        or (_OTHERS_KEY.fullmatch(key.strip()) is not None and _SOME.fullmatch(text.strip()))
+        for key, text in spectrum.metadata.items()
     )

@@ -254,6 +254,7 @@ _BY_SHAPE: Mapping[str, tuple[tuple[str, Callable[[str], bool]], ...]] = {
 _ALSO_METADATA = frozenset(
     {
         "accession",
+        "chimeric",
         "comments",
         "feature_id",
         "filter_line",

@@ -117,6 +117,8 @@ _SPELLINGS: Mapping[str, str] = {
     "fragmentationmethod": "fragmentation",
     "fragmentationmode": "fragmentation",
     "dissociationmethod": "fragmentation",
+    "method": "fragmentation",
+    "qualitychimeric": "chimeric",
     "smilesinchi": "structure",
     "smiles": "smiles",
     "canonicalsmiles": "smiles",

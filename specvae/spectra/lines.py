@@ -21,6 +21,12 @@ _ARCHIVES = {
     b"PK\x03\x04": "a zip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x89HDF": "an HDF5 file",
+    b"CDF\x01": "a netCDF file",
+    b"CDF\x02": "a netCDF file",
+    b"SQLite format 3\0": "an SQLite database",
+    # Instruments' own.
+    b"\x01\xa1F\0i\0n\0n\0": "a raw file of Thermo; write mzML, as by msconvert",
+    b"\xd0\xcf\x11\xe0": "a file of Sciex, Shimadzu or old Excel; write mzML, as by msconvert",
 }
 _XML_ENCODING = re.compile(rb"(<\?xml[^>]*encoding=[\"'])utf-?16", re.IGNORECASE)
 _TAR_PLACE = slice(257, 262)  # where a tar archive names its kind
@@ -198,7 +204,9 @@ def _other_format(text: bytes) -> str:
 def _refuse_archives(path: Path, head: bytes) -> None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
-            raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}")
+            kind, _, remedy = kind.partition("; ")
+            then = f": {remedy}" if remedy else ""
+            raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}{then}")
     if packing := packing_of(head):
         raise InputError(f"{path}: is compressed twice, inside by {packing}; {_WANTED_FORMATS}")
     if head[_TAR_PLACE].startswith(b"ustar"):

@@ -44,6 +44,7 @@ class Note(StrEnum):
     ISOTOPE = "precursor stated to be an isotope peak"
     PREDICTED = "predicted, not measured"
     NO_COLLISIONS = "fragmented by electrons or light, not by collisions"
+    CHIMERIC = "stated to be chimeric, of several precursors"
     CENTROIDED = "profile centroided"
     ADDED_UP = "peaks of one m/z added up"
     LISTED_TWICE = "peaks listed more than once counted once"

@@ -460,6 +460,24 @@ def test_spectra_that_no_instrument_measured_are_noted(
 @pytest.mark.parametrize(
     ("field", "noted"),
     [
+        ("QUALITY_CHIMERIC=CHIMERIC", "CHIMERIC"),
+        ("NAME=X (Chimeric precursor selection)", "X (Chimeric precursor selection)"),
+        ("NAME=X (chimeric)\nQUALITY_CHIMERIC=PASSED", None),
+        ("NAME=chimerictoxin", None),
+    ],
+)
+def test_spectra_of_several_precursors_are_noted(
+    tmp_path: Path, field: str, noted: str | None
+) -> None:
+    """As MZmine says of spectra in whose isolation window it found others."""
+    text = f"BEGIN IONS\nPEPMASS=195.0877\n{field}\n42.0 1\nEND IONS\n"
+    expected = f"stated to be chimeric, of several precursors ({noted})"
+    assert one(tmp_path, "x.mgf", text).notes == (() if noted is None else (expected,))
+
+
+@pytest.mark.parametrize(
+    ("field", "noted"),
+    [
         ("FRAGMENTATION_METHOD=EAD", "EAD"),
         ("ACTIVATION=ETD@50.00", "ETD@50.00"),
         ("ActivationMethod=EThcD", "EThcD"),
@@ -467,6 +485,7 @@ def test_spectra_that_no_instrument_measured_are_noted(
         ("FRAGMENTATION=ultraviolet photodissociation", "ultraviolet photodissociation"),
         ("COLLISION_ENERGY=10 eV (EAD)", "10 eV (EAD)"),
         ("INSTRUMENT_TYPE=LC-ESI-QTOF EAD", "LC-ESI-QTOF EAD"),
+        ("Method=EAD", "EAD"),  # MZmine's MSP
         ("FILTER=FTMS + c ESI d Full ms2 500.2500@etd50.00@hcd20.00 [50-600]", "etd50.00"),
         ("FRAGMENTATION_METHOD=HCD", None),
         ("COLLISION_ENERGY=lead 10 eV", None),

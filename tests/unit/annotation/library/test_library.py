@@ -340,6 +340,8 @@ def test_split_keeps_compounds_together() -> None:
         ({"metadata": {"Comments": '"confidence=Tentative" "ms level=MS2"'}}, TENTATIVE),
         ({"metadata": {"remark": "CONFIDENCE standard compound\nannotation tentative"}}, ""),
         ({"name": "Tentatively named"}, ""),
+        ({"metadata": {"OTHER_MATCHED_COMPOUNDS": "2"}}, TENTATIVE),  # MZmine
+        ({"metadata": {"OTHER_MATCHED_COMPOUNDS": "0"}}, ""),
     ],
 )
 def test_a_structure_that_its_record_calls_tentative(
