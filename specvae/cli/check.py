@@ -127,9 +127,9 @@ def _counted(counter: Counter[str]) -> str:
 def _decisions(report: ReadReport) -> Lines:
     """Yield notes by kind, and what was skipped by reason with the first places."""
     for number, (note, n) in enumerate(report.notes.most_common()):
-        yield ("" if number else "notes"), f"{note}: {n:,}"
+        yield ("" if number else "notes"), f"{note} ({n:,})"
     for number, (reason, n) in enumerate(report.counts.most_common()):
-        yield ("" if number else "left out"), f"{reason}: {n:,}"
+        yield ("" if number else "left out"), f"{reason} ({n:,})"
         skips = (skip for skip in report.skips if skip.reason is reason)
         for skip in islice(skips, _N_SKIPS):
             detail = f": {skip.detail}" if skip.detail else ""

@@ -55,13 +55,13 @@ def test_spectra(tmp_path: Path) -> None:
     assert found["structure"] == "none: 3; SMILES: 1"
     assert found["peaks"] == "median 2, from 2 to 2"
     assert found["notes"].splitlines() == [
-        "ion species stated as unknown: 1",
-        "first of several precursors taken: 1",
+        "ion species stated as unknown (1)",
+        "first of several precursors taken (1)",
     ]
     assert found["left out"].splitlines() == [
-        "not MS level 2: 1",
+        "not MS level 2 (1)",
         "  line 35, e: MS level 1",
-        "no peaks: 1",
+        "no peaks (1)",
         "  line 42, f",
     ]
     examples = found["examples"].splitlines()
@@ -87,7 +87,7 @@ def test_candidates(tmp_path: Path) -> None:
     assert found["exact mass"] == "from 16.0313 to 46.0419 Da"
     assert found["query_id"] == "2 queries have candidates of their own"
     assert found["name"] == "1 stated"
-    assert found["left out"].startswith("structure cannot be parsed: 1\n  line 4, broken")
+    assert found["left out"].startswith("structure cannot be parsed (1)\n  line 4, broken")
     assert found["examples"].splitlines() == ["CCO ethanol", "C"]
 
 
