@@ -104,7 +104,7 @@ def test_rows_without_a_querys_mass_change_no_answer(
         tables = [(tmp_path / f"{name}{end}.csv").read_bytes() for end in ("", "-queries")]
         found.append((tables, lines, figures))
     assert found[0] == found[1]
-    assert "without candidates of their mass; nearest: median" in " ".join(found[0][1])
+    assert "without candidates of its mass; nearest: 18.7 ppm" in " ".join(found[0][1])
     assert "not parsed (12)" in said
 
 

@@ -194,9 +194,10 @@ class Tally:
 
     def _advice_on_masses(self) -> str:
         middle = median(self.nearest_ppm)
+        n = len(self.nearest_ppm)
         found = (
-            f"{len(self.nearest_ppm):,} without candidates of their mass; nearest: median "
-            f"{float(f'{middle:.3g}'):,.10g} ppm"
+            f"{n:,} without candidates of {'its' if n == 1 else 'their'} mass; nearest: "
+            f"{'' if n == 1 else 'median '}{float(f'{middle:.3g}'):,.10g} ppm"
         )
         wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
         if self.n_rough:

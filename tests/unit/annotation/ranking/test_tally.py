@@ -64,6 +64,7 @@ def test_exact_precursors_are_of_other_compounds_before_a_wider_window_is_named(
     caffeine: CandidateSource,
 ) -> None:
     (line,) = tallied(caffeine, replace(QUERY, precursor_mz=195.0801)).advice()
+    assert line.startswith("1 without candidates of its mass; nearest: 38.9 ppm: ")
     assert line.endswith(
         "ppm: the compounds are not listed, or, if precursors are off by so much, try --ppm 50"
     )
