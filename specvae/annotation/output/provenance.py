@@ -96,17 +96,25 @@ def described(made_by: Mapping[str, Any]) -> dict[str, str]:
     lines["ranked by"] = f"{made_by['program']}; " + ", ".join(
         f"{name} {number}" for name, number in made_by["versions"].items()
     )
-    lines["options"] = ", ".join(
-        f"{name} {_worded(value)}" for name, value in made_by["options"].items()
-    )
+    lines["options"] = _as_given(made_by["options"])
     lines["date"] = made_by["date"]
     return lines
 
 
+def _as_given(options: Mapping[str, Any]) -> str:
+    """Return options with their values, then the names of those that were left open."""
+    given = {name: value for name, value in options.items() if value not in (None, [], ())}
+    said = ", ".join(f"{name} {_worded(value)}" for name, value in given.items())
+    others = ", ".join(name for name in options if name not in given)
+    return f"{said}; not given: {others}" if others else said
+
+
 def _worded(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return " ".join(map(str, value)) or "any"
-    return "not given" if value is None else str(value)
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def write_provenance(

@@ -22,13 +22,14 @@ def test_every_input_is_named_with_its_digest() -> None:
             "exclude": [file("truth.csv")],
             "model": {"path": "m", "weights_sha256": "digest of m", "program": None},
         },
-        "options": {"ppm": 10.0, "adducts": ()},
+        "options": {"ppm": 10.0, "adducts": (), "known": (0.3, 0.2), "use_library": False},
     }
     lines = described(made)
     text = "; ".join(lines.values())
     for name in ("a.mgf", "b.mgf", "cands.csv", "standards.msp", "truth.csv"):
         assert f"{name}, SHA-256 digest of {name}" in text
     assert "digest of m" in lines["model"]
+    assert lines["options"] == "ppm 10, known 0.3 0.2, use_library no; not given: adducts"
     assert lines["exclude"].startswith("truth.csv")
     made["inputs"]["exclude"] = []
     assert "exclude" not in described(made)
