@@ -318,7 +318,7 @@
       h("span", { class: "rank" }, String(c.rank)), c.drawing === undefined ? h("code", {}, c.smiles) : structure(c.drawing),
       h("div", {}, h("div", { class: "name" }, c.name || "no name"), h("div", { class: "key" }, [c.key, c.formula, c.adduct, c.id].filter(Boolean).join(" · ")),
         c.remarks ? h("div", { class: "key" }, c.remarks.join("; ")) : null),
-      h("div", { class: "number" }, c.p === undefined ? "" : percent(c.p), h("br"), c.gap ? nats(c.gap) + " nats" : "best")))),
+      h("div", { class: "number" }, c.p === undefined ? "" : percent(c.p), h("br"), c.rank === q.candidates[0].rank ? "best" : nats(c.gap) + " nats")))),
       q.below > 0 ? h("p", { class: "more" }, `${q.below} more ${q.below === 1 ? "ranks" : "rank"} below these.`) : null];
   }
 

@@ -158,6 +158,14 @@ def test_a_mass_error_of_nothing_has_no_sign(browser: Browser, tmp_path: Path) -
     assert "mass error0.0 ppm" in facts
 
 
+def test_a_candidate_that_is_hardly_behind_is_not_called_best(
+    browser: Browser, tmp_path: Path
+) -> None:
+    page = opened(browser, tmp_path, [result("alpha", (-1.0, -1.001, -3.5))], at="#q1")
+    shown = page.texts(".candidates .number")
+    assert shown == ["best", "0.00 nats", "\N{MINUS SIGN}2.50 nats"]
+
+
 def crowded(n: int) -> Answer:
     """Return an answer with as much behind it as a real one has."""
     answer = explained()
