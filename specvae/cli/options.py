@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
+from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, LARGEST_COUNTS_WEIGHT
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.files import from_home, no_such_file, rewindable
@@ -392,7 +392,7 @@ def counts_options(function: Decorated) -> Decorated:
     for option in (
         click.option(
             "--counts-weight",
-            type=NumberRange(min=0.0, min_open=True),
+            type=NumberRange(min=0.0, min_open=True, max=LARGEST_COUNTS_WEIGHT),
             default=DEFAULT_COUNTS_WEIGHT,
             show_default=True,
             metavar="W",

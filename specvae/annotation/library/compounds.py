@@ -320,15 +320,20 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
         )
 
 
-def first_block_of(path: Path, line: int, row: Mapping[str, str]) -> str:
-    """Return the first block that a row names, by its key if it has one.
+def blocks_as_candidate(path: Path, line: int, row: Mapping[str, str]) -> list[str]:
+    """Return the first blocks by which a row's compound is known where it is a candidate.
+
+    That is what its key states, if it has one; of a salt also that of the structure without its
+    counter-ions.
 
     Raises
     ------
     InputError
         If it names no compound.
     """
-    return next(_blocks_of_row(path, line, row))
+    found = _blocks_of_row(path, line, row)
+    is_salt = any("." in row.get(column, "") for column in ("smiles", "inchi"))
+    return list(found) if is_salt else [next(found)]
 
 
 def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
@@ -353,7 +358,11 @@ def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
 
 
 def compound_rows(
-    path: Path, report: ReadReport, required: str | None = None
+    path: Path,
+    report: ReadReport,
+    required: str | None = None,
+    *,
+    is_every_cell_named: bool = False,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and row, by column names in lower case.
 
@@ -362,7 +371,8 @@ def compound_rows(
     Raises
     ------
     InputError
-        If the file cannot be read, or has none of these columns, or not the `required` one.
+        If the file cannot be read, or has none of these columns, or not the `required` one; if
+        `is_every_cell_named`, also if a row has more cells than there are columns.
     """
     with open_text(path) as stream:
         names, rows = one_structure_each(*read_table(stream, report), report)
@@ -376,10 +386,12 @@ def compound_rows(
             raise InputError(f"{path}:1: found columns {shown}; wanted {wanted}")
         for line, cells in rows:
             row: dict[str, str] = {}
-            if any(cells[len(fields) :]) and any(map(is_cut_inchi, cells)):
+            has_more, is_cut = any(cells[len(fields) :]), any(map(is_cut_inchi, cells))
+            if has_more and (is_every_cell_named or is_cut):
+                what = "an InChI" if is_cut else "a cell"
                 raise InputError(
                     f"{path}:{line}: found {len(cells)} cells, wanted {len(fields)} as in the "
-                    "header: quotation marks are missing around an InChI"
+                    f"header: quotation marks are missing around {what}"
                 )
             for field, cell in zip(fields, cells, strict=False):
                 if says_nothing(row.get(field, "")):

@@ -12,21 +12,25 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.compounds import compound_rows, first_block_of
+from specvae.annotation.library.compounds import blocks_as_candidate, compound_rows
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
-from specvae.molecules.text_tables import open_text, read_table
+from specvae.molecules.standard import says_nothing, shown
+from specvae.molecules.text_tables import column_meaning, open_text, plain_word, read_table
 from specvae.report import ReadReport
 
 UNREAD = "rows that name no compound left out"
 NO_COUNT = "rows without a count taken as 0"
 
+# Of atoms and rings there are counts too, and of references identifiers.
 _OF_COUNTS = re.compile(
-    r"count|pubmed|patent|reference|article|publication|literature|datasource|citation"
+    r"counts?|.*(?:pubmed|patent|reference|article|publication|literature|datasource|citation).*"
+    r"(?<!id)(?<!ids)(?<!doi)(?<!dois)(?<!year)(?<!date)(?<!title)(?<!name)(?<!url)"
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:[, \u00a0\u202f]\d{3})+")
-_NONE = frozenset(("", "-", "na", "n/a", "nan", "none", "null"))
+_MOST = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +83,33 @@ class Counts:
         report = ReadReport()
         names = _columns(path, columns)
         found: dict[str, float] = {}
-        for line, row in compound_rows(path, report):
+        has_counts, first_unread = False, 0
+        for line, row in compound_rows(path, report, is_every_cell_named=True):
             cells = [row.get(name, "") for name in names]
             numbers = [_number(path, line, *pair) for pair in zip(names, cells, strict=True)]
+            try:
+                blocks = blocks_as_candidate(path, line, row)
+            except InputError:
+                report.note(UNREAD)
+                first_unread = first_unread or line
+                continue
             stated = [number for number in numbers if number is not None]
             if not stated:
                 report.note(NO_COUNT)
-            try:
-                block = first_block_of(path, line, row)
-            except InputError:
-                report.note(UNREAD)
-                continue
-            found[block] = max(found.get(block, 0.0), math.fsum(stated))
+            has_counts |= bool(stated)
+            for block in blocks:
+                found[block] = max(found.get(block, 0.0), math.fsum(stated))
         if not found:
             raise InputError(f"{path}: no compound found; wanted InChIKeys, first blocks or SMILES")
-        noted = "".join(f"; {note} ({n:,})" for note, n in report.notes.items())
+        if not has_counts:
+            raise InputError(f"{path}: no count found in {' or '.join(names)}")
+        first = {UNREAD: f", first in line {first_unread}"}
+        noted = "".join(
+            f"; {note} ({n:,}{first.get(note, '')})" for note, n in report.notes.items()
+        )
         said = (
-            f"counts: {len(found):,} compounds of {path} ({' + '.join(names)}); one of n is "
-            f"(1 + n)^{weight:g} as likely as one of none{noted}"
+            f"counts: {counted(len(found), 'compounds')} of {path} ({' + '.join(names)}); one of n "
+            f"is (1 + n)^{weight:g} as likely as one of none{noted}"
         )
         return cls(found, weight, said)
 
@@ -118,21 +131,24 @@ def _columns(path: Path, wanted: Sequence[str]) -> list[str]:
     """
     with open_text(path) as stream:
         names, _ = read_table(stream)
-    shown = ", ".join(name[:30] for name in names[:12]) or "none"
+    listed = ", ".join(name[:30] for name in names[:12]) or "none"
     words = [word.strip().lower().replace(" ", "_") for word in wanted]
-    if missing := [word for word in words if word not in names]:
-        raise InputError(f"{path}:1: no column {missing[0]}; found {shown}")
-    found = words or [name for name in names if _OF_COUNTS.search(re.sub("[^a-z]", "", name))]
+    for word in words:
+        if word not in names:
+            raise InputError(f"{path}:1: no column {word or repr(word)}; found {listed}")
+        if meaning := column_meaning(word):
+            raise InputError(f"{path}:1: column {word} is the {meaning}, wanted one of counts")
+    found = words or [name for name in names if _OF_COUNTS.fullmatch(plain_word(name))]
     if not words and len(found) != 1:
         which = f"several columns of counts, {', '.join(found)}" if found else "no column of counts"
-        raise InputError(f"{path}:1: found {which} (columns: {shown}); wanted --counts-column")
+        raise InputError(f"{path}:1: found {which} (columns: {listed}); wanted --counts-column")
     return list(dict.fromkeys(found))
 
 
 def _number(path: Path, line: int, name: str, cell: str) -> float | None:
     """Return the count that a cell states, None if it states none."""
     text = cell.strip()
-    if text.lower() in _NONE:
+    if says_nothing(text) and text != "0":
         return None
     if _THOUSANDS.fullmatch(text):
         text = re.sub(r"\D", "", text)
@@ -140,6 +156,8 @@ def _number(path: Path, line: int, name: str, cell: str) -> float | None:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0.0 <= number < math.inf:
-        raise InputError(f"{path}:{line}: {name} is {cell!r}, wanted a number of 0 or more")
+    if not (0.0 <= number <= _MOST and number.is_integer()):
+        raise InputError(
+            f"{path}:{line}: {name} is {shown(cell)!r}, wanted a whole number from 0 to {_MOST:,}"
+        )
     return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
 DEFAULT_COUNTS_WEIGHT = 0.5
 """What counts of references count for, if nothing else is asked for."""
+
+LARGEST_COUNTS_WEIGHT = 3.0
+"""With more, compounds of ten million references could be before those of the query's mass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,14 +124,20 @@ class RunOptions:
             raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
 
     def _require_counts(self) -> None:
-        if self.counts_columns and self.counts is None:
-            raise ConfigError(
-                f"counts_columns: found {', '.join(self.counts_columns)}, wanted a file of counts "
-                "too (--counts)"
-            )
         weight = self.counts_weight
-        if not (isinstance(weight, Real) and 0.0 < float(weight) < math.inf):
-            raise ConfigError(f"counts_weight: found {weight!r}, wanted a number above 0")
+        if not (isinstance(weight, Real) and 0.0 < float(weight) <= LARGEST_COUNTS_WEIGHT):
+            raise ConfigError(
+                f"counts_weight: found {weight!r}, wanted a number above 0 and at most "
+                f"{LARGEST_COUNTS_WEIGHT:g}"
+            )
+        if self.counts is not None:
+            return
+        for name, found, default in (
+            ("counts_columns", ", ".join(self.counts_columns), ""),
+            ("counts_weight", weight, DEFAULT_COUNTS_WEIGHT),
+        ):
+            if found != default:
+                raise ConfigError(f"{name}: found {found}, wanted a file of counts too (--counts)")
 
     def asked(self) -> dict[str, Any]:
         """Return the options that what comes out depends on, files and parts apart, by name.

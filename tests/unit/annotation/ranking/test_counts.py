@@ -53,7 +53,8 @@ def test_counts_are_read_by_first_block(table: Path) -> None:
     }
     assert counts.said == (
         f"counts: 3 compounds of {table} (pubmed_count); one of n is (1 + n)^0.5 as likely as one "
-        "of none; rows without a count taken as 0 (1); rows that name no compound left out (1)"
+        "of none; rows without a count taken as 0 (1); rows that name no compound left out (1, "
+        "first in line 5)"
     )
     both = Counts.read(table, ["patent_count", "PubMed_Count"])
     assert both.by_block["YAPQBXQYLJRXSA"] == 999.0
@@ -80,8 +81,18 @@ def test_nats_are_the_logarithm_of_a_prior(table: Path) -> None:
             "1: found several columns of counts, pubmed_count, patents .*wanted --counts-column",
         ),
         (("smiles,n", "CCO,1"), ("m",), "1: no column m; found smiles, n"),
-        (("smiles,count", "CCO,3", "CCN,many"), (), "3: count is 'many', wanted a number of 0"),
-        (("smiles,count", "CCO,-3"), (), "2: count is '-3', wanted a number of 0 or more"),
+        (("smiles,count", "CCO,3", "CCN,many"), (), "3: count is 'many', wanted a whole number"),
+        (("smiles,count", "CCO,-3"), (), "2: count is '-3', wanted a whole number from 0"),
+        # A thousand and more where a point divides thousands.
+        (("smiles;count", "CCO;1.234"), (), "2: count is '1.234', wanted a whole number"),
+        (("smiles,count", "CCO,1e300"), (), "2: count is '1e300', wanted .* to 1,000,000,000,000"),
+        # A comma of a number or a name that is not in quotation marks moves the counts.
+        (("smiles,count,name", "CCO,1,234,x"), (), "2: found 4 cells, wanted 3 .* around a cell"),
+        (("smiles,count", "CCO,", "CCN,NA"), (), "no count found in count$"),
+        (("smiles,heavy_atom_count", "CCO,3"), (), "1: found no column of counts"),
+        (("smiles,PubMed_ID", "CCO,12345"), (), "1: found no column of counts"),
+        (("smiles,country", "CCO,7"), (), "1: found no column of counts"),
+        (("smiles,CID,count", "CCO,702,3"), ("CID",), "1: column cid is the id, wanted one of"),
         (("smiles,count", "?,3"), (), "no compound found"),
         (("compound,count", "x,3"), (), "1: found columns compound, count; wanted one of inchikey"),
     ],
@@ -93,15 +104,39 @@ def test_what_is_no_table_of_counts_is_told(
         Counts.read(written(tmp_path / "counts.csv", *lines), columns)
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_the_cells_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "counts.csv"
+    path.write_bytes('\ufeffSMILES;"PubMed Count"\r\nCCO;"1 234"\r\nCCN;0\r\nCCC;5\r\n'.encode())
+    counts = Counts.read(path)
+    assert sorted(counts.by_block.values()) == [0.0, 5.0, 1234.0]
+    assert "without a count" not in counts.said
+    one = Counts.read(written(path, "smiles,count", "CCO,1"))
+    assert one.said.startswith("counts: 1 compound of")
+
+
+@pytest.mark.parametrize("columns", ["InChIKey,smiles,count", "InChIKey,inchi,count"])
+def test_salts_count_as_the_candidates_that_they_are(tmp_path: Path, columns: str) -> None:
+    key, structure = "HDJBTCAJIMNXEW-UHFFFAOYSA-N", "CN1CCCC1c1cccnc1.Cl"
+    if "inchi," in columns:
+        structure = (
+            "InChI=1S/C10H14N2.ClH/c1-12-7-3-5-10(12)9-4-2-6-11-8-9;/h2,4,6,8,10H,3,5,7H2,1H3;1H"
+        )
+    counts = Counts.read(written(tmp_path / "counts.csv", columns, f'{key},"{structure}",40'))
+    (block,) = candidates("CN1CCCC1c1cccnc1").first_block
+    assert counts.by_block == {"HDJBTCAJIMNXEW": 40.0, block: 40.0}
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 3.1, float("nan"), float("inf")])
 def test_a_weight_is_a_number_above_0(weight: float) -> None:
-    with pytest.raises(ConfigError, match="counts_weight"):
-        RunOptions(candidates=Path("c.csv"), counts_weight=weight)
+    with pytest.raises(ConfigError, match=r"counts_weight: .* above 0 and at most 3$"):
+        RunOptions(candidates=Path("c.csv"), counts=Path("n.csv"), counts_weight=weight)
 
 
-def test_columns_without_a_file_are_refused() -> None:
+def test_columns_and_a_weight_without_a_file_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"counts_columns: found n, wanted a file"):
         RunOptions(candidates=Path("c.csv"), counts_columns=("n",))
+    with pytest.raises(ConfigError, match=r"counts_weight: found 1\.0, wanted a file"):
+        RunOptions(candidates=Path("c.csv"), counts_weight=1.0)
 
 
 def ranked(listed: Path, **options: object) -> list[dict[str, Cell]]:
