@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,18 @@ from dataclasses import dataclass
 import torch
 
 from specvae.errors import ConfigError
+
+
+def _use_one_thread() -> None:
+    """Let a forked process compute by itself: the threads of OpenMP are not forked with it.
+
+    ``multiprocessing.Pool`` on Linux, before Python 3.14, would wait for them for ever.
+    """
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread)
 
 
 def pick_device(name: str) -> torch.device:

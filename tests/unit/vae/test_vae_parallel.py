@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +147,32 @@ def test_a_process_alone_is_the_first() -> None:
     assert started_by_torchrun({}) == Processes(0, 1)
     assert started_by_torchrun({"RANK": "1", "WORLD_SIZE": "4"}) == Processes(1, 4)
     assert Processes().from_first(None, torch.device("cpu")) is None
+
+
+FORKS = """
+import multiprocessing
+import torch
+import specvae.vae.device
+
+def product(_):
+    return float((torch.ones(1_000_000) + 1).sum())
+
+torch.set_num_threads(2)
+product(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(product, range(2)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_process_computes_by_itself() -> None:
+    """As of ``multiprocessing.Pool``, where a model was used before; it would wait for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout == "[2000000.0, 2000000.0]\n"
