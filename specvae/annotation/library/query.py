@@ -285,6 +285,12 @@ def has_coarse_peaks(spectrum: Spectrum) -> bool:
     return spectrum.n_peaks > 1 and np.array_equal(np.round(spectrum.mz, 1), spectrum.mz)
 
 
+def has_coarse_precursor(spectrum: Spectrum) -> bool:
+    """Return whether the precursor m/z has two decimals or fewer, and those of the peaks fewer."""
+    mz = spectrum.precursor_mz
+    return mz is not None and round(mz, 2) == mz and has_coarse_peaks(spectrum)
+
+
 def is_above_precursor(spectrum: Spectrum, ion: Adduct | None) -> bool:
     """Return whether fragments cannot be of the precursor: it is another's, or has more charges.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.library_memory import Absence, has_mz_of
-from specvae.annotation.library.query import ISOTOPE, MassFit, Query, has_coarse_peaks
+from specvae.annotation.library.query import ISOTOPE, MassFit, Query, has_coarse_precursor
 from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
@@ -35,7 +35,6 @@ from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.adducts import ion_of_cation, parse_adduct
-from specvae.spectra.spectrum import Spectrum
 
 INNER_SALT = "may be [M+H]+ of an inner salt, such as a carnitine, which is not ranked as [M]+"
 """What the status says where the right candidate may be such a one."""
@@ -164,7 +163,7 @@ class CandidateSource:
         missed = f"the right one may not be within {self.ppm:g} ppm of it"
         if self._is_rounded(query.precursor_mz):
             yield f"precursor m/z has one decimal or none: {missed}"
-        elif self._is_coarse(query.spectrum):
+        elif has_coarse_precursor(query.spectrum) and self._is_narrow(query.precursor_mz):
             yield f"precursor m/z has two decimals, and those of the peaks fewer: {missed}"
         near = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
         if any(map(have_inner_salt, near)):
@@ -183,12 +182,9 @@ class CandidateSource:
         return 2.0 * self.ppm * 1e-6 * mz / _unit(mz)
 
     def _is_rounded(self, mz: float) -> bool:
-        return round(mz, 1) == mz and 2.0 * self.ppm * 1e-6 * mz < _unit(mz)
+        return round(mz, 1) == mz and self._is_narrow(mz)
 
-    def _is_coarse(self, spectrum: Spectrum) -> bool:
-        mz = spectrum.precursor_mz
-        if mz is None or round(mz, 2) != mz or not has_coarse_peaks(spectrum):
-            return False
+    def _is_narrow(self, mz: float) -> bool:
         return 2.0 * self.ppm * 1e-6 * mz < _unit(mz)
 
     def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:

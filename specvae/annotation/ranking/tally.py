@@ -12,7 +12,7 @@ from typing import TypeVar
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.evidence.list_features import clear_absentee
-from specvae.annotation.library.query import ISOTOPE, Query
+from specvae.annotation.library.query import ISOTOPE, Query, has_coarse_precursor
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked, quoted
@@ -49,6 +49,8 @@ class Tally:
         How far the nearest candidate is from each query without one of its mass.
     n_assumed
         Of these, those whose adduct was assumed as they state none.
+    n_coarse
+        And those whose precursor m/z is as coarse as their peaks.
     unlisted
         Queries that the table of candidates does not name.
     listed_ids
@@ -86,6 +88,7 @@ class Tally:
     remarks: Counter[str] = field(default_factory=Counter)
     nearest_ppm: list[float] = field(default_factory=list)
     n_assumed: int = 0
+    n_coarse: int = 0
     unlisted: list[str] = field(default_factory=list)
     listed_ids: tuple[str, ...] = ()
     n_precursors: int = 0
@@ -112,6 +115,7 @@ class Tally:
                 self._count_refusal(outcome.query_id, outcome.refusal)
                 is_by_mass = outcome.refusal.cause is Cause.NONE_WITHIN
                 self.n_assumed += is_by_mass and _is_of_one_of_several(outcome.query)
+                self.n_coarse += is_by_mass and _is_coarse(outcome.query)
             else:
                 self.n_ranked += 1
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
@@ -204,6 +208,11 @@ class Tally:
             found += (
                 f", and {self.n_rough:,} of {self.n_precursors:,} precursors have two decimals or "
                 "fewer"
+            )
+        if 2 * self.n_coarse > n:
+            return (
+                f"{found}: most are of low resolution, as their peaks, and may be off by tenths of "
+                "a Th: state exact m/z, as formula and ion species give them"
             )
         if wider is None:
             return f"{found}: the compounds are not listed, or the ion species is another"
@@ -335,6 +344,10 @@ def _is_of_one_of_several(query: Query | None) -> bool:
     if query is None or query.ion is None:
         return False
     return query.is_ion_assumed and abs(query.ion.charge) == 1
+
+
+def _is_coarse(query: Query | None) -> bool:
+    return query is not None and has_coarse_precursor(query.spectrum)
 
 
 def _queries(n: int) -> str:

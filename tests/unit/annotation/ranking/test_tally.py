@@ -237,6 +237,19 @@ def test_a_precursor_of_two_decimals_is_as_coarse_as_its_peaks(
     ]
 
 
+def test_precursors_as_coarse_as_their_peaks_need_exact_ones_and_no_wider_window(
+    caffeine: CandidateSource,
+) -> None:
+    coarse = replace(QUERY, precursor_mz=195.09, mz=np.array([110.0, 138.1]), intensity=np.ones(2))
+    sharp = replace(QUERY, precursor_mz=195.08)
+    for queries, said in (
+        ([replace(coarse, precursor_mz=195.08)], "state exact m/z, as formula"),
+        ([replace(coarse, precursor_mz=195.08), sharp, sharp], "try --ppm 50"),
+    ):
+        (line,) = tallied(caffeine, *queries).advice()
+        assert said in line
+
+
 def test_a_match_that_is_not_listed_is_told() -> None:
     clear = Analogue("A" * 14, "C", 0.91, name="caffeine", is_unlisted=True)
     found = [
