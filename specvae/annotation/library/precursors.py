@@ -18,10 +18,14 @@ COARSE_PRECURSOR = "precursor m/z as a quadrupole measured it, taken from struct
 
 _ROUNDED_BY = 0.6  # of the last decimal place; some are cut off instead
 _COARSE_BY = 0.6  # Th: what a quadrupole or an ion trap may be off
-_COARSE = frozenset(
-    ("Q", "QQ", "QQQ", "TQ", "QIT", "IT", "LIT", "QLIT", "QTRAP", "TRAP", "QUADRUPOLE")
+_COARSE = re.compile(
+    "(?<![A-Z])(?:Q{1,3}|TQ|TQD|TSQ|(TRIPLE)?QUAD(RUPOLE)?|QUATTRO"
+    "|Q{0,2}L?IT|ITMS|LTQ|LCQ|(Q|ION)?TRAP)(?![A-Z])"
 )
-_ACCURATE = re.compile("TOF|FT|ORBI|QE|EXACTIVE")
+# A quadrupole is also what selects ions for these.
+_ACCURATE = re.compile(
+    "TOF|FLIGHT|FT|FOURIER|ICR|CYCLOTRON|ORBI|QE|EXACTIVE|EXPLORIS|ASTRAL|SYNAPT|HIGH.?RES"
+)
 
 
 def with_exact_precursor(
@@ -54,7 +58,7 @@ def _is_multiple(mz: float, unit: float) -> bool:
 def _is_coarse(spectrum: Spectrum) -> bool:
     """Whether a quadrupole or an ion trap measured a spectrum, as its type of instrument says."""
     named = (spectrum.instrument_type or "").upper()
-    return not _ACCURATE.search(named) and not _COARSE.isdisjoint(re.split(r"[^A-Z]+", named))
+    return _COARSE.search(named) is not None and not _ACCURATE.search(named)
 
 
 def precursor_mz_of(spectrum: Spectrum, molecule: Molecule) -> float | None:

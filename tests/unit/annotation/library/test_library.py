@@ -220,6 +220,29 @@ def test_other_precursors_still_do_not_fit(changes: dict[str, object]) -> None:
     assert report.counts == {Reason.MASS_MISMATCH: 1}
 
 
+@pytest.mark.parametrize(
+    ("instrument_type", "is_coarse"),
+    [
+        *dict.fromkeys(
+            ("LC-ESI-QQQ", "QqQ/triple quadrupole", "IT/ion trap", "Quattro_QQQ:25eV", "ESI-LTQ",
+             "TripleQuadrupole", "Triple Quad", "Xevo TQ-S", "QqLIT", "API QTRAP"),
+            True,
+        ).items(),
+        *dict.fromkeys(
+            ("LC-ESI-ITTOF", "Quadrupole time-of-flight", "Q-ICR", "LTQ-FT", "LTQ Orbitrap",
+             "Q Exactive", "Quadrupole - Fourier transform", "Synapt Q", "HCD"),
+            False,
+        ).items(),
+    ],
+)  # fmt: skip
+def test_instruments_of_low_resolution_are_known_by_their_type(
+    instrument_type: str, is_coarse: bool
+) -> None:
+    """As MassBank, MoNA, GNPS, NIST and vendors call them."""
+    read = spectrum(precursor_mz=194.81, instrument_type=instrument_type)
+    assert len(list(usable_pairs([read], SpectrumFilter(), ReadReport()))) == is_coarse
+
+
 def test_adduct_is_assumed_from_the_ion_mode() -> None:
     negative = spectrum(adduct=None, ion_mode="negative", charge=-1, precursor_mz=193.0731)
     report = ReadReport()
