@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -278,15 +277,22 @@ def _summed(values: Sequence[_Value], parts: Sequence[str]) -> Tensor:
     return chosen.sum(-1)
 
 
-@cache
-def _constants(
-    values: tuple[float, ...] | tuple[tuple[bool, ...], ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
+_Numbers = tuple[float, ...] | tuple[tuple[bool, ...], ...]
+_MOST_CONSTANTS = 1000
+_constants_made: dict[tuple[_Numbers, torch.dtype, torch.device], Tensor] = {}
+
+
+def _constants(values: _Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return numbers as a tensor, the same one each time.
 
-    A recorded step cannot copy from the CPU, and reads where the tensor was when it was recorded.
+    A recorded step cannot copy from the CPU, and reads where the tensor was when it was recorded,
+    so that none is ever dropped. Of random subsets of many modalities there are too many to keep.
     """
+    key = values, dtype, device
+    if key in _constants_made:
+        return _constants_made[key]
     with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device)
+        made = torch.tensor(values, dtype=dtype, device=device)
+    return (
+        made if len(_constants_made) >= _MOST_CONSTANTS else _constants_made.setdefault(key, made)
+    )
