@@ -273,7 +273,8 @@ def _summed(values: Sequence[_Value], parts: Sequence[str]) -> Tensor:
     is_of_part = tuple(tuple(one.part == part for one in in_order) for part in parts)
     scaled = means * _constants(factors, means.dtype, means.device)
     # A mean that is not finite stays in its own part.
-    chosen = torch.where(_constants(is_of_part, torch.bool, means.device), scaled, 0.0)
+    nothing = scaled.new_zeros(())  # on the device: a recorded step cannot take it from the CPU
+    chosen = torch.where(_constants(is_of_part, torch.bool, means.device), scaled, nothing)
     return chosen.sum(-1)
 
 

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from specvae_bench.paper.experiments import mnist_split_3
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from vae_examples import random_rows, small_batch, small_model, small_source
 
 from specvae.errors import TrainingError
@@ -14,6 +18,9 @@ from specvae.vae.adam import AdamW
 from specvae.vae.config import ObjectiveConfig, OptimConfig
 from specvae.vae.data import PAIRED, PackedBits, Rows, Table, TensorSource, TrainingData, draws
 from specvae.vae.device import EXACT, CudaOptions, computing
+from specvae.vae.kinds import MODEL_KINDS
+from specvae.vae.model import MultimodalVAE
+from specvae.vae.objective import loss
 from specvae.vae.state import StateFile
 from specvae.vae.steps import Step, Tally, draw, is_recordable
 from specvae.vae.training import fit
@@ -154,3 +161,41 @@ def test_settings_of_a_gpu_are_undone_and_a_cpu_has_none() -> None:
         assert read() == before
         with computing(CPU, options):
             assert read() == before
+
+
+class OnDevice(TorchDispatchMode):
+    """Collects the operations that touch a tensor of the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elsewhere: list[str] = []
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        out = function(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
+        self.elsewhere += [str(function) for x in tensors if x.device.type == "cpu"]
+        return out
+
+
+# MVAE draws its subsets of three on the CPU: see `is_recordable`.
+@pytest.mark.parametrize("kind", sorted(set(MODEL_KINDS) - {"mvae"}))
+def test_a_step_takes_nothing_from_the_cpu_once_it_was_made(kind: str) -> None:
+    """A recorded step cannot."""
+    model = MultimodalVAE(mnist_split_3().model_config(kind)).to("meta").train()
+    objective = ObjectiveConfig(
+        MODEL_KINDS[kind].loss,
+        n_samples=MODEL_KINDS[kind].n_samples,
+        path_weights={"top->middle": 0.5},
+    )
+    pairs = {name: torch.rand(3, 252, device="meta") for name in model.config.names}
+    unpaired = pairs if MODEL_KINDS[kind].learns_from_unpaired else {}
+    loss(model, pairs, unpaired, objective, beta=0.5)
+    with OnDevice() as mode:
+        loss(model, pairs, unpaired, objective, beta=0.5).total.backward()
+    assert mode.elsewhere == []
