@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,8 +160,12 @@ def gpu(
         return
     limits = _limits(steps)
     from specvae_bench.gpu.plan import Plan
-    from specvae_bench.gpu.steps import parts
+    from specvae_bench.gpu.steps import parts, require_kinds
 
+    try:
+        require_kinds(kinds)
+    except ConfigError as error:
+        raise click.UsageError(f"--kind {error}") from None
     require_results(*(output / f"{part}.json" for name in limits for part in parts(name)))
 
     plan = Plan(
@@ -207,20 +211,12 @@ def run_all(
     console
         Where progress is shown.
     """
-    from specvae_bench.gpu.steps import STEPS, parts, run_step
+    from specvae_bench.gpu.steps import parts, run_step
 
     end = time.monotonic() + budget
     for wanted, limit in limits.items():
         left = end - time.monotonic()
-        needed = STEPS[parts(wanted)[0]].needs
-        if needed and getattr(plan, needed) is None:
-            console.log(f"{wanted}: left out, it needs --{needed}")
-            continue
-        files = {part: plan.output / f"{part}.json" for part in parts(wanted)}
-        done = [part for part, file in files.items() if not again and _read(file).get("done")]
-        for part in done:
-            console.log(f"{part}: done before")
-        name = "+".join(part for part in files if part not in done)
+        name = "+".join(_undone(wanted, plan, again, console))
         if not name:
             continue
         if left - _SECONDS_TO_STOP < _FEWEST_SECONDS:
@@ -241,11 +237,37 @@ def run_all(
                     process.kill()
                     process.join()
             for part in parts(name):
-                found = _read(files[part])
+                found = _read(plan.output / f"{part}.json")
                 outcome = "done" if found.get("done") else f"not done {found.get('error', '')}"
                 console.log(f"{part}: {outcome} after {time.monotonic() - started:.0f} s")
                 for line in _summary(part, found):
                     click.echo(line)
+
+
+def _undone(wanted: str, plan: Plan, again: bool, console: Console) -> list[str]:
+    """Return which of the steps that are joined are to be run, and say why others are not."""
+    from specvae_bench.gpu.steps import STEPS, has_kinds, parts
+
+    undone = []
+    for part in parts(wanted):
+        needed, kinds = STEPS[part].needs, plan.kinds_of(part)
+        if needed and getattr(plan, needed) is None:
+            console.log(f"{part}: left out, it needs --{needed}")
+        elif not has_kinds(part, plan):
+            console.log(f"{part}: left out, it trains no {' or '.join(kinds)}")
+        elif not again and _is_done(_read(plan.output / f"{part}.json"), kinds):
+            console.log(f"{part}: done before")
+        else:
+            undone.append(part)
+    return undone
+
+
+def _is_done(found: Mapping[str, Any], kinds: Collection[str]) -> bool:
+    """Whether a step's result has all the model kinds that are asked for; none named are all."""
+    if not found.get("done"):
+        return False
+    trained = found.get("kinds")
+    return not trained or (bool(kinds) and set(kinds) <= set(trained))
 
 
 def _summary(name: str, found: Mapping[str, Any]) -> list[str]:

@@ -42,6 +42,10 @@ class Trainings:
     runs: tuple[RunSettings, ...]
     folder: str
 
+    def of(self, kinds: Collection[str]) -> list[RunSettings]:
+        """Return the trainings of some model kinds; of all if none is named."""
+        return [settings for settings in self.runs if not kinds or settings.kind in kinds]
+
 
 # Seconds in which a training that stops is measured, drawn and written; they do it in turns.
 _TO_END = 1.5
@@ -111,11 +115,20 @@ def digits_steps(plan: Plan, steps: Sequence[tuple[Trainings, Result]]) -> None:
     plan
         What the call was given.
     steps
-        What is trained, and where its results go.
+        What is trained, and where its results go. A step whose data or judges cannot be had says
+        so there, and the others run.
     """
     device = pick_device(plan.device)
     turns = Turns()
-    boards = [_Board(plan, trainings, result) for trainings, result in steps]
+    boards, failure = [], None
+    for trainings, result in steps:
+        try:
+            boards.append(_Board(plan, trainings, result))
+        except Exception as error:
+            result.write(error=told(error))
+            failure = error
+    if failure is not None and not boards:
+        raise failure
     runs = [(board, settings) for board in boards for settings in board.runs]
     begin_to_end = min(result.deadline for _, result in steps) - _TO_END * len(runs)
 
@@ -159,8 +172,8 @@ class _Board:
         self._task = LOADERS[trainings.experiment](_Request(plan, result))
         self._folder = plan.output / trainings.folder
         self._result = result
-        kinds = plan.kinds_of(result.values["step"])
-        runs = [s for s in trainings.runs if not kinds or s.kind in kinds]
+        self._kinds = plan.kinds_of(result.values["step"])
+        runs = trainings.of(self._kinds)
         if plan.epochs:
             runs = [replace(settings, epochs=plan.epochs) for settings in runs]
         self.runs = runs[:1] if plan.limit else runs
@@ -216,6 +229,7 @@ class _Board:
         self._result.write(
             notes=sorted(set(notes)),
             settings=[asdict(settings) for settings in self.runs],
+            kinds=list(self._kinds),
             done=len(ended) == len(self.runs) and all(ended),
         )
 

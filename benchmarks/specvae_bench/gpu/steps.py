@@ -198,7 +198,7 @@ def run_step(name: str, plan: Plan, seconds: float) -> None:
                 digits_steps(plan, [(each, result) for each, result in joined if each is not None])
         except Exception as error:
             for result in results.values():
-                result.write(error=told(error))
+                result.write(error=result.values.get("error", told(error)))
             raise
 
 
@@ -217,3 +217,28 @@ def parts(name: str) -> tuple[str, ...]:
         if len(names) > 1 and STEPS[part].trainings is None:
             raise ConfigError(f"{part} runs alone; only steps on digits run side by side")
     return names
+
+
+def has_kinds(step: str, plan: Plan) -> bool:
+    """Whether a step trains one of the model kinds that are asked for, or none on digits."""
+    trainings = STEPS[step].trainings
+    return trainings is None or bool(trainings.of(plan.kinds_of(step)))
+
+
+def require_kinds(kinds: Sequence[str]) -> None:
+    """Refuse ``KIND`` or ``STEP:KIND`` that no step trains.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such step on digits, or none of that kind.
+    """
+    of_steps = {name: step.trainings for name, step in STEPS.items() if step.trainings is not None}
+    for text in kinds:
+        name, _, kind = text.rpartition(":")
+        if name and name not in of_steps:
+            raise ConfigError(f"{text}: steps on digits are {', '.join(of_steps)}")
+        among = [of_steps[name]] if name else of_steps.values()
+        trained = dict.fromkeys(settings.kind for one in among for settings in one.runs)
+        if kind not in trained:
+            raise ConfigError(f"{text}: kinds that are trained there are {', '.join(trained)}")
