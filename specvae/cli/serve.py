@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
@@ -12,7 +14,7 @@ from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT_FILE, device_option, model_file, model_option
-from specvae.errors import SpecvaeError
+from specvae.errors import InputError, SpecvaeError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -88,14 +90,44 @@ def serve(
     console = Console()
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
-    annotator = Annotator.load(path, device)
-    with tempfile.TemporaryDirectory(prefix="specvae-serve-") as folder:
+    with ExitStack() as stack:
+        # Before seconds of loading: where another server has the port, its page would be opened.
+        sockets = [stack.enter_context(each) for each in _listening(host, port)]
+        annotator = Annotator.load(path, device)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="specvae-serve-"))
         limits = Limits(max_upload * 2**20, 60.0 * keep)
         desk = Desk(annotator, path, Path(folder), candidates, limits)
+        port = sockets[0].getsockname()[1]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         echo(address if token is None else f"{address}?token={token}")
         console.log("Ctrl-C ends the server and removes what was uploaded")
-        uvicorn.run(
-            create_app(desk, token=token), host=host, port=port, log_level="warning",
-            access_log=False,
-        )  # fmt: skip
+        app = create_app(desk, token=token)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        with suppress(KeyboardInterrupt):
+            server.run(sockets)
+
+
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """Return sockets at all addresses of a host.
+
+    Raises
+    ------
+    InputError
+        If it has none, or the port is taken.
+    """
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            places = dict.fromkeys((family, place) for family, _, _, _, place in found)
+            sockets = [
+                stack.enter_context(socket.create_server(place, family=family))
+                for family, place in places
+            ]
+        except OSError as error:
+            said = str(error.strerror).partition(" (while")[0]
+            raise InputError(
+                f"--host {host} --port {port}: cannot be listened at ({said}); name "
+                "another host or port"
+            ) from None
+        stack.pop_all()
+    return sockets

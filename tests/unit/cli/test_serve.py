@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from conftest import run_specvae
 from shard_examples import write_run
 
 pytest.importorskip("starlette")
@@ -245,6 +247,14 @@ def test_eight_clients_lose_no_request(client: TestClient, desk: Desk, folder: P
         thread.join()
     assert states == ["done"] * 8
     assert desk.jobs == {}
+
+
+def test_a_port_that_another_has_is_told_and_its_page_is_not(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = run_specvae("serve", "--model", folder / "m.safetensors", "--port", port, code=1)
+    assert done.stdout == ""
+    assert f"--host 127.0.0.1 --port {port}: cannot be listened at (Address already" in done.stderr
 
 
 def test_ctrl_c_reaches_the_server_after_another_handler_took_it(
