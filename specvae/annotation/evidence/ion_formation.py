@@ -53,11 +53,6 @@ class Formation:
     neutral: float = 0.0
     typical: float = 0.0
 
-    @property
-    def nats(self) -> tuple[float, ...]:
-        """What a molecule can have."""
-        return self.present, self.absent, self.neutral
-
 
 _OF_ANION = Formation(_ACID_OF_P_OR_S, present=-5.0, typical=0.15)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.ion_formation import FORMATION, ion_formation
+from specvae.annotation.evidence.ion_formation import ion_formation
 from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.evidence.library_match import LEAST_COSINE
@@ -71,7 +71,6 @@ COUNTS_NAME = "how well known it is (--counts)"
 
 _N_COMPARED = 3  # candidates behind the first that may be its tautomers
 _NOTED_LEAD = 0.5  # nats
-_SAME = 1e-3  # nats
 _FAR = 50.0  # nats: more than evidence comes to
 _N_BITS = 8
 _N_PLACES = 4  # of one bit that are marked
@@ -168,14 +167,9 @@ def why_first(answer: Answer) -> str:
     name = second.name or second.inchikey or second.smiles
     lead = f"Ahead of {name} by {gap:.2f} nats"
     if not first.terms or not second.terms:
-        if first.adduct is not None:
-            return f"{lead}, by the predicted fingerprint and {ADDUCT_NAME}, and nothing else."
-        masses = [one.exact_mass for one in (first, second) if one.exact_mass is not None]
-        if answer.query.may_have(np.array(masses)).tolist() == [True, False]:
-            return f"{lead}, by the predicted fingerprint and {MASS_NAME}, and nothing else."
-        ion = answer.query.ion
-        if ion and _differ_in_formation(first, second, ion):
-            return f"{lead}, by the predicted fingerprint and {FORMATION_NAME}, and nothing else."
+        if others := _beside_fingerprint(first, second, answer.query):
+            named = " and ".join(("the predicted fingerprint", *others))
+            return f"{lead}, by {named}, and nothing else."
         return f"{lead}, by the predicted fingerprint, which alone is ranked by."
     terms = _parts(first, second, answer.query)
     moved = {name: a - b for name, a, b in terms if abs(a - b) >= LEAST_DIFFERENCE}
@@ -191,6 +185,19 @@ def why_first(answer: Answer) -> str:
         sentence += f" No say: {', '.join(silent)}."
     sentence += _if_hardly_alike(first, moved.get(TERM_NAMES["library"], 0.0))
     return sentence + _if_tautomers(answer)
+
+
+def _beside_fingerprint(first: Annotation, second: Annotation, query: Query) -> list[str]:
+    """Return what else tells two candidates apart that are ranked by the fingerprint."""
+    others = [] if first.counts is None else [COUNTS_NAME]
+    if first.adduct is not None:
+        return [*others, ADDUCT_NAME]
+    masses = [one.exact_mass for one in (first, second) if one.exact_mass is not None]
+    if query.may_have(np.array(masses)).tolist() == [True, False]:
+        return [*others, MASS_NAME]
+    if query.ion and _differ_in_formation(first, second, query.ion):
+        return [*others, FORMATION_NAME]
+    return others
 
 
 def _if_tautomers(answer: Answer) -> str:
@@ -290,9 +297,9 @@ def _terms(first: Annotation, second: Annotation | None, query: Query) -> list[l
 def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[str, float, float]]:
     """Return name and size (nats) of the terms that make up two scores.
 
-    That of the retention time is among them if it counts, and so is what the adducts' shares add
-    if several were tried, or what a candidate is behind that is of quite another mass or hardly
-    becomes the ion.
+    That of the retention time is among them if it counts, and so are counts of references, and
+    what the adducts' shares add if several were tried, or what a candidate is behind that is of
+    quite another mass or hardly becomes the ion.
     """
     if not first.terms:
         return []
@@ -304,22 +311,14 @@ def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[st
         for term, ours, theirs in zip(TERMS, first.terms, second.terms, strict=True)
         if term != "retention" or ours != 0.0 or theirs != 0.0
     ]
-    ours, theirs = (one.score - sum(one.terms) for one in (first, second))
+    if first.counts is not None:
+        parts.append((COUNTS_NAME, first.counts, second.counts or 0.0))
+    ours, theirs = (one.score - sum(one.terms) - (one.counts or 0.0) for one in (first, second))
     if first.adduct is not None:
         parts.append((ADDUCT_NAME, ours, theirs))
     elif max(abs(ours), abs(theirs)) >= LEAST_DIFFERENCE:
-        parts.append((name_of_rest(ours, theirs), ours, theirs))
+        parts.append((MASS_NAME if abs(ours - theirs) > _FAR else FORMATION_NAME, ours, theirs))
     return parts
-
-
-def name_of_rest(*parts: float) -> str:
-    """Return what parts of scores are called that are no evidence of the spectrum, nats."""
-    if max(parts) - min(parts) > _FAR:
-        return MASS_NAME
-    # Where counts of references are added, hardly any part is one of these numbers.
-    known = (0.0, *(nats for one in FORMATION.values() for nats in one.nats))
-    is_formation = all(any(abs(part - nats) < _SAME for nats in known) for part in parts)
-    return FORMATION_NAME if is_formation else COUNTS_NAME
 
 
 def _differ_in_formation(first: Annotation, second: Annotation, ion: Adduct) -> bool:

@@ -120,6 +120,7 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
         lists,
         first.blind_scores[rows],
         np.mean([m.logits for m in telling], axis=0),
+        None if first.counts is None else first.counts[rows],
     )
 
 

@@ -166,6 +166,7 @@ def draft(
                 else own.match(pool.library.index, ranked.query.spectrum_of(ion), row)
             ),
             adduct=None if shown.ion is None or ion is None else ion.name,
+            counts=None if ranked.counts is None else float(ranked.counts[row]),
         )
         for n, (row, (_, key), molecule, ion) in enumerate(
             zip(rows.tolist(), shown.texts(), molecules, _ions(ranked.query, shown), strict=True)

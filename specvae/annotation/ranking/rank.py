@@ -22,7 +22,6 @@ from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.counting import counted
@@ -230,6 +229,8 @@ class _Predicted(NamedTuple):
         Of the fingerprints, float64 (2, n_candidates), nats: as predicted, and without a spectrum.
     prior
         float64 (n_candidates,), nats: see `_prior`.
+    counts
+        Of it, what counts of references say; None if there are none.
     window_share
         As in `ListScores`.
     """
@@ -240,6 +241,7 @@ class _Predicted(NamedTuple):
     logits: NDArray[np.float64]
     likelihoods: NDArray[np.float64]
     prior: NDArray[np.float64] | None
+    counts: NDArray[np.float64] | None
     window_share: float
 
     def ranked(self, evidence: Evidence | None, remarks: tuple[str, ...]) -> Ranked:
@@ -258,6 +260,7 @@ class _Predicted(NamedTuple):
             ),
             blind_scores,
             self.logits,
+            self.counts,
         )
 
 
@@ -333,7 +336,10 @@ class _Ranker:
         self, listed: Sequence[_ListedQuery], tables: Sequence[NDArray[np.uint8]]
     ) -> list[_Predicted]:
         """Return what the predicted fingerprints say; `tables` are those of the candidates."""
-        blind = self.annotator.blind_logits
+        blind, references = self.annotator.blind_logits, self.source.counts
+        counts = [
+            None if references is None else references.nats(candidates) for _, candidates in listed
+        ]
         return [
             _Predicted(
                 query,
@@ -341,11 +347,12 @@ class _Ranker:
                 packed,
                 logits[0],
                 _likelihoods(packed, logits, blind, candidates.ion),
-                _prior(query, candidates, self.annotator.evidence_pool, self.source.counts),
+                _prior(query, candidates, self.annotator.evidence_pool, of_counts),
+                of_counts,
                 self.source.window_share(query),
             )
-            for (query, candidates), packed, logits in zip(
-                listed, tables, _predictions(self.annotator, listed), strict=True
+            for (query, candidates), packed, logits, of_counts in zip(
+                listed, tables, _predictions(self.annotator, listed), counts, strict=True
             )
         ]
 
@@ -401,7 +408,7 @@ def _prior(
     query: Query,
     candidates: CandidateSet,
     pool: EvidencePool | None,
-    counts: Counts | None,
+    counts: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
     """Return what is known of candidates before the spectrum is, (n_candidates,), in nats.
 
@@ -413,7 +420,7 @@ def _prior(
     library = None if pool is None else pool.library
     prior = formation_of_candidates(candidates, query.ions, library)
     if counts is not None:
-        prior += counts.nats(candidates)
+        prior += counts
     if candidates.ion is not None:
         return log_shares(query.ions)[candidates.ion] + prior
     fits = query.may_have(candidates.exact_mass)

@@ -206,6 +206,9 @@ class Ranked:
         float64 (n_candidates,), nats: scores for a spectrum in which nothing was measured.
     logits
         float64 (n_bits,) predicted for the query.
+    counts
+        Of the scores, what counts of references say, float64 (n_candidates,), nats; None if there
+        are none.
     """
 
     query: Query
@@ -214,6 +217,7 @@ class Ranked:
     list_scores: ListScores
     blind_scores: NDArray[np.float64]
     logits: NDArray[np.float64]
+    counts: NDArray[np.float64] | None = None
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -300,6 +304,8 @@ class Annotation:
     adduct
         The ion species by which it has the query's mass, where several were tried; None: the
         query's.
+    counts
+        Of the score, what counts of references say, nats; None if there are none.
     """
 
     rank: int
@@ -317,6 +323,7 @@ class Annotation:
     leading: str | None = None
     match: LibraryMatch | None = None
     adduct: str | None = None
+    counts: float | None = None
 
     @property
     def first_block(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of, tiny
 
 from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.output.details import (
+    ADDUCT_NAME,
     COUNTS_NAME,
     FORMATION_NAME,
     MASS_NAME,
-    name_of_rest,
+    why_first,
 )
 from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.result import TERMS, Answer
 from specvae.annotation.ranking.run import RankingRun
 from specvae.errors import ConfigError, InputError
 
@@ -139,13 +142,18 @@ def test_columns_and_a_weight_without_a_file_are_refused() -> None:
         RunOptions(candidates=Path("c.csv"), counts_weight=1.0)
 
 
-def ranked(listed: Path, **options: object) -> list[dict[str, Cell]]:
+def answers(listed: Path, **options: object) -> list[Answer]:
     run = RankingRun(
         tiny_annotator(("positive",)),
         RunOptions(candidates=listed, n_jobs=1, **options),  # type: ignore[arg-type]
     )
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
-    return [row for result in run.results([query]).results for row in rows(result)]
+    results = run.results([query]).results
+    return [result for result in results if isinstance(result, Answer)]
+
+
+def ranked(listed: Path, **options: object) -> list[dict[str, Cell]]:
+    return [row for answer in answers(listed, **options) for row in rows(answer)]
 
 
 def test_a_run_prefers_what_is_well_known(tmp_path: Path, table: Path) -> None:
@@ -165,9 +173,31 @@ def test_a_run_prefers_what_is_well_known(tmp_path: Path, table: Path) -> None:
 
 def test_the_report_calls_it_by_its_name(tmp_path: Path, table: Path) -> None:
     listed = written(tmp_path / "c.csv", "smiles", THEOPHYLLINE, THEOBROMINE, PARAXANTHINE)
-    assert name_of_rest(-4.0, 0.0) == FORMATION_NAME
-    assert name_of_rest(-100.0, 0.0) == MASS_NAME
-    found = ranked(listed, counts=table, counts_columns=("PubMed_Count",))
-    before = {row["inchikey"]: row["score"] for row in ranked(listed)}
-    added = [float(str(row["score"])) - float(str(before[row["inchikey"]])) for row in found]
-    assert name_of_rest(*added[:2]) == COUNTS_NAME
+    (without,) = answers(listed)
+    assert "which alone is ranked by" in why_first(without)
+    (answer,) = answers(listed, counts=table, counts_columns=("PubMed_Count",))
+    assert f"by the predicted fingerprint and {COUNTS_NAME}, and nothing else" in why_first(answer)
+    nats = Counts.read(table, ["PubMed_Count"]).nats(
+        candidates(*(a.smiles for a in answer.annotations))
+    )
+    assert [a.counts for a in answer.annotations] == pytest.approx(nats.tolist())
+
+
+@pytest.mark.parametrize("adduct", [None, "[M+H]+"])
+def test_counts_are_a_term_of_their_own_in_the_report(
+    tmp_path: Path, table: Path, adduct: str | None
+) -> None:
+    listed = written(tmp_path / "c.csv", "smiles", THEOPHYLLINE, THEOBROMINE, PARAXANTHINE)
+    (answer,) = answers(listed, counts=table, counts_columns=("PubMed_Count",), counts_weight=3.0)
+    # As ranked by all evidence, of which none says anything; the adduct, or how readily the
+    # candidate forms the ion, takes a nat and a half.
+    shares = 0.0, -1.5
+    nats = 40.0, -20.0
+    first, second = (
+        replace(each, terms=(0.0,) * len(TERMS), counts=n, score=n + share, adduct=adduct)
+        for each, n, share in zip(answer.annotations[:2], nats, shares, strict=True)
+    )
+    said = why_first(replace(answer, annotations=(first, second), explanation=None))
+    rest = FORMATION_NAME if adduct is None else ADDUCT_NAME
+    assert f": {COUNTS_NAME} +60.00, {rest} +1.50. No say: " in said
+    assert MASS_NAME not in said
