@@ -26,6 +26,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import DEFAULT_MODEL, INPUT, device_option, model_file
 from specvae.counting import counted
 from specvae.errors import SpecvaeError
+from specvae.molecules.workers import usable_cores
 
 # What is imported of a distribution to see that it works, where that is not its own name. The parts
 # that need a shared library of the system are named, as that is what is missing as a rule.
@@ -245,8 +246,7 @@ def _failing_import(name: str) -> Problem | None:
 
 
 def _check_machine(found: Diagnosis, device: str) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine: dict[str, Any] = {"cores": cores}
+    machine: dict[str, Any] = {"cores": usable_cores()}
     set_by_user = {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ}
     try:
         import torch

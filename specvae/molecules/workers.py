@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -15,11 +16,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import chain, islice
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
@@ -46,8 +49,53 @@ _AHEAD = 3  # batches that wait for each process
 
 def usable_cores() -> int:
     """Return how many cores this process may use."""
-    # sched_getaffinity knows about containers and batch queues, but only exists on Linux.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # sched_getaffinity knows about batch queues, but only exists on Linux.
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, min(cores, cores_of_quota()))
+
+
+@cache
+def cores_of_quota(
+    groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Return how many cores' time a container leaves to this process (``docker run --cpus 2``).
+
+    Parameters
+    ----------
+    groups
+        The control groups of the process, of Linux' version 1 or 2.
+    root
+        Where groups are described.
+
+    Returns
+    -------
+    Rounded up; `sys.maxsize` if nothing limits it.
+    """
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return sys.maxsize
+    cores = sys.maxsize
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if not controllers or "cpu" in controllers.split(","):
+            base = root / ("cpu" if controllers else "")
+            # Inside a container the group itself may be the root.
+            group = base / path.lstrip("/")
+            own = [group, *(folder for folder in group.parents if folder.is_relative_to(base))]
+            cores = min([cores, *(quota for folder in own if (quota := _quota_of(folder)))])
+    return cores
+
+
+def _quota_of(folder: Path) -> int | None:
+    """Return how many cores' time a control group may use, None if it does not say."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+            if float(quota) > 0:  # "max" and -1 are none
+                return math.ceil(float(quota) / float(period))
+    return None
 
 
 class _Kept(threading.local):

@@ -19,6 +19,7 @@ from specvae.molecules import workers
 from specvae.molecules.workers import (
     begun,
     collect_rarely,
+    cores_of_quota,
     end_waiting,
     in_order,
     kept_processes,
@@ -219,6 +220,40 @@ def test_all_batches_are_begun_at_once(started: list[tuple[int, ThreadPoolExecut
         begun(abs, [1], 2, "work"),
     ):
         raise BrokenProcessPool
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "max 100000\n"}, sys.maxsize),
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/job/step\n", {"job/cpu.max": "150000 100000\n", "job/step/cpu.max": "max 1\n"}, 2),
+        (
+            "4:memory:/docker/1a\n3:cpu,cpuacct:/docker/1a\n",
+            {
+                "cpu/cpu.cfs_quota_us": "50000\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+            },
+            1,
+        ),
+        (
+            "1:cpu:/\n",
+            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "1\n"},
+            sys.maxsize,
+        ),
+        ("odd\n", {"cpu.max": "odd"}, sys.maxsize),
+    ],
+)
+def test_a_container_s_quota_is_no_more_cores(
+    tmp_path: Path, groups: str, files: dict[str, str], cores: int
+) -> None:
+    (tmp_path / "groups").write_text(groups)
+    for name, text in files.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert cores_of_quota(tmp_path / "groups", tmp_path / "root") == cores
+    assert cores_of_quota(tmp_path / "absent", tmp_path / "root") == sys.maxsize
 
 
 def test_cycles_are_looked_for_less_often() -> None:
