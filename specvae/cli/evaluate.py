@@ -141,7 +141,10 @@ def evaluate(
         **({} if options.merge_by is None else {"merge_by": options.merge_by}),
         "model": _described(ranking.model_file, run.annotator),
         "files": _digests(queries=queries, candidates=options.candidates, truth=truth),
-        "library": [{"name": f.name, "sha256": sha256_of(f)} for f in options.library],
+        "library": _listed(options.library),
+        "exclude": _listed(options.exclude),
+        "counts": _listed(() if options.counts is None else (options.counts,)),
+        "options": options.asked(),
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)
     for written in (output, json_path):
@@ -153,7 +156,11 @@ def evaluate(
 
 
 def _digests(**files: Path) -> dict[str, dict[str, str]]:
-    return {name: {"name": file.name, "sha256": sha256_of(file)} for name, file in files.items()}
+    return dict(zip(files, _listed([*files.values()]), strict=True))
+
+
+def _listed(files: Sequence[Path]) -> list[dict[str, str]]:
+    return [{"name": file.name, "sha256": sha256_of(file)} for file in files]
 
 
 def _require_evaluated(

@@ -31,6 +31,7 @@ from specvae.cli.evaluate import evaluate
 from specvae.cli.library import library
 from specvae.cli.predict import predict
 from specvae.errors import ConfigError, InputError
+from specvae.files import sha256_of
 from specvae.molecules.candidates import read_candidates
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.report import ReadReport
@@ -184,16 +185,20 @@ def test_a_model_can_forget_its_library(folder: Path) -> None:
 
 def test_evaluate_and_python_remember_too(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"query_id,smiles\nq,{PARAXANTHINE}\n", encoding="utf-8")
+    (tmp_path / "n.csv").write_text(f"smiles,patents\n{PARAXANTHINE},3\n", encoding="utf-8")
     arguments = [
         folder / "query.msp", "--candidates", folder / "c.csv", "--truth", tmp_path / "t.csv",
         "--model", folder / "model.safetensors", "--library", folder / "today.msp", "--jobs", 1,
-        "--json", tmp_path / "f.json",
+        "--json", tmp_path / "f.json", "--counts", tmp_path / "n.csv", "--counts-weight", 0.25,
     ]  # fmt: skip
     done = CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
     assert done.exception is None, done.output
     figures = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
     assert figures["hit_at_1"] == 1.0
     assert figures["library"][0]["name"] == "today.msp"
+    # Whatever changes the figures stands beside them.
+    assert figures["counts"] == [{"name": "n.csv", "sha256": sha256_of(tmp_path / "n.csv")}]
+    assert (figures["exclude"], figures["options"]["counts_weight"]) == ([], 0.25)
     model = specvae.load(folder / "model.safetensors")
     files = folder / "query.msp", folder / "c.csv"
     found = model.annotate(*files, library=folder / "today.msp", n_jobs=1)
