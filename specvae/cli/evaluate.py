@@ -54,7 +54,7 @@ _NAMES_SHOWN = 5
     "--output",
     type=INPUT,
     default=None,
-    help="Where to write the figures.  [default: stdout]",
+    help="Where to write the figures as text.  [default: stdout]",
 )
 @click.option(
     "--json",
@@ -108,6 +108,9 @@ def evaluate(
         },
     )
 
+    if output is not None and output.suffix.lower() == ".json":
+        raise click.UsageError("--output is a table for people; --json FILE writes JSON")
+    suffix_format(output, ("txt",))
     suffix_format(json_path, ("json",))
     if json_path is not None and output is not None and is_stdout(json_path) and is_stdout(output):
         raise click.UsageError("--json and --output both go to stdout; one needs a file")

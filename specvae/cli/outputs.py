@@ -29,7 +29,7 @@ CONFIG_PATH = "specvae.config_path"
 TABLE_FORMATS = ("csv", "tsv", "jsonl", "mztab")
 """Formats of a ranked table; each is also the suffix of its files."""
 FIGURE_FORMATS = ("png", "pdf", "svg")
-_TEXTS = frozenset((*TABLE_FORMATS, "json"))
+_TEXTS = frozenset((*TABLE_FORMATS, "json", "txt"))
 
 # Suffixes that promise a format: a file of another one under such a name is taken for broken.
 _PROMISING = frozenset((

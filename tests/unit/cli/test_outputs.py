@@ -333,6 +333,7 @@ def test_the_suffix_tells_the_format_unless_one_is_chosen(
         ("annotate", "--summary", "x.parquet", ".csv or .tsv or .jsonl or .mztab"),
         ("annotate", "--report", "x.PDF", ".html or .htm"),
         ("evaluate", "--json", "x.csv", ".json"),
+        ("evaluate", "--output", "x.csv", ".txt"),
         ("evaluate", "--plot", "x.jpg", ".png or .pdf or .svg"),
         ("evaluate", "--reliability", "x.tif", ".png or .pdf or .svg"),
         ("predict", "--output", "x.tsv", ".csv"),

@@ -124,7 +124,7 @@ def test_assumptions_that_contradict_each_other_are_refused(folder: Path, tmp_pa
 def test_not_one_ranked_query_is_an_error_after_all_is_written(
     folder: Path, tmp_path: Path, command: str
 ) -> None:
-    queries, output = mgf(tmp_path / "q.mgf", "PEPMASS=999.9\nADDUCT=[M+H]+"), tmp_path / "o.csv"
+    queries, output = mgf(tmp_path / "q.mgf", "PEPMASS=999.9\nADDUCT=[M+H]+"), tmp_path / "o"
     done = run(command, folder, queries, "-o", output)
     assert isinstance(done.exception, InputError)
     assert str(done.exception) == (
@@ -161,16 +161,16 @@ def test_whose_calibration_it_is_is_said(
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [("annotate", "-o"), ("evaluate", "-o"), ("evaluate", "--json")]
+    ("command", "option", "suffix"),
+    [("annotate", "-o", "csv"), ("evaluate", "-o", "txt"), ("evaluate", "--json", "json")],
 )
 def test_skipped_records_are_listed_beside_the_output_of_their_run(
-    folder: Path, tmp_path: Path, command: str, option: str
+    folder: Path, tmp_path: Path, command: str, option: str, suffix: str
 ) -> None:
     good = "PEPMASS=195.0877\nADDUCT=[M+H]+"
     broken = mgf(tmp_path / "broken.mgf", good, f"{good}\n138.066 x")
     clean = mgf(tmp_path / "clean.mgf", good)
-    suffix = "json" if option == "--json" else "csv"
-    listed = tmp_path / ("o.json.skipped.csv" if suffix == "json" else "o.skipped.csv")
+    listed = tmp_path / ("o.skipped.csv" if suffix == "csv" else f"o.{suffix}.skipped.csv")
     run(command, folder, broken, option, tmp_path / f"o.{suffix}")
     assert "BAD_PEAK" in listed.read_text(encoding="utf-8")
     run(command, folder, clean, option, tmp_path / f"other.{suffix}")
@@ -268,6 +268,9 @@ def test_figures_as_json_have_stdout_for_themselves(folder: Path, tmp_path: Path
     beside = run("evaluate", folder, queries, "--json", "-", "-o", table)
     assert json.loads(beside.stdout)["n_queries"] == 1
     assert table.read_text(encoding="utf-8").startswith("n_queries")
+    named = run("evaluate", folder, queries, "-o", tmp_path / "figures.json")
+    assert named.exit_code == 2
+    assert "--json FILE writes JSON" in named.stderr
     both = run("evaluate", folder, queries, "--json", "-", "-o", "-")
     assert both.exit_code == 2
     assert "--json and --output both go to stdout" in both.stderr
@@ -319,11 +322,11 @@ def test_a_file_that_grows_while_it_is_read_is_told(
         return found
 
     monkeypatch.setattr(RankingRun, "opened", growing)
-    output = tmp_path / "o.csv"
+    output = tmp_path / "o"
     done = run(command, folder, queries, "-o", output)
     assert told in done.stderr
     if command == "annotate":
-        assert told in output.with_name("o.csv.json").read_text(encoding="utf-8")
+        assert told in output.with_name("o.json").read_text(encoding="utf-8")
 
 
 def test_queries_without_adduct_and_candidates_may_be_other_adducts(
