@@ -10,7 +10,8 @@ import pytest
 from specvae_bench.gpu import digits
 from specvae_bench.gpu.command import run_all
 from specvae_bench.gpu.plan import Plan, Result
-from specvae_bench.gpu.steps import require_kinds, run_step
+from specvae_bench.gpu.report import is_gpu_folder
+from specvae_bench.gpu.steps import STEPS, require_kinds, run_step
 
 from specvae.cli.console import Console
 from specvae.errors import ConfigError, InputError
@@ -76,3 +77,10 @@ def test_a_joined_step_that_cannot_begin_leaves_the_others_be(
     assert "no such data" in found["mnist-colour"]["error"]
     with pytest.raises(InputError):
         run_step("mnist-colour", plan, 60.0)
+
+
+@pytest.mark.parametrize("step", [name for name in STEPS if name != "supervision"])
+def test_a_folder_of_one_step_can_be_reported(tmp_path: Path, step: str) -> None:
+    assert not is_gpu_folder(tmp_path)
+    (tmp_path / f"{step}.json").write_text("{}")
+    assert is_gpu_folder(tmp_path)
