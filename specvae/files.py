@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from specvae.errors import InputError, nearest
 
@@ -92,15 +92,17 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     only, but the format is found by reading the beginning first. It is stored in a temporary file
     of the same name with `suffix`, which is removed at the end of the program. Where the suffix
     decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
-    has no suffix, or no name any more, it is stored as a pipe's content is.
+    has no suffix, or no name any more, it is stored as a pipe's content is; so it is where only the
+    process itself can read it: on Windows, and of another user's file (``sudo -u me ... < FILE``).
 
     Raises
     ------
     InputError
-        If it is a pipe that another input of this run was read from.
+        If it is a pipe that another input of this run was read from, or stdin is closed.
     """
+    own_stdin = path == _STDIN and not os.access(path, os.R_OK)
     try:
-        mode = path.stat().st_mode
+        mode = stat.S_IFIFO if own_stdin else path.stat().st_mode
     except OSError:
         return path  # whoever opens it says what is wrong
     if stat.S_ISREG(mode) and suffix and not path.suffix and path.parts[:2] in _DEVICES:
@@ -109,8 +111,8 @@ def rewindable(path: Path, suffix: str = "") -> Path:
             return redirected
     elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return path
-    called = "stdin" if path == Path("/dev/stdin") else str(path)
-    with path.open("rb") as source:
+    called = "stdin" if path == _STDIN else str(path)
+    with _stdin() if own_stdin else path.open("rb") as source:
         if stat.S_ISCHR(mode) and not source.isatty():
             return path  # /dev/null
         folder = temporary_folder()
@@ -123,6 +125,18 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         raise InputError(f"{called}: was read already, as it can be but once; wanted one input -")
     _SOURCES[str(copy)] = called
     return copy
+
+
+_STDIN = Path("/dev/stdin")
+
+
+@contextmanager
+def _stdin() -> Iterator[BinaryIO]:
+    """Give what the process itself has as stdin."""
+    source = None if sys.stdin is None else getattr(sys.stdin, "buffer", None)
+    if source is None:
+        raise InputError("stdin: is closed, wanted a file or a pipe")
+    yield source
 
 
 def temporary_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -151,6 +152,26 @@ def test_containers_of_one_name_do_not_take_each_other_s_files(
         temporary.touch()
         assert "_7000001-" in temporary.name
         assert temporary.name != outside.name
+
+
+def test_stdin_that_has_no_name_is_read_from_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Windows, or where it is a file that another user alone may open."""
+    monkeypatch.setattr("specvae.files._SOURCES", {})
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: str(path) != "/dev/stdin" and access(path, mode)
+    )
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"smiles\r\nCCO\r\n")))
+    copy = rewindable(Path("/dev/stdin"), ".csv")
+    assert (copy.suffix, copy.read_bytes()) == (".csv", b"smiles\r\nCCO\r\n")
+    assert with_sources(str(copy)) == "stdin"
+    with pytest.raises(InputError, match="stdin: was read already"):
+        rewindable(Path("/dev/stdin"), ".csv")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="stdin: is closed"):
+        rewindable(Path("/dev/stdin"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
