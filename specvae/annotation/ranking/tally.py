@@ -203,16 +203,16 @@ class Tally:
             f"{n:,} without candidates of {'its' if n == 1 else 'their'} mass; nearest: "
             f"{'' if n == 1 else 'median '}{float(f'{middle:.3g}'):,.10g} ppm"
         )
+        if 2 * self.n_coarse > n:
+            return (
+                f"{found}: the precursor m/z of most are as coarse as their peaks, and may be off "
+                "by tenths of a Th: state exact ones, as formula and ion species give them"
+            )
         wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
         if self.n_rough:
             found += (
                 f", and {self.n_rough:,} of {self.n_precursors:,} precursors have two decimals or "
                 "fewer"
-            )
-        if 2 * self.n_coarse > n:
-            return (
-                f"{found}: most are of low resolution, as their peaks, and may be off by tenths of "
-                "a Th: state exact m/z, as formula and ion species give them"
             )
         if wider is None:
             return f"{found}: the compounds are not listed, or the ion species is another"

@@ -243,7 +243,7 @@ def test_precursors_as_coarse_as_their_peaks_need_exact_ones_and_no_wider_window
     coarse = replace(QUERY, precursor_mz=195.09, mz=np.array([110.0, 138.1]), intensity=np.ones(2))
     sharp = replace(QUERY, precursor_mz=195.08)
     for queries, said in (
-        ([replace(coarse, precursor_mz=195.08)], "state exact m/z, as formula"),
+        ([replace(coarse, precursor_mz=195.08)], "state exact ones, as formula"),
         ([replace(coarse, precursor_mz=195.08), sharp, sharp], "try --ppm 50"),
     ):
         (line,) = tallied(caffeine, *queries).advice()
