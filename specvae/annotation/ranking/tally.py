@@ -204,9 +204,14 @@ class Tally:
             f"{'' if n == 1 else 'median '}{float(f'{middle:.3g}'):,.10g} ppm"
         )
         if 2 * self.n_coarse > n:
+            coarse = (
+                "its precursor m/z is as coarse as its"
+                if n == 1
+                else "most precursor m/z are as coarse as their"
+            )
             return (
-                f"{found}: the precursor m/z of most are as coarse as their peaks, and may be off "
-                "by tenths of a Th: state exact ones, as formula and ion species give them"
+                f"{found}: {coarse} peaks, and may be off by tenths of a Th: state "
+                "exact ones, as formula and ion species give them"
             )
         wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
         if self.n_rough:
