@@ -408,7 +408,7 @@ def counts_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--counts",
-            type=INPUT_FILE,
+            type=INPUT_TABLE,
             default=None,
             metavar="FILE",
             help="Prefer compounds that are well known: a .csv or .tsv of structures or InChIKeys "

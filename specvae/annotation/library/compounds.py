@@ -332,7 +332,7 @@ def blocks_as_candidate(path: Path, line: int, row: Mapping[str, str]) -> list[s
         If it names no compound.
     """
     found = _blocks_of_row(path, line, row)
-    is_salt = any("." in row.get(column, "") for column in ("smiles", "inchi"))
+    is_salt = _is_salt(row.get("smiles", ""), row.get("inchi", ""))
     return list(found) if is_salt else [next(found)]
 
 

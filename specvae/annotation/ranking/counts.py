@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from specvae.annotation.library.compounds import blocks_as_candidate, compound_rows
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
 from specvae.counting import counted
-from specvae.errors import InputError
+from specvae.errors import InputError, nearest
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.standard import says_nothing, shown
 from specvae.molecules.text_tables import column_meaning, open_text, plain_word, read_table
@@ -31,6 +31,8 @@ _OF_COUNTS = re.compile(
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:[, \u00a0\u202f]\d{3})+")
 _MOST = 10**12
+_LIKE_NAME = 0.5
+_OF_STRUCTURES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".ism", ".h5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +131,19 @@ def _columns(path: Path, wanted: Sequence[str]) -> list[str]:
     InputError
         If one is missing, or it is not clear which they are.
     """
+    if path.suffix.lower() in _OF_STRUCTURES:
+        raise InputError(f"{path}: a file of structures; wanted a CSV or TSV with counts")
     with open_text(path) as stream:
         names, _ = read_table(stream)
     listed = ", ".join(name[:30] for name in names[:12]) or "none"
+    if len(names) > 12:
+        listed += ", ..."
     words = [word.strip().lower().replace(" ", "_") for word in wanted]
     for word in words:
         if word not in names:
-            raise InputError(f"{path}:1: no column {word or repr(word)}; found {listed}")
+            alike = nearest(word, names, _LIKE_NAME)
+            hint = f"; the nearest is {alike}" if alike else ""
+            raise InputError(f"{path}:1: no column {word or repr(word)}; found {listed}{hint}")
         if meaning := column_meaning(word):
             raise InputError(f"{path}:1: column {word} is the {meaning}, wanted one of counts")
     found = words or [name for name in names if _OF_COUNTS.fullmatch(plain_word(name))]

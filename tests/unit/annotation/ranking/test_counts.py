@@ -83,7 +83,12 @@ def test_nats_are_the_logarithm_of_a_prior(table: Path) -> None:
             (),
             "1: found several columns of counts, pubmed_count, patents .*wanted --counts-column",
         ),
-        (("smiles,n", "CCO,1"), ("m",), "1: no column m; found smiles, n"),
+        (("smiles,n", "CCO,1"), ("m",), "1: no column m; found smiles, n$"),
+        (
+            (f"smiles{',x' * 20},PubMed_Count", "CCO"),
+            ("PubMedCount",),
+            r"no column pubmedcount; found .*, x, \.\.\.; the nearest is pubmed_count$",
+        ),
         (("smiles,count", "CCO,3", "CCN,many"), (), "3: count is 'many', wanted a whole number"),
         (("smiles,count", "CCO,-3"), (), "2: count is '-3', wanted a whole number from 0"),
         # A thousand and more where a point divides thousands.
@@ -105,6 +110,13 @@ def test_what_is_no_table_of_counts_is_told(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Counts.read(written(tmp_path / "counts.csv", *lines), columns)
+
+
+@pytest.mark.parametrize("suffix", [".sdf", ".SMI", ".h5"])
+def test_a_file_of_structures_is_no_table_of_counts(tmp_path: Path, suffix: str) -> None:
+    path = written(tmp_path / f"c{suffix}", "smiles,count", "CCO,3")
+    with pytest.raises(InputError, match="a file of structures; wanted a CSV or TSV with counts"):
+        Counts.read(path)
 
 
 def test_the_cells_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
