@@ -185,6 +185,15 @@ def test_of_a_rounded_mass_the_window_has_a_share(
         assert source.window_share(query) == pytest.approx(share if is_by_mass else 1.0)
 
 
+def test_an_mz_that_a_quadrupole_measured_may_be_anywhere_in_1_th(tmp_path: Path) -> None:
+    coarse = replace(QUERY, mz=np.array([110.1, 138.0]), intensity=np.array([1.0, 2.0]))
+    (tmp_path / "c.csv").write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    source = CandidateSource(tmp_path / "c.csv", get_layout("morgan4096"), 10.0, ReadReport())
+    for mz, share in ((195.09, 0.0039018), (195.0877, 1.0)):
+        query = Query.settle(replace(coarse, precursor_mz=mz))
+        assert source.window_share(query) == pytest.approx(share)
+
+
 @pytest.mark.parametrize(
     ("mz", "ppm", "is_said"),
     [
