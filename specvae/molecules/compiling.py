@@ -59,24 +59,35 @@ def compiled_with(
             made = njit(cache=True, **all_options)(function)
         except RuntimeError:  # "no locator available"
             return cast("Callable[_P, _R]", njit(**all_options)(function))
-        _keep_if_there_is_room(made)
+        _keep_if_possible(made)
         return cast("Callable[_P, _R]", made)
 
     return compile_
 
 
-def _keep_if_there_is_room(made: Any) -> None:  # noqa: ANN401 (numba's dispatcher)
-    """Let a function that cannot be kept be used all the same."""
+def _keep_if_possible(made: Any) -> None:  # noqa: ANN401 (numba's dispatcher)
+    """Let a function be used all the same that cannot be kept, or whose kept code is damaged.
+
+    A disk may be full, and files without content after the power failed.
+    """
     cache = getattr(made, "_cache", None)
-    save = getattr(cache, "save_overload", None)
-    if save is None:
+    save, load = getattr(cache, "save_overload", None), getattr(cache, "load_overload", None)
+    if cache is None or save is None or load is None:
         return
 
     def save_if_possible(signature: object, data: object) -> None:
         with suppress(OSError):
             save(signature, data)
 
-    cast("Any", cache).save_overload = save_if_possible
+    def load_if_sound(signature: object, context: object) -> object:
+        try:
+            return load(signature, context)
+        except Exception:  # whatever pickle, and what it calls, raise for damaged data
+            with suppress(Exception):
+                cache.flush()
+            return None
+
+    cache.save_overload, cache.load_overload = save_if_possible, load_if_sound
 
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -100,6 +100,27 @@ def test_code_that_the_disk_has_no_room_for_is_run_all_the_same(
     assert _import("full_disk").sums(1) == 112
 
 
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("left", [0, 40])
+def test_code_that_was_kept_and_is_damaged_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, left: int
+) -> None:
+    """Files have no content where the power failed soon after they were written."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"damaged{suffix[1:]}{left}"
+    (tmp_path / f"{name}.py").write_text(CALLER.format(name=name), encoding="utf-8")
+    (tmp_path / f"{name}_parts.py").write_text(PARTS, encoding="utf-8")
+    assert _import(name).sums(1) == 112
+    damaged = [path for path in tmp_path.rglob(f"*{suffix}") if name in path.name]
+    assert damaged
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:left])
+    assert _import(name).sums(1) == 112
+    again = _import(name).sums
+    assert again(1) == 112
+    assert again.stats.cache_hits
+
+
 def _compiled_modules() -> list[str]:
     """Return the modules that compile functions that are called from Python."""
     found = []
