@@ -32,6 +32,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from specvae.annotation.library.query import Assumptions
 from specvae.annotation.output.html import write_report
 from specvae.annotation.output.provenance import described
 from specvae.annotation.output.provenance import provenance as made_by
@@ -480,7 +481,7 @@ def _options(texts: Mapping[str, str]) -> dict[str, Any]:
     Raises
     ------
     HTTPException
-        If one is unknown or no number.
+        If one is unknown, no number, or names no ion species.
     """
     options: dict[str, Any] = {}
     for name, text in texts.items():
@@ -499,7 +500,8 @@ def _options(texts: Mapping[str, str]) -> dict[str, Any]:
         raise HTTPException(400, "min_probability: wanted a number from 0 to 1")
     try:
         of_run = {k: v for k, v in options.items() if k not in ("top", "min_probability")}
-        RunOptions(candidates=Path(), **of_run)
+        run = RunOptions(candidates=Path(), **of_run)
+        Assumptions.parse(run.assume_adduct, run.assume_ion_mode, run.try_adducts)
     except SpecvaeError as error:
         raise HTTPException(400, str(error)) from None
     return options

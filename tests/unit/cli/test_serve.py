@@ -135,6 +135,8 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
         ({"min_probability": "nan"}, "min_probability: wanted a number from 0 to 1"),
         ({"ion_mode": "up"}, "ion_mode: found 'up', wanted positive or negative"),
         ({"assume_ion_mode": "+"}, "assume_ion_mode: found '+', wanted positive or negative"),
+        ({"assume_adduct": "[M+Qq]+"}, "[M+Qq]+"),
+        ({"try_adducts": "[M+H]+,[M+Qq]+"}, "[M+Qq]+"),
     ):
         answer = submit(client, folder, **fields)
         assert answer.status_code == 400
