@@ -165,8 +165,8 @@ def experiment_table(name: str) -> str:
     return experiment_report(_stored(name))
 
 
-def stand_in_table(name: str) -> str:
-    """Return the figures of the stored runs of a stand-in, a row for each run."""
+def row_for_each_run(name: str) -> str:
+    """Return the figures of the stored runs of an experiment, a row for each run."""
     return wide_table(_stored(name))
 
 
@@ -493,8 +493,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "pools": pools_table,
     "list-lengths": list_lengths_table,
     "mnist-split": partial(experiment_table, "mnist-split"),
-    "mnist-colour": partial(stand_in_table, "mnist-colour"),
-    "mnist-captions": partial(stand_in_table, "mnist-captions"),
+    "mnist-split-dense": partial(row_for_each_run, "mnist-split-dense"),
+    "mnist-split-3-dense": partial(row_for_each_run, "mnist-split-3-dense"),
+    "mnist-colour": partial(row_for_each_run, "mnist-colour"),
+    "mnist-captions": partial(row_for_each_run, "mnist-captions"),
 }
 
 
