@@ -146,7 +146,7 @@ def evaluate(
         "files": _digests(queries=queries, candidates=options.candidates, truth=truth),
         "library": _listed(options.library),
         "exclude": _listed(options.exclude),
-        "counts": _listed(() if options.counts is None else (options.counts,)),
+        "counts": _listed(options.counts_files),
         "options": options.asked(),
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)

@@ -91,14 +91,14 @@ class Ranking:
             "--model": self.model_file,
             "--library": self.options.library,
             "--exclude": self.options.exclude,
-            "--counts": () if self.options.counts is None else (self.options.counts,),
+            "--counts": self.options.counts_files,
         }
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of candidates and of other compounds."""
-        given = () if self.options.counts is None else (self.options.counts,)
-        return self.options.candidates, *self.options.library, *self.options.exclude, *given
+        options = self.options
+        return options.candidates, *options.library, *options.exclude, *options.counts_files
 
     def open(
         self, console: Console, *, is_ranked_here: bool = True, **needed: object

@@ -139,6 +139,11 @@ class RunOptions:
             if found != default:
                 raise ConfigError(f"{name}: found {found}, wanted a file of counts too (--counts)")
 
+    @property
+    def counts_files(self) -> tuple[Path, ...]:
+        """The file of counts, if there is one."""
+        return () if self.counts is None else (self.counts,)
+
     def asked(self) -> dict[str, Any]:
         """Return the options that what comes out depends on, files and parts apart, by name.
 
