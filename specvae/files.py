@@ -146,7 +146,7 @@ def temporary_folder() -> Path:
     """
     place = Path(tempfile.gettempdir())
     abandoned = re.compile(rf"specvae-{_host()}-(\d+)-\w+")
-    if os.name == "posix":
+    if _IS_POSIX:
         with suppress(OSError):
             for folder in place.iterdir():
                 if (found := abandoned.fullmatch(folder.name)) and not _runs(int(found[1])):
@@ -300,28 +300,43 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
         With `refusal` and the other's number, if another process has it, and where the folder
         cannot be made or written to.
     """
-    lock = folder / "lock"
+    lock = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = lock.open("a+", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    with stream:
-        # One who has just finished may have removed the file that was opened.
-        if not _taken(stream) or not _is_still(lock, stream):
-            stream.seek(0)
-            other = stream.read().strip()
-            raise InputError(f"{refusal}{f' (process {other})' if other else ''}")
-        try:
-            with naming_full_disk(lock):
-                stream.truncate(0)
-                stream.write(str(os.getpid()))
-                stream.flush()
-            yield
-        finally:
-            with suppress(OSError):
-                lock.unlink(missing_ok=True)
-                folder.rmdir()  # if it is empty
+    try:
+        with stream:
+            # One who has just finished may have removed the file that was opened.
+            if not _taken(stream) or not _is_still(lock, stream):
+                stream.seek(0)
+                other = stream.read().strip()
+                raise InputError(f"{refusal}{f' (process {other})' if other else ''}")
+            try:
+                with naming_full_disk(lock):
+                    stream.truncate(0)
+                    stream.write(str(os.getpid()))
+                    stream.flush()
+                yield
+            finally:
+                if _IS_POSIX:
+                    _remove_lock(lock)  # before somebody else can take it
+    finally:
+        if not _IS_POSIX:
+            _remove_lock(lock)  # no file that is open can be removed, nor can another's be
+
+
+LOCK = "lock"
+"""The file by which a folder is kept for one process; see `exclusive`."""
+
+_IS_POSIX = os.name == "posix"
+
+
+def _remove_lock(lock: Path) -> None:
+    with suppress(OSError):
+        lock.unlink(missing_ok=True)
+        lock.parent.rmdir()  # if it is empty
 
 
 def _is_still(path: Path, stream: TextIO) -> bool:
@@ -338,6 +353,9 @@ def _taken(stream: TextIO) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
+            # The byte at the file's position is locked, and nobody else can read it: one that the
+            # number of the process never reaches.
+            os.lseek(stream.fileno(), _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
@@ -347,6 +365,8 @@ def _taken(stream: TextIO) -> bool:
         return error.errno in _NO_LOCKS
     return True
 
+
+_LOCKED_BYTE = 1 << 20
 
 # What NFS says without its service of locks, and Lustre where it was mounted without them.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -371,7 +391,7 @@ _OF_THE_HOST = 0xEFFFFFFC
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of `folder` whose process, on this computer, is gone."""
-    if os.name != "posix":
+    if not _IS_POSIX:
         return  # elsewhere, signal 0 is not harmless
     name = re.compile(rf"\..*\.{_host()}-(\d+)\.tmp(\.[^.]*)?")
     with suppress(PermissionError):  # others' files, or a folder that must not be listed

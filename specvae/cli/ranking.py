@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,14 +84,21 @@ class Ranking:
         return model_file(self.model)
 
     @property
-    def inputs(self) -> dict[str, tuple[Path, ...]]:
+    def inputs(self) -> dict[str, Path | tuple[Path, ...]]:
         """The files that are read, by option."""
-        return {**self.options.inputs, "--model": (self.model_file,)}
+        return {
+            "--candidates": self.options.candidates,
+            "--model": self.model_file,
+            "--library": self.options.library,
+            "--exclude": self.options.exclude,
+            "--counts": self.options.counts_files,
+        }
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of candidates and of other compounds."""
-        return tuple(chain.from_iterable(self.options.inputs.values()))
+        options = self.options
+        return options.candidates, *options.library, *options.exclude, *options.counts_files
 
     def open(
         self, console: Console, *, is_ranked_here: bool = True, **needed: object

@@ -155,7 +155,8 @@ def _opened(path: Path, magic: bytes) -> _Part | None:
 def _drop_oldest(directory: Path) -> None:
     n_kept = 0
     for path in sorted(directory.glob("part-*.bin"), key=_age):
-        with suppress(FileNotFoundError):  # another process has removed it
+        # Another process has removed it or, on Windows, has it open.
+        with suppress(OSError):
             with path.open("rb") as stream:
                 stream.seek(_MAGIC_BYTES)
                 n_kept += int.from_bytes(stream.read(8), "little")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.files import atomic_path, exclusive, no_such_file, sha256_of
+from specvae.files import LOCK, atomic_path, exclusive, no_such_file, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
 from specvae.molecules.mixtures import with_other_components
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
@@ -133,7 +132,7 @@ def build_pool(
             spool = Spool(folder, _PIECE_ROWS)
             n_rows = _compute_all(paths, tuple(layouts), spool, report, engine, progress)
             if not n_rows:
-                shutil.rmtree(folder)
+                _empty(folder)
                 found = report.nothing_read("structures")
                 raise InputError(f"{', '.join(map(str, paths))}: no usable structure ({found})")
             attributes: dict[str, str | int] = {
@@ -147,7 +146,7 @@ def build_pool(
                 earlier.close()
             if folder.is_dir() and not any(spans_in(folder)):
                 (folder / _PLAN).unlink(missing_ok=True)  # nothing to go on with
-        shutil.rmtree(folder)
+        _empty(folder)
     return n
 
 
@@ -200,13 +199,18 @@ def _require_plan(folder: Path, plan: Mapping[str, Any], progress: Progress) -> 
     file, text = folder / _PLAN, json.dumps(plan, indent=1)
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
-    left = [path for path in folder.iterdir() if path.name != "lock"]
-    if left:
+    if _empty(folder):
         progress.log(f"note: {folder} holds the beginning of another pool, which is dropped")
-    for path in left:
-        path.unlink()
     with atomic_path(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _empty(folder: Path) -> int:
+    """Remove what a build has left, but not what keeps the folder; return how many files."""
+    left = [path for path in folder.iterdir() if path.name != LOCK]
+    for path in left:
+        path.unlink()
+    return len(left)
 
 
 def _compute_all(
@@ -376,7 +380,10 @@ def _write(
             n_written += len(rows)
             progress.progress("writing the pool", n_written, None)
         attributes["n_duplicates"] = n_known + n_rows - n_written
-        return writer.finish(attributes)
+        n = writer.finish(attributes)
+        if earlier is not None:
+            earlier.close()  # Windows replaces no file that is open
+        return n
 
 
 def _limits(sources: Sequence[SortedRows]) -> NDArray[np.int64]:

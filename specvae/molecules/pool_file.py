@@ -89,10 +89,10 @@ class PoolFile:
             if self.has_checksums:
                 self._require_whole()
         except DAMAGE:
-            self.close()
+            self._file.close()
             raise self._damaged() from None
         except InputError:
-            self.close()
+            self._file.close()
             raise
 
     @property
@@ -109,7 +109,8 @@ class PoolFile:
         return len(self.exact_mass)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let go of its masses: Windows replaces no file that is in use."""
+        self.exact_mass = self.exact_mass[:0].copy()
         self._file.close()
 
     def masses(self, first: int, end: int) -> NDArray[np.float64]:

@@ -308,18 +308,36 @@ class _Context(SpawnContext):
 
 def _started(n: int, modules: Sequence[str] = ()) -> ProcessPoolExecutor:
     """Start processes that load modules; Ctrl-C waits until they are prepared for it."""
+    n = min(n, _MOST_PROCESSES)
     pool = ProcessPoolExecutor(n, mp_context=_Context(), initializer=_prepare_process)
-    if hasattr(signal, "pthread_sigmask"):
-        # A process takes over which signals are held back. What starts it first starts this
-        # tracker, if it does not run, and holds back none from then on.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            for _ in range(n):
-                pool.submit(_load, modules)  # each starts one, as long as none is idle
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with _ctrl_c_held_back():
+        for _ in range(n):
+            pool.submit(_load, modules)  # each starts one, as long as none is idle
     return pool
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let processes that are started meanwhile not hear of Ctrl-C until they ask for it.
+
+    Windows has no such thing: a process that is being started ends there with a few lines of its
+    own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # A process takes over which signals are held back. What starts it first starts this tracker, if
+    # it does not run, and holds back none from then on.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+# Windows waits for no more at a time, and Python refuses to start them.
+_MOST_PROCESSES = 61 if sys.platform == "win32" else sys.maxsize
 
 
 def _load(modules: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -68,7 +67,8 @@ class Job:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that are read."""
-        return self.model, self.queries, *chain.from_iterable(self.options.inputs.values())
+        options = self.options
+        return self.model, self.queries, options.candidates, *options.library, *options.exclude
 
     def measured(self) -> Job:
         """Return the same with the sizes of the files as they are here."""
@@ -78,9 +78,15 @@ class Job:
         """Return the same with paths that hold in this process."""
         if Path.cwd() == self.folder:
             return self
+        options = replace(
+            self.options,
+            candidates=self.folder / self.options.candidates,
+            library=tuple(self.folder / path for path in self.options.library),
+            exclude=tuple(self.folder / path for path in self.options.exclude),
+        )
         return replace(
             self,
-            options=self.options.within(self.folder),
+            options=options,
             model=self.folder / self.model,
             queries=self.folder / self.queries,
         )
