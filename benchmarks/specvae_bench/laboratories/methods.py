@@ -19,7 +19,7 @@ from specvae.annotation.evidence.fragment_score import (
     read_scorers,
     standard_scorers,
 )
-from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
+from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.pool import EvidencePool
@@ -33,6 +33,7 @@ from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_la
 from specvae.molecules.fragments import FragmentTable
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.laboratories.records import Records, cached_arrays
+from specvae_bench.metfrag import metfrag_scores
 from specvae_bench.peer_similarity import PeerSimilarity
 from specvae_bench.retrieval.lookups import frequency_logits
 

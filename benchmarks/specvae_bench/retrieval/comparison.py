@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
-from specvae.annotation.evidence.fingerprint import log_likelihoods, standardised
+from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.known_share import settle
 from specvae.annotation.library.library import Library
@@ -329,3 +329,15 @@ class Comparison:
             "training_seconds": dict(header.seconds),
             "n_truth_in_training": len(known),
         }
+
+
+def standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one query's scores (n,) minus their mean, in standard deviations; 0 if all agree.
+
+    Scores of different methods that were standardised over the same candidates can be added.
+    """
+    # Rounding can give equal numbers a deviation above 0, and tiny ones a deviation of 0.
+    spread = scores.std() if len(scores) and np.ptp(scores) > 0.0 else 0.0
+    if spread == 0.0:
+        return np.zeros_like(scores)
+    return np.asarray((scores - scores.mean()) / spread)

@@ -8,11 +8,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragments import Peaks, metfrag_scores
+from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.library import Library
 from specvae.counting import counted
 from specvae.molecules.fragments import FragmentTable
 from specvae_bench.fragments.fitting import Example, FragmentFit, fit_scorer
+from specvae_bench.metfrag import metfrag_scores
 from specvae_bench.retrieval.comparison import Comparison
 from specvae_bench.retrieval.methods import Options
 

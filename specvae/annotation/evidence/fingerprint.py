@@ -99,15 +99,3 @@ def log_likelihoods(packed: NDArray[np.uint8], logits: NDArray[np.float64]) -> N
     scores = bit_sums(packed, predictions)
     scores -= np.logaddexp(0.0, predictions).sum(axis=1, keepdims=True)
     return scores.reshape((*logits.shape[:-1], len(packed)))
-
-
-def standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one query's scores (n,) minus their mean, in standard deviations; 0 if all agree.
-
-    Scores of different methods that were standardised over the same candidates can be added.
-    """
-    # Rounding can give equal numbers a deviation above 0, and tiny ones a deviation of 0.
-    spread = scores.std() if len(scores) and np.ptp(scores) > 0.0 else 0.0
-    if spread == 0.0:
-        return np.zeros_like(scores)
-    return np.asarray((scores - scores.mean()) / spread)

@@ -2,14 +2,11 @@
 
 An ion is a fragment with a number of hydrogens gained or lost; it explains a peak of its mass. The
 ions of a sodium adduct, or of another metal's, may have the metal in place of a hydrogen.
-`metfrag_scores` is MetFrag's score of a candidate: each explained peak counts by its m/z and
-height, divided by the strength of the bonds that its fragment costs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol, Self
@@ -30,11 +27,6 @@ SHIFTS = np.arange(-4, 3)
 TOLERANCE_PPM = 10.0
 TOLERANCE_DA = 0.003
 MAX_PEAKS = 60
-
-# Exponents and their source: doi:10.1186/s13321-016-0115-9.
-METFRAG_MZ_POWER = 1.84
-METFRAG_INTENSITY_POWER = 0.59
-METFRAG_ENERGY_POWER = 0.47
 
 
 class Peaks(NamedTuple):
@@ -313,24 +305,6 @@ def _any_sum_fits(
             else:
                 out[p] = True
     return out
-
-
-def metfrag_scores(peaks: Peaks, tables: Sequence[FragmentTable]) -> NDArray[np.float64]:
-    """Return MetFrag's fragmenter score of each candidate, float64 (n_candidates,).
-
-    ``sum_p mz_p^1.84 I_p^0.59 / E_p^0.47`` over the explained peaks but the molecule's own, where
-    ``E_p`` is the least sum of enthalpies of the bonds cut (kJ/mol) among the fragments at the peak
-    (doi:10.1186/s13321-016-0115-9).
-    """
-    scores = np.zeros(len(tables))
-    worth = peaks.mz**METFRAG_MZ_POWER * peaks.intensity**METFRAG_INTENSITY_POWER
-    for i, table in enumerate(tables):
-        found = match_peaks(table, peaks)
-        broken = table.steps[found.fragment] > 0
-        energies = np.full(len(peaks.mz), np.inf)
-        np.minimum.at(energies, found.peak[broken], table.energies[found.fragment[broken]])
-        scores[i] = (worth / energies**METFRAG_ENERGY_POWER).sum()
-    return scores
 
 
 def explain(

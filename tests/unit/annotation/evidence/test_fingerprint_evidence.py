@@ -10,7 +10,6 @@ from specvae.annotation.evidence.fingerprint import (
     fingerprint_means,
     log_likelihoods,
     spectrum_means,
-    standardised,
 )
 from specvae.vae.config import Modality, ModelConfig
 from specvae.vae.model import MultimodalVAE
@@ -111,16 +110,3 @@ def test_a_prediction_is_the_same_alone_and_among_others(n_hidden: int) -> None:
 def test_no_spectra_have_no_predictions() -> None:
     none = one_peak_each(3).rows(torch.tensor([], dtype=torch.long))
     assert bit_logits(tiny_model(16), none, torch.device("cpu")).shape == (0, 12)
-
-
-def test_standardised_scores_keep_order_and_ties() -> None:
-    scores = np.array([3.0, -1.0, 3.0, 7.0])
-    found = standardised(scores)
-    np.testing.assert_allclose([found.mean(), found.std()], [0.0, 1.0], atol=1e-12)
-    np.testing.assert_allclose(found, (scores - 3.0) / np.sqrt(8.0))
-    assert found[0] == found[2]
-
-
-@pytest.mark.parametrize("scores", [[], [2.5], [0.1] * 7, [0.0, 5e-324]])
-def test_standardised_scores_without_spread_are_0(scores: list[float]) -> None:
-    assert standardised(np.array(scores)).tolist() == [0.0] * len(scores)

@@ -25,7 +25,6 @@ from specvae.annotation.evidence.fragments import (
     explain,
     has_subformula,
     match_peaks,
-    metfrag_scores,
 )
 from specvae.annotation.evidence.ion_weights import Joined, Layers, add_weights
 from specvae.annotation.evidence.surroundings import atom_features
@@ -136,15 +135,6 @@ def test_part_of_the_formula_without_a_fragment() -> None:
     query = peaks(ion("FCl"), ion("C7H13F"), ion("C8H2F"))
     assert [e is not None for e in explain(table, query)] == [False, True, False]
     assert has_subformula(composition(table.graph), query).tolist() == [True, True, False]
-
-
-def test_metfrag_score_by_hand() -> None:
-    ether, alcohol = (FragmentTable.of(s) for s in ("COC", "CCO"))
-    query = peaks(ion("CH3O"), ion("C2H7O"))  # the second is the molecule's own peak
-    # C-O is cut in the one, C-C in the other.
-    expected = [ion("CH3O") ** 1.84 / energy**0.47 for energy in (358, 346)]
-    assert metfrag_scores(query, [ether, alcohol]) == pytest.approx(expected)
-    assert metfrag_scores(peaks(200.0), [ether]).tolist() == [0.0]
 
 
 def test_peaks_of_a_spectrum() -> None:

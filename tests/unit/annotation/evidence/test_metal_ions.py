@@ -20,7 +20,6 @@ from specvae.annotation.evidence.fragments import (
     explain,
     has_subformula,
     match_peaks,
-    metfrag_scores,
 )
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.cli.console import Console
@@ -142,8 +141,6 @@ def test_sodiated_fragments_tell_isomers_apart(scorer: FragmentScorer) -> None:
     seen = ("C7H8Na", "C8H8O2Na")  # the acid loses CO2
     acid, ester = scorer.scores(peaks(*seen), tables)
     assert acid > ester + 0.5
-    acid, ester = metfrag_scores(peaks(*seen), tables)
-    assert acid > 0.0 == ester
 
 
 def test_gains_are_those_of_the_score(scorer: FragmentScorer) -> None:

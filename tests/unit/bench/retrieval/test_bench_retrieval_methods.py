@@ -13,7 +13,7 @@ import torch
 from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
 from retrieval_examples import spectrum as example
 from specvae_bench.retrieval import learners
-from specvae_bench.retrieval.comparison import Comparison, Problem
+from specvae_bench.retrieval.comparison import Comparison, Problem, standardised
 from specvae_bench.retrieval.falloff import (
     EDGES,
     falloff,
@@ -317,3 +317,16 @@ def test_the_candidate_whose_pieces_are_seen_ranks_first(tmp_path: Path) -> None
     METHODS["fragments"].add(comparison, Options())
     (rank,) = comparison.ranks("mass")["fragments, MetFrag"]
     assert (rank.n_better, rank.n_tied) == (0, 1)
+
+
+def test_standardised_scores_keep_order_and_ties() -> None:
+    scores = np.array([3.0, -1.0, 3.0, 7.0])
+    found = standardised(scores)
+    np.testing.assert_allclose([found.mean(), found.std()], [0.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(found, (scores - 3.0) / np.sqrt(8.0))
+    assert found[0] == found[2]
+
+
+@pytest.mark.parametrize("scores", [[], [2.5], [0.1] * 7, [0.0, 5e-324]])
+def test_standardised_scores_without_spread_are_0(scores: list[float]) -> None:
+    assert standardised(np.array(scores)).tolist() == [0.0] * len(scores)
