@@ -14,10 +14,10 @@ from specvae.cli.console import echo, one_line, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
+from specvae.compression import uncompressed_name
 from specvae.counting import counted
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import is_pool, with_sources
-from specvae.packed import unpacked_name
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _described(path: Path) -> Lines:
     try:
         kind = sniff_format(path)
     except InputError:
-        if not unpacked_name(path).endswith(_TABLES):
+        if not uncompressed_name(path).endswith(_TABLES):
             raise
         return _truths(path) or _candidates(path)
     return _spectra(path, _FORMATS[kind])

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TextIO, cast
 import click
 
 from specvae.cli.console import Console, TerminalText
+from specvae.compression import COMPRESSED_SUFFIXES
 from specvae.errors import InputError
 from specvae.files import atomic_text, no_such_file
-from specvae.packed import PACKED_SUFFIXES
 from specvae.report import ReadReport
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def format_of(path: Path | None, chosen: str | None = None) -> str:
     InputError
         If the suffix promises another format and none was chosen, or compression.
     """
-    if chosen is None or (path is not None and path.suffix.lower() in PACKED_SUFFIXES):
+    if chosen is None or (path is not None and path.suffix.lower() in COMPRESSED_SUFFIXES):
         return suffix_format(path, TABLE_FORMATS)
     return chosen
 

@@ -31,11 +31,11 @@ from specvae.cli.options import (
     strict_option,
     try_adducts_option,
 )
+from specvae.compression import COMPRESSED_SUFFIXES, uncompressed_name
 from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import is_pool, require_distinct
 from specvae.molecules.workers import collect_rarely, end_waiting, start_ahead
-from specvae.packed import PACKED_SUFFIXES, unpacked_name
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
@@ -161,7 +161,7 @@ def _is_long(path: Path) -> bool:
         return False
     return (
         not is_pool(path)
-        and n_bytes * (4 if path.suffix.lower() in PACKED_SUFFIXES else 1) > _LONG_BYTES
+        and n_bytes * (4 if path.suffix.lower() in COMPRESSED_SUFFIXES else 1) > _LONG_BYTES
     )
 
 
@@ -253,7 +253,7 @@ _N_PEAKS = re.compile(rb"num(?:ber of)?[ _]?peak", re.IGNORECASE)
 
 
 def _is_spectra(path: Path) -> bool:
-    name = unpacked_name(path)
+    name = uncompressed_name(path)
     if not name.endswith(_MAY_BE_SPECTRA):
         return name.endswith(_SPECTRA)
     from specvae.spectra.lines import read_head, sniff_format

@@ -47,7 +47,7 @@ _SETTINGS = {
     type=INPUT_FILE,
     multiple=True,
     required=True,
-    help="Spectral library with structures: .msp .mgf .mzML .mzXML, also packed (repeatable).",
+    help="Spectral library with structures: .msp .mgf .mzML .mzXML, also compressed (repeatable).",
 )
 @click.option(
     "-o",

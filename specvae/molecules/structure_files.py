@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rdkit import Chem
 
+from specvae.compression import COMPRESSED_SUFFIXES, uncompressed_name
 from specvae.errors import InputError, StructureError
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import (
@@ -40,7 +41,6 @@ from specvae.molecules.text_tables import (
     table_rows,
 )
 from specvae.molecules.wide_tables import one_cell_each, one_structure_each, with_merged_ids
-from specvae.packed import PACKED_SUFFIXES, unpacked_name
 from specvae.report import ReadReport, Reason
 
 INCHIKEY = re.compile(r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?")
@@ -114,7 +114,7 @@ def _kind_of(path: Path) -> str:
 
     PubChem's lists of all compounds have no suffix: ``CID-SMILES.gz``.
     """
-    name = unpacked_name(path)
+    name = uncompressed_name(path)
     if name.endswith(_SMI_SUFFIXES):
         return "smi"
     if name.endswith(_SDF_SUFFIXES):
@@ -124,7 +124,7 @@ def _kind_of(path: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path}: a folder, where a file is wanted")
     wanted = ", ".join((*_SMI_SUFFIXES[:1], *_TABLE_SUFFIXES[:2], *_SDF_SUFFIXES[:1]))
-    also = ", ".join(PACKED_SUFFIXES)
+    also = ", ".join(COMPRESSED_SUFFIXES)
     found = _OTHER_FILES.get(path.suffix.lower(), "not known by its suffix")
     raise InputError(f"{path}: {found}; {wanted} (also {also}) are wanted")
 

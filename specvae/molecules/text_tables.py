@@ -14,12 +14,12 @@ from typing import BinaryIO, TextIO
 
 from rdkit import Chem
 
+from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
 from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import LINE_END, is_smiles
-from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.report import ReadReport
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -115,7 +115,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         line by line, also if a line is longer, or empty lines are more, than `Limits` allow.
     """
     try:
-        with open_unpacked(path) as stream:
+        with open_decompressed(path) as stream:
             start = stream.read(4096)
         if not start.strip():
             raise InputError(f"{path}: the file is empty")
@@ -127,13 +127,13 @@ def open_text(path: Path) -> Iterator[TextIO]:
         if b"\0" in start and not encoding:
             raise InputError(f"{path}: not a text file; CSV, TSV or SMI is wanted")
         encoding = encoding or "utf-8-sig"
-        with open_unpacked(path) as stream:
+        with open_decompressed(path) as stream:
             yield _ShortLines(stream, path, encoding)
     except FileNotFoundError:
         raise InputError(f"{path}: {no_such_file(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, where a file is wanted") from None
-    except UNPACKING_ERRORS:
+    except DECOMPRESSION_ERRORS:
         raise InputError(f"{path}: the compressed file is damaged or cut off") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -10,10 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from specvae.compression import (
+    DECOMPRESSION_ERRORS,
+    compression_of,
+    open_decompressed,
+    uncompressed_name,
+)
 from specvae.errors import CONTROLS, InputError
 from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
-from specvae.packed import UNPACKING_ERRORS, open_unpacked, packing_of, unpacked_name
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16
@@ -71,14 +76,14 @@ def open_bytes(path: Path) -> BinaryIO:
         If the file is missing, a directory, or may not be read.
     """
     try:
-        stream = cast("io.BufferedReader", open_unpacked(path))
+        stream = cast("io.BufferedReader", open_decompressed(path))
     except FileNotFoundError:
         raise InputError(f"{path}: {no_such_file(path)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory, wanted a file of spectra") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    with suppress(*UNPACKING_ERRORS):  # which are met again where the file is read
+    with suppress(*DECOMPRESSION_ERRORS):  # which are met again where the file is read
         if encoding := utf_16_of(stream.peek(16)):
             return io.BufferedReader(_AsUtf8(stream, encoding), _CHUNK_BYTES)
     return stream
@@ -131,7 +136,7 @@ def read_head(path: Path) -> tuple[bytes, bool]:
         try:
             while len(head) < _HEAD_BYTES and (piece := read_piece(stream, _HEAD_BYTES)):
                 head += piece
-        except UNPACKING_ERRORS:
+        except DECOMPRESSION_ERRORS:
             truncated = True
     if not head.strip() and not truncated:
         raise InputError(f"{path}: is empty")
@@ -152,7 +157,7 @@ def sniff_format(path: Path) -> str:
     InputError
         If the content is none of them, or another one than the suffix says.
     """
-    suffix = unpacked_name(path).rpartition(".")[2]
+    suffix = uncompressed_name(path).rpartition(".")[2]
     head, truncated = read_head(path)
     found = _format_of(path, head)
     if found is None and truncated:
@@ -207,8 +212,8 @@ def _refuse_archives(path: Path, head: bytes) -> None:
             kind, _, remedy = kind.partition("; ")
             then = f": {remedy}" if remedy else ""
             raise InputError(f"{path}: is {kind}, {_WANTED_FORMATS}{then}")
-    if packing := packing_of(head):
-        raise InputError(f"{path}: is compressed twice, inside by {packing}; {_WANTED_FORMATS}")
+    if compression := compression_of(head):
+        raise InputError(f"{path}: is compressed twice, inside by {compression}; {_WANTED_FORMATS}")
     if head[_TAR_PLACE].startswith(b"ustar"):
         # Its blocks hold the lines of files, of which the first would be lost.
         raise InputError(f"{path}: is a tar archive, {_WANTED_FORMATS}")
@@ -290,7 +295,7 @@ class LineSource:
     def _next_chunk(self, stream: BinaryIO) -> bytes:
         try:
             return read_piece(stream)
-        except UNPACKING_ERRORS:
+        except DECOMPRESSION_ERRORS:
             self.truncated = True
             return b""
 

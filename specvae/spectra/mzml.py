@@ -17,10 +17,10 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.compression import DECOMPRESSION_ERRORS
 from specvae.errors import printable
 from specvae.limits import limits
 from specvae.masses import ISOTOPE_STEP
-from specvae.packed import UNPACKING_ERRORS
 from specvae.report import ReadReport, Reason
 from specvae.spectra.build import Style, make_spectrum
 from specvae.spectra.fields import SAME_MZ, Record
@@ -75,7 +75,7 @@ def _read(
                 index, element = next(scans)
             except StopIteration:
                 return
-            except (ParseError, LookupError, ValueError, *UNPACKING_ERRORS) as error:
+            except (ParseError, LookupError, ValueError, *DECOMPRESSION_ERRORS) as error:
                 # The parser raises the second and third for encodings that it does not know.
                 index += 1
                 detail = f"{error} after {index - 1} scans; the rest of the file is not read"

@@ -16,10 +16,10 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
+from specvae.compression import open_decompressed
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout
-from specvae.packed import open_unpacked
 from specvae.report import ReadReport
 from specvae_bench.folds.contest import Challenges, prepare
 from specvae_bench.folds.known import read_known
@@ -110,7 +110,7 @@ def fold_digest(paths: Iterable[Path]) -> str:
     """Return the SHA-256 of files' contents one after the other, compressed or not."""
     digest = hashlib.sha256()
     for path in paths:
-        with open_unpacked(path) as stream:
+        with open_decompressed(path) as stream:
             for chunk in iter(partial(stream.read, 1 << 20), b""):
                 digest.update(chunk)
     return digest.hexdigest()

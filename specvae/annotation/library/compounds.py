@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from specvae.annotation.library.library import FITTING_COMPONENT, StructureParser
+from specvae.compression import uncompressed_name
 from specvae.counting import counted
 from specvae.errors import InputError, StructureError
 from specvae.molecules.mixtures import without_larger_counter_ion
@@ -16,7 +17,6 @@ from specvae.molecules.standard import says_nothing
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.molecules.wide_tables import one_structure_each
-from specvae.packed import unpacked_name
 from specvae.report import ReadReport, Reason
 from specvae.spectra.doubts import decoy_of, suggestion_of
 from specvae.spectra.read import read_spectra
@@ -152,7 +152,7 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
 
 
 def _suffix(path: Path) -> str:
-    return unpacked_name(path).rpartition(".")[2]
+    return uncompressed_name(path).rpartition(".")[2]
 
 
 def _truths_of_row(

@@ -20,10 +20,10 @@ from rdkit import Chem
 
 from specvae.annotation.output.parts import (
     FORMAT_VERSION,
+    from_base64,
     outcome_from_json,
     outcome_to_json,
-    packed,
-    unpacked,
+    to_base64,
 )
 from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.present import Draft
@@ -125,8 +125,8 @@ class RunJournal:
                 for annotation, molecule in zip(outcome.annotations, molecules, strict=True)
             ),
             explainer=Explainer(
-                unpacked(kept["logits"], np.float32),
-                unpacked(kept["packed"], np.uint8).reshape(len(molecules), -1),
+                from_base64(kept["logits"], np.float32),
+                from_base64(kept["packed"], np.uint8).reshape(len(molecules), -1),
             ),
         )
 
@@ -151,7 +151,7 @@ def _of_explainer(outcome: Draft | Unranked) -> dict[str, Any]:
         for a in outcome.annotations
     ]
     explainer = outcome.explainer
-    kept = {"logits": packed(explainer.logits), "packed": packed(explainer.packed)}
+    kept = {"logits": to_base64(explainer.logits), "packed": to_base64(explainer.packed)}
     return {"explainer": {**kept, "molecules": molecules}}
 
 

@@ -17,10 +17,10 @@ from specvae import __version__
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import one_line, reached_by, rounded, status_of, status_with
 from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, QueryResult
+from specvae.compression import uncompressed_name
 from specvae.errors import StructureError
 from specvae.files import is_stored_copy
 from specvae.molecules.molecule import Molecule, parse_molecule
-from specvae.packed import unpacked_name
 from specvae.spectra.adducts import Adduct
 
 # Columns before and after those that are repeated per assay, in the order that the standard fixes.
@@ -203,7 +203,7 @@ class _Runs:
             # The content of a pipe has no place.
             location = "null" if is_stored_copy(path) else Path(path).absolute().as_uri()
             yield f"ms_run[{number}]-location", location
-            kind = Path(unpacked_name(path)).suffix
+            kind = Path(uncompressed_name(path)).suffix
             if kind in _FILE_FORMATS and location != "null":
                 yield f"ms_run[{number}]-format", _FILE_FORMATS[kind]
                 yield f"ms_run[{number}]-id_format", _BY_PLACE

@@ -35,10 +35,10 @@ from specvae.annotation.ranking.result import (
 )
 from specvae.annotation.ranking.run import Placed
 from specvae.annotation.ranking.settlement import Settlement
+from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.counting import counted
 from specvae.errors import ConfigError, InputError
 from specvae.files import no_such_file
-from specvae.packed import UNPACKING_ERRORS, open_unpacked
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
@@ -146,7 +146,7 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
             OSError,
             TypeError,
             ValueError,
-            *UNPACKING_ERRORS,
+            *DECOMPRESSION_ERRORS,
         ) as error:
             # Where the decoder stopped says nothing to whoever named another file.
             why = "a line is no JSON" if isinstance(error, json.JSONDecodeError) else error
@@ -175,7 +175,7 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
 
 
 def _read_part(path: Path) -> tuple[PartHeader, list[Placed]]:
-    with open_unpacked(path) as stream:
+    with open_decompressed(path) as stream:
         lines = iter(stream)
         header = _header(path, json.loads(next(lines, b"null")))
         rows = [json.loads(line) for line in lines]
@@ -232,16 +232,16 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "top": draft.top,
         "n_peaks": draft.lists.n_peaks,
         "window_share": draft.lists.window_share,
-        "scores": packed(draft.lists.scores) if evidence is None else None,
-        "raw": None if evidence is None else packed(evidence.raw),
-        "measured": None if evidence is None else packed(evidence.measured.astype(np.uint8)),
-        "elsewhere": None if evidence is None else packed(evidence.elsewhere.astype(np.uint8)),
+        "scores": to_base64(draft.lists.scores) if evidence is None else None,
+        "raw": None if evidence is None else to_base64(evidence.raw),
+        "measured": None if evidence is None else to_base64(evidence.measured.astype(np.uint8)),
+        "elsewhere": None if evidence is None else to_base64(evidence.elsewhere.astype(np.uint8)),
         "guessed": (
-            None if evidence is None or evidence.guessed is None else packed(evidence.guessed)
+            None if evidence is None or evidence.guessed is None else to_base64(evidence.guessed)
         ),
-        "prior": None if evidence is None or evidence.prior is None else packed(evidence.prior),
+        "prior": None if evidence is None or evidence.prior is None else to_base64(evidence.prior),
         "retention_time": None if elution is None else elution.time,
-        "retention_index": None if elution is None else packed(elution.index),
+        "retention_index": None if elution is None else to_base64(elution.index),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
         # Probabilities ask for it, and it may be farther down than those that are shown.
@@ -272,16 +272,16 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
     annotations = tuple(map(_to_annotation, data["annotations"]))
     if data["raw"] is None or weights is None:
         lists = ListScores(
-            unpacked(data["scores"], np.float64),
+            from_base64(data["scores"], np.float64),
             data["n_peaks"],
             window_share=data["window_share"],
         )
     else:
-        raw = unpacked(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
-        measured = unpacked(data["measured"], np.uint8).astype(np.bool_)
-        elsewhere = unpacked(data["elsewhere"], np.uint8).astype(np.bool_)
+        raw = from_base64(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
+        measured = from_base64(data["measured"], np.uint8).astype(np.bool_)
+        elsewhere = from_base64(data["elsewhere"], np.uint8).astype(np.bool_)
         prior, index, guessed = (
-            None if data[name] is None else unpacked(data[name], np.float64)
+            None if data[name] is None else from_base64(data[name], np.float64)
             for name in ("prior", "retention_index", "guessed")
         )
         elution = None if index is None else Elution(data["retention_time"], index)
@@ -366,13 +366,13 @@ def _fit_of(
     return MassFit(as_ion, as_neutral, as_cation, tuple(as_others))
 
 
-def packed(array: NDArray[Any]) -> str:
+def to_base64(array: NDArray[Any]) -> str:
     """Return the numbers of an array as text."""
     little = array.astype(array.dtype.newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode()
 
 
-def unpacked(text: str, dtype: type[Any]) -> NDArray[Any]:
+def from_base64(text: str, dtype: type[Any]) -> NDArray[Any]:
     """Return the numbers, (n,), of `packed`."""
     little = np.dtype(dtype).newbyteorder("<")
     return np.frombuffer(base64.b64decode(text), little).astype(dtype)

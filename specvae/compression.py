@@ -1,4 +1,4 @@
-"""Compressed files, unpacked while they are read: gzip, bzip2, xz and, with its extra, zstd."""
+"""Compressed files, decompressed while they are read: gzip, bzip2, xz and, with its extra, zstd."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _KINDS = (
     _Kind("xz", ".xz", re.compile(rb"\xfd7zXZ\x00")),
     _Kind("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd")),
 )
-PACKED_SUFFIXES = tuple(kind.suffix for kind in _KINDS)
+COMPRESSED_SUFFIXES = tuple(kind.suffix for kind in _KINDS)
 """Suffixes of the compressed files that are read."""
 
-UNPACKING_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
+DECOMPRESSION_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 """What a compressed file raises where it is cut off or damaged."""
 
 
-def unpacked_name(path: Path | str) -> str:
+def uncompressed_name(path: Path | str) -> str:
     """Return a file's name in lower case, without the suffix of its compression."""
     name = Path(path).name.lower()
-    suffix = next((suffix for suffix in PACKED_SUFFIXES if name.endswith(suffix)), "")
+    suffix = next((suffix for suffix in COMPRESSED_SUFFIXES if name.endswith(suffix)), "")
     return name.removesuffix(suffix)
 
 
-def packing_of(head: bytes) -> str:
+def compression_of(head: bytes) -> str:
     """Return how the content that begins with some bytes is compressed, "" if it is not."""
     return next((kind.name for kind in _KINDS if kind.magic.match(head)), "")
 
 
-def open_unpacked(path: Path) -> BinaryIO:
+def open_decompressed(path: Path) -> BinaryIO:
     """Open a file for reading bytes, decompressed whatever the file is called.
 
-    Its bytes raise one of `UNPACKING_ERRORS` where the compression is damaged or cut off; what
+    Its bytes raise one of `DECOMPRESSION_ERRORS` where the compression is damaged or cut off; what
     stands before that place is read.
 
     Raises
@@ -63,36 +63,36 @@ def open_unpacked(path: Path) -> BinaryIO:
         If this Python was built without the library for its compression.
     """
     stream = path.open("rb")
-    packing = packing_of(stream.peek(_MAGIC_BYTES)[:_MAGIC_BYTES])
-    if not packing:
+    compression = compression_of(stream.peek(_MAGIC_BYTES)[:_MAGIC_BYTES])
+    if not compression:
         return stream
-    if packing == "gzip":
+    if compression == "gzip":
         stream.close()
         return cast("BinaryIO", gzip.open(path, "rb"))
     try:
-        return io.BufferedReader(_Unpacked(stream, packing), _CHUNK_BYTES)
+        return io.BufferedReader(_Decompressed(stream, compression), _CHUNK_BYTES)
     except ImportError:
         stream.close()
-        remedy = " (pip install backports.zstd)" if packing == "zstd" else ""
+        remedy = " (pip install backports.zstd)" if compression == "zstd" else ""
         raise InputError(
-            f"{path}: is compressed by {packing}, for which this Python has no library{remedy}; "
-            "unpack it"
+            f"{path}: is compressed by {compression}, for which this Python has no library"
+            f"{remedy}; unpack it"
         ) from None
 
 
-class _Unpacked(io.RawIOBase):
+class _Decompressed(io.RawIOBase):
     """The content of a file that is not of gzip, maybe several streams one after the other.
 
     Python's own classes pass over whatever follows the first stream and is none, and tell damage by
     errors that reading a disk raises, too.
     """
 
-    def __init__(self, stream: BinaryIO, packing: str) -> None:
+    def __init__(self, stream: BinaryIO, compression: str) -> None:
         super().__init__()
         self._stream = stream
-        self._packing = packing
+        self._compression = compression
         self._waiting = b""
-        self._new_engine = _engines(packing)
+        self._new_engine = _engines(compression)
         self._engine = self._new_engine()
 
     def readable(self) -> bool:
@@ -131,14 +131,14 @@ class _Unpacked(io.RawIOBase):
             rest = (rest + more).lstrip(b"\0")
         if not rest:
             return False
-        if packing_of(rest) != self._packing:
+        if compression_of(rest) != self._compression:
             raise EOFError("the compressed file is damaged: other content behind its end")
         self._waiting, self._engine = rest, self._new_engine()
         return True
 
 
 class _Engine(Protocol):
-    """What unpacks one stream: the classes of Python's bz2, lzma and compression.zstd."""
+    """What decompresses one stream: the classes of Python's bz2, lzma and compression.zstd."""
 
     @property
     def eof(self) -> bool: ...
@@ -152,7 +152,7 @@ class _Engine(Protocol):
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
-def _engines(packing: str) -> Callable[[], _Engine]:
+def _engines(compression: str) -> Callable[[], _Engine]:
     """Return what makes an engine for each stream; libraries are loaded where a file needs them.
 
     Raises
@@ -160,11 +160,11 @@ def _engines(packing: str) -> Callable[[], _Engine]:
     ImportError
         If there is none.
     """
-    if packing == "bzip2":
+    if compression == "bzip2":
         from bz2 import BZ2Decompressor
 
         return BZ2Decompressor
-    if packing == "xz":
+    if compression == "xz":
         from lzma import FORMAT_XZ, LZMADecompressor
 
         return lambda: LZMADecompressor(FORMAT_XZ)

@@ -15,9 +15,9 @@ import pytest
 from spectra_files import mgf_record, read_bytes
 
 from specvae.annotation.library.compounds import read_truth
+from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed, uncompressed_name
 from specvae.errors import InputError
 from specvae.molecules.candidates import read_candidates
-from specvae.packed import UNPACKING_ERRORS, open_unpacked, unpacked_name
 from specvae.report import Reason
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -47,9 +47,9 @@ def test_content_is_as_it_was(tmp_path: Path, kind: str, n_streams: int) -> None
     step = -(-len(CONTENT) // n_streams)
     parts = [CONTENT[start : start + step] for start in range(0, len(CONTENT), step)]
     path = write(tmp_path, b"".join(map(PACK[kind], parts)))
-    with open_unpacked(path) as stream:
+    with open_decompressed(path) as stream:
         assert stream.read() == CONTENT
-    with open_unpacked(path) as stream:
+    with open_decompressed(path) as stream:
         pieces = list(iter(lambda: stream.read(1000), b""))
         assert stream.read(1) == b""  # asked again
     assert b"".join(pieces) == CONTENT
@@ -58,11 +58,11 @@ def test_content_is_as_it_was(tmp_path: Path, kind: str, n_streams: int) -> None
 @kinds
 def test_zeros_may_fill_the_end_and_nothing_else(tmp_path: Path, kind: str) -> None:
     packed = PACK[kind](b"some text\n")
-    with open_unpacked(write(tmp_path, packed + b"\0" * 512)) as stream:
+    with open_decompressed(write(tmp_path, packed + b"\0" * 512)) as stream:
         assert stream.read() == b"some text\n"
     with (
-        open_unpacked(write(tmp_path, packed + b"and more")) as stream,
-        pytest.raises(UNPACKING_ERRORS),
+        open_decompressed(write(tmp_path, packed + b"and more")) as stream,
+        pytest.raises(DECOMPRESSION_ERRORS),
     ):
         stream.read()
 
@@ -105,13 +105,13 @@ def test_what_is_compressed_twice_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_text_may_begin_like_a_compressed_file(tmp_path: Path) -> None:
-    with open_unpacked(write(tmp_path, b"BZh9 is a name\n")) as stream:
+    with open_decompressed(write(tmp_path, b"BZh9 is a name\n")) as stream:
         assert stream.read() == b"BZh9 is a name\n"
 
 
 def test_names() -> None:
     names = ["a/X.MGF.gz", "x.csv.bz2", "x.sdf.XZ", "x.gz.csv", "CID-SMILES.gz"]
-    assert [unpacked_name(name) for name in names] == [
+    assert [uncompressed_name(name) for name in names] == [
         "x.mgf", "x.csv", "x.sdf", "x.gz.csv", "cid-smiles",
     ]  # fmt: skip
 
@@ -148,7 +148,7 @@ def test_zstd_by_the_library_that_is_there(
             return SimpleNamespace(ZstdDecompressor=Unpacker)
         raise ImportError(name)
 
-    monkeypatch.setattr("specvae.packed.importlib.import_module", installed)
+    monkeypatch.setattr("specvae.compression.importlib.import_module", installed)
     frames = zstd_frame(b"query_id,smiles\n") + zstd_frame(b"q,CCO\n")
     path = write(tmp_path, frames, "x.csv.zst")
     assert read_candidates(path).smiles.tolist() == ["CCO"]
@@ -165,7 +165,7 @@ def test_zstd_without_a_library_says_what_is_missing(
     def missing(name: str) -> object:
         raise ImportError(name)
 
-    monkeypatch.setattr("specvae.packed.importlib.import_module", missing)
+    monkeypatch.setattr("specvae.compression.importlib.import_module", missing)
     wanted = r"is compressed by zstd, for which this Python has no library \(pip install backports"
     with pytest.raises(InputError, match=wanted):
         read_candidates(write(tmp_path, zstd_frame(b"smiles\nCCO\n"), "x.csv.zst"))
