@@ -27,6 +27,7 @@ from specvae.files import is_pool
 from specvae.interruption import telling
 
 _PURPOSE = "compute fingerprints"
+_LAYOUT = "mixed2149"
 
 
 @click.group(cls=Group)
@@ -48,10 +49,8 @@ def pool() -> None:
     "layout_names",
     metavar="LAYOUT",
     multiple=True,
-    default=("mixed2149",),
-    show_default=True,
     help="Layout of the model that will rank, see 'specvae info'; a pool can hold several "
-    "(repeatable).",
+    f"(repeatable).  [default: {_LAYOUT}; with --append those of the pool]",
 )
 @click.option("--append", is_flag=True, help="Add the structures to an existing pool.")
 @scheduler_option
@@ -103,10 +102,11 @@ def build(
     if append and output.exists():
         with CandidatePool.open(output) as present:
             n_before = present.info().get("n_duplicates", 0)
+            layout_names = layout_names or present.layouts
     with telling(lambda: kept_of(output)):
         n = build_pool(
             structures,
-            [get_layout(name) for name in dict.fromkeys(layout_names)],
+            [get_layout(name) for name in dict.fromkeys(layout_names or (_LAYOUT,))],
             output,
             append=append,
             report=report,

@@ -306,6 +306,8 @@ def _is_row(text: str, delimiter: str) -> bool:
 
 LINES_ABOVE = "line above the names of columns left out"
 _LONGEST_TITLE = 10  # lines
+_OF_STRUCTURES = {"smiles", "inchi", "inchikey"}
+_SPEAKS_OF_THEM = re.compile("smiles|inchi", re.IGNORECASE)  # ``rdkit_smiles``
 
 
 def _meanings(line: str) -> set[str]:
@@ -441,16 +443,15 @@ class Lines:
     def first_of_table(self, report: ReadReport | None) -> str:
         """Return the line of the names of columns, "" if there is none.
 
-        What spreadsheets have above it, such as a title, is left out: a name of a column of
-        structures or keys is known in a later line, and none in those above.
+        What spreadsheets have above it, such as a title or names of groups of columns, is left out:
+        a name of a column of structures or keys is known in a later line, and none in those above.
         """
         first = self._whole(next((line for line in self if not is_preface(line)), ""))
-        if not first or _meanings(first):
+        if not first or _meanings(first) & _OF_STRUCTURES or _SPEAKS_OF_THEM.search(first):
             return first
         above = [first]
         for line in map(self._whole, itertools.islice(self, _LONGEST_TITLE)):
-            meanings = _meanings(line)
-            if meanings & {"smiles", "inchi", "inchikey"}:
+            if _meanings(line) & _OF_STRUCTURES:
                 if report is not None:
                     report.notes[LINES_ABOVE] += sum(not is_preface(line) for line in above)
                 return line

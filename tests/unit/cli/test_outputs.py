@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from specvae.cli.outputs import (
 from specvae.cli.pool import pool
 from specvae.cli.predict import predict
 from specvae.errors import InputError
+from specvae.molecules.candidate_pool import CandidatePool
 from specvae.report import ReadReport, Reason
 
 
@@ -389,6 +391,20 @@ def test_a_pool_has_a_name_by_which_it_is_known(tmp_path: Path) -> None:
     append = ["build", str(structures), "-o", str(tmp_path / "p.h5"), "--append"]
     assert "rows that repeat" not in CliRunner().invoke(pool, append).stderr
     assert f"{said}\n" in CliRunner().invoke(pool, append).stderr
+
+
+def test_what_is_added_to_a_pool_has_the_fingerprints_of_the_pool(tmp_path: Path) -> None:
+    """Without --fingerprint it was refused, as others were the default."""
+    (tmp_path / "s.smi").write_text("CCO a\n", encoding="utf-8")
+    (tmp_path / "t.smi").write_text("CCN b\n", encoding="utf-8")
+    output = str(tmp_path / "p.h5")
+    layouts = ["--fingerprint", "svae2149", "--fingerprint", "morgan4096"]
+    run = partial(CliRunner().invoke, pool, catch_exceptions=False)
+    run(["build", str(tmp_path / "s.smi"), "-o", output, *layouts])
+    added = run(["build", str(tmp_path / "t.smi"), "-o", output, "--append"])
+    assert added.stdout == f"2 structures in {output}\n"
+    with CandidatePool.open(Path(output)) as built:
+        assert built.layouts == ("svae2149", "morgan4096")
 
 
 @pytest.mark.parametrize("beside", [provenance_path, skips_path, unfinished_path])

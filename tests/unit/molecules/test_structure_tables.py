@@ -699,6 +699,12 @@ def test_lines_above_the_names_of_columns_are_left_out_and_counted(tmp_path: Pat
     assert (found.smiles.tolist(), found.name.tolist()) == (["CCO"], ["ethanol"])
     assert report.notes["line above the names of columns left out"] == 2
     assert [skip.line for skip in report.skips] == [6]
+    # Names of groups of columns, of which one is known as the name of a column.
+    path.write_text("Compound,,Measured\nname,SMILES,m/z\nethanol,CCO,47.05\n", encoding="utf-8")
+    found = read_candidates(path)
+    assert (found.smiles.tolist(), found.name.tolist()) == (["CCO"], ["ethanol"])
+    path.write_text("name,rdkit_smiles\nethanol,CCO\nsmiles,CCC\n", encoding="utf-8")
+    assert read_candidates(path).name.tolist() == ["ethanol", "smiles"]
     path.write_text("Answers,,\nQuery ID,InChIKey,\nq1,RYYVLZVUVIJVGH,\n", encoding="utf-8")
     assert read_truth(path) == {"q1": "RYYVLZVUVIJVGH"}
     path.write_text("Known\n\nName;InChIKey\ncaffeine;RYYVLZVUVIJVGH\n", encoding="utf-8")
