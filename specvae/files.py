@@ -69,8 +69,8 @@ def from_home(path: Path) -> Path:
         return path
 
 
-def require_distinct(paths: Iterable[Path], what: str) -> None:
-    """Fail if a file is there twice, under whatever names; `what` says what the files are.
+def require_distinct(paths: Iterable[Path], kind: str) -> None:
+    """Fail if a file is there twice, under whatever names; `kind` says what files they are.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def require_distinct(paths: Iterable[Path], what: str) -> None:
     for path in paths:
         place = os.path.realpath(path)  # which takes links that go in a circle, too
         if place in seen:
-            raise InputError(f"{path}: is there twice among the {what}")
+            raise InputError(f"{path}: is there twice among the {kind}")
         seen.add(place)
 
 

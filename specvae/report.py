@@ -172,9 +172,9 @@ class ReadReport:
         compounds``. Some of the others could not be read, and some were read and then left out;
         both are skipped.
         """
-        of = "" if n_compounds is None else f" of {counted(n_compounds, 'compounds')}"
+        whose = "" if n_compounds is None else f" of {counted(n_compounds, 'compounds')}"
         n_records = n + len(self.skips)
-        return f"{counted(n_records, 'records')}: {counted(n, noun)}{of} kept, {self._skipped()}"
+        return f"{counted(n_records, 'records')}: {counted(n, noun)}{whose} kept, {self._skipped()}"
 
     def _skipped(self) -> str:
         line = f"{len(self.skips):,} skipped"

@@ -236,8 +236,8 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
                 "MS-FINDER or MassBank; name other files"
             )
         if others := sorted({*shown} - {*inside}):
-            more = f" and {counted(len(others) - 1, 'other files')}" if len(others) > 1 else ""
-            log(f"note: {others[0]}{more}: no spectra by name or content")
+            further = f" and {counted(len(others) - 1, 'other files')}" if len(others) > 1 else ""
+            log(f"note: {others[0]}{further}: no spectra by name or content")
         filled = [file for file in inside if file.stat().st_size]
         if not filled:
             raise InputError(f"{path}: all files of spectra in it are empty, as {inside[0].name}")

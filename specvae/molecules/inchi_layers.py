@@ -22,7 +22,6 @@ from specvae.molecules.sketch import (
 )
 
 _BEGIN = np.frombuffer(b"InChI=1S/", np.uint8)
-_MOST_SITES = 14  # of a group
 
 
 @inner

@@ -266,7 +266,7 @@ def _compute(task: _Task) -> _ComputedRows:
     notes: Counter[str] = Counter()
     rows_of: dict[tuple[str, int], list[int]] = {}
     n_read = 0
-    if n_of_queries := sum(bool(cells[5]) for cells in task.cells):
+    if n_of_queries := sum(bool(cells.query_id) for cells in task.cells):
         notes[QUERY_ID_LEFT_OUT] = n_of_queries
     for index, molecule in enumerate(with_own_keys(parse_rows(task.cells, "formula"))):
         if isinstance(molecule, str):
@@ -287,8 +287,8 @@ def _compute(task: _Task) -> _ComputedRows:
     columns = {
         "inchikey": [key for key, _ in molecules.values()],
         "smiles": [molecule.text for molecule in kept],
-        "name": [cells[3] for cells in cells_of],
-        "id": [cells[4] for cells in cells_of],
+        "name": [cells.name for cells in cells_of],
+        "id": [cells.id for cells in cells_of],
         "formula": [molecule.formula for molecule in kept],
     }
     merged = [
@@ -296,8 +296,8 @@ def _compute(task: _Task) -> _ComputedRows:
     ]
     for place, rows in enumerate(merged):
         if len(rows) > 1:
-            columns["name"][place] = first_text(task.cells[row][3] for row in rows)
-            columns["id"][place] = joined_ids(task.cells[row][4] for row in rows)
+            columns["name"][place] = first_text(task.cells[row].name for row in rows)
+            columns["id"][place] = joined_ids(task.cells[row].id for row in rows)
     packed = compute_all([in_this_process(layout) for layout in task.layouts], kept)
     found = PoolRows(
         np.array([molecule.exact_mass for molecule in kept], np.float64),

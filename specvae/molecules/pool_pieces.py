@@ -107,7 +107,7 @@ def sorted_rows(ordinal: Ordinals, rows: PoolRows) -> tuple[Ordinals, PoolRows]:
 def merged_rows(ordinal: Ordinals, rows: PoolRows) -> tuple[Ordinals, PoolRows]:
     """Return one row for each compound, sorted as by `sorted_rows`, with the identifiers of all."""
     units = rounded_masses(rows.exact_mass)
-    blocks = np.array([key[:FIRST_BLOCK] for key in rows.texts["inchikey"]], "S14")
+    blocks = np.array([key[:FIRST_BLOCK] for key in rows.texts["inchikey"]], f"S{FIRST_BLOCK}")
     order = np.lexsort((ordinal, blocks, units))
     is_first = np.ones(len(order), np.bool_)
     is_first[1:] = (np.diff(units[order]) != 0) | (blocks[order][1:] != blocks[order][:-1])

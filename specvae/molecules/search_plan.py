@@ -217,12 +217,12 @@ class Questions:
         neighbours = neighbours_in(pattern)
         distances = Chem.GetDistanceMatrix(pattern)
         for atom, bound in _order(local, neighbours, root):
-            (beside, by), *others = [(place[j], bonds[b]) for j, b in bound] or [(0, 0)]
+            (beside, bond), *others = [(place[j], bonds[b]) for j, b in bound] or [(0, 0)]
             arms = Counter((questions[j], bonds[b]) for j, b in neighbours[atom])
             star = _Star(questions[atom], tuple(sorted((*arm, n) for arm, n in arms.items())))
             place[atom] = len(steps)
             first = next(iter(place))
-            steps.append(Step(star, beside, by, int(distances[first, atom]), others))
+            steps.append(Step(star, beside, bond, int(distances[first, atom]), others))
         return steps
 
     def atom(self, text: str) -> int | None:

@@ -277,7 +277,7 @@ def _goes_on(words: Sequence[str]) -> bool:
 
 
 def is_divided(words: Sequence[str]) -> bool:
-    """Whether a SMILES and the words behind it are one of several, or only the begin of one.
+    """Whether a SMILES and the words behind it are one of several, or only the beginning of one.
 
     ``CC (C)O`` goes on with a branch or a bond, ``CCO | COC`` with another behind a mark. A SMILES
     that ends with a branch goes on, ``CC(=O) OC``, and no name has but the letters of a chain.
@@ -426,13 +426,13 @@ def _require_one_whole(kind: str, text: str) -> None:
         if "/h" not in text and any(map(_HAS_HYDROGEN.match, formula.split("."))):
             raise StructureError(f"InChI is cut off, its hydrogens (/h) are missing: {shown(text)}")
     elif " " in text:
-        what = (
+        found = (
             "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
             "atoms)"
             if "|" in text.replace(" | ", " ")
             else "SMILES with a second one behind a blank, or a divided one"
         )
-        raise StructureError(f"{what}: {shown(text)}")
+        raise StructureError(f"{found}: {shown(text)}")
 
 
 def _of_inchi(text: str) -> Chem.Mol | None:

@@ -70,7 +70,8 @@ def cores_of_quota(
 
     Returns
     -------
-    Rounded up; `sys.maxsize` if nothing limits it.
+    int
+        Rounded up; `sys.maxsize` if nothing limits it.
     """
     try:
         lines = groups.read_text().splitlines()

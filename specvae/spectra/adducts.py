@@ -331,9 +331,7 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     text = _usual_case(_with_its_brackets(plain))
     if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
         return None
-    if (
-        bare := _BARE_GROUP.fullmatch(text)
-    ) is not None:  # "+H", "Na+", "Cl-": without the molecule
+    if (bare := _BARE_GROUP.fullmatch(text)) is not None:  # "+H", "Na+", "Cl-": no molecule
         text = f"M{bare[1] or '+'}{bare[2] or bare[3] or bare[4]}"
     text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"
     if (behind := _CHARGE_BEHIND.fullmatch(text)) is not None:  # mummichog's "M+H[1+]"

@@ -404,9 +404,9 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
 
     A unit in the text (``7.4 min``, ``35 sec``) decides; else `seconds_per_unit` does.
     ``PT2M1.25S`` is a duration of ISO 8601, ``2:01.25`` one of a clock, ``2 min 1.25 s`` one in
-    words. Of several times (``8.1,
-    8.9 min``, ``120.5-122``) the first is taken. Negative and unreadable values give None, and so
-    do other units and ``121,25``, which may be a decimal comma or two times.
+    words. Of several times (``8.1, 8.9 min``, ``120.5-122``) the first is taken. Negative and
+    unreadable values give None, and so do other units and ``121,25``, which may be a decimal comma
+    or two times.
     """
     text = text[:LONGEST_VALUE]
     if _UNCLEAR_COMMA.fullmatch(text.strip()) is not None:
@@ -422,7 +422,8 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
         unit = _UNIT.search(match.group(2))
         if unit is not None:
             word = unit.group().lower()
-            seconds_per_unit = next(size for of, size in _SECONDS_OF_UNIT if word.startswith(of))
+            sizes = (size for name, size in _SECONDS_OF_UNIT if word.startswith(name))
+            seconds_per_unit = next(sizes)
         elif _OTHER_UNIT.match(match.group(2)) is not None:
             return None
         time = float(match.group(1)) * seconds_per_unit

@@ -356,9 +356,9 @@ class _Run:
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
             for name, now in self._description().items():
                 if found["run"][name] != now:
-                    what = f"{'another' if name in ('seed', 'start') else 'other'} {name}"
+                    other = f"{'another' if name in ('seed', 'start') else 'other'} {name}"
                     raise TrainingError(
-                        f"{path}: state of a fit with {what}; remove it to start anew"
+                        f"{path}: state of a fit with {other}; remove it to start anew"
                     )
             for name, held in _tensors(self.networks).items():
                 held.copy_(tensors[f"networks/{name}"])

@@ -56,8 +56,8 @@ class Plan:
     def kinds_of(self, step: str) -> tuple[str, ...]:
         """Return the model kinds that a step is to train; none: all that it has."""
         named = [kind.rpartition(":") for kind in self.kinds]
-        own = tuple(kind for of, _, kind in named if of == step)
-        return own or tuple(kind for of, _, kind in named if not of)
+        own = tuple(kind for name, _, kind in named if name == step)
+        return own or tuple(kind for name, _, kind in named if not name)
 
 
 class Result:

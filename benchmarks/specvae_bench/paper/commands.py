@@ -313,13 +313,13 @@ def _epoch_line(record: EpochRecord, figures: Mapping[str, float]) -> str:
     return f"  epoch {record.epoch}: loss {record.total:.2f}, {shown} ({record.seconds:.0f} s)"
 
 
-def _command(name: str, text: str, *more: _Option) -> click.Command:
+def _command(name: str, text: str, *further: _Option) -> click.Command:
     def body(**options: Any) -> None:  # noqa: ANN401
         _execute(name, options)
 
     body.__doc__ = text
     function: Callable[..., None] = verbosity(settings_options(body))
-    options: tuple[_Option, ...] = (*_OPTIONS, *more)
+    options: tuple[_Option, ...] = (*_OPTIONS, *further)
     for option in reversed(options):
         function = option(function)
     return click.command(name)(function)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.counting import counted
 from specvae.files import atomic_path
-from specvae.masses import ISOTOPE_MASSES
+from specvae.masses import ELECTRON_MASS, ISOTOPE_MASSES
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import Molecule
@@ -35,7 +35,7 @@ from specvae_bench.files import write_mgf
 _LAYOUT = "mixed2149"  # of the demo's model, which searches
 _BLOCK = 8192
 _REPEATS = 32  # rows of a structure, at least
-_PROTON = ISOTOPE_MASSES["H"] - 5.485799090441e-4
+_PROTON = ISOTOPE_MASSES["H"] - ELECTRON_MASS
 _ELEMENTS = ("C", "H", "N", "O", "S")
 _PPM = 10.0
 _WIDE_QUERIES = 300  # that search in other mass windows

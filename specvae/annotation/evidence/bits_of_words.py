@@ -123,9 +123,9 @@ def _look_up(
                     bits = load(builder, words, of_rows, _REGISTER)
                     bits = builder.lshr(bits, _REGISTER([shift] * _LANES))
                     for plane, (low, *high) in enumerate(of_planes):
-                        more = call(builder, look_up[len(high)], _REGISTER, low, bits, *high)
+                        values = call(builder, look_up[len(high)], _REGISTER, low, bits, *high)
                         to = found[plane * _GROUPS + group]
-                        builder.store(builder.add(builder.load(to), more), to)
+                        builder.store(builder.add(builder.load(to), values), to)
                 shift += n_bits
         for n, each in enumerate(found):
             store(builder, builder.load(each), sums, whole(n * _LANES))

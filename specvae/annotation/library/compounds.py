@@ -388,10 +388,10 @@ def compound_rows(
             row: dict[str, str] = {}
             has_more, is_cut = any(cells[len(fields) :]), any(map(is_cut_inchi, cells))
             if has_more and (is_every_cell_named or is_cut):
-                what = "an InChI" if is_cut else "a cell"
+                unquoted = "an InChI" if is_cut else "a cell"
                 raise InputError(
                     f"{path}:{line}: found {len(cells)} cells, wanted {len(fields)} as in the "
-                    f"header: quotation marks are missing around {what}"
+                    f"header: quotation marks are missing around {unquoted}"
                 )
             for field, cell in zip(fields, cells, strict=False):
                 if says_nothing(row.get(field, "")):

@@ -163,8 +163,8 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
         missing = sorted(set(range(1, n_shards + 1)) - set(numbers))
         twice = sorted({n for n in numbers if numbers.count(n) > 1})
         said = "; ".join(
-            f"{what}: {', '.join(map(str, which))}"
-            for what, which in (("missing", missing), ("more than once", twice))
+            f"{fault}: {', '.join(map(str, which))}"
+            for fault, which in (("missing", missing), ("more than once", twice))
             if which
         )
         raise InputError(

@@ -197,10 +197,8 @@ class ProbabilityModel:
 
         Parameters as in `fit`; one list at least must hold its truth.
         """
-        z = self._standardised(scores, features)
-        temperatures = np.exp(self.log_temperature[0] + z @ np.array(self.log_temperature[1:]))
-        scaled = [t * s for t, s in zip(temperatures, scores, strict=True)]
-        none = torch.empty((len(z), 0), dtype=torch.double)
+        scaled = self._scaled(scores, features)
+        none = torch.empty((len(scaled), 0), dtype=torch.double)
         penalty = torch.full((1,), _TEMPERATURE_PENALTY, dtype=torch.double)
         (log_factor,) = _fit_temperature(scaled, truth, none, weights, penalty)
         constant, *slopes = self.log_temperature
@@ -213,9 +211,7 @@ class ProbabilityModel:
 
         Equal scores have equal chances. Arguments as in `fit`.
         """
-        z = self._standardised(scores, features)
-        temperatures = np.exp(self.log_temperature[0] + z @ np.array(self.log_temperature[1:]))
-        return [_softmax(t * s) for t, s in zip(temperatures, scores, strict=True)]
+        return [_softmax(scaled) for scaled in self._scaled(scores, features)]
 
     def log_odds_in_list(self, scores: Sequence[Floats], features: Floats | None = None) -> Floats:
         """Return the log odds (n_lists,) that a list holds the truth, at a share of one half."""
@@ -257,6 +253,12 @@ class ProbabilityModel:
         return [
             q * given for q, given in zip(held, self.given_in_list(scores, features), strict=True)
         ]
+
+    def _scaled(self, scores: Sequence[Floats], features: Floats | None) -> list[Floats]:
+        """Return the scores of each list times its temperature, (n_candidates,)."""
+        z = self._standardised(scores, features)
+        temperatures = np.exp(self.log_temperature[0] + z @ np.array(self.log_temperature[1:]))
+        return [t * s for t, s in zip(temperatures, scores, strict=True)]
 
     def _standardised(self, scores: Sequence[Floats], features: Floats | None) -> Floats:
         raw = _all_features(scores, features, len(self.feature_names))

@@ -425,7 +425,7 @@ def _sharing_names(
     for group, (number, _) in zip(groups, numbers, strict=True):
         for query in group:
             files.setdefault(query.query_id, set()).add(number)
-    shared = [name for name, of in files.items() if len(of) > 1]
+    shared = [name for name, found in files.items() if len(found) > 1]
     if not shared:
         return ""
     names = counted(len(shared), "names are", "name is")

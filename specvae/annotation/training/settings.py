@@ -61,10 +61,9 @@ class InputSettings:
 
     `fine_bin_width` (Th, 0 for none) adds the peaks and losses once more in finer steps. Within
     `soft_edge` (Th) of a border a peak is in both bins, so that a small error of m/z changes
-    nothing by a jump. A column
-    behind the bins is only used if at least `min_column_count` training spectra fill it. Peaks
-    below `min_relative_intensity`, all but the `max_peaks` highest (0: all are kept), and those
-    more than 1.5 Th above the precursor are left out.
+    nothing by a jump. A column behind the bins is only used if at least `min_column_count`
+    training spectra fill it. Peaks below `min_relative_intensity`, all but the `max_peaks` highest
+    (0: all are kept), and those more than 1.5 Th above the precursor are left out.
     """
 
     neutral_losses: bool = True
