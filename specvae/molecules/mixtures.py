@@ -11,17 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from rdkit import Chem
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import is_smiles, says_nothing
+from specvae.molecules.text_tables import Cells
 from specvae.report import ReadReport
-
-if TYPE_CHECKING:
-    from specvae.molecules.structure_files import Cells
 
 ANOTHER_COMPONENT = "another organic component of a salt or mixture is a candidate, too"
 
@@ -80,6 +77,11 @@ def with_other_components(
             yield number, cells._replace(smiles=part, inchi="", inchikey="")
 
 
+def atoms_of_text(smiles: str) -> list[str]:
+    """Return the symbols of the atoms of a SMILES as written, aromatic ones in lower case."""
+    return [bracketed or plain for bracketed, plain in _ATOM.findall(smiles)]
+
+
 def without_larger_counter_ion(smiles: str) -> str:
     """Return what a salt is of whose counter-ion is larger; any other SMILES as it is."""
     others = _others(smiles, is_of_query=True)
@@ -107,7 +109,7 @@ def _others(smiles: str, *, is_of_query: bool) -> list[str]:
     if sum(len(part) >= _FEWEST_ATOMS and part[1:3] != "Cl" for part in parts) < 2:
         return []  # most salts: hydrochlorides and the like
     for part in parts:
-        atoms = [bracketed or plain for bracketed, plain in _ATOM.findall(part)]
+        atoms = atoms_of_text(part)
         if not {atom.capitalize() for atom in atoms} <= _USUAL_ATOMS or "*" in part:
             return []
         n_heavy = sum(atom not in ("H", "D") for atom in atoms)

@@ -45,8 +45,9 @@ from specvae.molecules.pool_pieces import (
 )
 from specvae.molecules.pool_writer import PoolWriter
 from specvae.molecules.standard import STANDARD_VERSION
-from specvae.molecules.structure_files import Cells, read_cells, record_of
+from specvae.molecules.structure_files import read_cells
 from specvae.molecules.structures import parse_rows, with_own_keys
+from specvae.molecules.text_tables import Cells, record_of
 from specvae.molecules.workers import Engine, LocalEngine
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason

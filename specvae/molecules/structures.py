@@ -17,7 +17,8 @@ from specvae.molecules.mixtures import with_other_components
 from specvae.molecules.molecule import KEY_OF_ANOTHER, KEY_OF_SEVERAL, KEYS_THAT_DIFFER, Molecule
 from specvae.molecules.parsing import Kept, parse_together
 from specvae.molecules.structure_cache import StructureCache
-from specvae.molecules.structure_files import INCHIKEY, Cells, read_cells, record_of
+from specvae.molecules.structure_files import INCHIKEY, read_cells
+from specvae.molecules.text_tables import Cells, record_of
 from specvae.molecules.topology import Topologies, is_quick
 from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
 from rdkit import Chem
 
@@ -19,7 +19,7 @@ from specvae.errors import InputError
 from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import LINE_END, is_smiles
+from specvae.molecules.standard import LINE_END, is_smiles, says_nothing
 from specvae.report import ReadReport
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -69,6 +69,28 @@ PLAIN_NAME = re.compile(r"[\w .()/-]{1,40}")
 _ASIDE = re.compile(r"\(.*?\)|\[.*?\]")  # of a column's name: ``SMILES (pH 7.3)``
 # Characters. Each bracket that nothing closes is looked for to the end of the name.
 _LONGEST_COLUMN = 200
+
+
+class Cells(NamedTuple):
+    """What a row states, as text."""
+
+    smiles: str = ""
+    inchi: str = ""
+    inchikey: str = ""
+    name: str = ""
+    id: str = ""
+    query_id: str = ""
+
+
+def record_of(cells: Cells) -> str:
+    """Return what a row is called in a list of skipped ones."""
+    smiles, inchi, _, name, id_, query_id = cells
+    return id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
+
+
+def first_stated(texts: Sequence[str]) -> str:
+    """Return the first text that says something, else the first."""
+    return next((text for text in texts if not says_nothing(text)), texts[0])
 
 
 class _ShortLines(io.TextIOWrapper):

@@ -9,20 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice, pairwise
-from typing import TYPE_CHECKING
 
 from specvae.molecules.sorted_apart import noted_where_sorted_apart
 from specvae.molecules.standard import is_smiles, says_nothing
-from specvae.molecules.text_tables import column_meaning, plain_word
+from specvae.molecules.text_tables import Cells, column_meaning, plain_word
 from specvae.report import ReadReport
 
 WIDE = "several columns of SMILES, each of which holds a structure of its own"
 _COPY = re.compile(r"(.+)\.\d{1,3}")
 WIDE_INCHI = WIDE.replace("SMILES", "InChI")
 _NUMBERED = re.compile(r"(smiles|inchi|inchikey|structurerank)(\d{1,3})")
-
-if TYPE_CHECKING:
-    from specvae.molecules.structure_files import Cells
 
 IN_ONE_CELL = "several structures in a cell, each of which is one"
 _BETWEEN = re.compile(r"\s*[|;]\s*")

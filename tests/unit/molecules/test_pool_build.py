@@ -25,8 +25,8 @@ from specvae.molecules.fingerprint import FingerprintLayout, get_layout
 from specvae.molecules.molecule import KEY_OF_SEVERAL, Molecule
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.pool_format import _digest, digest_of_whole
+from specvae.molecules.sd_files import DRAWING_INSTEAD, DRAWING_OF_ANOTHER
 from specvae.molecules.standard import STANDARD_VERSION
-from specvae.molecules.structure_files import DRAWING_INSTEAD, DRAWING_OF_ANOTHER
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport, Reason
 

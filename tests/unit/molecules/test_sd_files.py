@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem
 
 from specvae.molecules.candidates import read_candidates
-from specvae.molecules.structure_files import DRAWING_OF_ANOTHER
+from specvae.molecules.sd_files import DRAWING_OF_ANOTHER
 from specvae.molecules.structures import read_rows
 from specvae.report import ReadReport
 

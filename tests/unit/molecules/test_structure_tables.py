@@ -9,7 +9,7 @@ from rdkit import Chem
 
 from specvae.annotation.library.compounds import read_excluded, read_truth
 from specvae.errors import InputError
-from specvae.molecules import structure_files, structures
+from specvae.molecules import sd_files, structures
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.molecule import (
     KEY_OF_ANOTHER,
@@ -19,9 +19,9 @@ from specvae.molecules.molecule import (
     parse_molecule,
 )
 from specvae.molecules.standard import INCHI_INSTEAD
-from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, Cells, read_cells
+from specvae.molecules.structure_files import NO_HEADER, NO_NAMES, read_cells
 from specvae.molecules.structures import parse_rows, read_molecules, read_rows, with_own_keys
-from specvae.molecules.text_tables import INCHI_JOINED, NAMES_AGAIN, column_meaning
+from specvae.molecules.text_tables import INCHI_JOINED, NAMES_AGAIN, Cells, column_meaning
 from specvae.report import ReadReport, Reason
 from specvae.spectra.lines import decode
 
@@ -624,7 +624,7 @@ def test_the_title_of_a_drawing_has_no_control_characters(write: Write) -> None:
 def test_an_sd_file_without_the_end_of_a_record(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(structure_files, "_LONGEST_RECORD", 20)
+    monkeypatch.setattr(sd_files, "_LONGEST_RECORD", 20)
     drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
     with pytest.raises(InputError, match=r"x\.sdf:1: found more than 20 lines without the end"):
         read_candidates(write(drawing + "> <note>\n" + "text\n" * 20, "x.sdf"))
