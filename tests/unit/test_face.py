@@ -116,9 +116,9 @@ def test_wrong_arguments_are_one_line(model: specvae.Model, folder: Path) -> Non
         model.annotate(folder / "library.msp", folder / "cands.csv", ppm=0)
     with pytest.raises(ConfigError, match="in_list: found 2"):
         model.annotate(folder / "library.msp", folder / "cands.csv", in_list=2)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="nothing: no such file"):
         specvae.load(folder / "nothing")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"nothing\.mgf: no such file"):
         specvae.read_spectra(folder / "nothing.mgf")
     with pytest.raises(InputError, match="found Spectrum, wanted the path of a file"):
         model.annotate(

@@ -523,14 +523,19 @@ def test_a_fragment_far_off_in_mass_is_no_explanation(
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"weights": {}}, {"weights": dict.fromkeys(EVIDENCE_KINDS, float("nan"))}, {"smiles": ()}],
+    ("change", "message"),
+    [
+        ({"weights": {}}, f"^'{EVIDENCE_KINDS[0]}'$"),
+        ({"weights": dict.fromkeys(EVIDENCE_KINDS, float("nan"))}, "a weight is not finite"),
+        ({"smiles": ()}, "compounds and fingerprints differ in number"),
+        ({"first_blocks": ()}, "compounds and fingerprints differ in number"),
+    ],
 )
 def test_evidence_that_makes_no_sense_is_refused(
-    pool: EvidencePool, change: dict[str, object]
+    pool: EvidencePool, change: dict[str, object], message: str
 ) -> None:
     stored, tensors = to_companions(pool)
-    with pytest.raises((KeyError, ValueError)):
+    with pytest.raises((KeyError, ValueError), match=message):
         from_companions(replace(stored, **change), tensors)  # type: ignore[arg-type]
 
 

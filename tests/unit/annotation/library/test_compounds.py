@@ -140,7 +140,7 @@ def test_unusable_truth_is_one_line(tmp_path: Path, text: str, message: str) -> 
 def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(bytes(range(256)))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"x\.csv: not a text file; CSV, TSV or SMI is wanted"):
         read_excluded([path])
     with pytest.raises(InputError, match="no such file"):
         read_truth(tmp_path / "absent.csv")
