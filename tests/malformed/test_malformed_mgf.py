@@ -58,6 +58,13 @@ def test_begin_missing(tmp_path: Path) -> None:
     assert spectra[1].precursor_mz == 181.07
 
 
+def test_peaks_outside_records_are_named_by_the_first_of_them(tmp_path: Path) -> None:
+    content = f"{mgf_record('before')}\n50.5 10\n60.25 1\nEND IONS\n{mgf_record('after')}"
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert [s.query_id for s in spectra] == ["before", "after"]
+    assert [(s.line, s.detail) for s in skips] == [(8, "BEGIN IONS is missing")]
+
+
 def test_file_cut_off(tmp_path: Path) -> None:
     content = mgf_record("before") + mgf_record("bad")[:-15]
     spectra, skips, _ = read_bytes(tmp_path, "x.mgf", content)

@@ -110,6 +110,25 @@ def test_file_cut_off_inside_the_last_record(tmp_path: Path, tail: str, detail: 
     assert detail in skips[0].detail
 
 
+def test_an_unreadable_peak_before_the_last_is_no_file_that_was_cut_off(tmp_path: Path) -> None:
+    content = f"{msp_record('before')}\n{HEAD}Num Peaks: 3\n50.5 10\nabc def\n60.25 100\n"
+    _, (skip,), _ = read_bytes(tmp_path, "x.msp", content)
+    assert (skip.line, skip.reason, skip.detail) == (7, Reason.BAD_PEAK, "found 'abc def'")
+
+
+def test_a_head_alone_takes_nothing_from_the_next_record(tmp_path: Path) -> None:
+    content = f"Name: bad\nPrecursorMZ: 100.5\n{msp_record('after')}"
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", content)
+    assert (spectrum.query_id, spectrum.precursor_mz) == ("after", 181.07)
+    assert [(s.line, s.record, s.reason) for s in skips] == [(1, "bad", Reason.PEAK_COUNT_MISMATCH)]
+
+
+def test_a_line_without_a_key_continues_the_one_before(tmp_path: Path) -> None:
+    content = f"Name: some\nacid\nPrecursorMZ: 181.07\nNum Peaks: 2\n{PEAKS}"
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", content)
+    assert (spectrum.name, spectrum.precursor_mz, skips) == ("some acid", 181.07, [])
+
+
 def test_strict_report_makes_the_first_skip_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.msp"
     path.write_text(f"{msp_record('before')}\n{HEAD}Num Peaks: 0\n\n{msp_record('after')}")

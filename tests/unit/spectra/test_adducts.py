@@ -1,7 +1,7 @@
 import pytest
 
 from specvae.masses import ELECTRON_MASS, formula_mass
-from specvae.spectra.adducts import KNOWN_ADDUCTS, Adduct, parse_adduct
+from specvae.spectra.adducts import KNOWN_ADDUCTS, Adduct, ion_of_cation, parse_adduct
 
 
 def read(text: str, ion_mode: str | None = None) -> Adduct:
@@ -42,6 +42,8 @@ def read(text: str, ion_mode: str | None = None) -> Adduct:
         ("[M+2H]2+", ["M+2H]2+", "[M+2H++"]),
         ("[M+Ca]2+", ["[M+CA]2+"]),
         ("[M+H+C2H7N]+", ["[M+EtNH2+H]+"]),
+        ("[M+Mg]2+", ["M+Mg"]),
+        ("[M+Zn-H]+", ["M+Zn-H", "M-H+Zn"]),
     ],
 )
 def test_spellings_of_one_species_get_one_name(name: str, spellings: list[str]) -> None:
@@ -173,3 +175,21 @@ def test_metals_that_fragments_may_keep(text: str, metal: tuple[str, int]) -> No
     adduct = parse_adduct(text)
     assert adduct is not None
     assert adduct.metal == metal
+
+
+@pytest.mark.parametrize(
+    ("charge", "of_molecule", "name"),
+    [
+        (1, 1, "[M]+"),
+        (2, 1, "[M+H]2+"),
+        (3, 1, "[M+2H]3+"),
+        (-1, 1, "[M-2H]-"),
+        (2, 2, "[M]2+"),
+        (1, 2, "[M-H]+"),
+        (-2, 1, "[M-3H]2-"),
+    ],
+)
+def test_ions_that_molecules_with_charges_make_by_protons(
+    charge: int, of_molecule: int, name: str
+) -> None:
+    assert ion_of_cation(charge, of_molecule).name == name

@@ -634,6 +634,9 @@ def test_peaks_that_may_be_something_else_are_refused(tmp_path: Path, line: str)
         ("50.5 10 50.501 -9\n138.066 100 138.067 7", [50.5, 138.066]),
         ("50.5 10 50.501 9\n138.066 100 138.067 7", [50.5, 138.066]),
         ("138.066 100 22000 5.1 7.2 1", [138.066]),
+        ("50.5 10 77.04\n80.5 100 90.25", [50.5, 80.5]),
+        # Several peaks, of which some have an intensity of 0.
+        ("50.5 10 77.04 0 90.1 7\n138.066 100", [50.5, 90.1, 138.066]),
     ],
 )
 def test_several_pairs_on_a_line_of_mgf(tmp_path: Path, peaks: str, mz: list[float]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from specvae.spectra.adducts import default_adduct
-from specvae.spectra.polarity import settle_polarity
+from specvae.spectra.polarity import charge_of, settle_polarity
 
 
 @pytest.mark.parametrize(
@@ -172,3 +172,54 @@ def test_losses_and_multiples_of_a_species_with_an_unknown_carrier(text: str, na
     settled = settle_polarity(text, None, None)
     assert settled.adduct == name
     assert settled.notes == (f"ion species stated as unknown ({text})",)
+
+
+@pytest.mark.parametrize(
+    ("adduct", "charge", "settled"),
+    [
+        ("[M+2H]+", "2+", ("[M+2H]2+", 2)),
+        ("[M+2H]1+", "2", ("[M+2H]2+", 2)),
+        ("[M+H]2+", "1+", ("[M+H]+", 1)),
+        ("[M-2H]-", "2-", ("[M-2H]2-", -2)),
+    ],
+)
+def test_groups_and_charge_of_a_record_overrule_the_charge_behind_the_species(
+    adduct: str, charge: str, settled: tuple[str, int]
+) -> None:
+    polarity = settle_polarity(adduct, charge, None)
+    assert polarity[:2] == settled
+    said = f"{adduct}, {settled[1]:+d}"
+    assert polarity.notes == (
+        f"charge behind the ion species overruled by the record's own ({said})",
+    )
+
+
+@pytest.mark.parametrize(
+    ("adduct", "charge"),
+    [("[M+2H]+", "1+"), ("[M+2H]+", None), ("[M+H]+", "2+"), ("[M-2H]-", "3-")],
+)
+def test_a_species_that_the_charge_does_not_speak_against_stays(
+    adduct: str, charge: str | None
+) -> None:
+    assert settle_polarity(adduct, charge, None).adduct == adduct
+
+
+@pytest.mark.parametrize(
+    ("beside", "stated", "charge", "is_said"),
+    [
+        (None, "2+", "2+", False),
+        ("2+", None, "2+", False),
+        ("2+", "??", "2+", False),
+        ("2+", "2+", "2+", False),
+        ("0", "2+", "2+", False),
+        ("2", "2-", "2-", False),
+        ("2-", "2", "2-", False),
+        ("2+", "1+", "2+", True),
+        ("2+", "2-", "2+", True),
+    ],
+)
+def test_the_charge_beside_the_precursor_goes_before_its_own_line(
+    beside: str | None, stated: str | None, charge: str, is_said: bool
+) -> None:
+    said = (f"charge overruled by the precursor's own ({stated}, {beside})",) if is_said else ()
+    assert charge_of(beside, stated) == (charge, said)

@@ -407,6 +407,7 @@ def test_collision_energies(text: str, ev: float | None, nce: float | None) -> N
         "0.60/0.55/0.45",
         "180 HCD",
         "medium 25",
+        "20 40",
     ],
 )
 def test_collision_energies_that_cannot_be_told_stay_text(text: str) -> None:
