@@ -15,9 +15,17 @@ from typing import TextIO
 
 from specvae import __version__
 from specvae.annotation.library.query import Query
-from specvae.annotation.output.cells import one_line, reached_by, rounded, status_of, status_with
+from specvae.annotation.output.cells import (
+    one_line,
+    reached_by,
+    remarks_on,
+    rounded,
+    status_of,
+    status_with,
+)
 from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, QueryResult
 from specvae.compression import uncompressed_name
+from specvae.counting import counted
 from specvae.errors import StructureError
 from specvae.files import is_stored_copy
 from specvae.molecules.molecule import Molecule, parse_molecule
@@ -287,10 +295,23 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
         None,
         result.query_id,
         result.n_candidates,
-        status_of(result),
+        status_of(result) if has_feature else _status_alone(result, best),
         nearest.title if nearest is not None else None,
         rounded(nearest.cosine) if nearest is not None else None,
     ]
+
+
+def _status_alone(result: QueryResult, best: Sequence[Annotation]) -> str:
+    """Return the status of a query without a feature, whose candidates have no rows of evidence."""
+    said = [status_of(result)]
+    if isinstance(result, Answer):
+        said += dict.fromkeys(remark for one in best for remark in remarks_on(result.query, one))
+        if n_left := len(result.annotations) - len(best):
+            said.append(
+                f"{counted(n_left, 'candidates')} of lower rank left out, as mzTab-M wants an ion "
+                "and its m/z"
+            )
+    return "; ".join(said)
 
 
 def _best_measure(best: Sequence[Annotation]) -> str | None:

@@ -476,6 +476,25 @@ def test_mztab_keeps_queries_that_cannot_be_ranked() -> None:
     assert file.rows["SME"] == []
 
 
+@pytest.mark.parametrize("fields", [{"precursor_mz": None}, {"adduct": "[M+?]"}])
+def test_mztab_tells_which_candidates_it_has_no_place_for(fields: dict[str, object]) -> None:
+    """They are listed for the query, which states no m/z or ion; those below the first got lost."""
+    salt = replace(annotation(1, -1.0), remarks=("listed as a salt",))
+    rows = (salt, annotation(2, -2.0, ISOCAFFEINE), annotation(3, -3.0, ISOCAFFEINE))
+    query = spectrum("q", **fields)  # type: ignore[arg-type]
+    file = mztab([answer(query, *rows)])
+    assert file.rows["SMF"] == file.rows["SME"] == []
+    said = file.rows["SML"][0]["opt_global_status"].split("; ")
+    assert said[0] == "ok"
+    assert said[-2:] == [
+        "listed as a salt",
+        "2 candidates of lower rank left out, as mzTab-M wants an ion and its m/z",
+    ]
+    status = mztab([answer(query, rows[1])]).rows["SML"][0]["opt_global_status"]
+    assert "left out" not in status
+    assert "salt" not in mztab([answer(spectrum("q"), *rows)]).rows["SML"][0]["opt_global_status"]
+
+
 def test_mztab_summary_lists_all_candidates_that_tie_for_the_first_place() -> None:
     rows = (
         annotation(2, -1.0),
