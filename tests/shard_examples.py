@@ -29,7 +29,10 @@ STRUCTURES = (
 
 
 def write_run(folder: Path) -> Path:
-    """Write a calibrated model that has a library, queries and candidates; return the folder."""
+    """Write a calibrated model that has a library, queries, candidates and counts of references.
+
+    Returns the folder.
+    """
     tiny = tiny_annotator()
     known = [
         spectrum_of(CAFFEINE, 110.0713, 138.0662, 195.0877),
@@ -49,6 +52,8 @@ def write_run(folder: Path) -> Path:
     save_checkpoint(folder / "m.safetensors", tiny.model, header, companions)
     rows = "".join(f"{smiles},id{n},a|b {n}\n" for n, smiles in enumerate(STRUCTURES))
     (folder / "c.csv").write_text(f"smiles,id,name\n{rows}", encoding="utf-8")
+    counts = "".join(f"{smiles},{10**n}\n" for n, smiles in enumerate(STRUCTURES))
+    (folder / "counts.csv").write_text(f"smiles,references\n{counts}", encoding="utf-8")
     rng = np.random.default_rng(3)
     records = []
     for n in range(11):

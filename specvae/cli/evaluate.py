@@ -15,6 +15,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT, INPUT_FILE, INPUT_TABLE, seed_option
 from specvae.cli.outputs import (
     FIGURE_FORMATS,
+    Paths,
     is_stdout,
     require_paths,
     skips_path,
@@ -95,7 +96,7 @@ def evaluate(
     Example:
       specvae evaluate query.mgf --candidates cands.csv --truth truth.csv --json figures.json
     """
-    inputs = {"QUERIES": queries, "--truth": truth, **ranking.inputs}
+    inputs: Paths = {"QUERIES": queries, "--truth": truth, **ranking.inputs}
     require_paths(
         inputs,
         {
@@ -146,7 +147,7 @@ def evaluate(
         "files": _digests(queries=queries, candidates=options.candidates, truth=truth),
         "library": _listed(options.library),
         "exclude": _listed(options.exclude),
-        "counts": _listed(options.counts_files),
+        "counts": _listed(options.inputs["--counts"]),
         "options": options.asked(),
     }
     _write_figures(figures, evaluation, queries.name, json_path, plot_path, reliability_path)

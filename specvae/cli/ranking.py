@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,21 +85,14 @@ class Ranking:
         return model_file(self.model)
 
     @property
-    def inputs(self) -> dict[str, Path | tuple[Path, ...]]:
+    def inputs(self) -> dict[str, tuple[Path, ...]]:
         """The files that are read, by option."""
-        return {
-            "--candidates": self.options.candidates,
-            "--model": self.model_file,
-            "--library": self.options.library,
-            "--exclude": self.options.exclude,
-            "--counts": self.options.counts_files,
-        }
+        return {**self.options.inputs, "--model": (self.model_file,)}
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of candidates and of other compounds."""
-        options = self.options
-        return options.candidates, *options.library, *options.exclude, *options.counts_files
+        return tuple(chain.from_iterable(self.options.inputs.values()))
 
     def open(
         self, console: Console, *, is_ranked_here: bool = True, **needed: object

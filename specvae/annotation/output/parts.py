@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -43,15 +43,19 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-FORMAT_VERSION = 5
-"""Of what is kept of a query; 1 had no nearness to the library, 2 no ions of analogues."""
+FORMAT_VERSION = 6
+"""Of what is kept of a query; 1 had no nearness to the library, 2 no ions of analogues, 5 not what
+counts of references say."""
 _SPECTRUM = (
     "query_id", "name", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level",
     "collision_energy", "normalized_collision_energy", "retention_time", "path", "line", "ordinal",
 )  # fmt: skip
-_ANNOTATION = (
-    "smiles", "inchikey", "name", "remarks", "id", "exact_mass", "formula", "leading", "adduct",
-)  # fmt: skip
+# Of a candidate all but what is settled at the end of a run, and what is written in its own way.
+_ANNOTATION = tuple(
+    each.name
+    for each in fields(Annotation)
+    if each.name not in ("rank", "score", "probability", "terms", "molecule", "match")
+)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from specvae.errors import ConfigError
 
@@ -140,9 +140,24 @@ class RunOptions:
                 raise ConfigError(f"{name}: found {found}, wanted a file of counts too (--counts)")
 
     @property
-    def counts_files(self) -> tuple[Path, ...]:
-        """The file of counts, if there is one."""
-        return () if self.counts is None else (self.counts,)
+    def inputs(self) -> dict[str, tuple[Path, ...]]:
+        """The files that are read beside model and queries, by option of the command line."""
+        return {
+            "--candidates": (self.candidates,),
+            "--library": self.library,
+            "--exclude": self.exclude,
+            "--counts": () if self.counts is None else (self.counts,),
+        }
+
+    def within(self, folder: Path) -> Self:
+        """Return the same with the files' relative paths as paths from a folder."""
+        return replace(
+            self,
+            candidates=folder / self.candidates,
+            library=tuple(folder / path for path in self.library),
+            exclude=tuple(folder / path for path in self.exclude),
+            counts=None if self.counts is None else folder / self.counts,
+        )
 
     def asked(self) -> dict[str, Any]:
         """Return the options that what comes out depends on, files and parts apart, by name.

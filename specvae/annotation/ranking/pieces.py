@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -67,8 +68,7 @@ class Job:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that are read."""
-        options = self.options
-        return self.model, self.queries, options.candidates, *options.library, *options.exclude
+        return self.model, self.queries, *chain.from_iterable(self.options.inputs.values())
 
     def measured(self) -> Job:
         """Return the same with the sizes of the files as they are here."""
@@ -78,15 +78,9 @@ class Job:
         """Return the same with paths that hold in this process."""
         if Path.cwd() == self.folder:
             return self
-        options = replace(
-            self.options,
-            candidates=self.folder / self.options.candidates,
-            library=tuple(self.folder / path for path in self.options.library),
-            exclude=tuple(self.folder / path for path in self.options.exclude),
-        )
         return replace(
             self,
-            options=options,
+            options=self.options.within(self.folder),
             model=self.folder / self.model,
             queries=self.folder / self.queries,
         )

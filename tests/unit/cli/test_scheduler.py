@@ -49,8 +49,9 @@ def annotated(folder: Path, output: Path, *options: str) -> list[bytes]:
 
 
 def test_processes_annotate_as_one_does(folder: Path, tmp_path: Path) -> None:
-    whole = annotated(folder, tmp_path / "out.csv")
-    assert annotated(folder, tmp_path / "out.csv", "--scheduler", "local:2") == whole
+    counts = ("--counts", str(folder / "counts.csv"))
+    whole = annotated(folder, tmp_path / "out.csv", *counts)
+    assert annotated(folder, tmp_path / "out.csv", *counts, "--scheduler", "local:2") == whole
     made = json.loads((tmp_path / "out.csv.json").read_text(encoding="utf-8"))
     assert made["options"]["top"] == 10
 
@@ -164,3 +165,14 @@ def test_files_that_a_worker_reads_are_those_of_the_run(folder: Path, tmp_path: 
         stream.write("\n")
     with pytest.raises(InputError, match=r"q\.mgf: .* bytes where it is ranked, but .* wanted"):
         rank_piece(measured)
+
+
+def test_a_worker_elsewhere_finds_every_file_of_the_run(tmp_path: Path) -> None:
+    names = ("m.safetensors", "q.mgf", "c.csv", "l.msp", "x.txt", "n.csv")
+    model, queries, candidates, library, exclude, counts = map(Path, names)
+    options = RunOptions(
+        candidates=candidates, library=(library,), exclude=(exclude,), counts=counts
+    )
+    job = Job(options, model, False, "cpu", queries, 1, False, tmp_path)
+    assert job.files == tuple(map(Path, names))
+    assert job.resolved().files == tuple(tmp_path / name for name in names)

@@ -210,7 +210,12 @@ def without_date(page: Path) -> str:
 @pytest.mark.parametrize("n_kept", [0, 1, 5, 11])
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("r.csv", ("--merge-by", "FEATURE_ID")), ("r.mztab", ()), ("r.jsonl", ("--top", 1))],
+    [
+        ("r.csv", ("--merge-by", "FEATURE_ID")),
+        ("r.mztab", ()),
+        ("r.jsonl", ("--top", 1)),
+        ("counted.csv", ("--counts", "counts.csv")),
+    ],
 )
 def test_a_run_that_was_ended_goes_on_and_gives_the_bytes_of_a_whole_one(
     folder: Path,
@@ -220,6 +225,7 @@ def test_a_run_that_was_ended_goes_on_and_gives_the_bytes_of_a_whole_one(
     name: str,
     options: tuple[object, ...],
 ) -> None:
+    monkeypatch.chdir(folder)
     whole, report = tmp_path / "whole" / name, tmp_path / "r.html"
     assert annotated(folder, whole, "--report", report, *options).exception is None
     wanted = without_date(report)
