@@ -437,12 +437,16 @@ def _shares(text: str) -> float | tuple[float, ...]:
     return shares[0] if len(shares) == 1 else shares
 
 
+def _top(text: str) -> int | None:
+    return None if text.strip().lower() == "all" else int(text)
+
+
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "ppm": float,
     "in_list": float,
     "known": _shares,
     "min_probability": float,
-    "top": int,
+    "top": _top,
 }
 _TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "try_adducts", "merge_by")
 
@@ -489,12 +493,14 @@ def _options(texts: Mapping[str, str]) -> dict[str, Any]:
             try:
                 options[name] = _NUMBERS[name](text)
             except ValueError:
-                raise HTTPException(400, f"{name}: found {text!r}, wanted a number") from None
+                wanted = "a number or all" if name == "top" else "a number"
+                raise HTTPException(400, f"{name}: found {text!r}, wanted {wanted}") from None
         elif name in _TEXTS:
             options[name] = text
         else:
             raise HTTPException(400, f"unknown field {name!r}")
-    if options.get("top", 1) < 1:
+    top = options.get("top")
+    if top is not None and top < 1:
         raise HTTPException(400, "top: wanted a number of 1 or more")
     if not 0.0 <= options.get("min_probability", 0.0) <= 1.0:
         raise HTTPException(400, "min_probability: wanted a number from 0 to 1")
@@ -512,9 +518,12 @@ async def _stored(file: UploadFile, folder: Path) -> Path:
     name = _UNSAFE_CHARACTER.sub("_", Path((file.filename or "").replace("\\", "/")).name).lstrip(
         "."
     )[-100:]
-    path = folder / (name or "upload")
-    if path.exists() or path.name in RESULTS:
-        path = folder / f"{secrets.token_hex(4)}-{path.name}"
+    name = name or "upload"
+    path = folder / name
+    number = 1
+    while path.exists() or path.name in RESULTS:
+        number += 1
+        path = folder / f"{number}-{name}"  # stands in the column `file`: the same each time
     with path.open("wb") as stream:
         while chunk := await file.read(_CHUNK):
             await run_in_threadpool(_write, stream, chunk)

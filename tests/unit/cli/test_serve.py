@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,25 @@ def test_several_adducts_can_be_tried(client: TestClient, tmp_path: Path) -> Non
     assert (row["rank"], row["adduct"]) == ("1", "[M+Na]+")
 
 
+def test_all_candidates_and_files_of_one_name_have_the_same_result_each_time(
+    client: TestClient, folder: Path
+) -> None:
+    """The second file of a name was called by a random one, which stands in the table."""
+    queries, candidates = (folder / "q.mgf").read_bytes(), (folder / "c.csv").read_bytes()
+    files = [*[("spectra", ("q.mgf", queries))] * 3, ("candidates", ("c.csv", candidates))]
+    answers = []
+    for _ in range(2):
+        job = client.post("/api/jobs", files=files, data={"top": "all"}).json()["job"]
+        assert finished(client, job)["state"] == "done"
+        answers.append(client.get(f"/api/jobs/{job}/ranked.csv").text)
+    rows = list(csv.DictReader(io.StringIO(answers[0])))
+    assert list(dict.fromkeys(row["file"] for row in rows)) == ["q.mgf", "2-q.mgf", "3-q.mgf"]
+    shown = Counter((row["file"], row["query_id"]) for row in rows if row["rank"])
+    assert all(shown[row["file"], row["query_id"]] in (0, int(row["n_candidates"])) for row in rows)
+    assert max(shown.values()) > 1
+    assert answers[0] == answers[1]
+
+
 def test_the_page_is_served_with_a_policy(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
@@ -131,6 +151,7 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
         ({"ppm": "-1"}, "ppm: found -1.0"),
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"top": "0"}, "top: wanted"),
+        ({"top": "some"}, "top: found 'some', wanted a number or all"),
         ({"min_probability": "2"}, "min_probability: wanted a number from 0 to 1"),
         ({"min_probability": "nan"}, "min_probability: wanted a number from 0 to 1"),
         ({"ion_mode": "up"}, "ion_mode: found 'up', wanted positive or negative"),
