@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from specvae.cli.console import echo, one_line, verbosity
+from specvae.cli.console import echo, escaped_line, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
@@ -68,7 +68,7 @@ def check(files: tuple[Path, ...]) -> None:
                 echo(with_sources(f"{name:<16}{value}".rstrip()))
         except SpecvaeError as error:
             n_bad += 1
-            click.echo(f"specvae: {one_line(with_sources(str(error)))}", err=True)
+            click.echo(f"specvae: {escaped_line(with_sources(str(error)))}", err=True)
     if n_bad:
         raise click.exceptions.Exit(1)
 

@@ -26,14 +26,14 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text with control characters as escapes such as ``\\x1b``; tabs and lines stay."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def one_line(text: str) -> str:
+def escaped_line(text: str) -> str:
     """Return the same for a text that is to be one line."""
-    return printable(text).replace("\n", "\\n")
+    return escaped(text).replace("\n", "\\n")
 
 
 def open_closed_streams() -> None:
@@ -83,7 +83,7 @@ class TerminalText:
 
     def write(self, text: str) -> int:
         """Write text; return how long it was."""
-        self._stream.write(printable(text.replace("\r\n", "\n")))
+        self._stream.write(escaped(text.replace("\r\n", "\n")))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -100,14 +100,14 @@ def echo(text: str) -> None:
     """Write a line to stdout, escaped if that is a terminal."""
     # There is no stdout where the caller has closed it.
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    click.echo(printable(text) if is_terminal else text)
+    click.echo(escaped(text) if is_terminal else text)
 
 
-class _PrintableFormatter(logging.Formatter):
+class _EscapingFormatter(logging.Formatter):
     """Log lines may name what a file calls its records."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return escaped(super().format(record))
 
 
 def verbosity(function: Decorated) -> Decorated:
@@ -120,7 +120,7 @@ def verbosity(function: Decorated) -> Decorated:
         elif value:
             level[0] -= 1
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_PrintableFormatter("%(message)s"))
+        handler.setFormatter(_EscapingFormatter("%(message)s"))
         logger = logging.getLogger("specvae")
         logger.handlers = [handler]
         logger.setLevel({-1: logging.ERROR, 0: logging.INFO}.get(level[0], logging.DEBUG))
@@ -177,7 +177,7 @@ class Console:
         if not self._logger.isEnabledFor(logging.INFO):
             return
         if sys.stderr.isatty():
-            self._bars.progress(one_line(stage), done, total)
+            self._bars.progress(escaped_line(stage), done, total)
             return
         now = self._clock()
         if stage != self._stage:
@@ -185,4 +185,4 @@ class Console:
         elif now - self._shown_at >= LINE_EVERY and done != total:
             self._shown_at = now
             pace_so_far = pace(done, total, now - self._begun, self._initial)
-            self._logger.info(f"{one_line(stage)}: {pace_so_far}")
+            self._logger.info(f"{escaped_line(stage)}: {pace_so_far}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from specvae.annotation.training.run_files import MODEL_FILE
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from specvae.annotation.ranking.result import Answer, QueryResult
 
 _FILES = ("queries.mgf", "candidates.csv", "truth.csv")
-_MODEL = "model.safetensors"
-FILES = (*_FILES, f"model/{_MODEL}", "ranked.csv", "ranked.csv.json", "report.html")
+FILES = (*_FILES, f"model/{MODEL_FILE}", "ranked.csv", "ranked.csv.json", "report.html")
 """All that is written into the folder."""
 
 
@@ -55,10 +55,10 @@ def demo(output: Path, device: str) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file, wanted a folder to write into")
     require_paths({}, {"--output": [output / name for name in FILES]})
-    model = output / "model" / _MODEL
+    model = output / "model" / MODEL_FILE
     shipped = resources.files("specvae") / "demo"
     contents = {output / name: (shipped / name).read_bytes() for name in _FILES}
-    contents[model] = gzip.decompress((shipped / f"{_MODEL}.gz").read_bytes())
+    contents[model] = gzip.decompress((shipped / f"{MODEL_FILE}.gz").read_bytes())
     for path, content in contents.items():
         if path.exists() and path.read_bytes() != content:
             raise InputError(

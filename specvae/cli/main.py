@@ -14,7 +14,7 @@ from contextlib import suppress
 import click
 
 from specvae import __version__
-from specvae.cli.console import one_line, open_closed_streams, use_utf8
+from specvae.cli.console import escaped_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
 from specvae.errors import Interrupted, SpecvaeError
 from specvae.files import with_sources
@@ -200,13 +200,13 @@ def main() -> None:
         click.echo("specvae: interrupted", err=True)
         sys.exit(130)
     except SpecvaeError as error:
-        click.echo(f"specvae: {one_line(with_sources(str(error)))}", err=True)
+        click.echo(f"specvae: {escaped_line(with_sources(str(error)))}", err=True)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
     except OSError as error:
         if error.strerror is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"specvae: {one_line(where)}{error.strerror}", err=True)
+        click.echo(f"specvae: {escaped_line(where)}{error.strerror}", err=True)
         if error.filename is None:
             _drop_output()  # a full disk, for one, fails again when the buffer is flushed
         sys.exit(1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, LARGEST_COUNTS_WEIGHT
+from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.files import from_home, no_such_file, rewindable
@@ -473,10 +474,10 @@ def model_file(path: Path) -> Path:
     InputError
         If there is none.
     """
-    found = path / "model.safetensors" if path.is_dir() else path
+    found = path / MODEL_FILE if path.is_dir() else path
     if found.is_file():
         return found
-    if (path / "training-state.safetensors").is_file():
+    if (path / STATE_FILE).is_file():
         raise InputError(
             f"{path}: its training has not finished; 'specvae train' continues it, with the same "
             "options and --resume"

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from specvae.annotation.training.run_files import MODEL_FILE
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
@@ -22,7 +23,6 @@ from specvae.files import atomic_path
 
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
-MODEL_FILE = "model.safetensors"
 _PACKED_FILES = (MODEL_FILE, CARD, SUMS)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same archive
 

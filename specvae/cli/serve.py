@@ -16,8 +16,6 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT_FILE, device_option, model_file, model_option
 from specvae.errors import InputError, SpecvaeError
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 @click.command(cls=Command)
 @model_option
@@ -78,7 +76,7 @@ def serve(
     try:
         import uvicorn
 
-        from specvae.cli.serving import Desk, Limits, create_app
+        from specvae.cli.serving import LOOPBACK, JobRunner, RequestLimits, create_app
     except ImportError as error:
         raise SpecvaeError(
             f"serve needs Starlette, uvicorn and python-multipart ({error}); "
@@ -88,20 +86,20 @@ def serve(
 
     path = model_file(model)
     console = Console()
-    if token is None and host not in _LOOPBACK:
+    if token is None and host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
     with ExitStack() as stack:
         # Before seconds of loading: where another server has the port, its page would be opened.
         sockets = [stack.enter_context(each) for each in _listening(host, port)]
         annotator = Annotator.load(path, device)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="specvae-serve-"))
-        limits = Limits(max_upload * 2**20, 60.0 * keep)
-        desk = Desk(annotator, path, Path(folder), candidates, limits)
+        limits = RequestLimits(max_upload * 2**20, 60.0 * keep)
+        runner = JobRunner(annotator, path, Path(folder), candidates, limits)
         port = sockets[0].getsockname()[1]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         echo(address if token is None else f"{address}?token={token}")
         console.log("Ctrl-C ends the server and removes what was uploaded")
-        app = create_app(desk, token=token)
+        app = create_app(runner, token=token)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         with suppress(KeyboardInterrupt):
             server.run(sockets)

@@ -59,7 +59,7 @@ _INTERRUPTS_EVERY = 0.5  # s
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What a client may ask for.
 
     Attributes
@@ -122,7 +122,7 @@ class Job:
             self.done, self.total = done, total or 0
 
 
-class Desk:
+class JobRunner:
     """Takes jobs and ranks them, one after the other, in a thread of its own.
 
     Parameters
@@ -145,10 +145,10 @@ class Desk:
         model: Path,
         folder: Path,
         candidates: Path | None = None,
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         self.annotator, self.model, self.candidates = annotator, model, candidates
-        self.limits = limits or Limits()
+        self.limits = limits or RequestLimits()
         self.jobs: dict[str, Job] = {}
         self._folder = folder
         self._waiting: queue.Queue[Job | None] = queue.Queue()
@@ -346,12 +346,12 @@ class Guard:
         return None
 
 
-def create_app(desk: Desk, *, token: str | None = None) -> Starlette:
-    """Return the application: page, API, and the desk that starts and stops with it.
+def create_app(runner: JobRunner, *, token: str | None = None) -> Starlette:
+    """Return the application: page, API, and the runner that starts and stops with it.
 
     Parameters
     ----------
-    desk
+    runner
         What ranks.
     token
         What each request must bring; None: only this machine is served.
@@ -359,18 +359,18 @@ def create_app(desk: Desk, *, token: str | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        desk.start()
+        runner.start()
         interrupts = asyncio.create_task(_keep_interrupts())
         yield
         interrupts.cancel()
-        await run_in_threadpool(desk.stop)
+        await run_in_threadpool(runner.stop)
 
     app = Starlette(
-        routes=_Routes(desk).listed(),
+        routes=_Routes(runner).listed(),
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
-    app.add_middleware(Guard, token=token, most=desk.limits.upload)
+    app.add_middleware(Guard, token=token, most=runner.limits.upload)
     return app
 
 
@@ -382,10 +382,10 @@ async def _keep_interrupts() -> None:
 
 
 class _Routes:
-    """What a desk answers to each request."""
+    """What a runner answers to each request."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, runner: JobRunner) -> None:
+        self._runner = runner
 
     def listed(self) -> list[Route]:
         return [
@@ -397,17 +397,17 @@ class _Routes:
         ]
 
     async def page(self, request: Request) -> Response:
-        return HTMLResponse(_page(self._desk), headers=_HEADERS)
+        return HTMLResponse(_page(self._runner), headers=_HEADERS)
 
     async def submit(self, request: Request) -> Response:
-        name = await _submitted(request, self._desk)
+        name = await _submitted(request, self._runner)
         return JSONResponse({"job": name}, status_code=202)
 
     async def status(self, request: Request) -> Response:
-        return JSONResponse(_job(request, self._desk).status())
+        return JSONResponse(_job(request, self._runner).status())
 
     async def result(self, request: Request) -> Response:
-        job, name = _job(request, self._desk), request.path_params["file"]
+        job, name = _job(request, self._runner), request.path_params["file"]
         if job.state != "done" or name not in RESULTS:
             raise HTTPException(404, "no such file")
         if name.endswith(".html"):
@@ -415,7 +415,7 @@ class _Routes:
         return FileResponse(job.folder / name, filename=name)
 
     async def remove(self, request: Request) -> Response:
-        if not await run_in_threadpool(self._desk.drop, request.path_params["job"]):
+        if not await run_in_threadpool(self._runner.drop, request.path_params["job"]):
             raise HTTPException(404, "no such job")
         return Response(status_code=204)
 
@@ -451,7 +451,7 @@ _NUMBERS: Mapping[str, Callable[[str], Any]] = {
 _TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "try_adducts", "merge_by")
 
 
-async def _submitted(request: Request, desk: Desk) -> str:
+async def _submitted(request: Request, runner: JobRunner) -> str:
     """Store what a form brings and queue it; return the job's name."""
     async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FILES) as form:
         spectra = [f for f in form.getlist("spectra") if isinstance(f, UploadFile) and f.filename]
@@ -465,15 +465,15 @@ async def _submitted(request: Request, desk: Desk) -> str:
         if not spectra:
             raise HTTPException(400, "spectra: found none, wanted files of spectra")
         options = _options({k: v for k, v in form.items() if isinstance(v, str) and v.strip()})
-        folder = desk.room()
+        folder = runner.room()
         try:
             paths = [await _stored(file, folder) for file in spectra]
-            candidates = desk.candidates
+            candidates = runner.candidates
             if isinstance(given, UploadFile) and given.filename:
                 candidates = await _stored(given, folder)
             if candidates is None:
                 raise HTTPException(400, "candidates: found none, wanted a table of structures")
-            return desk.add(Job(folder, paths, candidates, options))
+            return runner.add(Job(folder, paths, candidates, options))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -534,8 +534,8 @@ def _write(stream: IO[bytes], chunk: bytes) -> None:
     stream.write(chunk)
 
 
-def _job(request: Request, desk: Desk) -> Job:
-    job = desk.jobs.get(request.path_params["job"])
+def _job(request: Request, runner: JobRunner) -> Job:
+    job = runner.jobs.get(request.path_params["job"])
     if job is None:
         raise HTTPException(404, "no such job")
     return job
@@ -545,7 +545,7 @@ def _error(status: int, text: str) -> Response:
     return JSONResponse({"error": text}, status_code=status)
 
 
-def _page(desk: Desk) -> str:
+def _page(runner: JobRunner) -> str:
     source = resources.files("specvae.cli") / "serve.html"
     text = source.read_text(encoding="utf-8")
-    return text.replace("{{wants_candidates}}", "" if desk.candidates else "required")
+    return text.replace("{{wants_candidates}}", "" if runner.candidates else "required")

@@ -18,7 +18,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_queries
 from specvae.annotation.training.run import train
-from specvae.annotation.training.run_files import TrainFiles
+from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.cli.console import Console
 from specvae.errors import InputError
@@ -93,7 +93,7 @@ def train_models(
             n_jobs=compute.n_jobs,
             progress=console,
         )
-        paths[kind] = output / kind / "model.safetensors"
+        paths[kind] = output / kind / MODEL_FILE
     return paths
 
 

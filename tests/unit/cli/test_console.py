@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specvae.cli.console import LINE_EVERY, Console, echo, one_line, printable
+from specvae.cli.console import LINE_EVERY, Console, echo, escaped, escaped_line
 from specvae.cli.outputs import text_output
 from specvae.progress import pace
 
@@ -22,9 +22,9 @@ class Terminal(io.StringIO):
 
 
 def test_control_characters_are_escaped() -> None:
-    assert printable(HOSTILE) == HARMLESS
-    assert printable("two\nlines") == "two\nlines"
-    assert one_line("two\nlines") == "two\\nlines"
+    assert escaped(HOSTILE) == HARMLESS
+    assert escaped("two\nlines") == "two\nlines"
+    assert escaped_line("two\nlines") == "two\\nlines"
 
 
 def test_names_reach_a_terminal_escaped_and_a_pipe_as_they_are(

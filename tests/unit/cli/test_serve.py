@@ -31,7 +31,7 @@ from starlette.testclient import TestClient
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli import serving
 from specvae.cli.annotate import annotate
-from specvae.cli.serving import RESULTS, Desk, Limits, create_app
+from specvae.cli.serving import RESULTS, JobRunner, RequestLimits, create_app
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,15 @@ def annotator(folder: Path) -> Annotator:
 
 
 @pytest.fixture
-def desk(folder: Path, annotator: Annotator, tmp_path: Path) -> Desk:
+def runner(folder: Path, annotator: Annotator, tmp_path: Path) -> JobRunner:
     rooms = tmp_path / "rooms"
     rooms.mkdir()
-    return Desk(annotator, folder / "m.safetensors", rooms)
+    return JobRunner(annotator, folder / "m.safetensors", rooms)
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[TestClient]:
-    with TestClient(create_app(desk), base_url="http://127.0.0.1:8000") as client:
+def client(runner: JobRunner) -> Iterator[TestClient]:
+    with TestClient(create_app(runner), base_url="http://127.0.0.1:8000") as client:
         yield client
 
 
@@ -76,7 +76,7 @@ def finished(client: TestClient, job: str, seconds: float = 400.0) -> dict[str, 
 
 
 def test_what_is_dropped_comes_back_as_tables_and_report(
-    client: TestClient, desk: Desk, folder: Path, tmp_path: Path
+    client: TestClient, runner: JobRunner, folder: Path, tmp_path: Path
 ) -> None:
     answer = submit(client, folder, ppm="10", top="2")
     assert answer.status_code == 202
@@ -101,7 +101,7 @@ def test_what_is_dropped_comes_back_as_tables_and_report(
     for name, got in found.items():
         assert str(tmp_path).encode() not in got.content, name
         assert str(folder).encode() not in got.content, name
-    room = desk.jobs[job].folder
+    room = runner.jobs[job].folder
     assert sorted(path.name for path in room.iterdir()) == sorted(RESULTS)
     assert client.delete(f"/api/jobs/{job}").status_code == 204
     assert not room.exists()
@@ -192,7 +192,7 @@ def test_what_is_left_out_of_an_upload_is_said(client: TestClient, folder: Path)
 
 
 def test_files_that_cannot_be_used_fail_without_a_path(
-    client: TestClient, desk: Desk, tmp_path: Path
+    client: TestClient, runner: JobRunner, tmp_path: Path
 ) -> None:
     files = [("spectra", ("../../q.mgf", b"no spectra")), ("candidates", ("c.csv", b"a,b\n1,2\n"))]
     job = client.post("/api/jobs", files=files).json()["job"]
@@ -201,12 +201,14 @@ def test_files_that_cannot_be_used_fail_without_a_path(
     assert "q.mgf" in state["error"]
     assert str(tmp_path) not in state["error"]
     assert client.get(f"/api/jobs/{job}/ranked.csv").status_code == 404
-    assert {path.name for path in desk.jobs[job].folder.iterdir()} == {"q.mgf", "c.csv"}
+    assert {path.name for path in runner.jobs[job].folder.iterdir()} == {"q.mgf", "c.csv"}
 
 
-def test_other_names_other_pages_and_large_bodies_are_refused(desk: Desk, folder: Path) -> None:
-    desk.limits = Limits(upload=1000)
-    with TestClient(create_app(desk), base_url="http://127.0.0.1") as client:
+def test_other_names_other_pages_and_large_bodies_are_refused(
+    runner: JobRunner, folder: Path
+) -> None:
+    runner.limits = RequestLimits(upload=1000)
+    with TestClient(create_app(runner), base_url="http://127.0.0.1") as client:
         assert client.get("/", headers={"host": "evil.example"}).status_code == 403
         assert client.get("/", headers={"origin": "http://evil.example"}).status_code == 403
         assert client.get("/", headers={"origin": "http://127.0.0.1"}).status_code == 200
@@ -222,23 +224,23 @@ def test_other_names_other_pages_and_large_bodies_are_refused(desk: Desk, folder
             assert client.get(path).status_code == 404
 
 
-def test_a_token_is_wanted_where_one_is_set(desk: Desk) -> None:
-    with TestClient(create_app(desk, token="secret"), base_url="http://lab.example") as client:
+def test_a_token_is_wanted_where_one_is_set(runner: JobRunner) -> None:
+    with TestClient(create_app(runner, token="secret"), base_url="http://lab.example") as client:
         assert client.get("/").status_code == 401
         assert client.get("/?token=wrong").status_code == 401
         assert client.get("/?token=secret").status_code == 200
         assert client.get("/", headers={"authorization": "Bearer secret"}).status_code == 200
 
 
-def test_old_results_are_removed_and_all_at_the_end(desk: Desk, folder: Path) -> None:
-    desk.limits = Limits(kept=0.0)
-    with TestClient(create_app(desk), base_url="http://127.0.0.1") as client:
+def test_old_results_are_removed_and_all_at_the_end(runner: JobRunner, folder: Path) -> None:
+    runner.limits = RequestLimits(kept=0.0)
+    with TestClient(create_app(runner), base_url="http://127.0.0.1") as client:
         first = submit(client, folder).json()["job"]
         finished(client, first)
         second = submit(client, folder).json()["job"]
         assert client.get(f"/api/jobs/{first}").status_code == 404
         assert finished(client, second)["state"] == "done"
-        room = desk.jobs[second].folder
+        room = runner.jobs[second].folder
         assert room.exists()
     assert not room.exists()
 
@@ -255,7 +257,7 @@ def test_jobs_that_are_not_there_and_too_many_are_refused(
     assert answer.json()["error"] == "too many jobs are kept; try again later"
 
 
-def test_eight_clients_lose_no_request(client: TestClient, desk: Desk, folder: Path) -> None:
+def test_eight_clients_lose_no_request(client: TestClient, runner: JobRunner, folder: Path) -> None:
     states: list[str] = []
 
     def one() -> None:
@@ -269,7 +271,7 @@ def test_eight_clients_lose_no_request(client: TestClient, desk: Desk, folder: P
     for thread in threads:
         thread.join()
     assert states == ["done"] * 8
-    assert desk.jobs == {}
+    assert runner.jobs == {}
 
 
 def test_a_port_that_another_has_is_told_and_its_page_is_not(folder: Path) -> None:
@@ -281,13 +283,13 @@ def test_a_port_that_another_has_is_told_and_its_page_is_not(folder: Path) -> No
 
 
 def test_ctrl_c_reaches_the_server_after_another_handler_took_it(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    runner: JobRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("specvae.cli.serving._INTERRUPTS_EVERY", 0.01)
     caught: list[int] = []
 
     async def interrupted() -> None:
-        app = create_app(desk)
+        app = create_app(runner)
         async with app.router.lifespan_context(app):
             # Beneath Python, as RDKit does it in the thread that ranks.
             ctypes.CDLL(None).signal(signal.SIGINT, ctypes.c_void_p(1))
@@ -297,8 +299,8 @@ def test_ctrl_c_reaches_the_server_after_another_handler_took_it(
 
     before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
     try:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(interrupted())
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loop:
+            loop.run(interrupted())
     finally:
         signal.signal(signal.SIGINT, before)
     assert caught == [signal.SIGINT]

@@ -18,7 +18,7 @@ pytest.importorskip("uvicorn")
 import uvicorn
 
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.cli.serving import RESULTS, Desk, create_app
+from specvae.cli.serving import RESULTS, JobRunner, create_app
 
 pytestmark = needs_chromium
 
@@ -30,7 +30,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     rooms = tmp_path / "rooms"
     rooms.mkdir()
     annotator = Annotator.load(folder / "m.safetensors", "cpu")
-    app = create_app(Desk(annotator, folder / "m.safetensors", rooms), token="a b&c")
+    app = create_app(JobRunner(annotator, folder / "m.safetensors", rooms), token="a b&c")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
