@@ -98,6 +98,10 @@ _COUNT_BEHIND = re.compile(r"^(\S+\s+\S+)\s+(\d{1,2})$")
 _WITH_THOUSANDS = re.compile(
     "^([1-9])[\\s,'\N{RIGHT SINGLE QUOTATION MARK}](\\d{3}(?:\\.\\d+)?)(?=\\s|$)"
 )
+# "1.181,07": no ion has an m/z of 1.181.
+_WITH_THOUSANDS_AND_COMMA = re.compile(
+    "^([1-9])[\\s.'\N{RIGHT SINGLE QUOTATION MARK}](\\d{3}),(\\d+)(?=\\s|$)"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -134,6 +138,9 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     notes: tuple[str, ...] = ()
     if (match := _WITH_THOUSANDS.match(body)) is not None:
         body = "".join(match.groups()) + body[match.end() :]
+        notes = (Note.THOUSANDS.about(whole),)
+    if (match := _WITH_THOUSANDS_AND_COMMA.match(body)) is not None:
+        body = f"{match[1]}{match[2]}.{match[3]}{body[match.end() :]}"
         notes = (Note.THOUSANDS.about(whole),)
     if (match := _SURE_COMMA.match(body)) is not None:
         body = f"{match[1]}.{match[2]}{body[match.end() :]}"

@@ -128,7 +128,19 @@ def test_an_intensity_beside_the_precursor_needs_no_note(text: str) -> None:
     assert parse_precursor(text) == Precursor(195.0877)
 
 
-@pytest.mark.parametrize("text", ["1 181.07", "1\u00a0181.07", "1\u202f181.07", "1,181.07"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 181.07",
+        "1\u00a0181.07",
+        "1\u202f181.07",
+        "1,181.07",
+        "1.181,07",
+        "1'181,07",
+        "1 181,07",
+        "1.181,07 836632",
+    ],
+)
 def test_thousands_separators_of_a_precursor(text: str) -> None:
     found = parse_precursor(text)
     assert found.mz == 1181.07
