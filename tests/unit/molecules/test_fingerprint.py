@@ -241,15 +241,18 @@ def test_published_fingerprints_agree() -> None:
     published = np.array([[c == "1" for c in row["fp_short"] if c in "01"] for row in rows])
     computed = unpack(layout.compute([row["SMILES"] for row in rows]), layout.n_bits)
     same = published == (computed == 1)
-    share = {name: float(same[:, start:stop].mean()) for name, start, stop in layout.blocks}
+    differ = {name: int((~same[:, start:stop]).sum()) for name, start, stop in layout.blocks}
+    at_most = {
+        "laggner": 2,
+        "pubchem": 131,
+        "klekota_roth": 39,
+        "functional_groups": 2,
+        "maccs": 162,
+    }
+    assert {name: n for name, n in differ.items() if n > at_most[name]} == {}
     is_own = np.zeros(layout.n_bits, dtype=bool)
     is_own[1971:2011] = True
-    assert same[:, ~is_own].mean() >= 0.99
-    assert share["laggner"] > 0.999
-    assert share["pubchem"] > 0.996
-    assert share["klekota_roth"] > 0.999
-    assert share["functional_groups"] > 0.99
-    assert share["maccs"] > 0.98
+    assert same[:, ~is_own].mean() >= 0.998
     # The agreement is with these molecules, not with molecules at large.
     assert (published[::-1] == (computed == 1))[:, ~is_own].mean() < 0.95
 
