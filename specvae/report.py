@@ -76,6 +76,10 @@ _MALFORMED = frozenset(
 )
 
 
+SKIP_COLUMNS = ("path", "line", "record", "reason", "detail")
+"""Columns of a list of what was skipped, as a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Skip:
     """One skipped record: where it stands, what it calls itself, and why it was skipped."""
@@ -186,7 +190,7 @@ class ReadReport:
         """Write one row per skipped record: path, line, record, reason, detail."""
         with atomic_text(path) as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["path", "line", "record", "reason", "detail"])
+            writer.writerow(SKIP_COLUMNS)
             for skip in self.skips:
                 writer.writerow([skip.path, skip.line, skip.record, skip.reason.name, skip.detail])
 

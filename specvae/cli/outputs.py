@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -18,7 +19,7 @@ from specvae.cli.console import Console, TerminalText
 from specvae.compression import COMPRESSED_SUFFIXES
 from specvae.errors import InputError
 from specvae.files import atomic_text, no_such_file
-from specvae.report import ReadReport
+from specvae.report import SKIP_COLUMNS, ReadReport
 
 if TYPE_CHECKING:
     from specvae.annotation.library.query import Query
@@ -93,7 +94,8 @@ def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> 
     """Fail before seconds of imports if a file cannot be read or written, or would be replaced.
 
     An output must be neither an input, under whatever name or link, nor another output. The file
-    of ``--config`` is an input of every command.
+    of ``--config`` is an input of every command. What a command writes beside its output replaces
+    what a run wrote there before, and nothing else: nobody has named that file.
 
     Parameters
     ----------
@@ -106,7 +108,8 @@ def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> 
     Raises
     ------
     InputError
-        Naming the input that is missing, the output that cannot be written, or both files.
+        Naming the input that is missing, the output that cannot be written, or both files; or the
+        file beside an output that no run has written.
     """
     context = click.get_current_context(silent=True)
     config = context.meta.get(CONFIG_PATH) if context is not None else None
@@ -127,8 +130,29 @@ def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> 
     for _, path in _files(inputs) if must_exist else ():
         if not path.exists():
             raise InputError(f"{path}: {no_such_file(path)}")
-    for _, path in written:
+    for name, path in written:
+        if not name.startswith("-"):  # no option names it
+            _require_own(path)
         require_writable(path)
+
+
+def _require_own(path: Path) -> None:
+    """Raise an InputError if a file beside an output is there, and is not of an earlier run."""
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not head.strip() or _OWN_HEAD.search(head) is not None:
+        return
+    raise InputError(
+        f"{path}: is no file that an earlier run has written, and would be replaced; wanted "
+        "another name for the output, or that file elsewhere"
+    )
+
+
+_HEAD_BYTES = 200
+# A list of skips, or the record of how an output was made.
+_OWN_HEAD = re.compile(rb'^%s\s|"program":\s*"specvae ' % ",".join(SKIP_COLUMNS).encode())
 
 
 def suffix_format(path: Path | None, formats: Sequence[str]) -> str:

@@ -23,8 +23,12 @@ def fold_of(first_block: str, validation: float, test: float, seed: int | str) -
     return "test" if position < validation + test else "train"
 
 
+SPLIT_COLUMNS = ("first_block", "fold")
+"""Columns of ``split.csv``."""
+
+
 def write_split(path: Path, folds: Mapping[str, str]) -> None:
     """Write ``first_block,fold`` rows in alphabetical order."""
     with atomic_text(path) as stream:
-        stream.write("first_block,fold\n")
+        stream.write(f"{','.join(SPLIT_COLUMNS)}\n")
         stream.writelines(f"{block},{fold}\n" for block, fold in sorted(folds.items()))

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from specvae.annotation.library.folds import SPLIT_COLUMNS
 from specvae.errors import InputError
 from specvae.files import no_such_file
+from specvae.report import SKIP_COLUMNS
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "training-state.safetensors"
@@ -75,7 +77,10 @@ def require_files(files: TrainFiles) -> None:
 
 
 def require_free(folder: Path, *, resume: bool, force: bool) -> None:
-    """Raise an InputError if a run would replace a model without being asked to."""
+    """Raise an InputError if a run would replace a model, or others' tables, without being asked.
+
+    The tables of an earlier run that failed are replaced.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, wanted a folder to write")
     if (folder / MODEL_FILE).exists() and not (resume or force):
@@ -83,3 +88,20 @@ def require_free(folder: Path, *, resume: bool, force: bool) -> None:
             f"{folder / MODEL_FILE}: there is a model already; --resume goes on with its training, "
             "--force replaces it, and -o names another folder"
         )
+    for name, columns in _TABLES.items():
+        if not force and _is_of_others(folder / name, columns):
+            raise InputError(
+                f"{folder / name}: is no file that an earlier run has written, and would be "
+                "replaced; --force replaces it, and -o names another folder"
+            )
+
+
+_TABLES = {SKIPPED_FILE: ",".join(SKIP_COLUMNS), SPLIT_FILE: ",".join(SPLIT_COLUMNS)}
+
+
+def _is_of_others(path: Path, columns: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        head = stream.readline(200)
+    return bool(head.strip()) and head.strip() != columns.encode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
@@ -272,6 +273,27 @@ def test_the_list_of_skips_must_not_replace_an_input_either(tmp_path: Path) -> N
     table.write_text("smiles\nC\n", encoding="utf-8")
     done = CliRunner().invoke(fingerprint, [str(table), "-o", str(tmp_path / "x.csv")])
     assert "x.skipped.csv: is what its list of skips writes" in str(done.exception)
+
+
+@pytest.mark.parametrize("beside", [skips_path, provenance_path])
+@pytest.mark.parametrize("text", ["what I left out\n", '{"mine": 1}\n', "path,lines\n"])
+def test_a_file_that_nobody_named_replaces_none_of_others(
+    beside: Callable[[Path], Path | None], text: str, tmp_path: Path
+) -> None:
+    path = cast("Path", beside(tmp_path / "a.csv"))
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"{path.name}: is no file that an earlier run"):
+        require_paths({}, {"--output": tmp_path / "a.csv", "its list": path})
+    assert path.read_text(encoding="utf-8") == text
+    require_paths({}, {"--output": path})  # whoever names it wants it replaced
+
+
+@pytest.mark.parametrize(
+    "text", ["", "path,line,record,reason,detail\r\n", '{\n "program": "specvae 0.0.1",\n']
+)
+def test_what_an_earlier_run_left_beside_an_output_is_replaced(text: str, tmp_path: Path) -> None:
+    (tmp_path / "left").write_text(text, encoding="utf-8", newline="")
+    require_paths({}, {"its list of skips": tmp_path / "left"})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from annotation_examples import tiny_config, write_library
 
-from specvae.annotation.library.folds import fold_of
+from specvae.annotation.library.folds import fold_of, write_split
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
 from specvae.annotation.ranking.annotator import Annotator
@@ -25,7 +25,12 @@ from specvae.annotation.training import inputs, record
 from specvae.annotation.training import run as module
 from specvae.annotation.training.record import EpochLog
 from specvae.annotation.training.run import train
-from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE, TrainFiles
+from specvae.annotation.training.run_files import (
+    MODEL_FILE,
+    STATE_FILE,
+    TrainFiles,
+    require_free,
+)
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, Interrupted, TrainingError
@@ -344,6 +349,17 @@ def test_a_finished_run_needs_no_state(
     with pytest.raises(TrainingError, match="other files"):
         run(config, replace(files, spectra=(library,)), resume=True)
     assert (files.output / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["skipped.csv", "split.csv"])
+def test_tables_of_others_in_the_folder_are_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("sample,reason\nA1,no peaks\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"{name}: is no file that an earlier run has written"):
+        require_free(tmp_path, resume=False, force=False)
+    require_free(tmp_path, resume=False, force=True)
+    ReadReport().write_csv(tmp_path / "skipped.csv")
+    write_split(tmp_path / "split.csv", {"RYYVLZVUVIJVGH": "val"})
+    require_free(tmp_path, resume=False, force=False)
 
 
 def test_a_model_is_replaced_only_by_force(files: TrainFiles) -> None:
