@@ -6,6 +6,7 @@ makes it, and the others wait for it.
 
 from __future__ import annotations
 
+import errno
 import gc
 import gzip
 import logging
@@ -22,6 +23,7 @@ from unittest.mock import patch
 import pytest
 from filelock import FileLock
 
+from specvae import files
 from specvae.cli.main import main
 
 # Workers and the processes that they start share the cores, so that each keeps to one thread. This
@@ -235,3 +237,35 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write_file
+
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+def _is_open(path: str | os.PathLike[str]) -> bool:
+    """Return whether this process has a file open or mapped."""
+    real = os.path.realpath(path)
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.endswith(f" {real}") for line in maps) or real in map(
+        os.path.realpath, _DESCRIPTORS.iterdir()
+    )
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no file be removed or replaced while this process has it open."""
+    if not _DESCRIPTORS.is_dir():
+        pytest.skip("no /proc to see open files in")
+
+    def guarded(do: Callable[..., None]) -> Callable[..., None]:
+        def guard(*paths: str | os.PathLike[str]) -> None:
+            for path in paths:
+                if _is_open(path):
+                    raise PermissionError(errno.EACCES, "used by another process", str(path))
+            do(*paths)
+
+        return guard
+
+    for name in ("unlink", "replace"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
+    monkeypatch.setattr(files, "_IS_POSIX", False)

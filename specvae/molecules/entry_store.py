@@ -132,23 +132,30 @@ def _write(path: Path, magic: bytes, entries: dict[bytes, bytes]) -> None:
 
 def _opened(path: Path, magic: bytes) -> _Part | None:
     """Open a part; remove it if it is not whole."""
+    try:
+        part = _mapped(path, magic)
+    except OSError:  # it is gone, cannot be read, or too many files are open
+        return None
+    with suppress(OSError):  # a folder that others wrote
+        if part is not None:
+            path.touch()
+        else:
+            path.unlink()
+    return part
+
+
+def _mapped(path: Path, magic: bytes) -> _Part | None:
+    """Return what is in a part, None if it is not whole; nothing holds the file then."""
     with suppress(ValueError, IndexError):
-        try:
-            # As a plain array: a slice of a memmap takes longer than what is in it.
-            content = np.asarray(np.memmap(path, np.uint8, "r"))
-        except OSError:  # it is gone, cannot be read, or too many files are open
-            return None
+        # As a plain array: a slice of a memmap takes longer than what is in it.
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
         begin = _MAGIC_BYTES + 8
         n = int.from_bytes(content[begin - 8 : begin].tobytes(), "little")
         entries = begin + 3 * 8 * n
         if content[:_MAGIC_BYTES].tobytes() == magic and n and entries < len(content):
             keys, rest, ends = content[begin:entries].view("<u8").reshape(3, n)
             if entries + int(ends[-1]) == len(content):
-                with suppress(OSError):  # a folder that others wrote
-                    path.touch()
                 return _Part(keys, rest, ends, content[entries:])
-    with suppress(OSError):
-        path.unlink()
     return None
 
 

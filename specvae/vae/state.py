@@ -149,12 +149,14 @@ class Run:
                 groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "averaged": {}}
                 slots: dict[int, dict[str, Tensor]] = {}
                 for key in stream.keys():  # noqa: SIM118 (not a mapping)
+                    # A copy: Windows replaces no file, by the next state, that tensors lie in.
+                    tensor = stream.get_tensor(key).clone()
                     group, _, name = key.partition("/")
                     if group == "optimizer":
                         number, _, name = name.partition("/")
-                        slots.setdefault(int(number), {})[name] = stream.get_tensor(key)
+                        slots.setdefault(int(number), {})[name] = tensor
                     else:
-                        groups[group][name] = stream.get_tensor(key)
+                        groups[group][name] = tensor
         except (SafetensorError, KeyError, ValueError) as error:
             message = f"{path}: not a resume state, or a damaged one; remove it to start anew"
             raise TrainingError(message) from error

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from specvae import files
 from specvae.errors import InputError
 from specvae.files import exclusive
 from specvae.molecules import entry_store, workers
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 
-DESCRIPTORS = Path("/proc/self/fd")
-needs_proc = pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="no /proc to see open files in")
 
-
-def is_open(path: Path) -> bool:
-    """Return whether this process has a file open or mapped."""
-    real = os.path.realpath(path)
-    links = [os.path.realpath(link) for link in DESCRIPTORS.iterdir()]
-    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-    return real in links or any(line.endswith(f" {real}") for line in maps.splitlines())
-
-
-@pytest.fixture
-def windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no open file be removed or replaced."""
-
-    def guarded(do: Callable[..., None]) -> Callable[..., None]:
-        def guard(*paths: Any, **options: Any) -> None:  # noqa: ANN401
-            for path in paths:
-                if is_open(path):
-                    raise PermissionError(errno.EACCES, "used by another process", str(path))
-            do(*paths, **options)
-
-        return guard
-
-    for name in ("unlink", "remove", "rename", "replace"):
-        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
-    monkeypatch.setattr(files, "_IS_POSIX", False)
-
-
-@needs_proc
-@pytest.mark.usefixtures("windows")
+@pytest.mark.usefixtures("as_on_windows")
 def test_a_folder_is_kept_and_given_up(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     with exclusive(folder, "taken"):
@@ -64,8 +30,7 @@ def test_a_folder_is_kept_and_given_up(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["result"]
 
 
-@needs_proc
-@pytest.mark.usefixtures("windows")
+@pytest.mark.usefixtures("as_on_windows")
 def test_a_pool_is_built_and_added_to(tmp_path: Path) -> None:
     layout = get_layout("morgan4096")
     table, more, pool = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "pool.h5"
@@ -81,8 +46,7 @@ def test_a_pool_is_built_and_added_to(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "b.csv", "pool.h5"}
 
 
-@needs_proc
-@pytest.mark.usefixtures("windows")
+@pytest.mark.usefixtures("as_on_windows")
 def test_old_entries_that_are_in_use_stay_and_others_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -353,7 +353,8 @@ class _Run:
         try:
             with safe_open(path, framework="pt") as stream:
                 found = json.loads((stream.metadata() or {})[_STATE_KEY])
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+                # Copies: Windows replaces no file, by the next state, that tensors lie in.
+                tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118
             for name, now in self._description().items():
                 if found["run"][name] != now:
                     other = f"{'another' if name in ('seed', 'start') else 'other'} {name}"

@@ -170,6 +170,7 @@ def test_texts_are_looked_up(tmp_path: Path) -> None:
     assert len(parts(tmp_path)) == 1
 
 
+@pytest.mark.usefixtures("as_on_windows")
 def test_damage_is_parsed_again(tmp_path: Path) -> None:
     kept(tmp_path)
     (part,) = parts(tmp_path)

@@ -305,6 +305,7 @@ fit(dropout_model(), data(), OPTIM, ObjectiveConfig(), validate=lambda model: 1.
 """
 
 
+@pytest.mark.usefixtures("as_on_windows")
 def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -85,6 +85,7 @@ def test_a_fit_can_be_repeated_by_any_number_of_processes() -> None:
     assert not arrays_equal(first, fit_scorer(examples(), SMALL, seed=4))
 
 
+@pytest.mark.usefixtures("as_on_windows")
 def test_a_fit_that_was_stopped_goes_on(tmp_path: Path) -> None:
     class StoppedError(Exception):
         pass
