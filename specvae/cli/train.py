@@ -159,7 +159,9 @@ _SETTINGS = {
 @click.option(
     "--keep-state",
     is_flag=True,
-    help="Keep the state when the run has finished, to continue with more epochs.",
+    help="Keep the state when the run has finished, to continue with more epochs, where "
+    "optim.schedule is constant and optim.warmup 0: otherwise the learning rate of each epoch "
+    "depends on their number.",
 )
 @jobs_option
 @strict_option

@@ -23,6 +23,12 @@ from specvae.vae.model import MultimodalVAE
 
 _STATE_KEY = "specvae-state"
 
+WHY_NO_MORE_EPOCHS = (
+    "; the learning rate of each epoch depends on their number, unless optim.schedule is constant "
+    "and optim.warmup 0 from the start"
+)
+"""Said where a run is not continued for more epochs."""
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -138,8 +144,9 @@ class Run:
             with safe_open(path, framework="pt", device=str(device)) as stream:
                 state = json.loads((stream.metadata() or {})[_STATE_KEY])
                 if found := _differences(state["run"], description):
+                    why = WHY_NO_MORE_EPOCHS if found.startswith("optim.epochs ") else ""
                     raise TrainingError(
-                        f"{path}: resume state of a run with {found}; remove it to start anew"
+                        f"{path}: resume state of a run with {found}{why}; remove it to start anew"
                     )
                 if len(state["epochs"]) > n_epochs:
                     raise TrainingError(
@@ -188,8 +195,9 @@ def _differences(then: object, now: Mapping[str, Any]) -> str:
     """Return which settings differ, with their values, or that the data do; "" if none does."""
     if not isinstance(then, Mapping):
         raise ValueError("no description of a run")
-    # A caller's settings come first: its user knows their names, and the others follow from them.
-    for group in ("settings", "optim", "objective", "data", "model"):
+    # A caller's settings come first: its user knows their names, and the others follow from them,
+    # as the number of epochs may from the data.
+    for group in ("settings", "data", "optim", "objective", "model"):
         before, after = flatten(then.get(group, {})), flatten(now.get(group, {}))
         names = [name for name in {**after, **before} if before.get(name) != after.get(name)]
         if names and group == "data":

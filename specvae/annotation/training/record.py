@@ -27,7 +27,7 @@ from specvae.files import atomic_text, sha256_of
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.settings import from_json, to_json
-from specvae.vae.state import EpochRecord, History
+from specvae.vae.state import WHY_NO_MORE_EPOCHS, EpochRecord, History
 
 
 def finished_header(config: TrainConfig, files: TrainFiles) -> AnnotatorHeader | None:
@@ -48,9 +48,12 @@ def finished_header(config: TrainConfig, files: TrainFiles) -> AnnotatorHeader |
         return None
     header = AnnotatorHeader.read(model)
     if found := _differences(header, config, files):
+        is_constant = config.optim.schedule == "constant" and not config.optim.warmup
+        is_fixed = found.startswith("optim.epochs ") and not is_constant
+        why = WHY_NO_MORE_EPOCHS if is_fixed else " (a run with --keep-state keeps its state)"
         raise TrainingError(
             f"{model}: finished with {found}, and there is no state to go on from; --force trains "
-            "anew (a run with --keep-state keeps its state)"
+            f"anew{why}"
         )
     return header
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -433,6 +434,19 @@ def test_a_run_at_a_constant_rate_is_prolonged_and_never_shortened(tmp_path: Pat
     assert [run(1), run(3), run(3)] == [1, 3, 3]
     with pytest.raises(TrainingError, match="after 3 epochs, wanted at most 2"):
         run(2)
+
+
+def test_a_run_whose_rates_follow_from_its_epochs_is_not_prolonged(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "state.safetensors")
+    for epochs in (1, 2):
+        optim = OptimConfig(epochs, batch_size=8, learning_rate=0.01, schedule="cosine")
+        with ExitStack() as stack:
+            if epochs == 2:
+                said = (
+                    r"epochs 1 \(now 2\); the learning rate of each epoch depends on their number"
+                )
+                stack.enter_context(pytest.raises(TrainingError, match=said))
+            fit(dropout_model(), data(), optim, ObjectiveConfig(), state=state, resume=True)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -340,7 +340,7 @@ def test_a_finished_run_needs_no_state(
     assert again.config == first.config
     assert (files.output / MODEL_FILE).read_bytes() == before
     for other, named in (
-        (tiny_config(optim__epochs=3), r"optim\.epochs 2 \(now 3\)"),
+        (tiny_config(optim__epochs=3), r"optim\.epochs 2 \(now 3\).*; the learning rate of each"),
         (tiny_config(optim__epochs=0, model__n_latent=5), r"model\.n_latent 4 \(now 5\)"),
     ):
         with pytest.raises(TrainingError, match=named):
