@@ -129,6 +129,11 @@ class CandidateSource:
             return ()
         return tuple(islice(dict.fromkeys(listed.query_id.tolist()), 3))
 
+    def is_listed(self, query: Query) -> bool:
+        """Return whether there are candidates that are listed for a query, or any by mass."""
+        listed = self._source.listed
+        return listed is None or len(listed.for_query(query.query_id)) > 0
+
     def find(self, query: Query) -> CandidateSet | Refusal:
         """Return a query's candidates, one per first block, or why there are none."""
         if query.spectrum.ms_level not in (2, None):

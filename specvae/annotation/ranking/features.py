@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,14 +56,20 @@ def group_by(
     return groups
 
 
-def listed_as(groups: Iterable[Sequence[Query | Unranked]]) -> dict[str, Query]:
-    """Return, by identifier, the query whose candidates those of one feature share: the first."""
-    return {
-        record.query_id: group[0]
-        for group in groups
-        if len(group) > 1 and isinstance(group[0], Query)
-        for record in group
-    }
+def listed_as(
+    groups: Iterable[Sequence[Query | Unranked]], is_listed: Callable[[Query], bool]
+) -> dict[str, Query]:
+    """Return, by identifier, the query whose candidates those of one feature share.
+
+    That is the first for which candidates are listed, or else the first.
+    """
+    found: dict[str, Query] = {}
+    for group in groups:
+        queries = [record for record in group if isinstance(record, Query)]
+        if len(queries) > 1:
+            shared = next(filter(is_listed, queries), queries[0])
+            found |= dict.fromkeys((query.query_id for query in queries), shared)
+    return found
 
 
 def merge_outcomes(

@@ -320,7 +320,7 @@ class RankingRun:
                 [record for group in fresh for record in group],
                 opened.source,
                 self._wanted,
-                listed_as=listed_as(fresh),
+                listed_as=listed_as(fresh, opened.source.is_listed),
                 rescore=self.options.rescore,
                 step_seconds=step_seconds,
                 n_jobs=self.options.n_jobs,

@@ -119,6 +119,30 @@ def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path
     np.testing.assert_array_equal(pooled.own.cosine, best)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("named", ["low", "high"])
+def test_a_feature_has_the_candidates_that_are_listed_for_any_of_its_spectra(
+    annotator: Annotator, tmp_path: Path, named: str, order: tuple[int, int]
+) -> None:
+    """Those listed for the first alone counted: the feature of another was not ranked."""
+    path = tmp_path / "c.csv"
+    rows = [f"{named},{(THEOPHYLLINE, THEOBROMINE)[n]}\n" for n in order]
+    path.write_text("query_id,smiles\n" + "".join(rows), encoding="utf-8")
+    options = RunOptions(candidates=path, merge_by="FEATURE_ID", n_jobs=1)
+    spectra = [query("low", 124.0505, 181.072).spectrum, query("high", 69.0447, 96.0556).spectrum]
+    (both,) = RankingRun(annotator, options).outcomes(spectra)
+    assert isinstance(both, Ranked)
+    assert (both.query_id, both.query.merged) == ("low", ("high",))
+    (by_mass,) = run_of(annotator, tmp_path, "FEATURE_ID").outcomes(spectra)
+    assert isinstance(by_mass, Ranked)
+    wanted = dict(zip(by_mass.candidates.smiles, evidence_of(by_mass).raw, strict=True))
+    found = dict(zip(both.candidates.smiles, evidence_of(both).raw, strict=True))
+    assert list(found) == [(THEOPHYLLINE, THEOBROMINE)[n] for n in order]
+    fragments = EVIDENCE_KINDS.index("fragments")
+    for smiles, raw in found.items():
+        assert raw[fragments] == pytest.approx(wanted[smiles][fragments])
+
+
 def test_a_precursor_alone_does_not_weaken_what_another_says(
     annotator: Annotator, tmp_path: Path
 ) -> None:
