@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
-from specvae.annotation.evidence.pool import EvidencePool, UnusableCandidatesError
+from specvae.annotation.evidence.pool import Comparison, EvidencePool, UnusableCandidatesError
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Assumptions, Query
@@ -108,13 +109,19 @@ def rank_spectra(
     shows of that is known at its end only: see `specvae.annotation.ranking.settlement`.
 
     Parameters as in `rank_queries`, and `listed_as`: by identifier of a query, another one whose
-    candidates it has; `rescore`: see `EvidencePool.weigh`; `step_seconds`: about how often outcomes
-    are to come out, None where that does not matter.
+    candidates it has, as one of a feature, whose spectra come one after the other; `rescore`: see
+    `EvidencePool.weigh`; `step_seconds`: about how often outcomes are to come out, None where that
+    does not matter.
     """
     progress = progress or Silence()
-    ranker = _Ranker(annotator, source, rescore, n_jobs, progress)
+    sharing = listed_as or {}
+    features = {query_id: shared.query_id for query_id, shared in sharing.items()}
+    ranker = _Ranker(annotator, source, rescore, features, n_jobs, progress)
     n_done = 0
-    found = (_listed(record, source, wanted, listed_as or {}) for record in records)
+    found = (
+        [_listed(record, source, wanted, sharing) for record in of_feature]
+        for of_feature in _by_feature(records, features)
+    )
     for chunk in _chunks(found, step_seconds):
         if annotator.evidence_pool is not None:
             chunk = _with_structures(chunk, source, n_jobs)
@@ -131,18 +138,30 @@ def rank_spectra(
             progress.progress("ranking queries", n_done, len(records))
 
 
+def _by_feature(
+    records: Sequence[Query | Unranked], features: Mapping[str, str]
+) -> Iterator[list[Query | Unranked]]:
+    """Yield the records of each feature (see `_Ranker`); of no other, each alone."""
+    numbered = enumerate(records)
+    for _, pairs in groupby(numbered, lambda pair: features.get(pair[1].query_id) or pair[0]):
+        yield [record for _, record in pairs]
+
+
 def _chunks(
-    records: Iterable[_ListedQuery | Unranked], seconds: float | None = None
+    features: Iterable[Sequence[_ListedQuery | Unranked]], seconds: float | None = None
 ) -> Iterator[list[_ListedQuery | Unranked]]:
     """Yield queries that are ranked together: many, but not more than fit in memory.
 
-    Where `seconds` are given, about as many as are ranked in that time, as the last ones were.
+    The spectra of a feature stay together. Where `seconds` are given, about as many come as are
+    ranked in that time, as the last ones were.
     """
     chunk: list[_ListedQuery | Unranked] = []
     n_candidates, full, start = 0, 1.0 if seconds is None else _FIRST_SHARE, monotonic()
-    for record in records:
-        chunk.append(record)
-        n_candidates += len(record.candidates) if isinstance(record, _ListedQuery) else 0
+    for of_feature in features:
+        chunk += of_feature
+        n_candidates += sum(
+            len(one.candidates) for one in of_feature if isinstance(one, _ListedQuery)
+        )
         share = max(len(chunk) / _MOST_QUERIES, n_candidates / _MOST_CANDIDATES)
         if share >= full:
             yield chunk
@@ -268,12 +287,14 @@ class _Predicted(NamedTuple):
 class _Ranker:
     """Ranks queries together: one prediction of the model, one table of fingerprints.
 
-    Attributes as the parameters of `rank_spectra`.
+    Attributes as the parameters of `rank_spectra`, and `features`: by identifier of a query, that
+    of the one whose candidates it has.
     """
 
     annotator: Annotator
     source: CandidateSource
     rescore: int | None
+    features: Mapping[str, str]
     n_jobs: int | None
     progress: Progress
 
@@ -311,6 +332,9 @@ class _Ranker:
                 for one, of_query in zip(predicted, bits, strict=True)
             ]
             if fragments is None:
+                compared = _broken_alike(
+                    compared, [self.features.get(one.query.query_id) for one in listed]
+                )
                 best = [
                     (one.query.spectrum, of_query.broken)
                     for one, of_query in zip(predicted, compared, strict=True)
@@ -363,6 +387,25 @@ class _Ranker:
         if not pool.has_fragments(one.query.spectrum):
             return ()
         return (f"fragments compared for the best {counted(self.rescore, 'candidates')} only",)
+
+
+def _broken_alike(compared: list[Comparison], features: Sequence[str | None]) -> list[Comparison]:
+    """Return comparisons in which all spectra of a feature have the same candidates broken.
+
+    What one has compared and another only guessed could be neither ranked nor trusted once their
+    evidence is merged.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, (one, feature) in enumerate(zip(compared, features, strict=True)):
+        if feature is not None and not one.is_broken.all():
+            places[feature].append(place)
+    alike = list(compared)
+    for of_feature in places.values():
+        broken = set(chain.from_iterable(compared[n].broken.first_block for n in of_feature))
+        for n in of_feature:
+            chosen = np.array([block in broken for block in compared[n].candidates.first_block])
+            alike[n] = replace(compared[n], is_broken=chosen)
+    return alike
 
 
 def _predictions(annotator: Annotator, listed: Sequence[_ListedQuery]) -> list[NDArray[np.float64]]:

@@ -19,6 +19,7 @@ from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking import rank
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.features import group_by
 from specvae.annotation.ranking.options import RunOptions
@@ -141,6 +142,48 @@ def test_a_feature_has_the_candidates_that_are_listed_for_any_of_its_spectra(
     fragments = EVIDENCE_KINDS.index("fragments")
     for smiles, raw in found.items():
         assert raw[fragments] == pytest.approx(wanted[smiles][fragments])
+
+
+@pytest.mark.parametrize("most", [1, 1024])
+def test_the_best_candidates_of_any_spectrum_of_a_feature_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """With --rescore, a score and a guess were averaged: the first by them was the least likely."""
+    monkeypatch.setattr(rank, "_MOST_QUERIES", most)
+    of_anilide, of_amide = (66.0464, 71.0491, 94.0651), (51.0229, 77.0386, 105.0335)
+    known = [
+        spectrum_of("CC(=O)Nc1ccccc1", *of_anilide),
+        spectrum_of("CCNC(=O)c1ccccc1", *of_amide),
+    ]
+    annotator = tiny_annotator()
+    library = Library.from_spectra(known, ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(2), packed)
+    path = tmp_path / "c.csv"
+    listed = (
+        "CCCC(=O)Nc1ccccc1", "CC(=O)N(C)Cc1ccccc1", "CCCNC(=O)c1ccccc1", "CC(C)NC(=O)c1ccccc1",
+        "CCC(=O)Nc1ccc(C)cc1",
+    )  # fmt: skip
+    path.write_text("\n".join(("smiles", *listed)) + "\n", encoding="utf-8")
+    spectra = [
+        replace(spectrum_of(listed[0], *mz), query_id=name, metadata={"FEATURE_ID": "7"})
+        for name, mz in (("a", of_anilide), ("b", of_amide), ("alone", (164.107,)))
+    ]
+
+    def outcomes(merge_by: str | None, rescore: int | None) -> list[Evidence]:
+        options = RunOptions(candidates=path, merge_by=merge_by, n_jobs=1, rescore=rescore)
+        return [evidence_of(one) for one in RankingRun(annotator, options).outcomes(spectra)]
+
+    broken = [~each.is_guessed for each in outcomes(None, 2)[:2]]
+    assert [each.tolist() for each in broken] == [
+        [True, False, True, False, False],
+        [False, False, True, True, False],
+    ]
+    (whole,), (cascade,) = outcomes("FEATURE_ID", None), outcomes("FEATURE_ID", 2)
+    np.testing.assert_array_equal(cascade.is_guessed, ~(broken[0] | broken[1]))
+    found = ~cascade.is_guessed
+    np.testing.assert_array_equal(cascade.raw[found], whole.raw[found])
+    assert cascade.scores[found].min() > cascade.scores[~found].max()
 
 
 def test_a_precursor_alone_does_not_weaken_what_another_says(
