@@ -13,7 +13,7 @@ from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.standard import STANDARD_VERSION
 
-_READING_VERSION = 16
+READING_VERSION = 16
 """Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not
 order the atoms, and patterns and repeating units are refused; 3 since SMILES that go on behind a
 blank and carbons in brackets without their hydrogens are refused, and an InChI of another formula
@@ -45,7 +45,7 @@ class StructureCache:
         most = limits()
         # Other versions, or other limits, may take another text for a structure.
         name = (
-            f"s{STANDARD_VERSION}-t{_READING_VERSION}-rdkit{rdBase.rdkitVersion}-"
+            f"s{STANDARD_VERSION}-t{READING_VERSION}-rdkit{rdBase.rdkitVersion}-"
             f"{most.structure_characters}-{most.structure_components}-{most.structure_atoms}"
         )
         folder = directory or default_cache_directory()

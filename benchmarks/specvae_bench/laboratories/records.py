@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rdkit import rdBase
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter
@@ -23,8 +24,11 @@ from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, read_candidates
+from specvae.molecules.graph import GRAPH_VERSION
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together
+from specvae.molecules.standard import STANDARD_VERSION
+from specvae.molecules.structure_cache import READING_VERSION
 from specvae.molecules.text_mass import text_masses
 from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
@@ -34,7 +38,8 @@ from specvae.spectra.spectrum import Spectrum
 LABORATORY = "laboratory"
 """The default of ``--by``: what stands between the first and the last part of an accession."""
 
-_CACHE_VERSION = 2
+# Of what is kept of files: the first rises when spectra are read, or fragments compared, otherwise.
+_VERSIONS = (2, STANDARD_VERSION, READING_VERSION, GRAPH_VERSION, rdBase.rdkitVersion)
 _SAME_MASS = 1e-3  # Da
 _NUMBERS = (
     "precursor_mz",
@@ -293,7 +298,7 @@ def cached_arrays(
     build
         Makes them; it runs once for each key.
     """
-    key = json.dumps([_CACHE_VERSION, [_sha256(path) for path in paths], settings])
+    key = json.dumps([_VERSIONS, [_sha256(path) for path in paths], settings])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     file = default_cache_directory() / "laboratories" / f"{kind}-{digest}.npz"
     if file.is_file():

@@ -26,7 +26,7 @@ from specvae.report import ReadReport
 Texts = list[tuple[str, str]]
 
 READ_AS = (4, 16, "2026.03.5", "271dad8a4d92f71a")
-"""STANDARD_VERSION, _READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
+"""STANDARD_VERSION, READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
     *((smiles, "") for smiles in (
@@ -255,7 +255,7 @@ def test_a_folder_that_takes_no_files_keeps_nothing(tmp_path: Path) -> None:
 def test_what_is_kept_is_of_this_version() -> None:
     """A user's cache outlives the program: what an earlier version read must not be taken.
 
-    If this fails because texts are read otherwise, raise `_READING_VERSION`, or `STANDARD_VERSION`
+    If this fails because texts are read otherwise, raise `READING_VERSION`, or `STANDARD_VERSION`
     where pools hold other structures too, and write down what is found now.
     """
     found = hashlib.sha256()
@@ -266,5 +266,5 @@ def test_what_is_kept_is_of_this_version() -> None:
             found.update(b"refused")
     if rdBase.rdkitVersion != READ_AS[2]:
         pytest.skip(f"written down for RDKit {READ_AS[2]}")
-    versions = STANDARD_VERSION, structure_cache._READING_VERSION, rdBase.rdkitVersion
+    versions = STANDARD_VERSION, structure_cache.READING_VERSION, rdBase.rdkitVersion
     assert (*versions, found.hexdigest()[:16]) == READ_AS

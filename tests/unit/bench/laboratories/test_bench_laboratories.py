@@ -172,6 +172,16 @@ def test_a_damaged_cache_is_made_again(library: Path, tmp_path: Path) -> None:
     assert len(read_records([library], LABORATORY, Console())) == len(_RECORDS)
 
 
+def test_what_another_version_of_rdkit_read_is_read_again(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_records([library], LABORATORY, Console())
+    *ours, _ = records_module._VERSIONS
+    monkeypatch.setattr(records_module, "_VERSIONS", (*ours, "1066.09"))
+    read_records([library], LABORATORY, Console())
+    assert len(list((tmp_path / "cache" / "laboratories").glob("records-*.npz"))) == 2
+
+
 def test_records_without_the_field_are_an_error(library: Path) -> None:
     with pytest.raises(InputError, match="no record has the field 'Lab'"):
         read_records([library], "Lab", Console())
