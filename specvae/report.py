@@ -10,8 +10,9 @@ from pathlib import Path
 
 from specvae.counting import counted
 from specvae.errors import InputError, printable
-from specvae.files import atomic_text, name_of_source
+from specvae.files import atomic_text
 from specvae.limits import limits
+from specvae.sources import name_of_source
 
 _LONGEST_NAME = 100  # characters of a record's name in a message
 

@@ -34,8 +34,8 @@ from specvae.cli.ranking import (
     tell_reading,
 )
 from specvae.counting import counted
-from specvae.files import Stamps, name_of_source
 from specvae.interruption import telling
+from specvae.sources import Stamps, name_of_source
 
 if TYPE_CHECKING:
     from specvae.annotation.output.journal import RunJournal

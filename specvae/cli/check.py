@@ -17,8 +17,8 @@ from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.compression import uncompressed_name
 from specvae.counting import counted
 from specvae.errors import InputError, SpecvaeError
-from specvae.files import is_pool, with_sources
 from specvae.report import ReadReport
+from specvae.sources import is_pool, with_sources
 
 if TYPE_CHECKING:
     from specvae.spectra.overview import Overview

@@ -30,7 +30,8 @@ from specvae.cli.ranking import (
     tell_reading,
 )
 from specvae.counting import counted
-from specvae.files import Stamps, sha256_of
+from specvae.files import sha256_of
+from specvae.sources import Stamps
 
 if TYPE_CHECKING:
     from specvae.annotation.evaluation.evaluate import Evaluation, Probabilities

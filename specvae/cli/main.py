@@ -17,7 +17,7 @@ from specvae import __version__
 from specvae.cli.console import escaped_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
 from specvae.errors import Interrupted, SpecvaeError
-from specvae.files import with_sources
+from specvae.sources import with_sources
 
 # Command -> (where it is defined, its line in the table of commands). Commands are imported when
 # they run: torch alone takes seconds, and --help must not wait for it.

@@ -14,8 +14,8 @@ from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, LARGEST_CO
 from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
-from specvae.files import from_home, no_such_file, rewindable
 from specvae.limits import changed_limits
+from specvae.sources import from_home, no_such_file, rewindable
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.probability import ProbabilityModel

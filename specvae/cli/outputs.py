@@ -18,8 +18,9 @@ import click
 from specvae.cli.console import Console, TerminalText
 from specvae.compression import COMPRESSED_SUFFIXES
 from specvae.errors import InputError
-from specvae.files import atomic_text, no_such_file
+from specvae.files import atomic_text
 from specvae.report import SKIP_COLUMNS, ReadReport
+from specvae.sources import no_such_file
 
 if TYPE_CHECKING:
     from specvae.annotation.library.query import Query

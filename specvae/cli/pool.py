@@ -23,8 +23,8 @@ from specvae.cli.options import (
 from specvae.cli.outputs import require_paths, skips_path, write_skips
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.files import is_pool
 from specvae.interruption import telling
+from specvae.sources import is_pool
 
 _PURPOSE = "compute fingerprints"
 _LAYOUT = "mixed2149"

@@ -35,8 +35,8 @@ from specvae.cli.options import (
 from specvae.compression import COMPRESSED_SUFFIXES, uncompressed_name
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.files import is_pool, require_distinct
 from specvae.molecules.workers import collect_rarely, end_waiting, start_ahead
+from specvae.sources import is_pool, require_distinct
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun

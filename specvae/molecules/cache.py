@@ -22,8 +22,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.files import atomic_path, from_home
+from specvae.files import atomic_path
 from specvae.molecules.hdf5 import written_hdf5
+from specvae.sources import from_home
 
 _KEY_BYTES = 16
 _MOST_PARTS = 16

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.files import LOCK, atomic_path, exclusive, no_such_file, sha256_of
+from specvae.files import LOCK, atomic_path, exclusive, sha256_of
 from specvae.molecules.fingerprint import FingerprintLayout, compute_all, in_this_process
 from specvae.molecules.mixtures import with_other_components
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
@@ -51,6 +51,7 @@ from specvae.molecules.text_tables import Cells, record_of
 from specvae.molecules.workers import Engine, LocalEngine
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport, Reason
+from specvae.sources import no_such_file
 
 _PIECE_ROWS = 1000  # of the files; a process computes some seconds for them
 _MERGED_ROWS = 50_000  # that are sorted at a time

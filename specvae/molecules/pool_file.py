@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError
-from specvae.files import no_such_file
 from specvae.molecules.pool_format import (
     CHUNK_ROWS,
     DAMAGE,
@@ -35,6 +34,7 @@ from specvae.molecules.pool_format import (
     digest_of_whole,
     parts_of_texts,
 )
+from specvae.sources import no_such_file
 
 _LONGEST_TEXT = 0xFFFFFFFF  # bytes: checksums are of lengths in four of them
 _KEPT_BYTES = 1 << 23  # of each column, unpacked, for the next query

@@ -17,8 +17,9 @@ from specvae.compression import (
     uncompressed_name,
 )
 from specvae.errors import CONTROLS, InputError
-from specvae.files import AS_WINDOWS_TEXT, no_such_file, stand_in, utf_16_of
 from specvae.limits import limits
+from specvae.sources import no_such_file, stand_in
+from specvae.text_encoding import AS_WINDOWS_TEXT, utf_16_of
 
 _HEAD_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 16

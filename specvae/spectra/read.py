@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from specvae.errors import InputError
-from specvae.files import rewindable
 from specvae.report import ReadReport
+from specvae.sources import rewindable
 from specvae.spectra.lines import LineSource, sniff_format
 from specvae.spectra.massbank import read_massbank
 from specvae.spectra.mgf import read_mgf

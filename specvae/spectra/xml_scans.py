@@ -11,9 +11,9 @@ from typing import BinaryIO, cast
 from xml.etree.ElementTree import Element, XMLPullParser
 
 from specvae.errors import InputError
-from specvae.files import AS_WINDOWS_TEXT
 from specvae.limits import limits
 from specvae.spectra.lines import read_piece
+from specvae.text_encoding import AS_WINDOWS_TEXT
 
 
 def scan_elements(

@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 
 from specvae import settings
 from specvae.errors import CheckpointError, ConfigError
-from specvae.files import no_such_file
+from specvae.sources import no_such_file
 
 FORMAT_VERSION = 2
 METADATA_KEY = "specvae"

@@ -15,7 +15,6 @@ from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.library import read_many, usable_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.files import is_pool
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.graph import OrderedGraph
@@ -25,6 +24,7 @@ from specvae.molecules.molecule import Molecule
 from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import LocalEngine
 from specvae.report import ReadReport
+from specvae.sources import is_pool
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.fitting import Example

@@ -30,12 +30,13 @@ from specvae.annotation.library.library import (
     usable_pairs,
 )
 from specvae.errors import ConfigError, InputError
-from specvae.files import atomic_path, no_such_file, sha256_of
+from specvae.files import atomic_path, sha256_of
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.hdf5 import written_hdf5
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
+from specvae.sources import no_such_file
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.sparse import SparseMatrix
 

@@ -18,10 +18,10 @@ from specvae.annotation.library.header import NO_LICENCE
 from specvae.annotation.library.precursors import precursor_mz_of, with_exact_precursor
 from specvae.annotation.library.query import ELECTRON_IONISATION, is_of_electron_ionisation
 from specvae.errors import StructureError
-from specvae.files import require_distinct
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt, parse_molecule
 from specvae.molecules.standard import INCHI_INSTEAD
 from specvae.report import ReadReport, Reason
+from specvae.sources import require_distinct
 from specvae.spectra.adducts import default_adduct, ion_of_cation
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.doubts import decoy_of, is_tentative, suggestion_of

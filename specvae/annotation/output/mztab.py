@@ -27,8 +27,8 @@ from specvae.annotation.ranking.result import TERM_COLUMNS, Annotation, Answer, 
 from specvae.compression import uncompressed_name
 from specvae.counting import counted
 from specvae.errors import StructureError
-from specvae.files import is_stored_copy
 from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.sources import is_stored_copy
 from specvae.spectra.adducts import Adduct
 
 # Columns before and after those that are repeated per assay, in the order that the standard fixes.

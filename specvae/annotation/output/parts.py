@@ -38,7 +38,7 @@ from specvae.annotation.ranking.settlement import Settlement
 from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.counting import counted
 from specvae.errors import ConfigError, InputError
-from specvae.files import no_such_file
+from specvae.sources import no_such_file
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from specvae import __version__
 from specvae.annotation.ranking.options import RunOptions
-from specvae.files import atomic_text, json_ready, name_of_source, sha256_of
+from specvae.files import atomic_text, json_ready, sha256_of
+from specvae.sources import name_of_source
 from specvae.vae.header import Header
 
 _LIBRARIES = ("numpy", "rdkit", "scikit-fingerprints", "torch")

@@ -22,7 +22,6 @@ from specvae.annotation.ranking.structure_sources import (
     are_cations,
     have_inner_salt,
 )
-from specvae.files import is_pool
 from specvae.masses import HYDROGEN_MASS, ISOTOPE_STEP, is_near
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, usable_structures
@@ -34,6 +33,7 @@ from specvae.molecules.structure_files import read_cells
 from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
+from specvae.sources import is_pool
 from specvae.spectra.adducts import ion_of_cation, parse_adduct
 
 INNER_SALT = "may be [M+H]+ of an inner salt, such as a carnitine, which is not ranked as [M]+"

@@ -22,10 +22,10 @@ from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Unranked
 from specvae.annotation.ranking.run import Placed, RankingRun, RunInputs
 from specvae.errors import InputError
-from specvae.files import is_stored_copy
 from specvae.molecules.workers import Engine
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
+from specvae.sources import is_stored_copy
 
 _PIECES_OF_WORKER = 8
 

@@ -24,13 +24,13 @@ from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.run_files import TrainFiles, require_files
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
-from specvae.files import is_pool
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
 from specvae.molecules.molecule import Molecule, blocks_of_salt
 from specvae.molecules.structures import read_molecules, read_rows
 from specvae.progress import Progress
 from specvae.report import ReadReport
+from specvae.sources import is_pool
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.spectra.sparse import SparseMatrix

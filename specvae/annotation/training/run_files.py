@@ -11,8 +11,8 @@ from pathlib import Path
 
 from specvae.annotation.library.folds import SPLIT_COLUMNS
 from specvae.errors import InputError
-from specvae.files import no_such_file
 from specvae.report import SKIP_COLUMNS
+from specvae.sources import no_such_file
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "training-state.safetensors"

@@ -1,0 +1,181 @@
+"""Files that a user names: what is missing or stands in their place, and pipes, read but once."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from specvae.errors import InputError, nearest
+from specvae.files import temporary_folder
+
+_SOURCES: dict[str, str] = {}
+"""Stored copy of what a pipe brought -> what the user calls it."""
+_DEVICES = (("/", "dev"), ("/", "proc"))  # where the files are that a process has open
+_MOST_NAMES = 1000  # of a folder, that are compared with a missing one
+_LIKE_NAME = 0.75  # from 0 to 1: how like it must be
+_WEB_PAGE = re.compile(rb"\s*<(?:!DOCTYPE )?html\b", re.IGNORECASE)
+_STDIN = Path("/dev/stdin")
+
+
+def no_such_file(path: Path) -> str:
+    """Return what is said of a missing file; with the name in its folder that is most like it."""
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there"
+    try:
+        names = [other.name for other in islice(path.parent.iterdir(), _MOST_NAMES)]
+    except OSError:
+        names = []
+    alike = nearest(path.name, names, _LIKE_NAME)
+    return f"no such file; did you mean {path.with_name(alike)}?" if alike else "no such file"
+
+
+def stand_in(head: bytes) -> str:
+    """Return what stands in a file's place, and what to do, by its first bytes; "" if it is itself.
+
+    A download that failed leaves a web page, and a copy of a repository without Git LFS a pointer.
+    """
+    if _WEB_PAGE.match(head) is not None:
+        return "is a web page: fetch the file itself"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS: fetch the file itself ('git lfs pull')"
+    return ""
+
+
+def is_pool(path: Path) -> bool:
+    """Return whether a file of structures is a pool (HDF5) and no table, by its name."""
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
+def from_home(path: Path) -> Path:
+    """Return a path with the user's home in place of ``~``; the same where ``~`` is there itself.
+
+    Shells put it there only where a word begins with ``~`` and is not quoted.
+    """
+    if not path.parts or not path.parts[0].startswith("~") or os.path.lexists(path.parts[0]):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        return path
+
+
+def require_distinct(paths: Iterable[Path], kind: str) -> None:
+    """Fail if a file is there twice, under whatever names; `kind` says what files they are.
+
+    Raises
+    ------
+    InputError
+        Naming the second.
+    """
+    seen = set()
+    for path in paths:
+        place = os.path.realpath(path)  # which takes links that go in a circle, too
+        if place in seen:
+            raise InputError(f"{path}: is there twice among the {kind}")
+        seen.add(place)
+
+
+def rewindable(path: Path, suffix: str = "") -> Path:
+    """Return a path whose file can be read more than once: the path itself, or a copy.
+
+    What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
+    only, but the format is found by reading the beginning first. It is stored in a temporary file
+    of the same name with `suffix`, which is removed at the end of the program. Where the suffix
+    decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
+    has no suffix, or no name any more, it is stored as a pipe's content is; so it is where only the
+    process itself can read it: on Windows, and of another user's file (``sudo -u me ... < FILE``).
+
+    Raises
+    ------
+    InputError
+        If it is a pipe that another input of this run was read from, or stdin is closed.
+    """
+    own_stdin = path == _STDIN and not os.access(path, os.R_OK)
+    try:
+        mode = stat.S_IFIFO if own_stdin else path.stat().st_mode
+    except OSError:
+        return path  # whoever opens it says what is wrong
+    if stat.S_ISREG(mode) and suffix and not path.suffix and path.parts[:2] in _DEVICES:
+        redirected = path.resolve()
+        if redirected.suffix and redirected.is_file():
+            return redirected
+    elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return path
+    called = "stdin" if path == _STDIN else str(path)
+    with _stdin() if own_stdin else path.open("rb") as source:
+        if stat.S_ISCHR(mode) and not source.isatty():
+            return path  # /dev/null
+        folder = temporary_folder()
+        name = f"fd{path.name}" if path.name.isdecimal() else path.name
+        copy = folder / (name if path.suffix else f"{name}{suffix}")
+        with copy.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+            is_empty = target.tell() == 0
+    if is_empty and called in _SOURCES.values():
+        raise InputError(f"{called}: was read already, as it can be but once; wanted one input -")
+    _SOURCES[str(copy)] = called
+    return copy
+
+
+@contextmanager
+def _stdin() -> Iterator[BinaryIO]:
+    """Give what the process itself has as stdin."""
+    source = None if sys.stdin is None else getattr(sys.stdin, "buffer", None)
+    if source is None:
+        raise InputError("stdin: is closed, wanted a file or a pipe")
+    yield source
+
+
+def is_stored_copy(path: Path | str) -> bool:
+    """Return whether a file is but the copy of what a pipe brought; see `rewindable`."""
+    return str(path) in _SOURCES
+
+
+def name_of_source(path: Path | str) -> str:
+    """Return what the user calls a file: ``stdin`` or the pipe's name for a stored copy."""
+    return _SOURCES.get(str(path), str(path))
+
+
+def with_sources(text: str) -> str:
+    """Return a text for the user with the names of pipes in place of those of their copies."""
+    for copy, called in _SOURCES.items():
+        text = text.replace(copy, called)
+    return text
+
+
+class Stamps:
+    """Sizes and times of files when they are about to be read, to be compared when they were.
+
+    Parameters
+    ----------
+    paths
+        The files; what is no file is left out.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
+
+    def changes(self) -> list[str]:
+        """Return a line on each file that was written to since; its digest is of what it is now."""
+        return [
+            f"warning: {name_of_source(path)} was changed while it was read: what was ranked is of "
+            "what stood there then, its digest of what stands there now"
+            for path, stamp in self._stamps.items()
+            if _stamp(path) != stamp
+        ]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
