@@ -25,12 +25,14 @@ from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.journal import RunJournal
 from specvae.annotation.output.parts import outcome_from_json, outcome_to_json
+from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.present import Draft
-from specvae.annotation.ranking.result import ListScores, Unranked
+from specvae.annotation.ranking.result import Annotation, Cause, ListScores, Refusal, Unranked
 from specvae.cli.annotate import annotate
 from specvae.cli.merge import merge
 from specvae.counting import counted
 from specvae.errors import InputError, Interrupted
+from specvae.molecules.molecule import Molecule
 
 
 @pytest.fixture(scope="module")
@@ -377,3 +379,36 @@ def test_parts_keep_a_match_that_is_not_listed() -> None:
     assert again.lists.evidence is not None
     assert list_features(again.lists.evidence, 7) == list_features(evidence, 7)
     assert list_features(evidence, 7)["unlisted_match"] == 0.4
+
+
+def test_what_explains_a_query_is_kept_by_the_journal(tmp_path: Path) -> None:
+    molecules = [None, Molecule.parse(CAFFEINE)]
+    rows = tuple(
+        Annotation(0, CAFFEINE, "", "", 0.0, None, molecule=molecule) for molecule in molecules
+    )
+    logits = np.array([0.5, -1.25, 3.0], np.float32)
+    packed = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    query = Query.settle(spectrum_of(CAFFEINE, 110.0713))
+    lists = ListScores(np.array([-1.0, -2.0]), 1)
+    made = Draft(query, lists, np.arange(2), rows, 2, explainer=Explainer(logits, packed))
+    path = tmp_path / "x.part"
+    with RunJournal(path, {"seed": 1}, None) as journal:
+        journal.add(0, 4, [made])
+        journal.add(1, 0, [Unranked("u", Refusal(Cause.NO_PRECURSOR))])
+    with path.open("ab") as stream:
+        stream.write(b'{"place": [1, 1], "outc')  # the process was killed
+    n_bytes = path.read_bytes().rindex(b"\n") + 1
+    with RunJournal(path, {"seed": 1}, None) as journal:
+        assert list(journal.kept) == [(0, 4), (1, 0)]
+        assert journal.n_kept == 2
+    assert path.stat().st_size == n_bytes
+    (found,) = journal.kept[0, 4]
+    assert isinstance(found, Draft)
+    assert found.explainer is not None
+    np.testing.assert_array_equal(found.explainer.logits, logits)
+    np.testing.assert_array_equal(found.explainer.packed, packed)
+    kept = [row.molecule for row in found.annotations]
+    assert kept[0] is None
+    assert kept[1] is not None
+    assert kept[1].smiles == Molecule.parse(CAFFEINE).smiles
+    np.testing.assert_array_equal(found.lists.scores, lists.scores)

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.fragment_score import (
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.spectrum import Spectrum
@@ -146,3 +147,69 @@ def test_truths_that_the_fragment_score_was_fitted_to_are_counted() -> None:
         found = evaluate(annotator, iter(ranked), truth)
         assert (found.in_fragment_score, found.n_untraced) == (expected, n_untraced)
         assert found.figures(seed=0)["n_truth_in_fragment_score"] == len(expected)
+
+
+def test_probabilities_are_those_of_the_best_and_of_what_was_true() -> None:
+    """Half of all lists would have odds of 3; the temperature is that of doubled scores."""
+    nothing = (0.0,) * 4
+    annotator = tiny_annotator()
+    annotator.probability = ProbabilityModel(
+        (), nothing, (1.0,) * 4, (np.log(2.0), *nothing), (np.log(3.0), *nothing)
+    )
+    rounded = ranked_query("rounded", {CAFFEINE: 0.0, ASPIRIN: -1.0})
+    rounded = replace(rounded, list_scores=replace(rounded.list_scores, window_share=0.25))
+    ranked: list[Ranked | Unranked] = [
+        ranked_query("right", {CAFFEINE: 0.0, ASPIRIN: -1.0}),
+        ranked_query("wrong", {CAFFEINE: 0.0, ASPIRIN: -0.5}),
+        ranked_query("tied", {CAFFEINE: 0.0, ASPIRIN: 0.0}),
+        ranked_query("absent", {CAFFEINE: 0.0, ASPIRIN: -1.0}),
+        rounded,
+        Unranked("unranked", Refusal(Cause.NO_PRECURSOR)),
+        ranked_query("no truth", {CAFFEINE: 0.0}),
+    ]
+    truth = dict.fromkeys(("right", "rounded", "unranked"), CAFFEINE) | {"absent": ETHANOL}
+    truth |= dict.fromkeys(("wrong", "tied"), ASPIRIN)
+    found = evaluate(annotator, iter(ranked), truth, in_list=0.6).probabilities
+    assert found is not None
+    # sigma(log 3 + logit r) for r = 0.6, and for a quarter of it.
+    held, of_rounded = 3 * 0.6 / (3 * 0.6 + 0.4), 3 * 0.15 / (3 * 0.15 + 0.85)
+    clear, close = 1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(-1.0))
+    order = ["right", "wrong", "tied", "absent", "rounded"]
+    best = [held * clear, held * close, held / 2, held * clear, of_rounded * clear]
+    outcome = [held * clear, held * (1 - close), held / 2, 1 - held, of_rounded * clear]
+    assert dict(zip(order, found.best, strict=True)) == pytest.approx(
+        dict(zip(order, best, strict=True))
+    )
+    assert found.right.tolist() == [1.0, 0.0, 0.5, 0.0, 1.0]
+    assert found.outcome.tolist() == pytest.approx(outcome)
+    assert found.molecules == tuple(truth[name] for name in order)
+    assert (found.share_in_list, found.share_is_estimated) == (0.6, False)
+
+
+def test_the_share_of_lists_is_estimated_from_all_by_an_accurate_mass() -> None:
+    """Those without a truth count; lists that surely hold theirs show a share of 1."""
+    nothing = (0.0,) * 4
+    annotator = tiny_annotator()
+    annotator.probability = ProbabilityModel(
+        (), nothing, (1.0,) * 4, (0.0, *nothing), (60.0, *nothing), 0.9, 20.0
+    )
+    ranked = [ranked_query(name, {CAFFEINE: 0.0}) for name in "abcde"]
+    rounded = replace(ranked[4].list_scores, window_share=0.5)
+    ranked[4] = replace(ranked[4], list_scores=rounded)
+    found = evaluate(annotator, iter(ranked), {"a": CAFFEINE, "e": CAFFEINE}).probabilities
+    assert found is not None
+    assert found.share_is_estimated
+    assert found.share_in_list == pytest.approx((4 + 20 * 0.9) / (4 + 20))
+
+
+def test_spectra_of_a_feature_with_different_truths_are_told() -> None:
+    def feature(query_id: str, *merged: str) -> Ranked:
+        one = ranked_query(query_id, {CAFFEINE: -1.0})
+        return replace(one, query=replace(one.query, merged=merged))
+
+    truth = {"a": CAFFEINE, "b": CAFFEINE, "d": ASPIRIN, "e": CAFFEINE}
+    features = [feature("a", "b"), feature("c", "d"), feature("e", "d")]
+    found = evaluate(tiny_annotator(), iter(features), truth)
+    assert found.contradicted == ("e",)
+    assert [rank.molecule for rank in found.ranks] == [CAFFEINE, ASPIRIN, CAFFEINE]
+    assert found.missing_queries == ()

@@ -138,6 +138,14 @@ def test_a_few_queries_do_not_change_one_another() -> None:
     assert shares_of_known(run((20, HERE))).known > 0.95
 
 
+def test_the_default_counts_for_one_query() -> None:
+    """Of 8, 4 and 8 certain queries and one as by default 8.4, 4.1 and 8.5 are of each kind."""
+    found = shares_of_known(run((8, HERE), (4, THERE), (8, NOWHERE)))
+    # Of those that seem to be known, some only look like compounds that are.
+    known = (12.5 / 21 - 0.075) / 0.925
+    assert found == pytest.approx((8.4 / 12.5 * known, 4.1 / 12.5 * known), abs=1e-6)
+
+
 def test_a_stated_share_is_divided_as_by_default() -> None:
     assert shares_at(0.5) == pytest.approx((0.4, 0.1))
     assert shares_at(0.0) == (0.005, 0.005)

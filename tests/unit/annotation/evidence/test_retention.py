@@ -87,6 +87,25 @@ def test_evidence_does_not_depend_on_the_unit_of_time() -> None:
     assert one.evidence(elutions[3]) == pytest.approx(other.evidence(minutes[3]))
 
 
+def test_a_line_is_of_queries_and_not_of_candidates() -> None:
+    """Nor do the heights of scores and the zero of the index matter."""
+    elutions, scores = run(40, 1.0)
+    line = RetentionLine.fit(elutions, scores)
+    assert line is not None
+    doubled, higher, moved = list(elutions), list(scores), list(scores)
+    for n in range(0, 40, 3):
+        doubled[n] = Elution(elutions[n].time, np.tile(elutions[n].index, 2))
+        higher[n] = np.tile(scores[n], 2)
+        moved[n] = scores[n] + (-900.0, 900.0)[n % 2]
+    shifted = [Elution(each.time, each.index + 7.0) for each in elutions]
+    for changed, of_scores in ((doubled, higher), (elutions, moved), (shifted, scores)):
+        other = RetentionLine.fit(changed, of_scores)
+        assert other is not None
+        for n in (0, 1):
+            found = other.evidence(changed[n])[: len(scores[n])]
+            assert found == pytest.approx(line.evidence(elutions[n]), abs=1e-9)
+
+
 def test_times_that_follow_nothing_say_little() -> None:
     elutions, scores = run(200, 0.0, noise=1.0)
     line = RetentionLine.fit(elutions, scores)

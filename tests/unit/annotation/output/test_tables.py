@@ -606,6 +606,21 @@ def test_the_rules_of_mztab_find_what_is_wrong(found: str, other: str, fault: st
 @pytest.mark.parametrize(
     ("precursor_mz", "status"),
     [
+        (60.06, "ok"),  # two decimals, and measured roughly
+        (60.07, "ok; its mass does not fit the precursor m/z (427 ppm)"),
+    ],
+)
+def test_a_small_m_z_that_was_rounded_fits(precursor_mz: float, status: str) -> None:
+    acetamide = replace(annotation(1, -1.0), exact_mass=59.037114)
+    measured = replace(spectrum("q1", precursor_mz=precursor_mz), mz=np.array([43.018, 44.013]))
+    result = answer(measured, acetamide)
+    (row,) = csv.DictReader(io.StringIO(written([result], "csv")))
+    assert row["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("precursor_mz", "status"),
+    [
         (195.0877, "ok"),
         (195.1, "ok"),  # one decimal
         (217.0696, "ok; its mass does not fit the precursor m/z (112,677 ppm)"),

@@ -21,7 +21,7 @@ from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking import rank
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.features import group_by
+from specvae.annotation.ranking.features import group_by, merged
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import COLUMNS, Answer, Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.run import RankingRun
@@ -184,6 +184,44 @@ def test_the_best_candidates_of_any_spectrum_of_a_feature_are_compared(
     found = ~cascade.is_guessed
     np.testing.assert_array_equal(cascade.raw[found], whole.raw[found])
     assert cascade.scores[found].min() > cascade.scores[~found].max()
+
+
+def test_what_only_one_spectrum_of_a_feature_has_is_merged(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    """A prior counts by half, fragment scores that one has guessed beside those of the other."""
+    spectra = [query("a", 69.0447, 96.0556, 124.0505).spectrum, query("b", 110.0713).spectrum]
+    first, second = run_of(annotator, tmp_path, None).outcomes(spectra)
+    assert isinstance(first, Ranked)
+    assert isinstance(second, Ranked)
+    one, other = evidence_of(first), evidence_of(second)
+    guessed, prior, counts = np.array([1.0, -3.0]), np.array([2.0, 0.5]), np.array([0.1, 0.2])
+    other = replace(other, guessed=guessed, prior=prior, own=None)
+    second = replace(second, list_scores=replace(second.list_scores, n_peaks=9, evidence=other))
+    weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
+    for members in ([first, second], [second, first]):
+        members[0] = replace(members[0], counts=counts)
+        both = merged(members, weights)
+        found = evidence_of(both)
+        assert found.prior is not None
+        assert found.guessed is not None
+        assert found.own is not None
+        fragments = one.raw[:, EVIDENCE_KINDS.index("fragments")]
+        np.testing.assert_allclose(found.prior, prior / 2)
+        np.testing.assert_allclose(found.guessed, (guessed + fragments) / 2)
+        assert one.own is not None
+        np.testing.assert_array_equal(found.own.cosine, one.own.cosine)
+        assert both.list_scores.n_peaks == 9
+        assert both.counts is not None
+        np.testing.assert_array_equal(both.counts, counts)
+    assert merged([first, first], weights).counts is None
+
+
+def test_precursors_that_are_not_stated_are_the_same() -> None:
+    names = {"a": None, "b": None, "c": 181.0721}
+    records = [query(name, precursor_mz=mz, adduct=None) for name, mz in names.items()]
+    groups = group_by(records, "FEATURE_ID", 10.0)
+    assert [[record.query_id for record in group] for group in groups] == [["a", "b"], ["c"]]
 
 
 def test_a_precursor_alone_does_not_weaken_what_another_says(
