@@ -435,7 +435,7 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
 
 
 def _is_smiles(text: str) -> bool:
-    from specvae.molecules.standard import is_smiles
+    from specvae.molecules.structure_text import is_smiles
 
     return bool(text) and is_smiles(text)
 

@@ -16,7 +16,7 @@ from rdkit import Chem
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import is_smiles, says_nothing
+from specvae.molecules.structure_text import is_smiles, says_nothing
 from specvae.molecules.text_tables import Cells
 from specvae.report import ReadReport
 

@@ -17,7 +17,8 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 from specvae.errors import StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import shown, standard_form
+from specvae.molecules.standard import standard_form
+from specvae.molecules.structure_text import shown
 
 KEY_OF_SEVERAL = "InChIKey of several structures, computed instead"
 KEYS_THAT_DIFFER = "InChIKeys of one structure that differ, computed instead"

@@ -13,12 +13,8 @@ from rdkit import Chem
 from specvae.errors import InputError, StructureError
 from specvae.molecules.mixtures import atoms_of_text
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import (
-    heavy_atoms,
-    heavy_atoms_of_inchi,
-    says_nothing,
-    standard_form,
-)
+from specvae.molecules.standard import standard_form
+from specvae.molecules.structure_text import heavy_atoms, heavy_atoms_of_inchi, says_nothing
 from specvae.molecules.text_tables import (
     COLUMNS,
     CONTROL,

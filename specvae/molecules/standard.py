@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from rdkit import Chem
 from rdkit.Chem.MolStandardize import rdMolStandardize
-from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
+from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from specvae.errors import StructureError
 from specvae.limits import limits
@@ -45,6 +45,13 @@ from specvae.molecules.metals import (
 )
 from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.structure_text import (
+    WHOLE_INCHIKEY,
+    heavy_atoms,
+    heavy_atoms_of_inchi,
+    shown,
+    texts_of,
+)
 
 STANDARD_VERSION = 4
 """Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
@@ -53,9 +60,6 @@ since metal complexes are kept whole, 4 since salts may be written with bonds to
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
 INCHI_OF_ANOTHER = "InChI of another formula, SMILES taken"
-LINE_END = "\u23ce"
-"""Stands for the end of a line in a cell of structures of which it is not certain how many."""
-_LONGEST_SHOWN = 60
 
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
@@ -65,28 +69,7 @@ _CHARGED_PAIR = Chem.MolFromSmarts(
     "[#16X3+,#34X3+,#52X3+,#16X4+,#16X4+2,#15X4+,#33X4+,#51X4+,#53X2+,#53X3+2]-[OX1-,SX1-,NX2-]"
 )
 _OPENED_AZIDE = Chem.MolFromSmarts("[#7X2-,#6-]-[NX2+]#[NX1+0]")  # or diazo compound
-_EMPTY_TEXTS = frozenset(
-    {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
-    | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
-    | {"no structure"}
-)
-_KEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
-
-# What word processors and web pages make of a text: other quotation marks, dashes and blanks, and
-# characters that are not seen.
-_TYPOGRAPHY = {
-    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb"), '"'),
-    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u02bc"), "'"),
-    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
-    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
-}
-_INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
-_MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|1S?/)(?=.)", re.IGNORECASE)
-
-_FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
-_ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _LABEL = re.compile(r"\[\d|/i")  # of an isotope, in SMILES or InChI
-_HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standards write it
 _ATOM_CLASS = re.compile(r":\d+\]")  # numbers that tell the atoms of a reaction
 _ATOM_BY_NUMBER = re.compile(r"\[\d*#\d")
 _BARE_CARBON = re.compile(r"\[\d*C@{0,2}\]")
@@ -96,25 +79,6 @@ _SEVERAL_ALIKE = re.compile(r"InChI=1S?/\d")
 _PROTON = Chem.MolFromSmarts("[#1;+;X0]")
 _LONE_ANION = Chem.MolFromSmarts("[O,S,N;-1;!$([*-]~[+])]")
 _HIGH_SULFUR = Chem.MolFromSmarts("[S-](=[OX1])(=[OX1])=[OX1]")
-
-# Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
-# link that may be repeated, and a bond to one of several atoms.
-_OPEN_PART = re.compile(
-    r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*(?:\||$)"
-)
-
-
-def says_nothing(text: str) -> bool:
-    """Return whether a cell of a table stands for no value, such as ``N/A`` or ``-``."""
-    return text.strip().lower() in _EMPTY_TEXTS
-
-
-def shown(text: str) -> str:
-    """Return a text as messages show it: on one line, the end of a long one left out."""
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
-
-
 _MASS_DIGITS = 6  # the last ones depend on the order of the atoms
 
 
@@ -171,7 +135,7 @@ def standard_form(
         If no text is given or none can be parsed, a wildcard atom leaves the mass open, or the
         structure is too large.
     """
-    texts = _texts(smiles, inchi)
+    texts = texts_of(smiles, inchi)
     if not texts:
         raise StructureError("no structure given: a SMILES or an InChI is wanted")
     first_error: StructureError | None = None
@@ -193,35 +157,6 @@ def standard_form(
     raise first_error
 
 
-def _texts(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
-    """Return kind and text of what may be the structure, SMILES first."""
-    found = []
-    for text in (smiles or "", inchi or ""):
-        words = (
-            (text if text.isascii() else text.translate(_TYPOGRAPHY)).strip().strip("\"'").split()
-        )
-        if not words or says_nothing(text) or _KEY.fullmatch(words[0]):
-            continue
-        # GNPS has SMILES behind the mark of an InChI.
-        words[0] = _MARK_OF_SMILES.sub("", words[0])
-        shape = _INCHI.match(words[0])
-        if shape:
-            others = [word for word in words[1:] if word.startswith("InChI=")]
-            found.append(("InChI", " ".join([f"InChI={words[0][shape.end() :]}", *others])))
-        else:
-            # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
-            # unless it leaves them open.
-            behind = " ".join(words[1:])
-            is_more = leaves_atoms_open(behind) or _goes_on(words)
-            words[0] = _HEAVY_HYDROGEN.sub(_with_its_mass, words[0])
-            found.append(("SMILES", words[0] + f" {behind}" * is_more))
-    return sorted(found, key=lambda pair: pair[0] != "SMILES")
-
-
-def _with_its_mass(found: re.Match[str]) -> str:
-    return "[2H]" if found[0] == "[D]" else "[3H]"
-
-
 def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:
     """Return what is said of a structure of one component beside whose SMILES an InChI stands.
 
@@ -229,90 +164,6 @@ def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:
     """
     stated = heavy_atoms_of_inchi(inchi)
     return (INCHI_OF_ANOTHER,) if stated and stated != heavy_atoms(mol) else ()
-
-
-def heavy_atoms_of_inchi(inchi: str) -> dict[str, str]:
-    """Return what `heavy_atoms` does by the text, nothing where it is not of one component."""
-    shape = _INCHI.match(inchi)
-    stated = _FORMULA_OF_INCHI.match(inchi, shape.end()) if shape is not None else None
-    return {} if stated is None else _heavy_atoms(stated[1])
-
-
-def heavy_atoms(mol: Chem.Mol) -> dict[str, str]:
-    """Return how often a molecule has each element but hydrogen, as its formula says it."""
-    return _heavy_atoms(CalcMolFormula(mol))
-
-
-def _heavy_atoms(formula: str) -> dict[str, str]:
-    atoms = dict(_ATOMS_OF_FORMULA.findall(formula))
-    return {element: n for element, n in atoms.items() if element not in ("H", "D", "T")}
-
-
-_WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
-
-_LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
-_BETWEEN = ("|", ";")  # structures of a list
-_BONDS = ("(", "=", "#", "/", "\\")
-_BRANCHES = (")", "=", "#", "(")
-# "CCCCCCO", six letters and more: "PCP", "CCCP" and their like are names of compounds.
-_CHAIN = re.compile(
-    r"(?=(?:[^Cc]*[Cc]){4})(?=.{6})(?:Cl|Br|[BCNOPSFI](?![a-z])|[cnops\d@+\-/\\%.])+"
-)
-_ABBREVIATION = re.compile(r"\([A-Z]+\)")  # "(S)" and "(PCB)": no program ends with a branch
-
-
-def _goes_on(words: Sequence[str]) -> bool:
-    """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
-    if LINE_END in words:
-        return True
-    if len(words) > 2 and all(len(word) < 3 for word in words):
-        return True  # "C C O": blanks between all atoms
-    if is_divided(words):
-        return True
-    if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
-        return False
-    if len(words[1]) > _LONGEST_PART:
-        return True  # no name has a thousand letters of a SMILES
-    return is_smiles(words[1])
-
-
-def is_divided(words: Sequence[str]) -> bool:
-    """Whether a SMILES and the words behind it are one of several, or only the beginning of one.
-
-    ``CC (C)O`` goes on with a branch or a bond, ``CCO | COC`` with another behind a mark. A SMILES
-    that ends with a branch goes on, ``CC(=O) OC``, and no name has but the letters of a chain.
-    """
-    if len(words) < 2 or max(map(len, words[:3])) > _LONGEST_PART:
-        return False
-    smiles, word = words[:2]
-    if word in _BETWEEN and len(words) > 2:
-        whole = words[2]
-    elif (
-        word.startswith(_BONDS)
-        and _WITH_BONDS.fullmatch(word) is not None
-        and _ABBREVIATION.fullmatch(word) is None
-    ):
-        whole = smiles + word
-    elif smiles.endswith(_BRANCHES) or _CHAIN.fullmatch(word) is not None:
-        whole = word
-    else:
-        return False
-    return is_smiles(whole)
-
-
-def is_smiles(text: str) -> bool:
-    """Return whether a text is a SMILES that RDKit can read; the empty one is, of no atoms."""
-    with quiet_rdkit():
-        return Chem.MolFromSmiles(text) is not None
-
-
-def leaves_atoms_open(extension: str) -> bool:
-    """Whether ChemAxon's extension of a SMILES (``|...|``) says that its atoms are not all known.
-
-    Such are repeating units (``Sg:n``), links of several lengths (``LN``), and bonds to one of
-    several atoms (``m``). Labels, stereochemistry and the like change no mass.
-    """
-    return _OPEN_PART.match(extension) is not None
 
 
 # A SMILES of one component without labels and metals of salts, not in quotation marks and the like.
@@ -328,7 +179,7 @@ def is_usual(text: str) -> bool:
     return (
         _USUAL.fullmatch(text) is not None
         and _IS_SPECIAL.search(text) is None
-        and _KEY.fullmatch(text) is None
+        and WHOLE_INCHIKEY.fullmatch(text) is None
     )
 
 

@@ -12,11 +12,7 @@ from typing import NamedTuple
 from specvae.compression import COMPRESSED_SUFFIXES, uncompressed_name
 from specvae.errors import InputError
 from specvae.molecules.sd_files import begins_with_drawing, sd_cells
-from specvae.molecules.standard import (
-    is_divided,
-    is_smiles,
-    leaves_atoms_open,
-)
+from specvae.molecules.structure_text import is_divided, is_smiles, leaves_atoms_open
 from specvae.molecules.text_tables import (
     COLUMNS,
     DELIMITERS,

@@ -18,7 +18,7 @@ from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.standard import LINE_END, is_smiles, says_nothing
+from specvae.molecules.structure_text import LINE_END, is_smiles, says_nothing
 from specvae.report import ReadReport
 from specvae.sources import no_such_file, stand_in
 from specvae.text_encoding import AS_WINDOWS_TEXT, utf_16_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, pairwise
 
 from specvae.molecules.sorted_apart import noted_where_sorted_apart
-from specvae.molecules.standard import is_smiles, says_nothing
+from specvae.molecules.structure_text import is_smiles, says_nothing
 from specvae.molecules.text_tables import Cells, column_meaning, plain_word
 from specvae.report import ReadReport
 

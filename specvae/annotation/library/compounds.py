@@ -13,7 +13,7 @@ from specvae.counting import counted
 from specvae.errors import InputError, StructureError
 from specvae.molecules.mixtures import without_larger_counter_ion
 from specvae.molecules.molecule import FIRST_BLOCK, blocks_of_inchi, parse_molecule
-from specvae.molecules.standard import says_nothing
+from specvae.molecules.structure_text import says_nothing
 from specvae.molecules.structures import read_rows
 from specvae.molecules.text_tables import column_meaning, is_cut_inchi, open_text, read_table
 from specvae.molecules.wide_tables import one_structure_each

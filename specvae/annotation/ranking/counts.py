@@ -17,7 +17,7 @@ from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
 from specvae.counting import counted
 from specvae.errors import InputError, nearest
 from specvae.molecules.candidates import CandidateSet
-from specvae.molecules.standard import says_nothing, shown
+from specvae.molecules.structure_text import says_nothing, shown
 from specvae.molecules.text_tables import column_meaning, open_text, plain_word, read_table
 from specvae.report import ReadReport
 

@@ -1,0 +1,163 @@
+"""Texts of structures as tables write them: SMILES or InChI, none, several, or something beside.
+
+What a text says is decided here before RDKit reads it; `specvae.molecules.standard` does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rdkit import Chem
+from rdkit.Chem.rdMolDescriptors import CalcMolFormula
+
+from specvae.molecules.quiet import quiet_rdkit
+
+LINE_END = "\u23ce"
+"""Stands for the end of a line in a cell of structures of which it is not certain how many."""
+WHOLE_INCHIKEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
+_LONGEST_SHOWN = 60
+_EMPTY_TEXTS = frozenset(
+    {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
+    | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
+    | {"no structure"}
+)
+# What word processors and web pages make of a text: other quotation marks, dashes and blanks, and
+# characters that are not seen.
+_TYPOGRAPHY = {
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb"), '"'),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u02bc"), "'"),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+}
+_INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
+_MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|1S?/)(?=.)", re.IGNORECASE)
+_FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
+_ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
+_HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standards write it
+# Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
+# link that may be repeated, and a bond to one of several atoms.
+_OPEN_PART = re.compile(
+    r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*(?:\||$)"
+)
+_WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
+_LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
+_BETWEEN = ("|", ";")  # structures of a list
+_BONDS = ("(", "=", "#", "/", "\\")
+_BRANCHES = (")", "=", "#", "(")
+# "CCCCCCO", six letters and more: "PCP", "CCCP" and their like are names of compounds.
+_CHAIN = re.compile(
+    r"(?=(?:[^Cc]*[Cc]){4})(?=.{6})(?:Cl|Br|[BCNOPSFI](?![a-z])|[cnops\d@+\-/\\%.])+"
+)
+_ABBREVIATION = re.compile(r"\([A-Z]+\)")  # "(S)" and "(PCB)": no program ends with a branch
+
+
+def says_nothing(text: str) -> bool:
+    """Return whether a cell of a table stands for no value, such as ``N/A`` or ``-``."""
+    return text.strip().lower() in _EMPTY_TEXTS
+
+
+def shown(text: str) -> str:
+    """Return a text as messages show it: on one line, the end of a long one left out."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
+    """Return kind and text of what may be the structure, SMILES first."""
+    found = []
+    for text in (smiles or "", inchi or ""):
+        words = (
+            (text if text.isascii() else text.translate(_TYPOGRAPHY)).strip().strip("\"'").split()
+        )
+        if not words or says_nothing(text) or WHOLE_INCHIKEY.fullmatch(words[0]):
+            continue
+        # GNPS has SMILES behind the mark of an InChI.
+        words[0] = _MARK_OF_SMILES.sub("", words[0])
+        shape = _INCHI.match(words[0])
+        if shape:
+            others = [word for word in words[1:] if word.startswith("InChI=")]
+            found.append(("InChI", " ".join([f"InChI={words[0][shape.end() :]}", *others])))
+        else:
+            # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
+            # unless it leaves them open.
+            behind = " ".join(words[1:])
+            is_more = leaves_atoms_open(behind) or _goes_on(words)
+            words[0] = _HEAVY_HYDROGEN.sub(_with_its_mass, words[0])
+            found.append(("SMILES", words[0] + f" {behind}" * is_more))
+    return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def _with_its_mass(found: re.Match[str]) -> str:
+    return "[2H]" if found[0] == "[D]" else "[3H]"
+
+
+def _goes_on(words: Sequence[str]) -> bool:
+    """Whether what stands behind a SMILES is another, or the rest of it, and no name."""
+    if LINE_END in words:
+        return True
+    if len(words) > 2 and all(len(word) < 3 for word in words):
+        return True  # "C C O": blanks between all atoms
+    if is_divided(words):
+        return True
+    if len(words) < 2 or _WITH_BONDS.fullmatch(words[1]) is None:
+        return False
+    if len(words[1]) > _LONGEST_PART:
+        return True  # no name has a thousand letters of a SMILES
+    return is_smiles(words[1])
+
+
+def is_divided(words: Sequence[str]) -> bool:
+    """Whether a SMILES and the words behind it are one of several, or only the beginning of one.
+
+    ``CC (C)O`` goes on with a branch or a bond, ``CCO | COC`` with another behind a mark. A SMILES
+    that ends with a branch goes on, ``CC(=O) OC``, and no name has but the letters of a chain.
+    """
+    if len(words) < 2 or max(map(len, words[:3])) > _LONGEST_PART:
+        return False
+    smiles, word = words[:2]
+    if word in _BETWEEN and len(words) > 2:
+        whole = words[2]
+    elif (
+        word.startswith(_BONDS)
+        and _WITH_BONDS.fullmatch(word) is not None
+        and _ABBREVIATION.fullmatch(word) is None
+    ):
+        whole = smiles + word
+    elif smiles.endswith(_BRANCHES) or _CHAIN.fullmatch(word) is not None:
+        whole = word
+    else:
+        return False
+    return is_smiles(whole)
+
+
+def is_smiles(text: str) -> bool:
+    """Return whether a text is a SMILES that RDKit can read; the empty one is, of no atoms."""
+    with quiet_rdkit():
+        return Chem.MolFromSmiles(text) is not None
+
+
+def leaves_atoms_open(extension: str) -> bool:
+    """Whether ChemAxon's extension of a SMILES (``|...|``) says that its atoms are not all known.
+
+    Such are repeating units (``Sg:n``), links of several lengths (``LN``), and bonds to one of
+    several atoms (``m``). Labels, stereochemistry and the like change no mass.
+    """
+    return _OPEN_PART.match(extension) is not None
+
+
+def heavy_atoms_of_inchi(inchi: str) -> dict[str, str]:
+    """Return what `heavy_atoms` does by the text, nothing where it is not of one component."""
+    shape = _INCHI.match(inchi)
+    stated = _FORMULA_OF_INCHI.match(inchi, shape.end()) if shape is not None else None
+    return {} if stated is None else _heavy_atoms(stated[1])
+
+
+def heavy_atoms(mol: Chem.Mol) -> dict[str, str]:
+    """Return how often a molecule has each element but hydrogen, as its formula says it."""
+    return _heavy_atoms(CalcMolFormula(mol))
+
+
+def _heavy_atoms(formula: str) -> dict[str, str]:
+    atoms = dict(_ATOMS_OF_FORMULA.findall(formula))
+    return {element: n for element, n in atoms.items() if element not in ("H", "D", "T")}
