@@ -39,8 +39,8 @@ Numbers = NDArray[np.float64]
 def read_mzml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     """Yield the fragment spectra (MS level 2 and up) of an mzML file.
 
-    Survey scans are counted as MS_LEVEL; UV spectra and the like as OTHER_SPECTRUM. At a damaged
-    or cut-off place the file counts one TRUNCATED record and ends.
+    Survey scans are counted as MS_LEVEL; UV spectra and the like as OTHER_SPECTRUM. A place where
+    the XML is broken or cut off counts as one TRUNCATED record.
     """
     groups: dict[str, Element] = {}
     return _read(path, report, "spectrum", groups, lambda scan: _mzml_scan(scan, groups))
@@ -72,7 +72,7 @@ def _read(
         scans = scan_elements(path, stream, tag, groups)
         while True:
             try:
-                index, element = next(scans)
+                index, element, fault = next(scans)
             except StopIteration:
                 return
             except (ParseError, LookupError, ValueError, *DECOMPRESSION_ERRORS) as error:
@@ -81,8 +81,12 @@ def _read(
                 detail = f"{error} after {index - 1} scans; the rest of the file is not read"
                 report.skip(str(path), index, f"{path.name}#{index}", Reason.TRUNCATED, detail)
                 return
-            stated = element.get("id") or element.get("num") or ""
+            stated = "" if element is None else element.get("id") or element.get("num") or ""
             name = printable(stated) or f"{path.name}#{index}"
+            if fault or element is None:
+                detail = f"{fault}; the file is read on from the next scan"
+                report.skip(str(path), index, name, Reason.TRUNCATED, detail)
+                continue
             try:
                 scan = read(element)
                 if scan.is_other:

@@ -7,8 +7,8 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, cast
-from xml.etree.ElementTree import Element, XMLPullParser
+from typing import BinaryIO, NamedTuple, cast
+from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
 from specvae.errors import InputError
 from specvae.limits import limits
@@ -16,57 +16,203 @@ from specvae.spectra.lines import read_piece
 from specvae.text_encoding import AS_WINDOWS_TEXT
 
 
+class Scan(NamedTuple):
+    """A scan of a file, or a place where one was lost.
+
+    Attributes
+    ----------
+    number
+        The scan's place in the file, from 1.
+    element
+        What is there of it; None if not even its first tag can be read.
+    fault
+        What is wrong with its XML; empty for a whole scan.
+    """
+
+    number: int
+    element: Element | None
+    fault: str = ""
+
+
 def scan_elements(
     path: Path, stream: BinaryIO, tag: str, groups: dict[str, Element]
-) -> Iterator[tuple[int, Element]]:
-    """Yield number and element of each scan as it ends, and forget all that has been yielded.
+) -> Iterator[Scan]:
+    """Yield each scan as it ends, and forget all that has been yielded.
 
     Scans may stand inside one another (mzXML); they are counted as they begin. Groups of terms that
-    scans refer to go to `groups`.
+    scans refer to go to `groups`. Where the XML is broken, reading goes on with the next scan.
+    Files that were joined are read one after the other.
+
+    Raises
+    ------
+    ParseError
+        If no scan can be read, or at the end of a file that is cut off.
     """
-    above: list[Element] = []
-    numbers: list[int] = []  # of the scans that are open
-    in_group = False
-    n_scans = n_bytes = 0
-    for n_new, events in _events(stream):
-        n_bytes += n_new
+    document = _Document(tag, groups)
+    n_bytes = 0
+    for beginning, piece in _pieces(stream, tag):
+        if beginning == _DOCUMENT:
+            if document.n_scans:
+                yield from document.end(is_last=False)
+            groups.clear()
+            document = _Document(tag, groups, document.n_scans)
+            n_bytes = 0
+        elif beginning == _SCAN:
+            document.begin_scan()
+        n_bytes = 0 if document.is_lost else n_bytes + len(piece)
         if n_bytes > (most := limits().record_bytes):
             raise InputError(
-                f"{path}: scan {n_scans} is longer than {most:,} bytes (record_bytes); wanted "
-                "shorter ones"
+                f"{path}: scan {document.n_scans} is longer than {most:,} bytes (record_bytes); "
+                "wanted shorter ones"
             )
-        for event, element in events:
-            name = tag_of(element)
-            if event == "start":
-                above.append(element)
-                if name == tag:
-                    n_scans += 1
-                    numbers.append(n_scans)
-                in_group = in_group or name == _GROUP
-                continue
-            above.pop()
-            if name == tag:
-                yield numbers.pop(), element
-                n_bytes = 0
-            elif name == _GROUP:
-                groups[element.get("id", "")] = element
-                in_group = False
-            elif numbers or in_group:
-                continue  # a part of what is still open
-            if above:
-                above[-1].remove(element)
+        for scan in document.feed(piece):
+            yield scan
+            n_bytes = 0
+    yield from document.end(is_last=True)
 
 
 _GROUP = "referenceableParamGroup"
 
 
-def _events(stream: BinaryIO) -> Iterator[tuple[int, Iterator[tuple[str, Element]]]]:
-    """Yield, piece by piece, the number of bytes read and the beginnings and ends of elements."""
-    parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+class _Open(NamedTuple):
+    """An element that has begun: as the parser has it, and as it was before a broken place."""
+
+    parsed: Element
+    element: Element
+    number: int  # of a scan; 0: no scan
+    n_around: int  # scans and groups that are open, with this one
+
+
+class _Document:
+    """One XML document, parsed piece by piece; a broken place costs the scan that it is in."""
+
+    def __init__(self, tag: str, groups: dict[str, Element], n_scans: int = 0) -> None:
+        self.n_scans = n_scans  # those of documents before it are counted, too
+        self.is_lost = False  # what comes, up to the next scan
+        self._tag = tag
+        self._groups = groups
+        self._parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+        self._open: list[_Open] = []
+        # What was open when the last scan began, and how many had begun before it.
+        self._before: list[_Open] | None = None
+        self._n_before = n_scans
+        self._reopened: list[_Open] = []  # whose first tags the parser is to see again
+        self._was_lost = False
+
+    def begin_scan(self) -> None:
+        """Note that the first tag of a scan comes next."""
+        if self.is_lost:
+            self._parser = XMLPullParser(("start", "end"))
+            self._reopened, self._open = self._open, []
+            for each in self._reopened:
+                self._parser.feed(f"<{tag_of(each.element)}>")
+            self.is_lost = False
+        self._before = [*self._open, *self._reopened]
+        self._n_before = self.n_scans
+
+    def feed(self, piece: bytes) -> Iterator[Scan]:
+        """Parse the next piece, and yield the scans that end in it."""
+        if self.is_lost:
+            return
+        self._parser.feed(piece)
+        try:
+            events = cast("Iterator[tuple[str, Element]]", self._parser.read_events())
+            for event, element in events:
+                if event == "start":
+                    self._start(element)
+                elif (ended := self._end(element)) is not None:
+                    yield ended
+        except ParseError as error:
+            if self._before is None:
+                raise
+            yield from self._lose(error)
+
+    def end(self, *, is_last: bool) -> Iterator[Scan]:
+        """End a document; yield the scans without an end, but raise if the last is cut off."""
+        try:
+            if not self.is_lost:
+                self._parser.close()
+        except ParseError as error:
+            if is_last:
+                raise
+            yield from self._lose(error)
+        for each in self._open:
+            if each.number:
+                yield Scan(each.number, each.element, "has no end")
+
+    def _start(self, element: Element) -> None:
+        if self._reopened:
+            self._open.append(self._reopened.pop(0)._replace(parsed=element))
+            return
+        name = tag_of(element)
+        number = 0
+        n_around = self._open[-1].n_around if self._open else 0
+        if name == self._tag:
+            self.n_scans += 1
+            number = self.n_scans
+        if number or name == _GROUP:
+            n_around += 1
+        self._open.append(_Open(element, element, number, n_around))
+
+    def _end(self, parsed: Element) -> Scan | None:
+        _, element, number, n_around = self._open.pop()
+        n_left = self._open[-1].n_around if self._open else 0
+        if n_left == n_around and n_left:
+            return None  # a part of what is still open
+        if n_left < n_around and not number:
+            self._groups[element.get("id", "")] = element
+        if self._open:
+            self._open[-1].parsed.remove(parsed)
+        return Scan(number, element) if number else None
+
+    def _lose(self, error: ParseError) -> Iterator[Scan]:
+        """Yield the scan that is lost, if it is one; what comes up to the next is, too."""
+        # Lines are counted anew behind a broken place: the number of the scan is its place.
+        fault = str(error).partition(": line ")[0]
+        numbers = [each.number for each in self._open]
+        if self._before is not None and self.n_scans == self._n_before:
+            self.n_scans += 1  # not even its first tag can be read
+            self._open = self._before
+            yield Scan(self.n_scans, None, fault)
+        elif any(numbers):
+            place = numbers.index(max(numbers))  # the innermost
+            lost, self._open = self._open[place], self._open[:place]
+            yield Scan(lost.number, lost.element, fault)
+        else:
+            self._open = self._before or []
+            if not self._was_lost:  # else it may be the end of what was opened again
+                yield Scan(self.n_scans + 1, None, fault)
+        self.is_lost = self._was_lost = True
+
+
+_SCAN, _DOCUMENT = "scan", "document"
+_LONGEST_TAG = 4096
+
+
+def _pieces(stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes]]:
+    """Yield a file in pieces, and of each what begins with it: a scan, a document, or nothing."""
+    beginning = re.compile(rb"<(?:(%s)[\s>/]|\?xml\s)" % tag.encode())
+    held = b""
     for piece in _well_formed(stream):
-        parser.feed(piece)
-        yield len(piece), cast("Iterator[tuple[str, Element]]", parser.read_events())
-    parser.close()
+        piece = held + piece
+        # A tag may go on in the next piece. The parser is given whole ones: what it knows of a half
+        # one it may tell later.
+        end = piece.rfind(b"<", max(0, len(piece) - _LONGEST_TAG))
+        is_half = end >= 0 and piece.find(b">", end) < 0
+        piece, held = (piece[:end], piece[end:]) if is_half else (piece, b"")
+        yield from _divided(piece, beginning)
+    if held:
+        yield from _divided(held, beginning)
+
+
+def _divided(piece: bytes, beginning: re.Pattern[bytes]) -> Iterator[tuple[str, bytes]]:
+    kind, start = "", 0
+    for match in beginning.finditer(piece):
+        if match.start() > start or kind:
+            yield kind, piece[start : match.start()]
+        kind, start = _SCAN if match[1] else _DOCUMENT, match.start()
+    if start < len(piece):
+        yield kind, piece[start:]
 
 
 _ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)""")

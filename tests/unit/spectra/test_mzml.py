@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spectra_files import mzml_file, mzml_scan, mzxml_file, read_bytes
+from spectra_files import mzml_file, mzml_scan, mzxml_file, mzxml_scan, read_bytes
 
 from specvae.errors import InputError
 from specvae.report import ReadReport, Reason
@@ -632,6 +632,66 @@ def test_what_no_xml_may_hold_costs_nothing(
         spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
         assert skips == []
         assert [spectrum.query_id for spectrum in spectra] == [read, "scan=1"]
+
+
+def _with_id(n: int) -> str:
+    return scan(name=f"n={n}")
+
+
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [
+        (_with_id(2).replace("</spectrum>", ""), "n=2"),
+        (_with_id(2).replace("</binaryDataArrayList>", ""), "n=2"),
+        (_with_id(2).replace("</binaryDataArrayList>", "< </binaryDataArrayList>"), "n=2"),
+        (_with_id(2).replace("</binaryDataArrayList>", "\0\0</binaryDataArrayList>"), "n=2"),
+        (_with_id(2).replace("n=2", "<2>"), "x.mzML#2"),
+    ],
+)
+def test_a_scan_of_broken_xml_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, name: str
+) -> None:
+    content = mzml_file([_with_id(1), broken, _with_id(3), broken, _with_id(5)])
+    for n_bytes in (1, 7, 1 << 16):
+        monkeypatch.setattr(xml_scans, "read_piece", lambda stream, n=n_bytes: stream.read(n))
+        spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
+        assert [spectrum.query_id for spectrum in spectra] == ["n=1", "n=3", "n=5"]
+        assert [skip.reason for skip in skips] == [Reason.TRUNCATED] * 2
+        first = min(skips, key=lambda skip: skip.line)
+        assert (first.record, first.line) == (name, 2)
+        assert first.detail.endswith("; the file is read on from the next scan")
+
+
+def test_what_is_broken_between_two_scans_is_told(tmp_path: Path) -> None:
+    content = mzml_file([_with_id(1), "<cvParam>", _with_id(2), _with_id(3)])
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert [spectrum.query_id for spectrum in spectra] == ["n=1", "n=2", "n=3"]
+    assert [skip.reason for skip in skips] == [Reason.TRUNCATED]
+
+
+def test_a_broken_scan_of_mzxml_costs_neither_the_scan_around_it_nor_others(tmp_path: Path) -> None:
+    def written(number: int, level: int, inner: str = "") -> str:
+        return mzxml_scan(number, level, [50.5], [1.0]).replace("</scan>", f"{inner}</scan>")
+
+    broken = written(3, 2).replace("</peaks>", "")
+    around = written(1, 1, written(2, 2) + broken + written(4, 2))
+    content = mzxml_file([around, written(5, 1, written(6, 2))])
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert [spectrum.query_id for spectrum in spectra] == ["2", "4", "6"]
+    found = [(skip.record, skip.reason) for skip in skips]
+    assert found == [("3", Reason.TRUNCATED), ("1", Reason.MS_LEVEL), ("5", Reason.MS_LEVEL)]
+
+
+def test_files_that_were_joined_are_read_one_after_the_other(tmp_path: Path) -> None:
+    """As by ``cat a.mzML b.mzML``."""
+    first, second = mzml_file([_with_id(1), _with_id(2)]), mzml_file([_with_id(3)])
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", f"{first}\n\n{second}{first}")
+    assert skips == []
+    assert [spectrum.query_id for spectrum in spectra] == ["n=1", "n=2", "n=3", "n=1#2", "n=2#2"]
+    cut = first[: first.index("n=2") + 200]
+    spectra, skips, _ = read_bytes(tmp_path, "y.mzML", cut + second)
+    assert [spectrum.query_id for spectrum in spectra] == ["n=1", "n=3"]
+    assert [(skip.record, skip.reason) for skip in skips] == [("n=2", Reason.TRUNCATED)]
 
 
 @pytest.mark.parametrize("declared", ['encoding="utf-8"', "", 'encoding="ISO-8859-1"'])
