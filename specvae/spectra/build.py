@@ -22,6 +22,7 @@ from specvae.limits import Limits
 from specvae.report import Reason
 from specvae.spectra.fields import LONGEST_NAME, NAMES_WITH_SPECIES, Record
 from specvae.spectra.notes import Note, note_kind
+from specvae.spectra.peaks import may_be_exchanged
 from specvae.spectra.polarity import Polarity, charge_of, settle_polarity
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
@@ -196,8 +197,8 @@ def make_spectrum(
     except ValueError:
         # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
         sound = require_peaks(mz, intensity)
-        if n_below := np.count_nonzero(intensity < 0):
-            notes += (Note.BELOW_ZERO.about(f"{n_below:,} of {counted(mz.size, 'peaks')}"),)
+        charges = abs(polarity.charge or 1)
+        notes += _unsorted(mz, intensity, precursor.mz and precursor.mz * charges)
         spectrum = build(*sound, notes)
     stated = "profile" in fields
     if not stated and not is_profile(spectrum.mz, spectrum.intensity):
@@ -207,6 +208,18 @@ def make_spectrum(
         return _distinct(replace(spectrum, notes=(*notes, Note.PROFILE_KEPT)))
     found = f"{counted(spectrum.n_peaks, 'points')}, {counted(picked.size, 'peaks')}"
     return build(picked_mz, picked, (*notes, Note.CENTROIDED.about(found)))
+
+
+def _unsorted(
+    mz: NDArray[np.float64], intensity: NDArray[np.float64], precursor_mass: float | None
+) -> tuple[str, ...]:
+    """Return the notes on peaks that are unsorted, or partly below 0; see `may_be_exchanged`."""
+    notes: tuple[str, ...] = ()
+    if n_below := np.count_nonzero(intensity < 0):
+        notes += (Note.BELOW_ZERO.about(f"{n_below:,} of {counted(mz.size, 'peaks')}"),)
+    if may_be_exchanged(mz, intensity, precursor_mass):
+        notes += (Note.EXCHANGED.about(f"{mz[0]:g} {intensity[0]:.10g}"),)
+    return notes
 
 
 def _states_polarity(fields: Mapping[str, str]) -> bool:

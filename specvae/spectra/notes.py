@@ -49,6 +49,7 @@ class Note(StrEnum):
     ADDED_UP = "peaks of one m/z added up"
     LISTED_TWICE = "peaks listed more than once counted once"
     BELOW_ZERO = "peaks of intensity below 0 left out"
+    EXCHANGED = "m/z and intensities may stand in each other's place"
     DECIMAL_COMMAS = "decimal commas read as points"
     PROFILE_KEPT = "stated to be a profile, points taken as peaks"
 

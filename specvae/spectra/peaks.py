@@ -156,6 +156,43 @@ def without_commas(lines: Sequence[bytes], precursor: str | None) -> list[bytes]
     return [line.replace(b",", b".").replace(b";", b" ") for line in stripped]
 
 
+_FEWEST_EXCHANGED = 5  # peaks: that so many rise by chance, one list in 120 shows
+_LEAST_MZ = 10.0
+_ABOVE_PRECURSOR = 3.0  # Th: its isotope peaks
+
+
+def may_be_exchanged(
+    mz: NDArray[np.float64], intensity: NDArray[np.float64], precursor_mass: float | None
+) -> bool:
+    """Return whether peaks, in the order of their file, may have intensities in the place of m/z.
+
+    What stands for intensities rises from peak to peak and has the decimals of m/z, up to the
+    precursor's at most; what stands for m/z does not rise, and is coarse or beyond the precursor.
+
+    Parameters
+    ----------
+    mz, intensity
+        As they were read, (n_peaks,) each.
+    precursor_mass
+        Precursor m/z times its charge; None if that is not known.
+    """
+    if (
+        mz.size < _FEWEST_EXCHANGED
+        or intensity[0] < _LEAST_MZ
+        or not (np.diff(intensity) > 0).all()
+    ):
+        return False
+    most = np.inf if precursor_mass is None else precursor_mass + _ABOVE_PRECURSOR
+    if (np.diff(mz) > 0).all() or intensity[-1] > most or not _is_fine(intensity):
+        return False
+    return not _is_fine(mz) or bool(mz.max() > most)
+
+
+def _is_fine(values: NDArray[np.float64]) -> bool:
+    """Return whether most numbers have three decimals or more."""
+    return bool(np.mean(np.round(values, 2) != values) > 0.5)
+
+
 def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
     if b"\0" in line:
         raise RejectedRecordError(Reason.BAD_ENCODING, "NUL bytes among the peaks")

@@ -1,6 +1,6 @@
 """More ways to write the fields of a record: each is read rightly, or refused and said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -664,6 +664,34 @@ def test_peaks_of_an_intensity_below_0_are_left_out(tmp_path: Path, name: str) -
     (spectrum,), skips, _ = read_bytes(tmp_path, name, record)
     assert (spectrum.mz.tolist(), skips) == ([50.5, 60.25], [])
     assert spectrum.notes == ("peaks of intensity below 0 left out (1 of 3 peaks)",)
+
+
+EXCHANGED = "m/z and intensities may stand in each other's place"
+HEIGHTS = (36.8, 7.1, 100.0, 2.5, 50.25, 9.0)
+MZ = (59.0491, 77.0386, 95.0491, 110.0713, 138.0662, 195.0877)
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_noted"),
+    [
+        ((HEIGHTS, MZ), True),  # intensities in percent
+        (([5321.0625 * height for height in HEIGHTS], MZ), True),  # counts
+        ((MZ, HEIGHTS), False),
+        ((sorted(HEIGHTS), MZ), False),  # both rise: not certain
+        ((MZ[::-1], [x + 0.0625 for x in sorted(HEIGHTS)]), False),  # sorted by intensity
+        ((HEIGHTS, [2 * x for x in MZ]), False),  # beyond the precursor
+        ((HEIGHTS[:4], MZ[:4]), False),  # few
+    ],
+)
+def test_intensities_in_the_place_of_mz_are_noted(
+    tmp_path: Path, columns: tuple[Sequence[float], Sequence[float]], is_noted: bool
+) -> None:
+    """The spectrum was ranked as any other."""
+    peaks = "".join(f"{first} {second}\n" for first, second in zip(*columns, strict=True))
+    record = mgf_record("a", peaks=peaks).replace("PEPMASS=181.07", "PEPMASS=195.0877")
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.mgf", record)
+    assert skips == []
+    assert any(note.startswith(EXCHANGED) for note in spectrum.notes) == is_noted
 
 
 def test_points_of_a_profile_below_0(tmp_path: Path) -> None:
