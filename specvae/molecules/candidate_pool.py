@@ -36,7 +36,6 @@ class CandidatePool:
 
     def __init__(self, file: PoolFile, layout: str) -> None:
         self.path = file.path
-        self.exact_mass = file.exact_mass
         self._file = file
         self._layout = layout
 
@@ -91,6 +90,11 @@ class CandidatePool:
             engine=LocalEngine(n_jobs, "compute fingerprints"),
             progress=progress,
         )
+
+    @property
+    def exact_mass(self) -> NDArray[np.float64]:
+        """Exact masses, ascending, float64 (n_rows,), Da; none are left when it is closed."""
+        return self._file.exact_mass
 
     def __len__(self) -> int:
         return len(self.exact_mass)

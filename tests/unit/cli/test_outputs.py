@@ -415,6 +415,7 @@ def test_a_pool_has_a_name_by_which_it_is_known(tmp_path: Path) -> None:
     assert f"{said}\n" in CliRunner().invoke(pool, append).stderr
 
 
+@pytest.mark.usefixtures("as_on_windows")
 def test_what_is_added_to_a_pool_has_the_fingerprints_of_the_pool(tmp_path: Path) -> None:
     """Without --fingerprint it was refused, as others were the default."""
     (tmp_path / "s.smi").write_text("CCO a\n", encoding="utf-8")
