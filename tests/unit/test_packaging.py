@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -68,3 +70,20 @@ def test_the_citation_names_the_program_and_the_paper(project: dict[str, Any]) -
     paper = text.partition("\nreferences:\n")[2]
     assert f"url: {project['project']['urls']['Paper (method)']}\n" in paper
     assert "- family-names: Kutuzova" in paper
+
+
+def test_the_source_distribution_holds_what_a_checkout_does() -> None:
+    lines = (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines()
+    held = {"pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"}  # by setuptools itself
+    for verb, *names in (line.split() for line in lines if not line.startswith("#")):
+        assert verb in {"include", "graft", "prune", "global-exclude"}
+        if verb in {"include", "graft"}:
+            held.update(names)
+            assert all((ROOT / name).exists() for name in names)
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    of_git = {".gitignore", ".dockerignore", ""}
+    assert {name.partition("/")[0] for name in listed} - of_git == held
