@@ -28,6 +28,7 @@ from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 from specvae.spectra.values import (
     CollisionEnergy,
+    Precursor,
     RejectedRecordError,
     known_charge,
     parse_collision_energy,
@@ -144,15 +145,8 @@ def make_spectrum(
         raise RejectedRecordError(Reason.TOO_LARGE, detail)
     path, line, ordinal = place
     fields = record.fields
-    precursor = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
-    if precursor.mz is None and "window_mz" in fields:
-        window = parse_precursor(fields["window_mz"])
-        note = Note.WINDOW_TARGET.about("no precursor m/z")
-        precursor = window._replace(charge=precursor.charge, notes=(*window.notes, note))
-    beside = precursor.charge
-    if not precursor.is_charge_sure and _states_polarity(fields):
-        beside = None
-    charge, charge_notes = charge_of(beside, fields.get("charge"))
+    precursor = _precursor(fields)
+    charge, charge_notes = charge_of(precursor.charge, fields.get("charge"))
     polarity = _settled(fields, charge)
     time, time_notes = _retention_time(record, style)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
@@ -220,6 +214,21 @@ def _unsorted(
     if may_be_exchanged(mz, intensity, precursor_mass):
         notes += (Note.EXCHANGED.about(f"{mz[0]:g} {intensity[0]:.10g}"),)
     return notes
+
+
+def _precursor(fields: Mapping[str, str]) -> Precursor:
+    """Return the precursor's m/z, else the isolation window's, and the charge beside it.
+
+    That may be a placeholder for the intensity: it counts where nothing else tells the ion mode.
+    """
+    found = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
+    if found.mz is None and "window_mz" in fields:
+        window = parse_precursor(fields["window_mz"])
+        note = Note.WINDOW_TARGET.about("no precursor m/z")
+        found = window._replace(charge=found.charge, notes=(*window.notes, note))
+    if not found.is_charge_sure and _states_polarity(fields):
+        found = found._replace(charge=None)
+    return found
 
 
 def _states_polarity(fields: Mapping[str, str]) -> bool:

@@ -109,10 +109,10 @@ def parse_precursor(text: str | None, *, is_pepmass: bool = True) -> Precursor:
     """Read the field of the precursor m/z, which may hold more than one number.
 
     ``70.04 31836872 1+`` is m/z, intensity and charge (MGF), and an ion species may stand beside
-    them: ``195.0877 [M+H]+``. In ``866.59/792.13`` the first is the
-    ion of the intact molecule, the rest are the stages of an MSn experiment; of that and of other
-    short lists the first is taken, with a note. ``1 181.07`` has a thousands separator. Empty,
-    ``N/A`` and 0 mean that there is none.
+    them: ``195.0877 [M+H]+``. In ``866.59/792.13`` the first is the ion of the intact molecule, the
+    rest are the stages of an MSn experiment; of that and of other short lists the first is taken,
+    with a note. ``1 181.07`` has a thousands separator. Empty, ``N/A`` and 0 mean that there is
+    none.
 
     Parameters
     ----------

@@ -55,8 +55,8 @@ def fragment_speed(molecules: Sequence[Molecule], repeats: int) -> dict[str, Any
 
     ``breaking`` is from the parsed molecule to its fragments, ``breaking_again`` the same from the
     graph that the cache keeps, ``scoring`` from the fragments to the score; ``network`` is the
-    score by the network that is fitted, on the same fragments. The
-    spectrum is of ions of the first molecule.
+    score by the network that is fitted, on the same fragments. The spectrum is of
+    ions of the first molecule.
     """
     torch.set_num_threads(1)
     scorer = standard_scorers()["positive"]
