@@ -303,14 +303,14 @@ class LibraryMemory:
             ratios = np.where(elsewhere, unseen, ratios)
         if not tells:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
-        near = nearness(packed, self._remembered, numbers)
+        nearness_term = nearness(packed, self._remembered, numbers)
         analogues = self._analogues(here, may_be or partial(has_mass_of, query), numbers)
         return LibrarySays(
             measured,
             elsewhere,
             densities,
             ratios,
-            near,
+            nearness_term,
             own,
             analogues,
             OwnFeatures(features, of_other_mode),

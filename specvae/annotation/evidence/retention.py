@@ -194,8 +194,8 @@ class RetentionLine:
         if len(elutions) < FEWEST_QUERIES:
             return None
         times = [each.time for each in elutions]
-        near = _near_most(np.array(times))
-        mean, deviation = float(near.mean()), float(near.std())
+        inner = _near_most(np.array(times))
+        mean, deviation = float(inner.mean()), float(inner.std())
         kept = [n for n, time in enumerate(times) if abs(time - mean) <= _FARTHEST * deviation]
         times = [times[n] for n in kept]
         # Not by their deviation, which for equal times is as small as rounding makes it, not 0.

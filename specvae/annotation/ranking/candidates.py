@@ -172,8 +172,8 @@ class CandidateSource:
             yield f"precursor m/z has one decimal or none: {missed}"
         elif self._is_coarse(query):
             yield f"precursor m/z has two decimals, and those of the peaks fewer: {missed}"
-        near = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
-        if any(map(have_inner_salt, near)):
+        of_masses = (self._source.within(mass, self.ppm) for mass in _inner_masses(query))
+        if any(map(have_inner_salt, of_masses)):
             yield INNER_SALT
 
     def window_share(self, query: Query) -> float:
@@ -224,8 +224,8 @@ class CandidateSource:
                 return None
             ppm = max(self.ppm, _LISTED_PPM)
             as_ion = bool(_are_near(found.exact_mass, mass, ppm).any())
-            near = found.select(np.flatnonzero(_are_near(found.exact_mass, mz, ppm)))
-            return MassFit(as_ion, len(near) > 0 and not are_cations(near))
+            of_mz = found.select(np.flatnonzero(_are_near(found.exact_mass, mz, ppm)))
+            return MassFit(as_ion, len(of_mz) > 0 and not are_cations(of_mz))
         is_none = isinstance(found, Refusal) and found.cause is Cause.NONE_WITHIN
         if isinstance(found, Refusal) and not is_none:
             return None
