@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from specvae.molecules.structure_files import read_cells
-from specvae.molecules.structures import parse_cells
+from specvae.molecules.structures import parse_rows
 from specvae.molecules.text_mass import MassScreen, text_masses
 from specvae.molecules.text_tables import Cells
 from specvae.molecules.workers import LocalEngine
@@ -33,9 +33,8 @@ _PPM = 1e-3
 def compare(batch: list[Cells]) -> Counter[str]:
     """Return how many rows are of each kind; each wrong one is printed."""
     found = Counter({"rows": len(batch)})
-    for cells in batch:
+    for cells, molecule in zip(batch, parse_rows(batch), strict=True):
         masses = text_masses([text for text in cells[:2] if text])
-        molecule = parse_cells(cells)
         found["not understood"] += bool(np.isnan(masses.lightest).any())
         found["several masses"] += bool(masses.n_further.any())
         if isinstance(molecule, str):

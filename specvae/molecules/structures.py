@@ -315,11 +315,6 @@ def _are_one_compound(one: Molecule, other: Molecule) -> bool:
     return len(set(flat)) == 1 or one.with_key("").first_block == other.with_key("").first_block
 
 
-def parse_cells(cells: Cells) -> Molecule | str:
-    """Return the structure of a row, with the key that it gives, or why there is none."""
-    return parse_rows([cells])[0]
-
-
 def parse_rows(rows: Sequence[Cells], kept: Kept | None = None) -> list[Molecule | str]:
     """Return the structures of rows, with the keys that they give, or why there is none.
 

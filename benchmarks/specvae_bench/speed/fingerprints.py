@@ -20,7 +20,7 @@ from specvae.molecules.fingerprint import (
 )
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.structure_files import read_cells
-from specvae.molecules.structures import parse_cells
+from specvae.molecules.structures import parse_rows
 from specvae.report import ReadReport
 
 _N_DRAWN, _N_MADE_UP = 3000, 1500  # enough for the search in compiled code
@@ -76,7 +76,7 @@ def drawn(table: Path, n: int = _N_DRAWN, seed: int = 0) -> tuple[list[Molecule]
     rows = [cells for _, cells in read_cells(table, ReadReport())]
     rng = np.random.default_rng(seed)
     places = np.sort(rng.choice(len(rows), min(n, len(rows)), replace=False)).tolist()
-    parsed = [parse_cells(rows[place]) for place in places]
+    parsed = parse_rows([rows[place] for place in places])
     molecules = [molecule for molecule in parsed if isinstance(molecule, Molecule)]
     if not molecules:
         raise InputError(f"{table}: no row has a structure that can be parsed")

@@ -30,6 +30,7 @@ from specvae.annotation.ranking.result import (
     Refusal,
     Unranked,
 )
+from specvae.cli.outputs import TABLE_FORMATS
 from specvae.errors import ConfigError
 from specvae.molecules.molecule import Molecule
 from specvae.spectra.adducts import KNOWN_ADDUCTS
@@ -340,6 +341,11 @@ def test_a_summary_is_no_mztab() -> None:
 def test_an_unknown_format_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'xlsx', wanted one of csv, tsv, jsonl, mztab"):
         written([], "xlsx")
+
+
+def test_commands_offer_the_formats_that_are_written() -> None:
+    # Each has its own list, as commands list theirs without loading what writes tables.
+    assert TABLE_FORMATS == FORMATS
 
 
 @pytest.mark.parametrize("format", FORMATS)
