@@ -175,6 +175,12 @@ class CandidatePool:
         width = abs(neutral_mass) * ppm * 1e-6
         return self.slice(*self._file.window(neutral_mass - width, neutral_mass + width))
 
+    def n_within(self, neutral_mass: float, ppm: float) -> int:
+        """Return of how many structures the exact mass is at most `ppm` away."""
+        width = abs(neutral_mass) * ppm * 1e-6
+        first, end = self._file.window(neutral_mass - width, neutral_mass + width)
+        return int(end - first)
+
     def nearest_ppm(self, neutral_mass: float) -> float:
         """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
         return abs(self._file.nearest(neutral_mass) - neutral_mass) / abs(neutral_mass) * 1e6

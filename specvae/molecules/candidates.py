@@ -200,6 +200,11 @@ class CandidateSet:
         first, end = _mass_window(self._sorted_mass, neutral_mass, ppm)
         return self.select(np.sort(self._by_mass[first:end]))
 
+    def n_within(self, neutral_mass: float, ppm: float) -> int:
+        """Return of how many rows the exact mass is at most `ppm` parts per million away."""
+        first, end = _mass_window(self._sorted_mass, neutral_mass, ppm)
+        return int(end - first)
+
     def nearest_ppm(self, neutral_mass: float) -> float:
         """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
         return _nearest_ppm(self._sorted_mass, neutral_mass)

@@ -7,6 +7,7 @@ stays charged: choline is 104.1075 Da, and its [M]+ is found an electron mass be
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,6 +25,7 @@ KEY_OF_SEVERAL = "InChIKey of several structures, computed instead"
 KEYS_THAT_DIFFER = "InChIKeys of one structure that differ, computed instead"
 KEY_OF_ANOTHER = "InChIKeys of other structures, computed instead"
 _MASSES_KEPT = 100_000
+_TERM = re.compile(r"([A-Z][a-z]?)(\d*)")  # of a formula
 
 FIRST_BLOCK = 14
 """Letters of an InChIKey that stand for connectivity: its first block."""
@@ -248,6 +250,13 @@ def exact_mass_of(mol: Chem.Mol) -> float:
 def exact_mass_of_smiles(smiles: str) -> float:
     """Return the same of a SMILES that can be parsed; those asked for are remembered."""
     return exact_mass_of(Chem.MolFromSmiles(smiles))
+
+
+@lru_cache(maxsize=_MASSES_KEPT)
+def average_mass_of_formula(formula: str) -> float:
+    """Return the mass in Da of a formula's atoms, over all isotopes as they are in nature."""
+    weight = Chem.GetPeriodicTable().GetAtomicWeight
+    return sum(weight(name) * int(number or 1) for name, number in _TERM.findall(formula))
 
 
 @lru_cache(maxsize=1 << 17)

@@ -94,7 +94,8 @@ class MassFit(NamedTuple):
         As that of a candidate that is a cation as listed, in negative mode without two protons,
         which is not ranked as the query's ion is another.
     as_others
-        Of a query without candidates: other ion species as which it would have some, or `ISOTOPE`.
+        Of a query without candidates: other ion species as which it would have some, `ISOTOPE`, or
+        `AVERAGE`.
     """
 
     as_ion: bool
@@ -104,6 +105,7 @@ class MassFit(NamedTuple):
 
 
 ISOTOPE = "the first isotope peak"
+AVERAGE = "the average mass"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,6 +30,9 @@ class StructureSource(Protocol):
     def within(self, mass: float, ppm: float) -> CandidateSet:
         """Return the structures whose exact mass is at most `ppm` away from one, in Da."""
 
+    def n_within(self, mass: float, ppm: float) -> int:
+        """Return how many these are."""
+
     def nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
         """Return how far the nearest exact mass is from a mass, in ppm of it.
 
@@ -96,6 +99,10 @@ class TableSource:
         """See `StructureSource`."""
         return self._table.within(mass, ppm)
 
+    def n_within(self, mass: float, ppm: float) -> int:
+        """See `StructureSource`."""
+        return self._table.n_within(mass, ppm)
+
     def nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
         """See `StructureSource`; rows that were not parsed count too."""
         nearest = self._table.nearest_ppm(mass) if len(self._table) else np.inf
@@ -156,6 +163,10 @@ class PoolSource:
     def within(self, mass: float, ppm: float) -> CandidateSet:
         """See `StructureSource`."""
         return self._pool.within(mass, ppm)
+
+    def n_within(self, mass: float, ppm: float) -> int:
+        """See `StructureSource`."""
+        return self._pool.n_within(mass, ppm)
 
     def nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
         """See `StructureSource`."""

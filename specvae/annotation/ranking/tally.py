@@ -12,7 +12,7 @@ from typing import TypeVar
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.evidence.list_features import clear_absentee
-from specvae.annotation.library.query import ISOTOPE, Query, has_coarse_precursor
+from specvae.annotation.library.query import AVERAGE, ISOTOPE, Query, has_coarse_precursor
 from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked, quoted
@@ -241,6 +241,10 @@ class Tally:
             found = (
                 f"{'is' if n == 1 else 'are'} at {name} of a candidate's ion, one neutron above it"
             )
+            advice = "replace such precursors by the monoisotopic m/z"
+        elif name == AVERAGE:
+            has = "has" if n == 1 else "have"
+            found = f"{has} the average mass of a candidate's ion, over all isotopes, as m/z"
             advice = "replace such precursors by the monoisotopic m/z"
         else:
             found = f"would have candidates as {name}"

@@ -75,6 +75,7 @@ def test_within_equals_brute_force(pool_path: Path, ppm: float) -> None:
         masses = [*pool.exact_mass, *rng.uniform(10, 200, 20)]
         for mass in masses:
             found = pool.within(mass, ppm)
+            assert pool.n_within(mass, ppm) == len(found)
             within = np.abs(everything.exact_mass - mass) <= mass * ppm * 1e-6
             assert found.smiles.tolist() == everything.smiles[within].tolist()
             assert found.packed.shape == (within.sum(), LAYOUT.n_bytes)

@@ -107,6 +107,7 @@ def test_within_includes_both_limits_and_keeps_file_order(write: Write) -> None:
     assert found.within(mass, 0).smiles.tolist() == ["CCO", "COC"]
     assert found.within(mass * (1 + 9.99e-6), 10).smiles.tolist() == ["CCO", "COC"]
     assert len(found.within(mass * (1 + 10.01e-6), 10)) == 0
+    assert (found.n_within(mass, 0), found.n_within(mass * (1 + 10.01e-6), 10)) == (2, 0)
     assert found.within(parse_molecule("CCCO").exact_mass, 5).smiles.tolist() == ["CCCO", "CC(C)O"]
     assert len(found.within(1e6, 10)) == 0
 

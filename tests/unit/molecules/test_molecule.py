@@ -7,7 +7,7 @@ from rdkit import Chem
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import Molecule, parse_molecule
+from specvae.molecules.molecule import Molecule, average_mass_of_formula, parse_molecule
 from specvae.molecules.parsing import parse_together
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import standard_form
@@ -550,3 +550,9 @@ def test_an_inchi_that_lost_its_hydrogens_is_refused(inchi: str) -> None:
 )
 def test_an_inchi_of_a_compound_without_bound_hydrogens_is_read(inchi: str, formula: str) -> None:
     assert parse_molecule(inchi=inchi).formula == formula
+
+
+def test_average_masses_are_molecular_weights() -> None:
+    # Of ethanol and hexachlorobenzene, as catalogues of chemicals state them; of choline's cation.
+    found = [average_mass_of_formula(formula) for formula in ("C2H6O", "C6Cl6", "C5H14NO+")]
+    assert found == pytest.approx([46.07, 284.78, 104.17], abs=0.01)

@@ -486,6 +486,13 @@ def fitted(source: CandidateSource, *spectra: Spectrum) -> list[str]:
         ("[M+H]+", 193.0731, "1 of these would have candidates as [M-H]-: if"),
         ("[M+H]+", 196.0910, "1 of these is at the first isotope peak of a candidate's ion"),
         ("[M+2H]2+", 98.5492, "1 of these is at the first isotope peak of a candidate's ion"),
+        (
+            "[M+H]+",
+            195.20,
+            "1 of these has the average mass of a candidate's ion, over all isotopes",
+        ),
+        ("[M+2H]2+", 98.1024, "1 of these has the average mass of a candidate's ion"),
+        ("[M+H]+", 195.15, None),
         ("[M+H]+", 300.1234, None),
     ],
 )
