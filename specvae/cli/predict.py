@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "query_id", "bit", "probability", "meaning", "library_match", "library_cosine", "library_bit",
+    "log_odds",
 )  # fmt: skip
 _CHUNK = 256
 
@@ -77,7 +78,8 @@ def predict(
     Writes a CSV with columns query_id, bit, probability and meaning (a key's name, a SMARTS or an
     atom environment). The bits of a query are sorted by falling probability. Further columns name
     the library spectrum of the same ion mode that is most similar to the query, at any mass, with
-    its cosine, and say whether its compound has the bit (1 or 0).
+    its cosine, and say whether its compound has the bit (1 or 0). The last, log_odds, tells
+    probabilities close to 0 and 1 apart: ln(p / (1 - p)), in nats.
 
     \b
     Example:
@@ -142,4 +144,5 @@ def _rows(
             has = "" if nearest is None else int(nearest.bits[bit])
             yield (
                 spectrum.query_id, bit, f"{probabilities[bit]:.6f}", meanings[bit], *match, has,
+                f"{logits[bit]:.6f}",
             )  # fmt: skip

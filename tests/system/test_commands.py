@@ -313,6 +313,35 @@ def test_pool_gives_the_ranking_of_its_table(model: Path, few: Path, tmp_path: P
     assert sorted(key) == sorted((row["query_id"], row["rank"], row["inchikey"]) for row in by_pool)
 
 
+def test_scores_are_the_log_likelihoods_of_predicted_bits(
+    model: Path, few: Path, tmp_path: Path
+) -> None:
+    """The score by fingerprint is minus the cross entropy, as two other commands tell its parts."""
+    queries, candidates = few / "queries.mgf", few / "candidates.csv"
+    predicted: dict[str, dict[int, float]] = {}
+    for row in rows_of(run_specvae("predict", queries, "--model", model).stdout):
+        odds = predicted.setdefault(row["query_id"], {})
+        odds[int(row["bit"])] = float(row["log_odds"])
+        assert 1.0 / (1.0 + np.exp(-odds[int(row["bit"])])) == pytest.approx(
+            float(row["probability"]), abs=1e-6
+        )
+    layout = AnnotatorHeader.read(model / "model.safetensors").fingerprint.name
+    listed = run_specvae("fingerprint", candidates, "--fingerprint", layout).stdout
+    bits = {row["inchikey"]: row["fingerprint"] for row in rows_of(listed)}
+    ranked = run_specvae(
+        "annotate", queries, "--candidates", candidates, "--model", model,
+        "--rank-by", "fingerprint", "--top", "all",
+    )  # fmt: skip
+    rows = [row for row in rows_of(ranked.stdout) if row["rank"]]
+    assert rows
+    for row in rows:
+        odds = predicted[row["query_id"]]
+        logits = np.array([odds[bit] for bit in range(len(odds))])
+        has = np.array([bit == "1" for bit in bits[row["inchikey"]]])
+        score = float((has * logits - np.logaddexp(0.0, logits)).sum())
+        assert score == pytest.approx(float(row["score"]), abs=1e-3)
+
+
 def test_predict_embed_fingerprint(model: Path, few: Path, tmp_path: Path) -> None:
     queries = few / "queries.mgf"
     bits = rows_of(run_specvae("predict", queries, "--model", model).stdout)
