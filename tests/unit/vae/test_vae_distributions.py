@@ -145,6 +145,14 @@ def test_kl_against_torch_and_at_equality() -> None:
     assert kl_divergence(q, q).abs().max().item() < 1e-14
 
 
+def test_samples_are_noise_times_the_deviation_about_the_mean() -> None:
+    mean, variance = torch.tensor([[2.0, -3.0]]), torch.tensor([[9.0, 0.25]])
+    noise = standard_normal(mean).sample(5, torch.Generator().manual_seed(0))
+    z = Normal(mean, variance.log()).sample(5, torch.Generator().manual_seed(0))
+    wanted = torch.tensor([2.0, -3.0]) + noise * torch.tensor([3.0, 0.5])
+    torch.testing.assert_close(z, wanted, atol=1e-6, rtol=0)
+
+
 def test_kl_by_monte_carlo_and_sample_moments() -> None:
     q, p, _ = experts(batch=1)
     z = q.sample(200_000, torch.Generator().manual_seed(0))

@@ -18,8 +18,9 @@ from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import ConfigError, InputError
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet
-from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
+from specvae.progress import Silence
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
@@ -216,3 +217,26 @@ def test_a_compound_that_is_not_listed_may_be_the_query_s(tmp_path: Path) -> Non
     assert not may_be(QUERY, formula="C9H8O4")
     assert may_be(QUERY, formula="C8H10N4O2")
     assert not may_be(QUERY, elements="CHO")
+
+
+@pytest.mark.parametrize("stored", [("morgan4096", "mixed2149"), ("morgan4096",), None])
+def test_fingerprints_of_candidates_are_those_of_the_layout_that_is_asked_for(
+    tmp_path: Path, stored: tuple[str, ...] | None
+) -> None:
+    """A pool may hold both layouts, one of them, or candidates are of a table."""
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{CAFFEINE}\nNC(=O)Nc1cc(C(=N)N)ccc1O\nCCO\n", encoding="utf-8")
+    layouts = [get_layout(name) for name in ("morgan4096", "mixed2149")]
+    if stored is not None:
+        CandidatePool.build(path, [*map(get_layout, stored)], tmp_path / "c.h5", n_jobs=1)
+        path = tmp_path / "c.h5"
+    ethanol = replace(QUERY, precursor_mz=47.0491)
+    with CandidateSource(path, layouts[0], 10.0, ReadReport()) as source:
+        sets = [source.find(Query.settle(query)) for query in (ethanol, QUERY)]
+        found = [one for one in sets if isinstance(one, CandidateSet)]
+        assert [len(one) for one in found] == [1, 2]
+        tables = source.packed(found, layouts, 1, Silence())
+    for layout, of_layout in zip(layouts, tables, strict=True):
+        for candidates, packed in zip(found, of_layout, strict=True):
+            wanted = fingerprints(list(candidates.molecules), layout, n_jobs=1)
+            np.testing.assert_array_equal(packed, wanted)
