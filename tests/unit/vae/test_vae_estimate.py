@@ -71,6 +71,9 @@ def test_targets_and_given_may_differ() -> None:
             model, batch, given=given, n_samples=60_000, generator=noise(), chunk=30_000
         )
         torch.testing.assert_close(found, both, atol=0.15, rtol=0)
+        # One is not enough, as it would be given both.
+        one = log_likelihood(model, batch, given=given, n_samples=1, generator=noise())
+        assert (one - both).abs().min() > 1e-3
     # Given the targets alone by default: one sample is exact here.
     for i, name in enumerate("ab"):
         found = log_likelihood(model, batch, targets=[name], n_samples=1)

@@ -104,6 +104,16 @@ def test_a_known_compound_is_recognised_at_low_resolution(low: Spectrum, is_quer
     assert (match.is_nominal, match.level, match.n_shared) == (True, "3", len(PEAKS))
 
 
+@pytest.mark.parametrize("is_query", [False, True])
+def test_heights_count_alike_on_both_sides(is_query: bool) -> None:
+    steep = replace(QUERY, intensity=np.array([100.0, 40.0, 15.0, 6.0, 2.5, 1.0]))
+    remembered, query = (steep, rounded(steep)) if is_query else (rounded(steep), steep)
+    pool = pool_of(remembered, replace(spectrum_of(ENPROFYLLINE, 99.1, 153.03), query_id="other"))
+    _, own = weigh(pool, query, CAFFEINE)
+    assert own.is_nominal.tolist() == [True]
+    assert own.cosine[0] == pytest.approx(1.0, abs=2e-3)
+
+
 def test_accurate_spectra_are_compared_as_before() -> None:
     """An isomer with an accurate spectrum shares accurate peaks, or no nominal ones either."""
     half = spectrum_of(ISOCAFFEINE, *PEAKS[:3], 91.01, 120.02)

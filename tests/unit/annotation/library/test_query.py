@@ -175,3 +175,18 @@ def test_fragments_that_may_be_noise(fragment: float, remarks: tuple[str, ...]) 
     unknown = replace(UNNAMED, mz=peaks, intensity=spectrum.intensity, precursor_mz=None)
     assert unknown.has_fragments
     assert unknown.highest_fragment == 1.0
+
+
+@pytest.mark.parametrize(
+    ("adduct", "mass"),
+    [("[M+H]+", 190.0124), ("[M-H]-", 192.0270), ("[M-2H]2-", 384.0540), ("[2M-H]-", 96.0135)],
+)
+def test_masses_that_a_rounded_precursor_may_stand_for(adduct: str, mass: float) -> None:
+    """Two Th either way: of a doubly charged ion 4 Da, of a dimer 1 Da."""
+    ion = Query.settle(replace(UNNAMED, adduct=adduct))
+    assert ion.neutral_mass == pytest.approx(mass, abs=2e-4)
+    reach = 2.0 * {"[M-2H]2-": 2.0, "[2M-H]-": 0.5}.get(adduct, 1.0)
+    steps = np.array([-1.01, -0.99, 0.0, 0.99, 1.01])
+    assert ion.may_have(mass + reach * steps).tolist() == [False, True, True, True, False]
+    unknown = Query.settle(replace(UNNAMED, precursor_mz=None, adduct=adduct))
+    assert unknown.may_have(np.array([1.0, 1e4])).all()
