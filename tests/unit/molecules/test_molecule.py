@@ -556,3 +556,12 @@ def test_average_masses_are_molecular_weights() -> None:
     # Of ethanol and hexachlorobenzene, as catalogues of chemicals state them; of choline's cation.
     found = [average_mass_of_formula(formula) for formula in ("C2H6O", "C6Cl6", "C5H14NO+")]
     assert found == pytest.approx([46.07, 284.78, 104.17], abs=0.01)
+
+
+def test_molecules_are_equal_by_their_structures() -> None:
+    ethanol = parse_molecule("OCC")
+    assert ethanol == parse_molecule("CCO")
+    assert hash(ethanol) == hash(parse_molecule("CCO"))
+    assert ethanol != parse_molecule("COC")
+    assert ethanol != "CCO"
+    assert len({ethanol, parse_molecule("CCO"), parse_molecule("COC")}) == 2
