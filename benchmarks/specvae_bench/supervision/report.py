@@ -17,7 +17,7 @@ from specvae.annotation.evaluation.hits import (
     expected_hits,
     summarise,
 )
-from specvae.annotation.output.plots import label_axes, line_style, save_figure
+from specvae.annotation.output.plots import COLOURS, label_axes, save_figure
 from specvae.counting import counted
 from specvae_bench.markdown import percent, table
 from specvae_bench.supervision.plan import LEARNERS, UNPAIRED, Run
@@ -123,7 +123,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     learners = [name for name in LEARNERS if any(record["learner"] == name for record in records)]
     drawn = 0
     for learner in learners:
-        colour = line_style(list(LEARNERS).index(learner))["color"]
+        colour = COLOURS[list(LEARNERS).index(learner)]
         for added in UNPAIRED:
             points = sorted(
                 (record["level"], record["hit_at_1"], *record["hit_at_1_ci95"])

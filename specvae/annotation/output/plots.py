@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from specvae.counting import counted
 from specvae.files import atomic_path
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart (DOI 10.1038/nmeth.1618).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
+"""Okabe and Ito's, which colour-blind readers can tell apart (doi:10.1038/nmeth.1618)."""
+
 _PART = "part/"
 _DPI = 300  # what journals ask of figures with lines
 _METADATA = {  # without a date: the same figure is the same file
@@ -77,7 +78,7 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         is_part, is_loss = name.startswith(_PART), name == "loss"
         axes.plot(
             np.array(epochs)[seen], values[name][seen], lw=1.6,
-            color="black" if is_loss else _COLOURS[0] if is_part else _COLOURS[2],
+            color="black" if is_loss else COLOURS[0] if is_part else COLOURS[2],
             marker="o" if seen.sum() < 2 or not (is_part or is_loss) else "", ms=3,
         )  # fmt: skip
         title = name.removeprefix(_PART) if is_part else "loss" if is_loss else "validation MRR"
@@ -211,7 +212,7 @@ def method_styles(shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """
     ranked = sorted(shares, key=lambda name: -shares[name])
     best = [name for name in ranked if name not in _CONTROLS][:_MOST_COLOURED]
-    colours = dict(zip((name for name in shares if name in best), _COLOURS, strict=False))
+    colours = dict(zip((name for name in shares if name in best), COLOURS, strict=False))
     styles: dict[str, dict[str, Any]] = {}
     for name in ranked:
         if name in _CONTROLS:
@@ -228,11 +229,6 @@ def label_others(axes: Axes, n: int) -> None:
     """Say in the legend how many methods are drawn in grey."""
     if n:
         axes.plot([], [], color="0.75", lw=0.8, label=counted(n, "more methods"))
-
-
-def line_style(i: int) -> dict[str, Any]:
-    """Return colour and dashes of the line number `i` of a figure, as matplotlib names them."""
-    return {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _style(i)}
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -283,8 +279,8 @@ def plot_reliability(
     n_queries = int(figures["n_with_probability"])
     queries = counted(n_queries, "queries")
     left.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":")
-    left.vlines(p, low, high, color=_COLOURS[0], lw=1.2, clip_on=False)
-    left.plot(p, share, "o", color=_COLOURS[0], ms=5, clip_on=False, zorder=3)
+    left.vlines(p, low, high, color=COLOURS[0], lw=1.2, clip_on=False)
+    left.plot(p, share, "o", color=COLOURS[0], ms=5, clip_on=False, zorder=3)
     sizes = sorted({b["n_queries"] for b in bins})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     left.annotate(
@@ -297,7 +293,7 @@ def plot_reliability(
     if probabilities is not None:
         counts = panels["counts"]
         counts.hist(
-            probabilities, bins=np.linspace(0.0, 1.0, 21).tolist(), color=_COLOURS[0], alpha=0.6
+            probabilities, bins=np.linspace(0.0, 1.0, 21).tolist(), color=COLOURS[0], alpha=0.6
         )
         counts.set_xlim(0, 1)
         counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -305,9 +301,9 @@ def plot_reliability(
         label_axes(counts, "probability of the first candidate", "queries", "")
     coverage = curves["coverage"]
     marker = "o" if len(coverage) == 1 else ""
-    right.plot(coverage, curves["risk"], color=_COLOURS[0], lw=1.8, marker=marker, label="found")
+    right.plot(coverage, curves["risk"], color=COLOURS[0], lw=1.8, marker=marker, label="found")
     right.plot(
-        coverage, curves["promised"], color=_COLOURS[1], lw=1.5, ls="--", marker=marker,
+        coverage, curves["promised"], color=COLOURS[1], lw=1.5, ls="--", marker=marker,
         label="promised",
     )  # fmt: skip
     label_axes(right, f"share kept, surest first (of {queries})", "share wrong", "")
@@ -324,11 +320,6 @@ def _first(values: Sequence[float], n: int) -> list[float]:
     if len(values) < n:
         raise ValueError(f"{len(values)} values, wanted at least {n}")
     return [float(value) for value in values[:n]]
-
-
-def _style(i: int) -> str:
-    """Return the style of line `i`: lines of the same colour have different ones."""
-    return ("-", "--", ":")[i // len(_COLOURS) % 3]
 
 
 def _number(value: object) -> float:
