@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
+import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +20,9 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
 from specvae.cli.options import INPUT_FILE, device_option, model_file, model_option
 from specvae.errors import InputError, SpecvaeError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 @click.command(cls=Command)
@@ -101,8 +109,36 @@ def serve(
         console.log("Ctrl-C ends the server and removes what was uploaded")
         app = create_app(runner, token=token)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), _ended_by_signals(server) as received:
             server.run(sockets)
+    if received:
+        sys.exit(128 + received[0])  # what a shell says of a process that a signal ended
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[list[int]]:
+    """Let a server end when its process is to, so that what was uploaded is removed; yield by what.
+
+    That is where its container or service is stopped, or its terminal closed. The server itself
+    knows the first, and sends it once more when it has ended.
+    """
+    received: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        server.should_exit = True
+
+    names = ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # One that is ignored stays so, as by nohup.
+    held = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in held:
+        signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        for number in held:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:

@@ -10,10 +10,14 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +284,32 @@ def test_a_port_that_another_has_is_told_and_its_page_is_not(folder: Path) -> No
         done = run_specvae("serve", "--model", folder / "m.safetensors", "--port", port, code=1)
     assert done.stdout == ""
     assert f"--host 127.0.0.1 --port {port}: cannot be listened at (Address already" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_server_that_is_stopped_leaves_no_uploads(
+    number: signal.Signals, folder: Path, tmp_path: Path
+) -> None:
+    """As by a container that is stopped, or a terminal that is closed."""
+    arguments = ["serve", "--model", str(folder / "m.safetensors"), "--port", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "specvae", *arguments],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert len(list(tmp_path.glob("specvae-serve-*"))) == 1
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(address, timeout=10) as page:
+                assert page.status == 200
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert list(tmp_path.glob("specvae-serve-*")) == []
 
 
 def test_ctrl_c_reaches_the_server_after_another_handler_took_it(
