@@ -514,6 +514,12 @@ def test_fragmentation_other_than_by_collisions_is_noted(
             (),
             (None, "negative", 312.0),
         ),
+        ("run.1.1 FTMS + p ESI d Full ms2 193.07@hcd30.00", (), (None, "positive", None)),
+        (
+            "+ESI Product Ion (5.25 min) Frag=175.0V CID@20.0 (193.07[z=1] -> **)",
+            (),
+            (None, "positive", 315.0),
+        ),
         ("Product Ion of x", (), (None, None, None)),
         ("+MS2(193.07)", ("CHARGE=1-",), (-1, "negative", None)),
         ("+MS2(193.07)", ("IONMODE=negative",), (None, "negative", None)),

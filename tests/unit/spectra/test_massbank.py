@@ -118,7 +118,9 @@ def test_files_joined_without_a_line_end_between_them(tmp_path: Path) -> None:
     """The second record lost its accession."""
     content = RECORD.rstrip() + RECORD.replace("XX000001", "XX000002")
     spectra, skips, _ = read_bytes(tmp_path, "x.txt", content)
-    assert ([s.query_id[-1] for s in spectra], skips) == (["1", "2"], [])
+    assert skips == []
+    assert [s.query_id for s in spectra] == ["MSBNK-Nowhere-XX000001", "MSBNK-Nowhere-XX000002"]
+    assert [s.line for s in spectra] == [1, 29]
 
 
 def test_peaks_that_lost_their_blanks(tmp_path: Path) -> None:

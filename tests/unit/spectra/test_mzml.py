@@ -735,3 +735,18 @@ def test_polarities_that_only_a_filter_line_states(
     old = _mzxml_scan("<precursorMz>99.5", stated).replace("<scan", f'<scan filterLine="{line}"')
     (spectrum,), _, _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([old]))
     assert spectrum.ion_mode == mode
+
+
+@pytest.mark.parametrize(
+    ("n_declared", "reason"),
+    [("0", Reason.NO_PEAKS), ("", Reason.NO_PEAKS), ("2", Reason.PEAK_COUNT_MISMATCH)],
+)
+def test_a_pair_of_zeros_stands_for_no_peak_where_none_is_declared(
+    tmp_path: Path, n_declared: str, reason: Reason
+) -> None:
+    scan = mzxml_scan(1, 2, [0.0], [0.0]).replace('peaksCount="1"', f'peaksCount="{n_declared}"')
+    sound = mzxml_scan(2, 2, [50.5], [1.0])
+    spectra, (skip,), _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([scan, sound]))
+    assert [s.mz.tolist() for s in spectra] == [[50.5]]
+    assert skip.reason is reason
+    assert skip.detail == ("'2' declared, 1 found" if n_declared == "2" else "")

@@ -265,6 +265,12 @@ def test_differences_are_paired_by_query() -> None:
     assert (worse["hit_at_1"], worse["hit_at_1_ci95"]) == (-1.0, [-1.0, -1.0])
     assert worse["mrr"] == pytest.approx(0.25 - 1.0)
     assert (same["hit_at_5"], same["hit_at_5_ci95"]) == (0.0, [0.0, 0.0])
+    places = {
+        name: [TruthRank(str(i), n, 1, 9) for i in range(20)]
+        for name, n in (("5th", 4), ("6th", 5))
+    }
+    apart = paired({"left": left, **places}, "left", seed=0)["differences"]
+    assert [apart[name]["hit_at_5"] for name in ("5th", "6th")] == [0.0, -1.0]
 
 
 def test_the_best_peer_is_no_control_unless_there_is_no_other() -> None:
