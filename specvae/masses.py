@@ -96,6 +96,17 @@ def parse_formula(formula: str) -> dict[str, int]:
     return counts
 
 
+def atoms_of_formula(formula: str) -> dict[str, int]:
+    """Return the number of atoms of each element in a formula, whatever else stands in it.
+
+    Such is the charge of ``C5H14NO+``. What is no formula is not noticed: see `parse_formula`.
+    """
+    counts: dict[str, int] = {}
+    for element, digits in _FORMULA.findall(formula):
+        counts[element] = counts.get(element, 0) + int(digits or 1)
+    return counts
+
+
 def composition_mass(composition: Mapping[str, int]) -> float:
     """Return the mass in Da of a neutral composition; counts may be negative."""
     return sum(ISOTOPE_MASSES[element] * n for element, n in composition.items())

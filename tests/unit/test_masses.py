@@ -7,6 +7,7 @@ from specvae import masses
 from specvae.masses import (
     ELECTRON_MASS,
     ISOTOPE_MASSES,
+    atoms_of_formula,
     formula_mass,
     hill_formula,
     parse_formula,
@@ -38,6 +39,12 @@ def test_formula_counts_repeated_elements() -> None:
 def test_what_is_no_formula_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a molecular formula"):
         parse_formula(text)
+
+
+def test_atoms_are_counted_beside_what_is_no_formula() -> None:
+    assert atoms_of_formula("C5H14NO+") == {"C": 5, "H": 14, "N": 1, "O": 1}
+    assert atoms_of_formula("CH3CH2Cl") == {"C": 2, "H": 5, "Cl": 1}
+    assert atoms_of_formula("") == {}
 
 
 def test_hill_order() -> None:

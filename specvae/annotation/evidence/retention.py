@@ -14,7 +14,6 @@ fitted to the same queries, and isomers retain alike (docs/research.md, section 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +26,7 @@ from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.bit_sums import bit_sums
 from specvae.counting import counted
+from specvae.masses import atoms_of_formula
 
 INDEX_FILE = Path(__file__).with_name("retention_index.safetensors")
 """The index that comes with the program, fitted by ``specvae bench retention``."""
@@ -54,8 +54,6 @@ _MOST_TIMES, _FARTHEST_FROM_MOST = (0.1, 0.9), 4.0
 _FARTHEST = 10.0  # deviations
 _LEAST_ODDS = 1e-6  # of a candidate, against the best of its list
 _CHANCES = 0.9  # scores are a little too sure of themselves
-
-_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +106,7 @@ def composition_of(formula: str) -> tuple[float, ...]:
     Elements by their number of atoms; all halogens; rings and double bonds; the logarithm of one
     more than the carbon atoms, and the root of the nitrogen and oxygen atoms.
     """
-    atoms: dict[str, int] = {}
-    for element, number in _COUNT.findall(formula):
-        atoms[element] = atoms.get(element, 0) + int(number or 1)
+    atoms = atoms_of_formula(formula)
     c, h, n, o, s, p, f = (atoms.get(element, 0) for element in COMPOSITION[:7])
     halogens = f + sum(atoms.get(element, 0) for element in ("Cl", "Br", "I"))
     unsaturation = c - (h + halogens) / 2 + (n + p) / 2 + 1

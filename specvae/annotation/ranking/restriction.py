@@ -15,12 +15,12 @@ from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from specvae.annotation.library.compounds import read_excluded
 from specvae.errors import ConfigError
-from specvae.masses import ISOTOPE_MASSES
+from specvae.masses import ISOTOPE_MASSES, atoms_of_formula
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import blocks_of_salt
 from specvae.report import ReadReport
 
-_TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
+_TERMS = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 # "[C6H5O7]3-", "C6H5O7 3-", "C6H5O7-3": a number behind a blank is no more of oxygen.
 _OF_ION = re.compile(r"\[(.+)\]\s*\d*[+-]\d*|(.+?)(?:(?<=\d)\s+\d+)?\s*[+-]\d*")
 # Those who name hydrogen mean deuterium and tritium too.
@@ -118,7 +118,7 @@ def _parsed(option: str, given: str) -> tuple[tuple[str, int], ...]:
     text = re.sub(dropped, "", given if charged is None else charged[1] or charged[2])
     found = _counted(text)
     unknown = [name for name, _ in found if name not in ISOTOPE_MASSES]
-    is_of_terms = re.fullmatch(rf"({_TERM.pattern})+", text) is not None
+    is_of_terms = _TERMS.fullmatch(text) is not None
     if option == "elements" and any(map(str.isdigit, text)):
         is_of_terms = False
     if not found or unknown or not is_of_terms:
@@ -131,6 +131,6 @@ def _parsed(option: str, given: str) -> tuple[tuple[str, int], ...]:
 def _counted(formula: str) -> tuple[tuple[str, int], ...]:
     """Return the atoms of a formula by element, in alphabetic order; its charge is left out."""
     counts: Counter[str] = Counter()
-    for name, number in _TERM.findall(formula):
-        counts[_OTHER_NAMES.get(name, name)] += int(number or 1)
+    for name, number in atoms_of_formula(formula).items():
+        counts[_OTHER_NAMES.get(name, name)] += number
     return tuple(sorted(counts.items()))
