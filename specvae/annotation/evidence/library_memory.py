@@ -405,7 +405,7 @@ class LibraryMemory:
             key = int(compound[row]), spectra.columns[start:end].tobytes()
             ours = values_of[start:end]
             others = seen.setdefault(key, [])
-            known[row] = any(np.allclose(ours, o, rtol=0.0, atol=_SAME_VALUE) for o in others)
+            known[row] = any((np.abs(ours - o) <= _SAME_VALUE).all() for o in others)
             if not known[row]:
                 others.append(ours)
         return known
