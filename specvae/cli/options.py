@@ -200,7 +200,7 @@ def library_options(function: Decorated) -> Decorated:
     )(function)
 
 
-class KnownShares(click.ParamType[float | tuple[float, float]]):
+class KnownSharesType(click.ParamType[float | tuple[float, float]]):
     """A share, or two with a comma between them whose sum is at most 1."""
 
     name = "SHARE[,SHARE]"
@@ -371,7 +371,7 @@ def share_options(function: Decorated) -> Decorated:
     """Add ``--in-list`` and ``--known``."""
     function = click.option(
         "--known",
-        type=KnownShares(),
+        type=KnownSharesType(),
         default=None,
         metavar="SHARE[,SHARE]",
         help="Share of queries whose compound has spectra in the library; or two: of those with "

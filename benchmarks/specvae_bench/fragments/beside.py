@@ -88,6 +88,6 @@ class BesideFragments:
             compared = pool.compare(
                 spectrum, candidates, packed, np.zeros(len(molecules)), prior=prior
             )
-            known = compared.said.measured, compared.said.elsewhere
+            known = compared.library.measured, compared.library.elsewhere
             found[row] = compared.others - DEFAULT_SHARES.odds(*known) + UNKNOWN_SHARES.odds(*known)
         return found

@@ -178,7 +178,7 @@ def _weighed(
     predicted = query.predicted[model] if model else np.zeros(len(query.candidates))
     prior = formation_of_candidates(query.candidates, [query.spectrum.ion], pool.library)
     compared = pool.compare(query.spectrum, query.candidates, query.packed, predicted, prior=prior)
-    return pool.evidence(compared, query.fragment_scores), compared.said.own_features
+    return pool.evidence(compared, query.fragment_scores), compared.library.own_features
 
 
 def _rounded(value: float) -> float:

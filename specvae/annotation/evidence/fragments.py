@@ -125,7 +125,7 @@ class Matches(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class FragmentIon:
     """The likeliest ion at a peak.
 
     Attributes
@@ -314,7 +314,7 @@ def explain(
     *,
     tolerance_ppm: float = TOLERANCE_PPM,
     tolerance_da: float = TOLERANCE_DA,
-) -> list[Explanation | None]:
+) -> list[FragmentIon | None]:
     """Return the likeliest ion at each peak, None where no fragment has its mass.
 
     Parameters
@@ -332,7 +332,7 @@ def explain(
         weights, gains = scorer.weigh(table, peaks, found)
         order = np.lexsort((-weights, found.peak))
     explained, first = np.unique(found.peak[order], return_index=True)
-    explanations: list[Explanation | None] = [None] * len(peaks.mz)
+    explanations: list[FragmentIon | None] = [None] * len(peaks.mz)
     for peak, match in zip(explained.tolist(), order[first].tolist(), strict=True):
         fragment, shift = int(found.fragment[match]), int(shifts[match])
         counts = table.composition(fragment)
@@ -342,7 +342,7 @@ def explain(
             counts[peaks.metal] = counts.get(peaks.metal, 0) + n_metals
         as_hydrogens = float(peaks.without_metal(n_metals).mz[peak])
         ion_mz = float(_ion_mz(table.masses[fragment], shift, peaks.sign))
-        explanations[peak] = Explanation(
+        explanations[peak] = FragmentIon(
             mz=float(peaks.mz[peak]),
             intensity=float(peaks.intensity[peak]),
             fragment=fragment,

@@ -99,7 +99,7 @@ class _LookUp(NamedTuple):
         return own_spectra_features(self.likeness.compounds, own, analogues)
 
 
-class LibrarySays(NamedTuple):
+class LibraryEvidence(NamedTuple):
     """What the library says of a query's candidates.
 
     Parameters
@@ -247,7 +247,7 @@ class LibraryMemory:
         own_spectra: OwnSpectraRatio,
         other_mode: OwnSpectraRatio,
         may_be: MayBe | None = None,
-    ) -> LibrarySays:
+    ) -> LibraryEvidence:
         """Return what the spectra of both ion modes say of a query's candidates.
 
         Parameters
@@ -305,7 +305,7 @@ class LibraryMemory:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
         nearness_term = nearness(packed, self._remembered, numbers)
         analogues = self._analogues(here, may_be or partial(has_mass_of, query), numbers)
-        return LibrarySays(
+        return LibraryEvidence(
             measured,
             elsewhere,
             densities,

@@ -16,7 +16,7 @@ from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.annotation.evidence.fragments import Peaks, explain
 from specvae.annotation.evidence.items import PeakEvidence
-from specvae.annotation.evidence.library_memory import LibraryMemory, LibrarySays, MayBe
+from specvae.annotation.evidence.library_memory import LibraryEvidence, LibraryMemory, MayBe
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     OwnSpectraRatio,
@@ -55,7 +55,7 @@ class Comparison:
     ----------
     candidates
         All of them.
-    said
+    library
         What the library says of them.
     columns
         Evidence by kind, not weighted, float64 (n_candidates,); 0 for fragments.
@@ -69,7 +69,7 @@ class Comparison:
     """
 
     candidates: CandidateSet
-    said: LibrarySays
+    library: LibraryEvidence
     columns: Mapping[str, NDArray[np.float64]]
     others: NDArray[np.float64]
     is_broken: NDArray[np.bool_]
@@ -223,30 +223,30 @@ class EvidencePool:
         that cannot be compared in the other ion mode (`in_other_mode`), it still counts which
         candidates have spectra there, as it does for a precursor alone.
         """
-        said = self.library.ask(
+        of_library = self.library.ask(
             query, candidates, packed, self.own_spectra, self.other_mode, may_be
         )
         columns = {
             "fingerprint": (
                 log_likelihoods if query.has_fragments else self._of_no_fragments(log_likelihoods)
             ),
-            "analogues": said.densities,
+            "analogues": of_library.densities,
             "fragments": np.zeros(len(candidates)),
-            "library": said.ratios,
-            "nearness": said.nearness,
+            "library": of_library.ratios,
+            "nearness": of_library.nearness,
         }
         others = np.zeros(len(candidates)) if prior is None else prior.copy()
         for kind in EVIDENCE_KINDS:
             others += self.weights[kind] * columns[kind]
-        others += DEFAULT_SHARES.odds(said.measured, said.elsewhere)
+        others += DEFAULT_SHARES.odds(of_library.measured, of_library.elsewhere)
         is_broken = np.ones(len(candidates), np.bool_)
         if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
             # Of candidates that tie at the border, all are compared.
             border = -np.partition(-others, rescore - 1)[rescore - 1]
-            is_broken = said.known | (others >= border)
+            is_broken = of_library.known | (others >= border)
         return Comparison(
             candidates,
-            said,
+            of_library,
             columns,
             others,
             is_broken,
@@ -283,12 +283,12 @@ class EvidencePool:
         return Evidence.from_raw(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
-            compared.said.measured,
-            analogues=compared.said.analogues,
-            own=compared.said.own,
+            compared.library.measured,
+            analogues=compared.library.analogues,
+            own=compared.library.own,
             prior=compared.prior,
             elution=compared.elution,
-            elsewhere=compared.said.elsewhere,
+            elsewhere=compared.library.elsewhere,
             guessed=self._guessed(compared, fragment_scores),
         )
 
@@ -300,7 +300,7 @@ class EvidencePool:
             return None
         weight = self.weights["fragments"]
         return guessed_scores(
-            compared.others, compared.is_broken, compared.said.known, found, weight
+            compared.others, compared.is_broken, compared.library.known, found, weight
         )
 
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
