@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import DEMO, SMALL, run_process, run_specvae
-from mztab_rules import violations
+from mztab_rules import MzTab, violations
 
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.ranking.result import COLUMNS
@@ -283,7 +283,10 @@ def test_formats_hold_the_same_ranking(model: Path, few: Path, output_format: st
     else:
         assert text.startswith("MTD\tmzTab-version\t2.0")
         assert violations(text) == []
-        assert text.count("\nSML\t") == len(first)
+        rows = MzTab(text).rows
+        assert [row["opt_global_query_id"] for row in rows["SML"]] == list(first)
+        found = {row["evidence_input_id"]: row["opt_global_inchikey"] for row in rows["SME"]}
+        assert found == {query_id: key for query_id, key in first.items() if key}
 
 
 def test_report_is_one_page(model: Path, few: Path, tmp_path: Path) -> None:
