@@ -154,8 +154,8 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
             _remove_lock(lock)  # no file that is open can be removed, nor can another's be
 
 
-LOCK = "lock"
-"""The file by which a folder is kept for one process; see `exclusive`."""
+LOCK = ".specvae.lock"
+"""The file by which a folder is kept for one process; see `exclusive`. A name of no user's file."""
 
 _IS_POSIX = os.name == "posix"
 

@@ -27,7 +27,7 @@ from specvae.cli.help import Command, did_you_mean
 from specvae.cli.options import INPUT
 from specvae.cli.package_model import unpack_model
 from specvae.errors import SpecvaeError
-from specvae.files import atomic_text, sha256_of
+from specvae.files import atomic_text, exclusive, sha256_of
 from specvae.interruption import telling
 
 SUMS = "SHA256SUMS"
@@ -179,7 +179,7 @@ def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
     """Fetch one file into `directory` unless it is there, and verify it.
 
     Bytes are collected in ``NAME.part``, which a later call continues. Only a complete and verified
-    file gets the final name.
+    file gets the final name. One process at a time has the folder.
 
     Parameters
     ----------
@@ -200,17 +200,22 @@ def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
     DownloadError
         If the server refuses, the connection keeps breaking, or the bytes are not the published
         ones. A wrong file that has just arrived is removed; one that was there before is kept.
+    InputError
+        If another process is downloading into the folder, or it cannot be made.
     """
     path = directory / file.name
     with _one_line_errors(path):
-        directory.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _verify_present(file, path, console)
             return path
-        part = _Part(path)
-        with telling(lambda: _kept(part)):
-            _gather(file.url, part, console)
-        _accept(file, part, console)
+        with exclusive(directory, f"{directory}: another process is downloading into this folder"):
+            if path.exists():  # by then
+                _verify_present(file, path, console)
+                return path
+            part = _Part(path)
+            with telling(lambda: _kept(part)):
+                _gather(file.url, part, console)
+            _accept(file, part, console)
     return path
 
 

@@ -50,7 +50,7 @@ def scan_elements(
     """
     document = _Document(tag, groups)
     n_bytes = 0
-    for beginning, piece in _pieces(stream, tag):
+    for beginning, piece in _pieces(path, stream, tag):
         if beginning == _DOCUMENT:
             if document.n_scans:
                 yield from document.end(is_last=False)
@@ -189,11 +189,15 @@ _SCAN, _DOCUMENT = "scan", "document"
 _LONGEST_TAG = 4096
 
 
-def _pieces(stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes]]:
+def _pieces(path: Path, stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes]]:
     """Yield a file in pieces, and of each what begins with it: a scan, a document, or nothing."""
     beginning = re.compile(rb"<(?:(%s)[\s>/]|\?xml\s)" % tag.encode())
     held = b""
+    n_open = 0  # bytes of a tag that goes on
     for piece in _well_formed(stream):
+        n_open = _bytes_of_open_tag(piece, n_open)
+        if n_open > (most := limits().line_bytes):
+            raise InputError(f"{path}: a tag is longer than {most:,} bytes (line_bytes)")
         piece = held + piece
         # A tag may go on in the next piece. The parser is given whole ones: what it knows of a half
         # one it may tell later.
@@ -203,6 +207,16 @@ def _pieces(stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes]]:
         yield from _divided(piece, beginning)
     if held:
         yield from _divided(held, beginning)
+
+
+def _bytes_of_open_tag(piece: bytes, before: int) -> int:
+    """Return how long a tag without its end is so far. The parser reads it from its start again."""
+    start = piece.rfind(b"<")
+    if piece.rfind(b">") > start:
+        return 0
+    if start >= 0:
+        return len(piece) - start
+    return before + len(piece) if before else 0
 
 
 def _divided(piece: bytes, beginning: re.Pattern[bytes]) -> Iterator[tuple[str, bytes]]:

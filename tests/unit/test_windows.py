@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from specvae.errors import InputError
-from specvae.files import exclusive
+from specvae.files import LOCK, exclusive
 from specvae.molecules import entry_store, workers
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -20,10 +20,10 @@ from specvae.molecules.fingerprint import get_layout
 def test_a_folder_is_kept_and_given_up(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     with exclusive(folder, "taken"):
-        assert (folder / "lock").exists()
+        assert (folder / LOCK).exists()
         with pytest.raises(InputError, match="taken"), exclusive(folder, "taken"):
             pass
-        assert (folder / "lock").exists()
+        assert (folder / LOCK).exists()
     assert not folder.exists()
     with exclusive(folder, "taken"):
         (folder / "result").touch()
@@ -82,11 +82,11 @@ def test_the_lock_is_of_one_byte_whatever_the_file_says(
         locked.append((os.lseek(number, 0, os.SEEK_CUR), mode, n_bytes))
 
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
-    (tmp_path / "lock").write_text(text, encoding="utf-8")
+    (tmp_path / LOCK).write_text(text, encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "win32")
         with exclusive(tmp_path, "taken"):
-            assert (tmp_path / "lock").read_text(encoding="utf-8") == str(os.getpid())
+            assert (tmp_path / LOCK).read_text(encoding="utf-8") == str(os.getpid())
     assert locked == [(1 << 20, 2, 1)]
 
 

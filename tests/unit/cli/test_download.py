@@ -17,6 +17,8 @@ from specvae.cli.datasets import CATALOGUE, Dataset, RemoteFile
 from specvae.cli.download import SUMS, DownloadError, download
 from specvae.cli.package_model import CARD
 from specvae.cli.package_model import SUMS as ARCHIVE_SUMS
+from specvae.errors import InputError
+from specvae.files import exclusive
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -116,7 +118,7 @@ def run(output: Path) -> Result:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.glob("*"))
 
 
 def test_the_file_arrives_verified_and_its_path_is_printed(
@@ -311,8 +313,27 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     offer(monkeypatch, server)
     (tmp_path / "tiny").write_text("a file where the folder should be")
     result = run(tmp_path)
-    assert isinstance(result.exception, DownloadError)
+    assert isinstance(result.exception, InputError)
     assert str(tmp_path / "tiny") in str(result.exception)
+
+
+def test_two_processes_do_not_write_one_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offer(monkeypatch, server, checksum=None)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "lock").write_text("of a user", encoding="utf-8")
+    with exclusive(tmp_path / "tiny", ""):
+        refused = run(tmp_path)
+        assert isinstance(refused.exception, InputError)
+        assert "tiny: another process is downloading into this folder (process" in str(
+            refused.exception
+        )
+        assert server.paths == []
+    assert run(tmp_path).exit_code == 0
+    assert names(tmp_path / "tiny") == ["SHA256SUMS", "lock", "tiny.bin"]
+    with exclusive(tmp_path / "tiny", ""):  # what is there is only read
+        assert run(tmp_path).exit_code == 0
 
 
 def test_an_error_of_the_disk_leaves_no_file_under_the_final_name(

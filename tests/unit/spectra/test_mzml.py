@@ -682,6 +682,13 @@ def test_a_broken_scan_of_mzxml_costs_neither_the_scan_around_it_nor_others(tmp_
     assert found == [("3", Reason.TRUNCATED), ("1", Reason.MS_LEVEL), ("5", Reason.MS_LEVEL)]
 
 
+def test_a_tag_without_end_is_refused(tmp_path: Path) -> None:
+    """The parser would read it from its start again with each piece, for minutes."""
+    content = mzml_file([_with_id(1), f'<spectrum id="{"a" * 5_000_000}'])
+    with pytest.raises(InputError, match=r"x\.mzML: a tag is longer than 4,194,304 bytes \(line_"):
+        read_bytes(tmp_path, "x.mzML", content)
+
+
 def test_files_that_were_joined_are_read_one_after_the_other(tmp_path: Path) -> None:
     """As by ``cat a.mzML b.mzML``."""
     first, second = mzml_file([_with_id(1), _with_id(2)]), mzml_file([_with_id(3)])

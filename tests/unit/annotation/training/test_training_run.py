@@ -34,7 +34,7 @@ from specvae.annotation.training.run_files import (
 from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, Interrupted, TrainingError
-from specvae.files import exclusive
+from specvae.files import LOCK, exclusive
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
@@ -564,7 +564,7 @@ def test_one_process_trains_in_a_folder_and_another_is_refused(files: TrainFiles
     ):
         run(tiny_config(), files)
     run(tiny_config(), files)
-    assert not (files.output / "lock").exists()
+    assert not (files.output / LOCK).exists()
 
 
 def test_unknown_adduct(files: TrainFiles) -> None:
