@@ -114,7 +114,7 @@ def test_each_query_is_counted_once_in_its_place() -> None:
     assert figures["n_ranked"] == 3
     assert figures["n_truth_absent"] == 2
     assert figures["n_molecules"] == 3
-    assert figures["hit_at_1"] == 0.25
+    assert figures["hit_at_1"] == figures["hit_at_1_worst"] == figures["hit_at_1_best"] == 0.25
     assert figures["mrr"] == pytest.approx((1 + 0.5) / 4)
     assert figures["blind_hit_at_1"] == pytest.approx((0.5 + 0.5) / 4)
     assert figures["random_hit_at_1"] == pytest.approx((0.5 + 0.5) / 4)

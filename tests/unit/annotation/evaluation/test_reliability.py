@@ -103,6 +103,23 @@ def test_figures_of_a_well_calibrated_and_of_an_overconfident_model() -> None:
         assert row["estimated"] == pytest.approx(row["true"], abs=0.03)
 
 
+def test_figures_of_a_table_made_by_hand() -> None:
+    found = summarise_probabilities(P, Y, np.array([0.9, 0.9, 0.2, 0.2]), ["a", "b", "a", "a"])
+    assert found["reliability"] == [
+        {"n_queries": 1, "probability": p, "right": y, "right_ci95": list(wilson_interval(y, 1))}
+        for p, y in ((0.1, 0.0), (0.2, 1.0), (0.8, 0.0), (0.9, 1.0))
+    ]
+    assert found["n_with_probability"] == 4
+    assert found["mean_probability"] == pytest.approx(0.5)
+    assert found["brier"] == pytest.approx((0.01 + 0.01 + 0.64 + 0.64) / 4)
+    assert found["log_loss"] == pytest.approx(-np.log(0.9 * 0.2) / 2)
+    curve = found["risk_coverage"]
+    assert isinstance(curve, list)
+    # Of the surest one, two, three and four; a tenth of four is one at least.
+    assert [curve[n]["risk"] for n in (0, 4, 7, 9)] == pytest.approx([0.0, 0.5, 1 / 3, 0.5])
+    assert [curve[n]["probability"] for n in (0, 4, 7, 9)] == [0.9, 0.8, 0.2, 0.1]
+
+
 def test_no_query_has_no_figures_but_no_error_either() -> None:
     none = summarise_probabilities(np.empty(0), np.empty(0), np.empty(0))
     assert none["n_with_probability"] == 0

@@ -157,6 +157,9 @@ def test_nominal_masses_count_less_beside_a_good_accurate_match(
     expected = ratio + DEFAULT_SHARES.same_mode_odds
     assert evidence.parts[0, 3] == pytest.approx(expected, abs=1e-5)
     assert not is_good or evidence.parts[1, 3] > evidence.parts[0, 3]
+    # It says nothing of a candidate without spectra.
+    beside, _ = weigh(pool_of(rounded(QUERY), accurate), QUERY, CAFFEINE, ISOCAFFEINE, ENPROFYLLINE)
+    assert beside.parts[2, 3] == 0.0
 
 
 def test_spectra_of_the_other_ion_mode_are_not_compared_by_nominal_masses() -> None:

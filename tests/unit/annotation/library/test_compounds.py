@@ -116,6 +116,10 @@ def test_damaged_compression_and_endless_cells_are_one_line(tmp_path: Path) -> N
 def test_truth(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", f"query_id,smiles,inchikey14\na,CCO,\nb,,{CAFFEINE}\n")
     assert read_truth(path) == {"a": ETHANOL, "b": CAFFEINE}
+    # The same compound in both columns.
+    both = written(tmp_path / "b.csv", f"query_id,inchikey,inchikey14\na,{KEY},{CAFFEINE}\n")
+    assert read_truth(both) == {"a": CAFFEINE}
+    assert read_excluded([both]) == {CAFFEINE}
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,8 @@ def test_spectra_that_are_left_out_are_not_noted(mz: float | None) -> None:
         {"precursor_mz": 194.81, "instrument_type": None},
         {"precursor_mz": 195.7123, **QUADRUPOLE},  # a quadrupole is not off by so much
         {"precursor_mz": 195.7, **QUADRUPOLE},
+        {"precursor_mz": 194.21, **QUADRUPOLE},
+        {"precursor_mz": 180.12, **QUADRUPOLE},
         {"precursor_mz": 195.0, "adduct": None, "instrument_type": "LC-ESI-QTOF"},
         {"precursor_mz": 195.2123, **QUADRUPOLE},  # four decimals were measured exactly
         {"precursor_mz": 195.0, "adduct": "[M+Na]+"},

@@ -182,13 +182,17 @@ def test_a_draft_gives_what_settled_scores_give(
     assert [row.rank for row in answer.annotations] == worst
 
 
+@pytest.mark.parametrize("height", [-900.0, 0.0, 900.0])
 @pytest.mark.parametrize("top", [1, 2, 3, None])
 def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
-    annotator: Annotator, top: int | None
+    annotator: Annotator, top: int | None, height: float
 ) -> None:
-    rng = np.random.default_rng(2)
+    """However high all scores are: none below the reach of times is kept."""
+    rng, n_others = np.random.default_rng(2), len(EVIDENCE_KINDS) - 1
     found = Evidence.from_raw(
-        np.column_stack([rng.normal(size=40), np.zeros((40, len(EVIDENCE_KINDS) - 1))]),
+        np.column_stack(
+            [height + rng.normal(size=40) - 50.0 * (np.arange(40) > 30), np.zeros((40, n_others))]
+        ),
         WEIGHTS,
         np.arange(40) % 3 == 0,
         elution=Elution(400.0, rng.normal(size=40)),
@@ -204,9 +208,9 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
     )
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     settlement = replace(annotator.settlement, weights=WEIGHTS)
-    answer = draft(annotator, ranked, top).answer(
-        settlement, RunState(shares_at(0.3), line), annotator
-    )
+    kept = draft(annotator, ranked, top)
+    assert (kept.rows.max() > 30) == (top is None)
+    answer = kept.answer(settlement, RunState(shares_at(0.3), line), annotator)
     assert found.elution is not None
     times = line.evidence(found.elution)
     settled = listed.settled(WEIGHTS, shares_at(0.3), times)
