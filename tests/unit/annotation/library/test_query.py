@@ -11,6 +11,7 @@ from specvae.annotation.library.query import (
     COARSE_PEAKS,
     ELECTRON_IONISATION,
     FAINT_FRAGMENTS,
+    HALF,
     NO_FRAGMENTS,
     Assumptions,
     Query,
@@ -155,6 +156,34 @@ def test_peaks_that_cannot_be_of_the_precursor_or_are_coarse(
     heights = np.array([10.0, 100.0])[-len(mz) :]
     spectrum = replace(UNNAMED, mz=np.array(mz), intensity=heights, adduct=adduct)
     assert Query.settle(spectrum).remarks == remarks
+
+
+@pytest.mark.parametrize(
+    ("adduct", "precursor", "highest", "said"),
+    [
+        ("[M+H]+", 389.1680, 195.0877, "[2M+H]+"),  # caffeine's
+        (None, 389.1680, 195.0877, "[2M+H]+"),
+        ("[M+H]+", 411.1499, 217.0696, "[2M+Na]+"),
+        ("[M-H]-", 301.0354, 150.0140, "[2M-H]-"),
+        ("[M+H]+", 389.1680, 195.1000, None),
+        ("[M+H]+", 389.1680, 389.1680, None),
+        ("[2M+H]+", 389.1680, 195.0877, None),
+        ("[M+Na]+", 389.1680, 195.0877, None),
+        ("[M+H]+", 83.0604, 42.0338, None),  # an imidazole, which falls into halves
+    ],
+)
+def test_ions_that_may_be_of_two_molecules_are_told(
+    adduct: str | None, precursor: float, highest: float, said: str | None
+) -> None:
+    """They were ranked as the ion of a compound of twice the mass, as ``ok``."""
+    mode = "negative" if adduct == "[M-H]-" else "positive"
+    mz = np.unique([41.1, highest, precursor])
+    heights = np.array([5.0, 80.0, 100.0])[: len(mz)]
+    spectrum = replace(
+        UNNAMED, mz=mz, intensity=heights, precursor_mz=precursor, adduct=adduct, ion_mode=mode
+    )
+    found = [remark for remark in Query.settle(spectrum).remarks if remark.startswith(HALF)]
+    assert found == ([] if said is None else [f"{HALF} {said}"])
 
 
 @pytest.mark.parametrize(
