@@ -118,6 +118,12 @@ def test_the_spectra_of_a_feature_have_one_answer(annotator: Annotator, tmp_path
     assert two.own is not None
     best = np.maximum(one.own.cosine, two.own.cosine)
     np.testing.assert_array_equal(pooled.own.cosine, best)
+    nearest: dict[str, float] = {}
+    for analogue in (*one.analogues, *two.analogues):
+        nearest[analogue.first_block] = max(analogue.cosine, nearest.get(analogue.first_block, 0.0))
+    assert {each.first_block: each.cosine for each in pooled.analogues} == nearest
+    cosines = [each.cosine for each in pooled.analogues]
+    assert cosines == sorted(nearest.values(), reverse=True)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -18,12 +18,16 @@ from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.ranking import rank as rank_module
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.present import draft
 from specvae.annotation.ranking.probability import default_probability
+from specvae.annotation.ranking.result import Ranked
 from specvae.annotation.ranking.run import RankingRun
+from specvae.annotation.ranking.settlement import RunState
 from specvae.errors import ConfigError, InputError
 from specvae.molecules import structures
 from specvae.molecules.candidates import NOT_PARSED
 from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
@@ -163,3 +167,64 @@ def test_names_of_queries_in_several_files_are_told(
     assert len(told) == (column == "query_id")
     list(run.drafts(tmp_path / "a.mgf"))
     assert not any("several files" in note for note in run.query_notes)
+
+
+@pytest.mark.parametrize(
+    ("query", "listed", "shown", "peaks"),
+    [
+        (QUERIES[1], (THEOBROMINE, THEOPHYLLINE), THEOPHYLLINE, (69.0447, 96.0556, 124.0505)),
+        (QUERIES[0], (THEOBROMINE,), CAFFEINE, (110.0713, 138.0662)),
+    ],
+)
+def test_the_first_candidate_is_shown_against_its_own_library_spectrum_or_the_nearest(
+    annotator: Annotator,
+    tmp_path: Path,
+    query: Spectrum,
+    listed: tuple[str, ...],
+    shown: str,
+    peaks: tuple[float, ...],
+) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("\n".join(("smiles", *listed)) + "\n", encoding="utf-8")
+    run = RankingRun(annotator, RunOptions(candidates=path, n_jobs=1))
+    (ranked,) = run.outcomes([query])
+    assert isinstance(ranked, Ranked)
+    answer = draft(annotator, ranked, 2).answer(annotator.settlement, RunState(), annotator)
+    assert answer.explanation is not None
+    library = answer.explanation.library
+    assert library is not None
+    assert library.is_own == (shown in listed)
+    assert library.first_block == parse_molecule(shown).first_block
+    assert library.query_id == shown  # as the library's spectra are called here
+    assert library.peaks.mz[: len(peaks)] == pytest.approx(peaks, abs=0.01)
+    first = answer.annotations[0]
+    if library.is_own:
+        assert first.match is not None
+        assert (library.cosine, library.n_shared) == (first.match.cosine, first.match.n_shared)
+    else:
+        assert library.cosine == answer.analogues[0].cosine
+        assert library.n_shared == 2
+
+
+def test_what_the_library_has_measured_as_an_ion_may_become_it(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    """An amine has hardly an ion with ammonium, unless there is a spectrum of it."""
+    measured, amine, amide = "NCCCC(C)=O", "CNCCC(C)=O", "CCCCC(N)=O"
+    as_ammonium = replace(spectrum_of(measured, 43.018, 84.081), adduct="[M+NH4]+")
+    as_ammonium = replace(as_ammonium, precursor_mz=119.1179)
+    library = Library.from_spectra([as_ammonium], ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    pool = EvidencePool.from_library(library, np.arange(1), packed)
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{measured}\n{amine}\n{amide}\n", encoding="utf-8")
+    priors = []
+    for each in (pool, pool.forgetting()):
+        known = tiny_annotator()
+        known.evidence_pool = each
+        (ranked,) = RankingRun(known, RunOptions(candidates=path, n_jobs=1)).outcomes([as_ammonium])
+        assert isinstance(ranked, Ranked)
+        assert ranked.evidence is not None
+        assert ranked.evidence.prior is not None
+        priors.append(ranked.evidence.prior.tolist())
+    assert priors == [[0.0, -1.5, 0.0], [-1.5, -1.5, 0.0]]
