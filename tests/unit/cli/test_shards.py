@@ -397,11 +397,16 @@ def test_what_explains_a_query_is_kept_by_the_journal(tmp_path: Path) -> None:
         journal.add(1, 0, [Unranked("u", Refusal(Cause.NO_PRECURSOR))])
     with path.open("ab") as stream:
         stream.write(b'{"place": [1, 1], "outc')  # the process was killed
-    n_bytes = path.read_bytes().rindex(b"\n") + 1
+    whole = path.read_bytes()[: path.read_bytes().rindex(b"\n") + 1]
     with RunJournal(path, {"seed": 1}, None) as journal:
         assert list(journal.kept) == [(0, 4), (1, 0)]
         assert journal.n_kept == 2
-    assert path.stat().st_size == n_bytes
+        # What was kept outlives that this process is killed, too.
+        assert path.read_bytes() == whole
+        journal.add(1, 1, [Unranked("v", Refusal(Cause.NO_PRECURSOR))])
+    assert path.read_bytes().startswith(whole)
+    with RunJournal(path, {"seed": 1}, None) as journal:
+        assert list(journal.kept) == [(0, 4), (1, 0), (1, 1)]
     (found,) = journal.kept[0, 4]
     assert isinstance(found, Draft)
     assert found.explainer is not None
